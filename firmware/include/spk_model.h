@@ -1,0 +1,70 @@
+// What a generated model.c offers to the agent: a set of named tensors and three calls.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SPK_MODEL_H
+#define SPK_MODEL_H
+
+#include <stdint.h>
+
+// Wire codes: the host's spikelet.graph.tensor holds the same numbers.
+enum spk_dtype {
+    SPK_BIT = 0, // packed, least significant bit first, in 32-bit words; padding bits are 0
+    SPK_U8 = 1,
+    SPK_I8 = 2,
+    SPK_I16 = 3,
+    SPK_I32 = 4,
+    SPK_U32 = 5,
+};
+
+enum spk_kind {
+    SPK_INPUT = 0,
+    SPK_OUTPUT = 1,
+    SPK_STATE = 2,      // survives from step to step
+    SPK_ACTIVATION = 3, // listed in a trace build only; its memory may be shared
+    SPK_DIGESTS = 4,    // trace build only: CRC-32 per (step, traced tensor)
+};
+
+enum { SPK_NO_OP = 0xFF, SPK_MAX_RANK = 4 };
+
+struct spk_tensor {
+    const char *name;
+    void *data;
+    uint32_t bytes;
+    uint8_t dtype;               // enum spk_dtype
+    uint8_t kind;                // enum spk_kind
+    uint8_t op;                  // index of the operator that writes it, or SPK_NO_OP
+    uint8_t rank;                // dimensions in use
+    uint16_t dims[SPK_MAX_RANK]; // elements
+    float scale;                 // real = (code - zero_point) * scale
+    int32_t zero_point;
+};
+
+struct spk_model {
+    const char *name;
+    const uint8_t *package_sha256;     // (32,)
+    const struct spk_tensor *tensors;  // (tensor_count,)
+    uint16_t tensor_count;
+    uint16_t steps;                    // time steps of one inference
+    uint32_t arena_bytes;
+    uint32_t *saturations;             // since the last start
+    void (*start)(void);               // reset the states, run what does not depend on time
+    void (*step)(uint32_t t);          // one time step, 0 <= t < steps
+    void (*finish)(void);              // run what needs all steps
+};
+
+extern const struct spk_model spk_model;
+
+// In a trace build the model calls spk_probe after each operator; it digests what the operator
+// wrote and answers 1 when the run is to stop there, with every tensor as the operator left it.
+#ifdef SPK_TRACE
+int spk_probe(uint32_t t, uint32_t op);
+#define SPK_PROBE(t, op)        \
+    do {                        \
+        if (spk_probe(t, op)) { \
+            return;             \
+        }                       \
+    } while (0)
+#else
+#define SPK_PROBE(t, op) ((void)0)
+#endif
+
+#endif

@@ -1,0 +1,106 @@
+// Integer primitives that several kernels share; pytools/spikelet/graph/fixed.py is the golden twin.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SPK_FIXED_H
+#define SPK_FIXED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+// Kernels are specialised where they are called: every attribute is a constant there.
+#define SPK_INLINE static inline __attribute__((always_inline))
+
+#if defined(__clang__)
+#define SPK_UNROLL(n) _Pragma(SPK_TEXT(clang loop unroll_count(n)))
+#else
+#define SPK_UNROLL(n) _Pragma(SPK_TEXT(GCC unroll n))
+#endif
+#define SPK_TEXT(x) #x
+
+// Empty instructions that tell the compiler less than it knows. After SPK_OPAQUE(x) it no longer
+// knows how x was made, so it keeps one base address instead of many; across SPK_IN_ORDER it moves
+// no load, so it does not fill the registers with loads and spill the sums.
+#define SPK_OPAQUE(x) __asm__("" : "+r"(x))
+#define SPK_IN_ORDER() __asm__ volatile("" ::: "memory")
+
+enum spk_rounding { SPK_FLOOR, SPK_TOWARD_ZERO, SPK_NEAREST };
+
+// Element i of an int32 (wide) or int16 array; `wide` is a constant at every call.
+SPK_INLINE int32_t spk_load(const void *p, uint32_t i, bool wide) {
+    return wide ? ((const int32_t *)p)[i] : ((const int16_t *)p)[i];
+}
+
+SPK_INLINE void spk_store(void *p, uint32_t i, bool wide, int32_t value) {
+    if (wide) {
+        ((int32_t *)p)[i] = value;
+    } else {
+        SPK_OPAQUE(value); // keeps the compiler from sign-extending what it is about to truncate
+        ((int16_t *)p)[i] = (int16_t)value;
+    }
+}
+
+// v * factor / 2^15 with 0 <= factor <= 2^15. `small` promises |v| < 2^15.
+SPK_INLINE int32_t spk_leak(int32_t v, uint32_t factor, enum spk_rounding rounding, bool small) {
+    if (factor == 1u << 15) {
+        return v;
+    }
+    if (small && rounding == SPK_TOWARD_ZERO && (factor & 1)) {
+        // An odd factor never divides evenly below 2^15, so toward zero is floor + 1 for every
+        // negative v.
+        return ((v * (int32_t)factor) >> 15) + (int32_t)((uint32_t)v >> 31);
+    }
+    const int32_t bias = rounding == SPK_FLOOR     ? 0
+                         : rounding == SPK_NEAREST ? 1 << 14
+                                                   : (v >> 31) & ((1 << 15) - 1);
+    if (small) {
+        return (v * (int32_t)factor + bias) >> 15;
+    }
+    return (int32_t)(((int64_t)v * (int64_t)factor + bias) >> 15);
+}
+
+// Clips to the membrane's type; counts into *saturations.
+SPK_INLINE int32_t spk_saturate(int64_t v, bool wide, uint32_t *saturations) {
+    const int32_t high = wide ? INT32_MAX : INT16_MAX;
+    const int32_t low = wide ? INT32_MIN : INT16_MIN;
+    if (v > high) {
+        ++*saturations;
+        return high;
+    }
+    if (v < low) {
+        ++*saturations;
+        return low;
+    }
+    return (int32_t)v;
+}
+
+// Index of the lowest set bit; x is not 0.
+SPK_INLINE uint32_t spk_lowest_bit(uint32_t x) {
+#if defined(__riscv_zbb) || !defined(__riscv)
+    return (uint32_t)__builtin_ctz(x);
+#else
+    // A de Bruijn sequence: every shift of it has other top five bits.
+    static const uint8_t spk_bit_of[32] = {0,  1,  28, 2,  29, 14, 24, 3,  30, 22, 20,
+                                           15, 25, 17, 4,  8,  31, 27, 13, 23, 21, 19,
+                                           16, 7,  26, 12, 18, 6,  11, 5,  10, 9};
+    return spk_bit_of[((x & (0u - x)) * 0x077CB531u) >> 27];
+#endif
+}
+
+// Marsaglia's xorshift32 (13, 17, 5); the state is never 0.
+SPK_INLINE uint32_t spk_xorshift32(uint32_t state) {
+    state ^= state << 13;
+    state ^= state >> 17;
+    return state ^ (state << 5);
+}
+
+SPK_INLINE void spk_clear(void *p, uint32_t bytes) {
+    uint8_t *to = p;
+    for (uint32_t i = 0; i < bytes; i++) {
+        to[i] = 0;
+    }
+}
+
+SPK_INLINE uint32_t spk_min_u32(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+#endif

@@ -1,0 +1,33 @@
+// Leaky integrators without a spike. Golden twin: pytools/spikelet/graph/ops/leaky_readout.py.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SPK_LEAKY_READOUT_H
+#define SPK_LEAKY_READOUT_H
+
+#include "kernels/fixed.h"
+
+struct spk_leaky_readout {
+    uint32_t n;                 // neurons
+    uint32_t leak;              // Q15, 2^15 keeps all
+    enum spk_rounding rounding; // of the leak
+    uint32_t input_shift;       // the input enters as input << input_shift
+    bool input_wide;            // input is int32, else int16
+    bool wide;                  // membrane is int32, else int16
+    bool exact;                 // proved: no membrane leaves its type
+    bool small;                 // proved: the membrane stays below 2^15 in size
+};
+
+// input: (n,) int16 or int32; membrane: (n,) int16 or int32.
+SPK_INLINE void spk_leaky_readout(const struct spk_leaky_readout *c, const void *input,
+                                  void *membrane, uint32_t *saturations) {
+    for (uint32_t i = 0; i < c->n; i++) {
+        const int32_t v = spk_load(membrane, i, c->wide);
+        const int32_t kept = spk_leak(v, c->leak, c->rounding, c->small);
+        const int32_t x = spk_load(input, i, c->input_wide);
+        const int32_t gained = (int32_t)((uint32_t)x << c->input_shift);
+        spk_store(membrane, i, c->wide,
+                  c->exact ? kept + gained
+                           : spk_saturate((int64_t)kept + gained, c->wide, saturations));
+    }
+}
+
+#endif

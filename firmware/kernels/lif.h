@@ -1,0 +1,135 @@
+// Leaky integrate-and-fire neurons. Golden twin: pytools/spikelet/graph/ops/lif.py.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SPK_LIF_H
+#define SPK_LIF_H
+
+#include "kernels/fixed.h"
+
+enum spk_reset { SPK_RESET_NONE, SPK_RESET_ZERO, SPK_RESET_VALUE, SPK_RESET_SUBTRACT };
+
+// When a spike resets the membrane: in its own step; in the next step, from the stored membrane;
+// or in the next step after that step's input, which a reset to zero or to a value loses.
+enum spk_timing { SPK_SAME_STEP, SPK_NEXT_STEP, SPK_NEXT_STEP_INPUT_LOST };
+
+struct spk_lif {
+    uint32_t n;                  // neurons
+    uint32_t leak;               // Q15, 2^15 keeps all
+    enum spk_rounding rounding;  // of the leak
+    bool inclusive;              // v == threshold fires
+    enum spk_reset reset;
+    enum spk_timing timing;
+    uint32_t input_shift;        // the input enters as input << input_shift
+    uint32_t refractory;         // steps without input after a spike
+    int32_t initial;             // membrane at start
+    bool input_wide;             // input is int32, else int16
+    bool wide;                   // membrane, threshold and reset value are int32, else int16
+    bool exact;                  // proved: no membrane leaves its type
+    bool small;                  // proved: the stored membrane stays below 2^15 in size
+    const void *threshold;       // (n,), or 0 when all are threshold_all
+    int32_t threshold_all;
+    const void *reset_value;     // (n,), or 0 when all are reset_all
+    int32_t reset_all;
+};
+
+// One neuron: the new membrane in *v, whether it spikes.
+SPK_INLINE bool spk_lif_neuron(const struct spk_lif *c, int32_t *v, int32_t input, uint32_t i,
+                               uint32_t *saturations) {
+    const int32_t threshold =
+        c->threshold ? spk_load(c->threshold, i, c->wide) : c->threshold_all;
+    const int32_t value = c->reset != SPK_RESET_VALUE ? 0
+                          : c->reset_value            ? spk_load(c->reset_value, i, c->wide)
+                                                      : c->reset_all;
+    const int32_t held = *v;
+    const bool late = c->timing != SPK_SAME_STEP && c->reset != SPK_RESET_NONE &&
+                      (c->inclusive ? held >= threshold : held > threshold);
+    const bool to_value = c->reset == SPK_RESET_ZERO || c->reset == SPK_RESET_VALUE;
+    const int32_t from = late && to_value && c->timing == SPK_NEXT_STEP ? value : held;
+    const int32_t kept = spk_leak(from, c->leak, c->rounding, c->small);
+    const int32_t gained = (int32_t)((uint32_t)input << c->input_shift);
+    int32_t next;
+    if (c->exact) {
+        next = kept + gained;
+        if (late && c->reset == SPK_RESET_SUBTRACT) {
+            next -= threshold;
+        }
+        if (late && to_value && c->timing == SPK_NEXT_STEP_INPUT_LOST) {
+            next = value;
+        }
+    } else {
+        int64_t sum = (int64_t)kept + gained;
+        if (late && c->reset == SPK_RESET_SUBTRACT) {
+            sum -= threshold;
+        }
+        if (late && to_value && c->timing == SPK_NEXT_STEP_INPUT_LOST) {
+            sum = value;
+        }
+        next = spk_saturate(sum, c->wide, saturations);
+    }
+    const bool spike = c->inclusive ? next >= threshold : next > threshold;
+    if (spike && c->timing == SPK_SAME_STEP) {
+        if (c->reset == SPK_RESET_SUBTRACT) {
+            next -= threshold;
+        } else if (to_value) {
+            next = value;
+        }
+    }
+    *v = next;
+    return spike;
+}
+
+// Neurons first..first + count; answers their spikes from bit 0 up.
+SPK_INLINE uint32_t spk_lif_group(const struct spk_lif *c, uint32_t first, uint32_t count,
+                                  const void *input, void *membrane, uint8_t *waiting,
+                                  uint32_t *saturations) {
+    uint32_t bits = 0;
+    SPK_UNROLL(4)
+    for (uint32_t k = 0; k < count; k++) {
+        const uint32_t i = first + k;
+        if (c->refractory != 0 && waiting[i] != 0) {
+            waiting[i]--;
+            continue;
+        }
+        int32_t v = spk_load(membrane, i, c->wide);
+        if (spk_lif_neuron(c, &v, spk_load(input, i, c->input_wide), i, saturations)) {
+            bits |= 1u << k;
+            if (c->refractory != 0) {
+                waiting[i] = (uint8_t)c->refractory;
+            }
+        }
+        spk_store(membrane, i, c->wide, v);
+    }
+    return bits;
+}
+
+// input: (n,) int16 or int32; membrane: (n,); waiting: (n,) refractory steps left, or 0;
+// spikes: (n,) bits.
+SPK_INLINE void spk_lif(const struct spk_lif *c, const void *input, void *membrane,
+                        uint8_t *waiting, uint32_t *spikes, uint32_t *saturations) {
+    const uint32_t whole = c->n & ~3u;
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < whole; i += 4) {
+        bits |= spk_lif_group(c, i, 4, input, membrane, waiting, saturations) << (i & 31);
+        if ((i & 31) == 28) {
+            spikes[i / 32] = bits;
+            bits = 0;
+        }
+    }
+    if (c->n % 4 != 0) {
+        bits |= spk_lif_group(c, whole, c->n % 4, input, membrane, waiting, saturations)
+                << (whole & 31);
+    }
+    if (c->n % 32 != 0) {
+        spikes[c->n / 32] = bits;
+    }
+}
+
+SPK_INLINE void spk_lif_start(const struct spk_lif *c, void *membrane, uint8_t *waiting) {
+    for (uint32_t i = 0; i < c->n; i++) {
+        spk_store(membrane, i, c->wide, c->initial);
+        if (c->refractory != 0) {
+            waiting[i] = 0;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,17 @@
+// Spikes of each neuron so far. Golden twin: pytools/spikelet/graph/ops/spike_count.py.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SPK_SPIKE_COUNT_H
+#define SPK_SPIKE_COUNT_H
+
+#include "kernels/fixed.h"
+
+// spikes: (n,) bits; counts: (n,) int16.
+SPK_INLINE void spk_spike_count(const uint32_t *spikes, uint32_t n, int16_t *counts) {
+    for (uint32_t i = 0; i < (n + 31) / 32; i++) {
+        for (uint32_t bits = spikes[i]; bits != 0; bits &= bits - 1) {
+            counts[i * 32 + spk_lowest_bit(bits)]++;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,7 @@
+"""From the graph to C: the memory plan, the layer table, model.c."""
+
+from spikelet.codegen.emit import CEmitter, Generated, generate
+from spikelet.codegen.layers import Layer, layers
+from spikelet.codegen.plan import Plan, Slot, plan
+
+__all__ = ["CEmitter", "Generated", "Layer", "Plan", "Slot", "generate", "layers", "plan"]

@@ -1,0 +1,254 @@
+"""The generated C: constants in flash, a planned arena, straight-line calls of kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spikelet import __version__
+from spikelet.codegen.layers import Layer, layers
+from spikelet.codegen.plan import Plan, plan
+from spikelet.graph import Array, Graph, Phase, Tensor
+from spikelet.graph.operator import Interval
+
+_C_TYPE = {
+    "bit": "uint32_t",
+    "u8": "uint8_t",
+    "i8": "int8_t",
+    "i16": "int16_t",
+    "i32": "int32_t",
+    "u32": "uint32_t",
+}
+_NUMPY_TO_C = {
+    "uint8": "uint8_t",
+    "int8": "int8_t",
+    "int16": "int16_t",
+    "int32": "int32_t",
+    "uint32": "uint32_t",
+}
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What code generation wrote and what it knows of it.
+
+    Attributes:
+        source: path of model.c.
+        plan: the memory plan.
+        layers: the layer table.
+        const_bytes: flash of all constants.
+    """
+
+    source: Path
+    plan: Plan
+    layers: list[Layer]
+    const_bytes: int
+
+
+class CEmitter:
+    """Collects the constants, includes and names that operators ask for."""
+
+    def __init__(self, bounds: Mapping[str, Interval]) -> None:
+        self.bounds = bounds
+        self.includes: set[str] = set()
+        self.constants: dict[str, str] = {}
+        self.configs: dict[str, str] = {}
+        self.sizes: dict[str, int] = {}
+
+    def tensor(self, name: str) -> str:
+        """C expression: typed pointer to a tensor's memory."""
+        return name.replace(".", "_")
+
+    def const(self, name: str, values: Array, note: str) -> str:
+        """Place a constant array in flash; the C name."""
+        symbol = f"spk_const_{name}"
+        if symbol not in self.constants:
+            flat = np.ascontiguousarray(values).reshape(-1)
+            self.constants[symbol] = _array(symbol, flat, note)
+            self.sizes[symbol] = flat.nbytes
+        return symbol
+
+    def config(self, name: str, c_struct: str, fields: Mapping[str, object]) -> str:
+        """Define a kernel's constant attributes; C expression: pointer to them."""
+        symbol = f"{name}_config"
+        rows = "".join(f"    .{k} = {v},\n" for k, v in fields.items() if v not in (0, "false"))
+        self.configs[symbol] = f"static const struct {c_struct} {symbol} = {{\n{rows}}};\n"
+        return f"&{symbol}"
+
+    def include(self, header: str) -> None:
+        """Include a kernel."""
+        self.includes.add(header)
+
+
+def _array(symbol: str, flat: Array, note: str) -> str:
+    if flat.dtype == np.uint32:
+        items, width = [f"0x{v:08x}" for v in flat], 8
+    else:
+        items, width = [str(v) for v in flat], 20
+    rows = [", ".join(items[i : i + width]) for i in range(0, len(items), width)]
+    body = ",\n    ".join(rows)
+    c_type = _NUMPY_TO_C[str(flat.dtype)]
+    return f"// {note}\nstatic const {c_type} {symbol}[{len(flat)}] = {{\n    {body}}};\n"
+
+
+def generate(graph: Graph, sha256: str, out_dir: Path, *, trace: bool = False) -> Generated:
+    """Write model.c into `out_dir`; the same graph and hash give the same bytes.
+
+    Args:
+        graph: the integer graph.
+        sha256: the package's hash, 64 hexadecimal digits.
+        out_dir: made if it is not there.
+        trace: list every tensor and keep a digest of each in every step.
+    """
+    em = CEmitter(graph.bounds)
+    places = plan(graph)
+    const_bytes: dict[str, int] = {}
+    start = ["saturations = 0;"]
+    bodies: dict[Phase, list[str]] = {phase: [] for phase in Phase}
+    for number, node in enumerate(graph.order):
+        before = sum(em.sizes.values())
+        start += node.emit_start(em)
+        phase = graph.phase(node)
+        step = {Phase.ONCE: "0", Phase.STEP: "t", Phase.END: f"{graph.steps - 1}"}[phase]
+        bodies[phase] += [
+            f"// {number}: {node.name}",
+            *node.emit(em),
+            f"SPK_PROBE({step}, {number});",
+        ]
+        const_bytes[node.name] = sum(em.sizes.values()) - before
+    table = layers(graph, places, const_bytes)
+    parts = [
+        _head(graph, sha256, table, places, sum(em.sizes.values())),
+        "\n".join(f'#include "{h}"' for h in ["spk_model.h", *sorted(em.includes)]) + "\n",
+        *em.constants.values(),
+        _arena(graph, places),
+        *em.configs.values(),
+        _function("static void model_start(void)", [*start, *bodies[Phase.ONCE]]),
+        _function("static void model_step(uint32_t t)", ["(void)t;", *bodies[Phase.STEP]]),
+        _function("static void model_finish(void)", bodies[Phase.END]),
+        _model(graph, sha256, places, trace),
+    ]
+    out_dir.mkdir(parents=True, exist_ok=True)
+    source = out_dir / "model.c"
+    source.write_text("\n".join(parts), encoding="utf-8")
+    return Generated(source, places, table, sum(em.sizes.values()))
+
+
+def _head(graph: Graph, sha256: str, table: list[Layer], places: Plan, const_bytes: int) -> str:
+    columns = ["layer", "op", "phase", "output", "bits", "syn. ops", "MACs", "flash", "RAM"]
+    rows = [
+        [
+            row.name,
+            row.op,
+            row.phase,
+            row.output,
+            row.weight_bits or "",
+            row.synaptic_ops or "",
+            row.macs or "",
+            row.flash_bytes or "",
+            row.ram_bytes,
+        ]
+        for row in table
+    ]
+    text = _columns([columns, *rows])
+    return "\n".join(
+        [
+            f"// {graph.name}: generated by spikelet {__version__} from package",
+            f"// {sha256}",
+            f"// `spikelet build` makes it again. {graph.steps} time steps an inference.",
+            "//",
+            *(f"// {line}" for line in text),
+            "//",
+            f"// Constants {const_bytes} bytes, arena {places.size} bytes"
+            f" (most in use at one time: {places.bound}).",
+            "",
+        ]
+    )
+
+
+def _columns(rows: Iterable[Iterable[object]]) -> list[str]:
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = []
+    for row in cells:
+        left = [row[i].ljust(widths[i]) for i in range(4)]
+        right = [row[i].rjust(widths[i]) for i in range(4, len(row))]
+        lines.append("  ".join([*left, *right]).rstrip())
+    return lines
+
+
+def _arena(graph: Graph, places: Plan) -> str:
+    lines = [
+        "// Tensors whose lifetimes (operator numbers, in brackets) do not overlap share memory.",
+        f"static uint32_t arena[{places.size // 4}];",
+        "static uint32_t saturations;",
+    ]
+    for name, slot in places.slots.items():
+        c_type = _C_TYPE[slot.tensor.dtype]
+        shape = "x".join(map(str, slot.tensor.shape))
+        c_name = name.replace(".", "_")
+        cast = f"({c_type} *)" if c_type == "uint32_t" else f"({c_type} *)(void *)"
+        lines.append(
+            f"static {c_type} *const {c_name} = {cast}(arena + {slot.offset // 4}); "
+            f"// {slot.tensor.dtype} ({shape}) [{slot.first}, {slot.last}]"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _function(signature: str, body: list[str]) -> str:
+    return "\n".join([f"{signature} {{", *(f"    {line}" for line in body), "}", ""])
+
+
+def _model(graph: Graph, sha256: str, places: Plan, trace: bool) -> str:
+    digest = ", ".join(f"0x{sha256[i : i + 2]}" for i in range(0, 64, 2))
+    rows = []
+    for tensor, number in _listed(graph, trace):
+        rows.append(_entry(tensor, f"arena + {places.slots[tensor.name].offset // 4}", number))
+    lines = []
+    if trace:
+        columns = len(graph.traced)
+        lines.append(
+            f"static uint32_t trace[{graph.steps * columns}]; // ({graph.steps}, {columns})"
+        )
+        shaped = Tensor("trace", "u32", (graph.steps, columns), kind="output")
+        rows.append(_entry(shaped, "trace", "SPK_NO_OP").replace("SPK_OUTPUT", "SPK_DIGESTS"))
+    lines += [
+        f"static const uint8_t package_sha256[32] = {{\n    {digest}}};",
+        f"static const struct spk_tensor tensors[{len(rows)}] = {{",
+        *(f"    {row}," for row in rows),
+        "};",
+        "const struct spk_model spk_model = {",
+        f'    .name = "{graph.name}",',
+        "    .package_sha256 = package_sha256,",
+        "    .tensors = tensors,",
+        f"    .tensor_count = {len(rows)},",
+        f"    .steps = {graph.steps},",
+        f"    .arena_bytes = {places.size},",
+        "    .saturations = &saturations,",
+        "    .start = model_start,",
+        "    .step = model_step,",
+        "    .finish = model_finish,",
+        "};",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _listed(graph: Graph, trace: bool) -> list[tuple[Tensor, str]]:
+    """The tensors a host may see, each with the number of the operator that writes it."""
+    listed = [(t, "SPK_NO_OP") for t in graph.inputs]
+    for number, node in enumerate(graph.order):
+        listed += [(t, str(number)) for t in graph.written(node)]
+    return [(t, n) for t, n in listed if trace or t.kind != "activation"]
+
+
+def _entry(tensor: Tensor, data: str, number: str) -> str:
+    dims = ", ".join(map(str, tensor.shape))
+    return (
+        f'{{"{tensor.name}", {data}, {tensor.nbytes}, SPK_{tensor.dtype.upper()}, '
+        f"SPK_{tensor.kind.upper()}, {number}, {len(tensor.shape)}, {{{dims}}}, "
+        f"{tensor.scale!r}f, {tensor.zero_point}}}"
+    )

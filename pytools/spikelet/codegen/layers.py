@@ -1,0 +1,66 @@
+"""What each layer costs: shape, bits, work, flash and RAM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from spikelet.codegen.plan import Plan
+from spikelet.graph import Graph, Phase
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the layer table; work is that of a whole inference.
+
+    Attributes:
+        name: the operator's name.
+        op: its kind.
+        phase: once, step or end.
+        output: type and shape of its first result.
+        weight_bits: bits a weight, 0 without weights.
+        synaptic_ops: dense accumulates; what spikes really cause is at most this.
+        macs: multiply-accumulates.
+        updates: neuron updates.
+        flash_bytes: constants.
+        ram_bytes: arena of what it writes; layers may share it.
+    """
+
+    name: str
+    op: str
+    phase: str
+    output: str
+    weight_bits: int
+    synaptic_ops: int
+    macs: int
+    updates: int
+    flash_bytes: int
+    ram_bytes: int
+
+    def as_dict(self) -> dict[str, str | int]:
+        """For JSON."""
+        return asdict(self)
+
+
+def layers(graph: Graph, plan: Plan, const_bytes: Mapping[str, int]) -> list[Layer]:
+    """The table, in order of execution; `const_bytes` by operator name."""
+    rows = []
+    for node in graph.order:
+        cost = node.cost([graph.tensors[name] for name in node.inputs])
+        times = graph.steps if graph.phase(node) is Phase.STEP else 1
+        first = graph.written(node)[0]
+        rows.append(
+            Layer(
+                name=node.name,
+                op=node.KIND,
+                phase=graph.phase(node).name.lower(),
+                output=f"{first.dtype} {'x'.join(map(str, first.shape))}",
+                weight_bits=cost.weight_bits,
+                synaptic_ops=cost.synaptic_ops * times,
+                macs=cost.macs * times,
+                updates=cost.updates * times,
+                flash_bytes=const_bytes.get(node.name, 0),
+                ram_bytes=sum(plan.slots[t.name].size for t in graph.written(node)),
+            )
+        )
+    return rows

@@ -1,0 +1,75 @@
+"""The memory plan: where each tensor lies in the arena, from when to when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spikelet.graph import Graph, Phase, Tensor
+
+ALIGN = 8  # kernels may write whole words past the last element
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor's place.
+
+    Attributes:
+        tensor: what lies there.
+        offset: first byte in the arena.
+        size: bytes kept, a multiple of `ALIGN`.
+        first: number of the operator that writes it, -1 when it is there from the start.
+        last: number of the last operator that needs it; the number of operators when it stays.
+    """
+
+    tensor: Tensor
+    offset: int
+    size: int
+    first: int
+    last: int
+
+    def overlaps(self, first: int, last: int) -> bool:
+        """Whether it is in use at some time of [first, last]."""
+        return self.first <= last and first <= self.last
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Slots by tensor name, bytes of the arena, and the most bytes ever in use at one time."""
+
+    slots: dict[str, Slot]
+    size: int
+    bound: int
+
+
+def _lifetime(graph: Graph, tensor: Tensor) -> tuple[int, int]:
+    order = graph.order
+    end = len(order)
+    steps = [i for i, node in enumerate(order) if graph.phase(node) is Phase.STEP]
+    writer = next((i for i, n in enumerate(order) if tensor in graph.written(n)), -1)
+    readers = [i for i, n in enumerate(order) if tensor.name in n.inputs]
+    if tensor.persistent:
+        return -1, end
+    last = end if tensor.kind == "output" else max([writer, *readers])
+    before_loop = writer < 0 or graph.phase(order[writer]) is Phase.ONCE
+    if before_loop and any(i in steps for i in readers):
+        last = max(last, steps[-1])  # every step reads it again
+    return writer, last
+
+
+def plan(graph: Graph) -> Plan:
+    """Place all tensors, the largest first, each at the lowest free offset."""
+    slots: dict[str, Slot] = {}
+    pending = [
+        (t, -(-t.nbytes // ALIGN) * ALIGN, *_lifetime(graph, t)) for t in graph.tensors.values()
+    ]
+    for tensor, size, first, last in sorted(pending, key=lambda p: (-p[1], p[2], p[0].name)):
+        offset = 0
+        for slot in sorted(slots.values(), key=lambda s: s.offset):
+            if slot.overlaps(first, last) and slot.offset < offset + size:
+                offset = max(offset, slot.offset + slot.size)
+        slots[tensor.name] = Slot(tensor, offset, size, first, last)
+    times = range(-1, len(graph.order) + 1)
+    bound = max(sum(s.size for s in slots.values() if s.overlaps(t, t)) for t in times)
+    total = max(s.offset + s.size for s in slots.values())
+    ordered = {name: slots[name] for name in graph.tensors}
+    return Plan(ordered, total, bound)

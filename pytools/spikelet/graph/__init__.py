@@ -1,0 +1,23 @@
+"""The integer graph: operators, their golden meaning, and the passes over them.
+
+This package imports nothing else of the project: it is the norm that the rest is held to.
+"""
+
+from spikelet.graph.graph import Execution, Graph
+from spikelet.graph.operator import Cost, Emitter, Operator, Phase, operators
+from spikelet.graph.tensor import DTYPES, KINDS, Array, GraphError, Tensor
+
+__all__ = [
+    "DTYPES",
+    "KINDS",
+    "Array",
+    "Cost",
+    "Emitter",
+    "Execution",
+    "Graph",
+    "GraphError",
+    "Operator",
+    "Phase",
+    "Tensor",
+    "operators",
+]

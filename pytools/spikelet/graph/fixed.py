@@ -1,0 +1,49 @@
+"""Integer primitives that several operators share; firmware/kernels/fixed.h is their C twin."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from spikelet.graph.tensor import Array
+
+ROUNDINGS = ("floor", "zero", "nearest")
+Q15_ONE = 1 << 15
+
+
+def leak(v: Array, factor: int, rounding: str) -> Array:
+    """`v * factor / 2^15`, rounded: int64 in, int64 out.
+
+    `floor` rounds down, `zero` toward zero, `nearest` to the nearest integer and halves up. Only
+    `zero` lets every membrane decay to rest: with `floor` a negative one ends at -1.
+    """
+    product = v.astype(np.int64) * factor
+    if rounding == "nearest":
+        product = product + (Q15_ONE >> 1)
+    elif rounding == "zero":
+        product = product + np.where(v < 0, Q15_ONE - 1, 0)
+    result: Array = product >> 15
+    return result
+
+
+def saturate(v: Array, dtype: str) -> tuple[Array, Array]:
+    """`v` clipped to int16 or int32, and where it was clipped."""
+    info = np.iinfo(np.int16 if dtype == "i16" else np.int32)
+    clipped = np.clip(v, info.min, info.max)
+    return clipped, clipped != v
+
+
+def xorshift32(state: Array) -> Array:
+    """One step of Marsaglia's xorshift32 (13, 17, 5) on uint32; 0 is not a valid state."""
+    state = state ^ (state << np.uint32(13))
+    state = state ^ (state >> np.uint32(17))
+    mixed: Array = state ^ (state << np.uint32(5))
+    return mixed
+
+
+def pick_int(low: int, high: int) -> str | None:
+    """The narrowest membrane type that holds [low, high], None where none does."""
+    if -(1 << 15) <= low and high < 1 << 15:
+        return "i16"
+    if -(1 << 31) <= low and high < 1 << 31:
+        return "i32"
+    return None

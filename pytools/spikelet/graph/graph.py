@@ -1,0 +1,254 @@
+"""The integer graph: the model, in an order of execution, and its golden execution."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from spikelet.graph.operator import Interval, Operator, Phase, operators
+from spikelet.graph.tensor import Array, GraphError, Tensor
+
+FORMAT = 1
+
+
+@dataclass
+class Execution:
+    """What golden computed for N samples.
+
+    Attributes:
+        outputs: by name, (N, *shape).
+        trace: by name, (rows, N, *shape): one row a step, one row in all for an operator that runs
+            once; empty unless asked for.
+        saturations: (N,) membranes that hit their limit, over all layers and steps.
+    """
+
+    outputs: dict[str, Array]
+    trace: dict[str, Array]
+    saturations: Array
+
+
+@dataclass
+class Graph:
+    """A deployable network: operators in order, with T time steps an inference.
+
+    Attributes:
+        name: a C identifier.
+        steps: time steps T of one inference; 1 for a network without time.
+        inputs: the tensors that a host writes.
+        nodes: the operators, each after those that it reads.
+        outputs: names of the tensors that are the result; the first one is the prediction.
+        bounds: by tensor, the interval of every element for any input in range.
+
+    Raises GraphError when it is not well formed or not provably free of overflow.
+    """
+
+    name: str
+    steps: int
+    inputs: list[Tensor]
+    nodes: list[Operator]
+    outputs: list[str]
+    bounds: dict[str, Interval] = field(init=False, repr=False, default_factory=dict)
+    _written: dict[str, list[Tensor]] = field(init=False, repr=False, default_factory=dict)
+    _phases: dict[str, Phase] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or not self.name.isascii():
+            raise GraphError(f"graph name {self.name!r} is not a C identifier")
+        if not 1 <= self.steps <= 32767:
+            raise GraphError(f"graph {self.name}: {self.steps} steps, expected 1 to 32767")
+        if not self.nodes or len(self.nodes) > 254:
+            raise GraphError(f"graph {self.name}: {len(self.nodes)} operators, expected 1 to 254")
+        self._infer()
+
+    def _infer(self) -> None:
+        known: dict[str, Tensor] = {}
+        ready: dict[str, Phase] = {}
+        for tensor in self.inputs:
+            if tensor.name in known:
+                raise GraphError(f"graph {self.name}: two tensors are named {tensor.name}")
+            low, high = tensor.limits
+            self.bounds[tensor.name] = (np.full(tensor.shape, low), np.full(tensor.shape, high))
+            if tensor.kind != "input":
+                raise GraphError(f"graph {self.name}: input {tensor.name} has kind {tensor.kind}")
+            known[tensor.name], ready[tensor.name] = tensor, Phase.ONCE
+        for node in self.nodes:
+            if not node.name.isidentifier() or not node.name.isascii():
+                raise node.error("its name is not a C identifier")
+            for name in node.inputs:
+                if name not in known:
+                    raise node.error(f"reads {name}, which nothing before it writes")
+            phase = node.phase([ready[name] for name in node.inputs])
+            written = node.infer([known[name] for name in node.inputs], self.bounds, self.steps)
+            for i, tensor in enumerate(written):
+                if tensor.name in known:
+                    raise node.error(f"a second tensor named {tensor.name}")
+                if tensor.name in self.outputs:
+                    tensor = dataclasses.replace(tensor, kind="output")
+                    written[i] = tensor
+                known[tensor.name], ready[tensor.name] = tensor, phase
+            self._written[node.name] = written
+            self._phases[node.name] = phase
+        if not self.outputs:
+            raise GraphError(f"graph {self.name}: no output is named")
+        for name in self.outputs:
+            if name not in known or known[name].kind != "output":
+                raise GraphError(f"graph {self.name}: output {name} is written by no operator")
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name: inputs, then what each operator writes, in order."""
+        every = [*self.inputs, *(t for node in self.nodes for t in self._written[node.name])]
+        return {t.name: t for t in every}
+
+    def written(self, node: Operator) -> list[Tensor]:
+        """What an operator writes, states included."""
+        return self._written[node.name]
+
+    def phase(self, node: Operator) -> Phase:
+        """When an operator runs."""
+        return self._phases[node.name]
+
+    @cached_property
+    def order(self) -> list[Operator]:
+        """The operators as they execute: once, step, end. Their index is the operator's number."""
+        return sorted(self.nodes, key=self.phase)
+
+    def check_inputs(self, inputs: Mapping[str, Array]) -> int:
+        """The number of samples; raises GraphError on a wrong name, shape or dtype."""
+        wanted = {t.name: t for t in self.inputs}
+        if set(inputs) != set(wanted):
+            raise GraphError(
+                f"graph {self.name}: inputs {sorted(inputs)}, expected {sorted(wanted)}"
+            )
+        samples = -1
+        for name, tensor in wanted.items():
+            values = inputs[name]
+            if values.dtype != tensor.numpy_dtype or values.shape[1:] != tensor.shape:
+                raise GraphError(
+                    f"input {name}: {values.dtype} of shape {values.shape}, expected "
+                    f"{tensor.numpy_dtype} of shape (N, {', '.join(map(str, tensor.shape))})"
+                )
+            if samples not in (-1, len(values)):
+                raise GraphError(f"input {name}: {len(values)} samples, expected {samples}")
+            samples = len(values)
+        return samples
+
+    def run(self, inputs: Mapping[str, Array], trace: bool = False) -> Execution:
+        """Execute the graph on N samples; inputs by name, each (N, *shape)."""
+        samples = self.check_inputs(inputs)
+        env: dict[str, Array] = {name: values.copy() for name, values in inputs.items()}
+        saturations = np.zeros(samples, np.int64)
+        rows: dict[str, list[Array]] = {}
+
+        def execute(node: Operator, t: int) -> None:
+            clipped = node.golden(env, t)
+            if clipped is not None:
+                saturations[:] += clipped
+            if trace:
+                for tensor in self.written(node):
+                    rows.setdefault(tensor.name, []).append(env[tensor.name].copy())
+
+        for node in self.order:
+            node.start(env, samples)
+        for phase, times in ((Phase.ONCE, 1), (Phase.STEP, self.steps), (Phase.END, 1)):
+            nodes = [node for node in self.order if self.phase(node) is phase]
+            for t in range(times):
+                for node in nodes:
+                    execute(node, t)
+        return Execution(
+            outputs={name: env[name] for name in self.outputs},
+            trace={name: np.stack(values) for name, values in rows.items()},
+            saturations=saturations,
+        )
+
+    @cached_property
+    def traced(self) -> list[Tensor]:
+        """The tensors that a trace digests, in the order of its columns."""
+        return [t for node in self.order for t in self.written(node)]
+
+    def row(self, name: str, row: int) -> int:
+        """The step that row `row` of the trace of `name` belongs to."""
+        for node in self.order:
+            if any(t.name == name for t in self.written(node)):
+                return self.steps - 1 if self.phase(node) is Phase.END else row
+        raise GraphError(f"graph {self.name}: no operator writes {name}")
+
+    def digests(self, execution: Execution, sample: int) -> Array:
+        """CRC-32 of every traced tensor in every step, (T, columns) uint32; 0 where none ran."""
+        table = np.zeros((self.steps, len(self.traced)), np.uint32)
+        for column, tensor in enumerate(self.traced):
+            for row, values in enumerate(execution.trace[tensor.name]):
+                digest = zlib.crc32(tensor.to_bytes(values[sample]))
+                table[self.row(tensor.name, row), column] = digest
+        return table
+
+    def to_json(self) -> dict[str, Any]:
+        """The graph without its constants."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "steps": self.steps,
+            "inputs": [
+                {
+                    "name": t.name,
+                    "dtype": t.dtype,
+                    "shape": list(t.shape),
+                    "scale": t.scale,
+                    "zero_point": t.zero_point,
+                }
+                for t in self.inputs
+            ],
+            "nodes": [
+                {
+                    "op": n.KIND,
+                    "name": n.name,
+                    "inputs": list(n.inputs),
+                    "attributes": n.attributes(),
+                    "constants": sorted(n.arrays()),
+                }
+                for n in self.nodes
+            ],
+            "outputs": list(self.outputs),
+        }
+
+    def constants(self) -> dict[str, Array]:
+        """All constants, by `layer.field`."""
+        return {f"{n.name}.{k}": v for n in self.nodes for k, v in n.arrays().items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], constants: Mapping[str, Array]) -> Graph:
+        """The inverse of `to_json` and `constants`; raises GraphError on anything unexpected."""
+        if data.get("format") != FORMAT:
+            raise GraphError(f"graph format {data.get('format')!r}, this version reads {FORMAT}")
+        known = operators()
+        nodes: list[Operator] = []
+        try:
+            inputs = [
+                Tensor(
+                    name=str(t["name"]),
+                    dtype=str(t["dtype"]),
+                    shape=tuple(int(d) for d in t["shape"]),
+                    kind="input",
+                    scale=float(t["scale"]),
+                    zero_point=int(t["zero_point"]),
+                )
+                for t in data["inputs"]
+            ]
+            for n in data["nodes"]:
+                if n["op"] not in known:
+                    raise GraphError(
+                        f"layer {n['name']}: unknown operator {n['op']!r}; "
+                        f"known are {', '.join(sorted(known))}"
+                    )
+                arrays = {k: constants[f"{n['name']}.{k}"] for k in n["constants"]}
+                fields = {**n["attributes"], **arrays}
+                nodes.append(known[n["op"]](name=n["name"], inputs=tuple(n["inputs"]), **fields))
+            return cls(data["name"], int(data["steps"]), inputs, nodes, list(data["outputs"]))
+        except (KeyError, TypeError, ValueError) as e:
+            raise GraphError(f"graph: malformed ({type(e).__name__}: {e})") from e

@@ -1,0 +1,167 @@
+"""What an operator is. One file of `ops/` holds one operator; nothing else lists them.
+
+An operator is a dataclass: its fields are its attributes, array fields are its constants. It states
+the shapes, types and intervals of what it writes, its golden meaning in numpy, its cost, and the
+call of its C kernel.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from spikelet.graph.tensor import Array, GraphError, Tensor
+
+
+class Phase(IntEnum):
+    """When an operator runs."""
+
+    ONCE = 0  # before the first time step
+    STEP = 1  # in every time step
+    END = 2  # after the last time step
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Work and constants of one operator.
+
+    Attributes:
+        synaptic_ops: dense accumulates of one execution; with spikes as input, an upper bound.
+        macs: multiply-accumulates of one execution.
+        updates: neuron state updates of one execution.
+        weight_bits: bits a weight, 0 where there is none.
+    """
+
+    synaptic_ops: int = 0
+    macs: int = 0
+    updates: int = 0
+    weight_bits: int = 0
+
+
+# Lowest and highest value of each element that any input in range can cause.
+Interval = tuple[Array, Array]
+
+
+class Emitter(Protocol):
+    """What code generation offers to `Operator.emit`."""
+
+    bounds: Mapping[str, Interval]
+
+    def tensor(self, name: str) -> str:
+        """C expression: typed pointer to a tensor's memory."""
+
+    def const(self, name: str, values: Array, note: str) -> str:
+        """Place a constant array in flash; the C name."""
+
+    def config(self, name: str, c_struct: str, fields: Mapping[str, object]) -> str:
+        """Define a kernel's constant attributes; C expression: pointer to them."""
+
+    def include(self, header: str) -> None:
+        """Include a kernel."""
+
+
+@dataclass(kw_only=True)
+class Operator:
+    """Base of all operators.
+
+    Attributes:
+        name: unique in the graph; its tensors are `name` or `name.part`.
+        inputs: names of the tensors that it reads.
+    """
+
+    KIND: ClassVar[str] = ""
+
+    name: str
+    inputs: tuple[str, ...]
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        """The tensors that it writes, states included, and into `bounds` their intervals.
+
+        Raises GraphError on a wrong input or attribute, and where an accumulator may overflow.
+        """
+        raise NotImplementedError
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        """When it runs, given when its inputs are written."""
+        return max(ins)
+
+    def start(self, env: dict[str, Array], samples: int) -> None:
+        """Set the states in `env`, shape (samples, *shape)."""
+
+    def golden(self, env: dict[str, Array], t: int) -> Array | None:
+        """Execute step `t` for all samples: read and write `env`; saturations a sample, or None."""
+        raise NotImplementedError
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        """What one execution costs."""
+        return Cost()
+
+    def emit_start(self, em: Emitter) -> list[str]:
+        """C statements that reset its states."""
+        return []
+
+    def emit(self, em: Emitter) -> list[str]:
+        """C statements of one execution; `t` is the step."""
+        raise NotImplementedError
+
+    def error(self, text: str) -> GraphError:
+        """An error that names this layer."""
+        return GraphError(f"layer {self.name} ({self.KIND}): {text}")
+
+    def arrays(self) -> dict[str, Array]:
+        """Its constants by field name."""
+        return {
+            f.name: value
+            for f in dataclasses.fields(self)
+            if isinstance(value := getattr(self, f.name), np.ndarray)
+        }
+
+    def attributes(self) -> dict[str, Any]:
+        """Its other fields, as JSON holds them; a field that starts with _ is derived."""
+        skip = {"name", "inputs", *self.arrays()}
+        names = [f.name for f in dataclasses.fields(self)]
+        return {n: getattr(self, n) for n in names if n not in skip and not n.startswith("_")}
+
+    def one_of(self, field: str, allowed: tuple[str, ...]) -> None:
+        """Refuse a text attribute outside `allowed`."""
+        if getattr(self, field) not in allowed:
+            raise self.error(f"{field} {getattr(self, field)!r} is not one of {', '.join(allowed)}")
+
+    def expect(self, tensor: Tensor, dtypes: tuple[str, ...]) -> None:
+        """Refuse an input of another type, or of more than one dimension."""
+        if tensor.dtype not in dtypes:
+            raise self.error(
+                f"input {tensor.name} is {tensor.dtype}, expected {' or '.join(dtypes)}"
+            )
+        if len(tensor.shape) != 1:
+            raise self.error(
+                f"input {tensor.name} has shape {tensor.shape}, expected one dimension"
+            )
+
+
+def c_bool(value: bool) -> str:
+    """A C literal."""
+    return "true" if value else "false"
+
+
+def operators() -> dict[str, type[Operator]]:
+    """All operators by kind, found in the folder `ops`."""
+    from spikelet.graph import ops
+
+    for module in pkgutil.iter_modules(ops.__path__):
+        importlib.import_module(f"{ops.__name__}.{module.name}")
+    found: dict[str, type[Operator]] = {}
+    pending = list(Operator.__subclasses__())
+    while pending:
+        cls = pending.pop()
+        pending.extend(cls.__subclasses__())
+        if cls.KIND:
+            found[cls.KIND] = cls
+    return found

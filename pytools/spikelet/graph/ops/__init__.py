@@ -1,0 +1,1 @@
+"""One operator a file: attributes, shapes, golden meaning, interval, cost, C call."""

@@ -1,0 +1,131 @@
+"""Fully connected layer on spikes or on 8-bit values. C twin: firmware/kernels/dense.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, c_bool
+from spikelet.graph.tensor import Array, Tensor
+
+# Sums in this range, partial sums included, may share a word two by two: see dense.h.
+LANE_LIMIT = 24576
+
+
+@dataclass(kw_only=True)
+class Dense(Operator):
+    """`sum[o] = bias[o] + sum over i of weight[o, i] * input[i]`, in units of the weight's step.
+
+    Reads spikes (n,) bit or values (n,) u8 or i8; writes sums (m,), i16 where the interval pass
+    proves them within +-24576, else i32. A channel's scale is not applied here: it goes into the
+    threshold of the neurons behind.
+
+    Attributes:
+        weight: (m, n) int8 codes, symmetric, per output channel.
+        bias: (m,) int32 in the units of the sum, or None.
+    """
+
+    KIND: ClassVar[str] = "dense"
+
+    weight: Array
+    bias: Array | None = None
+
+    _from_spikes: bool = field(init=False, repr=False, default=False)
+    _signed: bool = field(init=False, repr=False, default=False)
+    _dtype: str = field(init=False, repr=False, default="i32")
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect(ins[0], ("bit", "u8", "i8"))
+        if self.weight.dtype != np.int8 or self.weight.ndim != 2:
+            raise self.error(
+                f"weight is {self.weight.dtype} of shape {self.weight.shape}, expected int8 (m, n)"
+            )
+        m, n = self.weight.shape
+        if ins[0].size != n:
+            raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
+        if self.bias is not None and (self.bias.dtype != np.int32 or self.bias.shape != (m,)):
+            raise self.error(
+                f"bias is {self.bias.dtype} of shape {self.bias.shape}, expected int32 ({m},)"
+            )
+        self._from_spikes = ins[0].dtype == "bit"
+        self._signed = ins[0].dtype == "i8"
+        low, high = self._sums(*bounds[self.inputs[0]])
+        worst = max(-int(low.min()), int(high.max()))
+        if worst >= 1 << 31:
+            channel = int(np.argmax(np.maximum(-low, high)))
+            raise self.error(f"the sum of channel {channel} may reach {worst}, beyond 32 bits")
+        bounds[self.name] = (low, high)
+        self._dtype = "i16" if worst <= LANE_LIMIT else "i32"
+        return [Tensor(self.name, self._dtype, (m,))]
+
+    def _sums(self, low: Array, high: Array) -> Interval:
+        """Lowest and highest sum, partial sums in any order included."""
+        w = self.weight.astype(np.int64)
+        bias = 0 if self.bias is None else self.bias.astype(np.int64)
+        ends = np.stack([w * low, w * high, np.zeros_like(w)])
+        return ends.min(axis=0).sum(axis=1) + bias, ends.max(axis=0).sum(axis=1) + bias
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        sums = env[self.inputs[0]].astype(np.int64) @ self.weight.astype(np.int64).T
+        if self.bias is not None:
+            sums = sums + self.bias
+        env[self.name] = sums.astype(np.int16 if self._dtype == "i16" else np.int32)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        size = self.weight.size
+        if self._from_spikes:
+            return Cost(synaptic_ops=size, weight_bits=8)
+        return Cost(macs=size, weight_bits=8)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/dense.h")
+        m, n = self.weight.shape
+        source, sums = em.tensor(self.inputs[0]), em.tensor(self.name)
+        padded = 4 * -(-m // 4)
+        if self._from_spikes and self._dtype == "i16":
+            weight = em.const(
+                f"{self.name}_weight",
+                _lane_words(self.weight),
+                f"(inputs {n}, words {padded // 4}): four weights + 128 a word, see dense.h",
+            )
+            bias = "0"
+            if self.bias is not None:
+                pairs = np.zeros(padded, "<i2")
+                pairs[:m] = self.bias
+                bias = em.const(
+                    f"{self.name}_bias", pairs.view("<u4"), f"({m},) int16, two to a word"
+                )
+            return [
+                f"spk_dense_spikes_s16({source}, {n}, {weight}, {padded // 4}, {bias},",
+                f"                     (uint32_t *)(void *){sums});",
+            ]
+        bias = "0"
+        if self.bias is not None:
+            wide = np.zeros(padded, np.int32)
+            wide[:m] = self.bias
+            bias = em.const(f"{self.name}_bias", wide, f"({m},) int32, padded to fours")
+        if self._from_spikes:
+            weight = em.const(f"{self.name}_weight", self.weight.T, f"(inputs {n}, outputs {m})")
+            return [f"spk_dense_spikes_s32({source}, {n}, {weight}, {m}, {bias}, {sums});"]
+        rows = np.zeros((padded, n), np.int8)
+        rows[:m] = self.weight
+        blocked = rows.reshape(padded // 4, 4, n).transpose(0, 2, 1)
+        weight = em.const(
+            f"{self.name}_weight", blocked, f"(outputs / 4 {padded // 4}, inputs {n}, 4)"
+        )
+        signed, wide_sums = c_bool(self._signed), c_bool(self._dtype == "i32")
+        return [
+            f"spk_dense_values({source}, {signed}, {n}, {weight}, {m}, {bias},",
+            f"                 {wide_sums}, {sums});",
+        ]
+
+
+def _lane_words(weight: Array) -> Array:
+    """(m, n) int8 to (n, ceil(m / 4)) uint32: outputs 4j, 4j+2, 4j+1, 4j+3 from the low byte up."""
+    m, n = weight.shape
+    rows = np.zeros((4 * -(-m // 4), n), np.int16)
+    rows[:m] = weight
+    codes = (rows + 128).astype("<u1").T.reshape(n, -1, 4)
+    return np.ascontiguousarray(codes[:, :, [0, 2, 1, 3]]).view("<u4")[:, :, 0]

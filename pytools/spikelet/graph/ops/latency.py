@@ -1,0 +1,46 @@
+"""Latency coding: one spike, the earlier the larger. C twin: firmware/kernels/latency.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.operator import Emitter, Interval, Operator, Phase
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class Latency(Operator):
+    """One spike in step `floor((255 - value) * T / 256)`; a value of 0 never spikes.
+
+    Reads values (n,) u8; writes spikes (n,) bit.
+    """
+
+    KIND: ClassVar[str] = "latency"
+
+    _steps: int = field(init=False, repr=False, default=0)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect(ins[0], ("u8",))
+        self._steps = steps
+        _, high = bounds[self.inputs[0]]
+        bounds[self.name] = (np.zeros_like(high), (high > 0).astype(np.int64))
+        return [Tensor(self.name, "bit", ins[0].shape)]
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.STEP
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        values = env[self.inputs[0]].astype(np.int64)
+        when = ((255 - values) * self._steps) >> 8
+        env[self.name] = ((values != 0) & (when == t)).astype(np.uint8)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/latency.h")
+        n = len(em.bounds[self.name][0])
+        return [
+            f"spk_latency({em.tensor(self.inputs[0])}, {n}, t, {self._steps}, "
+            f"{em.tensor(self.name)});"
+        ]

@@ -1,0 +1,103 @@
+"""Leaky integrators that do not spike. C twin: firmware/kernels/leaky_readout.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.fixed import Q15_ONE, ROUNDINGS, leak, pick_int, saturate
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, c_bool
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class LeakyReadout(Operator):
+    """`v = leak(v) + (x << input_shift)`, from 0; its membrane is the result.
+
+    Reads input (n,) i16 or i32; writes the membrane (n,), i16 where it is proved to fit, else i32.
+    Membranes saturate; every saturation is counted.
+
+    Attributes:
+        leak: Q15 factor that the membrane keeps in a step, 0 to 32768; 32768 sums.
+        leak_round: rounding of the leak, one of floor, zero, nearest.
+        input_shift: fraction bits of the membrane.
+    """
+
+    KIND: ClassVar[str] = "leaky_readout"
+
+    leak: int = Q15_ONE
+    leak_round: str = "zero"
+    input_shift: int = 0
+
+    _neurons: int = field(init=False, repr=False, default=0)
+    _dtype: str = field(init=False, repr=False, default="i32")
+    _input_wide: bool = field(init=False, repr=False, default=False)
+    _exact: bool = field(init=False, repr=False, default=False)
+    _small: bool = field(init=False, repr=False, default=False)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect(ins[0], ("i16", "i32"))
+        self.one_of("leak_round", ROUNDINGS)
+        if not 0 <= self.leak <= Q15_ONE or not 0 <= self.input_shift <= 15:
+            raise self.error(f"leak {self.leak} or input_shift {self.input_shift} is out of range")
+        self._neurons = ins[0].size
+        self._input_wide = ins[0].dtype == "i32"
+        x_low, x_high = (b.astype(np.int64) << self.input_shift for b in bounds[self.inputs[0]])
+        if max(-int(x_low.min()), int(x_high.max())) >= 1 << 31:
+            raise self.error("an input may reach beyond 32 bits: lower input_shift")
+        low = high = least = most = np.zeros(x_low.shape, np.int64)
+        for _ in range(steps):
+            low = leak(low, self.leak, self.leak_round) + x_low
+            high = leak(high, self.leak, self.leak_round) + x_high
+            least, most = np.minimum(least, low), np.maximum(most, high)
+        fits = pick_int(int(least.min()), int(most.max()))
+        self._exact = fits is not None
+        self._dtype = fits or "i32"
+        self._small = -Q15_ONE < int(least.min()) and int(most.max()) < Q15_ONE
+        bounds[self.name] = (saturate(least, "i32")[0], saturate(most, "i32")[0])
+        shape = ins[0].shape
+        return [Tensor(self.name, self._dtype, shape, kind="state", persistent=True)]
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.STEP
+
+    def start(self, env: dict[str, Array], samples: int) -> None:
+        dtype = np.int16 if self._dtype == "i16" else np.int32
+        env[self.name] = np.zeros((samples, self._neurons), dtype)
+
+    def golden(self, env: dict[str, Array], t: int) -> Array:
+        stored = env[self.name]
+        x = env[self.inputs[0]].astype(np.int64) << self.input_shift
+        v = leak(stored.astype(np.int64), self.leak, self.leak_round) + x
+        v, clipped = saturate(v, self._dtype)
+        env[self.name] = v.astype(stored.dtype)
+        saturations: Array = clipped.sum(axis=1)
+        return saturations
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(updates=ins[0].size)
+
+    def emit_start(self, em: Emitter) -> list[str]:
+        em.include("kernels/leaky_readout.h")
+        size = 4 if self._dtype == "i32" else 2
+        n = len(em.bounds[self.name][0])
+        return [f"spk_clear({em.tensor(self.name)}, {size * n});"]
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/leaky_readout.h")
+        rounding = {"floor": "SPK_FLOOR", "zero": "SPK_TOWARD_ZERO", "nearest": "SPK_NEAREST"}
+        fields = {
+            "n": len(em.bounds[self.name][0]),
+            "leak": self.leak,
+            "rounding": rounding[self.leak_round],
+            "input_shift": self.input_shift,
+            "input_wide": c_bool(self._input_wide),
+            "wide": c_bool(self._dtype == "i32"),
+            "exact": c_bool(self._exact),
+            "small": c_bool(self._small),
+        }
+        config = em.config(self.name, "spk_leaky_readout", fields)
+        source, membrane = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [f"spk_leaky_readout({config}, {source}, {membrane}, &saturations);"]

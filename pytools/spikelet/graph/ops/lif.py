@@ -1,0 +1,271 @@
+"""Leaky integrate-and-fire neurons with their whole convention. C twin: firmware/kernels/lif.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.fixed import Q15_ONE, ROUNDINGS, leak, saturate
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, c_bool
+from spikelet.graph.tensor import Array, Tensor
+
+COMPARISONS = (">", ">=")
+RESETS = ("none", "zero", "value", "subtract")
+TIMINGS = ("same_step", "next_step", "next_step_input_lost")
+
+
+@dataclass(kw_only=True)
+class Lif(Operator):
+    """Leaky integrate-and-fire, on integers.
+
+    Reads input (n,) i16 or i32; writes `name.spikes` (n,) bit, `name.membrane` (n,) and, with a
+    refractory time, `name.refractory` (n,) u8.
+
+    With `fires(v)` the comparison to the threshold and `r` its result on the stored membrane:
+
+    - same_step: `v = leak(v) + x; s = fires(v)`; a spike then sets v to 0, to the reset value, or
+      takes the threshold off.
+    - next_step: as above, but the stored membrane is the one before the reset, and `r` resets it at
+      the start of the next step: `v = leak(0 or value) + x`, or `v = leak(v) + x - r * threshold`.
+    - next_step_input_lost: with zero and value, the reset comes after that step's input:
+      `v = r ? value : leak(v) + x`. With subtract it is the same as next_step.
+
+    A neuron that waits out its refractory time keeps its membrane, takes no input and does not
+    spike. Membranes saturate; every saturation is counted.
+
+    Attributes:
+        threshold: (n,) or (1,) int32, in units of the membrane.
+        leak: Q15 factor that the membrane keeps in a step, 0 to 32768.
+        leak_round: rounding of the leak, one of floor, zero, nearest.
+        compare: `>` or `>=`.
+        reset: none, zero, value, subtract.
+        timing: same_step, next_step, next_step_input_lost.
+        reset_value: (n,) or (1,) int32 for reset to a value.
+        input_shift: the input enters as `x << input_shift`: fraction bits of the membrane.
+        refractory: steps, 0 to 255.
+        initial: membrane before the first step.
+        membrane: i16, i32, or auto: the narrowest that is proved never to saturate.
+    """
+
+    KIND: ClassVar[str] = "lif"
+
+    threshold: Array
+    leak: int = Q15_ONE
+    leak_round: str = "zero"
+    compare: str = ">"
+    reset: str = "zero"
+    timing: str = "same_step"
+    reset_value: Array | None = None
+    input_shift: int = 0
+    refractory: int = 0
+    initial: int = 0
+    membrane: str = "auto"
+
+    _dtype: str = field(init=False, repr=False, default="i32")
+    _exact: bool = field(init=False, repr=False, default=False)
+    _small: bool = field(init=False, repr=False, default=False)
+    _input_wide: bool = field(init=False, repr=False, default=False)
+    _neurons: int = field(init=False, repr=False, default=0)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect(ins[0], ("i16", "i32"))
+        self._check(ins[0].size)
+        self._input_wide = ins[0].dtype == "i32"
+        self._neurons = ins[0].size
+        x_low, x_high = (b.astype(np.int64) << self.input_shift for b in bounds[self.inputs[0]])
+        if max(-int(x_low.min()), int(x_high.max())) >= 1 << 31:
+            raise self.error("an input may reach beyond 32 bits: lower input_shift")
+        (least, most), stored = self._membrane_range(x_low, x_high, steps)
+        held = [self.threshold, np.array([self.initial])]
+        held += [] if self.reset_value is None else [self.reset_value]
+        self._dtype = self.membrane
+        if self.membrane == "auto":
+            narrow = all(
+                -Q15_ONE <= int(np.min(v)) and int(np.max(v)) < Q15_ONE
+                for v in (least, most, *held)
+            )
+            self._dtype = "i16" if narrow else "i32"
+        limit = np.iinfo(np.int16 if self._dtype == "i16" else np.int32)
+        self._exact = limit.min <= int(least.min()) and int(most.max()) <= limit.max
+        low, high = (np.clip(v, limit.min, limit.max) for v in stored)
+        self._small = -Q15_ONE < int(low.min()) and int(high.max()) < Q15_ONE
+        zeros = np.zeros_like(low)
+        bounds[f"{self.name}.membrane"] = (low, high)
+        bounds[f"{self.name}.spikes"] = (zeros, zeros + 1)
+        if self.refractory:
+            bounds[f"{self.name}.refractory"] = (zeros, zeros + self.refractory)
+        written = [
+            Tensor(f"{self.name}.spikes", "bit", ins[0].shape),
+            Tensor(
+                f"{self.name}.membrane", self._dtype, ins[0].shape, kind="state", persistent=True
+            ),
+        ]
+        if self.refractory:
+            written.append(
+                Tensor(f"{self.name}.refractory", "u8", ins[0].shape, kind="state", persistent=True)
+            )
+        return written
+
+    def _check(self, n: int) -> None:
+        self.one_of("leak_round", ROUNDINGS)
+        self.one_of("compare", COMPARISONS)
+        self.one_of("reset", RESETS)
+        self.one_of("timing", TIMINGS)
+        self.one_of("membrane", ("auto", "i16", "i32"))
+        if not 0 <= self.leak <= Q15_ONE:
+            raise self.error(f"leak {self.leak} is not in 0..32768 (Q15)")
+        if not 0 <= self.input_shift <= 15:
+            raise self.error(f"input_shift {self.input_shift} is not in 0..15")
+        if not 0 <= self.refractory <= 255:
+            raise self.error(f"refractory {self.refractory} is not in 0..255 steps")
+        if (self.reset_value is not None) != (self.reset == "value"):
+            raise self.error("reset_value goes with reset 'value', and only with it")
+        for name in ("threshold", "reset_value"):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            if values.dtype != np.int32 or values.shape not in ((n,), (1,)):
+                raise self.error(
+                    f"{name} is {values.dtype} of shape {values.shape}, "
+                    f"expected int32 ({n},) or (1,)"
+                )
+        if self.membrane == "i16":
+            held = [self.threshold, np.array([self.initial])]
+            held += [self.reset_value] if self.reset_value is not None else []
+            if any(np.abs(v.astype(np.int64)).max() >= 1 << 15 for v in held):
+                raise self.error("threshold, reset value or initial membrane is beyond int16")
+        if np.any(self.threshold < 0):
+            raise self.error(f"threshold {int(self.threshold.min())} is negative")
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.STEP
+
+    def start(self, env: dict[str, Array], samples: int) -> None:
+        dtype = np.int16 if self._dtype == "i16" else np.int32
+        env[f"{self.name}.membrane"] = np.full((samples, self._neurons), self.initial, dtype)
+        if self.refractory:
+            env[f"{self.name}.refractory"] = np.zeros((samples, self._neurons), np.uint8)
+
+    def _fires(self, v: Array) -> Array:
+        fires: Array = v > self.threshold if self.compare == ">" else v >= self.threshold
+        return fires
+
+    def golden(self, env: dict[str, Array], t: int) -> Array:
+        stored = env[f"{self.name}.membrane"]
+        v = stored.astype(np.int64)
+        x = env[self.inputs[0]].astype(np.int64) << self.input_shift
+        value = 0 if self.reset_value is None else self.reset_value.astype(np.int64)
+        to_value = self.reset in ("zero", "value")
+        late = self._fires(v) & (self.timing != "same_step") & (self.reset != "none")
+
+        if to_value and self.timing == "next_step":
+            v = np.where(late, value, v)
+        v = leak(v, self.leak, self.leak_round) + x
+        if self.reset == "subtract":
+            v = v - late * self.threshold.astype(np.int64)
+        if to_value and self.timing == "next_step_input_lost":
+            v = np.where(late, value, v)
+        v, clipped = saturate(v, self._dtype)
+        spikes = self._fires(v)
+        if self.timing == "same_step":
+            if self.reset == "subtract":
+                v = v - spikes * self.threshold
+            elif to_value:
+                v = np.where(spikes, value, v)
+
+        if self.refractory:
+            waiting = env[f"{self.name}.refractory"]
+            idle = waiting > 0
+            v, spikes, clipped = np.where(idle, stored, v), spikes & ~idle, clipped & ~idle
+            env[f"{self.name}.refractory"] = np.where(
+                spikes, self.refractory, np.where(idle, waiting - 1, 0)
+            ).astype(np.uint8)
+        env[f"{self.name}.membrane"] = v.astype(stored.dtype)
+        env[f"{self.name}.spikes"] = spikes.astype(np.uint8)
+        saturations: Array = clipped.sum(axis=1)
+        return saturations
+
+    def _membrane_range(self, x_low: Array, x_high: Array, steps: int) -> tuple[Interval, Interval]:
+        """What the membrane may be before it is clipped, and what may be stored, in any step."""
+        threshold = np.broadcast_to(self.threshold.astype(np.int64), x_low.shape)
+        value = np.zeros_like(threshold)
+        if self.reset_value is not None:
+            value = np.broadcast_to(self.reset_value.astype(np.int64), x_low.shape)
+        to_value = self.reset in ("zero", "value")
+        now = self.timing == "same_step"
+        low = high = np.full(x_low.shape, self.initial, np.int64)
+        least, most = low, high
+        for _ in range(steps):
+            before = low, high
+            if to_value and not now:
+                low, high = np.minimum(low, value), np.maximum(high, value)
+            decayed = [leak(v, self.leak, self.leak_round) for v in (low, high)]
+            new_low, new_high = decayed[0] + x_low, decayed[1] + x_high
+            if self.reset == "subtract" and not now:
+                fired = leak(np.maximum(low, threshold), self.leak, self.leak_round)
+                new_low = np.minimum(new_low, fired + x_low - threshold)
+            if to_value and not now:
+                new_low, new_high = np.minimum(new_low, value), np.maximum(new_high, value)
+            least, most = np.minimum(least, new_low), np.maximum(most, new_high)
+            if now and self.reset != "none":
+                # What did not fire is at most the threshold; what did was reset.
+                after = value if to_value else np.maximum(new_high - threshold, 0)
+                low_after = value if to_value else np.zeros_like(value)
+                new_high = np.maximum(np.minimum(new_high, threshold), after)
+                new_low = np.minimum(new_low, low_after)
+            # A membrane may also be held: the union over all steps.
+            low = np.clip(np.minimum(before[0], new_low), -(1 << 31), None)
+            high = np.clip(np.maximum(before[1], new_high), None, (1 << 31) - 1)
+        return (least, most), (low, high)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(updates=ins[0].size)
+
+    def _config(self, em: Emitter) -> str:
+        wide = self._dtype == "i32"
+        fields: dict[str, object] = {
+            "n": self._neurons,
+            "leak": self.leak,
+            "rounding": {
+                "floor": "SPK_FLOOR",
+                "zero": "SPK_TOWARD_ZERO",
+                "nearest": "SPK_NEAREST",
+            }[self.leak_round],
+            "inclusive": c_bool(self.compare == ">="),
+            "reset": f"SPK_RESET_{self.reset.upper()}",
+            "timing": f"SPK_{self.timing.upper()}",
+            "input_shift": self.input_shift,
+            "refractory": self.refractory,
+            "initial": self.initial,
+            "input_wide": c_bool(self._input_wide),
+            "wide": c_bool(wide),
+            "exact": c_bool(self._exact),
+            "small": c_bool(self._small),
+        }
+        for name in ("threshold", "reset_value"):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            if len(np.unique(values)) == 1:
+                fields[f"{name.removesuffix('_value')}_all"] = int(values[0])
+            else:
+                array = values.astype(np.int32 if wide else np.int16)
+                fields[name] = em.const(f"{self.name}_{name}", array, f"({self._neurons},)")
+        return em.config(self.name, "spk_lif", fields)
+
+    def _state(self, em: Emitter) -> str:
+        waiting = em.tensor(f"{self.name}.refractory") if self.refractory else "0"
+        return f"{em.tensor(self.name + '.membrane')}, {waiting}"
+
+    def emit_start(self, em: Emitter) -> list[str]:
+        em.include("kernels/lif.h")
+        return [f"spk_lif_start({self._config(em)}, {self._state(em)});"]
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/lif.h")
+        source, spikes = em.tensor(self.inputs[0]), em.tensor(f"{self.name}.spikes")
+        return [
+            f"spk_lif({self._config(em)}, {source}, {self._state(em)}, {spikes}, &saturations);"
+        ]

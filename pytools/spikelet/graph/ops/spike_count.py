@@ -1,0 +1,49 @@
+"""Spikes of each neuron over the whole inference. C twin: firmware/kernels/spike_count.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class SpikeCount(Operator):
+    """`count += spike`, from 0. Reads spikes (n,) bit; writes counts (n,) i16."""
+
+    KIND: ClassVar[str] = "spike_count"
+
+    _neurons: int = field(init=False, repr=False, default=0)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect(ins[0], ("bit",))
+        self._neurons = ins[0].size
+        low, high = bounds[self.inputs[0]]
+        bounds[self.name] = (low * steps, high * steps)
+        return [Tensor(self.name, "i16", ins[0].shape, kind="state", persistent=True)]
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.STEP
+
+    def start(self, env: dict[str, Array], samples: int) -> None:
+        env[self.name] = np.zeros((samples, self._neurons), np.int16)
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        env[self.name] = env[self.name] + env[self.inputs[0]].astype(np.int16)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(updates=ins[0].size)
+
+    def emit_start(self, em: Emitter) -> list[str]:
+        em.include("kernels/spike_count.h")
+        n = len(em.bounds[self.name][0])
+        return [f"spk_clear({em.tensor(self.name)}, {2 * n});"]
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/spike_count.h")
+        n = len(em.bounds[self.name][0])
+        return [f"spk_spike_count({em.tensor(self.inputs[0])}, {n}, {em.tensor(self.name)});"]

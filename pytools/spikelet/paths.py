@@ -1,0 +1,36 @@
+"""Where the house stands: the repository in a checkout, the packaged copy in a wheel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def house_dir() -> Path:
+    """The folder that holds firmware/, boards/, models/ and sim/."""
+    packaged = _PACKAGE / "_house"
+    return packaged if packaged.is_dir() else _PACKAGE.parent.parent
+
+
+def firmware_dir() -> Path:
+    return house_dir() / "firmware"
+
+
+def boards_dir() -> Path:
+    return house_dir() / "boards"
+
+
+def models_dir() -> Path:
+    return house_dir() / "models"
+
+
+def sim_dir() -> Path:
+    return house_dir() / "sim"
+
+
+def cache_dir() -> Path:
+    """Where data sets and builds may be kept between runs (`SPIKELET_CACHE` overrides)."""
+    override = os.environ.get("SPIKELET_CACHE")
+    return Path(override) if override else Path.home() / ".cache" / "spikelet"
