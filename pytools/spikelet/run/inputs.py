@@ -1,0 +1,161 @@
+"""What is streamed to a device: the package's test part, or a user's own arrays."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spikelet.errors import UsageError
+from spikelet.graph import Array, Graph, Tensor
+from spikelet.package import Package
+from spikelet.seeds import sample_seeds
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Samples in the types of the graph.
+
+    Attributes:
+        source: where they come from, for the report.
+        inputs: by graph input, (N, *shape).
+        labels: (N,) int64, or None where there are none.
+    """
+
+    source: str
+    inputs: dict[str, Array]
+    labels: Array | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def head(self, limit: int | None) -> Stream:
+        """The first `limit` samples."""
+        if limit is None:
+            return self
+        if limit < 1:
+            raise UsageError(f"--limit {limit}: expected at least 1 sample")
+        labels = None if self.labels is None else self.labels[:limit]
+        return Stream(self.source, {k: v[:limit] for k, v in self.inputs.items()}, labels)
+
+
+def package_stream(package: Package) -> Stream:
+    """The test vectors that the package carries."""
+    labels = package.vectors.get("y")
+    source = str(package.manifest.get("test", "the package's vectors"))
+    return Stream(source, package.inputs, None if labels is None else labels.astype(np.int64))
+
+
+def data_stream(package: Package, path: Path) -> Stream:
+    """A user's arrays `x` (N, *shape) and, where known, `y` (N,) from an .npz file.
+
+    Arrays of the input's own integer type are codes; floating-point arrays are real values and are
+    quantised with the input's scale and zero point, half away from zero, and must be in range.
+
+    Raises:
+        UsageError: the file, a name, a shape, a type or a value is not as expected.
+    """
+    arrays = _load(path)
+    graph = package.graph
+    data = [t for t in graph.inputs if t.name != "seed"]
+    names = ["x"] if len(data) == 1 else [t.name for t in data]
+    unknown = sorted(set(arrays) - {*names, "y", "seed"})
+    missing = sorted(set(names) - set(arrays))
+    if missing or unknown:
+        raise UsageError(
+            f"--data {path}: arrays {sorted(arrays)}, expected {', '.join(names)} and optionally y",
+            "the file was saved with other names",
+            f"np.savez('data.npz', {', '.join(f'{n}=...' for n in names)}, y=labels)",
+        )
+    inputs = {t.name: _codes(path, t, arrays[n]) for t, n in zip(data, names, strict=True)}
+    samples = len(next(iter(inputs.values())))
+    labels = _labels(path, arrays.get("y"), samples, graph)
+    for tensor in graph.inputs:
+        if tensor.name == "seed":
+            if "seed" in arrays:
+                inputs["seed"] = _codes(path, tensor, arrays["seed"].reshape(-1, 1))
+            else:
+                inputs["seed"] = sample_seeds(int(package.manifest.get("seed", 0)), samples)
+    lengths = {name: len(values) for name, values in inputs.items()}
+    if len(set(lengths.values())) != 1:
+        raise UsageError(f"--data {path}: arrays of different length: {lengths}")
+    return Stream(str(path), inputs, labels)
+
+
+def _load(path: Path) -> dict[str, Array]:
+    if not path.is_file():
+        raise UsageError(f"--data {path}: no such file", "a wrong path", "give an .npz file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise ValueError("it holds one bare array")
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as e:
+        raise UsageError(
+            f"--data {path}: not a readable .npz file ({e})",
+            "it is truncated, of another format, or holds Python objects",
+            "save it with np.savez('data.npz', x=x, y=y)",
+        ) from e
+
+
+def _codes(path: Path, tensor: Tensor, values: Array) -> Array:
+    low, high = tensor.limits
+    expected = f"(N, {', '.join(map(str, tensor.shape))})"
+    if values.ndim >= 1 and values[0:1].size == tensor.size:
+        values = values.reshape(len(values), *tensor.shape)
+    if values.ndim != 1 + len(tensor.shape) or values.shape[1:] != tensor.shape or not len(values):
+        raise UsageError(
+            f"--data {path}: x has shape {values.shape}, the model's input "
+            f"{tensor.name} expects {expected} with N of at least 1",
+            "samples of another model, or a missing axis for the samples",
+            "reshape x so that its first axis counts samples",
+        )
+    if values.dtype == tensor.numpy_dtype:
+        return np.ascontiguousarray(values)
+    if not np.issubdtype(values.dtype, np.floating):
+        raise UsageError(
+            f"--data {path}: x is {values.dtype}, the model's input {tensor.name} is "
+            f"{tensor.numpy_dtype}",
+            "codes saved in another integer type",
+            f"x.astype(np.{tensor.numpy_dtype}) for codes, or real values as float32",
+        )
+    if not np.isfinite(values).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise UsageError(
+            f"--data {path}: x{list(where)} is {values[where]}",
+            "missing or overflowed measurements",
+            "remove or fill these samples",
+        )
+    scaled = values.astype(np.float64) / tensor.scale
+    codes = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled) + tensor.zero_point
+    if codes.min() < low or codes.max() > high:
+        ends = [(limit - tensor.zero_point) * tensor.scale for limit in (low, high)]
+        raise UsageError(
+            f"--data {path}: x spans {values.min():g} to {values.max():g}, the model's input "
+            f"{tensor.name} spans {ends[0]:g} to {ends[1]:g}",
+            "x is scaled otherwise than the training data",
+            "scale x as in training, or clip it",
+        )
+    return codes.astype(tensor.numpy_dtype)
+
+
+def _labels(path: Path, labels: Array | None, samples: int, graph: Graph) -> Array | None:
+    if labels is None:
+        return None
+    if labels.shape != (samples,) or not np.issubdtype(labels.dtype, np.integer):
+        raise UsageError(
+            f"--data {path}: y is {labels.dtype} of shape {labels.shape}, expected integers of "
+            f"shape ({samples},)",
+            "one-hot labels, or labels of other samples",
+            "one integer class a sample",
+        )
+    high = int(graph.bounds[graph.outputs[0]][1].max())
+    if labels.min() < 0 or labels.max() > high:
+        raise UsageError(
+            f"--data {path}: y spans {labels.min()} to {labels.max()}, the model knows classes "
+            f"0 to {high}",
+            "labels that start at 1, or of another data set",
+        )
+    return labels.astype(np.int64)

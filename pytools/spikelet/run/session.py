@@ -1,0 +1,349 @@
+"""A session: stream samples to a device, compare every result with golden, record it all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from spikelet.errors import UsageError
+from spikelet.graph import Array, Execution, Graph, Phase, Tensor
+from spikelet.link.device import Device
+from spikelet.package import Package
+from spikelet.run.inputs import Stream
+from spikelet.run.record import Sample, SessionFolder
+
+BATCH = 64  # samples that golden executes at a time
+REPLAYS = 3  # disagreeing samples that are replayed step by step, element by element
+NAMED = 5  # disagreeing elements that are named for each replayed sample
+TICKS = ("none", "instruction", "cycle", "us")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One element in which the device differs from golden.
+
+    Attributes:
+        sample: index in the stream.
+        layer: operator that wrote it.
+        tensor: its name.
+        step: time step.
+        index: element, for example the neuron.
+        golden: value by golden.
+        device: value by the device.
+    """
+
+    sample: int
+    layer: str
+    tensor: str
+    step: int
+    index: int
+    golden: int
+    device: int
+
+    def __str__(self) -> str:
+        return (
+            f"sample {self.sample}, layer {self.layer}, step {self.step}, "
+            f"{self.tensor}[{self.index}]: golden {self.golden}, device {self.device}"
+        )
+
+
+@dataclass
+class Outcome:
+    """What a session found.
+
+    Attributes:
+        samples: one outcome a sample, in order.
+        differences: the first elements that differ, in order of execution.
+        ticks: mean a sample, None where the device has no tick.
+        tick_unit: none, instruction, cycle or us.
+        stack_bytes: high-water mark of the device, 0 where unknown.
+        device: what the device says of itself.
+        link: frames, bad_frames, retries, goodput_bytes_per_s.
+    """
+
+    samples: list[Sample] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    ticks: float | None = None
+    tick_unit: str = "none"
+    stack_bytes: int = 0
+    device: dict[str, Any] = field(default_factory=dict)
+    link: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def mismatches(self) -> int:
+        """Elements that differ from golden."""
+        return sum(s.mismatches for s in self.samples)
+
+    @property
+    def labelled(self) -> int:
+        """Samples with a known class."""
+        return sum(s.label >= 0 for s in self.samples)
+
+    @property
+    def correct(self) -> int:
+        """Samples whose class the device names."""
+        return sum(s.label >= 0 and s.device == s.label for s in self.samples)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of labelled samples, None without labels."""
+        return self.correct / self.labelled if self.labelled else None
+
+
+class Progress(Protocol):
+    """Told after every sample."""
+
+    def __call__(self, done: int, total: int, retries: int, mismatches: int) -> None:
+        """`done` of `total` samples."""
+
+
+def compare(
+    package: Package,
+    device: Device,
+    stream: Stream,
+    folder: SessionFolder,
+    *,
+    kept: list[Sample] | None = None,
+    layers: bool = False,
+    shown: int | None = None,
+    mips: float = 1.0,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run every sample of the stream on the device and compare it with golden.
+
+    Without `layers` the outputs and the neuron states after the last step are compared, element by
+    element. With `layers`, on a trace build, a CRC-32 of everything that every layer wrote in every
+    step is compared as well; where one differs, the sample is replayed and its elements are
+    counted and named.
+
+    Args:
+        package: what the device runs.
+        device: connected.
+        stream: the samples.
+        folder: where outcomes go, one by one.
+        kept: outcomes of an earlier part of this session, from the first sample on.
+        layers: compare every layer and step.
+        shown: with `layers`, a sample to record element by element for the report.
+        mips: lower bound of the device's speed, for deadlines.
+        progress: told after every sample.
+
+    Raises:
+        UsageError: `layers` on a device without a trace build.
+        LinkDead: the link died; outcomes so far are in the folder.
+    """
+    return _Comparison(package, device, stream, folder, layers, mips).run(
+        kept or [], shown, progress
+    )
+
+
+class _Comparison:
+    def __init__(
+        self,
+        package: Package,
+        device: Device,
+        stream: Stream,
+        folder: SessionFolder,
+        layers: bool,
+        mips: float,
+    ) -> None:
+        self.graph: Graph = package.graph
+        self.device, self.stream, self.folder, self.layers = device, stream, folder, layers
+        self.outcome = Outcome()
+        self.replayed = 0
+        # 20 instructions a dense operation is far above any kernel's cost.
+        work = 20.0 * _dense_work(self.graph)
+        self.deadline_s = 5.0 + 4.0 * work / (mips * 1e6)
+        if layers and not device.hello.trace:
+            raise UsageError(
+                "--layers: the device does not list its layers",
+                "its firmware is not a trace build",
+                "flash the one that `spikelet build --layers` makes",
+            )
+        outputs = [self.graph.tensors[name] for name in self.graph.outputs]
+        states = [t for t in self.graph.traced if t.kind == "state"]
+        self.final = [*outputs, *([] if layers else states)]
+
+    def run(self, kept: list[Sample], shown: int | None, progress: Progress | None) -> Outcome:
+        outcome = self.outcome
+        outcome.samples.extend(kept)
+        total = len(self.stream)
+        for index, execution, row in self._golden(len(kept), total):
+            sample = self._sample(index, execution, row)
+            outcome.samples.append(sample)
+            self.folder.add(sample)
+            if index == shown and self.layers:
+                self._show(index, execution, row)
+            if progress:
+                progress(index + 1, total, self.device.stats.retries, outcome.mismatches)
+        return self._close()
+
+    def _golden(self, first: int, total: int) -> Iterator[tuple[int, Execution, int]]:
+        for start in range(first, total, BATCH):
+            stop = min(start + BATCH, total)
+            inputs = {name: values[start:stop] for name, values in self.stream.inputs.items()}
+            execution = self.graph.run(inputs, trace=True)
+            for row in range(stop - start):
+                yield start + row, execution, row
+
+    def _inputs(self, index: int) -> dict[str, bytes]:
+        return {t.name: t.to_bytes(self.stream.inputs[t.name][index]) for t in self.graph.inputs}
+
+    def _sample(self, index: int, execution: Execution, row: int) -> Sample:
+        result = self.device.run(inputs=self._inputs(index), deadline_s=self.deadline_s)
+        self.outcome.stack_bytes = max(self.outcome.stack_bytes, result.stack)
+        wanted = [t.name for t in self.final] + (["trace"] if self.layers else [])
+        received = self.device.get_many(wanted)
+        if self.layers:
+            mismatches = self._digests(index, execution, row, received["trace"])
+        else:
+            mismatches = 0
+            for tensor in self.final:
+                golden = execution.trace[tensor.name][-1][row]
+                step = self.graph.steps - 1
+                mismatches += self._differences(
+                    index, tensor, step, golden, tensor.from_bytes(received[tensor.name])
+                )
+        saturated = int(execution.saturations[row])
+        mismatches += abs(result.saturations - saturated)
+        prediction = self.graph.tensors[self.graph.outputs[0]]
+        label = -1 if self.stream.labels is None else int(self.stream.labels[index])
+        return Sample(
+            index=index,
+            label=label,
+            golden=int(execution.outputs[prediction.name][row].flat[0]),
+            device=int(prediction.from_bytes(received[prediction.name]).flat[0]),
+            mismatches=mismatches,
+            ticks=result.ticks,
+            saturations=result.saturations,
+        )
+
+    def _digests(self, index: int, execution: Execution, row: int, received: bytes) -> int:
+        golden = self.graph.digests(execution, row)
+        device = np.frombuffer(received, "<u4").reshape(golden.shape)
+        wrong = np.argwhere(golden != device)
+        if not len(wrong):
+            return 0
+        if self.replayed >= REPLAYS:
+            return len(wrong)  # at least one element each
+        self.replayed += 1
+        found = 0
+        for step, column in wrong:
+            tensor = self.graph.traced[column]
+            values = self._replay(index, int(step), tensor)
+            expected = execution.trace[tensor.name][self._row(tensor, int(step))][row]
+            found += self._differences(index, tensor, int(step), expected, values)
+        # Digests that differ while all elements agree on replay: a device that is not repeatable.
+        return max(found, 1)
+
+    def _row(self, tensor: Tensor, step: int) -> int:
+        node = self._writer(tensor)
+        return step if self.graph.phase(node) is Phase.STEP else 0
+
+    def _writer(self, tensor: Tensor) -> Any:
+        return next(n for n in self.graph.order if tensor in self.graph.written(n))
+
+    def _replay(self, index: int, step: int, tensor: Tensor) -> Array:
+        number = self.graph.order.index(self._writer(tensor))
+        self.device.run(inputs=self._inputs(index), stop=(step, number), deadline_s=self.deadline_s)
+        return tensor.from_bytes(self.device.get(tensor.name))
+
+    def _differences(
+        self, index: int, tensor: Tensor, step: int, golden: Array, device: Array
+    ) -> int:
+        wrong = np.flatnonzero(golden != device)
+        named = sum(d.sample == index for d in self.outcome.differences)
+        for element in wrong[: max(0, NAMED - named)]:
+            self.outcome.differences.append(
+                Difference(
+                    sample=index,
+                    layer=self._writer(tensor).name,
+                    tensor=tensor.name,
+                    step=step,
+                    index=int(element),
+                    golden=int(golden.flat[element]),
+                    device=int(device.flat[element]),
+                )
+            )
+        return len(wrong)
+
+    def _show(self, index: int, execution: Execution, row: int) -> None:
+        arrays: dict[str, Array] = {"index": np.array(index)}
+        for tensor in self.graph.traced:
+            golden = execution.trace[tensor.name][:, row]
+            device = [
+                self._replay(index, self.graph.row(tensor.name, i), tensor)
+                for i in range(len(golden))
+            ]
+            arrays[f"golden.{tensor.name}"] = golden
+            arrays[f"device.{tensor.name}"] = np.stack(device)
+        for tensor in self.graph.inputs:
+            arrays[f"input.{tensor.name}"] = self.stream.inputs[tensor.name][index]
+        self.folder.show(arrays)
+
+    def _close(self) -> Outcome:
+        outcome, hello, stats = self.outcome, self.device.hello, self.device.stats
+        outcome.tick_unit = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"
+        # A trace build computes digests between the layers: its ticks are not the model's.
+        if outcome.tick_unit != "none" and not hello.trace and outcome.samples:
+            outcome.ticks = float(np.mean([s.ticks for s in outcome.samples]))
+        outcome.device = {
+            "isa": hello.isa,
+            "firmware": hello.firmware,
+            "boot_id": hello.boot_id,
+            "unique_id": hello.unique_id.hex(),
+            "tick": outcome.tick_unit,
+        }
+        outcome.link = {
+            "frames": stats.frames,
+            "bad_frames": stats.bad_frames,
+            "retries": stats.retries,
+            "goodput_bytes_per_s": round(stats.goodput, 1),
+        }
+        return outcome
+
+
+def _dense_work(graph: Graph) -> int:
+    total = 0
+    for node in graph.order:
+        cost = node.cost([graph.tensors[name] for name in node.inputs])
+        times = graph.steps if graph.phase(node) is Phase.STEP else 1
+        total += times * (cost.macs + cost.synaptic_ops + 10 * cost.updates + 1000)
+    return total
+
+
+def summary(
+    package: Package, outcome: Outcome, build: dict[str, Any], head: dict[str, Any]
+) -> dict[str, Any]:
+    """The object that `spikelet run --json` prints.
+
+    Args:
+        package: what was run.
+        outcome: what was found.
+        build: flash_bytes and ram_bytes of the image, empty where it was not built here.
+        head: what was run: board, data, layers and what else the session's head holds.
+    """
+    per = {unit: outcome.ticks if outcome.tick_unit == unit else None for unit in TICKS}
+    golden = [s.golden == s.label for s in outcome.samples if s.label >= 0]
+    return {
+        **head,
+        "package_sha256": package.sha256,
+        "samples": len(outcome.samples),
+        "correct": outcome.correct if outcome.labelled else None,
+        "accuracy": outcome.accuracy,
+        "golden_accuracy": float(np.mean(golden)) if golden else None,
+        "mismatches": outcome.mismatches,
+        "differences": [{**asdict(d), "text": str(d)} for d in outcome.differences],
+        "saturations": sum(s.saturations for s in outcome.samples),
+        "instructions_per_inference": per["instruction"],
+        "cycles_per_inference": per["cycle"],
+        "microseconds_per_inference": per["us"],
+        "flash_bytes": build.get("flash_bytes"),
+        "ram_bytes": build.get("ram_bytes"),
+        "stack_bytes": outcome.stack_bytes or None,
+        "link": outcome.link,
+        "device": outcome.device,
+        "complete": True,
+    }

@@ -1,0 +1,192 @@
+"""The whole path of one command: package to C, to an image, to a device, to a session."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from spikelet import __version__
+from spikelet.board import Board, Firmware, build, start
+from spikelet.codegen import Generated, generate
+from spikelet.errors import UsageError
+from spikelet.link.device import Device
+from spikelet.link.transport import open_transport
+from spikelet.package import Package
+from spikelet.run.inputs import Stream, data_stream, package_stream
+from spikelet.run.record import SessionFolder
+from spikelet.run.session import Outcome, Progress, compare, summary
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image and the C that it was made from."""
+
+    generated: Generated
+    firmware: Firmware
+
+    def facts(self) -> dict[str, Any]:
+        """Sizes, layer table and memory map, for JSON."""
+        firmware, plan = self.firmware, self.generated.plan
+        return {
+            "board": firmware.board.name,
+            "toolchain": firmware.toolchain,
+            "trace": firmware.trace,
+            "elf": str(firmware.elf),
+            "flash_bytes": firmware.flash_bytes,
+            "ram_bytes": firmware.ram_bytes,
+            "weight_bytes": firmware.weight_bytes,
+            "code_bytes": firmware.flash_bytes - firmware.weight_bytes,
+            "arena_bytes": plan.size,
+            "arena_bound_bytes": plan.bound,
+            "layers": [layer.as_dict() for layer in self.generated.layers],
+            "arena": [
+                {
+                    "tensor": slot.tensor.name,
+                    "offset": slot.offset,
+                    "bytes": slot.size,
+                    "first": slot.first,
+                    "last": slot.last,
+                }
+                for slot in plan.slots.values()
+            ],
+        }
+
+
+def make(
+    package: Package,
+    board: Board,
+    out: Path,
+    *,
+    toolchain: str = "auto",
+    trace: bool = False,
+    defines: tuple[str, ...] = (),
+    sanitize: bool = False,
+) -> Built:
+    """Generate model.c and build the image in `out`; for errors see `spikelet.board.build`."""
+    generated = generate(package.graph, package.sha256, out, trace=trace)
+    firmware = build(
+        out, board, out, toolchain=toolchain, trace=trace, defines=defines, sanitize=sanitize
+    )
+    return Built(generated, firmware)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a session runs on.
+
+    Attributes:
+        board: its board.
+        built: the image, None for hardware that was flashed before.
+        machine: name of the board's machine, or auto.
+        port: serial port or pyserial URL of hardware, or None.
+    """
+
+    board: Board
+    built: Built | None = None
+    machine: str = "auto"
+    port: str | None = None
+
+
+@contextmanager
+def connected(
+    target: Target, package: Package, on_log: Callable[[str], None] | None = None
+) -> Iterator[tuple[Device, str]]:
+    """The device, connected and holding this package, and the name of what it is."""
+    expected = bytes.fromhex(package.sha256)
+    if target.port is not None:
+        transport = open_transport(target.port)
+        with Device(transport, on_log=on_log, expect_sha256=expected) as device:
+            yield device, target.port
+        return
+    if target.built is None:
+        raise UsageError(
+            f"board {target.board.name} needs a port",
+            "it is hardware, not a simulator",
+            "give --port; `spikelet boards` lists what needs none",
+        )
+    with (
+        start(target.built.firmware, target.machine) as machine,
+        Device(
+            machine.transport, connect_deadline_s=30.0, on_log=on_log, expect_sha256=expected
+        ) as device,
+    ):
+        try:
+            yield device, machine.name
+        except BaseException:
+            if not machine.alive:
+                machine.check()  # says why it died, in place of the link that died with it
+            raise
+
+
+def choose_stream(package: Package, data: Path | None, limit: int | None) -> Stream:
+    """The user's data, or the package's own."""
+    stream = data_stream(package, data) if data else package_stream(package)
+    return stream.head(limit)
+
+
+def run(
+    package: Package,
+    target: Target,
+    stream: Stream,
+    folder: SessionFolder,
+    *,
+    layers: bool = False,
+    resume: bool = False,
+    shown: int | None = None,
+    progress: Progress | None = None,
+    on_log: Callable[[str], None] | None = None,
+) -> tuple[dict[str, Any], Outcome]:
+    """Run a session to its end; the summary is also the folder's session.json.
+
+    Raises:
+        UsageError, LinkDead: outcomes so far are in the folder and `resume` goes on after them.
+    """
+    facts = target.built.facts() if target.built else {}
+    head: dict[str, Any] = {
+        "board": target.board.name,
+        "model": package.graph.name,
+        "package_sha256": package.sha256,
+        "data": stream.source,
+        "layers": layers,
+        "total": len(stream),
+        "build": facts,
+        "manifest": package.manifest,
+        "versions": versions(),
+    }
+    kept = folder.begin(head, resume)
+    with connected(target, package, on_log) as (device, machine):
+        outcome = compare(
+            package,
+            device,
+            stream,
+            folder,
+            kept=kept,
+            layers=layers,
+            shown=shown,
+            mips=target.board.mips,
+            progress=progress,
+        )
+    result = summary(package, outcome, facts, {**head, "machine": machine})
+    folder.finish(result)
+    return result, outcome
+
+
+def versions() -> dict[str, str]:
+    """What ran here."""
+    found = {
+        "spikelet": __version__,
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
+    for name in ("numpy", "torch", "snntorch", "scikit-learn", "ziglang", "unicorn"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
