@@ -12,37 +12,75 @@
 // 4j+3. `even` sums bytes 0 and 2 in two 16-bit lanes. `shifted` sums word >> 8, that is bytes 1 and
 // 3 in lanes plus 2^8 times byte 2; what `even` knows of byte 2 is taken off once, at the end.
 //
-// A lane holds 0x8000 + the sum so far - 128 for every column still to come. It stays in 16 bits
-// when every partial sum is within +-24576, which the exporter proves, and at most 64 columns are
-// added in one go.
+// A lane holds 0x8000 + the sum so far - 128 for every column still to add + 128 for every one still
+// to take off. It stays in 16 bits when every partial sum is within +-24575, which the exporter
+// proves, and at most 64 columns are worked on in one go.
 enum { SPK_LANE_COLUMNS = 64, SPK_LANE_WORDS = 8 };
 #define SPK_LANE_ZERO 0x80008000u
 #define SPK_LANE_OFFSET 0x00800080u
 #define SPK_LANE_MASK 0x00FF00FFu
 
-// Adds `count` columns to `words` (a constant, at most SPK_LANE_WORDS) words of outputs.
-// columns: (count,) pointers to the first word; start: (2 * words,) sums to start from as pairs of
-// int16, or 0 for none; sums: (2 * words,) pairs of int16.
-SPK_INLINE void spk_dense_lanes(const uint32_t *const *columns, uint32_t count, uint32_t first,
-                                uint32_t words, const uint32_t *start, uint32_t *sums) {
+// Columns to add, from the front of the list up to `added`, and columns to take off, from `dropped`
+// to its back.
+struct spk_dense_list {
+    const uint32_t *column[SPK_LANE_COLUMNS]; // to the first word
+    const uint32_t **added;
+    const uint32_t **dropped;
+};
+
+SPK_INLINE void spk_dense_empty(struct spk_dense_list *list) {
+    list->added = list->column;
+    list->dropped = list->column + SPK_LANE_COLUMNS;
+}
+
+SPK_INLINE void spk_dense_add(const uint32_t *column, uint32_t words, uint32_t *even,
+                              uint32_t *shifted) {
+    SPK_OPAQUE(column);
+    SPK_UNROLL(8)
+    for (uint32_t j = 0; j < words; j++) {
+        const uint32_t w = column[j];
+        even[j] += w & SPK_LANE_MASK;
+        shifted[j] += w >> 8;
+        SPK_IN_ORDER();
+    }
+}
+
+SPK_INLINE void spk_dense_drop(const uint32_t *column, uint32_t words, uint32_t *even,
+                               uint32_t *shifted) {
+    SPK_OPAQUE(column);
+    SPK_UNROLL(8)
+    for (uint32_t j = 0; j < words; j++) {
+        const uint32_t w = column[j];
+        even[j] -= w & SPK_LANE_MASK;
+        shifted[j] -= w >> 8;
+        SPK_IN_ORDER();
+    }
+}
+
+// Works on `words` (a constant, at most SPK_LANE_WORDS) words of outputs, from word `first` on.
+// start: (2 * words,) sums to start from as pairs of int16, or 0 for none;
+// sums: (2 * words,) pairs of int16; drops: whether any column is ever taken off, a constant.
+SPK_INLINE void spk_dense_lanes(const struct spk_dense_list *list, uint32_t first, uint32_t words,
+                                bool drops, const uint32_t *start, uint32_t *sums) {
     uint32_t even[SPK_LANE_WORDS];
     uint32_t shifted[SPK_LANE_WORDS];
-    const uint32_t offset = count * SPK_LANE_OFFSET;
+    const uint32_t *const *const end = list->column + SPK_LANE_COLUMNS;
+    uint32_t offset = (uint32_t)(list->added - list->column) * SPK_LANE_OFFSET;
+    if (drops) {
+        offset -= (uint32_t)(end - list->dropped) * SPK_LANE_OFFSET;
+    }
     SPK_UNROLL(8)
     for (uint32_t j = 0; j < words; j++) {
         even[j] = (start ? start[2 * j] ^ SPK_LANE_ZERO : SPK_LANE_ZERO) - offset;
         shifted[j] = (start ? start[2 * j + 1] ^ SPK_LANE_ZERO : SPK_LANE_ZERO) - offset;
         shifted[j] += (even[j] >> 16) << 8;
     }
-    for (const uint32_t *const *end = columns + count; columns < end; columns++) {
-        const uint32_t *column = *columns + first;
-        SPK_OPAQUE(column);
-        SPK_UNROLL(8)
-        for (uint32_t j = 0; j < words; j++) {
-            const uint32_t w = column[j];
-            even[j] += w & SPK_LANE_MASK;
-            shifted[j] += w >> 8;
-            SPK_IN_ORDER();
+    for (const uint32_t *const *at = list->column; at < list->added; at++) {
+        spk_dense_add(*at + first, words, even, shifted);
+    }
+    if (drops) {
+        for (const uint32_t *const *at = list->dropped; at < end; at++) {
+            spk_dense_drop(*at + first, words, even, shifted);
         }
     }
     SPK_UNROLL(8)
@@ -52,41 +90,78 @@ SPK_INLINE void spk_dense_lanes(const uint32_t *const *columns, uint32_t count, 
     }
 }
 
-// Appends the columns of the set bits; answers the new count. base: column of bit 0.
-static __attribute__((noinline, unused)) uint32_t
-spk_dense_columns(uint32_t bits, const uint32_t *base, uint32_t words, const uint32_t **columns,
-                  uint32_t count) {
+// Lists the columns of the set bits from `at` up; answers the end of the list.
+// base: column of bit 0; stride: bytes from column to column.
+static __attribute__((noinline, unused)) const uint32_t **
+spk_dense_columns(uint32_t bits, const uint32_t *base, uint32_t stride, const uint32_t **at) {
     for (; bits != 0; bits &= bits - 1) {
-        columns[count++] = base + spk_lowest_bit(bits) * words;
+        const uint8_t *column = (const uint8_t *)base + spk_lowest_bit(bits) * stride;
+        *at++ = (const uint32_t *)(const void *)column;
     }
-    return count;
+    return at;
 }
 
-// spikes: (inputs,) bits; weights: (inputs, words); start: (2 * words,) pairs of int16 bias, or 0;
+SPK_INLINE void spk_dense_blocks(struct spk_dense_list *list, uint32_t words, bool drops,
+                                 const uint32_t *start, uint32_t *sums) {
+    const uint32_t rest = words % SPK_LANE_WORDS;
+    uint32_t first = 0;
+    for (; first + SPK_LANE_WORDS <= words; first += SPK_LANE_WORDS) {
+        spk_dense_lanes(list, first, SPK_LANE_WORDS, drops, start ? start + 2 * first : 0,
+                        sums + 2 * first);
+    }
+    if (rest != 0) {
+        spk_dense_lanes(list, first, rest, drops, start ? start + 2 * first : 0,
+                        sums + 2 * first);
+    }
+    spk_dense_empty(list);
+}
+
+// spikes: (inputs,) bits; weights: (inputs, words); bias: (2 * words,) pairs of int16, or 0;
 // sums: (2 * words,) pairs of int16, the outputs in order.
 SPK_INLINE void spk_dense_spikes_s16(const uint32_t *spikes, uint32_t inputs,
-                                     const uint32_t *weights, uint32_t words,
-                                     const uint32_t *start, uint32_t *sums) {
-    const uint32_t *columns[SPK_LANE_COLUMNS];
+                                     const uint32_t *weights, uint32_t words, const uint32_t *bias,
+                                     uint32_t *sums) {
+    struct spk_dense_list list;
     const uint32_t input_words = (inputs + 31) / 32;
-    const uint32_t rest = words % SPK_LANE_WORDS;
-    uint32_t count = 0;
+    spk_dense_empty(&list);
     for (uint32_t i = 0; i < input_words; i++) {
-        count = spk_dense_columns(spikes[i], weights + i * 32 * words, words, columns, count);
-        if (count <= SPK_LANE_COLUMNS - 32 && i + 1 < input_words) {
-            continue; // room for another 32 columns
+        list.added =
+            spk_dense_columns(spikes[i], weights + i * 32 * words, 4 * words, list.added);
+        if (list.added > list.column + SPK_LANE_COLUMNS - 32 || i + 1 == input_words) {
+            spk_dense_blocks(&list, words, false, bias, sums);
+            bias = sums;
         }
-        uint32_t first = 0;
-        for (; first + SPK_LANE_WORDS <= words; first += SPK_LANE_WORDS) {
-            spk_dense_lanes(columns, count, first, SPK_LANE_WORDS, start ? start + 2 * first : 0,
-                            sums + 2 * first);
+    }
+}
+
+// The same sums, from those of the step before: touches the columns of inputs that changed.
+// previous: (inputs,) bits, the spikes that `sums` belongs to.
+SPK_INLINE void spk_dense_changes_s16(const uint32_t *spikes, uint32_t *previous, uint32_t inputs,
+                                      const uint32_t *weights, uint32_t words, uint32_t *sums) {
+    struct spk_dense_list list;
+    const uint32_t input_words = (inputs + 31) / 32;
+    spk_dense_empty(&list);
+    for (uint32_t i = 0; i < input_words; i++) {
+        const uint32_t *base = weights + i * 32 * words;
+        const uint32_t now = spikes[i];
+        const uint32_t before = previous[i];
+        previous[i] = now;
+        const uint32_t gone = before & ~now;
+        list.added = spk_dense_columns(now & ~before, base, 4 * words, list.added);
+        list.dropped -= spk_bits_set(gone);
+        spk_dense_columns(gone, base, 4 * words, list.dropped);
+        if (list.dropped - list.added < 32 || i + 1 == input_words) {
+            spk_dense_blocks(&list, words, true, sums, sums);
         }
-        if (rest != 0) {
-            spk_dense_lanes(columns, count, first, rest, start ? start + 2 * first : 0,
-                            sums + 2 * first);
-        }
-        start = sums;
-        count = 0;
+    }
+}
+
+// bias: (2 * words,) pairs of int16, or 0.
+SPK_INLINE void spk_dense_changes_start(const uint32_t *bias, uint32_t inputs, uint32_t words,
+                                        uint32_t *previous, uint32_t *sums) {
+    spk_clear(previous, 4 * ((inputs + 31) / 32));
+    for (uint32_t i = 0; i < 2 * words; i++) {
+        sums[i] = bias ? bias[i] : 0;
     }
 }
 

@@ -85,6 +85,12 @@ SPK_INLINE uint32_t spk_lowest_bit(uint32_t x) {
 #endif
 }
 
+SPK_INLINE uint32_t spk_bits_set(uint32_t x) {
+    x -= (x >> 1) & 0x55555555u;
+    x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
+    return (((x + (x >> 4)) & 0x0F0F0F0Fu) * 0x01010101u) >> 24;
+}
+
 // Marsaglia's xorshift32 (13, 17, 5); the state is never 0.
 SPK_INLINE uint32_t spk_xorshift32(uint32_t state) {
     state ^= state << 13;

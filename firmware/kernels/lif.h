@@ -82,7 +82,7 @@ SPK_INLINE uint32_t spk_lif_group(const struct spk_lif *c, uint32_t first, uint3
                                   const void *input, void *membrane, uint8_t *waiting,
                                   uint32_t *saturations) {
     uint32_t bits = 0;
-    SPK_UNROLL(4)
+    SPK_UNROLL(8)
     for (uint32_t k = 0; k < count; k++) {
         const uint32_t i = first + k;
         if (c->refractory != 0 && waiting[i] != 0) {
@@ -105,21 +105,18 @@ SPK_INLINE uint32_t spk_lif_group(const struct spk_lif *c, uint32_t first, uint3
 // spikes: (n,) bits.
 SPK_INLINE void spk_lif(const struct spk_lif *c, const void *input, void *membrane,
                         uint8_t *waiting, uint32_t *spikes, uint32_t *saturations) {
-    const uint32_t whole = c->n & ~3u;
-    uint32_t bits = 0;
-    for (uint32_t i = 0; i < whole; i += 4) {
-        bits |= spk_lif_group(c, i, 4, input, membrane, waiting, saturations) << (i & 31);
-        if ((i & 31) == 28) {
-            spikes[i / 32] = bits;
-            bits = 0;
+    for (uint32_t base = 0; base < c->n; base += 32) {
+        const uint32_t count = spk_min_u32(32, c->n - base);
+        uint32_t bits = 0;
+        uint32_t k = 0;
+        for (; k + 8 <= count; k += 8) {
+            bits |= spk_lif_group(c, base + k, 8, input, membrane, waiting, saturations) << k;
         }
-    }
-    if (c->n % 4 != 0) {
-        bits |= spk_lif_group(c, whole, c->n % 4, input, membrane, waiting, saturations)
-                << (whole & 31);
-    }
-    if (c->n % 32 != 0) {
-        spikes[c->n / 32] = bits;
+        if (c->n % 8 != 0 && k < count) {
+            bits |= spk_lif_group(c, base + k, c->n % 8, input, membrane, waiting, saturations)
+                    << k;
+        }
+        spikes[base / 32] = bits;
     }
 }
 

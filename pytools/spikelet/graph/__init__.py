@@ -6,6 +6,7 @@ This package imports nothing else of the project: it is the norm that the rest i
 from spikelet.graph.graph import Execution, Graph
 from spikelet.graph.operator import Cost, Emitter, Operator, Phase, operators
 from spikelet.graph.tensor import DTYPES, KINDS, Array, GraphError, Tensor
+from spikelet.graph.tune import tune
 
 __all__ = [
     "DTYPES",
@@ -20,4 +21,5 @@ __all__ = [
     "Phase",
     "Tensor",
     "operators",
+    "tune",
 ]
