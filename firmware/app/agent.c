@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "spk_agent.h"
+#include "spk_board.h"
+#include "spk_link.h"
+#include "spk_model.h"
+
+enum {
+    TEXT_MAX = 48,                    // bytes of a name in HELLO
+    REPLY_MAX = SPK_LINK_PAYLOAD - 1, // bytes after the status
+    GET_MAX = SPK_LINK_PAYLOAD - SPK_TENSOR_GET_REPLY_BYTES,
+    ENTRY_MAX = SPK_ENTRY_BYTES + 2 * SPK_MAX_RANK + 1 + TEXT_MAX,
+};
+
+_Static_assert(SPK_HELLO_REPLY_BYTES + SPK_FACTS_BYTES + 2 * (1 + TEXT_MAX) <= SPK_LINK_PAYLOAD,
+               "HELLO's facts fit one frame");
+
+enum run_state {
+    RUN_NONE,     // no start yet, or stopped inside a step: only a restart goes on
+    RUN_ON,       // between two steps
+    RUN_FINISHED, // finish() has run
+};
+
+static struct {
+    uint16_t step; // steps done
+    uint8_t state; // enum run_state
+    uint8_t reset; // asked for; done once the reply is out
+} agent;
+
+static void put(struct spk_reply *reply, uint32_t value, uint32_t size) {
+    reply->at = spk_store(reply->at, value, size);
+}
+
+static void put_bytes(struct spk_reply *reply, const uint8_t *bytes, uint32_t size) {
+    while (size--) {
+        *reply->at++ = *bytes++;
+    }
+}
+
+static void put_text(struct spk_reply *reply, const char *text) {
+    uint32_t size = 0;
+
+    while (size < TEXT_MAX && text[size]) {
+        size++;
+    }
+    put(reply, size, 1);
+    put_bytes(reply, (const uint8_t *)text, size);
+}
+
+static enum spk_status refuse(struct spk_reply *reply, enum spk_status status, uint32_t detail) {
+    reply->detail = detail;
+    return status;
+}
+
+static void put_fault(struct spk_reply *reply) {
+    struct spk_fault fault;
+
+    spk_board_last_fault(&fault);
+    put(reply, (uint32_t)spk_board_reset_cause(), 1);
+    put(reply, fault.cause, 4);
+    put(reply, fault.pc, 4);
+    put(reply, fault.address, 4);
+}
+
+static void put_facts(struct spk_reply *reply) {
+    const struct spk_link_counts *counts = spk_link_counts();
+    uint32_t capabilities = 0;
+
+#ifdef SPK_TRACE
+    capabilities |= SPK_CAPABILITY_TRACE;
+#endif
+    put(reply, spk_board_boot_id(), 4);
+    put(reply, SPK_PROTOCOL, 1);
+    put(reply, SPK_PROTOCOL_HASH, 4);
+    put(reply, SPK_LINK_PAYLOAD, 2);
+    put(reply, SPK_LINK_RING, 2);
+    put(reply, capabilities, 4);
+    put(reply, spk_board_info.tick_unit, 1);
+    put(reply, spk_board_info.tick_hz, 4);
+    put(reply, SPK_FIRMWARE_VERSION, 4);
+    put(reply, spk_model.steps, 2);
+    put(reply, spk_model.tensor_count, 2);
+    put(reply, spk_model.arena_bytes, 4);
+    spk_board_unique_id(reply->at);
+    reply->at += 8;
+    put_fault(reply);
+    put(reply, counts->good, 4);
+    put(reply, counts->bad, 4);
+    put_bytes(reply, spk_model.package_sha256, 32);
+    put_text(reply, spk_board_info.isa);
+    put_text(reply, spk_model.name);
+}
+
+static void put_entry(struct spk_reply *reply, uint32_t id) {
+    const struct spk_tensor *tensor = &spk_model.tensors[id];
+    const union {
+        float real;
+        uint32_t bits;
+    } scale = {tensor->scale};
+
+    put(reply, id, 2);
+    put(reply, tensor->kind, 1);
+    put(reply, tensor->dtype, 1);
+    put(reply, tensor->op, 1);
+    put(reply, tensor->rank, 1);
+    put(reply, tensor->bytes, 4);
+    put(reply, scale.bits, 4);
+    put(reply, (uint32_t)tensor->zero_point, 4);
+    for (uint32_t i = 0; i < tensor->rank; i++) {
+        put(reply, tensor->dims[i], 2);
+    }
+    put_text(reply, tensor->name);
+}
+
+// The link has checked length and versions.
+static enum spk_status hello(const uint8_t *data, struct spk_reply *reply) {
+    const uint8_t *const limit = reply->at + REPLY_MAX - ENTRY_MAX;
+    const uint32_t part = spk_load16(data + SPK_HELLO_PART_AT);
+
+    if (part > spk_model.tensor_count) {
+        return refuse(reply, SPK_STATUS_RANGE, part);
+    }
+    put_bytes(reply, data + SPK_HELLO_NONCE_AT, 4);
+    put(reply, part, 2);
+    uint32_t id = 0;
+    if (part == 0) {
+        put_facts(reply);
+    } else {
+        for (id = part - 1; id < spk_model.tensor_count && reply->at <= limit; id++) {
+            put_entry(reply, id);
+        }
+    }
+    reply->more = id < spk_model.tensor_count;
+    return SPK_STATUS_OK;
+}
+
+// Finds the tensor and checks that [offset, offset + size) lies inside it.
+static enum spk_status locate(const uint8_t *data, uint32_t size, struct spk_reply *reply,
+                              const struct spk_tensor **found) {
+    const uint32_t id = spk_load16(data);
+    const uint32_t offset = spk_load32(data + 2);
+
+    if (id >= spk_model.tensor_count) {
+        return refuse(reply, SPK_STATUS_BAD_TENSOR, id);
+    }
+    const struct spk_tensor *tensor = &spk_model.tensors[id];
+    if (offset > tensor->bytes || size > tensor->bytes - offset) {
+        return refuse(reply, SPK_STATUS_RANGE, offset);
+    }
+    *found = tensor;
+    return SPK_STATUS_OK;
+}
+
+// Kernels trust that the bits behind the last spike are 0: answers the bits of byte `at` that
+// count.
+static uint32_t spike_mask(const struct spk_tensor *tensor, uint32_t at) {
+    uint32_t spikes = 1;
+
+    for (uint32_t i = 0; i < tensor->rank; i++) {
+        spikes *= tensor->dims[i];
+    }
+    if (8 * at >= spikes) {
+        return 0;
+    }
+    return spikes - 8 * at >= 8 ? 0xFF : (1u << (spikes - 8 * at)) - 1;
+}
+
+static enum spk_status tensor_put(const struct spk_request *request, struct spk_reply *reply) {
+    const uint8_t *data = request->data;
+    const struct spk_tensor *tensor;
+
+    if (request->size < SPK_TENSOR_PUT_BYTES) {
+        return refuse(reply, SPK_STATUS_BAD_LEN, request->size);
+    }
+    const uint32_t size = request->size - SPK_TENSOR_PUT_BYTES;
+    const enum spk_status status = locate(data, size, reply, &tensor);
+    if (status != SPK_STATUS_OK) {
+        return status;
+    }
+    if (tensor->kind != SPK_INPUT && tensor->kind != SPK_STATE) {
+        return refuse(reply, SPK_STATUS_BAD_STATE, spk_load16(data));
+    }
+    const uint32_t offset = spk_load32(data + SPK_TENSOR_PUT_OFFSET_AT);
+    data += SPK_TENSOR_PUT_DATA_AT;
+    if (tensor->dtype == SPK_BIT) {
+        for (uint32_t i = 0; i < size; i++) {
+            if (data[i] & ~spike_mask(tensor, offset + i)) {
+                return refuse(reply, SPK_STATUS_RANGE, offset + i);
+            }
+        }
+    }
+    uint8_t *out = (uint8_t *)tensor->data + offset;
+    for (uint32_t i = 0; i < size; i++) {
+        out[i] = data[i];
+    }
+    return SPK_STATUS_OK;
+}
+
+static enum spk_status tensor_get(const uint8_t *data, struct spk_reply *reply) {
+    const struct spk_tensor *tensor;
+    uint32_t size = spk_load16(data + SPK_TENSOR_GET_SIZE_AT);
+    const enum spk_status status = locate(data, size, reply, &tensor);
+
+    if (status != SPK_STATUS_OK) {
+        return status;
+    }
+    if (size > GET_MAX) {
+        size = GET_MAX;
+        reply->more = 1;
+    }
+    put_bytes(reply, data, SPK_TENSOR_GET_SIZE_AT);
+    put_bytes(reply, (const uint8_t *)tensor->data + spk_load32(data + SPK_TENSOR_GET_OFFSET_AT),
+              size);
+    return SPK_STATUS_OK;
+}
+
+static int stopped(void) {
+#ifdef SPK_TRACE
+    return spk_trace_stopped();
+#else
+    return 0;
+#endif
+}
+
+// Steps until `target` steps are done; at the model's end also what needs all steps.
+static void advance(uint32_t target, int restart) {
+    agent.state = RUN_NONE;
+    if (restart) {
+        agent.step = 0;
+        spk_model.start();
+    }
+    while (agent.step < target && !stopped()) {
+        spk_model.step(agent.step);
+        agent.step = (uint16_t)(agent.step + !stopped());
+    }
+    if (!stopped() && agent.step == spk_model.steps) {
+        spk_model.finish();
+    }
+    if (!stopped()) {
+        agent.state = agent.step == spk_model.steps ? RUN_FINISHED : RUN_ON;
+    }
+}
+
+static uint32_t outputs_crc(void) {
+    uint32_t crc = 0;
+
+    for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
+        const struct spk_tensor *tensor = &spk_model.tensors[i];
+        if (tensor->kind == SPK_OUTPUT) {
+            crc = spk_crc32(crc, tensor->data, tensor->bytes);
+        }
+    }
+    return crc;
+}
+
+static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
+    const uint32_t flags = data[SPK_RUN_FLAGS_AT];
+    const uint32_t steps = spk_load16(data + SPK_RUN_STEPS_AT);
+    const int restart = (flags & SPK_RUN_RESTART) != 0;
+    const uint32_t left = spk_model.steps - (restart ? 0u : agent.step);
+
+    if (flags & ~(uint32_t)(SPK_RUN_RESTART | SPK_RUN_STOP)) {
+        return refuse(reply, SPK_STATUS_RANGE, flags);
+    }
+    if (!restart && agent.state != RUN_ON) {
+        return refuse(reply, SPK_STATUS_BAD_STATE, agent.step);
+    }
+    if (steps > left) {
+        return refuse(reply, SPK_STATUS_RANGE, steps);
+    }
+#ifdef SPK_TRACE
+    const uint32_t stop_step = spk_load16(data + SPK_RUN_STOP_STEP_AT);
+    if ((flags & SPK_RUN_STOP) && stop_step >= spk_model.steps) {
+        return refuse(reply, SPK_STATUS_RANGE, stop_step);
+    }
+    if (restart) {
+        spk_trace_start();
+    }
+    spk_trace_arm(flags & SPK_RUN_STOP, stop_step, data[SPK_RUN_STOP_OP_AT]);
+#else
+    if (flags & SPK_RUN_STOP) {
+        return refuse(reply, SPK_STATUS_BAD_STATE, flags);
+    }
+#endif
+    const uint32_t before = spk_board_ticks();
+    advance(spk_model.steps - left + (steps ? steps : left), restart);
+    uint32_t ticks = spk_board_ticks() - before;
+#ifdef SPK_TRACE
+    ticks -= spk_trace_ticks();
+#endif
+    put(reply,
+        agent.state == RUN_FINISHED ? SPK_DONE_FINISHED
+        : stopped()                 ? SPK_DONE_STOPPED
+                                    : SPK_DONE_STEPS_LEFT,
+        1);
+    put(reply, agent.step, 2);
+    put(reply, ticks, 4);
+    put(reply, spk_board_stack_high_water(), 4);
+    put(reply, *spk_model.saturations, 4);
+    put(reply, outputs_crc(), 4);
+    put(reply, spk_board_boot_id(), 4);
+    return SPK_STATUS_OK;
+}
+
+enum spk_status spk_link_serve(const struct spk_request *request, struct spk_reply *reply) {
+    const uint8_t *data = request->data;
+    uint32_t size = 0; // that the request must have; FAULT and RESET have no payload
+
+    switch (request->type) {
+    case SPK_TYPE_HELLO:
+        return hello(data, reply);
+    case SPK_TYPE_TENSOR_PUT:
+        return tensor_put(request, reply);
+    case SPK_TYPE_ECHO:
+        if (request->size > REPLY_MAX) {
+            return refuse(reply, SPK_STATUS_BAD_LEN, request->size);
+        }
+        put_bytes(reply, data, request->size);
+        return SPK_STATUS_OK;
+    case SPK_TYPE_TENSOR_GET:
+        size = SPK_TENSOR_GET_BYTES;
+        break;
+    case SPK_TYPE_RUN:
+        size = SPK_RUN_BYTES;
+        break;
+    case SPK_TYPE_FAULT:
+    case SPK_TYPE_RESET:
+        break;
+    default:
+        return refuse(reply, SPK_STATUS_BAD_TYPE, request->type);
+    }
+    if (request->size != size) {
+        return refuse(reply, SPK_STATUS_BAD_LEN, request->size);
+    }
+    switch (request->type) {
+    case SPK_TYPE_TENSOR_GET:
+        return tensor_get(data, reply);
+    case SPK_TYPE_RUN:
+        return run(data, reply);
+    case SPK_TYPE_FAULT:
+        put_fault(reply);
+        return SPK_STATUS_OK;
+    default:
+        agent.reset = 1;
+        return SPK_STATUS_OK;
+    }
+}
+
+void spk_agent_boot(void) {
+    agent.step = 0;
+    agent.state = RUN_NONE;
+    agent.reset = 0;
+    spk_link_init();
+    spk_log("boot");
+}
+
+int spk_agent_poll(void) {
+    const int busy = spk_link_poll();
+
+    if (agent.reset) {
+        spk_board_reset();
+    }
+    return busy;
+}
+
+_Noreturn void spk_agent_main(void) {
+    spk_agent_boot();
+    for (;;) {
+        if (!spk_agent_poll()) {
+            spk_board_idle();
+        }
+    }
+}

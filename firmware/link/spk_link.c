@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "spk_link.h"
+#include "spk_board.h"
+
+enum {
+    PAST = 8,       // requests whose outcome is remembered; the host's window is no larger
+    LOG_BYTES = 40, // text in one LOG frame
+    SMALL = SPK_FRAME_ROOM + SPK_FRAME_HEADER + 5 + LOG_BYTES + SPK_FRAME_CRC + 1,
+    CREDIT = SPK_LINK_RING / 64 > 255 ? 255 : SPK_LINK_RING / 64,
+};
+
+_Static_assert((SPK_LINK_RING & (SPK_LINK_RING - 1)) == 0, "the ring's size is a power of two");
+_Static_assert(SPK_LINK_RING >= 256 && SPK_LINK_RING <= 32768, "the ring holds a frame");
+
+struct outcome {
+    uint32_t detail;
+    uint8_t type;
+    uint8_t seq;
+    uint8_t status;
+};
+
+static struct {
+    uint32_t nonce;     // of the session; 0 = none
+    uint32_t old_nonce; // of the one before: a HELLO with it is a stray copy
+    uint16_t head;      // ring: bytes ever put in
+    uint16_t tail;      // ring: bytes ever taken out
+    uint16_t wire_size; // of the last reply in wire; 0 = not kept
+    uint8_t next;       // seq of the next request to execute
+    uint8_t last_type;  // of the last one executed
+    struct spk_link_counts counts;
+    struct outcome past[PAST]; // by seq & (PAST - 1)
+    struct spk_deframer in;
+    uint8_t ring[SPK_LINK_RING];
+    uint8_t wire[SPK_FRAME_WIRE];
+} link;
+
+const struct spk_link_counts *spk_link_counts(void) {
+    return &link.counts;
+}
+
+void spk_link_init(void) {
+    uint8_t *p = (uint8_t *)&link;
+
+    for (uint32_t i = 0; i < sizeof link; i++) {
+        p[i] = 0;
+    }
+}
+
+static void fill(void) {
+    for (;;) {
+        const uint32_t at = link.head & (SPK_LINK_RING - 1);
+        const uint32_t used = (uint16_t)(link.head - link.tail);
+        uint32_t room = SPK_LINK_RING - used;
+        if (room > SPK_LINK_RING - at) {
+            room = SPK_LINK_RING - at;
+        }
+        if (room == 0) {
+            return;
+        }
+        const uint32_t got = spk_board_rx(link.ring + at, room);
+        link.head = (uint16_t)(link.head + got);
+        if (got < room) {
+            return;
+        }
+    }
+}
+
+static void send(const uint8_t *wire, uint32_t size) {
+    while (size) {
+        const uint32_t chunk = size < SPK_LINK_TX_CHUNK ? size : SPK_LINK_TX_CHUNK;
+        spk_board_tx(wire, chunk);
+        wire += chunk;
+        size -= chunk;
+        if (size) {
+            fill();
+        }
+    }
+}
+
+// Seals and sends the frame whose payload ends at `end`. A credit of 0 says that no session is
+// open.
+static uint32_t send_frame(uint8_t *wire, uint8_t type, uint8_t seq, const uint8_t *end) {
+    uint8_t *plain = wire + SPK_FRAME_ROOM;
+
+    plain[0] = type;
+    plain[1] = seq;
+    plain[2] = link.next;
+    plain[3] = link.nonce ? CREDIT : 0;
+    const uint32_t size = spk_frame_seal(wire, (uint32_t)(end - plain));
+    send(wire, size);
+    return size;
+}
+
+// Answers without touching the kept reply: a status, and with it a word where it is not OK.
+static void send_small(uint8_t type, uint8_t seq, uint8_t status, uint32_t detail) {
+    uint8_t wire[SMALL];
+    uint8_t *at = wire + SPK_FRAME_ROOM + SPK_FRAME_HEADER;
+
+    *at++ = status;
+    if (status != SPK_STATUS_OK) {
+        at = spk_store(at, detail, 4);
+    }
+    send_frame(wire, type | SPK_TYPE_REPLY, seq, at);
+}
+
+void spk_log(const char *text) {
+    do {
+        uint8_t wire[SMALL];
+        uint8_t *at = wire + SPK_FRAME_ROOM + SPK_FRAME_HEADER;
+        *at++ = SPK_STATUS_OK;
+        at = spk_store(at, spk_board_boot_id(), 4);
+        for (uint32_t i = 0; i < LOG_BYTES && *text; i++) {
+            *at++ = (uint8_t)*text++;
+        }
+        send_frame(wire, SPK_TYPE_LOG | SPK_TYPE_REPLY, 0, at);
+    } while (*text);
+}
+
+static int is_read(uint8_t type) {
+    return type < 32 && (SPK_READ_TYPES >> type & 1);
+}
+
+// Executes the request in link.in into link.wire; the reply stays there for a host that asks again.
+static void serve(const struct spk_request *request, uint8_t seq) {
+    uint8_t *payload = link.wire + SPK_FRAME_ROOM + SPK_FRAME_HEADER;
+    struct spk_reply reply = {.at = payload + 1};
+    const uint8_t status = (uint8_t)spk_link_serve(request, &reply);
+    struct outcome *past = &link.past[seq & (PAST - 1)];
+    uint8_t type = request->type | SPK_TYPE_REPLY;
+
+    payload[0] = status;
+    if (status != SPK_STATUS_OK) {
+        reply.at = spk_store(payload + 1, reply.detail, 4);
+    } else if (reply.more) {
+        type |= SPK_TYPE_MORE;
+    }
+    *past = (struct outcome){reply.detail, request->type, seq, status};
+    link.wire_size = (uint16_t)send_frame(link.wire, type, seq, reply.at);
+}
+
+// A request that was executed before: its reply was lost, or the wire made a copy.
+static void serve_again(const struct spk_request *request, uint8_t seq) {
+    const struct outcome *past = &link.past[seq & (PAST - 1)];
+
+    if ((uint8_t)(seq + 1) == link.next && link.wire_size) {
+        send(link.wire, link.wire_size);
+    } else if (past->type != request->type || past->seq != seq) {
+        link.counts.bad++; // of another session: nobody waits for it
+    } else if (past->type == SPK_TYPE_TENSOR_PUT) {
+        send_small(past->type, seq, past->status, past->detail);
+    } else if (is_read(past->type) && is_read(link.last_type)) {
+        // Only a read's reply may be overwritten here: it can be had again.
+        serve(request, seq);
+        if ((uint8_t)(seq + 1) != link.next) {
+            link.wire_size = 0;
+        }
+    }
+}
+
+// Session rules of HELLO. Answers 1 when the request may go on to its turn.
+static int open_session(const struct spk_request *request, uint8_t seq) {
+    const uint8_t *data = request->data;
+
+    if (request->size < SPK_HELLO_BYTES) {
+        send_small(SPK_TYPE_HELLO, seq, SPK_STATUS_BAD_LEN, request->size);
+        return 0;
+    }
+    if (data[SPK_HELLO_PROTO_MIN_AT] > SPK_PROTOCOL ||
+        data[SPK_HELLO_PROTO_MAX_AT] < SPK_PROTOCOL) {
+        send_small(SPK_TYPE_HELLO, seq, SPK_STATUS_VERSION, SPK_PROTOCOL);
+        return 0;
+    }
+    const uint32_t nonce = spk_load32(data + SPK_HELLO_NONCE_AT);
+    if (nonce && nonce == link.nonce) {
+        return 1;
+    }
+    // Only part 0 opens: its reply names the boot, so that a reset cannot hide behind a late part.
+    if (nonce == 0 || spk_load16(data + SPK_HELLO_PART_AT)) {
+        send_small(SPK_TYPE_HELLO, seq, SPK_STATUS_BAD_STATE, spk_board_boot_id());
+        return 0;
+    }
+    if (nonce == link.old_nonce) {
+        link.counts.bad++;
+        return 0;
+    }
+    link.old_nonce = link.nonce;
+    link.nonce = nonce;
+    link.next = seq;
+    link.wire_size = 0;
+    for (uint32_t i = 0; i < PAST; i++) {
+        link.past[i].type = 0;
+    }
+    return 1;
+}
+
+static void take_frame(uint32_t payload) {
+    const uint8_t *frame = link.in.frame;
+    const struct spk_request request = {frame[0], payload, frame + SPK_FRAME_HEADER};
+    const uint8_t seq = frame[1];
+
+    // A reply: the wire is looped back, or two devices face each other. Never answered.
+    if (request.type & SPK_TYPE_REPLY) {
+        link.counts.bad++;
+        return;
+    }
+    link.counts.good++;
+    if (request.type == SPK_TYPE_HELLO) {
+        if (!open_session(&request, seq)) {
+            return;
+        }
+    } else if (link.nonce == 0) {
+        send_small(request.type, seq, SPK_STATUS_BAD_STATE, spk_board_boot_id());
+        return;
+    }
+    const uint8_t behind = (uint8_t)(link.next - seq);
+    if (behind == 0) {
+        link.last_type = request.type;
+        link.next++;
+        serve(&request, seq);
+    } else if (behind <= PAST) {
+        serve_again(&request, seq);
+    } else {
+        send_small(SPK_TYPE_ACK, seq, SPK_STATUS_OK, 0);
+    }
+}
+
+int spk_link_poll(void) {
+    fill();
+    if (link.tail == link.head) {
+        return 0;
+    }
+    while (link.tail != link.head) {
+        const uint8_t byte = link.ring[link.tail++ & (SPK_LINK_RING - 1)];
+        const int32_t got = spk_frame_take(&link.in, byte);
+        if (got >= 0) {
+            take_frame((uint32_t)got);
+            break;
+        }
+        if (got == SPK_FRAME_BAD) {
+            link.counts.bad++;
+        }
+    }
+    return 1;
+}

@@ -1,0 +1,36 @@
+"""Boards, toolchains and machines: from a model's C to a device that answers on a link.
+
+A board is a folder under boards/ (or anywhere else, by path); a machine is a process that stands in
+for one. Nothing here knows what the link's bytes mean.
+"""
+
+from __future__ import annotations
+
+from spikelet.board.build import BuildError, Firmware, ImageTooLarge, build
+from spikelet.board.doctor import Check, doctor
+from spikelet.board.image import ImageSizes, Section, Symbol
+from spikelet.board.machine import Machine, MachineDied, machines, start
+from spikelet.board.spec import Board, boards, find_board, load_board
+from spikelet.board.toolchain import ToolMissing, toolchains
+
+__all__ = [
+    "Board",
+    "BuildError",
+    "Check",
+    "Firmware",
+    "ImageSizes",
+    "ImageTooLarge",
+    "Machine",
+    "MachineDied",
+    "Section",
+    "Symbol",
+    "ToolMissing",
+    "boards",
+    "build",
+    "doctor",
+    "find_board",
+    "load_board",
+    "machines",
+    "start",
+    "toolchains",
+]

@@ -1,0 +1,242 @@
+"""From a generated model.c to an image: compile, link, measure.
+
+The same sources, board and compiler give the same bytes: no time, path or host name enters the
+image.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikelet.board.image import ImageSizes, Section, Symbol, read_image
+from spikelet.board.spec import Board, ToolchainSpec, find_board
+from spikelet.board.toolchain import choose_toolchain
+from spikelet.errors import UsageError
+from spikelet.paths import firmware_dir
+
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
+# Contraction off: a fused multiply-add rounds once where the golden model rounds twice.
+COMMON = (
+    "-std=c11", *WARNINGS, "-ffunction-sections", "-fdata-sections", "-fno-common",
+    "-ffp-contract=off", "-g0",
+    "-fno-strict-aliasing",  # tensors of several types share the arena
+)  # fmt: skip
+FREESTANDING = ("-ffreestanding", "-fno-stack-protector")
+OUTPUT_LINES = 40  # of a compiler's complaint
+
+
+class BuildError(UsageError):
+    """The compiler or the linker refused."""
+
+
+class ImageTooLarge(BuildError):
+    """The image does not fit the board's flash or RAM."""
+
+
+@dataclass(frozen=True)
+class Firmware:
+    """An image and what it takes.
+
+    Attributes:
+        elf: the image.
+        board: the board that it is for.
+        toolchain: name of the toolchain that made it.
+        trace: whether it is a trace build.
+        sizes: what it takes.
+    """
+
+    elf: Path
+    board: Board
+    toolchain: str
+    trace: bool
+    sizes: ImageSizes
+
+    @property
+    def flash_bytes(self) -> int:
+        """Bytes of flash."""
+        return self.sizes.flash_bytes
+
+    @property
+    def ram_bytes(self) -> int:
+        """Bytes of static RAM, without the stack."""
+        return self.sizes.ram_bytes
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the model's constants."""
+        return self.sizes.weight_bytes
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Sections that take memory."""
+        return self.sizes.sections
+
+    @property
+    def map(self) -> tuple[Symbol, ...]:
+        """Functions and objects by address."""
+        return self.sizes.map
+
+
+def firmware_sources() -> list[Path]:
+    """The sources that every image holds."""
+    firmware = firmware_dir()
+    return sorted([*(firmware / "app").glob("*.c"), *(firmware / "link").glob("*.c")])
+
+
+def build(
+    model_dir: Path,
+    board: Board | str,
+    out: Path,
+    toolchain: str = "auto",
+    trace: bool = False,
+    defines: Sequence[str] = (),
+    sanitize: bool = False,
+) -> Firmware:
+    """Compile and link the firmware around a generated model.
+
+    Args:
+        model_dir: folder that holds model.c and its headers.
+        board: the board, or its name or path.
+        out: folder for the image; it becomes `out`/firmware.elf.
+        toolchain: name of one of the board's toolchains, or "auto".
+        trace: with spk_probe and every tensor listed.
+        defines: macros, as NAME or NAME=VALUE.
+        sanitize: with address and undefined-behaviour sanitisers, where the toolchain has them.
+
+    Raises:
+        UsageError: no model.c, an unknown board or toolchain.
+        ToolMissing: the compiler is not installed.
+        ImageTooLarge: the image does not fit.
+        BuildError: the compiler's own complaint.
+    """
+    board = find_board(board) if isinstance(board, str) else board
+    name, command = choose_toolchain(board, toolchain)
+    spec = board.toolchains[name]
+    model_dir, out = model_dir.resolve(), out.resolve()
+    if not (model_dir / "model.c").is_file():
+        raise UsageError(f"{model_dir} holds no model.c", next="generate it from a package first")
+    if sanitize and not spec.sanitize:
+        raise UsageError(
+            f"board {board.name} has no sanitised build with {name}",
+            next="take board native with gcc or clang",
+        )
+    macros = [*(["SPK_TRACE"] if trace else []), *defines]
+    flags = _flags(board, spec, model_dir, macros, sanitize)
+    sources = [board.folder / source for source in board.sources]
+    sources += [*firmware_sources(), *sorted(model_dir.glob("*.c"))]
+    out.mkdir(parents=True, exist_ok=True)
+    elf = out / "firmware.elf"
+    with tempfile.TemporaryDirectory(prefix="spikelet-build-") as folder:
+        work = Path(folder)
+        _compile(command, flags, sources, board, name, work)
+        objects = [_object(number) for number in range(len(sources))]
+        linking = [*command, *flags, *_link_flags(board, work), *objects, *spec.link]
+        result = _call([*linking, "-o", elf.name], work)
+        if result.returncode != 0:
+            raise _too_large(board, result.stderr) or _refused(
+                "the image does not link", name, board, result
+            )
+        elf.write_bytes((work / elf.name).read_bytes())
+    elf.chmod(0o755)
+    return Firmware(elf, board, name, trace, read_image(elf, board))
+
+
+def _flags(
+    board: Board, spec: ToolchainSpec, model_dir: Path, macros: list[str], sanitize: bool
+) -> list[str]:
+    """What every compilation and the link are given."""
+    flags = [*COMMON, *spec.flags, *(FREESTANDING if board.freestanding else ())]
+    if spec.command[0] == "zig":
+        flags.append("-fno-sanitize=undefined")  # zig turns it on by itself
+    firmware = firmware_dir()
+    folders = (firmware / "include", firmware, firmware / "link", firmware / "app", model_dir)
+    for folder in folders:
+        flags += ["-I", str(folder)]
+    flags += [f"-D{macro}" for macro in macros]
+    return [*flags, *(spec.sanitize if sanitize else ())]
+
+
+def _object(number: int) -> str:
+    return f"{number:02}.o"
+
+
+def _compile(
+    command: list[str], flags: list[str], sources: list[Path], board: Board, name: str, work: Path
+) -> None:
+    """Compile each source to an object in `work`, as many at a time as there are cores."""
+    jobs = []
+    for number, source in enumerate(sources):
+        optimise = board.optimize.get(source.name, board.optimize["default"])
+        jobs.append([*command, optimise, *flags, "-c", str(source), "-o", _object(number)])
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        results = list(pool.map(lambda job: _call(job, work), jobs))
+    for source, result in zip(sources, results, strict=True):
+        if result.returncode != 0:
+            raise _refused(f"{source.name} does not compile", name, board, result)
+
+
+def _call(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace"
+    )
+
+
+def _link_flags(board: Board, work: Path) -> list[str]:
+    if board.memory is None:
+        return [] if os.uname().sysname == "Darwin" else ["-Wl,--gc-sections,--build-id=none"]
+    memory = board.memory
+    lines = ["MEMORY {"]
+    for name, access, region in (("flash", "rx", memory.flash), ("ram", "rw", memory.ram)):
+        at = f"ORIGIN = {region.base:#x}, LENGTH = {region.bytes:#x}"
+        lines.append(f"    {name} ({access}) : {at}")
+    lines += ["}", f"STACK_BYTES = {memory.stack_bytes};", ""]
+    (work / "memory.ld").write_text("\n".join(lines))
+    script = board.folder / board.link_script
+    return ["-static", "-Wl,--gc-sections,--build-id=none", "-L.", "-T", str(script)]
+
+
+def _refused(
+    what: str, toolchain: str, board: Board, result: subprocess.CompletedProcess[str]
+) -> BuildError:
+    lines = (result.stderr or result.stdout).strip().splitlines()
+    if len(lines) > OUTPUT_LINES:
+        lines = [*lines[:OUTPUT_LINES], f"... and {len(lines) - OUTPUT_LINES} lines more"]
+    shown = "\n    ".join(lines) or f"exit code {result.returncode}, no output"
+    return BuildError(
+        f"{what} for board {board.name} with {toolchain}:\n    {shown}",
+        "a source of the board or of the model is at fault, or the compiler is too old",
+        "try another toolchain of this board: " + ", ".join(board.toolchains),
+    )
+
+
+def _too_large(board: Board, complaint: str) -> ImageTooLarge | None:
+    """The linker's complaint about a full region, in figures; None if it says something else."""
+    if board.memory is None:
+        return None
+    found: dict[str, int] = {}
+    for name, over in re.findall(r"region [`']?(\w+)'? overflowed by (\d+) bytes", complaint):
+        found[name] = max(found.get(name, 0), int(over))
+    for name, over in re.findall(r"in region '(\w+)': overflowed by (\d+) bytes", complaint):
+        found[name] = max(found.get(name, 0), int(over))
+    if not found:
+        return None
+    sizes = {"flash": board.memory.flash.bytes, "ram": board.memory.ram.bytes}
+    parts = [
+        f"{name}: {sizes[name] + over} bytes needed, {sizes[name]} there, {over} too many"
+        for name, over in found.items()
+        if name in sizes
+    ]
+    note = f" (RAM holds the stack of {board.memory.stack_bytes} bytes)" if "ram" in found else ""
+    return ImageTooLarge(
+        f"the image does not fit board {board.name}: " + "; ".join(parts) + note,
+        "the model is too large for this board, or it is a trace build with long traces",
+        "`spikelet inspect` lists what each layer takes; fewer steps or units, or a larger board",
+    )

@@ -1,0 +1,145 @@
+"""What is installed, what needs it, and the command that mends what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from spikelet.board.toolchain import zig_path
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of `spikelet doctor`.
+
+    Attributes:
+        name: what was looked for.
+        ok: whether it is there and works.
+        found: version or path; what is wrong, where it is not ok.
+        needed_for: what does not work without it.
+        fix: the exact command that mends it; empty when ok.
+        required: whether `make demo` needs it.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    needed_for: str
+    fix: str
+    required: bool
+
+
+def _first_line(command: list[str]) -> str:
+    """First line of a program's answer; empty where it does not run."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = (result.stdout or result.stderr).splitlines()
+    return lines[0].strip() if result.returncode == 0 and lines else ""
+
+
+def _apt(package: str) -> str:
+    if not shutil.which("apt-get"):
+        return f"install {package} with the package manager of this system"
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    return f"{'' if root else 'sudo '}apt-get install -y {package}"
+
+
+def _program(
+    name: str, command: list[str] | None, needed_for: str, fix: str, required: bool = False
+) -> Check:
+    found = _first_line(command) if command else ""
+    return Check(name, bool(found), found or "missing", needed_for, "" if found else fix, required)
+
+
+def _on_path(name: str, package: str, needed_for: str) -> Check:
+    path = shutil.which(name)
+    return _program(name, [path, "--version"] if path else None, needed_for, _apt(package))
+
+
+def _module(name: str, package: str, needed_for: str, extra: str, required: bool) -> Check:
+    there = importlib.util.find_spec(name) is not None
+    version = importlib.metadata.version(package) if there else ""
+    wanted = f"'spikelet[{extra}]'" if extra else package
+    fix = "" if there else f"{sys.executable} -m pip install {wanted}"
+    return Check(name, there, version or "missing", needed_for, fix, required)
+
+
+def _sanitizers() -> Check:
+    """Compile and run a program under ASan and UBSan, and see that libFuzzer links."""
+    name, needed_for = "clang sanitizers", "make test: firmware under sanitisers, fuzz targets"
+    clang = shutil.which("clang")
+    if clang is None:
+        return Check(name, False, "clang is missing", needed_for, _apt("clang"), False)
+    version = _first_line([clang, "-dumpversion"]).split(".")[0]
+    fix = _apt(f"libclang-rt-{version}-dev")
+    source = (
+        "int LLVMFuzzerTestOneInput(const char *d, unsigned long n);\n"
+        "int LLVMFuzzerTestOneInput(const char *d, unsigned long n) { return n && d[0] == 300; }\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "check.c"
+        file.write_text(source)
+        program = Path(folder) / "check"
+        compiled = subprocess.run(
+            [clang, "-fsanitize=fuzzer,address,undefined", str(file), "-o", str(program)],
+            capture_output=True,
+            text=True,
+        )
+        if compiled.returncode != 0:
+            return Check(name, False, "do not link", needed_for, fix, False)
+        ran = subprocess.run([str(program), "-runs=1"], capture_output=True)
+    ok = ran.returncode == 0
+    found = f"clang {version}: address, undefined, fuzzer" if ok else "link, but do not run"
+    return Check(name, ok, found, needed_for, "" if ok else fix, False)
+
+
+def _data() -> Check:
+    """The digits come with scikit-learn; nothing is downloaded."""
+    needed_for = "make demo: the digits data set"
+    fix = f"{sys.executable} -m pip install 'spikelet[train]'"
+    spec = importlib.util.find_spec("sklearn")
+    root = Path(spec.origin).parent if spec is not None and spec.origin else None
+    if root is None:
+        return Check("digits data", False, "scikit-learn is missing", needed_for, fix, True)
+    file = root / "datasets" / "data" / "digits.csv.gz"
+    ok = file.is_file()
+    found = str(file) if ok else f"no {file}"
+    return Check("digits data", ok, found, needed_for, "" if ok else fix, True)
+
+
+def doctor() -> list[Check]:
+    """Look for everything that Spikelet uses, in the order in which a user meets it."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    old = sys.version_info < (3, 11)
+    zig = zig_path()
+    host = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    return [
+        Check("python", not old, version, "everything", "install Python 3.11" * old, True),
+        _program(
+            "zig", [str(zig), "version"] if zig else None,
+            "make demo: compiles the firmware", f"{sys.executable} -m pip install ziglang", True,
+        ),
+        _module("unicorn", "unicorn", "make demo: the emulated RV32 machine", "", True),
+        _module("torch", "torch", "spikelet train", "train", True),
+        _module("snntorch", "snntorch", "spikelet train, models/digits_snn", "train", True),
+        _data(),
+        _on_path("qemu-system-riscv32", "qemu-system-misc", "machine qemu of board virt-rv32"),
+        _on_path("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf",
+                 "toolchain gcc of board virt-rv32"),
+        _on_path("arm-none-eabi-gcc", "gcc-arm-none-eabi", "boards with an Arm core"),
+        _program(
+            "host cc", [host, "--version"] if host else None,
+            "board native (zig stands in for it), make test", _apt("gcc"),
+        ),
+        _sanitizers(),
+        _module("clang_format", "clang-format", "make test: the form of the C", "dev", False),
+    ]  # fmt: skip

@@ -1,0 +1,270 @@
+"""Machines: processes that stand in for a board, with their link as a transport."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import select
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import tty
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from spikelet.board.build import Firmware
+from spikelet.board.spec import Board, MachineSpec
+from spikelet.board.toolchain import ToolMissing, how_to_install
+from spikelet.errors import LinkDead, UsageError
+from spikelet.paths import cache_dir, sim_dir
+
+if TYPE_CHECKING:
+    from spikelet.link.transport import Transport
+
+BOOT_S = 5.0  # until the firmware says its first word: it logs that it booted
+STOP_S = 2.0  # what a machine gets to end by itself once its link is closed
+STDERR_BYTES = 4000  # of the machine's last words
+
+
+class MachineDied(LinkDead):
+    """The process that stood in for the device ended on its own."""
+
+
+def _missing(spec: MachineSpec) -> str:
+    """What keeps this machine from starting, with its cure; empty when nothing does."""
+    if spec.module and importlib.util.find_spec(spec.module) is None:
+        return f"{sys.executable} -m pip install {spec.module}"
+    program = spec.argv[0]
+    if "{" not in program and shutil.which(program) is None:
+        return how_to_install(program, spec.package)
+    return ""
+
+
+def machines(board: Board) -> list[str]:
+    """The board's machines that can start on this computer, in order of preference."""
+    return [name for name, spec in board.machines.items() if not _missing(spec)]
+
+
+class Machine:
+    """A running device. Use as a context manager, or call stop().
+
+    Attributes:
+        name: which of the board's machines it is.
+        firmware: what runs on it.
+        process: the process; of the leash, where there is one.
+        transport: the link.
+        port: path of the pseudo-terminal, or empty.
+    """
+
+    def __init__(self, firmware: Firmware, name: str, spec: MachineSpec) -> None:
+        self.firmware, self.name = firmware, name
+        self.port = ""
+        self.transport: Transport
+        self._last_words = ""
+        self._held: list[int] = []  # descriptors that keep the machine alive while they are open
+        # Not closed by a `with`: it lives as long as the machine.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            self._start(spec)
+        except BaseException:
+            self._release()
+            self._stderr.close()
+            raise
+
+    def _start(self, spec: MachineSpec) -> None:
+        from spikelet.link.transport import FdTransport, open_transport
+
+        argv = self._argv = _command(spec, self.firmware)
+        passed: list[int] = []
+        if spec.leash:
+            reading, writing = os.pipe()
+            self._held += [reading, writing]
+            passed.append(reading)
+            leash = str(sim_dir() / "leash.py")
+            argv = [sys.executable, "-I", "-S", leash, str(reading), *argv]
+        if spec.pty:
+            # Held open here: the machine sees no hang-up while a host opens and closes the port.
+            far, near = os.openpty()
+            self._held.append(near)
+            tty.setraw(near)
+            self.port = os.ttyname(near)
+            try:
+                self.process = self._spawn(argv, far, passed)
+            finally:
+                os.close(far)
+            try:
+                self._await_boot(near)
+                self.transport = open_transport(self.port)
+            except BaseException:
+                self._release()
+                self._end()
+                raise
+        else:
+            ours, theirs = socket.socketpair()
+            try:
+                self.process = self._spawn(argv, theirs.fileno(), passed)
+            except BaseException:
+                ours.close()
+                raise
+            finally:
+                theirs.close()
+            if spec.leash:
+                os.close(self._held.pop(0))
+            try:
+                self._await_boot(ours.fileno())
+            except BaseException:
+                ours.close()
+                self._release()
+                self._end()
+                raise
+            self.transport = FdTransport(ours, name=f"machine {self.name}")
+
+    def _await_boot(self, link: int) -> None:
+        """Wait for the first byte, so that no request is lost on a device that still starts.
+
+        Raises:
+            MachineDied: the process ended instead.
+        """
+        first = select.poll()
+        first.register(link, select.POLLIN)
+        if any(event & select.POLLHUP for _, event in first.poll(BOOT_S * 1000)):
+            self.check()
+
+    def _spawn(self, argv: list[str], link: int, passed: list[int]) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "SPIKELET_CACHE": str(cache_dir())}
+        # A session of its own: Ctrl-C is for the host, which then ends its machine in order.
+        return subprocess.Popen(
+            argv,
+            stdin=link,
+            stdout=link,
+            stderr=self._stderr,
+            pass_fds=passed,
+            start_new_session=True,
+            env=environment,
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.poll() is None
+
+    def stderr_text(self) -> str:
+        """The last of what the machine wrote on standard error."""
+        if self._stderr.closed:
+            return self._last_words
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - STDERR_BYTES))
+        return self._stderr.read().decode(errors="replace").strip()
+
+    def check(self) -> None:
+        """Tell why the link died, if the machine itself is the reason.
+
+        Raises:
+            MachineDied: the process has ended; the text holds its exit code and last words.
+        """
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(0.2)
+        code = self.process.poll()
+        if code is None:
+            return
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        words = self.stderr_text()
+        raise MachineDied(
+            f"machine {self.name!r} of board {self.firmware.board.name} ended {how}"
+            + (":\n    " + "\n    ".join(words.splitlines()) if words else ", without a word"),
+            "the firmware or the simulator crashed, or somebody ended the process",
+            f"run it by hand: {shlex.join(self._argv)}",
+        )
+
+    def stop(self) -> None:
+        """Close the link, wait for the process, end it if it stays. May be called again."""
+        if self._stderr.closed:
+            return
+        self.transport.close()
+        self._release()
+        self._end()
+        self._last_words = self.stderr_text()
+        self._stderr.close()
+
+    def _release(self) -> None:
+        while self._held:
+            os.close(self._held.pop())
+
+    def _end(self) -> None:
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _command(spec: MachineSpec, firmware: Firmware) -> list[str]:
+    values = {"elf": str(firmware.elf), "python": sys.executable, "sim": str(sim_dir())}
+    if firmware.board.memory is not None:
+        for name in ("flash", "ram"):
+            region = getattr(firmware.board.memory, name)
+            values[name] = f"{region.base:#x}:{region.bytes:#x}"
+    return [part.format(**values) for part in spec.argv]
+
+
+def start(firmware: Firmware, machine: str = "auto") -> Machine:
+    """Start a machine with this firmware.
+
+    Args:
+        firmware: what build() made.
+        machine: name of one of the board's machines, or "auto" for the first that can start.
+
+    Raises:
+        UsageError: the board has no such machine, or no machine at all.
+        ToolMissing: what it needs is not installed.
+        LinkDead: it did not start.
+    """
+    board = firmware.board
+    there = machines(board)
+    if machine == "auto":
+        if not there:
+            raise ToolMissing(
+                f"no machine of board {board.name} can start here",
+                "it is hardware, or nothing of: " + ", ".join(board.machines),
+                "give its serial port with --port, or run `spikelet doctor`",
+            )
+        machine = there[0]
+    if machine not in board.machines:
+        raise UsageError(
+            f"board {board.name} has no machine {machine!r}; "
+            f"it has: {', '.join(board.machines) or 'none'}"
+        )
+    spec = board.machines[machine]
+    if machine not in there:
+        raise ToolMissing(
+            f"machine {machine!r} of board {board.name} needs {spec.module or spec.argv[0]}",
+            "it is not installed",
+            _missing(spec),
+        )
+    if not Path(firmware.elf).is_file():
+        raise UsageError(f"{firmware.elf} is gone", next="build it again")
+    try:
+        return Machine(firmware, machine, spec)
+    except OSError as error:
+        raise LinkDead(
+            f"machine {machine!r} of board {board.name} did not start: {error}",
+            next="`spikelet doctor` checks what it needs",
+        ) from error

@@ -1,0 +1,151 @@
+// A model that does to its board what the tests ask for, in place of an inference.
+// SPDX-License-Identifier: Apache-2.0
+#include "spk_board.h"
+#include "spk_model.h"
+
+enum command {
+    NOTHING = 0,
+    LOOP = 1,     // argument rounds of two instructions each
+    ILLEGAL = 2,  // an instruction that does not exist
+    LOAD = 3,     // from the address in argument
+    STORE = 4,    // to the address in argument
+    OVERFLOW = 5, // recursion without end
+    STACK = 6,    // argument bytes of stack, at most 2048
+    BREAKPOINT = 7,
+    DIVIDE = 8, // argument * 2^32 / 7: 64 bits, which takes the compiler's own library
+    WASTE = 9,  // argument rounds of arithmetic on memory
+};
+
+enum { STACK_MAX = 2048, WASTE_BYTES = 256 };
+
+static uint32_t command[2];                   // (2,) input: enum command, argument
+static uint32_t result[3];                    // (3,) output: see below
+static uint32_t initialised[2] = {0x1234, 7}; // (2,) state, from flash at each boot
+static uint32_t saturations;
+static uint8_t memory[WASTE_BYTES];
+
+// (100,); 4..7 are `csrr a0, minstret` and 8..11 `csrw pmpcfg0, a0`, as constants may be
+const uint8_t spk_const_weights[100] = {1, 2, 3, 4, 0x73, 0x25, 0x20, 0xB0, 0x73, 0x10, 0x05, 0x3A};
+
+static const uint8_t sha[32] = {0xB0, 0xA2, 0xD5};
+
+static const struct spk_tensor tensors[] = {
+    {"command", command, sizeof command, SPK_U32, SPK_INPUT, SPK_NO_OP, 1, {2}, 1.0f, 0},
+    {"result", result, sizeof result, SPK_U32, SPK_OUTPUT, 0, 1, {3}, 1.0f, 0},
+    {"initialised", initialised, sizeof initialised, SPK_U32, SPK_STATE, 0, 1, {2}, 1.0f, 0},
+};
+
+// The recursion is what is tested; the volatile read keeps compilers from seeing through it.
+static uint32_t __attribute__((noinline)) dig(volatile uint32_t *depth) {
+    volatile uint32_t here = *depth + 1;
+    return here ? dig(&here) + here : 0;
+}
+
+static uint32_t __attribute__((noinline)) use_stack(uint32_t bytes) {
+    volatile uint8_t room[STACK_MAX];
+    const uint32_t first = STACK_MAX - (bytes < STACK_MAX ? bytes : STACK_MAX);
+    for (uint32_t i = first; i < STACK_MAX; i++) {
+        room[i] = (uint8_t)i;
+    }
+    return first < STACK_MAX ? room[first] : 0;
+}
+
+static uint32_t waste(uint32_t rounds) {
+    uint32_t hash = 1;
+    for (uint32_t round = 0; round < rounds; round++) {
+        for (uint32_t i = 0; i < WASTE_BYTES; i++) {
+            hash = hash * 31 + memory[i];
+            if (hash & 4) {
+                hash ^= round;
+            }
+            memory[i] = (uint8_t)hash;
+        }
+    }
+    return hash;
+}
+
+static void loop(uint32_t rounds) {
+#ifdef __riscv
+    __asm__ volatile("1: addi %0, %0, -1\n bnez %0, 1b" : "+r"(rounds));
+#else
+    for (volatile uint32_t i = 0; i < rounds; i++) {
+    }
+#endif
+}
+
+static void obey(enum command what, uint32_t argument) {
+    volatile uint32_t *address = (volatile uint32_t *)(uintptr_t)argument;
+    volatile uint32_t depth = 0;
+
+    switch (what) {
+    case LOOP: {
+        const uint32_t before = spk_board_ticks();
+        loop(argument);
+        result[0] = spk_board_ticks() - before;
+        break;
+    }
+    case ILLEGAL:
+#ifdef __riscv
+        __asm__ volatile(".word 0xFFFFFFFF");
+#else
+        __builtin_trap();
+#endif
+        break;
+    case LOAD:
+        result[0] = *address;
+        break;
+    case STORE:
+        *address = 1;
+        break;
+    case OVERFLOW:
+        result[0] = dig(&depth);
+        break;
+    case STACK:
+        result[0] = use_stack(argument);
+        break;
+    case BREAKPOINT:
+#ifdef __riscv
+        __asm__ volatile("ebreak");
+#endif
+        break;
+    case DIVIDE: {
+        const uint64_t quotient = ((uint64_t)argument << 32) / (initialised[1] | 0);
+        result[0] = (uint32_t)quotient;
+        result[1] = (uint32_t)(quotient >> 32);
+        break;
+    }
+    case WASTE:
+        result[0] = waste(argument);
+        break;
+    case NOTHING:
+    default:
+        break;
+    }
+}
+
+static void start(void) {
+    saturations = 0;
+    result[2] = spk_const_weights[command[1] % sizeof spk_const_weights];
+    obey((enum command)command[0], command[1]);
+    SPK_PROBE(0, 0);
+}
+
+static void step(uint32_t t) {
+    (void)t;
+}
+
+static void finish(void) {
+}
+
+const struct spk_model spk_model = {
+    .name = "probe",
+    .package_sha256 = sha,
+    .tensors = tensors,
+    .tensor_count = sizeof tensors / sizeof tensors[0],
+    .steps = 1,
+    .arena_bytes = sizeof memory,
+    .saturations = &saturations,
+    .start = start,
+    .step = step,
+    .finish = finish,
+};

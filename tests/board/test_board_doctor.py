@@ -1,0 +1,53 @@
+"""The doctor: what it finds here, and what it says when something is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from spikelet.board import Check, doctor
+from spikelet.board.toolchain import zig_path
+from support import need
+
+
+def by_name() -> dict[str, Check]:
+    return {check.name: check for check in doctor()}
+
+
+def test_what_runs_these_tests_is_found() -> None:
+    found = by_name()
+    assert found["python"].ok
+    assert found["python"].found == ".".join(map(str, sys.version_info[:3]))
+    assert found["zig"].ok == (zig_path() is not None)
+    assert found["unicorn"].ok == (importlib.util.find_spec("unicorn") is not None)
+    for check in found.values():
+        assert bool(check.fix) != check.ok
+        assert check.needed_for
+
+
+def test_the_system_tools_are_found() -> None:
+    need("qemu-system-riscv32")
+    need("clang")
+    found = by_name()
+    assert found["qemu-system-riscv32"].found.startswith("QEMU emulator version")
+    assert found["clang sanitizers"].found.endswith("address, undefined, fuzzer")
+
+
+def test_what_is_missing_comes_with_a_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "apt-get").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = by_name()
+    for name, package in (
+        ("qemu-system-riscv32", "qemu-system-misc"),
+        ("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
+        ("clang sanitizers", "clang"),
+        ("host cc", "gcc"),
+    ):
+        assert not found[name].ok
+        assert not found[name].required
+        assert found[name].fix.endswith(f"apt-get install -y {package}")
+    assert found["zig"].ok  # it comes from PyPI, not from the PATH

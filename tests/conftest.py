@@ -1,0 +1,12 @@
+"""Tells at the end which tools were missing, so that a skip is not overlooked."""
+
+from __future__ import annotations
+
+import pytest
+from support import MISSING
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if MISSING:
+        terminalreporter.section("NOT TESTED: tools are missing", sep="!", red=True)
+        terminalreporter.line(f"{', '.join(sorted(MISSING))}: run `make tools`")

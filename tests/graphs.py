@@ -1,0 +1,187 @@
+"""Graphs that tests of several rooms share, and every convention of a neuron layer."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from spikelet.graph import Array, Graph, Operator, Tensor
+from spikelet.graph.ops.argmax import Argmax
+from spikelet.graph.ops.dense import Dense
+from spikelet.graph.ops.direct import Direct
+from spikelet.graph.ops.latency import Latency
+from spikelet.graph.ops.leaky_readout import LeakyReadout
+from spikelet.graph.ops.lif import COMPARISONS, RESETS, TIMINGS, Lif
+from spikelet.graph.ops.poisson import Poisson
+from spikelet.graph.ops.spike_count import SpikeCount
+
+ROUNDINGS = ("floor", "zero", "nearest")
+
+
+def values(n: int) -> Tensor:
+    return Tensor("x", "u8", (n,), kind="input")
+
+
+def seed() -> Tensor:
+    return Tensor("seed", "u32", (1,), kind="input")
+
+
+def weights(rng: np.random.Generator, m: int, n: int, spread: float = 40.0) -> Array:
+    return np.clip(rng.normal(0, spread, (m, n)), -127, 127).astype(np.int8)
+
+
+def digits_like(hidden: int = 24, inputs: int = 64, steps: int = 6, name: str = "tiny") -> Graph:
+    """A small spiking classifier with every kind of result: bits, i16, i32, states, counts."""
+    rng = np.random.default_rng(7)
+    nodes: list[Operator] = [
+        Poisson(name="encode", inputs=("x", "seed")),
+        Dense(name="fc1", inputs=("encode.spikes",), weight=weights(rng, hidden, inputs)),
+        Lif(
+            name="lif1",
+            inputs=("fc1",),
+            threshold=rng.integers(80, 160, hidden).astype(np.int32),
+            leak=29491,
+        ),
+        Dense(
+            name="fc2",
+            inputs=("lif1.spikes",),
+            weight=weights(rng, 10, hidden),
+            bias=rng.integers(-20, 20, 10).astype(np.int32),
+        ),
+        Lif(
+            name="lif2",
+            inputs=("fc2",),
+            threshold=rng.integers(60, 90, 10).astype(np.int32),
+            leak=29491,
+            reset="subtract",
+            timing="next_step",
+        ),
+        SpikeCount(name="counts", inputs=("lif2.spikes",)),
+        Argmax(name="label", inputs=("counts",)),
+    ]
+    return Graph(name, steps, [values(inputs), seed()], nodes, ["label", "counts"])
+
+
+def conventions() -> list[dict[str, object]]:
+    """Every combination of reset, timing, comparison, rounding, refractory time and width."""
+    found = []
+    product = itertools.product(RESETS, TIMINGS, COMPARISONS, ROUNDINGS, (0, 3), ("i16", "i32"))
+    for reset, timing, compare, rounding, refractory, membrane in product:
+        if reset == "none" and timing != "same_step":
+            continue
+        found.append(
+            {
+                "reset": reset,
+                "timing": timing,
+                "compare": compare,
+                "leak_round": rounding,
+                "refractory": refractory,
+                "membrane": membrane,
+            }
+        )
+    return found
+
+
+def neuron_zoo(
+    part: list[dict[str, object]], name: str, neurons: int = 37, steps: int = 9
+) -> Graph:
+    """One layer of every convention in `part`, on one current; odd and even leaks, both widths."""
+    rng = np.random.default_rng(3)
+    nodes: list[Operator] = [
+        Poisson(name="encode", inputs=("x", "seed")),
+        Dense(name="narrow", inputs=("encode.spikes",), weight=weights(rng, neurons, 64)),
+        Dense(name="wide", inputs=("x",), weight=weights(rng, neurons, 64, 3.0)),
+    ]
+    for i, convention in enumerate(part):
+        uniform = i % 3 == 0
+        size = 1 if uniform else neurons
+        extra: dict[str, object] = {}
+        if convention["reset"] == "value":
+            extra["reset_value"] = rng.integers(-60, 40, size).astype(np.int32)
+        nodes.append(
+            Lif(
+                name=f"n{i}",
+                inputs=("wide",) if i % 4 == 3 else ("narrow",),
+                threshold=rng.integers(100, 400, size).astype(np.int32),
+                leak=(29491, 32768, 16384, 30000, 0)[i % 5],
+                input_shift=(0, 0, 3)[i % 3],
+                initial=(0, 25, -25)[i % 3],
+                **convention,  # type: ignore[arg-type]
+                **extra,  # type: ignore[arg-type]
+            )
+        )
+    outputs = [f"n{len(part) - 1}.spikes"]
+    return Graph(name, steps, [values(64), seed()], nodes, outputs)
+
+
+def operator_zoo(name: str = "operators") -> Graph:
+    """Every other operator in odd sizes: tails of words, of lanes, of columns; biases; chunks."""
+    rng = np.random.default_rng(11)
+
+    def bias(m: int) -> Array:
+        return rng.integers(-300, 300, m).astype(np.int32)
+
+    nodes: list[Operator] = [
+        Poisson(name="rate", inputs=("x", "seed")),
+        Latency(name="late", inputs=("x",)),
+        Direct(name="current", inputs=("x",), gain=3, zero_point=100),
+        Lif(name="coder", inputs=("current",), threshold=np.array([700], np.int32), leak=31000),
+    ]
+    sources = ("rate.spikes", "late", "coder.spikes")
+    for i, m in enumerate((1, 2, 3, 4, 5, 31, 32, 33, 37, 64, 70)):
+        nodes.append(
+            Dense(
+                name=f"lanes{m}",
+                inputs=(sources[i % 3],),
+                weight=weights(rng, m, 150, 25.0),
+                bias=bias(m) if i % 2 else None,
+            )
+        )
+    for m in (1, 33, 40):
+        nodes.append(
+            Dense(
+                name=f"changes{m}",
+                inputs=("rate.spikes",),
+                weight=weights(rng, m, 150, 25.0),
+                bias=bias(m) if m != 40 else None,
+                by_change=True,
+            )
+        )
+    for m in (1, 6):
+        big = np.full((m, 250), 127, np.int8)
+        nodes += [
+            Poisson(name=f"many{m}", inputs=("y", "seed")),
+            Dense(name=f"sums{m}", inputs=(f"many{m}.spikes",), weight=big, bias=bias(m)),
+        ]
+    nodes += [
+        Dense(name="values_u8", inputs=("x",), weight=weights(rng, 7, 150), bias=bias(7)),
+        Dense(name="values_few", inputs=("z",), weight=weights(rng, 9, 3), bias=None),
+        Dense(name="values_i8", inputs=("z",), weight=weights(rng, 4, 3), bias=bias(4)),
+        LeakyReadout(name="sum_i32", inputs=("values_u8",), leak=32768),
+        LeakyReadout(name="leak_i16", inputs=("lanes5",), leak=30000, leak_round="nearest"),
+        LeakyReadout(name="leak_odd", inputs=("lanes33",), leak=29491, input_shift=4),
+        LeakyReadout(name="saturates", inputs=("values_u8",), leak=32768, input_shift=9),
+        SpikeCount(name="counts", inputs=("coder.spikes",)),
+        Argmax(name="best_count", inputs=("counts",)),
+        Argmax(name="best_i32", inputs=("sum_i32",)),
+        Argmax(name="best_once", inputs=("values_few",)),
+    ]
+    inputs = [
+        values(150),
+        seed(),
+        Tensor("y", "u8", (250,), kind="input"),
+        Tensor("z", "i8", (3,), kind="input"),
+    ]
+    return Graph(name, 11, inputs, nodes, ["best_count", "best_i32", "best_once"])
+
+
+def random_inputs(graph: Graph, samples: int, rng: np.random.Generator) -> dict[str, Array]:
+    """Uniform over each input's whole range, the first two samples at its ends."""
+    found = {}
+    for tensor in graph.inputs:
+        low, high = tensor.limits
+        drawn = rng.integers(low, high, (samples, *tensor.shape), endpoint=True)
+        drawn[0] = low
+        drawn[min(1, samples - 1)] = high
+        found[tensor.name] = drawn.astype(tensor.numpy_dtype)
+    return found

@@ -1,0 +1,145 @@
+"""The C kernels against golden: every operator, every convention, on every kind of target.
+
+Each target runs the real firmware behind the real link. A trace build digests what every layer
+wrote in every step; all digests must be golden's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import graphs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spikelet.board import find_board, start
+from spikelet.graph import Graph, Phase
+from spikelet.link.device import Device
+from spikelet.package import Package
+from spikelet.run import SessionFolder, Target, make, package_stream, run
+from support import need
+
+TARGETS = {
+    # name: board, toolchain, machine, sanitised, tools
+    "native-gcc-sanitized": ("native", "gcc", "native", True, ("gcc",)),
+    "native-clang-sanitized": ("native", "clang", "native", True, ("clang",)),
+    "native-zig": ("native", "zig", "native", False, ("zig",)),
+    "rv32-zig-unicorn": ("virt-rv32", "zig", "unicorn", False, ("zig", "unicorn")),
+    "rv32-gcc-qemu": (
+        "virt-rv32",
+        "gcc",
+        "qemu",
+        False,
+        ("riscv64-unknown-elf-gcc", "qemu-system-riscv32"),
+    ),
+}
+
+PARTS = 12
+CONVENTIONS = graphs.conventions()
+GRAPHS = {
+    "operators": graphs.operator_zoo,
+    "classifier": graphs.digits_like,
+    **{
+        f"neurons_{i}": partial(graphs.neuron_zoo, CONVENTIONS[i::PARTS], f"neurons_{i}")
+        for i in range(PARTS)
+    },
+}
+
+# Compiling is what takes time: every convention on one host and two emulated builds, a part of
+# them under the sanitisers.
+EVERY = {"native-zig": 1, "rv32-zig-unicorn": 1, "rv32-gcc-qemu": 2}
+CASES = [
+    (target, name)
+    for target in TARGETS
+    for i, name in enumerate(GRAPHS)
+    if i < 2 or (i - 2) % EVERY.get(target, 6) == 0
+]
+
+
+def packaged(graph: Graph, samples: int) -> Package:
+    inputs = graphs.random_inputs(graph, samples, np.random.default_rng(42))
+    return Package(graph, inputs, {}).with_golden()
+
+
+@pytest.mark.parametrize(("target", "name"), CASES)
+def test_every_layer_in_every_step_equals_golden(target: str, name: str, tmp_path: Path) -> None:
+    board_name, toolchain, machine, sanitize, tools = TARGETS[target]
+    for tool in tools:
+        need(tool)
+    package = packaged(GRAPHS[name](), 6)
+    board = find_board(board_name)
+    built = make(
+        package, board, tmp_path / "build", toolchain=toolchain, trace=True, sanitize=sanitize
+    )
+    summary, outcome = run(
+        package,
+        Target(board, built, machine),
+        package_stream(package),
+        SessionFolder(tmp_path / "session"),
+        layers=True,
+    )
+    assert [str(d) for d in outcome.differences] == []
+    assert summary["mismatches"] == 0
+    assert summary["samples"] == 6
+    if name == "operators":
+        assert summary["saturations"] > 0  # the rare path was taken, and counted alike
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Graph, Device]]:
+    need("gcc")
+    package = packaged(graphs.neuron_zoo(CONVENTIONS[0::PARTS], "poked", steps=3), 1)
+    board = find_board("native")
+    out = tmp_path_factory.mktemp("poked")
+    built = make(package, board, out, toolchain="gcc", trace=True, sanitize=True)
+    with start(built.firmware, "native") as machine, Device(machine.transport) as device:
+        yield package.graph, device
+
+
+@given(seed=st.integers(0, 2**32 - 1), extreme=st.floats(0, 1))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_step_from_any_state_equals_golden(
+    native: tuple[Graph, Device], seed: int, extreme: float
+) -> None:
+    """States anywhere in their type, the ends included, which no run from rest would reach."""
+    graph, device = native
+    rng = np.random.default_rng(seed)
+    env = graphs.random_inputs(graph, 2, rng)
+    env = {k: v[1:] for k, v in env.items()}
+    for node in graph.order:
+        node.start(env, 1)
+        if graph.phase(node) is Phase.ONCE:
+            node.golden(env, 0)
+    device.run(inputs={t.name: t.to_bytes(env[t.name][0]) for t in graph.inputs}, steps=1)
+    states = [t for t in graph.tensors.values() if t.kind == "state"]
+    poked = {}
+    for tensor in states:
+        low, high = tensor.limits
+        if tensor.name.endswith(".refractory"):
+            high = 3
+        if tensor.name == "encode.state":
+            low = 1
+        drawn = rng.integers(low, high, tensor.shape, endpoint=True)
+        at_end = rng.random(tensor.shape) < extreme
+        drawn = np.where(at_end, rng.choice([low, high], tensor.shape), drawn)
+        # A layer that is proved not to saturate promises it for states that it can reach.
+        if tensor.name in graph.bounds and not tensor.name.endswith((".refractory", ".state")):
+            floor, ceiling = graph.bounds[tensor.name]
+            drawn = np.clip(drawn, floor, ceiling)
+        env[tensor.name] = drawn.astype(tensor.numpy_dtype)[None]
+        poked[tensor.name] = tensor.to_bytes(env[tensor.name][0])
+    device.put_many(poked)
+    device.run(restart=False, steps=1)
+    for node in graph.order:
+        if graph.phase(node) is Phase.STEP:
+            node.golden(env, 1)
+    received = device.get_many([t.name for t in states])
+    for tensor in states:
+        assert np.array_equal(tensor.from_bytes(received[tensor.name]), env[tensor.name][0]), (
+            tensor.name
+        )

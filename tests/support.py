@@ -1,0 +1,33 @@
+"""What tests of several rooms share."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+
+import pytest
+
+MISSING: set[str] = set()  # tools that a test asked for in vain
+
+
+def available(tool: str) -> bool:
+    """Whether a program is on the PATH, or a Python module of that name is installed."""
+    if tool == "zig":
+        return importlib.util.find_spec("ziglang") is not None
+    return shutil.which(tool) is not None or importlib.util.find_spec(tool) is not None
+
+
+def need(tool: str) -> None:
+    """Skip the test, loudly, where `tool` is missing; fail where CI is set.
+
+    Args:
+        tool: a program, or a Python module with a plain name.
+    """
+    if available(tool):
+        return
+    MISSING.add(tool)
+    message = f"{tool} is missing: run `make tools`; `spikelet doctor` tells more"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
