@@ -100,9 +100,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Graph, De
 
 
 @given(seed=st.integers(0, 2**32 - 1), extreme=st.floats(0, 1))
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, deadline=None)
 def test_a_step_from_any_state_equals_golden(
     native: tuple[Graph, Device], seed: int, extreme: float
 ) -> None:

@@ -1,0 +1,68 @@
+# The two commands: `make demo` and `make test`. All else is a part of one of them.
+#
+# Needs Python 3.11+ and PyPI. `make tools` adds what Debian or Ubuntu offers (QEMU, cross GCC).
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= out
+# A plain `pip install torch` on Linux takes the CUDA build, several GB. For the CPU build:
+# make demo TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
+TORCH_FLAGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SPIKELET := $(BIN)/spikelet
+CODE := pytools sim models tests
+C_CODE := $(wildcard firmware/*/*.[ch] boards/*/*.c sim/*.c tests/c/*.[ch])
+
+.PHONY: demo test check format tools bench soak fuzz figures wheel clean
+
+demo: $(READY)
+	$(SPIKELET) demo -o $(OUT)/demo
+
+test: $(READY) tools check
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(C_CODE)
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_CODE)
+
+# Elsewhere than on Debian or Ubuntu as root it says what to install and goes on.
+tools:
+	@sh tools/install_tools.sh
+
+bench: $(READY)
+	$(BIN)/python tools/bench.py --out $(OUT)/bench
+
+# Regenerates the tables of the READMEs from fresh runs; some minutes.
+figures: $(READY)
+	$(BIN)/python tools/figures.py
+
+soak: $(READY)
+	$(BIN)/python tests/soak_link.py --frames 1000000 --out $(OUT)/soak
+
+fuzz: $(READY)
+	$(MAKE) -C tests/c fuzz
+
+wheel: $(READY)
+	$(BIN)/python -m build --wheel --no-isolation -o dist
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_FLAGS) \
+	    $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	    hatchling editables
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+	    -c constraints.txt -e '.[train,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(OUT) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
