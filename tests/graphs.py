@@ -150,7 +150,7 @@ def operator_zoo(name: str = "operators") -> Graph:
     for m in (1, 6):
         big = np.full((m, 250), 127, np.int8)
         nodes += [
-            Poisson(name=f"many{m}", inputs=("y", "seed")),
+            Poisson(name=f"many{m}", inputs=("more", "seed")),
             Dense(name=f"sums{m}", inputs=(f"many{m}.spikes",), weight=big, bias=bias(m)),
         ]
     nodes += [
@@ -169,7 +169,7 @@ def operator_zoo(name: str = "operators") -> Graph:
     inputs = [
         values(150),
         seed(),
-        Tensor("y", "u8", (250,), kind="input"),
+        Tensor("more", "u8", (250,), kind="input"),
         Tensor("z", "i8", (3,), kind="input"),
     ]
     return Graph(name, 11, inputs, nodes, ["best_count", "best_i32", "best_once"])

@@ -105,15 +105,16 @@ SPK_INLINE uint32_t spk_lif_group(const struct spk_lif *c, uint32_t first, uint3
 // spikes: (n,) bits.
 SPK_INLINE void spk_lif(const struct spk_lif *c, const void *input, void *membrane,
                         uint8_t *waiting, uint32_t *spikes, uint32_t *saturations) {
+    const uint32_t group = c->n < 32 ? 4 : 8; // neurons that are unrolled
     for (uint32_t base = 0; base < c->n; base += 32) {
         const uint32_t count = spk_min_u32(32, c->n - base);
         uint32_t bits = 0;
         uint32_t k = 0;
-        for (; k + 8 <= count; k += 8) {
-            bits |= spk_lif_group(c, base + k, 8, input, membrane, waiting, saturations) << k;
+        for (; k + group <= count; k += group) {
+            bits |= spk_lif_group(c, base + k, group, input, membrane, waiting, saturations) << k;
         }
-        if (c->n % 8 != 0 && k < count) {
-            bits |= spk_lif_group(c, base + k, c->n % 8, input, membrane, waiting, saturations)
+        if (c->n % group != 0 && k < count) {
+            bits |= spk_lif_group(c, base + k, c->n % group, input, membrane, waiting, saturations)
                     << k;
         }
         spikes[base / 32] = bits;

@@ -5,7 +5,7 @@
 
 #include "kernels/fixed.h"
 
-// A spike where a random byte is below the value: four comparisons in one word.
+// A spike where value + a random byte carries out of 8 bits: four carries of one word at a time.
 // values: (n,) uint8 in whole words; state: (1,) xorshift32; spikes: (n,) bits.
 SPK_INLINE void spk_poisson(const uint32_t *values, uint32_t n, uint32_t *state,
                             uint32_t *spikes) {
@@ -14,14 +14,14 @@ SPK_INLINE void spk_poisson(const uint32_t *values, uint32_t n, uint32_t *state,
     for (uint32_t base = 0; base < n; base += 32) {
         const uint32_t count = spk_min_u32(32, n - base);
         uint32_t bits = 0;
+        SPK_UNROLL(2)
         for (uint32_t k = 0; k < count; k += 4) {
             random = spk_xorshift32(random);
             const uint32_t x = values[(base + k) / 4];
-            // The top bit of each byte of `unborrowed` is clear where its low 7 bits borrow.
-            const uint32_t unborrowed = (random | top) - (x & ~top);
-            const uint32_t below = ((~random & x) | (~(random ^ x) & ~unborrowed)) & top;
+            const uint32_t low = (random & ~top) + (x & ~top); // carries into the top bits
+            const uint32_t carries = ((random & x) | ((random ^ x) & low)) & top;
             // Gather bits 7, 15, 23, 31 into 28..31.
-            bits |= (((below >> 7) * 0x10204080u) >> 28) << k;
+            bits |= (((carries >> 7) * 0x10204080u) >> 28) << k;
         }
         spikes[base / 32] = count < 32 ? bits & ((1u << count) - 1) : bits;
     }

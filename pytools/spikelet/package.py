@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +26,17 @@ from spikelet.graph import Array, Graph, GraphError
 
 MEMBERS = ("graph.json", "tensors.npz", "vectors.npz", "manifest.json")
 _LIMIT_BYTES = 512 << 20  # of one member, unpacked
+# What zipfile raises on damaged archives; RuntimeError where a flag says that it is encrypted.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 class PackageError(UsageError):
@@ -43,6 +57,14 @@ class Package:
     graph: Graph
     vectors: dict[str, Array] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if any(t.name == "y" for t in self.graph.inputs):
+            raise PackageError(
+                f"graph {self.graph.name}: an input is named y",
+                "in a package's vectors y are the labels",
+                "name the input otherwise",
+            )
 
     def members(self) -> dict[str, bytes]:
         """Contents of the zip; the manifest holds the hashes of the others."""
@@ -151,7 +173,7 @@ def _read(path: Path) -> dict[str, bytes]:
                     "make it again with `spikelet train`",
                 )
             return {name: archive.read(name) for name in MEMBERS}
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, ValueError) as e:
+    except _UNREADABLE as e:
         raise PackageError(
             f"package {path}: not a readable zip ({e})",
             "the file is truncated or damaged",

@@ -171,10 +171,11 @@ def _compile(
     command: list[str], flags: list[str], sources: list[Path], board: Board, name: str, work: Path
 ) -> None:
     """Compile each source to an object in `work`, as many at a time as there are cores."""
+    by_file = {**board.optimize, **board.toolchains[name].optimize}
     jobs = []
     for number, source in enumerate(sources):
-        optimise = board.optimize.get(source.name, board.optimize["default"])
-        jobs.append([*command, optimise, *flags, "-c", str(source), "-o", _object(number)])
+        optimise = by_file.get(source.name, by_file["default"]).split()
+        jobs.append([*command, *optimise, *flags, "-c", str(source), "-o", _object(number)])
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         results = list(pool.map(lambda job: _call(job, work), jobs))
     for source, result in zip(sources, results, strict=True):

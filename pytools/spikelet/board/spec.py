@@ -66,6 +66,7 @@ class ToolchainSpec(_Part):
         flags: given to every compilation and to the link.
         link: given to the link only, after the objects.
         sanitize: added for a sanitised build; empty where there is none.
+        optimize: optimisation flags by file name, before the board's own.
     """
 
     command: tuple[str, ...] = Field(min_length=1)
@@ -73,6 +74,7 @@ class ToolchainSpec(_Part):
     flags: tuple[str, ...] = ()
     link: tuple[str, ...] = ()
     sanitize: tuple[str, ...] = ()
+    optimize: dict[str, str] = Field(default_factory=dict)
 
 
 class MachineSpec(_Part):
@@ -108,7 +110,7 @@ class Board(_Part):
         link_script: linker script in the folder, or empty.
         freestanding: no C library.
         memory: memory map, None on a host.
-        optimize: optimisation flag by file name; "default" for the others.
+        optimize: optimisation flags by file name; "default" for the others.
         toolchains: in order of preference.
         machines: in order of preference.
         folder: where the board file lies.

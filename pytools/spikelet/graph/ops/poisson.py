@@ -17,7 +17,7 @@ ZERO_SEED = 0x6D2B79F5
 
 @dataclass(kw_only=True)
 class Poisson(Operator):
-    """A spike where a random byte is below the value: probability value / 256 in each step.
+    """A spike where value + a random byte reaches 256: probability value / 256 in each step.
 
     Reads values (n,) u8 and seed (1,) u32; writes `name.spikes` (n,) bit and the generator's state
     `name.state` (1,) u32. One xorshift32 draw, lowest byte first, serves four values; every step
@@ -54,7 +54,8 @@ class Poisson(Operator):
         for i in range(draws.shape[1]):
             state = xorshift32(state)
             draws[:, i] = state
-        env[f"{self.name}.spikes"] = (draws.view(np.uint8)[:, :n] < values).astype(np.uint8)
+        sums = draws.view(np.uint8)[:, :n].astype(np.uint16) + values
+        env[f"{self.name}.spikes"] = (sums >> 8).astype(np.uint8)
         env[f"{self.name}.state"] = state[:, None]
 
     def emit_start(self, em: Emitter) -> list[str]:

@@ -1,0 +1,53 @@
+"""What the link can report, each with cause and next step."""
+
+from __future__ import annotations
+
+from spikelet.errors import LinkDead, SpikeletError, UsageError
+from spikelet.link.messages import STATUS_TEXTS, Status
+
+
+class PortError(LinkDead):
+    """The port cannot be opened: missing, held by another process, or forbidden."""
+
+
+class TransportClosed(LinkDead):
+    """The other end is gone: the process ended, or the cable was pulled."""
+
+
+class LinkTimeout(LinkDead):
+    """No answer within the deadline or the allowed tries."""
+
+
+class DeviceReset(LinkDead):
+    """The device was reset while a session was open; its memory is new."""
+
+
+class ProtocolError(LinkDead):
+    """A frame passed its CRC but says what the protocol does not allow."""
+
+
+class DeviceRefused(SpikeletError):
+    """The device answered a request with a status other than OK.
+
+    Attributes:
+        status: the status byte; a plain int where this host does not know it.
+        detail: the number that came with it; the status says what it means.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, status: int, detail: int) -> None:
+        try:
+            self.status: int = Status(status)
+            name = Status(status).name
+            cause, next_step = STATUS_TEXTS[Status(status)]
+        except ValueError:
+            self.status, name = status, f"status {status}"
+            cause = "the firmware is newer than this host"
+            next_step = "update Spikelet on the host"
+        self.detail = detail
+        super().__init__(f"{what}: the device answered {name}, detail {detail}", cause, next_step)
+
+
+class ModelMismatch(UsageError):
+    """The device holds another model than the one asked for."""

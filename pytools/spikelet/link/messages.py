@@ -1,0 +1,427 @@
+"""What travels on the link. Made from pytools/spikelet/link/messages.toml by
+`python -m spikelet.link.generate`."""
+
+# fmt: off
+# ruff: noqa: E501
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+PROTOCOL = 1
+PROTOCOL_HASH = 0xA8D5A4E4
+RUN_RESTART = 1
+RUN_STOP = 2
+DONE_STEPS_LEFT = 0
+DONE_FINISHED = 1
+DONE_STOPPED = 2
+CAPABILITY_TRACE = 1
+TYPE_REPLY = 128
+TYPE_MORE = 64
+
+
+class Type(IntEnum):
+    """Message types."""
+
+    HELLO = 1
+    ECHO = 2
+    TENSOR_PUT = 3
+    TENSOR_GET = 4
+    RUN = 5
+    LOG = 6
+    RESET = 7
+    FAULT = 8
+    ACK = 9
+    LEARN = 10  # reserved
+    LEARN_STATE = 11  # reserved
+    EVENTS = 12  # reserved
+    STREAM = 13  # reserved
+    PARAM = 14  # reserved
+    BAUD = 15  # reserved
+
+
+class Status(IntEnum):
+    """First byte of every reply."""
+
+    OK = 0
+    BAD_TYPE = 1
+    BAD_STATE = 2
+    BAD_LEN = 3
+    BAD_TENSOR = 4
+    RANGE = 5
+    NO_MEM = 6
+    NO_MODEL = 7
+    MODEL_MISMATCH = 8
+    VERSION = 9
+    STORAGE = 10
+    SIGNATURE = 11
+    BUSY = 12
+    FAULT = 13
+    TIMEOUT = 14
+
+
+READ_TYPES = frozenset({Type.HELLO, Type.ECHO, Type.TENSOR_GET, Type.FAULT})
+
+# Status: (likely cause, next step)
+STATUS_TEXTS: dict[Status, tuple[str, str]] = {
+    Status.OK: (
+        "",
+        "",
+    ),
+    Status.BAD_TYPE: (
+        "the firmware does not know this request (detail: its type)",
+        "rebuild and flash the firmware with the Spikelet version of the host",
+    ),
+    Status.BAD_STATE: (
+        "the request does not fit the device's state: a write to a tensor that is not an input or a state, RUN past the end without a restart, or a stop asked of a release build",
+        "restart the run, or build with trace for layer outputs; only inputs and states can be written",
+    ),
+    Status.BAD_LEN: (
+        "the request has the wrong length (detail: the length that the device read)",
+        "use matching versions of host and firmware; keep the payload within the device's limit",
+    ),
+    Status.BAD_TENSOR: (
+        "the device has no tensor of that number (detail: the number)",
+        "list the device's tensors; layer outputs are listed by a trace build only",
+    ),
+    Status.RANGE: (
+        "a value, offset or length is outside what the device has (detail: the value)",
+        "compare shape and dtype of the data with the device's tensor table",
+    ),
+    Status.NO_MEM: (
+        "the device has no memory for it (detail: the bytes that were missing)",
+        "use a smaller model or a board with more RAM",
+    ),
+    Status.NO_MODEL: (
+        "the firmware holds no model",
+        "build the package for this board and flash it",
+    ),
+    Status.MODEL_MISMATCH: (
+        "the device holds another model than the package",
+        "build this package for the board and flash it, or run the package that is on the device",
+    ),
+    Status.VERSION: (
+        "host and device share no protocol version (detail: the device's)",
+        "rebuild and flash the firmware with the Spikelet version of the host",
+    ),
+    Status.STORAGE: (
+        "the device's storage failed (detail: its own code)",
+        "repeat; if it fails again the flash may be worn or write-protected",
+    ),
+    Status.SIGNATURE: (
+        "the stored data does not match its signature",
+        "send it again from a package of this project",
+    ),
+    Status.BUSY: (
+        "the device is still at work on an earlier request",
+        "wait and repeat",
+    ),
+    Status.FAULT: (
+        "the device faulted while it served the request (detail: the core's fault code)",
+        "read FAULT for the address, then report it together with the package",
+    ),
+    Status.TIMEOUT: (
+        "the device gave up waiting",
+        "repeat; if it fails again check cable and baud",
+    ),
+}
+
+
+def _string(text: str) -> bytes:
+    raw = text.encode()[:255]
+    return bytes((len(raw),)) + raw
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    end = at + 1 + data[at]
+    return data[at + 1 : end].decode("utf-8", "replace"), end
+
+
+_HELLOREQUEST = struct.Struct("<IBBH")
+
+
+class HelloRequest(NamedTuple):
+    """Opens a session (part 0 with a new nonce) or reads the device's facts and tensor table: the request."""
+
+    nonce: int
+    proto_min: int
+    proto_max: int
+    part: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _HELLOREQUEST.pack(self.nonce, self.proto_min, self.proto_max, self.part)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> HelloRequest:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_HELLOREQUEST.unpack_from(data))
+
+
+_HELLOREPLY = struct.Struct("<IH")
+
+
+class HelloReply(NamedTuple):
+    """Opens a session (part 0 with a new nonce) or reads the device's facts and tensor table: the reply."""
+
+    nonce: int
+    part: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _HELLOREPLY.pack(self.nonce, self.part)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> HelloReply:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_HELLOREPLY.unpack_from(data))
+
+
+_ECHOREQUEST = struct.Struct("<")
+
+
+class EchoRequest(NamedTuple):
+    """Sends the payload back: the request."""
+
+    data: bytes
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return self.data
+
+    @classmethod
+    def unpack(cls, data: bytes) -> EchoRequest:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make((data,))
+
+
+_ECHOREPLY = struct.Struct("<")
+
+
+class EchoReply(NamedTuple):
+    """Sends the payload back: the reply."""
+
+    data: bytes
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return self.data
+
+    @classmethod
+    def unpack(cls, data: bytes) -> EchoReply:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make((data,))
+
+
+_TENSORPUTREQUEST = struct.Struct("<HI")
+
+
+class TensorPutRequest(NamedTuple):
+    """Writes bytes of an input or state tensor: the request."""
+
+    tensor: int
+    offset: int
+    data: bytes
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _TENSORPUTREQUEST.pack(self.tensor, self.offset) + self.data
+
+    @classmethod
+    def unpack(cls, data: bytes) -> TensorPutRequest:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make((*_TENSORPUTREQUEST.unpack_from(data), data[_TENSORPUTREQUEST.size :],))
+
+
+_TENSORGETREQUEST = struct.Struct("<HIH")
+
+
+class TensorGetRequest(NamedTuple):
+    """Reads bytes of a tensor: the request."""
+
+    tensor: int
+    offset: int
+    size: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _TENSORGETREQUEST.pack(self.tensor, self.offset, self.size)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> TensorGetRequest:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_TENSORGETREQUEST.unpack_from(data))
+
+
+_TENSORGETREPLY = struct.Struct("<HI")
+
+
+class TensorGetReply(NamedTuple):
+    """Reads bytes of a tensor: the reply."""
+
+    tensor: int
+    offset: int
+    data: bytes
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _TENSORGETREPLY.pack(self.tensor, self.offset) + self.data
+
+    @classmethod
+    def unpack(cls, data: bytes) -> TensorGetReply:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make((*_TENSORGETREPLY.unpack_from(data), data[_TENSORGETREPLY.size :],))
+
+
+_RUNREQUEST = struct.Struct("<BBHH")
+
+
+class RunRequest(NamedTuple):
+    """Runs time steps: the request."""
+
+    flags: int
+    stop_op: int
+    steps: int
+    stop_step: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _RUNREQUEST.pack(self.flags, self.stop_op, self.steps, self.stop_step)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> RunRequest:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_RUNREQUEST.unpack_from(data))
+
+
+_RUNREPLY = struct.Struct("<BHIIIII")
+
+
+class RunReply(NamedTuple):
+    """Runs time steps: the reply."""
+
+    done: int
+    step: int
+    ticks: int
+    stack: int
+    saturations: int
+    outputs_crc: int
+    boot_id: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _RUNREPLY.pack(self.done, self.step, self.ticks, self.stack, self.saturations, self.outputs_crc, self.boot_id)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> RunReply:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_RUNREPLY.unpack_from(data))
+
+
+_LOGREPLY = struct.Struct("<I")
+
+
+class LogReply(NamedTuple):
+    """Text from the device, unasked: the reply."""
+
+    boot_id: int
+    text: bytes
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _LOGREPLY.pack(self.boot_id) + self.text
+
+    @classmethod
+    def unpack(cls, data: bytes) -> LogReply:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make((*_LOGREPLY.unpack_from(data), data[_LOGREPLY.size :],))
+
+
+_FAULTREPLY = struct.Struct("<BIII")
+
+
+class FaultReply(NamedTuple):
+    """The cause of the last reset and the last fault: the reply."""
+
+    reset_cause: int
+    cause: int
+    pc: int
+    address: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _FAULTREPLY.pack(self.reset_cause, self.cause, self.pc, self.address)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> FaultReply:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_FAULTREPLY.unpack_from(data))
+
+
+_FACTS = struct.Struct("<IBIHHIBIIHHI8sBIIIII32s")
+
+
+class Facts(NamedTuple):
+    """FACTS in HELLO's reply."""
+
+    boot_id: int
+    protocol: int
+    protocol_hash: int
+    payload: int
+    ring: int
+    capabilities: int
+    tick_unit: int
+    tick_hz: int
+    firmware: int
+    steps: int
+    tensor_count: int
+    arena_bytes: int
+    unique_id: bytes
+    reset_cause: int
+    fault_cause: int
+    fault_pc: int
+    fault_address: int
+    frames_good: int
+    frames_bad: int
+    package_sha256: bytes
+    isa: str
+    model: str
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _FACTS.pack(self.boot_id, self.protocol, self.protocol_hash, self.payload, self.ring, self.capabilities, self.tick_unit, self.tick_hz, self.firmware, self.steps, self.tensor_count, self.arena_bytes, self.unique_id, self.reset_cause, self.fault_cause, self.fault_pc, self.fault_address, self.frames_good, self.frames_bad, self.package_sha256) + _string(self.isa) + _string(self.model)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Facts:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        at = _FACTS.size
+        isa, at = _text(data, at)
+        model, at = _text(data, at)
+        return cls._make((*_FACTS.unpack_from(data), isa, model))
+
+
+_ENTRY = struct.Struct("<HBBBBIfi")
+
+
+class Entry(NamedTuple):
+    """ENTRY in HELLO's reply."""
+
+    tensor: int
+    kind: int
+    dtype: int
+    op: int
+    rank: int
+    size: int
+    scale: float
+    zero_point: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _ENTRY.pack(self.tensor, self.kind, self.dtype, self.op, self.rank, self.size, self.scale, self.zero_point)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Entry:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_ENTRY.unpack_from(data))

@@ -1,0 +1,507 @@
+// The device's receive path under anything: garbage, frames with a wrong CRC, sealed frames with
+// random contents, and requests that are nearly right. Checked after each: the answer is a good
+// frame that fits the request, and tensors change only where a PUT or RUN was allowed to change
+// them.
+//   fuzz_link COUNT [SEED]   counts of answers by type and status; 1 when a rule is broken
+// With SPK_LIBFUZZER defined it is a libFuzzer target instead.
+// SPDX-License-Identifier: Apache-2.0
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "spk_agent.h"
+#include "spk_board.h"
+#include "spk_link.h"
+#include "spk_model.h"
+
+enum { OUT_MAX = 4096, SHADOW_MAX = 8192, STATUSES = 15, TYPES = 16 };
+
+const struct spk_board_info spk_board_info = {"fuzz", SPK_TICK_NONE, 0};
+
+static const uint8_t *input;
+static uint32_t input_size;
+static uint8_t output[OUT_MAX];
+static uint32_t output_size;
+static uint32_t boots;
+static jmp_buf at_reset;
+static uint64_t seen[TYPES][STATUSES + 1]; // answers; the last column: no answer
+
+static struct {
+    uint32_t frames;
+    uint8_t type, seq, ack, credit, status;
+} answer; // the last one that is not a LOG
+static uint8_t shadow[SHADOW_MAX];
+
+#define CHECK(what)                                                                                \
+    do {                                                                                           \
+        if (!(what)) {                                                                             \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what);                             \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+uint32_t spk_board_rx(uint8_t *buffer, uint32_t size) {
+    const uint32_t n = size < input_size ? size : input_size;
+    if (n) {
+        memcpy(buffer, input, n);
+        input += n;
+        input_size -= n;
+    }
+    return n;
+}
+
+void spk_board_tx(const uint8_t *buffer, uint32_t size) {
+    CHECK(size <= OUT_MAX - output_size);
+    memcpy(output + output_size, buffer, size);
+    output_size += size;
+}
+
+void spk_board_init(void) {
+}
+
+void spk_board_idle(void) {
+}
+
+uint32_t spk_board_ticks(void) {
+    return 0;
+}
+
+uint32_t spk_board_boot_id(void) {
+    return boots;
+}
+
+void spk_board_unique_id(uint8_t id[8]) {
+    memset(id, 7, 8);
+}
+
+enum spk_reset_cause spk_board_reset_cause(void) {
+    return SPK_RESET_POWER;
+}
+
+void spk_board_last_fault(struct spk_fault *fault) {
+    memset(fault, 0, sizeof *fault);
+}
+
+uint32_t spk_board_stack_high_water(void) {
+    return 0;
+}
+
+_Noreturn void spk_board_reset(void) {
+    longjmp(at_reset, 1);
+}
+
+static uint32_t crc_of(const uint8_t *data, uint32_t size) { // bit by bit: not the code under test
+    uint32_t crc = ~0u;
+    for (uint32_t i = 0; i < size; i++) {
+        crc ^= data[i];
+        for (int bit = 0; bit < 8; bit++) {
+            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+        }
+    }
+    return ~crc;
+}
+
+static uint32_t cobs_encode(const uint8_t *data, uint32_t size, uint8_t *out) {
+    uint32_t code = 0, n = 1;
+    for (uint32_t i = 0; i < size; i++) {
+        if (data[i]) {
+            out[n++] = data[i];
+        }
+        if (!data[i] || (n - code == 255 && i + 1 < size)) {
+            out[code] = (uint8_t)(n - code);
+            code = n++;
+        }
+    }
+    out[code] = (uint8_t)(n - code);
+    return n;
+}
+
+// Answers the plain bytes, or -1 when the piece is no COBS.
+static int cobs_decode(const uint8_t *piece, uint32_t size, uint8_t *out) {
+    int n = 0;
+    for (uint32_t i = 0; i < size;) {
+        const uint32_t code = piece[i++];
+        if (code == 0 || i + code - 1 > size) {
+            return -1;
+        }
+        memcpy(out + n, piece + i, code - 1);
+        n += (int)code - 1;
+        i += code - 1;
+        if (code < 255 && i < size) {
+            out[n++] = 0;
+        }
+    }
+    return n;
+}
+
+static void read_answer(const uint8_t *piece, uint32_t size) {
+    uint8_t plain[OUT_MAX];
+    const int n = cobs_decode(piece, size, plain);
+
+    CHECK(n >= 9 && n <= SPK_FRAME_MAX);
+    CHECK(crc_of(plain, (uint32_t)n - 4) == spk_load32(plain + n - 4));
+    CHECK(plain[0] & SPK_TYPE_REPLY);
+    const uint8_t status = plain[4];
+    CHECK(status < STATUSES);
+    CHECK(status == SPK_STATUS_OK || n == 13);
+    const uint32_t type = plain[0] & 0x3F;
+    if (type == SPK_TYPE_LOG && status == SPK_STATUS_OK) {
+        return;
+    }
+    answer.frames++;
+    answer.type = plain[0];
+    answer.seq = plain[1];
+    answer.ack = plain[2];
+    answer.credit = plain[3];
+    answer.status = status;
+    seen[type < TYPES ? type : 0][status]++;
+}
+
+static void read_answers(void) {
+    uint32_t start = 0;
+    for (uint32_t i = 0; i < output_size; i++) {
+        if (output[i] == 0) {
+            if (i > start) {
+                read_answer(output + start, i - start);
+            }
+            start = i + 1;
+        }
+    }
+    CHECK(start == output_size); // nothing behind the last delimiter
+    output_size = 0;
+}
+
+static void check_tensors(void) {
+    for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
+        const struct spk_tensor *tensor = &spk_model.tensors[i];
+        if (strcmp(tensor->name, "gate") == 0) {
+            CHECK(((uint32_t *)tensor->data)[1] >> 8 == 0); // padding bits
+        } else if (strcmp(tensor->name, "bomb") == 0) {
+            ((uint32_t *)tensor->data)[1] = 0; // idle loops: a fuzzer would only wait for them
+        }
+    }
+}
+
+static void boot(void) {
+    boots++;
+    spk_agent_boot();
+}
+
+static void feed(const uint8_t *data, uint32_t size) {
+    input = data;
+    input_size = size;
+    answer.frames = 0;
+    if (setjmp(at_reset)) {
+        read_answers();
+        boot();
+    }
+    while (spk_agent_poll()) {
+        read_answers();
+        check_tensors();
+    }
+    read_answers();
+}
+
+static uint32_t seal(uint8_t *wire, uint8_t type, uint8_t seq, const uint8_t *payload, uint32_t n) {
+    uint8_t plain[OUT_MAX] = {type, seq, 0, 0};
+    memcpy(plain + 4, payload, n);
+    spk_store(plain + 4 + n, crc_of(plain, 4 + n), 4);
+    wire[0] = 0;
+    const uint32_t size = 1 + cobs_encode(plain, 8 + n, wire + 1);
+    wire[size] = 0;
+    return size + 1;
+}
+
+static uint32_t shadow_tensors(void) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
+        CHECK(spk_model.tensors[i].bytes <= SHADOW_MAX - n);
+        memcpy(shadow + n, spk_model.tensors[i].data, spk_model.tensors[i].bytes);
+        n += spk_model.tensors[i].bytes;
+    }
+    return n;
+}
+
+// Tensors are as they were, but for what an accepted PUT wrote.
+static void check_shadow(uint8_t type, const uint8_t *payload, uint32_t n) {
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
+        const struct spk_tensor *tensor = &spk_model.tensors[i];
+        if (type == SPK_TYPE_TENSOR_PUT && answer.status == SPK_STATUS_OK &&
+            spk_load16(payload) == i) {
+            memcpy(shadow + at + spk_load32(payload + 2), payload + 6, n - 6);
+            CHECK(tensor->kind == SPK_INPUT || tensor->kind == SPK_STATE);
+        }
+        if (strcmp(tensor->name, "bomb") == 0) {
+            memset(shadow + at + 4, 0, 4);
+        }
+        // In a trace build "zero" lies on the first element of "mix".
+        if (strcmp(tensor->name, "zero") != 0) {
+            CHECK(memcmp(shadow + at, tensor->data, tensor->bytes) == 0);
+        }
+        at += tensor->bytes;
+    }
+}
+
+// One request in its turn: exactly one answer, of its number and type.
+static void request(uint8_t type, uint8_t seq, const uint8_t *payload, uint32_t n) {
+    uint8_t wire[2 * OUT_MAX];
+    const uint32_t boots_before = boots;
+
+    shadow_tensors();
+    feed(wire, seal(wire, type, seq, payload, n));
+    if (type & SPK_TYPE_REPLY) {
+        CHECK(answer.frames == 0);
+        return;
+    }
+    if (n > SPK_LINK_PAYLOAD || boots != boots_before) {
+        return; // not a frame; or the model reset the device in a step
+    }
+    CHECK(answer.frames == 1);
+    CHECK(answer.seq == seq && (answer.type & 0xBF) == ((type | 0x80) & 0xBF));
+    if (type != SPK_TYPE_RUN) {
+        check_shadow(type, payload, n);
+    }
+}
+
+#ifdef SPK_LIBFUZZER
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+// The first byte chooses: raw bytes, or records (type, length, payload) that are sealed for it.
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static const uint8_t hello[8] = {1, 2, 3, 4, SPK_PROTOCOL, SPK_PROTOCOL, 0, 0};
+
+    if (size < 1) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
+        memset(spk_model.tensors[i].data, 0, spk_model.tensors[i].bytes);
+    }
+    boot();
+    request(SPK_TYPE_HELLO, 0, hello, sizeof hello);
+    if (data[0] & 1) {
+        feed(data + 1, (uint32_t)size - 1);
+        return 0;
+    }
+    const uint8_t *end = data + size;
+    for (data++; end - data >= 2;) {
+        const uint8_t type = data[0];
+        uint32_t n = data[1];
+        data += 2;
+        if (n > (uint32_t)(end - data)) {
+            n = (uint32_t)(end - data);
+        }
+        if (answer.frames && answer.credit == 0) {
+            break; // the device was reset: no session
+        }
+        const uint32_t boots_before = boots;
+        if (n <= SPK_LINK_PAYLOAD && type != SPK_TYPE_HELLO) {
+            request(type, answer.ack, data, n);
+        }
+        if (boots != boots_before) {
+            break;
+        }
+        data += n;
+    }
+    return 0;
+}
+
+#else
+
+static uint64_t random_state;
+
+static uint32_t rnd(uint32_t below) { // xorshift64*, Vigna 2016
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    return (uint32_t)((random_state * 0x2545F4914F6CDD1Du) >> 32) % below;
+}
+
+static uint32_t random_bytes(uint8_t *out, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = rnd(3) ? (uint8_t)rnd(256) : 0;
+    }
+    return n;
+}
+
+// An offset or a size near something that matters.
+static uint32_t edgy(uint32_t limit) {
+    switch (rnd(6)) {
+    case 0:
+        return 0;
+    case 1:
+        return limit;
+    case 2:
+        return limit + rnd(3) - 1;
+    case 3:
+        return 0xFFFFFFFFu - rnd(3);
+    default:
+        return rnd(limit + 1);
+    }
+}
+
+// A payload that is nearly right for its type.
+static uint32_t nearly(uint8_t type, uint8_t *payload) {
+    const uint32_t id = rnd(spk_model.tensor_count + 1u);
+    const struct spk_tensor *tensor = &spk_model.tensors[id % spk_model.tensor_count];
+    const uint32_t offset = edgy(tensor->bytes);
+    uint8_t *at = payload;
+
+    switch (type) {
+    case SPK_TYPE_HELLO:
+        at = spk_store(at, rnd(8) ? 0x1234u : rnd(4), 4);
+        at = spk_store(at, rnd(9) ? SPK_PROTOCOL : rnd(4), 1);
+        at = spk_store(at, rnd(9) ? SPK_PROTOCOL : rnd(4), 1);
+        at = spk_store(at, rnd(spk_model.tensor_count + 3u), 2);
+        break;
+    case SPK_TYPE_TENSOR_PUT:
+        at = spk_store(at, id, 2);
+        at = spk_store(at, offset, 4);
+        uint32_t n = rnd(3) || offset > tensor->bytes ? rnd(12) : tensor->bytes - offset;
+        n = n > SPK_LINK_PAYLOAD - 6 ? SPK_LINK_PAYLOAD - 6 : n;
+        for (uint32_t i = 0; i < n; i++) {
+            *at++ = rnd(50) ? 0 : (uint8_t)rnd(256);
+        }
+        break;
+    case SPK_TYPE_TENSOR_GET:
+        at = spk_store(at, id, 2);
+        at = spk_store(at, offset, 4);
+        at = spk_store(at, edgy(offset <= tensor->bytes ? tensor->bytes - offset : 9), 2);
+        break;
+    case SPK_TYPE_RUN:
+        at = spk_store(at, rnd(9) ? rnd(4) : rnd(256), 1);
+        at = spk_store(at, rnd(6), 1);
+        at = spk_store(at, rnd(3) ? rnd(4) : edgy(spk_model.steps), 2);
+        at = spk_store(at, edgy(spk_model.steps), 2);
+        break;
+    case SPK_TYPE_ECHO:
+        at += random_bytes(at, rnd(SPK_LINK_PAYLOAD + 1));
+        break;
+    default:
+        break;
+    }
+    if (rnd(20) == 0) {
+        *at++ = (uint8_t)rnd(256);
+    } else if (rnd(20) == 0 && at > payload) {
+        at--;
+    }
+    return (uint32_t)(at - payload);
+}
+
+static void open_session(void) {
+    uint8_t hello[8] = {0, 0, 0, 0, SPK_PROTOCOL, SPK_PROTOCOL, 0, 0};
+    do {
+        spk_store(hello, 1 + rnd(0xFFFFFFFEu), 4);
+        request(SPK_TYPE_HELLO, (uint8_t)rnd(256), hello, sizeof hello);
+    } while (answer.status != SPK_STATUS_OK);
+}
+
+static void noise(void) {
+    uint8_t plain[OUT_MAX], wire[2 * OUT_MAX];
+    const uint32_t sort = rnd(3);
+    uint32_t n;
+
+    switch (sort) {
+    case 0: // garbage
+        n = random_bytes(wire, 1 + rnd(400));
+        break;
+    case 1: // good COBS, and with it a CRC that is good once in 2^32
+        wire[0] = 0;
+        n = 1 + cobs_encode(plain, random_bytes(plain, rnd(300)), wire + 1);
+        wire[n++] = 0;
+        break;
+    default: // sealed; type, number and payload at random
+        n = seal(wire, (uint8_t)rnd(256), (uint8_t)rnd(256), plain, random_bytes(plain, rnd(256)));
+    }
+    for (uint32_t at = 0; at < n;) { // however it is chunked
+        const uint32_t chunk = rnd(4) ? n - at : 1 + rnd(n - at);
+        feed(wire + at, chunk);
+        CHECK(sort == 2 || answer.frames == 0);
+        at += chunk;
+    }
+}
+
+static int report(uint32_t count) {
+    static const uint8_t must[][2] = {
+        {SPK_TYPE_HELLO, SPK_STATUS_OK},
+        {SPK_TYPE_HELLO, SPK_STATUS_VERSION},
+        {SPK_TYPE_HELLO, SPK_STATUS_RANGE},
+        {SPK_TYPE_HELLO, SPK_STATUS_BAD_LEN},
+        {SPK_TYPE_ECHO, SPK_STATUS_OK},
+        {SPK_TYPE_ECHO, SPK_STATUS_BAD_LEN},
+        {SPK_TYPE_TENSOR_PUT, SPK_STATUS_OK},
+        {SPK_TYPE_TENSOR_PUT, SPK_STATUS_BAD_STATE},
+        {SPK_TYPE_TENSOR_PUT, SPK_STATUS_RANGE},
+        {SPK_TYPE_TENSOR_PUT, SPK_STATUS_BAD_TENSOR},
+        {SPK_TYPE_TENSOR_GET, SPK_STATUS_OK},
+        {SPK_TYPE_TENSOR_GET, SPK_STATUS_RANGE},
+        {SPK_TYPE_TENSOR_GET, SPK_STATUS_BAD_TENSOR},
+        {SPK_TYPE_TENSOR_GET, SPK_STATUS_BAD_LEN},
+        {SPK_TYPE_RUN, SPK_STATUS_OK},
+        {SPK_TYPE_RUN, SPK_STATUS_BAD_STATE},
+        {SPK_TYPE_RUN, SPK_STATUS_RANGE},
+        {SPK_TYPE_RESET, SPK_STATUS_OK},
+        {SPK_TYPE_FAULT, SPK_STATUS_OK},
+        {SPK_TYPE_ACK, SPK_STATUS_OK},
+        {SPK_TYPE_LEARN, SPK_STATUS_BAD_TYPE},
+        {SPK_TYPE_LOG, SPK_STATUS_BAD_TYPE},
+    };
+    int missing = 0;
+
+    printf("frames %u resets %u\n", count, boots - 1);
+    for (uint32_t type = 0; type < TYPES; type++) {
+        for (uint32_t status = 0; status < STATUSES; status++) {
+            if (seen[type][status]) {
+                printf("type %2u status %2u: %llu\n", type, status,
+                       (unsigned long long)seen[type][status]);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < sizeof must / sizeof must[0]; i++) {
+        if (seen[must[i][0]][must[i][1]] == 0) {
+            fprintf(stderr, "never seen: type %u status %u\n", must[i][0], must[i][1]);
+            missing = 1;
+        }
+    }
+    return missing;
+}
+
+int main(int argc, char **argv) {
+    const uint32_t count = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 100000;
+    uint8_t payload[OUT_MAX];
+
+    random_state = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
+    random_state = random_state * 0x9E3779B97F4A7C15u + 1;
+    boot();
+    for (uint32_t i = 0; i < count; i++) {
+        if (rnd(2)) {
+            noise();
+        } else if (answer.credit == 0 || rnd(200) == 0) {
+            open_session();
+        } else {
+            const uint32_t boots_before = boots;
+            const uint8_t type = (uint8_t)(rnd(8) ? 1 + rnd(6) : rnd(16));
+            // Mostly in its turn; else a copy of an old one, or ahead.
+            const uint32_t turn = rnd(10);
+            const uint8_t seq = (uint8_t)(answer.ack - (turn == 0 ? rnd(10) : turn == 1 ? 200 : 0));
+            const uint32_t n = nearly(type, payload);
+            if (seq == answer.ack && type != SPK_TYPE_HELLO) {
+                request(type, seq, payload, n);
+            } else {
+                uint8_t wire[2 * OUT_MAX];
+                feed(wire, seal(wire, type, seq, payload, n));
+            }
+            if (boots != boots_before) {
+                answer.credit = 0;
+            }
+        }
+        if (answer.frames == 0 && rnd(50) == 0) {
+            answer.credit = 0; // open anew
+        }
+    }
+    return report(count);
+}
+
+#endif

@@ -1,0 +1,194 @@
+"""Every command: its JSON alone on standard output, its exit code, its figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_support import CLASSES, HIDDEN, INPUTS, SAMPLES, STEPS, Spikelet, served, small_package
+from spikelet.board import boards, build, find_board
+from spikelet.codegen import generate
+from spikelet.graph import Graph
+from spikelet.package import Package
+from support import need
+
+RUN_KEYS = {
+    "board", "package_sha256", "samples", "correct", "accuracy", "mismatches",
+    "instructions_per_inference", "cycles_per_inference", "flash_bytes", "ram_bytes",
+    "stack_bytes", "link",
+}  # fmt: skip
+LINK_KEYS = {"frames", "bad_frames", "retries", "goodput_bytes_per_s"}
+
+
+def test_run_on_native_compares_every_layer(spikelet: Spikelet, package: Path) -> None:
+    result = spikelet("run", package, "--board", "native", "--layers", "--json")
+    found = result.json
+    assert result.code == 0
+    assert set(found) >= RUN_KEYS and set(found["link"]) >= LINK_KEYS
+    assert (found["samples"], found["correct"], found["mismatches"]) == (SAMPLES, SAMPLES - 3, 0)
+    assert found["accuracy"] == pytest.approx(1 - 3 / SAMPLES)
+    assert found["package_sha256"] == Package.load(package).sha256
+    assert found["instructions_per_inference"] is None
+    assert found["link"]["retries"] == 0
+    recorded = json.loads(Path("spikelet-sessions/small-native/session.json").read_text())
+    assert recorded == found
+
+
+def test_run_on_unicorn_counts_instructions(spikelet: Spikelet, package: Path) -> None:
+    need("zig")
+    found = spikelet("run", package, "-b", "virt-rv32", "--limit", 5, "--json").json
+    assert (found["samples"], found["mismatches"]) == (5, 0)
+    # 6 steps of 22 neurons and up to 160 synapses: some thousand instructions.
+    assert 1_000 < found["instructions_per_inference"] < 20_000
+    assert found["flash_bytes"] < 16_384 and found["ram_bytes"] < 2_560
+    assert 0 < found["stack_bytes"] < 4_096
+
+
+def test_run_shows_a_person_the_same_figures(spikelet: Spikelet, package: Path) -> None:
+    result = spikelet("run", package, "--board", "native")
+    assert result.code == 0
+    assert "mismatches        0" in result.out
+    assert "87.50 %   (21 correct)" in result.out
+    assert "0 bad, 0 retries" in result.out
+
+
+def test_a_wrong_weight_is_named_and_exits_1(
+    spikelet: Spikelet, package: Path, tmp_path: Path
+) -> None:
+    loaded = Package.load(package)
+    constants = {name: values.copy() for name, values in loaded.graph.constants().items()}
+    constants["fc1.weight"][4, 2] ^= 1
+    wrong = Graph.from_json(loaded.graph.to_json(), constants)
+    generate(wrong, loaded.sha256, tmp_path / "wrong", trace=True)
+    image = build(tmp_path / "wrong", find_board("native"), tmp_path / "wrong", trace=True)
+    with served(image.elf) as (url, _):
+        result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
+    found = result.json
+    assert result.code == 1
+    assert found["mismatches"] > SAMPLES / 2
+    first = found["differences"][0]
+    assert (first["layer"], first["tensor"], first["step"], first["index"]) == ("fc1", "fc1", 0, 4)
+    assert "differ from golden" in result.err
+    report = spikelet("report", "spikelet-sessions/small-native", "--json").json
+    page = Path(report["report"]).read_text()
+    assert report["mismatches"] == found["mismatches"]
+    assert first["text"] in page and "First differences" in page
+
+
+def test_bench_layers_add_up_to_the_release_image(spikelet: Spikelet, package: Path) -> None:
+    need("zig")
+    result = spikelet("bench", package, "-b", "virt-rv32", "--limit", 6, "--json")
+    found = result.json
+    assert result.code == 0 and set(found) >= RUN_KEYS
+    assert found["samples"] == 6 and found["mismatches"] == 0
+    assert [row["name"] for row in found["layers"]] == [
+        "fc1", "lif1", "fc2", "lif2", "counts", "label",
+    ]  # fmt: skip
+    measured = found["layer_measurement"]
+    assert all(row["ticks"] > 0 for row in found["layers"])
+    total = sum(row["ticks"] for row in found["layers"]) + measured["rest"]
+    assert total == pytest.approx(measured["total"])
+    ticks = found["ticks"]
+    assert ticks["min"] <= ticks["mean"] <= ticks["max"]
+    work = found["neurobench"]
+    assert work["dense"] == INPUTS * HIDDEN + STEPS * HIDDEN * CLASSES
+    assert 0 < work["effective_acs"] <= STEPS * HIDDEN * CLASSES
+    assert found["instructions_per_effective_synaptic_operation"] == pytest.approx(
+        ticks["mean"] / (work["effective_acs"] + work["effective_macs"])
+    )
+    assert found["weight_bytes"] + found["code_bytes"] == found["flash_bytes"]
+
+
+def test_bench_without_a_tick_has_no_figures_by_layer(spikelet: Spikelet, package: Path) -> None:
+    found = spikelet("bench", package, "-b", "native", "--limit", 2, "--json").json
+    assert found["ticks"]["mean"] is None and found["layer_measurement"] is None
+    assert {row["ticks"] for row in found["layers"]} == {None}
+    shown = spikelet("bench", package, "-b", "native", "--limit", 2)
+    assert shown.code == 0 and "counts no ticks" in shown.out
+
+
+def test_inspect(spikelet: Spikelet, package: Path) -> None:
+    found = spikelet("inspect", package, "--json").json
+    assert found["package_sha256"] == Package.load(package).sha256
+    assert found["steps"] == STEPS and found["samples"] == SAMPLES
+    assert found["inputs"][0]["shape"] == [INPUTS]
+    rows = {row["name"]: row for row in found["layers"]}
+    assert rows["fc2"]["synaptic_ops"] == STEPS * HIDDEN * CLASSES
+    assert rows["fc1"]["macs"] == INPUTS * HIDDEN
+    assert found["arena_bytes"] >= found["arena_bound_bytes"] > 0
+    shown = spikelet("inspect", package)
+    assert "87.50 %" in shown.out and "fc1" in shown.out and found["package_sha256"] in shown.out
+
+
+def test_build_gives_the_sizes(spikelet: Spikelet, package: Path) -> None:
+    need("zig")
+    found = spikelet("build", package, "-b", "virt-rv32", "-o", "made", "--json").json
+    assert Path(found["elf"]).is_file() and not found["trace"]
+    memory = find_board("virt-rv32").memory
+    assert memory is not None and found["stack_reserved_bytes"] == memory.stack_bytes
+    in_flash = [s["bytes"] for s in found["sections"] if s["region"] in ("flash", "flash+ram")]
+    assert found["flash_bytes"] == sum(in_flash)
+    assert found["symbols"][0]["bytes"] >= found["symbols"][-1]["bytes"] > 0
+    trace = spikelet("build", package, "-b", "virt-rv32", "--layers", "--json").json
+    assert trace["trace"] and trace["flash_bytes"] > found["flash_bytes"]
+    assert "spikelet-build/small-virt-rv32-trace" in trace["elf"]
+
+
+def test_boards_models_doctor(spikelet: Spikelet) -> None:
+    listed = spikelet("boards", "--json")
+    assert [b["name"] for b in listed.json["boards"]] == list(boards()) and listed.code == 0
+    models = spikelet("models", "--json").json["models"]
+    assert "digits_snn" in [m["name"] for m in models]
+    checks = spikelet("doctor", "--json")
+    required = [c for c in checks.json["checks"] if c["required"]]
+    good = all(c["ok"] for c in required)
+    assert checks.json["ok"] is good and checks.code == (0 if good else 2)
+    assert all(c["ok"] or c["fix"] for c in checks.json["checks"])
+    for command in ("boards", "models", "doctor"):
+        assert spikelet(command).out
+
+
+def test_doctor_exits_2_when_something_required_is_missing(
+    spikelet: Spikelet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "unicorn" else find(name, *a)
+    )
+    result = spikelet("doctor", "--json")
+    assert result.code == 2 and result.json["ok"] is False
+    fix = next(c["fix"] for c in result.json["checks"] if c["name"] == "unicorn")
+    assert fix.endswith("-m pip install unicorn")
+
+
+def test_demo_with_a_package(spikelet: Spikelet, package: Path) -> None:
+    need("zig")
+    result = spikelet("demo", "--package", package, "-o", "out", "--json")
+    found = result.json
+    assert result.code == 0 and set(found) >= RUN_KEYS
+    assert (found["mismatches_layers"], found["mismatches_release"]) == (0, 0)
+    assert found["samples"] == SAMPLES and found["instructions_per_inference"] > 0
+    assert [line.split()[0] for line in result.err.splitlines() if " s  " in line] == [
+        "build", "check", "measure", "report",
+    ]  # fmt: skip
+    page = Path(found["report"]).read_text()
+    assert found["package_sha256"] in page
+    assert f"{found['flash_bytes']:,}".replace(",", "\u202f") in page
+    assert "Spike raster" in page and "Membrane traces" in page
+
+
+def test_user_data_with_and_without_labels(spikelet: Spikelet, package: Path) -> None:
+    import numpy as np
+
+    vectors = small_package().vectors
+    np.savez("codes.npz", x=vectors["x"][:6], y=vectors["y"][:6])
+    np.savez("real.npz", x=(vectors["x"][:6] / 255).astype(np.float32))
+    codes = spikelet("run", package, "-b", "native", "--data", "codes.npz", "--json").json
+    assert (codes["samples"], codes["correct"], codes["mismatches"]) == (6, 3, 0)
+    real = spikelet("run", package, "-b", "native", "--data", "real.npz", "--json").json
+    assert real["samples"] == 6 and real["accuracy"] is None and real["correct"] is None
+    page = Path(spikelet("report", "spikelet-sessions/small-native", "--json").json["report"])
+    assert "The samples have no labels." in page.read_text()

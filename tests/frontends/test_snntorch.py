@@ -1,0 +1,415 @@
+"""snnTorch itself is the oracle: the exported graph must spike where it spikes."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import snntorch as snn
+import torch
+from snntorch import surrogate
+from spikelet.frontends.snntorch import (
+    DirectCurrent,
+    Encoder,
+    ExportError,
+    Latency,
+    Poisson,
+    export,
+)
+from spikelet.graph import Array, Execution, Graph
+from spikelet.seeds import sample_seeds
+from torch import Tensor, nn
+
+INPUTS, HIDDEN, CLASSES, SAMPLES = 20, 24, 7, 16
+# (reset_mechanism, reset_delay): all that the graph carries.
+RESETS = [
+    ("subtract", True),
+    ("zero", True),
+    ("zero", False),
+    ("none", True),
+    ("none", False),
+]
+
+
+def network(
+    reset: str = "subtract",
+    delay: bool = True,
+    beta: float = 0.5,
+    bias: bool = False,
+    per_neuron: bool = False,
+    seed: int = 0,
+    amplitude: float = 1.0,
+) -> nn.Sequential:
+    """A random net that fires often, with sums of both signs."""
+    torch.manual_seed(seed)
+
+    def leaky(n: int) -> snn.Leaky:
+        threshold = torch.rand(n) + 0.5 if per_neuron else 1.0
+        return snn.Leaky(beta=beta, threshold=threshold, reset_mechanism=reset, reset_delay=delay)
+
+    layers = nn.Sequential(
+        nn.Linear(INPUTS, HIDDEN, bias=bias),
+        leaky(HIDDEN),
+        nn.Linear(HIDDEN, CLASSES, bias=bias),
+        leaky(CLASSES),
+    )
+    with torch.no_grad():
+        layers[0].weight.normal_(0.05, 0.4 / amplitude)
+        layers[2].weight.normal_(0.05, 0.4)
+    return layers
+
+
+def samples(encoder: Encoder) -> dict[str, Array]:
+    rng = np.random.default_rng(5)
+    inputs: dict[str, Array] = {"x": rng.integers(0, 256, (SAMPLES, INPUTS)).astype(np.uint8)}
+    if isinstance(encoder, Poisson):
+        inputs["seed"] = sample_seeds(3, SAMPLES)
+    return inputs
+
+
+def quantised(layers: nn.Sequential, graph: Graph) -> nn.Sequential:
+    """The same snnTorch layers in float64, with the integers of the graph as their numbers."""
+    nodes = {n.name: n for n in graph.nodes}
+    oracle = copy.deepcopy(layers).double()
+    for i, (fc, lif) in enumerate((("fc1", "lif1"), ("fc2", "lif2"))):
+        linear, leaky = oracle[2 * i], oracle[2 * i + 1]
+        numbers, attributes = nodes[fc].arrays(), nodes[lif].attributes()
+        linear.weight.data = torch.from_numpy(numbers["weight"].astype(np.float64))
+        if linear.bias is not None:
+            linear.bias.data = torch.from_numpy(numbers["bias"].astype(np.float64))
+        threshold = nodes[lif].arrays()["threshold"] / 2.0 ** attributes["input_shift"]
+        leaky.threshold = torch.from_numpy(threshold)
+        leaky.beta = torch.tensor(attributes["leak"] / 32768, dtype=torch.float64)
+    return oracle
+
+
+def simulate(layers: nn.Sequential, source: Array) -> list[Array]:
+    """Spikes (T, N, n) of both layers, one step after the other, as snnTorch's tutorials do."""
+    hidden, output = [], []
+    with torch.no_grad():
+        mem1 = torch.zeros(SAMPLES, HIDDEN, dtype=torch.float64)
+        mem2 = torch.zeros(SAMPLES, CLASSES, dtype=torch.float64)
+        for step in source:
+            x = torch.from_numpy(step.astype(np.float64))
+            spikes1, mem1 = layers[1](layers[0](x), mem1)
+            spikes2, mem2 = layers[3](layers[2](spikes1.double()), mem2)
+            hidden.append(spikes1.numpy())
+            output.append(spikes2.numpy())
+    return [np.stack(hidden), np.stack(output)]
+
+
+def coded(encoder: Encoder, graph: Graph, execution: Execution, x: Array) -> Array:
+    """What the first layer gets in each step, (T, N, n), in codes."""
+    if isinstance(encoder, DirectCurrent):
+        return np.broadcast_to(x.astype(np.float64), (graph.steps, *x.shape))
+    return execution.trace["encode.spikes" if isinstance(encoder, Poisson) else "encode"]
+
+
+def differing(
+    layers: nn.Sequential, encoder: Encoder, graph: Graph, run: Graph | None = None
+) -> tuple[int, int]:
+    """Spikes that differ between snnTorch and golden, and spikes in all."""
+    inputs = samples(encoder)
+    execution = (run or graph).run(inputs, trace=True)
+    oracle = simulate(quantised(layers, graph), coded(encoder, graph, execution, inputs["x"]))
+    found = [execution.trace["lif1.spikes"], execution.trace["lif2.spikes"]]
+    assert execution.saturations.sum() == 0
+    wrong = sum(int((a != b).sum()) for a, b in zip(oracle, found, strict=True))
+    return wrong, int(sum(a.sum() for a in oracle))
+
+
+@pytest.mark.parametrize("per_neuron", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("reset", "delay"), RESETS)
+def test_spikes_equal_snntorch_for_every_convention(
+    reset: str, delay: bool, beta: float, bias: bool, per_neuron: bool
+) -> None:
+    for seed in range(3):
+        layers = network(reset, delay, beta, bias, per_neuron, seed)
+        # 12 fraction bits hold 12 halvings exactly, so that rounding plays no part.
+        graph = export(layers, steps=12, encoder=Poisson(), fraction_bits=12)
+        wrong, spikes = differing(layers, Poisson(), graph)
+        assert spikes > 200
+        assert wrong == 0
+
+
+@pytest.mark.parametrize("encoder", [DirectCurrent(), Poisson(), Latency()])
+@pytest.mark.parametrize(("reset", "delay"), RESETS)
+def test_spikes_equal_snntorch_for_every_encoder(encoder: Encoder, reset: str, delay: bool) -> None:
+    layers = network(reset, delay, 0.5, bias=True, amplitude=1.5)
+    graph = export(layers, steps=8, encoder=encoder, fraction_bits=8)
+    wrong, spikes = differing(layers, encoder, graph)
+    assert spikes > 100
+    assert wrong == 0
+
+
+@pytest.mark.parametrize("beta", [0.3, 0.85, 0.9, 0.97])
+@pytest.mark.parametrize(("reset", "delay"), RESETS)
+def test_spikes_equal_snntorch_for_any_beta_when_it_rounds_down_too(
+    reset: str, delay: bool, beta: float
+) -> None:
+    """floor(beta v) + x is floor(beta v + x): snnTorch with a flooring state_quant."""
+    layers = network(reset, delay, beta, bias=True, seed=4)
+    graph = export(layers, steps=20, encoder=Poisson(), fraction_bits=0)
+    floored = [
+        dataclasses.replace(n, leak_round="floor") if n.KIND == "lif" else n for n in graph.nodes
+    ]
+    run = Graph(graph.name, graph.steps, graph.inputs, floored, graph.outputs)
+    for layer in (layers[1], layers[3]):
+        layer.state_quant = torch.floor
+    exported = graph
+    inputs = samples(Poisson())
+    execution = run.run(inputs, trace=True)
+    oracle = simulate(quantised(layers, exported), execution.trace["encode.spikes"])
+    assert oracle[0].sum() > 500
+    assert int((oracle[0] != execution.trace["lif1.spikes"]).sum()) == 0
+    assert int((oracle[1] != execution.trace["lif2.spikes"]).sum()) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"timing": "same_step"}, {"reset": "zero"}, {"reset": "none"}, {"compare": ">="}],
+)
+def test_a_wrong_convention_is_seen(wrong: dict[str, Any]) -> None:
+    layers = network("subtract", True, 0.5)
+    with torch.no_grad():  # sums of a few whole thresholds: equality with it happens
+        layers[0].weight.copy_(
+            torch.sign(layers[0].weight) * (torch.rand_like(layers[0].weight) > 0.5)
+        )
+        layers[1].threshold = torch.tensor(1.0)
+    graph = export(layers, steps=12, encoder=Poisson(), fraction_bits=12)
+    assert differing(layers, Poisson(), graph)[0] == 0
+    nodes = [dataclasses.replace(n, **wrong) if n.KIND == "lif" else n for n in graph.nodes]
+    run = Graph(graph.name, graph.steps, graph.inputs, nodes, graph.outputs)
+    assert differing(layers, Poisson(), graph, run)[0] > 20
+
+
+def test_a_membrane_at_the_threshold_does_not_fire() -> None:
+    def spikes(spike_grad: Any) -> float:
+        layers = nn.Sequential(
+            nn.Linear(1, 1, bias=False), snn.Leaky(beta=0.0, threshold=0.25, spike_grad=spike_grad)
+        )
+        layers[0].weight.data.fill_(0.25)
+        graph = export(layers, steps=3, encoder=Latency())
+        return float(graph.run({"x": np.array([[255]], np.uint8)}).outputs["counts"].sum())
+
+    assert spikes(None) == 0
+    assert spikes(lambda v: (v >= 0).float()) == 1
+
+
+def test_membrane_readout_is_the_last_membrane() -> None:
+    layers = network()
+    layers[3] = snn.Leaky(beta=1.0, reset_mechanism="none")
+    graph = export(layers, steps=10, encoder=Poisson(), readout="membrane", fraction_bits=10)
+    nodes = {n.name: n for n in graph.nodes}
+    inputs = samples(Poisson())
+    execution = graph.run(inputs, trace=True)
+    weight = nodes["fc2"].arrays()["weight"].astype(np.int64)
+    expected = (execution.trace["lif1.spikes"].astype(np.int64) @ weight.T).sum(axis=0) << 10
+    assert graph.outputs == ["label", "lif2"]
+    np.testing.assert_array_equal(execution.outputs["lif2"], expected)
+    np.testing.assert_array_equal(execution.outputs["label"][:, 0], expected.argmax(axis=1))
+    # One step for all classes: the ratio of codes is the ratio of weights.
+    float_weight = layers[2].weight.detach().numpy()
+    step = np.abs(float_weight).max() / 127
+    assert np.abs(weight * step - float_weight).max() <= step / 2 * 1.0001
+
+
+def test_sum_readout_adds_up_the_last_linear() -> None:
+    layers = network()[:3]
+    graph = export(layers, steps=6, encoder=Poisson(), readout="sum")
+    execution = graph.run(samples(Poisson()), trace=True)
+    np.testing.assert_array_equal(
+        execution.outputs["sum"], execution.trace["fc2"].astype(np.int64).sum(axis=0)
+    )
+
+
+def test_weights_bias_threshold_and_zero_point_are_carried_in_the_channel_units() -> None:
+    layers = network("zero", False, 0.5, bias=True, per_neuron=True)
+    encoder = DirectCurrent(scale=0.01, zero_point=100)
+    graph = export(layers, steps=4, encoder=encoder, fraction_bits=3)
+    nodes = {n.name: n for n in graph.nodes}
+    weight = layers[0].weight.detach().double().numpy()
+    step = np.abs(weight).max(axis=1) / 127
+    fc, lif = nodes["fc1"].arrays(), nodes["lif1"].arrays()
+    assert np.abs(fc["weight"] * step[:, None] - weight).max() <= step.max() / 2 * 1.0001
+    real = layers[0].bias.detach().double().numpy()
+    shifted = (fc["bias"] + 100 * fc["weight"].astype(np.int64).sum(axis=1)) * step * 0.01
+    assert np.all(np.abs(shifted - real) <= step * 0.01 / 2 * 1.0001)
+    threshold = layers[1].threshold.double().numpy()
+    unit = step * 0.01 / 8
+    assert np.all(lif["threshold"] * unit <= threshold)
+    assert np.all(threshold < (lif["threshold"] + 1) * unit)
+    x = graph.inputs[0]
+    assert (x.scale, x.zero_point) == (0.01, 100)
+
+
+@pytest.mark.parametrize(
+    ("beta", "factor"), [(1.0, 32768), (0.5, 16384), (0.9, 29491), (0.95, 31129), (0.0, 0)]
+)
+def test_beta_becomes_an_exact_or_odd_factor(beta: float, factor: int) -> None:
+    graph = export(network(beta=beta), steps=3, encoder=Poisson())
+    assert [n.attributes()["leak"] for n in graph.nodes if n.KIND == "lif"] == [factor] * 2
+
+
+def test_a_dead_channel_keeps_the_membranes_narrow() -> None:
+    layers = network("zero", False, 0.5)
+    layers[0].weight.data[3] = 1e-12
+    layers[0].weight.data[4] = 0
+    graph = export(layers, steps=4, encoder=Poisson())
+    assert graph.tensors["lif1.membrane"].dtype == "i16"
+    execution = graph.run(samples(Poisson()), trace=True)
+    assert not execution.trace["lif1.spikes"][:, :, 3:5].any()
+    assert execution.trace["lif1.spikes"].any()
+
+
+def test_layers_without_effect_are_skipped_and_names_kept() -> None:
+    plain = network()
+    named: dict[str, nn.Module] = {
+        "flat": nn.Flatten(),
+        "body": nn.Sequential(plain[0], plain[1], nn.Dropout(0.5), nn.Identity()),
+        "seed": plain[2],
+        "out": plain[3],
+    }
+    graph = export(named, steps=5, encoder=Poisson(), name="named")
+    assert [n.name for n in graph.nodes] == [
+        "encode",
+        "body_0",
+        "body_1",
+        "seed_",
+        "out",
+        "counts",
+        "label",
+    ]
+    same = export(plain, steps=5, encoder=Poisson())
+    inputs = samples(Poisson())
+    np.testing.assert_array_equal(
+        graph.run(inputs).outputs["counts"], same.run(inputs).outputs["counts"]
+    )
+
+
+def leaky(**options: Any) -> snn.Leaky:
+    return snn.Leaky(**{"beta": 0.9, **options})
+
+
+def changed(layer: snn.Leaky, **values: Any) -> snn.Leaky:
+    for name, value in values.items():
+        setattr(layer, name, value)
+    return layer
+
+
+def chain(second: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 3), second)
+
+
+def noisy(v: Tensor) -> Tensor:
+    return torch.sigmoid(v)
+
+
+REFUSED: dict[str, tuple[nn.Module, str]] = {
+    "subtract, not delayed": (
+        chain(leaky(reset_delay=False)),
+        'layer 1 (Leaky): reset_delay=False with reset_mechanism "subtract"',
+    ),
+    "graded": (chain(leaky(graded_spikes_factor=2.0)), "layer 1 (Leaky): graded spikes"),
+    "learnt graded": (
+        chain(leaky(learn_graded_spikes_factor=True)),
+        "layer 1 (Leaky): graded spikes",
+    ),
+    "state_quant": (chain(leaky(state_quant=torch.floor)), "layer 1 (Leaky): state_quant"),
+    "inhibition": (chain(changed(leaky(), inhibition=True)), "layer 1 (Leaky): inhibition"),
+    "reset changed later": (
+        chain(changed(leaky(), reset_mechanism="zero")),
+        "reset_mechanism is 'zero', its stored value 'zero', but it executes 'subtract'",
+    ),
+    "soft spikes": (chain(leaky(spike_grad=noisy)), "its spike function gives"),
+    "spikes that fail": (chain(leaky(spike_grad=surrogate.LSO())), "its spike function fails"),
+    "beta a neuron": (chain(leaky(beta=torch.tensor([0.1, 0.2, 0.3]))), "beta has 3 values"),
+    "nan beta": (chain(leaky(beta=float("nan"))), "beta holds NaN or infinity in 1 of 1"),
+    "negative threshold": (chain(leaky(threshold=-0.5)), "threshold -0.5 is negative"),
+    "threshold shape": (chain(leaky(threshold=torch.ones(5))), "threshold has 5 values for 3"),
+    "Synaptic": (chain(snn.Synaptic(alpha=0.8, beta=0.9)), "layer 1 (Synaptic): it is not"),
+    "RLeaky": (chain(snn.RLeaky(beta=0.9, linear_features=3)), "layer 1 (RLeaky): it is not"),
+    "Lapicque": (chain(snn.Lapicque(beta=0.9)), "layer 1 (Lapicque): it is not"),
+    "ReLU": (chain(nn.ReLU()), "layer 1 (ReLU): it is not supported here"),
+    "convolution": (nn.Sequential(nn.Conv2d(1, 2, 3)), "layer 0 (Conv2d): it is not supported"),
+    "two linear": (
+        nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2), leaky()),
+        "layer 0 (Linear): no snn.Leaky follows it",
+    ),
+    "no linear": (nn.Sequential(leaky()), "layer 0 (Leaky): it has no nn.Linear before it"),
+    "ends early": (nn.Sequential(nn.Linear(4, 3)), "layer 0 (Linear): no snn.Leaky follows"),
+    "sizes": (
+        nn.Sequential(nn.Linear(4, 3), leaky(), nn.Linear(5, 2), leaky()),
+        "layer 2 (Linear): it takes 5 inputs, but layer 0 in front has 3 outputs",
+    ),
+    "flatten": (
+        nn.Sequential(nn.Flatten(0), nn.Linear(4, 3), leaky()),
+        "layer 0 (Flatten): it keeps some dimensions",
+    ),
+    "weight norm": (
+        nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 3)), leaky()),
+        "layer 0 (Linear): it has forward hooks",
+    ),
+    "empty": (nn.Sequential(), "the network has no layer"),
+    "own forward": (nn.ReLU(), "the network is a ReLU, not a chain of layers"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_the_graph_cannot_hold_is_refused_by_name(case: str) -> None:
+    module, text = REFUSED[case]
+    with pytest.raises(ExportError) as caught:
+        export(module, steps=4)
+    assert text in caught.value.what
+    assert caught.value.next
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(("layer", "part"), [(0, "weight"), (2, "weight"), (2, "bias")])
+def test_weights_that_are_not_finite_are_refused_by_name(
+    value: float, layer: int, part: str
+) -> None:
+    layers = network(bias=True)
+    getattr(layers[layer], part).data.view(-1)[2] = value
+    with pytest.raises(ExportError, match=rf"layer {layer} \(Linear\): {part} holds NaN") as caught:
+        export(layers, steps=4)
+    assert "learning rate" in caught.value.next
+
+
+def test_a_loaded_state_with_another_reset_is_refused() -> None:
+    layers = chain(leaky(reset_mechanism="subtract"))
+    layers.load_state_dict(chain(leaky(reset_mechanism="zero")).state_dict())
+    with pytest.raises(ExportError, match="stored value 'zero', but it executes 'subtract'"):
+        export(layers, steps=4)
+
+
+def test_readouts_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ExportError, match=r'layer 1 .*"subtract" with the readout "membrane"'):
+        export(chain(leaky()), steps=4, readout="membrane")
+    with pytest.raises(ExportError, match=r'layer 1 .*the readout is "sum"'):
+        export(chain(leaky()), steps=4, readout="sum")
+    with pytest.raises(ExportError, match="readout 'loudest' is not known"):
+        export(chain(leaky()), steps=4, readout="loudest")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "gradient",
+    [
+        surrogate.atan(),
+        surrogate.fast_sigmoid(),
+        surrogate.sigmoid(),
+        surrogate.straight_through_estimator(),
+        surrogate.triangular(),
+        surrogate.spike_rate_escape(),
+        surrogate.SSO(),
+    ],
+)
+def test_every_surrogate_of_snntorch_is_a_strict_step(gradient: Any) -> None:
+    graph = export(chain(leaky(spike_grad=gradient)), steps=4)
+    assert [n.attributes()["compare"] for n in graph.nodes if n.KIND == "lif"] == [">"]

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from link_agent import build_device, sanitizing_compilers, start
+from spikelet.link import Device
+
+
+def _flags() -> list[str]:
+    """Sanitized where a compiler can: a broken rule then ends the device, and with it the test."""
+    if sanitizing_compilers():
+        return ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    return ["-O2"]
+
+
+@pytest.fixture(scope="session")
+def device_elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_device(tmp_path_factory.mktemp("device") / "device", _flags())
+
+
+@pytest.fixture(scope="session")
+def fast_elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_device(tmp_path_factory.mktemp("device") / "fast", ["-O2"])
+
+
+@pytest.fixture(scope="session")
+def trace_elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_device(tmp_path_factory.mktemp("device") / "trace", _flags(), trace=True)
+
+
+@pytest.fixture
+def device(device_elf: Path) -> Iterator[Device]:
+    with start(device_elf) as machine:
+        yield Device(machine.transport)

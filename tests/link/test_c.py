@@ -1,0 +1,98 @@
+"""The C side by itself: the shared vectors, and the receive path under random frames."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from link_agent import (
+    C_TESTS,
+    SANITIZE,
+    TRACE,
+    agent_sources,
+    compile_c,
+    compilers,
+)
+from link_vectors import VECTORS
+from spikelet.paths import firmware_dir
+from support import need
+
+FUZZ = [*agent_sources(), C_TESTS / "model_echo.c", C_TESTS / "fuzz_link.c"]
+FRAMES = 1_000_000
+
+
+@pytest.mark.parametrize(("payload", "good", "bad"), [(244, 44, 119), (1024, 76, 87)])
+@pytest.mark.parametrize("compiler", list(compilers()))
+def test_vectors(tmp_path: Path, compiler: str, payload: int, good: int, bad: int) -> None:
+    flags = [f"-DSPK_LINK_PAYLOAD={payload}", *(SANITIZE if compiler != "zig" else ["-O2"])]
+    sources = [firmware_dir() / "link" / "spk_frame.c", C_TESTS / "test_frame.c"]
+    program = compile_c(tmp_path / "test_frame", sources, flags, compiler)
+    result = subprocess.run([program, VECTORS], capture_output=True, text=True, check=False)
+    assert result.stdout == f"good {good} bad {bad} failures 0\n", result.stderr
+    assert result.returncode == 0
+
+
+@pytest.mark.parametrize("trace", [False, True], ids=["release", "trace"])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_random_frames(tmp_path: Path, compiler: str, trace: bool) -> None:
+    need(compiler)
+    flags = [*SANITIZE, *([TRACE] if trace else [])]
+    program = compile_c(tmp_path / "fuzz_link", FUZZ, flags, compiler)
+    frames = FRAMES // 4 if trace else FRAMES
+    command = [program, str(frames), "11"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"frames {frames} resets ")
+    counts = dict(re.findall(r"type +(\d+) status +0: (\d+)", result.stdout))
+    for served in ("1", "2", "3", "4", "5", "8", "9"):
+        assert int(counts[served]) > frames // 1000, result.stdout
+
+
+def test_random_frames_with_large_payloads(tmp_path: Path) -> None:
+    need("gcc")
+    flags = [*SANITIZE, "-DSPK_LINK_PAYLOAD=1024", "-DSPK_LINK_RING=256", "-DSPK_LINK_TX_CHUNK=16"]
+    program = compile_c(tmp_path / "fuzz_link", FUZZ, flags, "gcc")
+    result = subprocess.run([program, "200000", "5"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after"),
+    [
+        ("agent.c", "size > tensor->bytes - offset", "size > 0xFFFF"),
+        ("agent.c", "tensor->kind != SPK_INPUT && tensor->kind != SPK_STATE", "0"),
+        ("agent.c", "data[i] & ~spike_mask(tensor, offset + i)", "0"),
+        ("agent.c", "if (request->size != size)", "if (0)"),
+        ("spk_frame.c", "in->size < SPK_FRAME_MAX", "1"),
+        ("spk_frame.c", "spk_crc32(0, in->frame, size) != CRC_RESIDUE", "0"),
+    ],
+)
+def test_random_frames_find_a_missing_check(
+    tmp_path: Path, name: str, before: str, after: str
+) -> None:
+    """The fuzzer is worth something: without any one of these checks it fails."""
+    need("gcc")
+    sources = []
+    for source in FUZZ:
+        if source.name == name:
+            text = source.read_text()
+            assert text.count(before) == 1
+            source = tmp_path / name
+            source.write_text(text.replace(before, after))
+        sources.append(source)
+    unused = ["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unused-variable"]
+    flags = [*SANITIZE, *unused, "-Wno-unused-but-set-variable"]
+    program = compile_c(tmp_path / "fuzz_link", sources, flags, "gcc")
+    result = subprocess.run([program, "100000", "3"], capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+
+
+def test_libfuzzer_target_runs(tmp_path: Path) -> None:
+    need("clang")
+    need("make")
+    command = ["make", "-C", C_TESTS, f"OUT={tmp_path}", "fuzz", "FUZZ_RUNS=20000"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"Done 20000 runs", result.stderr)

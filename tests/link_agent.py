@@ -1,0 +1,122 @@
+"""Compiles the agent, the link and the model of tests/c for this host, and starts them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from spikelet.link import FdTransport
+from spikelet.paths import firmware_dir, sim_dir
+
+C_TESTS = Path(__file__).resolve().parent / "c"
+WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow"]
+SANITIZE = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+TRACE = "-DSPK_TRACE"
+
+
+def compilers() -> dict[str, list[str]]:
+    """Compilers for this host; the one from PyPI is always there."""
+    found = {name: [name] for name in ("gcc", "clang") if shutil.which(name)}
+    found["zig"] = [sys.executable, "-m", "ziglang", "cc"]
+    return found
+
+
+def sanitizing_compilers() -> list[str]:
+    """Those that bring an address sanitizer's run time."""
+    return [name for name in compilers() if name != "zig"]
+
+
+def compile_c(
+    out: Path, sources: Iterable[Path], flags: Sequence[str] = (), compiler: str | None = None
+) -> Path:
+    """Compiles host C with all warnings as errors."""
+    found = compilers()
+    command = found[compiler or next(iter(found))]
+    includes = [f"-I{firmware_dir() / part}" for part in ("include", "link", "app")]
+    files = [str(source) for source in sources]
+    result = subprocess.run(
+        [*command, *WARNINGS, *includes, *flags, *files, "-o", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{result.stderr}")
+    return out
+
+
+def agent_sources() -> list[Path]:
+    """The link and the agent."""
+    return sorted([*firmware_dir().glob("link/*.c"), *firmware_dir().glob("app/*.c")])
+
+
+def build_device(
+    out: Path, flags: Sequence[str] = ("-O2",), compiler: str | None = None, trace: bool = False
+) -> Path:
+    """The agent with model_echo.c on stdin and stdout."""
+    sources = [*agent_sources(), C_TESTS / "model_echo.c", C_TESTS / "board_stdio.c"]
+    return compile_c(out, sources, [*flags, *([TRACE] if trace else [])], compiler)
+
+
+@dataclass
+class Machine:
+    """A running device, behind a bad wire where `faults` says so."""
+
+    process: subprocess.Popen[bytes]
+    transport: FdTransport
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """Closes the link; the device ends by itself. Answers its exit code."""
+        self.transport.close()
+        try:
+            return self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+def start(device: Path, faults: Sequence[str] = (), name: str = "native") -> Machine:
+    """Starts a device; `faults` are arguments of sim/faulty_link.py."""
+    command = [str(device)]
+    if faults:
+        proxy = sim_dir() / "faulty_link.py"
+        command = [sys.executable, str(proxy), *faults, "--", *command]
+    host, other = socket.socketpair()
+    with other:
+        process = subprocess.Popen(
+            command, stdin=other, stdout=other, start_new_session=True, env=dict(os.environ)
+        )
+    return Machine(process, FdTransport(host, name=name))
+
+
+def echo_outputs(image: bytes, gate: int = 0, steps: int = 10) -> tuple[bytes, bytes]:
+    """What model_echo.c leaves in (mix, sum): its twin in Python."""
+    mix = [0] * len(image)
+    for t in range(steps):
+        mix = [(3 * m + i + t) & 0xFFFFFFFF for m, i in zip(mix, image, strict=True)]
+    gated = sum(bit + 1 for bit in range(64) if gate >> bit & 1)
+    sums = (sum(mix) & 0xFFFFFFFF, gated, steps)
+    return _words(mix), _words(sums)
+
+
+def _words(values: Iterable[int]) -> bytes:
+    return b"".join(value.to_bytes(4, "little") for value in values)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from spikelet.graph import Array, Graph, Tensor
+from spikelet.graph.ops.dense import Dense
+from spikelet.graph.ops.leaky_readout import LeakyReadout
+from spikelet.graph.ops.lif import Lif
+from spikelet.graph.ops.poisson import Poisson
+from spikelet.graph.ops.spike_count import SpikeCount
+from spikelet.metrics import neurobench
+
+
+def weights(rng: np.random.Generator, shape: tuple[int, int], zeros: float) -> Array:
+    codes = rng.integers(1, 128, shape) * rng.choice([-1, 1], shape)
+    codes[rng.random(shape) < zeros] = 0
+    return codes.astype(np.int8)
+
+
+def bench(zeros: float = 0.0) -> tuple[Graph, dict[str, Array]]:
+    """64-128-10, 25 steps."""
+    rng = np.random.default_rng(1)
+    graph = Graph(
+        "bench",
+        25,
+        [Tensor("x", "u8", (64,), kind="input"), Tensor("seed", "u32", (1,), kind="input")],
+        [
+            Poisson(name="encode", inputs=("x", "seed")),
+            Dense(
+                name="fc1",
+                inputs=("encode.spikes",),
+                weight=weights(rng, (128, 64), zeros),
+                bias=np.ones(128, np.int32),
+            ),
+            Lif(name="lif1", inputs=("fc1",), threshold=np.array([500], np.int32), leak=29491),
+            Dense(name="fc2", inputs=("lif1.spikes",), weight=weights(rng, (10, 128), zeros)),
+            Lif(name="lif2", inputs=("fc2",), threshold=np.array([900], np.int32), leak=29491),
+            SpikeCount(name="counts", inputs=("lif2.spikes",)),
+        ],
+        ["counts"],
+    )
+    inputs: dict[str, Array] = {
+        "x": rng.integers(0, 256, (6, 64)).astype(np.uint8),
+        "seed": np.arange(6, dtype=np.uint32)[:, None],
+    }
+    return graph, inputs
+
+
+@pytest.mark.parametrize("zeros", [0.0, 0.4])
+def test_metrics_equal_a_count_by_hand(zeros: float) -> None:
+    graph, inputs = bench(zeros)
+    run = graph.run(inputs, trace=True)
+    found = neurobench(graph, run, inputs)
+    acs = {"fc1": 0, "fc2": 0}
+    for fc, source in (("fc1", "encode.spikes"), ("fc2", "lif1.spikes")):
+        weight = graph.constants()[f"{fc}.weight"]
+        for t in range(25):
+            for n in range(6):
+                for i in np.flatnonzero(run.trace[source][t, n]):
+                    acs[fc] += int((weight[:, i] != 0).sum())
+    assert found.effective_acs == pytest.approx(sum(acs.values()) / 6)
+    assert found.layer_operations == pytest.approx({k: v / 6 for k, v in acs.items()})
+    assert found.effective_macs == 0
+    assert found.dense == 25 * (64 * 128 + 128 * 10) == 236_800
+    fired = run.trace["lif1.spikes"].sum() + run.trace["lif2.spikes"].sum()
+    assert 0 < fired
+    assert found.activation_sparsity == pytest.approx(1 - fired / (6 * 25 * 138))
+    updates = 6 * 138
+    for name in ("lif1.membrane", "lif2.membrane"):
+        for t in range(1, 25):
+            updates += int((run.trace[name][t] != run.trace[name][t - 1]).sum())
+    assert found.membrane_updates == pytest.approx(updates / 6)
+    assert found.membrane_updates <= 25 * 138
+    constants = 128 * 64 + 10 * 128 + 4 * 128 + 4 + 4
+    sizes = {t.name: t.nbytes for t in graph.tensors.values() if t.persistent}
+    assert set(sizes) == {"encode.state", "lif1.membrane", "lif2.membrane", "counts"}
+    assert found.footprint_bytes == constants + sum(sizes.values())
+
+
+def test_a_constant_current_counts_as_macs_once() -> None:
+    weight = np.array([[1, 0, 2], [3, 4, 0]], np.int8)
+    graph = Graph(
+        "direct",
+        7,
+        [Tensor("x", "u8", (3,), kind="input")],
+        [
+            Dense(name="fc", inputs=("x",), weight=weight),
+            LeakyReadout(name="out", inputs=("fc",)),
+        ],
+        ["out"],
+    )
+    inputs: dict[str, Array] = {"x": np.array([[5, 0, 9], [0, 0, 1]], np.uint8)}
+    found = neurobench(graph, graph.run(inputs, trace=True), inputs)
+    # Sample 0: inputs 0 and 2 meet 2 and 1 weights; sample 1: input 2 meets 1.
+    assert found.effective_macs == (3 + 1) / 2
+    assert found.effective_acs == 0
+    assert found.dense == 6
+    assert found.activation_sparsity == 0
+    # In sample 1 the second output never leaves 0.
+    assert found.membrane_updates == (2 + 2 * 6 + 2 + 1 * 6) / 2
