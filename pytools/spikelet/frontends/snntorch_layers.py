@@ -1,0 +1,306 @@
+"""What each layer of an snnTorch network computes: read, checked, or refused by its name.
+
+The rules were read in snntorch 1.0.0 and are tested against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import snntorch as snn
+import torch
+from torch import Tensor, nn
+
+from spikelet.errors import UsageError
+
+SUPPORTED = (
+    "nn.Linear and snn.Leaky in turn; nn.Flatten, nn.Dropout, nn.Identity and nested nn.Sequential "
+    "between them"
+)
+Readout = Literal["spike_count", "membrane", "sum"]
+READOUTS: tuple[Readout, ...] = ("spike_count", "membrane", "sum")
+
+
+class ExportError(UsageError):
+    """A network that the graph cannot hold; names the layer and what is supported."""
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """The convention of one snn.Leaky, read and checked.
+
+    Attributes:
+        beta: kept part of the membrane in a step, 0 to 1.
+        threshold: (1,) or (n,) float64.
+        compare, reset, timing: as in the operator `lif`.
+    """
+
+    beta: float
+    threshold: Tensor
+    compare: str
+    reset: str
+    timing: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A linear layer and the neurons behind it; None where its sums are the readout.
+
+    `path` and `neurons_path` are the modules' names in the network, for messages and for access;
+    `name` and `neurons_name` those in the graph.
+    """
+
+    path: str
+    name: str
+    linear: nn.Linear
+    neurons_path: str
+    neurons_name: str
+    neurons: Neurons | None
+
+
+def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> list[Stage]:
+    """The network as a chain of stages, every layer checked; raises ExportError."""
+    if readout not in READOUTS:
+        raise ExportError(
+            f"readout {readout!r} is not known", next=f"choose one of {', '.join(READOUTS)}"
+        )
+    leaves = list(_leaves(network))
+    found: list[Stage] = []
+    names = _Names()
+    position = 0
+    while position < len(leaves):
+        path, layer = leaves[position]
+        if type(layer) is snn.Leaky:
+            raise refuse(path, layer, "it has no nn.Linear before it", "put one in front")
+        linear = _linear(path, layer)
+        if found and found[-1].linear.out_features != linear.in_features:
+            raise refuse(
+                path,
+                layer,
+                f"it takes {linear.in_features} inputs, but layer {found[-1].path} in front has "
+                f"{found[-1].linear.out_features} outputs",
+                "make the sizes equal",
+            )
+        after = leaves[position + 1] if position + 1 < len(leaves) else None
+        if after is None and readout == "sum":
+            found.append(Stage(path, names.give(path, "fc"), linear, "sum", "sum", None))
+            break
+        if after is None or type(after[1]) is nn.Linear:
+            raise refuse(
+                path,
+                layer,
+                "no snn.Leaky follows it",
+                "put one behind it, merge two nn.Linear into one, or end the network with it and "
+                'export with readout="sum"',
+            )
+        neurons = _neurons(after[0], after[1], linear.out_features)
+        found.append(
+            Stage(
+                path,
+                names.give(path, "fc"),
+                linear,
+                after[0],
+                names.give(after[0], "lif"),
+                neurons,
+            )
+        )
+        position += 2
+    if not found:
+        raise ExportError("the network has no layer", next=f"supported are {SUPPORTED}")
+    _check_readout(found[-1], readout)
+    return found
+
+
+def _check_readout(last: Stage, readout: Readout) -> None:
+    neurons = last.neurons
+    if neurons is None:
+        return
+    if readout == "sum":
+        raise ExportError(
+            f'layer {last.neurons_path} (Leaky): it is the last layer, but the readout is "sum"',
+            'the readout "sum" adds up the outputs of a last nn.Linear',
+            'export with readout="spike_count" or "membrane"',
+        )
+    if readout == "membrane" and neurons.reset != "none":
+        raise ExportError(
+            f'layer {last.neurons_path} (Leaky): reset_mechanism "{neurons.reset}" with the '
+            'readout "membrane"',
+            "a membrane that is reset does not hold the whole evidence",
+            'use reset_mechanism="none" in the last layer, or readout="spike_count"',
+        )
+
+
+def _leaves(network: nn.Module | Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    """Layers in order of execution with their path, those without effect left out."""
+    if isinstance(network, Mapping):
+        pairs = list(network.items())
+    elif isinstance(network, nn.Sequential):
+        pairs = list(network.named_children())
+    else:
+        raise ExportError(
+            f"the network is a {type(network).__name__}, not a chain of layers",
+            "the order of execution of a module with its own forward() is not known",
+            "pass an nn.Sequential, or a dict of its layers by name in order of execution",
+        )
+    for path, layer in pairs:
+        if isinstance(layer, nn.Sequential):
+            for inner, leaf in _leaves(layer):
+                yield f"{path}.{inner}", leaf
+        elif isinstance(layer, nn.Flatten):
+            if layer.start_dim != 1 or layer.end_dim != -1:
+                raise refuse(path, layer, "it keeps some dimensions", "flatten all but the first")
+        elif not isinstance(layer, nn.Dropout | nn.Identity):
+            if layer._forward_hooks or layer._forward_pre_hooks:
+                raise refuse(
+                    path,
+                    layer,
+                    "it has forward hooks, which may change what it computes",
+                    "remove them, or weight_norm and its like, before the export",
+                )
+            yield path, layer
+
+
+def _linear(path: str, layer: nn.Module) -> nn.Linear:
+    if type(layer) is not nn.Linear:
+        raise refuse(path, layer, "it is not supported here", f"supported are {SUPPORTED}")
+    for part, values in (("weight", layer.weight), ("bias", layer.bias)):
+        if values is not None:
+            _finite(path, layer, part, values)
+    return layer
+
+
+def _neurons(path: str, layer: nn.Module, n: int) -> Neurons:
+    if type(layer) is not snn.Leaky:
+        raise refuse(path, layer, "it is not supported here", f"supported are {SUPPORTED}")
+    if layer.inhibition:
+        raise refuse(path, layer, "inhibition=True is not supported", "use inhibition=False")
+    if layer.state_quant:
+        raise refuse(
+            path,
+            layer,
+            "state_quant is not supported",
+            "use state_quant=False: the graph has its own membrane of 16 or 32 bits",
+        )
+    graded = cast(Tensor, layer.graded_spikes_factor)
+    if isinstance(graded, nn.Parameter) or not bool(torch.all(graded == 1)):
+        raise refuse(
+            path,
+            layer,
+            "graded spikes are not supported: a spike is one bit",
+            "use graded_spikes_factor=1.0, not learnt, and scale the weights of the next layer",
+        )
+    reset, timing = _reset(path, layer)
+    beta = _finite(path, layer, "beta", cast(Tensor, layer.beta)).clamp(0, 1)
+    if not bool((beta == beta[0]).all()) or len(beta) not in (1, n):
+        raise refuse(
+            path,
+            layer,
+            f"beta has {len(beta)} values",
+            "use one beta a layer; only the threshold may differ between neurons",
+        )
+    threshold = _finite(path, layer, "threshold", cast(Tensor, layer.threshold))
+    if len(threshold) not in (1, n):
+        raise refuse(
+            path,
+            layer,
+            f"threshold has {len(threshold)} values for {n} neurons",
+            "use one threshold, or one a neuron",
+        )
+    if bool((threshold < 0).any()):
+        raise refuse(
+            path,
+            layer,
+            f"threshold {float(threshold.min()):g} is negative",
+            "use thresholds of 0 or more: below it a neuron fires at rest",
+        )
+    return Neurons(float(beta[0]), threshold, _compare(path, layer), reset, timing)
+
+
+def _reset(path: str, layer: snn.Leaky) -> tuple[str, str]:
+    """Reset kind and timing; what snnTorch would execute, not only what the attribute says."""
+    kind = layer.reset_mechanism
+    executed = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
+    stored = ("subtract", "zero", "none")[int(layer.reset_mechanism_val)]
+    runs = executed.get(layer.state_function.__name__)
+    if not kind == stored == runs:
+        raise refuse(
+            path,
+            layer,
+            f"reset_mechanism is {kind!r}, its stored value {stored!r}, but it executes {runs!r}",
+            "it was changed, or loaded, after construction: construct the layer with it",
+        )
+    if kind == "subtract" and not layer.reset_delay:
+        raise refuse(
+            path,
+            layer,
+            'reset_delay=False with reset_mechanism "subtract" is not supported',
+            'use reset_delay=True, or reset_mechanism "zero"',
+            cause="snnTorch then takes the threshold off twice, or adds it back, while the "
+            "membrane stays above it",
+        )
+    # With a threshold of 0 or more, a membrane that was reset to 0 is not above it: the immediate
+    # reset of snnTorch is the plain one.
+    late = layer.reset_delay and kind != "none"
+    return kind, "next_step" if late else "same_step"
+
+
+def _compare(path: str, layer: snn.Leaky) -> str:
+    """The comparison that the layer's spike function makes, found by asking it."""
+    tiny = float(np.finfo(np.float32).tiny)
+    probe = torch.tensor([-1e30, -1.0, -tiny, 0.0, tiny, 1.0, 1e30])
+    remedy = "use a surrogate of snntorch.surrogate whose forward pass is the Heaviside step"
+    try:
+        with torch.no_grad():
+            spikes = [float(s) for s in layer.spike_grad(probe)]
+    except Exception as e:
+        what = f"its spike function fails ({type(e).__name__}: {e})"
+        raise refuse(path, layer, what, remedy) from e
+    if spikes == [0, 0, 0, 0, 1, 1, 1]:
+        return ">"
+    if spikes == [0, 0, 0, 1, 1, 1, 1]:
+        return ">="
+    raise refuse(
+        path,
+        layer,
+        f"its spike function gives {spikes} around the threshold, not a step of 0 to 1",
+        remedy,
+    )
+
+
+def _finite(path: str, layer: nn.Module, part: str, values: Tensor) -> Tensor:
+    flat = values.detach().double().cpu().reshape(-1)
+    bad = int((~torch.isfinite(flat)).sum())
+    if bad:
+        raise ExportError(
+            f"layer {path} ({type(layer).__name__}): {part} holds NaN or infinity in {bad} of "
+            f"{len(flat)} elements, shape {tuple(values.shape)}",
+            "the training diverged",
+            "train again with a lower learning rate",
+        )
+    return flat
+
+
+def refuse(path: str, layer: nn.Module, what: str, next: str, cause: str = "") -> ExportError:
+    """The error that names a layer."""
+    return ExportError(f"layer {path} ({type(layer).__name__}): {what}", cause, next)
+
+
+class _Names:
+    """Names in the graph: the module's own where it has one, else fc1, lif1, fc2, ..."""
+
+    def __init__(self) -> None:
+        self._taken = {"x", "seed", "encode", "counts", "label", "sum", "trace"}
+        self._count = {"fc": 0, "lif": 0}
+
+    def give(self, path: str, prefix: str) -> str:
+        self._count[prefix] += 1
+        name = path.replace(".", "_")
+        if not (name.isidentifier() and name.isascii()):
+            name = f"{prefix}{self._count[prefix]}"
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name

@@ -1,0 +1,92 @@
+"""Work and size of a network by NeuroBench's definitions, from a golden trace.
+
+Source: J. Yik et al., "The NeuroBench framework for benchmarking neuromorphic computing algorithms
+and systems", Nature Communications 16, 2025, and the harness github.com/NeuroBench/neurobench
+(benchmarks/metrics): biases are no synaptic operations; a readout that does not spike counts as
+neurons in the membrane updates, but not in the sparsity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from spikelet.graph import Array, Execution, Graph
+
+
+@dataclass(frozen=True)
+class NeuroBench:
+    """Means over samples, each for one inference of T steps.
+
+    Attributes:
+        activation_sparsity: part of all neuron outputs, over layers and steps, that are no spike.
+        effective_acs: accumulates where the input is a spike and the weight is not 0.
+        effective_macs: multiply-accumulates where neither factor is 0; a layer whose input is
+            constant is executed, and counted, once.
+        dense: all synaptic operations, zeros included.
+        membrane_updates: membranes that changed in a step; in the first step all of them.
+        footprint_bytes: constants and states in the types that a device holds.
+        layer_operations: effective ACs or MACs of each layer with weights.
+    """
+
+    activation_sparsity: float
+    effective_acs: float
+    effective_macs: float
+    dense: float
+    membrane_updates: float
+    footprint_bytes: int
+    layer_operations: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+
+def neurobench(graph: Graph, execution: Execution, inputs: Mapping[str, Array]) -> NeuroBench:
+    """The metrics of a traced execution.
+
+    Args:
+        graph: the network.
+        execution: what `graph.run(inputs, trace=True)` gave.
+        inputs: by name, (N, *shape).
+    """
+    samples = len(execution.saturations)
+    operations: dict[str, float] = {}
+    acs = macs = dense = updates = 0.0
+    spikes = outputs = 0
+    for node in graph.nodes:
+        if node.KIND == "dense":
+            weight = node.arrays()["weight"]
+            source = node.inputs[0]
+            values = execution.trace[source] if source in execution.trace else inputs[source][None]
+            active = np.count_nonzero(values, axis=(0, 1))
+            effective = float(active @ np.count_nonzero(weight, axis=0)) / samples
+            operations[node.name] = effective
+            dense += weight.size * len(values)
+            if graph.tensors[source].dtype == "bit":
+                acs += effective
+            else:
+                macs += effective
+        for tensor in graph.written(node):
+            rows = execution.trace[tensor.name]
+            if node.KIND == "lif" and tensor.name == f"{node.name}.spikes":
+                spikes += int(np.count_nonzero(rows))
+                outputs += rows.size
+            if tensor.name == f"{node.name}.membrane" or node.KIND == "leaky_readout":
+                changed = int(np.count_nonzero(rows[1:] != rows[:-1]))
+                updates += tensor.size + changed / samples
+    states = sum(t.nbytes for t in graph.tensors.values() if t.persistent)
+    constants = sum(math.prod(v.shape) * v.itemsize for v in graph.constants().values())
+    return NeuroBench(
+        activation_sparsity=1 - spikes / outputs if outputs else 0.0,
+        effective_acs=acs,
+        effective_macs=macs,
+        dense=dense,
+        membrane_updates=updates,
+        footprint_bytes=states + constants,
+        layer_operations=operations,
+    )

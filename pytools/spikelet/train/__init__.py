@@ -1,0 +1,70 @@
+"""Recipes' machinery: data sets, surrogate-gradient training, quantisation, packages.
+
+A recipe is a folder with recipe.toml and model.py. Nothing here prints or knows a board; what a
+layer becomes on a device is decided in `spikelet.frontends`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from spikelet.errors import UsageError
+from spikelet.package import Package
+
+Part = Literal["test", "validation"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One epoch is done.
+
+    Attributes:
+        phase: "float" or "quantised".
+        epoch: 1 to `epochs`, counted over both phases.
+        epochs: of both phases.
+        loss: mean over the epoch.
+        accuracy: on the training part, while it was trained, 0 to 1.
+    """
+
+    phase: str
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float
+
+
+def train(
+    model_dir: Path,
+    seed: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    part: Part = "test",
+) -> Package:
+    """Train a recipe and export it, with the part's samples as test vectors.
+
+    Args:
+        model_dir: a folder with recipe.toml and model.py.
+        seed: instead of the recipe's.
+        progress: called after each epoch.
+        part: what the accuracies and the vectors are of. With "validation" a fifth of the training
+            part is held out, stratified, and the test part stays unseen: for tuning.
+
+    The same recipe, seed, versions and machine give the same package, bit for bit. Raises
+    RecipeError, DataError, ExportError, or UsageError where PyTorch or snnTorch is missing.
+    """
+    try:
+        from spikelet.train.trainer import train as run
+    except ModuleNotFoundError as e:
+        if (e.name or "").split(".")[0] not in ("torch", "snntorch", "sklearn"):
+            raise
+        raise UsageError(
+            f"training needs the package {e.name}",
+            "Spikelet was installed without its extra `train`",
+            "pip install 'spikelet[train]'",
+        ) from e
+    return run(model_dir, seed, progress, part)
+
+
+__all__ = ["Part", "Progress", "train"]

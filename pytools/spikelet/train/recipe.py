@@ -1,0 +1,146 @@
+"""recipe.toml and model.py: what to train, on what, how."""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+
+from spikelet.errors import UsageError
+from spikelet.frontends.snntorch import DirectCurrent, Encoder, Latency, Poisson
+
+
+class RecipeError(UsageError):
+    """A recipe that cannot be read, or that asks for something impossible."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSection(_Section):
+    """`[data]`: a name in `spikelet.train.data.DATA_SETS`."""
+
+    name: str
+
+
+class NetworkSection(_Section):
+    """`[network]`: what surrounds the layers of model.py."""
+
+    steps: Annotated[int, Field(ge=1, le=1024)]
+    encoder: Literal["direct", "poisson", "latency"] = "direct"
+    readout: Literal["spike_count", "membrane", "sum"] = "spike_count"
+
+    def encoding(self) -> Encoder:
+        """The encoder as the frontend takes it."""
+        kinds: dict[str, Encoder] = {
+            "direct": DirectCurrent(),
+            "poisson": Poisson(),
+            "latency": Latency(),
+        }
+        return kinds[self.encoder]
+
+
+class TrainSection(_Section):
+    """`[train]`: the float phase. Adam, cosine decay of the rate to 0, cross-entropy."""
+
+    epochs: Annotated[int, Field(ge=1, le=10000)]
+    batch: Annotated[int, Field(ge=1)] = 128
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    # The scores are multiplied by it before the cross-entropy.
+    score_scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+class QuantiseSection(_Section):
+    """`[quantise]`: epochs with the weights, thresholds and decays that will be exported."""
+
+    epochs: Annotated[int, Field(ge=0, le=10000)]
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
+class Recipe(_Section):
+    """A recipe.toml, checked."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    data: DataSection
+    network: NetworkSection
+    train: TrainSection
+    quantise: QuantiseSection
+
+
+def load_recipe(model_dir: Path) -> Recipe:
+    """Read MODEL_DIR/recipe.toml; raises RecipeError with every fault in it."""
+    path = model_dir / "recipe.toml"
+    if not path.is_file():
+        raise RecipeError(
+            f"recipe {path}: no such file",
+            "a wrong folder" if model_dir.is_dir() else f"{model_dir} is not a folder",
+            "`spikelet models` lists those that come with it",
+        )
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise RecipeError(f"recipe {path}: not TOML ({e})", next="mend the line it names") from e
+    except ValidationError as e:
+        faults = "; ".join(_fault(error) for error in e.errors())
+        raise RecipeError(
+            f"recipe {path}: {faults}",
+            "a misspelt key, or a value out of range",
+            "models/digits_snn/recipe.toml has every section",
+        ) from e
+
+
+def _fault(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{where} is not a known key"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    return f"{where} = {error['input']!r}: {error['msg']}"
+
+
+def load_model(model_dir: Path) -> Callable[[int, int], nn.Sequential]:
+    """`build(inputs, classes) -> nn.Sequential` of MODEL_DIR/model.py, which is executed."""
+    path = model_dir / "model.py"
+    spec = importlib.util.spec_from_file_location(f"spikelet_recipe_{model_dir.name}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise RecipeError(f"model {path}: no such file", next="write build(inputs, classes) there")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as e:
+        raise RecipeError(
+            f"model {path}: {type(e).__name__}: {e}", "an error in that file", "mend it"
+        ) from e
+    build = getattr(module, "build", None)
+    if not callable(build):
+        raise RecipeError(
+            f"model {path}: it has no function build",
+            next="define build(inputs: int, classes: int) -> nn.Sequential",
+        )
+
+    def checked(inputs: int, classes: int) -> nn.Sequential:
+        try:
+            network = build(inputs, classes)
+        except Exception as e:
+            raise RecipeError(
+                f"model {path}: build({inputs}, {classes}) failed, {type(e).__name__}: {e}",
+                "an error in that file",
+                "mend it",
+            ) from e
+        if not isinstance(network, nn.Sequential):
+            raise RecipeError(
+                f"model {path}: build returned a {type(network).__name__}",
+                next="return an nn.Sequential",
+            )
+        return network
+
+    return checked

@@ -1,0 +1,219 @@
+"""The training loop: a float phase, a quantisation-aware phase, export, a package."""
+
+from __future__ import annotations
+
+import platform
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import snntorch
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+import spikelet
+from spikelet.frontends.snntorch import Poisson, export
+from spikelet.graph import Array, Graph, tune
+from spikelet.package import Package
+from spikelet.seeds import epoch_seed, sample_seeds
+from spikelet.train import Part, Progress
+from spikelet.train.data import DataSet, load
+from spikelet.train.network import SpikingNet, deployed, encode
+from spikelet.train.recipe import Recipe, load_model, load_recipe
+
+# The layers are small and stepped one by one: a second thread only waits, and on a busy machine
+# training takes five times as long.
+THREADS = 1
+
+TYPICAL = 256  # training samples that tell how often a layer's inputs spike and change
+
+
+def train(
+    model_dir: Path,
+    seed: int | None,
+    progress: Callable[[Progress], None] | None,
+    part: Part,
+) -> Package:
+    """See `spikelet.train.train`."""
+    recipe = load_recipe(model_dir)
+    if seed is not None:
+        recipe = Recipe.model_validate({**recipe.model_dump(), "seed": seed})
+    build = load_model(model_dir)
+    data = load(recipe.data.name)
+    if part == "validation":
+        data = data.held_out()
+    with reproducible(recipe.seed):
+        net = SpikingNet(
+            build(data.x_train.shape[1], data.classes),
+            recipe.network.steps,
+            recipe.network.readout,
+        )
+        _Fit(net, recipe, data, progress).run()
+        return _package(net, recipe, data, part)
+
+
+@contextmanager
+def reproducible(seed: int) -> Iterator[None]:
+    """All generators seeded, deterministic kernels, a fixed number of threads; then as before."""
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.set_num_threads(THREADS)
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(deterministic)
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+class _Fit:
+    """One training."""
+
+    def __init__(
+        self,
+        net: SpikingNet,
+        recipe: Recipe,
+        data: DataSet,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.net = net
+        self.recipe = recipe
+        self.data = data
+        self.progress = progress
+        self.encoder = recipe.network.encoding()
+        self.labels = torch.from_numpy(data.y_train)
+        self.epoch = 0
+
+    def run(self) -> None:
+        """Both phases; the network is left in evaluation mode."""
+        train, quantise = self.recipe.train, self.recipe.quantise
+        self._phase("float", train.epochs, train.learning_rate)
+        self._phase("quantised", quantise.epochs, quantise.learning_rate)
+        self.net.eval()
+
+    def _phase(self, phase: str, epochs: int, learning_rate: float) -> None:
+        if not epochs:
+            return
+        self.net.train()
+        optimiser = torch.optim.Adam(
+            self.net.parameters(), learning_rate, weight_decay=self.recipe.train.weight_decay
+        )
+        batches = -(-len(self.labels) // self.recipe.train.batch)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
+        for _ in range(epochs):
+            self.epoch += 1
+            graph = to_graph(self.net, self.recipe) if phase == "quantised" else None
+            self._pass(phase, graph, optimiser, schedule)
+
+    def _pass(
+        self,
+        phase: str,
+        graph: Graph | None,
+        optimiser: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+    ) -> None:
+        x = self._encoded()
+        order = torch.randperm(len(self.labels))
+        losses, correct = 0.0, 0
+        for start in range(0, len(order), self.recipe.train.batch):
+            chosen = order[start : start + self.recipe.train.batch]
+            labels = self.labels[chosen]
+            scores = self._scores(x[..., chosen, :], graph)
+            loss = cross_entropy(scores * self.recipe.train.score_scale, labels)
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            optimiser.step()
+            schedule.step()
+            losses += float(loss.detach()) * len(labels)
+            correct += int((scores.argmax(dim=1) == labels).sum())
+        if self.progress is not None:
+            total = self.recipe.train.epochs + self.recipe.quantise.epochs
+            n = len(self.labels)
+            self.progress(Progress(phase, self.epoch, total, losses / n, correct / n))
+
+    def _scores(self, x: Tensor, graph: Graph | None) -> Tensor:
+        rounded = {} if graph is None else deployed(self.net, self.encoder, graph)
+        scores: Tensor = functional_call(self.net, rounded, (x,))
+        return scores
+
+    def _encoded(self) -> Tensor:
+        """The training part, coded; random spikes are drawn anew in each epoch."""
+        x = self.data.x_train
+        seeds = None
+        if isinstance(self.encoder, Poisson):
+            seeds = sample_seeds(epoch_seed(self.recipe.seed, self.epoch), len(x))
+        return encode(x, self.encoder, self.recipe.network.steps, seeds)
+
+
+def to_graph(net: SpikingNet, recipe: Recipe) -> Graph:
+    """The integer graph of a network as it stands."""
+    return export(
+        net.layers,
+        steps=recipe.network.steps,
+        encoder=recipe.network.encoding(),
+        readout=recipe.network.readout,
+        name=recipe.name,
+    )
+
+
+def float_labels(net: SpikingNet, recipe: Recipe, inputs: dict[str, Array]) -> Array:
+    """What the float network predicts, (N,) int64, for the graph's inputs."""
+    x = encode(inputs["x"], recipe.network.encoding(), recipe.network.steps, inputs.get("seed"))
+    with torch.no_grad():
+        scores: Array = net(x).numpy()
+    labels: Array = np.argmax(scores, axis=1)
+    return labels
+
+
+def _inputs(graph: Graph, x: Array, seed: int) -> dict[str, Array]:
+    inputs = {"x": x}
+    if any(t.name == "seed" for t in graph.inputs):
+        inputs["seed"] = sample_seeds(seed, len(x))
+    return inputs
+
+
+def _package(net: SpikingNet, recipe: Recipe, data: DataSet, part: Part) -> Package:
+    graph = to_graph(net, recipe)
+    graph = tune(graph, _inputs(graph, data.x_train[:TYPICAL], epoch_seed(recipe.seed, 0)))
+    inputs = _inputs(graph, data.x_test, recipe.seed)
+    package = Package(graph, {**inputs, "y": data.y_test}).with_golden()
+    labels = data.y_test
+    correct_float = int((float_labels(net, recipe, inputs) == labels).sum())
+    correct = int((package.vectors["golden.label"][:, 0] == labels).sum())
+    n = len(labels)
+    manifest: dict[str, Any] = {
+        "name": recipe.name,
+        "description": recipe.description,
+        "created_by": f"spikelet {spikelet.__version__}",
+        "seed": recipe.seed,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "snntorch": snntorch.__version__,
+            "numpy": np.__version__,
+            "spikelet": spikelet.__version__,
+        },
+        "recipe": recipe.model_dump(),
+        "data": data.name,
+        "part": part,
+        "test_part": data.test_part,
+        "classes": data.classes,
+        "image_shape": list(data.shape),
+        "samples": n,
+        "float_accuracy": correct_float / n,
+        "integer_accuracy": correct / n,
+        "drift": (correct - correct_float) / n,
+    }
+    return Package(graph, package.vectors, manifest)
