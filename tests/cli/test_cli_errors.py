@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from cli_support import INPUTS, SAMPLES, Spikelet, served, small_package
 from spikelet.board import build, find_board
+from spikelet.cli import main
 from spikelet.codegen import generate
 from spikelet.package import Package
 
@@ -102,6 +103,16 @@ def test_any_flipped_byte_of_a_package_is_no_stack_trace(spikelet: Spikelet, pac
         broken[position] ^= 0x55
         Path("flipped.spk").write_bytes(bytes(broken))
         assert spikelet("inspect", "flipped.spk", "--json").code in (0, 2), position
+
+
+def test_a_package_whose_golden_has_changed(spikelet: Spikelet) -> None:
+    stale = small_package()
+    stale.vectors["golden.counts"] = stale.vectors["golden.counts"].copy()
+    stale.vectors["golden.counts"][17, 1] += 1
+    stale.save(Path("stale.spk"))
+    result = spikelet("run", "stale.spk", "-b", "native", "--json")
+    assert result.code == 2
+    assert "golden's counts of sample 17" in result.json["error"]["what"]
 
 
 class _Pickled:
@@ -258,3 +269,44 @@ def test_a_device_that_dies_in_the_middle(
     assert recorded >= 50
     assert f"{recorded} of {MANY} samples are recorded" in json.loads(out)["error"]["notes"][0]
     assert "--resume" in err and "Traceback" not in err
+
+
+def test_training_without_torch_says_what_to_install(
+    spikelet: Spikelet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(sys.modules):
+        if name.startswith(("spikelet.train.", "spikelet.frontends.")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    result = spikelet("train", "digits_snn", "--json")
+    assert result.code == 2
+    assert result.json["error"]["next"] == "pip install 'spikelet[train]'"
+
+
+def test_places_that_cannot_be_written(spikelet: Spikelet, package: Path) -> None:
+    Path("file").write_text("")
+    for arguments in (
+        ("build", package, "-b", "native", "-o", "file/below"),
+        ("run", package, "-b", "native", "--session", "file"),
+        ("demo", "--package", package, "-b", "native", "-o", "file"),
+    ):
+        result = spikelet(*arguments, "--json")
+        assert result.code == 2 and "file" in result.json["error"]["what"], result.err
+
+
+def test_a_defect_is_one_line_and_debug_shows_the_trace(
+    package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(path: Path) -> Package:
+        raise KeyError("inside")
+
+    monkeypatch.setattr(Package, "load", broken)
+    for debug in (False, True):
+        if debug:
+            monkeypatch.setenv("SPIKELET_DEBUG", "1")
+        with pytest.raises(SystemExit) as ended:
+            main(["inspect", str(package), "--json"])
+        out, err = capsys.readouterr()
+        assert ended.value.code == 70
+        assert json.loads(out)["error"]["exit_code"] == 70
+        assert "please report it" in err and ("Traceback" in err) is debug

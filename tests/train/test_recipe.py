@@ -34,7 +34,7 @@ def test_the_recipes_that_come_with_it_load(name: str) -> None:
         ("seed = 0", 'seed = "none"', "seed = 'none': Input should be a valid integer"),
         ("seed = 0", "seed = -1", "seed = -1: Input should be greater than or equal to 0"),
         ('[data]\nname = "digits"\n', "", "data is missing"),
-        ('encoder = "direct"', 'encoder = "rate"', "network.encoder = 'rate': Input should be"),
+        ('encoder = "poisson"', 'encoder = "rate"', "network.encoder = 'rate': Input should be"),
         ('name = "digits_snn"', 'name = "9 lives"', "name = '9 lives': String should match"),
         ("[data]", "[data", "not TOML"),
     ],

@@ -1,8 +1,8 @@
 """Sessions: stream samples to a device, compare each with golden, record, report."""
 
 from spikelet.run.inputs import Stream, data_stream, package_stream
-from spikelet.run.record import Sample, SessionFolder
-from spikelet.run.session import Difference, Outcome, compare, summary
+from spikelet.run.record import Difference, Sample, SessionFolder
+from spikelet.run.session import Outcome, compare, summary
 from spikelet.run.workflow import Built, Target, choose_stream, connected, make, run
 
 __all__ = [

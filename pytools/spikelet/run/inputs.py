@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,30 +24,55 @@ class Stream:
         source: where they come from, for the report.
         inputs: by graph input, (N, *shape).
         labels: (N,) int64, or None where there are none.
+        golden: by graph output, (N, *shape), what golden gave when the package was made; empty for
+            a user's own arrays.
     """
 
     source: str
     inputs: dict[str, Array]
     labels: Array | None
+    golden: dict[str, Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all samples and labels."""
+        total = hashlib.sha256()
+        for name, values in sorted(self.inputs.items()):
+            total.update(f"{name}{values.shape}{values.dtype}".encode())
+            total.update(np.ascontiguousarray(values).tobytes())
+        if self.labels is not None:
+            total.update(self.labels.tobytes())
+        return total.hexdigest()
 
     def head(self, limit: int | None) -> Stream:
         """The first `limit` samples."""
         if limit is None:
             return self
         if limit < 1:
-            raise UsageError(f"--limit {limit}: expected at least 1 sample")
+            raise UsageError(
+                f"--limit {limit}: expected at least 1 sample",
+                next="leave --limit out to run all samples",
+            )
         labels = None if self.labels is None else self.labels[:limit]
-        return Stream(self.source, {k: v[:limit] for k, v in self.inputs.items()}, labels)
+        inputs = {k: v[:limit] for k, v in self.inputs.items()}
+        golden = {k: v[:limit] for k, v in self.golden.items()}
+        return Stream(self.source, inputs, labels, golden)
 
 
 def package_stream(package: Package) -> Stream:
     """The test vectors that the package carries."""
     labels = package.vectors.get("y")
-    source = str(package.manifest.get("test", "the package's vectors"))
-    return Stream(source, package.inputs, None if labels is None else labels.astype(np.int64))
+    manifest = package.manifest
+    source = "the package's vectors"
+    if "test_part" in manifest:
+        source = f"{manifest.get('data', 'data')}, {manifest['test_part']}"
+    stored = {name: package.vectors.get(f"golden.{name}") for name in package.graph.outputs}
+    golden = {name: values for name, values in stored.items() if values is not None}
+    labels = None if labels is None else labels.astype(np.int64)
+    return Stream(source, package.inputs, labels, golden)
 
 
 def data_stream(package: Package, path: Path) -> Stream:
@@ -80,7 +107,11 @@ def data_stream(package: Package, path: Path) -> Stream:
                 inputs["seed"] = sample_seeds(int(package.manifest.get("seed", 0)), samples)
     lengths = {name: len(values) for name, values in inputs.items()}
     if len(set(lengths.values())) != 1:
-        raise UsageError(f"--data {path}: arrays of different length: {lengths}")
+        raise UsageError(
+            f"--data {path}: arrays of different length: {lengths}",
+            "inputs of different samples",
+            "the first axis of every array counts the same samples",
+        )
     return Stream(str(path), inputs, labels)
 
 
@@ -92,7 +123,15 @@ def _load(path: Path) -> dict[str, Array]:
             if not hasattr(archive, "files"):
                 raise ValueError("it holds one bare array")
             return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as e:
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+        AttributeError,
+    ) as e:
         raise UsageError(
             f"--data {path}: not a readable .npz file ({e})",
             "it is truncated, of another format, or holds Python objects",
@@ -157,5 +196,6 @@ def _labels(path: Path, labels: Array | None, samples: int, graph: Graph) -> Arr
             f"--data {path}: y spans {labels.min()} to {labels.max()}, the model knows classes "
             f"0 to {high}",
             "labels that start at 1, or of another data set",
+            "number the classes from 0, as in training",
         )
     return labels.astype(np.int64)

@@ -11,43 +11,14 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Execution, Graph, Phase, Tensor
 from spikelet.link.device import Device
-from spikelet.package import Package
+from spikelet.package import Package, PackageError
 from spikelet.run.inputs import Stream
-from spikelet.run.record import Sample, SessionFolder
+from spikelet.run.record import Difference, Sample, SessionFolder
 
 BATCH = 64  # samples that golden executes at a time
 REPLAYS = 3  # disagreeing samples that are replayed step by step, element by element
 NAMED = 5  # disagreeing elements that are named for each replayed sample
 TICKS = ("none", "instruction", "cycle", "us")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One element in which the device differs from golden.
-
-    Attributes:
-        sample: index in the stream.
-        layer: operator that wrote it.
-        tensor: its name.
-        step: time step.
-        index: element, for example the neuron.
-        golden: value by golden.
-        device: value by the device.
-    """
-
-    sample: int
-    layer: str
-    tensor: str
-    step: int
-    index: int
-    golden: int
-    device: int
-
-    def __str__(self) -> str:
-        return (
-            f"sample {self.sample}, layer {self.layer}, step {self.step}, "
-            f"{self.tensor}[{self.index}]: golden {self.golden}, device {self.device}"
-        )
 
 
 @dataclass
@@ -126,12 +97,14 @@ def compare(
         folder: where outcomes go, one by one.
         kept: outcomes of an earlier part of this session, from the first sample on.
         layers: compare every layer and step.
-        shown: with `layers`, a sample to record element by element for the report.
+        shown: with `layers`, a sample to record element by element for the report; the first one
+            that disagrees takes its place.
         mips: lower bound of the device's speed, for deadlines.
         progress: told after every sample.
 
     Raises:
         UsageError: `layers` on a device without a trace build.
+        PackageError: golden is not what the package says it was.
         LinkDead: the link died; outcomes so far are in the folder.
     """
     return _Comparison(package, device, stream, folder, layers, mips).run(
@@ -169,13 +142,18 @@ class _Comparison:
     def run(self, kept: list[Sample], shown: int | None, progress: Progress | None) -> Outcome:
         outcome = self.outcome
         outcome.samples.extend(kept)
+        if kept:
+            outcome.differences.extend(self.folder.differences())
         total = len(self.stream)
+        wrong_shown = outcome.mismatches > 0
         for index, execution, row in self._golden(len(kept), total):
             sample = self._sample(index, execution, row)
-            outcome.samples.append(sample)
-            self.folder.add(sample)
-            if index == shown and self.layers:
+            first_wrong = sample.mismatches > 0 and not wrong_shown
+            if shown is not None and self.layers and (index == shown or first_wrong):
                 self._show(index, execution, row)
+            wrong_shown |= first_wrong
+            outcome.samples.append(sample)
+            self.folder.add(sample, [d for d in outcome.differences if d.sample == index])
             if progress:
                 progress(index + 1, total, self.device.stats.retries, outcome.mismatches)
         return self._close()
@@ -185,8 +163,25 @@ class _Comparison:
             stop = min(start + BATCH, total)
             inputs = {name: values[start:stop] for name, values in self.stream.inputs.items()}
             execution = self.graph.run(inputs, trace=True)
+            self._still_golden(start, stop, execution)
             for row in range(stop - start):
                 yield start + row, execution, row
+
+    def _still_golden(self, start: int, stop: int, execution: Execution) -> None:
+        """Golden of today must be what it was when the package was made."""
+        for name, values in self.stream.golden.items():
+            now, then = execution.outputs[name], values[start:stop]
+            if now.shape != then.shape or (now != then).any():
+                first = start
+                if now.shape == then.shape:
+                    first += int(np.argwhere(now != then)[0][0])
+                raise PackageError(
+                    f"package {self.graph.name}: golden's {name} of sample {first} is not what "
+                    "the package holds",
+                    "the package was made by another version, in which an operator meant "
+                    "something else",
+                    "make it again with `spikelet train`",
+                )
 
     def _inputs(self, index: int) -> dict[str, bytes]:
         return {t.name: t.to_bytes(self.stream.inputs[t.name][index]) for t in self.graph.inputs}
@@ -277,6 +272,9 @@ class _Comparison:
                 self._replay(index, self.graph.row(tensor.name, i), tensor)
                 for i in range(len(golden))
             ]
+            threshold = self._writer(tensor).arrays().get("threshold")
+            if threshold is not None and tensor.kind == "state":
+                arrays[f"threshold.{tensor.name}"] = threshold
             arrays[f"golden.{tensor.name}"] = golden
             arrays[f"device.{tensor.name}"] = np.stack(device)
         for tensor in self.graph.inputs:

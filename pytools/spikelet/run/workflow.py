@@ -6,7 +6,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from spikelet.package import Package
 from spikelet.run.inputs import Stream, data_stream, package_stream
 from spikelet.run.record import SessionFolder
 from spikelet.run.session import Outcome, Progress, compare, summary
+
+SYMBOLS = 32  # of the largest, that a session keeps
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Built:
             "code_bytes": firmware.flash_bytes - firmware.weight_bytes,
             "arena_bytes": plan.size,
             "arena_bound_bytes": plan.bound,
+            "memory": self._memory(),
+            "sections": [asdict(section) for section in firmware.sections],
+            "symbols": [
+                asdict(symbol) for symbol in sorted(firmware.map, key=lambda s: -s.bytes)[:SYMBOLS]
+            ],
             "layers": [layer.as_dict() for layer in self.generated.layers],
             "arena": [
                 {
@@ -55,6 +62,16 @@ class Built:
                 }
                 for slot in plan.slots.values()
             ],
+        }
+
+    def _memory(self) -> dict[str, int] | None:
+        memory = self.firmware.board.memory
+        if memory is None:
+            return None
+        return {
+            "flash_bytes": memory.flash.bytes,
+            "ram_bytes": memory.ram.bytes,
+            "stack_reserved_bytes": memory.stack_bytes,
         }
 
 
@@ -152,15 +169,20 @@ def run(
         "board": target.board.name,
         "model": package.graph.name,
         "package_sha256": package.sha256,
+        "steps": package.graph.steps,
         "data": stream.source,
+        "data_sha256": stream.sha256,
         "layers": layers,
         "total": len(stream),
         "build": facts,
         "manifest": package.manifest,
         "versions": versions(),
+        "tensors": _tensors(package),
     }
-    kept = folder.begin(head, resume)
     with connected(target, package, on_log) as (device, machine):
+        # Only now: a port that is missing must not cost an earlier session its results.
+        head["machine"] = machine
+        kept = folder.begin(head, resume)
         outcome = compare(
             package,
             device,
@@ -172,9 +194,24 @@ def run(
             mips=target.board.mips,
             progress=progress,
         )
-    result = summary(package, outcome, facts, {**head, "machine": machine})
+    result = summary(package, outcome, facts, head)
     folder.finish(result)
     return result, outcome
+
+
+def _tensors(package: Package) -> list[dict[str, Any]]:
+    graph = package.graph
+    layer = {t.name: node.name for node in graph.order for t in graph.written(node)}
+    return [
+        {
+            "name": t.name,
+            "dtype": t.dtype,
+            "shape": list(t.shape),
+            "kind": t.kind,
+            "layer": layer.get(t.name),
+        }
+        for t in graph.tensors.values()
+    ]
 
 
 def versions() -> dict[str, str]:

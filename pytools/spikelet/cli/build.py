@@ -1,0 +1,56 @@
+"""`spikelet build`: the image of a package for a board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikelet.board import find_board
+from spikelet.cli.options import BoardOption, JsonOption, PackageArg, ToolchainOption
+from spikelet.cli.shown import build_rows
+from spikelet.cli.terminal import Terminal, facts
+from spikelet.package import Package
+from spikelet.run import make
+
+
+def command(
+    package: PackageArg,
+    board: BoardOption,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Default: spikelet-build/MODEL-BOARD."),
+    ] = None,
+    toolchain: ToolchainOption = "auto",
+    layers: Annotated[
+        bool, typer.Option("--layers", help="A trace build: a host may ask for every layer.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Generate the C and build the image; flash, RAM and stack of it."""
+    terminal = Terminal.open(as_json)
+    loaded, target = Package.load(package), find_board(board)
+    kind = "-trace" if layers else ""
+    out = out or Path("spikelet-build") / f"{loaded.graph.name}-{target.name}{kind}"
+    with terminal.err.status("building"):
+        built = make(loaded, target, out, toolchain=toolchain, trace=layers)
+    sizes = built.facts()
+    memory = sizes["memory"] or {}
+    terminal.result(
+        {
+            "model": loaded.graph.name,
+            "package_sha256": loaded.sha256,
+            "stack_reserved_bytes": memory.get("stack_reserved_bytes"),
+            **sizes,
+        },
+        facts(
+            f"{loaded.graph.name} for {target.name}",
+            {
+                "image": built.firmware.elf,
+                "toolchain": sizes["toolchain"] + (", trace build" if layers else ""),
+                **build_rows(sizes),
+                "sha256": loaded.sha256,
+            },
+        ),
+    )

@@ -1,0 +1,91 @@
+"""`spikelet inspect`: what a package holds and what it costs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+
+from spikelet.cli.options import JsonOption, PackageArg
+from spikelet.cli.shown import accuracy_rows, layer_table
+from spikelet.cli.terminal import Terminal, facts, number, table
+from spikelet.codegen import Generated, generate
+from spikelet.graph import Tensor
+from spikelet.package import Package
+
+
+def command(package: PackageArg, as_json: JsonOption = False) -> None:
+    """Show a package's layers, memory, accuracy and origin."""
+    terminal = Terminal.open(as_json)
+    loaded = Package.load(package)
+    with tempfile.TemporaryDirectory(prefix="spikelet-inspect-") as folder:
+        generated = generate(loaded.graph, loaded.sha256, Path(folder))
+    found = described(loaded, package, generated)
+    terminal.result(found, *_shown(found))
+
+
+def described(package: Package, path: Path, generated: Generated) -> dict[str, Any]:
+    """A package's facts, for JSON."""
+    graph, plan = package.graph, generated.plan
+    return {
+        "package": str(path),
+        "bytes": path.stat().st_size,
+        "package_sha256": package.sha256,
+        "model": graph.name,
+        "steps": graph.steps,
+        "inputs": [_tensor(t) for t in graph.inputs],
+        "outputs": [_tensor(graph.tensors[name]) for name in graph.outputs],
+        "samples": len(next(iter(package.inputs.values()), ())),
+        "layers": [layer.as_dict() for layer in generated.layers],
+        "weight_bytes": generated.const_bytes,
+        "arena_bytes": plan.size,
+        "arena_bound_bytes": plan.bound,
+        "manifest": package.manifest,
+    }
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "dtype": tensor.dtype,
+        "shape": list(tensor.shape),
+        "bytes": tensor.nbytes,
+        "scale": tensor.scale,
+        "zero_point": tensor.zero_point,
+    }
+
+
+def _shown(found: dict[str, Any]) -> list[RenderableType]:
+    manifest = found["manifest"]
+    tensors = table(
+        "inputs and outputs", "tensor", "", "type", "shape", ">bytes", ">scale", ">zero point"
+    )
+    for way in ("inputs", "outputs"):
+        for t in found[way]:
+            tensors.add_row(
+                t["name"], way[:-1], t["dtype"], "x".join(map(str, t["shape"])),
+                str(t["bytes"]), f"{t['scale']:g}", str(t["zero_point"]),
+            )  # fmt: skip
+    versions = manifest.get("versions") or {}
+    return [
+        facts(
+            f"{found['model']}, {found['steps']} time steps",
+            {
+                **accuracy_rows(manifest),
+                "tested on": manifest.get("test_part"),
+                "vectors": f"{found['samples']} samples",
+                "constants": number(found["weight_bytes"], "B"),
+                "arena": f"{number(found['arena_bytes'], 'B')} "
+                f"(most in use at one time: {number(found['arena_bound_bytes'])})",
+                "seed": manifest.get("seed"),
+                "made by": ", ".join(f"{k} {v}" for k, v in versions.items()) or None,
+                "sha256": found["package_sha256"],
+            },
+        ),
+        "",
+        layer_table(found["layers"]),
+        "",
+        tensors,
+    ]

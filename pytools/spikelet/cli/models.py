@@ -1,0 +1,44 @@
+"""`spikelet models`: the recipes that come with Spikelet."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from spikelet.cli.options import JsonOption
+from spikelet.cli.terminal import Terminal, table
+from spikelet.errors import UsageError
+from spikelet.paths import models_dir
+
+
+def command(as_json: JsonOption = False) -> None:
+    """List the models that `spikelet train` knows by name."""
+    terminal = Terminal.open(as_json)
+    rows = [_row(path) for path in sorted(models_dir().glob("*/recipe.toml"))]
+    made = table("", "model", "data", ">steps", "encoder", "readout", ">seed", "description")
+    made.title = None
+    for row in rows:
+        made.add_row(*("" if row[key] is None else str(row[key]) for key in _SHOWN))
+    terminal.result({"models": rows}, made)
+
+
+_SHOWN = ("name", "data", "steps", "encoder", "readout", "seed", "description")
+
+
+def _row(path: Path) -> dict[str, Any]:
+    try:
+        recipe = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise UsageError(f"recipe {path}: {e}", "not a TOML file", "mend it") from e
+    network = recipe.get("network", {})
+    return {
+        "name": path.parent.name,
+        "description": recipe.get("description", ""),
+        "data": recipe.get("data", {}).get("name"),
+        "steps": network.get("steps"),
+        "encoder": network.get("encoder", "direct"),
+        "readout": network.get("readout", "spike_count"),
+        "seed": recipe.get("seed", 0),
+        "folder": str(path.parent),
+    }

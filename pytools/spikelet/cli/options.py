@@ -1,0 +1,36 @@
+"""Arguments and options that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PackageArg = Annotated[
+    Path, typer.Argument(metavar="PKG", help="A package, NAME.spk.", show_default=False)
+]
+BoardOption = Annotated[
+    str,
+    typer.Option("--board", "-b", help="A board's name, or its folder.", show_default=False),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
+]
+ToolchainOption = Annotated[
+    str, typer.Option("--toolchain", help="One of the board's toolchains, or auto.")
+]
+MachineOption = Annotated[
+    str, typer.Option("--machine", help="One of the board's machines, or auto.")
+]
+PortOption = Annotated[
+    str | None,
+    typer.Option(help="Serial port or pyserial URL of a device that was flashed before."),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(help="In place of the recipe's seed.", min=0, max=2**32 - 1),
+]
+LimitOption = Annotated[
+    int | None, typer.Option(help="Only the first samples; at least 1.", show_default=False)
+]

@@ -1,0 +1,118 @@
+"""What a person is shown of packages, images and sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from spikelet.cli.terminal import facts, number, percent, table, verdict
+
+DIFFERENCES = 10  # that are named on the terminal
+
+
+def layer_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Layers with shape, bits, work, flash and RAM."""
+    made = table(
+        "layers", "layer", "operator", "phase", "output", ">bits", ">MACs", ">syn. ops",
+        ">updates", ">flash B", ">RAM B",
+    )  # fmt: skip
+    keys = ("weight_bits", "macs", "synaptic_ops", "updates", "flash_bytes")
+    for row in rows:
+        made.add_row(
+            *(str(row[key]) for key in ("name", "op", "phase", "output")),
+            *((number(row[key]) or "") if row[key] else "" for key in keys),
+            number(row["ram_bytes"]),
+        )
+    made.add_section()
+    totals = [number(sum(row[key] for row in rows)) for key in keys[1:]]
+    made.add_row("total", "", "", "", "", *totals, "", style="bold")
+    return made
+
+
+def accuracy_rows(manifest: Mapping[str, Any]) -> dict[str, object]:
+    """What the package says of itself."""
+    drift = manifest.get("drift")
+    return {
+        "accuracy, float": percent(manifest.get("float_accuracy")),
+        "accuracy, integer": percent(manifest.get("integer_accuracy")),
+        "drift": None if drift is None else f"{100 * drift:+.2f} points",
+    }
+
+
+def build_rows(build: Mapping[str, Any]) -> dict[str, object]:
+    """Sizes of an image."""
+    memory = build.get("memory") or {}
+    return {
+        "flash": _of(build.get("flash_bytes"), memory.get("flash_bytes")),
+        "  weights": number(build.get("weight_bytes"), "B"),
+        "  code": number(build.get("code_bytes"), "B"),
+        "RAM, static": _of(build.get("ram_bytes"), memory.get("ram_bytes")),
+        "  arena": number(build.get("arena_bytes"), "B"),
+        "stack, reserved": number(memory.get("stack_reserved_bytes"), "B"),
+    }
+
+
+def _of(value: int | None, limit: int | None) -> str | None:
+    text = number(value, "B")
+    return f"{text} of {number(limit)}" if text and limit else text
+
+
+def session_shown(result: Mapping[str, Any]) -> list[RenderableType]:
+    """The summary of a run."""
+    link = result["link"]
+    samples, total = result["samples"], result.get("total", result["samples"])
+    compared = "every layer in every step" if result.get("layers") is True else (
+        "outputs and final states"
+    )  # fmt: skip
+    mismatches = verdict(result["mismatches"])
+    mismatches.append(f"   ({compared}, {samples} samples)", "dim")
+    accuracy = percent(result["accuracy"])
+    if accuracy:
+        accuracy += f"   ({result['correct']} correct)"
+    golden = percent(result.get("golden_accuracy"))
+    shown: list[RenderableType] = [
+        facts(
+            f"{result['model']} on {result['board']} ({result['machine']})",
+            {
+                "mismatches": mismatches,
+                "samples": f"{samples} of {total}",
+                "accuracy, device": accuracy,
+                "accuracy, golden": golden,
+                "saturations": result["saturations"],
+                "instructions": number(result["instructions_per_inference"], "an inference"),
+                "cycles": number(result["cycles_per_inference"], "an inference"),
+                "time": number(result.get("microseconds_per_inference"), "us an inference"),
+                "flash": number(result["flash_bytes"], "B"),
+                "RAM, static": number(result["ram_bytes"], "B"),
+                "stack, measured": number(result["stack_bytes"], "B"),
+                "link": link_line(link),
+                "package": result["package_sha256"],
+            },
+        )
+    ]
+    if result["differences"]:
+        shown.append(differences_shown(result["differences"]))
+    return shown
+
+
+def link_line(link: Mapping[str, Any]) -> str:
+    """Health of the link, in a line."""
+    return (
+        f"{number(link['frames'])} frames, {link['bad_frames']} bad, {link['retries']} retries, "
+        f"{(number(link['goodput_bytes_per_s'] / 1000, 'kB/s', 1))} goodput"
+    )
+
+
+def differences_shown(differences: Sequence[Mapping[str, Any]]) -> Text:
+    """The first elements that differ."""
+    text = Text("\nfirst differences\n", "bold red")
+    for difference in differences[:DIFFERENCES]:
+        text.append(f"  {difference['text']}\n", "not bold default")
+    more = len(differences) - DIFFERENCES
+    if more > 0:
+        text.append(f"  and {more} more that are named in session.json\n", "not bold dim")
+    return text

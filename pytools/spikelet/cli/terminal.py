@@ -1,0 +1,171 @@
+"""What all commands share: the two streams, JSON, errors, numbers."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from spikelet.errors import SpikeletError
+
+PIPED_WIDTH = 120  # columns where no terminal says how many
+
+
+class Interrupted(SpikeletError):
+    """Ctrl-C. Exit code 130, as shells have it for SIGINT."""
+
+    exit_code = 130
+
+    def __init__(self, what: str = "interrupted", cause: str = "", next: str = "") -> None:
+        super().__init__(what, cause, next)
+
+
+def _console(stderr: bool) -> Console:
+    # No markup: names and paths may hold brackets.
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    return console
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Where a command prints.
+
+    Attributes:
+        as_json: standard output is one JSON object.
+        out: standard output.
+        err: standard error.
+    """
+
+    as_json: bool
+    out: Console
+    err: Console
+
+    @classmethod
+    def open(cls, as_json: bool) -> Terminal:
+        """The process's own streams."""
+        return cls(as_json, _console(stderr=False), _console(stderr=True))
+
+    def result(self, data: Mapping[str, Any], *shown: RenderableType) -> None:
+        """What the command found: JSON, or what a person is shown."""
+        if self.as_json:
+            print_json(data)
+            return
+        for part in shown:
+            self.out.print(part)
+
+    def note(self, text: str, style: str = "") -> None:
+        """A line on standard error."""
+        self.err.print(Text(text, style), soft_wrap=True)
+
+    @contextmanager
+    def stage(self, name: str, spinner: bool = True) -> Iterator[Stage]:
+        """A step of a longer command: shown as it goes, with its time when it is done.
+
+        Args:
+            name: one word.
+            spinner: off where the step shows progress of its own.
+        """
+        stage = Stage()
+        started = time.monotonic()
+        with self.err.status(Text(name)) if spinner else nullcontext():
+            yield stage
+        line = Text(f"{name:<9}", "bold")
+        line.append(f"{time.monotonic() - started:6.1f} s  ", "dim")
+        line.append(stage.detail, "")
+        self.err.print(line, soft_wrap=True)
+
+
+@dataclass
+class Stage:
+    """What a stage says of itself when it is done."""
+
+    detail: str = ""
+
+
+def print_json(data: Mapping[str, Any]) -> None:
+    """One JSON object on standard output."""
+    sys.stdout.write(json.dumps(data, indent=1) + "\n")
+    sys.stdout.flush()
+
+
+def fail(error: SpikeletError, as_json: bool) -> int:
+    """Say what went wrong: what, likely cause, next step. Returns the exit code."""
+    terminal = Terminal.open(as_json)
+    text = Text("error: ", "bold red") if error.exit_code != 130 else Text("")
+    text.append(error.what, "bold")
+    notes = list(getattr(error, "__notes__", []))
+    for label, value in (("likely cause", error.cause), ("next", error.next)):
+        if value:
+            text.append(f"\n  {label}: ", "dim")
+            text.append(value)
+    for note in notes:
+        text.append(f"\n  {note}")
+    terminal.err.print(text, soft_wrap=True)
+    if as_json:
+        described: dict[str, Any] = {
+            "kind": type(error).__name__.lstrip("_"),
+            "what": error.what,
+            "cause": error.cause,
+            "next": error.next,
+            "exit_code": error.exit_code,
+        }
+        if notes:
+            described["notes"] = notes
+        print_json({"error": described})
+    return error.exit_code
+
+
+def table(title: str, *columns: str) -> Table:
+    """An empty table; a column whose name starts with > is aligned to the right."""
+    made = Table(title=Text(title, "bold"), title_justify="left", box=None, pad_edge=False)
+    made.header_style = "dim"
+    for column in columns:
+        right = column.startswith(">")
+        made.add_column(
+            column.lstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold"
+        )
+    return made
+
+
+def facts(title: str, rows: Mapping[str, object]) -> Table:
+    """Names and values, one a line; values of None are left out."""
+    made = Table(
+        title=Text(title, "bold"),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        show_header=False,
+    )
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in rows.items():
+        if value is not None:
+            made.add_row(name, value if isinstance(value, Text) else Text(str(value)))
+    return made
+
+
+def number(value: float | None, unit: str = "", digits: int = 0) -> str | None:
+    """A figure with thin groups of three, None where there is none."""
+    if value is None:
+        return None
+    return f"{value:,.{digits}f}".replace(",", " ") + (f" {unit}" if unit else "")
+
+
+def percent(value: float | None) -> str | None:
+    """A share in percent."""
+    return None if value is None else f"{100 * value:.2f} %"
+
+
+def verdict(mismatches: int) -> Text:
+    """The first number of every run."""
+    return Text(f"{mismatches}", "bold green" if mismatches == 0 else "bold red")

@@ -1,0 +1,161 @@
+"""What an inference costs, layer by layer.
+
+A trace build can stop after any operator of any step, and its ticks leave out the digests. The cost
+of one execution is the difference of two successive stops, less what the probe call itself takes:
+that is measured too, as the difference between the trace and the release image over all probes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spikelet.errors import UsageError
+from spikelet.graph import Array, Graph, Phase
+from spikelet.link.device import Device
+from spikelet.metrics import NeuroBench, neurobench
+from spikelet.package import Package
+from spikelet.run.inputs import Stream
+from spikelet.run.session import TICKS, Outcome
+
+LAYER_SAMPLES = 4  # samples whose layers are measured one by one
+
+
+@dataclass(frozen=True)
+class LayerTicks:
+    """Ticks of the operators, in the device's unit, means a sample.
+
+    Attributes:
+        samples: how many samples were measured.
+        layers: by operator, of a whole inference. The first operator of a step carries the step's
+            loop, the first of all the reset of the states.
+        rest: after the last operator.
+        probe: of one probe call of the trace build, already taken off the others.
+        total: of the release image, the sum of `layers` and `rest`.
+    """
+
+    samples: int
+    layers: dict[str, float]
+    rest: float
+    probe: float
+    total: float
+
+
+def stops(graph: Graph) -> list[tuple[int, int]]:
+    """Every (step, operator) in order of execution."""
+    numbers: dict[Phase, list[int]] = {phase: [] for phase in Phase}
+    for number, node in enumerate(graph.order):
+        numbers[graph.phase(node)].append(number)
+    return [
+        *((0, number) for number in numbers[Phase.ONCE]),
+        *((t, number) for t in range(graph.steps) for number in numbers[Phase.STEP]),
+        *((graph.steps - 1, number) for number in numbers[Phase.END]),
+    ]
+
+
+def layer_ticks(
+    package: Package, device: Device, stream: Stream, release: list[int], deadline_s: float = 30.0
+) -> LayerTicks | None:
+    """Measure every operator on a trace build; None on a device without a tick.
+
+    Args:
+        package: what the device runs.
+        device: a trace build.
+        stream: its first `len(release)` samples are measured.
+        release: ticks of these samples on the release image.
+        deadline_s: of one run.
+
+    Raises:
+        UsageError: the device is no trace build.
+        LinkDead: the link died.
+    """
+    graph, hello = package.graph, device.hello
+    if TICKS[hello.tick_unit] == "none" or not release:
+        return None
+    if not hello.trace:
+        raise UsageError(
+            "bench: the device cannot stop between its layers",
+            "its firmware is not a trace build",
+            "flash the one that `spikelet build --layers` makes",
+        )
+    places = stops(graph)
+    rows = []
+    for index in range(len(release)):
+        inputs = {t.name: t.to_bytes(stream.inputs[t.name][index]) for t in graph.inputs}
+        at = [device.run(inputs=inputs, stop=stop, deadline_s=deadline_s).ticks for stop in places]
+        rows.append([0, *at, device.run(inputs=inputs, deadline_s=deadline_s).ticks])
+    spent = np.diff(np.array(rows, np.int64), axis=1).mean(axis=0)  # (places + 1,)
+    total = float(np.mean(release))
+    probe = (float(spent.sum()) - total) / len(places)
+    layers = dict.fromkeys((node.name for node in graph.order), 0.0)
+    for (_, number), ticks in zip(places, spent[:-1], strict=True):
+        layers[graph.order[number].name] += float(ticks) - probe
+    return LayerTicks(len(release), layers, float(spent[-1]), probe, total)
+
+
+def effective_work(package: Package, inputs: dict[str, Array]) -> NeuroBench:
+    """NeuroBench's metrics of golden on these inputs."""
+    return neurobench(package.graph, package.graph.run(inputs, trace=True), inputs)
+
+
+def bench_summary(
+    summary: dict[str, Any],
+    outcome: Outcome,
+    work: NeuroBench,
+    ticks: LayerTicks | None,
+    table: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The object that `spikelet bench --json` prints: that of `run`, and what the layers cost.
+
+    Args:
+        summary: of the run of the release image.
+        outcome: of the same run.
+        work: NeuroBench's metrics of the same samples.
+        ticks: of the layers, None where the device has no tick.
+        table: rows of the layer table, as JSON.
+    """
+    every = [s.ticks for s in outcome.samples] if outcome.ticks is not None else []
+    operations = work.effective_acs + work.effective_macs
+    rows = []
+    for row in table:
+        cost = ticks.layers[row["name"]] if ticks else None
+        effective = work.layer_operations.get(row["name"])
+        rows.append(
+            {
+                **row,
+                "ticks": cost,
+                "effective_ops": effective,
+                "ticks_per_effective_op": cost / effective if cost and effective else None,
+            }
+        )
+    return {
+        **summary,
+        "tick": outcome.tick_unit,
+        "ticks": {
+            "mean": outcome.ticks,
+            "min": min(every, default=None),
+            "max": max(every, default=None),
+        },
+        "weight_bytes": summary["build"].get("weight_bytes"),
+        "code_bytes": summary["build"].get("code_bytes"),
+        "neurobench": work.to_json(),
+        "instructions_per_effective_synaptic_operation": (
+            outcome.ticks / operations
+            if outcome.ticks and operations and outcome.tick_unit == "instruction"
+            else None
+        ),
+        "layers": rows,
+        "layers_compared": summary["layers"],
+        "layer_measurement": (
+            {
+                "samples": ticks.samples,
+                "rest": ticks.rest,
+                "probe": ticks.probe,
+                "total": ticks.total,
+            }
+            if ticks
+            else None
+        ),
+    }

@@ -1,0 +1,265 @@
+"""A session as one self-contained HTML page: no network, no script."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from spikelet.graph import Array
+from spikelet.run.record import Sample, SessionFolder
+
+CLASSES = 32  # above that the confusion matrix is too large to read
+PIXELS = 1024  # of an input that is drawn
+WRONG = 24  # misclassified samples that are listed
+DIFFERENCES = 20
+SYMBOLS = 16
+
+
+def write_report(folder: SessionFolder, out: Path) -> dict[str, Any]:
+    """Write the page; what it shows, as plain values.
+
+    Args:
+        folder: a session, complete or broken off.
+        out: the page.
+
+    Raises:
+        UsageError: it is not a session's folder.
+    """
+    view = session_view(folder.head(), folder.samples(), folder.shown())
+    if not view["differences"]:
+        view["differences"] = [str(d) for d in folder.differences()[:DIFFERENCES]]
+    page = _environment().get_template("report.html.j2").render(view)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    return view
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.filters["percent"] = _percent
+    return environment
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    """With narrow no-break spaces between groups of three."""
+    return "–" if value is None else f"{value:,.{digits}f}".replace(",", "\u202f")
+
+
+def _percent(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{100 * value:.{digits}f}\u202f%"
+
+
+def session_view(
+    head: Mapping[str, Any], samples: Sequence[Sample], shown: Mapping[str, Array]
+) -> dict[str, Any]:
+    """All that the page shows, from a session's records."""
+    release = head.get("release") or {}
+    image = release.get("build") or head.get("build") or {}
+    labelled = [s for s in samples if s.label >= 0]
+    manifest = head.get("manifest") or {}
+    correct = sum(s.device == s.label for s in labelled)
+    mismatches = sum(s.mismatches for s in samples)
+    return {
+        "model": head.get("model", "?"),
+        "board": head.get("board", "?"),
+        "machine": head.get("machine"),
+        "complete": bool(head.get("complete")),
+        "layers_compared": head.get("layers") is True,
+        "steps": head.get("steps"),
+        "data": head.get("data"),
+        "samples": len(samples),
+        "total": head.get("total", len(samples)),
+        "mismatches": mismatches + release.get("mismatches", 0),
+        "samples_wrong": sum(s.mismatches > 0 for s in samples),
+        "differences": [d["text"] for d in head.get("differences", [])[:DIFFERENCES]],
+        "labelled": len(labelled),
+        "correct": correct,
+        "accuracy": correct / len(labelled) if labelled else None,
+        "golden_accuracy": (
+            sum(s.golden == s.label for s in labelled) / len(labelled) if labelled else None
+        ),
+        "manifest": manifest,
+        "cost": _cost(head, release, image),
+        "confusion": _confusion(labelled, manifest),
+        "wrong": [s for s in labelled if s.device != s.label][:WRONG],
+        "wrong_count": len(labelled) - correct,
+        "saturations": sum(s.saturations for s in samples),
+        "sample": _shown(head, shown, samples),
+        "memory": _memory(image, head, release),
+        "link": head.get("link"),
+        "device": head.get("device"),
+        "build": image,
+        "package_sha256": head.get("package_sha256", ""),
+        "data_sha256": head.get("data_sha256", ""),
+        "versions": head.get("versions") or {},
+        "trained_with": manifest.get("versions") or {},
+    }
+
+
+def _cost(
+    head: Mapping[str, Any], release: Mapping[str, Any], image: Mapping[str, Any]
+) -> dict[str, Any]:
+    def of(key: str) -> Any:
+        value = release.get(key)
+        return head.get(key) if value is None else value
+
+    unit, value = next(
+        (
+            (name, of(f"{name}_per_inference"))
+            for name in ("instructions", "cycles", "microseconds")
+            if of(f"{name}_per_inference") is not None
+        ),
+        ("instructions", None),
+    )
+    return {
+        "unit": unit,
+        "per_inference": value,
+        "flash_bytes": image.get("flash_bytes"),
+        "weight_bytes": image.get("weight_bytes"),
+        "ram_bytes": image.get("ram_bytes"),
+        "stack_bytes": of("stack_bytes"),
+    }
+
+
+def _confusion(labelled: Sequence[Sample], manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Rows by true class, columns by the device's; None without labels."""
+    if not labelled:
+        return None
+    highest = max(max(s.label, s.device) for s in labelled)
+    classes = max(int(manifest.get("classes") or 0), highest + 1)
+    counts = Counter((s.label, s.device) for s in labelled)
+    if classes > CLASSES:
+        pairs = [(pair, n) for pair, n in counts.most_common() if pair[0] != pair[1]]
+        return {"classes": classes, "rows": None, "pairs": pairs[:10]}
+    rows = []
+    for true in range(classes):
+        row = [counts[true, guess] for guess in range(classes)]
+        of = sum(row)
+        rows.append(
+            {
+                "true": true,
+                "samples": of,
+                "recall": row[true] / of if of else None,
+                "cells": [{"n": n, "share": round(100 * n / of) if of else 0} for n in row],
+            }
+        )
+    return {"classes": classes, "rows": rows, "pairs": []}
+
+
+def _shown(
+    head: Mapping[str, Any], shown: Mapping[str, Array], samples: Sequence[Sample]
+) -> dict[str, Any] | None:
+    if "index" not in shown:
+        return None
+    from spikelet.run import figures
+
+    index = int(shown["index"])
+    kinds = {t["name"]: t for t in head.get("tensors", [])}
+    pairs: dict[str, tuple[Array, Array]] = {}
+    for key, golden in shown.items():
+        name = key.removeprefix("golden.")
+        if key != name and f"device.{name}" in shown and golden.ndim == 2 and len(golden) > 1:
+            pairs[name] = (golden, shown[f"device.{name}"])
+    spikes = {n: p for n, p in pairs.items() if kinds.get(n, {}).get("dtype") == "bit"}
+    layer = {n: kinds.get(n, {}).get("layer") for n in pairs}
+    fired = {layer[n]: golden for n, (golden, _) in spikes.items()}
+    traces = []
+    for name, (golden, device) in pairs.items():
+        if name.endswith(".membrane") or _readout(kinds.get(name, {}), golden):
+            threshold = shown.get(f"threshold.{name}")
+            traces.append((name, golden, device, fired.get(layer[name]), threshold))
+    found = next((s for s in samples if s.index == index), None)
+    steps = int(head.get("steps") or max((len(g) for g, _ in pairs.values()), default=1))
+    return {
+        "index": index,
+        "record": found,
+        "compared": sum(golden.size for golden, _ in pairs.values()),
+        "wrong": sum(int((golden != device).sum()) for golden, device in pairs.values()),
+        "image": _input(head, shown),
+        "raster": (
+            figures.raster([(n, *pair) for n, pair in spikes.items()], steps) if spikes else None
+        ),
+        "membranes": figures.membranes(traces) if traces else None,
+    }
+
+
+def _readout(kind: Mapping[str, Any], golden: Array) -> bool:
+    """A membrane that is a result itself; spike counts only ever grow by one."""
+    if kind.get("kind") not in ("output", "state") or kind.get("dtype") not in ("i16", "i32"):
+        return False
+    steps = np.diff(golden.astype(np.int64), axis=0)
+    return not bool(np.isin(steps, (0, 1)).all())
+
+
+def _input(head: Mapping[str, Any], shown: Mapping[str, Array]) -> str | None:
+    from spikelet.run import figures
+
+    shape = tuple((head.get("manifest") or {}).get("image_shape") or ())
+    for name, values in shown.items():
+        if name.startswith("input.") and name != "input.seed":
+            if len(shape) == 2 and values.size == shape[0] * shape[1] <= PIXELS:
+                return figures.image(values.reshape(shape))
+            if values.ndim == 2 and values.size <= PIXELS:
+                return figures.image(values)
+    return None
+
+
+def _memory(
+    image: Mapping[str, Any], head: Mapping[str, Any], release: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Bars of flash and RAM, sections, largest symbols, the arena; None without an image."""
+    if not image.get("flash_bytes"):
+        return None
+    from spikelet.run import figures
+
+    limits = image.get("memory") or {}
+    weights, arena_bytes = image["weight_bytes"], image["arena_bytes"]
+    stack = release.get("stack_bytes") or head.get("stack_bytes") or 0
+    reserved = limits.get("stack_reserved_bytes") or stack
+    flash = [("weights and constants", weights), ("code", image["flash_bytes"] - weights)]
+    ram = [
+        ("arena", arena_bytes),
+        ("link, agent and startup", image["ram_bytes"] - arena_bytes),
+        ("stack, used", stack),
+        ("stack, spare", max(0, reserved - stack)),
+    ]
+    operators = [row["name"] for row in image.get("layers", [])]
+    slots = image.get("arena", [])
+    return {
+        "bars": [
+            _bar("Flash", flash, limits.get("flash_bytes")),
+            _bar("RAM", ram, limits.get("ram_bytes")),
+        ],
+        "sections": image.get("sections", []),
+        "symbols": image.get("symbols", [])[:SYMBOLS],
+        "slots": slots,
+        "arena_bytes": arena_bytes,
+        "arena_bound_bytes": image.get("arena_bound_bytes"),
+        "arena": figures.arena(slots, operators, arena_bytes) if slots and operators else None,
+    }
+
+
+def _bar(name: str, parts: Sequence[tuple[str, int]], limit: int | None) -> dict[str, Any]:
+    used = sum(size for _, size in parts) or 1
+    return {
+        "name": name,
+        "used": used,
+        "limit": limit,
+        "parts": [
+            {"name": part, "bytes": size, "share": round(100 * size / used, 2)}
+            for part, size in parts
+            if size > 0
+        ],
+    }
