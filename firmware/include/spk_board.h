@@ -6,7 +6,12 @@
 
 #include <stdint.h>
 
-enum spk_tick_unit { SPK_TICK_NONE = 0, SPK_TICK_INSTRUCTION = 1, SPK_TICK_CYCLE = 2, SPK_TICK_US = 3 };
+enum spk_tick_unit {
+    SPK_TICK_NONE = 0,
+    SPK_TICK_INSTRUCTION = 1,
+    SPK_TICK_CYCLE = 2,
+    SPK_TICK_US = 3
+};
 enum spk_reset_cause { SPK_RESET_POWER = 0, SPK_RESET_REQUEST = 1, SPK_RESET_FAULT = 2 };
 
 struct spk_fault {
@@ -24,15 +29,16 @@ struct spk_board_info {
 extern const struct spk_board_info spk_board_info;
 
 void spk_board_init(void);
-uint32_t spk_board_rx(uint8_t *buffer, uint32_t size);       // what has arrived, at most size; never waits
-void spk_board_tx(const uint8_t *buffer, uint32_t size);     // returns when all is handed over
-void spk_board_idle(void);                                   // nothing to do: may wait for a byte
-uint32_t spk_board_ticks(void);                              // free-running, wraps
-uint32_t spk_board_boot_id(void);                            // differs after every reset
+uint32_t spk_board_rx(uint8_t *buffer,
+                      uint32_t size); // what has arrived, at most size; never waits
+void spk_board_tx(const uint8_t *buffer, uint32_t size); // returns when all is handed over
+void spk_board_idle(void);                               // nothing to do: may wait for a byte
+uint32_t spk_board_ticks(void);                          // free-running, wraps
+uint32_t spk_board_boot_id(void);                        // differs after every reset
 void spk_board_unique_id(uint8_t id[8]);
 enum spk_reset_cause spk_board_reset_cause(void);
 void spk_board_last_fault(struct spk_fault *fault);
-uint32_t spk_board_stack_high_water(void);                   // bytes ever used, since boot; 0 = unknown
+uint32_t spk_board_stack_high_water(void); // bytes ever used, since boot; 0 = unknown
 _Noreturn void spk_board_reset(void);
 
 #endif

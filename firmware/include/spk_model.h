@@ -40,15 +40,15 @@ struct spk_tensor {
 
 struct spk_model {
     const char *name;
-    const uint8_t *package_sha256;     // (32,)
-    const struct spk_tensor *tensors;  // (tensor_count,)
+    const uint8_t *package_sha256;    // (32,)
+    const struct spk_tensor *tensors; // (tensor_count,)
     uint16_t tensor_count;
-    uint16_t steps;                    // time steps of one inference
+    uint16_t steps; // time steps of one inference
     uint32_t arena_bytes;
-    uint32_t *saturations;             // since the last start
-    void (*start)(void);               // reset the states, run what does not depend on time
-    void (*step)(uint32_t t);          // one time step, 0 <= t < steps
-    void (*finish)(void);              // run what needs all steps
+    uint32_t *saturations;    // since the last start
+    void (*start)(void);      // reset the states, run what does not depend on time
+    void (*step)(uint32_t t); // one time step, 0 <= t < steps
+    void (*finish)(void);     // run what needs all steps
 };
 
 extern const struct spk_model spk_model;
@@ -57,11 +57,11 @@ extern const struct spk_model spk_model;
 // wrote and answers 1 when the run is to stop there, with every tensor as the operator left it.
 #ifdef SPK_TRACE
 int spk_probe(uint32_t t, uint32_t op);
-#define SPK_PROBE(t, op)        \
-    do {                        \
-        if (spk_probe(t, op)) { \
-            return;             \
-        }                       \
+#define SPK_PROBE(t, op)                                                                           \
+    do {                                                                                           \
+        if (spk_probe(t, op)) {                                                                    \
+            return;                                                                                \
+        }                                                                                          \
     } while (0)
 #else
 #define SPK_PROBE(t, op) ((void)0)

@@ -9,12 +9,12 @@
 //
 // A column holds the weights from one input to all outputs, four to a word, each as weight + 128 so
 // that lanes never borrow. Byte 0 and 2 belong to outputs 4j and 4j+1, byte 1 and 3 to 4j+2 and
-// 4j+3. `even` sums bytes 0 and 2 in two 16-bit lanes. `shifted` sums word >> 8, that is bytes 1 and
-// 3 in lanes plus 2^8 times byte 2; what `even` knows of byte 2 is taken off once, at the end.
+// 4j+3. `even` sums bytes 0 and 2 in two 16-bit lanes. `shifted` sums word >> 8, that is bytes 1
+// and 3 in lanes plus 2^8 times byte 2; what `even` knows of byte 2 is taken off once, at the end.
 //
-// A lane holds 0x8000 + the sum so far - 128 for every column still to add + 128 for every one still
-// to take off. It stays in 16 bits when every partial sum is within +-24575, which the exporter
-// proves, and at most 64 columns are worked on in one go.
+// A lane holds 0x8000 + the sum so far - 128 for every column still to add + 128 for every one
+// still to take off. It stays in 16 bits when every partial sum is within +-24575, which the
+// exporter proves, and at most 64 columns are worked on in one go.
 enum { SPK_LANE_COLUMNS = 64, SPK_LANE_WORDS = 8 };
 #define SPK_LANE_ZERO 0x80008000u
 #define SPK_LANE_OFFSET 0x00800080u
@@ -110,8 +110,7 @@ SPK_INLINE void spk_dense_blocks(struct spk_dense_list *list, uint32_t words, bo
                         sums + 2 * first);
     }
     if (rest != 0) {
-        spk_dense_lanes(list, first, rest, drops, start ? start + 2 * first : 0,
-                        sums + 2 * first);
+        spk_dense_lanes(list, first, rest, drops, start ? start + 2 * first : 0, sums + 2 * first);
     }
     spk_dense_empty(list);
 }
@@ -125,8 +124,7 @@ SPK_INLINE void spk_dense_spikes_s16(const uint32_t *spikes, uint32_t inputs,
     const uint32_t input_words = (inputs + 31) / 32;
     spk_dense_empty(&list);
     for (uint32_t i = 0; i < input_words; i++) {
-        list.added =
-            spk_dense_columns(spikes[i], weights + i * 32 * words, 4 * words, list.added);
+        list.added = spk_dense_columns(spikes[i], weights + i * 32 * words, 4 * words, list.added);
         if (list.added > list.column + SPK_LANE_COLUMNS - 32 || i + 1 == input_words) {
             spk_dense_blocks(&list, words, false, bias, sums);
             bias = sums;
@@ -166,9 +164,8 @@ SPK_INLINE void spk_dense_changes_start(const uint32_t *bias, uint32_t inputs, u
 }
 
 // Spikes in, int32 sums out. weights: (inputs, outputs) int8; bias: (outputs,) or 0.
-SPK_INLINE void spk_dense_spikes_s32(const uint32_t *spikes, uint32_t inputs,
-                                     const int8_t *weights, uint32_t outputs, const int32_t *bias,
-                                     int32_t *sums) {
+SPK_INLINE void spk_dense_spikes_s32(const uint32_t *spikes, uint32_t inputs, const int8_t *weights,
+                                     uint32_t outputs, const int32_t *bias, int32_t *sums) {
     for (uint32_t o = 0; o < outputs; o++) {
         sums[o] = bias ? bias[o] : 0;
     }

@@ -1,4 +1,4 @@
-// Integer primitives that several kernels share; pytools/spikelet/graph/fixed.py is the golden twin.
+// Integer primitives that several kernels share. Golden twin: pytools/spikelet/graph/fixed.py.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef SPK_FIXED_H
 #define SPK_FIXED_H

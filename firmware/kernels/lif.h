@@ -12,30 +12,29 @@ enum spk_reset { SPK_RESET_NONE, SPK_RESET_ZERO, SPK_RESET_VALUE, SPK_RESET_SUBT
 enum spk_timing { SPK_SAME_STEP, SPK_NEXT_STEP, SPK_NEXT_STEP_INPUT_LOST };
 
 struct spk_lif {
-    uint32_t n;                  // neurons
-    uint32_t leak;               // Q15, 2^15 keeps all
-    enum spk_rounding rounding;  // of the leak
-    bool inclusive;              // v == threshold fires
+    uint32_t n;                 // neurons
+    uint32_t leak;              // Q15, 2^15 keeps all
+    enum spk_rounding rounding; // of the leak
+    bool inclusive;             // v == threshold fires
     enum spk_reset reset;
     enum spk_timing timing;
-    uint32_t input_shift;        // the input enters as input << input_shift
-    uint32_t refractory;         // steps without input after a spike
-    int32_t initial;             // membrane at start
-    bool input_wide;             // input is int32, else int16
-    bool wide;                   // membrane, threshold and reset value are int32, else int16
-    bool exact;                  // proved: no membrane leaves its type
-    bool small;                  // proved: the stored membrane stays below 2^15 in size
-    const void *threshold;       // (n,), or 0 when all are threshold_all
+    uint32_t input_shift;  // the input enters as input << input_shift
+    uint32_t refractory;   // steps without input after a spike
+    int32_t initial;       // membrane at start
+    bool input_wide;       // input is int32, else int16
+    bool wide;             // membrane, threshold and reset value are int32, else int16
+    bool exact;            // proved: no membrane leaves its type
+    bool small;            // proved: the stored membrane stays below 2^15 in size
+    const void *threshold; // (n,), or 0 when all are threshold_all
     int32_t threshold_all;
-    const void *reset_value;     // (n,), or 0 when all are reset_all
+    const void *reset_value; // (n,), or 0 when all are reset_all
     int32_t reset_all;
 };
 
 // One neuron: the new membrane in *v, whether it spikes.
 SPK_INLINE bool spk_lif_neuron(const struct spk_lif *c, int32_t *v, int32_t input, uint32_t i,
                                uint32_t *saturations) {
-    const int32_t threshold =
-        c->threshold ? spk_load(c->threshold, i, c->wide) : c->threshold_all;
+    const int32_t threshold = c->threshold ? spk_load(c->threshold, i, c->wide) : c->threshold_all;
     const int32_t value = c->reset != SPK_RESET_VALUE ? 0
                           : c->reset_value            ? spk_load(c->reset_value, i, c->wide)
                                                       : c->reset_all;

@@ -7,8 +7,7 @@
 
 // A spike where value + a random byte carries out of 8 bits: four carries of one word at a time.
 // values: (n,) uint8 in whole words; state: (1,) xorshift32; spikes: (n,) bits.
-SPK_INLINE void spk_poisson(const uint32_t *values, uint32_t n, uint32_t *state,
-                            uint32_t *spikes) {
+SPK_INLINE void spk_poisson(const uint32_t *values, uint32_t n, uint32_t *state, uint32_t *spikes) {
     const uint32_t top = 0x80808080u;
     uint32_t random = *state;
     for (uint32_t base = 0; base < n; base += 32) {

@@ -12,7 +12,7 @@ HIDDEN = 128
 
 def build(inputs: int, classes: int) -> nn.Sequential:
     """Layers in order of execution."""
-    gradient = surrogate.fast_sigmoid(slope=10)
+    gradient = surrogate.fast_sigmoid(slope=5)
 
     def neurons() -> snn.Leaky:
         return snn.Leaky(

@@ -15,18 +15,22 @@ def house_dir() -> Path:
 
 
 def firmware_dir() -> Path:
+    """The C that runs on a device."""
     return house_dir() / "firmware"
 
 
 def boards_dir() -> Path:
+    """One folder a board."""
     return house_dir() / "boards"
 
 
 def models_dir() -> Path:
+    """One folder a model."""
     return house_dir() / "models"
 
 
 def sim_dir() -> Path:
+    """What stands in for hardware."""
     return house_dir() / "sim"
 
 
