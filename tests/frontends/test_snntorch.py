@@ -306,6 +306,11 @@ def chain(second: nn.Module) -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 3), second)
 
 
+def hooked(layer: nn.Linear) -> nn.Linear:
+    layer.register_forward_hook(lambda module, inputs, output: output * 2)
+    return layer
+
+
 def noisy(v: Tensor) -> Tensor:
     return torch.sigmoid(v)
 
@@ -351,9 +356,13 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         nn.Sequential(nn.Flatten(0), nn.Linear(4, 3), leaky()),
         "layer 0 (Flatten): it keeps some dimensions",
     ),
-    "weight norm": (
-        nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 3)), leaky()),
+    "hooks": (
+        nn.Sequential(hooked(nn.Linear(4, 3)), leaky()),
         "layer 0 (Linear): it has forward hooks",
+    ),
+    "weight norm": (
+        nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), leaky()),
+        "layer 0 (ParametrizedLinear): it is not supported here",
     ),
     "empty": (nn.Sequential(), "the network has no layer"),
     "own forward": (nn.ReLU(), "the network is a ReLU, not a chain of layers"),

@@ -12,7 +12,7 @@ from spikelet.graph import Array
 from spikelet.package import Package
 from spikelet.paths import models_dir
 from spikelet.seeds import sample_seeds
-from spikelet.train import Progress, train
+from spikelet.train import Progress, train, trainer
 from spikelet.train.data import load
 from spikelet.train.network import SpikingNet, deployed, encode
 from spikelet.train.recipe import load_model
@@ -51,6 +51,13 @@ def test_the_same_seed_gives_the_same_package(tmp_path: Path, package: Package) 
     path = tmp_path / "a.spk"
     again.save(path)
     assert Package.load(path).sha256 == package.sha256
+
+
+def test_coding_in_parts_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = quick(tmp_path / "m", epochs=1, quantise=0)
+    whole = train(folder)
+    monkeypatch.setattr(trainer, "CODED_ELEMENTS", 16 * 64 * 100)
+    assert train(folder).sha256 == whole.sha256
 
 
 def test_training_leaves_the_callers_generators_alone(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from spikelet.graph import Array
@@ -172,12 +171,14 @@ def _shown(
         name = key.removeprefix("golden.")
         if key != name and f"device.{name}" in shown and golden.ndim == 2 and len(golden) > 1:
             pairs[name] = (golden, shown[f"device.{name}"])
-    spikes = {n: p for n, p in pairs.items() if kinds.get(n, {}).get("dtype") == "bit"}
+    spikes = {
+        n: p for n, p in pairs.items() if _is(kinds, n, "bit") and not n.endswith(".previous")
+    }
     layer = {n: kinds.get(n, {}).get("layer") for n in pairs}
     fired = {layer[n]: golden for n, (golden, _) in spikes.items()}
     traces = []
     for name, (golden, device) in pairs.items():
-        if name.endswith(".membrane") or _readout(kinds.get(name, {}), golden):
+        if name.endswith(".membrane") or kinds.get(name, {}).get("op") == "leaky_readout":
             threshold = shown.get(f"threshold.{name}")
             traces.append((name, golden, device, fired.get(layer[name]), threshold))
     found = next((s for s in samples if s.index == index), None)
@@ -195,12 +196,8 @@ def _shown(
     }
 
 
-def _readout(kind: Mapping[str, Any], golden: Array) -> bool:
-    """A membrane that is a result itself; spike counts only ever grow by one."""
-    if kind.get("kind") not in ("output", "state") or kind.get("dtype") not in ("i16", "i32"):
-        return False
-    steps = np.diff(golden.astype(np.int64), axis=0)
-    return not bool(np.isin(steps, (0, 1)).all())
+def _is(kinds: Mapping[str, Mapping[str, Any]], name: str, dtype: str) -> bool:
+    return kinds.get(name, {}).get("dtype") == dtype
 
 
 def _input(head: Mapping[str, Any], shown: Mapping[str, Array]) -> str | None:

@@ -118,7 +118,8 @@ def connected(
     expected = bytes.fromhex(package.sha256)
     if target.port is not None:
         transport = open_transport(target.port)
-        with Device(transport, on_log=on_log, expect_sha256=expected) as device:
+        with Device(transport, expect_sha256=expected) as device:
+            device.on_log = on_log
             yield device, target.port
         return
     if target.built is None:
@@ -129,10 +130,9 @@ def connected(
         )
     with (
         start(target.built.firmware, target.machine) as machine,
-        Device(
-            machine.transport, connect_deadline_s=30.0, on_log=on_log, expect_sha256=expected
-        ) as device,
+        Device(machine.transport, connect_deadline_s=30.0, expect_sha256=expected) as device,
     ):
+        device.on_log = on_log  # what a device says as it boots is no news here
         try:
             yield device, machine.name
         except BaseException:
@@ -201,14 +201,15 @@ def run(
 
 def _tensors(package: Package) -> list[dict[str, Any]]:
     graph = package.graph
-    layer = {t.name: node.name for node in graph.order for t in graph.written(node)}
+    writer = {t.name: node for node in graph.order for t in graph.written(node)}
     return [
         {
             "name": t.name,
             "dtype": t.dtype,
             "shape": list(t.shape),
             "kind": t.kind,
-            "layer": layer.get(t.name),
+            "layer": writer[t.name].name if t.name in writer else None,
+            "op": writer[t.name].KIND if t.name in writer else None,
         }
         for t in graph.tensors.values()
     ]

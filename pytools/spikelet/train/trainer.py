@@ -29,6 +29,8 @@ from spikelet.train.recipe import Recipe, load_model, load_recipe
 # The layers are small and stepped one by one: a second thread only waits, and on a busy machine
 # training takes five times as long.
 THREADS = 1
+# How many spikes are held in float32 at once, over samples, steps and inputs.
+CODED_ELEMENTS = 1 << 25
 
 TYPICAL = 256  # training samples that tell how often a layer's inputs spike and change
 
@@ -124,13 +126,9 @@ class _Fit:
         optimiser: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> None:
-        x = self._encoded()
-        order = torch.randperm(len(self.labels))
         losses, correct = 0.0, 0
-        for start in range(0, len(order), self.recipe.train.batch):
-            chosen = order[start : start + self.recipe.train.batch]
-            labels = self.labels[chosen]
-            scores = self._scores(x[..., chosen, :], graph)
+        for x, labels in self._batches():
+            scores = self._scores(x, graph)
             loss = cross_entropy(scores * self.recipe.train.score_scale, labels)
             optimiser.zero_grad()
             torch.autograd.backward(loss)
@@ -148,13 +146,25 @@ class _Fit:
         scores: Tensor = functional_call(self.net, rounded, (x,))
         return scores
 
-    def _encoded(self) -> Tensor:
-        """The training part, coded; random spikes are drawn anew in each epoch."""
-        x = self.data.x_train
-        seeds = None
-        if isinstance(self.encoder, Poisson):
-            seeds = sample_seeds(epoch_seed(self.recipe.seed, self.epoch), len(x))
-        return encode(x, self.encoder, self.recipe.network.steps, seeds)
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The training part in a new order, coded; random spikes are drawn anew each epoch."""
+        batch, n = self.recipe.train.batch, len(self.labels)
+        order = torch.randperm(n)
+        chunk = batch * max(1, _chunk(self.recipe, self.data.x_train) // batch)
+        for start in range(0, n, chunk):
+            chosen = order[start : start + chunk]
+            seeds = None
+            if isinstance(self.encoder, Poisson):
+                seeds = sample_seeds(epoch_seed(self.recipe.seed, self.epoch), n)[chosen.numpy()]
+            codes = self.data.x_train[chosen.numpy()]
+            x = encode(codes, self.encoder, self.recipe.network.steps, seeds)
+            for i in range(0, len(chosen), batch):
+                yield x[..., i : i + batch, :], self.labels[chosen[i : i + batch]]
+
+
+def _chunk(recipe: Recipe, x: Array) -> int:
+    """Samples that are coded at once."""
+    return max(1, CODED_ELEMENTS // (recipe.network.steps * x.shape[1]))
 
 
 def to_graph(net: SpikingNet, recipe: Recipe) -> Graph:
@@ -170,11 +180,20 @@ def to_graph(net: SpikingNet, recipe: Recipe) -> Graph:
 
 def float_labels(net: SpikingNet, recipe: Recipe, inputs: dict[str, Array]) -> Array:
     """What the float network predicts, (N,) int64, for the graph's inputs."""
-    x = encode(inputs["x"], recipe.network.encoding(), recipe.network.steps, inputs.get("seed"))
-    with torch.no_grad():
-        scores: Array = net(x).numpy()
-    labels: Array = np.argmax(scores, axis=1)
-    return labels
+    x, seeds = inputs["x"], inputs.get("seed")
+    labels: list[Array] = []
+    size = _chunk(recipe, x)
+    for start in range(0, len(x), size):
+        part = slice(start, start + size)
+        coded = encode(
+            x[part],
+            recipe.network.encoding(),
+            recipe.network.steps,
+            None if seeds is None else seeds[part],
+        )
+        with torch.no_grad():
+            labels.append(np.argmax(net(coded).numpy(), axis=1))
+    return np.concatenate(labels)
 
 
 def _inputs(graph: Graph, x: Array, seed: int) -> dict[str, Array]:
