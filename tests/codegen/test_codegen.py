@@ -1,0 +1,120 @@
+"""Generated C: the same bytes each time, clean under every compiler, and a plan that is sound."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import graphs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spikelet.codegen import generate, plan
+from spikelet.graph import Graph, Phase
+from spikelet.paths import firmware_dir
+from support import need
+
+SHA = "5a" * 32
+WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow"]
+COMPILERS = {
+    "gcc": ["gcc"],
+    "clang": ["clang"],
+    "zig": [sys.executable, "-m", "ziglang", "cc", "-target", "riscv32-freestanding-none"],
+    "riscv64-unknown-elf-gcc": [
+        "riscv64-unknown-elf-gcc",
+        "-march=rv32imac_zicsr",
+        "-mabi=ilp32",
+    ],
+    "arm-none-eabi-gcc": ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb"],
+}
+
+
+@pytest.mark.parametrize("trace", [False, True])
+def test_the_same_graph_gives_the_same_bytes(tmp_path: Path, trace: bool) -> None:
+    texts = []
+    for i in range(2):
+        graph = graphs.operator_zoo()
+        again = Graph.from_json(graph.to_json(), graph.constants()) if i else graph
+        texts.append(generate(again, SHA, tmp_path / str(i), trace=trace).source.read_bytes())
+    assert texts[0] == texts[1]
+    assert b"/tmp" not in texts[0]
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("optimise", ["-O0", "-Os", "-O3"])
+def test_it_compiles_without_a_warning(tmp_path: Path, compiler: str, optimise: str) -> None:
+    need(compiler)
+    for graph in (graphs.operator_zoo(), graphs.neuron_zoo(graphs.conventions()[::40], "few")):
+        source = generate(graph, SHA, tmp_path / graph.name, trace=True).source
+        command = [*COMPILERS[compiler], *WARNINGS, optimise, "-ffreestanding", "-DSPK_TRACE"]
+        command += ["-fno-strict-aliasing", f"-I{firmware_dir()}", f"-I{firmware_dir()}/include"]
+        done = subprocess.run(
+            [*command, "-c", source, "-o", tmp_path / "model.o"], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_layer_table_and_the_plan_stand_at_the_top(tmp_path: Path) -> None:
+    generated = generate(graphs.digits_like(), SHA, tmp_path)
+    text = generated.source.read_text()
+    head = text[: text.index("#include")]
+    rows = {r.name: r for r in generated.layers}
+    assert rows["fc1"].synaptic_ops == 64 * 24 * 6
+    assert rows["fc1"].flash_bytes == 64 * 24
+    assert rows["fc2"].flash_bytes == 24 * 12 + 24  # ten outputs and biases in whole words
+    assert rows["lif1"].updates == 24 * 6
+    assert f"Constants {generated.const_bytes} bytes, arena {generated.plan.size} bytes" in head
+    assert sum(r.flash_bytes for r in generated.layers) == generated.const_bytes
+    assert all(name in head for name in rows)
+
+
+def uses(graph: Graph) -> dict[str, set[int]]:
+    """Moments in which each tensor's memory must be its own, from a replay of the whole loop."""
+    order = graph.order
+    moments: list[int] = []  # operator number at each moment
+    once = [i for i, n in enumerate(order) if graph.phase(n) is Phase.ONCE]
+    step = [i for i, n in enumerate(order) if graph.phase(n) is Phase.STEP]
+    end = [i for i, n in enumerate(order) if graph.phase(n) is Phase.END]
+    moments += once + step + step + step + end
+    writes: dict[str, list[int]] = {t.name: [-1] for t in graph.inputs}
+    reads: dict[str, list[int]] = {t: [] for t in graph.tensors}
+    for moment, number in enumerate(moments):
+        for tensor in graph.written(order[number]):
+            writes.setdefault(tensor.name, []).append(moment)
+        for name in order[number].inputs:
+            reads[name].append(moment)
+    live: dict[str, set[int]] = {}
+    for name, tensor in graph.tensors.items():
+        if tensor.persistent:
+            live[name] = set(range(-1, len(moments) + 1))
+            continue
+        last = [*reads[name], len(moments)] if tensor.kind == "output" else reads[name]
+        found: set[int] = set(writes[name])
+        for read in last:
+            wrote = max(w for w in writes[name] if w < read or w == -1)
+            found |= set(range(wrote, read + 1))
+        live[name] = found
+    return live
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_no_two_tensors_share_memory_while_both_are_needed(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    part = [c for c in graphs.conventions() if rng.random() < 0.05] or graphs.conventions()[:1]
+    sizes = rng.integers(1, 70, 2)
+    for graph in (
+        graphs.neuron_zoo(part, "zoo", neurons=int(sizes[0])),
+        graphs.digits_like(hidden=int(sizes[1])),
+        graphs.operator_zoo(),
+    ):
+        places = plan(graph)
+        live = uses(graph)
+        for a, b in itertools.combinations(places.slots.values(), 2):
+            apart = a.offset + a.size <= b.offset or b.offset + b.size <= a.offset
+            assert apart or not live[a.tensor.name] & live[b.tensor.name], (a, b)
+        assert all(s.size >= s.tensor.nbytes and s.offset % 4 == 0 for s in places.slots.values())
+        assert places.bound <= places.size <= 1.05 * places.bound
