@@ -164,7 +164,7 @@ class _Fit:
 
 def _chunk(recipe: Recipe, x: Array) -> int:
     """Samples that are coded at once."""
-    return max(1, CODED_ELEMENTS // (recipe.network.steps * x.shape[1]))
+    return max(1, CODED_ELEMENTS // (recipe.network.steps * int(x.shape[1])))
 
 
 def to_graph(net: SpikingNet, recipe: Recipe) -> Graph:
