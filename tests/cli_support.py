@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from spikelet.graph import Graph, Tensor
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.dense import Dense

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+
 from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.dense import Dense

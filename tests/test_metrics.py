@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from spikelet.graph import Array, Graph, Tensor
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.leaky_readout import LeakyReadout

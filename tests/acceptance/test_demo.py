@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from spikelet.board import find_board
 from spikelet.package import Package
 from spikelet.run import SessionFolder, Target, make, package_stream, run

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import graphs
 import numpy as np
 import pytest
 from elftools.elf.elffile import ELFFile
+
+import graphs
 from spikelet.board import Board, build, find_board
 from spikelet.board.build import Firmware
 from spikelet.codegen import generate

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from probes import PROBE, Probe, tool_of
 from spikelet.board import Firmware, Machine, build, start
 from support import need

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from probes import PROBE, Probe, tool_of
 from spikelet.board import (
     BuildError,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from spikelet.board import Check, doctor
 from spikelet.board.toolchain import zig_path
 from support import need

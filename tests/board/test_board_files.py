@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from spikelet.board import boards, find_board, load_board
 from spikelet.errors import UsageError
 from spikelet.paths import boards_dir

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from probes import RV32, Probe
 from spikelet.board import Firmware, MachineDied, ToolMissing, find_board, machines, start
 from spikelet.errors import LinkDead, UsageError

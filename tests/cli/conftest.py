@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from cli_support import Result, Spikelet, small_package
 from spikelet.cli import main
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from cli_support import CLASSES, HIDDEN, INPUTS, SAMPLES, STEPS, Spikelet, served, small_package
 from spikelet.board import boards, build, find_board
 from spikelet.codegen import generate

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from cli_support import INPUTS, SAMPLES, Spikelet, served, small_package
 from spikelet.board import build, find_board
 from spikelet.cli import main

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+
 from cli_support import CLASSES, HIDDEN, SAMPLES, STEPS, Spikelet
 from spikelet.run import SessionFolder
 from spikelet.run.report import session_view, write_report

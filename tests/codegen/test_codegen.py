@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import graphs
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import graphs
 from spikelet.codegen import generate, plan
 from spikelet.graph import Graph, Phase
 from spikelet.paths import firmware_dir

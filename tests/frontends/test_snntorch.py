@@ -11,6 +11,8 @@ import pytest
 import snntorch as snn
 import torch
 from snntorch import surrogate
+from torch import Tensor, nn
+
 from spikelet.frontends.snntorch import (
     DirectCurrent,
     Encoder,
@@ -21,7 +23,6 @@ from spikelet.frontends.snntorch import (
 )
 from spikelet.graph import Array, Execution, Graph
 from spikelet.seeds import sample_seeds
-from torch import Tensor, nn
 
 INPUTS, HIDDEN, CLASSES, SAMPLES = 20, 24, 7, 16
 # (reset_mechanism, reset_delay): all that the graph carries.

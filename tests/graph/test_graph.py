@@ -7,11 +7,12 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import graphs
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import graphs
 from spikelet.graph import Graph, GraphError, Tensor, tune
 from spikelet.package import Package, PackageError
 

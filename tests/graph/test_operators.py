@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-import graphs
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import graphs
 from spikelet.graph import Graph, GraphError, Tensor
 from spikelet.graph.fixed import leak
 from spikelet.graph.ops.argmax import Argmax

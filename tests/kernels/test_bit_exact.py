@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import graphs
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import graphs
 from spikelet.board import find_board, start
 from spikelet.graph import Graph, Phase
 from spikelet.link.device import Device

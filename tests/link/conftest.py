@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from link_agent import build_device, sanitizing_compilers, start
 from spikelet.link import Device
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from link_agent import (
     C_TESTS,
     SANITIZE,

@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+
 from link_agent import build_device, compilers, echo_outputs, start
 from spikelet.errors import UsageError
 from spikelet.link import (

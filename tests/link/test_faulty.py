@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+
 from link_agent import echo_outputs, start
 from spikelet.errors import LinkDead
 from spikelet.link import Device, DeviceReset

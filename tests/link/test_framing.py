@@ -4,6 +4,7 @@ import random
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from link_vectors import VECTORS, text
 from spikelet.link.framing import PIECE_MAX, Deframer, Frame, decode, encode
 

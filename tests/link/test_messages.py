@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from spikelet import __version__
 from spikelet.link import Dtype, Kind, generate, messages
 from spikelet.link.errors import DeviceRefused

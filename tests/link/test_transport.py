@@ -16,6 +16,7 @@ import tty
 from pathlib import Path
 
 import pytest
+
 from spikelet.errors import LinkDead, UsageError
 from spikelet.link import (
     Device,

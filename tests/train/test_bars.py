@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from spikelet.paths import models_dir
 from spikelet.train.report import Row, measure
 

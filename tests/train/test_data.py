@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from spikelet.graph import Array
 from spikelet.train.data import DATA_SETS, DataError, load
 

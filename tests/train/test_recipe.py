@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from spikelet.paths import models_dir
 from spikelet.train import train
 from spikelet.train.recipe import RecipeError, load_model, load_recipe

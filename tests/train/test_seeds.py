@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from spikelet.seeds import epoch_seed, mix32, sample_seeds
 
 

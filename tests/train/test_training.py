@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.func import functional_call
+
 from spikelet.errors import UsageError
 from spikelet.frontends.snntorch import DirectCurrent, Encoder, Latency, Poisson, export
 from spikelet.graph import Array
@@ -17,7 +19,6 @@ from spikelet.train.data import load
 from spikelet.train.network import SpikingNet, deployed, encode
 from spikelet.train.recipe import load_model
 from spikelet.train.report import main, markdown, measure, row_of
-from torch.func import functional_call
 
 
 def quick(folder: Path, name: str = "digits_snn", epochs: int = 6, quantise: int = 2) -> Path:
