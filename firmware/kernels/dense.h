@@ -33,26 +33,15 @@ SPK_INLINE void spk_dense_empty(struct spk_dense_list *list) {
     list->dropped = list->column + SPK_LANE_COLUMNS;
 }
 
-SPK_INLINE void spk_dense_add(const uint32_t *column, uint32_t words, uint32_t *even,
-                              uint32_t *shifted) {
+SPK_INLINE void spk_dense_column(const uint32_t *column, uint32_t words, bool drop, uint32_t *even,
+                                 uint32_t *shifted) {
     SPK_OPAQUE(column);
     SPK_UNROLL(8)
     for (uint32_t j = 0; j < words; j++) {
         const uint32_t w = column[j];
-        even[j] += w & SPK_LANE_MASK;
-        shifted[j] += w >> 8;
-        SPK_IN_ORDER();
-    }
-}
-
-SPK_INLINE void spk_dense_drop(const uint32_t *column, uint32_t words, uint32_t *even,
-                               uint32_t *shifted) {
-    SPK_OPAQUE(column);
-    SPK_UNROLL(8)
-    for (uint32_t j = 0; j < words; j++) {
-        const uint32_t w = column[j];
-        even[j] -= w & SPK_LANE_MASK;
-        shifted[j] -= w >> 8;
+        const uint32_t pair = w & SPK_LANE_MASK;
+        even[j] = drop ? even[j] - pair : even[j] + pair;
+        shifted[j] = drop ? shifted[j] - (w >> 8) : shifted[j] + (w >> 8);
         SPK_IN_ORDER();
     }
 }
@@ -76,11 +65,11 @@ SPK_INLINE void spk_dense_lanes(const struct spk_dense_list *list, uint32_t firs
         shifted[j] += (even[j] >> 16) << 8;
     }
     for (const uint32_t *const *at = list->column; at < list->added; at++) {
-        spk_dense_add(*at + first, words, even, shifted);
+        spk_dense_column(*at + first, words, false, even, shifted);
     }
     if (drops) {
         for (const uint32_t *const *at = list->dropped; at < end; at++) {
-            spk_dense_drop(*at + first, words, even, shifted);
+            spk_dense_column(*at + first, words, true, even, shifted);
         }
     }
     SPK_UNROLL(8)

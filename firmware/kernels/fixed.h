@@ -38,6 +38,11 @@ SPK_INLINE void spk_store(void *p, uint32_t i, bool wide, int32_t value) {
     }
 }
 
+// Sums that are proved to fit; defined, too, for a state that a host wrote out of its range.
+SPK_INLINE int32_t spk_add(int32_t a, int32_t b) {
+    return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
 // v * factor / 2^15 with 0 <= factor <= 2^15. `small` promises |v| < 2^15.
 SPK_INLINE int32_t spk_leak(int32_t v, uint32_t factor, enum spk_rounding rounding, bool small) {
     if (factor == 1u << 15) {
@@ -46,13 +51,13 @@ SPK_INLINE int32_t spk_leak(int32_t v, uint32_t factor, enum spk_rounding roundi
     if (small && rounding == SPK_TOWARD_ZERO && (factor & 1)) {
         // An odd factor never divides evenly below 2^15, so toward zero is floor + 1 for every
         // negative v.
-        return ((v * (int32_t)factor) >> 15) + (int32_t)((uint32_t)v >> 31);
+        return ((int32_t)((uint32_t)v * factor) >> 15) + (int32_t)((uint32_t)v >> 31);
     }
     const int32_t bias = rounding == SPK_FLOOR     ? 0
                          : rounding == SPK_NEAREST ? 1 << 14
                                                    : (v >> 31) & ((1 << 15) - 1);
     if (small) {
-        return (v * (int32_t)factor + bias) >> 15;
+        return spk_add((int32_t)((uint32_t)v * factor), bias) >> 15;
     }
     return (int32_t)(((int64_t)v * (int64_t)factor + bias) >> 15);
 }

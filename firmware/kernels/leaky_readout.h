@@ -25,7 +25,7 @@ SPK_INLINE void spk_leaky_readout(const struct spk_leaky_readout *c, const void 
         const int32_t x = spk_load(input, i, c->input_wide);
         const int32_t gained = (int32_t)((uint32_t)x << c->input_shift);
         spk_store(membrane, i, c->wide,
-                  c->exact ? kept + gained
+                  c->exact ? spk_add(kept, gained)
                            : spk_saturate((int64_t)kept + gained, c->wide, saturations));
     }
 }

@@ -47,9 +47,9 @@ SPK_INLINE bool spk_lif_neuron(const struct spk_lif *c, int32_t *v, int32_t inpu
     const int32_t gained = (int32_t)((uint32_t)input << c->input_shift);
     int32_t next;
     if (c->exact) {
-        next = kept + gained;
+        next = spk_add(kept, gained);
         if (late && c->reset == SPK_RESET_SUBTRACT) {
-            next -= threshold;
+            next = spk_add(next, -threshold);
         }
         if (late && to_value && c->timing == SPK_NEXT_STEP_INPUT_LOST) {
             next = value;

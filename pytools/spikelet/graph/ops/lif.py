@@ -162,7 +162,7 @@ class Lif(Operator):
 
         if to_value and self.timing == "next_step":
             v = np.where(late, value, v)
-        v = leak(v, self.leak, self.leak_round) + x
+        v = self._leak(v) + x
         if self.reset == "subtract":
             v = v - late * self.threshold.astype(np.int64)
         if to_value and self.timing == "next_step_input_lost":
@@ -187,6 +187,9 @@ class Lif(Operator):
         saturations: Array = clipped.sum(axis=1)
         return saturations
 
+    def _leak(self, v: Array) -> Array:
+        return leak(v, self.leak, self.leak_round)
+
     def _membrane_range(self, x_low: Array, x_high: Array, steps: int) -> tuple[Interval, Interval]:
         """What the membrane may be before it is clipped, and what may be stored, in any step."""
         threshold = np.broadcast_to(self.threshold.astype(np.int64), x_low.shape)
@@ -199,14 +202,16 @@ class Lif(Operator):
         least, most = low, high
         for _ in range(steps):
             before = low, high
-            if to_value and not now:
+            fired_low, fired_high = np.maximum(low, threshold), high  # if it fired, late resets
+            if not now and self.reset != "none":
+                high = np.minimum(high, np.maximum(threshold, low))  # if it did not
+            if to_value and self.timing == "next_step":
                 low, high = np.minimum(low, value), np.maximum(high, value)
-            decayed = [leak(v, self.leak, self.leak_round) for v in (low, high)]
-            new_low, new_high = decayed[0] + x_low, decayed[1] + x_high
+            new_low, new_high = self._leak(low) + x_low, self._leak(high) + x_high
             if self.reset == "subtract" and not now:
-                fired = leak(np.maximum(low, threshold), self.leak, self.leak_round)
-                new_low = np.minimum(new_low, fired + x_low - threshold)
-            if to_value and not now:
+                new_low = np.minimum(new_low, self._leak(fired_low) + x_low - threshold)
+                new_high = np.maximum(new_high, self._leak(fired_high) + x_high - threshold)
+            if to_value and self.timing == "next_step_input_lost":
                 new_low, new_high = np.minimum(new_low, value), np.maximum(new_high, value)
             least, most = np.minimum(least, new_low), np.maximum(most, new_high)
             if now and self.reset != "none":
