@@ -76,6 +76,8 @@ class Wire:
         """Distance to the next error at a rate for each unit: geometric."""
         if rate <= 0:
             return sys.maxsize
+        if rate >= 1:
+            return 0
         return int(math.log(1.0 - self._random.random()) / math.log1p(-rate))
 
     def _hit(self, rate: float, name: str) -> bool:

@@ -18,6 +18,7 @@ import ctypes
 import hashlib
 import importlib.util
 import os
+import platform
 import select
 import shutil
 import subprocess
@@ -103,7 +104,8 @@ def load_hooks() -> ctypes.CDLL:
     """
     source = Path(__file__).with_name("rv32_machine.c")
     compiler = _host_compiler()
-    key = hashlib.sha256(source.read_bytes() + repr((compiler, sys.platform)).encode()).hexdigest()
+    host = repr((compiler, sys.platform, platform.machine())).encode()
+    key = hashlib.sha256(source.read_bytes() + host).hexdigest()
     cache = Path(os.environ.get("SPIKELET_CACHE") or Path.home() / ".cache" / "spikelet")
     library = cache / "sim" / f"rv32_machine-{key[:16]}.so"
     if not library.exists():
@@ -124,7 +126,10 @@ def load_hooks() -> ctypes.CDLL:
             if result.returncode != 0:
                 raise MachineError(f"{source.name} does not compile for this host\n{result.stderr}")
             built.replace(library)
-    hooks = ctypes.CDLL(str(library))
+    try:
+        hooks = ctypes.CDLL(str(library))
+    except OSError as error:
+        raise MachineError(f"cannot load {library}: {error}\n  next: delete it") from error
     expected = hooks.spk_machine_bytes()
     if ctypes.sizeof(_Machine) != expected:
         raise MachineError(

@@ -163,6 +163,16 @@ def operator_zoo(name: str = "operators") -> Graph:
         LeakyReadout(name="leak_odd", inputs=("lanes33",), leak=29491, input_shift=4),
         LeakyReadout(name="may_saturate", inputs=("values_u8",), leak=32768, input_shift=11),
         Lif(
+            name="lowest",
+            inputs=("current",),
+            threshold=np.array([100], np.int32),
+            leak=29491,
+            reset="value",
+            timing="next_step",
+            reset_value=np.array([-32768], np.int32),
+            initial=200,
+        ),
+        Lif(
             name="saturates",
             inputs=("current",),
             threshold=np.array([30000], np.int32),
@@ -174,6 +184,10 @@ def operator_zoo(name: str = "operators") -> Graph:
         Argmax(name="best_count", inputs=("counts",)),
         Argmax(name="best_i32", inputs=("sum_i32",)),
         Argmax(name="best_once", inputs=("values_few",)),
+        Argmax(name="int", inputs=("counts",)),
+        Argmax(name="t", inputs=("counts",)),
+        Argmax(name="arena", inputs=("counts",)),
+        Argmax(name="saturates_membrane", inputs=("counts",)),
     ]
     inputs = [
         values(150),

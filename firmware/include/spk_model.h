@@ -16,7 +16,7 @@ enum spk_dtype {
 };
 
 enum spk_kind {
-    SPK_INPUT = 0,
+    SPK_INPUT = 0, // its memory may be shared once the last step is done
     SPK_OUTPUT = 1,
     SPK_STATE = 2,      // survives from step to step
     SPK_ACTIVATION = 3, // listed in a trace build only; its memory may be shared

@@ -296,9 +296,47 @@ def test_a_wrong_layer_is_refused_by_name(node: object, text: str) -> None:
     assert "layer" in str(caught.value)
 
 
+def test_an_operator_in_two_graphs_keeps_both_proofs() -> None:
+    nodes = [Direct(name="i", inputs=("x",), gain=128), LeakyReadout(name="v", inputs=("i",))]
+    long = simple([graphs.values(3)], nodes, steps=1000)
+    short = simple([graphs.values(3)], nodes, steps=2)
+    assert (long.tensors["v"].dtype, short.tensors["v"].dtype) == ("i32", "i32")
+    assert int(long.bounds["v"][1].max()) == 1000 * 128 * 255
+    x = np.full((1, 3), 255, np.uint8)
+    assert int(long.run({"x": x}).outputs["v"].max()) == 1000 * 128 * 255
+
+
+def test_an_operator_of_each_step_cannot_read_what_is_known_at_the_end() -> None:
+    with pytest.raises(GraphError, match=r"layer again .* reads best, which is known at the end"):
+        simple(
+            [graphs.values(3)],
+            [
+                Latency(name="e", inputs=("x",)),
+                SpikeCount(name="n", inputs=("e",)),
+                Argmax(name="best", inputs=("n",)),
+                LeakyReadout(name="again", inputs=("best",)),
+            ],
+        )
+
+
+@pytest.mark.parametrize("name", ["x y", "a__b", "é", "", "n" * 33])
+def test_a_name_that_c_or_the_link_could_not_carry_is_refused(name: str) -> None:
+    with pytest.raises(GraphError, match="is not a C identifier of at most 32 characters"):
+        simple([Tensor(name, "u8", (3,), kind="input")], [Latency(name="e", inputs=(name,))])
+    with pytest.raises(GraphError, match="is not a C identifier of at most 32 characters"):
+        simple([graphs.values(3)], [Latency(name=name, inputs=("x",))])
+
+
+def test_a_spike_that_is_neither_0_nor_1_is_refused() -> None:
+    graph = simple([Tensor("b", "bit", (4,), kind="input")], [SpikeCount(name="n", inputs=("b",))])
+    with pytest.raises(GraphError, match="input b: 2 where a spike is 0 or 1"):
+        graph.run({"b": np.full((1, 4), 2, np.uint8)})
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
+        ({"initial": 1 << 31}, "initial membrane 2147483648"),
         ({"leak": 40000}, "leak 40000"),
         ({"reset": "soft"}, "reset 'soft' is not one of"),
         ({"timing": "later"}, "timing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -13,9 +14,12 @@ import termios
 import threading
 import time
 import tty
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import serial
+import serial.rfc2217
 
 from spikelet.errors import LinkDead, UsageError
 from spikelet.link import (
@@ -23,6 +27,7 @@ from spikelet.link import (
     FdTransport,
     LinkTimeout,
     PortError,
+    Transport,
     TransportClosed,
     open_transport,
     transport,
@@ -187,3 +192,56 @@ def test_ctrl_c_gives_the_port_back(fast_elf: Path) -> None:
     process.wait()
     os.close(master)
     os.close(slave)
+
+
+@pytest.fixture
+def rfc2217_server() -> Iterator[str]:
+    """A telnet port server whose serial port is a loop: what is written comes back."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        connection.settimeout(0.02)
+        loop = serial.serial_for_url("loop://", timeout=0)
+
+        class Out:
+            def write(self, data: bytes) -> None:
+                connection.sendall(data)
+
+        manager = serial.rfc2217.PortManager(loop, Out())
+        while not done.is_set():
+            with contextlib.suppress(TimeoutError):
+                loop.write(b"".join(manager.filter(connection.recv(1024))))
+            waiting = loop.read(loop.in_waiting)
+            if waiting:
+                connection.sendall(b"".join(manager.escape(waiting)))
+        connection.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"rfc2217://127.0.0.1:{listener.getsockname()[1]}"
+    done.set()
+    thread.join()
+    listener.close()
+
+
+def _loops(port: Transport) -> None:
+    sent = bytes(range(256))
+    port.write(sent)
+    received = b""
+    for _ in range(50):
+        received += port.read(4096, 0.1)
+        if len(received) >= len(sent):
+            break
+    assert received == sent
+    assert port.read(10, 0.05) == b""
+    port.close()
+
+
+def test_an_rfc2217_port(rfc2217_server: str) -> None:
+    _loops(open_transport(rfc2217_server))
+
+
+def test_a_port_without_a_descriptor() -> None:
+    _loops(open_transport("loop://"))

@@ -60,7 +60,7 @@ class CEmitter:
 
     def tensor(self, name: str) -> str:
         """C expression: typed pointer to a tensor's memory."""
-        return name.replace(".", "_")
+        return _c_name(name)
 
     def const(self, name: str, values: Array, note: str) -> str:
         """Place a constant array in flash; the C name."""
@@ -81,6 +81,10 @@ class CEmitter:
     def include(self, header: str) -> None:
         """Include a kernel."""
         self.includes.add(header)
+
+
+def _c_name(tensor: str) -> str:
+    return "t_" + tensor.replace(".", "__")
 
 
 def _array(symbol: str, flat: Array, note: str) -> str:
@@ -189,7 +193,7 @@ def _arena(graph: Graph, places: Plan) -> str:
     for name, slot in places.slots.items():
         c_type = _C_TYPE[slot.tensor.dtype]
         shape = "x".join(map(str, slot.tensor.shape))
-        c_name = name.replace(".", "_")
+        c_name = _c_name(name)
         cast = f"({c_type} *)" if c_type == "uint32_t" else f"({c_type} *)(void *)"
         lines.append(
             f"static {c_type} *const {c_name} = {cast}(arena + {slot.offset // 4}); "
@@ -250,5 +254,5 @@ def _entry(tensor: Tensor, data: str, number: str) -> str:
     return (
         f'{{"{tensor.name}", {data}, {tensor.nbytes}, SPK_{tensor.dtype.upper()}, '
         f"SPK_{tensor.kind.upper()}, {number}, {len(tensor.shape)}, {{{dims}}}, "
-        f"{tensor.scale!r}f, {tensor.zero_point}}}"
+        f"{float(tensor.scale)!r}f, {tensor.zero_point}}}"
     )

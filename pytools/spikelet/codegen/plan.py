@@ -53,6 +53,8 @@ def _lifetime(graph: Graph, tensor: Tensor) -> tuple[int, int]:
     before_loop = writer < 0 or graph.phase(order[writer]) is Phase.ONCE
     if before_loop and any(i in steps for i in readers):
         last = max(last, steps[-1])  # every step reads it again
+    if writer < 0 and steps:
+        last = max(last, steps[-1])  # a host may write it between two steps
     return writer, last
 
 

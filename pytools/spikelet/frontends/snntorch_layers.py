@@ -5,6 +5,7 @@ The rules were read in snntorch 1.0.0 and are tested against it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from spikelet.errors import UsageError
+from spikelet.graph.graph import NAME_BYTES
 
 SUPPORTED = (
     "nn.Linear and snn.Leaky in turn; nn.Flatten, nn.Dropout, nn.Identity and nested nn.Sequential "
@@ -288,6 +290,9 @@ def refuse(path: str, layer: nn.Module, what: str, next: str, cause: str = "") -
     return ExportError(f"layer {path} ({type(layer).__name__}): {what}", cause, next)
 
 
+_LONGEST = NAME_BYTES - 4  # room for _2, _3, ...
+
+
 class _Names:
     """Names in the graph: the module's own where it has one, else fc1, lif1, fc2, ..."""
 
@@ -297,10 +302,12 @@ class _Names:
 
     def give(self, path: str, prefix: str) -> str:
         self._count[prefix] += 1
-        name = path.replace(".", "_")
-        if not (name.isidentifier() and name.isascii()):
+        name = re.sub("_+", "_", path.replace(".", "_"))
+        if not (name.isidentifier() and name.isascii()) or len(name) > _LONGEST:
             name = f"{prefix}{self._count[prefix]}"
+        base, again = name, 1
         while name in self._taken:
-            name += "_"
+            again += 1
+            name = f"{base}_{again}"
         self._taken.add(name)
         return name

@@ -15,6 +15,13 @@ from spikelet.graph.operator import Interval, Operator, Phase, operators
 from spikelet.graph.tensor import Array, GraphError, Tensor
 
 FORMAT = 1
+NAME_BYTES = 32  # a tensor's name, `layer.part`, fits the link's 48
+_NAMES = f"is not a C identifier of at most {NAME_BYTES} characters without __"
+
+
+def _is_name(name: str) -> bool:
+    plain = name.isidentifier() and name.isascii() and "__" not in name
+    return plain and len(name) <= NAME_BYTES
 
 
 @dataclass
@@ -62,6 +69,8 @@ class Graph:
             raise GraphError(f"graph name {self.name!r} is not a C identifier")
         if not 1 <= self.steps <= 32767:
             raise GraphError(f"graph {self.name}: {self.steps} steps, expected 1 to 32767")
+        # Operators keep what they infer: another graph with the same ones must not see it.
+        self.nodes = [dataclasses.replace(node) for node in self.nodes]
         if not self.nodes or len(self.nodes) > 254:
             raise GraphError(f"graph {self.name}: {len(self.nodes)} operators, expected 1 to 254")
         self._infer()
@@ -72,18 +81,27 @@ class Graph:
         for tensor in self.inputs:
             if tensor.name in known:
                 raise GraphError(f"graph {self.name}: two tensors are named {tensor.name}")
+            if not _is_name(tensor.name):
+                raise GraphError(f"graph {self.name}: input {tensor.name!r} {_NAMES}")
             low, high = tensor.limits
             self.bounds[tensor.name] = (np.full(tensor.shape, low), np.full(tensor.shape, high))
             if tensor.kind != "input":
                 raise GraphError(f"graph {self.name}: input {tensor.name} has kind {tensor.kind}")
             known[tensor.name], ready[tensor.name] = tensor, Phase.ONCE
         for node in self.nodes:
-            if not node.name.isidentifier() or not node.name.isascii():
-                raise node.error("its name is not a C identifier")
+            if not _is_name(node.name):
+                raise node.error(f"its name {_NAMES}")
             for name in node.inputs:
                 if name not in known:
                     raise node.error(f"reads {name}, which nothing before it writes")
+            if not node.inputs:
+                raise node.error("it reads nothing")
             phase = node.phase([ready[name] for name in node.inputs])
+            late = [name for name in node.inputs if ready[name] > phase]
+            if late:
+                raise node.error(
+                    f"runs in each step but reads {late[0]}, which is known at the end"
+                )
             written = node.infer([known[name] for name in node.inputs], self.bounds, self.steps)
             for i, tensor in enumerate(written):
                 if tensor.name in known:
@@ -129,6 +147,8 @@ class Graph:
         samples = -1
         for name, tensor in wanted.items():
             values = inputs[name]
+            if tensor.dtype == "bit" and values.size and values.max() > 1:
+                raise GraphError(f"input {name}: {values.max()} where a spike is 0 or 1")
             if values.dtype != tensor.numpy_dtype or values.shape[1:] != tensor.shape:
                 raise GraphError(
                     f"input {name}: {values.dtype} of shape {values.shape}, expected "

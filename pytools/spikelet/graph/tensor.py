@@ -58,6 +58,8 @@ class Tensor:
             raise GraphError(f"tensor {self.name}: unknown dtype {self.dtype!r}")
         if self.kind not in KINDS:
             raise GraphError(f"tensor {self.name}: unknown kind {self.kind!r}")
+        if not math.isfinite(self.scale) or self.scale <= 0:
+            raise GraphError(f"tensor {self.name}: scale {self.scale} is not a positive number")
         if not 1 <= len(self.shape) <= 4 or any(not 1 <= d <= 65535 for d in self.shape):
             raise GraphError(
                 f"tensor {self.name}: shape {self.shape} is not 1 to 4 dimensions of 1 to 65535"

@@ -25,7 +25,7 @@ def tune(graph: Graph, inputs: Mapping[str, Array]) -> Graph:
     trace = graph.run(inputs, trace=True).trace
     nodes = []
     for node in graph.nodes:
-        if isinstance(node, Dense) and node.can_update_by_change:
+        if isinstance(node, Dense) and node.can_update_by_change and node.inputs[0] in trace:
             spikes = trace[node.inputs[0]].astype(bool)
             changes = int(spikes[0].sum()) + int(np.sum(spikes[1:] != spikes[:-1]))
             node = dataclasses.replace(node, by_change=_CHANGE_COST * changes < int(spikes.sum()))

@@ -20,6 +20,7 @@ from spikelet.link.errors import LinkTimeout, PortError, TransportClosed
 
 LAST_BYTES = 48  # kept for the error report
 WRITE_TIMEOUT_S = 5.0
+_SLICE_S = 0.02  # one wait on a port that cannot be polled
 
 
 class Transport(Protocol):
@@ -166,9 +167,12 @@ class SerialTransport(_Stream):
         self._port = port
         self._open = True
         self._poll: select.poll | None = None
-        with contextlib.suppress(Exception):  # rfc2217 and Windows have no descriptor
-            self._poll = select.poll()
-            self._poll.register(port.fileno(), select.POLLIN)
+        with contextlib.suppress(Exception):  # rfc2217, loop and Windows have no descriptor
+            poll = select.poll()
+            poll.register(port.fileno(), select.POLLIN)
+            self._poll = poll
+        if self._poll is None:
+            port.timeout = _SLICE_S  # set once: an rfc2217 port negotiates anew at every change
 
     def read(self, max_bytes: int, timeout_s: float) -> bytes:
         """See `Transport.read`."""
@@ -176,8 +180,7 @@ class SerialTransport(_Stream):
             raise self._closed()
         try:
             if self._poll is None:
-                self._port.timeout = max(0.0, timeout_s)
-                data = self._port.read(1)
+                data = self._wait(timeout_s)
                 waiting = self._port.in_waiting if data else 0
                 if waiting:
                     data += self._port.read(min(waiting, max_bytes - 1))
@@ -189,6 +192,14 @@ class SerialTransport(_Stream):
         except (OSError, TypeError) as error:  # pyserial raises TypeError on a port that vanished
             raise self._closed(error if isinstance(error, OSError) else None) from error
         return self._record(bytes(data))
+
+    def _wait(self, timeout_s: float) -> bytes:
+        """The next byte of a port without a descriptor, b"" after the time."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            data: bytes = self._port.read(1)
+            if data or time.monotonic() >= deadline:
+                return data
 
     def write(self, data: bytes) -> None:
         """See `Transport.write`."""
@@ -282,9 +293,9 @@ def open_transport(url: str, baud: int = 115200, timeout_s: float = 5.0) -> Tran
     if url.startswith("socket://"):
         return _open_socket(url, timeout_s)
     try:
-        port = serial.serial_for_url(
-            url, baudrate=baud, timeout=0, write_timeout=WRITE_TIMEOUT_S, do_not_open=True
-        )
+        port = serial.serial_for_url(url, baudrate=baud, timeout=0, do_not_open=True)
+        if not url.startswith("rfc2217://"):  # which knows no such thing
+            port.write_timeout = WRITE_TIMEOUT_S
         if isinstance(port, serial.Serial) and os.name == "posix":
             port.exclusive = True
         port.open()

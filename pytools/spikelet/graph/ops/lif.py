@@ -90,7 +90,10 @@ class Lif(Operator):
         limit = np.iinfo(np.int16 if self._dtype == "i16" else np.int32)
         self._exact = limit.min <= int(least.min()) and int(most.max()) <= limit.max
         low, high = (np.clip(v, limit.min, limit.max) for v in stored)
-        self._small = -Q15_ONE < int(low.min()) and int(high.max()) < Q15_ONE
+        leaked = [low, high]  # what the leak is applied to
+        if self.reset_value is not None and self.timing == "next_step":
+            leaked.append(self.reset_value)
+        self._small = all(int(v.min()) > -Q15_ONE and int(v.max()) < Q15_ONE for v in leaked)
         zeros = np.zeros_like(low)
         bounds[f"{self.name}.membrane"] = (low, high)
         bounds[f"{self.name}.spikes"] = (zeros, zeros + 1)
@@ -118,6 +121,8 @@ class Lif(Operator):
             raise self.error(f"leak {self.leak} is not in 0..32768 (Q15)")
         if not 0 <= self.input_shift <= 15:
             raise self.error(f"input_shift {self.input_shift} is not in 0..15")
+        if not -(1 << 31) <= self.initial < 1 << 31:
+            raise self.error(f"initial membrane {self.initial} is beyond 32 bits")
         if not 0 <= self.refractory <= 255:
             raise self.error(f"refractory {self.refractory} is not in 0..255 steps")
         if (self.reset_value is not None) != (self.reset == "value"):
