@@ -120,9 +120,12 @@ def load_hooks() -> ctypes.CDLL:
             flags = ["-std=c11", "-O2", "-shared", "-fPIC"]
             if sys.platform == "linux":
                 flags.append("-nostdlib")
-            result = subprocess.run(
-                [*compiler, *flags, str(source), "-o", str(built)], capture_output=True, text=True
-            )
+            environment = dict(os.environ)
+            if not os.access(os.environ.get("HOME", ""), os.W_OK):  # zig's own cache lies there
+                for name in ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR"):
+                    environment.setdefault(name, str(cache / "zig"))
+            command = [*compiler, *flags, str(source), "-o", str(built)]
+            result = subprocess.run(command, capture_output=True, text=True, env=environment)
             if result.returncode != 0:
                 raise MachineError(f"{source.name} does not compile for this host\n{result.stderr}")
             built.replace(library)

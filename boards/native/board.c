@@ -144,13 +144,19 @@ uint32_t spk_board_boot_id(void) {
     return boot_id;
 }
 
+// The same for every process of a host, so that a session can go on with a new one.
 void spk_board_unique_id(uint8_t id[8]) {
-    static const uint8_t name[4] = {'h', 'o', 's', 't'};
-    const uint32_t pid = (uint32_t)getpid();
+    static const uint8_t kind[4] = {'h', 'o', 's', 't'};
+    char host[64] = {0};
+    uint32_t hash = 2166136261u; // FNV-1a of the host's name
 
-    for (uint32_t i = 0; i < sizeof name; i++) {
-        id[i] = name[i];
-        id[4 + i] = (uint8_t)(pid >> 8 * i);
+    gethostname(host, sizeof host - 1);
+    for (const char *at = host; *at; at++) {
+        hash = (hash ^ (uint8_t)*at) * 16777619u;
+    }
+    for (uint32_t i = 0; i < sizeof kind; i++) {
+        id[i] = kind[i];
+        id[4 + i] = (uint8_t)(hash >> 8 * i);
     }
 }
 

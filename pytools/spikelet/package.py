@@ -2,7 +2,8 @@
 
 `graph.json`, `tensors.npz`, `vectors.npz` (inputs, labels, golden outputs) and `manifest.json`
 (hashes, seed, versions, recipe, float and integer accuracy). The package's SHA-256 is taken over
-the members' contents, so it does not depend on how the zip was packed.
+these members' contents, so it does not depend on how the zip was packed; the member `sha256` holds
+it, so that a manifest that was altered is noticed like anything else.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import lzma
-import struct
+import math
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,13 @@ from typing import Any
 import numpy as np
 
 from spikelet.errors import UsageError
+from spikelet.files import UNREADABLE, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array, Graph, GraphError
 
 MEMBERS = ("graph.json", "tensors.npz", "vectors.npz", "manifest.json")
+SHA256 = "sha256"  # the member that holds the package's hash
 _LIMIT_BYTES = 512 << 20  # of one member, unpacked
-# What zipfile raises on damaged archives; RuntimeError where a flag says that it is encrypted.
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    OSError,
-    RuntimeError,
-    ValueError,
-)
+_AGAIN = "make it again with `spikelet train`"
 
 
 class PackageError(UsageError):
@@ -65,6 +56,20 @@ class Package:
                 "in a package's vectors y are the labels",
                 "name the input otherwise",
             )
+        if self.vectors:
+            self.check()
+
+    def check(self) -> None:
+        """Check vectors against the graph, and the manifest's types.
+
+        Raises:
+            PackageError: names the array or the entry, what it is and what is expected.
+        """
+        try:
+            _check_vectors(self.graph, self.vectors)
+            _check_manifest(self.manifest)
+        except PackageError as e:
+            raise PackageError(f"package {self.graph.name}: {e.what}", e.cause, e.next) from e
 
     def members(self) -> dict[str, bytes]:
         """Contents of the zip; the manifest holds the hashes of the others."""
@@ -79,10 +84,7 @@ class Package:
     @property
     def sha256(self) -> str:
         """Hash of all members: what the firmware carries and the handshake compares."""
-        total = hashlib.sha256()
-        for name, data in self.members().items():
-            total.update(f"{name}\0{hashlib.sha256(data).hexdigest()}\0".encode())
-        return total.hexdigest()
+        return _sha256(self.members())
 
     @property
     def inputs(self) -> dict[str, Array]:
@@ -90,47 +92,164 @@ class Package:
         return {t.name: self.vectors[t.name] for t in self.graph.inputs}
 
     def with_golden(self) -> Package:
-        """This package with its vectors' golden outputs computed."""
+        """This package with its vectors' golden outputs computed; raises PackageError."""
+        self.check()
         outputs = self.graph.run(self.inputs).outputs
         golden = {f"golden.{name}": values for name, values in outputs.items()}
         return Package(self.graph, {**self.vectors, **golden}, self.manifest)
 
-    def save(self, path: Path) -> None:
-        """Write the zip; the same package always gives the same bytes."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, data in self.members().items():
+    def save(self, path: Path | str) -> None:
+        """Write the zip; the same package always gives the same bytes. Raises PackageError."""
+        self.check()
+        members = self.members()
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for name, data in {**members, SHA256: f"{_sha256(members)}\n".encode()}.items():
                 info = zipfile.ZipInfo(name)
                 info.compress_type = zipfile.ZIP_DEFLATED
                 info.external_attr = 0o644 << 16
                 archive.writestr(info, data)
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> Package:
+    def load(cls, path: Path | str) -> Package:
         """Read and verify a package; raises PackageError."""
+        path = Path(path)
         contents = _read(path)
+        stored = contents.pop(SHA256).decode("ascii", "replace").strip()
+        if stored != _sha256(contents):
+            raise PackageError(
+                f"package {path}: {_altered(contents)}",
+                "the package was altered after it was made",
+                _AGAIN,
+            )
         manifest = _parse(path, "manifest.json", contents["manifest.json"])
-        hashes = manifest.pop("sha256", None)
-        for name in MEMBERS[:3]:
-            found = hashlib.sha256(contents[name]).hexdigest()
-            if not isinstance(hashes, dict) or hashes.get(name) != found:
-                raise PackageError(
-                    f"package {path}: {name} does not match the hash in its manifest",
-                    "the package was altered after it was made",
-                    "make it again with `spikelet train`",
-                )
+        manifest.pop("sha256", None)
         try:
             graph = Graph.from_json(
-                _parse(path, "graph.json", contents["graph.json"]), _arrays(contents["tensors.npz"])
+                _parse(path, "graph.json", contents["graph.json"]),
+                read_arrays(contents["tensors.npz"]),
             )
-            vectors = _arrays(contents["vectors.npz"])
-        except (GraphError, ValueError, zipfile.BadZipFile) as e:
+            vectors = read_arrays(contents["vectors.npz"])
+            package = cls(graph, vectors, manifest)
+            package.check()
+        except PackageError as e:
+            raise PackageError(f"package {path}: {e.what}", e.cause, e.next or _AGAIN) from e
+        except (GraphError, Unreadable, *UNREADABLE) as e:
             raise PackageError(
                 f"package {path}: {e}",
                 "it was made by another version, or not by this program",
-                "make it again with `spikelet train`",
+                _AGAIN,
             ) from e
-        return cls(graph, vectors, manifest)
+        return package
+
+
+def _sha256(members: Mapping[str, bytes]) -> str:
+    total = hashlib.sha256()
+    for name in MEMBERS:
+        total.update(f"{name}\0{hashlib.sha256(members[name]).hexdigest()}\0".encode())
+    return total.hexdigest()
+
+
+def _altered(members: Mapping[str, bytes]) -> str:
+    """Which member is not what it was."""
+    try:
+        hashes = json.loads(members["manifest.json"])["sha256"]
+        for name in MEMBERS[:3]:
+            if hashes[name] != hashlib.sha256(members[name]).hexdigest():
+                return f"{name} does not match the hash in its manifest"
+    except UNREADABLE:
+        pass
+    return f"manifest.json does not match the hash in the member {SHA256}"
+
+
+def _check_vectors(graph: Graph, vectors: Mapping[str, Array]) -> None:
+    wanted = {t.name: t for t in graph.inputs}
+    for name in wanted:
+        if name not in vectors:
+            raise PackageError(
+                f"the vectors hold no input {name}",
+                "an encoder draws from a seed for each sample" if name == "seed" else "",
+                "seed=sample_seeds(recipe_seed, N) of spikelet.seeds adds it"
+                if name == "seed"
+                else f"add {name}, {wanted[name].numpy_dtype} (N, *{wanted[name].shape})",
+            )
+    outputs = {f"golden.{name}": graph.tensors[name] for name in graph.outputs}
+    samples = -1
+    for name, values in vectors.items():
+        tensor = wanted.get(name) or outputs.get(name)
+        if tensor is None and name != "y":
+            raise PackageError(
+                f"the vectors hold {name!r}, which is no input of the graph, no golden output and "
+                "not y",
+                next=f"expected are {', '.join([*wanted, 'y', *outputs])}",
+            )
+        found = f"{values.dtype} of shape {values.shape}"
+        if tensor is None:
+            if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+                raise PackageError(f"y is {found}, expected integers of shape (N,)")
+        elif values.dtype != tensor.numpy_dtype or values.shape[1:] != tensor.shape:
+            shape = ", ".join(map(str, tensor.shape))
+            raise PackageError(f"{name} is {found}, expected {tensor.numpy_dtype} (N, {shape})")
+        if not len(values):
+            raise PackageError(
+                f"{name} holds no sample", "an empty test part", "give at least 1 sample"
+            )
+        if samples not in (-1, len(values)):
+            raise PackageError(
+                f"{name} holds {len(values)} samples, {next(iter(vectors))} {samples}",
+                "inputs, labels and golden outputs of different samples",
+            )
+        samples = len(values)
+        if tensor is not None and tensor.dtype == "bit" and values.max() > 1:
+            raise PackageError(f"{name} holds {values.max()} where a spike is 0 or 1")
+
+
+def _check_manifest(manifest: Mapping[str, Any]) -> None:
+    for key, (expected, fits) in _MANIFEST.items():
+        if key in manifest and not fits(manifest[key]):
+            raise PackageError(
+                f"the manifest's {key} is {str(manifest[key])[:40]!r}, expected {expected}",
+                "it was not written by this program",
+            )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_figure(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+# What the code relies on: the type, in words and as a test.
+_MANIFEST: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "name": ("a text", _is_text),
+    "data": ("a text", _is_text),
+    "test_part": ("a text", _is_text),
+    "seed": ("an integer", _is_int),
+    "samples": ("an integer", _is_int),
+    "classes": ("an integer of 1 to 65535", lambda v: _is_int(v) and 1 <= v <= 65535),
+    "image_shape": (
+        "a list of positive integers",
+        lambda v: isinstance(v, list | tuple) and all(_is_int(n) and n > 0 for n in v),
+    ),
+    "float_accuracy": ("a number", _is_figure),
+    "integer_accuracy": ("a number", _is_figure),
+    "drift": ("a number", _is_figure),
+    "versions": (
+        "texts by name",
+        lambda v: isinstance(v, dict) and all(map(_is_text, v.values())),
+    ),
+}
 
 
 def _json(data: Mapping[str, Any]) -> bytes:
@@ -143,11 +262,6 @@ def _npz(arrays: Mapping[str, Array]) -> bytes:
     return buffer.getvalue()
 
 
-def _arrays(data: bytes) -> dict[str, Array]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
-
-
 def _read(path: Path) -> dict[str, bytes]:
     if not path.is_file():
         raise PackageError(
@@ -158,22 +272,25 @@ def _read(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
-            missing = [name for name in MEMBERS if name not in sizes]
+            wanted = (*MEMBERS, SHA256)
+            missing = [name for name in wanted if name not in sizes]
             if missing:
                 raise PackageError(
                     f"package {path}: {', '.join(missing)} is missing",
-                    "it is not a Spikelet package",
-                    "make it again with `spikelet train`",
+                    "it is not a Spikelet package, or of an earlier version",
+                    _AGAIN,
                 )
             if max(sizes.values()) > _LIMIT_BYTES:
                 raise PackageError(
                     f"package {path}: a member of {max(sizes.values())} bytes, "
                     f"more than {_LIMIT_BYTES}",
                     "it is not a Spikelet package",
-                    "make it again with `spikelet train`",
+                    _AGAIN,
                 )
-            return {name: archive.read(name) for name in MEMBERS}
-    except _UNREADABLE as e:
+            return {name: archive.read(name) for name in wanted}
+    except PackageError:
+        raise
+    except UNREADABLE as e:
         raise PackageError(
             f"package {path}: not a readable zip ({e})",
             "the file is truncated or damaged",
@@ -184,7 +301,7 @@ def _read(path: Path) -> dict[str, bytes]:
 def _parse(path: Path, name: str, data: bytes) -> dict[str, Any]:
     try:
         parsed = json.loads(data)
-    except ValueError as e:
+    except (ValueError, RecursionError, MemoryError) as e:
         raise PackageError(f"package {path}: {name} is not JSON ({e})") from e
     if not isinstance(parsed, dict):
         raise PackageError(f"package {path}: {name} is not a JSON object")

@@ -281,7 +281,7 @@ def test_layers_without_effect_are_skipped_and_names_kept() -> None:
         "encode",
         "body_0",
         "body_1",
-        "seed_",
+        "seed_2",
         "out",
         "counts",
         "label",

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from spikelet.board import find_board
+from spikelet.package import Package
 from spikelet.paths import models_dir
-from spikelet.train.report import Row, measure
+from spikelet.run import SessionFolder, Target, make, package_stream, run
+from spikelet.train import train
+from spikelet.train.report import Row, measure, row_of
+from support import need
+
+# One worker: each model is trained once.
+pytestmark = pytest.mark.xdist_group("bars")
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +39,13 @@ def test_digits_snn_is_small_and_short(digits_snn: list[Row]) -> None:
     assert all(row.saturations == 0 for row in digits_snn)
 
 
-def test_digits_bernoulli_is_the_benchmark_network() -> None:
-    row = measure(models_dir() / "digits_bernoulli", [0])[0]
+@pytest.fixture(scope="module")
+def digits_bernoulli() -> Package:
+    return train(models_dir() / "digits_bernoulli", 0)
+
+
+def test_digits_bernoulli_is_the_benchmark_network(digits_bernoulli: Package) -> None:
+    row = row_of(digits_bernoulli)
     assert row.integer_accuracy >= 0.9667
     assert row.manifest["recipe"]["network"] == {
         "steps": 25,
@@ -41,3 +56,36 @@ def test_digits_bernoulli_is_the_benchmark_network() -> None:
     assert row.metrics.dense == 236_800
     assert 0.85 <= row.metrics.activation_sparsity <= 0.90
     assert 60_000 <= row.metrics.effective_acs <= 72_000
+
+
+@pytest.mark.parametrize(
+    ("toolchain", "machine", "instructions", "tools"),
+    [
+        ("gcc", "qemu", 140_000, ("riscv64-unknown-elf-gcc", "qemu-system-riscv32")),
+        ("zig", "unicorn", 155_000, ("zig", "unicorn")),
+    ],
+)
+def test_digits_bernoulli_is_quick_and_small(
+    digits_bernoulli: Package,
+    tmp_path: Path,
+    toolchain: str,
+    machine: str,
+    instructions: int,
+    tools: tuple[str, ...],
+) -> None:
+    """Retired instructions are exact: a bar on them is no timed test."""
+    for tool in tools:
+        need(tool)
+    board = find_board("virt-rv32")
+    built = make(digits_bernoulli, board, tmp_path / "build", toolchain=toolchain)
+    summary, _ = run(
+        digits_bernoulli,
+        Target(board, built, machine),
+        package_stream(digits_bernoulli),
+        SessionFolder(tmp_path / "session"),
+    )
+    assert summary["mismatches"] == 0
+    assert summary["instructions_per_inference"] <= instructions
+    assert built.facts()["code_bytes"] <= 8 * 1024  # with agent and link
+    assert built.facts()["ram_bytes"] <= 2560
+    assert summary["stack_bytes"] <= 1024

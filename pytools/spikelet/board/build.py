@@ -6,6 +6,7 @@ image.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -19,7 +20,7 @@ from spikelet.board.image import ImageSizes, Section, Symbol, read_image
 from spikelet.board.spec import Board, ToolchainSpec, find_board
 from spikelet.board.toolchain import choose_toolchain
 from spikelet.errors import UsageError
-from spikelet.paths import firmware_dir
+from spikelet.paths import cache_dir, firmware_dir
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
 # Contraction off: a fused multiply-add rounds once where the golden model rounds twice.
@@ -29,6 +30,7 @@ COMMON = (
     "-fno-strict-aliasing",  # tensors of several types share the arena
 )  # fmt: skip
 FREESTANDING = ("-ffreestanding", "-fno-stack-protector")
+ZIG_CACHES = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
 OUTPUT_LINES = 40  # of a compiler's complaint
 
 
@@ -183,8 +185,55 @@ def _compile(
             raise _refused(f"{source.name} does not compile", name, board, result)
 
 
+def usable_cache() -> Path:
+    """The cache, or where that cannot be written a folder of this user among the temporary ones.
+
+    Raises:
+        UsageError: neither can be written.
+    """
+    try:
+        wanted = cache_dir()
+    except RuntimeError:  # no HOME, and no entry for this user
+        wanted = None
+    if wanted is not None and _writable(wanted):
+        return wanted
+    spare = Path(tempfile.gettempdir()) / f"spikelet-{os.getuid()}"
+    with contextlib.suppress(OSError):
+        spare.mkdir(mode=0o700, exist_ok=True)
+        # What lies there is executed: a folder that another user made first is not taken.
+        if spare.lstat().st_uid == os.getuid() and not spare.is_symlink() and _writable(spare):
+            return spare
+    raise UsageError(
+        f"no folder for the cache: neither {wanted or 'one below HOME'} nor {spare} can be written",
+        "they belong to another user, the file system is read-only, or the disk is full",
+        "set SPIKELET_CACHE to a folder of your own",
+    )
+
+
+def zig_environment() -> dict[str, str]:
+    """What zig needs beside the process's environment: its cache, where its default will not do."""
+    if ZIG_CACHES[0] in os.environ:
+        return {}
+    base = os.environ.get("XDG_CACHE_HOME")
+    home = os.environ.get("HOME")
+    default = Path(base) / "zig" if base else Path(home) / ".cache" / "zig" if home else None
+    if not os.environ.get("SPIKELET_CACHE") and default is not None and _writable(default):
+        return {}
+    return dict.fromkeys(ZIG_CACHES, str(usable_cache() / "zig"))
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made there; the folder is made when it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    return True
+
+
 def _call(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
+    environment = {**os.environ, **zig_environment(), "LC_ALL": "C", "SOURCE_DATE_EPOCH": "0"}
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, errors="replace"
     )

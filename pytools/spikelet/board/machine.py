@@ -18,11 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from spikelet.board.build import Firmware
+from spikelet.board.build import Firmware, usable_cache, zig_environment
 from spikelet.board.spec import Board, MachineSpec
 from spikelet.board.toolchain import ToolMissing, how_to_install
 from spikelet.errors import LinkDead, UsageError
-from spikelet.paths import cache_dir, sim_dir
+from spikelet.paths import sim_dir
 
 if TYPE_CHECKING:
     from spikelet.link.transport import Transport
@@ -67,6 +67,7 @@ class Machine:
         self.port = ""
         self.transport: Transport
         self._last_words = ""
+        self._leash = spec.leash
         self._held: list[int] = []  # descriptors that keep the machine alive while they are open
         # Not closed by a `with`: it lives as long as the machine.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
@@ -137,7 +138,7 @@ class Machine:
             self.check()
 
     def _spawn(self, argv: list[str], link: int, passed: list[int]) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "SPIKELET_CACHE": str(cache_dir())}
+        environment = {**os.environ, **zig_environment(), "SPIKELET_CACHE": str(usable_cache())}
         # A session of its own: Ctrl-C is for the host, which then ends its machine in order.
         return subprocess.Popen(
             argv,
@@ -203,6 +204,10 @@ class Machine:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        if self._leash:
+            # A leash that was killed could not end what it held.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     def __enter__(self) -> Self:
         return self

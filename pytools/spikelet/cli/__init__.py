@@ -3,66 +3,22 @@
 What a command shows goes to standard output, or with `--json` one JSON object and nothing else;
 progress, logs and errors go to standard error. Exit codes: 0 good, 1 the device disagreed or a
 stated bar was missed, 2 bad usage or bad input, 3 no device or the link died, 70 a defect of
-Spikelet, 130 interrupted by Ctrl-C with everything obtained recorded.
+Spikelet, 130 interrupted by Ctrl-C with everything obtained recorded, 141 the reader of standard
+output has gone. Output that cannot be written for another reason is 2.
+
+Nothing heavy is imported here: what a command needs takes most of a second to load, and Ctrl-C must
+find `main` in charge of it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-import traceback
 from collections.abc import Sequence
+from types import FrameType
 
-import typer
-
-from spikelet import __version__
-from spikelet.cli import (
-    bench,
-    boards,
-    build,
-    demo,
-    doctor,
-    inspect,
-    models,
-    report,
-    run,
-    train,
-)
-from spikelet.cli.terminal import Interrupted, fail
-from spikelet.errors import SpikeletError, UsageError
-from spikelet.graph import GraphError
-
-EXIT_DEFECT = 70
-DEBUG = "SPIKELET_DEBUG"
-# The base of typer's usage errors; which module defines it depends on typer's version.
-_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
-
-app = typer.Typer(
-    name="spikelet",
-    help="Spiking networks from PyTorch to microcontrollers, checked bit for bit.",
-    epilog="Exit codes: 0 good, 1 the device disagreed, 2 bad usage or bad input, "
-    "3 no device or the link died, 130 interrupted (nothing recorded is lost).",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-for _command in (demo, train, inspect, build, run, bench, boards, models, doctor, report):
-    app.command(_command.__name__.rpartition(".")[2])(_command.command)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(f"spikelet {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version."
-    ),
-) -> None:
-    pass
+EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -72,68 +28,30 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    as_json = "--json" in arguments
+    # A module that is half imported may turn KeyboardInterrupt into another error, or swallow it.
+    handler = signal.getsignal(signal.SIGINT)
+    guard = handler is signal.default_int_handler and "spikelet.cli.app" not in sys.modules
+    if guard:
+        signal.signal(signal.SIGINT, _leave)
     try:
-        code = typer.main.get_command(app).main(
-            arguments, prog_name="spikelet", standalone_mode=False
-        )
-        code = code if isinstance(code, int) else 0
-        return fail(Interrupted(), as_json) if code == Interrupted.exit_code else code
-    except SpikeletError as error:
-        _trace()
-        return fail(error, as_json)
-    except GraphError as error:
-        _trace()
-        return fail(
-            UsageError(
-                str(error),
-                "the network is outside of what can be proved to run on a device",
-                "`spikelet inspect` shows the layers of a package that does",
-            ),
-            as_json,
-        )
-    except (KeyboardInterrupt, typer.Abort):
-        return fail(Interrupted(), as_json)
-    except BrokenPipeError:
-        # The reader has gone: nothing more can be said, and the interpreter must not try.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    except _ClickError as error:
-        return fail(_usage(error), as_json)
-    except Exception as error:
-        _trace()
-        return fail(_defect(error), as_json)
+        from spikelet.cli.app import execute
+        from spikelet.cli.output import OutputError, guarded
+    finally:
+        if guard:
+            signal.signal(signal.SIGINT, handler)
+    try:
+        with guarded():
+            try:
+                code = execute(arguments)
+                sys.stdout.flush()
+            except OutputError as error:
+                sys.stderr.write(f"error: {error}\n")
+                return error.exit_code
+            return code
+    except KeyboardInterrupt:  # a second one, while the first was told
+        return EXIT_INTERRUPTED
 
 
-def _trace() -> None:
-    if os.environ.get(DEBUG):
-        traceback.print_exc()
-
-
-def _usage(error: Exception) -> SpikeletError:
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "spikelet"
-    text = str(error.format_message()) if hasattr(error, "format_message") else str(error)
-    if not text:  # no arguments at all: typer has printed its help
-        text = f"{path}: no command was given"
-    return UsageError(
-        f"{path}: {text}" if not text.startswith(path) else text,
-        next=f"`{path} --help` lists what there is",
-    )
-
-
-class _Defect(SpikeletError):
-    exit_code = EXIT_DEFECT
-
-
-def _defect(error: Exception) -> SpikeletError:
-    if isinstance(error, OSError) and error.filename is not None:
-        return UsageError(
-            f"{error.filename}: {error.strerror}",
-            "a folder that is missing or not writable, or a full disk",
-            "check the path, or choose another with -o or --session",
-        )
-    return _Defect(
-        f"a defect of Spikelet: {type(error).__name__}: {error}",
-        next=f"please report it with the command and what {DEBUG}=1 shows",
-    )
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(EXIT_INTERRUPTED)

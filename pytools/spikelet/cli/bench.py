@@ -17,16 +17,18 @@ from spikelet.cli.options import (
     PackageArg,
     ToolchainOption,
 )
+from spikelet.cli.places import given_path
 from spikelet.cli.run import disagree
 from spikelet.cli.shown import build_rows, differences_shown
 from spikelet.cli.streaming import session_path, stream
-from spikelet.cli.terminal import Terminal, facts, number, percent, table, verdict
+from spikelet.cli.terminal import Fitted, Terminal, facts, number, percent, table, verdict
 from spikelet.errors import UsageError
 from spikelet.package import Package
 from spikelet.run import SessionFolder, Target, connected, make, package_stream
 from spikelet.run.bench import LAYER_SAMPLES, bench_summary, effective_work, layer_ticks
 
 UNITS = {"none": "ticks", "instruction": "instructions", "cycle": "cycles", "us": "us"}
+LESS_IMPORTANT = ("output", "operator", "RAM B", "flash B", "per op", "effective ops", "share")
 
 
 def command(
@@ -36,7 +38,9 @@ def command(
     machine: MachineOption = "auto",
     session: Annotated[
         Path | None,
-        typer.Option(help="Default: spikelet-sessions/MODEL-BOARD-bench."),
+        typer.Option(
+            metavar="PATH", parser=given_path, help="Default: spikelet-sessions/MODEL-BOARD-bench."
+        ),
     ] = None,
     toolchain: ToolchainOption = "auto",
     as_json: JsonOption = False,
@@ -129,4 +133,4 @@ def _layers(bench: dict[str, Any]) -> RenderableType:
         )
     made.add_row("rest", "", "", number(measured["rest"]), percent(measured["rest"] / total))
     made.add_row("total", "", "", number(total), percent(1.0), style="bold")
-    return made
+    return Fitted(made, LESS_IMPORTANT)

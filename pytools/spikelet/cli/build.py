@@ -9,6 +9,7 @@ import typer
 
 from spikelet.board import find_board
 from spikelet.cli.options import BoardOption, JsonOption, PackageArg, ToolchainOption
+from spikelet.cli.places import check_folder, given_path
 from spikelet.cli.shown import build_rows
 from spikelet.cli.terminal import Terminal, facts
 from spikelet.package import Package
@@ -20,7 +21,13 @@ def command(
     board: BoardOption,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="Default: spikelet-build/MODEL-BOARD."),
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="PATH",
+            parser=given_path,
+            help="Default: spikelet-build/MODEL-BOARD.",
+        ),
     ] = None,
     toolchain: ToolchainOption = "auto",
     layers: Annotated[
@@ -33,6 +40,7 @@ def command(
     loaded, target = Package.load(package), find_board(board)
     kind = "-trace" if layers else ""
     out = out or Path("spikelet-build") / f"{loaded.graph.name}-{target.name}{kind}"
+    check_folder(out)
     with terminal.err.status("building"):
         built = make(loaded, target, out, toolchain=toolchain, trace=layers)
     sizes = built.facts()

@@ -10,7 +10,14 @@ import typer
 from rich.console import RenderableType
 
 from spikelet.board import Board, find_board
-from spikelet.cli.options import JsonOption, MachineOption, SeedOption, ToolchainOption
+from spikelet.cli.options import (
+    JsonOption,
+    MachineOption,
+    SeedOption,
+    ToolchainOption,
+    not_a_folder,
+)
+from spikelet.cli.places import check_file, check_folder, given_path
 from spikelet.cli.run import disagree
 from spikelet.cli.shown import accuracy_rows, build_rows, differences_shown, link_line
 from spikelet.cli.streaming import stream, training
@@ -28,15 +35,23 @@ def command(
     board: Annotated[
         str, typer.Option("--board", "-b", help="A board that a machine stands in for.")
     ] = "virt-rv32",
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for all that is made.")] = Path(
-        "spikelet-demo"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="PATH", parser=given_path, help="Folder for all that is made."
+        ),
+    ] = Path("spikelet-demo"),
     seed: SeedOption = None,
     machine: MachineOption = "auto",
     toolchain: ToolchainOption = "auto",
     package: Annotated[
         Path | None,
-        typer.Option(metavar="PKG", help="Run this package in place of training one."),
+        typer.Option(
+            metavar="PKG",
+            parser=given_path,
+            callback=not_a_folder,
+            help="Run this package in place of training one.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,6 +59,7 @@ def command(
     terminal = Terminal.open(as_json)
     started = time.monotonic()
     found = find_board(board)
+    check_folder(out)
     loaded, path = _package(terminal, package, out, seed)
     release, trace = _images(terminal, loaded, found, out, toolchain)
     samples = package_stream(loaded)
@@ -82,6 +98,7 @@ def _package(
     if given is not None:
         return Package.load(given), given
     folder = model_path(MODEL)
+    check_file(out / f"{MODEL}.spk")
     with terminal.stage("train", spinner=False) as stage:
         package = training(terminal, lambda epoch: train(folder, seed, epoch))
         path = out / f"{package.graph.name}.spk"

@@ -7,9 +7,28 @@ from typing import Annotated
 
 import typer
 
+from spikelet.cli.places import given_path
+from spikelet.errors import UsageError
+
+
+def not_a_folder(package: Path | None) -> Path | None:
+    """A package as it was given; raises UsageError for a folder."""
+    if package is not None and package.is_dir():
+        raise UsageError(
+            f"package {package}: is a folder, not a file",
+            "a package is one file, NAME.spk; a recipe's folder is for `spikelet train`",
+            "give the file that `spikelet train` wrote",
+        )
+    return package
+
+
 PackageArg = Annotated[
-    Path, typer.Argument(metavar="PKG", help="A package, NAME.spk.", show_default=False)
-]
+    Path,
+    typer.Argument(
+        metavar="PKG", help="A package, NAME.spk.", show_default=False,
+        parser=given_path, callback=not_a_folder,
+    ),
+]  # fmt: skip
 BoardOption = Annotated[
     str,
     typer.Option("--board", "-b", help="A board's name, or its folder.", show_default=False),

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from spikelet.cli.options import JsonOption
+from spikelet.cli.places import check_file, given_path
 from spikelet.cli.terminal import Terminal
+from spikelet.errors import UsageError
 from spikelet.run import SessionFolder
 from spikelet.run.report import write_report
 
@@ -19,7 +21,14 @@ def command(
         typer.Argument(metavar="SESSION", help="A session's folder.", show_default=False),
     ],
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Default: SESSION/report.html.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="PATH",
+            parser=given_path,
+            help="Default: SESSION/report.html.",
+        ),
     ] = None,
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     as_json: JsonOption = False,
@@ -27,6 +36,7 @@ def command(
     """Write the HTML report of a session, complete or broken off."""
     terminal = Terminal.open(as_json)
     out = out or session / "report.html"
+    _check(out)
     with terminal.err.status("drawing"):
         data = write_report(SessionFolder(session), out)
     terminal.result(
@@ -42,3 +52,18 @@ def command(
     )
     if show:
         typer.launch(out.resolve().as_uri())
+
+
+def _check(out: Path) -> None:
+    if str(out) == "-":
+        raise UsageError(
+            "-o -: a report goes to a file, not to standard output",
+            next="give a file's name, for instance -o report.html",
+        )
+    if not out.parent.exists():
+        raise UsageError(
+            f"{out}: the folder {out.parent} does not exist",
+            "a mistyped path",
+            "make the folder first, or choose another place with -o",
+        )
+    check_file(out)

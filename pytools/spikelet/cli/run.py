@@ -17,10 +17,11 @@ from spikelet.cli.options import (
     PortOption,
     ToolchainOption,
 )
+from spikelet.cli.places import given_path
 from spikelet.cli.shown import session_shown
 from spikelet.cli.streaming import session_path, stream
 from spikelet.cli.terminal import Terminal
-from spikelet.errors import Disagreement
+from spikelet.errors import Disagreement, UsageError
 from spikelet.package import Package
 from spikelet.run import SessionFolder, Target, choose_stream, make
 
@@ -33,8 +34,10 @@ def command(
     data: Annotated[
         Path | None,
         typer.Option(
+            metavar="PATH",
+            parser=given_path,
             help="An .npz file with x (N, ...) and, where known, y (N,). "
-            "Default: the package's test samples."
+            "Default: the package's test samples.",
         ),
     ] = None,
     limit: LimitOption = None,
@@ -46,13 +49,17 @@ def command(
     ] = False,
     session: Annotated[
         Path | None,
-        typer.Option(help="Default: spikelet-sessions/MODEL-BOARD."),
+        typer.Option(
+            metavar="PATH", parser=given_path, help="Default: spikelet-sessions/MODEL-BOARD."
+        ),
     ] = None,
     toolchain: ToolchainOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Run a package on a board, compared with golden sample by sample."""
     terminal = Terminal.open(as_json)
+    if port is not None:
+        _check_port(port, machine, toolchain)
     loaded, found = Package.load(package), find_board(board)
     samples = choose_stream(loaded, data, limit)
     folder = SessionFolder(session or session_path(loaded, found.name))
@@ -79,6 +86,22 @@ def command(
         terminal.note(f"session in {folder.path}; `spikelet report {folder.path}`", "dim")
     if result["mismatches"]:
         disagree(terminal, result["mismatches"])
+
+
+def _check_port(port: str, machine: str, toolchain: str) -> None:
+    if not port.strip():
+        raise UsageError(
+            "--port is empty",
+            "a variable of the shell that is not set",
+            "give a device file or a pyserial URL",
+        )
+    for option, value in (("--machine", machine), ("--toolchain", toolchain)):
+        if value != "auto":
+            raise UsageError(
+                f"{option} {value} beside --port {port}",
+                "a device behind a port was flashed before: nothing is built or started for it",
+                f"leave out either --port or {option}",
+            )
 
 
 def prepare(

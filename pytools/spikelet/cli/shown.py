@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from spikelet.cli.terminal import facts, number, percent, table, verdict
+from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict
 
 DIFFERENCES = 10  # that are named on the terminal
+LESS_IMPORTANT = ("phase", "updates", "bits", "output", "operator", "MACs", "syn. ops", "RAM B")
 
 
-def layer_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def layer_table(rows: Sequence[Mapping[str, Any]]) -> Fitted:
     """Layers with shape, bits, work, flash and RAM."""
     made = table(
         "layers", "layer", "operator", "phase", "output", ">bits", ">MACs", ">syn. ops",
@@ -30,7 +30,7 @@ def layer_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     made.add_section()
     totals = [number(sum(row[key] for row in rows)) for key in keys[1:]]
     made.add_row("total", "", "", "", "", *totals, "", style="bold")
-    return made
+    return Fitted(made, LESS_IMPORTANT)
 
 
 def accuracy_rows(manifest: Mapping[str, Any]) -> dict[str, object]:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from spikelet.cli.terminal import Interrupted, Terminal
-from spikelet.errors import LinkDead, UsageError
+from spikelet.errors import LinkDead, SpikeletError, UsageError
 from spikelet.package import Package
 from spikelet.run import Outcome, SessionFolder, Stream, Target
 from spikelet.run import run as run_session
@@ -62,6 +62,14 @@ def stream(
                 task, completed=done, total=total, retries=retries, mismatches=mismatches
             )
 
+        def hide() -> None:
+            """An empty bar above an error says nothing."""
+            if not started:
+                progress.update(task, visible=False)
+                progress.live.transient = True
+                # Where no terminal is, rich ends a bar with an empty line.
+                progress.console.quiet = not progress.console.is_interactive
+
         def log(text: str) -> None:
             progress.console.print(Text(f"device: {text.rstrip()}", "dim"), soft_wrap=True)
 
@@ -80,6 +88,7 @@ def stream(
             progress.update(task, completed=len(samples))
             return outcome
         except KeyboardInterrupt:
+            hide()
             progress.stop()
             if not started:
                 raise Interrupted(
@@ -90,6 +99,10 @@ def stream(
         except LinkDead as error:
             if started:
                 error.add_note(". ".join(_recorded(folder, len(samples), again)))
+            hide()
+            raise
+        except SpikeletError:
+            hide()
             raise
 
 

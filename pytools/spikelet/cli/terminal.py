@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from spikelet.errors import SpikeletError
 
 PIPED_WIDTH = 120  # columns where no terminal says how many
+LINK_STATE = "; port "  # begins it in the errors of `spikelet.link`
+UNBOUND = 10_000  # columns; more than any table has
 
 
 class Interrupted(SpikeletError):
@@ -102,7 +106,9 @@ def fail(error: SpikeletError, as_json: bool) -> int:
     """Say what went wrong: what, likely cause, next step. Returns the exit code."""
     terminal = Terminal.open(as_json)
     text = Text("error: ", "bold red") if error.exit_code != 130 else Text("")
-    text.append(error.what, "bold")
+    # The link's state with its hex dump comes after what a person can act on.
+    what, dump, state = error.what.partition(LINK_STATE)
+    text.append(what, "bold")
     notes = list(getattr(error, "__notes__", []))
     for label, value in (("likely cause", error.cause), ("next", error.next)):
         if value:
@@ -110,6 +116,8 @@ def fail(error: SpikeletError, as_json: bool) -> int:
             text.append(value)
     for note in notes:
         text.append(f"\n  {note}")
+    if dump:
+        text.append(f"\n  link: {dump.lstrip('; ')}{state}", "dim")
     terminal.err.print(text, soft_wrap=True)
     if as_json:
         described: dict[str, Any] = {
@@ -129,12 +137,40 @@ def table(title: str, *columns: str) -> Table:
     """An empty table; a column whose name starts with > is aligned to the right."""
     made = Table(title=Text(title, "bold"), title_justify="left", box=None, pad_edge=False)
     made.header_style = "dim"
-    for column in columns:
+    for index, column in enumerate(columns):
         right = column.startswith(">")
         made.add_column(
-            column.lstrip(">"), justify="right" if right else "left", no_wrap=right, overflow="fold"
+            column.lstrip(">"),
+            justify="right" if right else "left",
+            no_wrap=right or index == 0,  # a name is whole
+            overflow="fold",
         )
     return made
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A table that leaves out columns where the terminal is too narrow for all.
+
+    Attributes:
+        table: with all its columns.
+        drop: names of columns, the first to go first.
+    """
+
+    table: Table
+    drop: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        left = list(self.drop)
+        unbound = options.update(width=UNBOUND)
+        shown, gone = copy(self.table), []
+        while left and Measurement.get(console, unbound, shown).maximum > options.max_width:
+            gone.append(left.pop(0))
+            shown.columns = [c for c in shown.columns if c.header != gone[-1]]
+        yield shown
+        if gone:
+            note = f"left out, {options.max_width} columns wide: {', '.join(gone)}"
+            yield Text(f"{note}; --json has all", "dim")
 
 
 def facts(title: str, rows: Mapping[str, object]) -> Table:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from spikelet.cli.options import JsonOption, SeedOption
+from spikelet.cli.places import check_file, given_path
 from spikelet.cli.shown import accuracy_rows
 from spikelet.cli.streaming import training
 from spikelet.cli.terminal import Terminal, facts
@@ -45,7 +47,7 @@ def command(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="Default: NAME.spk."),
+        typer.Option("-o", "--out", metavar="PATH", parser=given_path, help="Default: NAME.spk."),
     ] = None,
     seed: SeedOption = None,
     as_json: JsonOption = False,
@@ -53,6 +55,7 @@ def command(
     """Train a recipe and write the package NAME.spk."""
     terminal = Terminal.open(as_json)
     folder = model_path(model_dir)
+    check_file(out or Path(f"{_name(folder)}.spk"))
     package = training(terminal, lambda epoch: train(folder, seed, epoch))
     out = out or Path(f"{package.graph.name}.spk")
     package.save(out)
@@ -69,6 +72,15 @@ def command(
             },
         ),
     )
+
+
+def _name(folder: Path) -> str:
+    """The recipe's name, as far as it can be read: a fault in it is told by the training."""
+    try:
+        recipe = tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return folder.name
+    return str(recipe.get("name", folder.name))
 
 
 def package_facts(package: Package, path: Path) -> dict[str, Any]:

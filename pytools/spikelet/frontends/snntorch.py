@@ -49,6 +49,7 @@ __all__ = [
 _Build = Callable[[int], Operator | None]
 
 _MAX_SUM = (1 << 31) - 1
+_MOST_STEPS = 32767
 # An int16 membrane is chosen where its smallest threshold keeps this resolution; an int32 one gets
 # fraction bits up to the second figure.
 _COARSEST_THRESHOLD = 64
@@ -120,6 +121,9 @@ def export(
         ExportError: names the layer, what is wrong with it and what is supported.
     """
     encoder = DirectCurrent() if encoder is None else encoder
+    _check_arguments(steps, encoder, name, fraction_bits)
+    steps = int(steps)
+    fraction_bits = None if fraction_bits is None else int(fraction_bits)
     chain = stages(network, readout)
     assembly = _Assembly(name, steps, chain[0].linear.in_features, encoder)
     scale = encoder.scale
@@ -139,6 +143,30 @@ def export(
         else:
             assembly.add_neurons(stage, unit, fraction_bits)
     return assembly.finish(count=readout == "spike_count")
+
+
+def _check_arguments(steps: Any, encoder: Any, name: Any, fraction_bits: Any) -> None:
+    """Types and ranges that a caller without a type checker may miss; raises ExportError."""
+    if not isinstance(encoder, Encoder):
+        given = encoder.__name__ if isinstance(encoder, type) else repr(encoder)
+        raise ExportError(
+            f"encoder is {given}, expected DirectCurrent(...), Poisson(...) or Latency(...)",
+            "the class in place of an object of it" if isinstance(encoder, type) else "",
+            f"encoder={given}()" if isinstance(encoder, type) else "encoder=Poisson(), for example",
+        )
+    if not _is_int(steps) or not 1 <= steps <= _MOST_STEPS:
+        raise ExportError(f"steps is {steps!r}, expected an integer of 1 to {_MOST_STEPS}")
+    if not isinstance(name, str):
+        raise ExportError(f"name is {name!r}, expected a C identifier")
+    if fraction_bits is not None and not (_is_int(fraction_bits) and 0 <= fraction_bits <= 15):
+        raise ExportError(
+            f"fraction_bits is {fraction_bits!r}, expected an integer of 0 to 15",
+            next="leave it out to have it chosen",
+        )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 class _Assembly:

@@ -262,11 +262,23 @@ def _port_error(url: str, baud: int, error: Exception) -> PortError:
             return PortError(what, f"the port is held by {held}", f"stop it: kill {holders[0][0]}")
         return PortError(what, "another process holds the port", f"find it: sudo fuser -v {url}")
     if code in (errno.EACCES, errno.EPERM):
-        group = "dialout"
+        group, helps = "dialout", True
         with contextlib.suppress(OSError, KeyError, ImportError):
             import grp
 
-            group = grp.getgrgid(Path(url).stat().st_gid).gr_name
+            found = Path(url).stat()
+            group = str(found.st_gid)
+            # Nobody should join root's group for a port, and a group without rights opens nothing.
+            helps = found.st_gid != 0 and found.st_mode & 0o060 == 0o060
+            group = grp.getgrgid(found.st_gid).gr_name
+        if not helps:
+            return PortError(
+                what,
+                f"permission denied: the port belongs to the group {group}, which is root's or "
+                "may not open it",
+                f"run as a user who may, or for this session: sudo chmod a+rw {url}; for good a "
+                'udev rule: SUBSYSTEM=="tty", GROUP="dialout", MODE="0660"',
+            )
         return PortError(
             what,
             f"permission denied: the port belongs to the group {group}",

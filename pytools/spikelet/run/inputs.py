@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from spikelet.errors import UsageError
+from spikelet.files import Unreadable, read_arrays
 from spikelet.graph import Array, Graph, Tensor
 from spikelet.package import Package
 from spikelet.seeds import sample_seeds
@@ -79,7 +78,8 @@ def data_stream(package: Package, path: Path) -> Stream:
     """A user's arrays `x` (N, *shape) and, where known, `y` (N,) from an .npz file.
 
     Arrays of the input's own integer type are codes; floating-point arrays are real values and are
-    quantised with the input's scale and zero point, half away from zero, and must be in range.
+    quantised with the input's scale and zero point, half away from zero, and must be in range; up
+    to one step above the highest code counts as that code.
 
     Raises:
         UsageError: the file, a name, a shape, a type or a value is not as expected.
@@ -96,13 +96,13 @@ def data_stream(package: Package, path: Path) -> Stream:
             "the file was saved with other names",
             f"np.savez('data.npz', {', '.join(f'{n}=...' for n in names)}, y=labels)",
         )
-    inputs = {t.name: _codes(path, t, arrays[n]) for t, n in zip(data, names, strict=True)}
+    inputs = {t.name: _codes(path, t, n, arrays[n]) for t, n in zip(data, names, strict=True)}
     samples = len(next(iter(inputs.values())))
     labels = _labels(path, arrays.get("y"), samples, graph)
     for tensor in graph.inputs:
         if tensor.name == "seed":
             if "seed" in arrays:
-                inputs["seed"] = _codes(path, tensor, arrays["seed"].reshape(-1, 1))
+                inputs["seed"] = _codes(path, tensor, "seed", arrays["seed"])
             else:
                 inputs["seed"] = sample_seeds(int(package.manifest.get("seed", 0)), samples)
     lengths = {name: len(values) for name, values in inputs.items()}
@@ -119,65 +119,83 @@ def _load(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise UsageError(f"--data {path}: no such file", "a wrong path", "give an .npz file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise ValueError("it holds one bare array")
-            return {name: archive[name] for name in archive.files}
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-        AttributeError,
-    ) as e:
+        return read_arrays(path)
+    except Unreadable as e:
         raise UsageError(
             f"--data {path}: not a readable .npz file ({e})",
-            "it is truncated, of another format, or holds Python objects",
+            "it is truncated, of another format, too large, or holds Python objects",
             "save it with np.savez('data.npz', x=x, y=y)",
         ) from e
 
 
-def _codes(path: Path, tensor: Tensor, values: Array) -> Array:
-    low, high = tensor.limits
+def _codes(path: Path, tensor: Tensor, name: str, values: Array) -> Array:
     expected = f"(N, {', '.join(map(str, tensor.shape))})"
     if values.ndim >= 1 and values[0:1].size == tensor.size:
         values = values.reshape(len(values), *tensor.shape)
     if values.ndim != 1 + len(tensor.shape) or values.shape[1:] != tensor.shape or not len(values):
         raise UsageError(
-            f"--data {path}: x has shape {values.shape}, the model's input "
+            f"--data {path}: {name} has shape {values.shape}, the model's input "
             f"{tensor.name} expects {expected} with N of at least 1",
             "samples of another model, or a missing axis for the samples",
-            "reshape x so that its first axis counts samples",
+            f"reshape {name} so that its first axis counts samples",
         )
     if values.dtype == tensor.numpy_dtype:
+        if tensor.dtype == "bit" and values.max() > 1:
+            raise UsageError(
+                f"--data {path}: {name} holds {values.max()}, a spike is 0 or 1",
+                next=f"({name} > 0).astype(np.uint8) makes spikes of it",
+            )
         return np.ascontiguousarray(values)
-    if not np.issubdtype(values.dtype, np.floating):
+    real = np.issubdtype(values.dtype, np.floating) and tensor.name != "seed"
+    if not real:
         raise UsageError(
-            f"--data {path}: x is {values.dtype}, the model's input {tensor.name} is "
+            f"--data {path}: {name} is {values.dtype}, the model's input {tensor.name} is "
             f"{tensor.numpy_dtype}",
-            "codes saved in another integer type",
-            f"x.astype(np.{tensor.numpy_dtype}) for codes, or real values as float32",
+            "codes saved in another type",
+            f"{name}.astype(np.{tensor.numpy_dtype}) for codes"
+            + ("" if tensor.name == "seed" else ", or real values as float32"),
         )
     if not np.isfinite(values).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
         raise UsageError(
-            f"--data {path}: x{list(where)} is {values[where]}",
+            f"--data {path}: {name}{list(where)} is {values[where]}",
             "missing or overflowed measurements",
             "remove or fill these samples",
         )
-    scaled = values.astype(np.float64) / tensor.scale
+    return _quantised(path, tensor, name, values.astype(np.float64))
+
+
+def _quantised(path: Path, tensor: Tensor, name: str, values: Array) -> Array:
+    """Codes of real values, half away from zero; the end of the last step is its last code."""
+    low, high = tensor.limits
+    scaled = values / tensor.scale
     codes = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled) + tensor.zero_point
-    if codes.min() < low or codes.max() > high:
+    # 1.0 on an input of 256 steps of 1/256: not a code, and what x / x.max() gives.
+    top = (high + 1 - tensor.zero_point) * (1 + 1e-9)
+    if codes.min() < low or (codes.max() > high and scaled.max() > top):
         ends = [(limit - tensor.zero_point) * tensor.scale for limit in (low, high)]
         raise UsageError(
-            f"--data {path}: x spans {values.min():g} to {values.max():g}, the model's input "
+            f"--data {path}: {name} spans {values.min():g} to {values.max():g}, the model's input "
             f"{tensor.name} spans {ends[0]:g} to {ends[1]:g}",
-            "x is scaled otherwise than the training data",
-            "scale x as in training, or clip it",
+            f"{name} is scaled otherwise than the training data",
+            _factor(name, values, ends),
         )
-    return codes.astype(tensor.numpy_dtype)
+    clipped: Array = np.clip(codes, low, high).astype(tensor.numpy_dtype)
+    return clipped
+
+
+def _factor(name: str, values: Array, ends: list[float]) -> str:
+    """What to multiply with, so that the values fit."""
+    lowest, highest = float(values.min()), float(values.max())
+    factors = []
+    if highest > 0:
+        factors.append(ends[1] / highest)
+    if lowest < 0:
+        factors.append(ends[0] / lowest)
+    factor = 0.9995 * min(factors, default=0.0)  # four digits, rounded, are no larger
+    if factor <= 0:
+        return f"scale and shift {name} as in training, or clip it"
+    return f"scale {name} as in training, or clip it; {name} * {factor:.4g} would fit"
 
 
 def _labels(path: Path, labels: Array | None, samples: int, graph: Graph) -> Array | None:

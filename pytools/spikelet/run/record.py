@@ -3,22 +3,33 @@
 `session.json` says what is run and, at the end, how it ended; `samples.jsonl` grows by one flushed
 line a sample, with the differences that were named in it, so that nothing obtained is lost when a
 run breaks off; `shown.npz` holds the spikes and membranes of one sample, of golden and device.
+One run at a time writes a folder; files are replaced whole.
 """
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from spikelet.errors import UsageError
+from spikelet.files import Unreadable, read_arrays, write_whole
 from spikelet.graph import Array
+
+try:
+    import fcntl
+except ImportError:  # a host without it does not lock
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -73,15 +84,30 @@ class Difference:
         )
 
 
-# What makes two runs the same run, so that one may go on where the other broke off.
-_SAME = ("package_sha256", "board", "layers", "total", "data", "data_sha256")
+# What makes two runs the same run, so that one may go on where the other broke off. Data are known
+# by their hash, not by their path; hardware by its unique id, not by its port.
+_SAME = (
+    "package_sha256", "board", "layers", "total", "data_sha256", "toolchain", "image_sha256",
+    "machine", "unique_id",
+)  # fmt: skip
+# What a part of a session says of itself: its first sample, how many, and what they measured.
+PART = ("first", "samples", "stack_bytes", "frames", "bad_frames", "retries")
+_FRESH = "run without --resume to start anew"
 
 
 class SessionFolder:
-    """Reads and writes a session's folder."""
+    """Reads and writes a session's folder.
+
+    Attributes:
+        path: the folder.
+        moved: where `begin` moved an earlier session that was not complete, or None.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.moved: Path | None = None
+        self._lock: IO[str] | None = None
+        self._begun: dict[str, Any] = {}
 
     @property
     def _head(self) -> Path:
@@ -91,33 +117,107 @@ class SessionFolder:
     def _samples(self) -> Path:
         return self.path / "samples.jsonl"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one run; within it, again and again. Makes the folder.
+
+        Raises:
+            UsageError: another run holds it.
+        """
+        if self._lock is not None or fcntl is None:
+            self.path.mkdir(parents=True, exist_ok=True)
+            yield
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOCK).open("a+", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as e:
+                lock.seek(0)
+                process = lock.read(32).strip()
+                raise UsageError(
+                    f"session {self.path}: another run writes there"
+                    + (f" (process {process})" if process.isdigit() else ""),
+                    "a run into the same folder is still under way",
+                    "wait for its end, or give another folder with --session",
+                ) from e
+            lock.truncate(0)
+            lock.write(f"{os.getpid()}\n")
+            lock.flush()
+            self._lock = lock
+            try:
+                yield
+            finally:
+                self._lock = None
+
+    def resumable(self, head: Mapping[str, Any]) -> list[Sample]:
+        """The samples to keep; nothing is written.
+
+        Raises:
+            UsageError: there is nothing to resume, it was another run, or its record is damaged.
+        """
+        before = self.head()
+        for key in _SAME:
+            if key == "machine" and head.get("unique_id") is not None:
+                continue
+            if before.get(key) != head.get(key):
+                raise UsageError(
+                    f"--resume: session {self.path} has {key} {before.get(key)}, "
+                    f"this run has {head.get(key)}",
+                    "the package, the data, an option, the compiler or the device changed since",
+                    _FRESH,
+                )
+        return self.samples()
+
     def begin(self, head: Mapping[str, Any], resume: bool) -> list[Sample]:
         """Open for writing; the samples to keep, empty unless it resumes.
 
+        An earlier session that is not complete is moved aside, see `moved`.
+
         Raises:
-            UsageError: there is nothing to resume, or it was another run.
+            UsageError: as `resumable`.
         """
+        kept: list[Sample] = []
+        measured: dict[str, Any] = {}
         if resume:
-            before = self.head()
-            for key in _SAME:
-                if before.get(key) != head.get(key):
-                    raise UsageError(
-                        f"--resume: session {self.path} has {key} {before.get(key)}, "
-                        f"this run has {head.get(key)}",
-                        "the package, the data, an option or the board changed since",
-                        "run without --resume to start anew",
-                    )
-            kept = self.samples()
+            kept = self.resumable(head)
+            before = self._read_head()
+            measured = {key: before[key] for key in ("stack_bytes", "link") if key in before}
             # A line that broke off in the middle was never acknowledged.
-            lines = "".join(line + "\n" for line in self._lines()[: len(kept)])
-            self._samples.write_text(lines, encoding="utf-8")
+            lines = b"".join(line + b"\n" for line in self._lines()[: len(kept)])
         else:
-            kept = []
+            lines = b""
             self.path.mkdir(parents=True, exist_ok=True)
-            self._samples.write_text("", encoding="utf-8")
+            self._move_aside()
             (self.path / "shown.npz").unlink(missing_ok=True)
-        self.finish({**head, "complete": False})
+        self._begun = dict(head)
+        write_whole(self._samples, lines)
+        self.note(measured)
         return kept
+
+    def note(self, extra: Mapping[str, Any]) -> None:
+        """Write session.json of a run under way: the head it began with, and what is known now."""
+        self.finish({**self._begun, **extra, "complete": False})
+
+    def _move_aside(self) -> None:
+        """Keep what an earlier run recorded and did not complete."""
+        try:
+            if not self._samples.stat().st_size or self.head()["complete"]:
+                return
+        except FileNotFoundError:
+            return
+        except UsageError:
+            pass  # damaged, all the more to be kept
+        aside = next(
+            place
+            for n in itertools.count(1)
+            if not (place := self.path.with_name(f"{self.path.name}.{n}")).exists()
+        )
+        aside.mkdir()
+        for file in sorted(self.path.iterdir()):
+            if file.is_file() and file.name != LOCK:  # folders hold images, perhaps of this run
+                file.rename(aside / file.name)
+        self.moved = aside
 
     def add(self, sample: Sample, differences: Iterable[Difference] = ()) -> None:
         """Append one outcome; it is on disk when this returns."""
@@ -129,59 +229,140 @@ class SessionFolder:
 
     def finish(self, head: Mapping[str, Any]) -> None:
         """Write session.json."""
-        self._head.write_text(json.dumps(head, indent=1) + "\n", encoding="utf-8")
+        write_whole(self._head, (json.dumps(head, indent=1) + "\n").encode())
 
     def show(self, arrays: Mapping[str, Array]) -> None:
         """Keep the shown sample's arrays."""
-        np.savez_compressed(self.path / "shown.npz", allow_pickle=False, **arrays)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        write_whole(self.path / "shown.npz", buffer.getvalue())
 
     def head(self) -> dict[str, Any]:
-        """session.json; raises UsageError when it cannot be read."""
+        """session.json, `complete` only when all samples are recorded.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        data = self._read_head()
         try:
-            data = json.loads(self._head.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as e:
-            raise UsageError(
-                f"session {self.path}: {e}",
-                "it is not a session's folder, or the run never started",
-                "`spikelet run PKG --board B` writes one",
-            ) from e
-        if not isinstance(data, dict):
-            raise UsageError(f"session {self.path}: session.json is not an object")
+            data["complete"] = data.get("complete") is True and (
+                "total" not in data or len(self._recorded(data)) == data["total"]
+            )
+        except UsageError:
+            data["complete"] = False
         return data
 
+    def parts(self) -> list[dict[str, Any]]:
+        """What earlier parts of this session measured of stack and link, as `compare` noted it."""
+        link = self._read_head().get("link")
+        parts = link.get("parts") if isinstance(link, dict) else None
+        if not isinstance(parts, list):
+            return []
+        return [
+            part
+            for part in parts
+            if isinstance(part, dict) and all(type(part.get(key)) is int for key in PART)
+        ]
+
     def samples(self) -> list[Sample]:
-        """All outcomes; a last line that broke off is left out."""
+        """All outcomes; a last line that broke off is left out.
+
+        Raises:
+            UsageError: a line is damaged or not in its place; names it.
+        """
         return [sample for sample, _ in self._recorded()]
 
     def differences(self) -> list[Difference]:
-        """The differences that were named, in order of the samples."""
+        """The differences that were named, in order of the samples; raises as `samples`."""
         return [d for _, named in self._recorded() for d in named]
 
-    def _lines(self) -> list[str]:
+    def _read_head(self) -> dict[str, Any]:
         try:
-            return self._samples.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as e:
+            text = self._head.read_bytes()
+        except OSError as e:
+            raise self._missing(e) from e
+        try:
+            data = json.loads(text)
+            if not isinstance(data, dict):
+                raise ValueError("it is not an object")
+        except (ValueError, RecursionError) as e:
+            recorded = sum(line.startswith(b"{") for line in self._lines())
             raise UsageError(
-                f"session {self.path}: {e}",
-                "it is not a session's folder, or the run never started",
-                "`spikelet run PKG --board B` writes one",
+                f"session {self.path}: session.json is damaged ({e}); samples.jsonl beside it "
+                f"holds {recorded} samples",
+                "it was cut or edited; what was run stands in it",
+                "put a copy of it back; a run without --resume moves the session aside and starts "
+                "anew",
             ) from e
+        return data
 
-    def _recorded(self) -> list[tuple[Sample, list[Difference]]]:
+    def _missing(self, e: OSError) -> UsageError:
+        return UsageError(
+            f"session {self.path}: {e}",
+            "it is not a session's folder, or the run never started",
+            "`spikelet run PKG --board B` writes one",
+        )
+
+    def _lines(self) -> list[bytes]:
+        """Lines without their ends; an empty one behind the last end is none."""
+        try:
+            lines = self._samples.read_bytes().split(b"\n")
+        except OSError as e:
+            raise self._missing(e) from e
+        return lines if lines[-1] else lines[:-1]
+
+    def _recorded(
+        self, head: Mapping[str, Any] | None = None
+    ) -> list[tuple[Sample, list[Difference]]]:
         found: list[tuple[Sample, list[Difference]]] = []
-        for line in self._lines():
+        lines = self._lines()
+        ended = self._samples.read_bytes().endswith(b"\n")
+        for i, line in enumerate(lines):
             try:
-                data = json.loads(line)
-                named = [Difference(**d) for d in data.pop("differences", [])]
-                found.append((Sample(**data), named))
-            except (ValueError, TypeError, AttributeError):
-                break
+                recorded = _parsed(line)
+                if recorded[0].index != i:
+                    raise ValueError(f"it is of sample {recorded[0].index}")
+            except (ValueError, TypeError, AttributeError, RecursionError) as e:
+                if i == len(lines) - 1 and not ended:
+                    break
+                raise UsageError(
+                    f"session {self.path}: line {i + 1} of samples.jsonl is damaged, expected "
+                    f"sample {i} ({e})",
+                    "the file was edited, or two runs wrote it",
+                    f"keep the {i} lines before it and --resume; a run without --resume moves the "
+                    "session aside",
+                ) from e
+            found.append(recorded)
+        if head is None:
+            try:
+                head = self._read_head()
+            except UsageError:
+                head = {}
+        total = head.get("total")
+        if isinstance(total, int) and len(found) > total:
+            raise UsageError(
+                f"session {self.path}: samples.jsonl holds {len(found)} samples, "
+                f"session.json says {total}",
+                "the files are of different runs",
+                _FRESH,
+            )
         return found
 
     def shown(self) -> dict[str, Array]:
         """The shown sample's arrays, empty when there is none or it broke off in writing."""
         try:
-            with np.load(self.path / "shown.npz", allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+            return read_arrays(self.path / "shown.npz")
+        except Unreadable:
             return {}
+
+
+def _parsed(line: bytes) -> tuple[Sample, list[Difference]]:
+    data = json.loads(line)
+    named = [Difference(**d) for d in data.pop("differences", [])]
+    sample = Sample(**data)
+    for entry in fields(Sample):
+        if type(getattr(sample, entry.name)) is not int:
+            raise ValueError(f"{entry.name} is no integer")
+    if sample.mismatches < 0:
+        raise ValueError(f"{sample.mismatches} mismatches")
+    return sample, named

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from spikelet.run.record import Difference, Sample, SessionFolder
 BATCH = 64  # samples that golden executes at a time
 REPLAYS = 3  # disagreeing samples that are replayed step by step, element by element
 NAMED = 5  # disagreeing elements that are named for each replayed sample
+NOTED_S = 5.0  # seconds between two notes of what stack and link measured so far
 TICKS = ("none", "instruction", "cycle", "us")
 
 
@@ -30,9 +32,10 @@ class Outcome:
         differences: the first elements that differ, in order of execution.
         ticks: mean a sample, None where the device has no tick.
         tick_unit: none, instruction, cycle or us.
-        stack_bytes: high-water mark of the device, 0 where unknown.
+        stack_bytes: high-water mark of the device over all parts, 0 where unknown.
         device: what the device says of itself.
-        link: frames, bad_frames, retries, goodput_bytes_per_s.
+        link: frames, bad_frames, retries of all parts, goodput_bytes_per_s of the last one, and
+            `parts`: what each part of the session measured, and of which samples.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -77,7 +80,9 @@ def compare(
     stream: Stream,
     folder: SessionFolder,
     *,
-    kept: list[Sample] | None = None,
+    start: Callable[[], object] | None = None,
+    kept: Sequence[Sample] = (),
+    parts: Sequence[dict[str, Any]] = (),
     layers: bool = False,
     shown: int | None = None,
     mips: float = 1.0,
@@ -95,7 +100,9 @@ def compare(
         device: connected.
         stream: the samples.
         folder: where outcomes go, one by one.
+        start: called when the first sample is there, before anything is recorded.
         kept: outcomes of an earlier part of this session, from the first sample on.
+        parts: what earlier parts measured of stack and link, see `SessionFolder.parts`.
         layers: compare every layer and step.
         shown: with `layers`, a sample to record element by element for the report; the first one
             that disagrees takes its place.
@@ -107,9 +114,9 @@ def compare(
         PackageError: golden is not what the package says it was.
         LinkDead: the link died; outcomes so far are in the folder.
     """
-    return _Comparison(package, device, stream, folder, layers, mips).run(
-        kept or [], shown, progress
-    )
+    comparison = _Comparison(package, device, stream, folder, layers, mips)
+    comparison.earlier = list(parts)
+    return comparison.run(kept, start, shown, progress)
 
 
 class _Comparison:
@@ -125,6 +132,9 @@ class _Comparison:
         self.graph: Graph = package.graph
         self.device, self.stream, self.folder, self.layers = device, stream, folder, layers
         self.outcome = Outcome()
+        self.earlier: list[dict[str, Any]] = []
+        self.first = 0
+        self.stack_bytes = 0
         self.replayed = 0
         # 20 instructions a dense operation is far above any kernel's cost.
         work = 20.0 * _dense_work(self.graph)
@@ -139,23 +149,46 @@ class _Comparison:
         states = [t for t in self.graph.traced if t.kind == "state"]
         self.final = [*outputs, *([] if layers else states)]
 
-    def run(self, kept: list[Sample], shown: int | None, progress: Progress | None) -> Outcome:
+    def run(
+        self,
+        kept: Sequence[Sample],
+        start: Callable[[], object] | None,
+        shown: int | None,
+        progress: Progress | None,
+    ) -> Outcome:
         outcome = self.outcome
         outcome.samples.extend(kept)
         if kept:
             outcome.differences.extend(self.folder.differences())
+        self.first = len(kept)
         total = len(self.stream)
         wrong_shown = outcome.mismatches > 0
-        for index, execution, row in self._golden(len(kept), total):
-            sample = self._sample(index, execution, row)
-            first_wrong = sample.mismatches > 0 and not wrong_shown
-            if shown is not None and self.layers and (index == shown or first_wrong):
-                self._show(index, execution, row)
-            wrong_shown |= first_wrong
-            outcome.samples.append(sample)
-            self.folder.add(sample, [d for d in outcome.differences if d.sample == index])
-            if progress:
-                progress(index + 1, total, self.device.stats.retries, outcome.mismatches)
+        started, noted = False, time.monotonic()
+        try:
+            for index, execution, row in self._golden(self.first, total):
+                sample = self._sample(index, execution, row)
+                if not started:
+                    # Only now: a run without a sample must not cost an earlier session its own.
+                    if start:
+                        start()
+                    started = True
+                outcome.samples.append(sample)
+                self.folder.add(sample, [d for d in outcome.differences if d.sample == index])
+                first_wrong = sample.mismatches > 0 and not wrong_shown
+                if shown is not None and self.layers and (index == shown or first_wrong):
+                    self._show(index, execution, row)
+                wrong_shown |= first_wrong
+                if progress:
+                    progress(index + 1, total, self.device.stats.retries, outcome.mismatches)
+                if time.monotonic() - noted > NOTED_S:
+                    self._note()
+                    noted = time.monotonic()
+        except BaseException:
+            if started:
+                self._note()
+            raise
+        if not started and start:
+            start()  # a resumed session that was complete
         return self._close()
 
     def _golden(self, first: int, total: int) -> Iterator[tuple[int, Execution, int]]:
@@ -188,7 +221,7 @@ class _Comparison:
 
     def _sample(self, index: int, execution: Execution, row: int) -> Sample:
         result = self.device.run(inputs=self._inputs(index), deadline_s=self.deadline_s)
-        self.outcome.stack_bytes = max(self.outcome.stack_bytes, result.stack)
+        self.stack_bytes = max(self.stack_bytes, result.stack)
         wanted = [t.name for t in self.final] + (["trace"] if self.layers else [])
         received = self.device.get_many(wanted)
         if self.layers:
@@ -281,8 +314,37 @@ class _Comparison:
             arrays[f"input.{tensor.name}"] = self.stream.inputs[tensor.name][index]
         self.folder.show(arrays)
 
+    def _measure(self) -> None:
+        """Stack and link of all parts so far, this one included."""
+        stats = self.device.stats
+        parts = list(self.earlier)
+        if len(self.outcome.samples) > self.first or not parts:
+            parts.append(
+                {
+                    "first": self.first,
+                    "samples": len(self.outcome.samples) - self.first,
+                    "stack_bytes": self.stack_bytes,
+                    "frames": stats.frames,
+                    "bad_frames": stats.bad_frames,
+                    "retries": stats.retries,
+                }
+            )
+        self.outcome.stack_bytes = max(part["stack_bytes"] for part in parts)
+        self.outcome.link = {
+            **{key: sum(p[key] for p in parts) for key in ("frames", "bad_frames", "retries")},
+            "goodput_bytes_per_s": round(stats.goodput, 1),
+            "parts": parts,
+        }
+
+    def _note(self) -> None:
+        self._measure()
+        self.folder.note(
+            {"stack_bytes": self.outcome.stack_bytes or None, "link": self.outcome.link}
+        )
+
     def _close(self) -> Outcome:
-        outcome, hello, stats = self.outcome, self.device.hello, self.device.stats
+        outcome, hello = self.outcome, self.device.hello
+        self._measure()
         outcome.tick_unit = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"
         # A trace build computes digests between the layers: its ticks are not the model's.
         if outcome.tick_unit != "none" and not hello.trace and outcome.samples:
@@ -293,12 +355,6 @@ class _Comparison:
             "boot_id": hello.boot_id,
             "unique_id": hello.unique_id.hex(),
             "tick": outcome.tick_unit,
-        }
-        outcome.link = {
-            "frames": stats.frames,
-            "bad_frames": stats.bad_frames,
-            "retries": stats.retries,
-            "goodput_bytes_per_s": round(stats.goodput, 1),
         }
         return outcome
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ class Built:
             "toolchain": firmware.toolchain,
             "trace": firmware.trace,
             "elf": str(firmware.elf),
+            "image_sha256": hashlib.sha256(firmware.elf.read_bytes()).hexdigest(),
             "flash_bytes": firmware.flash_bytes,
             "ram_bytes": firmware.ram_bytes,
             "weight_bytes": firmware.weight_bytes,
@@ -120,6 +122,7 @@ def connected(
         transport = open_transport(target.port)
         with Device(transport, expect_sha256=expected) as device:
             device.on_log = on_log
+            _same_isa(target.board, target.port, device)
             yield device, target.port
         return
     if target.built is None:
@@ -139,6 +142,16 @@ def connected(
             if not machine.alive:
                 machine.check()  # says why it died, in place of the link that died with it
             raise
+
+
+def _same_isa(board: Board, port: str, device: Device) -> None:
+    if device.hello.isa != board.isa:
+        raise UsageError(
+            f"--port {port}: the device's instruction set is {device.hello.isa}, that of board "
+            f"{board.name} is {board.isa}",
+            "another board is on this port",
+            "give the --board that is connected; `spikelet boards` lists them",
+        )
 
 
 def choose_stream(package: Package, data: Path | None, limit: int | None) -> Stream:
@@ -162,7 +175,9 @@ def run(
     """Run a session to its end; the summary is also the folder's session.json.
 
     Raises:
-        UsageError, LinkDead: outcomes so far are in the folder and `resume` goes on after them.
+        UsageError, LinkDead: outcomes so far are in the folder and `resume` goes on after them. An
+            earlier session stays as it is until the first sample is there; one that is not
+            complete is then moved aside, to `folder.moved`.
     """
     facts = target.built.facts() if target.built else {}
     head: dict[str, Any] = {
@@ -174,28 +189,32 @@ def run(
         "data_sha256": stream.sha256,
         "layers": layers,
         "total": len(stream),
+        "toolchain": facts.get("toolchain"),
+        "image_sha256": facts.get("image_sha256"),
         "build": facts,
         "manifest": package.manifest,
         "versions": versions(),
         "tensors": _tensors(package),
     }
-    with connected(target, package, on_log) as (device, machine):
-        # Only now: a port that is missing must not cost an earlier session its results.
+    with folder.locked(), connected(target, package, on_log) as (device, machine):
         head["machine"] = machine
-        kept = folder.begin(head, resume)
+        head["unique_id"] = device.hello.unique_id.hex() if target.port is not None else None
+        kept = folder.resumable(head) if resume else []
         outcome = compare(
             package,
             device,
             stream,
             folder,
+            start=lambda: folder.begin(head, resume),
             kept=kept,
+            parts=folder.parts() if resume else (),
             layers=layers,
             shown=shown,
             mips=target.board.mips,
             progress=progress,
         )
-    result = summary(package, outcome, facts, head)
-    folder.finish(result)
+        result = summary(package, outcome, facts, head)
+        folder.finish(result)
     return result, outcome
 
 

@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 
 import spikelet
 from spikelet.frontends.snntorch import Poisson, export
+from spikelet.frontends.snntorch_layers import refuse, stages
 from spikelet.graph import Array, Graph, tune
 from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds
@@ -55,8 +56,35 @@ def train(
             recipe.network.steps,
             recipe.network.readout,
         )
+        check_layers(net, recipe, data)
         _Fit(net, recipe, data, progress).run()
         return _package(net, recipe, data, part)
+
+
+def check_layers(net: SpikingNet, recipe: Recipe, data: DataSet) -> None:
+    """Make sure, before the first epoch, that the layers fit each other and the data.
+
+    Raises:
+        ExportError: names the layer, what is wrong with it and what is supported.
+    """
+    chain = stages(net.layers, recipe.network.readout)
+    first, last = chain[0], chain[-1]
+    inputs = int(data.x_train.shape[1])
+    if first.linear.in_features != inputs:
+        raise refuse(
+            first.path,
+            first.linear,
+            f"it takes {first.linear.in_features} inputs, but a sample of {data.name} has {inputs}",
+            "use the argument `inputs` of build()",
+        )
+    if last.linear.out_features < data.classes:
+        raise refuse(
+            last.path,
+            last.linear,
+            f"it has {last.linear.out_features} outputs, but {data.name} has {data.classes} "
+            "classes",
+            "use the argument `classes` of build()",
+        )
 
 
 @contextmanager

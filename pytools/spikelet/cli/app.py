@@ -1,0 +1,134 @@
+"""The commands in one application, and what each kind of error is told as."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from spikelet import __version__
+from spikelet.cli import (
+    bench,
+    boards,
+    build,
+    demo,
+    doctor,
+    inspect,
+    models,
+    report,
+    run,
+    train,
+)
+from spikelet.cli.output import OutputClosed, OutputError
+from spikelet.cli.terminal import Interrupted, fail
+from spikelet.errors import SpikeletError, UsageError
+from spikelet.graph import GraphError
+
+EXIT_DEFECT = 70
+DEBUG = "SPIKELET_DEBUG"
+# The base of typer's usage errors; which module defines it depends on typer's version.
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="spikelet",
+    help="Spiking networks from PyTorch to microcontrollers, checked bit for bit.",
+    epilog="Exit codes: 0 good, 1 the device disagreed, 2 bad usage or bad input, "
+    "3 no device or the link died, 130 interrupted (nothing recorded is lost), 141 the reader of "
+    "the output has gone.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in (demo, train, inspect, build, run, bench, boards, models, doctor, report):
+    app.command(_command.__name__.rpartition(".")[2])(_command.command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"spikelet {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def execute(arguments: list[str]) -> int:
+    """Execute a command line; its exit code. Every error has been told."""
+    as_json = "--json" in arguments
+    try:
+        return _told(arguments, as_json)
+    except OutputError as error:  # met while another error was told as JSON
+        return error.exit_code
+
+
+def _told(arguments: list[str], as_json: bool) -> int:
+    try:
+        code = typer.main.get_command(app).main(
+            arguments, prog_name="spikelet", standalone_mode=False
+        )
+        code = code if isinstance(code, int) else 0
+        return fail(Interrupted(), as_json) if code == Interrupted.exit_code else code
+    except OutputClosed as error:
+        return error.exit_code  # the reader has gone: there is nobody to tell
+    except SpikeletError as error:
+        _trace()
+        return fail(error, as_json)
+    except GraphError as error:
+        _trace()
+        return fail(
+            UsageError(
+                str(error),
+                "the network is outside of what can be proved to run on a device",
+                "`spikelet inspect` shows the layers of a package that does",
+            ),
+            as_json,
+        )
+    except (KeyboardInterrupt, typer.Abort):
+        return fail(Interrupted(), as_json)
+    except _ClickError as error:
+        return fail(_usage(error), as_json)
+    except Exception as error:
+        _trace()
+        return fail(_defect(error), as_json)
+
+
+def _trace() -> None:
+    if os.environ.get(DEBUG):
+        traceback.print_exc()
+
+
+def _usage(error: Exception) -> SpikeletError:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "spikelet"
+    text = str(error.format_message()) if hasattr(error, "format_message") else str(error)
+    if not text:  # no arguments at all: typer has printed its help
+        text = f"{path}: no command was given"
+    return UsageError(
+        f"{path}: {text}" if not text.startswith(path) else text,
+        next=f"`{path} --help` lists what there is",
+    )
+
+
+class _Defect(SpikeletError):
+    exit_code = EXIT_DEFECT
+
+
+def _defect(error: Exception) -> SpikeletError:
+    if isinstance(error, OSError) and error.filename is not None:
+        return UsageError(
+            f"{error.filename}: {error.strerror}",
+            "a folder that is missing or not writable, or a full disk",
+            "check the path, or choose another with -o or --session",
+        )
+    return _Defect(
+        f"a defect of Spikelet: {type(error).__name__}: {error}",
+        next=f"please report it with the command and what {DEBUG}=1 shows",
+    )

@@ -1,0 +1,148 @@
+"""Where compilers and simulators keep their files when the usual places cannot be written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from probes import Probe
+from spikelet.board import Firmware, start
+from spikelet.board.build import usable_cache, zig_environment
+from spikelet.errors import UsageError
+from spikelet.link import transport
+from support import need
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home of its own, no cache named, temporary files below the test's folder."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "tmp").mkdir()
+    for name in ("SPIKELET_CACHE", "XDG_CACHE_HOME", "ZIG_GLOBAL_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+
+
+def _blocked(tmp_path: Path) -> str:
+    """A place below a file, which not even root can write."""
+    (tmp_path / "file").write_text("")
+    return str(tmp_path / "file" / "below")
+
+
+def test_zig_keeps_its_own_cache_where_home_is_good(tmp_path: Path) -> None:
+    assert zig_environment() == {}
+    assert usable_cache() == tmp_path / "home" / ".cache" / "spikelet"
+
+
+def test_zig_follows_the_cache_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPIKELET_CACHE", str(tmp_path / "mine"))
+    expected = str(tmp_path / "mine" / "zig")
+    assert zig_environment() == {
+        "ZIG_GLOBAL_CACHE_DIR": expected, "ZIG_LOCAL_CACHE_DIR": expected,
+    }  # fmt: skip
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", "/elsewhere")
+    assert zig_environment() == {}
+
+
+@pytest.mark.parametrize("home", ["missing", "blocked"])
+def test_without_a_home_a_temporary_folder_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    monkeypatch.setenv("HOME", _blocked(tmp_path))
+    spare = tmp_path / "tmp" / f"spikelet-{os.getuid()}"
+    assert usable_cache() == spare
+    assert spare.stat().st_mode & 0o777 == 0o700
+    if home == "missing":
+        monkeypatch.delenv("HOME")
+        monkeypatch.setenv("SPIKELET_CACHE", _blocked(tmp_path))
+    assert zig_environment()["ZIG_GLOBAL_CACHE_DIR"] == str(spare / "zig")
+
+
+def test_a_cache_that_cannot_be_anywhere_names_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPIKELET_CACHE", _blocked(tmp_path))
+    # A link in the place of the spare folder is not followed: what lies there is executed.
+    (tmp_path / "tmp" / f"spikelet-{os.getuid()}").symlink_to(tmp_path / "home")
+    with pytest.raises(UsageError) as caught:
+        usable_cache()
+    assert caught.value.next == "set SPIKELET_CACHE to a folder of your own"
+
+
+def test_the_emulator_starts_without_a_writable_home(
+    firmware: Callable[..., Firmware], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = firmware("virt-rv32", "zig")
+    monkeypatch.setenv("HOME", _blocked(tmp_path))
+    monkeypatch.setenv("SPIKELET_CACHE", _blocked(tmp_path))
+    with start(image, "unicorn") as machine:
+        assert Probe(machine).device.echo(b"here") == b"here"
+    spare = tmp_path / "tmp" / f"spikelet-{os.getuid()}"
+    assert list((spare / "sim").glob("rv32_machine-*.so"))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_killed_leash_leaves_no_simulator(
+    firmware: Callable[..., Firmware], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tied: bool
+) -> None:
+    """By the kernel on Linux; elsewhere, as with `tied` off, when the machine is stopped."""
+    need("qemu-system-riscv32")
+    if not tied:
+        from spikelet.board import machine as module
+
+        text = (module.sim_dir() / "leash.py").read_text()
+        (tmp_path / "leash.py").write_text(text.replace('"linux"', '"nowhere"'))
+        monkeypatch.setattr(module, "sim_dir", lambda: tmp_path)
+    machine = start(firmware("virt-rv32", "zig"), "qemu")
+    leash = machine.process.pid
+    simulator = int(Path(f"/proc/{leash}/task/{leash}/children").read_text())
+    os.kill(leash, signal.SIGKILL)
+    if not tied:
+        machine.process.wait(2)
+        assert _alive(simulator)
+        machine.stop()
+    deadline = time.monotonic() + 3
+    while _alive(simulator):
+        assert time.monotonic() < deadline, f"{simulator} outlived its leash"
+        time.sleep(0.01)
+    machine.stop()
+
+
+@pytest.mark.parametrize(
+    ("group", "mode", "said"),
+    [(0, 0o660, "sudo chmod a+rw"), (20, 0o600, "sudo chmod a+rw"), (20, 0o660, "usermod -aG")],
+)
+def test_the_advice_for_a_forbidden_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int, mode: int, said: str
+) -> None:
+    port = tmp_path / "tty"
+    port.write_text("")
+    port.chmod(mode)
+    real = Path.stat
+    fields = list(real(port))
+    fields[5] = group
+    monkeypatch.setattr(
+        Path, "stat", lambda self, **k: os.stat_result(fields) if self == port else real(self, **k)
+    )
+    error = transport._port_error(str(port), 9600, PermissionError(13, "Permission denied"))
+    assert said in error.next and "aG root" not in error.next
+    assert ("udev" in error.next) is (said != "usermod -aG")
+    assert error.cause.startswith("permission denied: ")

@@ -1,0 +1,142 @@
+"""Output that cannot be written, Ctrl-C at any moment, narrow terminals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cli_support import small_package
+from spikelet.cli.inspect import described
+from spikelet.cli.shown import layer_table
+from spikelet.cli.terminal import Fitted, table
+from spikelet.codegen import generate
+
+SPIKELET = [sys.executable, "-m", "spikelet"]
+full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+
+
+@full
+@pytest.mark.parametrize("arguments", [["boards"], ["boards", "--json"], ["--version"], ["--help"]])
+def test_a_full_disk_is_told_in_words(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as nowhere:
+        ended = subprocess.run(
+            [*SPIKELET, *arguments], stdout=nowhere, stderr=subprocess.PIPE, text=True
+        )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("error: standard output cannot be written: No space left")
+    assert "Traceback" not in ended.stderr and "Exception ignored" not in ended.stderr
+
+
+@full
+def test_a_full_standard_error_keeps_the_exit_code() -> None:
+    with Path("/dev/full").open("w") as nowhere:
+        ended = subprocess.run([*SPIKELET, "inspect", "gone.spk"], stderr=nowhere)
+    assert ended.returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [["boards"], ["boards", "--json"], ["--help"]])
+def test_a_reader_that_has_gone_is_no_error(arguments: list[str]) -> None:
+    process = subprocess.Popen(
+        [*SPIKELET, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
+    process.stderr.close()
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path: Path) -> None:
+    path = tmp_path / "n\u00f6\u2192.spk"
+    small_package().save(path)
+    ended = subprocess.run(
+        [*SPIKELET, "build", str(path), "-b", "native", "-o", str(tmp_path / "\u2192")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "?/firmware.elf" in ended.stdout.replace("\n", "").replace(" ", "")
+
+
+def test_ctrl_c_while_it_starts() -> None:
+    """The signal arrives when the first heavy module is being imported."""
+    script = (
+        "import importlib.abc, os, signal, sys\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'numpy':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "            raise ImportError('swallowed')\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from spikelet.cli import main\n"
+        "main(['boards'])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr, ended.stdout) == (130, "interrupted\n", "")
+
+
+def test_the_entry_point_loads_nothing_heavy() -> None:
+    script = "import sys, spikelet.cli, spikelet.__main__; print(*sorted(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    loaded = {name.split(".")[0] for name in found.stdout.split()}
+    assert loaded.isdisjoint({"numpy", "typer", "rich", "pydantic", "serial"})
+
+
+@pytest.mark.parametrize("delay_s", [0.15, 0.3, 0.45])
+def test_ctrl_c_at_any_moment_leaves_no_trace(delay_s: float) -> None:
+    process = subprocess.Popen(
+        [*SPIKELET, "boards"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    # Ended by the signal itself: before or after Python had a handler for it.
+    assert process.returncode in (0, 130, -signal.SIGINT)
+    assert "Traceback" not in err
+
+
+def _drawn(what: Any, width: int) -> str:
+    console = Console(width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(what)
+    return captured.get()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_layer_names_stay_whole_on_a_narrow_terminal(width: int, tmp_path: Path) -> None:
+    package = small_package()
+    path = tmp_path / "small.spk"
+    package.save(path)
+    rows = described(package, path, generate(package.graph, package.sha256, tmp_path))["layers"]
+    for row in rows:
+        row["name"] = f"{row['name']}_of_the_network"
+    lines = _drawn(layer_table(rows), width).splitlines()
+    assert all(len(line) <= width for line in lines)
+    names = [line.split()[0] for line in lines if line.strip()]
+    # Every layer is one line: nothing is folded.
+    assert [n for n in names if n.endswith("_network")] == [row["name"] for row in rows]
+    assert len(lines) <= len(rows) + 5
+    header = next(line for line in lines if line.startswith("layer "))
+    assert "flash B" in header
+    assert ("phase" in header) is (width == 120)
+    assert any(line.startswith("left out, ") for line in lines) is (width < 120)
+
+
+def test_columns_go_in_the_order_given() -> None:
+    made = table("", "name", "one", "two", ">three")
+    made.add_row("a" * 10, "b" * 10, "c" * 10, "d" * 10)
+    fitted = Fitted(made, ("two", "one"))
+    assert "c" * 10 in _drawn(fitted, 60)
+    narrow = _drawn(fitted, 40)
+    assert "c" * 10 not in narrow and "b" * 10 in narrow and "left out" in narrow
+    narrower = _drawn(fitted, 25)
+    assert "b" * 10 not in narrower and "a" * 10 in narrower and "d" * 10 in narrower
