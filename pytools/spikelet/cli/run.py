@@ -65,7 +65,6 @@ def command(
     folder = SessionFolder(session or session_path(loaded, found.name))
     if resume:
         folder.head()  # says at once when there is nothing to resume
-    target = prepare(terminal, loaded, found, folder, port, machine, toolchain, layers)
     again = ["spikelet", "run", str(package), "--board", board]
     for option, value in (
         ("--port", port),
@@ -77,10 +76,14 @@ def command(
     ):
         again += [option, str(value)] if value is not None else []
     again += ["--layers"] * layers + ["--resume"]
-    result, _ = stream(
-        terminal, loaded, target, samples, folder,
-        layers=layers, resume=resume, shown=0 if layers else None, again=again,
-    )  # fmt: skip
+    with folder.locked():
+        target = prepare(terminal, loaded, found, folder, port, machine, toolchain, layers)
+        result, _ = stream(
+            terminal, loaded, target, samples, folder,
+            layers=layers, resume=resume, shown=0 if layers else None, again=again,
+        )  # fmt: skip
+    if folder.moved is not None:
+        terminal.note(f"the earlier session had not ended: it is in {folder.moved}")
     terminal.result(result, *session_shown(result))
     if not as_json:
         terminal.note(f"session in {folder.path}; `spikelet report {folder.path}`", "dim")
