@@ -28,8 +28,9 @@ class Outcome:
     Attributes:
         samples: one outcome a sample, in order.
         differences: the first elements that differ, in order of execution.
-        ticks: mean a sample, None where the device has no tick.
+        ticks: mean a sample in `tick_unit`, None where the device has no tick.
         tick_unit: none, instruction, cycle or us.
+        per_tick: what one tick of the device is in `tick_unit`; figures come in steps of it.
         stack_bytes: high-water mark of the device, 0 where unknown.
         device: what the device says of itself.
         link: frames, bad_frames, retries, goodput_bytes_per_s.
@@ -39,6 +40,7 @@ class Outcome:
     differences: list[Difference] = field(default_factory=list)
     ticks: float | None = None
     tick_unit: str = "none"
+    per_tick: float = 1.0
     stack_bytes: int = 0
     device: dict[str, Any] = field(default_factory=dict)
     link: dict[str, Any] = field(default_factory=dict)
@@ -81,6 +83,7 @@ def compare(
     layers: bool = False,
     shown: int | None = None,
     mips: float = 1.0,
+    instructions_per_tick: float | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Run every sample of the stream on the device and compare it with golden.
@@ -100,6 +103,7 @@ def compare(
         shown: with `layers`, a sample to record element by element for the report; the first one
             that disagrees takes its place.
         mips: lower bound of the device's speed, for deadlines.
+        instructions_per_tick: of an emulator that counts time in instructions.
         progress: told after every sample.
 
     Raises:
@@ -107,7 +111,7 @@ def compare(
         PackageError: golden is not what the package says it was.
         LinkDead: the link died; outcomes so far are in the folder.
     """
-    return _Comparison(package, device, stream, folder, layers, mips).run(
+    return _Comparison(package, device, stream, folder, layers, mips, instructions_per_tick).run(
         kept or [], shown, progress
     )
 
@@ -121,9 +125,11 @@ class _Comparison:
         folder: SessionFolder,
         layers: bool,
         mips: float,
+        instructions_per_tick: float | None,
     ) -> None:
         self.graph: Graph = package.graph
         self.device, self.stream, self.folder, self.layers = device, stream, folder, layers
+        self.instructions_per_tick = instructions_per_tick
         self.outcome = Outcome()
         self.replayed = 0
         # 20 instructions a dense operation is far above any kernel's cost.
@@ -208,8 +214,10 @@ class _Comparison:
         return Sample(
             index=index,
             label=label,
-            golden=int(execution.outputs[prediction.name][row].flat[0]),
-            device=int(prediction.from_bytes(received[prediction.name]).flat[0]),
+            golden=int(self.graph.predicted(execution.outputs[prediction.name][row][None])[0]),
+            device=int(
+                self.graph.predicted(prediction.from_bytes(received[prediction.name])[None])[0]
+            ),
             mismatches=mismatches,
             ticks=result.ticks,
             saturations=result.saturations,
@@ -283,16 +291,19 @@ class _Comparison:
 
     def _close(self) -> Outcome:
         outcome, hello, stats = self.outcome, self.device.hello, self.device.stats
-        outcome.tick_unit = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"
+        said = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"
+        outcome.tick_unit = said
+        if said != "none" and self.instructions_per_tick is not None:
+            outcome.tick_unit, outcome.per_tick = "instruction", self.instructions_per_tick
         # A trace build computes digests between the layers: its ticks are not the model's.
         if outcome.tick_unit != "none" and not hello.trace and outcome.samples:
-            outcome.ticks = float(np.mean([s.ticks for s in outcome.samples]))
+            outcome.ticks = outcome.per_tick * float(np.mean([s.ticks for s in outcome.samples]))
         outcome.device = {
             "isa": hello.isa,
             "firmware": hello.firmware,
             "boot_id": hello.boot_id,
             "unique_id": hello.unique_id.hex(),
-            "tick": outcome.tick_unit,
+            "tick": said,
         }
         outcome.link = {
             "frames": stats.frames,
@@ -336,6 +347,7 @@ def summary(
         "differences": [{**asdict(d), "text": str(d)} for d in outcome.differences],
         "saturations": sum(s.saturations for s in outcome.samples),
         "instructions_per_inference": per["instruction"],
+        "instructions_per_tick": outcome.per_tick if outcome.tick_unit == "instruction" else None,
         "cycles_per_inference": per["cycle"],
         "microseconds_per_inference": per["us"],
         "flash_bytes": build.get("flash_bytes"),

@@ -86,7 +86,7 @@ def make(
     sanitize: bool = False,
 ) -> Built:
     """Generate model.c and build the image in `out`; for errors see `spikelet.board.build`."""
-    generated = generate(package.graph, package.sha256, out, trace=trace)
+    generated = generate(package.graph, package.sha256, out, trace=trace, isa=board.isa)
     firmware = build(
         out, board, out, toolchain=toolchain, trace=trace, defines=defines, sanitize=sanitize
     )
@@ -108,6 +108,11 @@ class Target:
     built: Built | None = None
     machine: str = "auto"
     port: str | None = None
+
+    def instructions_per_tick(self, machine: str) -> float | None:
+        """Of the machine that was chosen; None where a tick is what the device says."""
+        spec = self.board.machines.get(machine) if self.port is None else None
+        return spec.instructions_per_tick if spec else None
 
 
 @contextmanager
@@ -192,6 +197,7 @@ def run(
             layers=layers,
             shown=shown,
             mips=target.board.mips,
+            instructions_per_tick=target.instructions_per_tick(machine),
             progress=progress,
         )
     result = summary(package, outcome, facts, head)
