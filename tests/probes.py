@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
+
+import pytest
 
 from spikelet.board import Machine, find_board
 from spikelet.link.device import Device, RunResult
@@ -35,3 +38,20 @@ class Probe:
 
 def tool_of(board: str, toolchain: str) -> str:
     return find_board(board).toolchains[toolchain].command[0]
+
+
+def family(pid: int) -> list[int]:
+    """A process and all below it."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(p for child in children for p in family(int(child)))]
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process and all below it have used."""
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("no /proc to read the processor time from")
+    total = 0
+    for member in family(pid):
+        fields = Path(f"/proc/{member}/stat").read_text().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")

@@ -22,7 +22,7 @@ clang_runtime() {
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     echo "not Debian or Ubuntu: install these with this system's own means, as far as it has them:"
-    echo "  qemu-system-riscv32 riscv64-unknown-elf-gcc arm-none-eabi-gcc gcc clang make"
+    echo "  qemu-system-riscv32 qemu-system-arm riscv64-unknown-elf-gcc arm-none-eabi-gcc gcc clang make"
     exit 0
 fi
 

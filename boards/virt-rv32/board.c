@@ -1,7 +1,7 @@
 // RV32IMAC on QEMU's `virt` machine and on the emulator that stands in for it: 16550 serial port,
 // test finisher as reset line, minstret as tick.
 // SPDX-License-Identifier: Apache-2.0
-#include "spk_board.h"
+#include "rv32.h"
 
 enum {
     UART_BASE = 0x10000000,
@@ -26,24 +26,6 @@ struct uart {
     volatile uint8_t lsr;
 };
 
-static const uint32_t kept_magic = 0x53504B31u;  // "SPK1"
-static const uint32_t stack_paint = 0x5A5A5A5Au; // start.S holds the same
-
-// Survives a reset. start.S writes cause and fault by offset.
-struct kept {
-    uint32_t magic;
-    uint32_t boots;
-    uint32_t cause; // enum spk_reset_cause of the reset that is coming
-    struct spk_fault fault;
-};
-
-struct kept spk_board_kept __attribute__((section(".noinit")));
-
-static enum spk_reset_cause reset_cause;
-
-extern uint32_t __stack_bottom[];
-extern uint32_t __stack_top[];
-
 const struct spk_board_info spk_board_info = {
     .isa = "rv32imac", .tick_unit = SPK_TICK_INSTRUCTION, .tick_hz = 0};
 
@@ -51,23 +33,8 @@ static struct uart *uart(void) {
     return (struct uart *)UART_BASE;
 }
 
-static void reg_write(uint32_t address, uint32_t value) {
-    *(volatile uint32_t *)address = value;
-}
-
 void spk_board_init(void) {
-    struct kept *kept = &spk_board_kept;
-    if (kept->magic != kept_magic) {
-        kept->magic = kept_magic;
-        kept->boots = 0;
-        kept->cause = SPK_RESET_POWER;
-        kept->fault.cause = 0;
-        kept->fault.pc = 0;
-        kept->fault.address = 0;
-    }
-    reset_cause = (enum spk_reset_cause)kept->cause;
-    kept->cause = SPK_RESET_POWER;
-    kept->boots++;
+    spk_kept_begin();
 
     // 8N1, the fastest divisor, FIFO on, receive interrupt at 14 bytes or after a pause: it is
     // never taken, it only ends the sleep of spk_board_idle().
@@ -111,16 +78,6 @@ void spk_board_idle(void) {
     *claim = *claim; // claim and complete, so that the next wfi sleeps again
 }
 
-uint32_t spk_board_ticks(void) {
-    uint32_t ticks;
-    __asm__ volatile("csrr %0, minstret" : "=r"(ticks));
-    return ticks;
-}
-
-uint32_t spk_board_boot_id(void) {
-    return spk_board_kept.boots;
-}
-
 void spk_board_unique_id(uint8_t id[8]) {
     static const uint8_t name[8] = {'v', 'i', 'r', 't', 'r', 'v', '3', '2'};
     for (uint32_t i = 0; i < sizeof name; i++) {
@@ -128,24 +85,7 @@ void spk_board_unique_id(uint8_t id[8]) {
     }
 }
 
-enum spk_reset_cause spk_board_reset_cause(void) {
-    return reset_cause;
-}
-
-void spk_board_last_fault(struct spk_fault *fault) {
-    *fault = spk_board_kept.fault;
-}
-
-uint32_t spk_board_stack_high_water(void) {
-    const uint32_t *word = __stack_bottom;
-    while (word < __stack_top && *word == stack_paint) {
-        word++;
-    }
-    return (uint32_t)(__stack_top - word) * (uint32_t)sizeof *word;
-}
-
-_Noreturn void spk_board_reset(void) {
-    spk_board_kept.cause = SPK_RESET_REQUEST;
+_Noreturn void spk_rv32_reset(void) {
     reg_write(FINISHER, FINISHER_RESET);
     for (;;) {
     }

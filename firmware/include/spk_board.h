@@ -16,7 +16,7 @@ enum spk_reset_cause { SPK_RESET_POWER = 0, SPK_RESET_REQUEST = 1, SPK_RESET_FAU
 
 struct spk_fault {
     uint32_t cause;   // the core's own code (RISC-V mcause, Arm fault status); 0 = none
-    uint32_t pc;      // address of the instruction that faulted
+    uint32_t pc;      // address of the instruction that faulted; 0 where it could not be saved
     uint32_t address; // address it touched, where the core tells
 };
 

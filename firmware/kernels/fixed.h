@@ -9,6 +9,13 @@
 // Kernels are specialised where they are called: every attribute is a constant there.
 #define SPK_INLINE static inline __attribute__((always_inline))
 
+// One copy for all layers, where a copy for each would not pay.
+#if defined(__clang__)
+#define SPK_SHARED static __attribute__((noinline, unused))
+#else
+#define SPK_SHARED static __attribute__((noinline, noclone, unused))
+#endif
+
 #if defined(__clang__)
 #define SPK_UNROLL(n) _Pragma(SPK_TEXT(clang loop unroll_count(n)))
 #else
@@ -79,7 +86,8 @@ SPK_INLINE int32_t spk_saturate(int64_t v, bool wide, uint32_t *saturations) {
 
 // Index of the lowest set bit; x is not 0.
 SPK_INLINE uint32_t spk_lowest_bit(uint32_t x) {
-#if defined(__riscv_zbb) || !defined(__riscv)
+// One or two instructions, or else, on RV32 without Zbb and on Cortex-M0, a call.
+#if defined(__riscv_zbb) || defined(__ARM_FEATURE_CLZ) || !(defined(__riscv) || defined(__arm__))
     return (uint32_t)__builtin_ctz(x);
 #else
     // A de Bruijn sequence: every shift of it has other top five bits.

@@ -84,7 +84,7 @@ def test_the_wheel_holds_the_whole_house(demo: Demo) -> None:
         "firmware/kernels/lif.h",
         "firmware/include/spk_model.h",
         "boards/native/board.toml",
-        "boards/virt-rv32/link.ld",
+        "boards/common/rv32.ld",
         "models/digits_snn/recipe.toml",
         "sim/rv32_unicorn.py",
     ):

@@ -44,6 +44,8 @@ def test_what_is_missing_comes_with_a_command(
     found = by_name()
     for name, package in (
         ("qemu-system-riscv32", "qemu-system-misc"),
+        ("qemu-system-arm", "qemu-system-arm"),
+        ("arm-none-eabi-gcc", "gcc-arm-none-eabi"),
         ("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
         ("clang sanitizers", "clang"),
         ("host cc", "gcc"),

@@ -39,7 +39,7 @@ def test_the_boards_of_the_house_load() -> None:
 def test_an_unknown_board_names_what_exists_and_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
         find_board("virt-rv23")
-    assert "there are: native, virt-rv32" in caught.value.what
+    assert ", native, sifive-e, virt-rv32" in caught.value.what
     assert "did you mean 'virt-rv32'?" in caught.value.cause
     assert caught.value.exit_code == 2
 
@@ -48,6 +48,10 @@ def test_a_board_of_the_users_own_comes_by_path(folder: Path) -> None:
     edit(folder, 'name = "virt-rv32"', 'name = "mine"')
     assert find_board(str(folder)).name == "mine"
     assert find_board(str(folder)).folder == folder
+    assert find_board(str(folder)).path("common/rv32.ld") == boards_dir() / "common" / "rv32.ld"
+    (folder / "common").mkdir()
+    (folder / "common" / "rv32.ld").touch()
+    assert find_board(str(folder)).path("common/rv32.ld") == folder / "common" / "rv32.ld"
 
 
 def test_a_path_without_a_board_is_refused(tmp_path: Path) -> None:
@@ -66,7 +70,7 @@ def test_a_path_without_a_board_is_refused(tmp_path: Path) -> None:
         ("stack_bytes = 4096", "stack_bytes = 0x40000", "leaves nothing of 262144 bytes of RAM"),
         ('tick = "instruction"', 'tick = "heartbeat"', "tick: Input should be 'none'"),
         ('"board.c"', '"bored.c"', "bored.c is not in"),
-        ('link_script = "link.ld"', "", "needs [memory] and link_script"),
+        ('link_script = "common/rv32.ld"', "", "needs [memory] and link_script"),
         ("[memory]", "[memory", "cannot read"),
     ],
 )

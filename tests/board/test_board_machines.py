@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from probes import RV32, Probe
+from probes import RV32, Probe, family, processor_seconds
 from spikelet.board import Firmware, MachineDied, ToolMissing, find_board, machines, start
 from spikelet.errors import LinkDead, UsageError
 from spikelet.link.transport import open_transport
@@ -183,24 +183,9 @@ def test_an_idle_device_sleeps(
     device = probe(board, toolchain, machine)
     device.obey("nothing")
     time.sleep(0.1)
-    before = _cpu_seconds(device.machine.process.pid)
+    before = processor_seconds(device.machine.process.pid)
     time.sleep(0.5)
-    assert _cpu_seconds(device.machine.process.pid) - before < 0.05
-
-
-def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(p for child in children for p in _family(int(child)))]
-
-
-def _cpu_seconds(pid: int) -> float:
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("no /proc to read the processor time from")
-    total = 0
-    for member in _family(pid):
-        fields = Path(f"/proc/{member}/stat").read_text().rsplit(")", 1)[1].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
+    assert processor_seconds(device.machine.process.pid) - before < 0.05
 
 
 @pytest.mark.parametrize(("board", "toolchain", "machine"), EVERY)
@@ -208,7 +193,7 @@ def test_stopping_leaves_no_process(
     probe: Callable[..., Probe], board: str, toolchain: str, machine: str
 ) -> None:
     running = probe(board, toolchain, machine).machine
-    members = _family(running.process.pid) if Path("/proc/self").exists() else []
+    members = family(running.process.pid) if Path("/proc/self").exists() else []
     begin = time.monotonic()
     running.stop()
     assert time.monotonic() - begin < 1.0
@@ -241,7 +226,7 @@ def test_a_machine_does_not_outlive_its_owner(
     owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     pid = int(owner.stdout.readline())
-    members = _family(pid)
+    members = family(pid)
     assert len(members) == (2 if machine == "qemu" else 1)
     owner.kill()
     owner.wait()

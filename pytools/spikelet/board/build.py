@@ -20,7 +20,7 @@ from spikelet.board.image import ImageSizes, Section, Symbol, read_image
 from spikelet.board.spec import Board, ToolchainSpec, find_board
 from spikelet.board.toolchain import choose_toolchain
 from spikelet.errors import UsageError
-from spikelet.paths import cache_dir, firmware_dir
+from spikelet.paths import boards_dir, cache_dir, firmware_dir
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
 # Contraction off: a fused multiply-add rounds once where the golden model rounds twice.
@@ -131,7 +131,7 @@ def build(
         )
     macros = [*(["SPK_TRACE"] if trace else []), *defines]
     flags = _flags(board, spec, model_dir, macros, sanitize)
-    sources = [board.folder / source for source in board.sources]
+    sources = [board.path(source) for source in board.sources]
     sources += [*firmware_sources(), *sorted(model_dir.glob("*.c"))]
     out.mkdir(parents=True, exist_ok=True)
     elf = out / "firmware.elf"
@@ -158,7 +158,10 @@ def _flags(
     if spec.command[0] == "zig":
         flags.append("-fno-sanitize=undefined")  # zig turns it on by itself
     firmware = firmware_dir()
-    folders = (firmware / "include", firmware, firmware / "link", firmware / "app", model_dir)
+    folders = (
+        firmware / "include", firmware, firmware / "link", firmware / "app",
+        boards_dir() / "common", model_dir,
+    )  # fmt: skip
     for folder in folders:
         flags += ["-I", str(folder)]
     flags += [f"-D{macro}" for macro in macros]
@@ -249,7 +252,7 @@ def _link_flags(board: Board, work: Path) -> list[str]:
         lines.append(f"    {name} ({access}) : {at}")
     lines += ["}", f"STACK_BYTES = {memory.stack_bytes};", ""]
     (work / "memory.ld").write_text("\n".join(lines))
-    script = board.folder / board.link_script
+    script = board.path(board.link_script)
     return ["-static", "-Wl,--gc-sections,--build-id=none", "-L.", "-T", str(script)]
 
 

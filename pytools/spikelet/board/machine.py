@@ -9,7 +9,6 @@ import select
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -96,7 +95,7 @@ class Machine:
             tty.setraw(near)
             self.port = os.ttyname(near)
             try:
-                self.process = self._spawn(argv, far, passed)
+                self.process = self._spawn(argv, far, far, passed)
             finally:
                 os.close(far)
             try:
@@ -107,24 +106,30 @@ class Machine:
                 self._end()
                 raise
         else:
-            ours, theirs = socket.socketpair()
+            # Pipes: a socket takes a few hundred single bytes, and a simulator that finds it full
+            # may drop what its UART sends.
+            their_in, our_out = os.pipe()
+            our_in, their_out = os.pipe()
             try:
-                self.process = self._spawn(argv, theirs.fileno(), passed)
+                self.process = self._spawn(argv, their_in, their_out, passed)
             except BaseException:
-                ours.close()
+                os.close(our_in)
+                os.close(our_out)
                 raise
             finally:
-                theirs.close()
+                os.close(their_in)
+                os.close(their_out)
             if spec.leash:
                 os.close(self._held.pop(0))
             try:
-                self._await_boot(ours.fileno())
+                self._await_boot(our_in)
             except BaseException:
-                ours.close()
+                os.close(our_in)
+                os.close(our_out)
                 self._release()
                 self._end()
                 raise
-            self.transport = FdTransport(ours, name=f"machine {self.name}")
+            self.transport = FdTransport(our_in, our_out, name=f"machine {self.name}")
 
     def _await_boot(self, link: int) -> None:
         """Wait for the first byte, so that no request is lost on a device that still starts.
@@ -137,13 +142,15 @@ class Machine:
         if any(event & select.POLLHUP for _, event in first.poll(BOOT_S * 1000)):
             self.check()
 
-    def _spawn(self, argv: list[str], link: int, passed: list[int]) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, argv: list[str], source: int, sink: int, passed: list[int]
+    ) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **zig_environment(), "SPIKELET_CACHE": str(usable_cache())}
         # A session of its own: Ctrl-C is for the host, which then ends its machine in order.
         return subprocess.Popen(
             argv,
-            stdin=link,
-            stdout=link,
+            stdin=source,
+            stdout=sink,
             stderr=self._stderr,
             pass_fds=passed,
             start_new_session=True,

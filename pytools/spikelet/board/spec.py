@@ -86,6 +86,8 @@ class MachineSpec(_Part):
         package: Debian's package of it, named when it is missing.
         pty: the link is a pseudo-terminal, opened by the host as a serial port.
         leash: the process does not end with its link and must be ended.
+        instructions_per_tick: of an emulator whose time is its count of instructions, where the
+            board's own tick is another; counts of instructions come in steps of it.
     """
 
     argv: tuple[str, ...] = Field(min_length=1)
@@ -93,6 +95,7 @@ class MachineSpec(_Part):
     package: str = ""
     pty: bool = False
     leash: bool = False
+    instructions_per_tick: float | None = Field(default=None, gt=0)
 
 
 class Board(_Part):
@@ -106,8 +109,8 @@ class Board(_Part):
         tick: what spk_board_ticks() counts.
         mips: lower bound of millions of instructions a second, for deadlines.
         transport: "machine" (a process of ours) or "serial" (hardware on a port).
-        sources: files of the folder to compile.
-        link_script: linker script in the folder, or empty.
+        sources: files to compile, from the board's folder or from boards/.
+        link_script: linker script, found alike, or empty.
         freestanding: no C library.
         memory: memory map, None on a host.
         optimize: optimisation flags by file name; "default" for the others.
@@ -141,9 +144,14 @@ class Board(_Part):
         if self.transport == "machine" and not self.machines:
             raise ValueError('transport = "machine" needs a [machines.NAME]')
         for file in (*self.sources, *filter(None, [self.link_script])):
-            if not (self.folder / file).is_file():
-                raise ValueError(f"{file} is not in {self.folder}")
+            if not self.path(file).is_file():
+                raise ValueError(f"{file} is not in {self.folder} and not in {boards_dir()}")
         return self
+
+    def path(self, file: str) -> Path:
+        """Where a file that the board names is: its own folder first, then boards/."""
+        own = self.folder / file
+        return own if own.is_file() else boards_dir() / file
 
 
 def load_board(folder: Path) -> Board:

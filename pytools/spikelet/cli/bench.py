@@ -81,6 +81,7 @@ def _shown(bench: dict[str, Any]) -> list[RenderableType]:
     spread = None
     if ticks["mean"] is not None:
         spread = f"{number(ticks['mean'])}   ({number(ticks['min'])} to {number(ticks['max'])})"
+    step = bench["instructions_per_tick"]
     shown: list[RenderableType] = [
         facts(
             f"{bench['model']} on {bench['board']} ({bench['machine']}), "
@@ -88,6 +89,7 @@ def _shown(bench: dict[str, Any]) -> list[RenderableType]:
             {
                 "mismatches": verdict(bench["mismatches"]),
                 f"{unit} an inference": spread,
+                "  counted in steps of": number(step, digits=2) if step not in (None, 1) else None,
                 "  per effective synaptic op": number(
                     bench["instructions_per_effective_synaptic_operation"], "instructions", 2
                 ),

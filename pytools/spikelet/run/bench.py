@@ -25,7 +25,7 @@ LAYER_SAMPLES = 4  # samples whose layers are measured one by one
 
 @dataclass(frozen=True)
 class LayerTicks:
-    """Ticks of the operators, in the device's unit, means a sample.
+    """Ticks of the operators, means a sample.
 
     Attributes:
         samples: how many samples were measured.
@@ -41,6 +41,12 @@ class LayerTicks:
     rest: float
     probe: float
     total: float
+
+    def scaled(self, factor: float) -> LayerTicks:
+        """The same in another unit, of which a tick is `factor`."""
+        layers = {name: factor * ticks for name, ticks in self.layers.items()}
+        rest, probe, total = factor * self.rest, factor * self.probe, factor * self.total
+        return LayerTicks(self.samples, layers, rest, probe, total)
 
 
 def stops(graph: Graph) -> list[tuple[int, int]]:
@@ -113,10 +119,12 @@ def bench_summary(
         summary: of the run of the release image.
         outcome: of the same run.
         work: NeuroBench's metrics of the same samples.
-        ticks: of the layers, None where the device has no tick.
+        ticks: of the layers as the device counts them, None where it has no tick.
         table: rows of the layer table, as JSON.
     """
-    every = [s.ticks for s in outcome.samples] if outcome.ticks is not None else []
+    counted = outcome.samples if outcome.ticks is not None else []
+    every = [outcome.per_tick * s.ticks for s in counted]
+    ticks = ticks.scaled(outcome.per_tick) if ticks else None
     operations = work.effective_acs + work.effective_macs
     rows = []
     for row in table:

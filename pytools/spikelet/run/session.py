@@ -30,8 +30,9 @@ class Outcome:
     Attributes:
         samples: one outcome a sample, in order.
         differences: the first elements that differ, in order of execution.
-        ticks: mean a sample, None where the device has no tick.
+        ticks: mean a sample in `tick_unit`, None where the device has no tick.
         tick_unit: none, instruction, cycle or us.
+        per_tick: what one tick of the device is in `tick_unit`; figures come in steps of it.
         stack_bytes: high-water mark of the device over all parts, 0 where unknown.
         device: what the device says of itself.
         link: frames, bad_frames, retries of all parts, goodput_bytes_per_s of the last one, and
@@ -42,6 +43,7 @@ class Outcome:
     differences: list[Difference] = field(default_factory=list)
     ticks: float | None = None
     tick_unit: str = "none"
+    per_tick: float = 1.0
     stack_bytes: int = 0
     device: dict[str, Any] = field(default_factory=dict)
     link: dict[str, Any] = field(default_factory=dict)
@@ -86,6 +88,7 @@ def compare(
     layers: bool = False,
     shown: int | None = None,
     mips: float = 1.0,
+    instructions_per_tick: float | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
     """Run every sample of the stream on the device and compare it with golden.
@@ -107,6 +110,7 @@ def compare(
         shown: with `layers`, a sample to record element by element for the report; the first one
             that disagrees takes its place.
         mips: lower bound of the device's speed, for deadlines.
+        instructions_per_tick: of an emulator that counts time in instructions.
         progress: told after every sample.
 
     Raises:
@@ -114,7 +118,7 @@ def compare(
         PackageError: golden is not what the package says it was.
         LinkDead: the link died; outcomes so far are in the folder.
     """
-    comparison = _Comparison(package, device, stream, folder, layers, mips)
+    comparison = _Comparison(package, device, stream, folder, layers, mips, instructions_per_tick)
     comparison.earlier = list(parts)
     return comparison.run(kept, start, shown, progress)
 
@@ -128,9 +132,11 @@ class _Comparison:
         folder: SessionFolder,
         layers: bool,
         mips: float,
+        instructions_per_tick: float | None,
     ) -> None:
         self.graph: Graph = package.graph
         self.device, self.stream, self.folder, self.layers = device, stream, folder, layers
+        self.instructions_per_tick = instructions_per_tick
         self.outcome = Outcome()
         self.earlier: list[dict[str, Any]] = []
         self.first = 0
@@ -345,16 +351,19 @@ class _Comparison:
     def _close(self) -> Outcome:
         outcome, hello = self.outcome, self.device.hello
         self._measure()
-        outcome.tick_unit = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"
+        said = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"
+        outcome.tick_unit = said
+        if said != "none" and self.instructions_per_tick is not None:
+            outcome.tick_unit, outcome.per_tick = "instruction", self.instructions_per_tick
         # A trace build computes digests between the layers: its ticks are not the model's.
         if outcome.tick_unit != "none" and not hello.trace and outcome.samples:
-            outcome.ticks = float(np.mean([s.ticks for s in outcome.samples]))
+            outcome.ticks = outcome.per_tick * float(np.mean([s.ticks for s in outcome.samples]))
         outcome.device = {
             "isa": hello.isa,
             "firmware": hello.firmware,
             "boot_id": hello.boot_id,
             "unique_id": hello.unique_id.hex(),
-            "tick": outcome.tick_unit,
+            "tick": said,
         }
         return outcome
 
@@ -392,6 +401,7 @@ def summary(
         "differences": [{**asdict(d), "text": str(d)} for d in outcome.differences],
         "saturations": sum(s.saturations for s in outcome.samples),
         "instructions_per_inference": per["instruction"],
+        "instructions_per_tick": outcome.per_tick if outcome.tick_unit == "instruction" else None,
         "cycles_per_inference": per["cycle"],
         "microseconds_per_inference": per["us"],
         "flash_bytes": build.get("flash_bytes"),

@@ -111,6 +111,11 @@ class Target:
     machine: str = "auto"
     port: str | None = None
 
+    def instructions_per_tick(self, machine: str) -> float | None:
+        """Of the machine that was chosen; None where a tick is what the device says."""
+        spec = self.board.machines.get(machine) if self.port is None else None
+        return spec.instructions_per_tick if spec else None
+
 
 @contextmanager
 def connected(
@@ -211,6 +216,7 @@ def run(
             layers=layers,
             shown=shown,
             mips=target.board.mips,
+            instructions_per_tick=target.instructions_per_tick(machine),
             progress=progress,
         )
         result = summary(package, outcome, facts, head)

@@ -5,7 +5,7 @@
 
 enum command {
     NOTHING = 0,
-    LOOP = 1,     // argument rounds of two instructions each
+    LOOP = 1,     // argument rounds of two instructions each; also answers when it began
     ILLEGAL = 2,  // an instruction that does not exist
     LOAD = 3,     // from the address in argument
     STORE = 4,    // to the address in argument
@@ -67,6 +67,8 @@ static uint32_t waste(uint32_t rounds) {
 static void loop(uint32_t rounds) {
 #ifdef __riscv
     __asm__ volatile("1: addi %0, %0, -1\n bnez %0, 1b" : "+r"(rounds));
+#elif defined(__arm__)
+    __asm__ volatile(".syntax unified\n 1: subs %0, %0, #1\n bne 1b" : "+l"(rounds)::"cc");
 #else
     for (volatile uint32_t i = 0; i < rounds; i++) {
     }
@@ -82,6 +84,7 @@ static void obey(enum command what, uint32_t argument) {
         const uint32_t before = spk_board_ticks();
         loop(argument);
         result[0] = spk_board_ticks() - before;
+        result[1] = before;
         break;
     }
     case ILLEGAL:
@@ -106,6 +109,8 @@ static void obey(enum command what, uint32_t argument) {
     case BREAKPOINT:
 #ifdef __riscv
         __asm__ volatile("ebreak");
+#elif defined(__arm__)
+        __asm__ volatile("bkpt 0");
 #endif
         break;
     case DIVIDE: {

@@ -1,11 +1,9 @@
-// Reset and trap entry. Memory is written here before any C runs: the stack is painted for its
+// Reset and trap entry of the RV32 boards. Memory is written here before any C runs: the stack is painted for its
 // high-water mark, .data is copied from flash, .bss is cleared; .noinit is left as it was.
 // SPDX-License-Identifier: Apache-2.0
 
-    .equ FINISHER, 0x100000
-    .equ FINISHER_RESET, 0x7777
     .equ RESET_FAULT, 2         // enum spk_reset_cause
-    .equ STACK_PAINT, 0x5A5A5A5A // board.c scans for it
+    .equ STACK_PAINT, 0x5A5A5A5A // as SPK_STACK_PAINT in kept.h
 
     .section .text.start, "ax", @progbits
     .globl _start
@@ -70,7 +68,5 @@ trap:
     sw t1, 20(t0)
     li t1, RESET_FAULT
     sw t1, 8(t0)
-    li t0, FINISHER
-    li t1, FINISHER_RESET
-    sw t1, 0(t0)
-6:  j 6b
+    la sp, __stack_top
+    tail spk_rv32_reset // the board's own

@@ -1,0 +1,174 @@
+// Cortex-M from M0 to M55: vector table, startup, faults, reset, sleep. The stack is painted for
+// its high-water mark, .data is copied from flash, .bss is cleared; .noinit is left as it was.
+// SPDX-License-Identifier: Apache-2.0
+#include "arm_m.h"
+#include "kept.h"
+#include "spk_agent.h"
+
+enum {
+    NVIC_ENABLE = 0x100,
+    NVIC_DISABLE = 0x180,
+    NVIC_UNPEND = 0x280,
+    SCB_AIRCR = 0xD0C,
+    SCB_SHCSR = 0xD24,
+    SCB_CFSR = 0xD28,
+    SCB_HFSR = 0xD2C,
+    SCB_MMFAR = 0xD34,
+    SCB_BFAR = 0xD38,
+    SCB_CPACR = 0xD88,
+    MPU_CTRL = 0xD94,
+    MPU_RNR = 0xD98,
+    MPU_RBAR = 0xD9C,
+    MPU_RASR = 0xDA0, // RLAR from v8-M on
+    MPU_MAIR0 = 0xDC0,
+    AIRCR_RESET = 0x05FA0004,
+    SHCSR_FAULTS = 7 << 16, // MemManage, BusFault and UsageFault by themselves
+    CFSR_MMFAR_VALID = 1 << 7,
+    CFSR_BFAR_VALID = 1 << 15,
+    CPACR_FPU = 0xF << 20, // floating point and MVE
+    MPU_ON = 5,            // the default map where no region says otherwise
+    FRAME_PC = 6,          // word of the exception's stack frame
+};
+
+#define V7M (__ARM_ARCH >= 7)
+#define V8M (__ARM_ARCH >= 8)
+
+extern uint32_t __data_start[], __data_end[], __data_load[], __bss_start[], __bss_end[];
+extern uint8_t __flash_start[], __flash_end[];
+
+_Noreturn void spk_arm_start(void);
+_Noreturn void spk_arm_record(const uint32_t *frame);
+void spk_arm_fault(void);
+void __attribute__((weak, alias("spk_arm_fault"))) spk_arm_systick(void);
+
+union vector {
+    uint32_t *stack;
+    void (*handler)(void);
+};
+
+// No interrupt is ever taken, so the core's own exceptions are the whole table.
+static const union vector vectors[16] __attribute__((section(".vectors"), used)) = {
+    [0] = {.stack = __stack_top},
+    [1] = {.handler = spk_arm_start},
+    [2 ... 14] = {.handler = spk_arm_fault},
+    [15] = {.handler = spk_arm_systick},
+};
+
+#if V7M
+static void mpu_region(uint32_t number, uint32_t base, uint32_t attributes) {
+    reg_write(SPK_SCS + MPU_RNR, number);
+    reg_write(SPK_SCS + MPU_RBAR, base);
+    reg_write(SPK_SCS + MPU_RASR, attributes);
+}
+#endif
+
+// Flash is read and execute only, so that a store through a null pointer is a fault too. What else
+// lies below the RAM is a guard under the stack: v8-M faults there by itself.
+static void protect(void) {
+#if V7M
+    const uint32_t first = (uint32_t)(uintptr_t)__flash_start;
+    const uint32_t last = (uint32_t)(uintptr_t)__flash_end - 1;
+#if V8M
+    reg_write(SPK_SCS + MPU_MAIR0, 0x44); // normal memory, not cached
+    mpu_region(0, first | 2 << 1, (last & ~31u) | 1);
+#else
+    // A flash of 2^n bytes, over 2^29 bytes of which it is a part; the later region counts.
+    const uint32_t log2 = 32 - (uint32_t)__builtin_clz(last - first);
+    mpu_region(0, 0, 1u << 28 | (29 - 1) << 1 | 1);
+    mpu_region(1, first, 6u << 24 | (log2 - 1) << 1 | 1);
+#endif
+    reg_write(SPK_SCS + MPU_CTRL, MPU_ON);
+    __asm__ volatile("dsb\n isb" ::: "memory");
+#endif
+}
+
+_Noreturn void spk_arm_start(void) {
+#if V7M
+    reg_write(SPK_SCS + SCB_CPACR, CPACR_FPU);
+    reg_write(SPK_SCS + SCB_SHCSR, SHCSR_FAULTS);
+    __asm__ volatile("dsb\n isb" ::: "memory");
+#endif
+    // Volatile, or the compiler makes calls of these loops, whose frames would be painted over.
+    volatile uint32_t *word;
+    const volatile uint32_t *from = __data_load;
+    uint32_t *stack;
+
+    __asm__ volatile("mov %0, sp" : "=r"(stack));
+    for (word = __stack_bottom; word < stack; word++) {
+        *word = SPK_STACK_PAINT;
+    }
+    for (word = __data_start; word < __data_end; word++) {
+        *word = *from++;
+    }
+    for (word = __bss_start; word < __bss_end; word++) {
+        *word = 0;
+    }
+    protect();
+    spk_board_init();
+    spk_agent_main();
+}
+
+// Any exception but SysTick is a fault. Where the stack overflowed the core could save no frame:
+// then the handler takes the stack from its top again, and the address of the instruction is lost.
+__attribute__((naked)) void spk_arm_fault(void) {
+    __asm__ volatile(".syntax unified\n"
+                     "mrs r0, msp\n"
+                     "ldr r1, =__stack_bottom\n"
+                     "cmp r0, r1\n"
+                     "bhs 1f\n"
+                     "ldr r1, =__stack_top\n"
+                     "msr msp, r1\n"
+                     "movs r0, #0\n"
+                     "1: ldr r1, =spk_arm_record\n"
+                     "bx r1\n"
+                     ".ltorg\n");
+}
+
+_Noreturn static void reset(enum spk_reset_cause cause) {
+    spk_board_kept.cause = cause;
+    __asm__ volatile("dsb" ::: "memory");
+    reg_write(SPK_SCS + SCB_AIRCR, AIRCR_RESET);
+    for (;;) {
+    }
+}
+
+// The cause is CFSR; HFSR where that is 0; the exception's number where the core has neither.
+_Noreturn void spk_arm_record(const uint32_t *frame) {
+    struct spk_fault *fault = &spk_board_kept.fault;
+    uint32_t cause;
+
+    __asm__ volatile("mrs %0, ipsr" : "=r"(cause));
+    fault->address = 0;
+#if V7M
+    const uint32_t cfsr = reg_read(SPK_SCS + SCB_CFSR);
+    if (cfsr) {
+        cause = cfsr;
+    } else if (reg_read(SPK_SCS + SCB_HFSR)) {
+        cause = reg_read(SPK_SCS + SCB_HFSR);
+    }
+    if (cfsr & CFSR_MMFAR_VALID) {
+        fault->address = reg_read(SPK_SCS + SCB_MMFAR);
+    } else if (cfsr & CFSR_BFAR_VALID) {
+        fault->address = reg_read(SPK_SCS + SCB_BFAR);
+    }
+#endif
+    fault->cause = cause;
+    fault->pc = frame ? frame[FRAME_PC] : 0;
+    reset(SPK_RESET_FAULT);
+}
+
+_Noreturn void spk_board_reset(void) {
+    reset(SPK_RESET_REQUEST);
+}
+
+void spk_arm_forget(uint32_t irq) {
+    reg_write(SPK_SCS + NVIC_UNPEND + irq / 32 * 4, 1u << irq % 32);
+}
+
+void spk_arm_sleep(uint32_t irq) {
+    __asm__ volatile("cpsid i" ::: "memory");
+    reg_write(SPK_SCS + NVIC_ENABLE + irq / 32 * 4, 1u << irq % 32);
+    __asm__ volatile("dsb\n wfi" ::: "memory");
+    reg_write(SPK_SCS + NVIC_DISABLE + irq / 32 * 4, 1u << irq % 32);
+    __asm__ volatile("dsb\n isb\n cpsie i" ::: "memory");
+}

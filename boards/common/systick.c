@@ -1,0 +1,38 @@
+// Ticks from SysTick, which counts 24 bits of the core's clock down; its exception counts the rest.
+// SPDX-License-Identifier: Apache-2.0
+#include "arm_m.h"
+#include "spk_board.h"
+
+enum {
+    SYST_CSR = 0x010,
+    SYST_RVR = 0x014,
+    SYST_CVR = 0x018,
+    CSR_ON = 7, // counts, with its exception, from the core's clock
+    BITS = 24,
+    MASK = (1 << BITS) - 1,
+};
+
+static volatile uint32_t rounds;
+
+void spk_arm_systick(void);
+
+// Comes as the counter reaches 0.
+void spk_arm_systick(void) {
+    rounds++;
+}
+
+void spk_systick_start(void) {
+    reg_write(SPK_SCS + SYST_RVR, MASK);
+    reg_write(SPK_SCS + SYST_CVR, 0);
+    reg_write(SPK_SCS + SYST_CSR, CSR_ON);
+}
+
+uint32_t spk_board_ticks(void) {
+    uint32_t high, low;
+    do {
+        high = rounds;
+        low = (0u - reg_read(SPK_SCS + SYST_CVR)) &
+              MASK; // 0 as it reaches 0: that is the next round's
+    } while (high != rounds);
+    return high << BITS | low;
+}

@@ -1,0 +1,91 @@
+// BBC micro:bit: nRF51822 with a Cortex-M0. The link on the UART, which holds six bytes; ticks of
+// 16 MHz, the core's clock, from TIMER0: the chip has no SysTick. In QEMU a stack overflow is a
+// fault like others; the chip's core locks up instead, which resets it without a record.
+// SPDX-License-Identifier: Apache-2.0
+#include "arm_m.h"
+#include "kept.h"
+
+enum {
+    UART = 0x40002000,
+    UART_IRQ = 2,
+    UART_START_RX = UART + 0x000,
+    UART_START_TX = UART + 0x008,
+    UART_RX_READY = UART + 0x108,
+    UART_TX_READY = UART + 0x11C,
+    UART_IRQ_SET = UART + 0x304,
+    UART_ENABLE = UART + 0x500,
+    UART_PIN_TX = UART + 0x50C,
+    UART_PIN_RX = UART + 0x514,
+    UART_RX = UART + 0x518,
+    UART_TX = UART + 0x51C,
+    UART_BAUD = UART + 0x524,
+    UART_ON = 4,
+    UART_IRQ_RX = 1 << 2,
+    BAUD_115200 = 0x01D7E000,
+    PIN_TX = 24,
+    PIN_RX = 25,
+    TIMER = 0x40008000,
+    TIMER_START = TIMER + 0x000,
+    TIMER_CAPTURE0 = TIMER + 0x040,
+    TIMER_BITS = TIMER + 0x508,
+    TIMER_PRESCALER = TIMER + 0x510,
+    TIMER_CC0 = TIMER + 0x540,
+    BITS_32 = 3,
+    CHIP_ID = 0x10000060, // two words
+};
+
+const struct spk_board_info spk_board_info = {
+    .isa = "armv6-m", .tick_unit = SPK_TICK_CYCLE, .tick_hz = 16000000};
+
+static uint8_t sent; // whether the transmitter has had a byte since boot
+
+void spk_board_init(void) {
+    spk_kept_begin();
+    reg_write(TIMER_BITS, BITS_32);
+    reg_write(TIMER_PRESCALER, 0);
+    reg_write(TIMER_START, 1);
+    reg_write(UART_PIN_TX, PIN_TX);
+    reg_write(UART_PIN_RX, PIN_RX);
+    reg_write(UART_BAUD, BAUD_115200);
+    reg_write(UART_ENABLE, UART_ON);
+    reg_write(UART_IRQ_SET, UART_IRQ_RX);
+    reg_write(UART_START_RX, 1);
+    reg_write(UART_START_TX, 1);
+}
+
+uint32_t spk_board_rx(uint8_t *buffer, uint32_t size) {
+    uint32_t n = 0;
+    while (n < size && reg_read(UART_RX_READY)) {
+        reg_write(UART_RX_READY, 0); // first: reading raises it again for the next byte
+        buffer[n++] = (uint8_t)reg_read(UART_RX);
+    }
+    return n;
+}
+
+void spk_board_tx(const uint8_t *buffer, uint32_t size) {
+    while (size-- > 0) {
+        while (sent && !reg_read(UART_TX_READY)) {
+        }
+        reg_write(UART_TX_READY, 0);
+        reg_write(UART_TX, *buffer++);
+        sent = 1;
+    }
+}
+
+void spk_board_idle(void) {
+    spk_arm_forget(UART_IRQ);
+    if (!reg_read(UART_RX_READY)) {
+        spk_arm_sleep(UART_IRQ);
+    }
+}
+
+uint32_t spk_board_ticks(void) {
+    reg_write(TIMER_CAPTURE0, 1);
+    return reg_read(TIMER_CC0);
+}
+
+void spk_board_unique_id(uint8_t id[8]) {
+    for (uint32_t i = 0; i < 8; i++) {
+        id[i] = (uint8_t)(reg_read(CHIP_ID + (i & 4)) >> 8 * (i & 3));
+    }
+}
