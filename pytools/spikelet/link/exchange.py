@@ -245,10 +245,10 @@ class Exchange:
         if len(frame.payload) < 5:
             raise ProtocolError(f"{self.transport.name}: a LOG frame of {len(frame.payload)} bytes")
         boot_id = int.from_bytes(frame.payload[1:5], "little")
-        if self.boot_id is not None and boot_id != self.boot_id:
-            raise self.reset_error(boot_id)
         if self.on_log is not None:
             self.on_log(frame.payload[5:].decode("utf-8", "replace"))
+        if self.boot_id is not None and boot_id != self.boot_id:
+            raise self.reset_error(boot_id)
 
     def _settle(self, window: list[_Open], frames: list[Frame], now: float) -> bool:
         """Gives frames to the requests they answer; True when one of those was waiting for it."""
