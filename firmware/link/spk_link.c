@@ -10,7 +10,7 @@ enum {
 };
 
 _Static_assert((SPK_LINK_RING & (SPK_LINK_RING - 1)) == 0, "the ring's size is a power of two");
-_Static_assert(SPK_LINK_RING >= SPK_FRAME_WIRE && SPK_LINK_RING <= 32768, "it holds a frame");
+_Static_assert(SPK_LINK_RING >= 256 && SPK_LINK_RING <= 32768, "256 to 32768 bytes of ring");
 
 struct outcome {
     uint32_t detail;
