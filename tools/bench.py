@@ -1,19 +1,30 @@
-"""`make bench`: what the two models cost on RV32IMAC, as a table and as JSON.
+"""`make bench`: what the two models cost on every emulated board, as a table and as JSON.
 
 Trains each model once (kept in the output folder), then asks `spikelet bench` for every toolchain
-on QEMU with `-icount`, where a tick is exactly one instruction.
+on QEMU with `-icount`, where instructions are counted exactly (on Arm in steps of a timer's tick).
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-MODELS = ("digits_bernoulli", "digits_snn")
+BOARDS = {
+    "digits_bernoulli": ("virt-rv32", "mps2-an386"),
+    "digits_snn": (
+        "virt-rv32",
+        "sifive-e",
+        "microbit",
+        "mps2-an386",
+        "mps2-an500",
+        "mps3-an547",
+    ),
+}
 TOOLCHAINS = ("gcc", "zig")
 
 
@@ -27,21 +38,22 @@ def spikelet(*arguments: str) -> dict[str, Any]:
     return result
 
 
-def measure(out: Path, machine: str) -> list[dict[str, Any]]:
+def measure(out: Path) -> list[dict[str, Any]]:
     """All benchmarks; packages that are there are used again."""
     found = []
-    for model in MODELS:
+    for model, boards in BOARDS.items():
         package = out / f"{model}.spk"
         if not package.is_file():
             spikelet("train", model, "-o", str(package))
-        for toolchain in TOOLCHAINS:
-            arguments = ["bench", str(package), "--board", "virt-rv32", "--machine", machine]
+        for board, toolchain in itertools.product(boards, TOOLCHAINS):
+            arguments = ["bench", str(package), "--board", board, "--machine", "qemu"]
             found.append(spikelet(*arguments, "--toolchain", toolchain))
     return found
 
 
 COLUMNS = {
     "model": lambda r: r["model"],
+    "board": lambda r: r["board"],
     "toolchain": lambda r: r["build"]["toolchain"],
     "accuracy": lambda r: f"{r['accuracy']:.4f}",
     "mismatches": lambda r: str(r["mismatches"]),
@@ -65,10 +77,9 @@ def main() -> None:
     """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
-    parser.add_argument("--machine", default="qemu", help="qemu or unicorn")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    results = measure(arguments.out, arguments.machine)
+    results = measure(arguments.out)
     path = arguments.out / "bench.json"
     path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(table(results))

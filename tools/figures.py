@@ -65,7 +65,7 @@ def main() -> None:
                 "| --- | --- | --- | --- | --- |",
                 *accuracies,
                 "",
-                "Cost of one inference on RV32IMAC: retired instructions in QEMU with `-icount`,"
+                "Cost of one inference: retired instructions in QEMU with `-icount`,"
                 " mean of the 360 digits, seed 0; bytes of the whole image with agent and link."
                 " An effective AC is NeuroBench's: a non-zero input meets a non-zero weight.",
                 "",
