@@ -16,4 +16,14 @@ SPK_INLINE void spk_argmax(const void *values, uint32_t n, bool wide, int32_t *i
     *index = (int32_t)best;
 }
 
+SPK_INLINE void spk_argmax_s8(const int8_t *values, uint32_t n, int32_t *index) {
+    uint32_t best = 0;
+    for (uint32_t i = 1; i < n; i++) {
+        if (values[i] > values[best]) {
+            best = i;
+        }
+    }
+    *index = (int32_t)best;
+}
+
 #endif

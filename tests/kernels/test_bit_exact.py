@@ -19,24 +19,9 @@ import graphs
 from spikelet.board import find_board, start
 from spikelet.graph import Graph, Phase
 from spikelet.link.device import Device
-from spikelet.package import Package
-from spikelet.run import SessionFolder, Target, make, package_stream, run
+from spikelet.run import make
 from support import need
-
-TARGETS = {
-    # name: board, toolchain, machine, sanitised, tools
-    "native-gcc-sanitized": ("native", "gcc", "native", True, ("gcc",)),
-    "native-clang-sanitized": ("native", "clang", "native", True, ("clang",)),
-    "native-zig": ("native", "zig", "native", False, ("zig",)),
-    "rv32-zig-unicorn": ("virt-rv32", "zig", "unicorn", False, ("zig", "unicorn")),
-    "rv32-gcc-qemu": (
-        "virt-rv32",
-        "gcc",
-        "qemu",
-        False,
-        ("riscv64-unknown-elf-gcc", "qemu-system-riscv32"),
-    ),
-}
+from targets import TARGETS, equals_golden, packaged
 
 PARTS = 12
 CONVENTIONS = graphs.conventions()
@@ -60,31 +45,9 @@ CASES = [
 ]
 
 
-def packaged(graph: Graph, samples: int) -> Package:
-    inputs = graphs.random_inputs(graph, samples, np.random.default_rng(42))
-    return Package(graph, inputs, {}).with_golden()
-
-
 @pytest.mark.parametrize(("target", "name"), CASES)
 def test_every_layer_in_every_step_equals_golden(target: str, name: str, tmp_path: Path) -> None:
-    board_name, toolchain, machine, sanitize, tools = TARGETS[target]
-    for tool in tools:
-        need(tool)
-    package = packaged(GRAPHS[name](), 6)
-    board = find_board(board_name)
-    built = make(
-        package, board, tmp_path / "build", toolchain=toolchain, trace=True, sanitize=sanitize
-    )
-    summary, outcome = run(
-        package,
-        Target(board, built, machine),
-        package_stream(package),
-        SessionFolder(tmp_path / "session"),
-        layers=True,
-    )
-    assert [str(d) for d in outcome.differences] == []
-    assert summary["mismatches"] == 0
-    assert summary["samples"] == 6
+    summary = equals_golden(target, GRAPHS[name](), 6, tmp_path)
     if name == "operators":
         assert summary["saturations"] > 0  # the rare path was taken, and counted alike
 

@@ -15,6 +15,7 @@ from spikelet.cli import (
     build,
     demo,
     doctor,
+    import_,
     inspect,
     models,
     report,
@@ -41,8 +42,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, train, inspect, build, run, bench, boards, models, doctor, report):
-    app.command(_command.__name__.rpartition(".")[2])(_command.command)
+for _command in (demo, train, import_, inspect, build, run, bench, boards, models, doctor, report):
+    app.command(_command.__name__.rpartition(".")[2].rstrip("_"))(_command.command)
 
 
 def _version(asked: bool) -> None:

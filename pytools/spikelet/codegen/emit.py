@@ -26,6 +26,7 @@ _NUMPY_TO_C = {
     "uint8": "uint8_t",
     "int8": "int8_t",
     "int16": "int16_t",
+    "uint16": "uint16_t",
     "int32": "int32_t",
     "uint32": "uint32_t",
 }
@@ -51,8 +52,9 @@ class Generated:
 class CEmitter:
     """Collects the constants, includes and names that operators ask for."""
 
-    def __init__(self, bounds: Mapping[str, Interval]) -> None:
+    def __init__(self, bounds: Mapping[str, Interval], isa: str = "") -> None:
         self.bounds = bounds
+        self.isa = isa
         self.includes: set[str] = set()
         self.constants: dict[str, str] = {}
         self.configs: dict[str, str] = {}
@@ -98,7 +100,9 @@ def _array(symbol: str, flat: Array, note: str) -> str:
     return f"// {note}\nstatic const {c_type} {symbol}[{len(flat)}] = {{\n    {body}}};\n"
 
 
-def generate(graph: Graph, sha256: str, out_dir: Path, *, trace: bool = False) -> Generated:
+def generate(
+    graph: Graph, sha256: str, out_dir: Path, *, trace: bool = False, isa: str = ""
+) -> Generated:
     """Write model.c into `out_dir`; the same graph and hash give the same bytes.
 
     Args:
@@ -106,8 +110,9 @@ def generate(graph: Graph, sha256: str, out_dir: Path, *, trace: bool = False) -
         sha256: the package's hash, 64 hexadecimal digits.
         out_dir: made if it is not there.
         trace: list every tensor and keep a digest of each in every step.
+        isa: instruction set of the board that it is for; "" for C that runs on any.
     """
-    em = CEmitter(graph.bounds)
+    em = CEmitter(graph.bounds, isa)
     places = plan(graph)
     const_bytes: dict[str, int] = {}
     start = ["saturations = 0;"]

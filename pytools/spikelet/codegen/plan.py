@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from spikelet.graph import Graph, Phase, Tensor
@@ -58,20 +59,37 @@ def _lifetime(graph: Graph, tensor: Tensor) -> tuple[int, int]:
     return writer, last
 
 
+def _roots(graph: Graph) -> dict[str, str]:
+    """For each tensor the one whose memory it is: its own, but for views."""
+    roots = {name: name for name in graph.tensors}
+    for node in graph.order:
+        if node.VIEW:
+            roots[graph.written(node)[0].name] = roots[node.inputs[0]]
+    return roots
+
+
 def plan(graph: Graph) -> Plan:
     """Place all tensors, the largest first, each at the lowest free offset."""
     slots: dict[str, Slot] = {}
-    pending = [
-        (t, -(-t.nbytes // ALIGN) * ALIGN, *_lifetime(graph, t)) for t in graph.tensors.values()
-    ]
+    roots = _roots(graph)
+    times = {name: _lifetime(graph, tensor) for name, tensor in graph.tensors.items()}
+    pending = []
+    for tensor in graph.tensors.values():
+        if roots[tensor.name] == tensor.name:
+            shared = [times[name] for name, root in roots.items() if root == tensor.name]
+            first, last = min(t[0] for t in shared), max(t[1] for t in shared)
+            pending.append((tensor, -(-tensor.nbytes // ALIGN) * ALIGN, first, last))
     for tensor, size, first, last in sorted(pending, key=lambda p: (-p[1], p[2], p[0].name)):
         offset = 0
         for slot in sorted(slots.values(), key=lambda s: s.offset):
             if slot.overlaps(first, last) and slot.offset < offset + size:
                 offset = max(offset, slot.offset + slot.size)
         slots[tensor.name] = Slot(tensor, offset, size, first, last)
-    times = range(-1, len(graph.order) + 1)
-    bound = max(sum(s.size for s in slots.values() if s.overlaps(t, t)) for t in times)
+    moments = range(-1, len(graph.order) + 1)
+    bound = max(sum(s.size for s in slots.values() if s.overlaps(t, t)) for t in moments)
     total = max(s.offset + s.size for s in slots.values())
-    ordered = {name: slots[name] for name in graph.tensors}
+    ordered = {
+        name: dataclasses.replace(slots[roots[name]], tensor=tensor)
+        for name, tensor in graph.tensors.items()
+    }
     return Plan(ordered, total, bound)

@@ -187,6 +187,19 @@ class Graph:
             saturations=saturations,
         )
 
+    def predicted(self, values: Array) -> Array:
+        """(N,) int64 from the first output (N, *shape): its element, or where its largest lies."""
+        flat = values.reshape(len(values), -1)
+        found: Array = flat[:, 0] if flat.shape[1] == 1 else np.argmax(flat, axis=1)
+        return found.astype(np.int64)
+
+    @property
+    def highest_prediction(self) -> int:
+        """The highest value of `predicted`."""
+        first = self.outputs[0]
+        size = self.tensors[first].size
+        return int(self.bounds[first][1].max()) if size == 1 else size - 1
+
     @cached_property
     def traced(self) -> list[Tensor]:
         """The tensors that a trace digests, in the order of its columns."""

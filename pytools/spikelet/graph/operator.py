@@ -50,9 +50,15 @@ Interval = tuple[Array, Array]
 
 
 class Emitter(Protocol):
-    """What code generation offers to `Operator.emit`."""
+    """What code generation offers to `Operator.emit`.
+
+    Attributes:
+        bounds: of every tensor.
+        isa: the board's instruction set, as its board.toml says; kernels may come in variants.
+    """
 
     bounds: Mapping[str, Interval]
+    isa: str
 
     def tensor(self, name: str) -> str:
         """C expression: typed pointer to a tensor's memory."""
@@ -74,9 +80,12 @@ class Operator:
     Attributes:
         name: unique in the graph; its tensors are `name` or `name.part`.
         inputs: names of the tensors that it reads.
+
+    A class with VIEW writes nothing: its one output is its first input's memory.
     """
 
     KIND: ClassVar[str] = ""
+    VIEW: ClassVar[bool] = False
 
     name: str
     inputs: tuple[str, ...]

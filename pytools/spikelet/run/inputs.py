@@ -208,7 +208,7 @@ def _labels(path: Path, labels: Array | None, samples: int, graph: Graph) -> Arr
             "one-hot labels, or labels of other samples",
             "one integer class a sample",
         )
-    high = int(graph.bounds[graph.outputs[0]][1].max())
+    high = graph.highest_prediction
     if labels.min() < 0 or labels.max() > high:
         raise UsageError(
             f"--data {path}: y spans {labels.min()} to {labels.max()}, the model knows classes "

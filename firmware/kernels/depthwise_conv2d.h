@@ -1,0 +1,197 @@
+// Depthwise int8 convolution. Golden twin: pytools/spikelet/graph/ops/depthwise_conv2d.py.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SPK_DEPTHWISE_CONV2D_H
+#define SPK_DEPTHWISE_CONV2D_H
+
+#include "kernels/requantise.h"
+
+struct spk_depthwise_conv2d {
+    const int8_t *weights;  // in the order that the variant asks for
+    struct spk_rescale out; // (outputs,)
+    uint16_t height;        // of the input, (height, width, channels)
+    uint16_t width;
+    uint16_t channels;
+    uint16_t out_height; // (out_height, out_width, channels * multiplier)
+    uint16_t out_width;
+    uint16_t multiplier;
+    uint16_t kernel_height;
+    uint16_t kernel_width;
+    uint16_t stride_down;
+    uint16_t stride_right;
+    uint16_t dilation_down;
+    uint16_t dilation_right;
+    uint16_t pad_top;
+    uint16_t pad_left;
+    int16_t zero_point; // of the input
+};
+
+// One output, any shape. weights: (kernel_height, kernel_width, outputs).
+SPK_INLINE int32_t spk_depthwise_conv2d_sum(const struct spk_depthwise_conv2d *c,
+                                            const int8_t *input, int32_t top, int32_t left,
+                                            uint32_t channel, const int8_t *weights,
+                                            uint32_t outputs) {
+    int32_t sum = 0;
+    for (uint32_t i = 0; i < c->kernel_height; i++) {
+        for (uint32_t j = 0; j < c->kernel_width; j++, weights += outputs) {
+            const int32_t y = top + (int32_t)(i * c->dilation_down);
+            const int32_t x = left + (int32_t)(j * c->dilation_right);
+            const bool there = (uint32_t)y < c->height && (uint32_t)x < c->width;
+            const int32_t code =
+                there ? input[(y * c->width + x) * c->channels + (int32_t)channel] : c->zero_point;
+            sum += code * *weights;
+        }
+    }
+    return sum;
+}
+
+SPK_INLINE void spk_depthwise_conv2d_plain(const struct spk_depthwise_conv2d *c, bool near,
+                                           const int8_t *input, int8_t *output) {
+    const uint32_t outputs = (uint32_t)c->channels * c->multiplier;
+    for (uint32_t y = 0; y < c->out_height; y++) {
+        for (uint32_t x = 0; x < c->out_width; x++) {
+            const int32_t top = (int32_t)(y * c->stride_down) - c->pad_top;
+            const int32_t left = (int32_t)(x * c->stride_right) - c->pad_left;
+            for (uint32_t i = 0, o = 0; i < c->channels; i++) {
+                for (uint32_t m = 0; m < c->multiplier; m++, o++) {
+                    const int32_t sum =
+                        spk_depthwise_conv2d_sum(c, input, top, left, i, c->weights + o, outputs);
+                    *output++ = spk_rescale(&c->out, near, c->out.bias[o] + sum,
+                                            c->out.multiplier[o], c->out.shift[o]);
+                }
+            }
+        }
+    }
+}
+
+// How the kernel for 3 x 3 taps goes through the image: lines along its longer side, three at a
+// time; along a line the nine weights stay in registers and what an output sees moves on.
+struct spk_lines {
+    const int8_t *weights;  // (channels, 3, 3): across the lines, along them
+    struct spk_rescale out; // (channels,)
+    int32_t pitch_along;    // codes from one to the next, of the input
+    int32_t pitch_across;
+    int32_t to_along; // of the output
+    int32_t to_across;
+    uint16_t along; // sizes of the input
+    uint16_t across;
+    uint16_t out_along; // and of the output
+    uint16_t out_across;
+    uint16_t channels;
+    uint8_t stride_along; // 1 or 2
+    uint8_t stride_across;
+    uint8_t pad_along;
+    uint8_t pad_across;
+    int16_t zero_point; // of the input
+};
+
+// Three codes side by side, one from each line; what lies outside the image is the zero point.
+struct spk_column {
+    int32_t a;
+    int32_t b;
+    int32_t c;
+};
+
+struct spk_walk {
+    const int8_t *a; // the next column's codes
+    const int8_t *b;
+    const int8_t *c;
+    uint32_t x; // its place, modulo 2^32
+};
+
+SPK_INLINE struct spk_column spk_column(const struct spk_lines *l, struct spk_walk *walk) {
+    struct spk_column column = {l->zero_point, l->zero_point, l->zero_point};
+    if (walk->x < l->along) {
+        column.a = *walk->a;
+        column.b = *walk->b;
+        column.c = *walk->c;
+    }
+    walk->a += l->pitch_along;
+    walk->b += l->pitch_along;
+    walk->c += l->pitch_along;
+    walk->x++;
+    return column;
+}
+
+SPK_INLINE int32_t spk_column_dot(const int32_t *w, struct spk_column x) {
+    return w[0] * x.a + w[3] * x.b + w[6] * x.c;
+}
+
+// One line of outputs of one channel.
+SPK_INLINE void spk_depthwise_conv2d_line(const struct spk_lines *l, uint32_t channel,
+                                          const int32_t *w, int32_t bias, struct spk_walk walk,
+                                          int8_t *to) {
+    const int32_t multiplier = l->out.multiplier[channel];
+    const int32_t shift = l->out.shift[channel];
+    const int8_t *const end = to + l->out_along * l->to_along;
+    struct spk_column a = spk_column(l, &walk);
+    struct spk_column b = spk_column(l, &walk);
+    do {
+        const struct spk_column c = spk_column(l, &walk);
+        const int32_t sum = bias + spk_column_dot(w, a) + spk_column_dot(w + 1, b);
+        *to = spk_rescale(&l->out, true, sum + spk_column_dot(w + 2, c), multiplier, shift);
+        to += l->to_along;
+        if (l->stride_along == 1) {
+            a = b;
+            b = c;
+        } else {
+            a = c;
+            b = spk_column(l, &walk);
+        }
+    } while (to != end);
+}
+
+SPK_INLINE void spk_depthwise_conv2d_lines(const struct spk_lines *l, const int8_t *input,
+                                           int8_t *output) {
+    for (uint32_t channel = 0; channel < l->channels; channel++) {
+        const int8_t *weights = l->weights + 9 * channel;
+        for (uint32_t y = 0; y < l->out_across; y++) {
+            const int32_t top = (int32_t)(y * l->stride_across) - l->pad_across;
+            const int8_t *line[3];
+            int32_t w[9];
+            int32_t bias = l->out.bias[channel];
+            SPK_UNROLL(3)
+            for (int32_t i = 0; i < 3; i++) {
+                // Outside the image all codes are the same: the line adds a constant.
+                const bool there = (uint32_t)(top + i) < l->across;
+                line[i] = input + channel - l->pad_along * l->pitch_along;
+                w[3 * i] = w[3 * i + 1] = w[3 * i + 2] = 0;
+                if (there) {
+                    line[i] += (top + i) * l->pitch_across;
+                    w[3 * i] = weights[3 * i];
+                    w[3 * i + 1] = weights[3 * i + 1];
+                    w[3 * i + 2] = weights[3 * i + 2];
+                } else {
+                    bias +=
+                        l->zero_point * (weights[3 * i] + weights[3 * i + 1] + weights[3 * i + 2]);
+                }
+            }
+            const struct spk_walk walk = {line[0], line[1], line[2], 0u - l->pad_along};
+            spk_depthwise_conv2d_line(l, channel, w, bias, walk,
+                                      output + y * (uint32_t)l->to_across + channel);
+        }
+    }
+}
+
+// 3 x 3 taps side by side, one output a channel.
+SPK_SHARED void spk_depthwise_conv2d_3x3(const struct spk_lines *lines, const int8_t *input,
+                                         int8_t *output) {
+    struct spk_lines l = *lines; // the compiler sees that no output changes it
+    l.stride_along = 1;
+    spk_depthwise_conv2d_lines(&l, input, output);
+}
+
+// The same with stride 2 along the lines.
+SPK_SHARED void spk_depthwise_conv2d_3x3_2(const struct spk_lines *lines, const int8_t *input,
+                                           int8_t *output) {
+    struct spk_lines l = *lines;
+    l.stride_along = 2;
+    spk_depthwise_conv2d_lines(&l, input, output);
+}
+
+// Any shape, any scale. weights: (kernel_height, kernel_width, outputs).
+SPK_SHARED void spk_depthwise_conv2d_any(const struct spk_depthwise_conv2d *c, const int8_t *input,
+                                         int8_t *output) {
+    spk_depthwise_conv2d_plain(c, false, input, output);
+}
+
+#endif

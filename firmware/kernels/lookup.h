@@ -1,0 +1,16 @@
+// Any function of one 8-bit code, as a table. Golden twin: pytools/spikelet/graph/int8.py.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SPK_LOOKUP_H
+#define SPK_LOOKUP_H
+
+#include "kernels/fixed.h"
+
+// x: (n,) int8 or uint8; table: (256,) by the code's byte; y: (n,).
+SPK_INLINE void spk_lookup(const void *x, uint32_t n, const int8_t *table, int8_t *y) {
+    const uint8_t *codes = x;
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] = table[codes[i]];
+    }
+}
+
+#endif

@@ -1,0 +1,106 @@
+// Fixed-point scaling of int32 sums. Golden twin: pytools/spikelet/graph/requantise.py.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SPK_REQUANTISE_H
+#define SPK_REQUANTISE_H
+
+#include "kernels/fixed.h"
+
+// a * b / 2^31, halves up; saturates where both are INT32_MIN.
+SPK_INLINE int32_t spk_high_mul(int32_t a, int32_t b) {
+    if (a == INT32_MIN && b == INT32_MIN) {
+        return INT32_MAX;
+    }
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+// x / 2^exponent, halves away from zero; exponent 0 to 31.
+SPK_INLINE int32_t spk_rounding_shift(int32_t x, uint32_t exponent) {
+    const uint32_t mask = (1u << exponent) - 1;
+    const uint32_t rest = (uint32_t)x & mask;
+    return (x >> exponent) + (rest > (mask >> 1) + (x < 0));
+}
+
+// x * multiplier * 2^(shift - 31), rounded twice; multiplier >= 0, shift -31 to 30, > 0 to the
+// left.
+SPK_INLINE int32_t spk_requantise(int32_t x, int32_t multiplier, int32_t shift) {
+    const uint32_t left = shift > 0 ? (uint32_t)shift : 0;
+    const uint32_t right = shift > 0 ? 0 : (uint32_t)-shift;
+    const int32_t wide = (int32_t)((uint32_t)x << left);
+    return spk_rounding_shift((int32_t)(((int64_t)wide * multiplier + (1 << 30)) >> 31), right);
+}
+
+// The same plus zero_point, for what the exporter proves to be the usual: |x| < 2^29 and a shift to
+// the right, 1 <= right <= 20. Then x * 4 fits a word, its high product keeps the one bit that the
+// first rounding needs, and one addition rounds both and adds the zero point.
+SPK_INLINE int32_t spk_requantise_near(int32_t x, int32_t multiplier, uint32_t right,
+                                       int32_t zero_point) {
+    const uint32_t offset = (uint32_t)(2 * zero_point + 1) << right;
+#if defined(__ARM_FEATURE_DSP)
+    int32_t high; // rounded: x * multiplier / 2^31
+    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(x * 2), "r"(multiplier));
+    return (high + (high >> 31) + ((int32_t)offset >> 1)) >> right;
+#else
+    const int32_t high = (int32_t)(((int64_t)(x * 4) * multiplier) >> 32); // before its rounding
+    // (high + 1) / 2 is the first rounding. A half goes away from zero: one less if it is negative.
+    return (high + 1 + 2 * (high >> 31) + (int32_t)offset) >> (right + 1);
+#endif
+}
+
+// How the sums of a layer become int8 codes. Arrays are padded to a multiple of four channels.
+struct spk_rescale {
+    const int32_t *bias;       // (channels,) less input zero point * sum of weights
+    const int32_t *multiplier; // (channels,)
+    const int8_t *shift;       // (channels,)
+    int16_t zero_point;
+    int16_t low; // of the output's codes
+    int16_t high;
+};
+
+// Code of a sum that holds its bias; `near` promises what spk_requantise_near asks for.
+SPK_INLINE int8_t spk_rescale(const struct spk_rescale *r, bool near, int32_t sum,
+                              int32_t multiplier, int32_t shift) {
+    const int32_t zero = r->zero_point - r->low;
+    const uint32_t span = (uint32_t)(r->high - r->low);
+    uint32_t code = near ? (uint32_t)spk_requantise_near(sum, multiplier, (uint32_t)-shift, zero)
+                         : (uint32_t)spk_requantise(sum, multiplier, shift) + (uint32_t)zero;
+    if (code > span) {
+        code = (int32_t)code < 0 ? 0 : span;
+    }
+    return (int8_t)((int32_t)code + r->low);
+}
+
+// All that spk_requantise_near needs for a channel, side by side.
+struct spk_scale {
+    int32_t bias; // doubled
+    int32_t multiplier;
+    int32_t offset; // (2 * zero_point + 1) << (right - 1)
+    uint32_t right;
+};
+
+// Narrows a layer's codes to its activation, where a kernel let them have the whole range.
+SPK_SHARED void spk_clamp_codes(const struct spk_rescale *out, int8_t *codes, uint32_t n) {
+    if (out->low == INT8_MIN && out->high == INT8_MAX) {
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const int32_t code = codes[i] < out->low ? out->low : codes[i];
+        codes[i] = (int8_t)(code > out->high ? out->high : code);
+    }
+}
+
+#if defined(__ARM_FEATURE_DSP)
+// Code in the whole range, from a doubled sum without bias.
+SPK_INLINE int8_t spk_rescale_dsp(const struct spk_scale *s, int32_t doubled) {
+    int32_t x = doubled + s->bias;
+    __asm__("smmulr %0, %0, %1" : "+r"(x) : "r"(s->multiplier));
+    x = (x + (x >> 31) + s->offset) >> s->right;
+    __asm__("ssat %0, #8, %0" : "+r"(x));
+    return (int8_t)x;
+}
+#endif
+
+SPK_INLINE int32_t spk_clamp(int32_t x, int32_t low, int32_t high) {
+    return x < low ? low : x > high ? high : x;
+}
+
+#endif

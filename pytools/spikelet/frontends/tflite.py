@@ -1,0 +1,222 @@
+"""Full-integer TensorFlow Lite models to the integer graph.
+
+Golden then equals LiteRT's reference kernels bit for bit in every tensor. The batch axis is
+dropped. Float at the edges is dropped too: a QUANTIZE behind a float input and a DEQUANTIZE before
+a float output are done by the host, with the scale and zero point of the graph's tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spikelet.frontends import tflite_moving, tflite_pointwise, tflite_weighted
+from spikelet.frontends.refusal import ImportRefused, shorten
+from spikelet.frontends.tflite_file import FileModel, FileOperator, FileTensor, read
+from spikelet.frontends.tflite_file import parse as parse_file
+from spikelet.frontends.tflite_layers import CONVERTERS, Building, Layer, graph_shape
+from spikelet.graph import Graph, GraphError, Tensor
+
+__all__ = ["Imported", "load", "parse", "supported"]
+
+MAX_MACS = 1 << 32  # of one inference: golden would take minutes a sample
+_ROOMS = (tflite_moving, tflite_pointwise, tflite_weighted)  # they fill CONVERTERS
+_NAME_LENGTH = 24
+# Words of C, of the generated file and of the standard headers that a tensor must not have.
+_RESERVED = frozenset(
+    re.findall(
+        r"\w+",
+        "auto break case char const continue default do double else enum extern float for goto if "
+        "inline int long register restrict return short signed sizeof static struct switch typedef "
+        "union unsigned void volatile while asm typeof bool true false main linux unix i386 arm "
+        "t x y seed arena saturations trace tensors package_sha256 model_start model_step "
+        "model_finish riscv scratch",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network from a file.
+
+    Attributes:
+        graph: what it computes.
+        tensors: for each tensor of the file that the graph has, by its index, the graph's name.
+        original: by the graph's names, the names in the file.
+        sha256: of the file.
+    """
+
+    graph: Graph
+    tensors: dict[int, str]
+    original: dict[str, str] = field(default_factory=dict)
+    sha256: str = ""
+
+
+def load(path: Path, name: str | None = None) -> Imported:
+    """Import a .tflite file.
+
+    Args:
+        path: the file.
+        name: of the graph; by default the file's.
+
+    Raises:
+        ImportRefused: the file is damaged, or has what the graph cannot carry exactly.
+    """
+    found = _imported(read(path), name or identifier(path.stem, "model"), str(path))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Imported(found.graph, found.tensors, found.original, digest)
+
+
+def parse(data: bytes, name: str = "model") -> Imported:
+    """Import a .tflite model from memory; raises ImportRefused as `load` does."""
+    found = _imported(parse_file(data, name), name, name)
+    return Imported(found.graph, found.tensors, found.original, hashlib.sha256(data).hexdigest())
+
+
+def supported() -> list[str]:
+    """The operators that can be imported, in the schema's words."""
+    return sorted([*CONVERTERS, "DEQUANTIZE"])
+
+
+def identifier(name: str, instead: str) -> str:
+    """A C identifier like `name`, or `instead` where none that is short comes out."""
+    found = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    if not found or len(found) > _NAME_LENGTH or found.startswith("spk"):
+        found = instead
+    if found[0].isdigit() or found in _RESERVED or found.endswith("_config"):
+        found = f"n_{found}"
+    return found
+
+
+def _imported(model: FileModel, name: str, source: str) -> Imported:
+    building = Building(model)
+    inputs = [_input(building, index, source) for index in model.inputs]
+    ends: dict[int, int] = {}  # float outputs, and the tensor before their DEQUANTIZE
+    for number, operator in enumerate(model.operators):
+        if _is_edge(building, operator, ends):
+            continue
+        if operator.kind not in CONVERTERS:
+            raise Layer(building, operator, "").refuse(
+                "this operator is not supported", f"supported are {', '.join(supported())}"
+            )
+        _convert(building, operator, number)
+    if not building.nodes:
+        raise ImportRefused(f"model {source}: no operator computes anything on integers")
+    outputs = []
+    for index in (ends.get(i, i) for i in model.outputs):
+        if index not in building.names:
+            raise ImportRefused(
+                f"model {source}: output {shorten(model.tensors[index].name)!r} is computed by no "
+                "operator"
+            )
+        outputs.append(building.names[index])
+    try:
+        graph = Graph(name, 1, inputs, building.nodes, list(dict.fromkeys(outputs)))
+    except GraphError as error:
+        raise ImportRefused(f"model {source}: {error}") from error
+    macs = sum(n.cost([graph.tensors[i] for i in n.inputs]).macs for n in graph.nodes)
+    if macs > MAX_MACS:
+        raise ImportRefused(
+            f"model {source}: {macs} multiply-accumulates an inference, more than {MAX_MACS}",
+            "a network that is not for a microcontroller",
+        )
+    original = {found: model.tensors[index].name for index, found in building.names.items()}
+    return Imported(graph, building.names, original)
+
+
+def _input(building: Building, index: int, source: str) -> Tensor:
+    """A graph input; a float one becomes the int8 tensor that a QUANTIZE makes of it."""
+    model = building.model
+    found = model.tensors[index]
+    made = index
+    if found.dtype == "FLOAT32":
+        readers = [o for o in model.operators if index in o.inputs]
+        if any(o.kind != "QUANTIZE" or len(o.outputs) != 1 for o in readers) or not readers:
+            raise _float_error(source, found)
+        made = readers[0].outputs[0]
+        building.names.update({o.outputs[0]: "" for o in readers})
+    coded = model.tensors[made]
+    dtype = {"INT8": "i8", "UINT8": "u8"}.get(coded.dtype)
+    if dtype is None or found.data is not None:
+        raise _float_error(source, found)
+    if len(coded.scales) != 1:
+        raise ImportRefused(
+            f"model {source}: input {shorten(found.name)!r} has {len(coded.scales)} scales, "
+            "expected 1",
+        )
+    for o in model.operators:
+        if found.dtype == "FLOAT32" and index in o.inputs:
+            other = model.tensors[o.outputs[0]]
+            if (other.dtype, *other.scales, *other.zero_points) != (
+                coded.dtype, *coded.scales, *coded.zero_points
+            ):  # fmt: skip
+                raise _float_error(source, found)
+    wanted = "x" if len(model.inputs) == 1 else identifier(found.name, f"input_{index}")
+    name = building.fresh(wanted)
+    try:
+        tensor = Tensor(
+            name, dtype, graph_shape(found.shape), kind="input",
+            scale=float(coded.scales[0]), zero_point=int(coded.zero_points[0]),
+        )  # fmt: skip
+    except GraphError as error:
+        raise ImportRefused(f"model {source}: {error}") from error
+    if not tensor.limits[0] <= tensor.zero_point <= tensor.limits[1]:
+        raise ImportRefused(
+            f"model {source}: input {shorten(found.name)!r} has zero point {tensor.zero_point}"
+        )
+    building.known[name] = tensor
+    building.names[made] = name
+    for o in model.operators if found.dtype == "FLOAT32" else []:
+        if index in o.inputs:
+            building.names[o.outputs[0]] = name
+    return tensor
+
+
+def _float_error(source: str, found: FileTensor) -> ImportRefused:
+    return ImportRefused(
+        f"model {source}: input {shorten(found.name)!r} is {found.dtype}, and not quantised in one "
+        "way by all that read it",
+        "a float model, or one with integer weights and float activations",
+        "convert with TFLITE_BUILTINS_INT8 and a representative data set",
+    )
+
+
+def _is_edge(building: Building, operator: FileOperator, ends: dict[int, int]) -> bool:
+    """Whether an operator is done by the host: QUANTIZE of an input, DEQUANTIZE to an output."""
+    model, outputs = building.model, operator.outputs
+    if operator.kind == "QUANTIZE" and len(operator.inputs) == 1 and len(outputs) == 1:
+        first = operator.inputs[0]
+        return first in model.inputs and model.tensors[first].dtype == "FLOAT32"
+    if operator.kind != "DEQUANTIZE":
+        return False
+    layer = Layer(building, operator, "")
+    layer.count((1,))
+    read = any(outputs[0] in o.inputs for o in model.operators)
+    if read or outputs[0] not in model.outputs:
+        raise layer.refuse("a float tensor inside of the network", "DEQUANTIZE before an output")
+    layer.value(0)
+    ends[outputs[0]] = operator.inputs[0]
+    return True
+
+
+def _convert(building: Building, operator: FileOperator, number: int) -> None:
+    layer = Layer(building, operator, "")
+    if not operator.outputs:
+        raise layer.refuse("no outputs")
+    for index in operator.outputs:
+        if index in building.names or building.model.tensors[index].data is not None:
+            raise layer.refuse("it writes a tensor that has a value already")
+        if len(graph_shape(building.model.tensors[index].shape)) > 4:
+            raise layer.refuse(
+                f"an output of shape {building.model.tensors[index].shape}",
+                "at most four dimensions besides the batch axis",
+            )
+    kind = identifier(operator.kind, "operator")
+    wanted = identifier(building.model.tensors[operator.outputs[0]].name, f"{kind}_{number}")
+    layer = Layer(building, operator, building.fresh(wanted))
+    try:
+        CONVERTERS[operator.kind](layer)
+    except GraphError as error:
+        raise layer.refuse(str(error)) from error

@@ -1,0 +1,316 @@
+"""A TensorFlow Lite file as plain, checked data; nothing behind this file touches the flatbuffer.
+
+The schema's classes (PyPI `tflite`) follow offsets without verifying them. Here every list has a
+length that the file could hold, every index is in range, every shape is small enough for a
+microcontroller, and whatever a damaged offset makes the reader do ends in an `ImportRefused`.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikelet.errors import UsageError
+from spikelet.frontends.refusal import ImportRefused, shorten
+from spikelet.graph import Array
+
+MAX_FILE_BYTES = 256 << 20
+MAX_ELEMENTS = 1 << 22  # of one activation: 4 MiB, more than any microcontroller's RAM
+MAX_TENSORS = 4096
+MAX_OPERATORS = 1024
+MAX_RANK = 6
+LARGEST_SCALE = np.float32(2.0**60)  # beyond it, or below its inverse, single precision runs out
+
+# What reading at a damaged offset raises in flatbuffers and numpy.
+_DAMAGED = (
+    struct.error,
+    IndexError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    AttributeError,
+    KeyError,
+    AssertionError,
+)
+_NUMPY = {
+    "INT8": "<i1",
+    "UINT8": "<u1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "FLOAT32": "<f4",
+    "BOOL": "?",
+}
+
+# Options by operator: table of the schema and the fields that are read, in the schema's words.
+_POOL = ("Pool2DOptions", ("Padding", "StrideW", "StrideH", "FilterWidth", "FilterHeight",
+                           "FusedActivationFunction"))  # fmt: skip
+OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "CONV_2D": ("Conv2DOptions", ("Padding", "StrideW", "StrideH", "DilationWFactor",
+                                  "DilationHFactor", "FusedActivationFunction")),
+    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", (
+        "Padding", "StrideW", "StrideH", "DepthMultiplier", "DilationWFactor", "DilationHFactor",
+        "FusedActivationFunction")),
+    "FULLY_CONNECTED": ("FullyConnectedOptions", ("FusedActivationFunction", "WeightsFormat",
+                                                  "KeepNumDims")),
+    "ADD": ("AddOptions", ("FusedActivationFunction",)),
+    "SUB": ("SubOptions", ("FusedActivationFunction",)),
+    "MUL": ("MulOptions", ("FusedActivationFunction",)),
+    "AVERAGE_POOL_2D": _POOL,
+    "MAX_POOL_2D": _POOL,
+    "MEAN": ("ReducerOptions", ("KeepDims",)),
+    "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
+    "LEAKY_RELU": ("LeakyReluOptions", ("Alpha",)),
+    "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
+    "SPLIT": ("SplitOptions", ("NumSplits",)),
+    "SPLIT_V": ("SplitVOptions", ("NumSplits",)),
+    "STRIDED_SLICE": ("StridedSliceOptions", ("BeginMask", "EndMask", "EllipsisMask",
+                                              "NewAxisMask", "ShrinkAxisMask", "Offset")),
+    "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", ("AlignCorners",
+                                                                 "HalfPixelCenters")),
+    "ARG_MAX": ("ArgMaxOptions", ("OutputType",)),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FileTensor:
+    """One tensor of the file.
+
+    Attributes:
+        name: as in the file.
+        dtype: in the schema's words, such as INT8.
+        shape: as in the file, the batch axis included.
+        scales: (1,) or (channels,) float32, empty where it is not quantised.
+        zero_points: as many int64.
+        axis: which axis the scales belong to, where there are several.
+        data: the values of a constant, None for an activation.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scales: Array
+    zero_points: Array
+    axis: int
+    data: Array | None
+
+
+@dataclass(frozen=True)
+class FileOperator:
+    """One operator of the file; -1 stands for an optional input that is not there."""
+
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FileModel:
+    """The one subgraph of a file, in order of execution; indices point into `tensors`."""
+
+    tensors: list[FileTensor]
+    operators: list[FileOperator]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def read(path: Path) -> FileModel:
+    """Read and check a file.
+
+    Raises:
+        ImportRefused: it is not there, damaged, too large, or holds what no operator could carry.
+    """
+    if not path.is_file():
+        raise ImportRefused(f"model {path}: no such file", "a wrong path", "give a .tflite file")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ImportRefused(
+            f"model {path}: {path.stat().st_size} bytes, more than {MAX_FILE_BYTES}",
+            "a network that is not for a microcontroller",
+        )
+    return parse(path.read_bytes(), str(path))
+
+
+def parse(data: bytes, source: str) -> FileModel:
+    """The same from bytes; `source` names them in errors."""
+    schema = _schema()
+    if len(data) < 8 or data[4:8] != b"TFL3":
+        raise ImportRefused(
+            f"model {source}: not a TensorFlow Lite file (no TFL3 identifier in {len(data)} bytes)",
+            "another format, or an empty or truncated file",
+        )
+    try:
+        return _Reader(schema, data, source).model()
+    except _DAMAGED as error:
+        raise ImportRefused(
+            f"model {source}: not a readable flatbuffer ({type(error).__name__}: {error})",
+            "the file is truncated or damaged",
+            "copy or convert it again",
+        ) from error
+
+
+def _schema() -> Any:
+    try:
+        import tflite
+    except ImportError as error:
+        raise UsageError(
+            "the package `tflite` is not installed",
+            "Spikelet was installed without what imports need",
+            "pip install 'spikelet[import]'",
+        ) from error
+    return tflite
+
+
+class _Reader:
+    def __init__(self, schema: Any, data: bytes, source: str) -> None:
+        self.schema = schema
+        self.data = data
+        self.source = source
+        self.kinds = _names(schema.BuiltinOperator)
+        self.types = _names(schema.TensorType)
+
+    def model(self) -> FileModel:
+        model = self.schema.Model.GetRootAs(self.data, 0)
+        if model.Version() != 3:
+            raise self.error(f"schema version {model.Version()}, expected 3")
+        graphs = self.count(model.SubgraphsLength(), "subgraphs")
+        if graphs != 1:
+            raise self.error(f"{graphs} subgraphs, expected 1: control flow is not supported")
+        graph = model.Subgraphs(0)
+        count = self.count(graph.TensorsLength(), "tensors", MAX_TENSORS)
+        tensors = [self.tensor(model, graph.Tensors(i), i) for i in range(count)]
+        number = self.count(graph.OperatorsLength(), "operators", MAX_OPERATORS)
+        operators = [self.operator(model, graph.Operators(i), i, count) for i in range(number)]
+        inputs = self.indices(graph.InputsAsNumpy(), count, "graph inputs")
+        outputs = self.indices(graph.OutputsAsNumpy(), count, "graph outputs")
+        if not operators or not inputs or not outputs:
+            raise self.error(
+                f"{len(operators)} operators, {len(inputs)} inputs, {len(outputs)} outputs: "
+                "expected at least one of each"
+            )
+        return FileModel(tensors, operators, inputs, outputs)
+
+    def error(self, text: str) -> ImportRefused:
+        return ImportRefused(f"model {self.source}: {text}", "a damaged or unusual file")
+
+    def count(self, length: int, what: str, most: int = 1 << 31) -> int:
+        if not 0 <= length <= min(most, len(self.data)):
+            raise self.error(
+                f"{length} {what} in {len(self.data)} bytes, at most {min(most, len(self.data))}"
+            )
+        return length
+
+    def indices(
+        self, found: Any, count: int, what: str, *, optional: bool = False
+    ) -> tuple[int, ...]:
+        values = () if isinstance(found, int) else tuple(int(v) for v in found)
+        if len(values) > MAX_OPERATORS or any(not -1 <= v < count for v in values):
+            raise self.error(f"{what} {values[:8]} point outside of {count} tensors")
+        if not optional and -1 in values:
+            raise self.error(f"{what} {values[:8]} leave one out")
+        return values
+
+    def tensor(self, model: Any, found: Any, index: int) -> FileTensor:
+        name = (found.Name() or b"").decode("utf-8", "replace") or f"tensor_{index}"
+        where = f"tensor {index} ({shorten(name)!r})"
+        dtype = self.types.get(found.Type(), f"type {found.Type()}")
+        shape = found.ShapeAsNumpy()
+        dims = () if isinstance(shape, int) else tuple(int(d) for d in shape[: MAX_RANK + 1])
+        if len(dims) > MAX_RANK or any(d < 1 for d in dims):
+            raise self.error(
+                f"{where} has shape {dims}, expected at most {MAX_RANK} dimensions of at least 1"
+            )
+        if found.Sparsity() is not None or found.IsVariable():
+            raise self.error(f"{where} is sparse or a variable, which is not supported")
+        data = self.constant(model, found.Buffer(), dtype, dims, where)
+        if data is None and math.prod(dims) > MAX_ELEMENTS:
+            raise self.error(f"{where} has shape {dims}: more than {MAX_ELEMENTS} elements")
+        scales, zero_points, axis = self.quantisation(found.Quantization(), where)
+        return FileTensor(name, dtype, dims, scales, zero_points, axis, data)
+
+    def constant(
+        self, model: Any, number: int, dtype: str, dims: tuple[int, ...], where: str
+    ) -> Array | None:
+        if not 0 <= number < self.count(model.BuffersLength(), "buffers"):
+            raise self.error(f"{where} has buffer {number} of {model.BuffersLength()}")
+        buffer = model.Buffers(number)
+        if number == 0 or buffer is None:
+            return None
+        if buffer.Offset() > 1 or buffer.Size() > 1:
+            raise self.error(f"{where} has its data outside of the flatbuffer: not supported")
+        raw = buffer.DataAsNumpy()
+        if isinstance(raw, int) or len(raw) == 0:
+            return None
+        if dtype not in _NUMPY:
+            raise self.error(f"{where} is a constant of {dtype}, which is not supported")
+        wanted = math.prod(dims) * np.dtype(_NUMPY[dtype]).itemsize
+        if len(raw) != wanted:
+            raise self.error(
+                f"{where} is {dtype} of shape {dims}: {wanted} bytes, its data has {len(raw)}"
+            )
+        values: Array = np.frombuffer(raw.tobytes(), _NUMPY[dtype]).reshape(dims)
+        return values
+
+    def quantisation(self, found: Any, where: str) -> tuple[Array, Array, int]:
+        none = np.zeros(0, np.float32), np.zeros(0, np.int64), 0
+        if found is None or found.ScaleLength() == 0:
+            return none
+        if found.DetailsType() != 0:
+            raise self.error(f"{where} has custom quantisation, which is not supported")
+        scales = np.array(found.ScaleAsNumpy(), np.float32)
+        zeros = found.ZeroPointAsNumpy()
+        zero_points = np.zeros(len(scales), np.int64)
+        if not isinstance(zeros, int) and len(zeros):
+            zero_points = np.array(zeros, np.int64)
+        if len(zero_points) != len(scales):
+            raise self.error(f"{where} has {len(scales)} scales, {len(zero_points)} zero points")
+        if not np.all((scales >= 1 / LARGEST_SCALE) & (scales <= LARGEST_SCALE)):
+            raise self.error(f"{where} has a scale that is not in 2^-60..2^60: {scales[:4]}")
+        return scales, zero_points, int(found.QuantizedDimension())
+
+    def operator(self, model: Any, found: Any, index: int, tensors: int) -> FileOperator:
+        code = found.OpcodeIndex()
+        if not 0 <= code < self.count(model.OperatorCodesLength(), "operator codes"):
+            raise self.error(f"operator {index} has code {code} of {model.OperatorCodesLength()}")
+        codes = model.OperatorCodes(code)
+        number = max(_builtin_code(codes), codes.DeprecatedBuiltinCode())
+        kind = self.kinds.get(number, f"operator code {number}")
+        if kind == "CUSTOM":
+            custom = (codes.CustomCode() or b"").decode("utf-8", "replace")
+            kind = f"CUSTOM {shorten(custom, 40)}"
+        where = f"operator {index} ({kind})"
+        inputs = self.indices(found.InputsAsNumpy(), tensors, f"inputs of {where}", optional=True)
+        outputs = self.indices(found.OutputsAsNumpy(), tensors, f"outputs of {where}")
+        return FileOperator(kind, inputs, outputs, self.options(kind, found, where))
+
+    def options(self, kind: str, found: Any, where: str) -> Mapping[str, Any]:
+        if kind not in OPTIONS:
+            return {}
+        name, fields = OPTIONS[kind]
+        table: Any = getattr(self.schema, name)()
+        stored = found.BuiltinOptions()
+        if stored is None or found.BuiltinOptionsType() != getattr(
+            self.schema.BuiltinOptions, name
+        ):
+            raise self.error(f"{where} has no {name}")
+        table.Init(stored.Bytes, stored.Pos)
+        return {field: getattr(table, field)() for field in fields}
+
+
+def _names(enumeration: Callable[..., Any]) -> dict[int, str]:
+    return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
+
+
+def _builtin_code(codes: Any) -> int:
+    """Field 3 of an OperatorCode: the schema's class answers the older field where it is small."""
+    from flatbuffers.number_types import Int32Flags
+
+    table = codes._tab
+    at = table.Offset(10)
+    return int(table.Get(Int32Flags, at + table.Pos)) if at else 0

@@ -1,0 +1,217 @@
+"""What each TensorFlow Lite operator becomes, one function an operator.
+
+A function reads one `Layer` and adds operators to the graph. What the reference kernels compute is
+carried exactly; anything else is refused with `Layer.refuse`. Factors are computed in the precision
+in which TensorFlow Lite computes them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from spikelet.frontends.refusal import ImportRefused, refuse
+from spikelet.frontends.tflite_file import FileModel, FileOperator, FileTensor
+from spikelet.graph import Array, Operator, Tensor
+from spikelet.graph.int8 import interval
+from spikelet.graph.ops.reshape import Reshape
+
+NO_ACTIVATION = "no activation or RELU, RELU6, RELU_N1_TO_1"
+_ACTIVATIONS: dict[int, tuple[float | None, float | None]] = {
+    0: (None, None),
+    1: (0.0, None),
+    2: (-1.0, 1.0),
+    3: (0.0, 6.0),
+}
+
+
+def graph_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A tensor's shape without its batch axis of 1."""
+    return (shape[1:] if len(shape) > 1 and shape[0] == 1 else shape) or (1,)
+
+
+@dataclass
+class Building:
+    """The graph so far.
+
+    Attributes:
+        model: the file.
+        names: for each tensor of the file that is computed, its name in the graph.
+        taken: names in the graph that are used.
+        known: the graph's tensors by name.
+        nodes: the operators.
+    """
+
+    model: FileModel
+    names: dict[int, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    known: dict[str, Tensor] = field(default_factory=dict)
+    nodes: list[Operator] = field(default_factory=list)
+
+    def fresh(self, name: str) -> str:
+        """A name that is not taken yet: this one, or with a number behind it."""
+        found, number = name, 1
+        while found in self.taken:
+            number += 1
+            found = f"{name}_{number}"
+        self.taken.add(found)
+        return found
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operator of the file on its way into the graph.
+
+    Attributes:
+        building: the graph so far.
+        operator: as in the file.
+        name: of what it writes, in the graph.
+    """
+
+    building: Building
+    operator: FileOperator
+    name: str
+
+    @property
+    def options(self) -> Any:
+        """Its attributes, in the schema's words."""
+        return self.operator.options
+
+    def refuse(self, reason: str, supported: str = "") -> ImportRefused:
+        """An error that names it."""
+        outputs = self.operator.outputs
+        node = self.building.model.tensors[outputs[0]].name if outputs else "without outputs"
+        return refuse(node, self.operator.kind, reason, supported, self.operator.options)
+
+    def count(self, inputs: Sequence[int], outputs: int = 1) -> None:
+        """Refuse another number of inputs or outputs."""
+        found = len(self.operator.inputs), len(self.operator.outputs)
+        if found[0] not in inputs or found[1] != outputs:
+            raise self.refuse(f"{found[0]} inputs and {found[1]} outputs")
+
+    def file_tensor(self, i: int) -> FileTensor:
+        """Input i as the file has it."""
+        return self.building.model.tensors[self.operator.inputs[i]]
+
+    def has(self, i: int) -> bool:
+        """Whether input i is there."""
+        return i < len(self.operator.inputs) and self.operator.inputs[i] >= 0
+
+    def value(self, i: int) -> Tensor:
+        """Input i, which must be computed before, as a tensor of the graph."""
+        if not self.has(i):
+            raise self.refuse(f"input {i} is missing")
+        index = self.operator.inputs[i]
+        found = self.building.model.tensors[index]
+        if index in self.building.names:
+            return self.building.known[self.building.names[index]]
+        if found.data is not None:
+            raise self.refuse(f"input {i} ({found.name!r}) is a constant, which is not supported")
+        raise self.refuse(f"input {i} ({found.name!r}) is written by no operator before it")
+
+    def constant(self, i: int, dtypes: Sequence[str]) -> Array:
+        """The values of input i, which must be a constant of one of `dtypes`."""
+        if not self.has(i):
+            raise self.refuse(f"input {i} is missing")
+        found = self.file_tensor(i)
+        if found.data is None or found.dtype not in dtypes:
+            what = "computed" if found.data is None else f"a constant of {found.dtype}"
+            raise self.refuse(
+                f"input {i} ({found.name!r}) is {what}", f"a constant of {' or '.join(dtypes)}"
+            )
+        return found.data
+
+    def integers(self, i: int) -> list[int]:
+        """The values of input i, a short constant of integers."""
+        values = self.constant(i, ("INT32", "INT64")).reshape(-1)
+        if len(values) > 64:
+            raise self.refuse(f"input {i} has {len(values)} values")
+        return [int(v) for v in values]
+
+    def output(self, i: int = 0) -> FileTensor:
+        """Output i as the file has it."""
+        return self.building.model.tensors[self.operator.outputs[i]]
+
+    def code(self, i: int = 0) -> dict[str, Any]:
+        """Scale and zero point of output i, as an operator's fields."""
+        scale, zero_point = self.quantisation(self.output(i))
+        return {"output_scale": scale, "output_zero_point": zero_point}
+
+    def quantisation(self, found: FileTensor, dtype: str = "INT8") -> tuple[float, int]:
+        """Scale and zero point of a tensor that has one of each."""
+        if found.dtype != dtype:
+            raise self.refuse(
+                f"tensor {found.name!r} is {found.dtype}, expected {dtype}",
+                "a full-integer int8 model: convert with TFLITE_BUILTINS_INT8 and a "
+                "representative data set",
+            )
+        if len(found.scales) != 1:
+            raise self.refuse(f"tensor {found.name!r} has {len(found.scales)} scales, expected 1")
+        low, high = (-128, 127) if dtype == "INT8" else (0, 255)
+        if not low <= int(found.zero_points[0]) <= high:
+            raise self.refuse(f"tensor {found.name!r} has zero point {found.zero_points[0]}")
+        return float(found.scales[0]), int(found.zero_points[0])
+
+    def activation(self) -> tuple[int, int]:
+        """The clamp of the fused activation, in codes of the output."""
+        number = self.options["FusedActivationFunction"]
+        if number not in _ACTIVATIONS:
+            raise self.refuse(f"fused activation {number}", NO_ACTIVATION)
+        scale, zero_point = self.quantisation(self.output())
+        low, high = (
+            limit
+            if real is None
+            else min(max(zero_point + _round(np.float32(real) / np.float32(scale)), -128), 127)
+            for real, limit in zip(_ACTIVATIONS[number], (-128, 127), strict=True)
+        )
+        return low, high
+
+    def dropped(self, shape: tuple[int, ...]) -> int:
+        """How many axes of a file's tensor are not in the graph: its batch axis."""
+        return int(len(shape) > 1 and shape[0] == 1)
+
+    def add(self, node: Operator, output: int = 0) -> None:
+        """Add an operator that writes output `output`.
+
+        Where the file has another shape for the same elements, a `Reshape` of no cost follows.
+        """
+        known = self.building.known
+        ins = [known[name] for name in node.inputs]
+        bounds = {t.name: interval(t.shape, *t.limits) for t in ins}
+        written = node.infer(ins, bounds, 1)[0]
+        wanted = graph_shape(self.output(output).shape)
+        if math.prod(written.shape) != math.prod(wanted):
+            raise self.refuse(
+                f"its inputs and attributes give shape {written.shape}, the file says {wanted}"
+            )
+        self.building.nodes.append(node)
+        known[written.name] = written
+        self.building.names[self.operator.outputs[output]] = written.name
+        if written.shape != wanted:
+            name = self.building.fresh(f"{node.name}_shaped")
+            self.add(Reshape(name=name, inputs=(written.name,), shape=wanted), output)
+
+
+Convert = Callable[[Layer], None]
+CONVERTERS: dict[str, Convert] = {}
+
+
+def converts(*kinds: str) -> Callable[[Convert], Convert]:
+    """Register what becomes of the operators `kinds`."""
+
+    def register(convert: Convert) -> Convert:
+        for kind in kinds:
+            CONVERTERS[kind] = convert
+        return convert
+
+    return register
+
+
+def _round(x: np.float32) -> int:
+    """Halves away from zero, kept where an int can be clamped."""
+    limited = float(np.clip(np.float64(x), -1e6, 1e6))
+    return int(np.copysign(np.floor(abs(limited) + 0.5), limited))

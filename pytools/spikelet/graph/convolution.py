@@ -1,0 +1,86 @@
+"""What convolutions share: stride, dilation and padding, in two dimensions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from spikelet.graph.quantised import Quantised
+from spikelet.graph.tensor import Array, Tensor
+
+CHUNK_BYTES = 1 << 26  # of windows at a time
+
+
+@dataclass(kw_only=True)
+class Convolution(Quantised):
+    """An int8 convolution over (H, W, C); outside the image lies the input's zero point.
+
+    Attributes:
+        stride: down, right.
+        dilation: down, right: distance of the taps.
+        padding: top, left, bottom, right, in pixels.
+    """
+
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        down, right = self.stride
+        self.stride = (int(down), int(right))
+        down, right = self.dilation
+        self.dilation = (int(down), int(right))
+        top, left, bottom, last = self.padding
+        self.padding = (int(top), int(left), int(bottom), int(last))
+
+    def image_shape(self, x: Tensor, kernel: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the output."""
+        if min(self.stride) < 1 or min(self.dilation) < 1:
+            raise self.error(f"stride {self.stride} or dilation {self.dilation} is below 1")
+        if min(self.padding) < 0:
+            raise self.error(f"padding {self.padding} is negative")
+        size = []
+        for axis in (0, 1):
+            reach = (kernel[axis] - 1) * self.dilation[axis] + 1
+            room = x.shape[axis] + self.padding[axis] + self.padding[axis + 2] - reach
+            if room < 0:
+                raise self.error(
+                    f"kernel {kernel} with dilation {self.dilation} reaches beyond input "
+                    f"{x.shape} with padding {self.padding}"
+                )
+            size.append(room // self.stride[axis] + 1)
+        return size[0], size[1]
+
+    def windows(self, x: Array, kernel: tuple[int, int]) -> Array:
+        """(N, H, W, C) to a view (N, out H, out W, C, KH, KW) of what each output sees."""
+        top, left, bottom, right = self.padding
+        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        reach = [(k - 1) * d + 1 for k, d in zip(kernel, self.dilation, strict=True)]
+        view = sliding_window_view(x, (reach[0], reach[1]), axis=(1, 2))
+        found: Array = view[
+            :, :: self.stride[0], :: self.stride[1], :, :: self.dilation[0], :: self.dilation[1]
+        ]
+        return found
+
+    def window_fields(self, kernel: tuple[int, int]) -> dict[str, object]:
+        """Fields of a kernel's configuration that tell sizes and places."""
+        height, width, channels = self._input.shape
+        out_height, out_width, _ = self._output.shape
+        return {
+            "height": height,
+            "width": width,
+            "channels": channels,
+            "out_height": out_height,
+            "out_width": out_width,
+            "kernel_height": kernel[0],
+            "kernel_width": kernel[1],
+            "stride_down": self.stride[0],
+            "stride_right": self.stride[1],
+            "dilation_down": self.dilation[0],
+            "dilation_right": self.dilation[1],
+            "pad_top": self.padding[0],
+            "pad_left": self.padding[1],
+        }

@@ -1,0 +1,137 @@
+"""What add, sub and mul share: two int8 operands, broadcasting, the clamp.
+
+C twin: firmware/kernels/elementwise.h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class Elementwise(Int8Operator):
+    """Base of element-wise operators on two int8 tensors, or on one and a constant.
+
+    Shapes are broadcast as in numpy.
+
+    Attributes:
+        activation: lowest and highest code that is written.
+        constant: int8, the second operand where there is one input.
+        constant_scale: real units a code of the constant.
+        constant_zero_point: its code of real 0.
+        constant_first: the constant is the first operand.
+    """
+
+    KIND: ClassVar[str] = ""
+    C_NAME: ClassVar[str] = ""
+    LARGEST: ClassVar[int] = 0  # magnitude of what is brought to the output's scale
+
+    activation: tuple[int, int] = (-128, 127)
+    constant: Array | None = None
+    constant_scale: float = 1.0
+    constant_zero_point: int = 0
+    constant_first: bool = False
+
+    _operands: tuple[Tensor, ...] = field(init=False, repr=False, default=())
+    _shape: tuple[int, ...] = field(init=False, repr=False, default=())
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        for tensor in ins:
+            self.activation_input(tensor)
+        operands = list(ins)
+        if self.constant is not None:
+            if self.constant.dtype != np.int8:
+                raise self.error(f"constant is {self.constant.dtype}, expected int8")
+            fixed = Tensor(
+                f"{self.name}.constant",
+                "i8",
+                self.constant.shape,
+                scale=self.constant_scale,
+                zero_point=self.constant_zero_point,
+            )
+            operands.insert(0 if self.constant_first else 1, fixed)
+        if len(operands) != 2:
+            raise self.error(f"{len(operands)} operands, expected 2")
+        self._operands = tuple(operands)
+        try:
+            self._shape = np.broadcast_shapes(*(t.shape for t in operands))
+        except ValueError as error:
+            raise self.error(
+                f"shapes {operands[0].shape} and {operands[1].shape} do not broadcast"
+            ) from error
+        written = self.output(self._shape, bounds, (self.activation[0], self.activation[1]))
+        shift = self.factors()["shift"]
+        if self.LARGEST << max(shift, 0) >= 1 << 31:
+            raise self.error(
+                f"output_scale {self.output_scale} is so small that values reach beyond 32 bits"
+            )
+        return written
+
+    def factors(self) -> dict[str, int]:
+        """Multipliers and shifts by field of the C struct."""
+        raise NotImplementedError
+
+    def combine(self, a: Array, b: Array) -> Array:
+        """The result's codes, unclipped; operands are codes less their zero points, int64."""
+        raise NotImplementedError
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        rank = len(self._shape)
+        values = [env[name] for name in self.inputs]
+        if self.constant is not None:
+            values.insert(0 if self.constant_first else 1, self.constant[None])
+        a, b = (
+            v.reshape(v.shape[:1] + (1,) * (rank + 1 - v.ndim) + v.shape[1:]).astype(np.int64)
+            - operand.zero_point
+            for v, operand in zip(values, self._operands, strict=True)
+        )
+        codes = self.combine(a, b) + self.output_zero_point
+        env[self.name] = np.clip(codes, *self.activation).astype(np.int8)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(macs=int(np.prod(self._shape)))
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/elementwise.h")
+        pointers = [em.tensor(name) for name in self.inputs]
+        if self.constant is not None:
+            shape = "x".join(map(str, self.constant.shape))
+            placed = em.const(f"{self.name}_constant", self.constant, f"({shape}) int8")
+            pointers.insert(0 if self.constant_first else 1, placed)
+        dims, a_stride, b_stride = self._strides()
+        fields: dict[str, object] = {
+            "dims": _braces(dims),
+            "a_stride": _braces(a_stride),
+            "b_stride": _braces(b_stride),
+            "a_zero": self._operands[0].zero_point,
+            "b_zero": self._operands[1].zero_point,
+            **self.factors(),
+            "zero": self.output_zero_point,
+            "low": self.activation[0],
+            "high": self.activation[1],
+        }
+        config = em.config(self.name, "spk_elementwise", fields)
+        return [f"{self.C_NAME}({config}, {pointers[0]}, {pointers[1]}, {em.tensor(self.name)});"]
+
+    def _strides(self) -> tuple[list[int], list[int], list[int]]:
+        """The output's dimensions, four of them, and the step of each operand in each."""
+        if all(t.shape == self._shape for t in self._operands):
+            return [1, 1, 1, int(np.prod(self._shape))], [0, 0, 0, 1], [0, 0, 0, 1]
+        steps = []
+        for tensor in self._operands:
+            shape = (1,) * (4 - len(tensor.shape)) + tensor.shape
+            own = [int(np.prod(shape[i + 1 :])) for i in range(4)]
+            steps.append([0 if d == 1 else s for d, s in zip(shape, own, strict=True)])
+        dims = (1,) * (4 - len(self._shape)) + self._shape
+        return list(dims), steps[0], steps[1]
+
+
+def _braces(values: list[int]) -> str:
+    return f"{{{', '.join(map(str, values))}}}"

@@ -1,0 +1,146 @@
+"""What int8 operators share: the affine code of an output, intervals, element-wise tables.
+
+`real = (code - zero_point) * scale`. Scales are float32 values; where TensorFlow Lite computes a
+factor in single precision, so does the operator.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from spikelet.graph.operator import Emitter, Interval, Operator
+from spikelet.graph.requantise import quantize_multiplier
+from spikelet.graph.tensor import Array, GraphError, Tensor
+
+
+def interval(shape: tuple[int, ...], low: int = -128, high: int = 127) -> Interval:
+    """The same limits for every element, in no memory."""
+    return (
+        np.broadcast_to(np.int64(low), shape),
+        np.broadcast_to(np.int64(high), shape),
+    )
+
+
+def round_half_away(x: Array | np.floating[Any]) -> Array:
+    """To the nearest integer, halves away from zero, in the type of `x`."""
+    x = np.asarray(x)
+    whole: Array = np.trunc(x + np.copysign(np.asarray(0.5, x.dtype), x))
+    # An x just below a half must not be carried over it by the addition.
+    return np.where(np.abs(np.trunc(x) - x) < np.asarray(0.5, x.dtype), np.trunc(x), whole)
+
+
+def factor(real: float) -> tuple[int, int]:
+    """(multiplier, shift) of a ratio of scales; raises GraphError where 32 bits cannot hold it."""
+    if not (math.isfinite(real) and 0 <= real < 1 << 30):
+        raise GraphError(f"a ratio of scales of {real:g} is not in 0..2^30")
+    return quantize_multiplier(float(real))
+
+
+def code_factor(real: float) -> tuple[int, int]:
+    """The same for the factor of a code: its left shift must keep 9 bits within 32."""
+    multiplier, shift = factor(real)
+    if shift > 22:
+        raise GraphError(f"a ratio of scales of {real:g} carries codes beyond 32 bits")
+    return multiplier, shift
+
+
+@dataclass(kw_only=True)
+class Int8Operator(Operator):
+    """Base of operators whose output has an affine int8 code.
+
+    Attributes:
+        output_scale: real units a code.
+        output_zero_point: the code of real 0.
+    """
+
+    output_scale: float = 1.0
+    output_zero_point: int = 0
+
+    def activation_input(self, tensor: Tensor, rank: int | None = None) -> None:
+        """Refuse what is no int8 activation, or has not `rank` dimensions."""
+        if tensor.dtype != "i8":
+            raise self.error(f"input {tensor.name} is {tensor.dtype}, expected i8")
+        if rank is not None and len(tensor.shape) != rank:
+            raise self.error(
+                f"input {tensor.name} has shape {tensor.shape}, expected {rank} dimensions"
+            )
+
+    def same_code(self, tensor: Tensor) -> None:
+        """Refuse an input whose code is not the output's: values are moved, not rescaled."""
+        found, own = (tensor.scale, tensor.zero_point), (self.output_scale, self.output_zero_point)
+        if found != own:
+            raise self.error(
+                f"input {tensor.name} has scale and zero point {found}, the output {own}; "
+                "expected the same"
+            )
+
+    def output(
+        self,
+        shape: tuple[int, ...],
+        bounds: dict[str, Interval],
+        limits: tuple[int, int] = (-128, 127),
+    ) -> list[Tensor]:
+        """The one tensor that it writes, its interval noted."""
+        if not (math.isfinite(self.output_scale) and self.output_scale > 0):
+            raise self.error(f"output_scale {self.output_scale} is not a positive number")
+        if not -128 <= self.output_zero_point <= 127:
+            raise self.error(f"output_zero_point {self.output_zero_point} is not in -128..127")
+        low, high = limits
+        if not -128 <= low <= high <= 127:
+            raise self.error(f"activation {low}..{high} is not a range of int8")
+        written = Tensor(
+            self.name, "i8", shape, scale=self.output_scale, zero_point=self.output_zero_point
+        )
+        bounds[self.name] = interval(shape, low, high)
+        return [written]
+
+
+@dataclass(kw_only=True)
+class Lookup(Int8Operator):
+    """Base of functions of one code: `output = table[code]`, whatever the function is.
+
+    The table is made when the network is imported and is a constant of the package, so that golden
+    and device do not depend on anybody's exp. C twin: firmware/kernels/lookup.h.
+
+    Attributes:
+        table: (256,) int8, by the code's byte: codes 0 to 127, then -128 to -1.
+    """
+
+    KIND: ClassVar[str] = ""
+
+    table: Array
+
+    _size: int = field(init=False, repr=False, default=0)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.activation_input(ins[0])
+        if self.table.dtype != np.int8 or self.table.shape != (256,):
+            raise self.error(
+                f"table is {self.table.dtype} of shape {self.table.shape}, expected int8 (256,)"
+            )
+        self._size = ins[0].size
+        limits = int(self.table.min()), int(self.table.max())
+        return self.output(ins[0].shape, bounds, limits)
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        env[self.name] = self.table[env[self.inputs[0]].view(np.uint8)]
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/lookup.h")
+        table = em.const(f"{self.name}_table", self.table, "(256,) by the code's byte")
+        source = em.tensor(self.inputs[0])
+        return [f"spk_lookup({source}, {self._size}, {table}, {em.tensor(self.name)});"]
+
+
+# Every int8 code in the order of a table: 0 to 127, then -128 to -1.
+CODES = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)
+
+
+def clipped(codes: Array) -> Array:
+    """Saturated to int8."""
+    saturated: Array = np.clip(codes, -128, 127).astype(np.int8)
+    return saturated

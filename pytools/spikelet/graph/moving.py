@@ -1,0 +1,52 @@
+"""Operators that move int8 codes and compute nothing: steps through memory.
+
+C twin: firmware/kernels/move.h.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from spikelet.graph.operator import Emitter
+
+
+def row_major(shape: Sequence[int]) -> list[int]:
+    """Elements from one to the next in each dimension."""
+    return [math.prod(shape[i + 1 :]) for i in range(len(shape))]
+
+
+def emit_move(
+    em: Emitter,
+    name: str,
+    source: str,
+    to: str,
+    dims: Sequence[int],
+    reads: tuple[int, Sequence[int]],
+    writes: tuple[int, Sequence[int]],
+) -> list[str]:
+    """Copy a box of elements.
+
+    Args:
+        em: takes the configuration.
+        name: a unique C name for it.
+        source: C expression of the memory that is read.
+        to: C expression of the memory that is written.
+        dims: of the box, at most four.
+        reads: first element and stride in each dimension.
+        writes: the same for the target.
+    """
+    em.include("kernels/move.h")
+    pad = 4 - len(dims)
+    fields: dict[str, object] = {
+        "dims": _braces([1] * pad + list(dims)),
+        "first": reads[0],
+        "stride": _braces([0] * pad + list(reads[1])),
+        "to_first": writes[0],
+        "to_stride": _braces([0] * pad + list(writes[1])),
+    }
+    return [f"spk_move_s8({em.config(name, 'spk_move', fields)}, {source}, {to});"]
+
+
+def _braces(values: Sequence[int]) -> str:
+    return f"{{{', '.join(map(str, values))}}}"

@@ -1,0 +1,50 @@
+"""Element-wise sum of int8 tensors. C twin: firmware/kernels/elementwise.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.elementwise import Elementwise
+from spikelet.graph.int8 import factor
+from spikelet.graph.requantise import requantise
+from spikelet.graph.tensor import Array, Tensor
+
+LEFT_SHIFT = 20
+
+
+@dataclass(kw_only=True)
+class Add(Elementwise):
+    """`a + b`: both are shifted left by 20 bits and brought to twice the larger scale."""
+
+    KIND: ClassVar[str] = "add"
+    C_NAME: ClassVar[str] = "spk_add_s8"
+    LARGEST: ClassVar[int] = 255 << LEFT_SHIFT
+
+    def factors(self) -> dict[str, int]:
+        return sum_factors(self._operands, self.output_scale)
+
+    def combine(self, a: Array, b: Array) -> Array:
+        f = self.factors()
+        scaled_a = requantise(a << LEFT_SHIFT, f["a_multiplier"], f["a_shift"])
+        scaled_b = requantise(b << LEFT_SHIFT, f["b_multiplier"], f["b_shift"])
+        return requantise(scaled_a + scaled_b, f["multiplier"], f["shift"])
+
+
+def sum_factors(operands: tuple[Tensor, ...], scale: float) -> dict[str, int]:
+    """Multipliers of both operands and of their sum or difference, by field of the C struct."""
+    a, b = (np.float32(t.scale) for t in operands)
+    twice = 2 * float(max(a, b))
+    found = (
+        factor(float(a) / twice),
+        factor(float(b) / twice),
+        factor(twice / ((1 << LEFT_SHIFT) * float(np.float32(scale)))),
+    )
+    names = ("a_", "b_", "")
+    return {
+        f"{name}{part}": value
+        for name, pair in zip(names, found, strict=True)
+        for part, value in zip(("multiplier", "shift"), pair, strict=True)
+    }

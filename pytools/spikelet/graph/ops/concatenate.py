@@ -1,0 +1,61 @@
+"""Int8 tensors one behind the other along an axis. C twin: firmware/kernels/move.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.moving import emit_move, row_major
+from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class Concatenate(Int8Operator):
+    """The inputs in order; all have the output's code.
+
+    Attributes:
+        axis: along which they differ, 0 the first.
+    """
+
+    KIND: ClassVar[str] = "concatenate"
+
+    axis: int
+
+    _shapes: list[tuple[int, ...]] = field(init=False, repr=False, default_factory=list)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        for tensor in ins:
+            self.activation_input(tensor)
+            self.same_code(tensor)
+        self._shapes = [tensor.shape for tensor in ins]
+        first = self._shapes[0]
+        if not 0 <= self.axis < len(first):
+            raise self.error(f"axis {self.axis} is outside of input {first}")
+        rests = {(*s[: self.axis], 0, *s[self.axis + 1 :]) for s in self._shapes}
+        if len(rests) != 1:
+            raise self.error(f"inputs {self._shapes} differ in more than axis {self.axis}")
+        return self.output(self._output_shape(), bounds)
+
+    def _output_shape(self) -> tuple[int, ...]:
+        total = sum(s[self.axis] for s in self._shapes)
+        first = self._shapes[0]
+        return (*first[: self.axis], total, *first[self.axis + 1 :])
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        parts = [env[name] for name in self.inputs]
+        env[self.name] = np.concatenate(parts, axis=self.axis + 1)
+
+    def emit(self, em: Emitter) -> list[str]:
+        strides = row_major(self._output_shape())
+        lines, at = [], 0
+        for i, (name, shape) in enumerate(zip(self.inputs, self._shapes, strict=True)):
+            writes = (at * strides[self.axis], strides)
+            source, to = em.tensor(name), em.tensor(self.name)
+            reads = (0, row_major(shape))
+            lines += emit_move(em, f"{self.name}_part{i}", source, to, shape, reads, writes)
+            at += shape[self.axis]
+        return lines

@@ -1,0 +1,179 @@
+"""Depthwise two-dimensional int8 convolution. C twin: firmware/kernels/depthwise_conv2d.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.convolution import Convolution
+from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.ops.conv2d import Conv2d
+from spikelet.graph.quantised import has_dsp, has_mve
+from spikelet.graph.tensor import Array, Tensor
+
+MOST_TAPS = 32  # SPK_DEPTHWISE_TAPS
+
+
+@dataclass(kw_only=True)
+class DepthwiseConv2d(Convolution):
+    """`sum[y, x, o] = bias[o] + sum of weight[i, j, o] * in[y * s + i * d, x * s + j * d, o // m]`.
+
+    Reads (H, W, I) i8; writes (out H, out W, O) i8 with O = I * m. Requantised as `Quantised`
+    tells.
+
+    Attributes:
+        weight: (KH, KW, O) int8.
+        depth_multiplier: m, outputs an input channel.
+    """
+
+    KIND: ClassVar[str] = "depthwise_conv2d"
+
+    depth_multiplier: int = 1
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect_int8(ins[0], (3,))
+        if self.weight.dtype != np.int8 or self.weight.ndim != 3:
+            raise self.error(
+                f"weight is {self.weight.dtype} of shape {self.weight.shape}, "
+                "expected int8 (KH, KW, O)"
+            )
+        height, width, channels = self.weight.shape
+        if self.depth_multiplier < 1 or channels != ins[0].shape[2] * self.depth_multiplier:
+            raise self.error(
+                f"weight {self.weight.shape} does not fit input {ins[0].shape} with depth "
+                f"multiplier {self.depth_multiplier}"
+            )
+        shape = (*self.image_shape(ins[0], (height, width)), channels)
+        return self.infer_int8(ins[0], shape, self.weight.reshape(-1, channels).T, bounds)
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        height, width, channels = self.weight.shape
+        view = self.windows(self.centred(env), (height, width))
+        sums = np.zeros((*view.shape[:3], channels), np.int32)
+        for i in range(height):
+            for j in range(width):
+                seen = view[..., i, j].astype(np.int32)
+                if self.depth_multiplier > 1:
+                    seen = np.repeat(seen, self.depth_multiplier, axis=3)
+                sums += seen * self.weight[i, j].astype(np.int32)
+        env[self.name] = self.rescaled(sums)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        pixels = self._output.shape[0] * self._output.shape[1]
+        return Cost(macs=pixels * self.weight.size, weight_bits=8)
+
+    @property
+    def _three(self) -> bool:
+        """Whether the kernel for 3 x 3 taps may be taken."""
+        return (
+            self.near
+            and self.weight.shape[:2] == (3, 3)
+            and self.dilation == (1, 1)
+            and self.depth_multiplier == 1
+            and max(self.stride) <= 2
+            and max(self.padding) <= 255
+        )
+
+    def _variant(self, isa: str) -> str:
+        """The kernel of an instruction set's own, or ""."""
+        height, width, channels = self.weight.shape
+        taps = height * width
+        if not self.near or self.depth_multiplier > 1 or taps > MOST_TAPS:
+            return ""
+        if has_mve(isa) and channels >= 8:
+            return "mve"
+        return "dsp" if has_dsp(isa) and channels >= 4 and taps % 2 == 1 else ""
+
+    def _emit_variant(self, em: Emitter, variant: str) -> list[str]:
+        em.include(f"kernels/arch/depthwise_conv2d_{variant}.h")
+        height, width, channels = self.weight.shape
+        rows = self.weight.reshape(-1, channels)
+        sums = rows.astype(np.int64).sum(axis=0)
+        size = 8 if variant == "mve" else 4
+        # The last group ends with the last channel.
+        starts = np.minimum(np.arange(0, channels, size), channels - size)
+        groups = starts[:, None] + np.arange(size)
+        weight = rows[:, groups].transpose(1, 0, 2)
+        note = f"(channels / {size}, taps {len(rows)}, {size})"
+        if variant == "mve":
+            order = groups.reshape(-1, 4, 2).transpose(0, 2, 1).reshape(-1)
+            scales = self.rescale_fields(em, sums, order)
+        else:
+            scales = self.scale_fields(em, sums)
+            lanes = np.ascontiguousarray(weight[..., [0, 2, 1, 3]], "<i2")
+            weight, note = lanes.view("<u4"), f"{note}, two channels a word: 0 2, 1 3"
+        fields: dict[str, object] = {
+            "weights": em.const(f"{self.name}_weight", weight, note),
+            **scales,
+            **self.window_fields((height, width)),
+        }
+        if any(self.padding):
+            row = np.full(channels, self._input.zero_point, np.int8)
+            fields["padding"] = em.const(f"{self.name}_padding", row, "input zero point")
+        config = em.config(self.name, "spk_depthwise_taps", fields)
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [f"spk_depthwise_conv2d_{variant}({config}, {source}, {to});"]
+
+    def _emit_lines(self, em: Emitter) -> list[str]:
+        x, y, channels = self._input.shape, self._output.shape, self._input.shape[2]
+        pitch, to = (x[1] * channels, channels), (y[1] * channels, channels)
+        along = 0 if y[0] > y[1] else 1  # lines along the longer side start less often
+        weight = self.weight.transpose(2, 1, 0) if along == 0 else self.weight.transpose(2, 0, 1)
+        fields: dict[str, object] = {
+            "weights": em.const(f"{self.name}_weight", weight, f"(channels {channels}, 3, 3)"),
+            **self.rescale_fields(em, self.weight.astype(np.int64).sum(axis=(0, 1))),
+            "channels": channels,
+            "zero_point": self._input.zero_point,
+        }
+        for axis, side in ((along, "along"), (1 - along, "across")):
+            fields[f"pitch_{side}"], fields[f"to_{side}"] = pitch[axis], to[axis]
+            fields[side], fields[f"out_{side}"] = x[axis], y[axis]
+            fields[f"stride_{side}"] = self.stride[axis]
+            fields[f"pad_{side}"] = self.padding[axis]
+        config = em.config(self.name, "spk_lines", fields)
+        suffix = "" if self.stride[along] == 1 else "_2"
+        source, out = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [f"spk_depthwise_conv2d_3x3{suffix}({config}, {source}, {out});"]
+
+    def _as_conv2d(self) -> Conv2d:
+        """The same layer where there is one input channel."""
+        conv = Conv2d(
+            name=self.name,
+            inputs=self.inputs,
+            weight=np.ascontiguousarray(self.weight.transpose(2, 0, 1)[..., None]),
+            bias=self.bias,
+            multiplier=self.multiplier,
+            shift=self.shift,
+            output_scale=self.output_scale,
+            output_zero_point=self.output_zero_point,
+            activation=self.activation,
+            stride=self.stride,
+            dilation=self.dilation,
+            padding=self.padding,
+        )
+        conv.infer([self._input], {}, 1)
+        return conv
+
+    def emit(self, em: Emitter) -> list[str]:
+        if self._input.shape[2] == 1:
+            return self._as_conv2d().emit(em)
+        if variant := self._variant(em.isa):
+            return self._emit_variant(em, variant)
+        em.include("kernels/depthwise_conv2d.h")
+        if self._three:
+            return self._emit_lines(em)
+        height, width, channels = self.weight.shape
+        fields: dict[str, object] = {
+            "weights": em.const(
+                f"{self.name}_weight", self.weight, f"({height}, {width}, outputs {channels})"
+            ),
+            **self.rescale_fields(em, self.weight.astype(np.int64).sum(axis=(0, 1))),
+            **self.window_fields((height, width)),
+            "multiplier": self.depth_multiplier,
+            "zero_point": self._input.zero_point,
+        }
+        config = em.config(self.name, "spk_depthwise_conv2d", fields)
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [f"spk_depthwise_conv2d_any({config}, {source}, {to});"]

@@ -1,0 +1,97 @@
+"""Fully connected int8 layer. C twin: firmware/kernels/fully_connected.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.quantised import (
+    Quantised,
+    by_fours,
+    by_sixteens,
+    has_dsp,
+    has_mve,
+    two_a_lane,
+)
+from spikelet.graph.requantise_once import requantise_once
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class FullyConnected(Quantised):
+    """`sum[o] = bias[o] + sum over i of weight[o, i] * in[i]`, the input taken flat.
+
+    Reads i8 of any shape with I elements; writes (O,) i8. Requantised as `Quantised` tells.
+
+    Attributes:
+        weight: (O, I) int8.
+        fraction: (O,) int32, 22 more bits of the multiplier: the sum is rounded once, as LiteRT's
+            reference kernel does it; None for the two roundings of `Quantised`.
+    """
+
+    KIND: ClassVar[str] = "fully_connected"
+
+    fraction: Array | None = None
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect_int8(ins[0], (1, 2, 3, 4))
+        if self.weight.dtype != np.int8 or self.weight.ndim != 2:
+            raise self.error(
+                f"weight is {self.weight.dtype} of shape {self.weight.shape}, expected int8 (O, I)"
+            )
+        if self.weight.shape[1] != ins[0].size:
+            raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
+        if self.fraction is not None and (
+            self.fraction.dtype != np.int32
+            or self.fraction.shape != (len(self.weight),)
+            or np.any(self.fraction >> 22)
+        ):
+            raise self.error("fraction is not (O,) int32 of 0 to 2^22 - 1")
+        return self.infer_int8(ins[0], (len(self.weight),), self.weight, bounds)
+
+    def rescaled(self, sums: Array) -> Array:
+        if self.fraction is None:
+            return super().rescaled(sums)
+        scaled = requantise_once(sums + self.bias, self.multiplier, self.fraction, self.shift)
+        codes: Array = np.clip(scaled + self.output_zero_point, *self.activation).astype(np.int8)
+        return codes
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        x = self.centred(env)
+        env[self.name] = self.rescaled(self.product(x.reshape(len(x), -1), self.weight))
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(macs=self.weight.size, weight_bits=8)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/fully_connected.h")
+        channels, n = self.weight.shape
+        kernel, weight, note = self._variant(em.isa)
+        fields: dict[str, object] = {
+            "weights": em.const(f"{self.name}_weight", weight, note),
+            **self.rescale_fields(em, self.weight.astype(np.int64).sum(axis=1)),
+            "inputs": n,
+            "outputs": channels,
+        }
+        if self.fraction is not None:
+            note = f"({channels},), 22 more bits of the multiplier"
+            fields["fraction"] = em.const(f"{self.name}_fraction", self.fraction, note)
+        config = em.config(self.name, "spk_fully_connected", fields)
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [f"spk_fully_connected{kernel}({config}, {source}, {to});"]
+
+    def _variant(self, isa: str) -> tuple[str, Array, str]:
+        """Suffix of the kernel, the weights as it asks for, and a note on their shape."""
+        channels, n = self.weight.shape
+        if has_mve(isa):
+            return "_mve", by_sixteens(self.weight), "(outputs / 4, inputs / 16, 4, 16)"
+        padded = np.pad(self.weight, ((0, -channels % 4), (0, 0)))
+        lanes = two_a_lane(padded, n + -n % 4) if has_dsp(isa) else None
+        if lanes is not None:
+            quads = lanes.reshape(len(padded) // 4, 2, -1, 4)[..., [0, 2, 1, 3]]
+            words = np.ascontiguousarray(quads.transpose(0, 2, 1, 3)).view("<u4")
+            return "_dsp", words, "(outputs / 4, inputs / 4, 2, 4 inputs) of two channels"
+        return "", by_fours(self.weight, n), f"(outputs / 4, inputs {n}, 4)"

@@ -1,0 +1,59 @@
+"""An int8 tensor with a margin. C twin: firmware/kernels/move.h."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.moving import emit_move, row_major
+from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class Pad(Int8Operator):
+    """The input inside of a margin that holds one code.
+
+    Attributes:
+        before: elements before the first of each axis.
+        after: elements behind the last of each axis.
+        value: the margin's code.
+    """
+
+    KIND: ClassVar[str] = "pad"
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    value: int
+
+    _input: tuple[int, ...] = field(init=False, repr=False, default=())
+    _shape: tuple[int, ...] = field(init=False, repr=False, default=())
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.activation_input(ins[0])
+        self.same_code(ins[0])
+        self._input = ins[0].shape
+        if not len(self.before) == len(self.after) == len(self._input):
+            raise self.error(f"margins {self.before}, {self.after} do not fit {self._input}")
+        if min(*self.before, *self.after) < 0 or not -128 <= self.value <= 127:
+            raise self.error(f"margins {self.before}, {self.after} of {self.value} are not valid")
+        self._shape = tuple(
+            b + n + a for b, n, a in zip(self.before, self._input, self.after, strict=True)
+        )
+        return self.output(self._shape, bounds)
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        widths = [(0, 0), *zip(self.before, self.after, strict=True)]
+        env[self.name] = np.pad(env[self.inputs[0]], widths, constant_values=self.value)
+
+    def emit(self, em: Emitter) -> list[str]:
+        own = row_major(self._shape)
+        first = sum(b * s for b, s in zip(self.before, own, strict=True))
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        reads, writes = (0, row_major(self._input)), (first, own)
+        move = emit_move(em, self.name, source, to, self._input, reads, writes)
+        return [f"spk_fill_s8({to}, {math.prod(self._shape)}, {self.value});", *move]

@@ -1,0 +1,69 @@
+"""Nearest-neighbour resize of int8 images. C twin: firmware/kernels/move.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class ResizeNearest(Int8Operator):
+    """`y[i, j, c] = x[rows[i], columns[j], c]` on (H, W, C).
+
+    Attributes:
+        rows: (OH,) uint16, the row that each output row copies.
+        columns: (OW,) uint16.
+    """
+
+    KIND: ClassVar[str] = "resize_nearest"
+
+    rows: Array
+    columns: Array
+
+    _input: tuple[int, ...] = field(init=False, repr=False, default=())
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.activation_input(ins[0], rank=3)
+        self.same_code(ins[0])
+        self._input = ins[0].shape
+        for name, indices, length in (
+            ("rows", self.rows, self._input[0]),
+            ("columns", self.columns, self._input[1]),
+        ):
+            if indices.dtype != np.uint16 or indices.ndim != 1 or not len(indices):
+                raise self.error(f"{name} is {indices.dtype} {indices.shape}, expected uint16 (n,)")
+            if int(indices.max()) >= length:
+                raise self.error(f"{name} reach {int(indices.max())} of {length}")
+        return self.output((len(self.rows), len(self.columns), self._input[2]), bounds)
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        x = env[self.inputs[0]]
+        env[self.name] = np.ascontiguousarray(x[:, self.rows][:, :, self.columns])
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/move.h")
+        rows = em.const(f"{self.name}_rows", self.rows, f"({len(self.rows)},)")
+        columns = em.const(f"{self.name}_columns", self.columns, f"({len(self.columns)},)")
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [
+            f"spk_resize_s8({source}, {self._input[1]}, {self._input[2]}, {rows}, "
+            f"{len(self.rows)}, {columns},",
+            f"              {len(self.columns)}, {to});",
+        ]
+
+
+def nearest(size: int, source: int, *, align_corners: bool, half_pixel_centers: bool) -> Array:
+    """(size,) indices into `source`, in single precision as TensorFlow Lite computes them."""
+    scale = np.float32(source) / np.float32(size)
+    if align_corners and size > 1:
+        scale = np.float32(source - 1) / np.float32(size - 1)
+    at = (np.arange(size, dtype=np.float32) + np.float32(0.5 * half_pixel_centers)) * scale
+    found = np.floor(at + np.float32(0.5)) if align_corners else np.floor(at)
+    indices: Array = np.clip(found.astype(np.int64), 0, source - 1).astype(np.uint16)
+    return indices

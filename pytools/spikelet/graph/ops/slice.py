@@ -1,0 +1,64 @@
+"""A regular part of an int8 tensor. C twin: firmware/kernels/move.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.moving import emit_move, row_major
+from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class Slice(Int8Operator):
+    """In each axis `size` elements from `begin` on, `stride` apart; a stride may be negative.
+
+    Attributes:
+        begin: first element of each axis.
+        size: elements of each axis.
+        stride: step of each axis, not 0.
+    """
+
+    KIND: ClassVar[str] = "slice"
+
+    begin: tuple[int, ...]
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    _input: tuple[int, ...] = field(init=False, repr=False, default=())
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.activation_input(ins[0])
+        self.same_code(ins[0])
+        self._input = ins[0].shape
+        if not len(self.begin) == len(self.size) == len(self.stride) == len(self._input):
+            raise self.error(f"begin {self.begin} does not fit input {self._input}")
+        for length, begin, size, stride in zip(
+            self._input, self.begin, self.size, self.stride, strict=True
+        ):
+            last = begin + (size - 1) * stride
+            if size < 1 or stride == 0 or not (0 <= begin < length and 0 <= last < length):
+                raise self.error(
+                    f"{size} elements from {begin} on in steps of {stride} are not in {length}"
+                )
+        return self.output(tuple(self.size), bounds)
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        x = env[self.inputs[0]]
+        for axis, (begin, size, stride) in enumerate(
+            zip(self.begin, self.size, self.stride, strict=True), start=1
+        ):
+            x = np.take(x, begin + stride * np.arange(size), axis=axis)
+        env[self.name] = np.ascontiguousarray(x)
+
+    def emit(self, em: Emitter) -> list[str]:
+        own = row_major(self._input)
+        first = sum(b * s for b, s in zip(self.begin, own, strict=True))
+        strides = [step * s for step, s in zip(self.stride, own, strict=True)]
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        reads, writes = (first, strides), (0, row_major(self.size))
+        return emit_move(em, self.name, source, to, self.size, reads, writes)

@@ -1,0 +1,26 @@
+"""Hyperbolic tangent on int8. C twin: firmware/kernels/lookup.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.int8 import CODES, Lookup, clipped, round_half_away
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class Tanh(Lookup):
+    """`tanh(x)`."""
+
+    KIND: ClassVar[str] = "tanh"
+
+
+def tanh_table(source: Tensor, scale: float, zero_point: int) -> Array:
+    """The table from the code of `source`: single precision, as TensorFlow Lite fills its own."""
+    x = np.float32(source.scale) * (CODES - source.zero_point).astype(np.float32)
+    y = np.tanh(x.astype(np.float64)).astype(np.float32)
+    inverse = np.float32(1) / np.float32(scale)
+    return clipped(round_half_away(y * inverse).astype(np.int64) + zero_point)

@@ -1,0 +1,94 @@
+"""What average and max pooling share: the window. C twin: firmware/kernels/pool.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class Pool2d(Int8Operator):
+    """Base of pools over windows of (height, width) of an (H, W, C) tensor.
+
+    Cells outside of the input do not count. The code is not rescaled.
+
+    Attributes:
+        window: height and width.
+        stride: rows and columns from window to window.
+        padding: cells beyond the top, left, bottom and right edge; less than the window.
+        activation: lowest and highest code that is written.
+    """
+
+    KIND: ClassVar[str] = ""
+    C_NAME: ClassVar[str] = ""
+
+    window: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    activation: tuple[int, int] = (-128, 127)
+
+    _input: tuple[int, ...] = field(init=False, repr=False, default=())
+    _shape: tuple[int, ...] = field(init=False, repr=False, default=())
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.activation_input(ins[0], rank=3)
+        self.same_code(ins[0])
+        height, width, channels = ins[0].shape
+        top, left, bottom, right = self.padding
+        rows, columns = self.window
+        if min(*self.window, *self.stride) < 1 or min(self.padding) < 0:
+            raise self.error(f"window {self.window} with stride {self.stride} is not positive")
+        if max(top, bottom) >= rows or max(left, right) >= columns:
+            raise self.error(f"padding {self.padding} is not less than the window {self.window}")
+        if rows > height + top + bottom or columns > width + left + right:
+            raise self.error(f"window {self.window} is larger than input {ins[0].shape}")
+        if rows * columns > 1 << 23:
+            raise self.error(f"the sum of a window {self.window} may reach beyond 32 bits")
+        self._input = ins[0].shape
+        self._shape = (
+            (height + top + bottom - rows) // self.stride[0] + 1,
+            (width + left + right - columns) // self.stride[1] + 1,
+            channels,
+        )
+        return self.output(self._shape, bounds, (self.activation[0], self.activation[1]))
+
+    def windows(self, x: Array, outside: int) -> list[Array]:
+        """For each cell of the window its value at every output, (N, OH, OW, C)."""
+        top, left, bottom, right = self.padding
+        padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=outside)
+        high, wide = self._shape[0], self._shape[1]
+        down, over = self.stride
+        return [
+            padded[:, i : i + (high - 1) * down + 1 : down, j : j + (wide - 1) * over + 1 : over]
+            for i in range(self.window[0])
+            for j in range(self.window[1])
+        ]
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(macs=int(np.prod(self._shape)) * self.window[0] * self.window[1])
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/pool.h")
+        fields: dict[str, object] = {
+            "height": self._input[0],
+            "width": self._input[1],
+            "channels": self._input[2],
+            "rows": self._shape[0],
+            "columns": self._shape[1],
+            "window_height": self.window[0],
+            "window_width": self.window[1],
+            "stride_height": self.stride[0],
+            "stride_width": self.stride[1],
+            "top": self.padding[0],
+            "left": self.padding[1],
+            "low": self.activation[0],
+            "high": self.activation[1],
+        }
+        config = em.config(self.name, "spk_pool", fields)
+        return [f"{self.C_NAME}({config}, {em.tensor(self.inputs[0])}, {em.tensor(self.name)});"]

@@ -1,0 +1,209 @@
+"""What the int8 operators with weights share: sums in int32, requantised channel by channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from spikelet.graph.operator import Emitter, Interval, Operator
+from spikelet.graph.requantise import requantise
+from spikelet.graph.tensor import Array, Tensor
+
+INT8 = (-128, 127)
+
+
+@dataclass(kw_only=True)
+class Quantised(Operator):
+    """`clamp(zero_point + requantise(bias + sum of weight * (x - input zero point)))`.
+
+    Affine int8 of the TensorFlow Lite quantisation specification; the input's zero point is that of
+    its tensor.
+
+    Attributes:
+        weight: int8 codes, symmetric; the shape is the operator's.
+        bias: (O,) int32 at scale input scale * weight scale.
+        multiplier: (O,) int32, Q31 factor from sum to output, not negative.
+        shift: (O,) int32, -31 to 30, > 0 to the left.
+        output_scale: of the output tensor.
+        output_zero_point: of the output tensor.
+        activation: lowest and highest output code.
+    """
+
+    weight: Array
+    bias: Array
+    multiplier: Array
+    shift: Array
+    output_scale: float
+    output_zero_point: int
+    activation: tuple[int, int] = INT8
+
+    _input: Tensor = field(init=False, repr=False, default=Tensor("none", "i8", (1,)))
+    _output: Tensor = field(init=False, repr=False, default=Tensor("none", "i8", (1,)))
+    # Of any channel: the largest sum with the bias, and of raw products, in any order of adding.
+    _largest: int = field(init=False, repr=False, default=0)
+
+    def __post_init__(self) -> None:
+        low, high = self.activation
+        self.activation = (int(low), int(high))
+
+    def infer_int8(
+        self, x: Tensor, shape: tuple[int, ...], rows: Array, bounds: dict[str, Interval]
+    ) -> list[Tensor]:
+        """Check constants and sums; the output tensor.
+
+        Args:
+            x: the input.
+            shape: of the output, channels last.
+            rows: (O, n) the weights of each output channel.
+            bounds: gets the output's interval.
+        """
+        channels = len(rows)
+        for name in ("bias", "multiplier", "shift"):
+            values = getattr(self, name)
+            if values.dtype != np.int32 or values.shape != (channels,):
+                raise self.error(
+                    f"{name} is {values.dtype} of shape {values.shape}, "
+                    f"expected int32 ({channels},)"
+                )
+        if np.any(self.multiplier < 0):
+            raise self.error(f"multiplier {int(self.multiplier.min())} is negative")
+        if np.any(self.shift < -31) or np.any(self.shift > 30):
+            raise self.error("a shift is not in -31..30")
+        low, high = self.activation
+        if not INT8[0] <= low <= high <= INT8[1]:
+            raise self.error(f"activation {self.activation} is not a range within -128..127")
+        for what, zero in (("input", x.zero_point), ("output", self.output_zero_point)):
+            if not INT8[0] <= zero <= INT8[1]:
+                raise self.error(f"{what} zero point {zero} is not in -128..127")
+        widths = np.abs(rows.astype(np.int64)).sum(axis=1)
+        sums = widths * (128 + abs(x.zero_point)) + np.abs(self.bias.astype(np.int64))
+        self._largest = int(sums.max())
+        if self._largest >= 1 << 31:
+            channel = int(np.argmax(sums))
+            raise self.error(
+                f"the sum of channel {channel} may reach {self._largest}, beyond 32 bits"
+            )
+        bounds[self.name] = (np.full(shape, low), np.full(shape, high))
+        self._input = x
+        self._output = Tensor(
+            self.name, "i8", shape, scale=self.output_scale, zero_point=self.output_zero_point
+        )
+        return [self._output]
+
+    def expect_int8(self, x: Tensor, ranks: tuple[int, ...]) -> None:
+        """Refuse an input that is not int8 or has another number of dimensions."""
+        if x.dtype != "i8" or len(x.shape) not in ranks:
+            raise self.error(
+                f"input {x.name} is {x.dtype} of shape {x.shape}, expected i8 with "
+                f"{' or '.join(map(str, ranks))} dimensions"
+            )
+
+    def centred(self, env: dict[str, Array]) -> Array:
+        """The input less its zero point, int16."""
+        return env[self.inputs[0]].astype(np.int16) - np.int16(self._input.zero_point)
+
+    def product(self, x: Array, rows: Array) -> Array:
+        """(..., n) int16 by (O, n) int8: sums (..., O) int32, exact.
+
+        Floats hold every partial sum exactly: single precision below 2^24, double below 2^53.
+        """
+        width = np.float32 if self._largest < 1 << 24 else np.float64
+        sums: Array = np.matmul(x.astype(width), rows.astype(width).T).astype(np.int32)
+        return sums
+
+    def rescaled(self, sums: Array) -> Array:
+        """Output codes of sums (..., O) int32 without bias."""
+        scaled = requantise(sums + self.bias, self.multiplier, self.shift)
+        codes: Array = np.clip(scaled + self.output_zero_point, *self.activation).astype(np.int8)
+        return codes
+
+    @property
+    def near(self) -> bool:
+        """Whether spk_requantise_near holds for every channel."""
+        return self._largest < 1 << 29 and bool(np.all((self.shift <= -1) & (self.shift >= -20)))
+
+    def rescale_fields(
+        self, em: Emitter, sums: Array, order: Array | None = None
+    ) -> dict[str, object]:
+        """Fields of a kernel's `struct spk_rescale out`.
+
+        Args:
+            em: takes the arrays, padded to a multiple of four channels.
+            sums: (O,) of each channel's weights.
+            order: the channels as the arrays hold them, by default in order.
+        """
+        channels = len(self.bias) if order is None else len(order)
+        padding = (0, -channels % 4)
+        folded = self._folded(sums)
+        arrays = {
+            "bias": folded.astype(np.int32),
+            "multiplier": self.multiplier,
+            "shift": self.shift.astype(np.int8),
+        }
+        if order is not None:
+            arrays = {field: values[order] for field, values in arrays.items()}
+        note = f"({channels},), padded to fours"
+        fields: dict[str, object] = {
+            f"out.{field}": em.const(f"{self.name}_{field}", np.pad(values, padding), note)
+            for field, values in arrays.items()
+        }
+        return {**fields, **self._code_fields()}
+
+    def _folded(self, sums: Array) -> Array:
+        """Bias less the input's zero point; within 32 bits, as what the sums are proved from."""
+        return self.bias - sums.astype(np.int64) * self._input.zero_point
+
+    def _code_fields(self) -> dict[str, object]:
+        low, high = self.activation
+        return {"out.zero_point": self.output_zero_point, "out.low": low, "out.high": high}
+
+    def scale_fields(self, em: Emitter, sums: Array) -> dict[str, object]:
+        """The same for kernels that take a `struct spk_scale` a channel."""
+        right = -self.shift.astype(np.int64)
+        offset = (2 * self.output_zero_point + 1) << (right - 1)
+        table = np.stack([2 * self._folded(sums), self.multiplier, offset, right], axis=1)
+        note = "a channel: doubled bias, multiplier, offset, right shift"
+        name = em.const(f"{self.name}_scale", table.astype(np.int32), note)
+        return {"scales": f"(const struct spk_scale *){name}", **self._code_fields()}
+
+
+def by_fours(rows: Array, taps: int) -> Array:
+    """(O, n) to (ceil(O / 4), taps, 4): channels interleaved by fours, taps past n are 0."""
+    channels, n = rows.shape
+    padded = np.pad(rows, ((0, -channels % 4), (0, taps - n)))
+    return padded.reshape(-1, 4, taps).transpose(0, 2, 1)
+
+
+def has_dsp(isa: str) -> bool:
+    """Whether an instruction set has Arm's dual 16-bit multiplies."""
+    return isa.startswith(("armv7e-m", "armv8.1-m"))
+
+
+def has_mve(isa: str) -> bool:
+    """Whether an instruction set has Arm's M-profile vector extension."""
+    return isa.startswith("armv8.1-m") and "mve" in isa
+
+
+def by_sixteens(rows: Array) -> Array:
+    """(O, n) to (ceil(O / 4), ceil(n / 16), 4, 16): what lies past the ends is 0."""
+    channels, n = rows.shape
+    padded = np.pad(rows, ((0, -channels % 4), (0, -n % 16)))
+    found: Array = padded.reshape(len(padded) // 4, 4, -1, 16).transpose(0, 2, 1, 3)
+    return found
+
+
+def two_a_lane(rows: Array, taps: int) -> Array | None:
+    """(O, n) to (ceil(O / 2), taps) int16: `low + 256 * high` of two channels.
+
+    None where a lane overflows, or the sum of a channel may have more than 24 bits.
+    """
+    channels, n = rows.shape
+    if int(np.abs(rows.astype(np.int64)).sum(axis=1).max()) * 128 >= 1 << 23:
+        return None
+    padded = np.pad(rows.astype(np.int32), ((0, channels % 2), (0, taps - n)))
+    lanes = padded[0::2] + 256 * padded[1::2]
+    if lanes.min() < -(1 << 15) or lanes.max() >= 1 << 15:
+        return None
+    found: Array = lanes.astype("<i2")
+    return found

@@ -1,0 +1,295 @@
+"""TensorFlow Lite import: golden and device against LiteRT's reference kernels; damaged files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tflite
+import tflite_cases
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tflite_models import Writer
+from tflite_oracle import differing, drawn
+
+from spikelet.board import find_board
+from spikelet.frontends.refusal import ImportRefused
+from spikelet.frontends.tflite import identifier, load, parse
+from spikelet.graph import Graph
+from spikelet.package import Package
+from spikelet.run import SessionFolder, Target, make, package_stream, run
+from support import need
+
+# Folder of int8 models of MLPerf Tiny and TensorFlow Lite Micro; they are not in this tree.
+SHARED = Path(os.environ.get("SPIKELET_MODELS", "models-missing"))
+MODELS = ("hello_world_int8", "micro_speech_quantized", "kws_ref_model", "pretrainedResnet_quant")
+LAYERS = {"hello_world_int8": 3, "micro_speech_quantized": 4, "kws_ref_model": 13,
+          "pretrainedResnet_quant": 16}  # fmt: skip
+
+
+def reference(name: str) -> Path:
+    path = SHARED / f"{name}.tflite"
+    if not path.is_file():
+        pytest.skip(f"{path} is missing: SPIKELET_MODELS names the folder of reference models")
+    return path
+
+
+def model(case: str, seed: int) -> bytes:
+    w, x, rng = tflite_cases.start(seed)
+    return w.finish([x], tflite_cases.CASES[case](w, x, rng))
+
+
+def mismatches(graph: Graph, inputs: dict, folder: Path, toolchain: str = "gcc") -> int:
+    package = Package(graph, inputs, {}).with_golden()
+    board = find_board("native")
+    built = make(package, board, folder / "build", toolchain=toolchain, trace=True, sanitize=True)
+    target = Target(board, built, "native")
+    stream = package_stream(package)
+    summary, _ = run(package, target, stream, SessionFolder(folder / "session"), layers=True)
+    return int(summary["mismatches"])
+
+
+@pytest.mark.parametrize("case", tflite_cases.CASES)
+def test_every_operator_equals_the_reference_kernel(case: str) -> None:
+    need("ai_edge_litert")
+    for seed in range(8):
+        data = model(case, seed)
+        imported = parse(data, case)
+        inputs = drawn(imported.graph, 6, np.random.default_rng(seed))
+        assert differing(data, imported, inputs) == {}, f"seed {seed}"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_layer_of_a_reference_model_equals_litert(name: str) -> None:
+    need("ai_edge_litert")
+    path = reference(name)
+    imported = load(path)
+    assert len(imported.graph.nodes) == LAYERS[name]
+    inputs = drawn(imported.graph, 6, np.random.default_rng(1))
+    assert differing(path.read_bytes(), imported, inputs) == {}
+
+
+@pytest.mark.parametrize("toolchain", ["gcc", "clang"])
+def test_the_kernels_equal_golden_in_every_layer(toolchain: str, tmp_path: Path) -> None:
+    need(toolchain)
+    for seed in (0, 1):
+        data = tflite_cases.zoo(seed, list(tflite_cases.CASES))
+        graph = parse(data, "zoo").graph
+        inputs = drawn(graph, 4, np.random.default_rng(seed))
+        assert mismatches(graph, inputs, tmp_path / str(seed), toolchain) == 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_reference_model_runs_bit_exact(name: str, tmp_path: Path) -> None:
+    need("gcc")
+    graph = load(reference(name)).graph
+    assert mismatches(graph, drawn(graph, 3, np.random.default_rng(2)), tmp_path) == 0
+
+
+def test_a_saved_package_computes_the_same(tmp_path: Path) -> None:
+    graph = parse(tflite_cases.zoo(3, list(tflite_cases.CASES)), "zoo").graph
+    inputs = drawn(graph, 3, np.random.default_rng(3))
+    Package(graph, inputs, {}).with_golden().save(tmp_path / "zoo.spk")
+    loaded = Package.load(tmp_path / "zoo.spk").graph
+    before, after = graph.run(inputs).outputs, loaded.run(inputs).outputs
+    assert all(np.array_equal(before[name], after[name]) for name in graph.outputs)
+
+
+def test_a_reshape_shares_its_inputs_memory() -> None:
+    from spikelet.codegen import plan
+
+    graph = parse(model("reshape", 0)).graph
+    slots = plan(graph).slots
+    assert {slot.offset for slot in slots.values()} == {0}
+    assert plan(graph).size == plan(graph).bound == slots["x"].size
+
+
+def test_float_edges_are_left_to_the_host() -> None:
+    need("ai_edge_litert")
+    w = Writer()
+    real = w.tensor((1, 4, 4, 2), dtype="FLOAT32")
+    x = w.tensor((1, 4, 4, 2), 0.1, 3)
+    y = w.tensor((1, 4, 4, 2), 0.05, -7)
+    out = w.tensor((1, 4, 4, 2), dtype="FLOAT32")
+    w.op("QUANTIZE", [real], [x])
+    w.op("TANH", [x], [y])
+    w.op("DEQUANTIZE", [y], [out])
+    graph = parse(w.finish([real], [out])).graph
+    (tensor,) = graph.inputs
+    assert (tensor.name, tensor.dtype, tensor.scale, tensor.zero_point) == (
+        "x", "i8", float(np.float32(0.1)), 3
+    )  # fmt: skip
+    assert [node.KIND for node in graph.nodes] == ["tanh"]
+    assert graph.tensors[graph.outputs[0]].zero_point == -7
+
+
+def test_a_uint8_input_is_requantised_on_the_device(tmp_path: Path) -> None:
+    need("ai_edge_litert")
+    w = Writer()
+    x = w.tensor((1, 5, 3), 0.1, 131, dtype="UINT8")
+    y = w.tensor((1, 5, 3), 0.07, 3)
+    w.op("QUANTIZE", [x], [y])
+    data = w.finish([x], [y])
+    imported = parse(data)
+    inputs = drawn(imported.graph, 30, np.random.default_rng(0))
+    assert differing(data, imported, inputs) == {}
+    need("gcc")
+    assert mismatches(imported.graph, inputs, tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "supported"),
+    [
+        ("NEG", "this operator is not supported", "CONV_2D"),
+        ("DEQUANTIZE", "a float tensor inside of the network", "before an output"),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(kind: str, found: str, supported: str) -> None:
+    w = Writer()
+    x, y, z = (w.tensor((1, 4), 0.1, 0, name=n) for n in ("in", "scope/layer", "out"))
+    w.op(kind, [x], [y])
+    w.op("TANH", [y], [z])
+    with pytest.raises(ImportRefused) as error:
+        parse(w.finish([x], [z]))
+    text = str(error.value)
+    assert "scope/layer" in text and kind in text and found in text and supported in text
+
+
+def refused(w: Writer, inputs: list[int], outputs: list[int], text: str) -> None:
+    with pytest.raises(ImportRefused) as error:
+        parse(w.finish(inputs, outputs))
+    assert text in str(error.value)
+
+
+def tanh(
+    shape: tuple[int, ...], scale: float = 0.1, zero_point: int = 0
+) -> tuple[Writer, int, int]:
+    w = Writer()
+    x, y = w.tensor(shape, scale, zero_point), w.tensor(shape, 0.1)
+    w.op("TANH", [x], [y])
+    return w, x, y
+
+
+@pytest.mark.parametrize(
+    ("shape", "text"),
+    [
+        ((1, 70000), "not 1 to 4 dimensions of 1 to 65535"),
+        ((1, 65535, 65535), "elements"),
+        ((1, -1), "dimensions of at least 1"),
+        ((1, 2147483647, 2147483647, 2147483647), "elements"),
+        ((1, 2, 2, 2, 2, 2), "not 1 to 4 dimensions"),
+        ((1, 1, 1, 1, 1, 1, 1, 1), "at most 6 dimensions"),
+    ],
+)
+def test_shapes_that_no_microcontroller_holds_are_refused(
+    shape: tuple[int, ...], text: str
+) -> None:
+    w, x, y = tanh(shape)
+    refused(w, [x], [y], text)
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.1, float("nan"), float("inf"), 1e-38])
+def test_a_scale_that_is_no_scale_is_refused(scale: float) -> None:
+    w, x, y = tanh((1, 4), scale)
+    refused(w, [x], [y], "scale")
+
+
+def test_a_zero_point_outside_of_the_type_is_refused() -> None:
+    w, x, y = tanh((1, 4), 0.1, 200)
+    refused(w, [x], [y], "zero point 200")
+
+
+def test_the_larger_of_two_operator_codes_counts() -> None:
+    """LiteRT's rule for files of old and new writers; here the two contradict each other."""
+    data = model("max_pool_2d", 0)
+    code = tflite.Model.GetRootAs(data, 0).OperatorCodes(0)
+    at = code._tab.Pos + code._tab.Offset(4)
+    assert data[at] == tflite.BuiltinOperator.MAX_POOL_2D
+    older = data[:at] + bytes([tflite.BuiltinOperator.AVERAGE_POOL_2D]) + data[at + 1 :]
+    assert [n.KIND for n in parse(older).graph.nodes] == ["max_pool2d"]
+
+
+def test_a_cycle_is_refused() -> None:
+    w = Writer()
+    x, a, b = (w.tensor((1, 4), 0.1) for _ in range(3))
+    w.op("ADD", [x, b], [a], FusedActivationFunction=0)
+    w.op("ADD", [x, a], [b], FusedActivationFunction=0)
+    refused(w, [x], [b], "written by no operator before it")
+
+
+def test_a_tensor_that_is_written_twice_is_refused() -> None:
+    w, x, y = tanh((1, 4))
+    w.op("TANH", [x], [y])
+    refused(w, [x], [y], "has a value already")
+
+
+def test_a_float_model_is_refused_with_the_way_out() -> None:
+    w = Writer()
+    x, y = (w.tensor((1, 4), dtype="FLOAT32") for _ in range(2))
+    w.op("TANH", [x], [y])
+    refused(w, [x], [y], "TFLITE_BUILTINS_INT8")
+
+
+def test_a_window_of_billions_of_products_is_refused() -> None:
+    w = Writer()
+    x, y = w.tensor((1, 2000, 2000, 1), 0.1), w.tensor((1, 2000, 2000, 1), 0.1)
+    w.op(
+        "MAX_POOL_2D", [x], [y], Padding=0, StrideH=1, StrideW=1, FilterHeight=60000,
+        FilterWidth=60000, FusedActivationFunction=0,
+    )  # fmt: skip
+    refused(w, [x], [y], "")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("model/dense/Relu", "model_dense_relu"),
+        ("int", "n_int"),
+        ("2nd", "n_2nd"),
+        ("x_config", "n_x_config"),
+        ("a;b" * 30, "other"),
+        ("", "other"),
+        ("été", "t"),
+    ],
+)
+def test_names_become_c_identifiers(name: str, found: str) -> None:
+    made = identifier(name, "other")
+    assert made.isidentifier() and made.isascii() and len(made) <= 26
+    assert made == (f"n_{found}" if found == "t" else found)
+
+
+def test_the_originals_of_names_are_kept() -> None:
+    w = Writer()
+    x, y = w.tensor((1, 4), 0.1, name="serving/x:0"), w.tensor((1, 4), 0.1, name="a;b/c" * 9)
+    w.op("TANH", [x], [y])
+    imported = parse(w.finish([x], [y]))
+    assert imported.original == {"x": "serving/x:0", "tanh_0": "a;b/c" * 9}
+
+
+SMALL = [model(case, 0) for case in tflite_cases.CASES]
+EXTREME = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\0\0\1\0")
+
+
+@given(data=st.data())
+@settings(max_examples=400, deadline=2000, suppress_health_check=list(HealthCheck))
+def test_a_damaged_file_is_read_or_refused(data: st.DataObject) -> None:
+    """Cut short, with bits flipped or with numbers at their extremes: never another error."""
+    original = data.draw(st.sampled_from(SMALL))
+    damaged = bytearray(original[: data.draw(st.integers(0, len(original)))])
+    if data.draw(st.booleans()):
+        damaged = bytearray(original)
+    for _ in range(data.draw(st.integers(0, 6)) if damaged else 0):
+        at = data.draw(st.integers(0, len(damaged) - 1))
+        if data.draw(st.booleans()):
+            damaged[at] ^= 1 << data.draw(st.integers(0, 7))
+        else:
+            at &= ~3
+            damaged[at : at + 4] = data.draw(st.sampled_from(EXTREME))
+    try:
+        graph = parse(bytes(damaged)).graph
+    except ImportRefused:
+        return
+    inputs = {t.name: np.zeros((1, *t.shape), t.numpy_dtype) for t in graph.inputs}
+    graph.run(inputs)

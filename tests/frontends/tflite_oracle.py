@@ -1,0 +1,52 @@
+"""Golden against LiteRT's reference kernels, tensor by tensor."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+
+from spikelet.frontends.tflite import Imported
+from spikelet.graph import Array, Graph
+
+
+def drawn(graph: Graph, samples: int, rng: np.random.Generator) -> dict[str, Array]:
+    """Random inputs, the first two at the ends of the code."""
+    found = {}
+    for tensor in graph.inputs:
+        low, high = tensor.limits
+        values = rng.integers(low, high, (samples, *tensor.shape), endpoint=True)
+        values[0], values[-1] = low, high
+        found[tensor.name] = values.astype(tensor.numpy_dtype)
+    return found
+
+
+def differing(data: bytes, imported: Imported, inputs: dict[str, Array]) -> dict[str, int]:
+    """By tensor of the graph, elements that differ from LiteRT; only those that do."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=data,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    graph = imported.graph
+    trace = graph.run(inputs, trace=True).trace
+    wrong: dict[str, int] = {}
+    details = interpreter.get_input_details()
+    for sample in range(len(next(iter(inputs.values())))):
+        for detail, tensor in zip(details, graph.inputs, strict=True):
+            value = inputs[tensor.name][sample].reshape(detail["shape"])
+            interpreter.set_tensor(detail["index"], value)
+        interpreter.invoke()
+        for index, name in imported.tensors.items():
+            if name in trace:
+                wanted = interpreter.get_tensor(index).reshape(-1)
+                found = trace[name][0][sample].reshape(-1)
+                count = int(np.sum(wanted != found))
+                if count:
+                    wrong[name] = wrong.get(name, 0) + count
+    return wrong

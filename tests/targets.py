@@ -1,0 +1,62 @@
+"""Where the kernels' tests run: the real firmware behind the real link, on every kind of target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import graphs
+from spikelet.board import find_board
+from spikelet.graph import Graph
+from spikelet.package import Package
+from spikelet.run import SessionFolder, Target, make, package_stream, run
+from support import need
+
+RV32_QEMU = ("riscv64-unknown-elf-gcc", "qemu-system-riscv32")
+ARM_QEMU = ("arm-none-eabi-gcc", "qemu-system-arm")
+TARGETS = {
+    # name: board, toolchain, machine, sanitised, tools
+    "native-gcc-sanitized": ("native", "gcc", "native", True, ("gcc",)),
+    "native-clang-sanitized": ("native", "clang", "native", True, ("clang",)),
+    "native-zig": ("native", "zig", "native", False, ("zig",)),
+    "rv32-zig-unicorn": ("virt-rv32", "zig", "unicorn", False, ("zig", "unicorn")),
+    "rv32-gcc-qemu": ("virt-rv32", "gcc", "qemu", False, RV32_QEMU),
+}
+# With variants of the int8 kernels of their own.
+ARM_TARGETS = {
+    "m4-gcc-qemu": ("mps2-an386", "gcc", "qemu", False, ARM_QEMU),
+    "m4-zig-qemu": ("mps2-an386", "zig", "qemu", False, ("zig", "qemu-system-arm")),
+    "m55-gcc-qemu": ("mps3-an547", "gcc", "qemu", False, ARM_QEMU),
+    "m55-zig-qemu": ("mps3-an547", "zig", "qemu", False, ("zig", "qemu-system-arm")),
+}
+
+
+def packaged(graph: Graph, samples: int) -> Package:
+    """Random inputs, the first two samples at the ends, with golden's results."""
+    inputs = graphs.random_inputs(graph, samples, np.random.default_rng(42))
+    return Package(graph, inputs, {}).with_golden()
+
+
+def equals_golden(target: str, graph: Graph, samples: int, folder: Path) -> dict[str, Any]:
+    """Build a trace image, run it, compare every layer of every step; the run's summary."""
+    board_name, toolchain, machine, sanitize, tools = {**TARGETS, **ARM_TARGETS}[target]
+    for tool in tools:
+        need(tool)
+    package = packaged(graph, samples)
+    board = find_board(board_name)
+    built = make(
+        package, board, folder / "build", toolchain=toolchain, trace=True, sanitize=sanitize
+    )
+    summary, outcome = run(
+        package,
+        Target(board, built, machine),
+        package_stream(package),
+        SessionFolder(folder / "session"),
+        layers=True,
+    )
+    assert [str(d) for d in outcome.differences] == []
+    assert summary["mismatches"] == 0
+    assert summary["samples"] == samples
+    return summary
