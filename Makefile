@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SPIKELET := $(BIN)/spikelet
 CODE := pytools sim models tests
-C_CODE := $(wildcard firmware/*/*.[ch] boards/*/*.[ch] sim/*.c tests/c/*.[ch])
+C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c tests/c/*.[ch])
 
 .PHONY: demo test check format tools bench soak fuzz figures wheel clean
 
