@@ -1,4 +1,4 @@
-"""The bars of the models that come with it, on the held-out digits that no tuning has seen."""
+"""The bars of the models that come with it, on the 360 held-out digits."""
 
 from __future__ import annotations
 
