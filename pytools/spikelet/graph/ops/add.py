@@ -22,6 +22,7 @@ class Add(Elementwise):
     KIND: ClassVar[str] = "add"
     C_NAME: ClassVar[str] = "spk_add_s8"
     LARGEST: ClassVar[int] = 255 << LEFT_SHIFT
+    SIGN: ClassVar[int] = 1  # of the second operand
 
     def factors(self) -> dict[str, int]:
         return sum_factors(self._operands, self.output_scale)
@@ -30,7 +31,7 @@ class Add(Elementwise):
         f = self.factors()
         scaled_a = requantise(a << LEFT_SHIFT, f["a_multiplier"], f["a_shift"])
         scaled_b = requantise(b << LEFT_SHIFT, f["b_multiplier"], f["b_shift"])
-        return requantise(scaled_a + scaled_b, f["multiplier"], f["shift"])
+        return requantise(scaled_a + self.SIGN * scaled_b, f["multiplier"], f["shift"])
 
 
 def sum_factors(operands: tuple[Tensor, ...], scale: float) -> dict[str, int]:
