@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
+FUZZ_SECONDS ?= 600
 # A plain `pip install torch` on Linux takes the CUDA build, several GB. For the CPU build:
 # make demo TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
 TORCH_FLAGS ?=
@@ -48,8 +49,14 @@ figures: $(READY)
 soak: $(READY)
 	$(BIN)/python tests/soak_link.py --frames 1000000 --out $(OUT)/soak
 
+# libFuzzer on the receive path (clang), then on the importers (atheris, Linux).
 fuzz: $(READY)
 	$(MAKE) -C tests/c fuzz
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+	    -c constraints.txt -e '.[fuzz]'
+	mkdir -p $(OUT)/fuzz
+	cd $(OUT)/fuzz && $(abspath $(BIN))/python $(abspath tests/fuzz/fuzz_importers.py) tflite \
+	    tflite -max_total_time=$(FUZZ_SECONDS)
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation -o dist

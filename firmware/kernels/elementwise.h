@@ -1,5 +1,5 @@
-// Sum, difference and product of two int8 tensors.
-// Golden twins: pytools/spikelet/graph/ops/{add,sub,mul}.py.
+// Sum, difference, product, maximum, minimum of two int8 tensors, and ReLU with a tensor of slopes.
+// Golden twins: pytools/spikelet/graph/ops/{add,sub,mul,maximum,minimum,prelu}.py.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef SPK_ELEMENTWISE_H
 #define SPK_ELEMENTWISE_H
@@ -7,7 +7,8 @@
 #include "kernels/requantise.h"
 
 // dims: of the output; a_stride, b_stride: elements from one to the next in each dimension, 0 where
-// an operand is broadcast. a_* and b_* multipliers are those of sum and difference only.
+// an operand is broadcast. Of the multipliers, sum and difference use all, a product and the side
+// of a PReLU below zero the last, its other side that of a.
 struct spk_elementwise {
     uint32_t dims[4];
     uint32_t a_stride[4];
@@ -25,20 +26,25 @@ struct spk_elementwise {
     int32_t high;
 };
 
-enum spk_elementwise_op { SPK_ADD, SPK_SUB, SPK_MUL };
+enum spk_elementwise_op { SPK_ADD, SPK_SUB, SPK_MUL, SPK_MAXIMUM, SPK_MINIMUM, SPK_PRELU };
 enum { SPK_SUM_SHIFT = 20 };
 
 SPK_INLINE int8_t spk_combine(const struct spk_elementwise *c, enum spk_elementwise_op op,
                               int32_t a, int32_t b) {
     a -= c->a_zero;
     b -= c->b_zero;
-    int32_t raw = a * b;
-    if (op != SPK_MUL) {
+    int32_t code;
+    if (op == SPK_MAXIMUM || op == SPK_MINIMUM) {
+        code = (a > b) == (op == SPK_MAXIMUM) ? a : b;
+    } else if (op == SPK_PRELU && a >= 0) {
+        code = spk_requantise(a, c->a_multiplier, c->a_shift);
+    } else if (op == SPK_PRELU || op == SPK_MUL) {
+        code = spk_requantise(a * b, c->multiplier, c->shift);
+    } else {
         a = spk_requantise(a * (1 << SPK_SUM_SHIFT), c->a_multiplier, c->a_shift);
         b = spk_requantise(b * (1 << SPK_SUM_SHIFT), c->b_multiplier, c->b_shift);
-        raw = op == SPK_ADD ? a + b : a - b;
+        code = spk_requantise(op == SPK_ADD ? a + b : a - b, c->multiplier, c->shift);
     }
-    const int32_t code = spk_requantise(raw, c->multiplier, c->shift);
     return (int8_t)(spk_clamp(code, c->low - c->zero, c->high - c->zero) + c->zero);
 }
 
@@ -72,6 +78,21 @@ SPK_INLINE void spk_sub_s8(const struct spk_elementwise *c, const int8_t *a, con
 SPK_INLINE void spk_mul_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
                            int8_t *y) {
     spk_elementwise_s8(c, SPK_MUL, a, b, y);
+}
+
+SPK_INLINE void spk_maximum_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
+                               int8_t *y) {
+    spk_elementwise_s8(c, SPK_MAXIMUM, a, b, y);
+}
+
+SPK_INLINE void spk_minimum_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
+                               int8_t *y) {
+    spk_elementwise_s8(c, SPK_MINIMUM, a, b, y);
+}
+
+SPK_INLINE void spk_prelu_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
+                             int8_t *y) {
+    spk_elementwise_s8(c, SPK_PRELU, a, b, y);
 }
 
 #endif

@@ -5,11 +5,12 @@
 
 #include "kernels/fixed.h"
 
-// x: (n,) int8 or uint8; table: (256,) by the code's byte; y: (n,).
-SPK_INLINE void spk_lookup(const void *x, uint32_t n, const int8_t *table, int8_t *y) {
+// x, y: (n,) int8 or uint8; table: (256,) by the code's byte.
+SPK_INLINE void spk_lookup(const void *x, uint32_t n, const int8_t *table, void *y) {
     const uint8_t *codes = x;
+    int8_t *to = y;
     for (uint32_t i = 0; i < n; i++) {
-        y[i] = table[codes[i]];
+        to[i] = table[codes[i]];
     }
 }
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tflite
 import tflite_cases
+import tflite_networks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tflite_models import Writer
-from tflite_oracle import differing, drawn
+from tflite_oracle import continued, differing, drawn
 
 from spikelet.board import find_board
 from spikelet.frontends.refusal import ImportRefused
@@ -21,12 +24,21 @@ from spikelet.graph import Graph
 from spikelet.package import Package
 from spikelet.run import SessionFolder, Target, make, package_stream, run
 from support import need
+from targets import equals_golden
 
 # Folder of int8 models of MLPerf Tiny and TensorFlow Lite Micro; they are not in this tree.
 SHARED = Path(os.environ.get("SPIKELET_MODELS", "models-missing"))
 MODELS = ("hello_world_int8", "micro_speech_quantized", "kws_ref_model", "pretrainedResnet_quant")
 LAYERS = {"hello_world_int8": 3, "micro_speech_quantized": 4, "kws_ref_model": 13,
           "pretrainedResnet_quant": 16}  # fmt: skip
+# Where a whole network runs: each kind of target, and no more than takes seconds.
+ON = {
+    "mobilenet": ("m4-gcc-qemu",),
+    "autoencoder": ("rv32-zig-unicorn",),
+    "mobilenet_v2": ("native-gcc-sanitized",),
+    "separable": ("rv32-zig-unicorn", "m4-gcc-qemu"),
+}
+PARTS = 4  # of the operators, a model each: one function of all of them takes long to compile
 
 
 def reference(name: str) -> Path:
@@ -74,11 +86,53 @@ def test_every_layer_of_a_reference_model_equals_litert(name: str) -> None:
 @pytest.mark.parametrize("toolchain", ["gcc", "clang"])
 def test_the_kernels_equal_golden_in_every_layer(toolchain: str, tmp_path: Path) -> None:
     need(toolchain)
-    for seed in (0, 1):
-        data = tflite_cases.zoo(seed, list(tflite_cases.CASES))
+    for seed in range(PARTS):
+        data = tflite_cases.zoo(seed, list(tflite_cases.CASES)[seed::PARTS])
         graph = parse(data, "zoo").graph
         inputs = drawn(graph, 4, np.random.default_rng(seed))
         assert mismatches(graph, inputs, tmp_path / str(seed), toolchain) == 0
+
+
+@pytest.mark.parametrize("target", ["rv32-zig-unicorn", "m4-gcc-qemu"])
+def test_the_kernels_equal_golden_on_a_device(target: str, tmp_path: Path) -> None:
+    for seed in range(PARTS):
+        data = tflite_cases.zoo(seed, list(tflite_cases.CASES)[seed::PARTS])
+        equals_golden(target, parse(data, "zoo").graph, 3, tmp_path / str(seed))
+
+
+def test_no_network_is_left_out() -> None:
+    assert set(ON) == set(tflite_networks.NETWORKS)
+
+
+@pytest.mark.parametrize("name", ON)
+def test_a_whole_network_equals_litert_and_runs_bit_exact(name: str, tmp_path: Path) -> None:
+    need("ai_edge_litert")
+    data = tflite_networks.NETWORKS[name]()
+    imported = parse(data, name)
+    inputs = drawn(imported.graph, 4, np.random.default_rng(3))
+    assert differing(data, imported, inputs) == {}
+    for target in ON[name]:
+        equals_golden(target, imported.graph, 1, tmp_path / target)
+
+
+@pytest.mark.parametrize("case", ["svdf", "lstm"])
+def test_a_state_lives_on_from_frame_to_frame(case: str, tmp_path: Path) -> None:
+    """A sequence in one inference, against LiteRT run by run without a reset."""
+    need("ai_edge_litert")
+    data, frames = model(case, 3), 6
+    imported = parse(data, case, frames)
+    x = drawn(imported.graph, 3, np.random.default_rng(5))
+    trace = imported.graph.run(x, trace=True).trace
+    for sample in range(3):
+        wanted = continued(data, imported, x["x"][sample])
+        states = [t.name for t in imported.graph.tensors.values() if t.kind == "state"]
+        assert set(states) <= wanted[0].keys() & trace.keys()
+        for name in wanted[0].keys() & trace.keys():
+            for t in range(frames):
+                found = trace[name][t][sample].reshape(-1)
+                assert np.array_equal(found, wanted[t][name]), (name, t)
+    for target in ("native-gcc-sanitized", "rv32-zig-unicorn"):
+        equals_golden(target, imported.graph, 3, tmp_path / target)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -266,6 +320,107 @@ def test_the_originals_of_names_are_kept() -> None:
     w.op("TANH", [x], [y])
     imported = parse(w.finish([x], [y]))
     assert imported.original == {"x": "serving/x:0", "tanh_0": "a;b/c" * 9}
+
+
+def chain(count: int, shape: tuple[int, ...]) -> bytes:
+    """Convolutions 1x1 of one channel, one behind the other."""
+    w = Writer()
+    x = last = w.tensor(shape, 0.1)
+    weight = w.tensor((1, 1, 1, 1), 0.1, 0, np.ones((1, 1, 1, 1), np.int8))
+    for _ in range(count):
+        before, last = last, w.tensor(shape, 0.1)
+        w.op(
+            "CONV_2D", [before, weight, -1], [last], Padding=0, StrideH=1, StrideW=1,
+            DilationHFactor=1, DilationWFactor=1, FusedActivationFunction=0,
+        )  # fmt: skip
+    return w.finish([x], [last])
+
+
+def same_tensor_often(count: int) -> bytes:
+    """One tensor of many scales, which the file names many times over."""
+    w, x, y = tanh((1, 4))
+    w.tensor((20000,), np.full(20000, 0.1), 0, dtype="INT8")
+    return w.finish([x], [y], repeat_last=count)
+
+
+def many_inputs(operators: int, inputs: int) -> bytes:
+    """DEQUANTIZE, each of which reads one tensor so often."""
+    w = Writer()
+    x = w.tensor((1, 4), 0.1)
+    outs = [w.tensor((1, 4), dtype="FLOAT32") for _ in range(operators)]
+    for out in outs:
+        w.op("DEQUANTIZE", [x] * inputs, [out])
+    return w.finish([x], outs)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (chain(250, (1, 2048, 2048, 1)), "elements in all activations"),
+        (same_tensor_often(4000), "its lists overlap"),
+        (many_inputs(1000, 1000), "DEQUANTIZE"),
+    ],
+    ids=["activations", "overlap", "readers"],
+)
+def test_a_small_file_takes_neither_memory_nor_time(data: bytes, text: str) -> None:
+    tracemalloc.start()
+    began = time.process_time()
+    with pytest.raises(ImportRefused) as error:
+        parse(data)
+    seconds, peak = time.process_time() - began, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert text in str(error.value)
+    assert seconds < 5 and peak < (64 << 20) + 4 * len(data), (seconds, peak)
+
+
+def test_what_is_shared_within_a_file_is_read() -> None:
+    data = chain(20, (1, 8, 8, 1))
+    assert len(parse(data).graph.nodes) == 20
+
+
+def test_sizes_that_are_computed_from_shapes_are_left_to_the_file() -> None:
+    """SHAPE, STRIDED_SLICE, PACK, RESHAPE: what a converter makes of `reshape(x, (-1, n))`."""
+    need("ai_edge_litert")
+    w = Writer()
+    x, y = w.tensor((1, 3, 4), 0.1, 5), w.tensor((1, 12), 0.1, 5)
+    sizes, batch, to = (w.tensor(s, dtype="INT32") for s in ((3,), (), (2,)))
+    w.op("SHAPE", [x], [sizes], OutType=2)
+    ends = [w.constant([v]) for v in (0, 1, 1)]
+    w.op("STRIDED_SLICE", [sizes, *ends], [batch], ShrinkAxisMask=1)
+    w.op("PACK", [batch, w.constant(np.array(12))], [to], ValuesCount=2, Axis=0)
+    w.op("RESHAPE", [x, to], [y])
+    out = w.tensor((1, 12), 0.1)
+    w.op("TANH", [y], [out])
+    data = w.finish([x], [out])
+    imported = parse(data)
+    assert [n.KIND for n in imported.graph.nodes] == ["reshape", "tanh"]
+    inputs = drawn(imported.graph, 3, np.random.default_rng(0))
+    assert differing(data, imported, inputs) == {}
+
+
+def test_uint8_at_the_edges_is_the_networks_own_code(tmp_path: Path) -> None:
+    """inference_input_type and inference_output_type of uint8."""
+    need("ai_edge_litert")
+    w = Writer()
+    x, a = w.tensor((1, 6), 0.1, 131, dtype="UINT8"), w.tensor((1, 6), 0.1, 3)
+    b, y = w.tensor((1, 6), 1 / 256, -128), w.tensor((1, 6), 1 / 256, 0, dtype="UINT8")
+    w.op("QUANTIZE", [x], [a])
+    w.op("SOFTMAX", [a], [b], Beta=1.0)
+    w.op("QUANTIZE", [b], [y])
+    data = w.finish([x], [y])
+    imported = parse(data)
+    graph = imported.graph
+    assert (graph.inputs[0].dtype, graph.tensors[graph.outputs[0]].dtype) == ("u8", "u8")
+    inputs = drawn(graph, 20, np.random.default_rng(0))
+    assert differing(data, imported, inputs) == {}
+    need("gcc")
+    assert mismatches(graph, inputs, tmp_path) == 0
+
+
+def test_the_first_of_several_subgraphs_is_read() -> None:
+    w, x, y = tanh((1, 4))
+    data = w.finish([x], [y], subgraphs=3)
+    assert [n.KIND for n in parse(data).graph.nodes] == ["tanh"]
 
 
 SMALL = [model(case, 0) for case in tflite_cases.CASES]

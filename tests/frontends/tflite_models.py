@@ -15,6 +15,7 @@ from spikelet.graph import Array
 _TYPES = {
     "INT8": np.int8,
     "UINT8": np.uint8,
+    "INT16": np.int16,
     "INT32": np.int32,
     "INT64": np.int64,
     "FLOAT32": np.float32,
@@ -22,6 +23,7 @@ _TYPES = {
 # Versions of the reference kernels that take per-channel int8; 2 for the others.
 _VERSIONS = {
     "FULLY_CONNECTED": 5,
+    "TRANSPOSE_CONV": 4,
     "DEPTHWISE_CONV_2D": 5,
     "RESHAPE": 1,
     "HARD_SWISH": 1,
@@ -29,9 +31,23 @@ _VERSIONS = {
     "RELU_0_TO_1": 1,
     "SQUEEZE": 1,
     "EXPAND_DIMS": 1,
+    "PRELU": 1,
+    "SPACE_TO_DEPTH": 1,
+    "SHAPE": 1,
+    "TILE": 1,
+    "DEPTH_TO_SPACE": 1,
+    "REVERSE_V2": 1,
 }
 # Options that the reference kernels ask for and the importer does not read.
-_EMPTY = {"SQUEEZE": "SqueezeOptions", "EXPAND_DIMS": "ExpandDimsOptions"}
+_EMPTY = {
+    "SQUEEZE": "SqueezeOptions",
+    "EXPAND_DIMS": "ExpandDimsOptions",
+    "SHAPE": "ShapeOptions",
+    "MAXIMUM": "MaximumMinimumOptions",
+    "MINIMUM": "MaximumMinimumOptions",
+    "TILE": "TileOptions",
+    "REVERSE_V2": "ReverseV2Options",
+}
 
 
 @dataclass
@@ -50,6 +66,7 @@ class Writer:
         dtype: str = "INT8",
         axis: int = 0,
         name: str | None = None,
+        variable: bool = False,
     ) -> int:
         scales = None if scale is None else np.atleast_1d(np.asarray(scale, np.float32))
         if data is not None:
@@ -63,6 +80,7 @@ class Writer:
                 "dtype": dtype,
                 "axis": axis,
                 "name": name or f"t{len(self.tensors)}",
+                "variable": variable,
             }
         )
         return len(self.tensors) - 1
@@ -75,7 +93,10 @@ class Writer:
         self.ops.append((kind, inputs, outputs, options))
         return outputs
 
-    def finish(self, inputs: list[int], outputs: list[int]) -> bytes:
+    def finish(
+        self, inputs: list[int], outputs: list[int], subgraphs: int = 1, repeat_last: int = 1
+    ) -> bytes:
+        """The file: the same subgraph so often, its last tensor listed so often."""
         b = flatbuffers.Builder(1024)
         kinds = sorted({op[0] for op in self.ops})
         buffers = [_table(b, "Buffer")]
@@ -106,13 +127,14 @@ class Writer:
                     Buffer=number,
                     Name=b.CreateString(t["name"]),
                     Quantization=quantisation,
+                    IsVariable=t["variable"],
                 )
             )
         operators = [self._operator(b, kinds, *op) for op in self.ops]
         graph = _table(
             b,
             "SubGraph",
-            Tensors=_offsets(b, tensors),
+            Tensors=_offsets(b, tensors + tensors[-1:] * (repeat_last - 1)),
             Inputs=_vector(b, np.asarray(inputs, np.int32)),
             Outputs=_vector(b, np.asarray(outputs, np.int32)),
             Operators=_offsets(b, operators),
@@ -132,7 +154,7 @@ class Writer:
             "Model",
             Version=3,
             OperatorCodes=_offsets(b, codes),
-            Subgraphs=_offsets(b, [graph]),
+            Subgraphs=_offsets(b, [graph] * subgraphs),
             Buffers=_offsets(b, buffers),
         )
         b.Finish(model, b"TFL3")
@@ -147,6 +169,10 @@ class Writer:
             "Inputs": _vector(b, np.asarray(inputs, np.int32)),
             "Outputs": _vector(b, np.asarray(outputs, np.int32)),
         }
+        if "Intermediates" in options:
+            inner = np.asarray(options["Intermediates"], np.int32)
+            fields["Intermediates"] = _vector(b, inner)
+            options = {k: v for k, v in options.items() if k != "Intermediates"}
         name = OPTIONS[kind][0] if kind in OPTIONS else _EMPTY.get(kind)
         if name:
             vectors = {k: v for k, v in options.items() if isinstance(v, np.ndarray)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -23,8 +24,8 @@ def drawn(graph: Graph, samples: int, rng: np.random.Generator) -> dict[str, Arr
     return found
 
 
-def differing(data: bytes, imported: Imported, inputs: dict[str, Array]) -> dict[str, int]:
-    """By tensor of the graph, elements that differ from LiteRT; only those that do."""
+def reference(data: bytes) -> Any:
+    """An interpreter with the reference kernels that keeps every tensor."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
@@ -33,6 +34,29 @@ def differing(data: bytes, imported: Imported, inputs: dict[str, Array]) -> dict
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
+    return interpreter
+
+
+def continued(data: bytes, imported: Imported, frames: Array) -> list[dict[str, Array]]:
+    """For each frame, without a reset between them, every tensor of the graph, flat."""
+    interpreter = reference(data)
+    (detail,) = interpreter.get_input_details()
+    found = []
+    for frame in frames:
+        interpreter.set_tensor(detail["index"], frame.reshape(detail["shape"]))
+        interpreter.invoke()
+        found.append(
+            {
+                name: interpreter.get_tensor(index).reshape(-1)
+                for index, name in imported.tensors.items()
+            }
+        )
+    return found
+
+
+def differing(data: bytes, imported: Imported, inputs: dict[str, Array]) -> dict[str, int]:
+    """By tensor of the graph, elements that differ from LiteRT; only those that do."""
+    interpreter = reference(data)
     graph = imported.graph
     trace = graph.run(inputs, trace=True).trace
     wrong: dict[str, int] = {}
@@ -41,6 +65,7 @@ def differing(data: bytes, imported: Imported, inputs: dict[str, Array]) -> dict
         for detail, tensor in zip(details, graph.inputs, strict=True):
             value = inputs[tensor.name][sample].reshape(detail["shape"])
             interpreter.set_tensor(detail["index"], value)
+        interpreter.reset_all_variables()
         interpreter.invoke()
         for index, name in imported.tensors.items():
             if name in trace:

@@ -17,6 +17,7 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Tensor
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.dense import Dense
+from spikelet.graph.ops.relu import Relu
 from spikelet.package import Package
 from spikelet.run import data_stream
 from spikelet.seeds import sample_seeds
@@ -124,6 +125,21 @@ def test_the_end_of_the_range_is_the_last_code(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="x spans") as caught:
             data_stream(in_256ths(), path)
         assert re.search(text, caught.value.next), caught.value.next
+
+
+def test_a_signed_code_saturates_where_few_values_are_out_of_range(tmp_path: Path) -> None:
+    x = Tensor("x", "i8", (2,), kind="input", scale=0.5, zero_point=-28)
+    nodes = [Relu(name="relu", inputs=("x",), table=np.arange(256).astype(np.int8))]
+    graph = Graph("signed", 1, [x], nodes, ["relu"])
+    package = Package(graph, {"x": np.zeros((1, 2), np.int8)}).with_golden()
+    values = np.zeros((40, 2), np.float32)
+    values[0], values[1], values[2] = (900, -51), (77.5, -50), (0.25, -0.25)
+    np.savez(tmp_path / "few.npz", x=values)
+    codes = data_stream(package, tmp_path / "few.npz").inputs["x"]
+    assert codes[:3].tolist() == [[127, -128], [127, -128], [-27, -29]]
+    np.savez(tmp_path / "many.npz", x=values[:10])
+    with pytest.raises(UsageError, match="x spans"):
+        data_stream(package, tmp_path / "many.npz")
 
 
 def test_an_error_names_the_array_that_is_wrong(tmp_path: Path) -> None:

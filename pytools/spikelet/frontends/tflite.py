@@ -8,21 +8,38 @@ a float output are done by the host, with the scale and zero point of the graph'
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spikelet.frontends import tflite_moving, tflite_pointwise, tflite_weighted
+from spikelet.frontends import (
+    tflite_moving,
+    tflite_pointwise,
+    tflite_recurrent,
+    tflite_reducing,
+    tflite_tables,
+    tflite_weighted,
+)
 from spikelet.frontends.refusal import ImportRefused, shorten
 from spikelet.frontends.tflite_file import FileModel, FileOperator, FileTensor, read
 from spikelet.frontends.tflite_file import parse as parse_file
 from spikelet.frontends.tflite_layers import CONVERTERS, Building, Layer, graph_shape
 from spikelet.graph import Graph, GraphError, Tensor
+from spikelet.graph.ops.frame import Frame
 
 __all__ = ["Imported", "load", "parse", "supported"]
 
 MAX_MACS = 1 << 32  # of one inference: golden would take minutes a sample
-_ROOMS = (tflite_moving, tflite_pointwise, tflite_weighted)  # they fill CONVERTERS
+MAX_CODES = 1 << 26  # of all activations
+_ROOMS = (
+    tflite_moving,
+    tflite_pointwise,
+    tflite_recurrent,
+    tflite_reducing,
+    tflite_tables,
+    tflite_weighted,
+)  # they fill CONVERTERS
 _NAME_LENGTH = 24
 # Words of C, of the generated file and of the standard headers that a tensor must not have.
 _RESERVED = frozenset(
@@ -32,7 +49,7 @@ _RESERVED = frozenset(
         "inline int long register restrict return short signed sizeof static struct switch typedef "
         "union unsigned void volatile while asm typeof bool true false main linux unix i386 arm "
         "t x y seed arena saturations trace tensors package_sha256 model_start model_step "
-        "model_finish riscv scratch",
+        "model_finish riscv scratch row",
     )
 )
 
@@ -54,24 +71,27 @@ class Imported:
     sha256: str = ""
 
 
-def load(path: Path, name: str | None = None) -> Imported:
+def load(path: Path, name: str | None = None, frames: int = 1) -> Imported:
     """Import a .tflite file.
 
     Args:
         path: the file.
         name: of the graph; by default the file's.
+        frames: runs of the file's network that make one inference of the graph, for networks with
+            a state (SVDF, LSTM): each input gets a first axis of so many frames, one a step.
 
     Raises:
         ImportRefused: the file is damaged, or has what the graph cannot carry exactly.
     """
-    found = _imported(read(path), name or identifier(path.stem, "model"), str(path))
+    model = read(path)
+    found = _imported(model, name or identifier(path.stem, "model"), str(path), frames)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Imported(found.graph, found.tensors, found.original, digest)
 
 
-def parse(data: bytes, name: str = "model") -> Imported:
+def parse(data: bytes, name: str = "model", frames: int = 1) -> Imported:
     """Import a .tflite model from memory; raises ImportRefused as `load` does."""
-    found = _imported(parse_file(data, name), name, name)
+    found = _imported(parse_file(data, name), name, name, frames)
     return Imported(found.graph, found.tensors, found.original, hashlib.sha256(data).hexdigest())
 
 
@@ -90,12 +110,18 @@ def identifier(name: str, instead: str) -> str:
     return found
 
 
-def _imported(model: FileModel, name: str, source: str) -> Imported:
-    building = Building(model)
+def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported:
+    codes = sum(math.prod(t.shape) for t in model.tensors if t.data is None)
+    if codes > MAX_CODES:
+        raise ImportRefused(
+            f"model {source}: {codes} elements in all activations, more than {MAX_CODES}",
+            "a network that is not for a microcontroller",
+        )
+    building = Building(model, frames=frames)
     inputs = [_input(building, index, source) for index in model.inputs]
-    ends: dict[int, int] = {}  # float outputs, and the tensor before their DEQUANTIZE
+    shapes: set[int] = set()  # tensors that hold sizes: the file states every shape itself
     for number, operator in enumerate(model.operators):
-        if _is_edge(building, operator, ends):
+        if _is_edge(building, operator) or _is_shape(model, operator, shapes):
             continue
         if operator.kind not in CONVERTERS:
             raise Layer(building, operator, "").refuse(
@@ -105,7 +131,7 @@ def _imported(model: FileModel, name: str, source: str) -> Imported:
     if not building.nodes:
         raise ImportRefused(f"model {source}: no operator computes anything on integers")
     outputs = []
-    for index in (ends.get(i, i) for i in model.outputs):
+    for index in (building.real.get(i, i) for i in model.outputs):
         if index not in building.names:
             raise ImportRefused(
                 f"model {source}: output {shorten(model.tensors[index].name)!r} is computed by no "
@@ -113,7 +139,7 @@ def _imported(model: FileModel, name: str, source: str) -> Imported:
             )
         outputs.append(building.names[index])
     try:
-        graph = Graph(name, 1, inputs, building.nodes, list(dict.fromkeys(outputs)))
+        graph = Graph(name, frames, inputs, building.nodes, list(dict.fromkeys(outputs)))
     except GraphError as error:
         raise ImportRefused(f"model {source}: {error}") from error
     macs = sum(n.cost([graph.tensors[i] for i in n.inputs]).macs for n in graph.nodes)
@@ -131,8 +157,9 @@ def _input(building: Building, index: int, source: str) -> Tensor:
     model = building.model
     found = model.tensors[index]
     made = index
+    readers: list[FileOperator] = []
     if found.dtype == "FLOAT32":
-        readers = [o for o in model.operators if index in o.inputs]
+        readers = model.readers.get(index, [])
         if any(o.kind != "QUANTIZE" or len(o.outputs) != 1 for o in readers) or not readers:
             raise _float_error(source, found)
         made = readers[0].outputs[0]
@@ -146,18 +173,18 @@ def _input(building: Building, index: int, source: str) -> Tensor:
             f"model {source}: input {shorten(found.name)!r} has {len(coded.scales)} scales, "
             "expected 1",
         )
-    for o in model.operators:
-        if found.dtype == "FLOAT32" and index in o.inputs:
-            other = model.tensors[o.outputs[0]]
-            if (other.dtype, *other.scales, *other.zero_points) != (
-                coded.dtype, *coded.scales, *coded.zero_points
-            ):  # fmt: skip
-                raise _float_error(source, found)
+    for o in readers:
+        other = model.tensors[o.outputs[0]]
+        if (other.dtype, *other.scales, *other.zero_points) != (
+            coded.dtype, *coded.scales, *coded.zero_points
+        ):  # fmt: skip
+            raise _float_error(source, found)
     wanted = "x" if len(model.inputs) == 1 else identifier(found.name, f"input_{index}")
     name = building.fresh(wanted)
     try:
+        shape = graph_shape(found.shape)
         tensor = Tensor(
-            name, dtype, graph_shape(found.shape), kind="input",
+            name, dtype, (building.frames, *shape) if building.frames > 1 else shape, kind="input",
             scale=float(coded.scales[0]), zero_point=int(coded.zero_points[0]),
         )  # fmt: skip
     except GraphError as error:
@@ -167,10 +194,15 @@ def _input(building: Building, index: int, source: str) -> Tensor:
             f"model {source}: input {shorten(found.name)!r} has zero point {tensor.zero_point}"
         )
     building.known[name] = tensor
+    if building.frames > 1:
+        node = Frame(name=building.fresh(f"{name}_frame"), inputs=(name,))
+        try:
+            name = building.insert(node).name
+        except GraphError as error:
+            raise ImportRefused(f"model {source}: {error}") from error
     building.names[made] = name
-    for o in model.operators if found.dtype == "FLOAT32" else []:
-        if index in o.inputs:
-            building.names[o.outputs[0]] = name
+    for o in readers:
+        building.names[o.outputs[0]] = name
     return tensor
 
 
@@ -183,8 +215,18 @@ def _float_error(source: str, found: FileTensor) -> ImportRefused:
     )
 
 
-def _is_edge(building: Building, operator: FileOperator, ends: dict[int, int]) -> bool:
-    """Whether an operator is done by the host: QUANTIZE of an input, DEQUANTIZE to an output."""
+def _is_shape(model: FileModel, operator: FileOperator, shapes: set[int]) -> bool:
+    """Whether an operator computes nothing but sizes, of the sizes in `shapes` and constants."""
+    known = all(i in shapes or i < 0 or model.tensors[i].data is not None for i in operator.inputs)
+    integers = all(model.tensors[i].dtype in ("INT32", "INT64") for i in operator.outputs)
+    if not integers or not (operator.kind == "SHAPE" or (known and operator.inputs)):
+        return False
+    shapes.update(operator.outputs)
+    return True
+
+
+def _is_edge(building: Building, operator: FileOperator) -> bool:
+    """Whether the host does it: QUANTIZE of an input, DEQUANTIZE to an output or a QUANTIZE."""
     model, outputs = building.model, operator.outputs
     if operator.kind == "QUANTIZE" and len(operator.inputs) == 1 and len(outputs) == 1:
         first = operator.inputs[0]
@@ -193,11 +235,14 @@ def _is_edge(building: Building, operator: FileOperator, ends: dict[int, int]) -
         return False
     layer = Layer(building, operator, "")
     layer.count((1,))
-    read = any(outputs[0] in o.inputs for o in model.operators)
-    if read or outputs[0] not in model.outputs:
-        raise layer.refuse("a float tensor inside of the network", "DEQUANTIZE before an output")
+    others = {o.kind for o in model.readers.get(outputs[0], [])} - {"QUANTIZE"}
+    if others:
+        raise layer.refuse(
+            f"a float tensor inside of the network, for {', '.join(sorted(others))}",
+            "DEQUANTIZE before an output or a QUANTIZE",
+        )
     layer.value(0)
-    ends[outputs[0]] = operator.inputs[0]
+    building.real[outputs[0]] = operator.inputs[0]
     return True
 
 
@@ -206,7 +251,8 @@ def _convert(building: Building, operator: FileOperator, number: int) -> None:
     if not operator.outputs:
         raise layer.refuse("no outputs")
     for index in operator.outputs:
-        if index in building.names or building.model.tensors[index].data is not None:
+        tensor = building.model.tensors[index]
+        if index in building.names or tensor.data is not None or tensor.variable:
             raise layer.refuse("it writes a tensor that has a value already")
         if len(graph_shape(building.model.tensors[index].shape)) > 4:
             raise layer.refuse(

@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from spikelet.errors import UsageError
 from spikelet.frontends.refusal import ImportRefused, shorten
 from spikelet.graph import Array
 
-MAX_FILE_BYTES = 256 << 20
+MAX_FILE_BYTES = 64 << 20
 MAX_ELEMENTS = 1 << 22  # of one activation: 4 MiB, more than any microcontroller's RAM
 MAX_TENSORS = 4096
 MAX_OPERATORS = 1024
+MAX_INDICES = 1024  # of one operator's inputs
 MAX_RANK = 6
+MAX_NAME = 1024
+MAX_REPEATS = 8  # of a file's bytes: tensors may share a buffer, but not all of them all of it
 LARGEST_SCALE = np.float32(2.0**60)  # beyond it, or below its inverse, single precision runs out
 
 # What reading at a damaged offset raises in flatbuffers and numpy.
@@ -57,6 +61,8 @@ OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", (
         "Padding", "StrideW", "StrideH", "DepthMultiplier", "DilationWFactor", "DilationHFactor",
         "FusedActivationFunction")),
+    "TRANSPOSE_CONV": ("TransposeConvOptions", ("Padding", "StrideW", "StrideH",
+                                                "FusedActivationFunction")),
     "FULLY_CONNECTED": ("FullyConnectedOptions", ("FusedActivationFunction", "WeightsFormat",
                                                   "KeepNumDims")),
     "ADD": ("AddOptions", ("FusedActivationFunction",)),
@@ -65,15 +71,28 @@ OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "AVERAGE_POOL_2D": _POOL,
     "MAX_POOL_2D": _POOL,
     "MEAN": ("ReducerOptions", ("KeepDims",)),
+    "REDUCE_MAX": ("ReducerOptions", ("KeepDims",)),
+    "REDUCE_MIN": ("ReducerOptions", ("KeepDims",)),
     "SOFTMAX": ("SoftmaxOptions", ("Beta",)),
+    "GELU": ("GeluOptions", ("Approximate",)),
     "LEAKY_RELU": ("LeakyReluOptions", ("Alpha",)),
     "CONCATENATION": ("ConcatenationOptions", ("Axis", "FusedActivationFunction")),
+    "PACK": ("PackOptions", ("ValuesCount", "Axis")),
+    "UNPACK": ("UnpackOptions", ("Num", "Axis")),
+    "GATHER": ("GatherOptions", ("Axis", "BatchDims")),
+    "MIRROR_PAD": ("MirrorPadOptions", ("Mode",)),
+    "SPACE_TO_DEPTH": ("SpaceToDepthOptions", ("BlockSize",)),
+    "DEPTH_TO_SPACE": ("DepthToSpaceOptions", ("BlockSize",)),
     "SPLIT": ("SplitOptions", ("NumSplits",)),
     "SPLIT_V": ("SplitVOptions", ("NumSplits",)),
     "STRIDED_SLICE": ("StridedSliceOptions", ("BeginMask", "EndMask", "EllipsisMask",
                                               "NewAxisMask", "ShrinkAxisMask", "Offset")),
+    "RESIZE_BILINEAR": ("ResizeBilinearOptions", ("AlignCorners", "HalfPixelCenters")),
     "RESIZE_NEAREST_NEIGHBOR": ("ResizeNearestNeighborOptions", ("AlignCorners",
                                                                  "HalfPixelCenters")),
+    "SVDF": ("SVDFOptions", ("Rank", "FusedActivationFunction")),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": ("UnidirectionalSequenceLSTMOptions", (
+        "FusedActivationFunction", "CellClip", "ProjClip", "TimeMajor")),
     "ARG_MAX": ("ArgMaxOptions", ("OutputType",)),
 }  # fmt: skip
 
@@ -90,6 +109,7 @@ class FileTensor:
         zero_points: as many int64.
         axis: which axis the scales belong to, where there are several.
         data: the values of a constant, None for an activation.
+        variable: a state, which lives on from one run to the next.
     """
 
     name: str
@@ -99,6 +119,7 @@ class FileTensor:
     zero_points: Array
     axis: int
     data: Array | None
+    variable: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,16 +130,30 @@ class FileOperator:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Mapping[str, Any]
+    intermediates: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class FileModel:
-    """The one subgraph of a file, in order of execution; indices point into `tensors`."""
+    """The first subgraph of a file, in order of execution; indices point into `tensors`.
+
+    It is what an interpreter runs; others belong to other signatures or to control flow, which is
+    refused by its operator's name.
+    """
 
     tensors: list[FileTensor]
     operators: list[FileOperator]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+
+    @cached_property
+    def readers(self) -> dict[int, list[FileOperator]]:
+        """By tensor, the operators that read it."""
+        found: dict[int, list[FileOperator]] = {}
+        for operator in self.operators:
+            for index in dict.fromkeys(operator.inputs):
+                found.setdefault(index, []).append(operator)
+        return found
 
 
 def read(path: Path) -> FileModel:
@@ -168,20 +203,27 @@ def _schema() -> Any:
 
 
 class _Reader:
+    """Reads one file.
+
+    Lists may overlap in a damaged one, so that a few kilobytes would be thousands of long lists:
+    `spend` bounds what is read in all.
+    """
+
     def __init__(self, schema: Any, data: bytes, source: str) -> None:
         self.schema = schema
         self.data = data
         self.source = source
         self.kinds = _names(schema.BuiltinOperator)
         self.types = _names(schema.TensorType)
+        self.left = MAX_REPEATS * len(data) + (1 << 16)
 
     def model(self) -> FileModel:
         model = self.schema.Model.GetRootAs(self.data, 0)
         if model.Version() != 3:
             raise self.error(f"schema version {model.Version()}, expected 3")
         graphs = self.count(model.SubgraphsLength(), "subgraphs")
-        if graphs != 1:
-            raise self.error(f"{graphs} subgraphs, expected 1: control flow is not supported")
+        if graphs < 1:
+            raise self.error("no subgraph")
         graph = model.Subgraphs(0)
         count = self.count(graph.TensorsLength(), "tensors", MAX_TENSORS)
         tensors = [self.tensor(model, graph.Tensors(i), i) for i in range(count)]
@@ -206,18 +248,28 @@ class _Reader:
             )
         return length
 
+    def spend(self, found: Any, what: str) -> Any:
+        """A list that is read, as it is; refused where the file's lists overlap too often."""
+        if not isinstance(found, int) and found is not None:
+            self.left -= found.nbytes if hasattr(found, "nbytes") else len(found)
+        if self.left < 0:
+            raise self.error(f"its lists overlap, up to {what}")
+        return found
+
     def indices(
         self, found: Any, count: int, what: str, *, optional: bool = False
     ) -> tuple[int, ...]:
-        values = () if isinstance(found, int) else tuple(int(v) for v in found)
-        if len(values) > MAX_OPERATORS or any(not -1 <= v < count for v in values):
+        self.spend(found, what)
+        values = () if isinstance(found, int) else tuple(int(v) for v in found[: MAX_INDICES + 1])
+        if len(values) > MAX_INDICES or any(not -1 <= v < count for v in values):
             raise self.error(f"{what} {values[:8]} point outside of {count} tensors")
         if not optional and -1 in values:
             raise self.error(f"{what} {values[:8]} leave one out")
         return values
 
     def tensor(self, model: Any, found: Any, index: int) -> FileTensor:
-        name = (found.Name() or b"").decode("utf-8", "replace") or f"tensor_{index}"
+        read = self.spend(found.Name() or b"", f"the name of tensor {index}")
+        name = read[:MAX_NAME].decode("utf-8", "replace") or f"tensor_{index}"
         where = f"tensor {index} ({shorten(name)!r})"
         dtype = self.types.get(found.Type(), f"type {found.Type()}")
         shape = found.ShapeAsNumpy()
@@ -226,13 +278,14 @@ class _Reader:
             raise self.error(
                 f"{where} has shape {dims}, expected at most {MAX_RANK} dimensions of at least 1"
             )
-        if found.Sparsity() is not None or found.IsVariable():
-            raise self.error(f"{where} is sparse or a variable, which is not supported")
+        if found.Sparsity() is not None:
+            raise self.error(f"{where} is sparse, which is not supported")
         data = self.constant(model, found.Buffer(), dtype, dims, where)
         if data is None and math.prod(dims) > MAX_ELEMENTS:
             raise self.error(f"{where} has shape {dims}: more than {MAX_ELEMENTS} elements")
         scales, zero_points, axis = self.quantisation(found.Quantization(), where)
-        return FileTensor(name, dtype, dims, scales, zero_points, axis, data)
+        variable = bool(found.IsVariable())
+        return FileTensor(name, dtype, dims, scales, zero_points, axis, data, variable)
 
     def constant(
         self, model: Any, number: int, dtype: str, dims: tuple[int, ...], where: str
@@ -244,7 +297,7 @@ class _Reader:
             return None
         if buffer.Offset() > 1 or buffer.Size() > 1:
             raise self.error(f"{where} has its data outside of the flatbuffer: not supported")
-        raw = buffer.DataAsNumpy()
+        raw = self.spend(buffer.DataAsNumpy(), where)
         if isinstance(raw, int) or len(raw) == 0:
             return None
         if dtype not in _NUMPY:
@@ -263,8 +316,8 @@ class _Reader:
             return none
         if found.DetailsType() != 0:
             raise self.error(f"{where} has custom quantisation, which is not supported")
-        scales = np.array(found.ScaleAsNumpy(), np.float32)
-        zeros = found.ZeroPointAsNumpy()
+        scales = np.array(self.spend(found.ScaleAsNumpy(), where), np.float32)
+        zeros = self.spend(found.ZeroPointAsNumpy(), where)
         zero_points = np.zeros(len(scales), np.int64)
         if not isinstance(zeros, int) and len(zeros):
             zero_points = np.array(zeros, np.int64)
@@ -282,12 +335,13 @@ class _Reader:
         number = max(_builtin_code(codes), codes.DeprecatedBuiltinCode())
         kind = self.kinds.get(number, f"operator code {number}")
         if kind == "CUSTOM":
-            custom = (codes.CustomCode() or b"").decode("utf-8", "replace")
-            kind = f"CUSTOM {shorten(custom, 40)}"
+            custom = self.spend(codes.CustomCode() or b"", "the name of a custom operator")
+            kind = f"CUSTOM {custom[:40].decode('utf-8', 'replace')}"
         where = f"operator {index} ({kind})"
         inputs = self.indices(found.InputsAsNumpy(), tensors, f"inputs of {where}", optional=True)
         outputs = self.indices(found.OutputsAsNumpy(), tensors, f"outputs of {where}")
-        return FileOperator(kind, inputs, outputs, self.options(kind, found, where))
+        inner = self.indices(found.IntermediatesAsNumpy(), tensors, f"intermediates of {where}")
+        return FileOperator(kind, inputs, outputs, self.options(kind, found, where), inner)
 
     def options(self, kind: str, found: Any, where: str) -> Mapping[str, Any]:
         if kind not in OPTIONS:

@@ -44,6 +44,8 @@ class Building:
         taken: names in the graph that are used.
         known: the graph's tensors by name.
         nodes: the operators.
+        real: for each float tensor that a DEQUANTIZE makes, what it reads.
+        frames: steps of the graph.
     """
 
     model: FileModel
@@ -51,6 +53,8 @@ class Building:
     taken: set[str] = field(default_factory=set)
     known: dict[str, Tensor] = field(default_factory=dict)
     nodes: list[Operator] = field(default_factory=list)
+    real: dict[int, int] = field(default_factory=dict)
+    frames: int = 1
 
     def fresh(self, name: str) -> str:
         """A name that is not taken yet: this one, or with a number behind it."""
@@ -60,6 +64,15 @@ class Building:
             found = f"{name}_{number}"
         self.taken.add(found)
         return found
+
+    def insert(self, node: Operator) -> Tensor:
+        """Add an operator; what it writes."""
+        ins = [self.known[name] for name in node.inputs]
+        bounds = {t.name: interval(t.shape, *t.limits) for t in ins}
+        written = node.infer(ins, bounds, self.frames)[0]
+        self.nodes.append(node)
+        self.known[written.name] = written
+        return written
 
 
 @dataclass(frozen=True)
@@ -174,25 +187,48 @@ class Layer:
         """How many axes of a file's tensor are not in the graph: its batch axis."""
         return int(len(shape) > 1 and shape[0] == 1)
 
+    def file_axis(self, axis: int, shape: tuple[int, ...]) -> int:
+        """An axis of the file's tensor, counted from the first one."""
+        if not -len(shape) <= axis < len(shape):
+            raise self.refuse(f"axis {axis} of shape {shape}")
+        return axis % len(shape)
+
+    def axis(self, axis: int, shape: tuple[int, ...]) -> int:
+        """An axis of the file's tensor in the graph's tensor; the batch axis has none."""
+        found = self.file_axis(axis, shape) - self.dropped(shape)
+        if found < 0:
+            raise self.refuse(f"axis {axis} of shape {shape}", "any axis but the batch axis")
+        return found
+
+    def one(self, i: int) -> int:
+        """The only value of input i, a constant."""
+        values = self.integers(i)
+        if len(values) != 1:
+            raise self.refuse(f"input {i} is {values}", "one value")
+        return values[0]
+
+    def part(self, what: str) -> str:
+        """A name that is not taken, for an operator that is a part of this one."""
+        return self.building.fresh(f"{self.name}_{what}")
+
+    def insert(self, node: Operator) -> Tensor:
+        """Add an operator that writes none of the file's tensors; what it writes."""
+        return self.building.insert(node)
+
     def add(self, node: Operator, output: int = 0) -> None:
         """Add an operator that writes output `output`.
 
         Where the file has another shape for the same elements, a `Reshape` of no cost follows.
         """
-        known = self.building.known
-        ins = [known[name] for name in node.inputs]
-        bounds = {t.name: interval(t.shape, *t.limits) for t in ins}
-        written = node.infer(ins, bounds, 1)[0]
+        written = self.insert(node)
         wanted = graph_shape(self.output(output).shape)
         if math.prod(written.shape) != math.prod(wanted):
             raise self.refuse(
                 f"its inputs and attributes give shape {written.shape}, the file says {wanted}"
             )
-        self.building.nodes.append(node)
-        known[written.name] = written
         self.building.names[self.operator.outputs[output]] = written.name
         if written.shape != wanted:
-            name = self.building.fresh(f"{node.name}_shaped")
+            name = self.part("shaped")
             self.add(Reshape(name=name, inputs=(written.name,), shape=wanted), output)
 
 

@@ -14,14 +14,24 @@ from spikelet.graph.ops.add import Add
 from spikelet.graph.ops.hard_swish import HardSwish, hard_swish_table
 from spikelet.graph.ops.leaky_relu import LeakyRelu, leaky_relu_table
 from spikelet.graph.ops.logistic import Logistic, logistic_table
+from spikelet.graph.ops.maximum import Maximum
+from spikelet.graph.ops.minimum import Minimum
 from spikelet.graph.ops.mul import Mul
-from spikelet.graph.ops.quantize import Quantize, quantize_table
+from spikelet.graph.ops.prelu import Prelu
+from spikelet.graph.ops.quantize import Quantize, dequantized_table, quantize_table
 from spikelet.graph.ops.relu import Relu, relu_table
 from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.ops.sub import Sub
 from spikelet.graph.ops.tanh import Tanh, tanh_table
 
-_ELEMENTWISE: dict[str, type[Elementwise]] = {"ADD": Add, "SUB": Sub, "MUL": Mul}
+_ELEMENTWISE: dict[str, type[Elementwise]] = {
+    "ADD": Add,
+    "SUB": Sub,
+    "MUL": Mul,
+    "MAXIMUM": Maximum,
+    "MINIMUM": Minimum,
+    "PRELU": Prelu,
+}
 _RELU: dict[str, tuple[float, float | None]] = {
     "RELU": (0.0, None),
     "RELU6": (0.0, 6.0),
@@ -30,19 +40,21 @@ _RELU: dict[str, tuple[float, float | None]] = {
 }
 
 
-@converts("ADD", "SUB", "MUL")
+@converts(*_ELEMENTWISE)
 def elementwise(layer: Layer) -> None:
-    """`Add`, `Sub` or `Mul`, with broadcasting; one operand may be a constant."""
+    """A function of two operands, with broadcasting; one of them may be a constant."""
     layer.count((2,))
     fixed = [i for i in (0, 1) if layer.file_tensor(i).data is not None]
     if len(fixed) == 2:
         raise layer.refuse("both operands are constants", "at most one constant")
     fields: dict[str, Any] = {}
+    if "FusedActivationFunction" in layer.options:
+        fields["activation"] = layer.activation()
     for i in fixed:
         found = layer.file_tensor(i)
         scale, zero_point = layer.quantisation(found)
         values = layer.constant(i, ("INT8",))
-        fields = {
+        fields |= {
             "constant": values.reshape(graph_shape(found.shape)).astype(np.int8),
             "constant_scale": scale,
             "constant_zero_point": zero_point,
@@ -52,7 +64,6 @@ def elementwise(layer: Layer) -> None:
         _ELEMENTWISE[layer.operator.kind](
             name=layer.name,
             inputs=tuple(layer.value(i).name for i in (0, 1) if i not in fixed),
-            activation=layer.activation(),
             **fields,
             **layer.code(),
         )
@@ -111,12 +122,22 @@ def hard_swish(layer: Layer) -> None:
 
 @converts("QUANTIZE")
 def quantize(layer: Layer) -> None:
-    """`Quantize` between integer codes; from float only at a graph input, which the reader took."""
+    """`Quantize` between codes, also by way of a DEQUANTIZE; the host quantises a float input."""
     layer.count((1,))
-    source = layer.value(0)
-    if source.dtype not in ("i8", "u8"):
-        raise layer.refuse(f"an input of {layer.file_tensor(0).dtype}", "INT8 or UINT8")
-    _lookup(layer, Quantize, quantize_table(source, *layer.quantisation(layer.output())))
+    real = layer.building.real.get(layer.operator.inputs[0])
+    if real is not None:
+        source = layer.building.known[layer.building.names[real]]
+        table = dequantized_table(source, *layer.quantisation(layer.output()))
+        fields: dict[str, Any] = layer.code()
+    else:
+        source = layer.value(0)
+        if source.dtype not in ("i8", "u8"):
+            raise layer.refuse(f"an input of {layer.file_tensor(0).dtype}", "INT8 or UINT8")
+        unsigned = layer.output().dtype == "UINT8"
+        scale, zero = layer.quantisation(layer.output(), "UINT8" if unsigned else "INT8")
+        table = quantize_table(source, scale, zero, unsigned=unsigned)
+        fields = {"output_scale": scale, "output_zero_point": zero, "unsigned": unsigned}
+    layer.add(Quantize(name=layer.name, inputs=(source.name,), table=table, **fields))
 
 
 @converts("SOFTMAX")
@@ -124,8 +145,6 @@ def softmax(layer: Layer) -> None:
     """`Softmax` over the last axis."""
     to = _to(layer)
     beta = float(layer.options["Beta"])
-    if to[1] != -128 or abs(to[0] - 1 / 256) > 0.001 / 256:
-        raise layer.refuse(f"an output of scale and zero point {to}", "1/256 and -128")
     layer.add(
         Softmax(
             name=layer.name,

@@ -7,16 +7,20 @@ from typing import Any
 import numpy as np
 
 from spikelet.frontends.tflite_layers import Layer, converts
-from spikelet.graph import Array
+from spikelet.graph import Array, Tensor
 from spikelet.graph.int8 import factor
 from spikelet.graph.ops.average_pool2d import AveragePool2d
+from spikelet.graph.ops.concatenate import Concatenate
 from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.graph.ops.max_pool2d import MaxPool2d
+from spikelet.graph.ops.slice import Slice
+from spikelet.graph.ops.transpose_conv import TransposeConv
 from spikelet.graph.requantise_once import split_factor
 
 SAME = 0
+MAX_GROUPS = 64
 
 
 def _image(layer: Layer) -> tuple[int, int, int]:
@@ -71,18 +75,21 @@ def _weights(layer: Layer, rank: int, axis: int) -> Array:
     return weight
 
 
-def _rescaling(layer: Layer, channels: int, *, once: bool = False) -> dict[str, Any]:
+def _rescaling(
+    layer: Layer, channels: int, *, once: bool = False, source: int = 0
+) -> dict[str, Any]:
     """Bias, multipliers, shifts and the output's code, as fields of an operator.
 
     Args:
         layer: the layer.
         channels: outputs.
         once: sums are rounded once, as the reference kernel of fully connected layers does it.
+        source: which input is multiplied with the weights; the bias is the one after it and them.
     """
-    source = layer.value(0)
+    tensor, at = layer.value(source), max(source, 1) + 1
     to = float(layer.quantisation(layer.output())[0])
     scales = np.broadcast_to(layer.file_tensor(1).scales, (channels,))
-    ratios = [source.scale * float(scale) / to for scale in scales]
+    ratios = [tensor.scale * float(scale) / to for scale in scales]
     if max(ratios) >= 128:
         raise layer.refuse(
             f"the output's scale {to:g} is less than 1/128 of the sum's",
@@ -96,8 +103,8 @@ def _rescaling(layer: Layer, channels: int, *, once: bool = False) -> dict[str, 
         found = {}
         factors = [factor(ratio) for ratio in ratios]
     bias = np.zeros(channels, np.int32)
-    if layer.has(2):
-        bias = layer.constant(2, ("INT32",)).astype(np.int32)
+    if layer.has(at):
+        bias = layer.constant(at, ("INT32",)).astype(np.int32)
         if bias.shape != (channels,):
             raise layer.refuse(f"bias of shape {bias.shape} for {channels} channels")
     return {
@@ -112,26 +119,71 @@ def _rescaling(layer: Layer, channels: int, *, once: bool = False) -> dict[str, 
 
 @converts("CONV_2D")
 def conv_2d(layer: Layer) -> None:
-    """`Conv2d`."""
+    """`Conv2d`; in groups, `DepthwiseConv2d` or one `Conv2d` a group."""
     layer.count((2, 3))
     image = _image(layer)
     weight = _weights(layer, rank=4, axis=0)
-    if weight.shape[3] != image[2]:
+    groups, rest = divmod(image[2], weight.shape[3])
+    if rest or not groups or weight.shape[0] % groups:
         raise layer.refuse(
-            f"weights of {weight.shape[3]} channels on an input of {image[2]}", "no groups"
+            f"weights of shape {weight.shape} on an input of {image[2]} channels",
+            "(outputs, height, width, channels / groups)",
         )
     stride, dilation = _steps(layer, "Stride"), _steps(layer, "Dilation")
-    layer.add(
-        Conv2d(
-            name=layer.name,
-            inputs=(layer.value(0).name,),
-            weight=weight,
-            stride=stride,
-            dilation=dilation,
-            padding=_padding(layer, (weight.shape[1], weight.shape[2]), stride, dilation),
-            **_rescaling(layer, weight.shape[0]),
+    source = layer.value(0)
+    fields = {
+        "stride": stride,
+        "dilation": dilation,
+        "padding": _padding(layer, (weight.shape[1], weight.shape[2]), stride, dilation),
+        **_rescaling(layer, weight.shape[0]),
+    }
+    if groups == 1:
+        layer.add(Conv2d(name=layer.name, inputs=(source.name,), weight=weight, **fields))
+    elif weight.shape[3] == 1:
+        layer.add(
+            DepthwiseConv2d(
+                name=layer.name,
+                inputs=(source.name,),
+                weight=np.ascontiguousarray(weight[..., 0].transpose(1, 2, 0)),
+                depth_multiplier=weight.shape[0] // groups,
+                **fields,
+            )
         )
-    )
+    else:
+        _grouped(layer, source, weight, groups, fields)
+
+
+def _grouped(
+    layer: Layer, source: Tensor, weight: Array, groups: int, fields: dict[str, Any]
+) -> None:
+    """A slice of the channels and a convolution for each group, then all of them in one tensor."""
+    if groups > MAX_GROUPS:
+        raise layer.refuse(f"{groups} groups", f"at most {MAX_GROUPS}, or one a channel")
+    height, width, channels = source.shape
+    inputs, outputs = channels // groups, len(weight) // groups
+    parts = []
+    for group in range(groups):
+        part = layer.insert(
+            Slice(
+                name=layer.part(f"input{group}"),
+                inputs=(source.name,),
+                begin=(0, 0, group * inputs),
+                size=(height, width, inputs),
+                stride=(1, 1, 1),
+                output_scale=source.scale,
+                output_zero_point=source.zero_point,
+            )
+        )
+        own = slice(group * outputs, (group + 1) * outputs)
+        scaled = {key: fields[key][own] for key in ("bias", "multiplier", "shift")}
+        node = Conv2d(
+            name=layer.part(f"group{group}"),
+            inputs=(part.name,),
+            weight=weight[own],
+            **{**fields, **scaled},
+        )
+        parts.append(layer.insert(node).name)
+    layer.add(Concatenate(name=layer.name, inputs=tuple(parts), axis=2, **layer.code()))
 
 
 @converts("DEPTHWISE_CONV_2D")
@@ -161,18 +213,47 @@ def depthwise_conv_2d(layer: Layer) -> None:
     )
 
 
+@converts("TRANSPOSE_CONV")
+def transpose_conv(layer: Layer) -> None:
+    """`TransposeConv`; the file's first input states the output's shape."""
+    layer.count((3, 4))
+    to = tuple(layer.integers(0))
+    weight = _weights(layer, rank=4, axis=0)
+    shape = layer.file_tensor(2).shape
+    if len(shape) != 4 or shape[0] != 1 or len(to) != 4 or to[::3] != (1, len(weight)):
+        raise layer.refuse(f"input of shape {shape} to {to}", "(1, height, width, channels)")
+    stride, mode = _steps(layer, "Stride"), layer.options["Padding"]
+    if mode not in (0, 1):
+        raise layer.refuse(f"padding {mode}", "SAME or VALID")
+    padding = [
+        max((shape[1 + a] - 1) * stride[a] + weight.shape[1 + a] - to[1 + a], 0) // 2
+        for a in (0, 1)
+    ]
+    layer.add(
+        TransposeConv(
+            name=layer.name,
+            inputs=(layer.value(2).name,),
+            weight=weight,
+            size=(to[1], to[2]),
+            stride=stride,
+            padding=(padding[0], padding[1]) if mode == SAME else (0, 0),
+            **_rescaling(layer, len(weight), source=2),
+        )
+    )
+
+
 @converts("FULLY_CONNECTED")
 def fully_connected(layer: Layer) -> None:
-    """`FullyConnected`; one row of inputs."""
+    """`FullyConnected`."""
     layer.count((2, 3))
     weight = _weights(layer, rank=2, axis=0)
     if layer.options["WeightsFormat"] != 0:
         raise layer.refuse("shuffled weights", "the default weights format")
     source = layer.value(0)
-    if source.size != weight.shape[1]:
+    if source.size % weight.shape[1]:
         raise layer.refuse(
             f"an input of shape {layer.file_tensor(0).shape} for weights of {weight.shape}",
-            f"one row of {weight.shape[1]}",
+            f"rows of {weight.shape[1]}",
         )
     layer.add(
         FullyConnected(

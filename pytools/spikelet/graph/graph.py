@@ -84,7 +84,10 @@ class Graph:
             if not _is_name(tensor.name):
                 raise GraphError(f"graph {self.name}: input {tensor.name!r} {_NAMES}")
             low, high = tensor.limits
-            self.bounds[tensor.name] = (np.full(tensor.shape, low), np.full(tensor.shape, high))
+            self.bounds[tensor.name] = (
+                np.broadcast_to(np.int64(low), tensor.shape),
+                np.broadcast_to(np.int64(high), tensor.shape),
+            )
             if tensor.kind != "input":
                 raise GraphError(f"graph {self.name}: input {tensor.name} has kind {tensor.kind}")
             known[tensor.name], ready[tensor.name] = tensor, Phase.ONCE

@@ -69,10 +69,10 @@ class Int8Operator(Operator):
                 f"input {tensor.name} has shape {tensor.shape}, expected {rank} dimensions"
             )
 
-    def same_code(self, tensor: Tensor) -> None:
+    def same_code(self, tensor: Tensor, tolerance: float = 0.0) -> None:
         """Refuse an input whose code is not the output's: values are moved, not rescaled."""
         found, own = (tensor.scale, tensor.zero_point), (self.output_scale, self.output_zero_point)
-        if found != own:
+        if found[1] != own[1] or abs(found[0] - own[0]) > tolerance:
             raise self.error(
                 f"input {tensor.name} has scale and zero point {found}, the output {own}; "
                 "expected the same"
@@ -118,13 +118,17 @@ class Lookup(Int8Operator):
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.activation_input(ins[0])
+        self.check_table()
+        self._size = ins[0].size
+        limits = int(self.table.min()), int(self.table.max())
+        return self.output(ins[0].shape, bounds, limits)
+
+    def check_table(self) -> None:
+        """Refuse a table of another type or size."""
         if self.table.dtype != np.int8 or self.table.shape != (256,):
             raise self.error(
                 f"table is {self.table.dtype} of shape {self.table.shape}, expected int8 (256,)"
             )
-        self._size = ins[0].size
-        limits = int(self.table.min()), int(self.table.max())
-        return self.output(ins[0].shape, bounds, limits)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.name] = self.table[env[self.inputs[0]].view(np.uint8)]

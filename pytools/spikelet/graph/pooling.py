@@ -11,6 +11,9 @@ from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
 
+# How far TensorFlow Lite lets the scales of input and output be apart, which are the same.
+SCALE_TOLERANCE = 1e-6
+
 
 @dataclass(kw_only=True)
 class Pool2d(Int8Operator):
@@ -38,7 +41,7 @@ class Pool2d(Int8Operator):
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.activation_input(ins[0], rank=3)
-        self.same_code(ins[0])
+        self.same_code(ins[0], SCALE_TOLERANCE)
         height, width, channels = ins[0].shape
         top, left, bottom, right = self.padding
         rows, columns = self.window

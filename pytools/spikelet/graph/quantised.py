@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval, Operator
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
@@ -84,7 +85,7 @@ class Quantised(Operator):
             raise self.error(
                 f"the sum of channel {channel} may reach {self._largest}, beyond 32 bits"
             )
-        bounds[self.name] = (np.full(shape, low), np.full(shape, high))
+        bounds[self.name] = interval(shape, low, high)
         self._input = x
         self._output = Tensor(
             self.name, "i8", shape, scale=self.output_scale, zero_point=self.output_zero_point

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -22,9 +22,10 @@ from spikelet.graph.tensor import Array, Tensor
 
 @dataclass(kw_only=True)
 class FullyConnected(Quantised):
-    """`sum[o] = bias[o] + sum over i of weight[o, i] * in[i]`, the input taken flat.
+    """`sum[o] = bias[o] + sum over i of weight[o, i] * in[i]`, for each row of I inputs.
 
-    Reads i8 of any shape with I elements; writes (O,) i8. Requantised as `Quantised` tells.
+    Reads i8 of any shape with I elements, or a multiple of them; writes (O,) or (rows, O) i8.
+    Requantised as `Quantised` tells.
 
     Attributes:
         weight: (O, I) int8.
@@ -36,13 +37,16 @@ class FullyConnected(Quantised):
 
     fraction: Array | None = None
 
+    _rows: int = field(init=False, repr=False, default=1)
+
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect_int8(ins[0], (1, 2, 3, 4))
         if self.weight.dtype != np.int8 or self.weight.ndim != 2:
             raise self.error(
                 f"weight is {self.weight.dtype} of shape {self.weight.shape}, expected int8 (O, I)"
             )
-        if self.weight.shape[1] != ins[0].size:
+        self._rows, rest = divmod(ins[0].size, self.weight.shape[1])
+        if rest:
             raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
         if self.fraction is not None and (
             self.fraction.dtype != np.int32
@@ -50,7 +54,9 @@ class FullyConnected(Quantised):
             or np.any(self.fraction >> 22)
         ):
             raise self.error("fraction is not (O,) int32 of 0 to 2^22 - 1")
-        return self.infer_int8(ins[0], (len(self.weight),), self.weight, bounds)
+        channels = len(self.weight)
+        shape = (channels,) if self._rows == 1 else (self._rows, channels)
+        return self.infer_int8(ins[0], shape, self.weight, bounds)
 
     def rescaled(self, sums: Array) -> Array:
         if self.fraction is None:
@@ -61,10 +67,11 @@ class FullyConnected(Quantised):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = self.centred(env)
-        env[self.name] = self.rescaled(self.product(x.reshape(len(x), -1), self.weight))
+        rows = self.rescaled(self.product(x.reshape(-1, self.weight.shape[1]), self.weight))
+        env[self.name] = rows.reshape(len(x), *self._output.shape)
 
     def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=self.weight.size, weight_bits=8)
+        return Cost(macs=self._rows * self.weight.size, weight_bits=8)
 
     def emit(self, em: Emitter) -> list[str]:
         em.include("kernels/fully_connected.h")
@@ -81,7 +88,14 @@ class FullyConnected(Quantised):
             fields["fraction"] = em.const(f"{self.name}_fraction", self.fraction, note)
         config = em.config(self.name, "spk_fully_connected", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_fully_connected{kernel}({config}, {source}, {to});"]
+        if self._rows == 1:
+            return [f"spk_fully_connected{kernel}({config}, {source}, {to});"]
+        return [
+            f"for (uint32_t row = 0; row < {self._rows}; row++) {{",
+            f"    spk_fully_connected{kernel}({config}, {source} + row * {n}, "
+            f"{to} + row * {channels});",
+            "}",
+        ]
 
     def _variant(self, isa: str) -> tuple[str, Array, str]:
         """Suffix of the kernel, the weights as it asks for, and a note on their shape."""
@@ -89,9 +103,10 @@ class FullyConnected(Quantised):
         if has_mve(isa):
             return "_mve", by_sixteens(self.weight), "(outputs / 4, inputs / 16, 4, 16)"
         padded = np.pad(self.weight, ((0, -channels % 4), (0, 0)))
-        lanes = two_a_lane(padded, n + -n % 4) if has_dsp(isa) else None
+        words = has_dsp(isa) and (self._rows == 1 or n % 4 == 0)  # every row starts at a word
+        lanes = two_a_lane(padded, n + -n % 4) if words else None
         if lanes is not None:
             quads = lanes.reshape(len(padded) // 4, 2, -1, 4)[..., [0, 2, 1, 3]]
-            words = np.ascontiguousarray(quads.transpose(0, 2, 1, 3)).view("<u4")
-            return "_dsp", words, "(outputs / 4, inputs / 4, 2, 4 inputs) of two channels"
+            packed = np.ascontiguousarray(quads.transpose(0, 2, 1, 3)).view("<u4")
+            return "_dsp", packed, "(outputs / 4, inputs / 4, 2, 4 inputs) of two channels"
         return "", by_fours(self.weight, n), f"(outputs / 4, inputs {n}, 4)"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.int8 import CODES, Lookup, clipped, code_factor
+from spikelet.graph.int8 import CODES, Lookup, clipped, code_factor, interval, round_half_away
 from spikelet.graph.operator import Interval
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
@@ -15,20 +16,48 @@ from spikelet.graph.tensor import Array, Tensor
 
 @dataclass(kw_only=True)
 class Quantize(Lookup):
-    """The same real value in another code; reads i8 or u8."""
+    """The same real value in another code; reads i8 or u8.
+
+    Attributes:
+        unsigned: writes u8; the table then holds its bytes, 0 to 255 as 0 to 127 and -128 to -1.
+    """
 
     KIND: ClassVar[str] = "quantize"
 
+    unsigned: bool = False
+
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        if ins[0].dtype != "u8":
-            return super().infer(ins, bounds, steps)
-        written = self.output(ins[0].shape, bounds)
+        if ins[0].dtype not in ("i8", "u8"):
+            raise self.error(f"input {ins[0].name} is {ins[0].dtype}, expected i8 or u8")
+        if not self.unsigned:
+            return super().infer([dataclasses.replace(ins[0], dtype="i8")], bounds, steps)
+        self.check_table()
+        if not 0 <= self.output_zero_point <= 255:
+            raise self.error(f"output_zero_point {self.output_zero_point} is not in 0..255")
         self._size = ins[0].size
-        return written
+        codes = self.table.view(np.uint8)
+        bounds[self.name] = interval(ins[0].shape, int(codes.min()), int(codes.max()))
+        scale, zero_point = self.output_scale, self.output_zero_point
+        return [Tensor(self.name, "u8", ins[0].shape, scale=scale, zero_point=zero_point)]
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        super().golden(env, t)
+        if self.unsigned:
+            env[self.name] = env[self.name].view(np.uint8)
 
 
-def quantize_table(source: Tensor, scale: float, zero_point: int) -> Array:
-    """The table from the code of `source`, i8 or u8."""
+def quantize_table(
+    source: Tensor, scale: float, zero_point: int, *, unsigned: bool = False
+) -> Array:
+    """The table from the code of `source`, i8 or u8, to i8 or the bytes of u8."""
     codes = CODES if source.dtype == "i8" else np.arange(256)
     ratio = float(np.float32(source.scale)) / float(np.float32(scale))
-    return clipped(requantise(codes - source.zero_point, *code_factor(ratio)) + zero_point)
+    found = requantise(codes - source.zero_point, *code_factor(ratio)) + zero_point
+    return np.clip(found, 0, 255).astype(np.uint8).view(np.int8) if unsigned else clipped(found)
+
+
+def dequantized_table(source: Tensor, scale: float, zero_point: int) -> Array:
+    """The same by way of real values: a DEQUANTIZE, then a QUANTIZE, in single precision."""
+    codes = CODES if source.dtype == "i8" else np.arange(256)
+    real = np.float32(source.scale) * (codes - source.zero_point).astype(np.float32)
+    return clipped(round_half_away(real / np.float32(scale)).astype(np.int64) + zero_point)

@@ -1,0 +1,58 @@
+"""Elements along one axis by index. C twin: firmware/kernels/gather.h."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class Gather(Int8Operator):
+    """`y[..., i, ...] = x[..., indices[i], ...]` along one axis; indices are constants.
+
+    Attributes:
+        axis: 0 the first.
+        indices: (n,) uint16.
+    """
+
+    KIND: ClassVar[str] = "gather"
+
+    axis: int
+    indices: Array
+
+    _input: tuple[int, ...] = field(init=False, repr=False, default=())
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.activation_input(ins[0])
+        self.same_code(ins[0])
+        self._input = shape = ins[0].shape
+        if not 0 <= self.axis < len(shape):
+            raise self.error(f"axis {self.axis} is outside of input {shape}")
+        if self.indices.dtype != np.uint16 or self.indices.ndim != 1 or not len(self.indices):
+            raise self.error(
+                f"indices is {self.indices.dtype} {self.indices.shape}, expected uint16 (n,)"
+            )
+        if int(self.indices.max()) >= shape[self.axis]:
+            raise self.error(f"indices reach {int(self.indices.max())} of {shape[self.axis]}")
+        n = len(self.indices)
+        return self.output((*shape[: self.axis], n, *shape[self.axis + 1 :]), bounds)
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        env[self.name] = np.take(env[self.inputs[0]], self.indices, axis=self.axis + 1)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/gather.h")
+        indices = em.const(f"{self.name}_indices", self.indices, f"({len(self.indices)},)")
+        outer, inner = math.prod(self._input[: self.axis]), math.prod(self._input[self.axis + 1 :])
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [
+            f"spk_gather_s8({source}, {outer}, {self._input[self.axis]}, {inner}, {indices}, "
+            f"{len(self.indices)}, {to});"
+        ]

@@ -1,0 +1,34 @@
+"""Largest code over axes of an int8 tensor. C twin: firmware/kernels/reduce_max.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from spikelet.graph.operator import Emitter, Interval, c_bool
+from spikelet.graph.reduction import Reduction
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class ReduceMax(Reduction):
+    """The largest code over neighbouring axes; the output has the input's code."""
+
+    KIND: ClassVar[str] = "reduce_max"
+    LOWEST: ClassVar[bool] = False
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.same_code(ins[0])
+        return super().infer(ins, bounds, steps)
+
+    def reduced(self, x: Array) -> Array:
+        found: Array = x.min(axis=2) if self.LOWEST else x.max(axis=2)
+        return found
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("kernels/reduce_max.h")
+        outer, count, inner = self._view
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [
+            f"spk_reduce_max_s8({source}, {outer}, {count}, {inner}, {c_bool(self.LOWEST)}, {to});"
+        ]

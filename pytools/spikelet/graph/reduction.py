@@ -1,0 +1,58 @@
+"""What reductions over axes of an int8 tensor share: the tensor as (outer, count, inner)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.operator import Cost, Interval
+from spikelet.graph.tensor import Array, Tensor
+
+
+@dataclass(kw_only=True)
+class Reduction(Int8Operator):
+    """Base of operators that make one code of all codes along neighbouring axes.
+
+    Attributes:
+        axes: ascending and without a gap, such as (0, 1) for height and width.
+        keep_dims: the axes stay, with length 1.
+    """
+
+    KIND: ClassVar[str] = ""
+
+    axes: tuple[int, ...]
+    keep_dims: bool = False
+
+    _view: tuple[int, int, int] = field(init=False, repr=False, default=(1, 1, 1))
+    _shape: tuple[int, ...] = field(init=False, repr=False, default=())
+    _source: tuple[float, int] = field(init=False, repr=False, default=(1.0, 0))
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.activation_input(ins[0])
+        shape, axes = ins[0].shape, tuple(self.axes)
+        if not axes or axes != tuple(range(axes[0], axes[0] + len(axes))):
+            raise self.error(f"axes {axes} are not neighbours in ascending order")
+        if axes[0] < 0 or axes[-1] >= len(shape):
+            raise self.error(f"axes {axes} are outside of input {shape}")
+        first, last = axes[0], axes[-1] + 1
+        outer, inner = int(np.prod(shape[:first])), int(np.prod(shape[last:]))
+        self._view = (outer, int(np.prod(shape[first:last])), inner)
+        kept = (1,) * len(axes) if self.keep_dims else ()
+        self._shape = (*shape[:first], *kept, *shape[last:]) or (1,)
+        self._source = (ins[0].scale, ins[0].zero_point)
+        return self.output(self._shape, bounds)
+
+    def reduced(self, x: Array) -> Array:
+        """The codes of (N, outer, count, inner) int64, (N, outer, inner), unclipped."""
+        raise NotImplementedError
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        x = env[self.inputs[0]].astype(np.int64)
+        codes = np.clip(self.reduced(x.reshape(len(x), *self._view)), -128, 127)
+        env[self.name] = codes.astype(np.int8).reshape(len(x), *self._shape)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(macs=ins[0].size)
