@@ -9,7 +9,7 @@ from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.poisson import Poisson
 from spikelet.graph.ops.spike_count import SpikeCount
-from spikelet.metrics import neurobench
+from spikelet.metrics import neurobench, scores
 
 
 def weights(rng: np.random.Generator, shape: tuple[int, int], zeros: float) -> Array:
@@ -99,3 +99,13 @@ def test_a_constant_current_counts_as_macs_once() -> None:
     assert found.activation_sparsity == 0
     # In sample 1 the second output never leaves 0.
     assert found.membrane_updates == (2 + 2 * 6 + 2 + 1 * 6) / 2
+
+
+def test_scores_by_class() -> None:
+    labels = np.array([0, 0, 0, 0, 1, 1, 2])
+    predicted = np.array([0, 0, 0, 1, 1, 0, 1])
+    found = scores(predicted, labels, 4)
+    assert found.accuracy == pytest.approx(4 / 7)
+    assert found.recall == pytest.approx((3 / 4, 1 / 2, 0, 0))
+    # precision 3/4, 1/3, nothing, nothing
+    assert found.macro_f1 == pytest.approx((3 / 4 + 2 / 5) / 4)

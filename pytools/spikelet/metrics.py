@@ -90,3 +90,29 @@ def neurobench(graph: Graph, execution: Execution, inputs: Mapping[str, Array]) 
         footprint_bytes=states + constants,
         layer_operations=operations,
     )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well labels were predicted.
+
+    Attributes:
+        accuracy: share of samples that were.
+        macro_f1: mean over classes of the harmonic mean of precision and recall, 0 where a class
+            was never hit.
+        recall: by class, the share of its samples that were; 0 for a class without samples.
+    """
+
+    accuracy: float
+    macro_f1: float
+    recall: tuple[float, ...]
+
+
+def scores(predicted: Array, labels: Array, classes: int) -> Scores:
+    """Scores of predictions (N,) for labels (N,) of 0 to classes - 1."""
+    hits = np.bincount(labels[predicted == labels], minlength=classes)[:classes]
+    there = np.bincount(labels, minlength=classes)[:classes]
+    said = np.bincount(predicted, minlength=classes)[:classes]
+    f1 = 2 * hits / np.maximum(there + said, 1)
+    recall = hits / np.maximum(there, 1)
+    return Scores(float(hits.sum() / len(labels)), float(f1.mean()), tuple(map(float, recall)))

@@ -8,23 +8,29 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support import need
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
-def test_the_example_runs_and_its_package_is_bit_exact(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("package", "samples"), [("mine.spk", 50), ("mine_int8.spk", 200)])
+def test_the_examples_run_and_their_packages_are_bit_exact(
+    tmp_path: Path, package: str, samples: int
+) -> None:
     need("snntorch")
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (example,) = [text for text in examples if f'"{package}"' in text]
     (tmp_path / "example.py").write_text(example)
     subprocess.run([sys.executable, "example.py"], cwd=tmp_path, check=True)
-    command = [sys.executable, "-m", "spikelet", "run", "mine.spk", "--board", "native"]
+    command = [sys.executable, "-m", "spikelet", "run", package, "--board", "native"]
     done = subprocess.run(
         [*command, "--layers", "--json"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert (result["samples"], result["mismatches"]) == (50, 0)
+    assert (result["samples"], result["mismatches"]) == (samples, 0)
 
 
 def test_every_command_it_names_exists() -> None:

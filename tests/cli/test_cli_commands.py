@@ -140,7 +140,8 @@ def test_boards_models_doctor(spikelet: Spikelet) -> None:
     listed = spikelet("boards", "--json")
     assert [b["name"] for b in listed.json["boards"]] == list(boards()) and listed.code == 0
     models = spikelet("models", "--json").json["models"]
-    assert "digits_snn" in [m["name"] for m in models]
+    kinds = {m["name"]: m["kind"] for m in models}
+    assert kinds["digits_snn"] == "spiking" and kinds["fashion_cnn"] == "int8"
     checks = spikelet("doctor", "--json")
     required = [c for c in checks.json["checks"] if c["required"]]
     good = all(c["ok"] for c in required)

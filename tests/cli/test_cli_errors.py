@@ -58,7 +58,7 @@ def test_help_and_version(spikelet: Spikelet) -> None:
     assert spikelet("--help").code == 0
     assert spikelet("--version").out.startswith("spikelet ")
     for command in ("demo", "train", "import", "inspect", "build", "run", "bench", "boards",
-                    "models", "doctor", "report"):  # fmt: skip
+                    "export", "models", "doctor", "report"):  # fmt: skip
         result = spikelet(command, "--help")
         assert result.code == 0 and "--json" in result.out
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 
 from spikelet.graph import Array
 from spikelet.train.data import DATA_SETS, DataError, load
+
+CLIPS = 120  # of the little speech commands
+CLASSES = 12
 
 
 def write_idx(path: Path, values: Array, kind: int = 8) -> None:
@@ -31,8 +35,9 @@ def mnist_like(root: Path, name: str = "mnist") -> Path:
 
 def test_digits_are_split_as_stated() -> None:
     data = load("digits")
-    assert data.x_train.shape == (1437, 64)
-    assert data.x_test.shape == (360, 64)
+    assert data.x_train.shape == (1437, 8, 8, 1)
+    assert data.x_test.shape == (360, 8, 8, 1)
+    assert data.shape == (8, 8, 1)
     assert data.x_train.dtype == np.uint8
     assert data.y_test.dtype == np.int64
     # 36 a class, to within one: stratified.
@@ -59,12 +64,12 @@ def test_idx_files_are_read(tmp_path: Path, name: str, monkeypatch: pytest.Monke
     mnist_like(tmp_path, name)
     monkeypatch.setenv("SPIKELET_DATA", str(tmp_path))
     data = load(name)
-    assert data.x_train.shape == (30, 20)
-    assert data.x_test.shape == (12, 20)
-    assert data.shape == (5, 4)
+    assert data.x_train.shape == (30, 5, 4, 1)
+    assert data.x_test.shape == (12, 5, 4, 1)
+    assert data.shape == (5, 4, 1)
     assert data.classes == 3
     first = np.random.default_rng(0).integers(0, 256, (30, 5, 4)).astype(np.uint8)
-    np.testing.assert_array_equal(data.x_train, first.reshape(30, 20))
+    np.testing.assert_array_equal(data.x_train, first[..., np.newaxis])
     np.testing.assert_array_equal(data.y_test, np.arange(12) % 3)
 
 
@@ -106,3 +111,197 @@ def test_damaged_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write_idx(path, np.zeros((29, 5, 4), np.uint8))
     with pytest.raises(DataError, match="29 images and 30 labels"):
         load("mnist")
+
+
+def speech_like() -> dict[str, Array]:
+    rng = np.random.default_rng(1)
+    speakers = np.array([f"{i % 15:08x}" for i in range(CLIPS)])
+    speakers[:5] = "sil"
+    return {
+        "x": rng.integers(0, 256, (CLIPS, 49, 40)).astype(np.uint8),
+        "label": (np.arange(CLIPS) % CLASSES).astype(np.uint8),
+        "is_test": np.isin(speakers, ["00000006", "00000007"]),
+        "speaker": speakers,
+        "name": np.array([f"word/{i}.wav" for i in range(CLIPS)]),
+        "classes": np.array([f"word{i}" for i in range(CLASSES)]),
+    }
+
+
+def har_like() -> dict[str, Array]:
+    rng = np.random.default_rng(2)
+    y = np.tile(np.repeat([4, 3, 5, 0, 2, 1], 5), 20).astype(np.uint8)
+    return {
+        "x_train": rng.integers(-9000, 9000, (len(y), 128, 9)).astype(np.int16),
+        "y_train": y,
+        "x_test": rng.integers(-9000, 9000, (30, 128, 9)).astype(np.int16),
+        "y_test": y[:30],
+        "classes": np.array(["WALKING", "UP", "DOWN", "SITTING", "STANDING", "LAYING"]),
+        "lsb_per_unit": np.array(4096),
+    }
+
+
+def ecg_like() -> dict[str, Array]:
+    rng = np.random.default_rng(3)
+    arrays: dict[str, Array] = {"classes": np.array(list("NSVFQ"))}
+    for part, n, records in (("train", 100, 10), ("test", 40, 5)):
+        arrays[f"x_{part}"] = rng.integers(-1000, 1000, (n, 128)).astype(np.int16)
+        arrays[f"y_{part}"] = (np.arange(n) % 5).astype(np.uint8)
+        arrays[f"rr_{part}"] = rng.uniform(0.5, 1.5, (n, 3)).astype(np.float32)
+        arrays[f"record_{part}"] = (100 + np.arange(n) * records // n).astype(np.int16)
+    return arrays
+
+
+NPZ: dict[str, tuple[str, Callable[[], dict[str, Array]]]] = {
+    "speech_commands_v2_test": ("logmel_u8.npz", speech_like),
+    "uci_har_subset": ("uci_har_subset.npz", har_like),
+    "mitbih_beats": ("mitbih_beats.npz", ecg_like),
+}
+
+
+@pytest.fixture
+def written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, dict[str, Array]], Path]:
+    monkeypatch.setenv("SPIKELET_DATA", str(tmp_path))
+
+    def write(name: str, changes: dict[str, Array]) -> Path:
+        file, make = NPZ[name]
+        (tmp_path / name).mkdir(exist_ok=True)
+        np.savez(tmp_path / name / file, **{**make(), **changes})
+        return tmp_path / name / file
+
+    return write
+
+
+Write = Callable[[str, dict[str, Array]], Path]
+
+
+def test_speech_commands_are_split_by_speaker(written: Write) -> None:
+    written("speech_commands_v2_test", {})
+    data = load("speech_commands_v2_test")
+    arrays = speech_like()
+    np.testing.assert_array_equal(data.x_test[..., 0], arrays["x"][arrays["is_test"]])
+    np.testing.assert_array_equal(data.x_train[..., 0], arrays["x"][~arrays["is_test"]])
+    np.testing.assert_array_equal(data.y_train, arrays["label"][~arrays["is_test"]])
+    assert data.x_train.dtype == np.uint8
+    assert (data.shape, data.classes) == ((49, 40, 1), 12)
+    assert data.groups is not None
+    speakers = arrays["speaker"][~arrays["is_test"]]
+    for i in range(len(speakers)):
+        same = (speakers == speakers[i]) & (speakers[i] != "sil")
+        same[i] = True
+        np.testing.assert_array_equal(data.groups == data.groups[i], same)
+    assert data.real(np.array([[128]], np.uint8)) == 0
+    assert data.real(np.array([[192]], np.uint8)) == 1
+
+
+def test_activities_have_units_and_rounds(written: Write) -> None:
+    written("uci_har_subset", {})
+    data = load("uci_har_subset")
+    assert data.x_train.dtype == np.int16
+    assert (data.shape, data.classes) == ((128, 9), 6)
+    real = data.real(np.full((1, 128, 9), 4096, np.int16))
+    assert real.dtype == np.float32
+    np.testing.assert_array_equal(real[0, 5], [2, 2, 2, 1, 1, 1, 1, 1, 1])
+    # 20 rounds of 30 windows, two of them a subject
+    np.testing.assert_array_equal(data.groups, np.arange(600) // 60)
+
+
+def test_beats_know_nothing_of_the_next_one(written: Write) -> None:
+    written("mitbih_beats", {})
+    data = load("mitbih_beats")
+    arrays = ecg_like()
+    assert data.x_train.dtype == np.int16
+    assert (data.shape, data.classes) == ((128, 4), 5)
+    beats = data.x_train[..., 0]
+    assert np.abs(beats.mean(axis=1)).max() < 1
+    np.testing.assert_allclose(beats.std(axis=1), 1000, atol=1)
+    lead = arrays["x_train"]
+    correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(beats, lead, strict=True)]
+    assert min(correlation) > 0.999
+    before, _, mean = arrays["rr_train"].T.astype(np.float64)
+    expected = np.stack([before, mean, before / mean], axis=1) * 1000
+    assert np.abs(data.x_train[:, 77, 1:] - expected).max() <= 0.501
+    np.testing.assert_array_equal(data.x_train[:, :1, 1:], data.x_train[:, -1:, 1:])
+    np.testing.assert_array_equal(data.groups, arrays["record_train"])
+    rr = arrays["rr_train"].copy()
+    rr[:, 1] = 9  # the next interval
+    written("mitbih_beats", {"rr_train": rr})
+    np.testing.assert_array_equal(load("mitbih_beats").x_train, data.x_train)
+    rr[:, 0] = 100  # a pause in the record
+    written("mitbih_beats", {"rr_train": rr, "x_train": np.full_like(lead, 7)})
+    paused = load("mitbih_beats").x_train
+    assert (paused[..., 1] == 4000).all()
+    assert (paused[..., 0] == 0).all()  # a lead that is off
+
+
+@pytest.mark.parametrize("name", NPZ)
+def test_held_out_groups_are_whole(written: Write, name: str) -> None:
+    written(name, {})
+    data = load(name)
+    tuning = data.held_out()
+    assert data.groups is not None
+    assert tuning.groups is not None
+    group = {row.tobytes(): g for row, g in zip(data.x_train, data.groups, strict=True)}
+    held = {group[row.tobytes()] for row in tuning.x_test}
+    assert held.isdisjoint(group[row.tobytes()] for row in tuning.x_train)
+    assert held.isdisjoint(tuning.groups)
+    assert len(tuning.y_train) + len(tuning.y_test) == len(data.y_train)
+    assert len(tuning.y_train) > len(tuning.y_test) > 0.1 * len(data.y_train)
+    text = f"{len(held)} of {len(np.unique(data.groups))} groups"
+    assert text in tuning.test_part
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "text"),
+    [
+        (
+            "uci_har_subset",
+            {"y_test": np.zeros(29, np.uint8)},
+            r"y_test is uint8 of shape \(29,\), not u1 of \(30\)",
+        ),
+        (
+            "uci_har_subset",
+            {"x_test": np.zeros((30, 128, 8), np.int16)},
+            r"not i2 of \(30, 128, 9\)",
+        ),
+        ("mitbih_beats", {"rr_train": np.zeros((100, 3))}, "rr_train is float64 of shape"),
+        ("mitbih_beats", {"y_test": np.full(40, 5, np.uint8)}, "a label 5, but 5 classes"),
+        ("speech_commands_v2_test", {"is_test": np.ones(CLIPS, np.uint8)}, "is_test is uint8"),
+        ("speech_commands_v2_test", {"label": np.full(CLIPS, 12, np.uint8)}, "a label 12, but 12"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(
+    written: Write, name: str, changes: dict[str, Array], text: str
+) -> None:
+    written(name, changes)
+    with pytest.raises(DataError, match=text):
+        load(name)
+
+
+@pytest.mark.parametrize("name", NPZ)
+def test_damaged_npz_files_are_refused(written: Write, name: str) -> None:
+    path = written(name, {})
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"<html>not found</html>", b""):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match="not an npz file"):
+            load(name)
+    np.savez(path, other=np.zeros(3))
+    with pytest.raises(DataError, match="is not a file in the archive"):
+        load(name)
+    path.unlink()
+    with pytest.raises(DataError, match="no file"):
+        load(name)
+
+
+def test_only_codes_of_8_bits_are_flattened(written: Write) -> None:
+    written("uci_har_subset", {})
+    with pytest.raises(DataError, match="samples are int16, not u8 codes"):
+        load("uci_har_subset").flat()
+    data = load("digits")
+    flat = data.flat()
+    assert flat.x_train.shape == (1437, 64)
+    assert flat.x_test.shape == (360, 64)
+    assert flat.shape == (8, 8)
+    np.testing.assert_array_equal(flat.x_test.reshape(-1, 8, 8, 1), data.x_test)

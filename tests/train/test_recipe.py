@@ -6,7 +6,8 @@ import pytest
 
 from spikelet.paths import models_dir
 from spikelet.train import train
-from spikelet.train.recipe import RecipeError, load_model, load_recipe
+from spikelet.train.data import DATA_SETS
+from spikelet.train.recipe import Recipe, RecipeError, load_model, load_recipe
 
 GOOD = (models_dir() / "digits_snn" / "recipe.toml").read_text()
 
@@ -21,11 +22,16 @@ def model(folder: Path, text: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["digits_snn", "digits_bernoulli"])
-def test_the_recipes_that_come_with_it_load(name: str) -> None:
-    loaded = load_recipe(models_dir() / name)
-    assert loaded.name == name
-    assert loaded.data.name == "digits"
+@pytest.mark.parametrize(
+    "folder",
+    sorted(path.parent for path in models_dir().glob("*/recipe.toml")),
+    ids=lambda f: f.name,
+)
+def test_the_recipes_that_come_with_it_load(folder: Path) -> None:
+    loaded = load_recipe(folder)
+    assert loaded.name == folder.name
+    assert loaded.data.name in DATA_SETS
+    assert isinstance(loaded, Recipe) == ("[network]" in (folder / "recipe.toml").read_text())
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_package_says_how_it_was_made(package: Package) -> None:
     correct = float((labels == package.vectors["y"]).mean())
     assert manifest["integer_accuracy"] == correct
     assert manifest["drift"] == pytest.approx(correct - manifest["float_accuracy"])
-    np.testing.assert_array_equal(package.vectors["x"], load("digits").x_test)
+    np.testing.assert_array_equal(package.vectors["x"], load("digits").flat().x_test)
     if "seed" in package.inputs:
         np.testing.assert_array_equal(package.inputs["seed"], sample_seeds(0, 360))
 
@@ -116,7 +116,7 @@ def test_progress_counts_both_phases(tmp_path: Path) -> None:
 
 def test_tuning_does_not_see_the_test_part(tmp_path: Path) -> None:
     tuned = train(quick(tmp_path / "m", epochs=1, quantise=0), part="validation")
-    test = {row.tobytes() for row in load("digits").x_test}
+    test = {row.tobytes() for row in load("digits").flat().x_test}
     assert not any(row.tobytes() in test for row in tuned.vectors["x"])
     assert tuned.manifest["part"] == "validation"
     assert tuned.manifest["samples"] == 288
@@ -145,7 +145,7 @@ def test_training_sees_the_spikes_and_numbers_of_the_device(encoder: Encoder) ->
         layers[i].beta.fill_(1.0)
     net = SpikingNet(layers, 8, "spike_count").double()
     graph = export(layers, steps=8, encoder=encoder)
-    x = load("digits").x_train[:40]
+    x = load("digits").flat().x_train[:40]
     inputs: dict[str, Array] = {"x": x}
     if isinstance(encoder, Poisson):
         inputs["seed"] = sample_seeds(0, 40)

@@ -15,6 +15,7 @@ from spikelet.cli import (
     build,
     demo,
     doctor,
+    export,
     import_,
     inspect,
     models,
@@ -42,7 +43,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _command in (demo, train, import_, inspect, build, run, bench, boards, models, doctor, report):
+_COMMANDS = (
+    demo, train, import_, export, inspect, build, run, bench, boards, models, doctor, report
+)  # fmt: skip
+for _command in _COMMANDS:
     app.command(_command.__name__.rpartition(".")[2].rstrip("_"))(_command.command)
 
 

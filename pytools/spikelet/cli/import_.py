@@ -12,28 +12,53 @@ import typer
 from spikelet import __version__
 from spikelet.cli.inspect import described
 from spikelet.cli.options import JsonOption
-from spikelet.cli.shown import layer_table
-from spikelet.cli.terminal import Terminal, facts, number, percent
+from spikelet.cli.places import check_file
+from spikelet.cli.shown import accuracy_rows, layer_table
+from spikelet.cli.terminal import Terminal, facts, number, table
 from spikelet.codegen import generate
 from spikelet.errors import UsageError
-from spikelet.frontends import tflite
+from spikelet.frontends import onnx, onnx_package, tflite
 from spikelet.graph import Array
 from spikelet.package import Package
+from spikelet.quantise import METHODS, Options
 from spikelet.run.inputs import data_stream
 
 RANDOM_SAMPLES = 16
-_FORMATS = {".tflite": tflite.load}
 
 
 def command(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .tflite model.", show_default=False)
+        Path,
+        typer.Argument(metavar="FILE", help="A .tflite or .onnx model.", show_default=False),
     ],
     calibrate: Annotated[
         Path | None,
         typer.Option(
             metavar="X.npz",
-            help="Arrays x and optionally y: the package's vectors. Default: random inputs.",
+            help="Arrays x and optionally y: the package's vectors (default: random inputs); a "
+            "float model is quantised with every second sample, the others are its vectors.",
+        ),
+    ] = None,
+    ranges: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Of a float model's tensors: {', '.join(METHODS)}.", show_default=Options().method
+        ),
+    ] = None,
+    equalise: Annotated[
+        bool | None,
+        typer.Option(
+            "--equalise/--no-equalise",
+            help="Equalise a float model's weights across layers. Default: where it helps.",
+            show_default=False,
+        ),
+    ] = None,
+    bias_correction: Annotated[
+        bool | None,
+        typer.Option(
+            "--bias-correction/--no-bias-correction",
+            help="Correct a float model's biases for what rounding does. Default: yes.",
+            show_default=False,
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: NAME.spk.")] = None,
@@ -41,10 +66,61 @@ def command(
 ) -> None:
     """Import a model file and write the package NAME.spk."""
     terminal = Terminal.open(as_json)
-    imported = _load(file)
-    graph = imported.graph
+    if out is not None:
+        check_file(out)
+    given = {"--ranges": ranges, "--equalise": equalise, "--bias-correction": bias_correction}
+    asked = [name for name, value in given.items() if value is not None]
+    options = Options(
+        method=_one_of_methods(ranges or Options().method),
+        equalise=equalise,
+        correct=bias_correction is not False,
+    )
+    suffix = file.suffix.lower()
+    if suffix not in _FORMATS:
+        raise UsageError(
+            f"model {file}: {file.suffix or 'no suffix'} is not a format that can be imported",
+            "another format, or a wrong name",
+            f"formats: {', '.join(_FORMATS)}",
+        )
+    package = _FORMATS[suffix](file, calibrate, options, asked)
+    out = out or Path(f"{package.graph.name}.spk")
+    check_file(out)
+    package.save(out)
+    with tempfile.TemporaryDirectory(prefix="spikelet-import-") as folder:
+        generated = generate(package.graph, package.sha256, Path(folder))
+    found = described(package, out, generated)
+    terminal.result(found, *_shown(found))
+
+
+def _one_of_methods(name: str) -> str:
+    if name not in METHODS:
+        raise typer.BadParameter(f"--ranges {name}: expected {', '.join(METHODS)}")
+    return name
+
+
+def _only_float(file: Path, asked: list[str]) -> None:
+    """Refuse options of quantisation for a model that is quantised already."""
+    if asked:
+        raise UsageError(
+            f"{', '.join(asked)}: the model {file} has its codes already",
+            "it was quantised before; these options are for float models",
+            "leave them out",
+        )
+
+
+def _onnx(file: Path, data: Path | None, options: Options, asked: list[str]) -> Package:
+    imported = onnx.load(file)
+    if not imported.is_float:
+        _only_float(file, asked)
+    samples = None if data is None else onnx_package.read_samples(data, imported)
+    return onnx_package.package(imported, file.name, samples, options)
+
+
+def _tflite(file: Path, data: Path | None, options: Options, asked: list[str]) -> Package:
+    _only_float(file, asked)
+    imported = tflite.load(file)
     package = Package(
-        graph,
+        imported.graph,
         {},
         {
             "source": file.name,
@@ -53,27 +129,16 @@ def command(
             "versions": {"spikelet": __version__, "numpy": np.__version__},
         },
     )
-    vectors, source = _vectors(package, calibrate)
-    package = Package(graph, vectors, {**package.manifest, "vectors": source}).with_golden()
+    vectors, source = _vectors(package, data)
+    manifest = {**package.manifest, "vectors": source}
+    package = Package(imported.graph, vectors, manifest).with_golden()
     accuracy = _accuracy(package)
     if accuracy is not None:
         package.manifest["integer_accuracy"] = accuracy
-    out = out or Path(f"{graph.name}.spk")
-    package.save(out)
-    with tempfile.TemporaryDirectory(prefix="spikelet-import-") as folder:
-        generated = generate(graph, package.sha256, Path(folder))
-    found = described(package, out, generated)
-    terminal.result(found, *_shown(found))
+    return package
 
 
-def _load(file: Path) -> tflite.Imported:
-    if file.suffix.lower() not in _FORMATS:
-        raise UsageError(
-            f"model {file}: {file.suffix or 'no suffix'} is not a format that can be imported",
-            "another format, or a wrong name",
-            f"formats: {', '.join(_FORMATS)}",
-        )
-    return _FORMATS[file.suffix.lower()](file)
+_FORMATS = {".onnx": _onnx, ".tflite": _tflite}
 
 
 def _vectors(package: Package, calibrate: Path | None) -> tuple[dict[str, Array], str]:
@@ -102,16 +167,20 @@ def _accuracy(package: Package) -> float | None:
 
 def _shown(found: dict[str, Any]) -> list[Any]:
     manifest = found["manifest"]
-    accuracy = manifest.get("integer_accuracy")
+    quantisation = manifest.get("quantisation")
+    shown: list[Any] = [layer_table(found["layers"]), ""]
+    if "layer_drift" in manifest:
+        shown += [_drift(manifest["layer_drift"]), ""]
     return [
-        layer_table(found["layers"]),
-        "",
+        *shown,
         facts(
             found["package"],
             {
                 "model": found["model"],
                 "source": f"{manifest['source']}, SHA-256 {manifest['source_sha256']}",
-                "accuracy, integer": percent(accuracy),
+                "calibrated on": manifest.get("calibration"),
+                "quantised with": None if quantisation is None else _settings(quantisation),
+                **accuracy_rows(manifest),
                 "vectors": manifest["vectors"],
                 "constants": number(found["weight_bytes"], "B"),
                 "arena": f"{number(found['arena_bytes'], 'B')} "
@@ -120,3 +189,19 @@ def _shown(found: dict[str, Any]) -> list[Any]:
             },
         ),
     ]
+
+
+def _settings(quantisation: dict[str, Any]) -> str:
+    yes_or_no = {True: "", False: "no "}
+    return (
+        f"{quantisation['ranges']} ranges, {yes_or_no[quantisation['equalised']]}equalisation, "
+        f"{yes_or_no[quantisation['bias_correction']]}bias correction"
+    )
+
+
+def _drift(rows: list[dict[str, Any]]) -> Any:
+    made = table("int8 less float, by tensor", "tensor", "in the source", ">SNR dB", ">cosine")
+    for row in rows:
+        ratio = "equal" if row["snr_db"] is None else f"{row['snr_db']:.1f}"
+        made.add_row(row["tensor"], row["layer"], ratio, f"{row['cosine']:.5f}")
+    return made

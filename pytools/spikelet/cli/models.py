@@ -16,14 +16,16 @@ def command(as_json: JsonOption = False) -> None:
     """List the models that `spikelet train` knows by name."""
     terminal = Terminal.open(as_json)
     rows = [_row(path) for path in sorted(models_dir().glob("*/recipe.toml"))]
-    made = table("", "model", "data", ">steps", "encoder", "readout", ">seed", "description")
+    made = table(
+        "", "model", "kind", "data", ">steps", "encoder", "readout", ">seed", "description"
+    )
     made.title = None
     for row in rows:
         made.add_row(*("" if row[key] is None else str(row[key]) for key in _SHOWN))
     terminal.result({"models": rows}, made)
 
 
-_SHOWN = ("name", "data", "steps", "encoder", "readout", "seed", "description")
+_SHOWN = ("name", "kind", "data", "steps", "encoder", "readout", "seed", "description")
 
 
 def _row(path: Path) -> dict[str, Any]:
@@ -31,14 +33,16 @@ def _row(path: Path) -> dict[str, Any]:
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise UsageError(f"recipe {path}: {e}", "not a TOML file", "mend it") from e
-    network = recipe.get("network", {})
+    network = recipe.get("network")
+    spiking = network or {}
     return {
         "name": path.parent.name,
         "description": recipe.get("description", ""),
+        "kind": "int8" if network is None else "spiking",
         "data": recipe.get("data", {}).get("name"),
-        "steps": network.get("steps"),
-        "encoder": network.get("encoder", "direct"),
-        "readout": network.get("readout", "spike_count"),
+        "steps": spiking.get("steps"),
+        "encoder": None if network is None else spiking.get("encoder", "direct"),
+        "readout": None if network is None else spiking.get("readout", "spike_count"),
         "seed": recipe.get("seed", 0),
         "folder": str(path.parent),
     }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from spikelet.frontends.tflite_file import FileModel, FileOperator, FileTensor, 
 from spikelet.frontends.tflite_file import parse as parse_file
 from spikelet.frontends.tflite_layers import CONVERTERS, Building, Layer, graph_shape
 from spikelet.graph import Graph, GraphError, Tensor
+from spikelet.graph.names import identifier
 from spikelet.graph.ops.frame import Frame
 
 __all__ = ["Imported", "load", "parse", "supported"]
@@ -40,18 +40,6 @@ _ROOMS = (
     tflite_tables,
     tflite_weighted,
 )  # they fill CONVERTERS
-_NAME_LENGTH = 24
-# Words of C, of the generated file and of the standard headers that a tensor must not have.
-_RESERVED = frozenset(
-    re.findall(
-        r"\w+",
-        "auto break case char const continue default do double else enum extern float for goto if "
-        "inline int long register restrict return short signed sizeof static struct switch typedef "
-        "union unsigned void volatile while asm typeof bool true false main linux unix i386 arm "
-        "t x y seed arena saturations trace tensors package_sha256 model_start model_step "
-        "model_finish riscv scratch row",
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -98,16 +86,6 @@ def parse(data: bytes, name: str = "model", frames: int = 1) -> Imported:
 def supported() -> list[str]:
     """The operators that can be imported, in the schema's words."""
     return sorted([*CONVERTERS, "DEQUANTIZE"])
-
-
-def identifier(name: str, instead: str) -> str:
-    """A C identifier like `name`, or `instead` where none that is short comes out."""
-    found = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    if not found or len(found) > _NAME_LENGTH or found.startswith("spk"):
-        found = instead
-    if found[0].isdigit() or found in _RESERVED or found.endswith("_config"):
-        found = f"n_{found}"
-    return found
 
 
 def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +86,8 @@ def data_stream(package: Package, path: Path) -> Stream:
     quantised with the input's scale and zero point, half away from zero. They must be in range; up
     to one step above the highest code counts as that code. A signed code saturates, as the range
     that a calibration chose leaves rare values out; at most `OUTSIDE` of all values may lie there.
+    Where the manifest's `layouts` say how samples look in the model that the package was made from,
+    such as (C, H, W), they are taken like that.
 
     Raises:
         UsageError: the file, a name, a shape, a type or a value is not as expected.
@@ -99,7 +104,13 @@ def data_stream(package: Package, path: Path) -> Stream:
             "the file was saved with other names",
             f"np.savez('data.npz', {', '.join(f'{n}=...' for n in names)}, y=labels)",
         )
-    inputs = {t.name: _codes(path, t, n, arrays[n]) for t, n in zip(data, names, strict=True)}
+    layouts = _layouts(package)
+    inputs = {
+        t.name: _from_source(path, t, n, arrays[n], layouts[t.name])
+        if t.name in layouts
+        else _codes(path, t, n, arrays[n])
+        for t, n in zip(data, names, strict=True)
+    }
     samples = len(next(iter(inputs.values())))
     labels = _labels(path, arrays.get("y"), samples, graph)
     for tensor in graph.inputs:
@@ -118,6 +129,23 @@ def data_stream(package: Package, path: Path) -> Stream:
     return Stream(str(path), inputs, labels)
 
 
+def _layouts(package: Package) -> dict[str, Any]:
+    """How samples look in the source, by graph input; nothing where the manifest does not say."""
+    found = package.manifest.get("layouts", {})
+    try:
+        for t in package.graph.inputs:
+            if t.name in found:
+                shape = np.empty((0, *found[t.name]["shape"])).transpose(0, *found[t.name]["axes"])
+                if math.prod(shape.shape[1:]) != t.size or not found[t.name]["dtype"]:
+                    raise ValueError(t.name)
+    except (KeyError, TypeError, ValueError, MemoryError) as e:
+        raise UsageError(
+            f"package {package.graph.name}: the manifest's layouts do not fit its inputs ({e})",
+            "it was not written by this program",
+        ) from e
+    return dict(found)
+
+
 def _load(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise UsageError(f"--data {path}: no such file", "a wrong path", "give an .npz file")
@@ -129,6 +157,51 @@ def _load(path: Path) -> dict[str, Array]:
             "it is truncated, of another format, too large, or holds Python objects",
             "save it with np.savez('data.npz', x=x, y=y)",
         ) from e
+
+
+def _from_source(
+    path: Path, tensor: Tensor, name: str, values: Array, layout: Mapping[str, Any]
+) -> Array:
+    """Codes of an array in the shape that samples have in the source; or codes as they are."""
+    shape, axes = tuple(layout["shape"]), tuple(layout["axes"])
+    if values.dtype == tensor.numpy_dtype and values.shape[1:] == tensor.shape and len(values):
+        return _codes(path, tensor, name, values)
+    integer = layout["dtype"] in ("int8", "uint8") and values.dtype.name == layout["dtype"]
+    if (
+        values.shape[1:] != shape
+        or not len(values)
+        or not (integer or np.issubdtype(values.dtype, np.floating))
+    ):
+        raise UsageError(
+            f"--data {path}: {name} is {values.dtype} of shape {values.shape}, the model expects "
+            f"{layout['dtype']} of shape (N, {', '.join(map(str, shape))}) with N of at least 1",
+            "samples of another model, or channels at the other end",
+            f"samples as the model had them before it was imported, or codes as {tensor.dtype} "
+            f"(N, {', '.join(map(str, tensor.shape))})",
+        )
+    laid = values.transpose(0, *axes).reshape(len(values), *tensor.shape)
+    if integer:
+        shift = 128 if values.dtype == np.uint8 else 0
+        return (laid.astype(np.int16) - shift).astype(np.int8)
+    _finite(path, name, values)
+    return _quantised(path, tensor, name, laid.astype(np.float64))
+
+
+def _rounded(values: Array, tensor: Tensor) -> Array:
+    """Real values in codes, half away from zero, not limited."""
+    scaled = values.astype(np.float64) / tensor.scale
+    found: Array = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled) + tensor.zero_point
+    return found
+
+
+def _finite(path: Path, name: str, values: Array) -> None:
+    if not np.isfinite(values).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise UsageError(
+            f"--data {path}: {name}{list(where)} is {values[where]}",
+            "missing or overflowed measurements",
+            "remove or fill these samples",
+        )
 
 
 def _codes(path: Path, tensor: Tensor, name: str, values: Array) -> Array:
@@ -158,13 +231,7 @@ def _codes(path: Path, tensor: Tensor, name: str, values: Array) -> Array:
             f"{name}.astype(np.{tensor.numpy_dtype}) for codes"
             + ("" if tensor.name == "seed" else ", or real values as float32"),
         )
-    if not np.isfinite(values).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        raise UsageError(
-            f"--data {path}: {name}{list(where)} is {values[where]}",
-            "missing or overflowed measurements",
-            "remove or fill these samples",
-        )
+    _finite(path, name, values)
     return _quantised(path, tensor, name, values.astype(np.float64))
 
 
@@ -172,7 +239,7 @@ def _quantised(path: Path, tensor: Tensor, name: str, values: Array) -> Array:
     """Codes of real values, half away from zero; the end of the last step is its last code."""
     low, high = tensor.limits
     scaled = values / tensor.scale
-    codes = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled) + tensor.zero_point
+    codes = _rounded(values, tensor)
     # 1.0 on an input of 256 steps of 1/256: not a code, and what x / x.max() gives.
     top = (high + 1 - tensor.zero_point) * (1 + 1e-9)
     outside = (codes < low) | ((codes > high) & (scaled > top))

@@ -242,13 +242,16 @@ class _Comparison:
                 )
         saturated = int(execution.saturations[row])
         mismatches += abs(result.saturations - saturated)
-        prediction = self.graph.tensors[self.graph.outputs[0]]
+        first = self.graph.tensors[self.graph.outputs[0]]
+        golden = execution.outputs[first.name][row]
+        device = first.from_bytes(received[first.name])
+        predicted = self.graph.predicted(np.stack([golden, device]))
         label = -1 if self.stream.labels is None else int(self.stream.labels[index])
         return Sample(
             index=index,
             label=label,
-            golden=int(execution.outputs[prediction.name][row].flat[0]),
-            device=int(prediction.from_bytes(received[prediction.name]).flat[0]),
+            golden=int(predicted[0]),
+            device=int(predicted[1]),
             mismatches=mismatches,
             ticks=result.ticks,
             saturations=result.saturations,

@@ -55,7 +55,12 @@ def train(
     RecipeError, DataError, ExportError, or UsageError where PyTorch or snnTorch is missing.
     """
     try:
-        from spikelet.train.trainer import train as run
+        from spikelet.train.recipe import Int8Recipe, load_recipe
+
+        recipe = load_recipe(model_dir)
+        if seed is not None:
+            recipe = type(recipe).model_validate({**recipe.model_dump(), "seed": seed})
+        from spikelet.train import int8, trainer
     except ModuleNotFoundError as e:
         if (e.name or "").split(".")[0] not in ("torch", "snntorch", "sklearn"):
             raise
@@ -64,7 +69,9 @@ def train(
             "Spikelet was installed without its extra `train`",
             "pip install 'spikelet[train]'",
         ) from e
-    return run(model_dir, seed, progress, part)
+    if isinstance(recipe, Int8Recipe):
+        return int8.train(model_dir, recipe, progress, part)
+    return trainer.train(model_dir, recipe, progress, part)
 
 
 __all__ = ["Part", "Progress", "train"]

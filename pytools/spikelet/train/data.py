@@ -1,4 +1,4 @@
-"""Data sets by name: u8 codes, flat, with a test part that nobody trains on.
+"""Data sets by name: integer samples in their natural shape, a test part that nobody trains on.
 
 `digits` comes with scikit-learn; the others are read from the folder that SPIKELET_DATA names and
 are never downloaded. This module needs neither PyTorch nor snnTorch.
@@ -6,9 +6,11 @@ are never downloaded. This module needs neither PyTorch nor snnTorch.
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,13 +34,17 @@ class DataSet:
 
     Attributes:
         name: a key of `DATA_SETS`.
-        x_train: (N, n) u8.
+        x_train: (N, *shape) integers; images are (height, width, channels), signals (length,
+            channels). `flat()` makes them (N, n).
         y_train: (N,) int64, 0 to classes - 1.
-        x_test: (M, n) u8.
+        x_test: (M, *shape), of the same type.
         y_test: (M,) int64.
         classes: how many.
-        shape: of one sample as an image, for reports.
+        shape: of one sample.
         test_part: in words, which samples the test part holds.
+        scale, offset: float32, one a channel or one for all; see `real`.
+        groups: (N,) int64, whom or what a training sample comes from; None where samples are
+            independent. Validation never shares a group with training.
     """
 
     name: str
@@ -49,25 +55,60 @@ class DataSet:
     classes: int
     shape: tuple[int, ...]
     test_part: str
+    scale: Array = dataclasses.field(default_factory=lambda: np.full(1, 1 / 255, np.float32))
+    offset: Array = dataclasses.field(default_factory=lambda: np.zeros(1, np.float32))
+    groups: Array | None = None
+
+    def real(self, x: Array) -> Array:
+        """What a float network gets for samples (N, *shape): x * scale + offset, float32."""
+        return np.asarray(x.astype(np.float32) * self.scale + self.offset)
+
+    def flat(self) -> DataSet:
+        """The same samples as (N, n) u8 codes, for networks of spikes.
+
+        Raises:
+            DataError: the samples are not u8.
+        """
+        if self.x_train.dtype != np.uint8:
+            raise DataError(
+                f"data set {self.name}: samples are {self.x_train.dtype}, not u8 codes",
+                "a network of spikes takes codes of 0 to 255",
+                "choose digits, mnist, fashion_mnist or speech_commands_v2_test",
+            )
+        return dataclasses.replace(
+            self,
+            x_train=self.x_train.reshape(len(self.x_train), -1),
+            x_test=self.x_test.reshape(len(self.x_test), -1),
+            shape=self.shape[:-1] if self.shape[-1] == 1 else self.shape,
+        )
 
     def held_out(self) -> DataSet:
-        """For tuning: a stratified fifth of the training part in place of the test part."""
-        from sklearn.model_selection import train_test_split
+        """For tuning: about a fifth of the training part, stratified, in place of the test part.
 
-        keep, hold = train_test_split(
-            np.arange(len(self.y_train)), test_size=0.2, stratify=self.y_train, random_state=1
-        )
+        Where there are groups, whole groups are held out.
+        """
+        from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+
+        indices = np.arange(len(self.y_train))
+        if self.groups is None:
+            keep, hold = train_test_split(
+                indices, test_size=0.2, stratify=self.y_train, random_state=1
+            )
+            how = "stratified, random_state 1"
+        else:
+            folds = StratifiedGroupKFold(n_splits=5, shuffle=True, random_state=1)
+            keep, hold = next(folds.split(indices, self.y_train, self.groups))
+            held = len(np.unique(self.groups[hold]))
+            how = f"{held} of {len(np.unique(self.groups))} groups, stratified, random_state 1"
         keep, hold = np.sort(keep), np.sort(hold)
-        return DataSet(
-            self.name,
-            self.x_train[keep],
-            self.y_train[keep],
-            self.x_train[hold],
-            self.y_train[hold],
-            self.classes,
-            self.shape,
-            f"validation: {len(hold)} of {len(self.y_train)} training samples, stratified, "
-            "random_state 1",
+        return dataclasses.replace(
+            self,
+            x_train=self.x_train[keep],
+            y_train=self.y_train[keep],
+            x_test=self.x_train[hold],
+            y_test=self.y_train[hold],
+            test_part=f"validation: {len(hold)} of {len(self.y_train)} training samples, {how}",
+            groups=None if self.groups is None else self.groups[keep],
         )
 
 
@@ -94,12 +135,12 @@ def _digits(name: str) -> DataSet:
     )
     return DataSet(
         name,
-        x_train,
+        x_train.reshape(-1, 8, 8, 1),
         y_train,
-        x_test,
+        x_test.reshape(-1, 8, 8, 1),
         y_test,
         10,
-        (8, 8),
+        (8, 8, 1),
         "360 of 1797 samples, train_test_split(test_size=360, stratify=y, random_state=0)",
     )
 
@@ -121,14 +162,178 @@ def _idx_images(name: str) -> DataSet:
     x_train, y_train, x_test, y_test = parts
     return DataSet(
         name,
-        x_train.reshape(len(x_train), -1),
+        x_train[..., np.newaxis],
         y_train,
-        x_test.reshape(len(x_test), -1),
+        x_test[..., np.newaxis],
         y_test,
         int(y_train.max()) + 1,
-        x_train.shape[1:],
+        (*x_train.shape[1:], 1),
         "t10k, the data set's own test part",
     )
+
+
+def _speech_commands(name: str) -> DataSet:
+    """Speech commands as log-mel images: 49 frames of 20 ms by 40 bands, 12 classes.
+
+    Codes are 2.2 a decibel; real 0 is code 128, about the mean. The groups are speakers; clips of
+    silence have none and stand for themselves.
+    """
+    path = _folder(name) / "logmel_u8.npz"
+    arrays = _npz(
+        path,
+        x=("u1", ("N", 49, 40)),
+        label=("u1", ("N",)),
+        is_test=("b1", ("N",)),
+        speaker=("U", ("N",)),
+        name=("U", ("N",)),
+        classes=("U", ("classes",)),
+    )
+    silent = arrays["speaker"] == "sil"
+    groups = np.unique(np.where(silent, arrays["name"], arrays["speaker"]), return_inverse=True)[1]
+    test, x = arrays["is_test"], arrays["x"][..., np.newaxis]
+    y = _labels(path, arrays["label"], arrays["classes"])
+    return DataSet(
+        name,
+        x[~test],
+        y[~test],
+        x[test],
+        y[test],
+        len(arrays["classes"]),
+        x.shape[1:],
+        "the clips of is_test: a quarter of the speakers in Speech Commands' own test part",
+        np.full(1, 1 / 64, np.float32),
+        np.full(1, -2, np.float32),
+        groups[~test],
+    )
+
+
+def _uci_har(name: str) -> DataSet:
+    """Activities from a phone at the waist: 128 samples at 50 Hz by 9 channels, 6 classes.
+
+    Channels are acceleration without and rotation, then acceleration with gravity, x y z. Units
+    are g and rad/s; acceleration without gravity is doubled, for its range is half of the others'.
+    Windows overlap by half, and subjects are not given. But each went through the activities
+    twice, beginning with standing, so two such rounds are a group.
+    """
+    path = _folder(name) / "uci_har_subset.npz"
+    arrays = _npz(
+        path,
+        x_train=("i2", ("N", 128, 9)),
+        y_train=("u1", ("N",)),
+        x_test=("i2", ("M", 128, 9)),
+        y_test=("u1", ("M",)),
+        classes=("U", ("classes",)),
+        lsb_per_unit=("i8", ()),
+    )
+    classes = arrays["classes"]
+    y = _labels(path, arrays["y_train"], classes)
+    standing = classes[y] == "STANDING"
+    rounds = np.cumsum(standing & ~np.roll(standing, 1))
+    return DataSet(
+        name,
+        arrays["x_train"],
+        y,
+        arrays["x_test"],
+        _labels(path, arrays["y_test"], classes),
+        len(classes),
+        (128, 9),
+        "the subset's own test part: other subjects",
+        (np.repeat([2, 1, 1], 3) / arrays["lsb_per_unit"]).astype(np.float32),
+        np.zeros(1, np.float32),
+        (rounds - 1) // 2,
+    )
+
+
+def _mitbih_beats(name: str) -> DataSet:
+    """Heart beats: 128 samples at 180 Hz about an R peak by 4 channels, 5 classes (AAMI).
+
+    The channels are the lead, less its mean over the window and by its standard deviation; the RR
+    interval before the beat; the mean of the last ten; and the first by the second. The three are
+    constant along a beat. All are in thousandths, of a second the intervals. Nothing that comes
+    after the window is used. Groups are records, which are patients.
+    """
+    path = _folder(name) / "mitbih_beats.npz"
+    expected: dict[str, tuple[str, tuple[int | str, ...]]] = {"classes": ("U", ("classes",))}
+    for part in ("train", "test"):
+        expected |= {
+            f"x_{part}": ("i2", (part, 128)),
+            f"y_{part}": ("u1", (part,)),
+            f"rr_{part}": ("f4", (part, 3)),
+            f"record_{part}": ("i2", (part,)),
+        }
+    arrays = _npz(path, **expected)
+
+    def channels(part: str) -> Array:
+        x, rr = arrays[f"x_{part}"].astype(np.float64), arrays[f"rr_{part}"]
+        x -= x.mean(axis=1, keepdims=True)
+        x /= np.maximum(x.std(axis=1, keepdims=True), 1)
+        beat = np.round(x * 1000).astype(np.int16)[..., np.newaxis]
+        before, mean = rr[:, 0], rr[:, 2]
+        known = np.stack([before, mean, before / np.maximum(mean, 1e-3)], axis=1)
+        known = np.clip(np.round(known * 1000), 0, 4000).astype(np.int16)
+        known = np.broadcast_to(known[:, np.newaxis], (len(x), 128, 3))
+        return np.concatenate([beat, known], axis=2)
+
+    return DataSet(
+        name,
+        channels("train"),
+        _labels(path, arrays["y_train"], arrays["classes"]),
+        channels("test"),
+        _labels(path, arrays["y_test"], arrays["classes"]),
+        len(arrays["classes"]),
+        (128, 4),
+        "inter-patient: the 22 records of de Chazal's DS2",
+        np.array([1 / 2000, 1 / 500, 1 / 500, 1 / 500], np.float32),
+        np.array([0, -1.6, -1.6, -2], np.float32),
+        arrays["record_train"].astype(np.int64),
+    )
+
+
+def _npz(path: Path, **expected: tuple[str, tuple[int | str, ...]]) -> dict[str, Array]:
+    """The arrays of an npz file, by name: a dtype and a shape whose named axes agree in length."""
+    if not path.is_file():
+        raise DataError(f"data set: no file {path}", next="fetch it into that folder")
+    arrays: dict[str, Array] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for key in expected:
+                arrays[key] = file[key]
+    except KeyError as e:
+        raise DataError(
+            f"data set: {path}: {e.args[0]}", "another file under its name", "fetch it again"
+        ) from e
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as e:
+        raise DataError(
+            f"data set: {path} is not an npz file ({e})", "a truncated copy", "fetch it again"
+        ) from e
+    lengths: dict[str, int] = {}
+    for key, (dtype, shape) in expected.items():
+        array = arrays[key]
+        fits = array.dtype.kind == "U" if dtype == "U" else array.dtype == np.dtype(dtype)
+        wanted = [
+            n if isinstance(n, int) else lengths.setdefault(n, got)
+            for n, got in zip(shape, array.shape, strict=False)
+        ]
+        if not fits or wanted != list(array.shape) or len(shape) != array.ndim:
+            named = ", ".join(str(lengths.get(str(n), n)) for n in shape)
+            raise DataError(
+                f"data set: {path}: {key} is {array.dtype} of shape {array.shape}, "
+                f"not {dtype} of ({named})",
+                "a damaged file, or one of another version",
+                "fetch it again",
+            )
+    return arrays
+
+
+def _labels(path: Path, y: Array, classes: Array) -> Array:
+    """Labels as int64; raises DataError where one has no class."""
+    if (y >= len(classes)).any():
+        raise DataError(
+            f"data set: {path} has a label {y.max()}, but {len(classes)} classes",
+            "a damaged file",
+            "fetch it again",
+        )
+    return y.astype(np.int64)
 
 
 def _folder(name: str) -> Path:
@@ -178,4 +383,7 @@ DATA_SETS: dict[str, Callable[[str], DataSet]] = {
     "digits": _digits,
     "mnist": _idx_images,
     "fashion_mnist": _idx_images,
+    "speech_commands_v2_test": _speech_commands,
+    "uci_har_subset": _uci_har,
+    "mitbih_beats": _mitbih_beats,
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import tomllib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from spikelet.errors import UsageError
 from spikelet.frontends.snntorch import DirectCurrent, Encoder, Latency, Poisson
@@ -64,20 +66,61 @@ class QuantiseSection(_Section):
     learning_rate: Annotated[float, Field(gt=0)]
 
 
-class Recipe(_Section):
-    """A recipe.toml, checked."""
+class Int8TrainSection(_Section):
+    """`[train]` of an int8 network: the float phase. AdamW, a short warm-up, cosine decay to 0."""
 
+    epochs: Annotated[int, Field(ge=1, le=10000)]
+    batch: Annotated[int, Field(ge=1)] = 64
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # A class counts as its frequency to the power of minus this: 0 not at all, 1 in full.
+    class_weights: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Int8QuantiseSection(_Section):
+    """`[quantise]` of an int8 network: epochs with rounding, from ranges found on some samples."""
+
+    epochs: Annotated[int, Field(ge=0, le=10000)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    samples: Annotated[int, Field(ge=1)] = 512
+    method: Literal["percentile", "mse", "minmax"] = "percentile"
+
+
+class PackageSection(_Section):
+    """`[package]`: how many test samples go with the network; accuracies are of all of them."""
+
+    vectors: Annotated[int, Field(ge=1)] = 200
+
+
+class _Common(_Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
     data: DataSection
+
+
+class Int8Recipe(_Common):
+    """The recipe.toml of an int8 network, checked: one without `[network]`."""
+
+    train: Int8TrainSection
+    quantise: Int8QuantiseSection
+    package: PackageSection = PackageSection()
+
+
+class Recipe(_Common):
+    """The recipe.toml of a spiking network, checked."""
+
     network: NetworkSection
     train: TrainSection
     quantise: QuantiseSection
 
 
-def load_recipe(model_dir: Path) -> Recipe:
-    """Read MODEL_DIR/recipe.toml; raises RecipeError with every fault in it."""
+def load_recipe(model_dir: Path) -> Recipe | Int8Recipe:
+    """Read MODEL_DIR/recipe.toml; raises RecipeError with every fault in it.
+
+    With a section `[network]` it is a spiking network's, without one an int8 network's.
+    """
     path = model_dir / "recipe.toml"
     if not path.is_file():
         raise RecipeError(
@@ -86,7 +129,9 @@ def load_recipe(model_dir: Path) -> Recipe:
             "`spikelet models` lists those that come with it",
         )
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        kind = Recipe if "network" in found else Int8Recipe
+        return kind.model_validate(found)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise RecipeError(f"recipe {path}: not TOML ({e})", next="mend the line it names") from e
     except ValidationError as e:
@@ -94,7 +139,8 @@ def load_recipe(model_dir: Path) -> Recipe:
         raise RecipeError(
             f"recipe {path}: {faults}",
             "a misspelt key, or a value out of range",
-            "models/digits_snn/recipe.toml has every section",
+            "models/digits_snn/recipe.toml has every section of a spiking network, "
+            "models/fashion_cnn/recipe.toml of an int8 one",
         ) from e
 
 
@@ -110,7 +156,57 @@ def _fault(error: Any) -> str:
 def load_model(model_dir: Path) -> Callable[[int, int], nn.Sequential]:
     """`build(inputs, classes) -> nn.Sequential` of MODEL_DIR/model.py, which is executed."""
     path = model_dir / "model.py"
-    spec = importlib.util.spec_from_file_location(f"spikelet_recipe_{model_dir.name}", path)
+    build = _function(_executed(path), path, "build(inputs: int, classes: int) -> nn.Sequential")
+
+    def checked(inputs: int, classes: int) -> nn.Sequential:
+        network = _called(path, build, inputs, classes)
+        if not isinstance(network, nn.Sequential):
+            raise RecipeError(
+                f"model {path}: build returned a {type(network).__name__}",
+                next="return an nn.Sequential",
+            )
+        return network
+
+    return checked
+
+
+@dataclass(frozen=True)
+class Int8Model:
+    """What model.py of an int8 network defines.
+
+    Attributes:
+        build: `build(shape, classes) -> nn.Module` for samples of that shape, channels last, which
+            the module gets channels first: (N, C, H, W) or (N, C, L), scores (N, classes).
+        augment: `augment(x, y) -> (x, y)` for a training batch, or None; y are labels (N,) int64
+            and may become probabilities (N, classes).
+    """
+
+    build: Callable[[tuple[int, ...], int], nn.Module]
+    augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None
+
+
+def load_int8_model(model_dir: Path) -> Int8Model:
+    """MODEL_DIR/model.py of an int8 network, which is executed."""
+    path = model_dir / "model.py"
+    module = _executed(path)
+    signature = "build(shape: tuple[int, ...], classes: int) -> nn.Module"
+    build = _function(module, path, signature)
+
+    def checked(shape: tuple[int, ...], classes: int) -> nn.Module:
+        network = _called(path, build, shape, classes)
+        if not isinstance(network, nn.Module):
+            raise RecipeError(
+                f"model {path}: build returned a {type(network).__name__}",
+                next="return an nn.Module",
+            )
+        return network
+
+    return Int8Model(checked, getattr(module, "augment", None))
+
+
+def _executed(path: Path) -> ModuleType:
+    """A recipe's model.py."""
+    spec = importlib.util.spec_from_file_location(f"spikelet_recipe_{path.parent.name}", path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise RecipeError(f"model {path}: no such file", next="write build(inputs, classes) there")
     module = importlib.util.module_from_spec(spec)
@@ -120,27 +216,23 @@ def load_model(model_dir: Path) -> Callable[[int, int], nn.Sequential]:
         raise RecipeError(
             f"model {path}: {type(e).__name__}: {e}", "an error in that file", "mend it"
         ) from e
+    return module
+
+
+def _function(module: ModuleType, path: Path, signature: str) -> Callable[..., Any]:
     build = getattr(module, "build", None)
     if not callable(build):
+        raise RecipeError(f"model {path}: it has no function build", next=f"define {signature}")
+    found: Callable[..., Any] = build
+    return found
+
+
+def _called(path: Path, build: Callable[..., Any], shape: Any, classes: int) -> Any:
+    try:
+        return build(shape, classes)
+    except Exception as e:
         raise RecipeError(
-            f"model {path}: it has no function build",
-            next="define build(inputs: int, classes: int) -> nn.Sequential",
-        )
-
-    def checked(inputs: int, classes: int) -> nn.Sequential:
-        try:
-            network = build(inputs, classes)
-        except Exception as e:
-            raise RecipeError(
-                f"model {path}: build({inputs}, {classes}) failed, {type(e).__name__}: {e}",
-                "an error in that file",
-                "mend it",
-            ) from e
-        if not isinstance(network, nn.Sequential):
-            raise RecipeError(
-                f"model {path}: build returned a {type(network).__name__}",
-                next="return an nn.Sequential",
-            )
-        return network
-
-    return checked
+            f"model {path}: build({shape}, {classes}) failed, {type(e).__name__}: {e}",
+            "an error in that file",
+            "mend it",
+        ) from e

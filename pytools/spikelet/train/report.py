@@ -1,13 +1,16 @@
 """The measured figures of a recipe, as its README shows them.
 
     python -m spikelet.train.report models/digits_snn --seeds 0 1 2
+    python -m spikelet.train.report models/kws_dscnn --package models/kws_dscnn/kws_dscnn.spk
 
-trains the recipe once a seed and writes a table to standard output.
+trains the recipe once a seed, or tests a package that was trained before, and writes a table to
+standard output.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +24,8 @@ from spikelet.errors import SpikeletError
 from spikelet.metrics import NeuroBench, neurobench
 from spikelet.package import Package
 from spikelet.train import Part, Progress, train
+from spikelet.train.data import load
+from spikelet.train.evaluate import predicted
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,9 @@ class Row:
         float_accuracy: of the network with its float weights, 0 to 1.
         integer_accuracy: of the integer graph on the same samples and spikes.
         weight_bytes: int8 weights.
+        macs: multiply-accumulates of one inference of an int8 network.
         saturations: membranes that hit their limit, over all samples.
-        seconds: for training and golden.
+        seconds: for training and golden; 0 where a package was given.
         metrics: of the integer graph on the same samples.
         sha256: of the package.
         manifest: of the package.
@@ -43,6 +49,7 @@ class Row:
     float_accuracy: float
     integer_accuracy: float
     weight_bytes: int
+    macs: int
     saturations: int
     seconds: float
     metrics: NeuroBench
@@ -54,22 +61,39 @@ class Row:
         """Integer less float accuracy, in points."""
         return 100 * (self.integer_accuracy - self.float_accuracy)
 
+    def macro_f1(self, kind: str) -> float:
+        """Of an int8 network: of its "float" or "integer" predictions."""
+        return float(self.manifest["macro_f1"][kind])
+
 
 def row_of(package: Package, seconds: float = 0.0) -> Row:
     """The figures of a package; its vectors are executed again, with a trace."""
-    execution = package.graph.run(package.inputs, trace=True)
-    weights = [n.arrays()["weight"].size for n in package.graph.nodes if n.KIND == "dense"]
+    graph = package.graph
+    execution = graph.run(package.inputs, trace=True)
+    weights = [n.arrays()["weight"].size for n in graph.nodes if "weight" in n.arrays()]
+    costs = [n.cost([graph.tensors[name] for name in n.inputs]) for n in graph.nodes]
     return Row(
         seed=int(package.manifest["seed"]),
         float_accuracy=float(package.manifest["float_accuracy"]),
         integer_accuracy=float(package.manifest["integer_accuracy"]),
         weight_bytes=sum(weights),
+        macs=sum(cost.macs for cost in costs),
         saturations=int(execution.saturations.sum()),
         seconds=seconds,
-        metrics=neurobench(package.graph, execution, package.inputs),
+        metrics=neurobench(graph, execution, package.inputs),
         sha256=package.sha256,
         manifest=package.manifest,
     )
+
+
+def tested(package: Package) -> Row:
+    """The figures of an int8 network's package, its graph executed on the whole test part again."""
+    found = row_of(package)
+    data = load(package.manifest["data"])
+    if package.manifest["part"] == "validation":
+        data = data.held_out()
+    labels = predicted(package.graph, data, data.x_test)
+    return dataclasses.replace(found, integer_accuracy=float(np.mean(labels == data.y_test)))
 
 
 def measure(
@@ -87,43 +111,58 @@ def measure(
     return rows
 
 
+# Columns: the heading, how a row's value is found, how the mean over rows is written.
+Column = tuple[str, Callable[[Row], float], str]
+_FIRST: list[Column] = [
+    ("float accuracy", lambda r: r.float_accuracy, ".4f"),
+    ("integer accuracy", lambda r: r.integer_accuracy, ".4f"),
+]
+_LAST: Column = ("training, s", lambda r: r.seconds, ".0f")
+_WEIGHTS: Column = ("weights, bytes", lambda r: r.weight_bytes, ".0f")
+_SPIKING: list[Column] = [
+    _WEIGHTS,
+    ("effective ACs", lambda r: r.metrics.effective_acs, ".0f"),
+    ("effective MACs", lambda r: r.metrics.effective_macs, ".0f"),
+    ("activation sparsity", lambda r: r.metrics.activation_sparsity, ".3f"),
+]
+_INT8: list[Column] = [
+    _WEIGHTS,
+    ("MACs", lambda r: r.macs, ".0f"),
+    ("macro-F1, float", lambda r: r.macro_f1("float"), ".4f"),
+    ("macro-F1, integer", lambda r: r.macro_f1("integer"), ".4f"),
+]
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """The table of a README, with the means in its last line and what it was made with."""
-    lines = [
-        "| seed | float accuracy | integer accuracy | drift, points | weights, bytes "
-        "| effective ACs | effective MACs | activation sparsity | training, s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        lines.append(_line(str(row.seed), [row], row.drift))
-    if len(rows) > 1:
-        lines.append(_line("mean", rows, float(np.mean([abs(r.drift) for r in rows]))))
     manifest = rows[0].manifest
+    spiking = "macro_f1" not in manifest
+    columns = [*(_SPIKING if spiking else _INT8), *([_LAST] if rows[0].seconds else [])]
+    headings = ["seed", *(c[0] for c in _FIRST), "drift, points", *(c[0] for c in columns)]
+    lines = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
+    for row in rows:
+        lines.append(_line(str(row.seed), [row], f"{row.drift:+.2f}", columns))
+    if len(rows) > 1:
+        drift = float(np.mean([abs(r.drift) for r in rows]))
+        lines.append(_line("mean", rows, f"{drift:.2f}", columns))
     versions = ", ".join(f"{k} {v}" for k, v in sorted(manifest["versions"].items()))
+    saturated = f"; {sum(r.saturations for r in rows)} membrane saturations" if spiking else ""
     lines += [
         "",
-        f"{manifest['samples']} samples of {manifest['data']} ({manifest['test_part']}); "
-        f"{sum(r.saturations for r in rows)} membrane saturations. Made with {versions}.",
+        f"{manifest['samples']} samples of {manifest['data']} ({manifest['test_part']})"
+        f"{saturated}. Made with {versions}.",
     ]
+    if any("recall" in row.manifest for row in rows):
+        recall = np.mean([row.manifest["recall"]["integer"] for row in rows], axis=0)
+        lines += ["", f"Recall by class, integer: {', '.join(f'{r:.3f}' for r in recall)}."]
     return "\n".join(lines) + "\n"
 
 
-def _line(name: str, rows: Sequence[Row], drift: float) -> str:
-    def mean(value: Callable[[Row], float]) -> float:
-        return float(np.mean([value(row) for row in rows]))
+def _line(name: str, rows: Sequence[Row], drift: str, columns: Sequence[Column]) -> str:
+    def cells(chosen: Sequence[Column]) -> list[str]:
+        return [format(float(np.mean([value(r) for r in rows])), how) for _, value, how in chosen]
 
-    cells = [
-        name,
-        f"{mean(lambda r: r.float_accuracy):.4f}",
-        f"{mean(lambda r: r.integer_accuracy):.4f}",
-        f"{drift:.2f}" if len(rows) > 1 else f"{drift:+.2f}",
-        f"{mean(lambda r: r.weight_bytes):.0f}",
-        f"{mean(lambda r: r.metrics.effective_acs):.0f}",
-        f"{mean(lambda r: r.metrics.effective_macs):.0f}",
-        f"{mean(lambda r: r.metrics.activation_sparsity):.3f}",
-        f"{mean(lambda r: r.seconds):.0f}",
-    ]
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join([name, *cells(_FIRST), drift, *cells(columns)])} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,6 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--validation", action="store_true", help="on a held-out fifth of the training part"
     )
+    parser.add_argument(
+        "--package", type=Path, help="of an int8 network: test it instead of training"
+    )
     options = parser.parse_args(arguments)
 
     def progress(p: Progress) -> None:
@@ -142,7 +184,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         part: Part = "validation" if options.validation else "test"
-        rows = measure(options.model_dir, options.seeds, part, progress)
+        if options.package is not None:
+            rows = [tested(Package.load(options.package))]
+        else:
+            rows = measure(options.model_dir, options.seeds, part, progress)
     except SpikeletError as e:
         sys.stderr.write(f"{e}\n")
         return e.exit_code

@@ -25,7 +25,7 @@ from spikelet.seeds import epoch_seed, sample_seeds
 from spikelet.train import Part, Progress
 from spikelet.train.data import DataSet, load
 from spikelet.train.network import SpikingNet, deployed, encode
-from spikelet.train.recipe import Recipe, load_model, load_recipe
+from spikelet.train.recipe import Recipe, load_model
 
 # The layers are small and stepped one by one: a second thread only waits, and on a busy machine
 # training takes five times as long.
@@ -38,16 +38,13 @@ TYPICAL = 256  # training samples that tell how often a layer's inputs spike and
 
 def train(
     model_dir: Path,
-    seed: int | None,
+    recipe: Recipe,
     progress: Callable[[Progress], None] | None,
     part: Part,
 ) -> Package:
     """See `spikelet.train.train`."""
-    recipe = load_recipe(model_dir)
-    if seed is not None:
-        recipe = Recipe.model_validate({**recipe.model_dump(), "seed": seed})
     build = load_model(model_dir)
-    data = load(recipe.data.name)
+    data = load(recipe.data.name).flat()
     if part == "validation":
         data = data.held_out()
     with reproducible(recipe.seed):

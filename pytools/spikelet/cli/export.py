@@ -1,0 +1,55 @@
+"""`spikelet export`: an int8 package as an ONNX file, for other runtimes to compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikelet.cli.options import JsonOption, PackageArg
+from spikelet.cli.places import check_file, given_path
+from spikelet.cli.terminal import Terminal, facts, number
+from spikelet.errors import UsageError
+from spikelet.files import write_whole
+from spikelet.frontends import onnx_export
+from spikelet.package import Package
+
+
+def command(
+    package: PackageArg,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Default: NAME.onnx.", parser=given_path),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write an int8 package as an ONNX file in QDQ form."""
+    terminal = Terminal.open(as_json)
+    loaded = Package.load(package)
+    out = out or Path(f"{loaded.graph.name}.onnx")
+    if out.suffix.lower() != ".onnx":
+        raise UsageError(
+            f"{out}: {out.suffix or 'no suffix'} is not a format that can be written",
+            next="formats: .onnx",
+        )
+    check_file(out)
+    data = onnx_export.export(loaded.graph)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(out, data)
+    found = {
+        "package": str(package),
+        "package_sha256": loaded.sha256,
+        "file": str(out),
+        "bytes": len(data),
+        "opset": onnx_export.OPSET,
+        "layers": len(loaded.graph.nodes),
+    }
+    rows = {
+        "model": loaded.graph.name,
+        "layers": len(loaded.graph.nodes),
+        "form": f"QDQ, opset {onnx_export.OPSET}, images as (N, C, H, W), float at both ends",
+        "size": number(len(data), "B"),
+        "package": loaded.sha256,
+    }
+    terminal.result(found, facts(str(out), rows))

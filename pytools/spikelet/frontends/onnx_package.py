@@ -1,0 +1,225 @@
+"""From an ONNX model and samples to a package: quantised, with its figures in the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikelet import __version__
+from spikelet.errors import UsageError
+from spikelet.files import Unreadable, read_arrays
+from spikelet.frontends.manifest import drift_rows, layouts
+from spikelet.frontends.onnx import Imported
+from spikelet.frontends.refusal import ImportRefused
+from spikelet.graph import Array
+from spikelet.package import Package
+from spikelet.quantise import Network, Options, Quantised, accuracy, encode, quantise
+
+FEWEST = 20  # samples that are parted into some for ranges and others for figures
+DRIFT_SAMPLES = 64
+RANDOM_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Real inputs of a network.
+
+    Attributes:
+        source: where they come from.
+        feeds: by input, float32 (N, *rest of the shape).
+        labels: (N,) int64, if there are any.
+    """
+
+    source: str
+    feeds: dict[str, Array]
+    labels: Array | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.feeds.values())))
+
+    def every(self, step: int, start: int) -> Samples:
+        """Each `step`-th sample from `start` on."""
+        labels = None if self.labels is None else self.labels[start::step]
+        return Samples(self.source, {k: v[start::step] for k, v in self.feeds.items()}, labels)
+
+
+def read_samples(path: Path, imported: Imported) -> Samples:
+    """Samples from an .npz file: x (N, *rest of the input's shape), or arrays by input; labels y.
+
+    Raises:
+        UsageError: names the array, what it is and what is expected.
+    """
+    if not path.is_file():
+        raise UsageError(f"--calibrate {path}: no such file", "a wrong path", "give an .npz file")
+    try:
+        arrays = read_arrays(path)
+    except Unreadable as error:
+        raise UsageError(
+            f"--calibrate {path}: not a readable .npz file ({error})",
+            "it is truncated, of another format, too large, or holds Python objects",
+            "save it with np.savez('x.npz', x=x, y=y)",
+        ) from error
+    inputs = imported.network.inputs
+    wanted = {name: name if len(inputs) > 1 else "x" for name in inputs}
+    if set(arrays) - {"y"} != set(wanted.values()):
+        raise UsageError(
+            f"--calibrate {path}: arrays {sorted(arrays)}, expected {', '.join(wanted.values())} "
+            "and optionally y",
+            "the file was saved with other names",
+            "save it with np.savez('x.npz', x=x, y=y)",
+        )
+    feeds = {
+        name: _real(path, arrays[given], given, inputs[name], imported.dtypes[name])
+        for name, given in wanted.items()
+    }
+    labels = arrays.get("y")
+    count = len(next(iter(feeds.values())))
+    if any(len(v) != count for v in feeds.values()):
+        raise UsageError(f"--calibrate {path}: arrays of different length")
+    if labels is not None and (
+        labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iu"
+    ):
+        raise UsageError(
+            f"--calibrate {path}: y is {labels.dtype} of shape {labels.shape}, expected integers "
+            f"({count},)",
+            "one-hot labels, or labels of other samples",
+        )
+    return Samples(
+        path.name, feeds, None if labels is None else labels.reshape(-1).astype(np.int64)
+    )
+
+
+def _real(path: Path, x: Array, name: str, shape: tuple[int, ...], dtype: str) -> Array:
+    expected = f"float (N, {', '.join(map(str, shape[1:]))})"
+    integer = x.dtype.name == dtype and dtype in ("int8", "uint8")
+    if x.shape[1:] != tuple(shape[1:]) or not len(x) or not (x.dtype.kind == "f" or integer):
+        raise UsageError(
+            f"--calibrate {path}: {name} is {x.dtype} of shape {x.shape}, expected {expected} with "
+            "N of at least 1",
+            "samples of another model, channels at the other end, or a missing axis for samples",
+            f"bring {name} to the shape that the model has been trained with",
+        )
+    if not np.isfinite(x).all():
+        raise UsageError(f"--calibrate {path}: {name} holds what is no finite number")
+    return x if integer else x.astype(np.float32)
+
+
+def package(
+    imported: Imported, file: str, samples: Samples | None, options: Options | None = None
+) -> Package:
+    """Quantise a network and pack it.
+
+    A float model is calibrated on every second sample, its figures are those of the others; with
+    fewer than 20 samples all are used for both, and the manifest says so.
+
+    Args:
+        imported: the network.
+        file: its name, for the manifest.
+        samples: real inputs; may be None where the file gives all codes.
+        options: of the quantisation of a float model.
+
+    Raises:
+        UsageError: what the graph cannot carry, by node; or samples are missing.
+    """
+    network = imported.network
+    if imported.is_float and samples is None:
+        shapes = ", ".join(
+            f"{n} (N, {', '.join(map(str, s[1:]))})" for n, s in network.inputs.items()
+        )
+        raise ImportRefused(
+            f"model {file}: a float model, and no data to find the ranges of its tensors",
+            "it was not quantised when it was exported",
+            f"--calibrate X.npz with a hundred samples or more: {shapes} as x, labels as y",
+        )
+    tested, told, quantised = samples, "", None
+    if samples is not None:
+        feeds = _decoded(network, samples.feeds)
+        tested = samples = Samples(samples.source, feeds, samples.labels)
+    if not imported.is_float:
+        quantised = _with_its_codes(network, samples)
+    if quantised is None and samples is not None:
+        found, tested, told = _parted(samples)
+        quantised = quantise(network, found.feeds, options)
+    if quantised is None:
+        raise UsageError(f"model {file}: nothing to quantise")
+    manifest: dict[str, Any] = {
+        "name": quantised.graph.name,
+        "source": file,
+        "source_sha256": imported.sha256,
+        "source_names": {held: name for name, held in quantised.names.items()},
+        "layouts": layouts(quantised, imported.dtypes),
+        "versions": {"spikelet": __version__, "numpy": np.__version__},
+    }
+    if told:
+        chosen = options or Options()
+        manifest["calibration"] = told
+        manifest["quantisation"] = {
+            "ranges": chosen.method,
+            "equalised": quantised.equalised,
+            "bias_correction": chosen.correct and not network.codes,
+        }
+    vectors, figures = _vectors(quantised, tested)
+    return Package(quantised.graph, vectors, {**manifest, **figures}).with_golden()
+
+
+def _with_its_codes(network: Network, samples: Samples | None) -> Quantised | None:
+    """Quantised with the file's codes alone; None where some are missing and there are samples."""
+    try:
+        return quantise(network, None)
+    except UsageError:
+        if samples is None:
+            raise
+        return None
+
+
+def _parted(samples: Samples) -> tuple[Samples, Samples, str]:
+    """Samples to find ranges on, samples for figures, and what is told of them."""
+    if len(samples) < FEWEST:
+        told = f"{samples.source}: all {len(samples)} samples, which the figures are of, too"
+        return samples, samples, told
+    found = samples.every(2, 0)
+    told = f"{samples.source}: every second sample, {len(found)} of {len(samples)}"
+    return found, samples.every(2, 1), told
+
+
+def _decoded(network: Network, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Real values, also of inputs that the file has as integers."""
+    found = dict(feeds)
+    for name, values in feeds.items():
+        if values.dtype.kind in "iu":
+            code, shift = network.codes[name], 128 if values.dtype == np.uint8 else 0
+            codes = values.astype(np.float32) - shift - code.zero_point
+            found[name] = codes * np.float32(code.scale)
+    return found
+
+
+def _vectors(
+    quantised: Quantised, samples: Samples | None
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The package's vectors, and figures of them."""
+    if samples is None:
+        rng = np.random.default_rng(0)
+        drawn = {
+            t.name: rng.integers(*t.limits, (RANDOM_SAMPLES, *t.shape), endpoint=True).astype(
+                t.numpy_dtype
+            )
+            for t in quantised.graph.inputs
+        }
+        return drawn, {"vectors": f"{RANDOM_SAMPLES} random inputs, seed 0: no data was given"}
+    vectors = {quantised.names[k]: encode(quantised, v, k) for k, v in samples.feeds.items()}
+    few = {k: v[:DRIFT_SAMPLES] for k, v in samples.feeds.items()}
+    figures: dict[str, Any] = {
+        "vectors": f"{samples.source}, {len(samples)} samples",
+        "samples": len(samples),
+        "layer_drift": drift_rows(quantised, few),
+    }
+    if samples.labels is not None:
+        vectors["y"] = samples.labels
+        found = accuracy(quantised, samples.feeds, samples.labels)
+        figures["float_accuracy"], figures["integer_accuracy"] = found.real, found.integer
+        figures["drift"] = found.integer - found.real
+    return vectors, figures

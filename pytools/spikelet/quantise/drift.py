@@ -1,0 +1,113 @@
+"""How far the integer graph is from the float network, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from spikelet.graph import Array
+from spikelet.quantise.meaning import run
+from spikelet.quantise.pipeline import Quantised, decode, encode
+
+CHUNK = 64  # samples at a time
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Of one layer.
+
+    Attributes:
+        layer: name in the network.
+        tensor: name in the graph.
+        snr: signal-to-noise ratio, dB: energy of the float tensor over that of the difference;
+            infinite where they are equal.
+        cosine: of the angle between both, over all samples and elements.
+    """
+
+    layer: str
+    tensor: str
+    snr: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of samples whose label is the first output's largest element."""
+
+    real: float
+    integer: float
+
+
+def drift(quantised: Quantised, feeds: Mapping[str, Array]) -> list[Drift]:
+    """Each int8 tensor of the graph against the float network's, in order of execution.
+
+    Args:
+        quantised: the network.
+        feeds: inputs by name, (N, *rest of the shape), float.
+    """
+    layers = _layers(quantised)
+    sums = {name: np.zeros(4) for name in layers}
+    for part in _chunks(feeds):
+        real, codes = run(quantised.reference, part), _encoded(quantised, part)
+        trace = quantised.graph.run(codes, trace=True).trace
+        held = {**codes, **{name: rows[0] for name, rows in trace.items()}}
+        for name, tensor in layers.items():
+            a = real[name].reshape(-1).astype(np.float64)
+            b = decode(quantised, held[tensor], name).reshape(-1).astype(np.float64)
+            sums[name] += a @ a, b @ b, a @ b, (a - b) @ (a - b)
+    return [Drift(name, layers[name], *_compared(*found)) for name, found in sums.items()]
+
+
+def _layers(quantised: Quantised) -> dict[str, str]:
+    """The tensors that are compared; what only renames or reshapes another is no layer."""
+    seen = {node.name for node in quantised.graph.nodes if node.VIEW}
+    found = {}
+    for name, tensor in quantised.names.items():
+        if quantised.graph.tensors[tensor].dtype == "i8" and tensor not in seen:
+            seen.add(tensor)
+            found[name] = tensor
+    return found
+
+
+def _chunks(feeds: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
+    samples = min(len(values) for values in feeds.values())
+    for at in range(0, samples, CHUNK):
+        yield {
+            k: np.asarray(v[at : min(at + CHUNK, samples)], np.float32) for k, v in feeds.items()
+        }
+
+
+def _encoded(quantised: Quantised, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    return {
+        quantised.names[name]: encode(quantised, feeds[name], name)
+        for name in quantised.network.inputs
+    }
+
+
+def _compared(signal: float, other: float, product: float, noise: float) -> tuple[float, float]:
+    snr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal else -math.inf
+    cosine = product / math.sqrt(signal * other) if signal and other else float(noise == 0)
+    return snr, float(cosine)
+
+
+def accuracy(quantised: Quantised, feeds: Mapping[str, Array], labels: Array) -> Accuracy:
+    """Accuracy of the float network and of the graph; labels (N,)."""
+    name = quantised.network.outputs[0]
+    labels, right, at = np.asarray(labels).reshape(-1), np.zeros(2), 0
+    for part in _chunks(feeds):
+        held = quantised.graph.run(_encoded(quantised, part)).outputs[quantised.names[name]]
+        outputs = run(quantised.reference, part)[name], decode(quantised, held, name)
+        wanted = labels[at : at + len(held)]
+        right += [np.sum(_predicted(values) == wanted) for values in outputs]
+        at += len(held)
+    return Accuracy(*(right / len(labels)).tolist())
+
+
+def _predicted(values: Array) -> Array:
+    """(N,) from (N, *shape): its element, or where its largest lies."""
+    flat = values.reshape(len(values), -1)
+    found: Array = flat[:, 0] if flat.shape[1] == 1 else np.argmax(flat, axis=1)
+    return found.astype(np.int64)

@@ -1,0 +1,171 @@
+"""Which nodes become one operator of the integer graph, and which tensors share a code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spikelet.quantise.meaning import UNARY
+from spikelet.quantise.network import Code, Network, Node
+
+CLAMPS = ("Relu", "Clip")
+# Operators that clamp what they write.
+CLAMPING = ("Conv", "Gemm", "Add", "Sub", "Mul", "MaxPool", "GlobalMaxPool", "AveragePool")
+# Operators that move or choose codes: the output has the input's.
+KEEPING = (
+    "AveragePool",
+    "Concat",
+    "GlobalMaxPool",
+    "MaxPool",
+    "Pad",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "Transpose",
+)
+_BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max")
+_UNIT = Code.of(1 / 256, -128)  # of 0 to 1, as TensorFlow Lite has it
+_FIXED = {
+    "Sigmoid": _UNIT,
+    "HardSigmoid": _UNIT,
+    "Softmax": _UNIT,
+    "Tanh": Code.of(1 / 128),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes in a row that become one operator: a head, and what is fused behind it.
+
+    Attributes:
+        nodes: the head first. Behind Conv, Gemm, Add, Sub, Mul and pools come clamps (Relu, Clip);
+            functions of one value (Sigmoid, Gelu, Add of a scalar, ...) form a chain that becomes
+            one table.
+    """
+
+    nodes: tuple[Node, ...]
+
+    @property
+    def head(self) -> Node:
+        """The first node."""
+        return self.nodes[0]
+
+    @property
+    def name(self) -> str:
+        """Of the tensor that the group writes; the code belongs to it."""
+        return self.nodes[-1].name
+
+
+def is_function(network: Network, node: Node) -> bool:
+    """Whether a node is a function of one value: of one tensor and scalar constants."""
+    if node.op in UNARY or (node.op == "Pow" and len(node.inputs) == 1):
+        return node.inputs[0] not in network.constants
+    found = [network.constants.get(name) for name in node.inputs]
+    scalars = [values for values in found if values is not None and values.size == 1]
+    return node.op in _BINARY and len(found) == 2 and len(scalars) == 1
+
+
+def groups(network: Network) -> list[Group]:
+    """The nodes of a folded network in order of execution, grouped."""
+    reads: dict[str, int] = {}
+    for node in network.nodes:
+        for name in node.inputs:
+            reads[name] = reads.get(name, 0) + 1
+    found: list[list[Node]] = []
+    by_name: dict[str, list[Node]] = {}
+    for node in network.nodes:
+        group = by_name.get(node.inputs[0]) if is_function(network, node) else None
+        if group is None and is_function(network, node):
+            group = by_name.get(next(i for i in node.inputs if i not in network.constants))
+        if group is not None and _joins(network, group, node, reads):
+            group.append(node)
+        else:
+            group = [node]
+            found.append(group)
+        by_name[node.name] = group
+    return [Group(tuple(nodes)) for nodes in _in_order(network, found)]
+
+
+def _in_order(network: Network, found: list[list[Node]]) -> list[list[Node]]:
+    """Groups by their last nodes: what a fused node's group reads is written by then."""
+    at = {node.name: i for i, node in enumerate(network.nodes)}
+    return sorted(found, key=lambda nodes: at[nodes[-1].name])
+
+
+def _joins(network: Network, group: list[Node], node: Node, reads: dict[str, int]) -> bool:
+    last = group[-1].name
+    if reads[last] != 1 or last in network.outputs or "Requantize" in (node.op, group[-1].op):
+        return False
+    if last in network.codes:
+        own, to = network.codes[last], network.codes.get(node.name)
+        same = to is not None and (float(own.scale), own.zero_point) == (
+            float(to.scale), to.zero_point
+        )  # fmt: skip
+        return same and node.op in CLAMPS and group[0].op in CLAMPING
+    if is_function(network, group[0]):
+        return True
+    return node.op in CLAMPS and group[0].op in CLAMPING
+
+
+def sites(network: Network) -> dict[str, str]:
+    """The tensors of a folded network that have an int8 code in the graph.
+
+    Returns:
+        By tensor (inputs, and what each group writes but ArgMax), the tensor whose code it has:
+        itself, or one of those that must have one code (a pool's, a reshape's or a transpose's
+        input and output, what is concatenated): the first whose code the network gives, or else the
+        first. A tensor whose code the network gives stands for itself.
+    """
+    return {
+        name: name if name in network.codes else _first(network, members)
+        for members in shared(network)
+        for name in members
+    }
+
+
+def _first(network: Network, members: list[str]) -> str:
+    return next((name for name in members if name in network.codes), members[0])
+
+
+def shared(network: Network) -> list[list[str]]:
+    """The tensors with a code, those that must have the same one together, in order."""
+    found = groups(network)
+    where: dict[str, list[str]] = {name: [name] for name in network.inputs}
+    readers: dict[str, list[Group]] = {}
+    for group in found:
+        for name in {i for node in group.nodes for i in node.inputs}:
+            readers.setdefault(name, []).append(group)
+        if group.head.op == "ArgMax":
+            continue
+        where[group.name] = [group.name]
+        source = group.head.inputs[0]
+        if group.head.op in KEEPING and group.head.op != "Concat" and source in where:
+            _merge(where, source, group.name)
+    softmax = {group.name for group in found if group.head.op == "Softmax"}
+    for group in found:
+        if group.head.op != "Concat":
+            continue
+        for name in group.head.inputs:
+            # A tensor that something else reads too keeps a code of its own.
+            members = where.get(name, [])
+            inside = all(
+                reader is group or (reader.head.op in KEEPING and reader.name in members)
+                for member in members
+                for reader in readers.get(member, [])
+            )
+            if members and inside and not softmax.intersection(members):
+                _merge(where, group.name, name)
+    unique = {id(members): members for members in where.values()}
+    order = {name: i for i, name in enumerate(where)}
+    return [sorted(members, key=order.__getitem__) for members in unique.values()]
+
+
+def _merge(where: dict[str, list[str]], a: str, b: str) -> None:
+    if where[a] is not where[b]:
+        where[a].extend(where[b])
+        for name in where[b][:]:
+            where[name] = where[a]
+
+
+def fixed_code(node: Node) -> Code | None:
+    """The code of functions with a known range: Sigmoid, HardSigmoid, Softmax, Tanh; else None."""
+    return _FIXED.get(node.op)

@@ -1,0 +1,112 @@
+"""A folded network with codes to the integer graph."""
+
+from __future__ import annotations
+
+from spikelet.frontends.refusal import ImportRefused
+from spikelet.graph import Graph, GraphError, Tensor
+from spikelet.graph.names import identifier
+from spikelet.quantise import lower_moving, lower_pointwise, lower_weighted
+from spikelet.quantise.fuse import Group, is_function
+from spikelet.quantise.layers import (
+    LOWER,
+    MOST_DIMENSIONS,
+    Layer,
+    Lowering,
+    Value,
+    channels_last,
+    graph_shape,
+)
+from spikelet.quantise.meaning import UNARY
+from spikelet.quantise.network import Network
+
+_ROOMS = (lower_moving, lower_pointwise, lower_weighted)  # they fill LOWER
+
+
+def lower(network: Network) -> tuple[Graph, dict[str, Value]]:
+    """The integer graph of a folded network with all codes, and the values that it holds.
+
+    Raises:
+        ImportRefused: a node that the graph cannot carry.
+    """
+    lowering = Lowering(network)
+    inputs = [_input(lowering, name, i) for i, name in enumerate(network.inputs)]
+    for number, group in enumerate(lowering.groups):
+        _lower(lowering, group, number)
+    outputs = [lowering.values[name].tensor.name for name in network.outputs]
+    if not set(outputs) <= {node.name for node in lowering.nodes}:
+        raise ImportRefused(
+            f"network {network.name}: an output is an input, or one with its axes in another order",
+            next="a network that computes all of its outputs is supported",
+        )
+    name = identifier(network.name, "network")
+    try:
+        graph = Graph(name, 1, inputs, lowering.nodes, list(dict.fromkeys(outputs)))
+    except GraphError as error:
+        raise ImportRefused(f"network {network.name}: {error}") from error
+    return graph, {k: v for k, v in lowering.values.items() if v.order is None}
+
+
+def lowered_operators() -> list[str]:
+    """The operators that can be lowered."""
+    return sorted([*LOWER, *UNARY, "Pow"])
+
+
+def _input(lowering: Lowering, name: str, number: int) -> Tensor:
+    """A tensor that the host writes."""
+    network = lowering.network
+    shape = network.inputs[name]
+    layout = channels_last(len(shape))
+    if not shape or shape[0] != 1 or not 2 <= len(shape) <= MOST_DIMENSIONS + 1:
+        raise ImportRefused(
+            f"network {network.name}: input {name} has shape {tuple(shape)}",
+            next="a batch axis of 1 and one to four axes behind it are supported",
+        )
+    wanted = "x" if len(network.inputs) == 1 else identifier(name, f"input_{number}")
+    code = network.codes[name]
+    tensor = Tensor(
+        lowering.fresh(wanted),
+        "i8",
+        graph_shape(shape, layout),
+        kind="input",
+        scale=float(code.scale),
+        zero_point=code.zero_point,
+    )
+    lowering.known[tensor.name] = tensor
+    lowering.values[name] = Value(tensor, layout)
+    return tensor
+
+
+def _lower(lowering: Lowering, group: Group, number: int) -> None:
+    """Add what a group becomes."""
+    head = group.head
+    for node in group.nodes:
+        for name in node.inputs:
+            value = lowering.values.get(name)
+            if value is not None and value.tensor.dtype != "i8":
+                raise lowering.refuse(node, "it reads an index", "ArgMax as an output")
+    shape = lowering.shapes[group.name]
+    if len(shape) > 1 and shape[0] != 1:
+        raise lowering.refuse(head, f"its output of shape {shape} has no batch axis of 1")
+    is_table = is_function(lowering.network, head)
+    convert = lower_pointwise.function if is_table else LOWER.get(head.op)
+    if convert is None:
+        raise lowering.refuse(
+            head,
+            "this operator is not supported",
+            f"supported are {', '.join(lowered_operators())}",
+        )
+    try:
+        lowering.values[group.name] = convert(
+            Layer(lowering, group, _name(lowering, group, number))
+        )
+    except GraphError as error:
+        raise lowering.refuse(head, str(error)) from error
+
+
+def _name(lowering: Lowering, group: Group, number: int) -> str:
+    """The longest end of its path that is short enough for a name."""
+    instead = f"{identifier(group.head.op, 'layer')}_{number}"
+    parts = [p for p in (group.head.source or group.name).split("/") if p]
+    tails = ["_".join(parts[i:]) for i in range(len(parts))]
+    short = (found for tail in tails if (found := identifier(tail, instead)) != instead)
+    return lowering.fresh(next(short, instead))

@@ -1,0 +1,274 @@
+"""Training of an int8 network: float, then with the rounding of its graph; export, a package."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+import spikelet
+from spikelet.frontends.manifest import drift_rows, layouts
+from spikelet.frontends.torch import from_torch
+from spikelet.graph import Array
+from spikelet.metrics import Scores, scores
+from spikelet.package import Package
+from spikelet.quantise import Code, Network, Options, Quantised, quantise
+from spikelet.train import Part, Progress
+from spikelet.train.data import DataSet, load
+from spikelet.train.evaluate import CHUNK, codes, predicted
+from spikelet.train.qat import QatNetwork
+from spikelet.train.recipe import Int8Model, Int8Recipe, RecipeError, load_int8_model
+from spikelet.train.trainer import reproducible
+
+WARM_UP = 0.05  # of the steps, in which the rate rises
+TRIAL = 16  # samples that show before training whether the graph can carry the network
+DRIFT_SAMPLES = 200  # that the signal-to-noise ratio of each layer is measured on
+
+
+def train(
+    model_dir: Path,
+    recipe: Int8Recipe,
+    progress: Callable[[Progress], None] | None,
+    part: Part,
+) -> Package:
+    """See `spikelet.train.train`."""
+    model = load_int8_model(model_dir)
+    data = load(recipe.data.name)
+    if part == "validation":
+        data = data.held_out()
+    with reproducible(recipe.seed):
+        net = model.build(data.shape, data.classes)
+        fit = _Fit(recipe, model, data, progress)
+        check_scores(model_dir, net, fit.x[:2], data.classes)
+        check_layers(net, recipe, data, fit.x)
+        fit.phase("float", net, net.parameters(), recipe.train.epochs, recipe.train.learning_rate)
+        before = float_labels(net, data, data.x_test)
+        network = to_network(net, recipe, data, fit.x)
+        feeds = calibration(network, recipe, fit.x)
+        if recipe.quantise.epochs:
+            qat = QatNetwork(network, feeds, recipe.quantise.method)
+            rate = recipe.quantise.learning_rate
+            groups = qat.parameter_groups(recipe.train.weight_decay)
+            fit.phase("quantised", qat, groups, recipe.quantise.epochs, rate)
+            quantised = quantise(qat.to_network(), None)
+        else:
+            quantised = quantise(network, feeds)
+        return package(quantised, recipe, data, part, before)
+
+
+def channels_first(data: DataSet, x: Array) -> Array:
+    """What a module gets for samples (N, ..., C): real values (N, C, ...), float32."""
+    real: Array = np.ascontiguousarray(np.moveaxis(data.real(x), -1, 1), np.float32)
+    return real
+
+
+def _fast(x: Tensor) -> Tensor:
+    """Images in the memory order that convolutions on a CPU are quickest in."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
+def check_scores(model_dir: Path, net: nn.Module, x: Tensor, classes: int) -> None:
+    """Make sure, before the first epoch, that the module takes a sample and gives scores."""
+    net.eval()
+    path = model_dir / "model.py"
+    try:
+        with torch.no_grad():
+            found = net(x)
+    except Exception as e:
+        raise RecipeError(
+            f"model {path}: forward() failed on {tuple(x.shape)}, {type(e).__name__}: {e}",
+            "a layer that does not fit the one before it, or the data",
+            "the data's shape is the first argument of build(), channels last",
+        ) from e
+    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if shape != (len(x), classes):
+        raise RecipeError(
+            f"model {path}: forward() gives {shape} for {tuple(x.shape)}, expected "
+            f"{(len(x), classes)}",
+            next="return scores, one a class",
+        )
+
+
+def check_layers(net: nn.Module, recipe: Int8Recipe, data: DataSet, x: Tensor) -> None:
+    """Make sure, before the first epoch, that the graph can carry the network; random draws stay.
+
+    Raises:
+        UsageError: names the layer and what would be supported.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = to_network(net, recipe, data, x)
+        quantise(network, {"x": np.ascontiguousarray(x[:TRIAL].numpy())}, Options(equalise=False))
+
+
+class _Fit:
+    """Both phases of one training."""
+
+    def __init__(
+        self,
+        recipe: Int8Recipe,
+        model: Int8Model,
+        data: DataSet,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.recipe = recipe
+        self.augment = model.augment
+        self.progress = progress
+        self.x = _fast(torch.from_numpy(channels_first(data, data.x_train)))
+        self.labels = torch.from_numpy(data.y_train)
+        counts = np.maximum(np.bincount(data.y_train, minlength=data.classes), 1)
+        weights = counts.astype(np.float64) ** -recipe.train.class_weights
+        weights /= weights[data.y_train].mean()
+        self.weights = torch.from_numpy(weights.astype(np.float32))
+        self.epoch = 0
+
+    def phase(
+        self, name: str, net: nn.Module, parameters: Any, epochs: int, learning_rate: float
+    ) -> None:
+        """Train; the network is left in evaluation mode."""
+        for parameter in net.parameters():
+            parameter.data = _fast(parameter.data)
+        net.train()
+        decay = self.recipe.train.weight_decay
+        optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=decay)
+        steps = epochs * -(-len(self.labels) // self.recipe.train.batch)
+        warm_up = max(1, int(WARM_UP * steps))
+
+        def rate(step: int) -> float:
+            if step < warm_up:
+                return (step + 1) / warm_up
+            return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+        for _ in range(epochs):
+            self.epoch += 1
+            losses, correct = 0.0, 0
+            for x, targets, labels in self._batches():
+                found = net(x)
+                loss = cross_entropy(
+                    found,
+                    targets,
+                    self.weights,
+                    label_smoothing=self.recipe.train.label_smoothing,
+                )
+                optimiser.zero_grad()
+                torch.autograd.backward(loss)
+                optimiser.step()
+                schedule.step()
+                losses += float(loss.detach()) * len(labels)
+                correct += int((found.argmax(dim=1) == labels).sum())
+            if self.progress is not None:
+                total = self.recipe.train.epochs + self.recipe.quantise.epochs
+                n = len(self.labels)
+                self.progress(Progress(name, self.epoch, total, losses / n, correct / n))
+        net.eval()
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The training part in a new order, augmented: inputs, targets, labels."""
+        batch, order = self.recipe.train.batch, torch.randperm(len(self.labels))
+        for start in range(0, len(order), batch):
+            chosen = order[start : start + batch]
+            x, labels = self.x[chosen], self.labels[chosen]
+            targets = labels
+            if self.augment is not None:
+                x, targets = self.augment(x, labels)
+            yield _fast(x), targets, labels
+
+
+def float_labels(net: nn.Module, data: DataSet, x: Array) -> Array:
+    """What a float network predicts for samples, (N,) int64."""
+    net.eval()
+    found: list[Array] = []
+    with torch.no_grad():
+        for start in range(0, len(x), CHUNK):
+            part = torch.from_numpy(channels_first(data, x[start : start + CHUNK]))
+            found.append(net(_fast(part)).argmax(dim=1).numpy())
+    return np.concatenate(found)
+
+
+def to_network(net: nn.Module, recipe: Int8Recipe, data: DataSet, x: Tensor) -> Network:
+    """The module as a float network; u8 samples get the code that holds each of them exactly."""
+    network = from_torch(net, x[:1], recipe.name)
+    if data.x_train.dtype == np.uint8 and data.scale.size == 1 and data.offset.size == 1:
+        scale = np.float32(data.scale.reshape(()))
+        zero = -128 - float(data.offset.reshape(())) / float(scale)
+        if abs(zero - round(zero)) < 1e-3 and -128 <= round(zero) <= 127:
+            network.codes["x"] = Code(np.asarray(scale), round(zero))
+    return network
+
+
+def calibration(network: Network, recipe: Int8Recipe, x: Tensor) -> dict[str, Array]:
+    """Training samples that ranges are found on."""
+    chosen = torch.randperm(len(x))[: recipe.quantise.samples]
+    return {"x": np.ascontiguousarray(x[chosen].numpy())}
+
+
+def package(
+    quantised: Quantised, recipe: Int8Recipe, data: DataSet, part: Part, before: Array
+) -> Package:
+    """The package: figures of all test samples, vectors of some.
+
+    Args:
+        quantised: the network.
+        recipe: of it.
+        data: what it was trained on.
+        part: of the data, that is tested.
+        before: (M,) what the float network predicted for the test part.
+    """
+    graph = quantised.graph
+    after = predicted(graph, data, data.x_test)
+    y = data.y_test
+    figures = {"float": scores(before, y, data.classes), "integer": scores(after, y, data.classes)}
+    chosen = spread(y, recipe.package.vectors)
+    vectors = {graph.inputs[0].name: codes(graph, data, data.x_test[chosen]), "y": y[chosen]}
+    feeds = {"x": channels_first(data, data.x_test[chosen[:DRIFT_SAMPLES]])}
+    manifest: dict[str, Any] = {
+        "name": recipe.name,
+        "description": recipe.description,
+        "created_by": f"spikelet {spikelet.__version__}",
+        "seed": recipe.seed,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "spikelet": spikelet.__version__,
+        },
+        "recipe": recipe.model_dump(),
+        "data": data.name,
+        "part": part,
+        "test_part": data.test_part,
+        "classes": data.classes,
+        "image_shape": list(data.shape[:-1] if data.shape[-1] == 1 else data.shape),
+        "samples": len(y),
+        "float": "the network as it stood before it was trained with rounding",
+        "float_accuracy": figures["float"].accuracy,
+        "integer_accuracy": figures["integer"].accuracy,
+        "drift": figures["integer"].accuracy - figures["float"].accuracy,
+        **_by_class(figures),
+        "vectors": f"{len(chosen)} of {len(y)} test samples, spread over the classes",
+        "layouts": layouts(quantised),
+        "layer_drift": drift_rows(quantised, feeds),
+    }
+    return Package(graph, vectors, manifest).with_golden()
+
+
+def _by_class(figures: Mapping[str, Scores]) -> dict[str, Any]:
+    return {
+        "macro_f1": {k: round(v.macro_f1, 6) for k, v in figures.items()},
+        "recall": {k: [round(r, 6) for r in v.recall] for k, v in figures.items()},
+    }
+
+
+def spread(labels: Array, count: int) -> Array:
+    """Indices of `count` samples in ascending order: as many of each class as there are, evenly."""
+    if count >= len(labels):
+        return np.arange(len(labels))
+    order = np.argsort(labels, kind="stable")  # every k-th of the samples sorted by class
+    chosen: Array = order[np.arange(count) * len(labels) // count]
+    return np.sort(chosen)

@@ -1,0 +1,262 @@
+"""Quantisation-aware training of a float network: rounding where the graph will round.
+
+What is trained is a folded `Network`. Weights are rounded to their int8 codes on every use,
+symmetric and per output channel; activations wherever `quantise.sites` says that the graph holds
+codes. Gradients pass the rounding as if it were not there (straight-through estimator); the ranges
+of activations are learned as in Esser et al., "Learned step size quantization", ICLR 2020.
+`to_network` writes the rounded weights and all codes back, so that `quantise` exports what was
+trained, integer by integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import hardshrink
+
+from spikelet.errors import UsageError
+from spikelet.graph import Array
+from spikelet.quantise import (
+    Code,
+    Network,
+    Node,
+    activation_code,
+    calibrate,
+    fixed_code,
+    fold,
+    sites,
+)
+from spikelet.quantise.calibrate import integers, reals
+from spikelet.train.functions import FUNCTIONS
+
+LOW, HIGH = -128, 127
+# Of a layer's largest scale, the least that a channel has: keeps a dead channel's bias in int32.
+SMALLEST_SCALE = 2.0**-12
+# What writes the codes that it reads.
+_MOVES = {"Reshape", "Transpose", "MaxPool", "GlobalMaxPool", "Slice", "Concat", "Pad", "Resize"}
+
+
+class _Round(torch.autograd.Function):
+    """Rounding to codes and back; the gradient of the two ends of the range is LSQ's.
+
+    Written with operations that PyTorch vectorises; its own fake quantisation is slower.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        scale, zero_point = (float(v) for v in code_of(low, high))
+        codes = torch.mul(x, 1 / scale).round_().clamp_(LOW - zero_point, HIGH - zero_point)
+        rounded = codes.mul_(scale)
+        ctx.scale = scale
+        ctx.save_for_backward(x, rounded)
+        return rounded
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        x, rounded = ctx.saved_tensors
+        error = rounded - x
+        side = hardshrink(error, 0.5001 * ctx.scale).sign_()  # 1 below the range, -1 above, 0 in it
+        outside = gradient * side
+        difference = outside.sum()
+        inside = gradient - outside.mul_(side)
+        if not ctx.needs_input_grad[1]:
+            return inside, None, None
+        both = outside.sum()
+        step = error.mul_(inside).sum() / (ctx.scale * (HIGH - LOW))
+        return inside, (both + difference) / 2 - step, (both - difference) / 2 + step
+
+
+def code_of(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale, float32 (), and zero point, int32 (), of a range around 0."""
+    scale = (high - low) / (HIGH - LOW)
+    zero_point = torch.round(LOW - low / scale).clamp(LOW, HIGH)
+    return scale.detach(), zero_point.detach().to(torch.int32)
+
+
+class Range(nn.Module):
+    """The learned range of an activation, around 0.
+
+    Each end is its first value times the exponential of what is learned: it keeps its sign, an end
+    at 0 stays there, and a step of the optimiser is relative.
+    """
+
+    def __init__(self, code: Code) -> None:
+        super().__init__()
+        scale = float(code.scale)
+        self.register_buffer("first", torch.tensor(
+            [(LOW - code.zero_point) * scale, (HIGH - code.zero_point) * scale]
+        ))  # fmt: skip
+        self.first: Tensor
+        self.growth = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x: Tensor, away: bool = False) -> Tensor:
+        """The values that the codes can tell.
+
+        Args:
+            x: any shape.
+            away: halfway between two codes, the one further from code 0 is taken, as average pools
+                do; they often are halfway.
+        """
+        low, high = self.first * torch.exp(self.growth)
+        if away:
+            with torch.no_grad():
+                scale, zero_point = code_of(low, high)
+                nudge = torch.copysign(0.001 * scale, x + zero_point * scale)
+            x = x + nudge
+        rounded: Tensor = _Round.apply(x, low, high)  # type: ignore[no-untyped-call]
+        return rounded
+
+    def code(self) -> Code:
+        """As it stands."""
+        with torch.no_grad():
+            low, high = self.first * torch.exp(self.growth)
+            scale, zero_point = code_of(low, high)
+        return Code(scale.numpy().astype(np.float32), int(zero_point))
+
+
+def _with_rounded_operands(network: Network) -> Network:
+    """Tables that are added or multiplied as the graph holds them; they are not trained."""
+    network = network.copy()
+    for node in network.nodes:
+        for name in node.inputs if node.op in ("Add", "Sub", "Mul") else ():
+            values = network.constants.get(name)
+            if values is None or values.size == 1 or name in network.codes:
+                continue
+            code = activation_code(float(values.min()), float(values.max()))
+            network.codes[name] = code
+            network.constants[name] = reals(integers(values, code), code)
+    return network
+
+
+class QatNetwork(nn.Module):
+    """A float network with the rounding of its integer graph; parameters are its weights.
+
+    Args:
+        network: as a frontend made it; it is folded, its codes are kept.
+        feeds: calibration data by input name, (N, *rest of the shape): the first ranges.
+        method: of finding them, one of `quantise.METHODS`.
+
+    `forward` takes the first input, (N, *rest of its shape), and returns the first output. With
+    `rounding` off it is the float network.
+    """
+
+    def __init__(
+        self, network: Network, feeds: Mapping[str, Array], method: str = "percentile"
+    ) -> None:
+        super().__init__()
+        self.network = _with_rounded_operands(fold(network))
+        for node in self.network.nodes:
+            if node.op not in FUNCTIONS:
+                raise UsageError(
+                    f"node {node.source or node.name!r} ({node.op}): it cannot be trained",
+                    next=f"trainable are {', '.join(sorted(FUNCTIONS))}",
+                )
+        self.rounding = True
+        self.sites = sites(self.network)
+        self.weights = {
+            node.inputs[1]: node for node in self.network.nodes if node.op in ("Conv", "Gemm")
+        }
+        trained = {name for node in self.network.nodes for name in node.inputs[1:]
+                   if node.op in ("Conv", "Gemm")} & set(self.network.constants)  # fmt: skip
+        self.keys = {name: f"c{i}" for i, name in enumerate(self.network.constants)}
+        self.constants = nn.ParameterDict()
+        for name, values in self.network.constants.items():
+            tensor = torch.from_numpy(np.array(values, np.float32))
+            self.constants[self.keys[name]] = nn.Parameter(tensor, name in trained)
+        known = dict(self.network.codes)
+        for name, code in calibrate(self.network, feeds, method).items():
+            known.setdefault(name, code)
+        for node in self.network.nodes:
+            fixed = fixed_code(node)
+            if fixed is not None and node.name in self.sites:
+                known[self.sites[node.name]] = fixed
+        representatives = list(dict.fromkeys(self.sites.values()))
+        self.ranges = nn.ModuleList(Range(known[name]) for name in representatives)
+        self.index = {name: i for i, name in enumerate(representatives)}
+        learned = {n for n in representatives if self._learned(n)}
+        for name, i in self.index.items():
+            self.ranges[i].requires_grad_(name in learned)
+
+    def _learned(self, name: str) -> bool:
+        """Whether a range is the training's to choose: not an input's, nor one that is known."""
+        shared = [n for n, r in self.sites.items() if r == name]
+        writers = [self.network.writer(n) for n in shared]
+        given = name in self.network.codes or any(n in self.network.inputs for n in shared)
+        return not given and all(w is None or fixed_code(w) is None for w in writers)
+
+    def parameter_groups(self, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+        """For an optimiser: weights, which may decay, and biases and ranges, which do not."""
+        weights = {id(self.constants[self.keys[name]]) for name in self.weights}
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        return [
+            {"params": [p for p in parameters if id(p) in weights], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if id(p) not in weights], "weight_decay": 0.0},
+        ]
+
+    def rounded(self, name: str) -> tuple[Tensor, Tensor]:
+        """A weight with its channels' rounding (O, ...), and their scales (O,)."""
+        weight: Tensor = self.constants[self.keys[name]]
+        with torch.no_grad():
+            scale = weight.flatten(1).abs().amax(dim=1) / HIGH
+            scale = scale.clamp(min=max(float(scale.max()) * SMALLEST_SCALE, 1e-12))
+        zeros = torch.zeros_like(scale, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -HIGH, HIGH), scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The first output."""
+        return self.tensors(x)[self.network.outputs[0]]
+
+    def tensors(self, x: Tensor) -> dict[str, Tensor]:
+        """Every tensor by name."""
+        name = next(iter(self.network.inputs))
+        values = {name: self._held(name, x)}
+        for node in self.network.nodes:
+            inputs = [self._operand(name, values) for name in node.inputs]
+            found = FUNCTIONS[node.op](inputs, node.attributes)
+            if not self._moves(node):
+                found = self._held(node.name, found, node.op == "AveragePool")
+            values[node.name] = found
+        return values
+
+    def _moves(self, node: Node) -> bool:
+        """Whether a node writes codes that were rounded before, in the code that they have."""
+        shared = self.sites.get(node.name)
+        held = {self.sites.get(name) for name in node.inputs if name not in self.keys}
+        return node.op in _MOVES and held == {shared}
+
+    def _held(self, name: str, x: Tensor, away: bool = False) -> Tensor:
+        """An activation as the graph holds it."""
+        if not self.rounding or name not in self.sites:
+            return x
+        held: Tensor = self.ranges[self.index[self.sites[name]]](x, away)
+        return held
+
+    def _operand(self, name: str, values: Mapping[str, Tensor]) -> Tensor | None:
+        if not name:
+            return None
+        if name in values:
+            return values[name]
+        if name in self.weights and self.rounding:
+            return self.rounded(name)[0]
+        constant: Tensor = self.constants[self.keys[name]]
+        return constant
+
+    def to_network(self) -> Network:
+        """The network as it was trained: rounded weights, and the codes of all tensors."""
+        network = self.network.copy()
+        with torch.no_grad():
+            for name, key in self.keys.items():
+                network.constants[name] = self.constants[key].detach().numpy().copy()
+            for name in self.weights:
+                weight, scale = self.rounded(name)
+                network.constants[name] = weight.numpy().copy()
+                network.codes[name] = Code(scale.numpy().copy())
+        for name, i in self.index.items():
+            held = self.ranges[i]
+            if isinstance(held, Range):
+                network.codes[name] = held.code()
+        return network

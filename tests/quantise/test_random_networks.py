@@ -1,0 +1,126 @@
+"""Random networks: folding keeps them, and every layer of the graph is the nearest code or so."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from float_networks import Builder, images
+from layerwise import differences
+from spikelet.quantise import Network, Options, fold, quantise, run
+from spikelet.quantise.meaning import shapes
+
+STEPS = (
+    "conv", "depthwise", "norm", "function", "scalar", "constant", "residual", "gate", "pool",
+    "mean", "reshape", "transpose", "concat", "slice", "pad", "gemm", "swish", "prelu",
+)  # fmt: skip
+FUNCTIONS = ("Relu", "Sigmoid", "HardSwish", "Tanh", "LeakyRelu", "Abs")
+
+
+def step(b: Builder, known: list[str], draw: st.DrawFn) -> str | None:
+    """Add one node that fits one of the last tensors; None where nothing does."""
+    x = draw(st.sampled_from(known[-3:]))
+    b.network.outputs = []
+    shape = shapes(b.network)[x]
+    channels, space = (shape[1], shape[2:]) if len(shape) > 1 else (1, ())
+    op = draw(st.sampled_from(STEPS))
+    image = len(space) in (1, 2)
+    if op in ("conv", "depthwise") and image:
+        kernel = tuple(draw(st.integers(1, min(3, d))) for d in space)
+        pads = [draw(st.integers(0, 1)) for _ in range(2 * len(space))]
+        group = channels if op == "depthwise" else draw(st.sampled_from([1, math.gcd(channels, 2)]))
+        outputs = group * draw(st.integers(1, 3))
+        bias = draw(st.booleans())
+        return b.conv(x, channels, outputs, kernel, bias=bias, pads=pads, group=group)
+    if op == "norm" and len(shape) > 1:
+        return b.norm(x, channels)
+    if op == "function":
+        return b.node(draw(st.sampled_from(FUNCTIONS)), x)
+    if op == "swish":
+        return b.node("Mul", x, b.node("Sigmoid", x))
+    if op == "prelu" and image:
+        slope = b.rng.uniform(-0.5, 0.5, (channels, *(1,) * len(space)))
+        return b.node("PRelu", x, b.constant(f"p{len(b.network.nodes)}", slope))
+    if op in ("scalar", "constant"):
+        size = () if op == "scalar" else (channels, *(1,) * len(space))
+        values = b.rng.uniform(0.3, 2, size)
+        name = b.constant(f"k{len(b.network.nodes)}", values)
+        operands = [x, name] if draw(st.booleans()) else [name, x]
+        kind = draw(st.sampled_from(["Add", "Sub", "Mul"]))
+        return b.node(kind, *operands)
+    if op in ("residual", "concat"):
+        found = shapes(b.network)
+        same = [name for name in known if found[name] == shape]
+        other = draw(st.sampled_from(same))
+        if op == "residual":
+            return b.node(draw(st.sampled_from(["Add", "Sub", "Mul"])), x, other)
+        return b.node("Concat", x, other, axis=draw(st.integers(1, len(shape) - 1)))
+    if op == "gate" and image:
+        return b.node("Mul", x, b.node("Sigmoid", b.node("GlobalAveragePool", x)))
+    if op == "pool" and image and min(space) > 1:
+        kind = draw(st.sampled_from(["MaxPool", "AveragePool"]))
+        return b.node(
+            kind, x, kernel_shape=[2] * len(space), strides=[draw(st.integers(1, 2))] * len(space)
+        )
+    if op == "mean" and image:
+        axes = (
+            list(range(2, len(shape)))
+            if draw(st.booleans())
+            else [draw(st.integers(1, len(shape) - 1))]
+        )
+        return b.node("ReduceMean", x, axes=axes, keepdims=draw(st.integers(0, 1)))
+    if op == "reshape" and len(shape) > 2:
+        size = math.prod(shape)
+        last = draw(st.sampled_from([d for d in range(1, 9) if size % d == 0]))
+        wanted = draw(
+            st.sampled_from([[1, size], [1, last, size // last], [1, size // last, last, 1]])
+        )
+        return b.node("Reshape", x, shape=wanted)
+    if op == "transpose" and len(shape) > 2:
+        return b.node("Transpose", x, perm=[0, *draw(st.permutations(range(1, len(shape))))])
+    if op == "slice" and len(shape) > 1:
+        axis = draw(st.integers(1, len(shape) - 1))
+        begin = draw(st.integers(0, shape[axis] - 1))
+        return b.node("Slice", x, starts=[begin], ends=[shape[axis]], axes=[axis], steps=[1])
+    if op == "pad" and len(shape) > 2:
+        pads = [0, *(draw(st.integers(0, 1)) for _ in shape[1:])] * 2
+        return b.node("Pad", x, pads=pads, value=draw(st.sampled_from([0.0, 0.5])))
+    if op == "gemm" and 1 < len(shape) < 5:
+        return b.gemm(x, shape[-1], draw(st.integers(1, 5)))
+    return None
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Network:
+    shape = draw(st.sampled_from([(1, 6), (1, 4, 9), (1, 3, 5, 4), (1, 1, 6, 7)]))
+    b = Builder(shape, draw(st.integers(0, 2**16)))
+    known = ["input"]
+    for _ in range(draw(st.integers(1, 9))):
+        made = step(b, known, draw)
+        if made is not None:
+            known.append(made)
+    if len(known) == 1:
+        known.append(b.node("Relu", "input"))
+    last = known[-1]
+    outputs = [b.node("Neg", last)]  # something is computed, whatever was moved before
+    if draw(st.booleans()) and len(known) > 3:
+        outputs.append(b.node("Abs", known[-2]))
+    return b.done(*outputs)
+
+
+@given(network=networks())
+@settings(max_examples=60, deadline=None)
+def test_a_random_network(network: Network) -> None:
+    feeds = images(network, 4)
+    small = fold(network)
+    real, found = run(network, feeds), run(small, feeds)
+    for name in network.outputs:
+        scale = float(np.abs(real[name]).max()) + 1
+        np.testing.assert_allclose(found[name], real[name], atol=1e-4 * scale)
+    assert fold(small).nodes == small.nodes
+    quantised = quantise(network, feeds, Options(method="minmax", equalise=False, correct=False))
+    # Constants of two-operand nodes have codes of their own: half a step more.
+    assert max(differences(quantised, feeds).values()) <= 2
