@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from spikelet.graph import Array, Graph, Operator, Tensor
+from spikelet.graph.ops.add import Add
+from spikelet.graph.ops.average_pool2d import AveragePool2d
 from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.fully_connected import FullyConnected
+from spikelet.graph.ops.max_pool2d import MaxPool2d
+from spikelet.graph.ops.mul import Mul
+from spikelet.graph.ops.sub import Sub
 from spikelet.graph.requantise import quantize_multiplier
 
 ZERO_POINTS = (-128, 127, 0, -5, 64)
@@ -68,6 +74,8 @@ CONVOLUTIONS: list[tuple[Any, ...]] = [
     ((4, 4, 66), 4, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), False),
     ((3, 4, 70), 6, (3, 3), (1, 1), (1, 1), (1, 0, 1, 2), False),
     ((5, 4, 200), 5, (3, 3), (1, 2), (1, 1), (1, 1, 1, 1), False),
+    ((4, 3, 272), 6, (3, 3), (2, 1), (1, 1), (1, 1, 1, 1), False),
+    ((1, 3, 600), 5, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), True),
     ((4, 4, 9), 9, (2, 2), (1, 1), (1, 1), (0, 0, 0, 0), True),
     ((4, 4, 12), 5, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), True),
     ((2, 2, 3), 4, (3, 3), (1, 1), (1, 1), (2, 2, 2, 2), False),
@@ -92,6 +100,13 @@ DEPTHWISE: list[tuple[Any, ...]] = [
     ((25, 5, 8), 1, (25, 5), (1, 1), (1, 1), (0, 0, 0, 0), False),
     ((5, 5, 7), 1, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), True),
     ((5, 9, 20), 1, (1, 3), (1, 1), (1, 1), (0, 1, 0, 1), False),
+    ((9, 5, 12), 1, (7, 1), (2, 1), (1, 1), (3, 0, 3, 0), False),
+    ((11, 8, 9), 1, (10, 4), (1, 2), (1, 1), (4, 1, 5, 2), False),
+    ((8, 7, 17), 1, (5, 5), (2, 2), (1, 1), (1, 2, 2, 2), False),
+    ((6, 6, 10), 1, (2, 2), (2, 1), (1, 2), (0, 1, 0, 1), False),
+    ((5, 4, 6), 3, (3, 2), (1, 1), (1, 1), (1, 0, 1, 1), False),
+    ((24, 23, 1), 2, (24, 23), (1, 1), (1, 1), (0, 0, 0, 0), False),
+    ((24, 23, 2), 1, (24, 23), (1, 1), (1, 1), (0, 0, 0, 0), False),
     *(((4, 5, n), 1, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), False) for n in range(1, 10)),
 ]
 
@@ -102,6 +117,8 @@ CONNECTED: list[tuple[Any, ...]] = [
     ((1,), 1, False),
     ((33,), 7, True),
     ((640,), 3, False),
+    ((128,), 17, False),
+    ((8,), 20, False),
     *(((11 + n,), n, False) for n in range(1, 10)),
 ]
 
@@ -153,6 +170,78 @@ def depthwise(name: str = "depthwise") -> Graph:
     return Graph(name, 1, inputs, nodes, [nodes[-1].name])
 
 
+# scales of both operands and of the result, shapes of both
+ELEMENTWISE: list[tuple[Any, ...]] = [
+    (0.05, 0.03, 0.04, (5, 3, 7), (5, 3, 7)),  # the first operand's scale is the larger one
+    (0.03, 0.05, 0.04, (5, 3, 7), (5, 3, 7)),
+    (0.05, 0.05, 0.2, (3, 5, 6), (6,)),  # or both are
+    (0.05, 0.05, 0.001, (4, 1, 9), (1, 5, 1)),  # a factor above 1
+    (0.05, 1e-8, 0.01, (3, 33), (1,)),  # a factor below 2^-20
+    (10.0, 9.0, 0.05, (2, 3, 4), (3, 1)),
+]
+
+
+def elementwise(name: str = "elementwise") -> Graph:
+    """Sums, differences and products, each of two inputs."""
+    rng = np.random.default_rng(8)
+    inputs: list[Tensor] = []
+    nodes: list[Operator] = []
+    for case, (a_scale, b_scale, scale, a_shape, b_shape) in enumerate(ELEMENTWISE):
+        for kind in (Add, Sub, Mul):
+            # The largest values of a product need not fit where those of a sum do.
+            to = max(scale, a_scale * b_scale) if kind is Mul else scale
+            names = tuple(f"{side}{len(nodes)}" for side in "ab")
+            zeros = rng.integers(-128, 128, 3)
+            for tensor, shape, unit, zero in zip(
+                names, (a_shape, b_shape), (a_scale, b_scale), zeros, strict=False
+            ):
+                inputs.append(
+                    Tensor(tensor, "i8", shape, kind="input", scale=unit, zero_point=int(zero))
+                )
+            nodes.append(
+                kind(
+                    name=f"{kind.KIND}{len(nodes)}",
+                    inputs=names,
+                    output_scale=to,
+                    output_zero_point=int(zeros[2]),
+                    activation=ACTIVATIONS[case % 5],
+                )
+            )
+    return Graph(name, 1, inputs, nodes, [nodes[-1].name])
+
+
+# in shape, window, stride, padding
+POOLS: list[tuple[Any, ...]] = [
+    ((6, 7, 5), (3, 3), (2, 2), (1, 1, 1, 1)),
+    ((4, 4, 17), (2, 2), (2, 2), (0, 0, 0, 0)),
+    ((5, 5, 8), (3, 2), (1, 2), (2, 0, 1, 1)),
+    ((3, 3, 1), (2, 2), (1, 1), (0, 1, 1, 0)),
+    ((17, 15, 2), (17, 15), (1, 1), (0, 0, 0, 0)),  # 255 cells: the most that 16 bits add up
+    ((16, 16, 2), (16, 16), (1, 1), (0, 0, 0, 0)),
+]
+
+
+def pools(name: str = "pools") -> Graph:
+    """Independent pools, one an input."""
+    inputs: list[Tensor] = []
+    nodes: list[Operator] = []
+    for case, (shape, window, stride, padding) in enumerate(POOLS):
+        for kind in (AveragePool2d, MaxPool2d):
+            inputs.append(image(f"x{len(nodes)}", shape, case))
+            nodes.append(
+                kind(
+                    name=f"pool{len(nodes)}",
+                    inputs=(inputs[-1].name,),
+                    window=window,
+                    stride=stride,
+                    padding=padding,
+                    output_zero_point=inputs[-1].zero_point,
+                    activation=ACTIVATIONS[case % 5],
+                )
+            )
+    return Graph(name, 1, inputs, nodes, [nodes[-1].name])
+
+
 def connected(name: str = "connected") -> Graph:
     """Independent layers, one an input."""
     rng = np.random.default_rng(7)
@@ -171,4 +260,17 @@ def connected(name: str = "connected") -> Graph:
                 **scaled(rng, outputs, n, case, far),
             )
         )
+    return Graph(name, 1, inputs, nodes, [nodes[-1].name])
+
+
+def joined(*parts: Graph) -> Graph:
+    """Independent graphs as one, for which an image compiles once."""
+    inputs: list[Tensor] = []
+    nodes: list[Operator] = []
+    for part in parts:
+        inputs += [replace(tensor, name=f"{part.name}_{tensor.name}") for tensor in part.inputs]
+        for node in part.order:
+            sources = tuple(f"{part.name}_{source}" for source in node.inputs)
+            nodes.append(replace(node, name=f"{part.name}_{node.name}", inputs=sources))
+    name = "_".join(part.name for part in parts)
     return Graph(name, 1, inputs, nodes, [nodes[-1].name])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import graphs
-from spikelet.board import find_board
+from spikelet.board import Board, find_board
 from spikelet.graph import Graph
 from spikelet.package import Package
 from spikelet.run import SessionFolder, Target, make, package_stream, run
@@ -16,6 +16,7 @@ from support import need
 
 RV32_QEMU = ("riscv64-unknown-elf-gcc", "qemu-system-riscv32")
 ARM_QEMU = ("arm-none-eabi-gcc", "qemu-system-arm")
+THUMB1 = "mps2-an386, built for a Cortex-M0"  # whose own board has too little RAM
 TARGETS = {
     # name: board, toolchain, machine, sanitised, tools
     "native-gcc-sanitized": ("native", "gcc", "native", True, ("gcc",)),
@@ -30,7 +31,25 @@ ARM_TARGETS = {
     "m4-zig-qemu": ("mps2-an386", "zig", "qemu", False, ("zig", "qemu-system-arm")),
     "m55-gcc-qemu": ("mps3-an547", "gcc", "qemu", False, ARM_QEMU),
     "m55-zig-qemu": ("mps3-an547", "zig", "qemu", False, ("zig", "qemu-system-arm")),
+    "m0-gcc-qemu": (THUMB1, "gcc", "qemu", False, ARM_QEMU),
+    "m0-zig-qemu": (THUMB1, "zig", "qemu", False, ("zig", "qemu-system-arm")),
 }
+
+
+def board_of(name: str) -> Board:
+    """A board of the repository, or THUMB1."""
+    if name != THUMB1:
+        return find_board(name)
+    board = find_board("mps2-an386")
+    flags = {
+        "gcc": ("-mcpu=cortex-m0", "-mthumb"),
+        "zig": ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m0"),
+    }
+    toolchains = {
+        name: spec.model_copy(update={"flags": flags[name]})
+        for name, spec in board.toolchains.items()
+    }
+    return board.model_copy(update={"isa": "armv6-m", "toolchains": toolchains})
 
 
 def packaged(graph: Graph, samples: int) -> Package:
@@ -45,7 +64,7 @@ def equals_golden(target: str, graph: Graph, samples: int, folder: Path) -> dict
     for tool in tools:
         need(tool)
     package = packaged(graph, samples)
-    board = find_board(board_name)
+    board = board_of(board_name)
     built = make(
         package, board, folder / "build", toolchain=toolchain, trace=True, sanitize=sanitize
     )

@@ -3,12 +3,20 @@
 //
 // What a few neighbouring outputs see is gathered, widened, into a scratch on the stack; there a
 // convolution of any shape is a product of matrices. The scratch is made once for all channels.
+//
+// Outputs are written in order, a group of neighbours at a time: 4 pixels by spk_conv2d_four, 2 by
+// _two, _any and _dsp_*, 1 by _mve and _stream_*. The windows of a group are read before any of it
+// is written, but for spk_conv2d_stream_* and, with one row of taps, _mve: these read the window of
+// a pixel while they write it. Nothing is read before the windows of the group that is written.
 #ifndef SPK_CONV2D_H
 #define SPK_CONV2D_H
 
 #include "kernels/requantise.h"
 #if defined(__riscv_mul) && __riscv_xlen == 32
 #include "kernels/arch/conv2d_rv32.h"
+#endif
+#if defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1
+#include "kernels/arch/conv2d_thumb1.h"
 #endif
 #if defined(__ARM_FEATURE_DSP)
 #include "kernels/arch/conv2d_dsp.h"
@@ -36,7 +44,8 @@ struct spk_conv2d {
     uint16_t dilation_right;
     uint16_t pad_top;
     uint16_t pad_left;
-    uint16_t taps; // kernel_height * kernel_width * channels, padded as the variant asks for
+    uint16_t taps;  // kernel_height * kernel_width * channels, padded as the variant asks for
+    bool pointwise; // one tap, every pixel of the input: output number i sees pixel i
 };
 
 enum { SPK_MOST_PIXELS = 4 };
@@ -145,6 +154,23 @@ SPK_INLINE void spk_conv2d_gather(const struct spk_conv2d *c, uint32_t pixels,
     }
 }
 
+// Gathers what the outputs from number `at` on see; (y, x) is their place, and moves on.
+SPK_INLINE void spk_conv2d_fetch(const struct spk_conv2d *c, uint32_t pixels, uint32_t at,
+                                 uint32_t total, uint32_t *y, uint32_t *x, const int8_t *input,
+                                 enum spk_packing packing, uint32_t *scratch) {
+    if (c->pointwise) {
+        const int8_t *from[SPK_MOST_PIXELS];
+        for (uint32_t p = 0; p < pixels; p++) {
+            from[p] = input + spk_min_u32(at + p, total - 1) * c->channels;
+        }
+        spk_conv2d_pack(packing, scratch, 0, pixels, from, c->channels);
+        return;
+    }
+    struct spk_windows w;
+    spk_conv2d_windows(c, pixels, y, x, &w);
+    spk_conv2d_gather(c, pixels, &w, input, packing, scratch);
+}
+
 // Sums of four channels of `pairs` pairs of pixels, without bias, into the (4, pairs, 2) words at
 // `end`: of a pair modulo 2^32, and of its second pixel with the offset of every two taps.
 // words: (taps, pairs), up to `end`; weights: (taps, 4).
@@ -156,6 +182,10 @@ SPK_INLINE void spk_conv2d_sums(const uint32_t *words, uint32_t pairs, const int
     } else {
         spk_conv2d_sums_two(words, weights, end);
     }
+#elif defined(SPK_CONV2D_THUMB1_H)
+    (void)pairs; // the exporter asks for two pixels
+    spk_conv2d_sums_thumb1(words, weights, end, end);
+    spk_conv2d_sums_thumb1(words, weights + 2, end, end + 4);
 #else
     uint32_t both[4][SPK_MOST_PIXELS / 2] = {{0}};
     uint32_t high[4][SPK_MOST_PIXELS / 2] = {{0}};
@@ -189,12 +219,23 @@ SPK_INLINE void spk_conv2d_codes(const struct spk_rescale *out, uint32_t pixels,
         const uint32_t bias = (uint32_t)out->bias[channel];
         const int32_t multiplier = out->multiplier[channel];
         const int32_t shift = out->shift[channel];
+        const uint32_t right = (uint32_t)-shift;
+        int32_t offset = near ? spk_near_offset(right, out->zero_point - out->low) : 0;
+        SPK_OPAQUE(offset); // one constant of a channel
         SPK_UNROLL(4)
         for (uint32_t p = 0; p < pixels; p += 2) {
             const uint32_t high = sums[1] - offsets;
-            const int32_t low = (int32_t)(bias + sums[0] - (high << 16));
-            to[p][channel] = spk_rescale(out, near, low, multiplier, shift);
-            to[p + 1][channel] = spk_rescale(out, near, (int32_t)(bias + high), multiplier, shift);
+            const int32_t first = (int32_t)(bias + sums[0] - (high << 16));
+            const int32_t second = (int32_t)(bias + high);
+            if (near) {
+                const int32_t a = spk_requantise_offset(first, multiplier, right, offset);
+                const int32_t b = spk_requantise_offset(second, multiplier, right, offset);
+                to[p][channel] = (int8_t)spk_clamp_code(out, (uint32_t)a);
+                to[p + 1][channel] = (int8_t)spk_clamp_code(out, (uint32_t)b);
+            } else {
+                to[p][channel] = spk_rescale(out, false, first, multiplier, shift);
+                to[p + 1][channel] = spk_rescale(out, false, second, multiplier, shift);
+            }
             sums += 2;
         }
     }
@@ -216,10 +257,8 @@ SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bo
         end[-1 - (int32_t)p] = 0; // the last tap may be there for evenness
     }
     for (uint32_t at = 0; at < total; at += pixels) {
-        struct spk_windows w;
         int8_t *to[SPK_MOST_PIXELS];
-        spk_conv2d_windows(c, pixels, &y, &x, &w);
-        spk_conv2d_gather(c, pixels, &w, input, SPK_PAIRS, scratch);
+        spk_conv2d_fetch(c, pixels, at, total, &y, &x, input, SPK_PAIRS, scratch);
         for (uint32_t p = 0; p < pixels; p++) {
             to[p] = output + spk_min_u32(at + p, total - 1) * outputs;
         }
@@ -261,9 +300,7 @@ SPK_INLINE void spk_conv2d_dsp(const struct spk_conv2d *c, enum spk_packing pack
         scratch[taps - i] = 0; // the last taps may be there to fill up
     }
     for (uint32_t at = 0; at < total; at += 2) {
-        struct spk_windows w;
-        spk_conv2d_windows(c, 2, &y, &x, &w);
-        spk_conv2d_gather(c, 2, &w, input, packing, scratch);
+        spk_conv2d_fetch(c, 2, at, total, &y, &x, input, packing, scratch);
         int8_t *to = output + at * outputs;
         int8_t *next = at + 1 < total ? to + outputs : to;
         const uint32_t *weights = c->weights;
@@ -272,13 +309,13 @@ SPK_INLINE void spk_conv2d_dsp(const struct spk_conv2d *c, enum spk_packing pack
         do {
             const struct spk_dsp_sums sums = spk_conv2d_dsp_sums(scratch, weights, taps);
             weights += taps / 2;
-            *to++ = spk_rescale_dsp(scale, sums.low[0] * 2);
-            *next++ = spk_rescale_dsp(scale, sums.low[1] * 2);
-            scale++;
+            struct spk_scale s = spk_next_scale_dsp(&scale);
+            *to++ = spk_rescale_dsp(&s, sums.low[0] * 2);
+            *next++ = spk_rescale_dsp(&s, sums.low[1] * 2);
             if (to != end) {
-                *to++ = spk_rescale_dsp(scale, (sums.both[0] - sums.low[0]) >> 7);
-                *next++ = spk_rescale_dsp(scale, (sums.both[1] - sums.low[1]) >> 7);
-                scale++;
+                s = spk_next_scale_dsp(&scale);
+                *to++ = spk_rescale_dsp(&s, (sums.both[0] - sums.low[0]) >> 7);
+                *next++ = spk_rescale_dsp(&s, (sums.both[1] - sums.low[1]) >> 7);
             }
         } while (to != end);
     }
@@ -298,46 +335,165 @@ SPK_SHARED void spk_conv2d_dsp_quads(const struct spk_conv2d *c, const int8_t *i
 #endif
 
 #if defined(SPK_MVE_H)
-// weights: as spk_mve_outputs asks for; scratch: (taps,) int8.
+// weights: as spk_mve_outputs asks for; scratch: (taps,) int8. vectors: that hold all taps, or 0.
+SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors,
+                                   const int8_t *input, uint32_t *scratch, int8_t *output) {
+    const struct spk_conv2d copy = *of; // the compiler sees that no output changes it
+    const struct spk_conv2d *c = &copy;
+    const struct spk_rescale out = c->out;
+    const uint32_t n = (uint32_t)c->kernel_width * c->channels;
+    const uint32_t pitch = (uint32_t)c->width * c->channels * c->dilation_down;
+    const int32_t depth = (c->kernel_height - 1) * c->dilation_down;
+    const bool side_by_side = c->dilation_right == 1 || c->kernel_width == 1;
+    struct spk_windows w;
+    for (uint32_t y = 0; y < c->out_height; y++) {
+        w.top[0] = (int32_t)(y * c->stride_down) - c->pad_top;
+        const bool rows = side_by_side && w.top[0] >= 0 && w.top[0] + depth < c->height;
+        w.left[0] = -c->pad_left;
+        for (uint32_t x = 0; x < c->out_width; x++) {
+            const int8_t *from = (const int8_t *)scratch;
+            w.inside = rows && w.left[0] >= 0 && w.left[0] + c->kernel_width <= c->width;
+            if (w.inside) {
+                const int8_t *row = input + (w.top[0] * c->width + w.left[0]) * c->channels;
+                if (c->kernel_height == 1) {
+                    from = row;
+                } else {
+                    int8_t *to = (int8_t *)scratch;
+                    const int8_t *const end = to + c->taps;
+                    do {
+                        spk_mve_copy(to, row, n);
+                        row += pitch;
+                        to += n;
+                    } while (to != end);
+                }
+            } else {
+                spk_conv2d_gather(c, 1, &w, input, SPK_BYTES, scratch);
+            }
+            spk_mve_outputs(&out, from, vectors, c->weights, c->taps, c->outputs, output);
+            output += c->outputs;
+            w.left[0] += c->stride_right;
+        }
+    }
+}
+
 SPK_SHARED void spk_conv2d_mve(const struct spk_conv2d *c, const int8_t *input, uint32_t *scratch,
                                int8_t *output) {
+    spk_conv2d_vectors(c, 0, input, scratch, output);
+}
+
+// Up to 16, 32 and 48 taps.
+SPK_SHARED void spk_conv2d_mve_16(const struct spk_conv2d *c, const int8_t *input,
+                                  uint32_t *scratch, int8_t *output) {
+    spk_conv2d_vectors(c, 1, input, scratch, output);
+}
+
+SPK_SHARED void spk_conv2d_mve_32(const struct spk_conv2d *c, const int8_t *input,
+                                  uint32_t *scratch, int8_t *output) {
+    spk_conv2d_vectors(c, 2, input, scratch, output);
+}
+
+SPK_SHARED void spk_conv2d_mve_48(const struct spk_conv2d *c, const int8_t *input,
+                                  uint32_t *scratch, int8_t *output) {
+    spk_conv2d_vectors(c, 3, input, scratch, output);
+}
+#endif
+
+// How the streaming variants hold weights, and add a run of taps of four channels.
+enum spk_streaming { SPK_FOURS, SPK_DSP_QUADS, SPK_VECTORS };
+
+// Adds `n` taps to the sums; answers the end of their weights.
+SPK_INLINE const void *spk_conv2d_run(enum spk_streaming order, const int8_t *from, uint32_t n,
+                                      const void *weights, int32_t *sum) {
+#if defined(SPK_DSP_H)
+    if (order == SPK_DSP_QUADS) {
+        struct spk_dsp_four four = {{0, 0}, {0, 0}};
+        weights = spk_dsp_run(&four, from, weights, n);
+        sum[0] += four.low[0];
+        sum[1] += (four.both[0] - four.low[0]) >> 8;
+        sum[2] += four.low[1];
+        sum[3] += (four.both[1] - four.low[1]) >> 8;
+        return weights;
+    }
+#endif
+#if defined(SPK_MVE_H)
+    if (order == SPK_VECTORS) {
+        vst1q_s32(sum, vaddq_s32(vld1q_s32(sum), spk_mve_dot(from, weights, n)));
+        return (const int8_t *)weights + 4 * n;
+    }
+#endif
+    const int8_t *w = weights;
+    const int8_t *const end = from + n;
+    int32_t a = sum[0];
+    int32_t b = sum[1];
+    int32_t c = sum[2];
+    int32_t d = sum[3];
+    (void)order;
+    do {
+        const int32_t x = *from++;
+        a += w[0] * x;
+        b += w[1] * x;
+        c += w[2] * x;
+        d += w[3] * x;
+        w += 4;
+    } while (from != end);
+    sum[0] = a;
+    sum[1] = b;
+    sum[2] = c;
+    sum[3] = d;
+    return w;
+}
+
+// Without scratch, for windows that are too large for one: any scale.
+SPK_INLINE void spk_conv2d_stream(const struct spk_conv2d *c, enum spk_streaming order,
+                                  const int8_t *input, int8_t *output) {
     const struct spk_rescale out = c->out;
     uint32_t y = 0;
     uint32_t x = 0;
     for (uint32_t at = 0; at < (uint32_t)c->out_height * c->out_width; at++) {
         struct spk_windows w;
-        const int8_t *from = (const int8_t *)scratch;
+        const void *weights = c->weights;
         spk_conv2d_windows(c, 1, &y, &x, &w);
-        if (w.inside && c->kernel_height == 1) {
-            from = input + (w.top[0] * c->width + w.left[0]) * c->channels;
-        } else {
-            spk_conv2d_gather(c, 1, &w, input, SPK_BYTES, scratch);
+        const uint32_t n = (w.inside ? c->kernel_width : 1u) * c->channels;
+        for (uint32_t o = 0; o < c->outputs; o += 4) {
+            int32_t sum[4] = {0};
+            for (uint32_t i = 0; i < c->kernel_height; i++) {
+                const int32_t down = w.top[0] + (int32_t)(i * c->dilation_down);
+                for (uint32_t j = 0; j < (w.inside ? 1u : c->kernel_width); j++) {
+                    const int32_t right = w.left[0] + (int32_t)(j * c->dilation_right);
+                    const bool there = (uint32_t)down < c->height && (uint32_t)right < c->width;
+                    const int8_t *from =
+                        there ? input + (down * c->width + right) * c->channels : c->padding;
+                    weights = spk_conv2d_run(order, from, n, weights, sum);
+                }
+            }
+            for (uint32_t k = 0; k < 4 && o + k < c->outputs; k++) {
+                *output++ = spk_rescale(&out, false, sum[k] + out.bias[o + k],
+                                        out.multiplier[o + k], out.shift[o + k]);
+            }
         }
-        spk_mve_outputs(&out, from, c->weights, c->taps, c->outputs, output + at * c->outputs);
     }
+}
+
+// weights: (outputs / 4, taps, 4).
+SPK_SHARED void spk_conv2d_stream_fours(const struct spk_conv2d *c, const int8_t *input,
+                                        int8_t *output) {
+    spk_conv2d_stream(c, SPK_FOURS, input, output);
+}
+
+#if defined(SPK_DSP_H)
+// Channels by eights. weights: (outputs / 4, taps / 4, 2, 2) words, as spk_dsp_run asks for.
+SPK_SHARED void spk_conv2d_stream_quads(const struct spk_conv2d *c, const int8_t *input,
+                                        int8_t *output) {
+    spk_conv2d_stream(c, SPK_DSP_QUADS, input, output);
 }
 #endif
 
-// Without scratch, for windows that are too large for one. weights: (outputs / 4, taps, 4).
-SPK_SHARED void spk_conv2d_direct(const struct spk_conv2d *c, const int8_t *input, int8_t *output) {
-    for (uint32_t at = 0; at < (uint32_t)c->out_height * c->out_width; at++) {
-        const int32_t top = (int32_t)(at / c->out_width * c->stride_down) - c->pad_top;
-        const int32_t left = (int32_t)(at % c->out_width * c->stride_right) - c->pad_left;
-        for (uint32_t o = 0; o < c->outputs; o++) {
-            const int8_t *weights = (const int8_t *)c->weights + o / 4 * c->taps * 4 + o % 4;
-            int32_t sum = c->out.bias[o];
-            for (uint32_t tap = 0; tap < (uint32_t)c->kernel_height * c->kernel_width; tap++) {
-                const int32_t y = top + (int32_t)(tap / c->kernel_width * c->dilation_down);
-                const int32_t x = left + (int32_t)(tap % c->kernel_width * c->dilation_right);
-                const bool there = (uint32_t)y < c->height && (uint32_t)x < c->width;
-                const int8_t *from = there ? input + (y * c->width + x) * c->channels : c->padding;
-                for (uint32_t i = 0; i < c->channels; i++, weights += 4) {
-                    sum += from[i] * *weights;
-                }
-            }
-            *output++ = spk_rescale(&c->out, false, sum, c->out.multiplier[o], c->out.shift[o]);
-        }
-    }
+#if defined(SPK_MVE_H)
+// Channels by sixteens. weights: (outputs / 4, taps / 16, 4, 16).
+SPK_SHARED void spk_conv2d_stream_vectors(const struct spk_conv2d *c, const int8_t *input,
+                                          int8_t *output) {
+    spk_conv2d_stream(c, SPK_VECTORS, input, output);
 }
+#endif
 
 #endif

@@ -1,5 +1,9 @@
 // Depthwise int8 convolution. Golden twin: pytools/spikelet/graph/ops/depthwise_conv2d.py.
 // SPDX-License-Identifier: Apache-2.0
+//
+// spk_depthwise_conv2d_3x3* go through the image once a channel: output and input must not overlap.
+// spk_depthwise_conv2d_any writes pixel by pixel, in order, and reads the window of a pixel while
+// it writes it, but nothing before that window.
 #ifndef SPK_DEPTHWISE_CONV2D_H
 #define SPK_DEPTHWISE_CONV2D_H
 
@@ -121,14 +125,18 @@ SPK_INLINE void spk_depthwise_conv2d_line(const struct spk_lines *l, uint32_t ch
                                           const int32_t *w, int32_t bias, struct spk_walk walk,
                                           int8_t *to) {
     const int32_t multiplier = l->out.multiplier[channel];
-    const int32_t shift = l->out.shift[channel];
+    const uint32_t right = (uint32_t)-l->out.shift[channel];
     const int8_t *const end = to + l->out_along * l->to_along;
+    int32_t offset = spk_near_offset(right, l->out.zero_point - l->out.low);
+    SPK_OPAQUE(offset); // one constant of a line
     struct spk_column a = spk_column(l, &walk);
     struct spk_column b = spk_column(l, &walk);
     do {
         const struct spk_column c = spk_column(l, &walk);
         const int32_t sum = bias + spk_column_dot(w, a) + spk_column_dot(w + 1, b);
-        *to = spk_rescale(&l->out, true, sum + spk_column_dot(w + 2, c), multiplier, shift);
+        const int32_t code =
+            spk_requantise_offset(sum + spk_column_dot(w + 2, c), multiplier, right, offset);
+        *to = (int8_t)spk_clamp_code(&l->out, (uint32_t)code);
         to += l->to_along;
         if (l->stride_along == 1) {
             a = b;

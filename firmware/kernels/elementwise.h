@@ -1,10 +1,16 @@
 // Sum, difference, product, maximum, minimum of two int8 tensors, and ReLU with a tensor of slopes.
 // Golden twins: pytools/spikelet/graph/ops/{add,sub,mul,maximum,minimum,prelu}.py.
 // SPDX-License-Identifier: Apache-2.0
+//
+// Writes an output when both of its operands are read (four at a time with MVE, all of them read
+// before): the output may lie where the one operand of its shape, or either of two, begins.
 #ifndef SPK_ELEMENTWISE_H
 #define SPK_ELEMENTWISE_H
 
 #include "kernels/requantise.h"
+#if defined(__ARM_FEATURE_MVE)
+#include "kernels/arch/mve.h"
+#endif
 
 // dims: of the output; a_stride, b_stride: elements from one to the next in each dimension, 0 where
 // an operand is broadcast. Of the multipliers, sum and difference use all, a product and the side
@@ -14,9 +20,11 @@ struct spk_elementwise {
     uint32_t a_stride[4];
     uint32_t b_stride[4];
     int32_t a_zero;
+    int32_t a_one; // what a code counts before its multiplier; in a near sum, which has none, after
     int32_t a_multiplier;
     int32_t a_shift;
     int32_t b_zero;
+    int32_t b_one;
     int32_t b_multiplier;
     int32_t b_shift;
     int32_t multiplier;
@@ -26,27 +34,90 @@ struct spk_elementwise {
     int32_t high;
 };
 
-enum spk_elementwise_op { SPK_ADD, SPK_SUB, SPK_MUL, SPK_MAXIMUM, SPK_MINIMUM, SPK_PRELU };
-enum { SPK_SUM_SHIFT = 20 };
+// In a near sum or product spk_requantise_near holds. Of a sum, `a` is the operand of the larger
+// scale, half of which is its unit: a_one has the sign too, so a difference is a sum or,
+// where `a` is subtracted, the sum with a negative a_one; SPK_NEAR_LESS takes `b` away.
+enum spk_elementwise_op {
+    SPK_ADD,
+    SPK_SUB,
+    SPK_MUL,
+    SPK_MAXIMUM,
+    SPK_MINIMUM,
+    SPK_PRELU,
+    SPK_NEAR_SUM, // from here on near
+    SPK_NEAR_LESS,
+    SPK_NEAR_MUL
+};
 
 SPK_INLINE int8_t spk_combine(const struct spk_elementwise *c, enum spk_elementwise_op op,
                               int32_t a, int32_t b) {
     a -= c->a_zero;
     b -= c->b_zero;
-    int32_t code;
+    int32_t multiplier = c->multiplier;
+    int32_t shift = c->shift;
     if (op == SPK_MAXIMUM || op == SPK_MINIMUM) {
-        code = (a > b) == (op == SPK_MAXIMUM) ? a : b;
-    } else if (op == SPK_PRELU && a >= 0) {
-        code = spk_requantise(a, c->a_multiplier, c->a_shift);
-    } else if (op == SPK_PRELU || op == SPK_MUL) {
-        code = spk_requantise(a * b, c->multiplier, c->shift);
-    } else {
-        a = spk_requantise(a * (1 << SPK_SUM_SHIFT), c->a_multiplier, c->a_shift);
-        b = spk_requantise(b * (1 << SPK_SUM_SHIFT), c->b_multiplier, c->b_shift);
-        code = spk_requantise(op == SPK_ADD ? a + b : a - b, c->multiplier, c->shift);
+        const int32_t code = (a > b) == (op == SPK_MAXIMUM) ? a : b;
+        return (int8_t)spk_clamp(code + c->zero, c->low, c->high);
     }
-    return (int8_t)(spk_clamp(code, c->low - c->zero, c->high - c->zero) + c->zero);
+    if (op == SPK_PRELU) {
+        multiplier = a < 0 ? multiplier : c->a_multiplier;
+        shift = a < 0 ? shift : c->a_shift;
+        a = a < 0 ? a * b : a;
+    } else if (op == SPK_MUL || op == SPK_NEAR_MUL) {
+        a = a * b;
+    } else if (op == SPK_NEAR_SUM || op == SPK_NEAR_LESS) {
+        b = spk_requantise_near(b * c->b_one, c->b_multiplier, (uint32_t)-c->b_shift, 0);
+        a = a * c->a_one + (op == SPK_NEAR_SUM ? b : -b);
+    } else {
+        a = spk_requantise(a * c->a_one, c->a_multiplier, c->a_shift);
+        b = spk_requantise(b * c->b_one, c->b_multiplier, c->b_shift);
+        a = op == SPK_ADD ? a + b : a - b;
+    }
+    const struct spk_rescale out = {
+        .zero_point = (int16_t)c->zero, .low = (int16_t)c->low, .high = (int16_t)c->high};
+    return spk_rescale(&out, op >= SPK_NEAR_SUM, a, multiplier, shift);
 }
+
+#if defined(SPK_MVE_H)
+// As spk_requantise_near, without a zero point.
+SPK_INLINE int32x4_t spk_mve_requantise(int32x4_t x, int32_t multiplier, int32_t shift) {
+    x = vqrdmulhq_n_s32(x, multiplier);
+    x = vaddq_s32(x, vshrq_n_s32(x, 31));
+    return vrshlq_n_s32(x, shift);
+}
+
+// Codes, in lanes of 32 bits, less their zero point. step: 0 or 1.
+SPK_INLINE int32x4_t spk_mve_codes(const int8_t *p, uint32_t step, int32_t zero,
+                                   mve_pred16_t there) {
+    return vsubq_n_s32(step ? vldrbq_z_s32(p, there) : vdupq_n_s32(*p), zero);
+}
+
+SPK_INLINE void spk_elementwise_run(const struct spk_elementwise *c, enum spk_elementwise_op op,
+                                    const int8_t *a, const int8_t *b, int8_t *y) {
+    const uint32_t a_step = c->a_stride[3];
+    const uint32_t b_step = c->b_stride[3];
+    for (int32_t left = (int32_t)c->dims[3]; left > 0; left -= 4) {
+        const mve_pred16_t there = vctp32q((uint32_t)left);
+        int32x4_t x = spk_mve_codes(a, a_step, c->a_zero, there);
+        int32x4_t other = spk_mve_codes(b, b_step, c->b_zero, there);
+        if (op == SPK_NEAR_MUL) {
+            x = vmulq_s32(x, other);
+        } else {
+            other = vmulq_n_s32(other, c->b_one);
+            other = spk_mve_requantise(other, c->b_multiplier, c->b_shift);
+            x = vmulq_n_s32(x, c->a_one);
+            x = op == SPK_NEAR_SUM ? vaddq_s32(x, other) : vsubq_s32(x, other);
+        }
+        x = vaddq_n_s32(spk_mve_requantise(x, c->multiplier, c->shift), c->zero);
+        x = vmaxq_s32(x, vdupq_n_s32(c->low));
+        x = vminq_s32(x, vdupq_n_s32(c->high));
+        vstrbq_p_s32(y, x, there);
+        a += 4 * a_step;
+        b += 4 * b_step;
+        y += 4;
+    }
+}
+#endif
 
 SPK_INLINE void spk_elementwise_s8(const struct spk_elementwise *c, enum spk_elementwise_op op,
                                    const int8_t *a, const int8_t *b, int8_t *y) {
@@ -55,7 +126,15 @@ SPK_INLINE void spk_elementwise_s8(const struct spk_elementwise *c, enum spk_ele
             for (uint32_t k = 0; k < c->dims[2]; k++) {
                 const int8_t *pa = a + i * c->a_stride[0] + j * c->a_stride[1] + k * c->a_stride[2];
                 const int8_t *pb = b + i * c->b_stride[0] + j * c->b_stride[1] + k * c->b_stride[2];
-                for (uint32_t l = 0; l < c->dims[3]; l++) {
+                const int8_t *const end = y + c->dims[3];
+#if defined(SPK_MVE_H)
+                if (op >= SPK_NEAR_SUM) {
+                    spk_elementwise_run(c, op, pa, pb, y);
+                    y += c->dims[3];
+                    continue;
+                }
+#endif
+                while (y != end) {
                     *y++ = spk_combine(c, op, *pa, *pb);
                     pa += c->a_stride[3];
                     pb += c->b_stride[3];
@@ -93,6 +172,21 @@ SPK_INLINE void spk_minimum_s8(const struct spk_elementwise *c, const int8_t *a,
 SPK_INLINE void spk_prelu_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
                              int8_t *y) {
     spk_elementwise_s8(c, SPK_PRELU, a, b, y);
+}
+
+SPK_INLINE void spk_near_sum_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
+                                int8_t *y) {
+    spk_elementwise_s8(c, SPK_NEAR_SUM, a, b, y);
+}
+
+SPK_INLINE void spk_near_less_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
+                                 int8_t *y) {
+    spk_elementwise_s8(c, SPK_NEAR_LESS, a, b, y);
+}
+
+SPK_INLINE void spk_near_mul_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
+                                int8_t *y) {
+    spk_elementwise_s8(c, SPK_NEAR_MUL, a, b, y);
 }
 
 #endif

@@ -1,5 +1,8 @@
 // Fully connected int8 layer. Golden twin: pytools/spikelet/graph/ops/fully_connected.py.
 // SPDX-License-Identifier: Apache-2.0
+//
+// Every output sees every input: the output may not lie in the input's memory. The input is read up
+// to the next multiple of 8 bytes, where weights are 0.
 #ifndef SPK_FULLY_CONNECTED_H
 #define SPK_FULLY_CONNECTED_H
 
@@ -19,90 +22,160 @@ struct spk_fully_connected {
     uint16_t outputs;
 };
 
-// Codes of the sums, without bias, of up to four channels.
-SPK_SHARED void spk_fully_connected_store(const struct spk_fully_connected *c, uint32_t channel,
-                                          const int32_t *sum, int8_t *output) {
-    const struct spk_rescale *out = &c->out;
-    const uint32_t end = spk_min_u32(channel + 4, c->outputs);
+// How sums become codes: rounded once or twice, of factors that are near or any.
+enum spk_connected_rounding { SPK_ONCE_NEAR, SPK_TWICE_NEAR, SPK_ANY };
+
+SPK_INLINE int32_t spk_fully_connected_code(const struct spk_fully_connected *c,
+                                            enum spk_connected_rounding rounding, int32_t x,
+                                            uint32_t channel) {
+    const int32_t multiplier = c->out.multiplier[channel];
+    const int32_t shift = c->out.shift[channel];
+    const int32_t zero = c->out.zero_point;
+    if (rounding == SPK_ONCE_NEAR) {
+        const uint32_t right = (uint32_t)-shift;
+        return spk_requantise_once_near(x, multiplier, c->fraction[channel], right, zero);
+    }
+    if (rounding == SPK_TWICE_NEAR) {
+        return spk_requantise_near(x, multiplier, (uint32_t)-shift, zero);
+    }
+    const int32_t code = c->fraction
+                             ? spk_requantise_once(x, multiplier, c->fraction[channel], shift)
+                             : spk_requantise(x, multiplier, shift);
+    return spk_clamp(code, c->out.low - zero, c->out.high - zero) + zero;
+}
+
+// Codes of the sums, without bias, of up to `channels` channels.
+SPK_INLINE void spk_fully_connected_store(const struct spk_fully_connected *c,
+                                          enum spk_connected_rounding rounding, uint32_t channel,
+                                          uint32_t channels, const int32_t *sum, int8_t *output) {
+    const int32_t low = c->out.low;
+    const int32_t high = c->out.high;
+    const uint32_t end = spk_min_u32(channel + channels, c->outputs);
     for (; channel < end; channel++, sum++) {
-        const int32_t x = *sum + out->bias[channel];
-        const int32_t multiplier = out->multiplier[channel];
-        const int32_t shift = out->shift[channel];
-        const int32_t code = c->fraction
-                                 ? spk_requantise_once(x, multiplier, c->fraction[channel], shift)
-                                 : spk_requantise(x, multiplier, shift);
-        const int32_t zero = out->zero_point;
-        output[channel] = (int8_t)(spk_clamp(code, out->low - zero, out->high - zero) + zero);
+        const int32_t x = *sum + c->out.bias[channel];
+        const int32_t code = spk_fully_connected_code(c, rounding, x, channel);
+        output[channel] = (int8_t)spk_clamp(code, low, high);
     }
 }
 
-// weights: (outputs / 4, inputs, 4).
-SPK_SHARED void spk_fully_connected(const struct spk_fully_connected *c, const int8_t *input,
-                                    int8_t *output) {
+// Sums of a quad of channels, or of two, that share the loads of the inputs. second: the weights of
+// the other quad.
+SPK_INLINE void spk_fully_connected_sums(const struct spk_fully_connected *c, bool two,
+                                         const int8_t *from, const int8_t *weights,
+                                         const int8_t *second, int32_t *sum) {
+    const int8_t *const end = from + c->inputs;
+    int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
+    int32_t b0 = 0, b1 = 0, b2 = 0, b3 = 0;
+    do {
+        SPK_UNROLL(4)
+        for (uint32_t tap = 0; tap < 4; tap++) {
+            const int32_t x = from[tap];
+            a0 += weights[4 * tap] * x;
+            a1 += weights[4 * tap + 1] * x;
+            a2 += weights[4 * tap + 2] * x;
+            a3 += weights[4 * tap + 3] * x;
+            if (two) {
+                b0 += second[4 * tap] * x;
+                b1 += second[4 * tap + 1] * x;
+                b2 += second[4 * tap + 2] * x;
+                b3 += second[4 * tap + 3] * x;
+            }
+            SPK_IN_ORDER();
+        }
+        from += 4;
+        weights += 16;
+        second += 16;
+    } while (from < end);
+    sum[0] = a0;
+    sum[1] = a1;
+    sum[2] = a2;
+    sum[3] = a3;
+    sum[4] = b0;
+    sum[5] = b1;
+    sum[6] = b2;
+    sum[7] = b3;
+}
+
+// weights: (outputs / 4, inputs by fours, 4).
+SPK_INLINE void spk_fully_connected_by_fours(const struct spk_fully_connected *of,
+                                             enum spk_connected_rounding rounding,
+                                             const int8_t *input, int8_t *output) {
+    const struct spk_fully_connected copy = *of; // the compiler sees that no output changes it
+    const struct spk_fully_connected *c = &copy;
+    const uint32_t step = (c->inputs + 3u) / 4 * 16;
     const int8_t *weights = c->weights;
-    for (uint32_t o = 0; o < c->outputs; o += 4) {
-        int32_t a0 = 0;
-        int32_t a1 = 0;
-        int32_t a2 = 0;
-        int32_t a3 = 0;
-        const int8_t *from = input;
-        const int8_t *const end = input + c->inputs;
-        do {
-            const int32_t x = *from++;
-            a0 += weights[0] * x;
-            a1 += weights[1] * x;
-            a2 += weights[2] * x;
-            a3 += weights[3] * x;
-            weights += 4;
-        } while (from < end);
-        const int32_t sum[4] = {a0, a1, a2, a3};
-        spk_fully_connected_store(c, o, sum, output);
+    uint32_t done;
+    for (uint32_t o = 0; o < c->outputs; o += done) {
+        int32_t sum[8];
+        done = 4;
+#if defined(__riscv) // registers for two quads
+        if (o + 4 < c->outputs) {
+            spk_fully_connected_sums(c, true, input, weights, weights + step, sum);
+            weights += step;
+            done = 8;
+        } else
+#endif
+        {
+            spk_fully_connected_sums(c, false, input, weights, weights, sum);
+        }
+        weights += step;
+        spk_fully_connected_store(c, rounding, o, done, sum, output);
     }
 }
 
 #if defined(__ARM_FEATURE_DSP)
 // weights: (outputs / 4, quads, 2, 2) words, see arch/dsp.h; the inputs of a quad in the order
-// 0, 2, 1, 3. Reads whole quads of the input.
-SPK_SHARED void spk_fully_connected_dsp(const struct spk_fully_connected *c, const int8_t *input,
-                                        int8_t *output) {
+// 0, 2, 1, 3; an even number of quads.
+SPK_INLINE void spk_fully_connected_by_quads(const struct spk_fully_connected *of,
+                                             enum spk_connected_rounding rounding,
+                                             const int8_t *input, int8_t *output) {
+    const struct spk_fully_connected copy = *of;
+    const struct spk_fully_connected *c = &copy;
     const uint32_t *weights = c->weights;
     for (uint32_t o = 0; o < c->outputs; o += 4) {
-        int32_t both[2] = {0, 0};
-        int32_t low[2] = {0, 0};
-        const int8_t *from = input;
-        const int8_t *const end = input + c->inputs;
-        do {
-            const uint32_t x = *(const uint32_t *)(const void *)from;
-            const uint32_t even = spk_sxtb16(x);
-            const uint32_t odd = spk_sxtb16_high(x);
-            SPK_UNROLL(2)
-            for (uint32_t k = 0; k < 2; k++) {
-                both[k] = spk_smlad(even, weights[0], both[k]);
-                both[k] = spk_smlad(odd, weights[1], both[k]);
-                low[k] = spk_smlad(even, spk_sxtb16(weights[0]), low[k]);
-                low[k] = spk_smlad(odd, spk_sxtb16(weights[1]), low[k]);
-                weights += 2;
-            }
-            from += 4;
-        } while (from < end);
-        const int32_t sum[4] = {low[0], (both[0] - low[0]) >> 8, low[1], (both[1] - low[1]) >> 8};
-        spk_fully_connected_store(c, o, sum, output);
+        struct spk_dsp_four sums = {{0, 0}, {0, 0}};
+        weights = spk_dsp_run(&sums, input, weights, c->inputs);
+        const int32_t sum[4] = {sums.low[0], (sums.both[0] - sums.low[0]) >> 8, sums.low[1],
+                                (sums.both[1] - sums.low[1]) >> 8};
+        spk_fully_connected_store(c, rounding, o, 4, sum, output);
     }
 }
 #endif
 
 #if defined(__ARM_FEATURE_MVE)
 // weights: as spk_mve_dot asks for.
-SPK_SHARED void spk_fully_connected_mve(const struct spk_fully_connected *c, const int8_t *input,
-                                        int8_t *output) {
+SPK_INLINE void spk_fully_connected_by_vectors(const struct spk_fully_connected *of,
+                                               enum spk_connected_rounding rounding,
+                                               const int8_t *input, int8_t *output) {
+    const struct spk_fully_connected copy = *of;
+    const struct spk_fully_connected *c = &copy;
     const int8_t *weights = c->weights;
     for (uint32_t o = 0; o < c->outputs; o += 4) {
         int32_t sum[4];
         vst1q_s32(sum, spk_mve_dot(input, weights, c->inputs));
-        spk_fully_connected_store(c, o, sum, output);
+        spk_fully_connected_store(c, rounding, o, 4, sum, output);
         weights += (c->inputs + 15u) / 16 * 64;
     }
 }
+#endif
+
+// The variants: spk_fully_connected_ORDER_ROUNDING.
+#define SPK_FULLY_CONNECTED(order, name, rounding)                                                 \
+    SPK_SHARED void spk_fully_connected_##order##_##name(const struct spk_fully_connected *c,      \
+                                                         const int8_t *input, int8_t *output) {    \
+        spk_fully_connected_by_##order(c, rounding, input, output);                                \
+    }
+#define SPK_FULLY_CONNECTED_ROUNDINGS(order)                                                       \
+    SPK_FULLY_CONNECTED(order, once, SPK_ONCE_NEAR)                                                \
+    SPK_FULLY_CONNECTED(order, twice, SPK_TWICE_NEAR)                                              \
+    SPK_FULLY_CONNECTED(order, any, SPK_ANY)
+
+SPK_FULLY_CONNECTED_ROUNDINGS(fours)
+#if defined(__ARM_FEATURE_DSP)
+SPK_FULLY_CONNECTED_ROUNDINGS(quads)
+#endif
+#if defined(__ARM_FEATURE_MVE)
+SPK_FULLY_CONNECTED_ROUNDINGS(vectors)
 #endif
 
 #endif

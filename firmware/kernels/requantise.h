@@ -20,6 +20,21 @@ SPK_INLINE int32_t spk_rounding_shift(int32_t x, uint32_t exponent) {
     return (x >> exponent) + (rest > (mask >> 1) + (x < 0));
 }
 
+// a * b / 2^32, rounded down; 0 <= b.
+SPK_INLINE int32_t spk_high_word(int32_t a, int32_t b) {
+#if defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1
+    // These cores have no long product, and call a library for it.
+    const uint32_t low = (uint32_t)a & 0xFFFF;
+    const int32_t b_low = b & 0xFFFF;
+    const int32_t b_high = b >> 16;
+    const int32_t middle = (a >> 16) * b_low + (int32_t)((low * (uint32_t)b_low) >> 16);
+    const uint32_t carry = ((uint32_t)middle & 0xFFFF) + low * (uint32_t)b_high;
+    return (a >> 16) * b_high + (middle >> 16) + (int32_t)(carry >> 16);
+#else
+    return (int32_t)(((int64_t)a * b) >> 32);
+#endif
+}
+
 // x * multiplier * 2^(shift - 31), rounded twice; multiplier >= 0, shift -31 to 30, > 0 to the
 // left.
 SPK_INLINE int32_t spk_requantise(int32_t x, int32_t multiplier, int32_t shift) {
@@ -31,19 +46,32 @@ SPK_INLINE int32_t spk_requantise(int32_t x, int32_t multiplier, int32_t shift) 
 
 // The same plus zero_point, for what the exporter proves to be the usual: |x| < 2^29 and a shift to
 // the right, 1 <= right <= 20. Then x * 4 fits a word, its high product keeps the one bit that the
-// first rounding needs, and one addition rounds both and adds the zero point.
-SPK_INLINE int32_t spk_requantise_near(int32_t x, int32_t multiplier, uint32_t right,
-                                       int32_t zero_point) {
-    const uint32_t offset = (uint32_t)(2 * zero_point + 1) << right;
+// first rounding needs, and one addition rounds both and adds the zero point: of spk_near_offset.
+SPK_INLINE int32_t spk_requantise_offset(int32_t x, int32_t multiplier, uint32_t right,
+                                         int32_t offset) {
 #if defined(__ARM_FEATURE_DSP)
     int32_t high; // rounded: x * multiplier / 2^31
     __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(x * 2), "r"(multiplier));
-    return (high + (high >> 31) + ((int32_t)offset >> 1)) >> right;
+    return (high + (high >> 31) + offset) >> right;
 #else
-    const int32_t high = (int32_t)(((int64_t)(x * 4) * multiplier) >> 32); // before its rounding
+    const int32_t high = spk_high_word(x * 4, multiplier); // before its rounding
     // (high + 1) / 2 is the first rounding. A half goes away from zero: one less if it is negative.
-    return (high + 1 + 2 * (high >> 31) + (int32_t)offset) >> (right + 1);
+    return (high + 2 * (high >> 31) + offset) >> (right + 1);
 #endif
+}
+
+SPK_INLINE int32_t spk_near_offset(uint32_t right, int32_t zero_point) {
+    const uint32_t offset = (uint32_t)(2 * zero_point + 1) << right;
+#if defined(__ARM_FEATURE_DSP)
+    return (int32_t)offset >> 1;
+#else
+    return (int32_t)(offset + 1);
+#endif
+}
+
+SPK_INLINE int32_t spk_requantise_near(int32_t x, int32_t multiplier, uint32_t right,
+                                       int32_t zero_point) {
+    return spk_requantise_offset(x, multiplier, right, spk_near_offset(right, zero_point));
 }
 
 // How the sums of a layer become int8 codes. Arrays are padded to a multiple of four channels.
@@ -56,17 +84,22 @@ struct spk_rescale {
     int16_t high;
 };
 
+// A code less the lowest one, clamped.
+SPK_INLINE int32_t spk_clamp_code(const struct spk_rescale *r, uint32_t code) {
+    const uint32_t span = (uint32_t)(r->high - r->low);
+    if (code > span) {
+        code = (int32_t)code < 0 ? 0 : span;
+    }
+    return (int32_t)code + r->low;
+}
+
 // Code of a sum that holds its bias; `near` promises what spk_requantise_near asks for.
 SPK_INLINE int8_t spk_rescale(const struct spk_rescale *r, bool near, int32_t sum,
                               int32_t multiplier, int32_t shift) {
     const int32_t zero = r->zero_point - r->low;
-    const uint32_t span = (uint32_t)(r->high - r->low);
-    uint32_t code = near ? (uint32_t)spk_requantise_near(sum, multiplier, (uint32_t)-shift, zero)
-                         : (uint32_t)spk_requantise(sum, multiplier, shift) + (uint32_t)zero;
-    if (code > span) {
-        code = (int32_t)code < 0 ? 0 : span;
-    }
-    return (int8_t)((int32_t)code + r->low);
+    const int32_t code = near ? spk_requantise_near(sum, multiplier, (uint32_t)-shift, zero)
+                              : spk_requantise(sum, multiplier, shift) + zero;
+    return (int8_t)spk_clamp_code(r, (uint32_t)code);
 }
 
 // All that spk_requantise_near needs for a channel, side by side.
@@ -89,6 +122,17 @@ SPK_SHARED void spk_clamp_codes(const struct spk_rescale *out, int8_t *codes, ui
 }
 
 #if defined(__ARM_FEATURE_DSP)
+// The scale at *at, in one instruction; moves on.
+SPK_INLINE struct spk_scale spk_next_scale_dsp(const struct spk_scale **at) {
+    register int32_t bias __asm__("r4");
+    register int32_t multiplier __asm__("r5");
+    register int32_t offset __asm__("r6");
+    register uint32_t right __asm__("r8");
+    __asm__("ldmia %0!, {r4, r5, r6, r8}"
+            : "+r"(*at), "=r"(bias), "=r"(multiplier), "=r"(offset), "=r"(right));
+    return (struct spk_scale){bias, multiplier, offset, right};
+}
+
 // Code in the whole range, from a doubled sum without bias.
 SPK_INLINE int8_t spk_rescale_dsp(const struct spk_scale *s, int32_t doubled) {
     int32_t x = doubled + s->bias;

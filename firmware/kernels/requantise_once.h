@@ -24,4 +24,14 @@ SPK_INLINE int32_t spk_requantise_once(int32_t x, int32_t multiplier, int32_t fr
     return x < 0 ? -(int32_t)result : (int32_t)result;
 }
 
+// The same plus zero_point, for what the exporter proves to be the usual: -20 <= shift <= -2. With
+// the least significant unit off a negative product, a half of it goes away from zero by itself.
+SPK_INLINE int32_t spk_requantise_once_near(int32_t x, int32_t multiplier, int32_t fraction,
+                                            uint32_t right, int32_t zero_point) {
+    const int64_t rest = (int64_t)x * fraction + (x >> 31);
+    const int64_t product = (int64_t)x * multiplier + (int32_t)(rest >> 22);
+    const int32_t half = (int32_t)((uint32_t)(2 * zero_point + 1) << (right - 1)) >> 1;
+    return ((int32_t)(product >> 32) + half) >> (right - 1);
+}
+
 #endif

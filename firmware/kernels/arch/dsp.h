@@ -30,4 +30,47 @@ SPK_INLINE uint32_t spk_sxtb16_high(uint32_t x) {
     return lanes;
 }
 
+// Sums of four channels, in pairs: low + 256 * high channel, and low.
+struct spk_dsp_four {
+    int32_t both[2];
+    int32_t low[2];
+};
+
+#define SPK_DSP_RUN_QUAD                                                                           \
+    "ldr r5, [%[x]], #4\n"                                                                         \
+    "ldmia %[weights]!, {r6, r8, r9, r10}\n"                                                       \
+    "sxtb16 r4, r5\n"                                                                              \
+    "sxtb16 r5, r5, ror #8\n"                                                                      \
+    "smlad %[a0], r4, r6, %[a0]\n"                                                                 \
+    "smlad %[a1], r4, r9, %[a1]\n"                                                                 \
+    "sxtb16 r6, r6\n"                                                                              \
+    "sxtb16 r9, r9\n"                                                                              \
+    "smlad %[a0], r5, r8, %[a0]\n"                                                                 \
+    "smlad %[a1], r5, r10, %[a1]\n"                                                                \
+    "sxtb16 r8, r8\n"                                                                              \
+    "sxtb16 r10, r10\n"                                                                            \
+    "smlad %[b0], r4, r6, %[b0]\n"                                                                 \
+    "smlad %[b1], r4, r9, %[b1]\n"                                                                 \
+    "smlad %[b0], r5, r8, %[b0]\n"                                                                 \
+    "smlad %[b1], r5, r10, %[b1]\n"
+
+// Adds n codes, n > 0, read up to the next multiple of eight. weights: (quads, 2, 2) words, two
+// quads at a time, of each the codes 0 2, 1 3; answers their end.
+SPK_INLINE const uint32_t *spk_dsp_run(struct spk_dsp_four *sums, const int8_t *x,
+                                       const uint32_t *weights, uint32_t n) {
+    const int8_t *const end = x + n;
+    int32_t a0 = sums->both[0];
+    int32_t a1 = sums->both[1];
+    int32_t b0 = sums->low[0];
+    int32_t b1 = sums->low[1];
+    __asm__ volatile("1:\n" SPK_DSP_RUN_QUAD SPK_DSP_RUN_QUAD "cmp %[x], %[end]\n"
+                     "bcc 1b\n"
+                     : [x] "+r"(x), [weights] "+r"(weights), [a0] "+r"(a0), [a1] "+r"(a1),
+                       [b0] "+r"(b0), [b1] "+r"(b1)
+                     : [end] "r"(end)
+                     : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory");
+    *sums = (struct spk_dsp_four){{a0, a1}, {b0, b1}};
+    return weights;
+}
+
 #endif

@@ -48,29 +48,64 @@ SPK_INLINE int32x4_t spk_mve_dot(const int8_t *x, const int8_t *weights, uint32_
     return sum;
 }
 
+// The same of taps that a few vectors hold. weights: (vectors, 4, 16).
+SPK_INLINE int32x4_t spk_mve_dot_held(const int8x16_t *x, uint32_t vectors, const int8_t *weights) {
+    int32_t sum[4];
+    SPK_UNROLL(4)
+    for (uint32_t k = 0; k < 4; k++) {
+        sum[k] = vmladavq_s8(x[0], vld1q_s8(weights + 16 * k));
+        SPK_UNROLL(3)
+        for (uint32_t v = 1; v < vectors; v++) {
+            sum[k] = vmladavaq_s8(sum[k], x[v], vld1q_s8(weights + 64 * v + 16 * k));
+        }
+    }
+    int32x4_t sums;
+    __asm__("vmov %q0[2], %q0[0], %1, %3\n"
+            "vmov %q0[3], %q0[1], %2, %4"
+            : "=&w"(sums)
+            : "r"(sum[0]), "r"(sum[1]), "r"(sum[2]), "r"(sum[3]));
+    return sums;
+}
+
+enum { SPK_MVE_HELD = 3 }; // vectors at most
+
+// Four channels of one output; vectors: that hold the taps, or 0.
+SPK_INLINE int32x4_t spk_mve_four(const struct spk_rescale *out, const int8_t *x,
+                                  const int8x16_t *held, uint32_t vectors, const int8_t *weights,
+                                  uint32_t taps, uint32_t at) {
+    const int32x4_t sums =
+        vectors ? spk_mve_dot_held(held, vectors, weights) : spk_mve_dot(x, weights, taps);
+    return spk_mve_rescale(out, sums, at);
+}
+
 // All channels of one output. weights: (channels / 4, taps / 16, 4, 16), both rounded up.
-SPK_INLINE void spk_mve_outputs(const struct spk_rescale *out, const int8_t *x,
+SPK_INLINE void spk_mve_outputs(const struct spk_rescale *out, const int8_t *x, uint32_t vectors,
                                 const int8_t *weights, uint32_t taps, uint32_t channels,
                                 int8_t *to) {
-    const uint32_t step = (taps + 15) / 16 * 64;
-    for (uint32_t o = 0; o < channels; o += 4) {
-        const int32x4_t codes = spk_mve_rescale(out, spk_mve_dot(x, weights, taps), o);
-        if (o + 4 <= channels) {
-            vstrbq_s32(to + o, codes);
-        } else {
-            vstrbq_p_s32(to + o, codes, vctp32q(channels - o));
-        }
+    const uint32_t step = (vectors ? vectors : (taps + 15) / 16) * 64;
+    int8x16_t held[SPK_MVE_HELD];
+    SPK_UNROLL(3)
+    for (uint32_t v = 0; v < vectors; v++) {
+        held[v] = vldrbq_z_s8(x + 16 * v, vctp8q(taps - 16 * v));
+    }
+    uint32_t o = 0;
+    for (; o + 4 <= channels; o += 4) {
+        vstrbq_s32(to + o, spk_mve_four(out, x, held, vectors, weights, taps, o));
         weights += step;
+    }
+    if (o < channels) {
+        vstrbq_p_s32(to + o, spk_mve_four(out, x, held, vectors, weights, taps, o),
+                     vctp32q(channels - o));
     }
 }
 
+// n > 0.
 SPK_INLINE void spk_mve_copy(int8_t *to, const int8_t *from, uint32_t n) {
-    __asm__ volatile("wlstp.8 lr, %[n], 2f\n"
+    __asm__ volatile("dlstp.8 lr, %[n]\n"
                      "1:\n"
                      "vldrb.8 q0, [%[from]], #16\n"
                      "vstrb.8 q0, [%[to]], #16\n"
                      "letp lr, 1b\n"
-                     "2:\n"
                      : [from] "+r"(from), [to] "+r"(to)
                      : [n] "r"(n)
                      : "lr", "q0", "memory");

@@ -30,7 +30,6 @@ class Elementwise(Int8Operator):
     """
 
     KIND: ClassVar[str] = ""
-    C_NAME: ClassVar[str] = ""
     LARGEST: ClassVar[int] = 0  # magnitude of what is brought to the output's scale
 
     activation: tuple[int, int] = (-128, 127)
@@ -105,20 +104,28 @@ class Elementwise(Int8Operator):
             shape = "x".join(map(str, self.constant.shape))
             placed = em.const(f"{self.name}_constant", self.constant, f"({shape}) int8")
             pointers.insert(0 if self.constant_first else 1, placed)
-        dims, a_stride, b_stride = self._strides()
-        fields: dict[str, object] = {
-            "dims": _braces(dims),
-            "a_stride": _braces(a_stride),
-            "b_stride": _braces(b_stride),
-            "a_zero": self._operands[0].zero_point,
-            "b_zero": self._operands[1].zero_point,
-            **self.factors(),
+        dims, *strides = self._strides()
+        kernel, factors, exchanged = self.variant()
+        operands = list(zip(pointers, strides, self._operands, strict=True))
+        if exchanged:
+            operands.reverse()
+        fields: dict[str, object] = {"dims": _braces(dims)}
+        for name, (_, stride, tensor) in zip("ab", operands, strict=True):
+            fields[f"{name}_stride"] = _braces(stride)
+            fields[f"{name}_zero"] = tensor.zero_point
+        fields |= {
+            **factors,
             "zero": self.output_zero_point,
             "low": self.activation[0],
             "high": self.activation[1],
         }
         config = em.config(self.name, "spk_elementwise", fields)
-        return [f"{self.C_NAME}({config}, {pointers[0]}, {pointers[1]}, {em.tensor(self.name)});"]
+        a, b = (operand[0] for operand in operands)
+        return [f"{kernel}({config}, {a}, {b}, {em.tensor(self.name)});"]
+
+    def variant(self) -> tuple[str, dict[str, int], bool]:
+        """The kernel, its factors, and whether it takes the second operand first."""
+        return self.C_NAME, self.factors(), False
 
     def _strides(self) -> tuple[list[int], list[int], list[int]]:
         """The output's dimensions, four of them, and the step of each operand in each."""
@@ -131,6 +138,11 @@ class Elementwise(Int8Operator):
             steps.append([0 if d == 1 else s for d, s in zip(shape, own, strict=True)])
         dims = (1,) * (4 - len(self._shape)) + self._shape
         return list(dims), steps[0], steps[1]
+
+
+def near(shift: int) -> bool:
+    """Whether spk_requantise_near has a variant for a factor with this shift."""
+    return -20 <= shift <= -1
 
 
 def _braces(values: list[int]) -> str:

@@ -37,15 +37,27 @@ def emit_move(
         writes: the same for the target.
     """
     em.include("kernels/move.h")
+    dims, strides, to_strides = _joined(list(dims), list(reads[1]), list(writes[1]))
     pad = 4 - len(dims)
     fields: dict[str, object] = {
-        "dims": _braces([1] * pad + list(dims)),
+        "dims": _braces([1] * pad + dims),
         "first": reads[0],
-        "stride": _braces([0] * pad + list(reads[1])),
+        "stride": _braces([0] * pad + strides),
         "to_first": writes[0],
-        "to_stride": _braces([0] * pad + list(writes[1])),
+        "to_stride": _braces([0] * pad + to_strides),
     }
     return [f"spk_move_s8({em.config(name, 'spk_move', fields)}, {source}, {to});"]
+
+
+def _joined(
+    dims: list[int], strides: list[int], to_strides: list[int]
+) -> tuple[list[int], list[int], list[int]]:
+    """The same box with inner dimensions that follow each other on both sides made one."""
+    while len(dims) > 1 and all(s[-2] == s[-1] * dims[-1] for s in (strides, to_strides)):
+        dims = [*dims[:-2], dims[-2] * dims[-1]]
+        strides = [*strides[:-2], strides[-1]]
+        to_strides = [*to_strides[:-2], to_strides[-1]]
+    return dims, strides, to_strides
 
 
 def _braces(values: Sequence[int]) -> str:

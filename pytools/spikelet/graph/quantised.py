@@ -178,7 +178,14 @@ def by_fours(rows: Array, taps: int) -> Array:
 
 def has_dsp(isa: str) -> bool:
     """Whether an instruction set has Arm's dual 16-bit multiplies."""
-    return isa.startswith(("armv7e-m", "armv8.1-m"))
+    return isa.startswith(("armv7e-m", "armv8.1-m")) or (
+        isa.startswith("armv8-m.main") and "dsp" in isa
+    )
+
+
+def is_thumb1(isa: str) -> bool:
+    """Whether an instruction set is Arm's small one, without long products."""
+    return isa.startswith(("armv6-m", "armv8-m.base"))
 
 
 def has_mve(isa: str) -> bool:
@@ -208,3 +215,16 @@ def two_a_lane(rows: Array, taps: int) -> Array | None:
         return None
     found: Array = lanes.astype("<i2")
     return found
+
+
+def two_channels_a_lane(rows: Array, taps: int) -> Array | None:
+    """(O, n) to words (ceil(O / 4), taps / 4, 2, 2): `two_a_lane`, quads in the order 0, 2, 1, 3.
+
+    None where that is None. taps: a multiple of 4.
+    """
+    lanes = two_a_lane(np.pad(rows, ((0, -len(rows) % 4), (0, 0))), taps)
+    if lanes is None:
+        return None
+    quads = lanes.reshape(len(lanes) // 2, 2, -1, 4)[..., [0, 2, 1, 3]]
+    words: Array = np.ascontiguousarray(quads.transpose(0, 2, 1, 3)).view("<u4")
+    return words

@@ -88,7 +88,7 @@ def make(
     sanitize: bool = False,
 ) -> Built:
     """Generate model.c and build the image in `out`; for errors see `spikelet.board.build`."""
-    generated = generate(package.graph, package.sha256, out, trace=trace)
+    generated = generate(package.graph, package.sha256, out, trace=trace, isa=board.isa)
     firmware = build(
         out, board, out, toolchain=toolchain, trace=trace, defines=defines, sanitize=sanitize
     )

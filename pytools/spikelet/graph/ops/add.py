@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.elementwise import Elementwise
+from spikelet.graph.elementwise import Elementwise, near
 from spikelet.graph.int8 import factor
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
@@ -20,7 +20,6 @@ class Add(Elementwise):
     """`a + b`: both are shifted left by 20 bits and brought to twice the larger scale."""
 
     KIND: ClassVar[str] = "add"
-    C_NAME: ClassVar[str] = "spk_add_s8"
     LARGEST: ClassVar[int] = 255 << LEFT_SHIFT
     SIGN: ClassVar[int] = 1  # of the second operand
 
@@ -32,6 +31,29 @@ class Add(Elementwise):
         scaled_a = requantise(a << LEFT_SHIFT, f["a_multiplier"], f["a_shift"])
         scaled_b = requantise(b << LEFT_SHIFT, f["b_multiplier"], f["b_shift"])
         return requantise(scaled_a + self.SIGN * scaled_b, f["multiplier"], f["shift"])
+
+    def variant(self) -> tuple[str, dict[str, int], bool]:
+        f = self.factors()
+        ones = {"a_one": 1 << LEFT_SHIFT, "b_one": 1 << LEFT_SHIFT}
+        if not near(f["shift"]):
+            return ("spk_add_s8" if self.SIGN > 0 else "spk_sub_s8"), {**f, **ones}, False
+        # An operand of the larger scale counts half: exactly, and without a multiplier.
+        half = (1 << 30, 0)
+        exchanged = (f["a_multiplier"], f["a_shift"]) != half
+        one, other = ("b_", "a_") if exchanged else ("a_", "b_")
+        multiplier, shift = f[other + "multiplier"], f[other + "shift"]
+        if (f[one + "multiplier"], f[one + "shift"]) != half or shift < -20:
+            return ("spk_add_s8" if self.SIGN > 0 else "spk_sub_s8"), {**f, **ones}, False
+        factors = {
+            "a_one": (self.SIGN if exchanged else 1) << (LEFT_SHIFT - 1),
+            "b_one": 1 << LEFT_SHIFT if shift < 0 else 1 << (LEFT_SHIFT + 1),
+            "b_multiplier": multiplier,
+            "b_shift": min(shift, -1),
+            "multiplier": f["multiplier"],
+            "shift": f["shift"],
+        }
+        less = self.SIGN < 0 and not exchanged
+        return f"spk_near_{'less' if less else 'sum'}_s8", factors, exchanged
 
 
 def sum_factors(operands: tuple[Tensor, ...], scale: float) -> dict[str, int]:

@@ -8,8 +8,16 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.convolution import CHUNK_BYTES, Convolution
-from spikelet.graph.operator import Cost, Emitter, Interval
-from spikelet.graph.quantised import by_fours, by_sixteens, has_dsp, has_mve, two_a_lane
+from spikelet.graph.operator import Cost, Emitter, Interval, c_bool
+from spikelet.graph.quantised import (
+    by_fours,
+    by_sixteens,
+    has_dsp,
+    has_mve,
+    is_thumb1,
+    two_a_lane,
+    two_channels_a_lane,
+)
 from spikelet.graph.tensor import Array, Tensor
 
 SCRATCH_BYTES = 2304  # of the stack, at most: 3 x 3 windows of 64 channels, two at a time
@@ -74,6 +82,7 @@ class Conv2d(Convolution):
             **self.window_fields(self.weight.shape[1:3]),
             "outputs": len(rows),
             "taps": taps,
+            "pointwise": c_bool(self._pointwise),
         }
         if any(self.padding):
             row = np.full(self.weight.shape[3], self._input.zero_point, np.int8)
@@ -89,15 +98,21 @@ class Conv2d(Convolution):
             "}",
         ]
 
+    @property
+    def _pointwise(self) -> bool:
+        """Whether each output sees one pixel, in the order of the pixels."""
+        return self.weight.shape[1:3] == (1, 1) and self.stride == (1, 1) and not any(self.padding)
+
     def _portable(self, em: Emitter, rows: Array) -> tuple[str, int, str, int]:
         """Kernel, taps, C name of the weights, words of scratch."""
         taps = rows.shape[1]
         even = taps + taps % 2
-        pixels = 4 if 8 * even <= SCRATCH_BYTES and self.near else 2
+        few = is_thumb1(em.isa)  # registers
+        pixels = 4 if 8 * even <= SCRATCH_BYTES and self.near and not few else 2
         kernel = "any" if not self.near else "four" if pixels == 4 else "two"
         scratch = even * (pixels // 2) + 4 * pixels
         if even * 2 * pixels > SCRATCH_BYTES:
-            kernel, even, scratch = "direct", taps, 0
+            kernel, even, scratch = "stream_fours", taps, 0
         blocked = by_fours(rows, even)
         name = em.const(f"{self.name}_weight", blocked, f"(outputs / 4, taps {even}, 4)")
         return kernel, even, name, scratch
@@ -105,6 +120,12 @@ class Conv2d(Convolution):
     def _dsp(self, em: Emitter, rows: Array) -> tuple[str, int, str, int] | None:
         """The same for Arm's DSP extension, None where it does not suit."""
         taps = 8 * -(-rows.shape[1] // 8)
+        if 4 * taps > SCRATCH_BYTES and self.weight.shape[3] % 8 == 0:
+            found = two_channels_a_lane(rows, taps)
+            if found is None:
+                return None
+            note = f"(outputs / 4, taps {taps} / 4, 2, 4 taps) of two channels"
+            return "stream_quads", taps, em.const(f"{self.name}_weight", found, note), 0
         lanes = two_a_lane(rows, taps)
         if lanes is None or not self.near or 4 * taps > SCRATCH_BYTES:
             return None
@@ -119,7 +140,14 @@ class Conv2d(Convolution):
     def _mve(self, em: Emitter, rows: Array) -> tuple[str, int, str, int] | None:
         """The same for Arm's vector extension, None where it does not suit."""
         taps = rows.shape[1]
-        if not self.near or taps > SCRATCH_BYTES:
+        direct = self.weight.shape[1:3] == (1, 1) and not any(self.padding)
+        large = taps > SCRATCH_BYTES and not direct
+        if (large and self.weight.shape[3] % 16) or not (large or self.near):
             return None
         note = "(outputs / 4, taps / 16, 4, 16)"
-        return "mve", taps, em.const(f"{self.name}_weight", by_sixteens(rows), note), -(-taps // 4)
+        name = em.const(f"{self.name}_weight", by_sixteens(rows), note)
+        if large:
+            return "stream_vectors", taps, name, 0
+        vectors = -(-taps // 16)
+        kernel = f"mve_{16 * vectors}" if vectors <= 3 else "mve"  # registers hold the taps
+        return kernel, taps, name, 4 * vectors

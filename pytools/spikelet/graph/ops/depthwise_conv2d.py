@@ -13,7 +13,7 @@ from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.quantised import has_dsp, has_mve
 from spikelet.graph.tensor import Array, Tensor
 
-MOST_TAPS = 32  # SPK_DEPTHWISE_TAPS
+MOST_TAPS = 512  # of which there is a list, on the stack
 
 
 @dataclass(kw_only=True)
@@ -77,44 +77,68 @@ class DepthwiseConv2d(Convolution):
         )
 
     def _variant(self, isa: str) -> str:
-        """The kernel of an instruction set's own, or ""."""
+        """The kernel that goes by a list of taps, or "" where none does."""
         height, width, channels = self.weight.shape
-        taps = height * width
-        if not self.near or self.depth_multiplier > 1 or taps > MOST_TAPS:
+        if not self.near or height * width > MOST_TAPS:
             return ""
-        if has_mve(isa) and channels >= 8:
-            return "mve"
-        return "dsp" if has_dsp(isa) and channels >= 4 and taps % 2 == 1 else ""
+        one = self.depth_multiplier == 1
+        if has_mve(isa):
+            if one and channels >= 16 and self.weight.min() > -128:
+                return "mve_sixteens"
+            return "mve" if one and channels >= 8 else "mve_many"
+        if one and channels >= 4:
+            return "dsp" if has_dsp(isa) else "fours"
+        return "many"
 
     def _emit_variant(self, em: Emitter, variant: str) -> list[str]:
-        em.include(f"kernels/arch/depthwise_conv2d_{variant}.h")
+        mve = variant.startswith("mve")
+        header = "mve" if mve else "dsp" if variant == "dsp" else "taps"
+        em.include(f"kernels/arch/depthwise_conv2d_{header}.h")
         height, width, channels = self.weight.shape
         rows = self.weight.reshape(-1, channels)
         sums = rows.astype(np.int64).sum(axis=0)
-        size = 8 if variant == "mve" else 4
-        # The last group ends with the last channel.
-        starts = np.minimum(np.arange(0, channels, size), channels - size)
-        groups = starts[:, None] + np.arange(size)
+        size = 16 if variant == "mve_sixteens" else 8 if mve else 4
+        if size == 16:  # taps by twos
+            rows = np.pad(rows, ((0, len(rows) % 2), (0, 0)))
+        # The last group ends with the last channel, or repeats it where it is not written.
+        starts = np.arange(0, channels, size)
+        if not variant.endswith("many"):
+            starts = np.minimum(starts, channels - size)
+        groups = np.minimum(starts[:, None] + np.arange(size), channels - 1)
         weight = rows[:, groups].transpose(1, 0, 2)
         note = f"(channels / {size}, taps {len(rows)}, {size})"
-        if variant == "mve":
-            order = groups.reshape(-1, 4, 2).transpose(0, 2, 1).reshape(-1)
-            scales = self.rescale_fields(em, sums, order)
-        else:
+        if variant == "dsp":
             scales = self.scale_fields(em, sums)
             lanes = np.ascontiguousarray(weight[..., [0, 2, 1, 3]], "<i2")
             weight, note = lanes.view("<u4"), f"{note}, two channels a word: 0 2, 1 3"
+        else:
+            order = None
+            if mve:  # as the products of vectors come out
+                order = groups.reshape(-1, 4, size // 4)
+                if size == 16:
+                    order = order[..., [0, 2, 1, 3]]
+                order = order.transpose(0, 2, 1).reshape(-1)
+            scales = self.rescale_fields(em, sums, order)
         fields: dict[str, object] = {
             "weights": em.const(f"{self.name}_weight", weight, note),
             **scales,
             **self.window_fields((height, width)),
+            "outputs": channels,
         }
+        if variant.endswith("many"):
+            sources = (groups // self.depth_multiplier).astype(np.uint16)
+            fields["sources"] = em.const(f"{self.name}_sources", sources, "input channels")
         if any(self.padding):
-            row = np.full(channels, self._input.zero_point, np.int8)
+            row = np.full(self._input.shape[2], self._input.zero_point, np.int8)
             fields["padding"] = em.const(f"{self.name}_padding", row, "input zero point")
         config = em.config(self.name, "spk_depthwise_taps", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_depthwise_conv2d_{variant}({config}, {source}, {to});"]
+        return [
+            "{",
+            f"    const int8_t *list[{len(rows)}];",
+            f"    spk_depthwise_conv2d_{variant}({config}, {source}, list, {to});",
+            "}",
+        ]
 
     def _emit_lines(self, em: Emitter) -> list[str]:
         x, y, channels = self._input.shape, self._output.shape, self._input.shape[2]
@@ -159,11 +183,13 @@ class DepthwiseConv2d(Convolution):
     def emit(self, em: Emitter) -> list[str]:
         if self._input.shape[2] == 1:
             return self._as_conv2d().emit(em)
-        if variant := self._variant(em.isa):
+        variant = self._variant(em.isa)
+        if self._three and variant == "fours":
+            em.include("kernels/depthwise_conv2d.h")
+            return self._emit_lines(em)
+        if variant:
             return self._emit_variant(em, variant)
         em.include("kernels/depthwise_conv2d.h")
-        if self._three:
-            return self._emit_lines(em)
         height, width, channels = self.weight.shape
         fields: dict[str, object] = {
             "weights": em.const(

@@ -14,7 +14,7 @@ from spikelet.graph.quantised import (
     by_sixteens,
     has_dsp,
     has_mve,
-    two_a_lane,
+    two_channels_a_lane,
 )
 from spikelet.graph.requantise_once import requantise_once
 from spikelet.graph.tensor import Array, Tensor
@@ -88,25 +88,27 @@ class FullyConnected(Quantised):
             fields["fraction"] = em.const(f"{self.name}_fraction", self.fraction, note)
         config = em.config(self.name, "spk_fully_connected", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        call = f"spk_fully_connected_{kernel}_{self._rounding()}"
         if self._rows == 1:
-            return [f"spk_fully_connected{kernel}({config}, {source}, {to});"]
+            return [f"{call}({config}, {source}, {to});"]
         return [
             f"for (uint32_t row = 0; row < {self._rows}; row++) {{",
-            f"    spk_fully_connected{kernel}({config}, {source} + row * {n}, "
-            f"{to} + row * {channels});",
+            f"    {call}({config}, {source} + row * {n}, {to} + row * {channels});",
             "}",
         ]
 
+    def _rounding(self) -> str:
+        """How the kernel rounds."""
+        if self.fraction is None:
+            return "twice" if self.near else "any"
+        return "once" if np.all((self.shift <= -2) & (self.shift >= -20)) else "any"
+
     def _variant(self, isa: str) -> tuple[str, Array, str]:
-        """Suffix of the kernel, the weights as it asks for, and a note on their shape."""
-        channels, n = self.weight.shape
+        """The order of the weights, the weights in it, and a note on their shape."""
+        n = self.weight.shape[1]
         if has_mve(isa):
-            return "_mve", by_sixteens(self.weight), "(outputs / 4, inputs / 16, 4, 16)"
-        padded = np.pad(self.weight, ((0, -channels % 4), (0, 0)))
-        words = has_dsp(isa) and (self._rows == 1 or n % 4 == 0)  # every row starts at a word
-        lanes = two_a_lane(padded, n + -n % 4) if words else None
-        if lanes is not None:
-            quads = lanes.reshape(len(padded) // 4, 2, -1, 4)[..., [0, 2, 1, 3]]
-            packed = np.ascontiguousarray(quads.transpose(0, 2, 1, 3)).view("<u4")
-            return "_dsp", packed, "(outputs / 4, inputs / 4, 2, 4 inputs) of two channels"
-        return "", by_fours(self.weight, n), f"(outputs / 4, inputs {n}, 4)"
+            return "vectors", by_sixteens(self.weight), "(outputs / 4, inputs / 16, 4, 16)"
+        if has_dsp(isa) and (words := two_channels_a_lane(self.weight, n + -n % 8)) is not None:
+            return "quads", words, "(outputs / 4, inputs / 4, 2, 4 inputs) of two channels"
+        taps = n + -n % 4
+        return "fours", by_fours(self.weight, taps), f"(outputs / 4, inputs {taps}, 4)"

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.elementwise import Elementwise
+from spikelet.graph.elementwise import Elementwise, near
 from spikelet.graph.int8 import factor
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array
@@ -18,7 +18,6 @@ class Mul(Elementwise):
     """`a * b`, with one multiplier for the product of codes."""
 
     KIND: ClassVar[str] = "mul"
-    C_NAME: ClassVar[str] = "spk_mul_s8"
     LARGEST: ClassVar[int] = 255 * 255
 
     def factors(self) -> dict[str, int]:
@@ -29,3 +28,7 @@ class Mul(Elementwise):
     def combine(self, a: Array, b: Array) -> Array:
         f = self.factors()
         return requantise(a * b, f["multiplier"], f["shift"])
+
+    def variant(self) -> tuple[str, dict[str, int], bool]:
+        f = self.factors()
+        return "spk_near_mul_s8" if near(f["shift"]) else "spk_mul_s8", f, False
