@@ -12,7 +12,7 @@ import typer
 from spikelet import __version__
 from spikelet.cli.inspect import described
 from spikelet.cli.options import JsonOption
-from spikelet.cli.shown import layer_table
+from spikelet.cli.shown import arena_row, layer_table
 from spikelet.cli.terminal import Terminal, facts, number, percent
 from spikelet.codegen import generate
 from spikelet.errors import UsageError
@@ -114,8 +114,7 @@ def _shown(found: dict[str, Any]) -> list[Any]:
                 "accuracy, integer": percent(accuracy),
                 "vectors": manifest["vectors"],
                 "constants": number(found["weight_bytes"], "B"),
-                "arena": f"{number(found['arena_bytes'], 'B')} "
-                f"(most in use at one time: {number(found['arena_bound_bytes'])})",
+                "arena": arena_row(found),
                 "sha256": found["package_sha256"],
             },
         ),
