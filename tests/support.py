@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -31,3 +32,13 @@ def need(tool: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+def reference_model(name: str) -> Path:
+    """A .tflite file of the folder SPIKELET_MODELS; skips, loudly, where there is none."""
+    folder = Path(os.environ.get("SPIKELET_MODELS", "models-missing"))
+    path = folder / f"{name}.tflite"
+    if not path.is_file():
+        MISSING.add("SPIKELET_MODELS")
+        pytest.skip(f"{path} is missing: SPIKELET_MODELS names the folder of reference models")
+    return path

@@ -1,7 +1,9 @@
-"""`make bench`: what the two models cost on every emulated board, as a table and as JSON.
+"""`make bench`: what models cost on emulated boards, as tables and as JSON.
 
-Trains each model once (kept in the output folder), then asks `spikelet bench` for every toolchain
-on QEMU with `-icount`, where instructions are counted exactly (on Arm in steps of a timer's tick).
+Trains each spiking model once (kept in the output folder), imports the int8 models of the folder
+SPIKELET_MODELS where it is set, takes the packages of models/ that are kept there, and asks
+`spikelet bench` about all of them on QEMU with `-icount`, where instructions are counted exactly
+(on Arm in steps of a timer's tick).
 """
 
 from __future__ import annotations
@@ -9,12 +11,16 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-BOARDS = {
+ROOT = Path(__file__).resolve().parents[1]
+SPIKING = {
     "digits_bernoulli": ("virt-rv32", "mps2-an386"),
     "digits_snn": (
         "virt-rv32",
@@ -26,32 +32,100 @@ BOARDS = {
     ),
 }
 TOOLCHAINS = ("gcc", "zig")
+INT8_BOARDS = ("mps2-an386", "virt-rv32", "mps3-an547")
+INT8_SAMPLES = 4  # an int8 network takes nearly the same for any input
+
+Result = dict[str, Any]
 
 
-def spikelet(*arguments: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Peer:
+    """TensorFlow Lite Micro 90b983c2 on the same model and core, measured in the same conditions.
+
+    QEMU 7.2 with `-icount shift=0`, GCC 12.2, the better of -O2 and -O3; kernels are CMSIS-NN
+    4ab83cc3 on Arm and muRISCV-NN 4eb6a1f6 (scalar) on RISC-V.
+
+    Attributes:
+        instructions: of an inference.
+        code: bytes of flash besides the model.
+        ram: bytes in all.
+    """
+
+    instructions: int
+    code: int
+    ram: int
+
+
+PEERS = {
+    ("kws_ref_model", "mps2-an386"): Peer(7_699_920, 53_896, 24_776),
+    ("kws_ref_model", "virt-rv32"): Peer(14_918_448, 63_536, 24_412),
+    ("kws_ref_model", "mps3-an547"): Peer(1_787_469, 45_272, 29_404),
+    ("pretrainedResnet_quant", "mps2-an386"): Peer(29_863_400, 51_704, 56_952),
+    ("pretrainedResnet_quant", "virt-rv32"): Peer(54_682_324, 61_216, 56_324),
+    ("pretrainedResnet_quant", "mps3-an547"): Peer(4_811_093, 42_008, 57_084),
+}
+
+
+def spikelet(*arguments: str) -> Result:
     """One command's JSON; its progress goes to standard error."""
     command = [sys.executable, "-m", "spikelet", *arguments, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         sys.exit(done.returncode)
-    result: dict[str, Any] = json.loads(done.stdout)
+    result: Result = json.loads(done.stdout)
     return result
 
 
-def measure(out: Path) -> list[dict[str, Any]]:
-    """All benchmarks; packages that are there are used again."""
+def bench(package: Path, board: str, toolchain: str, *more: str) -> Result:
+    """What one package costs on one board."""
+    arguments = ("bench", str(package), "--board", board, "--machine", "qemu")
+    return spikelet(*arguments, "--toolchain", toolchain, *more)
+
+
+def spiking(out: Path) -> list[Result]:
+    """The spiking models on each of their boards; packages that are there are used again."""
     found = []
-    for model, boards in BOARDS.items():
+    for model, boards in SPIKING.items():
         package = out / f"{model}.spk"
         if not package.is_file():
             spikelet("train", model, "-o", str(package))
         for board, toolchain in itertools.product(boards, TOOLCHAINS):
-            arguments = ["bench", str(package), "--board", board, "--machine", "qemu"]
-            found.append(spikelet(*arguments, "--toolchain", toolchain))
+            found.append(bench(package, board, toolchain))
     return found
 
 
-COLUMNS = {
+def references(out: Path) -> list[Result]:
+    """int8 models of others, beside their peers; none where SPIKELET_MODELS is not set."""
+    folder = os.environ.get("SPIKELET_MODELS")
+    if folder is None:
+        return []
+    found = []
+    for (model, board), peer in PEERS.items():
+        package = out / f"{model}.spk"
+        if not package.is_file():
+            spikelet("import", str(Path(folder) / f"{model}.tflite"), "-o", str(package))
+        result = bench(package, board, "gcc", "--limit", str(INT8_SAMPLES))
+        found.append({**result, "model": model, "peer": vars(peer)})
+    return found
+
+
+def shipped() -> dict[Path, list[Result]]:
+    """By folder, the int8 models whose packages are kept in models/."""
+    found = {}
+    for package in sorted((ROOT / "models").glob("*/*.spk")):
+        if package.stem == package.parent.name:
+            found[package.parent] = [
+                bench(package, board, "gcc", "--limit", str(INT8_SAMPLES)) for board in INT8_BOARDS
+            ]
+    return found
+
+
+Column = Callable[[Result], str]
+SIZES: dict[str, Column] = {
+    "flash besides weights": lambda r: f"{r['build']['code_bytes']:,}",
+    "weights": lambda r: f"{r['build']['weight_bytes']:,}",
+}
+SPIKING_COLUMNS: dict[str, Column] = {
     "model": lambda r: r["model"],
     "board": lambda r: r["board"],
     "toolchain": lambda r: r["build"]["toolchain"],
@@ -59,30 +133,61 @@ COLUMNS = {
     "mismatches": lambda r: str(r["mismatches"]),
     "instructions": lambda r: f"{r['instructions_per_inference']:,.0f}",
     "per effective AC": lambda r: f"{r['instructions_per_effective_synaptic_operation']:.2f}",
-    "flash besides weights": lambda r: f"{r['build']['code_bytes']:,}",
-    "weights": lambda r: f"{r['build']['weight_bytes']:,}",
+    **SIZES,
     "RAM": lambda r: f"{r['ram_bytes']:,}",
     "stack": lambda r: f"{r['stack_bytes']:,}",
 }
+INT8_COLUMNS: dict[str, Column] = {
+    "board": lambda r: r["board"],
+    "mismatches": lambda r: str(r["mismatches"]),
+    "instructions": lambda r: f"{r['instructions_per_inference']:,.0f}",
+    "per MAC": lambda r: f"{r['instructions_per_mac']:.2f}",
+    **SIZES,
+    "arena": lambda r: f"{r['build']['arena_bytes']:,}",
+    "RAM in all": lambda r: f"{r['ram_in_all_bytes']:,}",
+}
 
 
-def table(results: list[dict[str, Any]]) -> str:
+def _beside(own: float, peer: int) -> str:
+    return f"{own:,.0f} ({peer:,})"
+
+
+PEER_COLUMNS: dict[str, Column] = {
+    "model": lambda r: r["model"],
+    "board": lambda r: r["board"],
+    "mismatches": lambda r: str(r["mismatches"]),
+    "instructions": lambda r: _beside(r["instructions_per_inference"], r["peer"]["instructions"]),
+    "per MAC": lambda r: f"{r['instructions_per_mac']:.2f}",
+    "of the peer's": lambda r: f"{r['instructions_per_inference'] / r['peer']['instructions']:.0%}",
+    "flash besides weights": lambda r: _beside(r["build"]["code_bytes"], r["peer"]["code"]),
+    "arena": lambda r: f"{r['build']['arena_bytes']:,}",
+    "least arena": lambda r: f"{r['build']['arena_bound_bytes']:,}",
+    "RAM in all": lambda r: _beside(r["ram_in_all_bytes"], r["peer"]["ram"]),
+}
+
+
+def table(results: list[Result], columns: Mapping[str, Column]) -> str:
     """The results in Markdown."""
-    rows = [list(COLUMNS), ["---"] * len(COLUMNS)]
-    rows += [[column(result) for column in COLUMNS.values()] for result in results]
+    rows = [list(columns), ["---"] * len(columns)]
+    rows += [[column(result) for column in columns.values()] for result in results]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON."""
+    """Measure, print the tables, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
-    arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    results = measure(arguments.out)
-    path = arguments.out / "bench.json"
-    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(table(results))
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    results = spiking(out)
+    print(table(results, SPIKING_COLUMNS))
+    if beside := references(out):
+        print(f"\n{table(beside, PEER_COLUMNS)}")
+    for folder, costs in shipped().items():
+        print(f"\n{folder.name}\n{table(costs, INT8_COLUMNS)}")
+        results += costs
+    path = out / "bench.json"
+    path.write_text(json.dumps([*results, *beside], indent=1) + "\n", encoding="utf-8")
     print(f"\n{path}")
 
 

@@ -1,6 +1,8 @@
-"""`make figures`: makes every table of the READMEs again, between their `figures` marks.
+"""`make figures`: makes every table of the READMEs again, between their marks.
 
-Trains every model over three seeds and runs the benchmark; some minutes.
+Trains every spiking model over three seeds and runs the benchmarks; some minutes. `figures.py int8`
+makes those of the int8 models only: the one beside other runtimes, where SPIKELET_MODELS names the
+folder of reference models, and those of the packages that are kept in models/.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+
+import bench
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "out" / "bench"
@@ -25,27 +29,25 @@ def output(*command: str) -> str:
     return done.stdout.strip()
 
 
-def place(path: Path, text: str) -> None:
+def place(path: Path, mark: str, text: str) -> None:
     """Put `text` between the marks of a README."""
     page = path.read_text(encoding="utf-8")
-    marked = f"<!-- figures -->\n{text}\n<!-- /figures -->"
-    new, count = re.subn(
-        r"<!-- figures -->\n.*?<!-- /figures -->", lambda _: marked, page, flags=re.DOTALL
-    )
+    marked = f"<!-- {mark} -->\n{text}\n<!-- /{mark} -->"
+    pattern = rf"<!-- {mark} -->\n.*?<!-- /{mark} -->"
+    new, count = re.subn(pattern, lambda _: marked, page, flags=re.DOTALL)
     if count != 1:
-        sys.exit(f"{path}: no single pair of figures marks")
+        sys.exit(f"{path}: no single pair of {mark} marks")
     path.write_text(new, encoding="utf-8")
 
 
-def main() -> None:
-    """Measure everything and write it down."""
-    today = datetime.date.today().isoformat()
+def spiking(today: str) -> None:
+    """Accuracy and cost of the spiking models."""
     accuracies = []
     for model in MODELS:
         arguments = ("-m", "spikelet.train.report", f"models/{model}", "--seeds", *SEEDS)
         text = output(*arguments)
         made = f"\n\nMade on {today} by `make figures` (`python {' '.join(arguments)}`)."
-        place(ROOT / "models" / model / "README.md", text + made)
+        place(ROOT / "models" / model / "README.md", "figures", text + made)
         (mean,) = [line for line in text.splitlines() if line.startswith("| mean |")]
         cells = [cell.strip() for cell in mean.strip("|").split("|")]
         accuracies.append(
@@ -53,9 +55,10 @@ def main() -> None:
         )
     for stale in OUT.glob("*.spk"):
         stale.unlink()
-    costs = output("tools/bench.py", "--out", str(OUT.relative_to(ROOT))).split("\n\n")[0]
+    costs = bench.table(bench.spiking(OUT), bench.SPIKING_COLUMNS)
     place(
         ROOT / "README.md",
+        "figures",
         "\n".join(
             [
                 "Accuracy on the 360 held-out digits, mean of seeds 0, 1 and 2; drift is the mean"
@@ -75,6 +78,32 @@ def main() -> None:
             ]
         ),
     )
+
+
+def int8(today: str) -> None:
+    """Cost of the int8 models."""
+    made = f"Made on {today} by `make figures`."
+    if beside := bench.references(OUT):
+        text = (
+            "Cost of one inference: retired instructions in QEMU with `-icount shift=0`, GCC 12.2;"
+            " bytes of flash besides the weights, agent and link included; RAM is arena, link,"
+            " agent and stack. In brackets TensorFlow Lite Micro with CMSIS-NN (Arm) or muRISCV-NN"
+            " (RISC-V) on the same model, emulator and compiler. No memory plan takes less than the"
+            " least arena."
+        )
+        costs = bench.table(beside, bench.PEER_COLUMNS)
+        place(ROOT / "README.md", "int8", f"{text}\n\n{costs}\n\n{made}")
+    for folder, results in bench.shipped().items():
+        costs = bench.table(results, bench.INT8_COLUMNS)
+        place(folder / "README.md", "boards", f"{costs}\n\n{made}")
+
+
+def main() -> None:
+    """Measure everything, or what is named, and write it down."""
+    today = datetime.date.today().isoformat()
+    OUT.mkdir(parents=True, exist_ok=True)
+    for part in sys.argv[1:] or ("spiking", "int8"):
+        {"spiking": spiking, "int8": int8}[part](today)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 // Depthwise int8 convolution. Golden twin: pytools/spikelet/graph/ops/depthwise_conv2d.py.
 // SPDX-License-Identifier: Apache-2.0
 //
-// spk_depthwise_conv2d_3x3* go through the image once a channel: output and input must not overlap.
-// spk_depthwise_conv2d_any writes pixel by pixel, in order, and reads the window of a pixel while
-// it writes it, but nothing before that window.
+// spk_depthwise_conv2d_3x3* copy a channel before they write it: the output may lie exactly over
+// the input. spk_depthwise_conv2d_any writes pixel by pixel, in order, and reads the window of a
+// pixel while it writes it, but nothing before that window.
 #ifndef SPK_DEPTHWISE_CONV2D_H
 #define SPK_DEPTHWISE_CONV2D_H
 
@@ -67,8 +67,10 @@ SPK_INLINE void spk_depthwise_conv2d_plain(const struct spk_depthwise_conv2d *c,
     }
 }
 
-// How the kernel for 3 x 3 taps goes through the image: lines along its longer side, three at a
-// time; along a line the nine weights stay in registers and what an output sees moves on.
+// How the kernel for 3 x 3 taps goes through the image: channel by channel, each in a copy with its
+// margins, in lines along its longer side; along a line the nine weights stay in registers and what
+// an output sees moves on. Nothing of a channel is read once its first output is written, so that
+// the output may lie exactly over the input.
 struct spk_lines {
     const int8_t *weights;  // (channels, 3, 3): across the lines, along them
     struct spk_rescale out; // (channels,)
@@ -76,9 +78,11 @@ struct spk_lines {
     int32_t pitch_across;
     int32_t to_along; // of the output
     int32_t to_across;
-    uint16_t along; // sizes of the input
+    uint16_t along; // of the input, as far as outputs see it
     uint16_t across;
-    uint16_t out_along; // and of the output
+    uint16_t plane_along; // of the copy
+    uint16_t plane_across;
+    uint16_t out_along; // of the output
     uint16_t out_across;
     uint16_t channels;
     uint8_t stride_along; // 1 or 2
@@ -88,32 +92,15 @@ struct spk_lines {
     int16_t zero_point; // of the input
 };
 
-// Three codes side by side, one from each line; what lies outside the image is the zero point.
+// Three codes side by side, one from each line.
 struct spk_column {
     int32_t a;
     int32_t b;
     int32_t c;
 };
 
-struct spk_walk {
-    const int8_t *a; // the next column's codes
-    const int8_t *b;
-    const int8_t *c;
-    uint32_t x; // its place, modulo 2^32
-};
-
-SPK_INLINE struct spk_column spk_column(const struct spk_lines *l, struct spk_walk *walk) {
-    struct spk_column column = {l->zero_point, l->zero_point, l->zero_point};
-    if (walk->x < l->along) {
-        column.a = *walk->a;
-        column.b = *walk->b;
-        column.c = *walk->c;
-    }
-    walk->a += l->pitch_along;
-    walk->b += l->pitch_along;
-    walk->c += l->pitch_along;
-    walk->x++;
-    return column;
+SPK_INLINE struct spk_column spk_column(const int8_t *x) {
+    return (struct spk_column){x[0], x[1], x[2]};
 }
 
 SPK_INLINE int32_t spk_column_dot(const int32_t *w, struct spk_column x) {
@@ -121,18 +108,20 @@ SPK_INLINE int32_t spk_column_dot(const int32_t *w, struct spk_column x) {
 }
 
 // One line of outputs of one channel.
-SPK_INLINE void spk_depthwise_conv2d_line(const struct spk_lines *l, uint32_t channel,
-                                          const int32_t *w, int32_t bias, struct spk_walk walk,
+SPK_INLINE void spk_depthwise_conv2d_line(const struct spk_lines *l, const int32_t *w, int32_t bias,
+                                          int32_t multiplier, int32_t shift, const int8_t *x,
                                           int8_t *to) {
-    const int32_t multiplier = l->out.multiplier[channel];
-    const uint32_t right = (uint32_t)-l->out.shift[channel];
     const int8_t *const end = to + l->out_along * l->to_along;
+    const uint32_t pitch = l->plane_across;
+    const uint32_t right = (uint32_t)-shift;
     int32_t offset = spk_near_offset(right, l->out.zero_point - l->out.low);
     SPK_OPAQUE(offset); // one constant of a line
-    struct spk_column a = spk_column(l, &walk);
-    struct spk_column b = spk_column(l, &walk);
+    struct spk_column a = spk_column(x);
+    struct spk_column b = spk_column(x + pitch);
+    x += 2 * pitch;
     do {
-        const struct spk_column c = spk_column(l, &walk);
+        const struct spk_column c = spk_column(x);
+        x += pitch;
         const int32_t sum = bias + spk_column_dot(w, a) + spk_column_dot(w + 1, b);
         const int32_t code =
             spk_requantise_offset(sum + spk_column_dot(w + 2, c), multiplier, right, offset);
@@ -143,38 +132,38 @@ SPK_INLINE void spk_depthwise_conv2d_line(const struct spk_lines *l, uint32_t ch
             b = c;
         } else {
             a = c;
-            b = spk_column(l, &walk);
+            b = spk_column(x);
+            x += pitch;
         }
     } while (to != end);
 }
 
+// plane: (plane_along, plane_across), and one line more with stride 2.
 SPK_INLINE void spk_depthwise_conv2d_lines(const struct spk_lines *l, const int8_t *input,
-                                           int8_t *output) {
+                                           int8_t *plane, int8_t *output) {
+    const uint32_t size = (uint32_t)l->plane_along * l->plane_across;
+    for (uint32_t i = 0; i < size; i++) {
+        plane[i] = (int8_t)l->zero_point;
+    }
     for (uint32_t channel = 0; channel < l->channels; channel++) {
-        const int8_t *weights = l->weights + 9 * channel;
-        for (uint32_t y = 0; y < l->out_across; y++) {
-            const int32_t top = (int32_t)(y * l->stride_across) - l->pad_across;
-            const int8_t *line[3];
-            int32_t w[9];
-            int32_t bias = l->out.bias[channel];
-            SPK_UNROLL(3)
-            for (int32_t i = 0; i < 3; i++) {
-                // Outside the image all codes are the same: the line adds a constant.
-                const bool there = (uint32_t)(top + i) < l->across;
-                line[i] = input + channel - l->pad_along * l->pitch_along;
-                w[3 * i] = w[3 * i + 1] = w[3 * i + 2] = 0;
-                if (there) {
-                    line[i] += (top + i) * l->pitch_across;
-                    w[3 * i] = weights[3 * i];
-                    w[3 * i + 1] = weights[3 * i + 1];
-                    w[3 * i + 2] = weights[3 * i + 2];
-                } else {
-                    bias +=
-                        l->zero_point * (weights[3 * i] + weights[3 * i + 1] + weights[3 * i + 2]);
-                }
+        int8_t *copy = plane + l->pad_along * l->plane_across + l->pad_across;
+        for (uint32_t i = 0; i < l->along; i++) {
+            const int8_t *from = input + channel + (int32_t)i * l->pitch_along;
+            for (uint32_t j = 0; j < l->across; j++) {
+                copy[j] = *from;
+                from += l->pitch_across;
             }
-            const struct spk_walk walk = {line[0], line[1], line[2], 0u - l->pad_along};
-            spk_depthwise_conv2d_line(l, channel, w, bias, walk,
+            copy += l->plane_across;
+        }
+        const int8_t *weights = l->weights + 9 * channel;
+        int32_t w[9];
+        SPK_UNROLL(9)
+        for (uint32_t i = 0; i < 9; i++) {
+            w[i] = weights[i];
+        }
+        for (uint32_t y = 0; y < l->out_across; y++) {
+            spk_depthwise_conv2d_line(l, w, l->out.bias[channel], l->out.multiplier[channel],
+                                      l->out.shift[channel], plane + y * l->stride_across,
                                       output + y * (uint32_t)l->to_across + channel);
         }
     }
@@ -182,18 +171,18 @@ SPK_INLINE void spk_depthwise_conv2d_lines(const struct spk_lines *l, const int8
 
 // 3 x 3 taps side by side, one output a channel.
 SPK_SHARED void spk_depthwise_conv2d_3x3(const struct spk_lines *lines, const int8_t *input,
-                                         int8_t *output) {
+                                         uint32_t *plane, int8_t *output) {
     struct spk_lines l = *lines; // the compiler sees that no output changes it
     l.stride_along = 1;
-    spk_depthwise_conv2d_lines(&l, input, output);
+    spk_depthwise_conv2d_lines(&l, input, (int8_t *)plane, output);
 }
 
 // The same with stride 2 along the lines.
 SPK_SHARED void spk_depthwise_conv2d_3x3_2(const struct spk_lines *lines, const int8_t *input,
-                                           int8_t *output) {
+                                           uint32_t *plane, int8_t *output) {
     struct spk_lines l = *lines;
     l.stride_along = 2;
-    spk_depthwise_conv2d_lines(&l, input, output);
+    spk_depthwise_conv2d_lines(&l, input, (int8_t *)plane, output);
 }
 
 // Any shape, any scale. weights: (kernel_height, kernel_width, outputs).

@@ -11,10 +11,11 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from spikelet.board.image import ImageSizes, Section, Symbol, read_image
 from spikelet.board.spec import Board, ToolchainSpec, find_board
@@ -39,7 +40,13 @@ class BuildError(UsageError):
 
 
 class ImageTooLarge(BuildError):
-    """The image does not fit the board's flash or RAM."""
+    """The image does not fit the board's flash or RAM.
+
+    Attributes:
+        over: bytes that are too many, by "flash" and "ram".
+    """
+
+    over: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -288,8 +295,10 @@ def _too_large(board: Board, complaint: str) -> ImageTooLarge | None:
         if name in sizes
     ]
     note = f" (RAM holds the stack of {board.memory.stack_bytes} bytes)" if "ram" in found else ""
-    return ImageTooLarge(
+    error = ImageTooLarge(
         f"the image does not fit board {board.name}: " + "; ".join(parts) + note,
         "the model is too large for this board, or it is a trace build with long traces",
         "`spikelet inspect` lists what each layer takes; fewer steps or units, or a larger board",
     )
+    error.over = {name: over for name, over in found.items() if name in sizes}
+    return error

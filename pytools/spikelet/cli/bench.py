@@ -9,7 +9,9 @@ import typer
 from rich.console import RenderableType
 
 from spikelet.board import find_board
+from spikelet.cli.bands import in_bands
 from spikelet.cli.options import (
+    ArenaOption,
     BoardOption,
     JsonOption,
     LimitOption,
@@ -28,7 +30,7 @@ from spikelet.run import SessionFolder, Target, connected, make, package_stream
 from spikelet.run.bench import LAYER_SAMPLES, bench_summary, effective_work, layer_ticks
 
 UNITS = {"none": "ticks", "instruction": "instructions", "cycle": "cycles", "us": "us"}
-LESS_IMPORTANT = ("output", "operator", "RAM B", "flash B", "per op", "effective ops", "share")
+LESS_IMPORTANT = ("output", "operator", "RAM B", "flash B", "per op", "ops", "share")
 
 
 def command(
@@ -43,6 +45,7 @@ def command(
         ),
     ] = None,
     toolchain: ToolchainOption = "auto",
+    arena: ArenaOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Instructions or cycles, per inference and per layer, and sizes of the image."""
@@ -54,6 +57,7 @@ def command(
             "per-layer figures need two images, one after the other",
             "`spikelet run --port` counts the cycles of whole inferences",
         )
+    loaded = in_bands(terminal, loaded, arena, found)
     samples = package_stream(loaded).head(limit)
     path = session or session_path(loaded, f"{found.name}-bench")
     folder = SessionFolder(path)
@@ -82,6 +86,17 @@ def _shown(bench: dict[str, Any]) -> list[RenderableType]:
     if ticks["mean"] is not None:
         spread = f"{number(ticks['mean'])}   ({number(ticks['min'])} to {number(ticks['max'])})"
     step = bench["instructions_per_tick"]
+    spiking: dict[str, object] = {
+        "  per effective synaptic op": number(
+            bench["instructions_per_effective_synaptic_operation"], "instructions", 2
+        ),
+        "effective ACs": number(work["effective_acs"]),
+        "effective MACs": number(work["effective_macs"]),
+        "dense synaptic ops": number(work["dense"]),
+        "membrane updates": number(work["membrane_updates"]),
+        "activation sparsity": percent(work["activation_sparsity"]),
+        "footprint": number(work["footprint_bytes"], "B"),
+    }
     shown: list[RenderableType] = [
         facts(
             f"{bench['model']} on {bench['board']} ({bench['machine']}), "
@@ -90,17 +105,12 @@ def _shown(bench: dict[str, Any]) -> list[RenderableType]:
                 "mismatches": verdict(bench["mismatches"]),
                 f"{unit} an inference": spread,
                 "  counted in steps of": number(step, digits=2) if step not in (None, 1) else None,
-                "  per effective synaptic op": number(
-                    bench["instructions_per_effective_synaptic_operation"], "instructions", 2
-                ),
-                "effective ACs": number(work["effective_acs"]),
-                "effective MACs": number(work["effective_macs"]),
-                "dense synaptic ops": number(work["dense"]),
-                "membrane updates": number(work["membrane_updates"]),
-                "activation sparsity": percent(work["activation_sparsity"]),
-                "footprint": number(work["footprint_bytes"], "B"),
+                "  per MAC": number(bench["instructions_per_mac"], "instructions", 2),
+                "MACs": number(bench["macs"]) if bench["macs"] else None,
+                **(spiking if work["dense"] else {}),
                 **build_rows(bench["build"]),
                 "stack, measured": number(bench["stack_bytes"], "B"),
+                "RAM in all": number(bench["ram_in_all_bytes"], "B"),
             },
         ),
         "",
@@ -117,7 +127,7 @@ def _layers(bench: dict[str, Any]) -> RenderableType:
         return f"board {bench['board']} counts no ticks: no figures by layer"
     made = table(
         f"layers, mean of {measured['samples']} samples",
-        "layer", "operator", "output", f">{unit}", ">share", ">effective ops", ">per op",
+        "layer", "operator", "output", f">{unit}", ">share", ">ops", ">per op",
         ">flash B", ">RAM B",
     )  # fmt: skip
     total = measured["total"]
@@ -128,8 +138,8 @@ def _layers(bench: dict[str, Any]) -> RenderableType:
             row["output"],
             number(row["ticks"]),
             percent(row["ticks"] / total),
-            number(row["effective_ops"]) or "",
-            number(row["ticks_per_effective_op"], digits=2) or "",
+            number(row["effective_ops"] or row["macs"] or None) or "",
+            number(row["ticks_per_effective_op"] or row["ticks_per_mac"], digits=2) or "",
             number(row["flash_bytes"]) if row["flash_bytes"] else "",
             number(row["ram_bytes"]),
         )

@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from spikelet.board import find_board
-from spikelet.cli.options import BoardOption, JsonOption, PackageArg, ToolchainOption
+from spikelet.cli.bands import in_bands
+from spikelet.cli.options import (
+    ArenaOption,
+    BoardOption,
+    JsonOption,
+    PackageArg,
+    ToolchainOption,
+)
 from spikelet.cli.places import check_folder, given_path
 from spikelet.cli.shown import build_rows
 from spikelet.cli.terminal import Terminal, facts
@@ -30,6 +37,7 @@ def command(
         ),
     ] = None,
     toolchain: ToolchainOption = "auto",
+    arena: ArenaOption = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="A trace build: a host may ask for every layer.")
     ] = False,
@@ -38,6 +46,7 @@ def command(
     """Generate the C and build the image; flash, RAM and stack of it."""
     terminal = Terminal.open(as_json)
     loaded, target = Package.load(package), find_board(board)
+    loaded = in_bands(terminal, loaded, arena, target)
     kind = "-trace" if layers else ""
     out = out or Path("spikelet-build") / f"{loaded.graph.name}-{target.name}{kind}"
     check_folder(out)

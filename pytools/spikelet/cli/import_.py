@@ -13,7 +13,7 @@ from spikelet import __version__
 from spikelet.cli.inspect import described
 from spikelet.cli.options import JsonOption
 from spikelet.cli.places import check_file
-from spikelet.cli.shown import accuracy_rows, layer_table
+from spikelet.cli.shown import accuracy_rows, arena_row, layer_table
 from spikelet.cli.terminal import Terminal, facts, number, table
 from spikelet.codegen import generate
 from spikelet.errors import UsageError
@@ -183,8 +183,7 @@ def _shown(found: dict[str, Any]) -> list[Any]:
                 **accuracy_rows(manifest),
                 "vectors": manifest["vectors"],
                 "constants": number(found["weight_bytes"], "B"),
-                "arena": f"{number(found['arena_bytes'], 'B')} "
-                f"(most in use at one time: {number(found['arena_bound_bytes'])})",
+                "arena": arena_row(found),
                 "sha256": found["package_sha256"],
             },
         ),

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import RenderableType
 
+from spikelet.board import find_board
 from spikelet.cli.options import JsonOption, PackageArg
-from spikelet.cli.shown import accuracy_rows, layer_table
+from spikelet.cli.shown import accuracy_rows, arena_row, layer_table
 from spikelet.cli.terminal import Terminal, facts, number, table
 from spikelet.codegen import Generated, generate
 from spikelet.graph import Tensor
 from spikelet.package import Package
 
 
-def command(package: PackageArg, as_json: JsonOption = False) -> None:
+def command(
+    package: PackageArg,
+    board: Annotated[
+        str | None,
+        typer.Option("--board", "-b", help="Figures are those of this board's instruction set."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show a package's layers, memory, accuracy and origin."""
     terminal = Terminal.open(as_json)
+    isa = find_board(board).isa if board is not None else ""
     loaded = Package.load(package)
     with tempfile.TemporaryDirectory(prefix="spikelet-inspect-") as folder:
-        generated = generate(loaded.graph, loaded.sha256, Path(folder))
+        generated = generate(loaded.graph, loaded.sha256, Path(folder), isa=isa)
     found = described(loaded, package, generated)
     terminal.result(found, *_shown(found))
 
@@ -77,8 +87,7 @@ def _shown(found: dict[str, Any]) -> list[RenderableType]:
                 "tested on": manifest.get("test_part"),
                 "vectors": f"{found['samples']} samples",
                 "constants": number(found["weight_bytes"], "B"),
-                "arena": f"{number(found['arena_bytes'], 'B')} "
-                f"(most in use at one time: {number(found['arena_bound_bytes'])})",
+                "arena": arena_row(found),
                 "seed": manifest.get("seed"),
                 "made by": ", ".join(f"{k} {v}" for k, v in versions.items()) or None,
                 "sha256": found["package_sha256"],

@@ -53,3 +53,10 @@ SeedOption = Annotated[
 LimitOption = Annotated[
     int | None, typer.Option(help="Only the first samples; at least 1.", show_default=False)
 ]
+ArenaOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BYTES", min=1, show_default=False,
+        help="Largest arena; the first layers are executed in bands of rows if it takes that.",
+    ),
+]  # fmt: skip

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from spikelet.board import Board, find_board
+from spikelet.cli.bands import in_bands
 from spikelet.cli.options import (
+    ArenaOption,
     BoardOption,
     JsonOption,
     LimitOption,
@@ -54,6 +56,7 @@ def command(
         ),
     ] = None,
     toolchain: ToolchainOption = "auto",
+    arena: ArenaOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a package on a board, compared with golden sample by sample."""
@@ -61,6 +64,7 @@ def command(
     if port is not None:
         _check_port(port, machine, toolchain)
     loaded, found = Package.load(package), find_board(board)
+    loaded = in_bands(terminal, loaded, arena, found)
     samples = choose_stream(loaded, data, limit)
     folder = SessionFolder(session or session_path(loaded, found.name))
     if resume:
@@ -73,6 +77,7 @@ def command(
         ("--limit", limit),
         ("--session", session),
         ("--toolchain", None if toolchain == "auto" else toolchain),
+        ("--arena", arena),
     ):
         again += [option, str(value)] if value is not None else []
     again += ["--layers"] * layers + ["--resume"]

@@ -43,6 +43,13 @@ def accuracy_rows(manifest: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
+def arena_row(found: Mapping[str, Any]) -> str:
+    """The arena, and how far it is from the least that is possible."""
+    size, bound = found["arena_bytes"], found["arena_bound_bytes"]
+    above = percent(size / bound - 1)
+    return f"{number(size, 'B')}   (no plan takes less than {number(bound)}: {above} above)"
+
+
 def build_rows(build: Mapping[str, Any]) -> dict[str, object]:
     """Sizes of an image."""
     memory = build.get("memory") or {}
@@ -51,7 +58,7 @@ def build_rows(build: Mapping[str, Any]) -> dict[str, object]:
         "  weights": number(build.get("weight_bytes"), "B"),
         "  code": number(build.get("code_bytes"), "B"),
         "RAM, static": _of(build.get("ram_bytes"), memory.get("ram_bytes")),
-        "  arena": number(build.get("arena_bytes"), "B"),
+        "  arena": arena_row(build) if build.get("arena_bound_bytes") else None,
         "stack, reserved": number(memory.get("stack_reserved_bytes"), "B"),
     }
 

@@ -1,7 +1,19 @@
 """From the graph to C: the memory plan, the layer table, model.c."""
 
 from spikelet.codegen.emit import CEmitter, Generated, generate
+from spikelet.codegen.fit import ArenaTooSmall, fitted
 from spikelet.codegen.layers import Layer, layers
 from spikelet.codegen.plan import Plan, Slot, plan
 
-__all__ = ["CEmitter", "Generated", "Layer", "Plan", "Slot", "generate", "layers", "plan"]
+__all__ = [
+    "ArenaTooSmall",
+    "CEmitter",
+    "Generated",
+    "Layer",
+    "Plan",
+    "Slot",
+    "fitted",
+    "generate",
+    "layers",
+    "plan",
+]

@@ -12,7 +12,7 @@ from spikelet import __version__
 from spikelet.codegen.layers import Layer, layers
 from spikelet.codegen.plan import Plan, plan
 from spikelet.graph import Array, Graph, Phase, Tensor
-from spikelet.graph.operator import Interval
+from spikelet.graph.operator import Interval, Share
 
 _C_TYPE = {
     "bit": "uint32_t",
@@ -52,13 +52,15 @@ class Generated:
 class CEmitter:
     """Collects the constants, includes and names that operators ask for."""
 
-    def __init__(self, bounds: Mapping[str, Interval], isa: str = "") -> None:
+    def __init__(self, bounds: Mapping[str, Interval], places: Plan, isa: str = "") -> None:
         self.bounds = bounds
+        self.places = places
         self.isa = isa
         self.includes: set[str] = set()
         self.constants: dict[str, str] = {}
         self.configs: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
+        self.symbols: dict[tuple[str, bytes], str] = {}  # by what they hold
 
     def tensor(self, name: str) -> str:
         """C expression: typed pointer to a tensor's memory."""
@@ -66,12 +68,13 @@ class CEmitter:
 
     def const(self, name: str, values: Array, note: str) -> str:
         """Place a constant array in flash; the C name."""
-        symbol = f"spk_const_{name}"
-        if symbol not in self.constants:
-            flat = np.ascontiguousarray(values).reshape(-1)
+        flat = np.ascontiguousarray(values).reshape(-1)
+        key = str(flat.dtype), flat.tobytes()
+        if key not in self.symbols:
+            symbol = self.symbols[key] = f"spk_const_{name}"
             self.constants[symbol] = _array(symbol, flat, note)
             self.sizes[symbol] = flat.nbytes
-        return symbol
+        return self.symbols[key]
 
     def config(self, name: str, c_struct: str, fields: Mapping[str, object]) -> str:
         """Define a kernel's constant attributes; C expression: pointer to them."""
@@ -79,6 +82,14 @@ class CEmitter:
         rows = "".join(f"    .{k} = {v},\n" for k, v in fields.items() if v not in (0, "false"))
         self.configs[symbol] = f"static const struct {c_struct} {symbol} = {{\n{rows}}};\n"
         return f"&{symbol}"
+
+    def scratch(self, name: str, size: int) -> str:
+        """Memory of `size` bytes while this operator runs; C expression: uint32_t pointer to it."""
+        return f"arena + {self.places.scratch[name].offset // 4}"
+
+    def shared(self, share: Share) -> bool:
+        """Whether the memory plan put the part into the whole: there is nothing to copy."""
+        return self.places.shared(share)
 
     def include(self, header: str) -> None:
         """Include a kernel."""
@@ -101,7 +112,13 @@ def _array(symbol: str, flat: Array, note: str) -> str:
 
 
 def generate(
-    graph: Graph, sha256: str, out_dir: Path, *, trace: bool = False, isa: str = ""
+    graph: Graph,
+    sha256: str,
+    out_dir: Path,
+    *,
+    trace: bool = False,
+    isa: str = "",
+    places: Plan | None = None,
 ) -> Generated:
     """Write model.c into `out_dir`; the same graph and hash give the same bytes.
 
@@ -111,9 +128,10 @@ def generate(
         out_dir: made if it is not there.
         trace: list every tensor and keep a digest of each in every step.
         isa: instruction set of the board that it is for; "" for C that runs on any.
+        places: a memory plan, by default the best that is found.
     """
-    em = CEmitter(graph.bounds, isa)
-    places = plan(graph)
+    places = places or plan(graph, isa)
+    em = CEmitter(graph.bounds, places, isa)
     const_bytes: dict[str, int] = {}
     start = ["saturations = 0;"]
     bodies: dict[Phase, list[str]] = {phase: [] for phase in Phase}
@@ -172,7 +190,7 @@ def _head(graph: Graph, sha256: str, table: list[Layer], places: Plan, const_byt
             *(f"// {line}" for line in text),
             "//",
             f"// Constants {const_bytes} bytes, arena {places.size} bytes"
-            f" (most in use at one time: {places.bound}).",
+            f" (no plan takes less than {places.bound}).",
             "",
         ]
     )
@@ -191,7 +209,7 @@ def _columns(rows: Iterable[Iterable[object]]) -> list[str]:
 
 def _arena(graph: Graph, places: Plan) -> str:
     lines = [
-        "// Tensors whose lifetimes (operator numbers, in brackets) do not overlap share memory.",
+        "// What is not needed at the same time (operator numbers, in brackets) shares memory.",
         f"static uint32_t arena[{places.size // 4}];",
         "static uint32_t saturations;",
     ]
@@ -204,6 +222,8 @@ def _arena(graph: Graph, places: Plan) -> str:
             f"static {c_type} *const {c_name} = {cast}(arena + {slot.offset // 4}); "
             f"// {slot.tensor.dtype} ({shape}) [{slot.first}, {slot.last}]"
         )
+    for name, block in places.scratch.items():
+        lines.append(f"// scratch of {name}: {block.size} bytes at {block.offset}")
     return "\n".join(lines) + "\n"
 
 

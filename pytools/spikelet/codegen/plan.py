@@ -1,13 +1,21 @@
-"""The memory plan: where each tensor lies in the arena, from when to when."""
+"""The memory plan: where each tensor lies in the arena, from when to when.
+
+Tensors that hold the same bytes share a place: a reshape, a slice of neighbours, the parts of a
+concatenation. Places that are in use at the same time are apart, with one exception: an operator's
+output may lie over an input that dies there, as far as the operator's kernel permits.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from spikelet.graph import Graph, Phase, Tensor
+from spikelet.codegen.arrange import Problem, arrange
+from spikelet.graph import Array, Graph, Phase, Tensor
+from spikelet.graph.operator import Interval, Share
 
-ALIGN = 8  # kernels may write whole words past the last element
+ALIGN = 8  # kernels of spikes and sums may write whole words past the last element
+WORD = 4  # every tensor begins with a word
 
 
 @dataclass(frozen=True)
@@ -17,8 +25,9 @@ class Slot:
     Attributes:
         tensor: what lies there.
         offset: first byte in the arena.
-        size: bytes kept, a multiple of `ALIGN`.
-        first: number of the operator that writes it, -1 when it is there from the start.
+        size: bytes kept.
+        first: number of the operator that writes it, -1 when it is there from the start; of the
+            first tensor where several share a place.
         last: number of the last operator that needs it; the number of operators when it stays.
     """
 
@@ -28,68 +37,240 @@ class Slot:
     first: int
     last: int
 
-    def overlaps(self, first: int, last: int) -> bool:
-        """Whether it is in use at some time of [first, last]."""
-        return self.first <= last and first <= self.last
+
+@dataclass(frozen=True)
+class Scratch:
+    """What an operator works in, for as long as it runs.
+
+    Attributes:
+        offset: first byte in the arena.
+        size: bytes.
+    """
+
+    offset: int
+    size: int
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Slots by tensor name, bytes of the arena, and the most bytes ever in use at one time."""
+    """The arena.
+
+    Attributes:
+        slots: by tensor.
+        scratch: by operator, of those that have one.
+        size: bytes.
+        bound: bytes that no plan of these tensors, in this order of execution, goes below.
+    """
 
     slots: dict[str, Slot]
+    scratch: dict[str, Scratch]
     size: int
     bound: int
 
+    def shared(self, share: Share) -> bool:
+        """Whether the part lies where the whole holds the same bytes."""
+        part, whole = self.slots[share.part], self.slots[share.whole]
+        return part.offset == whole.offset + share.at
 
-def _lifetime(graph: Graph, tensor: Tensor) -> tuple[int, int]:
+
+@dataclass(frozen=True)
+class _Life:
+    """From when to when a tensor is needed; `again` in every step, though no step writes it."""
+
+    first: int
+    last: int
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Tensors that share memory, and the byte at which each begins."""
+
+    at: dict[str, int]
+    size: int
+    first: int
+    last: int
+    again: bool
+
+    def in_use(self, moment: int) -> bool:
+        return self.first <= moment <= self.last
+
+
+def plan(graph: Graph, isa: str = "") -> Plan:
+    """Place all tensors; kernels are those of an instruction set, "" for C that runs on any."""
+    places, scratches, problem = _asked(graph, isa)
+    offsets, bound = arrange(problem, ALIGN, _most_in_use(places, problem, len(graph.order)))
+    slots = {}
+    for place, offset in zip(places, offsets, strict=True):
+        for name, at in place.at.items():
+            tensor = graph.tensors[name]
+            slots[name] = Slot(tensor, offset + at, _up(tensor.nbytes), place.first, place.last)
+    blocks = zip(places, offsets, strict=True)
+    found = [Scratch(offset, place.size) for place, offset in blocks if not place.at]
+    return Plan(
+        slots={name: slots[name] for name in graph.tensors},
+        scratch=dict(zip(scratches, found, strict=True)),
+        size=problem.extent(offsets),
+        bound=bound,
+    )
+
+
+def least(graph: Graph, isa: str = "") -> int:
+    """Bytes that no plan goes below; quickly found, and often too few."""
+    places, _, problem = _asked(graph, isa)
+    return _most_in_use(places, problem, len(graph.order))
+
+
+def _asked(graph: Graph, isa: str) -> tuple[list[_Place], list[str], Problem]:
+    """The places of tensors, then of scratch; the operators that have scratch; what to arrange."""
+    sharing = _Sharing(graph, isa)
+    places = sharing.places()
+    wanted = _Wanted(graph, isa).sizes
+    for number, node in enumerate(graph.order):
+        if node.name in wanted:
+            places.append(_Place({}, _up(wanted[node.name]), number, number, again=True))
+    scratches = [node.name for node in graph.order if node.name in wanted]
+    return places, scratches, sharing.problem(places)
+
+
+def _up(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
+
+
+class _Wanted:
+    """An emitter that only notes how much scratch each operator asks for."""
+
+    def __init__(self, graph: Graph, isa: str) -> None:
+        self.bounds: Mapping[str, Interval] = graph.bounds
+        self.isa = isa
+        self.sizes: dict[str, int] = {}
+        for node in graph.order:
+            node.emit(self)
+
+    def tensor(self, name: str) -> str:
+        return name
+
+    def const(self, name: str, values: Array, note: str) -> str:
+        return name
+
+    def config(self, name: str, c_struct: str, fields: Mapping[str, object]) -> str:
+        return name
+
+    def scratch(self, name: str, size: int) -> str:
+        self.sizes[name] = size
+        return name
+
+    def shared(self, share: Share) -> bool:
+        return False
+
+    def include(self, header: str) -> None:
+        pass
+
+
+class _Sharing:
+    """Which tensors share a place."""
+
+    def __init__(self, graph: Graph, isa: str) -> None:
+        self.graph, self.isa = graph, isa
+        self.lives = {name: _life(graph, tensor) for name, tensor in graph.tensors.items()}
+        self.within: dict[str, tuple[str, int]] = {}  # the tensor around it, and where in that
+        for node in graph.order:
+            for share in node.shares():
+                self._share(share)
+
+    def _root(self, name: str) -> tuple[str, int]:
+        """The tensor around all, and the byte of it at which `name` begins."""
+        at = 0
+        while name in self.within:
+            name, more = self.within[name]
+            at += more
+        return name, at
+
+    def _place(self, root: str) -> _Place:
+        found = {n: at for n in self.graph.tensors for r, at in [self._root(n)] if r == root}
+        lives = [self.lives[name] for name in found]
+        return _Place(
+            at=found,
+            size=_up(max(self.graph.tensors[n].nbytes + at for n, at in found.items())),
+            first=min(life.first for life in lives),
+            last=max(life.last for life in lives),
+            again=any(life.again for life in lives),
+        )
+
+    def places(self) -> list[_Place]:
+        """All of them."""
+        return [self._place(name) for name in self.graph.tensors if name not in self.within]
+
+    def _share(self, share: Share) -> None:
+        part, before = self._root(share.part)
+        whole, at = self._root(share.whole)
+        tensors = self.graph.tensors
+        if part == whole or tensors[part].persistent or tensors[whole].persistent:
+            return
+        fits = before == 0 and self._place(part).size <= _up(tensors[share.part].nbytes)
+        if fits and (at + share.at) % WORD == 0:
+            self.within[part] = whole, at + share.at
+
+    def problem(self, places: list[_Place]) -> Problem:
+        """How the places may lie to one another."""
+        above, same = {}, set()
+        for a, one in enumerate(places):
+            for b, other in enumerate(places):
+                if a != b and one.first <= other.last and other.first <= one.last:
+                    above[a, b] = one.size
+        index = {name: i for i, place in enumerate(places) for name in place.at}
+        for number, node in enumerate(self.graph.order):
+            out = self.graph.written(node)[0].name
+            to, overlaps = index[out], node.overlaps(self.isa)
+            for source in {index[name] for name in node.inputs}:
+                if not _meet(places[source], places[to], number):
+                    continue
+                found = [  # with the lead that the places need
+                    (overlap, places[to].at[out] - places[source].at[name])
+                    for name, overlap in zip(node.inputs, overlaps, strict=True)
+                    if index[name] == source
+                ]
+                leads = [o.lead + at for o, at in found if o is not None and not o.exact]
+                if len(leads) == len(found):
+                    above[to, source] = min(max(0, _up(max(leads))), places[to].size)
+                elif all(o is not None and o.exact and o.lead + at == 0 for o, at in found):
+                    same |= {(to, source), (source, to)}
+        return Problem([place.size for place in places], above, same)
+
+
+def _meet(dies: _Place, born: _Place, number: int) -> bool:
+    """Whether an operator is the last that needs one place and the first that needs the other."""
+    return dies.last == number == born.first and not dies.again
+
+
+def _most_in_use(places: list[_Place], problem: Problem, end: int) -> int:
+    most = 0
+    for moment in range(-1, end + 1):
+        live = [i for i, place in enumerate(places) if place.in_use(moment)]
+        over = {  # pairs that may overlap: of them one is born where the other dies
+            (a, b)
+            for a in live
+            for b in live
+            if a != b and (problem.above[a, b] < places[a].size or (a, b) in problem.same)
+            and places[a].first == moment == places[b].last
+        }  # fmt: skip
+        born, dying = {a for a, _ in over}, {b for _, b in over}
+        stay = sum(places[i].size for i in live if i not in born | dying)
+        most = max(most, stay + max(sum(places[i].size for i in s) for s in (born, dying)))
+    return most
+
+
+def _life(graph: Graph, tensor: Tensor) -> _Life:
     order = graph.order
     end = len(order)
     steps = [i for i, node in enumerate(order) if graph.phase(node) is Phase.STEP]
     writer = next((i for i, n in enumerate(order) if tensor in graph.written(n)), -1)
     readers = [i for i, n in enumerate(order) if tensor.name in n.inputs]
     if tensor.persistent:
-        return -1, end
+        return _Life(-1, end, again=True)
     last = end if tensor.kind == "output" else max([writer, *readers])
     before_loop = writer < 0 or graph.phase(order[writer]) is Phase.ONCE
-    if before_loop and any(i in steps for i in readers):
-        last = max(last, steps[-1])  # every step reads it again
-    if writer < 0 and steps:
-        last = max(last, steps[-1])  # a host may write it between two steps
-    return writer, last
-
-
-def _roots(graph: Graph) -> dict[str, str]:
-    """For each tensor the one whose memory it is: its own, but for views."""
-    roots = {name: name for name in graph.tensors}
-    for node in graph.order:
-        if node.VIEW:
-            roots[graph.written(node)[0].name] = roots[node.inputs[0]]
-    return roots
-
-
-def plan(graph: Graph) -> Plan:
-    """Place all tensors, the largest first, each at the lowest free offset."""
-    slots: dict[str, Slot] = {}
-    roots = _roots(graph)
-    times = {name: _lifetime(graph, tensor) for name, tensor in graph.tensors.items()}
-    pending = []
-    for tensor in graph.tensors.values():
-        if roots[tensor.name] == tensor.name:
-            shared = [times[name] for name, root in roots.items() if root == tensor.name]
-            first, last = min(t[0] for t in shared), max(t[1] for t in shared)
-            pending.append((tensor, -(-tensor.nbytes // ALIGN) * ALIGN, first, last))
-    for tensor, size, first, last in sorted(pending, key=lambda p: (-p[1], p[2], p[0].name)):
-        offset = 0
-        for slot in sorted(slots.values(), key=lambda s: s.offset):
-            if slot.overlaps(first, last) and slot.offset < offset + size:
-                offset = max(offset, slot.offset + slot.size)
-        slots[tensor.name] = Slot(tensor, offset, size, first, last)
-    moments = range(-1, len(graph.order) + 1)
-    bound = max(sum(s.size for s in slots.values() if s.overlaps(t, t)) for t in moments)
-    total = max(s.offset + s.size for s in slots.values())
-    ordered = {
-        name: dataclasses.replace(slots[roots[name]], tensor=tensor)
-        for name, tensor in graph.tensors.items()
-    }
-    return Plan(ordered, total, bound)
+    again = before_loop and any(i in steps for i in readers)  # every step reads it
+    if steps and (again or writer < 0):  # a host may write an input between two steps
+        last = max(last, steps[-1])
+    return _Life(writer, last, again)

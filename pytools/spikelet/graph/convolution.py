@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from spikelet.graph.operator import Band
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.tensor import Array, Tensor
 
@@ -54,6 +55,14 @@ class Convolution(Quantised):
             size.append(room // self.stride[axis] + 1)
         return size[0], size[1]
 
+    def band(self, first: int, end: int) -> Band | None:
+        top, left, _, right = self.padding
+        kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]
+        reach = (kernel[0] - 1) * self.dilation[0] + 1
+        return window_band(
+            self._input.shape[0], reach, self.stride[0], (top, left, right), first, end
+        )
+
     def windows(self, x: Array, kernel: tuple[int, int]) -> Array:
         """(N, H, W, C) to a view (N, out H, out W, C, KH, KW) of what each output sees."""
         top, left, bottom, right = self.padding
@@ -84,3 +93,24 @@ class Convolution(Quantised):
             "pad_top": self.padding[0],
             "pad_left": self.padding[1],
         }
+
+
+def window_band(
+    height: int, reach: int, stride: int, padding: tuple[int, int, int], first: int, end: int
+) -> Band | None:
+    """Of windows of `reach` rows; what reaches beyond a band is padding only where it was before.
+
+    Args:
+        height: of the input.
+        reach: rows of a window.
+        stride: down.
+        padding: top, left, right.
+        first: row of the output.
+        end: row behind the last one.
+    """
+    top, left, right = padding
+    start, stop = first * stride - top, (end - 1) * stride - top + reach
+    low, high = max(start, 0), min(stop, height)
+    if low >= high:
+        return None
+    return Band(((low, high),), {"padding": (low - start, left, stop - high, right)})

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.int8 import Int8Operator
-from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.operator import Band, Cost, Emitter, Interval, Overlap
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -30,6 +30,7 @@ class Elementwise(Int8Operator):
     """
 
     KIND: ClassVar[str] = ""
+    C_NAME: ClassVar[str] = ""
     LARGEST: ClassVar[int] = 0  # magnitude of what is brought to the output's scale
 
     activation: tuple[int, int] = (-128, 127)
@@ -96,6 +97,17 @@ class Elementwise(Int8Operator):
 
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=int(np.prod(self._shape)))
+
+    def band(self, first: int, end: int) -> Band | None:
+        rows, rank = self._shape[0], len(self._shape)
+        if any(len(t.shape) < rank or t.shape[0] != rows for t in self._operands):
+            return None
+        fields = {} if self.constant is None else {"constant": self.constant[first:end]}
+        return Band(((first, end),) * len(self.inputs), fields)
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        operands = {t.name: t for t in self._operands}
+        return tuple(Overlap() if operands[n].shape == self._shape else None for n in self.inputs)
 
     def emit(self, em: Emitter) -> list[str]:
         em.include("kernels/elementwise.h")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from spikelet.graph.operator import Emitter, Interval, Operator
+from spikelet.graph.operator import Band, Emitter, Interval, Operator, Overlap
 from spikelet.graph.requantise import quantize_multiplier
 from spikelet.graph.tensor import Array, GraphError, Tensor
 
@@ -132,6 +132,12 @@ class Lookup(Int8Operator):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.name] = self.table[env[self.inputs[0]].view(np.uint8)]
+
+    def band(self, first: int, end: int) -> Band | None:
+        return Band(((first, end),))
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        return (Overlap(),)
 
     def emit(self, em: Emitter) -> list[str]:
         em.include("kernels/lookup.h")

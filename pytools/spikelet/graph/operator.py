@@ -11,7 +11,7 @@ import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar, Protocol
 
@@ -45,6 +45,48 @@ class Cost:
     weight_bits: int = 0
 
 
+@dataclass(frozen=True)
+class Overlap:
+    """How an operator's output may lie over an input that nobody reads any more.
+
+    Attributes:
+        lead: bytes by which the output must begin before the input, at the least, so that no write
+            reaches what is still to be read.
+        exact: by these bytes and no others.
+    """
+
+    lead: int = 0
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class Share:
+    """A tensor that may lie within another one, because it holds the same bytes.
+
+    Attributes:
+        part: name of the tensor inside.
+        whole: name of the tensor around it.
+        at: byte of `whole` at which `part` begins.
+    """
+
+    part: str
+    whole: str
+    at: int = 0
+
+
+@dataclass(frozen=True)
+class Band:
+    """What makes some rows of an operator's output: the operator with other attributes.
+
+    Attributes:
+        rows: of each input, first row and end of what it reads.
+        fields: attributes that differ.
+    """
+
+    rows: tuple[tuple[int, int], ...]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
 # Lowest and highest value of each element that any input in range can cause.
 Interval = tuple[Array, Array]
 
@@ -69,6 +111,12 @@ class Emitter(Protocol):
     def config(self, name: str, c_struct: str, fields: Mapping[str, object]) -> str:
         """Define a kernel's constant attributes; C expression: pointer to them."""
 
+    def scratch(self, name: str, size: int) -> str:
+        """Memory of `size` bytes while this operator runs; C expression: uint32_t pointer to it."""
+
+    def shared(self, share: Share) -> bool:
+        """Whether the memory plan put the part into the whole: there is nothing to copy."""
+
     def include(self, header: str) -> None:
         """Include a kernel."""
 
@@ -80,12 +128,9 @@ class Operator:
     Attributes:
         name: unique in the graph; its tensors are `name` or `name.part`.
         inputs: names of the tensors that it reads.
-
-    A class with VIEW writes nothing: its one output is its first input's memory.
     """
 
     KIND: ClassVar[str] = ""
-    VIEW: ClassVar[bool] = False
 
     name: str
     inputs: tuple[str, ...]
@@ -111,6 +156,21 @@ class Operator:
     def cost(self, ins: list[Tensor]) -> Cost:
         """What one execution costs."""
         return Cost()
+
+    def shares(self) -> list[Share]:
+        """Tensors that it only moves; the memory plan may put one into the other."""
+        return []
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        """For each input how its output may lie over it, None where it may not.
+
+        It states the order in which the kernel of this instruction set reads and writes.
+        """
+        return (None,) * len(self.inputs)
+
+    def band(self, first: int, end: int) -> Band | None:
+        """What makes the rows [first, end) of its output; None where rows need all of an input."""
+        return None
 
     def emit_start(self, em: Emitter) -> list[str]:
         """C statements that reset its states."""

@@ -7,8 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph.convolution import window_band
 from spikelet.graph.int8 import Int8Operator
-from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.operator import Band, Cost, Emitter, Interval, Overlap
+from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.tensor import Array, Tensor
 
 # How far TensorFlow Lite lets the scales of input and output be apart, which are the same.
@@ -73,8 +75,18 @@ class Pool2d(Int8Operator):
             for j in range(self.window[1])
         ]
 
+    def band(self, first: int, end: int) -> Band | None:
+        top, left, _, right = self.padding
+        padding = (top, left, right)
+        return window_band(self._input[0], self.window[0], self.stride[0], padding, first, end)
+
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=int(np.prod(self._shape)) * self.window[0] * self.window[1])
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        padding = (self.padding[0], self.padding[1])
+        first = window_starts(self._input, self._shape, self.stride, padding)
+        return (raster(first, self._shape[2]),)
 
     def emit(self, em: Emitter) -> list[str]:
         em.include("kernels/pool.h")

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.int8 import Int8Operator
-from spikelet.graph.operator import Cost, Interval
+from spikelet.graph.operator import Cost, Interval, Overlap
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -56,3 +56,7 @@ class Reduction(Int8Operator):
 
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[0].size)
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        # Of each element of `inner` all is read before its mean, which lies at or before it.
+        return (Overlap(),)

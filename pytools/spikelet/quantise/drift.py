@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spikelet.graph import Array
+from spikelet.graph.ops.reshape import Reshape
 from spikelet.quantise.meaning import run
 from spikelet.quantise.pipeline import Quantised, decode, encode
 
@@ -63,7 +64,7 @@ def drift(quantised: Quantised, feeds: Mapping[str, Array]) -> list[Drift]:
 
 def _layers(quantised: Quantised) -> dict[str, str]:
     """The tensors that are compared; what only renames or reshapes another is no layer."""
-    seen = {node.name for node in quantised.graph.nodes if node.VIEW}
+    seen = {node.name for node in quantised.graph.nodes if isinstance(node, Reshape)}
     found = {}
     for name, tensor in quantised.names.items():
         if quantised.graph.tensors[tensor].dtype == "i8" and tensor not in seen:

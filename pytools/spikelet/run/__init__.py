@@ -3,7 +3,16 @@
 from spikelet.run.inputs import Stream, data_stream, package_stream
 from spikelet.run.record import Difference, Sample, SessionFolder
 from spikelet.run.session import Outcome, compare, summary
-from spikelet.run.workflow import Built, Target, choose_stream, connected, make, run
+from spikelet.run.workflow import (
+    Built,
+    Target,
+    banded,
+    choose_stream,
+    connected,
+    make,
+    run,
+    within,
+)
 
 __all__ = [
     "Built",
@@ -13,6 +22,7 @@ __all__ = [
     "SessionFolder",
     "Stream",
     "Target",
+    "banded",
     "choose_stream",
     "compare",
     "connected",
@@ -21,4 +31,5 @@ __all__ = [
     "package_stream",
     "run",
     "summary",
+    "within",
 ]

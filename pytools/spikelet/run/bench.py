@@ -126,6 +126,8 @@ def bench_summary(
     every = [outcome.per_tick * s.ticks for s in counted]
     ticks = ticks.scaled(outcome.per_tick) if ticks else None
     operations = work.effective_acs + work.effective_macs
+    macs = sum(row["macs"] for row in table if row["weight_bits"])
+    instructions = outcome.ticks if outcome.tick_unit == "instruction" else None
     rows = []
     for row in table:
         cost = ticks.layers[row["name"]] if ticks else None
@@ -136,6 +138,7 @@ def bench_summary(
                 "ticks": cost,
                 "effective_ops": effective,
                 "ticks_per_effective_op": cost / effective if cost and effective else None,
+                "ticks_per_mac": cost / row["macs"] if cost and row["macs"] else None,
             }
         )
     return {
@@ -149,10 +152,13 @@ def bench_summary(
         "weight_bytes": summary["build"].get("weight_bytes"),
         "code_bytes": summary["build"].get("code_bytes"),
         "neurobench": work.to_json(),
+        "ram_in_all_bytes": (
+            summary["ram_bytes"] + summary["stack_bytes"] if summary["stack_bytes"] else None
+        ),
+        "macs": macs,
+        "instructions_per_mac": instructions / macs if instructions and macs else None,
         "instructions_per_effective_synaptic_operation": (
-            outcome.ticks / operations
-            if outcome.ticks and operations and outcome.tick_unit == "instruction"
-            else None
+            instructions / operations if instructions and operations else None
         ),
         "layers": rows,
         "layers_compared": summary["layers"],

@@ -142,9 +142,11 @@ class _Comparison:
         self.first = 0
         self.stack_bytes = 0
         self.replayed = 0
-        # 20 instructions a dense operation is far above any kernel's cost.
+        # 20 instructions a dense operation is far above any kernel's cost; a slow wire carries
+        # 10 kB a second.
         work = 20.0 * _dense_work(self.graph)
-        self.deadline_s = 5.0 + 4.0 * work / (mips * 1e6)
+        sent = sum(t.nbytes for t in self.graph.inputs)
+        self.deadline_s = 5.0 + 4.0 * (work / (mips * 1e6) + sent / 1e4)
         if layers and not device.hello.trace:
             raise UsageError(
                 "--layers: the device does not list its layers",

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from spikelet import __version__
-from spikelet.board import Board, Firmware, build, start
-from spikelet.codegen import Generated, generate
+from spikelet.board import Board, Firmware, ImageTooLarge, build, start
+from spikelet.codegen import ArenaTooSmall, Generated, fitted, generate
 from spikelet.errors import UsageError
+from spikelet.graph.tile import Tiling
 from spikelet.link.device import Device
 from spikelet.link.transport import open_transport
 from spikelet.package import Package
@@ -89,10 +90,57 @@ def make(
 ) -> Built:
     """Generate model.c and build the image in `out`; for errors see `spikelet.board.build`."""
     generated = generate(package.graph, package.sha256, out, trace=trace, isa=board.isa)
-    firmware = build(
-        out, board, out, toolchain=toolchain, trace=trace, defines=defines, sanitize=sanitize
-    )
+    try:
+        firmware = build(
+            out, board, out, toolchain=toolchain, trace=trace, defines=defines, sanitize=sanitize
+        )
+    except ImageTooLarge as error:
+        raise _with_arena(error, package, board, generated) from error
     return Built(generated, firmware)
+
+
+def _with_arena(
+    error: ImageTooLarge, package: Package, board: Board, generated: Generated
+) -> ImageTooLarge:
+    """The same error with what takes the RAM, and whether bands of rows would help."""
+    if "ram" not in error.over or board.memory is None:
+        return error
+    arena, stack = generated.plan.size, board.memory.stack_bytes
+    rest = board.memory.ram.bytes + error.over["ram"] - arena - stack
+    what = f"{error.what}; arena {arena}, link and the rest {rest}, stack {stack} bytes of RAM"
+    room = arena - error.over["ram"]
+    way_out = error.next
+    try:
+        tiling = fitted(package.graph, room, board.isa)
+    except ArenaTooSmall as none:
+        way_out = f"a board with more memory: the least arena that was found is {none.best} bytes"
+    else:
+        if tiling is not None:
+            way_out = f"`--arena {room}`: {banded(tiling)}"
+    found = ImageTooLarge(what, error.cause, way_out)
+    found.over = error.over
+    return found
+
+
+def banded(tiling: Tiling) -> str:
+    """What bands are and cost, in words."""
+    return (
+        f"the first {tiling.layers} layers in {tiling.bands} bands of rows, "
+        f"{100 * tiling.more_work:.1f} % more multiply-accumulates"
+    )
+
+
+def within(package: Package, arena: int, board: Board) -> tuple[Package, Tiling | None]:
+    """The package, with its first layers in bands of rows where its arena would be larger.
+
+    Raises:
+        UsageError: no bands take so little.
+    """
+    tiling = fitted(package.graph, arena, board.isa)
+    if tiling is None:
+        return package, None
+    noted = {**package.manifest, "bands": {"layers": tiling.layers, "bands": tiling.bands}}
+    return Package(tiling.graph, package.vectors, noted), tiling
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.moving import emit_move, row_major
-from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.operator import Emitter, Interval, Share
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -49,13 +50,24 @@ class Concatenate(Int8Operator):
         parts = [env[name] for name in self.inputs]
         env[self.name] = np.concatenate(parts, axis=self.axis + 1)
 
+    def shares(self) -> list[Share]:
+        if any(d != 1 for d in self._shapes[0][: self.axis]):
+            return []
+        found, at = [], 0
+        for name, shape in zip(self.inputs, self._shapes, strict=True):
+            found.append(Share(name, self.name, at))
+            at += math.prod(shape)
+        return found
+
     def emit(self, em: Emitter) -> list[str]:
         strides = row_major(self._output_shape())
-        lines, at = [], 0
+        there = [em.shared(share) for share in self.shares()] or [False] * len(self.inputs)
+        lines, at = [f"(void){em.tensor(name)};" for name in (*self.inputs, self.name)], 0
         for i, (name, shape) in enumerate(zip(self.inputs, self._shapes, strict=True)):
             writes = (at * strides[self.axis], strides)
             source, to = em.tensor(name), em.tensor(self.name)
             reads = (0, row_major(shape))
-            lines += emit_move(em, f"{self.name}_part{i}", source, to, shape, reads, writes)
+            if not there[i]:
+                lines += emit_move(em, f"{self.name}_part{i}", source, to, shape, reads, writes)
             at += shape[self.axis]
         return lines

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.convolution import CHUNK_BYTES, Convolution
-from spikelet.graph.operator import Cost, Emitter, Interval, c_bool
+from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, c_bool
+from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.quantised import (
     by_fours,
     by_sixteens,
@@ -20,7 +21,7 @@ from spikelet.graph.quantised import (
 )
 from spikelet.graph.tensor import Array, Tensor
 
-SCRATCH_BYTES = 2304  # of the stack, at most: 3 x 3 windows of 64 channels, two at a time
+SCRATCH_BYTES = 2304  # at most: 3 x 3 windows of 64 channels, two at a time
 
 
 @dataclass(kw_only=True)
@@ -66,6 +67,15 @@ class Conv2d(Convolution):
         pixels = self._output.shape[0] * self._output.shape[1]
         return Cost(macs=pixels * self.weight.size, weight_bits=8)
 
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        stride, padding = self.stride, (self.padding[0], self.padding[1])
+        first = window_starts(self._input.shape, self._output.shape, stride, padding)
+        outputs = len(self.weight)
+        found = [raster(first, outputs, gathered=True)]
+        if has_mve(isa) or 4 * (self.weight[0].size + 1) > SCRATCH_BYTES:
+            found.append(raster(first, outputs))  # without a scratch, or rows as they lie
+        return (max(found, key=lambda overlap: overlap.lead),)
+
     def emit(self, em: Emitter) -> list[str]:
         em.include("kernels/conv2d.h")
         rows = self.weight.reshape(len(self.weight), -1)
@@ -91,12 +101,8 @@ class Conv2d(Convolution):
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
         if scratch == 0:
             return [f"spk_conv2d_{kernel}({config}, {source}, {to});"]
-        return [
-            "{",
-            f"    uint32_t scratch[{scratch}];",
-            f"    spk_conv2d_{kernel}({config}, {source}, scratch, {to});",
-            "}",
-        ]
+        words = em.scratch(self.name, 4 * scratch)
+        return [f"spk_conv2d_{kernel}({config}, {source}, {words}, {to});"]
 
     @property
     def _pointwise(self) -> bool:

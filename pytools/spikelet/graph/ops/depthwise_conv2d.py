@@ -8,8 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.convolution import Convolution
-from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
 from spikelet.graph.ops.conv2d import Conv2d
+from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.quantised import has_dsp, has_mve
 from spikelet.graph.tensor import Array, Tensor
 
@@ -63,6 +64,15 @@ class DepthwiseConv2d(Convolution):
     def cost(self, ins: list[Tensor]) -> Cost:
         pixels = self._output.shape[0] * self._output.shape[1]
         return Cost(macs=pixels * self.weight.size, weight_bits=8)
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        if self._input.shape[2] == 1:
+            return self._as_conv2d().overlaps(isa)
+        if self._three and self._variant(isa) == "fours":
+            return (Overlap(exact=True),)  # a channel is copied before its outputs are written
+        padding = (self.padding[0], self.padding[1])
+        first = window_starts(self._input.shape, self._output.shape, self.stride, padding)
+        return (raster(first, self._output.shape[2]),)
 
     @property
     def _three(self) -> bool:
@@ -151,15 +161,20 @@ class DepthwiseConv2d(Convolution):
             "channels": channels,
             "zero_point": self._input.zero_point,
         }
+        planes = [1, 1]
         for axis, side in ((along, "along"), (1 - along, "across")):
             fields[f"pitch_{side}"], fields[f"to_{side}"] = pitch[axis], to[axis]
-            fields[side], fields[f"out_{side}"] = x[axis], y[axis]
+            planes[axis] = (y[axis] - 1) * self.stride[axis] + 3
+            fields[side] = max(0, min(x[axis], planes[axis] - self.padding[axis]))
+            fields[f"plane_{side}"], fields[f"out_{side}"] = planes[axis], y[axis]
             fields[f"stride_{side}"] = self.stride[axis]
             fields[f"pad_{side}"] = self.padding[axis]
         config = em.config(self.name, "spk_lines", fields)
         suffix = "" if self.stride[along] == 1 else "_2"
         source, out = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_depthwise_conv2d_3x3{suffix}({config}, {source}, {out});"]
+        size = (planes[along] + self.stride[along] - 1) * planes[1 - along]
+        words = em.scratch(self.name, size)
+        return [f"spk_depthwise_conv2d_3x3{suffix}({config}, {source}, {words}, {out});"]
 
     def _as_conv2d(self) -> Conv2d:
         """The same layer where there is one input channel."""

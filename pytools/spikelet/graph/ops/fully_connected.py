@@ -91,9 +91,16 @@ class FullyConnected(Quantised):
         call = f"spk_fully_connected_{kernel}_{self._rounding()}"
         if self._rows == 1:
             return [f"{call}({config}, {source}, {to});"]
+        loop = f"for (uint32_t row = 0; row < {self._rows}; row++) {{"
+        if n % 8 == 0:
+            row = f"{call}({config}, {source} + row * {n}, {to} + row * {channels});"
+            return [loop, f"    {row}", "}"]
+        # A row is read to the next multiple of 8 bytes.
+        words = em.scratch(self.name, n + -n % 8)
         return [
-            f"for (uint32_t row = 0; row < {self._rows}; row++) {{",
-            f"    {call}({config}, {source} + row * {n}, {to} + row * {channels});",
+            loop,
+            f"    __builtin_memcpy({words}, {source} + row * {n}, {n});",
+            f"    {call}({config}, (const int8_t *)({words}), {to} + row * {channels});",
             "}",
         ]
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from spikelet.graph.operator import Emitter, Interval, Operator
+from spikelet.graph.operator import Emitter, Interval, Operator, Share
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -20,7 +20,6 @@ class Reshape(Operator):
     """
 
     KIND: ClassVar[str] = "reshape"
-    VIEW: ClassVar[bool] = True
 
     shape: tuple[int, ...]
 
@@ -37,6 +36,9 @@ class Reshape(Operator):
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]
         env[self.name] = x.reshape(len(x), *self.shape)
+
+    def shares(self) -> list[Share]:
+        return [Share(self.name, self.inputs[0])]
 
     def emit(self, em: Emitter) -> list[str]:
         # One of the two names may be used nowhere else.

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.int8 import Int8Operator
-from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.operator import Emitter, Interval, Overlap
+from spikelet.graph.overlap import raster
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -45,6 +46,11 @@ class ResizeNearest(Int8Operator):
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]
         env[self.name] = np.ascontiguousarray(x[:, self.rows][:, :, self.columns])
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        _, width, channels = self._input
+        cells = self.rows[:, None].astype(np.int64) * width + self.columns
+        return (raster(cells.reshape(-1) * channels, channels),)
 
     def emit(self, em: Emitter) -> list[str]:
         em.include("kernels/move.h")

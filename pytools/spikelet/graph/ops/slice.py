@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.moving import emit_move, row_major
-from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.operator import Emitter, Interval, Overlap, Share
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -55,10 +55,26 @@ class Slice(Int8Operator):
             x = np.take(x, begin + stride * np.arange(size), axis=axis)
         env[self.name] = np.ascontiguousarray(x)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def shares(self) -> list[Share]:
+        size = tuple(self.size)
+        cut = next((i for i, n in enumerate(size) if n > 1), 0)  # before it only one element each
+        neighbours = all(s == 1 for s, n in zip(self.stride, size, strict=True) if n > 1)
+        if not neighbours or size[cut + 1 :] != self._input[cut + 1 :]:
+            return []
+        return [Share(self.name, self.inputs[0], self._first())]
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        return (Overlap() if min(self.stride) > 0 else None,)
+
+    def _first(self) -> int:
         own = row_major(self._input)
-        first = sum(b * s for b, s in zip(self.begin, own, strict=True))
+        return sum(b * s for b, s in zip(self.begin, own, strict=True))
+
+    def emit(self, em: Emitter) -> list[str]:
+        if any(em.shared(share) for share in self.shares()):
+            return [f"(void){em.tensor(name)};" for name in (self.inputs[0], self.name)]
+        own = row_major(self._input)
         strides = [step * s for step, s in zip(self.stride, own, strict=True)]
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        reads, writes = (first, strides), (0, row_major(self.size))
+        reads, writes = (self._first(), strides), (0, row_major(self.size))
         return emit_move(em, self.name, source, to, self.size, reads, writes)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.int8 import Int8Operator, factor
-from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
 from spikelet.graph.requantise import rounding_divide_by_pot, rounding_doubling_high_mul
 from spikelet.graph.tensor import Array, Tensor
 
@@ -91,6 +91,9 @@ class Softmax(Int8Operator):
 
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[0].size)
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        return (Overlap(),)
 
     def emit(self, em: Emitter) -> list[str]:
         em.include("kernels/softmax.h")

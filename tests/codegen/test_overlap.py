@@ -1,0 +1,370 @@
+"""An output over its input: what operators state, against the order of reads and writes.
+
+First against loops that are written down here once more, access by access; then with the kernels
+themselves, every layer's output as near to its input as the operator permits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import int8_graphs
+import plan_graphs
+from spikelet.board import build, find_board
+from spikelet.codegen import Plan, Slot, generate, plan
+from spikelet.codegen.plan import ALIGN, Scratch
+from spikelet.graph import Graph, Operator
+from spikelet.graph.ops.conv2d import Conv2d
+from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
+from spikelet.graph.ops.max_pool2d import MaxPool2d
+from spikelet.graph.ops.mean import Mean
+from spikelet.graph.ops.relu import Relu
+from spikelet.graph.ops.resize_nearest import ResizeNearest
+from spikelet.graph.ops.slice import Slice
+from spikelet.run import Built, SessionFolder, Target, package_stream, run
+from support import need
+from targets import ARM_TARGETS, TARGETS, equals_golden, packaged
+
+ISAS = ("", "armv7e-m", "armv8.1-m.main+mve")
+Access = tuple[bool, int]  # whether it writes, and the byte
+
+
+def window(
+    shape: tuple[int, ...],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    padding: tuple[int, ...],
+    y: int,
+    x: int,
+    channels: Iterable[int],
+) -> Iterator[Access]:
+    """Reads of one output."""
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            row = y * stride[0] - padding[0] + i * dilation[0]
+            column = x * stride[1] - padding[1] + j * dilation[1]
+            if 0 <= row < shape[0] and 0 <= column < shape[1]:
+                for c in channels:
+                    yield False, (row * shape[1] + column) * shape[2] + c
+
+
+def conv_accesses(node: Conv2d, shape: tuple[int, ...], kernel: str) -> Iterator[Access]:
+    """As spk_conv2d_KERNEL goes: four, two, dsp, mve or direct."""
+    height, width, outputs = node._output.shape
+    taps = (node.weight.shape[1], node.weight.shape[2])
+    how = (shape, taps, node.stride, node.dilation, node.padding)
+    total, every = height * width, range(shape[2])
+    together = {"four": 4, "two": 2, "dsp": 2, "mve": 1, "direct": 1}[kernel]
+    for at in range(0, total, together):
+        pixels = [min(at + p, total - 1) for p in range(together)]
+        if (kernel == "mve" and taps[0] == 1) or kernel == "direct":
+            step = 4 if kernel == "mve" else 1
+            for o in range(0, outputs, step):
+                yield from window(*how, *divmod(at, width), every)
+                yield from ((True, at * outputs + k) for k in range(o, min(o + step, outputs)))
+            continue
+        for pixel in pixels:
+            yield from window(*how, *divmod(pixel, width), every)
+        for o in range(outputs):
+            yield from ((True, pixel * outputs + o) for pixel in pixels)
+
+
+def depthwise_accesses(
+    node: DepthwiseConv2d, shape: tuple[int, ...], kernel: str
+) -> Iterator[Access]:
+    """As spk_depthwise_conv2d_KERNEL goes: any, dsp, mve or 3x3."""
+    height, width, outputs = node._output.shape
+    how = (shape, node.weight.shape[:2], node.stride, node.dilation, node.padding)
+    if kernel == "3x3":
+        for channel in range(outputs):
+            for cell in range(shape[0] * shape[1]):
+                yield False, cell * shape[2] + channel
+            for at in range(height * width):
+                yield True, at * outputs + channel
+        return
+    step = {"any": 1, "dsp": 4, "mve": 8}[kernel]
+    for at in range(height * width):
+        for o in range(0, outputs, step):
+            first = min(o, max(0, outputs - step))
+            made = range(first, min(first + step, outputs))
+            sources = {k // node.depth_multiplier for k in made}
+            yield from window(*how, *divmod(at, width), sources)
+            yield from ((True, at * outputs + k) for k in made)
+
+
+def other_accesses(node: Operator, shape: tuple[int, ...]) -> Iterator[Access]:
+    size = math.prod(shape)
+    if isinstance(node, Relu):
+        for i in range(size):
+            yield False, i
+            yield True, i
+    if isinstance(node, MaxPool2d):
+        height, width, channels = node._shape
+        how = (shape, node.window, node.stride, (1, 1), node.padding)
+        for at in range(height * width):
+            for c in range(channels):
+                yield from window(*how, *divmod(at, width), [c])
+                yield True, at * channels + c
+    if isinstance(node, Mean):
+        outer, count, inner = node._view
+        for i in range(outer):
+            for k in range(inner):
+                yield from ((False, (i * count + j) * inner + k) for j in range(count))
+                yield True, i * inner + k
+    if isinstance(node, ResizeNearest):
+        to = 0
+        for row in node.rows:
+            for column in node.columns:
+                for c in range(shape[2]):
+                    yield False, (int(row) * shape[1] + int(column)) * shape[2] + c
+                    yield True, to
+                    to += 1
+    if isinstance(node, Slice):
+        cells = np.arange(size).reshape(shape)
+        for axis, (begin, count, stride) in enumerate(
+            zip(node.begin, node.size, node.stride, strict=True)
+        ):
+            cells = np.take(cells, begin + stride * np.arange(count), axis=axis)
+        for to, cell in enumerate(cells.reshape(-1)):
+            yield False, int(cell)
+            yield True, to
+
+
+def spoilt(accesses: Iterable[Access], leads: Iterable[int]) -> list[int]:
+    """Those leads with which a write reaches a byte that is read later."""
+    listed = list(accesses)
+    last_read = {byte: i for i, (writes, byte) in enumerate(listed) if not writes}
+    found = []
+    for lead in leads:
+        if any(w and last_read.get(byte - lead, -1) > i for i, (w, byte) in enumerate(listed)):
+            found.append(lead)
+    return found
+
+
+def check(node: Operator, shape: tuple[int, ...], isa: str, accesses: list[Access]) -> int:
+    """Any permitted lead is safe; how much more than needed is asked for."""
+    (overlap,) = node.overlaps(isa)
+    assert overlap is not None
+    if overlap.exact:
+        assert spoilt(accesses, [overlap.lead]) == []
+        return 0
+    most = math.prod(shape) + max(byte for writes, byte in accesses if writes) + 2
+    wrong = spoilt(accesses, range(overlap.lead, most, max(1, (most - overlap.lead) // 40)))
+    assert wrong == [], (node, isa)
+    near = spoilt(accesses, range(overlap.lead, min(most, overlap.lead + 40)))
+    assert near == [], (node, isa)
+    least = max(spoilt(accesses, range(overlap.lead)), default=-1) + 1
+    return overlap.lead - least
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["conv", "pointwise", "wide"]))
+@settings(max_examples=40, deadline=None)
+def test_a_convolution_asks_for_what_its_loops_need(seed: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(3, 7)), int(rng.integers(1, 6)), int(rng.integers(1, 6)))
+    node = plan_graphs.operator(rng, kind, "n", "x", shape)
+    assert isinstance(node, Conv2d)
+    node.infer([plan_graphs.image("x", shape)], {}, 1)
+    kernels = {"": ("four", "two"), "armv7e-m": ("dsp", "four", "two")}
+    for isa in ISAS:
+        more = []
+        for kernel in kernels.get(isa, ("mve", "four", "two")):
+            more.append(check(node, shape, isa, list(conv_accesses(node, shape, kernel))))
+        assert min(more) <= 4 * len(node.weight), (isa, more)  # it gives away four pixels at most
+
+
+def test_a_convolution_without_scratch_is_known() -> None:
+    rng = np.random.default_rng(0)
+    shape = (4, 3, 200)
+    node = plan_graphs.conv(rng, "n", "x", shape, 3, (3, 3), padding=(1, 1, 1, 1))
+    node.infer([plan_graphs.image("x", shape)], {}, 1)
+    check(node, shape, "", list(conv_accesses(node, shape, "direct")))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["depthwise", "more"]))
+@settings(max_examples=40, deadline=None)
+def test_a_depthwise_convolution_asks_for_what_its_loops_need(seed: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(3, 6)), int(rng.integers(2, 6)), int(rng.integers(2, 12)))
+    node = plan_graphs.operator(rng, kind, "n", "x", shape)
+    assert isinstance(node, DepthwiseConv2d)
+    node.infer([plan_graphs.image("x", shape)], {}, 1)
+    for isa in ISAS:
+        (overlap,) = node.overlaps(isa)
+        kernel = {"dsp": "dsp", "mve": "mve"}.get(node._variant(isa), "any")
+        if overlap is not None and overlap.exact:
+            kernel = "3x3"
+        check(node, shape, isa, list(depthwise_accesses(node, shape, kernel)))
+
+
+@pytest.mark.parametrize("kind", ["relu", "max", "resize", "rows", "strided", "mean"])
+def test_other_operators_ask_for_what_their_loops_need(kind: str) -> None:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        shape = (int(rng.integers(3, 7)), int(rng.integers(2, 6)), int(rng.integers(1, 6)))
+        node = plan_graphs.operator(rng, kind, "n", "x", shape)
+        if kind == "mean":
+            axes = [(0,), (0, 1), (1,), (1, 2), (2,)][seed % 5]
+            node = Mean(name="n", inputs=("x",), axes=axes, **plan_graphs.CODE)
+        assert node is not None
+        node.infer([plan_graphs.image("x", shape)], {}, 1)
+        check(node, shape, "", list(other_accesses(node, shape)))
+
+
+def tight(graph: Graph, isa: str, less: int = 0) -> Plan:
+    """Each input in a room of its own, its layer's output over it, as near as may be.
+
+    `less` takes bytes off every lead that is not 0.
+    """
+    usual = plan(graph, isa)
+    slots: dict[str, Slot] = {}
+    scratch: dict[str, Scratch] = {}
+    at = 0
+    for number, node in enumerate(graph.order):
+        (overlap,), (source,) = node.overlaps(isa), node.inputs
+        read, written = graph.tensors[source], graph.written(node)[0]
+        lead = written.nbytes if overlap is None else overlap.lead
+        distance = -(-lead // ALIGN) * ALIGN
+        distance -= less if distance >= less else 0
+        slots[source] = Slot(read, at + distance, read.nbytes, -1, number)
+        slots[written.name] = Slot(written, at, written.nbytes, number, number)
+        at += -(-max(distance + read.nbytes, written.nbytes) // ALIGN) * ALIGN
+        if node.name in usual.scratch:
+            scratch[node.name] = dataclasses.replace(usual.scratch[node.name], offset=at)
+            at += usual.scratch[node.name].size
+    return Plan({name: slots[name] for name in graph.tensors}, scratch, at, at)
+
+
+def mismatches(target: str, graph: Graph, folder: Path, less: int = 0) -> int:
+    """Elements that differ with the tight plan, and every layer compared."""
+    board_name, toolchain, machine, sanitize, tools = {**TARGETS, **ARM_TARGETS}[target]
+    for tool in tools:
+        need(tool)
+    package, board, out = packaged(graph, 3), find_board(board_name), folder / "build"
+    places = tight(graph, board.isa, less)
+    made = generate(graph, package.sha256, out, trace=True, isa=board.isa, places=places)
+    firmware = build(out, board, out, toolchain=toolchain, trace=True, sanitize=sanitize)
+    place = Target(board, Built(made, firmware), machine)
+    session = SessionFolder(folder / "session")
+    summary, _ = run(package, place, package_stream(package), session, layers=True)
+    return int(summary["mismatches"])
+
+
+IMAGES = {
+    "convolutions": int8_graphs.convolutions,
+    "depthwise": int8_graphs.depthwise,
+    "moves": lambda: plan_graphs.singles(
+        ("relu", "max", "average", "rows", "strided", "turn", "resize", "pad", "softmax"), 2
+    ),
+}
+NEAR = ["native-gcc-sanitized", "rv32-gcc-qemu", "m4-gcc-qemu", "m55-gcc-qemu"]
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [(t, n) for t in NEAR for n in IMAGES if n != "moves" or t.startswith(("native", "rv32"))],
+)
+def test_kernels_are_exact_with_outputs_that_near(target: str, name: str, tmp_path: Path) -> None:
+    assert mismatches(target, IMAGES[name](), tmp_path) == 0
+
+
+def test_a_lead_that_is_too_small_is_noticed(tmp_path: Path) -> None:
+    graph = plan_graphs.singles(("conv", "wide", "max"), 4)
+    assert mismatches("native-gcc-sanitized", graph, tmp_path, less=16) > 0
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None)
+def test_the_plan_keeps_what_is_still_to_be_read(seed: int) -> None:
+    """Every byte has an owner; an operator reads what is its inputs' own."""
+    graph = plan_graphs.network(seed)
+    for isa in ISAS:
+        places = plan(graph, isa)
+        owner: dict[int, tuple[str, int]] = {}
+
+        def own(name: str, places: Plan = places) -> Iterator[tuple[int, tuple[str, int]]]:
+            slot = places.slots[name]
+            return ((slot.offset + i, (name, i)) for i in range(slot.tensor.nbytes))
+
+        same = Same(graph)
+        for tensor in graph.inputs:
+            owner.update(own(tensor.name))
+        for node in graph.order:
+            written = graph.written(node)[0].name
+            to = places.slots[written]
+            moved = [s for s in node.shares() if not places.shared(s)]
+            ranges = (
+                [(to.offset, to.offset + to.tensor.nbytes)]
+                if not node.shares()
+                else [
+                    (to.offset + s.at, to.offset + s.at + graph.tensors[s.part].nbytes)
+                    for s in moved
+                ]
+            )
+            for name, overlap in zip(node.inputs, node.overlaps(isa), strict=True):
+                source = places.slots[name]
+                for byte, (_, i) in own(name):
+                    assert same.of(*owner[byte]) == same.of(name, i), (node.name, name, i)
+                distance = source.offset - to.offset
+                assert (
+                    all(
+                        source.offset + source.tensor.nbytes <= low or high <= source.offset
+                        for low, high in ranges
+                    )
+                    or (overlap and distance == overlap.lead)
+                    or (overlap and not overlap.exact and distance > overlap.lead)
+                ), (node.name, name)
+            if node.name in places.scratch:
+                block = places.scratch[node.name]
+                for name in {*node.inputs, written}:
+                    slot = places.slots[name]
+                    assert (
+                        block.offset + block.size <= slot.offset
+                        or slot.offset + slot.tensor.nbytes <= block.offset
+                    )
+                owner.update((block.offset + i, (f"{node.name}/", i)) for i in range(block.size))
+            owner.update(own(written))
+        for name in graph.outputs:
+            for byte, (_, i) in own(name):
+                assert same.of(*owner[byte]) == same.of(name, i)
+        assert places.bound <= places.size
+
+
+class Same:
+    """Bytes of one tensor that hold the same as those of another."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.origin: dict[tuple[str, int], tuple[str, int]] = {}
+        for node in graph.order:
+            for share in node.shares():
+                part = graph.tensors[share.part].nbytes
+                new = node.name
+                for i in range(part):
+                    inner, outer = (share.part, i), (share.whole, share.at + i)
+                    a, b = (inner, outer) if share.part == new else (outer, inner)
+                    self.origin[a] = b
+
+    def of(self, name: str, at: int) -> tuple[str, int]:
+        found = (name, at)
+        while found in self.origin:
+            found = self.origin[found]
+        return found
+
+
+@pytest.mark.parametrize("target", ["native-gcc-sanitized", "rv32-gcc-qemu", "m4-gcc-qemu"])
+@pytest.mark.parametrize("seed", range(4))
+def test_random_networks_equal_golden_in_every_layer(
+    target: str, seed: int, tmp_path: Path
+) -> None:
+    if seed > 1 and target != "native-gcc-sanitized":
+        seed += 10
+    equals_golden(target, plan_graphs.network(100 + seed), 3, tmp_path)
