@@ -2,12 +2,14 @@
 
 Trains every spiking model over three seeds and runs the benchmarks; some minutes. `figures.py int8`
 makes those of the int8 models only: the one beside other runtimes, where SPIKELET_MODELS names the
-folder of reference models, and those of the packages that are kept in models/.
+folder of reference models, and those of the packages that are kept in models/, whose accuracy is
+measured again where SPIKELET_DATA names the folder of their data sets.
 """
 
 from __future__ import annotations
 
 import datetime
+import os
 import re
 import subprocess
 import sys
@@ -81,7 +83,7 @@ def spiking(today: str) -> None:
 
 
 def int8(today: str) -> None:
-    """Cost of the int8 models."""
+    """Accuracy and cost of the int8 models."""
     made = f"Made on {today} by `make figures`."
     if beside := bench.references(OUT):
         text = (
@@ -96,6 +98,11 @@ def int8(today: str) -> None:
     for folder, results in bench.shipped().items():
         costs = bench.table(results, bench.INT8_COLUMNS)
         place(folder / "README.md", "boards", f"{costs}\n\n{made}")
+        if "SPIKELET_DATA" in os.environ:
+            name = f"models/{folder.name}"
+            arguments = ("-m", "spikelet.train.report", name, "--package")
+            text = output(*arguments, f"{name}/{folder.name}.spk")
+            place(folder / "README.md", "figures", f"{text}\n\n{made}")
 
 
 def main() -> None:
