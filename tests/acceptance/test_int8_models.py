@@ -1,0 +1,71 @@
+"""The trained int8 networks in models/: what their manifests claim, and that they run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from spikelet.board import find_board
+from spikelet.package import Package
+from spikelet.paths import models_dir
+from spikelet.run import SessionFolder, Target, make, package_stream, run
+from spikelet.train.recipe import load_recipe
+
+# By model: accuracy and macro-F1 on the test part, at least; bytes of weights with all other
+# constants, and of the arena, at most.
+BARS = {
+    "fashion_cnn": (0.915, 0.91, 60_000, 16_384),
+    "kws_dscnn": (0.742, 0.74, 60_000, 16_384),
+    "har_cnn": (0.93, 0.93, 20_000, 8_192),
+    "ecg_cnn": (0.90, 0.45, 20_000, 8_192),
+}
+SAMPLES = {"fashion_cnn": 10_000, "kws_dscnn": 1_226, "har_cnn": 950, "ecg_cnn": 49_668}
+DRIFT = 0.005
+
+pytestmark = pytest.mark.parametrize("name", BARS)
+
+
+def shipped(name: str) -> Package:
+    return Package.load(models_dir() / name / f"{name}.spk")
+
+
+def test_a_trained_package_meets_its_bars(name: str) -> None:
+    package = shipped(name)
+    manifest = package.manifest
+    accuracy, macro_f1, weights, _ = BARS[name]
+    assert (manifest["part"], manifest["samples"]) == ("test", SAMPLES[name])
+    assert manifest["integer_accuracy"] >= accuracy
+    assert manifest["macro_f1"]["integer"] >= macro_f1
+    assert manifest["integer_accuracy"] - manifest["float_accuracy"] >= -DRIFT
+    assert sum(values.nbytes for values in package.graph.constants().values()) <= weights
+    recipe = load_recipe(models_dir() / name)
+    assert manifest["recipe"] == recipe.model_dump(), "train it again"
+
+
+def test_golden_of_a_trained_package_is_the_graphs(name: str) -> None:
+    package = shipped(name)
+    again = package.graph.run(package.inputs).outputs
+    for output, values in again.items():
+        np.testing.assert_array_equal(values, package.vectors[f"golden.{output}"])
+    labels = package.vectors["y"]
+    found = float(np.mean(package.graph.predicted(again[package.graph.outputs[0]]) == labels))
+    stated = package.manifest["integer_accuracy"]
+    # The vectors are drawn from the samples of the figure: four standard deviations.
+    assert abs(found - stated) <= 4 * np.sqrt(stated * (1 - stated) / len(labels))
+
+
+def test_a_trained_package_runs(name: str, tmp_path: Path) -> None:
+    package = shipped(name)
+    board = find_board("native")
+    built = make(package, board, tmp_path / "build")
+    summary, _ = run(
+        package,
+        Target(board, built, "native"),
+        package_stream(package).head(32),
+        SessionFolder(tmp_path / "session"),
+    )
+    assert summary["mismatches"] == 0
+    assert summary["golden_accuracy"] == summary["accuracy"]
+    assert built.facts()["arena_bytes"] <= BARS[name][3]
