@@ -58,13 +58,22 @@ def packaged(graph: Graph, samples: int) -> Package:
     return Package(graph, inputs, {}).with_golden()
 
 
-def equals_golden(target: str, graph: Graph, samples: int, folder: Path) -> dict[str, Any]:
-    """Build a trace image, run it, compare every layer of every step; the run's summary."""
+def equals_golden(
+    target: str, graph: Graph, samples: int, folder: Path, optimise: str = ""
+) -> dict[str, Any]:
+    """Build a trace image, run it, compare every layer of every step; the run's summary.
+
+    optimise: options for model.c in place of the board's.
+    """
     board_name, toolchain, machine, sanitize, tools = {**TARGETS, **ARM_TARGETS}[target]
     for tool in tools:
         need(tool)
     package = packaged(graph, samples)
     board = board_of(board_name)
+    if optimise:
+        spec = board.toolchains[toolchain]
+        spec = spec.model_copy(update={"optimize": {**spec.optimize, "model.c": optimise}})
+        board = board.model_copy(update={"toolchains": {toolchain: spec}})
     built = make(
         package, board, folder / "build", toolchain=toolchain, trace=True, sanitize=sanitize
     )

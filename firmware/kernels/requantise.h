@@ -5,6 +5,10 @@
 
 #include "kernels/fixed.h"
 
+#if defined(__ARM_FEATURE_DSP) && !defined(__OPTIMIZE__)
+#error "int8 kernels take registers that -O0 keeps: compile model.c with -Og, -O1 or more"
+#endif
+
 // a * b / 2^31, halves up; saturates where both are INT32_MIN.
 SPK_INLINE int32_t spk_high_mul(int32_t a, int32_t b) {
     if (a == INT32_MIN && b == INT32_MIN) {

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphs
+import int8_graphs
 from spikelet.codegen import generate, plan
 from spikelet.graph import Graph, Phase
+from spikelet.graph.quantised import has_dsp
 from spikelet.paths import firmware_dir
 from support import need
 
@@ -30,6 +32,16 @@ COMPILERS = {
         "-mabi=ilp32",
     ],
     "arm-none-eabi-gcc": ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb"],
+}
+
+
+CORES = {
+    # instruction set: compiler, flags
+    "rv32imac": ("riscv64-unknown-elf-gcc", ["-march=rv32imac_zicsr", "-mabi=ilp32"]),
+    "armv6-m": ("arm-none-eabi-gcc", ["-mcpu=cortex-m0", "-mthumb"]),
+    "armv7e-m": ("arm-none-eabi-gcc", ["-mcpu=cortex-m4", "-mthumb"]),
+    "armv8-m.main+dsp": ("arm-none-eabi-gcc", ["-mcpu=cortex-m33", "-mthumb"]),
+    "armv8.1-m.main+mve": ("arm-none-eabi-gcc", ["-mcpu=cortex-m55", "-mfloat-abi=hard"]),
 }
 
 
@@ -56,6 +68,26 @@ def test_it_compiles_without_a_warning(tmp_path: Path, compiler: str, optimise: 
             [*command, "-c", source, "-o", tmp_path / "model.o"], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("isa", CORES)
+@pytest.mark.parametrize("optimise", ["-O0", "-O3"])
+def test_int8_kernels_have_registers_enough(tmp_path: Path, isa: str, optimise: str) -> None:
+    compiler, flags = CORES[isa]
+    need(compiler)
+    text, refused = "", optimise == "-O0" and has_dsp(isa)
+    for graph in (int8_graphs.convolutions(), int8_graphs.depthwise()):
+        source = generate(graph, SHA, tmp_path / graph.name, isa=isa).source
+        command = [compiler, *flags, *WARNINGS, optimise, "-ffreestanding", "-fno-strict-aliasing"]
+        command += [f"-I{firmware_dir()}", f"-I{firmware_dir()}/include"]
+        done = subprocess.run(
+            [*command, "-c", source, "-o", tmp_path / "model.o"], capture_output=True, text=True
+        )
+        text += done.stderr
+        if not refused:
+            assert done.returncode == 0, done.stderr
+    if refused:
+        assert "compile model.c with -Og" in text and "impossible" not in text
 
 
 def test_the_layer_table_and_the_plan_stand_at_the_top(tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ import int8_graphs
 import plan_graphs
 from spikelet.board import build, find_board
 from spikelet.codegen import Plan, Slot, generate, plan
-from spikelet.codegen.plan import ALIGN, Scratch
+from spikelet.codegen.plan import ALIGN, WORD, Scratch
 from spikelet.graph import Graph, Operator
 from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
+from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.graph.ops.max_pool2d import MaxPool2d
 from spikelet.graph.ops.mean import Mean
 from spikelet.graph.ops.relu import Relu
@@ -296,6 +297,7 @@ def test_the_plan_keeps_what_is_still_to_be_read(seed: int) -> None:
             return ((slot.offset + i, (name, i)) for i in range(slot.tensor.nbytes))
 
         same = Same(graph)
+        assert all(slot.offset + slot.size <= places.size for slot in places.slots.values())
         for tensor in graph.inputs:
             owner.update(own(tensor.name))
         for node in graph.order:
@@ -337,6 +339,22 @@ def test_the_plan_keeps_what_is_still_to_be_read(seed: int) -> None:
             for byte, (_, i) in own(name):
                 assert same.of(*owner[byte]) == same.of(name, i)
         assert places.bound <= places.size
+
+
+def test_what_a_kernel_reads_past_a_tensor_is_in_the_arena() -> None:
+    """A fully connected layer reads pairs of words of what ends its input's place in half a one."""
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-9, 9, (20, 4)).astype(np.int8)
+    fields = plan_graphs.weighted(rng, 20, 4)
+    nodes: list[Operator] = [
+        Slice(name="end", inputs=("x",), begin=(12,), size=(4,), stride=(1,), **plan_graphs.CODE),
+        FullyConnected(name="full", inputs=("end",), weight=weight, **fields),
+    ]
+    graph = Graph("net", 1, [plan_graphs.image("x", (16,))], nodes, ["full"])
+    for isa in ISAS:
+        places = plan(graph, isa)
+        assert places.slots["end"].offset % ALIGN == WORD
+        assert places.slots["end"].offset + ALIGN <= places.size
 
 
 class Same:

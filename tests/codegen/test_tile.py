@@ -91,6 +91,24 @@ def test_an_arena_that_no_bands_reach_is_refused_with_figures() -> None:
         fitted(graph, 1000)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("conv2d", "conv2d_0", "conv2d_1"),
+        tuple(f"a_name_as_long_as_names_can_be_{i}" for i in "abc"),
+    ],
+)
+def test_bands_get_names_that_no_layer_has(names: tuple[str, str, str]) -> None:
+    shape, rng = (8, 4, 2), np.random.default_rng(0)
+    sources = ("x", *names)
+    nodes: list[Operator] = [
+        plan_graphs.conv(rng, own, source, shape, 2, (3, 3), padding=(1, 1, 1, 1))
+        for source, own in zip(sources, names, strict=False)
+    ]
+    graph = Graph("net", 1, [plan_graphs.image("x", shape)], nodes, [names[-1]])
+    assert {tiling.layers for tiling in tilings(graph)} == {1, 2, 3}
+
+
 def test_a_layer_that_needs_whole_tensors_is_named() -> None:
     with pytest.raises(GraphError, match=r"layer end \(softmax\): its rows cannot be made"):
         tiled(residual(), 9, 2)

@@ -174,6 +174,17 @@ def test_what_cannot_be_is_refused_by_name(changes: dict[str, Any], message: str
         layer(**changes)
 
 
+def test_more_weights_a_channel_than_a_kernel_counts_are_refused() -> None:
+    rng, n = np.random.default_rng(0), 1 << 16
+    weight = np.ones((1, n), np.int8)
+    x = Tensor("x", "i8", (256, n // 256), kind="input")
+    layer = FullyConnected(
+        name="fc", inputs=("x",), weight=weight, **int8_graphs.scaled(rng, 1, n, 0)
+    )
+    with pytest.raises(GraphError, match=r"layer fc .* 65536 weights a channel, more than 65520"):
+        Graph("one", 1, [x], [layer], ["fc"])
+
+
 @pytest.mark.parametrize(
     ("isa", "dsp", "mve", "thumb1"),
     [

@@ -29,3 +29,11 @@ CASES = [
 @pytest.mark.parametrize(("target", "name"), CASES)
 def test_every_layer_equals_golden(target: str, name: str, tmp_path: Path) -> None:
     equals_golden(target, GRAPHS[name](), 4, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "target", ["rv32-zig-unicorn", "m0-zig-qemu", "m4-zig-qemu", "m55-zig-qemu"]
+)
+def test_kernels_leave_the_frame_pointer(target: str, tmp_path: Path) -> None:
+    graph = convolutions(0, 3)
+    equals_golden(target, graph, 2, tmp_path, optimise="-O1 -fno-omit-frame-pointer")

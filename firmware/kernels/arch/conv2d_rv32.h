@@ -34,40 +34,42 @@
 #define SPK_RV32_ZERO(a, b) "li " a ",0\nli " b ",0\n"
 #define SPK_RV32_STORE(i, a, b) "sw " a "," i "(%[end])\nsw " b ",4+" i "(%[end])\n"
 
-// Four channels of four pixels: spk_conv2d_sums with pairs = 2.
+// Four channels of four pixels: spk_conv2d_sums with pairs = 2. x8 may be the frame pointer, which
+// compilers do not give, or do not keep: it is kept where the last sum will be.
 static inline void spk_conv2d_sums_four(const uint32_t *words, const int8_t *weights,
                                         uint32_t *end) {
     register const uint32_t *from __asm__("x10") = words;
     register const int8_t *by __asm__("x11") = weights;
     register uint32_t *to __asm__("x12") = end;
     __asm__ volatile(
-        "li x28,0x7F807F80\n" SPK_RV32_ZERO("x1", "x5") SPK_RV32_ZERO("x6", "x7")
-            SPK_RV32_ZERO("x8", "x9") SPK_RV32_ZERO("x13", "x14") SPK_RV32_ZERO("x15", "x16")
-                SPK_RV32_ZERO("x17", "x18") SPK_RV32_ZERO("x19", "x29") SPK_RV32_ZERO(
-                    "x30",
-                    "x31") "1:\n"
-                           "lw x20,0(%[words])\n"
-                           "lw x21,4(%[words])\n"
-                           "lw x22,8(%[words])\n"
-                           "lw x23,12(%[words])\n"
-                           "addi %[words],%[words],16\n" SPK_RV32_FOUR("0", "x1", "x5", "x6", "x7")
-                               SPK_RV32_FOUR("1", "x8", "x9", "x13", "x14")
-                                   SPK_RV32_FOUR("2", "x15", "x16", "x17", "x18") SPK_RV32_FOUR(
-                                       "3", "x19", "x29", "x30",
-                                       "x31") "addi %[weights],%[weights],8\n"
-                                              "bltu %[words],%[end],1b\n" SPK_RV32_STORE(
-                                                  "0", "x1", "x5") SPK_RV32_STORE("8", "x6", "x7")
-                                                  SPK_RV32_STORE("16", "x8", "x9") SPK_RV32_STORE(
-                                                      "24", "x13", "x14")
-                                                      SPK_RV32_STORE("32", "x15", "x16")
-                                                          SPK_RV32_STORE("40", "x17", "x18")
-                                                              SPK_RV32_STORE("48", "x19", "x29")
-                                                                  SPK_RV32_STORE("56", "x30", "x31")
+        "sw x8,60(%[end])\n"
+        "li x28,0x7F807F80\n" SPK_RV32_ZERO("x1", "x5") SPK_RV32_ZERO("x6", "x7") SPK_RV32_ZERO(
+            "x8", "x9") SPK_RV32_ZERO("x13", "x14") SPK_RV32_ZERO("x15", "x16")
+            SPK_RV32_ZERO("x17", "x18") SPK_RV32_ZERO("x19", "x29") SPK_RV32_ZERO(
+                "x30",
+                "x31") "1:\n"
+                       "lw x20,0(%[words])\n"
+                       "lw x21,4(%[words])\n"
+                       "lw x22,8(%[words])\n"
+                       "lw x23,12(%[words])\n"
+                       "addi %[words],%[words],16\n" SPK_RV32_FOUR(
+                           "0", "x1", "x5", "x6", "x7") SPK_RV32_FOUR("1", "x8", "x9", "x13", "x14")
+                           SPK_RV32_FOUR("2", "x15", "x16", "x17", "x18") SPK_RV32_FOUR(
+                               "3", "x19", "x29", "x30",
+                               "x31") "addi %[weights],%[weights],8\n"
+                                      "bltu %[words],%[end],1b\n" SPK_RV32_STORE(
+                                          "0", "x1", "x5") SPK_RV32_STORE("8", "x6", "x7")
+                                          SPK_RV32_STORE("16", "x8", "x9") SPK_RV32_STORE(
+                                              "24", "x13", "x14") SPK_RV32_STORE("32", "x15", "x16")
+                                              SPK_RV32_STORE("40", "x17", "x18") SPK_RV32_STORE(
+                                                  "48", "x19",
+                                                  "x29") "lw x8,60(%[end])\n" SPK_RV32_STORE("56",
+                                                                                             "x30",
+                                                                                             "x31")
         : [words] "+r"(from), [weights] "+r"(by)
         : [end] "r"(to)
-        : "memory", "x1", "x5", "x6", "x7", "x8", "x9", "x13", "x14", "x15", "x16", "x17", "x18",
-          "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x29", "x30",
-          "x31");
+        : "memory", "x1", "x5", "x6", "x7", "x9", "x13", "x14", "x15", "x16", "x17", "x18", "x19",
+          "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28", "x29", "x30", "x31");
 }
 
 // Four channels of two pixels: spk_conv2d_sums with pairs = 1.

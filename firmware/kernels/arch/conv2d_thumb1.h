@@ -23,15 +23,16 @@
 // Two channels of two pixels into four words at `to`; words and weights as of spk_conv2d_sums.
 static inline void spk_conv2d_sums_thumb1(const uint32_t *words, const int8_t *weights,
                                           const uint32_t *end, uint32_t *to) {
-    uint32_t a, b, x, z;
+    uint32_t a = (uint32_t)end; // at first, for want of registers
+    uint32_t b, x, z;
     const uint32_t offset = 0x7F807F80u;
     __asm__ volatile(".syntax unified\n"
+                     "mov r12, %[a]\n"
                      "movs %[a], #0\n"
                      "mov r8, %[a]\n"
                      "mov r9, %[a]\n"
                      "mov r10, %[a]\n"
                      "mov r11, %[a]\n"
-                     "mov r12, %[end]\n"
                      "1:\n"
                      "ldr %[x], [%[words]]\n"
                      "ldr %[z], [%[words], #4]\n" SPK_THUMB1_CHANNEL("0", "r8", "r9")
@@ -43,9 +44,9 @@ static inline void spk_conv2d_sums_thumb1(const uint32_t *words, const int8_t *w
                                                                "mov %[b], r9\n"
                                                                "mov %[x], r10\n"
                                                                "mov %[z], r11\n"
-                     : [a] "=&l"(a), [b] "=&l"(b), [x] "=&l"(x), [z] "=&l"(z), [words] "+l"(words),
+                     : [a] "+l"(a), [b] "=&l"(b), [x] "=&l"(x), [z] "=&l"(z), [words] "+l"(words),
                        [weights] "+l"(weights)
-                     : [end] "r"(end), [offset] "l"(offset)
+                     : [offset] "l"(offset)
                      : "r8", "r9", "r10", "r11", "r12", "cc", "memory");
     to[0] = a;
     to[1] = b;

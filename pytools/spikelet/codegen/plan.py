@@ -14,7 +14,7 @@ from spikelet.codegen.arrange import Problem, arrange
 from spikelet.graph import Array, Graph, Phase, Tensor
 from spikelet.graph.operator import Interval, Share
 
-ALIGN = 8  # kernels of spikes and sums may write whole words past the last element
+ALIGN = 8  # kernels may write words, and read pairs of words, past the last element
 WORD = 4  # every tensor begins with a word
 
 
@@ -107,10 +107,12 @@ def plan(graph: Graph, isa: str = "") -> Plan:
             slots[name] = Slot(tensor, offset + at, _up(tensor.nbytes), place.first, place.last)
     blocks = zip(places, offsets, strict=True)
     found = [Scratch(offset, place.size) for place, offset in blocks if not place.at]
+    # Kernels read past a tensor's end, and one within another may end where that does.
+    ends = [slot.offset + slot.size for slot in slots.values()]
     return Plan(
         slots={name: slots[name] for name in graph.tensors},
         scratch=dict(zip(scratches, found, strict=True)),
-        size=problem.extent(offsets),
+        size=_up(max(problem.extent(offsets), *ends)),
         bound=bound,
     )
 

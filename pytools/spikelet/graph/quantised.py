@@ -12,6 +12,7 @@ from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
 
 INT8 = (-128, 127)
+MOST_TAPS = 65520  # kernels count them, padded to sixteens, in 16 bits
 
 
 @dataclass(kw_only=True)
@@ -60,6 +61,8 @@ class Quantised(Operator):
             bounds: gets the output's interval.
         """
         channels = len(rows)
+        if rows.shape[1] > MOST_TAPS:
+            raise self.error(f"{rows.shape[1]} weights a channel, more than {MOST_TAPS}")
         for name in ("bias", "multiplier", "shift"):
             values = getattr(self, name)
             if values.dtype != np.int32 or values.shape != (channels,):

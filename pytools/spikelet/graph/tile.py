@@ -9,6 +9,7 @@ and a concatenation, which the memory plan lets lie where the bands are written.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -76,10 +77,11 @@ def tiled(graph: Graph, layers: int, bands: int) -> Graph:
         raise GraphError(f"graph {graph.name}: {bands} bands of {out.name} {out.shape}")
     nodes: list[Operator] = []
     parts = []
+    taken = set(graph.tensors)
     for number in range(bands):
         first = number * out.shape[0] // bands
         end = (number + 1) * out.shape[0] // bands
-        made = list(_band(graph, layers, number, first, end))
+        made = list(_band(graph, layers, number, first, end, taken))
         nodes += made
         parts.append(made[-1].name)
     joined = Concatenate(
@@ -113,8 +115,10 @@ def _closed(graph: Graph, layers: int) -> bool:
     )
 
 
-def _band(graph: Graph, layers: int, number: int, first: int, end: int) -> Iterator[Operator]:
-    """The operators of one band, in order."""
+def _band(
+    graph: Graph, layers: int, number: int, first: int, end: int, taken: set[str]
+) -> Iterator[Operator]:
+    """The operators of one band, in order, named as nothing in `taken`, which they join."""
     nodes = graph.nodes[:layers]
     needed: dict[str, tuple[int, int]] = {nodes[-1].name: (first, end)}
     fields = {}
@@ -134,18 +138,24 @@ def _band(graph: Graph, layers: int, number: int, first: int, end: int) -> Itera
         for name, (low, high) in zip(node.inputs, reads[node.name], strict=True):
             source, start, stop = there[name]
             if (low, high) != (start, stop) and (name, low, high) not in cut:
-                made = _name(name, f"_rows{len(cut)}", number)
+                made = _name(name, f"_rows{len(cut)}_{number}", taken)
                 yield _rows(graph.tensors[name], made, source, low - start, high - low)
                 cut[name, low, high] = made
             inputs.append(cut.get((name, low, high), source))
-        own = _name(node.name, "", number)
+        own = _name(node.name, f"_{number}", taken)
         there[node.name] = (own, *needed[node.name])
         yield dataclasses.replace(node, name=own, inputs=tuple(inputs), **fields[node.name])
 
 
-def _name(name: str, what: str, number: int) -> str:
-    end = f"{what}_{number}"
-    return name[: NAME_BYTES - len(end)].rstrip("_") + end
+def _name(name: str, end: str, taken: set[str]) -> str:
+    """The name with that end, shortened and counted until it is a new one."""
+    for count in itertools.count():
+        tail = f"_{count}{end}" if count else end
+        found = name[: NAME_BYTES - len(tail)].rstrip("_") + tail
+        if found not in taken:
+            break
+    taken.add(found)
+    return found
 
 
 def _rows(tensor: Tensor, name: str, source: str, first: int, count: int) -> Slice:
