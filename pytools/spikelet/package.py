@@ -267,7 +267,13 @@ def _read(path: Path) -> dict[str, bytes]:
         raise PackageError(
             f"package {path}: no such file",
             "a wrong path, or it was not trained yet",
-            "`spikelet train MODEL_DIR -o NAME.spk` makes one",
+            "`spikelet train MODEL_DIR` or `spikelet import FILE` makes one",
+        )
+    if path.suffix.lower() in (".onnx", ".tflite"):
+        raise PackageError(
+            f"package {path}: is a model file, not a package",
+            "it was not imported yet",
+            f"`spikelet import {path}` makes a package of it",
         )
     try:
         with zipfile.ZipFile(path) as archive:

@@ -23,6 +23,10 @@ def test_what_runs_these_tests_is_found() -> None:
     assert found["python"].found == ".".join(map(str, sys.version_info[:3]))
     assert found["zig"].ok == (zig_path() is not None)
     assert found["unicorn"].ok == (importlib.util.find_spec("unicorn") is not None)
+    for name in ("onnx", "tflite"):
+        there = importlib.util.find_spec(name) is not None
+        assert found[name].ok == there and not found[name].required
+        assert there or "spikelet[import]" in found[name].fix
     for check in found.values():
         assert bool(check.fix) != check.ok
         assert check.needed_for

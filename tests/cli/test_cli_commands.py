@@ -98,6 +98,8 @@ def test_bench_layers_add_up_to_the_release_image(spikelet: Spikelet, package: P
     assert found["instructions_per_effective_synaptic_operation"] == pytest.approx(
         ticks["mean"] / (work["effective_acs"] + work["effective_macs"])
     )
+    # MACs are a part of a spiking network's work: no figure by them alone.
+    assert found["macs"] == INPUTS * HIDDEN and found["instructions_per_mac"] is None
     assert found["weight_bytes"] + found["code_bytes"] == found["flash_bytes"]
 
 

@@ -50,6 +50,55 @@ def test_given_data_become_the_vectors(spikelet: Spikelet, tmp_path: Path) -> No
     assert "x.npz, 7 samples" in result.json["manifest"]["vectors"]
 
 
+def test_frames_of_a_network_with_a_state(spikelet: Spikelet, tmp_path: Path) -> None:
+    path = model(tmp_path / "net.tflite", "svdf")
+    once = spikelet("import", path, "-o", tmp_path / "once.spk")
+    assert "--frames N" in once.err
+    tensor = Package.load(tmp_path / "once.spk").graph.inputs[0]
+    rng = np.random.default_rng(0)
+    low, high = ((end - tensor.zero_point) * tensor.scale for end in tensor.limits)
+    x = rng.uniform(low, high, (9, 4, *tensor.shape)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    np.savez(tmp_path / "flat.npz", x=x[:, 0])
+    words = ("import", path, "--frames", 4, "-o", tmp_path / "net.spk", "--calibrate")
+    result = spikelet(*words, tmp_path / "x.npz", "--json")
+    assert result.code == 0 and "--frames" not in result.err
+    assert result.json["steps"] == 4
+    assert result.json["inputs"][0]["shape"] == [4, *tensor.shape]
+    package = Package.load(tmp_path / "net.spk")
+    codes = np.rint(x / np.float32(tensor.scale)) + tensor.zero_point
+    assert np.abs(package.inputs["x"] - codes).max() <= 1
+    result = spikelet("run", tmp_path / "net.spk", "-b", "native", "--data", tmp_path / "x.npz",
+                      "--layers", "--session", tmp_path / "s", "--json")  # fmt: skip
+    assert result.json["mismatches"] == 0 and result.json["samples"] == 9
+    result = spikelet(*words, tmp_path / "flat.npz")
+    assert result.code == 2 and "--calibrate" in result.err and "(N, 4, " in result.err
+
+
+def test_frames_that_cannot_be(spikelet: Spikelet, tmp_path: Path) -> None:
+    plain = model(tmp_path / "plain.tflite")
+    state = model(tmp_path / "state.tflite", "lstm")
+    (tmp_path / "net.onnx").write_bytes(b"")
+    for path, frames, said in (
+        (plain, 3, "has no state"),
+        (tmp_path / "net.onnx", 3, "from .tflite alone"),
+        (state, 0, "--frames"),
+        (state, 10**9, "not for a microcontroller"),
+    ):
+        result = spikelet("import", path, "--frames", frames)
+        assert result.code == 2 and said in result.err, frames
+
+
+def test_no_file_that_is_read_is_written(spikelet: Spikelet, tmp_path: Path) -> None:
+    path = model(tmp_path / "net.tflite")
+    before = path.read_bytes()
+    result = spikelet("import", path, "-o", path)
+    assert result.code == 2 and "is a file that is read" in result.err
+    assert path.read_bytes() == before
+    result = spikelet("inspect", path)
+    assert result.code == 2 and f"spikelet import {path}" in result.err
+
+
 def test_what_cannot_be_imported_exits_2(spikelet: Spikelet, tmp_path: Path) -> None:
     (tmp_path / "cut.tflite").write_bytes(model(tmp_path / "net.tflite").read_bytes()[:200])
     (tmp_path / "net.h5").write_bytes(b"")

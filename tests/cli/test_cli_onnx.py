@@ -47,6 +47,10 @@ def test_a_users_samples_run_as_the_source_has_them(spikelet: Spikelet, tmp_path
     package = tmp_path / "net.spk"
     assert spikelet("import", path, "-o", package).code == 0
     assert "random" in Package.load(package).manifest["vectors"]
+    shown = spikelet("inspect", package).out
+    assert f"x (N, {', '.join(map(str, SHAPE))})" in shown and "net.onnx, SHA-256" in shown
+    given = spikelet("inspect", package, "--json").json["inputs"][0]
+    assert given["real_values"] == [(c - given["zero_point"]) * given["scale"] for c in (-128, 127)]
     result = spikelet(
         "run", package, "--board", "native", "--data", arrays(tmp_path, 12), "--json",
         "--session", tmp_path / "s",

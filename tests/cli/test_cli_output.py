@@ -131,6 +131,16 @@ def test_layer_names_stay_whole_on_a_narrow_terminal(width: int, tmp_path: Path)
     assert any(line.startswith("left out, ") for line in lines) is (width < 120)
 
 
+def test_columns_without_a_figure_are_left_out_and_no_header_is_cut() -> None:
+    keys = ("weight_bits", "macs", "synaptic_ops", "updates", "flash_bytes")
+    row = {"name": "fc", "op": "fc", "phase": "once", "output": "i8 4", **dict.fromkeys(keys, 0)}
+    lines = _drawn(layer_table([{**row, "macs": 7, "flash_bytes": 8, "ram_bytes": 4}]), 120)
+    header = next(line for line in lines.splitlines() if line.startswith("layer "))
+    assert " ".join(header.split()) == "layer operator phase output MACs flash B RAM B"
+    narrow = _drawn(layer_table([{**row, "macs": 7, "flash_bytes": 8, "ram_bytes": 4}]), 40)
+    assert "left out" in narrow and "phase" in narrow and "updates" not in narrow
+
+
 def test_columns_go_in_the_order_given() -> None:
     made = table("", "name", "one", "two", ">three")
     made.add_row("a" * 10, "b" * 10, "c" * 10, "d" * 10)

@@ -7,11 +7,15 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cli_support import CLASSES, HIDDEN, SAMPLES, STEPS, Spikelet
+from plan_graphs import conv, image
+from spikelet.graph import Graph
 from spikelet.run import SessionFolder
 from spikelet.run.report import session_view, write_report
+from targets import packaged
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "rect", "use", "line", "circle"}
 
@@ -83,13 +87,34 @@ def test_figures_of_the_session_are_on_the_page(session: SessionFolder) -> None:
         f"lif1.spikes, {HIDDEN} neurons",
     ):
         assert text in page, text
-    # The first sample that is drawn: all rows of all tensors with a time axis.
-    per_step = 2 * HIDDEN + 3 * CLASSES + CLASSES
-    assert view["sample"]["compared"] == STEPS * per_step
+    # The sample that is drawn: what is written in each step, once before them, and at the end.
+    per_step, once, end = 2 * HIDDEN + 3 * CLASSES + CLASSES, HIDDEN, 1
+    assert view["sample"]["compared"] == STEPS * per_step + once + end
     assert view["sample"]["wrong"] == 0
     rows = view["confusion"]["rows"]
     assert sum(cell["n"] for row in rows for cell in row["cells"]) == SAMPLES
     assert sum(row["cells"][row["true"]]["n"] for row in rows) == SAMPLES - 3
+
+
+@pytest.mark.parametrize(("channels", "colours"), [(1, False), (3, True)])
+def test_an_int8_session_shows_its_image_and_counts_its_elements(
+    spikelet: Spikelet, tmp_path: Path, channels: int, colours: bool
+) -> None:
+    shape = (6, 5, channels)
+    node = conv(np.random.default_rng(0), "conv", "x", shape, 4, (3, 3))
+    graph = Graph("image", 1, [image("x", shape)], [node], ["conv"])
+    packaged(graph, 3).save(tmp_path / "image.spk")
+    words = ("-b", "native", "--layers", "--session", "image")
+    assert spikelet("run", tmp_path / "image.spk", *words).code == 0
+    view = write_report(SessionFolder(Path("image")), Path("image.html"))
+    page = Path("image.html").read_text()
+    _check(page)
+    assert view["sample"]["compared"] == graph.tensors["conv"].size
+    assert view["sample"]["wrong"] == 0
+    assert "every layer, 3 of 3 samples" in page and "The input, 6 by 5" in page
+    assert bool(re.search(r'<rect [^>]*fill="#[0-9a-f]{6}"', page)) == colours
+    for text in ("membranes", "syn. ops", "updates", "Synaptic"):
+        assert text not in page.replace("--", ""), text
 
 
 def test_the_same_session_gives_the_same_page(session: SessionFolder) -> None:

@@ -60,6 +60,8 @@ def test_a_module_becomes_a_package(net: nn.Module, x: Tensor, tmp_path: Path) -
     assert manifest["drift"] == pytest.approx(manifest["integer_accuracy"] - 1)
     assert min(row["snr_db"] for row in manifest["layer_drift"]) > 20
     assert set(manifest["versions"]) == {"torch", "numpy", "spikelet"}
+    assert manifest["calibration"].endswith(" samples")
+    assert set(manifest["quantisation"]) == {"ranges", "equalised", "bias_correction"}
 
 
 def test_calibration_may_come_in_batches(net: nn.Module, x: Tensor) -> None:

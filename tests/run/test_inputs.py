@@ -18,6 +18,7 @@ from spikelet.graph import Array, Graph, Tensor
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.relu import Relu
+from spikelet.graph.ops.reshape import Reshape
 from spikelet.package import Package
 from spikelet.run import data_stream
 from spikelet.seeds import sample_seeds
@@ -110,6 +111,43 @@ def test_an_array_that_decompresses_to_more_than_the_limit(
     assert path.stat().st_size < 1 << 13
     with pytest.raises(files.Unreadable, match="more than 65536"):
         files.read_arrays(path, 1 << 16)
+
+
+def image(shape: tuple[int, ...]) -> Package:
+    x = Tensor("x", "i8", shape, kind="input", scale=0.5)
+    values = np.zeros((1, *shape), np.int8)
+    node = Reshape(name="y", inputs=("x",), shape=shape[::-1])
+    return Package(Graph("image", 1, [x], [node], ["y"]), {"x": values}).with_golden()
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [
+        ((4, 6, 3), True),
+        ((1, 4, 6, 3), True),
+        ((72,), True),
+        ((3, 4, 6), False),
+        ((6, 4, 3), False),
+        ((24, 3), False),
+    ],
+)
+def test_no_sample_is_laid_out_anew(tmp_path: Path, shape: tuple[int, ...], fits: bool) -> None:
+    """Flat ones and axes of 1 have the same order; channels at the other end have not."""
+    path, package = tmp_path / "x.npz", image((4, 6, 3))
+    x = np.arange(2 * 72).reshape(2, *shape).astype(np.float32) / 4
+    np.savez(path, x=x)
+    if fits:
+        codes = data_stream(package, path).inputs["x"]
+        assert np.array_equal(codes, np.floor(x / 0.5 + 0.5).reshape(2, 4, 6, 3))
+        return
+    with pytest.raises(UsageError, match="channels at the other end"):
+        data_stream(package, path)
+
+
+def test_errors_name_the_option_that_gave_the_file(tmp_path: Path) -> None:
+    for option in ("--data", "--calibrate"):
+        with pytest.raises(UsageError, match=f"^{option} .*no such file"):
+            data_stream(small_package(), tmp_path / "none.npz", option)
 
 
 def test_the_end_of_the_range_is_the_last_code(tmp_path: Path) -> None:

@@ -132,6 +132,8 @@ def doctor() -> list[Check]:
         _module("torch", "torch", "spikelet train", "train", True),
         _module("snntorch", "snntorch", "spikelet train, models/digits_snn", "train", True),
         _data(),
+        _module("onnx", "onnx", "spikelet import of .onnx, spikelet export", "import", False),
+        _module("tflite", "tflite", "spikelet import of .tflite", "import", False),
         _on_path("qemu-system-riscv32", "qemu-system-misc", "machine qemu of the RV32 boards"),
         _on_path("qemu-system-arm", "qemu-system-arm", "machine qemu of the Arm boards"),
         _on_path("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf",

@@ -35,7 +35,8 @@ _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="spikelet",
-    help="Spiking networks from PyTorch to microcontrollers, checked bit for bit.",
+    help="Spiking and int8 networks from PyTorch, ONNX and TensorFlow Lite to microcontrollers, "
+    "checked bit for bit.",
     epilog="Exit codes: 0 good, 1 the device disagreed, 2 bad usage or bad input, "
     "3 no device or the link died, 130 interrupted (nothing recorded is lost), 141 the reader of "
     "the output has gone.",

@@ -97,6 +97,10 @@ def _shown(bench: dict[str, Any]) -> list[RenderableType]:
         "activation sparsity": percent(work["activation_sparsity"]),
         "footprint": number(work["footprint_bytes"], "B"),
     }
+    dense: dict[str, object] = {
+        "  per MAC": number(bench["instructions_per_mac"], "instructions", 2),
+        "MACs": number(bench["macs"]) if bench["macs"] else None,
+    }
     shown: list[RenderableType] = [
         facts(
             f"{bench['model']} on {bench['board']} ({bench['machine']}), "
@@ -105,9 +109,7 @@ def _shown(bench: dict[str, Any]) -> list[RenderableType]:
                 "mismatches": verdict(bench["mismatches"]),
                 f"{unit} an inference": spread,
                 "  counted in steps of": number(step, digits=2) if step not in (None, 1) else None,
-                "  per MAC": number(bench["instructions_per_mac"], "instructions", 2),
-                "MACs": number(bench["macs"]) if bench["macs"] else None,
-                **(spiking if work["dense"] else {}),
+                **(spiking if work["dense"] else dense),
                 **build_rows(bench["build"]),
                 "stack, measured": number(bench["stack_bytes"], "B"),
                 "RAM in all": number(bench["ram_in_all_bytes"], "B"),
@@ -130,19 +132,19 @@ def _layers(bench: dict[str, Any]) -> RenderableType:
         "layer", "operator", "output", f">{unit}", ">share", ">ops", ">per op",
         ">flash B", ">RAM B",
     )  # fmt: skip
-    total = measured["total"]
+    total, rest = measured["total"], max(0, measured["rest"])
     for row in bench["layers"]:
         made.add_row(
             row["name"],
             row["op"],
             row["output"],
-            number(row["ticks"]),
-            percent(row["ticks"] / total),
+            number(max(0, row["ticks"])),  # less than what measuring it varies by
+            percent(max(0, row["ticks"]) / total),
             number(row["effective_ops"] or row["macs"] or None) or "",
             number(row["ticks_per_effective_op"] or row["ticks_per_mac"], digits=2) or "",
             number(row["flash_bytes"]) if row["flash_bytes"] else "",
             number(row["ram_bytes"]),
         )
-    made.add_row("rest", "", "", number(measured["rest"]), percent(measured["rest"] / total))
+    made.add_row("rest", "", "", number(rest), percent(rest / total))
     made.add_row("total", "", "", number(total), percent(1.0), style="bold")
     return Fitted(made, LESS_IMPORTANT)

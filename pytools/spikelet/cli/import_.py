@@ -12,13 +12,13 @@ import typer
 from spikelet import __version__
 from spikelet.cli.inspect import described
 from spikelet.cli.options import JsonOption
-from spikelet.cli.places import check_file
-from spikelet.cli.shown import accuracy_rows, arena_row, layer_table
+from spikelet.cli.places import check_file, given_path
+from spikelet.cli.shown import accuracy_rows, arena_row, layer_table, origin_rows
 from spikelet.cli.terminal import Terminal, facts, number, table
 from spikelet.codegen import generate
 from spikelet.errors import UsageError
 from spikelet.frontends import onnx, onnx_package, tflite
-from spikelet.graph import Array
+from spikelet.graph import Array, Graph
 from spikelet.package import Package
 from spikelet.quantise import METHODS, Options
 from spikelet.run.inputs import data_stream
@@ -29,12 +29,15 @@ RANDOM_SAMPLES = 16
 def command(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="A .tflite or .onnx model.", show_default=False),
+        typer.Argument(
+            metavar="FILE", help="A .tflite or .onnx model.", show_default=False, parser=given_path
+        ),
     ],
     calibrate: Annotated[
         Path | None,
         typer.Option(
             metavar="X.npz",
+            parser=given_path,
             help="Arrays x and optionally y: the package's vectors (default: random inputs); a "
             "float model is quantised with every second sample, the others are its vectors.",
         ),
@@ -42,7 +45,8 @@ def command(
     ranges: Annotated[
         str | None,
         typer.Option(
-            help=f"Of a float model's tensors: {', '.join(METHODS)}.", show_default=Options().method
+            help=f"Of a float model's tensors: {', '.join(METHODS)}. Default: {Options().method}.",
+            show_default=False,
         ),
     ] = None,
     equalise: Annotated[
@@ -61,13 +65,31 @@ def command(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Default: NAME.spk.")] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            show_default=False,
+            help="Runs of a .tflite network with a state that make one inference: x becomes "
+            "(samples, N, ...), the state starts anew with each sample. Default: 1.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="PATH", parser=given_path, help="Default: NAME.spk."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import a model file and write the package NAME.spk."""
     terminal = Terminal.open(as_json)
     if out is not None:
         check_file(out)
+        for read in (file, calibrate):
+            if read is not None and out.resolve() == read.resolve():
+                raise UsageError(
+                    f"-o {out}: is a file that is read", next="give the package a name"
+                )
     given = {"--ranges": ranges, "--equalise": equalise, "--bias-correction": bias_correction}
     asked = [name for name, value in given.items() if value is not None]
     options = Options(
@@ -82,7 +104,8 @@ def command(
             "another format, or a wrong name",
             f"formats: {', '.join(_FORMATS)}",
         )
-    package = _FORMATS[suffix](file, calibrate, options, asked)
+    with terminal.err.status("importing"):
+        package = _FORMATS[suffix](file, calibrate, options, asked, frames)
     out = out or Path(f"{package.graph.name}.spk")
     check_file(out)
     package.save(out)
@@ -90,6 +113,13 @@ def command(
         generated = generate(package.graph, package.sha256, Path(folder))
     found = described(package, out, generated)
     terminal.result(found, *_shown(found))
+    if frames is None and _has_state(package.graph) and package.graph.steps == 1:
+        terminal.note("the network has a state: it starts anew with each inference, of one frame; "
+                      "--frames N makes an inference of N frames", "yellow")  # fmt: skip
+
+
+def _has_state(graph: Graph) -> bool:
+    return any(t.kind == "state" for t in graph.tensors.values())
 
 
 def _one_of_methods(name: str) -> str:
@@ -108,7 +138,14 @@ def _only_float(file: Path, asked: list[str]) -> None:
         )
 
 
-def _onnx(file: Path, data: Path | None, options: Options, asked: list[str]) -> Package:
+def _onnx(
+    file: Path, data: Path | None, options: Options, asked: list[str], frames: int | None
+) -> Package:
+    if frames is not None:
+        raise UsageError(
+            f"--frames: {file} is an .onnx model, and states are carried over from .tflite alone",
+            next="leave it out",
+        )
     imported = onnx.load(file)
     if not imported.is_float:
         _only_float(file, asked)
@@ -116,9 +153,17 @@ def _onnx(file: Path, data: Path | None, options: Options, asked: list[str]) -> 
     return onnx_package.package(imported, file.name, samples, options)
 
 
-def _tflite(file: Path, data: Path | None, options: Options, asked: list[str]) -> Package:
+def _tflite(
+    file: Path, data: Path | None, options: Options, asked: list[str], frames: int | None
+) -> Package:
     _only_float(file, asked)
-    imported = tflite.load(file)
+    imported = tflite.load(file, frames=frames or 1)
+    if frames is not None and frames > 1 and not _has_state(imported.graph):
+        raise UsageError(
+            f"--frames {frames}: the model {file} has no state, a frame is an inference of its own",
+            "the option is for networks with SVDF or LSTM",
+            "leave it out",
+        )
     package = Package(
         imported.graph,
         {},
@@ -143,7 +188,7 @@ _FORMATS = {".onnx": _onnx, ".tflite": _tflite}
 
 def _vectors(package: Package, calibrate: Path | None) -> tuple[dict[str, Array], str]:
     if calibrate is not None:
-        stream = data_stream(package, calibrate)
+        stream = data_stream(package, calibrate, "--calibrate")
         labels = {} if stream.labels is None else {"y": stream.labels}
         return {**stream.inputs, **labels}, f"{calibrate.name}, {len(stream)} samples"
     rng = np.random.default_rng(0)
@@ -167,7 +212,6 @@ def _accuracy(package: Package) -> float | None:
 
 def _shown(found: dict[str, Any]) -> list[Any]:
     manifest = found["manifest"]
-    quantisation = manifest.get("quantisation")
     shown: list[Any] = [layer_table(found["layers"]), ""]
     if "layer_drift" in manifest:
         shown += [_drift(manifest["layer_drift"]), ""]
@@ -177,9 +221,8 @@ def _shown(found: dict[str, Any]) -> list[Any]:
             found["package"],
             {
                 "model": found["model"],
-                "source": f"{manifest['source']}, SHA-256 {manifest['source_sha256']}",
-                "calibrated on": manifest.get("calibration"),
-                "quantised with": None if quantisation is None else _settings(quantisation),
+                "frames": found["steps"] if found["steps"] > 1 else None,
+                **origin_rows(manifest),
                 **accuracy_rows(manifest),
                 "vectors": manifest["vectors"],
                 "constants": number(found["weight_bytes"], "B"),
@@ -188,14 +231,6 @@ def _shown(found: dict[str, Any]) -> list[Any]:
             },
         ),
     ]
-
-
-def _settings(quantisation: dict[str, Any]) -> str:
-    yes_or_no = {True: "", False: "no "}
-    return (
-        f"{quantisation['ranges']} ranges, {yes_or_no[quantisation['equalised']]}equalisation, "
-        f"{yes_or_no[quantisation['bias_correction']]}bias correction"
-    )
 
 
 def _drift(rows: list[dict[str, Any]]) -> Any:

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from spikelet.board import find_board
 from spikelet.cli.options import JsonOption, PackageArg
-from spikelet.cli.shown import accuracy_rows, arena_row, layer_table
+from spikelet.cli.shown import accuracy_rows, arena_row, layer_table, origin_rows
 from spikelet.cli.terminal import Terminal, facts, number, table
 from spikelet.codegen import Generated, generate
 from spikelet.graph import Tensor
@@ -64,28 +64,59 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
         "bytes": tensor.nbytes,
         "scale": tensor.scale,
         "zero_point": tensor.zero_point,
+        "real_values": _real_values(tensor),
     }
+
+
+def _real_values(tensor: Tensor) -> list[float] | None:
+    """What the lowest and the highest code stand for; None of labels and counts."""
+    if tensor.dtype not in ("i8", "u8"):
+        return None
+    return [(code - tensor.zero_point) * tensor.scale for code in tensor.limits]
+
+
+def _taken(found: dict[str, Any]) -> str:
+    """Arrays of samples as `spikelet run --data` takes them."""
+    layouts = found["manifest"].get("layouts") or {}
+    given = [t for t in found["inputs"] if t["name"] != "seed"]
+    shapes = [layouts.get(t["name"], t)["shape"] for t in given]
+    names = ["x"] if len(given) == 1 else [t["name"] for t in given]
+    return ", ".join(
+        f"{name} (N, {', '.join(map(str, shape))})"
+        for name, shape in zip(names, shapes, strict=True)
+    )
 
 
 def _shown(found: dict[str, Any]) -> list[RenderableType]:
     manifest = found["manifest"]
     tensors = table(
-        "inputs and outputs", "tensor", "", "type", "shape", ">bytes", ">scale", ">zero point"
+        "inputs and outputs",
+        "tensor",
+        "",
+        "type",
+        "shape",
+        ">bytes",
+        ">scale",
+        ">zero point",
+        ">real values",
     )
     for way in ("inputs", "outputs"):
         for t in found[way]:
             tensors.add_row(
                 t["name"], way[:-1], t["dtype"], "x".join(map(str, t["shape"])),
                 str(t["bytes"]), f"{t['scale']:g}", str(t["zero_point"]),
+                "" if t["real_values"] is None else "{:.4g} to {:.4g}".format(*t["real_values"]),
             )  # fmt: skip
     versions = manifest.get("versions") or {}
     return [
         facts(
-            f"{found['model']}, {found['steps']} time steps",
+            found["model"] + (f", {found['steps']} time steps" if found["steps"] > 1 else ""),
             {
+                **origin_rows(manifest),
                 **accuracy_rows(manifest),
                 "tested on": manifest.get("test_part"),
-                "vectors": f"{found['samples']} samples",
+                "vectors": manifest.get("vectors") or f"{found['samples']} samples",
+                "--data takes": _taken(found),
                 "constants": number(found["weight_bytes"], "B"),
                 "arena": arena_row(found),
                 "seed": manifest.get("seed"),

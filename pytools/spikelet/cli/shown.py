@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.text import Text
 
-from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict
+from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict, without_empty
 
 DIFFERENCES = 10  # that are named on the terminal
 LESS_IMPORTANT = ("phase", "updates", "bits", "output", "operator", "MACs", "syn. ops", "RAM B")
@@ -30,7 +30,7 @@ def layer_table(rows: Sequence[Mapping[str, Any]]) -> Fitted:
     made.add_section()
     totals = [number(sum(row[key] for row in rows)) for key in keys[1:]]
     made.add_row("total", "", "", "", "", *totals, "", style="bold")
-    return Fitted(made, LESS_IMPORTANT)
+    return Fitted(without_empty(made), LESS_IMPORTANT)
 
 
 def accuracy_rows(manifest: Mapping[str, Any]) -> dict[str, object]:
@@ -40,6 +40,23 @@ def accuracy_rows(manifest: Mapping[str, Any]) -> dict[str, object]:
         "accuracy, float": percent(manifest.get("float_accuracy")),
         "accuracy, integer": percent(manifest.get("integer_accuracy")),
         "drift": None if drift is None else f"{100 * drift:+.2f} points",
+    }
+
+
+def origin_rows(manifest: Mapping[str, Any]) -> dict[str, object]:
+    """The model file that a package was made of, and how that was quantised."""
+    source, settings = manifest.get("source"), manifest.get("quantisation")
+    quantised = None
+    if settings is not None:
+        chosen = {True: "", False: "no "}
+        quantised = (
+            f"{settings['ranges']} ranges, {chosen[settings['equalised']]}equalisation, "
+            f"{chosen[settings['bias_correction']]}bias correction"
+        )
+    return {
+        "source": None if source is None else f"{source}, SHA-256 {manifest['source_sha256']}",
+        "calibrated on": manifest.get("calibration"),
+        "quantised with": quantised,
     }
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from spikelet.errors import SpikeletError
@@ -148,6 +148,19 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
+def without_empty(made: Table) -> Table:
+    """The table without the columns in which nothing stands, or a total of 0 alone."""
+    return _of_columns(made, lambda c: any(str(cell) not in ("", "0") for cell in c.cells))
+
+
+def _of_columns(made: Table, wanted: Callable[[Column], bool]) -> Table:
+    """A copy with some of its columns, numbered anew: rich finds their padding by their number."""
+    found = copy(made)
+    kept = [c for c in made.columns if wanted(c)]
+    found.columns = [replace(c, _index=i) for i, c in enumerate(kept)]
+    return found
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A table that leaves out columns where the terminal is too narrow for all.
@@ -161,12 +174,13 @@ class Fitted:
     drop: Sequence[str]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        left = list(self.drop)
+        there = {c.header for c in self.table.columns}
+        left = [name for name in self.drop if name in there]
         unbound = options.update(width=UNBOUND)
-        shown, gone = copy(self.table), []
+        shown, gone = self.table, list[str]()
         while left and Measurement.get(console, unbound, shown).maximum > options.max_width:
             gone.append(left.pop(0))
-            shown.columns = [c for c in shown.columns if c.header != gone[-1]]
+            shown = _of_columns(self.table, lambda c: c.header not in gone)
         yield shown
         if gone:
             note = f"left out, {options.max_width} columns wide: {', '.join(gone)}"

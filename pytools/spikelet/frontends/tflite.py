@@ -95,6 +95,12 @@ def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported
             f"model {source}: {codes} elements in all activations, more than {MAX_CODES}",
             "a network that is not for a microcontroller",
         )
+    given = frames * sum(math.prod(model.tensors[i].shape) for i in model.inputs)
+    if given > MAX_CODES:
+        raise ImportRefused(
+            f"model {source}: {frames} frames have {given} elements, more than {MAX_CODES}",
+            "a sequence that is not for a microcontroller",
+        )
     building = Building(model, frames=frames)
     inputs = [_input(building, index, source) for index in model.inputs]
     shapes: set[int] = set()  # tensors that hold sizes: the file states every shape itself

@@ -113,7 +113,8 @@ def export(
             "labels and samples of different parts of the data",
             "give one label a sample of `test`, or of `calibration` without `test`",
         )
-    quantised = quantise(network, feeds, options)
+    chosen = options or Options()
+    quantised = quantise(network, feeds, chosen)
     vectors = {quantised.names[k]: encode(quantised, v, k) for k, v in tested.items()}
     manifest: dict[str, Any] = {
         "name": name,
@@ -125,6 +126,12 @@ def export(
         },
         "vectors": f"{count} samples of {'calibration' if test is None else 'test'}",
         "samples": count,
+        "calibration": f"{len(next(iter(feeds.values())))} samples",
+        "quantisation": {
+            "ranges": chosen.method,
+            "equalised": quantised.equalised,
+            "bias_correction": chosen.correct,
+        },
         "layouts": layouts(quantised),
         "layer_drift": drift_rows(quantised, tested),
     }

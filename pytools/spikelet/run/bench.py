@@ -127,6 +127,7 @@ def bench_summary(
     ticks = ticks.scaled(outcome.per_tick) if ticks else None
     operations = work.effective_acs + work.effective_macs
     macs = sum(row["macs"] for row in table if row["weight_bits"])
+    dense = macs and not work.dense  # of spiking networks, what is effective counts
     instructions = outcome.ticks if outcome.tick_unit == "instruction" else None
     rows = []
     for row in table:
@@ -156,7 +157,7 @@ def bench_summary(
             summary["ram_bytes"] + summary["stack_bytes"] if summary["stack_bytes"] else None
         ),
         "macs": macs,
-        "instructions_per_mac": instructions / macs if instructions and macs else None,
+        "instructions_per_mac": instructions / macs if instructions and dense else None,
         "instructions_per_effective_synaptic_operation": (
             instructions / operations if instructions and operations else None
         ),

@@ -206,15 +206,20 @@ def arena(slots: Sequence[Mapping[str, Any]], operators: Sequence[str], size: in
 
 
 def image(values: Array) -> str:
-    """An input of two dimensions, dark where it is large."""
+    """An input (H, W), dark where it is large, or (H, W, 3) in its colours."""
     low, high = float(values.min()), float(values.max())
     scaled = (values.astype(np.float64) - low) / ((high - low) or 1.0)
-    height, width = values.shape
+    height, width = values.shape[:2]
+    if values.ndim == 3:
+        colours = np.rint(255 * scaled).astype(np.uint8)
+        filled = [[f'fill="#{bytes(pixel).hex()}"' for pixel in row] for row in colours]
+    else:
+        filled = [[f'fill-opacity="{v:.2f}"' if v > 0 else "" for v in row] for row in scaled]
     cells = "".join(
-        f'<rect x="{x}" y="{y}" width="1" height="1" fill-opacity="{scaled[y, x]:.2f}"/>'
-        for y in range(height)
-        for x in range(width)
-        if scaled[y, x] > 0
+        f'<rect x="{x}" y="{y}" width="1" height="1" {fill}/>'
+        for y, row in enumerate(filled)
+        for x, fill in enumerate(row)
+        if fill
     )
     return (
         f'<svg class="input" viewBox="0 0 {width} {height}" role="img" '

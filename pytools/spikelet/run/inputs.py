@@ -79,7 +79,7 @@ def package_stream(package: Package) -> Stream:
     return Stream(source, package.inputs, labels, golden)
 
 
-def data_stream(package: Package, path: Path) -> Stream:
+def data_stream(package: Package, path: Path, option: str = "--data") -> Stream:
     """A user's arrays `x` (N, *shape) and, where known, `y` (N,) from an .npz file.
 
     Arrays of the input's own integer type are codes; floating-point arrays are real values and are
@@ -92,7 +92,8 @@ def data_stream(package: Package, path: Path) -> Stream:
     Raises:
         UsageError: the file, a name, a shape, a type or a value is not as expected.
     """
-    arrays = _load(path)
+    given = f"{option} {path}"
+    arrays = _load(path, given)
     graph = package.graph
     data = [t for t in graph.inputs if t.name != "seed"]
     names = ["x"] if len(data) == 1 else [t.name for t in data]
@@ -100,29 +101,29 @@ def data_stream(package: Package, path: Path) -> Stream:
     missing = sorted(set(names) - set(arrays))
     if missing or unknown:
         raise UsageError(
-            f"--data {path}: arrays {sorted(arrays)}, expected {', '.join(names)} and optionally y",
+            f"{given}: arrays {sorted(arrays)}, expected {', '.join(names)} and optionally y",
             "the file was saved with other names",
             f"np.savez('data.npz', {', '.join(f'{n}=...' for n in names)}, y=labels)",
         )
     layouts = _layouts(package)
     inputs = {
-        t.name: _from_source(path, t, n, arrays[n], layouts[t.name])
+        t.name: _from_source(given, t, n, arrays[n], layouts[t.name])
         if t.name in layouts
-        else _codes(path, t, n, arrays[n])
+        else _codes(given, t, n, arrays[n])
         for t, n in zip(data, names, strict=True)
     }
     samples = len(next(iter(inputs.values())))
-    labels = _labels(path, arrays.get("y"), samples, graph)
+    labels = _labels(given, arrays.get("y"), samples, graph)
     for tensor in graph.inputs:
         if tensor.name == "seed":
             if "seed" in arrays:
-                inputs["seed"] = _codes(path, tensor, "seed", arrays["seed"])
+                inputs["seed"] = _codes(given, tensor, "seed", arrays["seed"])
             else:
                 inputs["seed"] = sample_seeds(int(package.manifest.get("seed", 0)), samples)
     lengths = {name: len(values) for name, values in inputs.items()}
     if len(set(lengths.values())) != 1:
         raise UsageError(
-            f"--data {path}: arrays of different length: {lengths}",
+            f"{given}: arrays of different length: {lengths}",
             "inputs of different samples",
             "the first axis of every array counts the same samples",
         )
@@ -146,26 +147,26 @@ def _layouts(package: Package) -> dict[str, Any]:
     return dict(found)
 
 
-def _load(path: Path) -> dict[str, Array]:
+def _load(path: Path, given: str) -> dict[str, Array]:
     if not path.is_file():
-        raise UsageError(f"--data {path}: no such file", "a wrong path", "give an .npz file")
+        raise UsageError(f"{given}: no such file", "a wrong path", "give an .npz file")
     try:
         return read_arrays(path)
     except Unreadable as e:
         raise UsageError(
-            f"--data {path}: not a readable .npz file ({e})",
+            f"{given}: not a readable .npz file ({e})",
             "it is truncated, of another format, too large, or holds Python objects",
             "save it with np.savez('data.npz', x=x, y=y)",
         ) from e
 
 
 def _from_source(
-    path: Path, tensor: Tensor, name: str, values: Array, layout: Mapping[str, Any]
+    given: str, tensor: Tensor, name: str, values: Array, layout: Mapping[str, Any]
 ) -> Array:
     """Codes of an array in the shape that samples have in the source; or codes as they are."""
     shape, axes = tuple(layout["shape"]), tuple(layout["axes"])
     if values.dtype == tensor.numpy_dtype and values.shape[1:] == tensor.shape and len(values):
-        return _codes(path, tensor, name, values)
+        return _codes(given, tensor, name, values)
     integer = layout["dtype"] in ("int8", "uint8") and values.dtype.name == layout["dtype"]
     if (
         values.shape[1:] != shape
@@ -173,7 +174,7 @@ def _from_source(
         or not (integer or np.issubdtype(values.dtype, np.floating))
     ):
         raise UsageError(
-            f"--data {path}: {name} is {values.dtype} of shape {values.shape}, the model expects "
+            f"{given}: {name} is {values.dtype} of shape {values.shape}, the model expects "
             f"{layout['dtype']} of shape (N, {', '.join(map(str, shape))}) with N of at least 1",
             "samples of another model, or channels at the other end",
             f"samples as the model had them before it was imported, or codes as {tensor.dtype} "
@@ -183,8 +184,8 @@ def _from_source(
     if integer:
         shift = 128 if values.dtype == np.uint8 else 0
         return (laid.astype(np.int16) - shift).astype(np.int8)
-    _finite(path, name, values)
-    return _quantised(path, tensor, name, laid.astype(np.float64))
+    _finite(given, name, values)
+    return _quantised(given, tensor, name, laid.astype(np.float64))
 
 
 def _rounded(values: Array, tensor: Tensor) -> Array:
@@ -194,48 +195,55 @@ def _rounded(values: Array, tensor: Tensor) -> Array:
     return found
 
 
-def _finite(path: Path, name: str, values: Array) -> None:
+def _finite(given: str, name: str, values: Array) -> None:
     if not np.isfinite(values).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
         raise UsageError(
-            f"--data {path}: {name}{list(where)} is {values[where]}",
+            f"{given}: {name}{list(where)} is {values[where]}",
             "missing or overflowed measurements",
             "remove or fill these samples",
         )
 
 
-def _codes(path: Path, tensor: Tensor, name: str, values: Array) -> Array:
+def _same_order(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a sample has the elements of the wanted shape in its order: flat, or but for ones."""
+    found, plain = (tuple(n for n in s if n != 1) for s in (shape, wanted))
+    same = found == plain or len(found) < 2 or len(plain) < 2
+    return same and math.prod(shape) == math.prod(wanted)
+
+
+def _codes(given: str, tensor: Tensor, name: str, values: Array) -> Array:
     expected = f"(N, {', '.join(map(str, tensor.shape))})"
-    if values.ndim >= 1 and values[0:1].size == tensor.size:
+    if values.ndim >= 1 and _same_order(values.shape[1:], tensor.shape):
         values = values.reshape(len(values), *tensor.shape)
     if values.ndim != 1 + len(tensor.shape) or values.shape[1:] != tensor.shape or not len(values):
         raise UsageError(
-            f"--data {path}: {name} has shape {values.shape}, the model's input "
+            f"{given}: {name} has shape {values.shape}, the model's input "
             f"{tensor.name} expects {expected} with N of at least 1",
-            "samples of another model, or a missing axis for the samples",
-            f"reshape {name} so that its first axis counts samples",
+            "samples of another model, channels at the other end, or a missing axis for samples",
+            f"bring {name} to that shape; its first axis counts samples",
         )
     if values.dtype == tensor.numpy_dtype:
         if tensor.dtype == "bit" and values.max() > 1:
             raise UsageError(
-                f"--data {path}: {name} holds {values.max()}, a spike is 0 or 1",
+                f"{given}: {name} holds {values.max()}, a spike is 0 or 1",
                 next=f"({name} > 0).astype(np.uint8) makes spikes of it",
             )
         return np.ascontiguousarray(values)
     real = np.issubdtype(values.dtype, np.floating) and tensor.name != "seed"
     if not real:
         raise UsageError(
-            f"--data {path}: {name} is {values.dtype}, the model's input {tensor.name} is "
+            f"{given}: {name} is {values.dtype}, the model's input {tensor.name} is "
             f"{tensor.numpy_dtype}",
             "codes saved in another type",
             f"{name}.astype(np.{tensor.numpy_dtype}) for codes"
             + ("" if tensor.name == "seed" else ", or real values as float32"),
         )
-    _finite(path, name, values)
-    return _quantised(path, tensor, name, values.astype(np.float64))
+    _finite(given, name, values)
+    return _quantised(given, tensor, name, values.astype(np.float64))
 
 
-def _quantised(path: Path, tensor: Tensor, name: str, values: Array) -> Array:
+def _quantised(given: str, tensor: Tensor, name: str, values: Array) -> Array:
     """Codes of real values, half away from zero; the end of the last step is its last code."""
     low, high = tensor.limits
     scaled = values / tensor.scale
@@ -246,7 +254,7 @@ def _quantised(path: Path, tensor: Tensor, name: str, values: Array) -> Array:
     if np.mean(outside) > (OUTSIDE if tensor.dtype == "i8" else 0):
         ends = [(limit - tensor.zero_point) * tensor.scale for limit in (low, high)]
         raise UsageError(
-            f"--data {path}: {name} spans {values.min():g} to {values.max():g}, the model's input "
+            f"{given}: {name} spans {values.min():g} to {values.max():g}, the model's input "
             f"{tensor.name} spans {ends[0]:g} to {ends[1]:g}",
             f"{name} is scaled otherwise than the training data",
             _factor(name, values, ends),
@@ -269,12 +277,12 @@ def _factor(name: str, values: Array, ends: list[float]) -> str:
     return f"scale {name} as in training, or clip it; {name} * {factor:.4g} would fit"
 
 
-def _labels(path: Path, labels: Array | None, samples: int, graph: Graph) -> Array | None:
+def _labels(given: str, labels: Array | None, samples: int, graph: Graph) -> Array | None:
     if labels is None:
         return None
     if labels.shape != (samples,) or not np.issubdtype(labels.dtype, np.integer):
         raise UsageError(
-            f"--data {path}: y is {labels.dtype} of shape {labels.shape}, expected integers of "
+            f"{given}: y is {labels.dtype} of shape {labels.shape}, expected integers of "
             f"shape ({samples},)",
             "one-hot labels, or labels of other samples",
             "one integer class a sample",
@@ -282,7 +290,7 @@ def _labels(path: Path, labels: Array | None, samples: int, graph: Graph) -> Arr
     high = graph.highest_prediction
     if labels.min() < 0 or labels.max() > high:
         raise UsageError(
-            f"--data {path}: y spans {labels.min()} to {labels.max()}, the model knows classes "
+            f"{given}: y spans {labels.min()} to {labels.max()}, the model knows classes "
             f"0 to {high}",
             "labels that start at 1, or of another data set",
             "number the classes from 0, as in training",

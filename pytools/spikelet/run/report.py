@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from spikelet.graph import Array
 from spikelet.run.record import Sample, SessionFolder
 
 CLASSES = 32  # above that the confusion matrix is too large to read
-PIXELS = 1024  # of an input that is drawn
+PIXELS = 4096  # of an input that is drawn
 WRONG = 24  # misclassified samples that are listed
 DIFFERENCES = 20
 SYMBOLS = 16
@@ -94,7 +95,8 @@ def session_view(
         "confusion": _confusion(labelled, manifest),
         "wrong": [s for s in labelled if s.device != s.label][:WRONG],
         "wrong_count": len(labelled) - correct,
-        "saturations": sum(s.saturations for s in samples),
+        "saturations": sum(s.saturations for s in samples) if _has_membranes(head) else None,
+        "layer_columns": _layer_columns(image.get("layers") or []),
         "sample": _shown(head, shown, samples),
         "memory": _memory(image, head, release),
         "link": head.get("link"),
@@ -166,11 +168,13 @@ def _shown(
 
     index = int(shown["index"])
     kinds = {t["name"]: t for t in head.get("tensors", [])}
-    pairs: dict[str, tuple[Array, Array]] = {}
+    every: dict[str, tuple[Array, Array]] = {}
     for key, golden in shown.items():
         name = key.removeprefix("golden.")
-        if key != name and f"device.{name}" in shown and golden.ndim == 2 and len(golden) > 1:
-            pairs[name] = (golden, shown[f"device.{name}"])
+        if key != name and f"device.{name}" in shown:
+            every[name] = (golden, shown[f"device.{name}"])
+    # What has steps and neurons can be drawn.
+    pairs = {n: p for n, p in every.items() if p[0].ndim == 2 and len(p[0]) > 1}
     spikes = {
         n: p for n, p in pairs.items() if _is(kinds, n, "bit") and not n.endswith(".previous")
     }
@@ -186,8 +190,8 @@ def _shown(
     return {
         "index": index,
         "record": found,
-        "compared": sum(golden.size for golden, _ in pairs.values()),
-        "wrong": sum(int((golden != device).sum()) for golden, device in pairs.values()),
+        "compared": sum(golden.size for golden, _ in every.values()),
+        "wrong": sum(int((golden != device).sum()) for golden, device in every.values()),
         "image": _input(head, shown),
         "raster": (
             figures.raster([(n, *pair) for n, pair in spikes.items()], steps) if spikes else None
@@ -206,11 +210,29 @@ def _input(head: Mapping[str, Any], shown: Mapping[str, Array]) -> str | None:
     shape = tuple((head.get("manifest") or {}).get("image_shape") or ())
     for name, values in shown.items():
         if name.startswith("input.") and name != "input.seed":
-            if len(shape) == 2 and values.size == shape[0] * shape[1] <= PIXELS:
-                return figures.image(values.reshape(shape))
+            if len(shape) in (2, 3) and values.size == math.prod(shape):
+                values = values.reshape(shape)
             if values.ndim == 2 and values.size <= PIXELS:
                 return figures.image(values)
+            if values.ndim == 3 and values.shape[-1] in (1, 3) and values[..., 0].size <= PIXELS:
+                return figures.image(values if values.shape[-1] == 3 else values[..., 0])
     return None
+
+
+def _has_membranes(head: Mapping[str, Any]) -> bool:
+    return any(t["name"].endswith(".membrane") for t in head.get("tensors", []))
+
+
+def _layer_columns(layers: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Keys and titles of the counts that some layer has."""
+    titles = {
+        "weight_bits": "bits",
+        "macs": "MACs",
+        "synaptic_ops": "syn. ops",
+        "updates": "updates",
+        "flash_bytes": "flash B",
+    }
+    return [(key, title) for key, title in titles.items() if any(row[key] for row in layers)]
 
 
 def _memory(
