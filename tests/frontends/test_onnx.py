@@ -254,6 +254,36 @@ def test_nodes_that_are_wrong_are_refused(nodes: list[Node], texts: list[str]) -
     refused(model(nodes), *texts)
 
 
+def lookup(table: Array, first: int = 128, output: str = "y") -> onnx.ModelProto:
+    """Elements of a table by the codes of x."""
+    nodes: list[Node] = [
+        ("QuantizeLinear", ["x", "s", "z"], ["q"], {}),
+        ("Cast", ["q"], ["wide"], {"to": TensorProto.INT32}),
+        ("Add", ["wide", "first"], ["index"], {}),
+        ("Gather", ["table", "index"], ["y"], {"axis": 0}),
+    ]
+    constants = {
+        "s": np.float32(0.5), "z": np.int8(3), "first": np.int32(first), "table": table,
+    }  # fmt: skip
+    return model(nodes, outputs=[output], constants=constants)
+
+
+def test_a_table_by_codes_is_any_function_of_them() -> None:
+    table = np.random.default_rng(0).normal(0, 1, 300).astype(np.float32)
+    x = np.array([[-2, 0, 0.6, 100]], np.float32)
+    found = computed(lookup(table, first=140), x)
+    assert np.array_equal(found, [table[np.array([-1, 3, 4, 127]) + 140]])
+
+
+def test_a_table_that_does_not_fit_its_codes_is_refused() -> None:
+    table = np.zeros(256, np.float32)
+    refused(lookup(table, first=127), "from -1 on", "each of the 256 codes")
+    refused(lookup(table, first=129), "from 1 on")
+    refused(lookup(table.astype(np.int64)), "int64")
+    refused(lookup(table + np.inf), "no finite number")
+    refused(lookup(table, output="index"), "not computed from the inputs")
+
+
 def test_control_flow_is_refused_by_name() -> None:
     branch = model(RELU).graph
     branch.ClearField("input")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from float_networks import Builder
 from spikelet.errors import UsageError
 from spikelet.frontends.torch import from_torch
 from spikelet.graph import Array
@@ -135,6 +137,30 @@ def test_operators_mean_the_same_in_training(function: Callable[[Tensor], Tensor
     expected = run(network, {"x": x.numpy()})
     for name in network.outputs:
         np.testing.assert_allclose(found[name].numpy(), expected[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [
+        ("ConvTranspose", {"strides": [2, 3], "pads": [1, 0, 0, 2], "output_padding": [1, 0]}),
+        ("Gather", {"axis": 2, "indices": [3, 0, 0]}),
+        ("ReduceMax", {"axes": [1, 3], "keepdims": 0}),
+        ("ReduceMin", {"axes": [2], "keepdims": 1}),
+    ],
+)
+def test_operators_that_no_module_is_traced_to(op: str, attributes: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1, (3, *IMAGE)).astype(np.float32)
+    b = Builder((1, *IMAGE))
+    weights = [b.constant("w", rng.normal(0, 1, (5, IMAGE[0], 2, 4)))]
+    network = b.done(b.node(op, "input", *(weights if op == "ConvTranspose" else []), **attributes))
+    qat = QatNetwork(network, {"input": x})
+    qat.rounding = False
+    with torch.no_grad():
+        found = qat(torch.from_numpy(x)).numpy()
+    expected = run(network, {"input": x})[network.outputs[0]]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert (len(qat.weights) == 1) == (op == "ConvTranspose")
 
 
 def test_the_gradient_of_a_range_is_that_of_rounding_straight_through() -> None:

@@ -23,13 +23,12 @@ from spikelet.quantise import Network
 __all__ = ["Imported", "load", "network_of", "parse", "supported"]
 
 _ROOMS = (onnx_moving, onnx_pointwise, onnx_quantised, onnx_weighted)  # they fill CONVERTERS
-_MOVING = ("Concat", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Transpose")
+_MOVING = ("Concat", "Gather", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Transpose")
 _ADVICE = {
     "DynamicQuantizeLinear": "static quantisation: scales that are known before",
     "ConvInteger": "static quantisation: QLinearConv, or Conv between DequantizeLinear",
     "MatMulInteger": "static quantisation: QLinearMatMul, or MatMul between DequantizeLinear",
     "LogSoftmax": "end the network before it: the largest element is the same",
-    "ConvTranspose": "Resize to the nearest element, followed by Conv",
 }
 
 
@@ -96,7 +95,7 @@ def network_of(model: FileModel, name: str = "model", source: str = "model") -> 
     network = building.network
     for key in model.outputs:
         found = building.values[key]
-        if found.array is not None or found.tensor in network.inputs:
+        if found.array is not None or found.plus is not None or found.tensor in network.inputs:
             raise ImportRefused(
                 f"model {source}: output {shorten(key)!r} is not computed from the inputs"
             )

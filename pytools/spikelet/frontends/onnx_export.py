@@ -21,6 +21,7 @@ from spikelet.frontends.onnx_file import onnx_module
 from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.int8 import CODES
 from spikelet.graph.ops.leaky_relu import leaky_relu_table
+from spikelet.graph.ops.resize_bilinear import ONE as RESIZE_ONE
 from spikelet.graph.ops.table import function_table
 from spikelet.graph.requantise_once import FRACTION_BITS
 from spikelet.quantise.meaning import UNARY
@@ -141,8 +142,8 @@ class _Export:
         codes = self.add("QuantizeLinear", [real, *code], f"{tensor.name}/codes")
         self.add("DequantizeLinear", [codes, *code], read)
 
-    def weights(self, node: Any, weight: Array) -> list[str]:
-        """Names of real weights (O, ...) and biases (O,)."""
+    def weights(self, node: Any, weight: Array, axis: int = 0) -> list[str]:
+        """Names of real weights, with the outputs along `axis`, and biases (O,)."""
         source, output = self.graph.tensors[node.inputs[0]], self.graph.tensors[node.name]
         factors = node.multiplier.astype(np.float64)
         if getattr(node, "fraction", None) is not None:
@@ -150,23 +151,26 @@ class _Export:
         factors = np.ldexp(factors, node.shift - 31)
         # A factor of 0: the sum does not matter, and a scale must not be 0.
         dead = factors == 0
-        rows = dead.reshape(-1, *[1] * (weight.ndim - 1))
+        rows = dead.reshape(*[1] * axis, -1, *[1] * (weight.ndim - axis - 1))
         ratio = float(np.float32(output.scale)) / float(np.float32(source.scale))
         scales = (np.where(dead, 1.0, factors) * ratio).astype(np.float32)
         units = (np.float32(source.scale) * scales).astype(np.float32)
+        codes = np.where(rows, 0, weight)
         return [
-            self.dequantized(f"{node.name}/weight", np.where(rows, 0, weight), np.int8, scales),
+            self.dequantized(f"{node.name}/weight", codes, np.int8, scales, axis),
             self.dequantized(f"{node.name}/bias", np.where(dead, 0, node.bias), np.int32, units),
         ]
 
-    def dequantized(self, name: str, codes: Array, dtype: type, scales: Array) -> str:
+    def dequantized(
+        self, name: str, codes: Array, dtype: type, scales: Array, axis: int = 0
+    ) -> str:
+        """Add a constant of codes with a scale a channel; the name of its real values."""
         parts = [
             self.constant(f"{name}/codes", codes.astype(dtype)),
             self.constant(f"{name}/scale", scales),
             self.constant(f"{name}/zero_point", np.zeros(scales.shape, dtype)),
         ]
-        axis = {"axis": 0} if scales.ndim else {}
-        return self.add("DequantizeLinear", parts, name, **axis)
+        return self.add("DequantizeLinear", parts, name, axis=axis)
 
     def shaped(self, real: str, of: Sequence[int], to: Sequence[int], name: str) -> str:
         """Real values of a graph tensor of shape `of`, as one of shape `to`."""
@@ -238,6 +242,9 @@ def _conv(to: _Export, node: Any) -> None:
 def _fully_connected(to: _Export, node: Any) -> None:
     source, real = to.source(node)
     weight = node.weight
+    if source.size > weight.shape[1]:
+        _rows(to, node)
+        return
     if len(source.shape) == 3:
         image = weight.reshape(-1, *source.shape).transpose(0, 3, 1, 2)
         weight = image.reshape(weight.shape)
@@ -247,7 +254,43 @@ def _fully_connected(to: _Export, node: Any) -> None:
     to.done(node, real)
 
 
-@_exports("add", "sub", "mul")
+def _rows(to: _Export, node: Any) -> None:
+    """A linear layer on each row."""
+    source, real = to.source(node)
+    inputs = node.weight.shape[1]
+    real = to.shaped(real, source.shape, (source.size // inputs, inputs), node.name)
+    weight, bias = to.weights(node, node.weight.T, axis=1)
+    real = to.add("MatMul", [real, weight], f"{node.name}/products")
+    to.done(node, to.add("Add", [real, bias], f"{node.name}/sums"))
+
+
+@_exports("transpose_conv")
+def _transpose_conv(to: _Export, node: Any) -> None:
+    source, real = to.source(node)
+    weight = node.weight.transpose(3, 0, 1, 2)
+    full = [
+        (n - 1) * s + k
+        for n, s, k in zip(source.shape, node.stride, weight.shape[2:], strict=False)
+    ]
+    beyond = [f - p - n for f, p, n in zip(full, node.padding, node.size, strict=True)]
+    if any(-b >= s for b, s in zip(beyond, node.stride, strict=True)):
+        raise UsageError(
+            f"layer {node.name} (transpose_conv): ONNX has no rows or columns that no input "
+            f"reaches: size {node.size}, inputs reach {tuple(full)}"
+        )
+    real = to.add(
+        "ConvTranspose", [real, *to.weights(node, weight, axis=1)], f"{node.name}/sums",
+        strides=list(node.stride), kernel_shape=list(weight.shape[2:]),
+        pads=[*node.padding, *(max(b, 0) for b in beyond)],
+        output_padding=[max(-b, 0) for b in beyond],
+    )  # fmt: skip
+    to.done(node, real)
+
+
+_ELEMENTWISE = {"maximum": "Max", "minimum": "Min", "prelu": "PRelu"}
+
+
+@_exports("add", "sub", "mul", *_ELEMENTWISE)
 def _elementwise(to: _Export, node: Any) -> None:
     rank = len(to.graph.tensors[node.name].shape)
     names = []
@@ -265,7 +308,8 @@ def _elementwise(to: _Export, node: Any) -> None:
         ]
         made = to.add("DequantizeLinear", parts, f"{node.name}/constant")
         names.insert(0 if node.constant_first else 1, made)
-    to.done(node, to.add(node.KIND.capitalize(), names, f"{node.name}/result"))
+    op = _ELEMENTWISE.get(node.KIND, node.KIND.capitalize())
+    to.done(node, to.add(op, names, f"{node.name}/result"))
 
 
 @_exports("average_pool2d", "max_pool2d")
@@ -278,12 +322,16 @@ def _pool(to: _Export, node: Any) -> None:
     to.done(node, real)
 
 
-@_exports("mean")
-def _mean(to: _Export, node: Any) -> None:
+_REDUCTIONS = {"mean": "ReduceMean", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}
+
+
+@_exports(*_REDUCTIONS)
+def _reduction(to: _Export, node: Any) -> None:
     source, real = to.source(node)
     rank = len(source.shape)
     axes = sorted(_file_axis(axis, rank) for axis in node.axes)
-    real = to.add("ReduceMean", [real], f"{node.name}/mean", axes=axes, keepdims=1)
+    op = _REDUCTIONS[node.KIND]
+    real = to.add(op, [real], f"{node.name}/reduced", axes=axes, keepdims=1)
     kept = tuple(1 if i in node.axes else d for i, d in enumerate(source.shape))
     to.done(node, to.shaped(real, kept, to.graph.tensors[node.name].shape, node.name))
 
@@ -302,8 +350,17 @@ def _softmax(to: _Export, node: Any) -> None:
 @_exports("argmax")
 def _argmax(to: _Export, node: Any) -> None:
     source, real = to.source(node)
-    real = to.shaped(real, source.shape, (source.size,), node.name)
-    to.add("ArgMax", [real], _read(node.name), axis=1, keepdims=1)
+    rank = len(source.shape)
+    if source.size == source.shape[-1]:
+        real = to.shaped(real, source.shape, (source.size,), node.name)
+        to.add("ArgMax", [real], _read(node.name), axis=1, keepdims=1)
+        return
+    axis, rows = _file_axis(rank - 1, rank), source.shape[:-1]
+    if len(rows) < 3:
+        to.add("ArgMax", [real], _read(node.name), axis=axis, keepdims=0)
+        return
+    index = to.add("ArgMax", [real], f"{node.name}/rows", axis=axis, keepdims=0)
+    to.add("Transpose", [index], _read(node.name), perm=[0, 3, 1, 2])
 
 
 @_exports("reshape")
@@ -357,6 +414,68 @@ def _slice(to: _Export, node: Any) -> None:
     steps = np.array([node.stride[a] for a in axes], np.int64)
     parts.append(to.constant(f"{node.name}/steps", steps))
     to.done(node, to.add("Slice", [real, *parts], f"{node.name}/part"))
+
+
+@_exports("gather")
+def _gather(to: _Export, node: Any) -> None:
+    source, real = to.source(node)
+    chosen = to.constant(f"{node.name}/indices", node.indices.astype(np.int64))
+    axis = _file_axis(node.axis, len(source.shape))
+    to.done(node, to.add("Gather", [real, chosen], f"{node.name}/chosen", axis=axis))
+
+
+_COORDINATES: dict[str, Callable[[Array, int, int], Array]] = {
+    "half_pixel": lambda at, size, length: (at + 0.5) * length / size - 0.5,
+    "asymmetric": lambda at, size, length: at * length / size,
+    "align_corners": lambda at, size, length: at * ((length - 1) / max(size - 1, 1)),
+}
+
+
+@_exports("resize_bilinear")
+def _resize_bilinear(to: _Export, node: Any) -> None:
+    """`Resize` where a coordinate transform gives these very shares, else products with them."""
+    source, real = to.source(node)
+    lengths = source.shape[:2]
+    tables = zip((node.rows, node.columns), lengths, strict=True)
+    shares = [_shares(table, length) for table, length in tables]
+    scales = np.array([1, 1, *(len(v) / n for v, n in zip(shares, lengths, strict=True))], "f4")
+    reached = [math.floor(n * float(s)) for n, s in zip(lengths, scales[2:], strict=True)]
+    for mode in _COORDINATES if reached == [len(found) for found in shares] else ():
+        if all(np.array_equal(_linear(mode, *found.shape), found) for found in shares):
+            factors = to.constant(f"{node.name}/scales", scales)
+            real = to.add(
+                "Resize", [real, "", factors], f"{node.name}/resized", mode="linear",
+                coordinate_transformation_mode=mode,
+            )  # fmt: skip
+            to.done(node, real)
+            return
+    rows, columns = (
+        to.constant(f"{node.name}/{name}", values.astype(np.float32))
+        for name, values in zip(("rows", "columns"), (shares[0], shares[1].T), strict=True)
+    )
+    real = to.add("MatMul", [rows, real], f"{node.name}/down")
+    to.done(node, to.add("MatMul", [real, columns], f"{node.name}/across"))
+
+
+def _shares(table: Array, length: int) -> Array:
+    """(outputs, inputs) of each input in each output, of a table of two places and a share."""
+    found = np.zeros((len(table), length))
+    each = np.arange(len(table))
+    share = table[:, 2] / RESIZE_ONE
+    np.add.at(found, (each, table[:, 0]), 1 - share)
+    np.add.at(found, (each, table[:, 1]), share)
+    return found
+
+
+def _linear(mode: str, size: int, length: int) -> Array:
+    """The same of a linear `Resize`."""
+    at = np.arange(size)
+    place = np.clip(_COORDINATES[mode](at, size, length), 0, length - 1)
+    first = np.floor(place).astype(np.int64)
+    found = np.zeros((size, length))
+    np.add.at(found, (at, first), 1 - (place - first))
+    np.add.at(found, (at, np.minimum(first + 1, length - 1)), place - first)
+    return found
 
 
 @_exports("resize_nearest")
@@ -439,7 +558,8 @@ def _table(to: _Export, node: Any) -> None:
     kind = kinds.get(node.function, "")
 
     def table(**attributes: float) -> Array:
-        return function_table(source, scale, zero, lambda x: UNARY[kind](x, **attributes))
+        with np.errstate(all="ignore"):
+            return function_table(source, scale, zero, lambda x: UNARY[kind](x, **attributes))
 
     if node.function in ("requantise", "relu", "clip"):
         clamp = int(node.table.min()), int(node.table.max())
@@ -452,14 +572,46 @@ def _table(to: _Export, node: Any) -> None:
         if alpha is not None:
             to.done(node, to.add(kind, [real], f"{node.name}/result", alpha=alpha))
             return
-    elif kind and np.array_equal(table(), node.table):
+    elif kind and _numbers(kind, source) and np.array_equal(table(), node.table):
         to.done(node, to.add(kind, [real], f"{node.name}/result"))
         return
-    elif node.function == "silu":
-        gate = to.add("Sigmoid", [real], f"{node.name}/gate")
-        to.done(node, to.add("Mul", [real, gate], f"{node.name}/result"))
-        return
+    elif node.function in _GATED:
+        gated, gate = _GATED[node.function]
+        same = function_table(source, scale, zero, UNARY[gated])
+        if np.array_equal(same, node.table):
+            real = to.add("Mul", [real, gate(to, node, real)], f"{node.name}/result")
+            to.done(node, real)
+            return
     _gathered(to, node)
+
+
+def _numbers(kind: str, source: Tensor) -> bool:
+    """Whether a function has a value for every code; runtimes write any code for what is none."""
+    x = np.float32(source.scale) * (CODES - source.zero_point).astype(np.float32)
+    with np.errstate(all="ignore"):
+        return not np.any(np.isnan(UNARY[kind](x)))
+
+
+def _sigmoid(to: _Export, node: Any, real: str) -> str:
+    return to.add("Sigmoid", [real], f"{node.name}/gate")
+
+
+def _normal_distribution(to: _Export, node: Any, real: str) -> str:
+    root, one, half = (
+        to.constant(f"{node.name}/{name}", np.float32(value))
+        for name, value in (("root", math.sqrt(2)), ("one", 1), ("half", 0.5))
+    )
+    found = to.add("Div", [real, root], f"{node.name}/deviations")
+    found = to.add("Erf", [found], f"{node.name}/erf")
+    found = to.add("Add", [found, one], f"{node.name}/twice")
+    return to.add("Mul", [found, half], f"{node.name}/gate")
+
+
+# Functions that this opset has as a product: of x, and of another function of it.
+_GATED: dict[str, tuple[str, Callable[[_Export, Any, str], str]]] = {
+    "gelu": ("Gelu", _normal_distribution),
+    "silu": ("Silu", _sigmoid),
+}
 
 
 # Functions of one value in the opset that is written, whose attributes have defaults.

@@ -54,6 +54,7 @@ class Value:
         array: the values of a constant, else None.
         coded: the integers of a constant that was quantised.
         tensor: of the network, "" for constants.
+        plus: of integers that are a quantised tensor's int8 codes plus a number: that number.
     """
 
     shape: tuple[int, ...]
@@ -61,6 +62,7 @@ class Value:
     array: Array | None = None
     coded: Coded | None = None
     tensor: str = ""
+    plus: int | None = None
 
     @property
     def quantised(self) -> bool:

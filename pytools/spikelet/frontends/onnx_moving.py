@@ -13,7 +13,7 @@ from spikelet.frontends.onnx_weighted import reached, window
 from spikelet.graph import Array
 from spikelet.quantise import constant
 
-MAX_INDICES, MAX_RUNS = 1 << 16, 32
+MAX_INDICES = 1 << 16
 MOST_ROWS = 65535  # of a tensor of the graph
 _BACKWARDS_TO_THE_FIRST = -(1 << 31)  # the end of a slice with a negative step
 
@@ -192,42 +192,45 @@ def slice_(layer: Layer) -> None:
 
 @converts("Gather")
 def gather(layer: Layer) -> None:
-    """A `Slice` for each run of indices in equal steps, and their `Concat`."""
+    """`Gather` by constant indices, a `Slice` where they are in equal steps; or `Lookup`."""
+    if layer.value(0).array is not None and layer.value(1).plus is not None:
+        _lookup(layer, layer.value(1))
+        return
     x, indices = layer.moved(), layer.constant(1, "constant indices")
     axis = layer.axis(int(layer.attribute("axis", 0)), len(x.shape))
     length = x.shape[axis]
     flat = [int(i) for i in indices.reshape(-1)[:MAX_INDICES]]
     if not flat or indices.size > MAX_INDICES or min(flat) < -length or max(flat) >= length:
         raise layer.refuse(f"{indices.size} indices {flat[:8]} of {length}")
-    runs = _runs([i % length for i in flat])
-    if len(runs) > MAX_RUNS:
-        raise layer.refuse(
-            f"indices {flat[:8]} in {len(runs)} runs", f"at most {MAX_RUNS} runs in equal steps"
-        )
-    shape = (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
-    done = len(runs) == 1 and indices.ndim == 1
-    parts = [part(layer, x, axis, *run, output=0 if done else None) for run in runs]
-    if done:
-        return
-    found = parts[0]
-    if len(parts) > 1:
-        like = x if x.quantised else None
-        found = joined(layer, parts, axis, like, output=0 if indices.ndim == 1 else None)
+    flat = [i % length for i in flat]
+    step = flat[1] - flat[0] if len(flat) > 1 else 1
+    output = 0 if indices.ndim == 1 else None
+    if step and flat == list(range(flat[0], flat[0] + step * len(flat), step)):
+        found = part(layer, x, axis, flat[0], len(flat), step, output=output)
+    else:
+        chosen = [len(flat) if i == axis else d for i, d in enumerate(x.shape)]
+        attributes = {"axis": axis, "indices": flat}
+        found = layer.add("Gather", [x.tensor], chosen, attributes, like=x, output=output)
     if indices.ndim != 1:
-        shaped(layer, found, shape)
+        shaped(layer, found, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
-def _runs(indices: list[int]) -> list[tuple[int, int, int]]:
-    """Start, length and step of runs that make up a list."""
-    runs, at = [], 0
-    while at < len(indices):
-        size = 1
-        step = indices[at + 1] - indices[at] if at + 1 < len(indices) else 1
-        while step and at + size < len(indices) and indices[at + size] - indices[at] == size * step:
-            size += 1
-        runs.append((indices[at], size, step or 1))
-        at += size
-    return runs
+def _lookup(layer: Layer, index: Value) -> None:
+    """A constant's elements by an activation's codes: any function of them."""
+    table, code = layer.constant(0), layer.building.network.codes.get(index.tensor)
+    first = (index.plus or 0) - 128
+    if table.ndim != 1 or table.dtype.kind != "f" or first < 0 or first + 256 > len(table):
+        raise layer.refuse(
+            f"codes from {first} on as indices of {table.dtype} of shape {table.shape}",
+            "a float element for each of the 256 codes",
+        )
+    if code is None:
+        raise layer.refuse("codes of an input whose scale is not known yet")
+    values = [float(v) for v in table[first : first + 256]]
+    if not np.all(np.isfinite(values)):
+        raise layer.refuse("a table of what is no finite number")
+    attributes = {"scale": float(code.scale), "zero_point": code.zero_point, "values": values}
+    layer.add("Lookup", [index.tensor], index.shape, attributes)
 
 
 @converts("Pad")
@@ -302,9 +305,9 @@ def global_pool(layer: Layer) -> None:
     layer.add(layer.node.kind, [x.tensor], (*x.shape[:2], *(1 for _ in x.shape[2:])))
 
 
-@converts("ReduceMean", "ReduceSum", "ReduceMax")
+@converts("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
 def reduce(layer: Layer) -> None:
-    """`ReduceMean`; a sum is a mean times its count, a maximum spans all spatial axes."""
+    """The operator of that name; a sum is a mean times its count."""
     x, kind = layer.activation(), layer.node.kind
     given = layer.integers("axes", 1)
     if not given and layer.attribute("noop_with_empty_axes", 0):
@@ -314,37 +317,14 @@ def reduce(layer: Layer) -> None:
     keep = bool(layer.attribute("keepdims", 1))
     kept = [1 if i in axes else d for i, d in enumerate(x.shape)]
     shape = kept if keep else [d for i, d in enumerate(x.shape) if i not in axes]
-    if kind == "ReduceMax":
-        _maximum(layer, x, axes, shape)
-        return
     attributes = {"axes": axes, "keepdims": int(keep)}
-    if kind == "ReduceMean":
-        layer.add("ReduceMean", [x.tensor], shape, attributes)
+    if kind != "ReduceSum":
+        layer.add(kind, [x.tensor], shape, attributes)
         return
     mean = layer.add("ReduceMean", [x.tensor], shape, attributes, output=None)
     count = np.array(math.prod(x.shape[a] for a in axes), np.float32)
     name = constant(layer.building.network, f"{layer.node.name}.count", count)
     layer.add("Mul", [mean.tensor, name], shape)
-
-
-def _maximum(layer: Layer, x: Value, axes: list[int], shape: list[int]) -> None:
-    """`GlobalMaxPool`; axes that are no spatial ones are brought there."""
-    left = [i for i in range(len(x.shape)) if i not in axes]
-    if not left or left[0] != 0:
-        raise layer.refuse("a maximum over the batch axis", "a maximum over other axes")
-    if axes != list(range(2, len(x.shape))) or len(axes) > 2:
-        order = [*left, *axes]
-        turned = [x.shape[i] for i in order]
-        if order != sorted(order):
-            x = layer.add("Transpose", [x.tensor], turned, {"perm": order}, output=None)
-        sizes = [math.prod(turned[a:b]) for a, b in ((1, len(left)), (len(left), len(order)))]
-        flat = [x.shape[0], *sizes]
-        x = layer.add("Reshape", [x.tensor], flat, {"shape": flat}, output=None)
-    pooled = [*x.shape[:2], *(1 for _ in x.shape[2:])]
-    same = pooled == shape
-    found = layer.add("GlobalMaxPool", [x.tensor], pooled, output=0 if same else None)
-    if not same:
-        shaped(layer, found, shape)
 
 
 @converts("ArgMax")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -71,6 +72,11 @@ def two_operands(layer: Layer) -> None:
     """The operator of that name on two computed tensors, or on one and a constant."""
     a, b = layer.value(0), layer.value(1)
     shape = layer.broadcast(a.shape, b.shape)
+    if a.plus is not None and layer.node.kind == "Add" and b.array is not None:
+        if b.array.size != 1 or b.array.dtype.kind != "i" or shape != a.shape:
+            raise layer.refuse("codes and a constant", "codes plus one integer: a table's index")
+        layer.write(replace(a, plus=a.plus + int(b.array.reshape(-1)[0])))
+        return
     if layer.node.kind == "Pow" and b.array is None:
         raise layer.refuse("a computed exponent", "a constant exponent")
     found = layer.add(layer.node.kind, [layer.operand(0), layer.operand(1)], shape)
@@ -82,19 +88,19 @@ def _rescaled(layer: Layer, source: str, to: str, factor: float) -> None:
     """A quantised tensor times a number has the same codes, where nothing else is asked for."""
     codes, name = layer.building.network.codes, layer.node.outputs[0]
     real = factor if layer.node.kind == "Mul" else 1 / factor if factor else 0.0
-    readers = [node.kind for node in layer.building.model.nodes if name in node.inputs]
-    if source in codes and 2.0**-60 < real < 2.0**60 and "QuantizeLinear" not in readers:
+    readers = {node.kind for node in layer.building.model.nodes if name in node.inputs}
+    if readers & {"QuantizeLinear", *_FUNCTIONS}:  # a code of its own, or a step within a table
+        return
+    if source in codes and 2.0**-60 < real < 2.0**60:
         scale = np.asarray(codes[source].scale * np.float32(real), np.float32)
         codes[to] = Code(scale, codes[source].zero_point)
 
 
 @converts("Sum", "Min", "Max")
 def many_operands(layer: Layer) -> None:
-    """Sum is a row of `Add`; Min and Max limit one computed tensor by constants."""
+    """A row of the operator of that name; Sum is one of `Add`."""
     values = [layer.value(i) for i in range(len(layer.node.inputs))]
     computed = [i for i, v in enumerate(values) if v.array is None]
-    if layer.node.kind != "Sum" and len(computed) > 1:
-        raise layer.refuse(f"{len(computed)} computed operands", "one, and constants")
     op = "Add" if layer.node.kind == "Sum" else layer.node.kind
     order = computed + [i for i in range(len(values)) if i not in computed]
     name, shape = layer.operand(order[0]), values[order[0]].shape
@@ -141,6 +147,9 @@ def dropout(layer: Layer) -> None:
 def cast(layer: Layer) -> None:
     """The same tensor: floats as they are, 8-bit integers with a code of scale 1."""
     x = layer.value(0)
+    if layer.attribute("to") in (6, 7) and x.quantised and x.array is None:  # INT32, INT64
+        layer.write(Value(x.shape, np.dtype(np.int64), tensor=x.tensor, plus=-x.offset))
+        return
     if layer.attribute("to") not in (1, 10, 11):  # FLOAT, FLOAT16, DOUBLE
         if x.dtype.kind == "i" and not x.quantised:  # indices stay indices
             layer.write(x)

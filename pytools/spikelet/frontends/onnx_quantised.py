@@ -104,6 +104,9 @@ def written(layer: Layer, x: Value, scale: float, zero: Array) -> None:
     layer.write(replace(x, dtype=zero.dtype))
 
 
+_CLAMPING = ("Add", "Conv", "ConvTranspose", "Gemm", "Mul", "Sub")
+
+
 def _saturates(layer: Layer, x: Value) -> bool:
     """Whether the code's limits may stand for a clamp that the quantiser has left out.
 
@@ -113,7 +116,7 @@ def _saturates(layer: Layer, x: Value) -> bool:
     writer = network.nodes[-1] if network.nodes else None
     if writer is None or writer.name != x.tensor:
         writer = network.writer(x.tensor)
-    if writer is None or writer.op not in ("Add", "Conv", "Gemm", "Mul", "Sub"):
+    if writer is None or writer.op not in _CLAMPING:
         return False
     if layer.node.kind != "QuantizeLinear":
         return True

@@ -20,7 +20,7 @@ def weight(layer: Layer, i: int, turned: bool = False) -> str:
     Args:
         layer: whose.
         i: input.
-        turned: the file has (I, O).
+        turned: the file has (I, O, ...).
     """
     found = layer.value(i)
     values = layer.constant(i, "constant weights")
@@ -28,7 +28,7 @@ def weight(layer: Layer, i: int, turned: bool = False) -> str:
         raise layer.refuse(f"weights of {values.dtype}", "float weights, or DequantizeLinear")
     if not values.size:
         raise layer.refuse(f"weights of shape {values.shape}")
-    values = values.T if turned else values
+    values = values.swapaxes(0, 1) if turned else values
     code = None
     if found.coded is not None:
         values, code = coded_weight(layer, found.coded, turned)
@@ -38,7 +38,7 @@ def weight(layer: Layer, i: int, turned: bool = False) -> str:
 def coded_weight(layer: Layer, coded: Coded, turned: bool = False) -> tuple[Array, Code]:
     """Real weights (O, ...) and their symmetric code."""
     parts = (coded.integers - coded.zero_points, coded.scales)
-    integers, scales = (p.T if turned else p for p in parts)
+    integers, scales = (p.swapaxes(0, 1) if turned else p for p in parts)
     rows = scales.reshape(len(scales), -1)
     if np.any(rows != rows[:, :1]):
         raise layer.refuse("weights have scales along another axis than the outputs'")
@@ -154,6 +154,53 @@ def conv(layer: Layer) -> None:
     if layer.has(2):
         inputs.append(bias(layer, 2, shape[0]))
     convolve(layer, x, shape, inputs)
+
+
+@converts("ConvTranspose")
+def conv_transpose(layer: Layer) -> None:
+    """`ConvTranspose` over one or two spatial axes; its weights become (O, I, ...)."""
+    x, shape = layer.activation(), layer.constant(1, "constant weights").shape
+    spatial, rank = x.shape[2:], len(x.shape) - 2
+    if rank not in (1, 2) or len(shape) != len(x.shape) or shape[0] != x.shape[1]:
+        raise layer.refuse(
+            f"weights of shape {shape} on an input of shape {x.shape}", "one or two spatial axes"
+        )
+    if int(layer.attribute("group", 1)) != 1:
+        raise layer.refuse(f"{layer.attribute('group')} groups", "group=1")
+    kernel = list(shape[2:])
+    if layer.attribute("kernel_shape") not in (None, kernel):
+        raise layer.refuse(f"weights of shape {shape} for this kernel")
+    strides, pads, dilations = window(layer, spatial, kernel)
+    if any(d != 1 for d in dilations):
+        raise layer.refuse("a dilated kernel", "dilations of 1")
+    more = [int(m) for m in layer.attribute("output_padding") or [0] * rank]
+    if len(more) != rank or min(more) < 0:
+        raise layer.refuse(f"output_padding {more}")
+    full = [(n - 1) * s + k + m for n, s, k, m in zip(spatial, strides, kernel, more, strict=True)]
+    mode, wanted = layer.attribute("auto_pad", "NOTSET"), layer.attribute("output_shape")
+    if mode in ("SAME_UPPER", "SAME_LOWER") and wanted is None:
+        wanted = [n * s for n, s in zip(spatial, strides, strict=True)]
+    if wanted is not None:
+        cut = [f - int(n) for f, n in zip(full, wanted[-rank:], strict=True)]
+        more = [m + max(-c, 0) for m, c in zip(more, cut, strict=True)]
+        full = [f + max(-c, 0) for f, c in zip(full, cut, strict=True)]
+        cut = [max(c, 0) for c in cut]
+        small, large = [c // 2 for c in cut], [c - c // 2 for c in cut]
+        pads = small + large if mode == "SAME_UPPER" else large + small
+    if any(m >= s for m, s in zip(more, strides, strict=True)):
+        raise layer.refuse(f"margins of {more} that no input reaches", "less than the strides")
+    if math.prod(full) * shape[1] > MAX_WINDOWS:
+        raise layer.refuse(
+            f"{math.prod(full) * shape[1]} elements before margins are cut",
+            f"at most {MAX_WINDOWS}",
+        )
+    sizes = [f - pads[i] - pads[rank + i] for i, f in enumerate(full)]
+    layer.spend("multiply-accumulates", math.prod(shape) * math.prod(spatial))
+    inputs = [x.tensor, weight(layer, 1, turned=True)]
+    if layer.has(2):
+        inputs.append(bias(layer, 2, shape[1]))
+    attributes = {"strides": strides, "pads": pads, "output_padding": more}
+    layer.add("ConvTranspose", inputs, (x.shape[0], shape[1], *sizes), attributes)
 
 
 @converts("Gemm")

@@ -18,16 +18,17 @@ from spikelet.quantise.fuse import sites
 from spikelet.quantise.meaning import execute
 from spikelet.quantise.network import Code, Network, Node, constant
 
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm")  # weights (O, ...), one bias an output channel
 LEAST_RATIO = 2.0**-20  # of a sum's step to the output's: what the fast kernels' shifts reach
 LARGEST_BIAS = 2.0**28
 
 
 def linear_nodes(network: Network) -> list[Node]:
-    """Conv and Gemm nodes whose weights are constants."""
+    """`WEIGHTED` nodes whose weights are constants."""
     return [
         node
         for node in network.nodes
-        if node.op in ("Conv", "Gemm") and node.inputs[1] in network.constants
+        if node.op in WEIGHTED and node.inputs[1] in network.constants
     ]
 
 
@@ -91,7 +92,7 @@ def simulate(
     def after(node: Node | str, values: Array) -> Array:
         name = node if isinstance(node, str) else node.name
         if reference is not None and isinstance(node, Node) and name in weighted:
-            channel = 1 if node.op == "Conv" else values.ndim - 1
+            channel = values.ndim - 1 if node.op == "Gemm" else 1
             axes = tuple(axis for axis in range(values.ndim) if axis != channel)
             error = (values - reference[name]).mean(axis=axes, dtype=np.float64)
             bias = (bias_of(network, node) - error).astype(np.float32)

@@ -172,7 +172,7 @@ def _affine(folding: _Folding, node: Node, axis: int) -> tuple[Array, Array] | N
 
 
 def _channel_axis(folding: _Folding, linear: Node) -> int:
-    return 1 if linear.op == "Conv" else len(folding.shapes[linear.name]) - 1
+    return len(folding.shapes[linear.name]) - 1 if linear.op == "Gemm" else 1
 
 
 def _with_bias(folding: _Folding, linear: Node, weight: Array, bias: Array) -> tuple[str, ...]:
@@ -199,11 +199,11 @@ def _constants(folding: _Folding, linear: Node) -> tuple[Array, Array] | None:
 
 
 def affine_behind(folding: _Folding, node: Node) -> bool:
-    """Conv or Gemm, then an affine function of channels: one Conv or Gemm."""
+    """Conv, ConvTranspose or Gemm, then an affine function of channels: one of it."""
     if node.op not in ("BatchNormalization", "Add", "Mul"):
         return False
     linear = folding.inner(node.inputs[0])
-    if linear is None or linear.op not in ("Conv", "Gemm"):
+    if linear is None or linear.op not in ("Conv", "ConvTranspose", "Gemm"):
         return False
     found = _affine(folding, node, _channel_axis(folding, linear))
     constants = _constants(folding, linear)
@@ -227,7 +227,7 @@ def affine_before(folding: _Folding, node: Node) -> bool:
     if before is None or constants is None:
         return False
     writer = folding.inner(before.inputs[0])
-    if writer is not None and writer.op in ("Conv", "Gemm"):
+    if writer is not None and writer.op in ("Conv", "ConvTranspose", "Gemm"):
         return False  # it may go into that one
     axis = 1 if node.op == "Conv" else len(folding.shapes[node.inputs[0]]) - 1
     found = _affine(folding, before, axis)
@@ -378,24 +378,15 @@ def clamps(folding: _Folding, node: Node) -> bool:
 
 
 def slopes(folding: _Folding, node: Node) -> bool:
-    """PRelu: LeakyRelu where there is one slope, else max(x, 0) + slope * min(x, 0)."""
+    """PRelu with one slope is LeakyRelu."""
     slope = folding.values(node.inputs[1]) if node.op == "PRelu" else None
     if slope is None or slope.size == 0:
         return False
-    x = node.inputs[0]
-    if np.all(slope == slope.reshape(-1)[0]):
-        attributes = {"alpha": float(slope.reshape(-1)[0])}
-        return folding.replace(
-            node, node.replace(op="LeakyRelu", inputs=(x,), attributes=attributes)
-        )
-    above, below, scaled = (folding.fresh(node.name) for _ in range(3))
-    return folding.replace(
-        node,
-        Node("Relu", above, (x,), {}, node.source),
-        Node("Clip", below, (x,), {"max": 0.0}, node.source),
-        Node("Mul", scaled, (below, node.inputs[1]), {}, node.source),
-        Node("Add", node.name, (above, scaled), {}, node.source),
-    )
+    if np.any(slope != slope.reshape(-1)[0]):
+        return False
+    attributes = {"alpha": float(slope.reshape(-1)[0])}
+    leaky = node.replace(op="LeakyRelu", inputs=node.inputs[:1], attributes=attributes)
+    return folding.replace(node, leaky)
 
 
 def means(folding: _Folding, node: Node) -> bool:

@@ -9,19 +9,27 @@ from spikelet.quantise.network import Code, Network, Node
 
 CLAMPS = ("Relu", "Clip")
 # Operators that clamp what they write.
-CLAMPING = ("Conv", "Gemm", "Add", "Sub", "Mul", "MaxPool", "GlobalMaxPool", "AveragePool")
+CLAMPING = (
+    "Conv", "ConvTranspose", "Gemm", "Add", "Sub", "Mul", "Max", "Min", "MaxPool", "GlobalMaxPool",
+    "AveragePool",
+)  # fmt: skip
 # Operators that move or choose codes: the output has the input's.
 KEEPING = (
     "AveragePool",
     "Concat",
+    "Gather",
     "GlobalMaxPool",
     "MaxPool",
     "Pad",
+    "ReduceMax",
+    "ReduceMin",
     "Reshape",
     "Resize",
     "Slice",
     "Transpose",
 )
+# Operators whose inputs have the output's code, unless something else reads them too.
+_JOINING = ("Concat", "Max", "Min")
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max")
 _UNIT = Code.of(1 / 256, -128)  # of 0 to 1, as TensorFlow Lite has it
 _FIXED = {
@@ -37,7 +45,7 @@ class Group:
     """Nodes in a row that become one operator: a head, and what is fused behind it.
 
     Attributes:
-        nodes: the head first. Behind Conv, Gemm, Add, Sub, Mul and pools come clamps (Relu, Clip);
+        nodes: the head first. Behind `CLAMPING` come clamps (Relu, Clip);
             functions of one value (Sigmoid, Gelu, Add of a scalar, ...) form a chain that becomes
             one table.
     """
@@ -142,7 +150,7 @@ def shared(network: Network) -> list[list[str]]:
             _merge(where, source, group.name)
     softmax = {group.name for group in found if group.head.op == "Softmax"}
     for group in found:
-        if group.head.op != "Concat":
+        if group.head.op not in _JOINING or group.name not in where:
             continue
         for name in group.head.inputs:
             # A tensor that something else reads too keeps a code of its own.

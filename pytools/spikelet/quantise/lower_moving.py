@@ -13,6 +13,7 @@ import numpy as np
 
 from spikelet.graph import Array
 from spikelet.graph.ops.concatenate import Concatenate
+from spikelet.graph.ops.gather import Gather
 from spikelet.graph.ops.pad import Pad
 from spikelet.graph.ops.resize_nearest import ResizeNearest
 from spikelet.graph.ops.slice import Slice
@@ -118,6 +119,22 @@ def _slice(layer: Layer) -> Value:
         begin=tuple(part.start for part in picked),
         size=tuple(len(part) for part in picked),
         stride=tuple(part.step for part in picked),
+        **like(code_of(source)),
+    )
+    return layer.done(layer.add(made), layout)
+
+
+@lowers("Gather")
+def _gather(layer: Layer) -> Value:
+    axis, layout = int(layer.node.attributes["axis"]), layer.own().layout
+    if axis == 0:
+        raise layer.refuse("samples of a batch")
+    source = layer.input(layout)
+    made = Gather(
+        name=layer.name,
+        inputs=(source.name,),
+        axis=len(source.shape) - len(layout) + layout.index(axis),
+        indices=np.asarray(layer.node.attributes["indices"], np.uint16),
         **like(code_of(source)),
     )
     return layer.done(layer.add(made), layout)

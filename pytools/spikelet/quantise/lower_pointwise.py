@@ -11,16 +11,34 @@ from spikelet.graph import Array
 from spikelet.graph.elementwise import Elementwise
 from spikelet.graph.ops.add import Add
 from spikelet.graph.ops.argmax import Argmax
+from spikelet.graph.ops.maximum import Maximum
 from spikelet.graph.ops.mean import Mean
+from spikelet.graph.ops.minimum import Minimum
 from spikelet.graph.ops.mul import Mul
+from spikelet.graph.ops.prelu import Prelu
+from spikelet.graph.ops.reduce_max import ReduceMax
+from spikelet.graph.ops.reduce_min import ReduceMin
 from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.ops.sub import Sub
 from spikelet.graph.ops.table import Table, function_table
+from spikelet.graph.reduction import Reduction
 from spikelet.quantise.calibrate import activation_code, integers
-from spikelet.quantise.layers import Layer, Value, channels_last, graph_shape, like, lowers
+from spikelet.quantise.layers import (
+    Layer,
+    Value,
+    code_of,
+    graph_shape,
+    like,
+    lowers,
+)
 from spikelet.quantise.meaning import evaluate
 
-_ELEMENTWISE: dict[str, type[Elementwise]] = {"Add": Add, "Sub": Sub, "Mul": Mul}
+_ELEMENTWISE: dict[str, type[Elementwise]] = {
+    "Add": Add, "Sub": Sub, "Mul": Mul, "Max": Maximum, "Min": Minimum, "PRelu": Prelu,
+}  # fmt: skip
+_REDUCTIONS: dict[str, type[Reduction]] = {
+    "GlobalAveragePool": Mean, "ReduceMean": Mean, "ReduceMax": ReduceMax, "ReduceMin": ReduceMin,
+}  # fmt: skip
 
 
 def function(layer: Layer) -> Value:
@@ -51,7 +69,7 @@ def function(layer: Layer) -> Value:
     return Value(layer.add(made), source.layout, source.order)
 
 
-@lowers("Add", "Sub", "Mul")
+@lowers(*_ELEMENTWISE)
 def _elementwise(layer: Layer) -> Value:
     fixed = [i for i in (0, 1) if layer.constant(i) is not None]
     rank = len(layer.shape)
@@ -60,6 +78,7 @@ def _elementwise(layer: Layer) -> Value:
         found = [layer.lowering.shapes[name] for name in layer.node.inputs]
         raise layer.refuse(f"operands of shape {found}", "operands with as many axes")
     layout = layer.own(read[0]).layout
+    chosen = layer.node.op in ("Max", "Min")  # of codes: the operands have the output's
     fields: dict[str, Any] = {}
     for i in fixed:
         values = np.asarray(layer.constant(i))
@@ -67,6 +86,7 @@ def _elementwise(layer: Layer) -> Value:
             raise layer.refuse(f"a constant of shape {values.shape} on {layer.shape}")
         code = layer.lowering.network.codes.get(layer.node.inputs[i])
         code = code or activation_code(float(values.min()), float(values.max()))
+        code = layer.code if chosen else code
         full = values.reshape((1,) * (rank - values.ndim) + values.shape)
         laid = full.transpose(0, *layout).reshape(graph_shape(full.shape, layout))
         fields = {
@@ -75,9 +95,12 @@ def _elementwise(layer: Layer) -> Value:
             "constant_zero_point": code.zero_point,
             "constant_first": i == 0,
         }
+    sources = [layer.input(layout, i) for i in read]
+    if chosen:
+        sources = [layer.lowering.recoded(source, layer.code) for source in sources]
     made = _ELEMENTWISE[layer.node.op](
         name=layer.name,
-        inputs=tuple(layer.input(layout, i).name for i in read),
+        inputs=tuple(source.name for source in sources),
         activation=layer.activation(layer.code),
         **fields,
         **like(layer.code),
@@ -85,15 +108,15 @@ def _elementwise(layer: Layer) -> Value:
     return layer.done(layer.add(made), layout)
 
 
-@lowers("GlobalAveragePool", "ReduceMean")
-def _mean(layer: Layer) -> Value:
+@lowers(*_REDUCTIONS)
+def _reduction(layer: Layer) -> Value:
     shape = layer.source_shape
     axes = layer.node.attributes.get("axes") or tuple(range(len(shape)))
     if layer.node.op == "GlobalAveragePool":
         axes = tuple(range(2, len(shape)))
     gone = {int(axis) for axis in axes}
     if 0 in gone:
-        raise layer.refuse("a mean over the batch axis")
+        raise layer.refuse("a reduction over the batch axis")
     layout = layer.own().layout
     places = [i for i, axis in enumerate(layout) if axis in gone]
     if places != list(range(places[0], places[0] + len(places))):
@@ -101,12 +124,13 @@ def _mean(layer: Layer) -> Value:
         places = list(range(len(gone)))
     source = layer.input(layout)
     lead = len(source.shape) - len(layout)
-    made = Mean(
+    reduction = _REDUCTIONS[layer.node.op]
+    made = reduction(
         name=layer.name,
         inputs=(source.name,),
         axes=tuple(lead + i for i in places),
         keep_dims=True,
-        **like(layer.code),
+        **like(layer.code if reduction is Mean else code_of(source)),
     )
     if len(layer.shape) == len(shape):
         return layer.done(layer.add(made), layout)
@@ -127,10 +151,12 @@ def _softmax(layer: Layer) -> Value:
 
 @lowers("ArgMax")
 def _arg_max(layer: Layer) -> Value:
-    shape, axis = layer.source_shape, int(layer.node.attributes.get("axis", 0))
-    if shape[axis] != math.prod(shape) or layer.node.attributes.get("select_last_index", 0):
-        raise layer.refuse(f"an input of shape {shape}", "the first largest element of a vector")
-    source = layer.lowering.shaped(layer.own().tensor, (math.prod(shape),))
-    tensor = layer.add(Argmax(name=layer.name, inputs=(source.name,)))
-    layout = channels_last(len(layer.shape))
+    axis = int(layer.node.attributes.get("axis", 0)) % len(layer.source_shape)
+    if axis == 0 or layer.node.attributes.get("select_last_index", 0):
+        raise layer.refuse("over the batch axis, or the last of equal ones", "the first largest")
+    rows = tuple(a for a in layer.own().layout if a != axis)
+    tensor = layer.add(Argmax(name=layer.name, inputs=(layer.input((*rows, axis)).name,)))
+    layout = (*rows, axis)
+    if len(layer.shape) < len(layer.source_shape):
+        layout = tuple(a - (a > axis) for a in rows)
     return Value(layer.lowering.shaped(tensor, graph_shape(layer.shape, layout)), layout)

@@ -14,6 +14,7 @@ from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.graph.ops.max_pool2d import MaxPool2d
 from spikelet.graph.ops.slice import Slice
+from spikelet.graph.ops.transpose_conv import TransposeConv
 from spikelet.quantise.layers import Layer, Value, channels_last, code_of, like, lowers
 from spikelet.quantise.meaning import pool_reach
 
@@ -82,28 +83,37 @@ def _conv(layer: Layer) -> Value:
     return layer.done(layer.add(joined), layout)
 
 
+@lowers("ConvTranspose")
+def _conv_transpose(layer: Layer) -> Value:
+    source, _ = layer.image()
+    weight, scales, bias = layer.weights()
+    if weight.ndim == 3:
+        weight = weight[:, :, None]
+    size = (1, *layer.shape[2:]) if len(layer.shape) == 3 else layer.shape[2:]
+    made = TransposeConv(
+        name=layer.name,
+        inputs=(source.name,),
+        weight=np.ascontiguousarray(weight.transpose(0, 2, 3, 1)),
+        size=(size[0], size[1]),
+        stride=layer.pair("strides", 1),
+        padding=layer.margins()[:2],
+        **layer.rescaling(source, scales, bias, layer.code),
+    )
+    return layer.done(layer.add(made), channels_last(len(layer.shape)))
+
+
 @lowers("Gemm")
 def _gemm(layer: Layer) -> Value:
     weight, scales, bias = layer.weights()
     shape = layer.source_shape
     layout = tuple(range(1, len(shape)))
-    if len(shape) < 2 or math.prod(shape[1:-1]) == 1:
-        value = layer.own()
-        order = value.order
-        source = value.tensor if order is not None else layer.input(layout)
-        weight = weight if order is None else np.ascontiguousarray(weight[:, order])
-        fields = layer.rescaling(source, scales, bias, layer.code, once=True)
-        made = FullyConnected(name=layer.name, inputs=(source.name,), weight=weight, **fields)
-        return layer.done(layer.add(made), layout)
-    # Rows of features: a convolution of one tap.
-    source = layer.input(layout)
-    if len(source.shape) != 3:
-        raise layer.refuse(
-            f"an input of shape {shape}", "two to four axes, the batch axis included"
-        )
-    fields = layer.rescaling(source, scales, bias, layer.code)
-    conv = Conv2d(name=layer.name, inputs=(source.name,), weight=weight[:, None, None], **fields)
-    return layer.done(layer.add(conv), layout)
+    value = layer.own()
+    order = value.order
+    source = value.tensor if order is not None else layer.input(layout)
+    weight = weight if order is None else np.ascontiguousarray(weight[:, order])
+    fields = layer.rescaling(source, scales, bias, layer.code, once=True)
+    made = FullyConnected(name=layer.name, inputs=(source.name,), weight=weight, **fields)
+    return layer.done(layer.add(made), layout)
 
 
 def _window(layer: Layer, size: tuple[int, int]) -> dict[str, Any]:

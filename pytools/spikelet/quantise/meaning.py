@@ -192,6 +192,29 @@ def _grouped(view: Array, weight: Array, group: int) -> Array:
     return y.reshape(samples, outputs, height, width)
 
 
+@_means("ConvTranspose")
+def _conv_transpose(inputs: list[Any], attributes: Mapping[str, Any]) -> Array:
+    """x (N, I, *spatial), weight (O, I, *kernel), bias (O,)."""
+    x, weight = inputs[0], inputs[1]
+    rank = weight.ndim - 2
+    strides = _spatial(attributes, "strides", rank, 1)
+    pads = _spatial(attributes, "pads", 2 * rank, 0)
+    more = _spatial(attributes, "output_padding", rank, 0)
+    if rank not in (1, 2) or x.shape[1] != weight.shape[1]:
+        raise ValueError(f"weights of shape {weight.shape}")
+    steps = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], strides, strict=True)]
+    sizes = [n + k - 1 + m for n, k, m in zip(steps, weight.shape[2:], more, strict=True)]
+    y = np.zeros((len(x), len(weight), *sizes), np.float32)
+    for tap in np.ndindex(*weight.shape[2:]):
+        places = tuple(slice(at, at + n, s) for at, n, s in zip(tap, steps, strides, strict=True))
+        product = np.tensordot(weight[(slice(None), slice(None), *tap)], x, (1, 1))
+        y[(slice(None), slice(None), *places)] += np.moveaxis(product, 0, 1)
+    y = _padded(y, [-p for p in pads], 0.0)
+    if len(inputs) > 2 and inputs[2] is not None:
+        y += inputs[2].astype(y.dtype).reshape(-1, *(1,) * rank)
+    return y
+
+
 @_means("Gemm")
 def _gemm(inputs: list[Any], attributes: Mapping[str, Any]) -> Array:
     """x (..., I), weight (O, I), bias (O,)."""
@@ -293,13 +316,23 @@ def _global_max_pool(inputs: list[Any], attributes: Mapping[str, Any]) -> Array:
 
 @_means("ReduceMean")
 def _reduce_mean(inputs: list[Any], attributes: Mapping[str, Any]) -> Array:
+    return _reduced(np.mean, inputs[0], attributes)
+
+
+def _reduced(reduce: Callable[..., Any], x: Array, attributes: Mapping[str, Any]) -> Array:
     axes = attributes.get("axes")
-    y: Array = np.mean(
-        inputs[0],
-        axis=None if axes is None else tuple(int(a) for a in axes),
-        keepdims=bool(attributes.get("keepdims", 1)),
-    )
-    return np.asarray(y)
+    axis = None if axes is None else tuple(int(a) for a in axes)
+    return np.asarray(reduce(x, axis=axis, keepdims=bool(attributes.get("keepdims", 1))))
+
+
+@_means("ReduceMax")
+def _reduce_max(inputs: list[Any], attributes: Mapping[str, Any]) -> Array:
+    return _reduced(np.max, inputs[0], attributes)
+
+
+@_means("ReduceMin")
+def _reduce_min(inputs: list[Any], attributes: Mapping[str, Any]) -> Array:
+    return _reduced(np.min, inputs[0], attributes)
 
 
 @_means("Softmax")
@@ -417,6 +450,12 @@ def slices(rank: int, attributes: Mapping[str, Any]) -> tuple[slice, ...]:
     return tuple(found)
 
 
+@_means("Gather")
+def _gather(inputs: list[Any], attributes: Mapping[str, Any]) -> Array:
+    indices = np.asarray(attributes["indices"], np.int64)
+    return np.take(inputs[0], indices, axis=int(attributes["axis"]))
+
+
 @_means("Pad")
 def _pad(inputs: list[Any], attributes: Mapping[str, Any]) -> Array:
     if attributes.get("mode", "constant") != "constant":
@@ -440,6 +479,14 @@ def _resize(inputs: list[Any], attributes: Mapping[str, Any]) -> Array:
 @_unary("Requantize")
 def _identity(x: Array, **ignored: Any) -> Array:
     return x
+
+
+@_unary("Lookup")
+def _lookup(x: Array, scale: float, zero_point: int, values: Sequence[float]) -> Array:
+    """By the int8 code of x: `values` are those of codes -128 to 127."""
+    codes = np.rint(x / np.float32(scale)) + zero_point
+    y: Array = np.asarray(values, np.float32)[np.clip(codes, -128, 127).astype(np.int64) + 128]
+    return y
 
 
 @_unary("Relu")

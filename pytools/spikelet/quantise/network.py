@@ -3,7 +3,9 @@
 A network is a line of nodes in order of execution. Nodes have the meaning of the ONNX operator of
 the same name at opset 21, with two differences: what ONNX passes as a constant input that shapes
 the operator (axes, pads, shapes, limits) is an attribute here, and a node has one output, which is
-its name. Images are (N, C, H, W), signals (N, C, L); N is 1 as it is deployed.
+its name. Weights have the outputs first: (O, I) of Gemm, (O, I, *kernel) of ConvTranspose. One
+operator is not ONNX's: Lookup, a function of a code whose 256 values are given. Images are
+(N, C, H, W), signals (N, C, L); N is 1 as it is deployed.
 """
 
 from __future__ import annotations

@@ -46,6 +46,20 @@ def _conv(inputs: Sequence[Any], attributes: Attributes) -> Tensor:
     )
 
 
+def _conv_transpose(inputs: Sequence[Any], attributes: Attributes) -> Tensor:
+    """Weights are (O, I, *kernel); margins may differ at both ends."""
+    x, weight, bias = inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None
+    rank = x.dim() - 2
+    call = functional.conv_transpose2d if rank == 2 else functional.conv_transpose1d
+    pads = list(attributes.get("pads", [0] * 2 * rank))
+    strides = list(attributes.get("strides", [1] * rank))
+    more = list(attributes.get("output_padding", [0] * rank))
+    y = call(x, weight.transpose(0, 1), bias, strides, 0, more)
+    for i in range(rank):
+        y = y.narrow(2 + i, pads[i], y.shape[2 + i] - pads[i] - pads[rank + i])
+    return y
+
+
 def _gemm(inputs: Sequence[Any], attributes: Attributes) -> Tensor:
     return functional.linear(inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None)
 
@@ -95,10 +109,12 @@ def _average_pool(inputs: Sequence[Any], attributes: Attributes) -> Tensor:
     return mean / share
 
 
-def _reduce_mean(inputs: Sequence[Any], attributes: Attributes) -> Tensor:
-    axes, keep = list(attributes["axes"]), bool(attributes.get("keepdims", 1))
-    mean: Tensor = inputs[0].mean(axes, keepdim=keep)
-    return mean
+def _reduced(reduce: Callable[..., Tensor]) -> Function:
+    def function(inputs: Sequence[Any], attributes: Attributes) -> Tensor:
+        keep = bool(attributes.get("keepdims", 1))
+        return reduce(inputs[0], dim=list(attributes["axes"]), keepdim=keep)
+
+    return function
 
 
 def _global(reduce: Callable[..., Tensor]) -> Function:
@@ -157,6 +173,7 @@ def _two(call: Callable[[Tensor, Tensor], Tensor]) -> Function:
 
 FUNCTIONS: dict[str, Function] = {
     "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
     "Gemm": _gemm,
     "BatchNormalization": _batch_norm,
     "Add": _two(torch.add),
@@ -200,7 +217,10 @@ FUNCTIONS: dict[str, Function] = {
     "AveragePool": _average_pool,
     "GlobalAveragePool": _global(torch.mean),
     "GlobalMaxPool": _global(torch.amax),
-    "ReduceMean": _reduce_mean,
+    "ReduceMean": _reduced(torch.mean),
+    "ReduceMax": _reduced(torch.amax),
+    "ReduceMin": _reduced(torch.amin),
+    "Gather": lambda i, a: i[0].index_select(a["axis"], torch.tensor(a["indices"])),
     "Softmax": lambda i, a: torch.softmax(i[0], a.get("axis", -1)),
     "ArgMax": _argmax,
     "Reshape": _reshape,

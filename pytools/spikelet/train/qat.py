@@ -31,13 +31,17 @@ from spikelet.quantise import (
     sites,
 )
 from spikelet.quantise.calibrate import integers, reals
+from spikelet.quantise.correct import WEIGHTED
 from spikelet.train.functions import FUNCTIONS
 
 LOW, HIGH = -128, 127
 # Of a layer's largest scale, the least that a channel has: keeps a dead channel's bias in int32.
 SMALLEST_SCALE = 2.0**-12
 # What writes the codes that it reads.
-_MOVES = {"Reshape", "Transpose", "MaxPool", "GlobalMaxPool", "Slice", "Concat", "Pad", "Resize"}
+_MOVES = {
+    "Reshape", "Transpose", "MaxPool", "GlobalMaxPool", "Slice", "Concat", "Pad", "Resize",
+    "ReduceMax", "ReduceMin", "Gather",
+}  # fmt: skip
 
 
 class _Round(torch.autograd.Function):
@@ -122,7 +126,7 @@ def _with_rounded_operands(network: Network) -> Network:
     """Tables that are added or multiplied as the graph holds them; they are not trained."""
     network = network.copy()
     for node in network.nodes:
-        for name in node.inputs if node.op in ("Add", "Sub", "Mul") else ():
+        for name in node.inputs if node.op in ("Add", "Sub", "Mul", "PRelu") else ():
             values = network.constants.get(name)
             if values is None or values.size == 1 or name in network.codes:
                 continue
@@ -157,11 +161,9 @@ class QatNetwork(nn.Module):
                 )
         self.rounding = True
         self.sites = sites(self.network)
-        self.weights = {
-            node.inputs[1]: node for node in self.network.nodes if node.op in ("Conv", "Gemm")
-        }
+        self.weights = {node.inputs[1]: node for node in self.network.nodes if node.op in WEIGHTED}
         trained = {name for node in self.network.nodes for name in node.inputs[1:]
-                   if node.op in ("Conv", "Gemm")} & set(self.network.constants)  # fmt: skip
+                   if node.op in WEIGHTED} & set(self.network.constants)  # fmt: skip
         self.keys = {name: f"c{i}" for i, name in enumerate(self.network.constants)}
         self.constants = nn.ParameterDict()
         for name, values in self.network.constants.items():
