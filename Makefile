@@ -55,8 +55,9 @@ fuzz: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 	    -c constraints.txt -e '.[fuzz]'
 	mkdir -p $(OUT)/fuzz
-	cd $(OUT)/fuzz && $(abspath $(BIN))/python $(abspath tests/fuzz/fuzz_importers.py) tflite \
-	    tflite -max_total_time=$(FUZZ_SECONDS)
+	for format in tflite onnx; do (cd $(OUT)/fuzz && $(abspath $(BIN))/python \
+	    $(abspath tests/fuzz/fuzz_importers.py) $$format $$format \
+	    -max_total_time=$(FUZZ_SECONDS)) || exit 1; done
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation -o dist

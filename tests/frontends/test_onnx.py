@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_networks import NETWORKS, exported, quantised, samples
 
 from spikelet.errors import UsageError
+from spikelet.frontends.network_package import Samples, package
 from spikelet.frontends.onnx import load, parse, supported
-from spikelet.frontends.onnx_package import Samples, package
 from spikelet.frontends.refusal import ImportRefused
 from spikelet.graph import Array
 from spikelet.quantise import quantise, run

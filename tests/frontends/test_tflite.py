@@ -180,6 +180,62 @@ def test_float_edges_are_left_to_the_host() -> None:
     assert graph.tensors[graph.outputs[0]].zero_point == -7
 
 
+def convolved(margins: list[list[int]], *, kept: bool, value: int | None = None) -> bytes:
+    """PAD or PADV2, then a depthwise convolution that pads nothing and RELU6 in the same code."""
+    w, rng = Writer(), np.random.default_rng(0)
+    x = w.tensor((1, 6, 5, 3), 0.05, -9, name="input")
+    shape = tuple(n + sum(m) for n, m in zip((1, 6, 5, 3), margins, strict=True))
+    padded = w.tensor(shape, 0.05, -9)
+    fill = [] if value is None else [w.tensor((), 0.05, -9, np.array(value, np.int8))]
+    w.op("PADV2" if fill else "PAD", [x, w.constant(margins), *fill], [padded])
+    weight = w.tensor((1, 3, 2, shape[3]), 0.01, 0,
+                      rng.integers(-127, 128, (1, 3, 2, shape[3])).astype(np.int8))  # fmt: skip
+    out = (1, (shape[1] - 3) // 2 + 1, shape[2] - 1, shape[3])
+    y, z = w.tensor(out, 0.03, -40), w.tensor(out, 0.03, -40)
+    w.op(
+        "DEPTHWISE_CONV_2D", [padded, weight], [y], Padding=1, StrideH=2, StrideW=1,
+        DilationHFactor=1, DilationWFactor=1, DepthMultiplier=1, FusedActivationFunction=0,
+    )  # fmt: skip
+    w.op("RELU6", [y], [z])
+    return w.finish([x], [z, padded, y] if kept else [z])
+
+
+@pytest.mark.parametrize(
+    "margins", [[[0, 0], [1, 0], [0, 1], [0, 0]], [[0, 0], [4, 7], [3, 5], [0, 0]]]
+)
+def test_a_margin_and_a_clamp_go_into_the_convolution(margins: list, tmp_path: Path) -> None:
+    need("ai_edge_litert")
+    data = convolved(margins, kept=False)
+    imported = parse(data)
+    (node,) = imported.graph.nodes
+    assert node.KIND == "depthwise_conv2d" and len(imported.tensors) == 2
+    assert (node.padding, node.activation) == (
+        (margins[1][0], margins[2][0], margins[1][1], margins[2][1]), (-40, 127)
+    )  # fmt: skip
+    inputs = drawn(imported.graph, 20, np.random.default_rng(0))
+    assert differing(data, imported, inputs) == {}
+    for target in ("native-gcc-sanitized", "rv32-zig-unicorn"):
+        equals_golden(target, imported.graph, 2, tmp_path / target)
+
+
+@pytest.mark.parametrize(
+    ("margins", "kept", "value"),
+    [
+        ([[0, 0], [1, 1], [1, 1], [0, 0]], True, None),  # they are outputs
+        ([[0, 0], [1, 1], [1, 1], [0, 0]], False, 5),  # the margin is not zero
+        ([[0, 0], [1, 1], [1, 1], [0, 1]], False, None),  # one of channels
+    ],
+)
+def test_other_margins_stay(margins: list, kept: bool, value: int | None) -> None:
+    need("ai_edge_litert")
+    data = convolved(margins, kept=kept, value=value)
+    imported = parse(data)
+    kinds = [node.KIND for node in imported.graph.nodes]
+    assert kinds == ["pad", "depthwise_conv2d", *(["relu"] if kept else [])]
+    inputs = drawn(imported.graph, 20, np.random.default_rng(0))
+    assert differing(data, imported, inputs) == {}
+
+
 def test_a_uint8_input_is_requantised_on_the_device(tmp_path: Path) -> None:
     need("ai_edge_litert")
     w = Writer()

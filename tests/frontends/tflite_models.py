@@ -18,6 +18,7 @@ _TYPES = {
     "INT16": np.int16,
     "INT32": np.int32,
     "INT64": np.int64,
+    "FLOAT16": np.float16,
     "FLOAT32": np.float32,
 }
 # Versions of the reference kernels that take per-channel int8; 2 for the others.

@@ -1,27 +1,33 @@
 """Fuzzing of the importers with atheris (libFuzzer for Python): `make fuzz`, or by hand
 
-    python tests/fuzz/fuzz_importers.py tflite [CORPUS FOLDER] [libFuzzer's flags, such as -runs=0]
+    python tests/fuzz/fuzz_importers.py FORMAT [CORPUS FOLDER] [libFuzzer's flags, as -runs=0]
 
 An importer returns or raises `UsageError`, within `SECONDS` and `MEGABYTES`. What breaks that is
 left as crash-*, timeout-* or oom-* in the current folder: make it small (`-minimize_crash=1`), put
 it into `regressions/`, where `test_regressions.py` replays it, and mend the importer.
 
-Numbers at random hardly get past a flatbuffer's offsets, so half of the mutations know the schema
-and change one dimension, index, scale, option or offset of a model that can be read.
+Numbers at random hardly get past a flatbuffer's offsets or a protobuf's lengths, so half of the
+mutations know the schema and change one dimension, index, scale, option, attribute, name or edge of
+a model that can be read. Float models are quantised, too, on a few random samples.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
+import re
 import resource
 import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "frontends")]
@@ -34,6 +40,7 @@ _WORDS = [*_NUMBERS, *(-n for n in _NUMBERS), -(1 << 31)]
 _REALS = (0.0, -0.0, 1.0, -1.0, 0.1, 1e-30, 1e-45, 1e30, 3.4e38, float("inf"), float("nan"))
 
 Parse = Callable[[bytes], object]
+Mutate = Callable[[bytes, int], bytes]  # a file and a seed
 # A number in a file: what kind it is, where it stands, its struct format.
 Place = tuple[str, int, str]
 STRUCTURE = "structure"
@@ -114,13 +121,13 @@ def _structure(table: Any) -> Iterator[Place]:
             yield STRUCTURE, table.Pos + offset, "<i"
 
 
-def mutated(data: bytes, places: Callable[[bytes], Iterator[Place]] | None, seed: int) -> bytes:
+def tflite_mutated(data: bytes, seed: int) -> bytes:
     """A change of one or a few numbers, at places that have a meaning where they are known."""
     rng = random.Random(seed)
     out = bytearray(data)
     groups: dict[str, list[tuple[int, str]]] = {}
     with contextlib.suppress(Exception):  # too damaged to be read: any place will do
-        for group, at, form in places(data) if places else ():
+        for group, at, form in tflite_places(data):
             groups.setdefault(group, []).append((at, form))
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         if len(out) < 16:
@@ -150,34 +157,327 @@ def _changed(old: Any, form: str, rng: random.Random, length: int) -> Any:
 
 
 def tflite_seeds() -> Iterator[bytes]:
-    """A model of every operator, and real ones where SPIKELET_MODELS names their folder."""
+    """A model of every operator, int8 and float; real ones where SPIKELET_MODELS tells a folder."""
     import tflite_cases
+    from tflite_floats import CASES, floated
 
     for path in sorted(Path(os.environ.get("SPIKELET_MODELS", "models-missing")).glob("*.tflite")):
         if path.stat().st_size <= MAX_BYTES:
             yield path.read_bytes()
 
-    for make in tflite_cases.CASES.values():
+    for name, make in tflite_cases.CASES.items():
         w, x, rng = tflite_cases.start(0, (1, 4, 5, 2))
-        yield w.finish([x], make(w, x, rng))
+        data = w.finish([x], make(w, x, rng))
+        yield data
+        if name in CASES and name not in ("transpose", "mean"):
+            yield floated(data)
 
 
 def tflite_parse(data: bytes) -> object:
-    """The importer; what it reads must run, too, where that is quick."""
-    import numpy as np
+    """The importers; what they read must run, too, where that is quick."""
+    from spikelet.frontends import tflite, tflite_file, tflite_float
 
-    from spikelet.frontends.tflite import parse
-
-    graph = parse(data).graph
-    macs = sum(n.cost([graph.tensors[i] for i in n.inputs]).macs for n in graph.nodes)
-    if macs + sum(t.size for t in graph.tensors.values()) < RUN_BELOW:
-        graph.run({t.name: np.zeros((1, *t.shape), t.numpy_dtype) for t in graph.inputs})
+    if tflite_float.is_float(tflite_file.parse(data, "model")):
+        network = tflite_float.parse(data).network
+        return _quantised(network, _work(network))
+    graph = tflite.parse(data).graph
+    _run(graph)
     return graph
 
 
-# By format: the importer, its valid files, where the numbers of one are.
-TARGETS: dict[str, tuple[Parse, Callable[[], Iterator[bytes]], Callable[[bytes], Iterator[Place]]]]
-TARGETS = {"tflite": (tflite_parse, tflite_seeds, tflite_places)}
+def _run(graph: Any) -> None:
+    macs = sum(n.cost([graph.tensors[i] for i in n.inputs]).macs for n in graph.nodes)
+    if macs + sum(t.size for t in graph.tensors.values()) < RUN_BELOW:
+        graph.run({t.name: np.zeros((1, *t.shape), t.numpy_dtype) for t in graph.inputs})
+
+
+def _work(network: Any) -> int:
+    """Elements and multiply-accumulates of a float network."""
+    from spikelet.quantise.meaning import shapes
+
+    sizes = shapes(network)
+    found = sum(math.prod(shape) for shape in sizes.values())
+    for node in network.nodes:
+        if node.op in ("Conv", "Gemm"):
+            found += math.prod(sizes[node.name]) * math.prod(sizes[node.inputs[1]][1:])
+    return found
+
+
+def _quantised(network: Any, work: int) -> object:
+    """Quantise a network on a few samples, where that is quick, and run its graph."""
+    from spikelet.quantise import quantise
+
+    if work >= RUN_BELOW:
+        return network
+    rng = np.random.default_rng(0)
+    feeds = {
+        name: rng.normal(0, 1, (3, *shape[1:])).astype(np.float32)
+        for name, shape in network.inputs.items()
+    }
+    made = quantise(network, feeds)
+    _run(made.graph)
+    return made
+
+
+_ONE = (1, 2, 4, 5)
+# Float operators on x: name, initialisers by shape or values, attributes.
+_NODES: list[tuple[str, list[Any], dict[str, Any]]] = [
+    ("Conv", [(3, 2, 3, 2), (3,)], {"pads": [1, 0, 1, 1], "strides": [2, 1]}),
+    ("Conv", [(4, 1, 2, 2)], {"group": 2, "dilations": [1, 2]}),
+    ("MatMul", [(5, 3)], {}),
+    ("BatchNormalization", [(2,), (2,), (2,), [1.0, 2.0]], {"epsilon": 1e-3}),
+    ("Add", [(2, 1, 1)], {}),
+    ("Sub", [(1, 2, 4, 5)], {}),
+    ("Mul", [()], {}),
+    ("Div", [()], {}),
+    ("PRelu", [(2, 1, 1)], {}),
+    ("Clip", [np.float32(0), np.float32(6)], {}),
+    ("LeakyRelu", [], {"alpha": 0.1}),
+    ("HardSigmoid", [], {"alpha": 0.1, "beta": 0.4}),
+    ("Elu", [], {"alpha": 1.0}),
+    ("Sigmoid", [], {}),
+    ("Softmax", [], {"axis": 1}),
+    ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
+    ("AveragePool", [], {"kernel_shape": [3, 2], "pads": [1, 1, 1, 0], "count_include_pad": 1}),
+    ("GlobalAveragePool", [], {}),
+    ("ReduceMean", [np.array([2, 3])], {"keepdims": 0}),
+    ("ReduceMax", [np.array([2, 3])], {"keepdims": 1}),
+    ("Reshape", [np.array([1, -1, 4])], {}),
+    ("Flatten", [], {"axis": 1}),
+    ("Transpose", [], {"perm": [0, 2, 3, 1]}),
+    ("Pad", [np.array([0, 0, 1, 0, 0, 0, 0, 2]), np.float32(0.5)], {"mode": "constant"}),
+    ("Slice", [np.array([1]), np.array([4]), np.array([3]), np.array([2])], {}),
+    ("Resize", ["", np.array([1, 1, 2, 2], np.float32)], {"mode": "nearest"}),
+    ("Concat", ["x"], {"axis": 1}),
+    ("Unsqueeze", [np.array([2])], {}),
+]
+
+
+def onnx_seeds() -> Iterator[bytes]:
+    """Float models of an operator, each behind a Conv and before a Relu; int8 ones in QDQ form."""
+    import tflite_cases
+    from onnx import TensorProto, helper, numpy_helper
+    from tflite_networks import separable
+
+    from spikelet.frontends import tflite
+    from spikelet.frontends.onnx_export import export
+
+    rng = np.random.default_rng(0)
+    for kind, given, attributes in _NODES:
+        values = {"w": rng.normal(0, 0.5, (2, 2, 1, 1)).astype(np.float32)}
+        names = []
+        for i, v in enumerate(given):
+            names.append(v if isinstance(v, str) else f"c{i}")
+            if isinstance(v, tuple | list):
+                v = np.asarray(rng.normal(0, 1, v) if isinstance(v, tuple) else v, np.float32)
+            if not isinstance(v, str):
+                values[names[-1]] = np.asarray(v)
+        nodes = [
+            helper.make_node("Conv", ["x", "w"], ["first"]),
+            helper.make_node(kind, ["first", *names], ["inner"], **attributes),
+            helper.make_node("Relu", ["inner"], ["y"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "g",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, _ONE)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(v, k) for k, v in values.items()],
+        )
+        opsets = [helper.make_opsetid("", 18)]
+        yield helper.make_model(graph, opset_imports=opsets).SerializeToString()
+    for name in ("conv_2d", "depthwise_conv_2d", "fully_connected", "add_two", "mean", "softmax",
+                 "average_pool_2d", "concatenation", "strided_slice", "leaky_relu"):  # fmt: skip
+        w, x, drawn = tflite_cases.start(1, (1, 4, 5, 2))
+        data = w.finish([x], tflite_cases.CASES[name](w, x, drawn))
+        yield export(tflite.parse(data, name).graph)
+    yield export(tflite.parse(separable(), "separable").graph)
+
+
+def onnx_parse(data: bytes) -> object:
+    """The importer, and quantisation; what comes out must run, too, where that is quick."""
+    from spikelet.frontends import onnx
+
+    network = onnx.parse(data).network
+    return _quantised(network, _work(network))
+
+
+def onnx_mutated(data: bytes, seed: int) -> bytes:
+    """A change of one or a few fields of a model; of bytes where it cannot be read."""
+    from onnx import ModelProto
+
+    rng = random.Random(seed)
+    try:
+        model = ModelProto.FromString(data)
+    except Exception:  # protobuf's own; too damaged to be read: any place will do
+        out = bytearray(data)
+        for _ in range(min(len(out), 3)):
+            out[rng.randrange(len(out))] = rng.randrange(256)
+        return bytes(out)
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        with contextlib.suppress(ValueError, TypeError, IndexError):  # no such field, or its limits
+            rng.choice(_ONNX_CHANGES)(model, rng)
+    return bytes(model.SerializeToString())
+
+
+def _number(old: int, rng: random.Random) -> int:
+    return rng.choice((rng.choice(_WORDS), old + rng.choice((-4, -1, 1, 4)), old * 2, -old))
+
+
+def _change_dimension(model: Any, rng: random.Random) -> None:
+    """Of an input, an output or a constant; a constant's values often follow."""
+    graph = model.graph
+    infos = [*graph.input, *graph.input, *graph.output, *graph.value_info]
+    if rng.random() < 0.5 and graph.initializer:
+        tensor = rng.choice(graph.initializer)
+        before = max(math.prod(tensor.dims), 1)
+        i = rng.randrange(len(tensor.dims))
+        if rng.random() < 0.2:
+            tensor.dims.insert(i, rng.choice((1, 1, 2)))
+        elif rng.random() < 0.1:
+            del tensor.dims[i]
+        else:
+            tensor.dims[i] = _number(tensor.dims[i], rng)
+        size = max(len(tensor.raw_data) // before, 1) * math.prod(tensor.dims)
+        if rng.random() < 0.8 and tensor.raw_data and 0 <= size <= MAX_BYTES // 4:
+            tensor.raw_data = (tensor.raw_data * (size // len(tensor.raw_data) + 1))[:size]
+        return
+    dims = rng.choice(infos).type.tensor_type.shape.dim
+    dim = rng.choice(dims) if rng.random() < 0.8 else dims.add()
+    if rng.random() < 0.1:
+        dim.dim_param = "n"
+    else:
+        dim.dim_value = _number(dim.dim_value, rng)
+
+
+def _change_values(model: Any, rng: random.Random) -> None:
+    """One number, or all, or the type of a constant."""
+    tensor = rng.choice(model.graph.initializer)
+    raw = bytearray(tensor.raw_data)
+    if rng.random() < 0.2:
+        tensor.data_type = rng.randrange(0, 24)
+        return
+    form = "<q" if tensor.data_type == 7 else "<f" if tensor.data_type == 1 else "<b"
+    width = struct.calcsize(form)
+    at = rng.randrange(len(raw) // width) * width
+    if form == "<f":
+        new: Any = rng.choice(_REALS)
+    else:
+        new = max(min(_number(struct.unpack_from(form, raw, at)[0], rng), 127), -128)
+    places = range(0, len(raw), width) if rng.random() < 0.2 else [at]
+    for place in places:
+        struct.pack_into(form, raw, place, new)
+    tensor.raw_data = bytes(raw)
+
+
+def _change_attribute(model: Any, rng: random.Random) -> None:
+    """Its value, its length, its type or its name; or there is one more or less."""
+    node = rng.choice([n for n in model.graph.node if n.attribute] or [None])
+    if node is None:
+        raise ValueError("no attributes")
+    found = rng.choice(node.attribute)
+    kind = rng.random()
+    if kind < 0.1:
+        node.attribute.remove(found)
+    elif kind < 0.15:
+        node.attribute.add().CopyFrom(found)
+    elif kind < 0.25:
+        others = [a for n in model.graph.node for a in n.attribute]
+        found.name = rng.choice([*(a.name for a in others), "axis", "axes", "mode", "auto_pad"])
+    elif kind < 0.3:
+        found.type = rng.randrange(0, 15)
+    elif found.ints:
+        i = rng.randrange(len(found.ints))
+        if rng.random() < 0.2:
+            found.ints.append(found.ints[i])
+        elif rng.random() < 0.1:
+            del found.ints[i]
+        else:
+            found.ints[i] = _number(found.ints[i], rng)
+    elif found.type == 1:
+        found.f = rng.choice((*_REALS, found.f * 2))
+    elif found.s:
+        words = (
+            b"",
+            b"SAME_UPPER",
+            b"VALID",
+            b"reflect",
+            b"edge",
+            b"linear",
+            b"\xff",
+            b"asymmetric",
+        )
+        found.s = rng.choice(words)
+    else:
+        found.i = _number(found.i, rng)
+
+
+def _change_edge(model: Any, rng: random.Random) -> None:
+    """What a node or the graph reads or writes."""
+    graph = model.graph
+    names = [*(o for n in graph.node for o in n.output), *(t.name for t in graph.initializer),
+             *(i.name for i in graph.input), "", "nowhere"]  # fmt: skip
+    node = rng.choice(graph.node)
+    ends = rng.choice((node.input, node.input, node.input, node.output))
+    kind = rng.random()
+    if kind < 0.15:
+        ends.append(rng.choice(names))
+    elif kind < 0.3 and ends:
+        del ends[rng.randrange(len(ends))]
+    elif kind < 0.4:
+        rng.choice(graph.output).name = rng.choice(names)
+    else:
+        ends[rng.randrange(len(ends))] = rng.choice(names)
+
+
+def _change_node(model: Any, rng: random.Random) -> None:
+    """Its operator, its domain, its place; the version of the operators."""
+    graph, kind = model.graph, rng.random()
+    node = rng.choice(graph.node)
+    if kind < 0.6:
+        node.op_type = rng.choice(_OPERATORS)
+    elif kind < 0.7:
+        graph.node.remove(node)
+    elif kind < 0.8:
+        graph.node.add().CopyFrom(node)
+    elif kind < 0.85:
+        node.domain = rng.choice(("com.microsoft", "", "elsewhere"))
+    else:
+        model.opset_import[0].version = rng.choice((-1, 0, 6, 7, 9, 11, 13, 17, 21, 23, 1 << 40))
+
+
+_OPERATORS = re.findall(
+    r"\w+",
+    "Abs And ArgMax AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv "
+    "Cos DequantizeLinear Div Dropout Elu Equal Erf Exp Expand Flatten Gather Gelu Gemm "
+    "GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity LeakyRelu Log MatMul Max "
+    "MaxPool Min Mod Mul Neg PRelu Pad Pow QLinearConv QuantizeLinear Range Reciprocal ReduceMax "
+    "ReduceMean ReduceSum Relu Reshape Resize Round Shape Sigmoid Size Slice Softmax Softplus "
+    "Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where",
+)
+_ONNX_CHANGES = (
+    _change_dimension,
+    _change_values,
+    _change_attribute,
+    _change_attribute,
+    _change_edge,
+    _change_node,
+)
+
+
+@dataclass(frozen=True)
+class Importer:
+    """What is fuzzed: reads a file; valid files; a change of one that knows the format."""
+
+    parse: Parse
+    seeds: Callable[[], Iterator[bytes]]
+    mutate: Mutate
+
+
+TARGETS = {
+    "tflite": Importer(tflite_parse, tflite_seeds, tflite_mutated),
+    "onnx": Importer(onnx_parse, onnx_seeds, onnx_mutated),
+}
 
 
 def main() -> None:
@@ -185,33 +485,36 @@ def main() -> None:
     import atheris
 
     name, *rest = sys.argv[1:] or ["tflite"]
-    parse, seeds, places = TARGETS[name]
+    target = TARGETS[name]
     folders = [a for a in rest if not a.startswith("-")]
-    with atheris.instrument_imports(
-        include=["spikelet.frontends", "spikelet.graph", "flatbuffers"]
-    ):
-        import spikelet.frontends.tflite  # noqa: F401
+    instrumented = ["spikelet.frontends", "spikelet.graph", "spikelet.quantise", "flatbuffers"]
+    with atheris.instrument_imports(include=instrumented):
+        import spikelet.frontends.onnx
+        import spikelet.frontends.tflite
+        import spikelet.frontends.tflite_float  # noqa: F401
 
     corpus = Path(folders[0] if folders else tempfile.mkdtemp(prefix="spikelet-fuzz-"))
     corpus.mkdir(parents=True, exist_ok=True)
-    for i, seed in enumerate(seeds()):
+    for i, seed in enumerate(target.seeds()):
         (corpus / f"seed{i:02d}").write_bytes(seed)
     for path in (HERE / "regressions").glob(f"*.{name}"):
         (corpus / path.name).write_bytes(path.read_bytes())
-    parse(next(iter(seeds())))  # what is imported late is not this campaign's memory
+    # What is imported late is not this campaign's memory.
+    for seed in target.seeds():
+        allowed(target.parse, seed)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limit = used + (MEGABYTES << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
-        known = mutated(data, places, seed) if seed % 2 else atheris.Mutate(data, most)
+        known = target.mutate(data, seed) if seed % 2 else atheris.Mutate(data, most)
         return bytes(known[:most])
 
     flags = [a for a in rest if a.startswith("-")]
     flags = [f"-timeout={SECONDS}", "-rss_limit_mb=0", f"-max_len={MAX_BYTES}", *flags]
 
     def test_one_input(data: bytes) -> None:
-        allowed(parse, data)
+        allowed(target.parse, data)
 
     atheris.Setup([sys.argv[0], *flags, str(corpus)], test_one_input, custom_mutator=mutate)
     atheris.Fuzz()

@@ -17,13 +17,15 @@ from spikelet.cli.shown import accuracy_rows, arena_row, layer_table, origin_row
 from spikelet.cli.terminal import Terminal, facts, number, table
 from spikelet.codegen import generate
 from spikelet.errors import UsageError
-from spikelet.frontends import onnx, onnx_package, tflite
+from spikelet.frontends import network_package, onnx, tflite, tflite_file, tflite_float
+from spikelet.frontends.refusal import shorten
 from spikelet.graph import Array, Graph
 from spikelet.package import Package
 from spikelet.quantise import METHODS, Options
 from spikelet.run.inputs import data_stream
 
 RANDOM_SAMPLES = 16
+LONGEST_NAME = 48  # of a tensor of the source; TensorFlow's converter joins all that it fuses
 
 
 def command(
@@ -149,13 +151,26 @@ def _onnx(
     imported = onnx.load(file)
     if not imported.is_float:
         _only_float(file, asked)
-    samples = None if data is None else onnx_package.read_samples(data, imported)
-    return onnx_package.package(imported, file.name, samples, options)
+    return _network(imported, file, data, options)
+
+
+def _network(
+    imported: network_package.Imported, file: Path, data: Path | None, options: Options
+) -> Package:
+    samples = None if data is None else network_package.read_samples(data, imported)
+    return network_package.package(imported, file.name, samples, options)
 
 
 def _tflite(
     file: Path, data: Path | None, options: Options, asked: list[str], frames: int | None
 ) -> Package:
+    if tflite_float.is_float(tflite_file.read(file)):
+        if frames is not None:
+            raise UsageError(
+                f"--frames: {file} is a float model, and states are carried over from integer ones",
+                next="leave it out",
+            )
+        return _network(tflite_float.load(file), file, data, options)
     _only_float(file, asked)
     imported = tflite.load(file, frames=frames or 1)
     if frames is not None and frames > 1 and not _has_state(imported.graph):
@@ -237,5 +252,7 @@ def _drift(rows: list[dict[str, Any]]) -> Any:
     made = table("int8 less float, by tensor", "tensor", "in the source", ">SNR dB", ">cosine")
     for row in rows:
         ratio = "equal" if row["snr_db"] is None else f"{row['snr_db']:.1f}"
-        made.add_row(row["tensor"], row["layer"], ratio, f"{row['cosine']:.5f}")
+        made.add_row(
+            row["tensor"], shorten(row["layer"], LONGEST_NAME), ratio, f"{row['cosine']:.5f}"
+        )
     return made

@@ -6,12 +6,12 @@ QDQ and QOperator files keep their integers. Float models have no codes: they ne
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from spikelet.frontends import onnx_moving, onnx_pointwise, onnx_quantised, onnx_weighted
+from spikelet.frontends.network_package import Imported
 from spikelet.frontends.onnx_constants import evaluate, foldable
 from spikelet.frontends.onnx_file import FileModel, read
 from spikelet.frontends.onnx_file import parse as parse_file
@@ -30,23 +30,6 @@ _ADVICE = {
     "MatMulInteger": "static quantisation: QLinearMatMul, or MatMul between DequantizeLinear",
     "LogSoftmax": "end the network before it: the largest element is the same",
 }
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A network from a file.
-
-    Attributes:
-        network: with the codes that the file gives.
-        dtypes: of the inputs as the file has them, by name.
-        is_float: no activation is quantised in the file, but for inputs that are integers.
-        sha256: of the file.
-    """
-
-    network: Network
-    dtypes: dict[str, str]
-    is_float: bool
-    sha256: str
 
 
 def load(path: Path, name: str | None = None) -> Imported:

@@ -21,9 +21,15 @@ from spikelet.frontends import (
     tflite_weighted,
 )
 from spikelet.frontends.refusal import ImportRefused, shorten
-from spikelet.frontends.tflite_file import FileModel, FileOperator, FileTensor, read
+from spikelet.frontends.tflite_file import (
+    MAX_ALL_ELEMENTS,
+    FileModel,
+    FileOperator,
+    FileTensor,
+    read,
+)
 from spikelet.frontends.tflite_file import parse as parse_file
-from spikelet.frontends.tflite_layers import CONVERTERS, Building, Layer, graph_shape
+from spikelet.frontends.tflite_layers import CONVERTERS, Building, Layer, graph_shape, only_sizes
 from spikelet.graph import Graph, GraphError, Tensor
 from spikelet.graph.names import identifier
 from spikelet.graph.ops.frame import Frame
@@ -31,7 +37,6 @@ from spikelet.graph.ops.frame import Frame
 __all__ = ["Imported", "load", "parse", "supported"]
 
 MAX_MACS = 1 << 32  # of one inference: golden would take minutes a sample
-MAX_CODES = 1 << 26  # of all activations
 _ROOMS = (
     tflite_moving,
     tflite_pointwise,
@@ -89,26 +94,20 @@ def supported() -> list[str]:
 
 
 def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported:
-    codes = sum(math.prod(t.shape) for t in model.tensors if t.data is None)
-    if codes > MAX_CODES:
-        raise ImportRefused(
-            f"model {source}: {codes} elements in all activations, more than {MAX_CODES}",
-            "a network that is not for a microcontroller",
-        )
     given = frames * sum(math.prod(model.tensors[i].shape) for i in model.inputs)
-    if given > MAX_CODES:
+    if given > MAX_ALL_ELEMENTS:
         raise ImportRefused(
-            f"model {source}: {frames} frames have {given} elements, more than {MAX_CODES}",
+            f"model {source}: {frames} frames have {given} elements, more than {MAX_ALL_ELEMENTS}",
             "a sequence that is not for a microcontroller",
         )
     building = Building(model, frames=frames)
     inputs = [_input(building, index, source) for index in model.inputs]
     shapes: set[int] = set()  # tensors that hold sizes: the file states every shape itself
     for number, operator in enumerate(model.operators):
-        if _is_edge(building, operator) or _is_shape(model, operator, shapes):
+        if _is_edge(building, operator) or only_sizes(model, operator, shapes):
             continue
         if operator.kind not in CONVERTERS:
-            raise Layer(building, operator, "").refuse(
+            raise Layer(model, operator, building).refuse(
                 "this operator is not supported", f"supported are {', '.join(supported())}"
             )
         _convert(building, operator, number)
@@ -199,16 +198,6 @@ def _float_error(source: str, found: FileTensor) -> ImportRefused:
     )
 
 
-def _is_shape(model: FileModel, operator: FileOperator, shapes: set[int]) -> bool:
-    """Whether an operator computes nothing but sizes, of the sizes in `shapes` and constants."""
-    known = all(i in shapes or i < 0 or model.tensors[i].data is not None for i in operator.inputs)
-    integers = all(model.tensors[i].dtype in ("INT32", "INT64") for i in operator.outputs)
-    if not integers or not (operator.kind == "SHAPE" or (known and operator.inputs)):
-        return False
-    shapes.update(operator.outputs)
-    return True
-
-
 def _is_edge(building: Building, operator: FileOperator) -> bool:
     """Whether the host does it: QUANTIZE of an input, DEQUANTIZE to an output or a QUANTIZE."""
     model, outputs = building.model, operator.outputs
@@ -217,7 +206,7 @@ def _is_edge(building: Building, operator: FileOperator) -> bool:
         return first in model.inputs and model.tensors[first].dtype == "FLOAT32"
     if operator.kind != "DEQUANTIZE":
         return False
-    layer = Layer(building, operator, "")
+    layer = Layer(model, operator, building)
     layer.count((1,))
     others = {o.kind for o in model.readers.get(outputs[0], [])} - {"QUANTIZE"}
     if others:
@@ -231,21 +220,22 @@ def _is_edge(building: Building, operator: FileOperator) -> bool:
 
 
 def _convert(building: Building, operator: FileOperator, number: int) -> None:
-    layer = Layer(building, operator, "")
+    model = building.model
+    layer = Layer(model, operator, building)
     if not operator.outputs:
         raise layer.refuse("no outputs")
     for index in operator.outputs:
-        tensor = building.model.tensors[index]
+        tensor = model.tensors[index]
         if index in building.names or tensor.data is not None or tensor.variable:
             raise layer.refuse("it writes a tensor that has a value already")
-        if len(graph_shape(building.model.tensors[index].shape)) > 4:
+        if len(graph_shape(tensor.shape)) > 4:
             raise layer.refuse(
-                f"an output of shape {building.model.tensors[index].shape}",
+                f"an output of shape {tensor.shape}",
                 "at most four dimensions besides the batch axis",
             )
     kind = identifier(operator.kind, "operator")
-    wanted = identifier(building.model.tensors[operator.outputs[0]].name, f"{kind}_{number}")
-    layer = Layer(building, operator, building.fresh(wanted))
+    wanted = identifier(model.tensors[operator.outputs[0]].name, f"{kind}_{number}")
+    layer = Layer(model, operator, building, building.fresh(wanted))
     try:
         CONVERTERS[operator.kind](layer)
     except GraphError as error:

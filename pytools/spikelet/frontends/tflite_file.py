@@ -23,6 +23,7 @@ from spikelet.graph import Array
 
 MAX_FILE_BYTES = 64 << 20
 MAX_ELEMENTS = 1 << 22  # of one activation: 4 MiB, more than any microcontroller's RAM
+MAX_ALL_ELEMENTS = 1 << 26  # of all activations
 MAX_TENSORS = 4096
 MAX_OPERATORS = 1024
 MAX_INDICES = 1024  # of one operator's inputs
@@ -48,6 +49,7 @@ _NUMPY = {
     "INT16": "<i2",
     "INT32": "<i4",
     "INT64": "<i8",
+    "FLOAT16": "<f2",
     "FLOAT32": "<f4",
     "BOOL": "?",
 }
@@ -68,6 +70,7 @@ OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ADD": ("AddOptions", ("FusedActivationFunction",)),
     "SUB": ("SubOptions", ("FusedActivationFunction",)),
     "MUL": ("MulOptions", ("FusedActivationFunction",)),
+    "DIV": ("DivOptions", ("FusedActivationFunction",)),
     "AVERAGE_POOL_2D": _POOL,
     "MAX_POOL_2D": _POOL,
     "MEAN": ("ReducerOptions", ("KeepDims",)),
@@ -235,6 +238,13 @@ class _Reader:
             raise self.error(
                 f"{len(operators)} operators, {len(inputs)} inputs, {len(outputs)} outputs: "
                 "expected at least one of each"
+            )
+        elements = sum(math.prod(t.shape) for t in tensors if t.data is None)
+        if elements > MAX_ALL_ELEMENTS:
+            raise ImportRefused(
+                f"model {self.source}: {elements} elements in all activations, more than "
+                f"{MAX_ALL_ELEMENTS}",
+                "a network that is not for a microcontroller",
             )
         return FileModel(tensors, operators, inputs, outputs)
 

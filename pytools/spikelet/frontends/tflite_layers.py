@@ -74,20 +74,24 @@ class Building:
         self.known[written.name] = written
         return written
 
+    def remove(self, node: Operator) -> None:
+        """Remove an operator that another one takes in; its tensor of the file has no place."""
+        self.nodes = [n for n in self.nodes if n is not node]
+        self.names = {index: name for index, name in self.names.items() if name != node.name}
+        del self.known[node.name]
+
 
 @dataclass(frozen=True)
-class Layer:
-    """One operator of the file on its way into the graph.
+class FileLayer:
+    """One operator of the file, whatever becomes of it.
 
     Attributes:
-        building: the graph so far.
+        model: the file.
         operator: as in the file.
-        name: of what it writes, in the graph.
     """
 
-    building: Building
+    model: FileModel
     operator: FileOperator
-    name: str
 
     @property
     def options(self) -> Any:
@@ -97,7 +101,7 @@ class Layer:
     def refuse(self, reason: str, supported: str = "") -> ImportRefused:
         """An error that names it."""
         outputs = self.operator.outputs
-        node = self.building.model.tensors[outputs[0]].name if outputs else "without outputs"
+        node = self.model.tensors[outputs[0]].name if outputs else "without outputs"
         return refuse(node, self.operator.kind, reason, supported, self.operator.options)
 
     def count(self, inputs: Sequence[int], outputs: int = 1) -> None:
@@ -108,23 +112,11 @@ class Layer:
 
     def file_tensor(self, i: int) -> FileTensor:
         """Input i as the file has it."""
-        return self.building.model.tensors[self.operator.inputs[i]]
+        return self.model.tensors[self.operator.inputs[i]]
 
     def has(self, i: int) -> bool:
         """Whether input i is there."""
         return i < len(self.operator.inputs) and self.operator.inputs[i] >= 0
-
-    def value(self, i: int) -> Tensor:
-        """Input i, which must be computed before, as a tensor of the graph."""
-        if not self.has(i):
-            raise self.refuse(f"input {i} is missing")
-        index = self.operator.inputs[i]
-        found = self.building.model.tensors[index]
-        if index in self.building.names:
-            return self.building.known[self.building.names[index]]
-        if found.data is not None:
-            raise self.refuse(f"input {i} ({found.name!r}) is a constant, which is not supported")
-        raise self.refuse(f"input {i} ({found.name!r}) is written by no operator before it")
 
     def constant(self, i: int, dtypes: Sequence[str]) -> Array:
         """The values of input i, which must be a constant of one of `dtypes`."""
@@ -145,14 +137,79 @@ class Layer:
             raise self.refuse(f"input {i} has {len(values)} values")
         return [int(v) for v in values]
 
+    def one(self, i: int) -> int:
+        """The only value of input i, a constant."""
+        values = self.integers(i)
+        if len(values) != 1:
+            raise self.refuse(f"input {i} is {values}", "one value")
+        return values[0]
+
     def output(self, i: int = 0) -> FileTensor:
         """Output i as the file has it."""
-        return self.building.model.tensors[self.operator.outputs[i]]
+        return self.model.tensors[self.operator.outputs[i]]
+
+    def dropped(self, shape: tuple[int, ...]) -> int:
+        """How many axes of a file's tensor are not in the graph: its batch axis."""
+        return int(len(shape) > 1 and shape[0] == 1)
+
+    def file_axis(self, axis: int, shape: tuple[int, ...]) -> int:
+        """An axis of the file's tensor, counted from the first one."""
+        if not -len(shape) <= axis < len(shape):
+            raise self.refuse(f"axis {axis} of shape {shape}")
+        return axis % len(shape)
+
+
+def only_sizes(model: FileModel, operator: FileOperator, shapes: set[int]) -> bool:
+    """Whether an operator computes nothing but sizes, of the sizes in `shapes` and constants.
+
+    What it writes is added to `shapes`. The file states every shape itself, so nobody reads them.
+    """
+    known = all(i in shapes or i < 0 or model.tensors[i].data is not None for i in operator.inputs)
+    integers = all(model.tensors[i].dtype in ("INT32", "INT64") for i in operator.outputs)
+    if not integers or not (operator.kind == "SHAPE" or (known and operator.inputs)):
+        return False
+    shapes.update(operator.outputs)
+    return True
+
+
+@dataclass(frozen=True)
+class Layer(FileLayer):
+    """One operator of the file on its way into the graph.
+
+    Attributes:
+        building: the graph so far.
+        name: of what it writes, in the graph.
+    """
+
+    building: Building
+    name: str = ""
+
+    def value(self, i: int) -> Tensor:
+        """Input i, which must be computed before, as a tensor of the graph."""
+        if not self.has(i):
+            raise self.refuse(f"input {i} is missing")
+        index = self.operator.inputs[i]
+        found = self.building.model.tensors[index]
+        if index in self.building.names:
+            return self.building.known[self.building.names[index]]
+        if found.data is not None:
+            raise self.refuse(f"input {i} ({found.name!r}) is a constant, which is not supported")
+        raise self.refuse(f"input {i} ({found.name!r}) is written by no operator before it")
 
     def code(self, i: int = 0) -> dict[str, Any]:
         """Scale and zero point of output i, as an operator's fields."""
         scale, zero_point = self.quantisation(self.output(i))
         return {"output_scale": scale, "output_zero_point": zero_point}
+
+    def writer(self, i: int) -> Operator | None:
+        """The operator that writes input i, if this one alone reads it: it could take it in."""
+        index = self.operator.inputs[i]
+        readers = self.model.readers.get(index, [])
+        reads = sum(operator.inputs.count(index) for operator in readers)
+        if reads != 1 or index in self.model.outputs:
+            return None
+        name = self.building.names.get(index)
+        return next((node for node in self.building.nodes if node.name == name), None)
 
     def quantisation(self, found: FileTensor, dtype: str = "INT8") -> tuple[float, int]:
         """Scale and zero point of a tensor that has one of each."""
@@ -183,29 +240,12 @@ class Layer:
         )
         return low, high
 
-    def dropped(self, shape: tuple[int, ...]) -> int:
-        """How many axes of a file's tensor are not in the graph: its batch axis."""
-        return int(len(shape) > 1 and shape[0] == 1)
-
-    def file_axis(self, axis: int, shape: tuple[int, ...]) -> int:
-        """An axis of the file's tensor, counted from the first one."""
-        if not -len(shape) <= axis < len(shape):
-            raise self.refuse(f"axis {axis} of shape {shape}")
-        return axis % len(shape)
-
     def axis(self, axis: int, shape: tuple[int, ...]) -> int:
         """An axis of the file's tensor in the graph's tensor; the batch axis has none."""
         found = self.file_axis(axis, shape) - self.dropped(shape)
         if found < 0:
             raise self.refuse(f"axis {axis} of shape {shape}", "any axis but the batch axis")
         return found
-
-    def one(self, i: int) -> int:
-        """The only value of input i, a constant."""
-        values = self.integers(i)
-        if len(values) != 1:
-            raise self.refuse(f"input {i} is {values}", "one value")
-        return values[0]
 
     def part(self, what: str) -> str:
         """A name that is not taken, for an operator that is a part of this one."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spikelet.frontends.tflite_layers import Layer, converts
+from spikelet.frontends.tflite_layers import FileLayer, Layer, converts
 from spikelet.graph import Array, Tensor
 from spikelet.graph.ops.concatenate import Concatenate
 from spikelet.graph.ops.gather import Gather
@@ -227,30 +227,32 @@ def space_to_depth(layer: Layer) -> None:
     layer.add(Transpose(name=layer.name, inputs=(part.name,), order=(0, 2, 1, 3), **layer.code()))
 
 
-@converts("SPLIT")
+@converts("SPLIT", "SPLIT_V")
 def split(layer: Layer) -> None:
-    """One `Slice` an output, of equal sizes."""
-    count = len(layer.operator.outputs)
-    layer.count((2,), count)
-    axis = layer.axis(layer.one(0), layer.file_tensor(1).shape)
-    length = layer.value(1).shape[axis]
-    if length % count:
-        raise layer.refuse(f"{count} parts of {length}")
-    _parts(layer, 1, axis, [length // count] * count)
+    """One `Slice` an output."""
+    source, axis, sizes = split_sizes(layer)
+    _parts(layer, source, layer.axis(axis, layer.file_tensor(source).shape), sizes)
 
 
-@converts("SPLIT_V")
-def split_v(layer: Layer) -> None:
-    """One `Slice` an output, of given sizes."""
+def split_sizes(layer: FileLayer) -> tuple[int, int, list[int]]:
+    """Which input a SPLIT or SPLIT_V parts, along which axis of it, into parts of which sizes."""
     count = len(layer.operator.outputs)
-    layer.count((3,), count)
-    axis = layer.axis(layer.one(2), layer.file_tensor(0).shape)
-    sizes, length = layer.integers(1), layer.value(0).shape[axis]
+    given = layer.operator.kind == "SPLIT_V"
+    layer.count((3,) if given else (2,), count)
+    source, place = (0, 2) if given else (1, 0)
+    shape = layer.file_tensor(source).shape
+    axis = layer.file_axis(layer.one(place), shape)
+    length = shape[axis]
+    if not given:
+        if length % count:
+            raise layer.refuse(f"{count} parts of {length}")
+        return source, axis, [length // count] * count
+    sizes = layer.integers(1)
     if sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = length - sum(sizes) - 1
-    if len(sizes) != count or sum(sizes) != length:
+    if len(sizes) != count or sum(sizes) != length or min(sizes) < 1:
         raise layer.refuse(f"parts {sizes} of {length}")
-    _parts(layer, 0, axis, sizes)
+    return source, axis, sizes
 
 
 @converts("UNPACK")
@@ -292,20 +294,30 @@ def _parts(layer: Layer, source: int, axis: int, sizes: list[int]) -> None:
 @converts("SLICE")
 def slice_(layer: Layer) -> None:
     """`Slice` of step 1."""
+    _slice(layer, layer.value(0).name, *part(layer))
+
+
+def part(layer: FileLayer) -> tuple[list[int], list[int], list[int]]:
+    """Begin, size and stride for each axis of a SLICE's input."""
     layer.count((3,))
-    tensor, shape = layer.value(0), layer.file_tensor(0).shape
+    shape = layer.file_tensor(0).shape
     begin, size = layer.integers(1), layer.integers(2)
     if len(begin) != len(shape) or len(size) != len(shape):
         raise layer.refuse(f"begin {begin} and size {size} for shape {shape}")
     size = [n - b if s == -1 else s for n, b, s in zip(shape, begin, size, strict=True)]
-    _slice(layer, tensor.name, begin, size, [1] * len(shape))
+    return begin, size, [1] * len(shape)
 
 
 @converts("STRIDED_SLICE")
 def strided_slice(layer: Layer) -> None:
     """`Slice`; axes that are new or go away are a matter of the output's shape."""
+    _slice(layer, layer.value(0).name, *strided(layer))
+
+
+def strided(layer: FileLayer) -> tuple[list[int], list[int], list[int]]:
+    """Begin, size and stride for each axis of a STRIDED_SLICE's input."""
     layer.count((4,))
-    tensor, shape = layer.value(0), layer.file_tensor(0).shape
+    shape = layer.file_tensor(0).shape
     given = [layer.integers(i) for i in (1, 2, 3)]
     if len({len(values) for values in given}) != 1 or 0 in given[2]:
         raise layer.refuse(f"begin, end and strides {given} for shape {shape}")
@@ -332,10 +344,10 @@ def strided_slice(layer: Layer) -> None:
         begins.append(first)
         sizes.append(1 if shrinks else len(range(first, last, step)))
         strides.append(step)
-    _slice(layer, tensor.name, begins, sizes, strides)
+    return begins, sizes, strides
 
 
-def _axes_of(layer: Layer, entries: int, rank: int) -> list[int | None]:
+def _axes_of(layer: FileLayer, entries: int, rank: int) -> list[int | None]:
     """For each axis of the input the entry that slices it, None where all of it is taken."""
     ellipsis, new = layer.options["EllipsisMask"], layer.options["NewAxisMask"]
     whole = [i for i in range(entries) if ellipsis >> i & 1]
@@ -374,6 +386,23 @@ def _slice(
 @converts("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR")
 def resize(layer: Layer) -> None:
     """`ResizeNearest` or `ResizeBilinear`."""
+    rows, columns = resized(layer)
+    shape, size = layer.file_tensor(0).shape, layer.integers(1)
+    near = layer.operator.kind == "RESIZE_NEAREST_NEIGHBOR"
+    fields: dict[str, Any] = {"inputs": (layer.value(0).name,), **layer.code()}
+    if near:
+        layer.add(ResizeNearest(name=layer.name, rows=rows, columns=columns, **fields))
+        return
+    if max(*shape[1:3], *rows[:, 0], *columns[:, 0]) >= 1 << 15 or any(
+        table[:, 0].max() >= of for table, of in zip((rows, columns), shape[1:3], strict=True)
+    ):
+        raise layer.refuse(f"shape {shape} to size {size}", "sizes of less than 2048 or so")
+    rows, columns = rows.astype(np.int16), columns.astype(np.int16)
+    layer.add(ResizeBilinear(name=layer.name, rows=rows, columns=columns, **fields))
+
+
+def resized(layer: FileLayer) -> tuple[Array, Array]:
+    """Which rows and columns a resized image has: indices, or indices and weights."""
     layer.count((2,))
     shape, size = layer.file_tensor(0).shape, layer.integers(1)
     if len(shape) != 4 or shape[0] != 1 or len(size) != 2 or any(not 1 <= s <= 65535 for s in size):
@@ -386,13 +415,4 @@ def resize(layer: Layer) -> None:
         (nearest if near else between)(to, of, align_corners=corners, half_pixel_centers=centres)
         for to, of in zip(size, shape[1:3], strict=True)
     )
-    fields: dict[str, Any] = {"inputs": (layer.value(0).name,), **layer.code()}
-    if near:
-        layer.add(ResizeNearest(name=layer.name, rows=rows, columns=columns, **fields))
-        return
-    if max(*shape[1:3], *rows[:, 0], *columns[:, 0]) >= 1 << 15 or any(
-        table[:, 0].max() >= of for table, of in zip((rows, columns), shape[1:3], strict=True)
-    ):
-        raise layer.refuse(f"shape {shape} to size {size}", "sizes of less than 2048 or so")
-    rows, columns = rows.astype(np.int16), columns.astype(np.int16)
-    layer.add(ResizeBilinear(name=layer.name, rows=rows, columns=columns, **fields))
+    return rows, columns

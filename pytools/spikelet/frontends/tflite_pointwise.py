@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from spikelet.frontends.tflite_layers import Layer, converts, graph_shape
 from spikelet.graph.elementwise import Elementwise
-from spikelet.graph.int8 import Lookup
+from spikelet.graph.int8 import CODES, Lookup
 from spikelet.graph.ops.add import Add
 from spikelet.graph.ops.hard_swish import HardSwish, hard_swish_table
 from spikelet.graph.ops.leaky_relu import LeakyRelu, leaky_relu_table
@@ -23,6 +24,8 @@ from spikelet.graph.ops.relu import Relu, relu_table
 from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.ops.sub import Sub
 from spikelet.graph.ops.tanh import Tanh, tanh_table
+from spikelet.graph.pooling import Pool2d
+from spikelet.graph.quantised import Quantised
 
 _ELEMENTWISE: dict[str, type[Elementwise]] = {
     "ADD": Add,
@@ -83,9 +86,20 @@ def _to(layer: Layer) -> tuple[float, int]:
 
 @converts(*_RELU)
 def relu(layer: Layer) -> None:
-    """`Relu`."""
+    """The clamp of the operator before it where that has the same code, else `Relu`."""
     to = _to(layer)
-    _lookup(layer, Relu, relu_table(layer.value(0), *to, *_RELU[layer.operator.kind]))
+    source, writer = layer.value(0), layer.writer(0)
+    table = relu_table(source, *to, *_RELU[layer.operator.kind])
+    low, high = int(table.min()), int(table.max())
+    same = (source.scale, source.zero_point) == to and np.array_equal(
+        table, np.clip(CODES, low, high)
+    )
+    if same and isinstance(writer, Quantised | Pool2d | Add | Sub | Mul):
+        first, last = (min(max(code, low), high) for code in writer.activation)
+        layer.building.remove(writer)
+        layer.add(dataclasses.replace(writer, name=layer.name, activation=(first, last)))
+    else:
+        _lookup(layer, Relu, table)
 
 
 @converts("LEAKY_RELU")

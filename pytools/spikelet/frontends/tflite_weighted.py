@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spikelet.frontends.tflite_layers import Layer, converts
+from spikelet.frontends.tflite_layers import FileLayer, Layer, converts
 from spikelet.graph import Array, Tensor
 from spikelet.graph.int8 import factor
 from spikelet.graph.ops.average_pool2d import AveragePool2d
@@ -15,22 +15,25 @@ from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.graph.ops.max_pool2d import MaxPool2d
+from spikelet.graph.ops.pad import Pad
 from spikelet.graph.ops.slice import Slice
 from spikelet.graph.ops.transpose_conv import TransposeConv
 from spikelet.graph.requantise_once import split_factor
 
 SAME = 0
 MAX_GROUPS = 64
+MAX_MARGIN = 255  # of a PAD that becomes padding; wider ones stay
 
 
-def _image(layer: Layer) -> tuple[int, int, int]:
+def image_shape(layer: FileLayer) -> tuple[int, int, int]:
+    """Height, width and channels of the first input."""
     shape = layer.file_tensor(0).shape
     if len(shape) != 4 or shape[0] != 1:
         raise layer.refuse(f"input of shape {shape}", "(1, height, width, channels)")
     return shape[1:]
 
 
-def _steps(layer: Layer, name: str) -> tuple[int, int]:
+def steps(layer: FileLayer, name: str) -> tuple[int, int]:
     """A pair of attributes such as strides, down and right."""
     pattern = {"Stride": "Stride{}", "Dilation": "Dilation{}Factor", "Filter": "Filter{}"}[name]
     sides = ("Height", "Width") if name == "Filter" else ("H", "W")
@@ -40,14 +43,14 @@ def _steps(layer: Layer, name: str) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def _padding(
-    layer: Layer, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+def padding_of(
+    layer: FileLayer, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
 ) -> tuple[int, int, int, int]:
     """Cells beyond the top, left, bottom and right edge."""
     mode = layer.options["Padding"]
     if mode not in (0, 1):
         raise layer.refuse(f"padding {mode}", "SAME or VALID")
-    image = _image(layer)
+    image = image_shape(layer)
     before, after = [], []
     for axis in (0, 1):
         reach = (kernel[axis] - 1) * dilation[axis] + 1
@@ -57,6 +60,23 @@ def _padding(
         before.append(total // 2)
         after.append(total - total // 2)
     return before[0], before[1], after[0], after[1]
+
+
+def _placed(
+    layer: Layer, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[Tensor, dict[str, Any]]:
+    """What a convolution reads, and its place there; a PAD before it is its own padding."""
+    source = layer.value(0)
+    padding = padding_of(layer, kernel, stride, dilation)
+    pad = layer.writer(0)
+    if isinstance(pad, Pad) and layer.options["Padding"] != SAME:
+        inner = layer.building.known[pad.inputs[0]]
+        around = (*pad.before[:2], *pad.after[:2])
+        channels = (pad.before[2], pad.after[2])
+        if pad.value == inner.zero_point and channels == (0, 0) and max(around) <= MAX_MARGIN:
+            layer.building.remove(pad)
+            source, padding = inner, (around[0], around[1], around[2], around[3])
+    return source, {"stride": stride, "dilation": dilation, "padding": padding}
 
 
 def _weights(layer: Layer, rank: int, axis: int) -> Array:
@@ -121,7 +141,7 @@ def _rescaling(
 def conv_2d(layer: Layer) -> None:
     """`Conv2d`; in groups, `DepthwiseConv2d` or one `Conv2d` a group."""
     layer.count((2, 3))
-    image = _image(layer)
+    image = image_shape(layer)
     weight = _weights(layer, rank=4, axis=0)
     groups, rest = divmod(image[2], weight.shape[3])
     if rest or not groups or weight.shape[0] % groups:
@@ -129,14 +149,10 @@ def conv_2d(layer: Layer) -> None:
             f"weights of shape {weight.shape} on an input of {image[2]} channels",
             "(outputs, height, width, channels / groups)",
         )
-    stride, dilation = _steps(layer, "Stride"), _steps(layer, "Dilation")
-    source = layer.value(0)
-    fields = {
-        "stride": stride,
-        "dilation": dilation,
-        "padding": _padding(layer, (weight.shape[1], weight.shape[2]), stride, dilation),
-        **_rescaling(layer, weight.shape[0]),
-    }
+    stride, dilation = steps(layer, "Stride"), steps(layer, "Dilation")
+    fields = _rescaling(layer, weight.shape[0])
+    source, place = _placed(layer, (weight.shape[1], weight.shape[2]), stride, dilation)
+    fields |= place
     if groups == 1:
         layer.add(Conv2d(name=layer.name, inputs=(source.name,), weight=weight, **fields))
     elif weight.shape[3] == 1:
@@ -190,7 +206,7 @@ def _grouped(
 def depthwise_conv_2d(layer: Layer) -> None:
     """`DepthwiseConv2d`."""
     layer.count((2, 3))
-    image = _image(layer)
+    image = image_shape(layer)
     weight = _weights(layer, rank=4, axis=3)
     multiplier, rest = divmod(weight.shape[3], image[2])
     if weight.shape[0] != 1 or rest or layer.options["DepthMultiplier"] not in (0, multiplier):
@@ -198,17 +214,17 @@ def depthwise_conv_2d(layer: Layer) -> None:
             f"weights of shape {weight.shape} on an input of {image[2]} channels",
             "(1, height, width, channels * DepthMultiplier)",
         )
-    stride, dilation = _steps(layer, "Stride"), _steps(layer, "Dilation")
+    stride, dilation = steps(layer, "Stride"), steps(layer, "Dilation")
+    fields = _rescaling(layer, weight.shape[3])
+    source, place = _placed(layer, (weight.shape[1], weight.shape[2]), stride, dilation)
     layer.add(
         DepthwiseConv2d(
             name=layer.name,
-            inputs=(layer.value(0).name,),
+            inputs=(source.name,),
             weight=np.ascontiguousarray(weight[0]),
             depth_multiplier=multiplier,
-            stride=stride,
-            dilation=dilation,
-            padding=_padding(layer, (weight.shape[1], weight.shape[2]), stride, dilation),
-            **_rescaling(layer, weight.shape[3]),
+            **place,
+            **fields,
         )
     )
 
@@ -222,7 +238,7 @@ def transpose_conv(layer: Layer) -> None:
     shape = layer.file_tensor(2).shape
     if len(shape) != 4 or shape[0] != 1 or len(to) != 4 or to[::3] != (1, len(weight)):
         raise layer.refuse(f"input of shape {shape} to {to}", "(1, height, width, channels)")
-    stride, mode = _steps(layer, "Stride"), layer.options["Padding"]
+    stride, mode = steps(layer, "Stride"), layer.options["Padding"]
     if mode not in (0, 1):
         raise layer.refuse(f"padding {mode}", "SAME or VALID")
     padding = [
@@ -269,8 +285,8 @@ def fully_connected(layer: Layer) -> None:
 def pool_2d(layer: Layer) -> None:
     """`AveragePool2d` or `MaxPool2d`."""
     layer.count((1,))
-    _image(layer)
-    window, stride = _steps(layer, "Filter"), _steps(layer, "Stride")
+    image_shape(layer)
+    window, stride = steps(layer, "Filter"), steps(layer, "Stride")
     kind = AveragePool2d if layer.operator.kind == "AVERAGE_POOL_2D" else MaxPool2d
     layer.add(
         kind(
@@ -278,7 +294,7 @@ def pool_2d(layer: Layer) -> None:
             inputs=(layer.value(0).name,),
             window=window,
             stride=stride,
-            padding=_padding(layer, window, stride, (1, 1)),
+            padding=padding_of(layer, window, stride, (1, 1)),
             activation=layer.activation(),
             **layer.code(),
         )

@@ -93,7 +93,8 @@ def _least_error(values: Array, low: float, high: float) -> tuple[float, float]:
     for below in _SHRINKS if low < 0 else [1.0]:
         for above in _SHRINKS if high > 0 else [1.0]:
             code = activation_code(low * below, high * above)
-            error = float((counts * (fake_quantised(centres, code) - centres) ** 2).sum())
+            with np.errstate(over="ignore", invalid="ignore"):  # of values near the largest float
+                error = float((counts * (fake_quantised(centres, code) - centres) ** 2).sum())
             if error < best:
                 best, chosen = error, (low * below, high * above)
     return chosen

@@ -52,10 +52,10 @@ def lowered_operators() -> list[str]:
 
 
 def _input(lowering: Lowering, name: str, number: int) -> Tensor:
-    """A tensor that the host writes."""
+    """A tensor that the host writes, in the order in which it is read."""
     network = lowering.network
     shape = network.inputs[name]
-    layout = channels_last(len(shape))
+    layout = _order_read(lowering, name)
     if not shape or shape[0] != 1 or not 2 <= len(shape) <= MOST_DIMENSIONS + 1:
         raise ImportRefused(
             f"network {network.name}: input {name} has shape {tuple(shape)}",
@@ -74,6 +74,25 @@ def _input(lowering: Lowering, name: str, number: int) -> Tensor:
     lowering.known[tensor.name] = tensor
     lowering.values[name] = Value(tensor, layout)
     return tensor
+
+
+def _order_read(lowering: Lowering, name: str) -> tuple[int, ...]:
+    """The layout of an input: what its readers need where it is not an image with channels first.
+
+    A network with channels last starts with a Transpose, or with a Gemm of rows.
+    """
+    rank = len(lowering.network.inputs[name])
+    heads = [group.head for group in lowering.readers.get(name, [])]
+    first = (0, rank - 1, *range(1, rank - 1))
+    if heads and all(
+        h.op == "Transpose"
+        and tuple(h.attributes["perm"]) == first
+        and not all(r.head.op in ("Gemm", "Reshape") for r in lowering.readers.get(h.name, []))
+        for h in heads
+    ):
+        return tuple(range(1, rank))
+    rows = heads and all(h.op == "Gemm" for h in heads)
+    return tuple(range(1, rank)) if rows else channels_last(rank)
 
 
 def _lower(lowering: Lowering, group: Group, number: int) -> None:

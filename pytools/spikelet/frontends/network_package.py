@@ -1,4 +1,4 @@
-"""From an ONNX model and samples to a package: quantised, with its figures in the manifest."""
+"""From a network of a file and samples to a package: quantised, its figures in the manifest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from spikelet import __version__
 from spikelet.errors import UsageError
 from spikelet.files import Unreadable, read_arrays
 from spikelet.frontends.manifest import drift_rows, layouts
-from spikelet.frontends.onnx import Imported
 from spikelet.frontends.refusal import ImportRefused
 from spikelet.graph import Array
 from spikelet.package import Package
@@ -22,6 +21,23 @@ from spikelet.quantise import Network, Options, Quantised, accuracy, encode, qua
 FEWEST = 20  # samples that are parted into some for ranges and others for figures
 DRIFT_SAMPLES = 64
 RANDOM_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network from a file.
+
+    Attributes:
+        network: with the codes that the file gives.
+        dtypes: of the inputs as the file has them, by name.
+        is_float: no activation is quantised in the file, but for inputs that are integers.
+        sha256: of the file.
+    """
+
+    network: Network
+    dtypes: dict[str, str]
+    is_float: bool
+    sha256: str
 
 
 @dataclass(frozen=True)
