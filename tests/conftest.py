@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from support import MISSING
+
+
+def pytest_configure() -> None:
+    # A shell starts background jobs with Ctrl-C ignored, and what they start inherits it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
