@@ -13,9 +13,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import bench
+
+from spikelet.package import Package
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "out" / "bench"
@@ -82,6 +85,32 @@ def spiking(today: str) -> None:
     )
 
 
+def models(shipped: Mapping[Path, list[bench.Result]]) -> str:
+    """The int8 models of models/ in a table."""
+    boards = bench.INT8_BOARDS
+    rows = [["model", "float", "int8", "drift", "weights, bytes", *boards]]
+    rows += [["---"] * len(rows[0])]
+    for folder, results in shipped.items():
+        manifest = Package.load(folder / f"{folder.name}.spk").manifest
+        before, after = manifest["float_accuracy"], manifest["integer_accuracy"]
+        by_board = {result["board"]: result["instructions_per_inference"] for result in results}
+        rows.append(
+            [
+                f"[{folder.name}](models/{folder.name})",
+                f"{before:.4f}",
+                f"{after:.4f}",
+                f"{100 * (after - before):+.2f}",
+                f"{results[0]['build']['weight_bytes']:,}",
+                *(f"{by_board[board]:,.0f}" for board in boards),
+            ]
+        )
+    text = (
+        "Accuracy of the int8 models on their test parts, drift in points (for `ecg_cnn` see its"
+        " macro-F1), and instructions of one inference on three boards, GCC:"
+    )
+    return "\n".join([text, "", *("| " + " | ".join(row) + " |" for row in rows)])
+
+
 def int8(today: str) -> None:
     """Accuracy and cost of the int8 models."""
     made = f"Made on {today} by `make figures`."
@@ -95,7 +124,9 @@ def int8(today: str) -> None:
         )
         costs = bench.table(beside, bench.PEER_COLUMNS)
         place(ROOT / "README.md", "int8", f"{text}\n\n{costs}\n\n{made}")
-    for folder, results in bench.shipped().items():
+    shipped = bench.shipped()
+    place(ROOT / "README.md", "models", f"{models(shipped)}\n\n{made}")
+    for folder, results in shipped.items():
         costs = bench.table(results, bench.INT8_COLUMNS)
         place(folder / "README.md", "boards", f"{costs}\n\n{made}")
         if "SPIKELET_DATA" in os.environ:
