@@ -144,49 +144,4 @@ SPK_INLINE void spk_elementwise_s8(const struct spk_elementwise *c, enum spk_ele
     }
 }
 
-SPK_INLINE void spk_add_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
-                           int8_t *y) {
-    spk_elementwise_s8(c, SPK_ADD, a, b, y);
-}
-
-SPK_INLINE void spk_sub_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
-                           int8_t *y) {
-    spk_elementwise_s8(c, SPK_SUB, a, b, y);
-}
-
-SPK_INLINE void spk_mul_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
-                           int8_t *y) {
-    spk_elementwise_s8(c, SPK_MUL, a, b, y);
-}
-
-SPK_INLINE void spk_maximum_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
-                               int8_t *y) {
-    spk_elementwise_s8(c, SPK_MAXIMUM, a, b, y);
-}
-
-SPK_INLINE void spk_minimum_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
-                               int8_t *y) {
-    spk_elementwise_s8(c, SPK_MINIMUM, a, b, y);
-}
-
-SPK_INLINE void spk_prelu_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
-                             int8_t *y) {
-    spk_elementwise_s8(c, SPK_PRELU, a, b, y);
-}
-
-SPK_INLINE void spk_near_sum_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
-                                int8_t *y) {
-    spk_elementwise_s8(c, SPK_NEAR_SUM, a, b, y);
-}
-
-SPK_INLINE void spk_near_less_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
-                                 int8_t *y) {
-    spk_elementwise_s8(c, SPK_NEAR_LESS, a, b, y);
-}
-
-SPK_INLINE void spk_near_mul_s8(const struct spk_elementwise *c, const int8_t *a, const int8_t *b,
-                                int8_t *y) {
-    spk_elementwise_s8(c, SPK_NEAR_MUL, a, b, y);
-}
-
 #endif

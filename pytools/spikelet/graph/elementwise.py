@@ -30,7 +30,7 @@ class Elementwise(Int8Operator):
     """
 
     KIND: ClassVar[str] = ""
-    C_NAME: ClassVar[str] = ""
+    C_OP: ClassVar[str] = ""  # of enum spk_elementwise_op
     LARGEST: ClassVar[int] = 0  # magnitude of what is brought to the output's scale
 
     activation: tuple[int, int] = (-128, 127)
@@ -117,7 +117,7 @@ class Elementwise(Int8Operator):
             placed = em.const(f"{self.name}_constant", self.constant, f"({shape}) int8")
             pointers.insert(0 if self.constant_first else 1, placed)
         dims, *strides = self._strides()
-        kernel, factors, exchanged = self.variant()
+        op, factors, exchanged = self.variant()
         operands = list(zip(pointers, strides, self._operands, strict=True))
         if exchanged:
             operands.reverse()
@@ -133,11 +133,11 @@ class Elementwise(Int8Operator):
         }
         config = em.config(self.name, "spk_elementwise", fields)
         a, b = (operand[0] for operand in operands)
-        return [f"{kernel}({config}, {a}, {b}, {em.tensor(self.name)});"]
+        return [f"spk_elementwise_s8({config}, {op}, {a}, {b}, {em.tensor(self.name)});"]
 
     def variant(self) -> tuple[str, dict[str, int], bool]:
-        """The kernel, its factors, and whether it takes the second operand first."""
-        return self.C_NAME, self.factors(), False
+        """The C operation, its factors, and whether it takes the second operand first."""
+        return self.C_OP, self.factors(), False
 
     def _strides(self) -> tuple[list[int], list[int], list[int]]:
         """The output's dimensions, four of them, and the step of each operand in each."""

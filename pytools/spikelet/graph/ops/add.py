@@ -20,6 +20,7 @@ class Add(Elementwise):
     """`a + b`: both are shifted left by 20 bits and brought to twice the larger scale."""
 
     KIND: ClassVar[str] = "add"
+    C_OP: ClassVar[str] = "SPK_ADD"
     LARGEST: ClassVar[int] = 255 << LEFT_SHIFT
     SIGN: ClassVar[int] = 1  # of the second operand
 
@@ -36,14 +37,14 @@ class Add(Elementwise):
         f = self.factors()
         ones = {"a_one": 1 << LEFT_SHIFT, "b_one": 1 << LEFT_SHIFT}
         if not near(f["shift"]):
-            return ("spk_add_s8" if self.SIGN > 0 else "spk_sub_s8"), {**f, **ones}, False
+            return self.C_OP, {**f, **ones}, False
         # An operand of the larger scale counts half: exactly, and without a multiplier.
         half = (1 << 30, 0)
         exchanged = (f["a_multiplier"], f["a_shift"]) != half
         one, other = ("b_", "a_") if exchanged else ("a_", "b_")
         multiplier, shift = f[other + "multiplier"], f[other + "shift"]
         if (f[one + "multiplier"], f[one + "shift"]) != half or shift < -20:
-            return ("spk_add_s8" if self.SIGN > 0 else "spk_sub_s8"), {**f, **ones}, False
+            return self.C_OP, {**f, **ones}, False
         factors = {
             "a_one": (self.SIGN if exchanged else 1) << (LEFT_SHIFT - 1),
             "b_one": 1 << LEFT_SHIFT if shift < 0 else 1 << (LEFT_SHIFT + 1),
@@ -53,7 +54,7 @@ class Add(Elementwise):
             "shift": f["shift"],
         }
         less = self.SIGN < 0 and not exchanged
-        return f"spk_near_{'less' if less else 'sum'}_s8", factors, exchanged
+        return "SPK_NEAR_LESS" if less else "SPK_NEAR_SUM", factors, exchanged
 
 
 def sum_factors(operands: tuple[Tensor, ...], scale: float) -> dict[str, int]:

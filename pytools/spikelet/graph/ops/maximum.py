@@ -17,7 +17,7 @@ class Maximum(Elementwise):
     """The larger code of both operands, which have the output's code."""
 
     KIND: ClassVar[str] = "maximum"
-    C_NAME: ClassVar[str] = "spk_maximum_s8"
+    C_OP: ClassVar[str] = "SPK_MAXIMUM"
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         written = super().infer(ins, bounds, steps)

@@ -16,7 +16,7 @@ class Minimum(Maximum):
     """The lower code of both operands, which have the output's code."""
 
     KIND: ClassVar[str] = "minimum"
-    C_NAME: ClassVar[str] = "spk_minimum_s8"
+    C_OP: ClassVar[str] = "SPK_MINIMUM"
 
     def combine(self, a: Array, b: Array) -> Array:
         return np.minimum(a, b)

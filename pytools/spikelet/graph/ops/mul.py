@@ -31,4 +31,4 @@ class Mul(Elementwise):
 
     def variant(self) -> tuple[str, dict[str, int], bool]:
         f = self.factors()
-        return "spk_near_mul_s8" if near(f["shift"]) else "spk_mul_s8", f, False
+        return "SPK_NEAR_MUL" if near(f["shift"]) else "SPK_MUL", f, False

@@ -18,7 +18,7 @@ class Prelu(Elementwise):
     """`a if a >= 0 else a * b`, each side with its own multiplier; b holds the slopes."""
 
     KIND: ClassVar[str] = "prelu"
-    C_NAME: ClassVar[str] = "spk_prelu_s8"
+    C_OP: ClassVar[str] = "SPK_PRELU"
     LARGEST: ClassVar[int] = 255 * 255
 
     def factors(self) -> dict[str, int]:

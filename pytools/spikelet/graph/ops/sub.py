@@ -13,5 +13,5 @@ class Sub(Add):
     """`a - b`, scaled as `Add` does."""
 
     KIND: ClassVar[str] = "sub"
-    C_NAME: ClassVar[str] = "spk_sub_s8"
+    C_OP: ClassVar[str] = "SPK_SUB"
     SIGN: ClassVar[int] = -1
