@@ -68,6 +68,9 @@ static void put_facts(struct spk_reply *reply) {
 #ifdef SPK_TRACE
     capabilities |= SPK_CAPABILITY_TRACE;
 #endif
+#ifdef SPK_LEARN
+    capabilities |= SPK_CAPABILITY_LEARN;
+#endif
     put(reply, spk_board_boot_id(), 4);
     put(reply, SPK_PROTOCOL, 1);
     put(reply, SPK_PROTOCOL_HASH, 4);
@@ -164,6 +167,15 @@ static uint32_t spike_mask(const struct spk_tensor *tensor, uint32_t at) {
     return spikes - 8 * at >= 8 ? 0xFF : (1u << (spikes - 8 * at)) - 1;
 }
 
+static int writable(const struct spk_tensor *tensor) {
+#ifdef SPK_LEARN
+    if (tensor->kind == SPK_LEARNED || tensor->kind == SPK_TARGET) {
+        return 1;
+    }
+#endif
+    return tensor->kind == SPK_INPUT || tensor->kind == SPK_STATE;
+}
+
 static enum spk_status tensor_put(const struct spk_request *request, struct spk_reply *reply) {
     const uint8_t *data = request->data;
     const struct spk_tensor *tensor;
@@ -176,7 +188,7 @@ static enum spk_status tensor_put(const struct spk_request *request, struct spk_
     if (status != SPK_STATUS_OK) {
         return status;
     }
-    if (tensor->kind != SPK_INPUT && tensor->kind != SPK_STATE) {
+    if (!writable(tensor)) {
         return refuse(reply, SPK_STATUS_BAD_STATE, spk_load16(data));
     }
     const uint32_t offset = spk_load32(data + SPK_TENSOR_PUT_OFFSET_AT);
@@ -301,6 +313,31 @@ static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
     return SPK_STATUS_OK;
 }
 
+#ifdef SPK_LEARN
+static enum spk_status learn(const uint8_t *data, struct spk_reply *reply) {
+    const uint32_t label = spk_load16(data + SPK_LEARN_LABEL_AT);
+
+    if (agent.state != RUN_FINISHED) {
+        return refuse(reply, SPK_STATUS_BAD_STATE, agent.step);
+    }
+    if (label != SPK_NO_LABEL) {
+        if (label >= (uint32_t)spk_model.classes) {
+            return refuse(reply, SPK_STATUS_RANGE, label);
+        }
+        *spk_model.label = (int32_t)label;
+    }
+    const uint32_t before = spk_board_ticks();
+    agent.state = RUN_NONE; // what was kept of the sample is used up
+    spk_model.learn();
+    uint32_t ticks = spk_board_ticks() - before;
+    put(reply, ticks, 4);
+    put(reply, spk_board_stack_high_water(), 4);
+    put(reply, *spk_model.saturations, 4);
+    put(reply, spk_board_boot_id(), 4);
+    return SPK_STATUS_OK;
+}
+#endif
+
 enum spk_status spk_link_serve(const struct spk_request *request, struct spk_reply *reply) {
     const uint8_t *data = request->data;
     uint32_t size = 0; // that the request must have; FAULT and RESET have no payload
@@ -322,6 +359,11 @@ enum spk_status spk_link_serve(const struct spk_request *request, struct spk_rep
     case SPK_TYPE_RUN:
         size = SPK_RUN_BYTES;
         break;
+#ifdef SPK_LEARN
+    case SPK_TYPE_LEARN:
+        size = SPK_LEARN_BYTES;
+        break;
+#endif
     case SPK_TYPE_FAULT:
     case SPK_TYPE_RESET:
         break;
@@ -336,6 +378,10 @@ enum spk_status spk_link_serve(const struct spk_request *request, struct spk_rep
         return tensor_get(data, reply);
     case SPK_TYPE_RUN:
         return run(data, reply);
+#ifdef SPK_LEARN
+    case SPK_TYPE_LEARN:
+        return learn(data, reply);
+#endif
     case SPK_TYPE_FAULT:
         put_fault(reply);
         return SPK_STATUS_OK;
@@ -349,6 +395,9 @@ void spk_agent_boot(void) {
     agent.step = 0;
     agent.state = RUN_NONE;
     agent.reset = 0;
+#ifdef SPK_LEARN
+    spk_model.load();
+#endif
     spk_link_init();
     spk_log("boot");
 }

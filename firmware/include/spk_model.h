@@ -13,6 +13,8 @@ enum spk_dtype {
     SPK_I16 = 3,
     SPK_I32 = 4,
     SPK_U32 = 5,
+    SPK_F32 = 6,
+    SPK_F16 = 7,
 };
 
 enum spk_kind {
@@ -21,6 +23,8 @@ enum spk_kind {
     SPK_STATE = 2,      // survives from step to step
     SPK_ACTIVATION = 3, // listed in a trace build only; its memory may be shared
     SPK_DIGESTS = 4,    // trace build only: CRC-32 per (step, traced tensor)
+    SPK_LEARNED = 5,    // survives samples; learn() and commit() change it
+    SPK_TARGET = 6,     // read by learn()
 };
 
 enum { SPK_NO_OP = 0xFF, SPK_MAX_RANK = 4 };
@@ -36,6 +40,10 @@ struct spk_tensor {
     uint16_t dims[SPK_MAX_RANK]; // elements
     float scale;                 // real = (code - zero_point) * scale
     int32_t zero_point;
+#ifdef SPK_LEARN
+    int64_t low; // what a host writes lies between them, ends included; both 0 = anything
+    int64_t high;
+#endif
 };
 
 struct spk_model {
@@ -49,6 +57,13 @@ struct spk_model {
     void (*start)(void);      // reset the states, run what does not depend on time
     void (*step)(uint32_t t); // one time step, 0 <= t < steps
     void (*finish)(void);     // run what needs all steps
+#ifdef SPK_LEARN
+    int32_t *label;       // target of learn(), 0 <= label < classes; NULL where it takes none
+    int32_t classes;      // 0 where it takes no label
+    void (*load)(void);   // the learned tensors as they were before anything was learned
+    void (*learn)(void);  // from the sample that was run, and its label or targets
+    void (*commit)(void); // consolidate what was learned
+#endif
 };
 
 extern const struct spk_model spk_model;

@@ -11,11 +11,13 @@ enum {
     SPK_DONE_FINISHED = 1,
     SPK_DONE_STOPPED = 2,
     SPK_CAPABILITY_TRACE = 1,
+    SPK_CAPABILITY_LEARN = 2,
+    SPK_NO_LABEL = 65535,
     SPK_TYPE_REPLY = 128,
     SPK_TYPE_MORE = 64,
 };
 
-#define SPK_PROTOCOL_HASH 0xA8D5A4E4u
+#define SPK_PROTOCOL_HASH 0x2003EF21u
 
 enum spk_type {
     SPK_TYPE_HELLO = 1,
@@ -27,8 +29,8 @@ enum spk_type {
     SPK_TYPE_RESET = 7,
     SPK_TYPE_FAULT = 8,
     SPK_TYPE_ACK = 9,
-    // reserved: answered BAD_TYPE
     SPK_TYPE_LEARN = 10,
+    // reserved: answered BAD_TYPE
     SPK_TYPE_LEARN_STATE = 11,
     SPK_TYPE_EVENTS = 12,
     SPK_TYPE_STREAM = 13,
@@ -85,6 +87,8 @@ enum {
     SPK_RESET_BYTES = 0,
     SPK_FAULT_BYTES = 0,
     SPK_ACK_BYTES = 0,
+    SPK_LEARN_LABEL_AT = 0,
+    SPK_LEARN_BYTES = 2,
 };
 
 // The same for replies; offset 0 is the status.
@@ -117,6 +121,11 @@ enum {
     SPK_FAULT_REPLY_ADDRESS_AT = 10,
     SPK_FAULT_REPLY_BYTES = 14,
     SPK_ACK_REPLY_BYTES = 1,
+    SPK_LEARN_REPLY_TICKS_AT = 1,
+    SPK_LEARN_REPLY_STACK_AT = 5,
+    SPK_LEARN_REPLY_SATURATIONS_AT = 9,
+    SPK_LEARN_REPLY_BOOT_ID_AT = 13,
+    SPK_LEARN_REPLY_BYTES = 17,
 };
 
 // The same for the layouts that HELLO's reply carries.

@@ -307,7 +307,7 @@ def test_an_operator_in_two_graphs_keeps_both_proofs() -> None:
 
 
 def test_an_operator_of_each_step_cannot_read_what_is_known_at_the_end() -> None:
-    with pytest.raises(GraphError, match=r"layer again .* reads best, which is known at the end"):
+    with pytest.raises(GraphError, match=r"layer again .* reads best, which is known in phase END"):
         simple(
             [graphs.values(3)],
             [

@@ -11,7 +11,8 @@ import numpy as np
 from spikelet import __version__
 from spikelet.codegen.layers import Layer, layers
 from spikelet.codegen.plan import Plan, plan
-from spikelet.graph import Array, Graph, Phase, Tensor
+from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Phase, Tensor
+from spikelet.graph.graph import LABEL
 from spikelet.graph.operator import Interval, Share
 
 _C_TYPE = {
@@ -21,6 +22,8 @@ _C_TYPE = {
     "i16": "int16_t",
     "i32": "int32_t",
     "u32": "uint32_t",
+    "f32": "float",
+    "f16": "uint16_t",
 }
 _NUMPY_TO_C = {
     "uint8": "uint8_t",
@@ -29,6 +32,8 @@ _NUMPY_TO_C = {
     "uint16": "uint16_t",
     "int32": "int32_t",
     "uint32": "uint32_t",
+    "float32": "float",
+    "float16": "uint16_t",
 }
 
 
@@ -57,6 +62,7 @@ class CEmitter:
         self.places = places
         self.isa = isa
         self.includes: set[str] = set()
+        self.macros: dict[str, str] = {}
         self.constants: dict[str, str] = {}
         self.configs: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
@@ -95,13 +101,22 @@ class CEmitter:
         """Include a kernel."""
         self.includes.add(header)
 
+    def define(self, macro: str, value: str = "1") -> None:
+        """Define a macro before all includes."""
+        if self.macros.setdefault(macro, value) != value:
+            raise GraphError(f"macro {macro} is {self.macros[macro]} and {value} in one image")
+
 
 def _c_name(tensor: str) -> str:
     return "t_" + tensor.replace(".", "__")
 
 
 def _array(symbol: str, flat: Array, note: str) -> str:
-    if flat.dtype == np.uint32:
+    if flat.dtype == np.float32:
+        items, width = [f"{float(v).hex()}f" for v in flat], 6
+    elif flat.dtype == np.float16:
+        items, width = [f"0x{v:04x}" for v in flat.view(np.uint16)], 12
+    elif flat.dtype == np.uint32:
         items, width = [f"0x{v:08x}" for v in flat], 8
     else:
         items, width = [str(v) for v in flat], 20
@@ -139,16 +154,20 @@ def generate(
         before = sum(em.sizes.values())
         start += node.emit_start(em)
         phase = graph.phase(node)
-        step = {Phase.ONCE: "0", Phase.STEP: "t", Phase.END: f"{graph.steps - 1}"}[phase]
+        step = {Phase.ONCE: "0", Phase.STEP: "t"}.get(phase, f"{graph.steps - 1}")
+        stop = node.emit_stop(em)
         bodies[phase] += [
             f"// {number}: {node.name}",
-            *node.emit(em),
+            *_conditional(node, em, trace),
             f"SPK_PROBE({step}, {number});",
+            *([f"if ({stop}) {{ return; }}"] if stop else []),
         ]
         const_bytes[node.name] = sum(em.sizes.values()) - before
     table = layers(graph, places, const_bytes)
+    learning = _learning(graph, em, bodies)
     parts = [
         _head(graph, sha256, table, places, sum(em.sizes.values())),
+        "".join(f"#define {macro} {value}\n" for macro, value in sorted(em.macros.items())),
         "\n".join(f'#include "{h}"' for h in ["spk_model.h", *sorted(em.includes)]) + "\n",
         *em.constants.values(),
         _arena(graph, places),
@@ -156,12 +175,22 @@ def generate(
         _function("static void model_start(void)", [*start, *bodies[Phase.ONCE]]),
         _function("static void model_step(uint32_t t)", ["(void)t;", *bodies[Phase.STEP]]),
         _function("static void model_finish(void)", bodies[Phase.END]),
+        *learning,
         _model(graph, sha256, places, trace),
     ]
     out_dir.mkdir(parents=True, exist_ok=True)
     source = out_dir / "model.c"
     source.write_text("\n".join(parts), encoding="utf-8")
     return Generated(source, places, table, sum(em.sizes.values()))
+
+
+def _conditional(node: Operator, em: CEmitter, trace: bool) -> list[str]:
+    """What executes an operator; a trace build, whose digests are golden's, leaves out none."""
+    body = node.emit(em)
+    if node.when is None or trace:
+        return body
+    name, value = node.when
+    return [f"if ({em.tensor(name)}[0] == {value}) {{", *(f"    {line}" for line in body), "}"]
 
 
 def _head(graph: Graph, sha256: str, table: list[Layer], places: Plan, const_bytes: int) -> str:
@@ -231,11 +260,34 @@ def _function(signature: str, body: list[str]) -> str:
     return "\n".join([f"{signature} {{", *(f"    {line}" for line in body), "}", ""])
 
 
+def _learning(graph: Graph, em: CEmitter, bodies: Mapping[Phase, list[str]]) -> list[str]:
+    """The functions of a graph that learns."""
+    if not graph.learns:
+        return []
+    em.include("learn/load.h")
+    load = [_load(learned, em) for learned in graph.learned]
+    return [
+        _function("static void model_load(void)", load),
+        _function("static void model_learn(void)", bodies[Phase.LEARN]),
+        _function("static void model_commit(void)", bodies[Phase.COMMIT]),
+    ]
+
+
+def _load(learned: Learned, em: CEmitter) -> str:
+    name, size = learned.tensor.name, learned.tensor.nbytes
+    initial = "NULL"
+    if learned.initial is not None and learned.initial.any():
+        note = f"{name}, before anything was learned"
+        initial = em.const(f"{name.replace('.', '__')}__initial", learned.initial, note)
+    return f"spk_load_learned({em.tensor(name)}, {initial}, {size});"
+
+
 def _model(graph: Graph, sha256: str, places: Plan, trace: bool) -> str:
     digest = ", ".join(f"0x{sha256[i : i + 2]}" for i in range(0, 64, 2))
-    rows = []
+    rows, ends = [], _ends(graph)
     for tensor, number in _listed(graph, trace):
-        rows.append(_entry(tensor, f"arena + {places.slots[tensor.name].offset // 4}", number))
+        data = f"arena + {places.slots[tensor.name].offset // 4}"
+        rows.append(_entry(tensor, data, number, ends.get(tensor.name)))
     lines = []
     if trace:
         columns = len(graph.traced)
@@ -260,24 +312,54 @@ def _model(graph: Graph, sha256: str, places: Plan, trace: bool) -> str:
         "    .start = model_start,",
         "    .step = model_step,",
         "    .finish = model_finish,",
+        *_learning_fields(graph),
         "};",
         "",
     ]
     return "\n".join(lines)
 
 
+def _learning_fields(graph: Graph) -> list[str]:
+    if not graph.learns:
+        return []
+    label = f"{_c_name(LABEL)}" if graph.classes else "NULL"
+    return [
+        f"    .label = {label},",
+        f"    .classes = {graph.classes},",
+        "    .load = model_load,",
+        "    .learn = model_learn,",
+        "    .commit = model_commit,",
+    ]
+
+
 def _listed(graph: Graph, trace: bool) -> list[tuple[Tensor, str]]:
     """The tensors a host may see, each with the number of the operator that writes it."""
-    listed = [(t, "SPK_NO_OP") for t in graph.inputs]
+    given = [*graph.inputs, *(k.tensor for k in graph.learned), *graph.every_target]
+    listed = [(t, "SPK_NO_OP") for t in given]
     for number, node in enumerate(graph.order):
         listed += [(t, str(number)) for t in graph.written(node)]
     return [(t, n) for t, n in listed if trace or t.kind != "activation"]
 
 
-def _entry(tensor: Tensor, data: str, number: str) -> str:
+def _entry(tensor: Tensor, data: str, number: str, ends: tuple[int, int] | None = None) -> str:
+    """A row of the tensor table; `ends`: the values between which what a host writes must lie."""
     dims = ", ".join(map(str, tensor.shape))
+    checked = f", {ends[0]}, {ends[1]}" if ends else ""
     return (
         f'{{"{tensor.name}", {data}, {tensor.nbytes}, SPK_{tensor.dtype.upper()}, '
         f"SPK_{tensor.kind.upper()}, {number}, {len(tensor.shape)}, {{{dims}}}, "
-        f"{float(tensor.scale)!r}f, {tensor.zero_point}}}"
+        f"{float(tensor.scale)!r}f, {tensor.zero_point}{checked}}}"
     )
+
+
+def _ends(graph: Graph) -> dict[str, tuple[int, int]]:
+    """By learned tensor and target, the values that it may hold, where not all of its type."""
+    found = {LABEL: (0, graph.classes - 1)} if graph.classes else {}
+    for learned in graph.learned:
+        if learned.low is not None or learned.high is not None:
+            low, high = learned.tensor.limits
+            found[learned.tensor.name] = (
+                max(low if learned.low is None else learned.low, -(1 << 31)),
+                min(high if learned.high is None else learned.high, (1 << 31) - 1),
+            )
+    return found

@@ -11,13 +11,13 @@ from spikelet.graph import Graph, Phase
 
 @dataclass(frozen=True)
 class Layer:
-    """One row of the layer table; work is that of a whole inference.
+    """One row of the layer table; work is that of a whole inference, learning step or commit.
 
     Attributes:
         name: the operator's name.
         op: its kind.
-        phase: once, step or end.
-        output: type and shape of its first result.
+        phase: once, step, end, learn or commit.
+        output: type and shape of its first result; empty where it only changes what is learned.
         weight_bits: bits a weight, 0 without weights.
         synaptic_ops: dense accumulates; what spikes really cause is at most this.
         macs: multiply-accumulates.
@@ -48,13 +48,13 @@ def layers(graph: Graph, plan: Plan, const_bytes: Mapping[str, int]) -> list[Lay
     for node in graph.order:
         cost = node.cost([graph.tensors[name] for name in node.inputs])
         times = graph.steps if graph.phase(node) is Phase.STEP else 1
-        first = graph.written(node)[0]
+        first = next(iter(graph.written(node)), None)
         rows.append(
             Layer(
                 name=node.name,
                 op=node.KIND,
                 phase=graph.phase(node).name.lower(),
-                output=f"{first.dtype} {'x'.join(map(str, first.shape))}",
+                output=f"{first.dtype} {'x'.join(map(str, first.shape))}" if first else "",
                 weight_bits=cost.weight_bits,
                 synaptic_ops=cost.synaptic_ops * times,
                 macs=cost.macs * times,

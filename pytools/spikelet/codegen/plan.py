@@ -168,6 +168,9 @@ class _Wanted:
     def include(self, header: str) -> None:
         pass
 
+    def define(self, macro: str, value: str = "1") -> None:
+        pass
+
 
 class _Sharing:
     """Which tensors share a place."""
@@ -222,6 +225,8 @@ class _Sharing:
                     above[a, b] = one.size
         index = {name: i for i, place in enumerate(places) for name in place.at}
         for number, node in enumerate(self.graph.order):
+            if not self.graph.written(node):
+                continue
             out = self.graph.written(node)[0].name
             to, overlaps = index[out], node.overlaps(self.isa)
             for source in {index[name] for name in node.inputs}:
@@ -267,7 +272,7 @@ def _life(graph: Graph, tensor: Tensor) -> _Life:
     end = len(order)
     steps = [i for i, node in enumerate(order) if graph.phase(node) is Phase.STEP]
     writer = next((i for i, n in enumerate(order) if tensor in graph.written(n)), -1)
-    readers = [i for i, n in enumerate(order) if tensor.name in n.inputs]
+    readers = [i for i, n in enumerate(order) if tensor.name in n.reads]
     if tensor.persistent:
         return _Life(-1, end, again=True)
     last = end if tensor.kind == "output" else max([writer, *readers])

@@ -5,7 +5,7 @@ This package imports nothing else of the project: it is the norm that the rest i
 
 from spikelet.graph.graph import Execution, Graph
 from spikelet.graph.operator import Cost, Emitter, Operator, Phase, operators
-from spikelet.graph.tensor import DTYPES, KINDS, Array, GraphError, Tensor
+from spikelet.graph.tensor import DTYPES, KINDS, Array, GraphError, Learned, Tensor
 from spikelet.graph.tune import tune
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Execution",
     "Graph",
     "GraphError",
+    "Learned",
     "Operator",
     "Phase",
     "Tensor",

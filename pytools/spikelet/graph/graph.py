@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from spikelet.graph.operator import Interval, Operator, Phase, operators
-from spikelet.graph.tensor import Array, GraphError, Tensor
+from spikelet.graph.tensor import FLOATS, Array, GraphError, Learned, Tensor
 
 FORMAT = 1
+LABEL = "label"  # the target of a graph that learns classes
 NAME_BYTES = 32  # a tensor's name, `layer.part`, fits the link's 48
 _NAMES = f"is not a C identifier of at most {NAME_BYTES} characters without __"
 
@@ -22,6 +23,31 @@ _NAMES = f"is not a C identifier of at most {NAME_BYTES} characters without __"
 def _is_name(name: str) -> bool:
     plain = name.isidentifier() and name.isascii() and "__" not in name
     return plain and len(name) <= NAME_BYTES
+
+
+_INITIAL = "learned/"  # before a learned tensor's name, among the constants
+
+
+def _described(tensor: Tensor) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "dtype": tensor.dtype,
+        "shape": list(tensor.shape),
+        "scale": tensor.scale,
+        "zero_point": tensor.zero_point,
+    }
+
+
+def _tensor(described: Mapping[str, Any], kind: str) -> Tensor:
+    return Tensor(
+        name=str(described["name"]),
+        dtype=str(described["dtype"]),
+        shape=tuple(int(d) for d in described["shape"]),
+        kind=kind,
+        scale=float(described["scale"]),
+        zero_point=int(described["zero_point"]),
+        persistent=kind == "learned",
+    )
 
 
 @dataclass
@@ -50,6 +76,9 @@ class Graph:
         inputs: the tensors that a host writes.
         nodes: the operators, each after those that it reads.
         outputs: names of the tensors that are the result; the first one is the prediction.
+        learned: what its learning operators change; none in a graph that does not learn.
+        classes: of the labels that it learns from: 0 to classes - 1; 0 = it takes no label.
+        targets: other tensors that a host writes for the learning operators to read.
         bounds: by tensor, the interval of every element for any input in range.
 
     Raises GraphError when it is not well formed or not provably free of overflow.
@@ -60,9 +89,13 @@ class Graph:
     inputs: list[Tensor]
     nodes: list[Operator]
     outputs: list[str]
+    learned: list[Learned] = field(default_factory=list)
+    classes: int = 0
+    targets: list[Tensor] = field(default_factory=list)
     bounds: dict[str, Interval] = field(init=False, repr=False, default_factory=dict)
     _written: dict[str, list[Tensor]] = field(init=False, repr=False, default_factory=dict)
     _phases: dict[str, Phase] = field(init=False, repr=False, default_factory=dict)
+    _when: dict[str, tuple[str, int]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or not self.name.isascii():
@@ -83,28 +116,32 @@ class Graph:
                 raise GraphError(f"graph {self.name}: two tensors are named {tensor.name}")
             if not _is_name(tensor.name):
                 raise GraphError(f"graph {self.name}: input {tensor.name!r} {_NAMES}")
-            low, high = tensor.limits
-            self.bounds[tensor.name] = (
-                np.broadcast_to(np.int64(low), tensor.shape),
-                np.broadcast_to(np.int64(high), tensor.shape),
-            )
+            self.bounds[tensor.name] = tensor.interval()
             if tensor.kind != "input":
                 raise GraphError(f"graph {self.name}: input {tensor.name} has kind {tensor.kind}")
             known[tensor.name], ready[tensor.name] = tensor, Phase.ONCE
+        self._infer_learned(known, ready)
         for node in self.nodes:
             if not _is_name(node.name):
                 raise node.error(f"its name {_NAMES}")
-            for name in node.inputs:
+            for name in node.reads:
                 if name not in known:
                     raise node.error(f"reads {name}, which nothing before it writes")
             if not node.inputs:
                 raise node.error("it reads nothing")
             phase = node.phase([ready[name] for name in node.inputs])
-            late = [name for name in node.inputs if ready[name] > phase]
+            late = [name for name in node.reads if ready[name] > phase]
             if late:
                 raise node.error(
-                    f"runs in each step but reads {late[0]}, which is known at the end"
+                    f"runs in phase {phase.name} but reads {late[0]}, which is known in phase "
+                    f"{ready[late[0]].name}"
                 )
+            kept = {learned.tensor.name for learned in self.learned}
+            if phase is Phase.COMMIT:
+                sample = [n for n in node.inputs if n not in kept and ready[n] < phase]
+                if sample:
+                    raise node.error(f"reads {sample[0]} of a sample, and a commit has none")
+            self._check_condition(node, phase, known)
             written = node.infer([known[name] for name in node.inputs], self.bounds, self.steps)
             for i, tensor in enumerate(written):
                 if tensor.name in known:
@@ -113,6 +150,8 @@ class Graph:
                     tensor = dataclasses.replace(tensor, kind="output")
                     written[i] = tensor
                 known[tensor.name], ready[tensor.name] = tensor, phase
+                if node.when is not None:
+                    self._when[tensor.name] = node.when
             self._written[node.name] = written
             self._phases[node.name] = phase
         if not self.outputs:
@@ -120,11 +159,69 @@ class Graph:
         for name in self.outputs:
             if name not in known or known[name].kind != "output":
                 raise GraphError(f"graph {self.name}: output {name} is written by no operator")
+            if ready[name] > Phase.END:
+                raise GraphError(f"graph {self.name}: output {name} is known after learning only")
+
+    def _check_condition(self, node: Operator, phase: Phase, known: Mapping[str, Tensor]) -> None:
+        """Refuse to read what may have been left out; see `Operator.when`."""
+        if node.when is not None:
+            deciding = known[node.when[0]]
+            if deciding.size != 1 or deciding.dtype not in ("u8", "i32") or phase > Phase.END:
+                raise node.error(
+                    f"its condition is {deciding.dtype} {deciding.name} of shape {deciding.shape} "
+                    f"in phase {phase.name}; expected one u8 or i32, and a predicting operator"
+                )
+        for name in node.inputs:
+            condition = self._when.get(name)
+            if condition not in (None, node.when) and condition[0] not in node.inputs:
+                raise node.error(
+                    f"reads {name}, which is written when {condition[0]} is {condition[1]} only"
+                )
+
+    def _infer_learned(self, known: dict[str, Tensor], ready: dict[str, Phase]) -> None:
+        """What does not belong to a sample's prediction: learned tensors and targets."""
+        if not 0 <= self.classes <= 32767:
+            raise GraphError(f"graph {self.name}: {self.classes} classes, expected 0 to 32767")
+        for learned in self.learned:
+            tensor = learned.tensor
+            parts = tensor.name.split(".")
+            if len(parts) > 2 or not all(map(_is_name, parts)) or tensor.name in known:
+                raise GraphError(
+                    f"graph {self.name}: learned tensor {tensor.name!r} is there already, or "
+                    f"{_NAMES}"
+                )
+            self.bounds[tensor.name] = learned.interval
+            known[tensor.name], ready[tensor.name] = tensor, Phase.ONCE
+        for tensor in self.every_target:
+            if tensor.kind != "target" or not _is_name(tensor.name) or tensor.name in known:
+                raise GraphError(
+                    f"graph {self.name}: target {tensor.name!r} has kind {tensor.kind}, is there "
+                    f"already, or {_NAMES}"
+                )
+            ends = (0, self.classes - 1) if tensor.name == LABEL else (None, None)
+            self.bounds[tensor.name] = tensor.interval(*ends)
+            known[tensor.name], ready[tensor.name] = tensor, Phase.LEARN
+
+    @property
+    def every_target(self) -> list[Tensor]:
+        """What a host writes before learning: the label, if there are classes, and the targets."""
+        label = [Tensor(LABEL, "i32", (1,), kind="target")] if self.classes else []
+        return [*label, *self.targets]
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has learning operators."""
+        return bool(self.learned)
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors by name: inputs, then what each operator writes, in order."""
-        every = [*self.inputs, *(t for node in self.nodes for t in self._written[node.name])]
+        """All tensors by name: inputs, learned, targets, then what each operator writes."""
+        every = [
+            *self.inputs,
+            *(learned.tensor for learned in self.learned),
+            *self.every_target,
+            *(t for node in self.nodes for t in self._written[node.name]),
+        ]
         return {t.name: t for t in every}
 
     def written(self, node: Operator) -> list[Tensor]:
@@ -137,7 +234,7 @@ class Graph:
 
     @cached_property
     def order(self) -> list[Operator]:
-        """The operators as they execute: once, step, end. Their index is the operator's number."""
+        """The operators as they execute, phase by phase. Their index is the operator's number."""
         return sorted(self.nodes, key=self.phase)
 
     def check_inputs(self, inputs: Mapping[str, Array]) -> int:
@@ -157,15 +254,29 @@ class Graph:
                     f"input {name}: {values.dtype} of shape {values.shape}, expected "
                     f"{tensor.numpy_dtype} of shape (N, {', '.join(map(str, tensor.shape))})"
                 )
+            if tensor.dtype in FLOATS and not np.isfinite(values).all():
+                raise GraphError(f"input {name}: holds a value that is not a finite number")
             if samples not in (-1, len(values)):
                 raise GraphError(f"input {name}: {len(values)} samples, expected {samples}")
             samples = len(values)
         return samples
 
-    def run(self, inputs: Mapping[str, Array], trace: bool = False) -> Execution:
-        """Execute the graph on N samples; inputs by name, each (N, *shape)."""
+    def run(
+        self,
+        inputs: Mapping[str, Array],
+        trace: bool = False,
+        learned: Mapping[str, Array] | None = None,
+    ) -> Execution:
+        """Execute the graph on N samples, without learning.
+
+        Args:
+            inputs: by name, each (N, *shape).
+            trace: keep what every operator wrote in every step.
+            learned: by name, the tensors' shapes; None for the initial values.
+        """
         samples = self.check_inputs(inputs)
         env: dict[str, Array] = {name: values.copy() for name, values in inputs.items()}
+        env.update(self.initial() if learned is None else learned)
         saturations = np.zeros(samples, np.int64)
         rows: dict[str, list[Array]] = {}
 
@@ -190,6 +301,10 @@ class Graph:
             saturations=saturations,
         )
 
+    def initial(self) -> dict[str, Array]:
+        """The learned tensors before anything was learned, by name."""
+        return {learned.tensor.name: learned.start() for learned in self.learned}
+
     def predicted(self, values: Array) -> Array:
         """(N,) int64 from the first output (N, *shape): its element, or where its largest lies."""
         flat = values.reshape(len(values), -1)
@@ -212,34 +327,32 @@ class Graph:
         """The step that row `row` of the trace of `name` belongs to."""
         for node in self.order:
             if any(t.name == name for t in self.written(node)):
-                return self.steps - 1 if self.phase(node) is Phase.END else row
+                return self.steps - 1 if self.phase(node) >= Phase.END else row
         raise GraphError(f"graph {self.name}: no operator writes {name}")
 
     def digests(self, execution: Execution, sample: int) -> Array:
         """CRC-32 of every traced tensor in every step, (T, columns) uint32; 0 where none ran."""
         table = np.zeros((self.steps, len(self.traced)), np.uint32)
         for column, tensor in enumerate(self.traced):
-            for row, values in enumerate(execution.trace[tensor.name]):
+            for row, values in enumerate(execution.trace.get(tensor.name, ())):
                 digest = zlib.crc32(tensor.to_bytes(values[sample]))
                 table[self.row(tensor.name, row), column] = digest
         return table
 
     def to_json(self) -> dict[str, Any]:
         """The graph without its constants."""
+        learning = {
+            "learned": [
+                {**_described(k.tensor), "low": k.low, "high": k.high} for k in self.learned
+            ],
+            "classes": self.classes,
+            "targets": [_described(t) for t in self.targets],
+        }
         return {
             "format": FORMAT,
             "name": self.name,
             "steps": self.steps,
-            "inputs": [
-                {
-                    "name": t.name,
-                    "dtype": t.dtype,
-                    "shape": list(t.shape),
-                    "scale": t.scale,
-                    "zero_point": t.zero_point,
-                }
-                for t in self.inputs
-            ],
+            "inputs": [_described(t) for t in self.inputs],
             "nodes": [
                 {
                     "op": n.KIND,
@@ -247,15 +360,20 @@ class Graph:
                     "inputs": list(n.inputs),
                     "attributes": n.attributes(),
                     "constants": sorted(n.arrays()),
+                    **({} if n.when is None else {"when": list(n.when)}),
                 }
                 for n in self.nodes
             ],
             "outputs": list(self.outputs),
+            **{name: value for name, value in learning.items() if value},
         }
 
     def constants(self) -> dict[str, Array]:
-        """All constants, by `layer.field`."""
-        return {f"{n.name}.{k}": v for n in self.nodes for k, v in n.arrays().items()}
+        """All constants, by `layer.field`, and by `learned/tensor` the initial values."""
+        constants = {f"{n.name}.{k}": v for n in self.nodes for k, v in n.arrays().items()}
+        initial = {k.tensor.name: k.initial for k in self.learned}
+        constants.update({_INITIAL + name: v for name, v in initial.items() if v is not None})
+        return constants
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], constants: Mapping[str, Array]) -> Graph:
@@ -265,17 +383,16 @@ class Graph:
         known = operators()
         nodes: list[Operator] = []
         try:
-            inputs = [
-                Tensor(
-                    name=str(t["name"]),
-                    dtype=str(t["dtype"]),
-                    shape=tuple(int(d) for d in t["shape"]),
-                    kind="input",
-                    scale=float(t["scale"]),
-                    zero_point=int(t["zero_point"]),
+            inputs = [_tensor(t, "input") for t in data["inputs"]]
+            learned = [
+                Learned(
+                    _tensor(t, "learned"),
+                    constants.get(_INITIAL + t["name"]),
+                    *(None if t[end] is None else int(t[end]) for end in ("low", "high")),
                 )
-                for t in data["inputs"]
+                for t in data.get("learned", ())
             ]
+            targets = [_tensor(t, "target") for t in data.get("targets", ())]
             for n in data["nodes"]:
                 if n["op"] not in known:
                     raise GraphError(
@@ -284,7 +401,18 @@ class Graph:
                     )
                 arrays = {k: constants[f"{n['name']}.{k}"] for k in n["constants"]}
                 fields = {**n["attributes"], **arrays}
+                if "when" in n:
+                    fields["when"] = (str(n["when"][0]), int(n["when"][1]))
                 nodes.append(known[n["op"]](name=n["name"], inputs=tuple(n["inputs"]), **fields))
-            return cls(data["name"], int(data["steps"]), inputs, nodes, list(data["outputs"]))
+            return cls(
+                data["name"],
+                int(data["steps"]),
+                inputs,
+                nodes,
+                list(data["outputs"]),
+                learned,
+                int(data.get("classes", 0)),
+                targets,
+            )
         except (KeyError, TypeError, ValueError) as e:
             raise GraphError(f"graph: malformed ({type(e).__name__}: {e})") from e

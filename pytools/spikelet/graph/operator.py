@@ -26,6 +26,8 @@ class Phase(IntEnum):
     ONCE = 0  # before the first time step
     STEP = 1  # in every time step
     END = 2  # after the last time step
+    LEARN = 3  # once a label or a target is known, after a whole run
+    COMMIT = 4  # when what was learned is consolidated: a task ended
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,9 @@ class Emitter(Protocol):
     def include(self, header: str) -> None:
         """Include a kernel."""
 
+    def define(self, macro: str, value: str = "1") -> None:
+        """Define a macro before all includes; raises GraphError where it has another value."""
+
 
 @dataclass(kw_only=True)
 class Operator:
@@ -128,12 +133,21 @@ class Operator:
     Attributes:
         name: unique in the graph; its tensors are `name` or `name.part`.
         inputs: names of the tensors that it reads.
+        when: a tensor of one element and the value for which the device executes it, None for
+            always. Golden always does: what it writes is read by operators with the same
+            condition, or by one that reads the condition, too.
     """
 
     KIND: ClassVar[str] = ""
 
     name: str
     inputs: tuple[str, ...]
+    when: tuple[str, int] | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Its inputs, and what decides whether it is executed."""
+        return self.inputs if self.when is None else (*self.inputs, self.when[0])
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         """The tensors that it writes, states included, and into `bounds` their intervals.
@@ -150,7 +164,11 @@ class Operator:
         """Set the states in `env`, shape (samples, *shape)."""
 
     def golden(self, env: dict[str, Array], t: int) -> Array | None:
-        """Execute step `t` for all samples: read and write `env`; saturations a sample, or None."""
+        """Execute step `t` for all samples: read and write `env`; saturations a sample, or None.
+
+        Tensors have a sample axis in front, of length 1 in LEARN and COMMIT; learned tensors have
+        none, and an operator of these two phases may change them in place.
+        """
         raise NotImplementedError
 
     def cost(self, ins: list[Tensor]) -> Cost:
@@ -180,6 +198,14 @@ class Operator:
         """C statements of one execution; `t` is the step."""
         raise NotImplementedError
 
+    def stops(self, env: dict[str, Array]) -> bool:
+        """Whether the rest of the learning phase is left out for this sample."""
+        return False
+
+    def emit_stop(self, em: Emitter) -> str | None:
+        """C expression of `stops`, None where it never does."""
+        return None
+
     def error(self, text: str) -> GraphError:
         """An error that names this layer."""
         return GraphError(f"layer {self.name} ({self.KIND}): {text}")
@@ -194,7 +220,7 @@ class Operator:
 
     def attributes(self) -> dict[str, Any]:
         """Its other fields, as JSON holds them; a field that starts with _ is derived."""
-        skip = {"name", "inputs", *self.arrays()}
+        skip = {"name", "inputs", "when", *self.arrays()}
         names = [f.name for f in dataclasses.fields(self)]
         return {n: getattr(self, n) for n in names if n not in skip and not n.startswith("_")}
 
@@ -220,12 +246,17 @@ def c_bool(value: bool) -> str:
     return "true" if value else "false"
 
 
-def operators() -> dict[str, type[Operator]]:
-    """All operators by kind, found in the folder `ops`."""
-    from spikelet.graph import ops
+# Packages whose every module is imported for the operators in it. The learners' are behind this
+# one: named, not imported, so that nothing here depends on them.
+ROOMS = ("spikelet.graph.ops", "spikelet.learn.layers", "spikelet.learn.learners")
 
-    for module in pkgutil.iter_modules(ops.__path__):
-        importlib.import_module(f"{ops.__name__}.{module.name}")
+
+def operators() -> dict[str, type[Operator]]:
+    """All operators by kind, found in `ROOMS`."""
+    for room in ROOMS:
+        package = importlib.import_module(room)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{room}.{module.name}")
     found: dict[str, type[Operator]] = {}
     pending = list(Operator.__subclasses__())
     while pending:

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-DTYPES = {"bit": 0, "u8": 1, "i8": 2, "i16": 3, "i32": 4, "u32": 5}
-KINDS = {"input": 0, "output": 1, "state": 2, "activation": 3, "trace": 4}
+DTYPES = {"bit": 0, "u8": 1, "i8": 2, "i16": 3, "i32": 4, "u32": 5, "f32": 6, "f16": 7}
+KINDS = {
+    "input": 0,
+    "output": 1,
+    "state": 2,
+    "activation": 3,
+    "trace": 4,
+    "learned": 5,  # survives samples; learning operators change it
+    "target": 6,  # written by the host before learning operators run
+}
 
 _NUMPY: dict[str, str] = {
     "bit": "<u1",  # one element a byte on the host, packed on the wire
@@ -24,7 +32,10 @@ _NUMPY: dict[str, str] = {
     "i16": "<i2",
     "i32": "<i4",
     "u32": "<u4",
+    "f32": "<f4",
+    "f16": "<f2",
 }
+FLOATS = ("f32", "f16")
 
 
 class GraphError(Exception):
@@ -84,11 +95,23 @@ class Tensor:
 
     @property
     def limits(self) -> tuple[int, int]:
-        """Lowest and highest code."""
+        """Lowest and highest code; raises GraphError where elements are no codes but floats."""
         if self.dtype == "bit":
             return 0, 1
+        if self.dtype in FLOATS:
+            raise GraphError(f"tensor {self.name}: {self.dtype} has no lowest and highest code")
         info = np.iinfo(self.numpy_dtype)
         return int(info.min), int(info.max)
+
+    def interval(self, low: int | None = None, high: int | None = None) -> tuple[Array, Array]:
+        """Bounds of each element, by default those of the type: int64, or of floats infinities."""
+        if self.dtype in FLOATS:
+            return np.broadcast_to(-np.inf, self.shape), np.broadcast_to(np.inf, self.shape)
+        lowest, highest = self.limits
+        return (
+            np.broadcast_to(np.int64(lowest if low is None else low), self.shape),
+            np.broadcast_to(np.int64(highest if high is None else high), self.shape),
+        )
 
     def to_bytes(self, values: Array) -> bytes:
         """The wire bytes of one sample's values, shape `self.shape`."""
@@ -108,3 +131,69 @@ class Tensor:
             bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
             return bits[: self.size].reshape(self.shape)
         return np.frombuffer(data, self.numpy_dtype).reshape(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """A tensor that learning operators change; it survives samples and power, once committed.
+
+    Attributes:
+        tensor: of kind "learned".
+        initial: what it holds before anything was learned, `tensor.shape`; None for zeros.
+        low: lowest value that it ever holds, None for that of its type.
+        high: highest value that it ever holds, None for that of its type.
+    """
+
+    tensor: Tensor
+    initial: Array | None = None
+    low: int | None = None
+    high: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tensor.kind != "learned" or not self.tensor.persistent:
+            raise GraphError(f"tensor {self.tensor.name}: kind {self.tensor.kind}, not learned")
+        if self.initial is None:
+            return
+        found = f"{self.initial.dtype} of shape {self.initial.shape}"
+        if self.initial.dtype != self.tensor.numpy_dtype or self.initial.shape != self.tensor.shape:
+            raise GraphError(
+                f"tensor {self.tensor.name}: its initial value is {found}, expected "
+                f"{self.tensor.numpy_dtype} of shape {self.tensor.shape}"
+            )
+        low, high = self.interval
+        if not ((self.initial >= low) & (self.initial <= high)).all():
+            raise GraphError(
+                f"tensor {self.tensor.name}: its initial value is outside [{self.low}, {self.high}]"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        dtype: str,
+        shape: tuple[int, ...],
+        initial: Array | None = None,
+        *,
+        low: int | None = None,
+        high: int | None = None,
+        scale: float = 1.0,
+    ) -> Self:
+        """One with a tensor of that name; real = code * scale."""
+        tensor = Tensor(name, dtype, shape, kind="learned", scale=scale, persistent=True)
+        return cls(tensor, initial, low, high)
+
+    @property
+    def interval(self) -> tuple[Array, Array]:
+        """Lowest and highest value of each element."""
+        if self.tensor.dtype in FLOATS:
+            return self.tensor.interval()
+        low, high = self.tensor.limits
+        return self.tensor.interval(
+            low if self.low is None else self.low, high if self.high is None else self.high
+        )
+
+    def start(self) -> Array:
+        """A fresh copy of the initial value."""
+        if self.initial is None:
+            return np.zeros(self.tensor.shape, self.tensor.numpy_dtype)
+        return self.initial.copy()

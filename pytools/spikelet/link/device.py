@@ -16,9 +16,11 @@ from spikelet.errors import LinkDead, UsageError
 from spikelet.link.errors import DeviceRefused, DeviceReset, ModelMismatch, ProtocolError
 from spikelet.link.exchange import Exchange, LinkStats, Reply, Request
 from spikelet.link.messages import (
+    CAPABILITY_LEARN,
     CAPABILITY_TRACE,
     DONE_FINISHED,
     DONE_STOPPED,
+    NO_LABEL,
     PROTOCOL,
     PROTOCOL_HASH,
     RUN_RESTART,
@@ -30,6 +32,8 @@ from spikelet.link.messages import (
     FaultReply,
     HelloReply,
     HelloRequest,
+    LearnReply,
+    LearnRequest,
     RunReply,
     RunRequest,
     Status,
@@ -54,6 +58,8 @@ class Kind(IntEnum):
     STATE = 2
     ACTIVATION = 3
     DIGESTS = 4
+    LEARNED = 5
+    TARGET = 6
 
 
 class Dtype(IntEnum):
@@ -65,6 +71,8 @@ class Dtype(IntEnum):
     I16 = 3
     I32 = 4
     U32 = 5
+    F32 = 6
+    F16 = 7
 
 
 @dataclass(frozen=True)
@@ -90,7 +98,7 @@ class DeviceTensor:
     @property
     def writable(self) -> bool:
         """Whether the device accepts a PUT."""
-        return self.kind in (Kind.INPUT, Kind.STATE)
+        return self.kind in (Kind.INPUT, Kind.STATE, Kind.LEARNED, Kind.TARGET)
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,26 @@ class DeviceInfo:
     def trace(self) -> bool:
         """Whether the firmware is a trace build."""
         return bool(self.capabilities & CAPABILITY_TRACE)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the model has a learner."""
+        return bool(self.capabilities & CAPABILITY_LEARN)
+
+
+@dataclass(frozen=True)
+class LearnResult:
+    """The outcome of LEARN.
+
+    Attributes:
+        ticks: of the learning operators alone, in the device's tick.
+        stack: bytes of stack ever used; 0 = unknown.
+        saturations: since the sample's run began, the learning step included.
+    """
+
+    ticks: int
+    stack: int
+    saturations: int
 
 
 @dataclass(frozen=True)
@@ -354,13 +382,63 @@ class Device:
         replies = self._exchange(requests, deadline_s, slow_last=True)
         self._all_ok(requests, replies)
         self.stats.bytes += sum(len(data) for data in (inputs or {}).values())
+        return self._ran(replies[-1])
+
+    def learn(
+        self,
+        label: int | None = None,
+        inputs: Mapping[str, bytes] | None = None,
+        targets: Mapping[str, bytes] | None = None,
+        deadline_s: float = 10.0,
+    ) -> tuple[RunResult | None, LearnResult]:
+        """Learns from a sample, once.
+
+        Args:
+            label: its class; None where the model takes targets, or nothing.
+            inputs: of a sample to run first, in the same window; None to learn from the sample
+                that was run last.
+            targets: to write first.
+            deadline_s: for all of it.
+
+        Returns:
+            what `run` returns, None without inputs; and the outcome of learning.
+
+        Raises:
+            LinkTimeout: not done within `deadline_s`.
+            DeviceReset: the device was reset in the middle.
+            DeviceRefused: RANGE for a label that the model does not have, BAD_STATE without a
+                whole run before it.
+            UsageError, LinkDead.
+        """
+        if label is not None and not 0 <= label < NO_LABEL:
+            raise UsageError(
+                f"label {label} is not within 0..{NO_LABEL - 1}",
+                "a label that is not a class number",
+                "pass the class's number, counted from 0",
+            )
+        sent = {**(inputs or {}), **(targets or {})}
+        requests = self._puts(sent)
+        if inputs is not None:
+            requests.append(Request(Type.RUN, RunRequest(RUN_RESTART, 0, 0, 0).pack()))
+        number = NO_LABEL if label is None else label
+        requests.append(Request(Type.LEARN, LearnRequest(number).pack()))
+        replies = self._exchange(requests, deadline_s, slow_last=True)
+        self._all_ok(requests, replies)
+        self.stats.bytes += sum(len(data) for data in sent.values())
         try:
-            result = RunReply.unpack(replies[-1].data)
+            result = LearnReply.unpack(replies[-1].data)
         except struct.error as error:
-            raise ProtocolError(f"RUN's reply has {len(replies[-1].data)} bytes") from error
-        if result.boot_id != self._link.boot_id:
-            self._lost = self._link.reset_error(result.boot_id)
-            raise self._lost
+            raise ProtocolError(f"LEARN's reply has {len(replies[-1].data)} bytes") from error
+        self._same_boot(result.boot_id)
+        learned = LearnResult(result.ticks, result.stack, result.saturations)
+        return (None if inputs is None else self._ran(replies[-2])), learned
+
+    def _ran(self, reply: Reply) -> RunResult:
+        try:
+            result = RunReply.unpack(reply.data)
+        except struct.error as error:
+            raise ProtocolError(f"RUN's reply has {len(reply.data)} bytes") from error
+        self._same_boot(result.boot_id)
         return RunResult(
             finished=result.done == DONE_FINISHED,
             stopped=result.done == DONE_STOPPED,
@@ -370,6 +448,11 @@ class Device:
             saturations=result.saturations,
             outputs_crc=result.outputs_crc,
         )
+
+    def _same_boot(self, boot_id: int) -> None:
+        if boot_id != self._link.boot_id:
+            self._lost = self._link.reset_error(boot_id)
+            raise self._lost
 
     def echo(self, data: bytes) -> bytes:
         """Sends bytes to the device and back.

@@ -11,13 +11,15 @@ from enum import IntEnum
 from typing import NamedTuple
 
 PROTOCOL = 1
-PROTOCOL_HASH = 0xA8D5A4E4
+PROTOCOL_HASH = 0x2003EF21
 RUN_RESTART = 1
 RUN_STOP = 2
 DONE_STEPS_LEFT = 0
 DONE_FINISHED = 1
 DONE_STOPPED = 2
 CAPABILITY_TRACE = 1
+CAPABILITY_LEARN = 2
+NO_LABEL = 65535
 TYPE_REPLY = 128
 TYPE_MORE = 64
 
@@ -34,7 +36,7 @@ class Type(IntEnum):
     RESET = 7
     FAULT = 8
     ACK = 9
-    LEARN = 10  # reserved
+    LEARN = 10
     LEARN_STATE = 11  # reserved
     EVENTS = 12  # reserved
     STREAM = 13  # reserved
@@ -75,8 +77,8 @@ STATUS_TEXTS: dict[Status, tuple[str, str]] = {
         "rebuild and flash the firmware with the Spikelet version of the host",
     ),
     Status.BAD_STATE: (
-        "the request does not fit the device's state: a write to a tensor that is not an input or a state, RUN past the end without a restart, or a stop asked of a release build",
-        "restart the run, or build with trace for layer outputs; only inputs and states can be written",
+        "the request does not fit the device's state: a write to a tensor that cannot be written, RUN past the end without a restart, LEARN without a whole run before it, or a stop asked of a release build",
+        "restart the run, or build with trace for layer outputs; inputs, states, targets and learned tensors can be written",
     ),
     Status.BAD_LEN: (
         "the request has the wrong length (detail: the length that the device read)",
@@ -358,6 +360,45 @@ class FaultReply(NamedTuple):
     def unpack(cls, data: bytes) -> FaultReply:
         """Reads a payload; bytes beyond the known fields are skipped."""
         return cls._make(_FAULTREPLY.unpack_from(data))
+
+
+_LEARNREQUEST = struct.Struct("<H")
+
+
+class LearnRequest(NamedTuple):
+    """Learns from the sample that was run; label NO_LABEL where there is none or targets are written: the request."""
+
+    label: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _LEARNREQUEST.pack(self.label)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> LearnRequest:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_LEARNREQUEST.unpack_from(data))
+
+
+_LEARNREPLY = struct.Struct("<IIII")
+
+
+class LearnReply(NamedTuple):
+    """Learns from the sample that was run; label NO_LABEL where there is none or targets are written: the reply."""
+
+    ticks: int
+    stack: int
+    saturations: int
+    boot_id: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _LEARNREPLY.pack(self.ticks, self.stack, self.saturations, self.boot_id)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> LearnReply:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_LEARNREPLY.unpack_from(data))
 
 
 _FACTS = struct.Struct("<IBIHHIBIIHHI8sBIIIII32s")

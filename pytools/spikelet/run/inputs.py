@@ -93,7 +93,25 @@ def data_stream(package: Package, path: Path, option: str = "--data") -> Stream:
         UsageError: the file, a name, a shape, a type or a value is not as expected.
     """
     given = f"{option} {path}"
-    arrays = _load(path, given)
+    arrays = load_arrays(path, given)
+    return array_stream(package, arrays, given, str(path), package.graph.highest_prediction)
+
+
+def array_stream(
+    package: Package, arrays: Mapping[str, Array], given: str, source: str, highest: int
+) -> Stream:
+    """Arrays as `data_stream` takes them.
+
+    Args:
+        package: whose inputs they are for.
+        arrays: by name.
+        given: what they are, for errors.
+        source: of the stream.
+        highest: class.
+
+    Raises:
+        UsageError: a name, a shape, a type or a value is not as expected.
+    """
     graph = package.graph
     data = [t for t in graph.inputs if t.name != "seed"]
     names = ["x"] if len(data) == 1 else [t.name for t in data]
@@ -113,7 +131,7 @@ def data_stream(package: Package, path: Path, option: str = "--data") -> Stream:
         for t, n in zip(data, names, strict=True)
     }
     samples = len(next(iter(inputs.values())))
-    labels = _labels(given, arrays.get("y"), samples, graph)
+    labels = _labels(given, arrays.get("y"), samples, highest)
     for tensor in graph.inputs:
         if tensor.name == "seed":
             if "seed" in arrays:
@@ -127,7 +145,7 @@ def data_stream(package: Package, path: Path, option: str = "--data") -> Stream:
             "inputs of different samples",
             "the first axis of every array counts the same samples",
         )
-    return Stream(str(path), inputs, labels)
+    return Stream(source, inputs, labels)
 
 
 def _layouts(package: Package) -> dict[str, Any]:
@@ -147,7 +165,8 @@ def _layouts(package: Package) -> dict[str, Any]:
     return dict(found)
 
 
-def _load(path: Path, given: str) -> dict[str, Array]:
+def load_arrays(path: Path, given: str) -> dict[str, Array]:
+    """The arrays of a user's .npz file; raises UsageError."""
     if not path.is_file():
         raise UsageError(f"{given}: no such file", "a wrong path", "give an .npz file")
     try:
@@ -277,7 +296,7 @@ def _factor(name: str, values: Array, ends: list[float]) -> str:
     return f"scale {name} as in training, or clip it; {name} * {factor:.4g} would fit"
 
 
-def _labels(given: str, labels: Array | None, samples: int, graph: Graph) -> Array | None:
+def _labels(given: str, labels: Array | None, samples: int, highest: int) -> Array | None:
     if labels is None:
         return None
     if labels.shape != (samples,) or not np.issubdtype(labels.dtype, np.integer):
@@ -287,11 +306,10 @@ def _labels(given: str, labels: Array | None, samples: int, graph: Graph) -> Arr
             "one-hot labels, or labels of other samples",
             "one integer class a sample",
         )
-    high = graph.highest_prediction
-    if labels.min() < 0 or labels.max() > high:
+    if labels.min() < 0 or labels.max() > highest:
         raise UsageError(
             f"{given}: y spans {labels.min()} to {labels.max()}, the model knows classes "
-            f"0 to {high}",
+            f"0 to {highest}",
             "labels that start at 1, or of another data set",
             "number the classes from 0, as in training",
         )

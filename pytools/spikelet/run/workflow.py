@@ -90,6 +90,8 @@ def make(
 ) -> Built:
     """Generate model.c and build the image in `out`; for errors see `spikelet.board.build`."""
     generated = generate(package.graph, package.sha256, out, trace=trace, isa=board.isa)
+    if package.graph.learns:
+        defines = (*defines, "SPK_LEARN")
     try:
         firmware = build(
             out, board, out, toolchain=toolchain, trace=trace, defines=defines, sanitize=sanitize

@@ -1,0 +1,193 @@
+"""A device that learns, with the methods of its golden twin."""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikelet.board import Board, find_board
+from spikelet.errors import Disagreement, UsageError
+from spikelet.graph import Array, Graph
+from spikelet.learn.twin import Twin, checked_targets
+from spikelet.link.device import Device, LearnResult, RunResult
+from spikelet.package import Package
+from spikelet.run.workflow import Target, connected, make
+
+NAMED = 5  # elements that a disagreement names
+
+
+class DeviceLearner:
+    """A device whose model learns.
+
+    Attributes:
+        graph: what it holds.
+        device: the session with it.
+        facts: sizes of its image, as `Built.facts`; empty for hardware that was flashed before.
+        ran: the outcome of the last run, ticks among it; None before the first.
+        learned: the outcome of the last learning step; None before the first.
+        deadline_s: for one sample.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        device: Device,
+        facts: Mapping[str, Any] | None = None,
+        deadline_s: float = 60.0,
+    ) -> None:
+        self.graph = graph
+        self.device = device
+        self.facts = dict(facts or {})
+        self.deadline_s = deadline_s
+        self.ran: RunResult | None = None
+        self.learned: LearnResult | None = None
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """The outputs by name, (N, *shape), of N samples; nothing is learned."""
+        samples = self.graph.check_inputs(inputs)
+        rows = []
+        for i in range(samples):
+            self.ran = self.device.run(inputs=self._bytes(inputs, i), deadline_s=self.deadline_s)
+            rows.append(self.device.get_many(self.graph.outputs))
+        return self._values(rows)
+
+    def observe(
+        self,
+        inputs: Mapping[str, Array],
+        labels: Sequence[int] | Array | None = None,
+        targets: Mapping[str, Array] | None = None,
+    ) -> Array:
+        """Run and learn N samples, one after the other; see `Twin.observe`.
+
+        Returns:
+            (N,) uint32, the CRC-32 of each sample's outputs before it was learned: `outputs_crc`
+            makes the same of the twin's.
+        """
+        samples = self.graph.check_inputs(inputs)
+        given = checked_targets(self.graph, samples, labels, targets)
+        wire = {t.name: t for t in self.graph.targets}
+        digests = np.zeros(samples, np.uint32)
+        for i in range(samples):
+            ran, self.learned = self.device.learn(
+                label=None if labels is None else int(labels[i]),
+                inputs=self._bytes(inputs, i),
+                targets={name: t.to_bytes(given[name][i]) for name, t in wire.items()},
+                deadline_s=self.deadline_s,
+            )
+            assert ran is not None
+            self.ran = ran
+            digests[i] = ran.outputs_crc
+        return digests
+
+    def state(self) -> dict[str, Array]:
+        """All learned tensors by name."""
+        tensors = {learned.tensor.name: learned.tensor for learned in self.graph.learned}
+        memory = self.device.get_many(tensors)
+        return {name: tensor.from_bytes(memory[name]) for name, tensor in tensors.items()}
+
+    def crc(self) -> int:
+        """CRC-32 of all learned tensors in the order of the device's table."""
+        state, crc = self.state(), 0
+        for learned in self.graph.learned:
+            crc = zlib.crc32(learned.tensor.to_bytes(state[learned.tensor.name]), crc)
+        return crc
+
+    def compare(self, twin: Twin) -> list[str]:
+        """What of the learned state differs from the twin's: the first elements, named."""
+        found = []
+        for name, values in self.state().items():
+            expected = twin.learned[name]
+            wrong = np.flatnonzero(values.reshape(-1).view(np.uint8).reshape(values.size, -1)
+                                   != expected.reshape(-1).view(np.uint8).reshape(values.size, -1)
+                                   ) // max(1, values.itemsize)  # fmt: skip
+            for element in np.unique(wrong)[:NAMED]:
+                found.append(
+                    f"after {twin.steps} samples, {name}[{element}]: golden "
+                    f"{expected.flat[element]}, device {values.flat[element]}"
+                )
+        return found
+
+    def agree(self, twin: Twin) -> None:
+        """Raise Disagreement where the learned state is not the twin's."""
+        found = self.compare(twin)
+        if found:
+            raise Disagreement(
+                "; ".join(found[:NAMED]),
+                "a kernel, a compiler or the memory of the device is at fault",
+                "a trace build with --layers names the operator",
+            )
+
+    def _bytes(self, inputs: Mapping[str, Array], i: int) -> dict[str, bytes]:
+        return {t.name: t.to_bytes(inputs[t.name][i]) for t in self.graph.inputs}
+
+    def _values(self, rows: list[dict[str, bytes]]) -> dict[str, Array]:
+        return {
+            name: np.stack([self.graph.tensors[name].from_bytes(row[name]) for row in rows])
+            for name in self.graph.outputs
+        }
+
+
+def outputs_crc(graph: Graph, outputs: Mapping[str, Array]) -> Array:
+    """(N,) uint32: what a device says of its outputs, of outputs (N, *shape) by name."""
+    in_order = [t for t in graph.tensors.values() if t.name in graph.outputs]
+    samples = len(outputs[graph.outputs[0]])
+    digests = np.zeros(samples, np.uint32)
+    for i in range(samples):
+        crc = 0
+        for tensor in in_order:
+            crc = zlib.crc32(tensor.to_bytes(outputs[tensor.name][i]), crc)
+        digests[i] = crc
+    return digests
+
+
+@contextmanager
+def device_learner(
+    model: Package | Graph,
+    board: Board | str = "native",
+    *,
+    folder: Path | None = None,
+    toolchain: str = "auto",
+    machine: str = "auto",
+    port: str | None = None,
+    trace: bool = False,
+    sanitize: bool = False,
+) -> Iterator[DeviceLearner]:
+    """Build the model's image, start it, and open a session.
+
+    Args:
+        model: a package, or a graph, whose learner the device is to run.
+        board: the board, or its name.
+        folder: for the image; a temporary one by default.
+        toolchain: one of the board's, or "auto".
+        machine: one of the board's, or "auto".
+        port: of hardware that was flashed before; nothing is built then.
+        trace: a trace build.
+        sanitize: with address and undefined-behaviour sanitisers.
+
+    Raises:
+        UsageError: the graph does not learn, or does not fit the board; see also `make`.
+    """
+    package = model if isinstance(model, Package) else Package(model)
+    if not package.graph.learns:
+        raise UsageError(
+            f"graph {package.graph.name} does not learn",
+            "it has no learner",
+            "attach one; `spikelet learners` lists them",
+        )
+    found = find_board(board) if isinstance(board, str) else board
+    with tempfile.TemporaryDirectory(prefix="spikelet-") as spare:
+        built = None
+        if port is None:
+            built = make(
+                package, found, folder or Path(spare),
+                toolchain=toolchain, trace=trace, sanitize=sanitize,
+            )  # fmt: skip
+        target = Target(found, built, machine, port)
+        with connected(target, package) as (device, _):
+            yield DeviceLearner(package.graph, device, built.facts() if built else {})

@@ -1,0 +1,88 @@
+"""Where learners' tests run: a device and its golden twin, the same samples, the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from spikelet.graph import Array, Graph
+from spikelet.learn import Twin
+from spikelet.package import Package
+from spikelet.run.learner import DeviceLearner, device_learner, outputs_crc
+from support import need
+from targets import ARM_TARGETS, RV32_QEMU, TARGETS, board_of
+
+LEARN_TARGETS = {
+    **TARGETS,
+    "rv32f-gcc-qemu": ("virt-rv32f", "gcc", "qemu", False, RV32_QEMU),
+    "m4-gcc-qemu": ARM_TARGETS["m4-gcc-qemu"],
+}
+# One sanitised host, a core without FPU, one with, and a Cortex-M4.
+USUAL = ("native-gcc-sanitized", "rv32-gcc-qemu", "rv32f-gcc-qemu", "m4-gcc-qemu")
+
+
+def device_equals_twin(
+    target: str,
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    labels: Array | None,
+    folder: Path,
+    *,
+    targets: Mapping[str, Array] | None = None,
+    block: int = 100,
+    commit_after: Collection[int] = (),
+) -> Twin:
+    """Learn the same samples on both; compare all outputs, and all that is learned, by element.
+
+    Args:
+        target: a key of LEARN_TARGETS.
+        graph: with a learner.
+        inputs: by name, (N, *shape).
+        labels: (N,), or None.
+        folder: for the image.
+        targets: by name, (N, *shape).
+        block: samples between two comparisons of what is learned.
+        commit_after: numbers of samples after which both commit; ends of blocks.
+
+    Returns:
+        the twin, as it is after the last sample.
+    """
+    board, toolchain, machine, sanitize, tools = LEARN_TARGETS[target]
+    for tool in tools:
+        need(tool)
+    twin = Twin(graph)
+    samples = len(next(iter(inputs.values())))
+    ends = sorted({*range(block, samples, block), *commit_after, samples})
+    with device_learner(
+        Package(graph), board_of(board), folder=folder,
+        toolchain=toolchain, machine=machine, sanitize=sanitize,
+    ) as device:  # fmt: skip
+        assert device.compare(twin) == []
+        first = 0
+        for end in ends:
+            part = slice(first, end)
+            said = device.observe(
+                {name: values[part] for name, values in inputs.items()},
+                None if labels is None else labels[part],
+                {name: values[part] for name, values in (targets or {}).items()},
+            )
+            expected = twin.observe(
+                {name: values[part] for name, values in inputs.items()},
+                None if labels is None else labels[part],
+                {name: values[part] for name, values in (targets or {}).items()},
+            )
+            wrong = np.flatnonzero(said != outputs_crc(graph, expected))
+            assert not len(wrong), f"outputs of sample {first + wrong[0]} differ"
+            assert device.compare(twin) == []
+            if end in commit_after:
+                _commit(device, twin)
+            first = end
+    return twin
+
+
+def _commit(device: DeviceLearner, twin: Twin) -> None:
+    device.commit()
+    twin.commit()
+    assert device.compare(twin) == []
