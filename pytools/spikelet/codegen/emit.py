@@ -285,9 +285,10 @@ def _load(learned: Learned, em: CEmitter) -> str:
 def _model(graph: Graph, sha256: str, places: Plan, trace: bool) -> str:
     digest = ", ".join(f"0x{sha256[i : i + 2]}" for i in range(0, 64, 2))
     rows, ends = [], _ends(graph)
+    every = (0, 0) if graph.learns else None
     for tensor, number in _listed(graph, trace):
         data = f"arena + {places.slots[tensor.name].offset // 4}"
-        rows.append(_entry(tensor, data, number, ends.get(tensor.name)))
+        rows.append(_entry(tensor, data, number, ends.get(tensor.name, every)))
     lines = []
     if trace:
         columns = len(graph.traced)
@@ -295,7 +296,8 @@ def _model(graph: Graph, sha256: str, places: Plan, trace: bool) -> str:
             f"static uint32_t trace[{graph.steps * columns}]; // ({graph.steps}, {columns})"
         )
         shaped = Tensor("trace", "u32", (graph.steps, columns), kind="output")
-        rows.append(_entry(shaped, "trace", "SPK_NO_OP").replace("SPK_OUTPUT", "SPK_DIGESTS"))
+        row = _entry(shaped, "trace", "SPK_NO_OP", every)
+        rows.append(row.replace("SPK_OUTPUT", "SPK_DIGESTS"))
     lines += [
         f"static const uint8_t package_sha256[32] = {{\n    {digest}}};",
         f"static const struct spk_tensor tensors[{len(rows)}] = {{",
@@ -342,7 +344,7 @@ def _listed(graph: Graph, trace: bool) -> list[tuple[Tensor, str]]:
 
 
 def _entry(tensor: Tensor, data: str, number: str, ends: tuple[int, int] | None = None) -> str:
-    """A row of the tensor table; `ends`: the values between which what a host writes must lie."""
+    """A row of the tensor table; `ends`: what a host writes must lie in them; (0, 0): any value."""
     dims = ", ".join(map(str, tensor.shape))
     checked = f", {ends[0]}, {ends[1]}" if ends else ""
     return (
@@ -359,7 +361,7 @@ def _ends(graph: Graph) -> dict[str, tuple[int, int]]:
         if learned.low is not None or learned.high is not None:
             low, high = learned.tensor.limits
             found[learned.tensor.name] = (
-                max(low if learned.low is None else learned.low, -(1 << 31)),
-                min(high if learned.high is None else learned.high, (1 << 31) - 1),
+                low if learned.low is None else learned.low,
+                high if learned.high is None else learned.high,
             )
     return found
