@@ -26,7 +26,14 @@ struct spk_board_info {
     uint32_t tick_hz;  // ticks a second; 0 where a tick is not a time
 };
 
+// Where learned tensors are kept without power. Only images of models that learn use it.
+struct spk_board_storage {
+    uint32_t bytes; // of the region; 0 = the board has none
+    uint32_t page;  // bytes that are erased at once; the region begins with a page
+};
+
 extern const struct spk_board_info spk_board_info;
+extern const struct spk_board_storage spk_board_storage;
 
 void spk_board_init(void);
 uint32_t spk_board_rx(uint8_t *buffer,
@@ -40,5 +47,11 @@ enum spk_reset_cause spk_board_reset_cause(void);
 void spk_board_last_fault(struct spk_fault *fault);
 uint32_t spk_board_stack_high_water(void); // bytes ever used, since boot; 0 = unknown
 _Noreturn void spk_board_reset(void);
+
+// Offsets are of the storage's first byte. The agent stays inside of it, erases whole pages, and
+// writes pieces of 64 bytes, each once between two erases. 0, or a code of the board's own.
+int spk_board_storage_erase(uint32_t offset); // a page: all FF
+int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size);
+void spk_board_storage_read(uint32_t offset, void *data, uint32_t size);
 
 #endif

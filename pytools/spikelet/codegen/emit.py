@@ -57,8 +57,9 @@ class Generated:
 class CEmitter:
     """Collects the constants, includes and names that operators ask for."""
 
-    def __init__(self, bounds: Mapping[str, Interval], places: Plan, isa: str = "") -> None:
-        self.bounds = bounds
+    def __init__(self, graph: Graph, places: Plan, isa: str = "") -> None:
+        self.bounds: Mapping[str, Interval] = graph.bounds
+        self.written = {node.name: graph.written(node) for node in graph.order}
         self.places = places
         self.isa = isa
         self.includes: set[str] = set()
@@ -134,6 +135,7 @@ def generate(
     trace: bool = False,
     isa: str = "",
     places: Plan | None = None,
+    guard: bool = False,
 ) -> Generated:
     """Write model.c into `out_dir`; the same graph and hash give the same bytes.
 
@@ -144,9 +146,11 @@ def generate(
         trace: list every tensor and keep a digest of each in every step.
         isa: instruction set of the board that it is for; "" for C that runs on any.
         places: a memory plan, by default the best that is found.
+        guard: for a build with the address sanitiser: while an operator runs, all of the arena but
+            its own tensors and scratch is out of bounds, and what it is to write holds a pattern.
     """
     places = places or plan(graph, isa)
-    em = CEmitter(graph.bounds, places, isa)
+    em = CEmitter(graph, places, isa)
     const_bytes: dict[str, int] = {}
     start = ["saturations = 0;"]
     bodies: dict[Phase, list[str]] = {phase: [] for phase in Phase}
@@ -158,7 +162,7 @@ def generate(
         stop = node.emit_stop(em)
         bodies[phase] += [
             f"// {number}: {node.name}",
-            *_conditional(node, em, trace),
+            *_conditional(node, em, trace, guard),
             f"SPK_PROBE({step}, {number});",
             *([f"if ({stop}) {{ return; }}"] if stop else []),
         ]
@@ -170,7 +174,7 @@ def generate(
         "".join(f"#define {macro} {value}\n" for macro, value in sorted(em.macros.items())),
         "\n".join(f'#include "{h}"' for h in ["spk_model.h", *sorted(em.includes)]) + "\n",
         *em.constants.values(),
-        _arena(graph, places),
+        _arena(graph, places, guard),
         *em.configs.values(),
         _function("static void model_start(void)", [*start, *bodies[Phase.ONCE]]),
         _function("static void model_step(uint32_t t)", ["(void)t;", *bodies[Phase.STEP]]),
@@ -181,16 +185,46 @@ def generate(
     out_dir.mkdir(parents=True, exist_ok=True)
     source = out_dir / "model.c"
     source.write_text("\n".join(parts), encoding="utf-8")
+    apart = out_dir / "arena.c"
+    apart.unlink(missing_ok=True)
+    if guard:  # what the compiler sees to lie within an array it does not check
+        lines = ["#include <stdint.h>", "extern uint32_t arena[];"]
+        lines.append(f"uint32_t arena[{places.size // 4}];\n")
+        apart.write_text("\n".join(lines), encoding="utf-8")
     return Generated(source, places, table, sum(em.sizes.values()))
 
 
-def _conditional(node: Operator, em: CEmitter, trace: bool) -> list[str]:
+def _conditional(node: Operator, em: CEmitter, trace: bool, guard: bool) -> list[str]:
     """What executes an operator; a trace build, whose digests are golden's, leaves out none."""
     body = node.emit(em)
+    if guard:
+        em.include("spk_guard.h")
+        body = [*_opened(node, em), *body, f"spk_open(arena, {em.places.size});"]
     if node.when is None or trace:
         return body
     name, value = node.when
     return [f"if ({em.tensor(name)}[0] == {value}) {{", *(f"    {line}" for line in body), "}"]
+
+
+def _opened(node: Operator, em: CEmitter) -> list[str]:
+    """What leaves an operator its own tensors only, with a pattern in those that it makes."""
+    slots = em.places.slots
+    reads = [slots[name] for name in node.inputs]
+    makes = em.written[node.name]
+    lines = [f"spk_guard(arena, {em.places.size});"]
+    for slot in {s.tensor.name: s for s in [*reads, *(slots[t.name] for t in makes)]}.values():
+        lines.append(f"spk_open(arena + {slot.offset // 4}, {slot.size});")
+    for tensor in makes:
+        slot = slots[tensor.name]
+        apart = [s.offset >= slot.offset + slot.size or slot.offset >= s.offset + s.size
+                 for s in reads]  # fmt: skip
+        if all(apart) and not tensor.persistent:
+            lines.append(f"spk_unwritten(arena + {slot.offset // 4}, {tensor.nbytes});")
+    block = em.places.scratch.get(node.name)
+    if block is not None:
+        lines.append(f"spk_open(arena + {block.offset // 4}, {block.size});")
+        lines.append(f"spk_unwritten(arena + {block.offset // 4}, {block.size});")
+    return lines
 
 
 def _head(graph: Graph, sha256: str, table: list[Layer], places: Plan, const_bytes: int) -> str:
@@ -236,10 +270,10 @@ def _columns(rows: Iterable[Iterable[object]]) -> list[str]:
     return lines
 
 
-def _arena(graph: Graph, places: Plan) -> str:
+def _arena(graph: Graph, places: Plan, guard: bool) -> str:
     lines = [
         "// What is not needed at the same time (operator numbers, in brackets) shares memory.",
-        f"static uint32_t arena[{places.size // 4}];",
+        "extern uint32_t arena[];" if guard else f"static uint32_t arena[{places.size // 4}];",
         "static uint32_t saturations;",
     ]
     for name, slot in places.slots.items():

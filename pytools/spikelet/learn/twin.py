@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class Twin:
         inputs: Mapping[str, Array],
         labels: Sequence[int] | Array | None = None,
         targets: Mapping[str, Array] | None = None,
+        watch: Callable[[int], object] | None = None,
     ) -> dict[str, Array]:
         """Predict and learn N samples, one after the other.
 
@@ -46,6 +47,7 @@ class Twin:
             inputs: by name, (N, *shape).
             labels: (N,) of graphs that learn classes.
             targets: by name, (N, *shape).
+            watch: called with the number of each sample once it is learned.
 
         Returns:
             the outputs by name, (N, *shape), each as it was before its sample was learned.
@@ -75,6 +77,8 @@ class Twin:
                 if node.stops(env):
                     break
             self.steps += 1
+            if watch:
+                watch(i)
         return {name: np.concatenate(rows) for name, rows in outputs.items() if rows}
 
     def commit(self) -> None:

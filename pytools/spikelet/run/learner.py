@@ -15,7 +15,7 @@ from spikelet.board import Board, find_board
 from spikelet.errors import Disagreement, UsageError
 from spikelet.graph import Array, Graph
 from spikelet.learn.twin import Twin, checked_targets
-from spikelet.link.device import Device, LearnResult, RunResult
+from spikelet.link.device import Device, LearnAction, LearnResult, LearnState, RunResult
 from spikelet.package import Package
 from spikelet.run.workflow import Target, connected, make
 
@@ -85,6 +85,31 @@ class DeviceLearner:
             digests[i] = ran.outputs_crc
         return digests
 
+    def commit(self) -> LearnState:
+        """Consolidate what was learned, and keep it without power."""
+        return self.device.learn_state(LearnAction.COMMIT)
+
+    def reset(self) -> LearnState:
+        """Forget everything; what is committed stays committed."""
+        return self.device.learn_state(LearnAction.RESET)
+
+    def restore(self, state: Mapping[str, Array], steps: int = 0) -> LearnState:
+        """Go on from a state, all of it or none.
+
+        Args:
+            state: all learned tensors by name.
+            steps: samples that it was learned from.
+
+        Raises:
+            UsageError: a tensor is missing, superfluous, or of another shape.
+            DeviceRefused: RANGE for a value that the model cannot hold.
+        """
+        checked = Twin(self.graph)
+        checked.restore(state)
+        tensors = {learned.tensor.name: learned.tensor for learned in self.graph.learned}
+        self.device.put_many({name: t.to_bytes(state[name]) for name, t in tensors.items()})
+        return self.device.learn_state(LearnAction.ACCEPT, checked.crc(), steps)
+
     def state(self) -> dict[str, Array]:
         """All learned tensors by name."""
         tensors = {learned.tensor.name: learned.tensor for learned in self.graph.learned}
@@ -92,11 +117,8 @@ class DeviceLearner:
         return {name: tensor.from_bytes(memory[name]) for name, tensor in tensors.items()}
 
     def crc(self) -> int:
-        """CRC-32 of all learned tensors in the order of the device's table."""
-        state, crc = self.state(), 0
-        for learned in self.graph.learned:
-            crc = zlib.crc32(learned.tensor.to_bytes(state[learned.tensor.name]), crc)
-        return crc
+        """CRC-32 of all learned tensors in the order of the device's table, as the device says."""
+        return self.device.learn_state().crc
 
     def compare(self, twin: Twin) -> list[str]:
         """What of the learned state differs from the twin's: the first elements, named."""
@@ -114,9 +136,9 @@ class DeviceLearner:
         return found
 
     def agree(self, twin: Twin) -> None:
-        """Raise Disagreement where the learned state is not the twin's."""
-        found = self.compare(twin)
-        if found:
+        """Raise Disagreement where the learned state is not the twin's; four bytes travel."""
+        if self.crc() != twin.crc():
+            found = self.compare(twin) or ["the device's CRC is not that of what it sent"]
             raise Disagreement(
                 "; ".join(found[:NAMED]),
                 "a kernel, a compiler or the memory of the device is at fault",
@@ -131,6 +153,43 @@ class DeviceLearner:
             name: np.stack([self.graph.tensors[name].from_bytes(row[name]) for row in rows])
             for name in self.graph.outputs
         }
+
+
+def first_difference(
+    device: DeviceLearner,
+    twin: Twin,
+    before: Mapping[str, Array],
+    inputs: Mapping[str, Array],
+    labels: Sequence[int] | Array | None = None,
+    targets: Mapping[str, Array] | None = None,
+) -> str | None:
+    """Where device and twin part: both learn a block again from the state before it, in step.
+
+    Args:
+        device: one that disagreed after the block.
+        twin: of the same graph.
+        before: the learned state before the block.
+        inputs: the block's, by name, (N, *shape).
+        labels: (N,), or None.
+        targets: by name, (N, *shape).
+
+    Returns:
+        the first sample and element that differ; None where they agree this time, which is what a
+        device does that is not repeatable.
+    """
+    twin.restore(before)
+    device.restore(before)
+    for i in range(len(next(iter(inputs.values())))):
+        one = {name: values[i : i + 1] for name, values in inputs.items()}
+        label = None if labels is None else [int(labels[i])]
+        target = {name: values[i : i + 1] for name, values in (targets or {}).items()}
+        expected = outputs_crc(device.graph, twin.observe(one, label, target))
+        if device.observe(one, label, target)[0] != expected[0]:
+            return f"sample {i} of the block: the outputs before it was learned differ"
+        found = device.compare(twin)
+        if found:
+            return f"sample {i} of the block: {'; '.join(found)}"
+    return None
 
 
 def outputs_crc(graph: Graph, outputs: Mapping[str, Array]) -> Array:

@@ -89,7 +89,9 @@ def make(
     sanitize: bool = False,
 ) -> Built:
     """Generate model.c and build the image in `out`; for errors see `spikelet.board.build`."""
-    generated = generate(package.graph, package.sha256, out, trace=trace, isa=board.isa)
+    generated = generate(
+        package.graph, package.sha256, out, trace=trace, isa=board.isa, guard=sanitize
+    )
     if package.graph.learns:
         defines = (*defines, "SPK_LEARN")
     try:
