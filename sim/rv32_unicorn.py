@@ -175,13 +175,21 @@ class Machine:
         image: ELF whose loadable parts lie in flash (physical addresses).
         flash: (base, bytes), a multiple of 4096 bytes, read and execute.
         ram: (base, bytes), a multiple of 4096 bytes, read and write; a reset keeps it.
+        storage: more of the same elsewhere; None for none.
     """
 
-    def __init__(self, image: Path, flash: tuple[int, int], ram: tuple[int, int]) -> None:
-        self.flash, self.ram = flash, ram
+    def __init__(
+        self,
+        image: Path,
+        flash: tuple[int, int],
+        ram: tuple[int, int],
+        storage: tuple[int, int] | None = None,
+    ) -> None:
+        self.flash, self.ram, self.storage = flash, ram, storage
         self._hooks = load_hooks()
         self._flash, self._flash_at = _host_pages(flash[1])
         self._ram, self._ram_at = _host_pages(ram[1])
+        self._storage, self._storage_at = _host_pages(storage[1] if storage else 0)
         self._lengths = (ctypes.c_uint16 * (flash[1] // 2))()
         # The counter must lie in the page that the firmware reads, so the structure starts there.
         self._owner, self._counter_at = _host_pages(ctypes.sizeof(_Machine) + PAGE)
@@ -232,6 +240,8 @@ class Machine:
         )
         uc.mem_map_ptr(*self.flash, read | run, self._flash_at)
         uc.mem_map_ptr(*self.ram, read | write, self._ram_at)
+        if self.storage:
+            uc.mem_map_ptr(*self.storage, read | write, self._storage_at)
         uc.mem_map_ptr(COUNTER_PAGE, PAGE, read, self._counter_at)
         for page in PLIC_PAGES:
             uc.mem_map(page, PAGE)
@@ -366,11 +376,12 @@ def main() -> int:
     parser.add_argument("image", type=Path)
     parser.add_argument("--flash", type=_region, default=(0x8000_0000, 0x8_0000))
     parser.add_argument("--ram", type=_region, default=(0x8040_0000, 0x4_0000))
+    parser.add_argument("--storage", type=_region)
     parser.add_argument("--stats", action="store_true", help="instructions and MIPS at the end")
     arguments = parser.parse_args()
     begin = time.perf_counter()
     try:
-        machine = Machine(arguments.image, arguments.flash, arguments.ram)
+        machine = Machine(arguments.image, arguments.flash, arguments.ram, arguments.storage)
         machine.serve(sys.stdin.fileno(), sys.stdout.fileno())
     except MachineError as error:
         print(f"rv32_unicorn: {error}", file=sys.stderr)

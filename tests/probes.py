@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from spikelet.board import Machine, find_board
-from spikelet.link.device import Device, RunResult
+from spikelet.link import Device, RunResult
 
 PROBE = Path(__file__).parent / "board" / "probe_model"
 COMMANDS = (
     "nothing", "loop", "illegal", "load", "store", "overflow", "stack", "breakpoint", "divide",
-    "waste",
+    "waste", "float", "fused",
 )  # fmt: skip
 RV32 = [("zig", "unicorn"), ("zig", "qemu"), ("gcc", "unicorn"), ("gcc", "qemu")]
 

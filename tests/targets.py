@@ -34,6 +34,11 @@ ARM_TARGETS = {
     "m0-gcc-qemu": (THUMB1, "gcc", "qemu", False, ARM_QEMU),
     "m0-zig-qemu": (THUMB1, "zig", "qemu", False, ("zig", "qemu-system-arm")),
 }
+# With an FPU; int8 kernels are those of rv32.
+FPU_TARGETS = {
+    "rv32f-gcc-qemu": ("virt-rv32f", "gcc", "qemu", False, RV32_QEMU),
+    "rv32f-zig-unicorn": ("virt-rv32f", "zig", "unicorn", False, ("zig", "unicorn")),
+}
 
 
 def board_of(name: str) -> Board:
@@ -65,7 +70,8 @@ def equals_golden(
 
     optimise: options for model.c in place of the board's.
     """
-    board_name, toolchain, machine, sanitize, tools = {**TARGETS, **ARM_TARGETS}[target]
+    every = {**TARGETS, **ARM_TARGETS, **FPU_TARGETS}
+    board_name, toolchain, machine, sanitize, tools = every[target]
     for tool in tools:
         need(tool)
     package = packaged(graph, samples)

@@ -16,6 +16,12 @@ _start:
     la t0, trap
     csrw mtvec, t0
 
+#ifdef __riscv_flen
+    li t0, 0x2000 // mstatus.FS = initial: floating point is on
+    csrs mstatus, t0
+    csrwi fcsr, 0 // round to nearest, ties to even
+#endif
+
     // Flash is read and execute only, what lies between flash and RAM is a guard under the stack.
     la t0, __flash_start
     srli t0, t0, 2

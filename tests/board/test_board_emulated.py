@@ -25,7 +25,9 @@ BOARDS = {
     "mps3-an547": ARM_V8,
     "microbit": ARM_V6,
     "sifive-e": RV32,
+    "virt-rv32f": RV32,
 }
+FPU = {"mps2-an386", "mps2-an500", "mps3-an547", "virt-rv32f"}
 TOOLCHAINS = ("zig", "gcc")
 every = pytest.mark.parametrize(
     ("board", "toolchain"), [(board, toolchain) for board in BOARDS for toolchain in TOOLCHAINS]
@@ -98,6 +100,44 @@ def test_it_boots_answers_counts_and_resets(
         assert (info.boot_id, info.reset_cause) == (boot, RESET_REQUEST)
     assert device.device.get("initialised") == struct.pack("<2I", 0x1234, 7)
     assert 64 <= device.obey("nothing").stack <= idle
+
+
+def float_twin(rounds: int) -> tuple[int, int]:
+    """What probe_model's float arithmetic gives: IEEE 754, every operation rounded by itself."""
+    total = np.float32(0.1)
+    for i in range(1, rounds + 1):
+        word = i * 2654435761 % 2**32
+        x = np.float32(word - 2**32 if word >= 2**31 else word) * np.float32(2.0**-31)
+        total = total * np.float32(0.75) + x
+        if abs(total) > 1.0:
+            total = np.float32(1.0) / total
+    return int(total.view(np.uint32)), int(total * np.float32(1e6)) % 2**32
+
+
+def fused_twin(rounds: int) -> int:
+    """The same for its fused multiply-adds, whose products are exact."""
+    total = np.float32(0.1)
+    for i in range(1, rounds + 1):
+        word = i * 2654435761 % 2**32
+        total = total * np.float32(0.5) + np.float32(word - 2**32 if word >= 2**31 else word)
+    return int(total.view(np.uint32))
+
+
+@every
+def test_floats_are_the_same_bits_on_every_board(
+    probe: Callable[..., Probe], board: str, toolchain: str
+) -> None:
+    device = probe(board, toolchain, "qemu")
+    assert device.result("float", 1000)[:2] == float_twin(1000)
+    spec = device.machine.firmware.board.machines["qemu"]
+    instructions = device.obey("float", 1000).ticks * (spec.instructions_per_tick or 1.0) / 1000
+    # An operation is one instruction or a call of the compiler's library.
+    assert instructions < 25 if board in FPU else instructions > 150
+
+    assert device.result("fused", 1000)[0] == fused_twin(1000)
+    if board in FPU:  # an explicit multiply-add is one, too
+        rounds = device.obey("fused", 1000).ticks * (spec.instructions_per_tick or 1.0) / 1000
+        assert rounds < 12
 
 
 @every

@@ -32,6 +32,8 @@ def test_the_boards_of_the_house_load() -> None:
     rv32 = found["virt-rv32"]
     assert rv32.memory is not None
     assert (rv32.memory.flash.base, rv32.memory.ram.bytes) == (0x8000_0000, 256 * 1024)
+    assert rv32.memory.storage is not None
+    assert rv32.memory.storage.bytes == 2 * 256 * 1024
     assert list(rv32.toolchains) == ["zig", "gcc"]
     assert list(rv32.machines) == ["unicorn", "qemu"]
 
@@ -72,6 +74,8 @@ def test_a_path_without_a_board_is_refused(tmp_path: Path) -> None:
         ('"board.c"', '"bored.c"', "bored.c is not in"),
         ('link_script = "common/rv32.ld"', "", "needs [memory] and link_script"),
         ("[memory]", "[memory", "cannot read"),
+        ("page_bytes = 4096", "page_bytes = 0x41000", "are not two slots of whole pages"),
+        ("page_bytes = 4096", "page_bytes = 100", "multiple of 64"),
     ],
 )
 def test_a_faulty_board_file_is_named_with_its_field(

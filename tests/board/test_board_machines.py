@@ -53,14 +53,19 @@ def test_ticks_are_retired_instructions(
 
 
 @pytest.mark.parametrize("toolchain", ["zig", "gcc"])
-def test_unicorn_and_qemu_count_the_same(probe: Callable[..., Probe], toolchain: str) -> None:
+@pytest.mark.parametrize(
+    ("board", "command", "at_least"), [("virt-rv32", "waste", 5 * 256), ("virt-rv32f", "float", 9)]
+)
+def test_unicorn_and_qemu_count_the_same(
+    probe: Callable[..., Probe], board: str, command: str, at_least: int, toolchain: str
+) -> None:
     runs = []
     for machine in ("unicorn", "qemu"):
-        device = probe("virt-rv32", toolchain, machine)
-        run = device.obey("waste", 200)
-        runs.append((run.ticks, run.stack, run.outputs_crc))
+        device = probe(board, toolchain, machine)
+        run = device.obey(command, 200)
+        runs.append((run.ticks, run.stack, run.outputs_crc, device.device.get("result")))
     assert runs[0] == runs[1]
-    assert runs[0][0] > 200 * 256 * 5
+    assert runs[0][0] > 200 * at_least
 
 
 @rv32

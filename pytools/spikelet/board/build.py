@@ -24,10 +24,11 @@ from spikelet.errors import UsageError
 from spikelet.paths import boards_dir, cache_dir, firmware_dir
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
-# Contraction off: a fused multiply-add rounds once where the golden model rounds twice.
+# Contraction off: a fused multiply-add rounds once where the golden model rounds twice. No errno:
+# clang calls a function for an explicit one otherwise, FPU or not.
 COMMON = (
     "-std=c11", *WARNINGS, "-ffunction-sections", "-fdata-sections", "-fno-common",
-    "-ffp-contract=off", "-g0",
+    "-ffp-contract=off", "-fno-math-errno", "-g0",
     "-fno-strict-aliasing",  # tensors of several types share the arena
 )  # fmt: skip
 FREESTANDING = ("-ffreestanding", "-fno-stack-protector")
@@ -96,7 +97,7 @@ class Firmware:
 def firmware_sources() -> list[Path]:
     """The sources that every image holds."""
     firmware = firmware_dir()
-    return sorted([*(firmware / "app").glob("*.c"), *(firmware / "link").glob("*.c")])
+    return sorted(c for room in ("app", "link", "store") for c in (firmware / room).glob("*.c"))
 
 
 def build(
@@ -136,7 +137,7 @@ def build(
             f"board {board.name} has no sanitised build with {name}",
             next="take board native with gcc or clang",
         )
-    macros = [*(["SPK_TRACE"] if trace else []), *defines]
+    macros = [*(["SPK_TRACE"] if trace else []), *_storage_macros(board), *defines]
     flags = _flags(board, spec, model_dir, macros, sanitize)
     sources = [board.path(source) for source in board.sources]
     sources += [*firmware_sources(), *sorted(model_dir.glob("*.c"))]
@@ -166,13 +167,24 @@ def _flags(
         flags.append("-fno-sanitize=undefined")  # zig turns it on by itself
     firmware = firmware_dir()
     folders = (
-        firmware / "include", firmware, firmware / "link", firmware / "app",
+        firmware / "include", firmware, firmware / "link", firmware / "store", firmware / "app",
         boards_dir() / "common", model_dir,
     )  # fmt: skip
     for folder in folders:
         flags += ["-I", str(folder)]
     flags += [f"-D{macro}" for macro in macros]
     return [*flags, *(spec.sanitize if sanitize else ())]
+
+
+def _storage_macros(board: Board) -> list[str]:
+    storage = board.memory.storage if board.memory else None
+    if storage is None:
+        return []
+    return [
+        f"SPK_STORAGE_BASE={storage.base:#x}",
+        f"SPK_STORAGE_BYTES={storage.bytes:#x}",
+        f"SPK_STORAGE_PAGE={storage.page_bytes}",
+    ]
 
 
 def _object(number: int) -> str:

@@ -231,9 +231,10 @@ class Machine:
 def _command(spec: MachineSpec, firmware: Firmware) -> list[str]:
     values = {"elf": str(firmware.elf), "python": sys.executable, "sim": str(sim_dir())}
     if firmware.board.memory is not None:
-        for name in ("flash", "ram"):
+        for name in ("flash", "ram", "storage"):
             region = getattr(firmware.board.memory, name)
-            values[name] = f"{region.base:#x}:{region.bytes:#x}"
+            if region is not None:
+                values[name] = f"{region.base:#x}:{region.bytes:#x}"
     return [part.format(**values) for part in spec.argv]
 
 

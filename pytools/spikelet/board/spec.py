@@ -35,6 +35,24 @@ class Region(_Part):
         return self.base <= address < self.base + self.bytes
 
 
+class Storage(Region):
+    """Where learned tensors are kept without power: two slots, each half of it.
+
+    Attributes:
+        page_bytes: what is erased at once.
+    """
+
+    page_bytes: int = Field(gt=0, multiple_of=64)
+
+    @model_validator(mode="after")
+    def _pages(self) -> Storage:
+        if self.bytes % (2 * self.page_bytes):
+            raise ValueError(
+                f"{self.bytes} bytes are not two slots of whole pages of {self.page_bytes} bytes"
+            )
+        return self
+
+
 class Memory(_Part):
     """Memory map of a board.
 
@@ -42,11 +60,13 @@ class Memory(_Part):
         flash: read-only code and constants.
         ram: everything else; the stack is its first `stack_bytes`.
         stack_bytes: room for the stack, a multiple of 16.
+        storage: of learned tensors, outside of both; None where the board's C has none, or its own.
     """
 
     flash: Region
     ram: Region
     stack_bytes: int = Field(gt=0, multiple_of=16)
+    storage: Storage | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Memory:
@@ -81,7 +101,7 @@ class MachineSpec(_Part):
     """A process that behaves as this board, with link bytes on standard input and output.
 
     Attributes:
-        argv: command line; {elf}, {python}, {sim}, {flash} and {ram} are filled in.
+        argv: command line; {elf}, {python}, {sim}, {flash}, {ram} and {storage} are filled in.
         module: Python module that it needs.
         package: Debian's package of it, named when it is missing.
         pty: the link is a pseudo-terminal, opened by the host as a serial port.

@@ -14,6 +14,8 @@ enum command {
     BREAKPOINT = 7,
     DIVIDE = 8, // argument * 2^32 / 7: 64 bits, which takes the compiler's own library
     WASTE = 9,  // argument rounds of arithmetic on memory
+    FLOAT = 10, // argument rounds of float arithmetic: bits of the sum, and the sum as an integer
+    FUSED = 11, // argument rounds of a fused multiply-add: bits of the sum
 };
 
 enum { STACK_MAX = 2048, WASTE_BYTES = 256 };
@@ -62,6 +64,43 @@ static uint32_t waste(uint32_t rounds) {
         }
     }
     return hash;
+}
+
+// Every operation that a core without an FPU takes from the compiler's library. The product is
+// rounded before it is added: a contracted multiply-add would give other bits.
+static void calculate(uint32_t rounds) {
+    union {
+        float real;
+        uint32_t bits;
+    } sum = {0.1f};
+
+    for (uint32_t i = 1; i <= rounds; i++) {
+        const float x = (float)(int32_t)(i * 2654435761u) * 0x1p-31f;
+        sum.real = sum.real * 0.75f + x;
+        if (sum.real > 1.0f || sum.real < -1.0f) {
+            sum.real = 1.0f / sum.real;
+        }
+    }
+    result[0] = sum.bits;
+    result[1] = (uint32_t)(int32_t)(sum.real * 1000000.0f);
+}
+
+// The product is exact, so that a core without the instruction gives the same bits.
+static void fuse(uint32_t rounds) {
+    union {
+        float real;
+        uint32_t bits;
+    } sum = {0.1f};
+
+    for (uint32_t i = 1; i <= rounds; i++) {
+        const float x = (float)(int32_t)(i * 2654435761u);
+#if defined(__riscv_flen) || defined(__ARM_FEATURE_FMA)
+        sum.real = __builtin_fmaf(sum.real, 0.5f, x);
+#else
+        sum.real = sum.real * 0.5f + x;
+#endif
+    }
+    result[0] = sum.bits;
 }
 
 static void loop(uint32_t rounds) {
@@ -121,6 +160,12 @@ static void obey(enum command what, uint32_t argument) {
     }
     case WASTE:
         result[0] = waste(argument);
+        break;
+    case FLOAT:
+        calculate(argument);
+        break;
+    case FUSED:
+        fuse(argument);
         break;
     case NOTHING:
     default:
