@@ -14,12 +14,13 @@ from types import TracebackType
 from typing import Self
 
 from spikelet.link import FdTransport
-from spikelet.paths import firmware_dir, sim_dir
+from spikelet.paths import boards_dir, firmware_dir, sim_dir
 
 C_TESTS = Path(__file__).resolve().parent / "c"
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow"]
 SANITIZE = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 TRACE = "-DSPK_TRACE"
+LEARN = "-DSPK_LEARN"
 
 
 def compilers() -> dict[str, list[str]]:
@@ -40,7 +41,7 @@ def compile_c(
     """Compiles host C with all warnings as errors."""
     found = compilers()
     command = found[compiler or next(iter(found))]
-    includes = [f"-I{firmware_dir() / part}" for part in ("include", "link", "app")]
+    includes = [f"-I{firmware_dir() / part}" for part in ("include", "link", "store", "app")]
     files = [str(source) for source in sources]
     result = subprocess.run(
         [*command, *WARNINGS, *includes, *flags, *files, "-o", str(out)],
@@ -54,16 +55,23 @@ def compile_c(
 
 
 def agent_sources() -> list[Path]:
-    """The link and the agent."""
-    return sorted([*firmware_dir().glob("link/*.c"), *firmware_dir().glob("app/*.c")])
+    """The link, the storage and the agent."""
+    rooms = ("link", "store", "app")
+    return sorted(source for room in rooms for source in firmware_dir().glob(f"{room}/*.c"))
 
 
 def build_device(
-    out: Path, flags: Sequence[str] = ("-O2",), compiler: str | None = None, trace: bool = False
+    out: Path,
+    flags: Sequence[str] = ("-O2",),
+    compiler: str | None = None,
+    trace: bool = False,
+    learn: bool = False,
 ) -> Path:
-    """The agent with model_echo.c on stdin and stdout."""
+    """The agent with model_echo.c on stdin and stdout; `learn`: it learns, with native storage."""
     sources = [*agent_sources(), C_TESTS / "model_echo.c", C_TESTS / "board_stdio.c"]
-    return compile_c(out, sources, [*flags, *([TRACE] if trace else [])], compiler)
+    sources += [boards_dir() / "native" / "storage.c"] if learn else []
+    macros = [*([TRACE] if trace else []), *([LEARN] if learn else [])]
+    return compile_c(out, sources, [*flags, *macros], compiler)
 
 
 @dataclass

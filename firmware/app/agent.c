@@ -24,6 +24,9 @@ static struct {
     uint16_t step; // steps done
     uint8_t state; // enum run_state
     uint8_t reset; // asked for; done once the reply is out
+#ifdef SPK_LEARN
+    uint16_t writes; // accepted in a row, up to now
+#endif
 } agent;
 
 static void put(struct spk_reply *reply, uint32_t value, uint32_t size) {
@@ -122,6 +125,9 @@ static enum spk_status hello(const uint8_t *data, struct spk_reply *reply) {
     if (part > spk_model.tensor_count) {
         return refuse(reply, SPK_STATUS_RANGE, part);
     }
+#ifdef SPK_LEARN
+    spk_learning_session(spk_load32(data + SPK_HELLO_NONCE_AT));
+#endif
     put_bytes(reply, data + SPK_HELLO_NONCE_AT, 4);
     put(reply, part, 2);
     uint32_t id = 0;
@@ -170,7 +176,7 @@ static uint32_t spike_mask(const struct spk_tensor *tensor, uint32_t at) {
 static int writable(const struct spk_tensor *tensor) {
 #ifdef SPK_LEARN
     if (tensor->kind == SPK_LEARNED || tensor->kind == SPK_TARGET) {
-        return 1;
+        return tensor->data != spk_model.label; // which LEARN writes
     }
 #endif
     return tensor->kind == SPK_INPUT || tensor->kind == SPK_STATE;
@@ -200,6 +206,18 @@ static enum spk_status tensor_put(const struct spk_request *request, struct spk_
             }
         }
     }
+#ifdef SPK_LEARN
+    const uint32_t good = spk_learning_checked(tensor, offset, data, size);
+    if (good < size) {
+        return refuse(reply, SPK_STATUS_RANGE, offset + good);
+    }
+    if (tensor->kind == SPK_LEARNED) {
+        spk_learning_written();
+    }
+    if (tensor->kind != SPK_TARGET && agent.state == RUN_FINISHED) {
+        agent.state = RUN_NONE; // what LEARN would read is of two samples, or of two models
+    }
+#endif
     uint8_t *out = (uint8_t *)tensor->data + offset;
     for (uint32_t i = 0; i < size; i++) {
         out[i] = data[i];
@@ -276,6 +294,11 @@ static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
     if (!restart && agent.state != RUN_ON) {
         return refuse(reply, SPK_STATUS_BAD_STATE, agent.step);
     }
+#ifdef SPK_LEARN
+    if (spk_learning_pending()) {
+        return refuse(reply, SPK_STATUS_BAD_STATE, SPK_TYPE_LEARN_STATE);
+    }
+#endif
     if (steps > left) {
         return refuse(reply, SPK_STATUS_RANGE, steps);
     }
@@ -314,31 +337,73 @@ static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
 }
 
 #ifdef SPK_LEARN
+// Ticks of the model alone: a trace build's digests are not the model's.
+static uint32_t model_ticks(void) {
+#ifdef SPK_TRACE
+    return spk_board_ticks() - spk_trace_ticks();
+#else
+    return spk_board_ticks();
+#endif
+}
+
 static enum spk_status learn(const uint8_t *data, struct spk_reply *reply) {
     const uint32_t label = spk_load16(data + SPK_LEARN_LABEL_AT);
+    const uint32_t flags = data[SPK_LEARN_FLAGS_AT];
+    const uint32_t writes = spk_load16(data + SPK_LEARN_WRITES_AT);
+    uint32_t run_ticks = 0;
 
+    if (flags & ~(uint32_t)SPK_LEARN_RUN) {
+        return refuse(reply, SPK_STATUS_RANGE, flags);
+    }
+    if (spk_model.classes ? label >= (uint32_t)spk_model.classes : label != SPK_NO_LABEL) {
+        return refuse(reply, SPK_STATUS_RANGE, label);
+    }
+    if (spk_learning_pending()) {
+        return refuse(reply, SPK_STATUS_BAD_STATE, SPK_TYPE_LEARN_STATE);
+    }
+    if (agent.writes < writes) { // it would learn from what an earlier sample left
+        return refuse(reply, SPK_STATUS_BAD_STATE, SPK_TYPE_TENSOR_PUT);
+    }
+    if (flags & SPK_LEARN_RUN) {
+#ifdef SPK_TRACE
+        spk_trace_start();
+        spk_trace_arm(0, 0, 0);
+#endif
+        const uint32_t before = model_ticks();
+        advance(spk_model.steps, 1);
+        run_ticks = model_ticks() - before;
+    }
     if (agent.state != RUN_FINISHED) {
         return refuse(reply, SPK_STATUS_BAD_STATE, agent.step);
     }
-    if (label != SPK_NO_LABEL) {
-        if (label >= (uint32_t)spk_model.classes) {
-            return refuse(reply, SPK_STATUS_RANGE, label);
-        }
+    const uint32_t run_saturations = *spk_model.saturations;
+    const uint32_t crc = outputs_crc();
+    if (spk_model.classes) {
         *spk_model.label = (int32_t)label;
     }
-    const uint32_t before = spk_board_ticks();
     agent.state = RUN_NONE; // what was kept of the sample is used up
+    spk_learning_stepped();
+    const uint32_t before = model_ticks();
     spk_model.learn();
-    uint32_t ticks = spk_board_ticks() - before;
-    put(reply, ticks, 4);
+    put(reply, model_ticks() - before, 4);
     put(reply, spk_board_stack_high_water(), 4);
     put(reply, *spk_model.saturations, 4);
     put(reply, spk_board_boot_id(), 4);
+    put(reply, run_ticks, 4);
+    put(reply, run_saturations, 4);
+    put(reply, crc, 4);
     return SPK_STATUS_OK;
+}
+
+static enum spk_status learn_state(const uint8_t *data, struct spk_reply *reply) {
+    if (data[SPK_LEARN_STATE_ACTION_AT] != SPK_LEARN_INFO) {
+        agent.state = RUN_NONE; // the tensors that LEARN would read may have changed
+    }
+    return spk_learning_serve(data, reply);
 }
 #endif
 
-enum spk_status spk_link_serve(const struct spk_request *request, struct spk_reply *reply) {
+static enum spk_status serve(const struct spk_request *request, struct spk_reply *reply) {
     const uint8_t *data = request->data;
     uint32_t size = 0; // that the request must have; FAULT and RESET have no payload
 
@@ -363,6 +428,9 @@ enum spk_status spk_link_serve(const struct spk_request *request, struct spk_rep
     case SPK_TYPE_LEARN:
         size = SPK_LEARN_BYTES;
         break;
+    case SPK_TYPE_LEARN_STATE:
+        size = SPK_LEARN_STATE_BYTES;
+        break;
 #endif
     case SPK_TYPE_FAULT:
     case SPK_TYPE_RESET:
@@ -381,6 +449,8 @@ enum spk_status spk_link_serve(const struct spk_request *request, struct spk_rep
 #ifdef SPK_LEARN
     case SPK_TYPE_LEARN:
         return learn(data, reply);
+    case SPK_TYPE_LEARN_STATE:
+        return learn_state(data, reply);
 #endif
     case SPK_TYPE_FAULT:
         put_fault(reply);
@@ -391,14 +461,24 @@ enum spk_status spk_link_serve(const struct spk_request *request, struct spk_rep
     }
 }
 
+enum spk_status spk_link_serve(const struct spk_request *request, struct spk_reply *reply) {
+    const enum spk_status status = serve(request, reply);
+
+#ifdef SPK_LEARN
+    const int wrote = request->type == SPK_TYPE_TENSOR_PUT && status == SPK_STATUS_OK;
+    agent.writes = (uint16_t)(wrote ? agent.writes + (agent.writes < 0xFFFF) : 0);
+#endif
+    return status;
+}
+
 void spk_agent_boot(void) {
     agent.step = 0;
     agent.state = RUN_NONE;
     agent.reset = 0;
-#ifdef SPK_LEARN
-    spk_model.load();
-#endif
     spk_link_init();
+#ifdef SPK_LEARN
+    spk_learning_boot();
+#endif
     spk_log("boot");
 }
 

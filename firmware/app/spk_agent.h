@@ -14,6 +14,22 @@ _Noreturn void spk_agent_main(void);
 void spk_agent_boot(void);
 int spk_agent_poll(void); // 0 when there was nothing to do
 
+#ifdef SPK_LEARN
+#include "spk_link.h"
+#include "spk_model.h"
+
+// What is learned: learning.c.
+void spk_learning_boot(void);
+void spk_learning_session(uint32_t nonce); // what an earlier session did not commit is undone
+void spk_learning_stepped(void);           // a learning step begins
+void spk_learning_written(void);           // a host writes to a learned tensor
+int spk_learning_pending(void);            // it did, and has not said that this was all
+// Bytes of `data` from its start that the tensor may hold at `offset`; `size` where all is well.
+uint32_t spk_learning_checked(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
+                              uint32_t size);
+enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply); // LEARN_STATE
+#endif
+
 #ifdef SPK_TRACE
 // The tracing of a run: what spk_probe (spk_model.h) collects, and where it is to stop.
 void spk_trace_start(void);                                     // a run begins at step 0

@@ -1,7 +1,9 @@
 // The device's receive path under anything: garbage, frames with a wrong CRC, sealed frames with
 // random contents, and requests that are nearly right. Checked after each: the answer is a good
 // frame that fits the request, and tensors change only where a PUT or RUN was allowed to change
-// them.
+// them. With SPK_LEARN also: what is learned stays in its range, nothing runs on an upload that is
+// not accepted, and a new session, a reset, a RESTORE or a refused upload finds the last committed
+// model, whatever the storage did.
 //   fuzz_link COUNT [SEED]   counts of answers by type and status; 1 when a rule is broken
 // With SPK_LIBFUZZER defined it is a libFuzzer target instead.
 // SPDX-License-Identifier: Apache-2.0
@@ -14,6 +16,11 @@
 #include "spk_board.h"
 #include "spk_link.h"
 #include "spk_model.h"
+
+#ifdef SPK_LEARN
+#include "flash.h"
+#include "spk_storage.h"
+#endif
 
 enum { OUT_MAX = 4096, SHADOW_MAX = 8192, STATUSES = 15, TYPES = 16 };
 
@@ -172,6 +179,10 @@ static void read_answers(void) {
     output_size = 0;
 }
 
+#ifdef SPK_LEARN
+#include "fuzz_learning.h"
+#endif
+
 static void check_tensors(void) {
     for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
         const struct spk_tensor *tensor = &spk_model.tensors[i];
@@ -180,12 +191,23 @@ static void check_tensors(void) {
         } else if (strcmp(tensor->name, "bomb") == 0) {
             ((uint32_t *)tensor->data)[1] = 0; // idle loops: a fuzzer would only wait for them
         }
+#ifdef SPK_LEARN
+        check_learned(tensor);
+#endif
     }
 }
 
 static void boot(void) {
     boots++;
     spk_agent_boot();
+#ifdef SPK_LEARN
+    if (boots == 1) {
+        generation = spk_stored()->generation;
+        learned(committed);
+    }
+    take_over();
+    check_committed();
+#endif
 }
 
 static void feed(const uint8_t *data, uint32_t size) {
@@ -231,7 +253,13 @@ static void check_shadow(uint8_t type, const uint8_t *payload, uint32_t n) {
         if (type == SPK_TYPE_TENSOR_PUT && answer.status == SPK_STATUS_OK &&
             spk_load16(payload) == i) {
             memcpy(shadow + at + spk_load32(payload + 2), payload + 6, n - 6);
+#ifdef SPK_LEARN
+            CHECK(strcmp(tensor->name, "label") != 0);
+            CHECK(tensor->kind != SPK_OUTPUT && tensor->kind != SPK_ACTIVATION);
+            CHECK(tensor->kind != SPK_DIGESTS);
+#else
             CHECK(tensor->kind == SPK_INPUT || tensor->kind == SPK_STATE);
+#endif
         }
         if (strcmp(tensor->name, "bomb") == 0) {
             memset(shadow + at + 4, 0, 4);
@@ -260,9 +288,13 @@ static void request(uint8_t type, uint8_t seq, const uint8_t *payload, uint32_t 
     }
     CHECK(answer.frames == 1);
     CHECK(answer.seq == seq && (answer.type & 0xBF) == ((type | 0x80) & 0xBF));
-    if (type != SPK_TYPE_RUN) {
+    if (type != SPK_TYPE_RUN && type != SPK_TYPE_LEARN_STATE &&
+        (type != SPK_TYPE_LEARN || answer.status != SPK_STATUS_OK)) {
         check_shadow(type, payload, n);
     }
+#ifdef SPK_LEARN
+    check_learning(type, payload, n);
+#endif
 }
 
 #ifdef SPK_LIBFUZZER
@@ -279,6 +311,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
         memset(spk_model.tensors[i].data, 0, spk_model.tensors[i].bytes);
     }
+#ifdef SPK_LEARN
+    memset(flash, 0xFF, sizeof flash);
+    boots = 0;
+#endif
     boot();
     request(SPK_TYPE_HELLO, 0, hello, sizeof hello);
     if (data[0] & 1) {
@@ -326,6 +362,14 @@ static uint32_t random_bytes(uint8_t *out, uint32_t n) {
     return n;
 }
 
+static void feed_sealed(uint8_t type, uint8_t seq, const uint8_t *payload, uint32_t n) {
+    uint8_t wire[2 * OUT_MAX];
+    feed(wire, seal(wire, type, seq, payload, n));
+#ifdef SPK_LEARN
+    take_over();
+#endif
+}
+
 // An offset or a size near something that matters.
 static uint32_t edgy(uint32_t limit) {
     switch (rnd(6)) {
@@ -361,8 +405,9 @@ static uint32_t nearly(uint8_t type, uint8_t *payload) {
         at = spk_store(at, offset, 4);
         uint32_t n = rnd(3) || offset > tensor->bytes ? rnd(12) : tensor->bytes - offset;
         n = n > SPK_LINK_PAYLOAD - 6 ? SPK_LINK_PAYLOAD - 6 : n;
+        const uint8_t most = rnd(8) ? 0 : 0x7F; // of which floats are no numbers
         for (uint32_t i = 0; i < n; i++) {
-            *at++ = rnd(50) ? 0 : (uint8_t)rnd(256);
+            *at++ = rnd(50) ? most : (uint8_t)rnd(256);
         }
         break;
     case SPK_TYPE_TENSOR_GET:
@@ -379,6 +424,18 @@ static uint32_t nearly(uint8_t type, uint8_t *payload) {
     case SPK_TYPE_ECHO:
         at += random_bytes(at, rnd(SPK_LINK_PAYLOAD + 1));
         break;
+#ifdef SPK_LEARN
+    case SPK_TYPE_LEARN:
+        at = spk_store(at, rnd(8) ? rnd(5) : rnd(2) ? SPK_NO_LABEL : rnd(9), 2);
+        at = spk_store(at, rnd(20) ? rnd(2) : rnd(256), 1);
+        at = spk_store(at, rnd(4) ? 0 : rnd(3), 2);
+        break;
+    case SPK_TYPE_LEARN_STATE:
+        at = spk_store(at, rnd(30) ? rnd(5) : rnd(256), 1);
+        at = spk_store(at, rnd(6) ? spk_learned_crc() : rnd(0xFFFFFFFFu), 4);
+        at = spk_store(at, rnd(1000), 4);
+        break;
+#endif
     default:
         break;
     }
@@ -394,8 +451,11 @@ static void open_session(void) {
     uint8_t hello[8] = {0, 0, 0, 0, SPK_PROTOCOL, SPK_PROTOCOL, 0, 0};
     do {
         spk_store(hello, 1 + rnd(0xFFFFFFFEu), 4);
-        request(SPK_TYPE_HELLO, (uint8_t)rnd(256), hello, sizeof hello);
-    } while (answer.status != SPK_STATUS_OK);
+        feed_sealed(SPK_TYPE_HELLO, (uint8_t)rnd(256), hello, sizeof hello);
+    } while (answer.frames == 0 || answer.status != SPK_STATUS_OK);
+#ifdef SPK_LEARN
+    check_committed();
+#endif
 }
 
 static void noise(void) {
@@ -421,6 +481,9 @@ static void noise(void) {
         CHECK(sort == 2 || answer.frames == 0);
         at += chunk;
     }
+#ifdef SPK_LEARN
+    take_over();
+#endif
 }
 
 static int report(uint32_t count) {
@@ -445,7 +508,21 @@ static int report(uint32_t count) {
         {SPK_TYPE_RESET, SPK_STATUS_OK},
         {SPK_TYPE_FAULT, SPK_STATUS_OK},
         {SPK_TYPE_ACK, SPK_STATUS_OK},
+#ifdef SPK_LEARN
+        {SPK_TYPE_LEARN, SPK_STATUS_OK},
+        {SPK_TYPE_LEARN, SPK_STATUS_BAD_STATE},
+        {SPK_TYPE_LEARN, SPK_STATUS_BAD_LEN},
+        {SPK_TYPE_LEARN, SPK_STATUS_RANGE},
+        {SPK_TYPE_LEARN_STATE, SPK_STATUS_OK},
+        {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_STATE},
+        {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_LEN},
+        {SPK_TYPE_LEARN_STATE, SPK_STATUS_RANGE},
+        {SPK_TYPE_LEARN_STATE, SPK_STATUS_STORAGE},
+        {SPK_TYPE_LEARN_STATE, SPK_STATUS_SIGNATURE},
+#else
         {SPK_TYPE_LEARN, SPK_STATUS_BAD_TYPE},
+        {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_TYPE},
+#endif
         {SPK_TYPE_LOG, SPK_STATUS_BAD_TYPE},
     };
     int missing = 0;
@@ -482,7 +559,15 @@ int main(int argc, char **argv) {
             open_session();
         } else {
             const uint32_t boots_before = boots;
-            const uint8_t type = (uint8_t)(rnd(8) ? 1 + rnd(6) : rnd(16));
+            uint8_t type = (uint8_t)(rnd(8) ? 1 + rnd(6) : rnd(16));
+#ifdef SPK_LEARN
+            if (rnd(3) == 0) {
+                type = (uint8_t)(SPK_TYPE_LEARN + rnd(2));
+            }
+            if (rnd(50) == 0) {
+                flash_error(1 + rnd(7), 9);
+            }
+#endif
             // Mostly in its turn; else a copy of an old one, or ahead.
             const uint32_t turn = rnd(10);
             const uint8_t seq = (uint8_t)(answer.ack - (turn == 0 ? rnd(10) : turn == 1 ? 200 : 0));
@@ -490,8 +575,7 @@ int main(int argc, char **argv) {
             if (seq == answer.ack && type != SPK_TYPE_HELLO) {
                 request(type, seq, payload, n);
             } else {
-                uint8_t wire[2 * OUT_MAX];
-                feed(wire, seal(wire, type, seq, payload, n));
+                feed_sealed(type, seq, payload, n);
             }
             if (boots != boots_before) {
                 answer.credit = 0;

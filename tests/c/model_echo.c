@@ -4,11 +4,28 @@
 //         op 2: spikes bit i = mix[i] >> 31
 //   end:  op 3: sum = {sum of mix, sum of the gate's set bits' numbers + 1, steps}
 // bomb[0] = t + 1 resets the device inside step t; bomb[1] = number of idle loops in a step.
+// With SPK_LEARN:
+//   learn:  weight[ring] += label + 1 + wanted, at most 1000 either way; ring = (ring + 1) % 8;
+//           real[0] += 0.5 * wanted; health counts what the limit of 1000 took
+//   commit: weight[i] /= 2, rounded to zero; commits += 1
+// bomb[0] = 100 resets the device in the middle of learn, 101 in the middle of commit.
 // SPDX-License-Identifier: Apache-2.0
 #include "spk_board.h"
 #include "spk_model.h"
 
-enum { STEPS = 10, N = 300, TRACED = 4 };
+#ifndef PADDING
+#define PADDING 50 // words of `health`: how long a commit and an upload take
+#endif
+
+#ifdef SPK_LEARN
+#define ANY , 0, 0
+#define ENDS(low, high) , low, high
+#else
+#define ANY
+#endif
+
+enum { STEPS = 10, N = 300, TRACED = 4, WEIGHTS = 8, CLASSES = 5, LIMIT = 1000 };
+enum { IN_LEARN = 100, IN_COMMIT = 101 };
 
 static uint8_t image[N];               // (300,) input
 static uint32_t bomb[2];               // (2,) input
@@ -17,6 +34,18 @@ static uint32_t mix[N];                // (300,) state
 static uint32_t spikes[(N + 31) / 32]; // (300,) activation
 static uint32_t sum[3];                // (3,) output: sum of mix, gated spikes, steps done
 static uint32_t saturations;
+#ifdef SPK_LEARN
+static float level[1];          // (1,) input
+static int16_t weight[WEIGHTS]; // (8,) learned, -1000 to 1000
+static uint8_t ring[1];         // (1,) learned, 0 to 7
+static float real[3];           // (3,) learned
+static uint16_t half[5];        // (5,) learned, float16
+static uint32_t commits[1];     // (1,) learned, 0 to 3000000000
+static int32_t health[PADDING]; // (PADDING,) learned
+static int32_t label[1];        // (1,) target
+static int8_t wanted[1];        // (1,) target
+static const int16_t first[WEIGHTS] = {1, -2, 3, -4, 5, -6, 7, -8};
+#endif
 #ifdef SPK_TRACE
 static uint32_t trace[STEPS * TRACED]; // (10, 4)
 #endif
@@ -25,15 +54,44 @@ static const uint8_t sha[32] = {0xEC, 0x40, 1,  2,  3,  4,  5,  6,  7,  8,  9,  
                                 15,   16,   17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30};
 
 static const struct spk_tensor tensors[] = {
-    {"image", image, sizeof image, SPK_U8, SPK_INPUT, SPK_NO_OP, 1, {N}, 0.0625f, 0},
-    {"bomb", bomb, sizeof bomb, SPK_U32, SPK_INPUT, SPK_NO_OP, 1, {2}, 1.0f, 0},
-    {"gate", gate, sizeof gate, SPK_BIT, SPK_INPUT, SPK_NO_OP, 2, {5, 8}, 1.0f, 0},
-    {"mix", mix, sizeof mix, SPK_U32, SPK_STATE, 1, 1, {N}, 0.5f, -7},
-    {"sum", sum, sizeof sum, SPK_U32, SPK_OUTPUT, 3, 1, {3}, 1.0f, 0},
+    {"image", image, sizeof image, SPK_U8, SPK_INPUT, SPK_NO_OP, 1, {N}, 0.0625f, 0 ANY},
+    {"bomb", bomb, sizeof bomb, SPK_U32, SPK_INPUT, SPK_NO_OP, 1, {2}, 1.0f, 0 ANY},
+    {"gate", gate, sizeof gate, SPK_BIT, SPK_INPUT, SPK_NO_OP, 2, {5, 8}, 1.0f, 0 ANY},
+    {"mix", mix, sizeof mix, SPK_U32, SPK_STATE, 1, 1, {N}, 0.5f, -7 ANY},
+    {"sum", sum, sizeof sum, SPK_U32, SPK_OUTPUT, 3, 1, {3}, 1.0f, 0 ANY},
+#ifdef SPK_LEARN
+    {"level", level, 4, SPK_F32, SPK_INPUT, SPK_NO_OP, 1, {1}, 1.0f, 0 ANY},
+    {"weight",
+     weight,
+     sizeof weight,
+     SPK_I16,
+     SPK_LEARNED,
+     SPK_NO_OP,
+     1,
+     {WEIGHTS},
+     1.0f,
+     0 ENDS(-LIMIT, LIMIT)},
+    {"ring", ring, 1, SPK_U8, SPK_LEARNED, SPK_NO_OP, 1, {1}, 1.0f, 0 ENDS(0, WEIGHTS - 1)},
+    {"real", real, sizeof real, SPK_F32, SPK_LEARNED, SPK_NO_OP, 1, {3}, 1.0f, 0 ANY},
+    {"half", half, sizeof half, SPK_F16, SPK_LEARNED, SPK_NO_OP, 1, {5}, 1.0f, 0 ANY},
+    {"commits", commits, 4, SPK_U32, SPK_LEARNED, SPK_NO_OP, 1, {1}, 1.0f, 0 ENDS(0, 3000000000)},
+    {"health", health, sizeof health, SPK_I32, SPK_LEARNED, SPK_NO_OP, 1, {PADDING}, 1.0f, 0 ANY},
+    {"label", label, 4, SPK_I32, SPK_TARGET, SPK_NO_OP, 1, {1}, 1.0f, 0 ENDS(0, CLASSES - 1)},
+    {"wanted", wanted, 1, SPK_I8, SPK_TARGET, SPK_NO_OP, 1, {1}, 1.0f, 0 ENDS(-3, 3)},
+#endif
 #ifdef SPK_TRACE
-    {"spikes", spikes, sizeof spikes, SPK_BIT, SPK_ACTIVATION, 2, 1, {N}, 1.0f, 0},
-    {"zero", mix, 4, SPK_U32, SPK_ACTIVATION, 0, 1, {1}, 1.0f, 0},
-    {"trace", trace, sizeof trace, SPK_U32, SPK_DIGESTS, SPK_NO_OP, 2, {STEPS, TRACED}, 1.0f, 0},
+    {"spikes", spikes, sizeof spikes, SPK_BIT, SPK_ACTIVATION, 2, 1, {N}, 1.0f, 0 ANY},
+    {"zero", mix, 4, SPK_U32, SPK_ACTIVATION, 0, 1, {1}, 1.0f, 0 ANY},
+    {"trace",
+     trace,
+     sizeof trace,
+     SPK_U32,
+     SPK_DIGESTS,
+     SPK_NO_OP,
+     2,
+     {STEPS, TRACED},
+     1.0f,
+     0 ANY},
 #endif
 };
 
@@ -76,6 +134,50 @@ static void finish(void) {
     SPK_PROBE(STEPS - 1, 3);
 }
 
+#ifdef SPK_LEARN
+static void load(void) {
+    for (uint32_t i = 0; i < WEIGHTS; i++) {
+        weight[i] = first[i];
+    }
+    ring[0] = 0;
+    commits[0] = 0;
+    for (uint32_t i = 0; i < 3; i++) {
+        real[i] = (float)i;
+    }
+    for (uint32_t i = 0; i < 5; i++) {
+        half[i] = (uint16_t)(0x3C00 + i);
+    }
+    for (uint32_t i = 0; i < PADDING; i++) {
+        health[i] = 0;
+    }
+}
+
+static void learn(void) {
+    int32_t moved = weight[ring[0]] + label[0] + 1 + wanted[0];
+
+    if (moved > LIMIT || moved < -LIMIT) {
+        moved = moved > 0 ? LIMIT : -LIMIT;
+        health[0]++;
+    }
+    weight[ring[0]] = (int16_t)moved;
+    if (bomb[0] == IN_LEARN) {
+        spk_board_reset();
+    }
+    ring[0] = (uint8_t)((ring[0] + 1) % WEIGHTS);
+    real[0] += 0.5f * (float)wanted[0] * (real[0] > 1e30f ? real[0] : 1.0f);
+}
+
+static void commit(void) {
+    for (uint32_t i = 0; i < WEIGHTS; i++) {
+        weight[i] = (int16_t)(weight[i] / 2);
+        if (bomb[0] == IN_COMMIT && i == WEIGHTS / 2) {
+            spk_board_reset();
+        }
+    }
+    commits[0]++;
+}
+#endif
+
 const struct spk_model spk_model = {
     .name = "echo",
     .package_sha256 = sha,
@@ -87,4 +189,11 @@ const struct spk_model spk_model = {
     .start = start,
     .step = step,
     .finish = finish,
+#ifdef SPK_LEARN
+    .label = label,
+    .classes = CLASSES,
+    .load = load,
+    .learn = learn,
+    .commit = commit,
+#endif
 };

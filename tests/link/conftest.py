@@ -31,6 +31,17 @@ def trace_elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_device(tmp_path_factory.mktemp("device") / "trace", _flags(), trace=True)
 
 
+@pytest.fixture(scope="session")
+def learner_elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_device(tmp_path_factory.mktemp("device") / "learner", _flags(), learn=True)
+
+
+@pytest.fixture
+def learner(learner_elf: Path) -> Iterator[Device]:
+    with start(learner_elf) as machine:
+        yield Device(machine.transport)
+
+
 @pytest.fixture
 def device(device_elf: Path) -> Iterator[Device]:
     with start(device_elf) as machine:

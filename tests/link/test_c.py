@@ -10,6 +10,7 @@ import pytest
 
 from link_agent import (
     C_TESTS,
+    LEARN,
     SANITIZE,
     TRACE,
     agent_sources,
@@ -35,13 +36,21 @@ def test_vectors(tmp_path: Path, compiler: str, payload: int, good: int, bad: in
     assert result.returncode == 0
 
 
-@pytest.mark.parametrize("trace", [False, True], ids=["release", "trace"])
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_random_frames(tmp_path: Path, compiler: str, trace: bool) -> None:
+BUILDS: dict[str, tuple[int, list[str]]] = {
+    "release": (FRAMES, []),
+    "trace": (FRAMES // 4, [TRACE]),
+    "learn": (FRAMES // 4, [LEARN]),
+    "learn-trace": (FRAMES // 8, [LEARN, TRACE]),
+}
+COMPILED = [(c, b) for c in ("gcc", "clang") for b in ("release", "trace")]
+COMPILED += [("gcc", "learn"), ("clang", "learn-trace")]
+
+
+@pytest.mark.parametrize(("compiler", "build"), COMPILED)
+def test_random_frames(tmp_path: Path, compiler: str, build: str) -> None:
     need(compiler)
-    flags = [*SANITIZE, *([TRACE] if trace else [])]
-    program = compile_c(tmp_path / "fuzz_link", FUZZ, flags, compiler)
-    frames = FRAMES // 4 if trace else FRAMES
+    frames, macros = BUILDS[build]
+    program = compile_c(tmp_path / "fuzz_link", FUZZ, [*SANITIZE, *macros], compiler)
     command = [program, str(frames), "11"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -63,9 +72,17 @@ def test_random_frames_with_large_payloads(tmp_path: Path) -> None:
     ("name", "before", "after"),
     [
         ("agent.c", "size > tensor->bytes - offset", "size > 0xFFFF"),
-        ("agent.c", "tensor->kind != SPK_INPUT && tensor->kind != SPK_STATE", "0"),
+        ("agent.c", "!writable(tensor)", "0"),
         ("agent.c", "data[i] & ~spike_mask(tensor, offset + i)", "0"),
         ("agent.c", "if (request->size != size)", "if (0)"),
+        ("agent.c", "return tensor->data != spk_model.label;", "return 1;"),
+        ("agent.c", "spk_model.classes ? label >= (uint32_t)spk_model.classes", "0 ? 0"),
+        ("agent.c", "good < size", "0"),
+        ("agent.c", "spk_learning_written();", ""),
+        ("agent.c", "spk_learning_session(", "(void)("),
+        ("learning.c", "offset % element || size % element", "0"),
+        ("learning.c", "crc != spk_load32(data + SPK_LEARN_STATE_CRC_AT)", "0"),
+        ("learning.c", "(spk_load16(at) & 0x7C00) != 0x7C00", "1"),
         ("spk_frame.c", "in->size < SPK_FRAME_MAX", "1"),
         ("spk_frame.c", "spk_crc32(0, in->frame, size) != CRC_RESIDUE", "0"),
     ],
@@ -84,7 +101,7 @@ def test_random_frames_find_a_missing_check(
             source.write_text(text.replace(before, after))
         sources.append(source)
     unused = ["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unused-variable"]
-    flags = [*SANITIZE, *unused, "-Wno-unused-but-set-variable"]
+    flags = [*SANITIZE, *unused, "-Wno-unused-but-set-variable", "-Wno-type-limits", LEARN]
     program = compile_c(tmp_path / "fuzz_link", sources, flags, "gcc")
     result = subprocess.run([program, "100000", "3"], capture_output=True, text=True, check=False)
     assert result.returncode != 0

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from echo_learner import EchoLearner
 from link_agent import echo_outputs, start
 from spikelet.errors import LinkDead
-from spikelet.link import Device, DeviceReset
+from spikelet.link import Device, DeviceReset, LearnAction
 
 DEADLINE_S = 20.0
 CAMPAIGNS = {
@@ -61,6 +62,65 @@ def test_right_answers(device_elf: Path, tmp_path: Path, campaign: str, seed: in
         assert counts["to_device"][name] + counts["to_host"][name] > 0, "the wire did no harm"
     if campaign in ("drop", "flip", "lose", "truncate"):
         assert stats.retries > 0
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("campaign", ["drop", "duplicate", "swap", "all"])
+def test_each_sample_is_learned_once(learner_elf: Path, campaign: str, seed: int) -> None:
+    """Steps, commits and uploads on a bad wire leave what they leave on a good one."""
+    rng, twin = random.Random(seed), EchoLearner()
+    with start(learner_elf, ["--seed", str(seed), *CAMPAIGNS[campaign]]) as machine:
+        device = Device(machine.transport)
+        for step in range(1, 41):
+            image, label, wanted = rng.randbytes(300), rng.randrange(5), rng.randrange(-3, 4)
+            targets = {"wanted": wanted.to_bytes(1, "little", signed=True)}
+            ran, _ = device.learn(label, {"image": image}, targets, deadline_s=DEADLINE_S)
+            twin.learn(label, wanted)
+            assert ran is not None
+            assert ran.outputs_crc == zlib.crc32(echo_outputs(image)[1])
+            state = device.learn_state()
+            assert (state.steps, state.crc) == (step, twin.crc())
+            if step % 20 == 0:
+                assert device.learn_state(LearnAction.COMMIT).generation == step // 20
+                twin.commit()
+                device.put_learned(twin.tensors(), step)
+                assert device.get_many(device.learned) == twin.tensors()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_resets_in_the_middle_of_learning_on_a_bad_wire(learner_elf: Path, seed: int) -> None:
+    rng, twin = random.Random(seed), EchoLearner()
+    committed, steps, resets = twin.tensors(), 0, 0
+    faults = ["--seed", str(seed), "--drop", "0.05", "--duplicate", "0.1", "--swap", "0.05"]
+    with start(learner_elf, faults) as machine:
+        device = Device(machine.transport)
+        for _ in range(30):
+            fuse = rng.choice((0, 0, 0, 5, 100, 101))
+            label = rng.randrange(5)
+            try:
+                device.learn(label, {"bomb": struct.pack("<II", fuse, 0)}, deadline_s=5.0)
+                twin.learn(label)
+                device.learn_state(LearnAction.COMMIT)
+                twin.commit()
+                assert fuse == 0
+                steps += 1
+                committed = twin.tensors()
+            except DeviceReset:
+                assert fuse
+                resets += 1
+                device.reconnect()
+                assert device.get_many(device.learned) == committed
+                assert device.learn_state().steps == steps
+                twin = _of(committed)
+        assert resets >= 8
+        assert steps >= 8
+
+
+def _of(tensors: dict[str, bytes]) -> EchoLearner:
+    """The learner that holds these."""
+    weight = list(struct.unpack("<8h", tensors["weight"]))
+    commits = int.from_bytes(tensors["commits"], "little")
+    return EchoLearner(weight=weight, ring=tensors["ring"][0], commits=commits)
 
 
 @pytest.mark.parametrize("seed", range(4))

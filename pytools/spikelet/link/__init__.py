@@ -4,10 +4,11 @@ Bytes only: what they mean as numbers is spikelet.run's. messages.toml defines w
 generates messages.py and firmware/link/spk_messages.h.
 """
 
-from spikelet.link.device import Device, DeviceInfo, DeviceTensor, Dtype, Kind, RunResult
+from spikelet.link.device import Device
 from spikelet.link.errors import (
     DeviceRefused,
     DeviceReset,
+    LearningLost,
     LinkTimeout,
     ModelMismatch,
     PortError,
@@ -15,6 +16,17 @@ from spikelet.link.errors import (
     TransportClosed,
 )
 from spikelet.link.exchange import LinkStats
+from spikelet.link.facts import (
+    DeviceInfo,
+    DeviceTensor,
+    Dtype,
+    Kind,
+    LearnAction,
+    LearnResult,
+    LearnState,
+    RunResult,
+    Stored,
+)
 from spikelet.link.transport import FdTransport, SerialTransport, Transport, open_transport
 
 __all__ = [
@@ -26,6 +38,10 @@ __all__ = [
     "Dtype",
     "FdTransport",
     "Kind",
+    "LearnAction",
+    "LearnResult",
+    "LearnState",
+    "LearningLost",
     "LinkStats",
     "LinkTimeout",
     "ModelMismatch",
@@ -33,6 +49,7 @@ __all__ = [
     "ProtocolError",
     "RunResult",
     "SerialTransport",
+    "Stored",
     "Transport",
     "TransportClosed",
     "open_transport",

@@ -6,20 +6,35 @@ import contextlib
 import os
 import struct
 import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from enum import IntEnum
 from types import TracebackType
 from typing import Self
 
 from spikelet.errors import LinkDead, UsageError
-from spikelet.link.errors import DeviceRefused, DeviceReset, ModelMismatch, ProtocolError
+from spikelet.link.errors import (
+    DeviceRefused,
+    DeviceReset,
+    LearningLost,
+    ModelMismatch,
+    ProtocolError,
+)
 from spikelet.link.exchange import Exchange, LinkStats, Reply, Request
+from spikelet.link.facts import (
+    DeviceInfo,
+    DeviceTensor,
+    Dtype,
+    Kind,
+    LearnAction,
+    LearnResult,
+    LearnState,
+    RunResult,
+    Stored,
+)
 from spikelet.link.messages import (
-    CAPABILITY_LEARN,
-    CAPABILITY_TRACE,
     DONE_FINISHED,
     DONE_STOPPED,
+    LEARN_RUN,
     NO_LABEL,
     PROTOCOL,
     PROTOCOL_HASH,
@@ -34,6 +49,8 @@ from spikelet.link.messages import (
     HelloRequest,
     LearnReply,
     LearnRequest,
+    LearnStateReply,
+    LearnStateRequest,
     RunReply,
     RunRequest,
     Status,
@@ -48,143 +65,6 @@ _PUT_HEAD = 6
 _GET_HEAD = 7
 _DEADLINE_S = 10.0
 _DEADLINE_S_PER_BYTE = 1e-3
-
-
-class Kind(IntEnum):
-    """What a tensor is for; the codes of spk_model.h."""
-
-    INPUT = 0
-    OUTPUT = 1
-    STATE = 2
-    ACTIVATION = 3
-    DIGESTS = 4
-    LEARNED = 5
-    TARGET = 6
-
-
-class Dtype(IntEnum):
-    """What a tensor holds; the codes of spk_model.h. BIT is packed, least significant first."""
-
-    BIT = 0
-    U8 = 1
-    I8 = 2
-    I16 = 3
-    I32 = 4
-    U32 = 5
-    F32 = 6
-    F16 = 7
-
-
-@dataclass(frozen=True)
-class DeviceTensor:
-    """One row of the device's tensor table.
-
-    Attributes:
-        bytes: its size in memory and on the wire.
-        scale: real = (code - zero_point) * scale.
-        op: the operator that writes it; None for inputs and the digests.
-    """
-
-    name: str
-    id: int
-    kind: Kind
-    dtype: Dtype
-    shape: tuple[int, ...]
-    bytes: int
-    scale: float
-    zero_point: int
-    op: int | None
-
-    @property
-    def writable(self) -> bool:
-        """Whether the device accepts a PUT."""
-        return self.kind in (Kind.INPUT, Kind.STATE, Kind.LEARNED, Kind.TARGET)
-
-
-@dataclass(frozen=True)
-class DeviceInfo:
-    """What the device says of itself in HELLO; sizes in bytes.
-
-    Attributes:
-        steps: time steps of one inference.
-        tick_unit: 0 none, 1 instruction, 2 cycle, 3 microsecond.
-        tick_hz: ticks a second; 0 where a tick is not a time.
-        arena_bytes: planned to the byte at build time: used and limit are the same figure.
-        reset_cause: 0 power, 1 request, 2 fault.
-        frames_good: that the device received before this HELLO.
-        trace: a trace build: lists every tensor and can stop inside a step.
-    """
-
-    boot_id: int
-    protocol: int
-    protocol_hash: int
-    payload: int
-    ring: int
-    capabilities: int
-    tick_unit: int
-    tick_hz: int
-    firmware: str
-    steps: int
-    arena_bytes: int
-    unique_id: bytes
-    reset_cause: int
-    fault_cause: int
-    fault_pc: int
-    fault_address: int
-    frames_good: int
-    frames_bad: int
-    package_sha256: bytes
-    isa: str
-    model: str
-    tensors: tuple[DeviceTensor, ...]
-
-    @property
-    def trace(self) -> bool:
-        """Whether the firmware is a trace build."""
-        return bool(self.capabilities & CAPABILITY_TRACE)
-
-    @property
-    def learns(self) -> bool:
-        """Whether the model has a learner."""
-        return bool(self.capabilities & CAPABILITY_LEARN)
-
-
-@dataclass(frozen=True)
-class LearnResult:
-    """The outcome of LEARN.
-
-    Attributes:
-        ticks: of the learning operators alone, in the device's tick.
-        stack: bytes of stack ever used; 0 = unknown.
-        saturations: since the sample's run began, the learning step included.
-    """
-
-    ticks: int
-    stack: int
-    saturations: int
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """The outcome of RUN.
-
-    Attributes:
-        finished: all steps and the end operators ran.
-        stopped: it stopped inside a step, as asked.
-        step: steps done since the start.
-        ticks: of start, steps and finish alone, in the device's tick.
-        stack: bytes of stack ever used; 0 = unknown.
-        saturations: membranes that saturated since the start.
-        outputs_crc: CRC-32 over all outputs in table order.
-    """
-
-    finished: bool
-    stopped: bool
-    step: int
-    ticks: int
-    stack: int
-    saturations: int
-    outputs_crc: int
 
 
 class Device:
@@ -215,6 +95,7 @@ class Device:
         self._expect_sha256 = expect_sha256
         self._lost: DeviceReset | None = None
         self._unsure = True  # whether the device's next number is ours
+        self._uncommitted = False  # whether the end of the session undoes what was learned
         self._hello: DeviceInfo | None = None
         self._by_name: dict[str, DeviceTensor] = {}
         self.reconnect()
@@ -259,6 +140,7 @@ class Device:
         """Opens a new session: after a reset of the device, or to begin anew."""
         self._lost = None
         self._unsure = True
+        self._uncommitted = False
         self._hello = self._handshake(self._connect_deadline_s)
         self._by_name = {tensor.name: tensor for tensor in self._hello.tensors}
         expected = self._expect_sha256
@@ -299,7 +181,9 @@ class Device:
     def put_many(self, tensors: Mapping[str, bytes]) -> None:
         """Writes several tensors in one window; see `put`."""
         requests = self._puts(tensors)
-        self._all_ok(requests, self._exchange(requests, _deadline(tensors.values())))
+        learns = any(self.tensor(name).kind is Kind.LEARNED for name in tensors)
+        deadline_s = _deadline(tensors.values())
+        self._all_ok(requests, self._exchange(requests, deadline_s, learns=learns))
         self.stats.bytes += sum(len(data) for data in tensors.values())
 
     def get(self, name: str) -> bytes:
@@ -416,13 +300,13 @@ class Device:
                 "a label that is not a class number",
                 "pass the class's number, counted from 0",
             )
+        self._learns()
         sent = {**(inputs or {}), **(targets or {})}
         requests = self._puts(sent)
-        if inputs is not None:
-            requests.append(Request(Type.RUN, RunRequest(RUN_RESTART, 0, 0, 0).pack()))
         number = NO_LABEL if label is None else label
-        requests.append(Request(Type.LEARN, LearnRequest(number).pack()))
-        replies = self._exchange(requests, deadline_s, slow_last=True)
+        flags = 0 if inputs is None else LEARN_RUN
+        requests.append(Request(Type.LEARN, LearnRequest(number, flags, len(requests)).pack()))
+        replies = self._exchange(requests, deadline_s, slow_last=True, learns=True)
         self._all_ok(requests, replies)
         self.stats.bytes += sum(len(data) for data in sent.values())
         try:
@@ -431,7 +315,118 @@ class Device:
             raise ProtocolError(f"LEARN's reply has {len(replies[-1].data)} bytes") from error
         self._same_boot(result.boot_id)
         learned = LearnResult(result.ticks, result.stack, result.saturations)
-        return (None if inputs is None else self._ran(replies[-2])), learned
+        if inputs is None:
+            return None, learned
+        ran = RunResult(
+            finished=True,
+            stopped=False,
+            step=self.hello.steps,
+            ticks=result.run_ticks,
+            stack=result.stack,
+            saturations=result.run_saturations,
+            outputs_crc=result.outputs_crc,
+        )
+        return ran, learned
+
+    def learn_state(
+        self,
+        action: LearnAction = LearnAction.INFO,
+        crc: int = 0,
+        steps: int = 0,
+        deadline_s: float = 60.0,
+    ) -> LearnState:
+        """Reads about what was learned, or decides what becomes of it.
+
+        What a session has learned and not committed ends with it: the next one finds the last
+        committed model.
+
+        Args:
+            action: what to do first.
+            crc: ACCEPT: CRC-32 of all learned tensors, in table order.
+            steps: ACCEPT: learning steps behind them.
+            deadline_s: for all of it; a commit erases and writes flash.
+
+        Raises:
+            DeviceRefused: STORAGE, NO_MEM, RANGE for a commit that failed; MODEL_MISMATCH, VERSION
+                or SIGNATURE where the storage holds nothing that RESTORE could load; SIGNATURE for
+                an ACCEPT of other tensors than were written. In use is then what was committed
+                last, but for a commit that met STORAGE or NO_MEM: it may be repeated.
+            BAD_STATE: ACCEPT without a write, COMMIT before it.
+            DeviceReset, LinkTimeout, LinkDead, UsageError.
+        """
+        self._learns()
+        if not (0 <= crc < 2**32 and 0 <= steps < 2**32):
+            raise UsageError(f"crc {crc} or steps {steps} is not within 0..{2**32 - 1}")
+        payload = LearnStateRequest(action, crc, steps).pack()
+        requests = [Request(Type.LEARN_STATE, payload)]
+        changes = action in (LearnAction.RESET, LearnAction.ACCEPT)
+        replies = self._exchange(requests, deadline_s, slow_last=True, learns=changes)
+        self._all_ok(requests, replies)
+        try:
+            state = LearnStateReply.unpack(replies[0].data)
+            stored = Stored(state.stored)
+        except (struct.error, ValueError) as error:
+            raise ProtocolError(f"LEARN_STATE's reply is {replies[0].data.hex()}") from error
+        self._same_boot(state.boot_id)
+        if action in (LearnAction.COMMIT, LearnAction.RESTORE):
+            self._uncommitted = False
+        return LearnState(
+            steps=state.steps,
+            crc=state.crc,
+            generation=state.generation,
+            committed_crc=state.committed_crc,
+            ticks=state.ticks,
+            written_bytes=state.written,
+            erased_pages=state.erased,
+            slot_bytes=state.slot_bytes,
+            page_bytes=state.page_bytes,
+            stored=stored,
+            pending=bool(state.pending),
+        )
+
+    @property
+    def learned(self) -> list[str]:
+        """Names of the learned tensors, in table order."""
+        return [t.name for t in self.hello.tensors if t.kind is Kind.LEARNED]
+
+    def put_learned(self, tensors: Mapping[str, bytes], steps: int = 0) -> LearnState:
+        """Replaces all learned tensors; it counts as uncommitted learning.
+
+        Args:
+            tensors: every learned tensor by name, in its wire layout.
+            steps: learning steps behind them.
+
+        Raises:
+            UsageError: one is missing, unknown, or has the wrong size.
+            DeviceRefused: a value is out of range; the last committed model is in use then.
+            LinkDead: nothing of it is in use.
+        """
+        self._learns()
+        missing = [name for name in self.learned if name not in tensors]
+        if missing:
+            raise UsageError(
+                f"learned tensor {missing[0]} is missing",
+                "what is learned is replaced as a whole",
+                f"pass all of: {', '.join(self.learned)}",
+            )
+        crc = 0
+        for name in self.learned:
+            crc = zlib.crc32(tensors[name], crc)
+        try:
+            self.put_many(tensors)
+            return self.learn_state(LearnAction.ACCEPT, crc, steps)
+        except DeviceRefused:
+            with contextlib.suppress(DeviceRefused):  # of a storage that holds nothing of use
+                self.learn_state(LearnAction.RESTORE)
+            raise
+
+    def _learns(self) -> None:
+        if not self.hello.learns:
+            raise UsageError(
+                f"the device's model {self.hello.model!r} does not learn",
+                "its package holds no learner",
+                "build and flash a package with one",
+            )
 
     def _ran(self, reply: Reply) -> RunResult:
         try:
@@ -497,14 +492,14 @@ class Device:
 
     def _puts(self, tensors: Mapping[str, bytes]) -> list[Request]:
         """PUT requests for whole tensors; checked here, so that the mistake has a name."""
-        chunk = self.hello.payload - _PUT_HEAD
+        chunk = (self.hello.payload - _PUT_HEAD) & ~3  # the device checks whole elements
         requests = []
         for name, data in tensors.items():
             tensor = self.tensor(name)
             if not tensor.writable:
                 raise UsageError(
                     f"tensor {name!r} is of kind {tensor.kind.name.lower()}: not writable",
-                    next="write inputs and states only",
+                    next="write inputs, states, targets and learned tensors only",
                 )
             if len(data) != tensor.bytes:
                 raise UsageError(
@@ -519,7 +514,11 @@ class Device:
         return requests
 
     def _exchange(
-        self, requests: list[Request], deadline_s: float, slow_last: bool = False
+        self,
+        requests: list[Request],
+        deadline_s: float,
+        slow_last: bool = False,
+        learns: bool = False,
     ) -> list[Reply]:
         if self._lost is not None:
             raise self._lost
@@ -530,6 +529,16 @@ class Device:
                 self._link.boot_id = before.boot_id
                 self._lost = self._link.reset_error(info.boot_id)
                 raise self._lost
+            self._unsure = False
+            if self._uncommitted:
+                self._uncommitted = False
+                raise LearningLost(
+                    f"{self.transport.name}: the session was interrupted, and what it had learned "
+                    "and not committed is undone: the last committed model is in use",
+                    "the link failed, or the program was interrupted, in the middle of a request",
+                    "learn again from the first sample after the last commit",
+                )
+        self._uncommitted |= learns
         # Until the batch is through, an exception (Ctrl-C too) leaves replies under way: then the
         # next call opens a new session first, which they cannot be taken for part of.
         self._unsure = True
@@ -544,11 +553,25 @@ class Device:
     def _all_ok(self, requests: list[Request], replies: list[Reply]) -> None:
         for request, reply in zip(requests, replies, strict=True):
             if reply.status != Status.OK:
-                what = Type(request.type).name
-                if request.type in (Type.TENSOR_PUT, Type.TENSOR_GET):
-                    number, offset = struct.unpack_from("<HI", request.payload)
-                    what += f" of tensor {self.hello.tensors[number].name!r} at byte {offset}"
-                raise DeviceRefused(f"{self.transport.name}: {what}", reply.status, reply.detail)
+                what = f"{self.transport.name}: {self._named(request, reply)}"
+                raise DeviceRefused(what, reply.status, reply.detail)
+
+    def _named(self, request: Request, reply: Reply) -> str:
+        """A request that was refused, as a person would name it."""
+        what, tensors = Type(request.type).name, self.hello.tensors
+        if request.type in (Type.TENSOR_PUT, Type.TENSOR_GET):
+            number, offset = struct.unpack_from("<HI", request.payload)
+            return f"{what} of tensor {tensors[number].name!r} at byte {offset}"
+        if request.type == Type.LEARN:
+            label = LearnRequest.unpack(request.payload).label
+            return f"{what} {'without a label' if label == NO_LABEL else f'with label {label}'}"
+        if request.type == Type.LEARN_STATE:
+            action = LearnAction(LearnStateRequest.unpack(request.payload).action)
+            if (action, reply.status) == (LearnAction.COMMIT, Status.RANGE):
+                name = tensors[reply.detail].name if reply.detail < len(tensors) else "?"
+                return f"COMMIT of tensor {name!r}, which has left its range: learning diverged"
+            return action.name
+        return what
 
     def _handshake(self, deadline_s: float) -> DeviceInfo:
         deadline = time.monotonic() + deadline_s

@@ -22,6 +22,10 @@ class DeviceReset(LinkDead):
     """The device was reset while a session was open; its memory is new."""
 
 
+class LearningLost(LinkDead):
+    """The session was interrupted; what it had learned and not committed is undone."""
+
+
 class ProtocolError(LinkDead):
     """A frame passed its CRC but says what the protocol does not allow."""
 

@@ -2,7 +2,7 @@
 
 The device executes requests in the order of their numbers, each once. It remembers the outcome of
 its last eight and serves reads again; so a batch holds reads only, or writes only with at most one
-RUN, at its end.
+RUN, LEARN or LEARN_STATE, at its end.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from spikelet.link.framing import Deframer, Frame, encode
 from spikelet.link.messages import TYPE_MORE, TYPE_REPLY, Status, Type
 from spikelet.link.transport import Transport
 
+WORK = (Type.RUN, Type.LEARN, Type.LEARN_STATE)  # may take long; tell nothing of the wire
 WINDOW = 8  # requests whose outcome the device remembers
 UNIT = 64  # bytes of receive ring that one credit stands for
 TRIES = 5
@@ -272,7 +273,7 @@ class Exchange:
             progress = True
             highest = max(highest, index)
             self._credit = max(1, frame.credit)
-            if item.sends == 1 and item.request.type != Type.RUN:
+            if item.sends == 1 and item.request.type not in WORK:
                 sample = now - item.sent_at
                 self.round_trip_s += (sample - self.round_trip_s) / 8
         late = [i for i in window[: max(0, highest)] if i.reply is None and not i.hurried]

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 PROTOCOL = 1
-PROTOCOL_HASH = 0x2003EF21
+PROTOCOL_HASH = 0x5AC4E118
 RUN_RESTART = 1
 RUN_STOP = 2
 DONE_STEPS_LEFT = 0
@@ -20,6 +20,21 @@ DONE_STOPPED = 2
 CAPABILITY_TRACE = 1
 CAPABILITY_LEARN = 2
 NO_LABEL = 65535
+LEARN_RUN = 1
+LEARN_INFO = 0
+LEARN_RESET = 1
+LEARN_COMMIT = 2
+LEARN_RESTORE = 3
+LEARN_ACCEPT = 4
+STORED_NONE = 0
+STORED_EMPTY = 1
+STORED_DAMAGED = 2
+STORED_OTHER_VERSION = 3
+STORED_OTHER_MODEL = 4
+STORED_LOADED = 5
+STORED_FALLBACK = 6
+STORAGE_NONE = 0
+STORAGE_WORN = 65535
 TYPE_REPLY = 128
 TYPE_MORE = 64
 
@@ -37,7 +52,7 @@ class Type(IntEnum):
     FAULT = 8
     ACK = 9
     LEARN = 10
-    LEARN_STATE = 11  # reserved
+    LEARN_STATE = 11
     EVENTS = 12  # reserved
     STREAM = 13  # reserved
     PARAM = 14  # reserved
@@ -77,8 +92,8 @@ STATUS_TEXTS: dict[Status, tuple[str, str]] = {
         "rebuild and flash the firmware with the Spikelet version of the host",
     ),
     Status.BAD_STATE: (
-        "the request does not fit the device's state: a write to a tensor that cannot be written, RUN past the end without a restart, LEARN without a whole run before it, or a stop asked of a release build",
-        "restart the run, or build with trace for layer outputs; inputs, states, targets and learned tensors can be written",
+        "the request does not fit the device's state: a write to a tensor that cannot be written, RUN past the end without a restart, LEARN without a whole run of unchanged inputs before it or behind a refused write, anything but ACCEPT or RESTORE after learned tensors were written, or a stop asked of a release build",
+        "restart the run, or build with trace for layer outputs; inputs, states, targets and learned tensors can be written, the label goes with LEARN",
     ),
     Status.BAD_LEN: (
         "the request has the wrong length (detail: the length that the device read)",
@@ -89,11 +104,11 @@ STATUS_TEXTS: dict[Status, tuple[str, str]] = {
         "list the device's tensors; layer outputs are listed by a trace build only",
     ),
     Status.RANGE: (
-        "a value, offset or length is outside what the device has (detail: the value)",
-        "compare shape and dtype of the data with the device's tensor table",
+        "a value, offset or length is outside what the device has (detail: the value, or where it stands): a label that is no class, missing (65535) or not taken, a float that is no finite number, a learned value or target out of its range, or part of an element",
+        "compare shape, dtype and range of the data with the device's tensor table, and labels with the model's classes; the last committed model is in use where learning diverged",
     ),
     Status.NO_MEM: (
-        "the device has no memory for it (detail: the bytes that were missing)",
+        "the device has no memory for it, or its storage no room for what is learned (detail: the bytes that were missing)",
         "use a smaller model or a board with more RAM",
     ),
     Status.NO_MODEL: (
@@ -101,20 +116,20 @@ STATUS_TEXTS: dict[Status, tuple[str, str]] = {
         "build the package for this board and flash it",
     ),
     Status.MODEL_MISMATCH: (
-        "the device holds another model than the package",
-        "build this package for the board and flash it, or run the package that is on the device",
+        "the device, or its storage of learned tensors, holds another model than the package",
+        "build this package for the board and flash it, or run the package that is on the device; a commit replaces what another model has stored",
     ),
     Status.VERSION: (
-        "host and device share no protocol version (detail: the device's)",
-        "rebuild and flash the firmware with the Spikelet version of the host",
+        "host and device share no protocol version (detail: the device's), or the learned tensors in the storage are of another version (detail: 3)",
+        "rebuild and flash the firmware with the Spikelet version of the host; a commit replaces what is stored",
     ),
     Status.STORAGE: (
-        "the device's storage failed (detail: its own code)",
+        "the board has no storage (detail 0), what was written does not read back (detail 65535), or the storage failed (detail: its own code); what was committed before is still there",
         "repeat; if it fails again the flash may be worn or write-protected",
     ),
     Status.SIGNATURE: (
-        "the stored data does not match its signature",
-        "send it again from a package of this project",
+        "what was written or stored does not match its checksum (detail: the device's); the last committed model is in use",
+        "send it again; learn or restore it anew where the storage is damaged",
     ),
     Status.BUSY: (
         "the device is still at work on an earlier request",
@@ -362,17 +377,19 @@ class FaultReply(NamedTuple):
         return cls._make(_FAULTREPLY.unpack_from(data))
 
 
-_LEARNREQUEST = struct.Struct("<H")
+_LEARNREQUEST = struct.Struct("<HBH")
 
 
 class LearnRequest(NamedTuple):
-    """Learns from the sample that was run; label NO_LABEL where there is none or targets are written: the request."""
+    """Learns from the sample that was run, or with LEARN_RUN runs it whole first: the request."""
 
     label: int
+    flags: int
+    writes: int
 
     def pack(self) -> bytes:
         """The bytes of the payload."""
-        return _LEARNREQUEST.pack(self.label)
+        return _LEARNREQUEST.pack(self.label, self.flags, self.writes)
 
     @classmethod
     def unpack(cls, data: bytes) -> LearnRequest:
@@ -380,25 +397,77 @@ class LearnRequest(NamedTuple):
         return cls._make(_LEARNREQUEST.unpack_from(data))
 
 
-_LEARNREPLY = struct.Struct("<IIII")
+_LEARNREPLY = struct.Struct("<IIIIIII")
 
 
 class LearnReply(NamedTuple):
-    """Learns from the sample that was run; label NO_LABEL where there is none or targets are written: the reply."""
+    """Learns from the sample that was run, or with LEARN_RUN runs it whole first: the reply."""
 
     ticks: int
     stack: int
     saturations: int
     boot_id: int
+    run_ticks: int
+    run_saturations: int
+    outputs_crc: int
 
     def pack(self) -> bytes:
         """The bytes of the payload."""
-        return _LEARNREPLY.pack(self.ticks, self.stack, self.saturations, self.boot_id)
+        return _LEARNREPLY.pack(self.ticks, self.stack, self.saturations, self.boot_id, self.run_ticks, self.run_saturations, self.outputs_crc)
 
     @classmethod
     def unpack(cls, data: bytes) -> LearnReply:
         """Reads a payload; bytes beyond the known fields are skipped."""
         return cls._make(_LEARNREPLY.unpack_from(data))
+
+
+_LEARNSTATEREQUEST = struct.Struct("<BII")
+
+
+class LearnStateRequest(NamedTuple):
+    """What was learned: read about it, forget it, commit it, go back to the committed, accept what was written (crc and steps are read then only): the request."""
+
+    action: int
+    crc: int
+    steps: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _LEARNSTATEREQUEST.pack(self.action, self.crc, self.steps)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> LearnStateRequest:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_LEARNSTATEREQUEST.unpack_from(data))
+
+
+_LEARNSTATEREPLY = struct.Struct("<IIIIIIIIIIBB")
+
+
+class LearnStateReply(NamedTuple):
+    """What was learned: read about it, forget it, commit it, go back to the committed, accept what was written (crc and steps are read then only): the reply."""
+
+    steps: int
+    crc: int
+    generation: int
+    committed_crc: int
+    ticks: int
+    written: int
+    erased: int
+    slot_bytes: int
+    page_bytes: int
+    boot_id: int
+    stored: int
+    pending: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _LEARNSTATEREPLY.pack(self.steps, self.crc, self.generation, self.committed_crc, self.ticks, self.written, self.erased, self.slot_bytes, self.page_bytes, self.boot_id, self.stored, self.pending)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> LearnStateReply:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_LEARNSTATEREPLY.unpack_from(data))
 
 
 _FACTS = struct.Struct("<IBIHHIBIIHHI8sBIIIII32s")

@@ -1,0 +1,229 @@
+// What a model learns while it runs: which of it is kept, what a session leaves behind, uploads.
+// SPDX-License-Identifier: Apache-2.0
+#ifdef SPK_LEARN
+
+#include "spk_agent.h"
+#include "spk_board.h"
+#include "spk_model.h"
+#include "spk_storage.h"
+
+static struct {
+    uint32_t nonce;   // of the session that the learned tensors belong to
+    uint32_t steps;   // learning steps behind the learned tensors
+    uint8_t changed;  // they are not the committed ones
+    uint8_t pending;  // a host has written some of them, and has not said that this was all
+    uint8_t unstored; // the commit phase has run, but its result could not be stored
+} learning;
+
+static void restore(void) {
+    spk_storage_restore();
+    learning.steps = spk_stored()->steps;
+    learning.changed = 0;
+    learning.pending = 0;
+    learning.unstored = 0;
+}
+
+void spk_learning_boot(void) {
+    learning.nonce = 0;
+    restore();
+}
+
+void spk_learning_session(uint32_t nonce) {
+    if (nonce != learning.nonce && learning.changed) {
+        restore();
+        spk_log("back to the last committed model");
+    }
+    learning.nonce = nonce;
+}
+
+void spk_learning_written(void) {
+    learning.changed = 1;
+    learning.pending = 1;
+    learning.unstored = 0;
+}
+
+int spk_learning_pending(void) {
+    return learning.pending;
+}
+
+void spk_learning_stepped(void) {
+    learning.steps++;
+    learning.changed = 1;
+    learning.unstored = 0;
+}
+
+static uint32_t element_bytes(const struct spk_tensor *tensor) {
+    switch (tensor->dtype) {
+    case SPK_I32:
+    case SPK_U32:
+    case SPK_F32:
+        return 4;
+    case SPK_I16:
+    case SPK_F16:
+        return 2;
+    default:
+        return 1;
+    }
+}
+
+// Whether the tensor may hold the element at `at`: floats are numbers, integers lie in its range.
+static int admits(const struct spk_tensor *tensor, const uint8_t *at) {
+    int64_t value;
+
+    switch (tensor->dtype) {
+    case SPK_F32:
+        return (spk_load16(at + 2) & 0x7F80) != 0x7F80;
+    case SPK_F16:
+        return (spk_load16(at) & 0x7C00) != 0x7C00;
+    case SPK_I32:
+        value = (int32_t)spk_load32(at);
+        break;
+    case SPK_U32:
+        value = spk_load32(at);
+        break;
+    case SPK_I16:
+        value = (int16_t)spk_load16(at);
+        break;
+    case SPK_I8:
+        value = (int8_t)at[0];
+        break;
+    default:
+        value = at[0];
+    }
+    return (tensor->low == 0 && tensor->high == 0) ||
+           (tensor->low <= value && value <= tensor->high);
+}
+
+uint32_t spk_learning_checked(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
+                              uint32_t size) {
+    const uint32_t element = element_bytes(tensor);
+    uint32_t good = 0;
+
+    if (offset % element || size % element) {
+        return 0;
+    }
+    while (good < size && admits(tensor, data + good)) {
+        good += element;
+    }
+    return good;
+}
+
+static enum spk_status commit(uint32_t *ticks, struct spk_reply *reply) {
+    const uint32_t before = spk_board_ticks();
+
+    if (learning.pending) {
+        return SPK_STATUS_BAD_STATE;
+    }
+    if (!learning.unstored) {
+        spk_model.commit();
+        learning.changed = 1;
+        learning.unstored = 1;
+    }
+    *ticks = spk_board_ticks() - before;
+    for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
+        const struct spk_tensor *tensor = &spk_model.tensors[i];
+        if (tensor->kind == SPK_LEARNED &&
+            spk_learning_checked(tensor, 0, tensor->data, tensor->bytes) != tensor->bytes) {
+            reply->detail = i; // it has diverged
+            restore();
+            return SPK_STATUS_RANGE;
+        }
+    }
+    const enum spk_status status = spk_storage_commit(learning.steps, &reply->detail);
+    if (status == SPK_STATUS_OK) {
+        learning.changed = 0;
+        learning.unstored = 0;
+    }
+    return status;
+}
+
+// The committed model is in use again; tells what keeps the storage's own from being it.
+static enum spk_status go_back(struct spk_reply *reply) {
+    restore();
+    reply->detail = spk_stored()->found;
+    switch (spk_stored()->found) {
+    case SPK_STORED_OTHER_MODEL:
+        return SPK_STATUS_MODEL_MISMATCH;
+    case SPK_STORED_OTHER_VERSION:
+        return SPK_STATUS_VERSION;
+    case SPK_STORED_DAMAGED:
+        return SPK_STATUS_SIGNATURE;
+    default:
+        return SPK_STATUS_OK;
+    }
+}
+
+static enum spk_status accept(const uint8_t *data, struct spk_reply *reply) {
+    const uint32_t crc = spk_learned_crc();
+
+    if (!learning.pending) {
+        return SPK_STATUS_BAD_STATE;
+    }
+    if (crc != spk_load32(data + SPK_LEARN_STATE_CRC_AT)) {
+        reply->detail = crc;
+        restore();
+        return SPK_STATUS_SIGNATURE;
+    }
+    learning.pending = 0;
+    learning.steps = spk_load32(data + SPK_LEARN_STATE_STEPS_AT);
+    return SPK_STATUS_OK;
+}
+
+static void put_state(struct spk_reply *reply, uint32_t ticks) {
+    const struct spk_stored *stored = spk_stored();
+    const uint32_t words[] = {
+        learning.steps,
+        spk_learned_crc(),
+        stored->generation,
+        stored->crc,
+        ticks,
+        stored->written,
+        stored->erased,
+        spk_storage_slot_bytes(),
+        spk_board_storage.page,
+        spk_board_boot_id(),
+    };
+
+    for (uint32_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        reply->at = spk_store(reply->at, words[i], 4);
+    }
+    reply->at = spk_store(reply->at, stored->found, 1);
+    reply->at = spk_store(reply->at, learning.pending, 1);
+}
+
+enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply) {
+    const uint32_t action = data[SPK_LEARN_STATE_ACTION_AT];
+    enum spk_status status = SPK_STATUS_OK;
+    uint32_t ticks = 0;
+
+    switch (action) {
+    case SPK_LEARN_INFO:
+        break;
+    case SPK_LEARN_RESET:
+        spk_model.load();
+        spk_learning_written();
+        learning.pending = 0;
+        learning.steps = 0;
+        break;
+    case SPK_LEARN_COMMIT:
+        status = commit(&ticks, reply);
+        break;
+    case SPK_LEARN_RESTORE:
+        status = go_back(reply);
+        break;
+    case SPK_LEARN_ACCEPT:
+        status = accept(data, reply);
+        break;
+    default:
+        reply->detail = action;
+        status = SPK_STATUS_RANGE;
+    }
+    if (status == SPK_STATUS_OK) {
+        put_state(reply, ticks);
+    }
+    return status;
+}
+
+#else
+typedef int spk_learning_is_for_models_that_learn; // a file may not be empty
+#endif

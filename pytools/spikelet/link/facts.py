@@ -1,0 +1,222 @@
+"""What a device says: its tensors, its facts in HELLO, the outcomes of RUN, LEARN, LEARN_STATE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from spikelet.link.messages import (
+    CAPABILITY_LEARN,
+    CAPABILITY_TRACE,
+    LEARN_ACCEPT,
+    LEARN_COMMIT,
+    LEARN_INFO,
+    LEARN_RESET,
+    LEARN_RESTORE,
+    STORED_DAMAGED,
+    STORED_EMPTY,
+    STORED_FALLBACK,
+    STORED_LOADED,
+    STORED_NONE,
+    STORED_OTHER_MODEL,
+    STORED_OTHER_VERSION,
+)
+
+
+class Kind(IntEnum):
+    """What a tensor is for; the codes of spk_model.h."""
+
+    INPUT = 0
+    OUTPUT = 1
+    STATE = 2
+    ACTIVATION = 3
+    DIGESTS = 4
+    LEARNED = 5
+    TARGET = 6
+
+
+class Dtype(IntEnum):
+    """What a tensor holds; the codes of spk_model.h. BIT is packed, least significant first."""
+
+    BIT = 0
+    U8 = 1
+    I8 = 2
+    I16 = 3
+    I32 = 4
+    U32 = 5
+    F32 = 6
+    F16 = 7
+
+
+@dataclass(frozen=True)
+class DeviceTensor:
+    """One row of the device's tensor table.
+
+    Attributes:
+        bytes: its size in memory and on the wire.
+        scale: real = (code - zero_point) * scale.
+        op: the operator that writes it; None for inputs and the digests.
+    """
+
+    name: str
+    id: int
+    kind: Kind
+    dtype: Dtype
+    shape: tuple[int, ...]
+    bytes: int
+    scale: float
+    zero_point: int
+    op: int | None
+
+    @property
+    def writable(self) -> bool:
+        """Whether the device accepts a PUT."""
+        return self.kind in (Kind.INPUT, Kind.STATE, Kind.LEARNED, Kind.TARGET)
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """What the device says of itself in HELLO; sizes in bytes.
+
+    Attributes:
+        steps: time steps of one inference.
+        tick_unit: 0 none, 1 instruction, 2 cycle, 3 microsecond.
+        tick_hz: ticks a second; 0 where a tick is not a time.
+        arena_bytes: planned to the byte at build time: used and limit are the same figure.
+        reset_cause: 0 power, 1 request, 2 fault.
+        frames_good: that the device received before this HELLO.
+        trace: a trace build: lists every tensor and can stop inside a step.
+    """
+
+    boot_id: int
+    protocol: int
+    protocol_hash: int
+    payload: int
+    ring: int
+    capabilities: int
+    tick_unit: int
+    tick_hz: int
+    firmware: str
+    steps: int
+    arena_bytes: int
+    unique_id: bytes
+    reset_cause: int
+    fault_cause: int
+    fault_pc: int
+    fault_address: int
+    frames_good: int
+    frames_bad: int
+    package_sha256: bytes
+    isa: str
+    model: str
+    tensors: tuple[DeviceTensor, ...]
+
+    @property
+    def trace(self) -> bool:
+        """Whether the firmware is a trace build."""
+        return bool(self.capabilities & CAPABILITY_TRACE)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the model has a learner."""
+        return bool(self.capabilities & CAPABILITY_LEARN)
+
+
+class LearnAction(IntEnum):
+    """What LEARN_STATE does: read about what was learned, forget all of it, keep it without
+    power, go back to what was kept last, take what was written into use."""
+
+    INFO = LEARN_INFO
+    RESET = LEARN_RESET
+    COMMIT = LEARN_COMMIT
+    RESTORE = LEARN_RESTORE
+    ACCEPT = LEARN_ACCEPT
+
+
+class Stored(IntEnum):
+    """What the device's storage held when it was last read.
+
+    FALLBACK: the model is loaded, and the other slot is damaged: it may have been newer.
+    """
+
+    NONE = STORED_NONE  # the board has no storage
+    EMPTY = STORED_EMPTY
+    DAMAGED = STORED_DAMAGED
+    OTHER_VERSION = STORED_OTHER_VERSION
+    OTHER_MODEL = STORED_OTHER_MODEL
+    LOADED = STORED_LOADED
+    FALLBACK = STORED_FALLBACK
+
+
+@dataclass(frozen=True)
+class LearnState:
+    """What the device has learned and kept.
+
+    Attributes:
+        steps: learning steps behind the learned tensors.
+        crc: CRC-32 of the learned tensors, in table order.
+        generation: commits of this package; 0 = nothing is committed.
+        committed_crc: of the learned tensors that a reset brings back.
+        ticks: of the commit's operators alone, in the device's tick; 0 after other actions.
+        written_bytes: written to the storage since the device's boot.
+        erased_pages: erased in the storage since the device's boot.
+        slot_bytes: room for one committed model, 64 of them for its header; 0 without storage.
+        page_bytes: erased at once.
+        stored: what the storage held.
+        pending: learned tensors were written and not accepted: neither RUN nor LEARN are served.
+    """
+
+    steps: int
+    crc: int
+    generation: int
+    committed_crc: int
+    ticks: int
+    written_bytes: int
+    erased_pages: int
+    slot_bytes: int
+    page_bytes: int
+    stored: Stored
+    pending: bool
+
+    @property
+    def committed(self) -> bool:
+        """Whether the learned tensors are the committed ones."""
+        return self.crc == self.committed_crc and not self.pending
+
+
+@dataclass(frozen=True)
+class LearnResult:
+    """The outcome of LEARN.
+
+    Attributes:
+        ticks: of the learning operators alone, in the device's tick.
+        stack: bytes of stack ever used; 0 = unknown.
+        saturations: since the sample's run began, the learning step included.
+    """
+
+    ticks: int
+    stack: int
+    saturations: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The outcome of RUN.
+
+    Attributes:
+        finished: all steps and the end operators ran.
+        stopped: it stopped inside a step, as asked.
+        step: steps done since the start.
+        ticks: of start, steps and finish alone, in the device's tick.
+        stack: bytes of stack ever used; 0 = unknown.
+        saturations: membranes that saturated since the start.
+        outputs_crc: CRC-32 over all outputs in table order.
+    """
+
+    finished: bool
+    stopped: bool
+    step: int
+    ticks: int
+    stack: int
+    saturations: int
+    outputs_crc: int
