@@ -1,0 +1,531 @@
+"""Trainable dense layer. C twin: firmware/learn/dense.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
+from spikelet.graph.tensor import Array, Learned, Tensor
+from spikelet.learn import scalar
+from spikelet.learn.scalar import Descent, Scale, Sgd
+from spikelet.learn.trainable import NOTHING, Learning, Trainable
+
+_STORED = {"f32": np.float32, "f16": np.float16, "i16": np.int16, "i8": np.int8}
+
+
+@dataclass(kw_only=True)
+class DenseForward(Trainable):
+    """`y[o] = bias[o] + sum over i of weight[o, i] * x[i]`, then ReLU if asked for.
+
+    Reads x of I elements (values, or u8 or i8 codes), then, as far as they learn, weight (n, I)
+    and bias (outputs,); writes (outputs,) values. A sum starts with the bias and goes through the
+    inputs in their order. On integers a bias is in units of weight scale * input scale.
+
+    Attributes:
+        outputs: rows of the whole weight.
+        frozen: (outputs - n, I) stored weights behind those that learn, in flash; None for none.
+        frozen_bias: (outputs,) where the bias does not learn.
+        relu: negative outputs become 0.
+        weight_scale: of the weights, on integers.
+        output_scale: of the outputs, on integers.
+        output_limit: outputs saturate at +-limit, on integers.
+        again: computed once more for learning, in place of being kept since the prediction.
+    """
+
+    KIND: ClassVar[str] = "dense_forward"
+
+    outputs: int
+    frozen: Array | None = None
+    frozen_bias: Array | None = None
+    relu: bool = False
+    weight_scale: float = 1.0
+    output_scale: float = 1.0
+    output_limit: int = 0
+    again: bool = False
+
+    _x: Tensor = field(init=False, repr=False, default=NOTHING)
+    _scale: Scale = field(init=False, repr=False, default=Scale())
+
+    @property
+    def learning_rows(self) -> int:
+        """How many rows learn."""
+        return self.outputs - (0 if self.frozen is None else len(self.frozen))
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect_precision()
+        rows = self.learning_rows
+        expected = 1 + (rows > 0) + (self.frozen_bias is None)
+        if len(ins) != expected:
+            raise self.error(f"reads {len(ins)} tensors, expected {expected}: x, weight, bias")
+        self._x = ins[0]
+        self.expect_source(ins[0])
+        inputs = ins[0].size
+        check_frozen(self, self.frozen, self.outputs, inputs)
+        if rows:
+            self.expect_shape(ins[1], (self.precision,), (rows, inputs))
+        if self.frozen_bias is None:
+            self.expect_shape(ins[-1], (scalar.sum_dtype(self.precision),), (self.outputs,))
+        elif self.frozen_bias.shape != (self.outputs,):
+            raise self.error(f"frozen_bias has shape {self.frozen_bias.shape}, not (outputs,)")
+        if not self.real:
+            self._prove(ins, bounds, rows)
+        if rows and not self.real and ins[1].scale != self.weight_scale:
+            raise self.error(f"weight {ins[1].name} has scale {ins[1].scale}, not weight_scale")
+        ratio = self.weight_scale * self.source_scale(ins[0]) / self.output_scale
+        self._scale = self.scale_of(ratio, self.output_limit)
+        written = self.value(self.name, (self.outputs,), self.output_scale, self.output_limit)
+        bounds[self.name] = self.value_bounds(written, self.output_limit, self.relu)
+        return [written]
+
+    def _prove(self, ins: list[Tensor], bounds: dict[str, Interval], rows: int) -> None:
+        largest = self.largest(ins[0], bounds)
+        sums = [ins[0].size * self.largest(ins[1], bounds) * largest] if rows else []
+        if self.frozen is not None:
+            sums.append(int(np.abs(self.frozen.astype(np.int64)).sum(axis=1).max()) * largest)
+        if self.frozen_bias is None:
+            bias = self.largest(ins[-1], bounds)
+        else:
+            bias = int(np.abs(self.frozen_bias.astype(np.int64)).max())
+        self.prove(max(sums) + bias, "a sum")
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.LEARN if self.again else max(ins)
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        x = self.source(self._x, env[self.inputs[0]]).reshape(len(env[self.inputs[0]]), -1)
+        parts = [env[self.inputs[1]]] if self.learning_rows else []
+        parts += [] if self.frozen is None else [self.frozen]
+        weight = scalar.widen(self.precision, np.concatenate(parts))
+        stored = env[self.inputs[-1]] if self.frozen_bias is None else self.frozen_bias
+        bias = scalar.widen(self.precision, stored)
+        start = np.broadcast_to(bias, (len(x), self.outputs))
+        if self.real:
+            sums = scalar.chain(self.precision, start, x.T[:, :, None], weight.T[:, None, :])
+        else:
+            # Exact: no partial sum leaves 32 bits.
+            sums = start + (x.astype(np.float64) @ weight.T.astype(np.float64)).astype(np.int64)
+        out = self._scale.narrow(sums)
+        if self.relu:
+            out = np.where(out < 0, out.dtype.type(0), out)
+        env[self.name] = out.astype(np.float32 if self.real else np.int16)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        bits = 8 * np.dtype(_STORED[self.precision]).itemsize
+        return Cost(macs=self.outputs * ins[0].size, weight_bits=bits)
+
+    def emit(self, em: Emitter) -> list[str]:
+        self.select(em, "learn/dense.h")
+        config = em.config(
+            self.name,
+            "spk_dense_forward",
+            {
+                "inputs": self._x.size,
+                "source": self.source_c(self._x),
+                "scale": self._scale.c(self.precision),
+                "relu": str(self.relu).lower(),
+            },
+        )
+        rows = self.learning_rows
+        if self.frozen_bias is None:
+            bias = em.tensor(self.inputs[-1])
+        else:
+            bias = em.const(f"{self.name}_bias", self.frozen_bias, f"({self.outputs},)")
+        x, y = em.tensor(self.inputs[0]), em.tensor(self.name)
+        call = f"spk_dense_forward_{self.source_name(self._x)}"
+        calls = []
+        if rows:
+            weight = em.tensor(self.inputs[1])
+            calls.append(f"{call}({config}, {rows}, {x}, {weight}, {bias}, {y});")
+        if self.frozen is not None:
+            held = frozen_c(em, self.name, self.frozen)
+            calls.append(
+                f"{call}({config}, {len(self.frozen)}, {x}, {held}, {bias} + {rows}, {y} + {rows});"
+            )
+        return calls
+
+
+def check_frozen(node: Trainable, frozen: Array | None, outputs: int, inputs: int) -> None:
+    """Refuse frozen weights of another type or shape."""
+    if outputs < 1:
+        raise node.error(f"{outputs} outputs, expected 1 or more")
+    stored = _STORED[node.precision]
+    if frozen is not None and (
+        frozen.dtype != stored
+        or frozen.ndim != 2
+        or frozen.shape[1] != inputs
+        or not 1 <= len(frozen) <= outputs
+    ):
+        raise node.error(
+            f"frozen is {frozen.dtype} of shape {frozen.shape}, expected {np.dtype(stored)} "
+            f"(1 to {outputs}, {inputs})"
+        )
+
+
+def frozen_c(em: Emitter, name: str, frozen: Array) -> str:
+    """Frozen weights in flash; the C name."""
+    return em.const(f"{name}_frozen", frozen, f"{frozen.shape}, do not learn")
+
+
+@dataclass(kw_only=True)
+class DenseUpdate(Learning):
+    """One step of a dense layer, and the gradient of its input, in one pass over the weights.
+
+    With the error e (outputs,), the gradient of the loss by the layer's outputs: the gradient of
+    weight[o, i] is e[o] * x[i], that of bias[o] is e[o], and that of x[i] is the sum over o of
+    e[o] * weight[o, i] with the weights as they were. There is no tensor of gradients. A batch is
+    made of the kept inputs and errors of its samples: with the last one the weights move by the
+    mean of their gradients, oldest first.
+
+    Order: columns in groups of four (the last one shorter), in each the rows, in each the columns.
+    Stochastic rounding takes one draw for a row of a group, its lowest byte for the first column.
+    Without momentum, decay and batch a row whose error is 0 is left out, and draws nothing.
+
+    Reads, in this order, those that `roles` names; writes the gradient of x (I,), if it is wanted.
+
+    Attributes:
+        outputs: rows of the whole weight; the first ones learn.
+        frozen: (outputs - n, I) stored weights that do not learn; None for none.
+        bias: whether the bias learns.
+        gradient: whether the gradient of x is wanted.
+        mask: it is 0 where x is not positive: x came out of a ReLU.
+        gradient_scale: of the gradient, on integers.
+        gradient_limit: it saturates at +-limit, on integers.
+        weight_scale: of the weights, on integers.
+        rate: learning rate.
+        momentum: 0 for none.
+        decay: weight decay.
+        batch: samples a step.
+        rounding: of integer weights: nearest or stochastic.
+        fraction: bits that an integer velocity has beyond a weight's step.
+        scheduled: a last input (1,) i32 says how much of the rate to use: 2^15 for all.
+    """
+
+    KIND: ClassVar[str] = "dense_update"
+
+    outputs: int
+    frozen: Array | None = None
+    bias: bool = True
+    gradient: bool = False
+    mask: bool = False
+    gradient_scale: float = 1.0
+    gradient_limit: int = 0
+    weight_scale: float = 1.0
+    rate: float
+    momentum: float = 0.0
+    decay: float = 0.0
+    batch: int = 1
+    rounding: str = "nearest"
+    fraction: int = 4
+    scheduled: bool = False
+
+    _x: Tensor = field(init=False, repr=False, default=NOTHING)
+    _scale: Scale = field(init=False, repr=False, default=Scale())
+    _sgd: Sgd | None = field(init=False, repr=False, default=None)
+    _bias_sgd: Sgd | None = field(init=False, repr=False, default=None)
+
+    @property
+    def descent(self) -> Descent:
+        """The step in real numbers."""
+        return Descent(self.rate, self.momentum, self.decay, self.batch, self.rounding)
+
+    @property
+    def learning_rows(self) -> int:
+        """How many rows learn."""
+        return self.outputs - (0 if self.frozen is None else len(self.frozen))
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What its inputs are, in order."""
+        weight = self.learning_rows > 0
+        learns = weight or self.bias
+        integer = not self.real
+        wanted = {
+            "error": True,
+            "x": True,
+            "weight": weight,
+            "bias": self.bias,
+            "velocity": weight and self.momentum != 0,
+            "bias_velocity": self.bias and self.momentum != 0,
+            "kept_x": weight and self.batch > 1,
+            "kept_error": learns and self.batch > 1,
+            "count": learns and self.batch > 1,
+            "random": weight and integer and self.rounding == "stochastic",
+            "health": learns and integer,
+            "schedule": learns and self.scheduled,
+        }
+        return tuple(role for role, is_in in wanted.items() if is_in)
+
+    def state(self, x: Tensor, error: Tensor, bias_scale: float, seed: int = 1) -> list[Learned]:
+        """The learned tensors that it needs beside weight, bias and schedule: `name.role`.
+
+        Args:
+            x: its input.
+            error: the error that it reads.
+            bias_scale: of the bias, on integers.
+            seed: of stochastic rounding, not 0.
+        """
+        value, total = scalar.value_dtype(self.precision), scalar.sum_dtype(self.precision)
+        weights = (self.learning_rows, x.size)
+        before = self.batch - 1
+        step = self.weight_scale * 2.0**-self.fraction
+        made = {
+            "velocity": lambda n: Learned.of(n, value, weights, scale=1.0 if self.real else step),
+            "bias_velocity": lambda n: Learned.of(n, total, (self.outputs,), scale=bias_scale),
+            "kept_x": lambda n: Learned.of(n, x.dtype, (before, x.size), scale=x.scale),
+            "kept_error": lambda n: Learned.of(n, value, (before, self.outputs), scale=error.scale),
+            "count": lambda n: Learned.of(n, "i32", (1,), low=0, high=before),
+            "random": lambda n: Learned.of(n, "u32", (1,), np.array([seed], np.uint32), low=1),
+            "health": lambda n: Learned.of(n, "i32", (1,)),
+        }
+        return [made[role](f"{self.name}.{role}") for role in self.roles if role in made]
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect_precision()
+        if len(ins) != len(self.roles):
+            raise self.error(f"reads {len(ins)} tensors, expected {', '.join(self.roles)}")
+        given = dict(zip(self.roles, ins, strict=True))
+        error, self._x = given["error"], given["x"]
+        value, total = scalar.value_dtype(self.precision), scalar.sum_dtype(self.precision)
+        inputs, rows, before = self._x.size, self.learning_rows, self.batch - 1
+        self.expect_source(self._x)
+        check_frozen(self, self.frozen, self.outputs, inputs)
+        shapes = {
+            "error": (value, (self.outputs,)),
+            "weight": (self.precision, (rows, inputs)),
+            "bias": (total, (self.outputs,)),
+            "velocity": (value, (rows, inputs)),
+            "bias_velocity": (total, (self.outputs,)),
+            "kept_x": (self._x.dtype, (before, inputs)),
+            "kept_error": (value, (before, self.outputs)),
+            "count": ("i32", (1,)),
+            "random": ("u32", (1,)),
+            "health": ("i32", (1,)),
+            "schedule": ("i32", (1,)),
+        }
+        for role, tensor in given.items():
+            if role in shapes:
+                self.expect_shape(tensor, (shapes[role][0],), shapes[role][1])
+        try:
+            self._steps(given, bounds)
+        except ValueError as e:
+            raise self.error(str(e)) from e
+        if not self.gradient:
+            return []
+        if not self.real:
+            self._prove(given, bounds)
+        ratio = error.scale * self.weight_scale / self.gradient_scale
+        self._scale = self.scale_of(ratio, self.gradient_limit)
+        written = self.value(self.name, self._x.shape, self.gradient_scale, self.gradient_limit)
+        bounds[self.name] = self.value_bounds(written, self.gradient_limit)
+        return [written]
+
+    def _steps(self, given: dict[str, Tensor], bounds: dict[str, Interval]) -> None:
+        """The steps of weights and biases, in their formats."""
+        self.descent.check()
+        if not 1 <= self.fraction <= 8:
+            raise self.error(f"fraction {self.fraction} is not 1 to 8")
+        error, x = given["error"], given["x"]
+        if self.real:
+            self._sgd = Sgd.of(self.precision, self.descent)
+            self._bias_sgd = self._sgd
+            return
+        size = self.largest(error, bounds) * self.batch
+        if "weight" in given:
+            weight = given["weight"]
+            if weight.scale != self.weight_scale:
+                raise self.error(f"weight {weight.name} has scale {weight.scale}, not weight_scale")
+            self._sgd = Sgd.of(
+                self.precision,
+                self.descent,
+                (error.scale * x.scale, size * self.largest(x, bounds)),
+                (weight.scale, self.largest(weight, bounds)),
+                self.fraction,
+            )
+        if "bias" in given:
+            bias = given["bias"]
+            self._bias_sgd = Sgd.of(
+                self.precision,
+                Descent(self.rate, self.momentum, 0.0, self.batch),
+                (error.scale, size),
+                (self.weight_scale * x.scale, self.largest(bias, bounds)),
+                bits=62,
+            )
+
+    def _prove(self, given: dict[str, Tensor], bounds: dict[str, Interval]) -> None:
+        largest = self.largest(given["error"], bounds)
+        total = 0
+        if "weight" in given:
+            total += self.learning_rows * self.largest(given["weight"], bounds)
+        if self.frozen is not None:
+            total += int(np.abs(self.frozen.astype(np.int64)).sum(axis=0).max())
+        self.prove(total * largest, "the sum of an input gradient")
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        at = dict(zip(self.roles, self.inputs, strict=True))
+        error = scalar.widen(self.precision, env[at["error"]][0])
+        raw = env[at["x"]][0].reshape(-1)
+        x = self.source(self._x, raw)
+        updates = self._full(env, at)
+        weight = scalar.widen(self.precision, env[at["weight"]]) if "weight" in at else None
+        wanted = self._input_gradient(weight, error, x) if self.gradient else None
+        if updates:
+            errors, xs = self._batch(env, at, error, x)
+            if weight is not None:
+                self._step_weights(env, at, weight, errors, xs)
+            if "bias" in at:
+                self._step_biases(env, at, errors)
+        elif "count" in at:
+            n = int(env[at["count"]][0])
+            env[at["kept_error"]][n] = env[at["error"]][0]
+            if "kept_x" in at:
+                env[at["kept_x"]][n] = raw
+        if "count" in at:
+            env[at["count"]][0] = 0 if updates else env[at["count"]][0] + 1
+        if wanted is not None:
+            env[self.name] = wanted.reshape(1, *self._x.shape)
+
+    def _full(self, env: dict[str, Array], at: dict[str, str]) -> bool:
+        """Whether this sample completes its batch."""
+        return "count" not in at or int(env[at["count"]][0]) == self.batch - 1
+
+    def _batch(
+        self, env: dict[str, Array], at: dict[str, str], error: Array, x: Array
+    ) -> tuple[Array, Array]:
+        """Errors (batch, outputs) and inputs (batch, I), widened, oldest first."""
+        if "count" not in at:
+            return error[None], x[None]
+        errors = scalar.widen(self.precision, env[at["kept_error"]])
+        errors = np.concatenate([errors, error[None]])
+        if "kept_x" not in at:
+            return errors, x[None]
+        return errors, np.concatenate([self.source(self._x, env[at["kept_x"]]), x[None]])
+
+    def _active(self, error: Array) -> Array:
+        """Indices of the rows that learn and that this step does not leave out."""
+        error = error[: self.learning_rows]
+        return np.flatnonzero(error != 0) if self._plain else np.arange(len(error))
+
+    @property
+    def _plain(self) -> bool:
+        """Whether an error of 0 changes nothing."""
+        return self._sgd is not None and self._sgd.resting and self.batch == 1
+
+    def _input_gradient(self, weight: Array | None, error: Array, x: Array) -> Array:
+        rows = self._active(error) if weight is not None else np.arange(0)
+        parts = [] if weight is None else [weight[rows]]
+        errors = [error[rows]]
+        if self.frozen is not None:
+            parts.append(scalar.widen(self.precision, self.frozen))
+            errors.append(error[self.learning_rows :])
+        start = np.zeros(len(x), np.float32 if self.real else np.int64)
+        each = np.concatenate(errors)
+        sums = scalar.chain(self.precision, start, each[:, None], np.concatenate(parts))
+        out = self._scale.narrow(sums)
+        if self.mask:
+            out = np.where(x <= 0, out.dtype.type(0), out)
+        return out.astype(np.float32 if self.real else np.int16)
+
+    def _now(self, env: dict[str, Array], at: dict[str, str], step: Sgd | None) -> Sgd:
+        if step is None:
+            raise self.error("nothing of it learns")
+        return step.scheduled(int(env[at["schedule"]].flat[0])) if "schedule" in at else step
+
+    def _step_weights(
+        self, env: dict[str, Array], at: dict[str, str], weight: Array, errors: Array, xs: Array
+    ) -> None:
+        sgd = self._now(env, at, self._sgd)
+        rows = self._active(errors[-1])
+        w = weight[rows]
+        u = None
+        if "velocity" in at:
+            u = scalar.widen(self.precision, env[at["velocity"]])[rows]
+        number = np.float32(sgd.rate) if self.real else np.int64(sgd.rate)
+        rated = errors[:, rows] * number
+        d = scalar.chain(self.precision, sgd.begin(w, u), rated[:, :, None], xs[:, None, :])
+        moved, held, saturated = sgd.end(w, u, d, self._bytes(env, at, len(rows), xs.shape[1]))
+        env[at["weight"]][rows] = moved.astype(_STORED[self.precision])
+        if "velocity" in at:
+            env[at["velocity"]][rows] = held.astype(env[at["velocity"]].dtype)
+        if "health" in at:
+            env[at["health"]][0] += saturated
+
+    def _bytes(self, env: dict[str, Array], at: dict[str, str], rows: int, inputs: int) -> Array:
+        """The random byte of each weight, (rows, I)."""
+        if "random" not in at:
+            return np.zeros((1, 1), np.uint8)
+        groups = -(-inputs // 4)
+        drawn, state = scalar.draws(int(env[at["random"]][0]), groups * rows)
+        env[at["random"]][0] = state
+        spread = scalar.random_bytes(drawn).reshape(groups, rows, 4).swapaxes(0, 1)
+        return spread.reshape(rows, groups * 4)[:, :inputs]
+
+    def _step_biases(self, env: dict[str, Array], at: dict[str, str], errors: Array) -> None:
+        step = self._now(env, at, self._bias_sgd)
+        gradient = errors[0]
+        for error in errors[1:]:
+            gradient = gradient + error
+        u = (
+            scalar.widen(self.precision, env[at["bias_velocity"]])
+            if "bias_velocity" in at
+            else None
+        )
+        b = scalar.widen(self.precision, env[at["bias"]])
+        moved, held, saturated = step.learn_bias(b, u, gradient)
+        env[at["bias"]][...] = moved.astype(env[at["bias"]].dtype)
+        if held is not None:
+            env[at["bias_velocity"]][...] = held.astype(env[at["bias_velocity"]].dtype)
+        if "health" in at:
+            env[at["health"]][0] += saturated
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        given = dict(zip(self.roles, ins, strict=True))
+        size = given["x"].size
+        macs = self.learning_rows * size + (self.outputs * size if self.gradient else 0)
+        bits = 8 * np.dtype(_STORED[self.precision]).itemsize
+        return Cost(macs=macs, weight_bits=bits)
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        # A group of columns is read before its gradients are written.
+        same = self._x.dtype == scalar.value_dtype(self.precision)
+        over = Overlap() if self.gradient and same else None
+        return tuple(over if role == "x" else None for role in self.roles)
+
+    def emit(self, em: Emitter) -> list[str]:
+        self.select(em, "learn/dense.h")
+        at = {role: em.tensor(n) for role, n in zip(self.roles, self.inputs, strict=True)}
+        rows = self.learning_rows
+        fields: dict[str, object] = {
+            "inputs": self._x.size,
+            "rows": rows,
+            "frozen": self.outputs - rows,
+            "source": self.source_c(self._x),
+            "mask": str(self.mask).lower(),
+            "biased": str(self.bias).lower(),
+            "batch": self.batch,
+        }
+        if self.gradient:
+            fields["scale"] = self._scale.c(self.precision)
+        if self._sgd is not None:
+            fields["sgd"] = self._sgd.c()
+        if self._bias_sgd is not None:
+            fields["bias"] = self._bias_sgd.c()
+        config = em.config(self.name, "spk_dense_update", fields)
+        parts = {"error": at["error"], "x": at["x"]}
+        if self.gradient:
+            parts["to"] = em.tensor(self.name)
+            if self.frozen is not None:
+                parts["held"] = frozen_c(em, self.name, self.frozen)
+        for role in self.roles[2:]:
+            cast = "(uint32_t *)" if role in ("health", "count") else ""
+            parts[role] = cast + at[role]
+        named = ", ".join(f".{part} = {value}" for part, value in parts.items())
+        kind = [
+            "inner" if self.gradient else "first",
+            "plain" if self._plain else "any",
+            "stochastic" if "random" in self.roles else "nearest",
+        ]
+        call = f"spk_dense_learn_{'_'.join(kind)}"
+        return [f"{call}({config}, &(struct spk_dense_step){{{named}}});"]

@@ -1,0 +1,90 @@
+"""Mean squared error: the error that regression starts from. C twin: firmware/learn/mse.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.operator import Emitter, Interval, Overlap
+from spikelet.graph.tensor import Array, Tensor
+from spikelet.learn import scalar
+from spikelet.learn.scalar import Scale
+from spikelet.learn.trainable import NOTHING, Learning
+
+_FINITE = np.float32(2.0**64)
+
+
+@dataclass(kw_only=True)
+class Mse(Learning):
+    """The gradient of `mean((y - target)^2)` by y: `(y - target) * 2 / n`.
+
+    Reads y and a target of the same shape and scale, values both, and on floats its health (1,)
+    i32; writes the error. Float outputs that are not within +-2^64 mean that learning diverged: the
+    sample is skipped, and counted in health.
+
+    Attributes:
+        error_scale: of the error, on integers.
+        error_limit: it saturates at +-limit, on integers.
+    """
+
+    KIND: ClassVar[str] = "mse"
+
+    error_scale: float = 1.0
+    error_limit: int = 0
+
+    _y: Tensor = field(init=False, repr=False, default=NOTHING)
+    _scale: Scale = field(init=False, repr=False, default=Scale())
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect_precision()
+        if len(ins) != 2 + self.real:
+            raise self.error(
+                f"reads {len(ins)} tensors, expected y, target" + ", health" * self.real
+            )
+        self._y = ins[0]
+        value = scalar.value_dtype(self.precision)
+        self.expect_shape(ins[0], (value,), ins[0].shape)
+        self.expect_shape(ins[1], (value,), ins[0].shape)
+        if not self.real and ins[1].scale != ins[0].scale:
+            raise self.error(f"target has scale {ins[1].scale}, its outputs {ins[0].scale}")
+        for tensor in ins[2:]:
+            self.expect_shape(tensor, ("i32",), (1,))
+        self._scale = self.scale_of(
+            2 / self._y.size * ins[0].scale / self.error_scale, self.error_limit
+        )
+        written = self.value(self.name, ins[0].shape, self.error_scale, self.error_limit)
+        bounds[self.name] = self.value_bounds(written, self.error_limit)
+        return [written]
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        y, target = env[self.inputs[0]], env[self.inputs[1]]
+        if not self.real:
+            apart = y.astype(np.int64) - target
+            env[self.name] = self._scale.narrow(apart).astype(np.int16)
+        elif self.stops(env):
+            env[self.inputs[2]][0] += 1
+            env[self.name] = np.zeros_like(y)
+        else:
+            env[self.name] = (y - target) * np.float32(2 / self._y.size)
+
+    def stops(self, env: dict[str, Array]) -> bool:
+        return self.real and not bool((np.abs(env[self.inputs[0]]) < _FINITE).all())
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        return (Overlap(), *(None for _ in self.inputs[1:]))
+
+    def emit(self, em: Emitter) -> list[str]:
+        self.select(em, "learn/mse.h")
+        y, target, *health = (em.tensor(name) for name in self.inputs)
+        n, to = self._y.size, em.tensor(self.name)
+        if self.real:
+            factor = float(np.float32(2 / n)).hex()
+            call = f"spk_mse({n}, {factor}f, {y}, {target}, {health[0]}, {to})"
+            return [f"const bool {self.name}_diverged = {call};"]
+        config = em.config(self.name, "spk_mse", {"n": n, "scale": self._scale.c(self.precision)})
+        return [f"spk_mse({config}, {y}, {target}, {to});"]
+
+    def emit_stop(self, em: Emitter) -> str | None:
+        return f"{self.name}_diverged" if self.real else None

@@ -1,0 +1,47 @@
+"""An error through a ReLU. C twin: firmware/learn/relu_gradient.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.operator import Emitter, Interval, Overlap
+from spikelet.graph.tensor import Array, Tensor
+from spikelet.learn import scalar
+from spikelet.learn.trainable import Learning
+
+
+@dataclass(kw_only=True)
+class ReluGradient(Learning):
+    """The error where the output of the ReLU is positive, else 0.
+
+    For layers whose gradient is not taken at the ReLU's output, and so not masked there: they
+    learn from a projected trace. Reads the error and the ReLU's output, values of one shape.
+    """
+
+    KIND: ClassVar[str] = "relu_gradient"
+
+    _n: int = field(init=False, repr=False, default=1)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect_precision()
+        for tensor in ins:
+            self.expect_shape(tensor, (scalar.value_dtype(self.precision),), ins[0].shape)
+        self._n = ins[0].size
+        low, high = bounds[ins[0].name]
+        bounds[self.name] = (np.minimum(low, 0), np.maximum(high, 0))
+        return [Tensor(self.name, ins[0].dtype, ins[0].shape, scale=ins[0].scale)]
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        error, y = (env[name] for name in self.inputs)
+        env[self.name] = np.where(y > 0, error, error.dtype.type(0))
+
+    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+        return (Overlap(), Overlap())
+
+    def emit(self, em: Emitter) -> list[str]:
+        self.select(em, "learn/relu_gradient.h")
+        error, y = map(em.tensor, self.inputs)
+        return [f"spk_relu_gradient({self._n}u, {error}, {y}, {em.tensor(self.name)});"]
