@@ -1,0 +1,294 @@
+"""Fine-tuning of a whole int8 network, or of chosen layers, by gradient descent."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from spikelet.errors import UsageError
+from spikelet.graph import Array, Graph, Operator, Tensor
+from spikelet.graph.ops.add import Add
+from spikelet.graph.ops.argmax import Argmax
+from spikelet.graph.ops.conv2d import Conv2d
+from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
+from spikelet.graph.ops.fully_connected import FullyConnected
+from spikelet.graph.ops.mean import Mean
+from spikelet.graph.ops.reshape import Reshape
+from spikelet.graph.ops.softmax import Softmax
+from spikelet.graph.quantised import Quantised
+from spikelet.learn.backbone import until
+from spikelet.learn.learner import Learner, Setting
+from spikelet.learn.scalar import Descent, is_float
+from spikelet.learn.tape import Formats, Learns, Tape, named, ranges
+
+SAMPLES = 24  # of the calibration data, that ranges are taken from
+HEAD = "head"  # the layer that is added where a backbone has none
+
+
+@dataclass(kw_only=True)
+class FineTune(Learner):
+    """Trains chosen layers of an int8 network on the device, by backpropagation.
+
+    What depends on a layer that learns is computed in `precision`, with the weights that the int8
+    codes stand for; what does not stays as it is. Behind the first layer that learns, layers that
+    do not have their weights in flash and only pass gradients on; nothing goes below it. int8
+    clamps are dropped, but for ReLU.
+
+    A backbone that is cut behind its features gets a new dense head.
+
+    Sources: Lin et al., "On-Device Training Under 256KB Memory", NeurIPS 2022 (sparse update).
+
+    Attributes:
+        update: what learns, joined by `+`: a layer's name, `LAYER:N` for its first N output
+            channels, `LAYER:bias` for its biases, `head` for the last layer with weights, `biases`
+            for those of all layers, `all`.
+        precision: of what learns, and of what depends on it.
+        learning_rate: of the descent.
+        momentum: 0 for none, which keeps no velocities.
+        weight_decay: of weights, not of biases.
+        batch: samples a step; more than one are kept until the last one came.
+        rounding: of integer weights.
+        recompute: layers, joined by `+`, whose outputs are computed again in the backward pass and
+            not kept; `depthwise` for all depthwise ones.
+    """
+
+    NAME: ClassVar[str] = "finetune"
+    WHOLE: ClassVar[bool] = True
+
+    update: str = HEAD
+    precision: Literal["f32", "f16", "i16", "i8"] = "f32"
+    learning_rate: float = 0.01
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch: int = 1
+    rounding: Literal["stochastic", "nearest"] = "stochastic"
+    recompute: str = ""
+
+    def __post_init__(self) -> None:
+        self._descent.check()
+
+    @property
+    def _descent(self) -> Descent:
+        return Descent(
+            self.learning_rate, self.momentum, self.weight_decay, self.batch, self.rounding
+        )
+
+    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+        formats = Formats(self.precision)
+        if not is_float(self.precision):
+            inputs, labels = calibration(backbone, setting)
+            real = self._attached(backbone, setting, Formats("f32"))
+            formats = Formats(self.precision, ranges(real, inputs, labels, real.outputs))
+        return self._attached(backbone, setting, formats)
+
+    def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
+        """Weights and biases that saturated, and samples skipped because float scores diverged."""
+        return saturations(learned)
+
+    def _attached(self, backbone: Graph, setting: Setting, formats: Formats) -> Graph:
+        scores, fresh = scores_of(backbone, setting)
+        whole = until(backbone, scores)
+        learns = self._learning(whole, fresh)
+        tape = Tape(whole.tensors, formats, self._descent, setting.seed, self._again(whole, learns))
+        still: list[Operator] = []
+        for node in whole.nodes:
+            layer = learns.get(node.name, Learns())
+            if layer or any(map(tape.live, node.inputs)):
+                _laid(tape, whole, node, layer)
+            else:
+                still.append(node)
+        if fresh:
+            weight = np.zeros((setting.classes, whole.tensors[scores].size))
+            every = Learns(setting.classes, bias=True)
+            scores = tape.dense(HEAD, scores, weight, np.zeros(setting.classes), every)
+        if not tape.live(scores):
+            raise UsageError(
+                f"finetune: update={self.update} leaves nothing that learns",
+                "each layer learns 0 channels and no bias",
+                "name a layer, or give it channels",
+            )
+        tape.backward(scores)
+        return dataclasses.replace(
+            whole,
+            nodes=[*still, *tape.nodes],
+            outputs=[scores],
+            learned=[*whole.learned, *tape.learned],
+            classes=setting.classes,
+        )
+
+    def _learning(self, graph: Graph, fresh: bool) -> dict[str, Learns]:
+        """What of each layer learns, by its name."""
+        weighted = {n.name: len(n.bias) for n in graph.nodes if isinstance(n, Quantised)}
+        last = next(reversed(weighted), None)
+        found: dict[str, Learns] = {}
+
+        def add(name: str, channels: int, bias: bool) -> None:
+            before = found.get(name, Learns())
+            found[name] = Learns(max(before.channels, channels), before.bias or bias)
+
+        for term in filter(None, (part.strip() for part in self.update.split("+"))):
+            name, _, part = term.partition(":")
+            if name == HEAD and fresh:
+                continue
+            if name == HEAD and last is not None:
+                name = last
+            if term in ("all", "biases"):
+                for each, channels in weighted.items():
+                    add(each, channels if term == "all" else 0, True)
+            elif name not in weighted:
+                raise UsageError(
+                    f"finetune: update={self.update} names {name!r}, which has no weights",
+                    "a mistyped layer, or one without weights",
+                    f"choose of {', '.join([*weighted, 'biases', 'all'])}",
+                )
+            elif part == "bias":
+                add(name, 0, True)
+            elif not part:
+                add(name, weighted[name], True)
+            elif part.isdecimal() and 1 <= int(part) <= weighted[name]:
+                add(name, int(part), True)
+            else:
+                raise UsageError(
+                    f"finetune: update={self.update} asks for {part!r} of {name}",
+                    f"{name} has {weighted[name]} output channels",
+                    f"write {name}, {name}:N for the first N of them, or {name}:bias",
+                )
+        return found
+
+    def _again(self, graph: Graph, learns: Mapping[str, Learns]) -> set[str]:
+        """The layers whose outputs are computed again."""
+        found: set[str] = set()
+        weighted = {n.name: n for n in graph.nodes if isinstance(n, Quantised)}
+        for name in filter(None, (part.strip() for part in self.recompute.split("+"))):
+            if name == "depthwise":
+                found |= {n for n, node in weighted.items() if isinstance(node, DepthwiseConv2d)}
+            elif name in weighted:
+                found.add(name)
+            else:
+                raise UsageError(
+                    f"finetune: recompute={self.recompute} names {name!r}, which has no weights",
+                    "a mistyped layer, or one that is not computed from weights",
+                    f"choose of {', '.join([*weighted, 'depthwise'])}",
+                )
+        return found
+
+
+def saturations(learned: Mapping[str, Array]) -> dict[str, float]:
+    """Of all layers: samples skipped as float scores diverged, saturated weights and biases."""
+    counts = {name: int(v[0]) for name, v in learned.items() if name.endswith(".health")}
+    skipped = counts.pop("error.health", 0)
+    return {"skipped": skipped, "saturations": sum(counts.values())}
+
+
+def calibration(backbone: Graph, setting: Setting) -> tuple[dict[str, Array], Array]:
+    """Some inputs of the calibration data, and labels at random, to take ranges of numbers from.
+
+    Wrong labels give large errors, as a network that has to learn sees them.
+
+    Raises:
+        UsageError: there is none.
+    """
+    names = [t.name for t in backbone.inputs]
+    samples = len(setting.calibration.get(names[0], ()))
+    if any(name not in setting.calibration for name in names) or not samples:
+        raise UsageError(
+            "learning on integers chooses its number formats from inputs, and was given none",
+            "precision i16 or i8 without calibration data",
+            "give some inputs of the network as calibration, or take precision f32",
+        )
+    rows = np.unique(np.linspace(0, samples - 1, SAMPLES).astype(int))
+    labels = np.random.default_rng([setting.seed, 31]).integers(0, setting.classes, len(rows))
+    return {name: setting.calibration[name][rows] for name in names}, labels
+
+
+def scores_of(backbone: Graph, setting: Setting) -> tuple[str, bool]:
+    """The tensor of scores, and whether a new head is to make them of it."""
+    if setting.features in backbone.outputs:
+        return setting.features, True
+    name = backbone.outputs[0]
+    writers = {t.name: node for node in backbone.nodes for t in backbone.written(node)}
+    while isinstance(writers[name], Softmax | Argmax):  # the largest score stays the largest
+        name = writers[name].inputs[0]
+    if backbone.tensors[name].size < setting.classes:
+        raise UsageError(
+            f"finetune: {name} has {backbone.tensors[name].size} scores for {setting.classes} "
+            "classes",
+            "the network's head was made for fewer classes",
+            f"cut it behind {setting.features}: then a new head learns",
+        )
+    return name, False
+
+
+def _laid(tape: Tape, graph: Graph, node: Operator, learns: Learns) -> None:
+    """Lay an int8 operator on the tape, in real numbers."""
+    x = node.inputs[0]
+    if isinstance(node, Conv2d | DepthwiseConv2d) and node.dilation == (1, 1):
+        weight, bias = _real(node, graph.tensors[x])
+        if isinstance(node, Conv2d):
+            lay, weight = tape.conv2d, weight.transpose(1, 2, 3, 0)
+        elif node.depth_multiplier == 1:
+            lay = tape.depthwise_conv2d
+        else:
+            raise _refused(node, f"depth_multiplier {node.depth_multiplier}")
+        relu = _relu(node, node.activation)
+        lay(node.name, x, weight, bias, learns, node.stride, node.padding, relu)
+    elif isinstance(node, FullyConnected) and graph.tensors[x].size == node.weight.shape[1]:
+        weight, bias = _real(node, graph.tensors[x])
+        tape.dense(node.name, x, weight, bias, learns, _relu(node, node.activation))
+    elif isinstance(node, Mean) and _over_image(node, tape.shape(x)):
+        shape = graph.tensors[node.name].shape
+        if len(shape) == 3:
+            tape.mean(node.name, x)
+        else:
+            tape.reshape(node.name, tape.mean(named(node.name, "image"), x), shape)
+    elif isinstance(node, Reshape):
+        tape.reshape(node.name, x, tuple(node.shape))
+    elif isinstance(node, Add) and len({tape.shape(name) for name in node.inputs}) == 1 == (
+        len(node.inputs) - 1
+    ):
+        relu = _relu(node, node.activation)
+        tape.weighted_sum(node.name, node.inputs, (1.0, 1.0), relu)
+    else:
+        raise _refused(node)
+
+
+def _refused(node: Operator, what: str = "") -> UsageError:
+    return UsageError(
+        f"finetune: layer {node.name} ({node.KIND}{', ' + what if what else ''}) depends on what "
+        "learns, and has no backward pass",
+        "those with one are conv2d and depthwise_conv2d without dilation, fully_connected, add, "
+        "reshape, and mean over height and width",
+        "let only layers behind it learn",
+    )
+
+
+def _over_image(node: Mean, shape: tuple[int, ...]) -> bool:
+    """Whether a mean is that of height and width, for each channel."""
+    kept = [size for axis, size in enumerate(shape) if axis not in node.axes]
+    return len(shape) == 3 and 2 not in node.axes and math.prod(kept) == shape[2]
+
+
+def _relu(node: Quantised | Add, activation: tuple[int, int]) -> bool:
+    """Whether what it writes is clamped at real 0; refuses a clamp elsewhere above the range."""
+    if activation[0] == node.output_zero_point:
+        return True
+    if activation[0] > -128:
+        raise _refused(node, f"clamped at code {activation[0]}")
+    return False
+
+
+def _real(node: Quantised, x: Tensor) -> tuple[Array, Array]:
+    """The real weights, in the shape of the codes, and biases (O,)."""
+    ratio = node.multiplier.astype(np.float64) * 2.0 ** (node.shift.astype(np.float64) - 31)
+    scale = ratio * node.output_scale / x.scale
+    by_channel = scale if isinstance(node, DepthwiseConv2d) else _first_axis(scale, node.weight)
+    return node.weight * by_channel, node.bias * scale * x.scale
+
+
+def _first_axis(scale: Array, weight: Array) -> Array:
+    return scale.reshape(-1, *(1,) * (weight.ndim - 1))

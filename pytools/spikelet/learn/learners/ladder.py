@@ -1,0 +1,338 @@
+"""A ladder: a narrow side network beside a frozen one, which no gradient goes through."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from spikelet.errors import UsageError
+from spikelet.graph import Array, Graph, Operator, Tensor
+from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
+from spikelet.graph.ops.mean import Mean
+from spikelet.graph.quantised import Quantised
+from spikelet.learn import float32, scalar
+from spikelet.learn.backbone import until
+from spikelet.learn.learner import Learner, Setting
+from spikelet.learn.learners.finetune import calibration, saturations, scores_of
+from spikelet.learn.scalar import Descent, is_float
+from spikelet.learn.tape import VALUE_BITS, Formats, Learns, Tape, named, ranges
+from spikelet.learn.trainable import Trainable
+
+HEAD = "ladder_head"  # what it adds to the scores of the network's own head
+REACH = 8.0  # standard deviations that integers hold
+LEAST_SPREAD = 0.05  # added to a standard deviation, in parts of the tensor's root mean square
+SAMPLES = 256  # of the calibration data, that means are taken from
+
+
+@dataclass(kw_only=True)
+class Standardise(Trainable):
+    """`y = (x - mean) / deviation` of each channel of codes, with constants for both.
+
+    Reads (C,) i8 or u8 codes, of any shape with C elements; writes (C,) values. In floats it is
+    `fma(code - zero point, gain, offset)`; on integers `((code - zero point) * gain + offset) /
+    2^shift`, rounded once, halves up. C twin: firmware/learn/ladder.h.
+
+    Attributes:
+        gain: (C,) float64, real output a unit of the code.
+        offset: (C,) float64, real output where the code is that of 0.
+        output_scale: of the outputs, on integers.
+        output_limit: outputs saturate at +-limit, on integers.
+    """
+
+    KIND: ClassVar[str] = "standardise"
+
+    gain: Array
+    offset: Array
+    output_scale: float = 1.0
+    output_limit: int = 0
+
+    _x: Tensor = field(init=False, repr=False)
+    _shift: int = field(init=False, repr=False, default=0)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect_precision()
+        if len(ins) != 1 or ins[0].dtype not in ("i8", "u8"):
+            raise self.error(f"reads {ins[0].dtype}, expected codes of 8 bits")
+        self._x = ins[0]
+        for array in (self.gain, self.offset):
+            if array.shape != (ins[0].size,) or array.dtype != np.float64:
+                raise self.error(f"{array.dtype} of shape {array.shape}, not ({ins[0].size},)")
+            if not np.isfinite(array).all():
+                raise self.error("a gain or an offset is not a finite number")
+        if not self.real:
+            self._prove(self.largest(ins[0], bounds))
+        written = self.value(self.name, (ins[0].size,), self.output_scale, self.output_limit)
+        bounds[self.name] = self.value_bounds(written, self.output_limit)
+        return [written]
+
+    def _prove(self, largest: int) -> None:
+        """The finest multipliers whose sums fit 32 bits."""
+        for shift in range(24, 0, -1):
+            gain, offset = self._scaled(shift)
+            sums = np.abs(gain) * largest + np.abs(offset) + (1 << (shift - 1))
+            if sums.max() < 1 << 31:
+                self._shift = shift
+                return
+        raise self.error(f"output_scale {self.output_scale:g} is too fine for its gains")
+
+    def _scaled(self, shift: int) -> tuple[Array, Array]:
+        """Gains and offsets on integers."""
+        factor = 2.0**shift / self.output_scale
+        gain = np.rint(self.gain * factor).astype(np.int64)
+        return gain, np.rint(self.offset * factor).astype(np.int64)
+
+    def _constants(self) -> tuple[Array, Array]:
+        """Gains and offsets as the device has them."""
+        if self.real:
+            return self.gain.astype(np.float32), self.offset.astype(np.float32)
+        gain, offset = self._scaled(self._shift)
+        return gain.astype(np.int32), offset.astype(np.int32)
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        x = env[self.inputs[0]]
+        codes = x.reshape(len(x), -1).astype(np.int64) - self._x.zero_point
+        gain, offset = self._constants()
+        if self.real:
+            env[self.name] = float32.fma(codes.astype(np.float32), gain, offset)
+            return
+        sums: Array = codes * gain + offset + (1 << (self._shift - 1))
+        out = sums >> self._shift
+        env[self.name] = np.clip(out, -self.output_limit, self.output_limit).astype(np.int16)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(macs=ins[0].size)
+
+    def emit(self, em: Emitter) -> list[str]:
+        self.select(em, "learn/ladder.h")
+        n = self._x.size
+        gain, offset = self._constants()
+        fields: dict[str, object] = {
+            "channels": n,
+            "zero_point": self._x.zero_point,
+            "is_signed": str(self._x.dtype == "i8").lower(),
+            "gain": em.const(f"{self.name}_gain", gain, f"({n},)"),
+            "offset": em.const(f"{self.name}_offset", offset, f"({n},)"),
+        }
+        if not self.real:
+            fields |= {"shift": self._shift, "limit": self.output_limit}
+        config = em.config(self.name, "spk_standardise", fields)
+        return [f"spk_standardise({config}, {em.tensor(self.inputs[0])}, {em.tensor(self.name)});"]
+
+
+@dataclass(kw_only=True)
+class Ladder(Learner):
+    """Trains a narrow side network that reads activations of the frozen int8 network.
+
+    Of each layer l that is read, h is the mean over height and width, standardised with the
+    calibration data: `s_l = relu(mu * s_(l-1) + (1 - mu) * (D_l h_l + b_l))`. The scores of the
+    frozen network's own head, where it has one, gain `H s`, and H starts at 0: before it has
+    learned, the ladder says what the network says. The whole activation is free once h is taken,
+    and the backward pass goes through the ladder only.
+
+    Sources: Sung et al., "LST: Ladder Side-Tuning", NeurIPS 2022. There mu is learned, and the side
+    network starts from the pruned backbone; here mu is an option, and D starts at random.
+
+    Attributes:
+        width: of the side network.
+        mu: how much of it goes on from rung to rung.
+        layers: whose outputs it reads, joined by `+`; none for the features and those of all layers
+            with weights before them but depthwise ones.
+        precision: of the side network.
+        learning_rate: of the descent.
+        momentum: 0 for none, which keeps no velocities.
+        weight_decay: of weights, not of biases.
+        rounding: of integer weights.
+    """
+
+    NAME: ClassVar[str] = "ladder"
+    WHOLE: ClassVar[bool] = True
+
+    width: int = 16
+    mu: float = 0.9
+    layers: str | None = None
+    precision: Literal["f32", "f16", "i16", "i8"] = "f32"
+    learning_rate: float = 0.03
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    rounding: Literal["stochastic", "nearest"] = "stochastic"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.width <= 256:
+            raise ValueError(f"width {self.width} is not 1 to 256")
+        if not 0 <= self.mu < 1:
+            raise ValueError(f"mu {self.mu} is not in [0, 1)")
+        self._descent.check()
+
+    @property
+    def _descent(self) -> Descent:
+        return Descent(self.learning_rate, self.momentum, self.weight_decay, rounding=self.rounding)
+
+    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+        formats = Formats(self.precision)
+        rungs = self._rungs(backbone, setting)
+        if not is_float(self.precision):
+            inputs, labels = calibration(backbone, setting)
+            ends = ("ladder",) if setting.features in backbone.outputs else ("ladder", HEAD)
+            real = self._attached(backbone, setting, rungs, Formats("f32"))
+            formats = Formats(self.precision, ranges(real, inputs, labels, ends))
+        return self._attached(backbone, setting, rungs, formats)
+
+    def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
+        """Weights and biases that saturated, and samples skipped because float scores diverged."""
+        return saturations(learned)
+
+    def _attached(
+        self, backbone: Graph, setting: Setting, rungs: list[_Rung], formats: Formats
+    ) -> Graph:
+        scores, fresh = scores_of(backbone, setting)
+        whole = until(backbone, scores)
+        read = {rung.standard: rung.tensor(formats) for rung in rungs}
+        tape = Tape({**whole.tensors, **read}, formats, self._descent, setting.seed)
+        draws = np.random.default_rng([setting.seed, 37])
+        every = Learns(self.width, bias=True)
+        side = ""
+        for i, rung in enumerate(rungs):
+            tape.nodes += rung.nodes(formats)
+            size = len(rung.gain)
+            weight = draws.normal(0, (2 / size) ** 0.5, (self.width, size))
+            down = f"ladder{i}_down" if i else "ladder0"
+            tape.dense(down, rung.standard, weight, np.zeros(self.width), every, relu=i == 0)
+            gains = (self.mu, 1 - self.mu)
+            side = tape.weighted_sum(f"ladder{i}", (side, down), gains, relu=True) if i else down
+        weight, bias = np.zeros((setting.classes, self.width)), np.zeros(setting.classes)
+        name = "ladder" if fresh else HEAD
+        tape.dense(name, side, weight, bias, Learns(setting.classes, bias=True))
+        if not fresh:
+            tape.weighted_sum("ladder", (name, scores), (1.0, 1.0))
+        tape.backward("ladder")
+        return dataclasses.replace(
+            whole,
+            nodes=_early(whole, tape),
+            outputs=["ladder"],
+            learned=[*whole.learned, *tape.learned],
+            classes=setting.classes,
+        )
+
+    def _rungs(self, backbone: Graph, setting: Setting) -> list[_Rung]:
+        """What the ladder reads, in the order of the network."""
+        writers = {t.name: node for node in backbone.nodes for t in backbone.written(node)}
+        before = [n.name for n in until(backbone, setting.features).nodes]
+        if self.layers is None:
+            weighted = [
+                name
+                for name in before
+                if isinstance(writers[name], Quantised)
+                and not isinstance(writers[name], DepthwiseConv2d)
+            ]
+            # The features are the mean of what the last of them writes, or are read by themselves.
+            names = [n for n in weighted[:-1] if n != setting.features] + [setting.features]
+        else:
+            names = [part.strip() for part in self.layers.split("+")]
+        seen = _trace(backbone, setting)
+        found = []
+        for name in names:
+            tensor = backbone.tensors.get(name)
+            if name not in writers or tensor is None or tensor.dtype not in ("i8", "u8"):
+                raise UsageError(
+                    f"ladder: layers={self.layers} names {name!r}",
+                    "it is no layer of the network that writes codes of 8 bits",
+                    f"choose of {', '.join(writers)}",
+                )
+            found.append(_rung(tensor, seen[name][-1] if seen else np.zeros((0, *tensor.shape))))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Rung:
+    """A layer that the ladder reads.
+
+    Attributes:
+        name: of the layer.
+        mean: what averages it over height and width; None where it is no image.
+        pooled: name of the average, or of the layer.
+        gain, offset: (C,) what standardises its codes without their zero point.
+    """
+
+    name: str
+    mean: Mean | None
+    pooled: str
+    gain: Array
+    offset: Array
+
+    @property
+    def standard(self) -> str:
+        """The tensor that the ladder reads."""
+        return named(self.name, "standard")
+
+    def tensor(self, formats: Formats) -> Tensor:
+        """The same, as a layer that reads it needs it."""
+        dtype = scalar.value_dtype(formats.precision)
+        scale = 1.0 if formats.real else REACH * 2.0**-VALUE_BITS
+        return Tensor(self.standard, dtype, self.gain.shape, scale=scale)
+
+    def nodes(self, formats: Formats) -> list[Operator]:
+        """What makes it."""
+        standardise = Standardise(
+            name=self.standard,
+            inputs=(self.pooled,),
+            precision=formats.precision,
+            gain=self.gain,
+            offset=self.offset,
+            output_scale=self.tensor(formats).scale,
+            output_limit=0 if formats.real else scalar.limit_of(VALUE_BITS),
+        )
+        return [standardise] if self.mean is None else [self.mean, standardise]
+
+
+def _rung(tensor: Tensor, seen: Array) -> _Rung:
+    """A rung, standardised with codes (N, *shape) of its layer, N = 0 where there are none."""
+    image = len(tensor.shape) == 3 and tensor.dtype == "i8" and tensor.size > tensor.shape[2]
+    channels = tensor.shape[2] if image else tensor.size
+    real = (seen.astype(np.float64) - tensor.zero_point) * tensor.scale
+    real = real.reshape(len(real), tensor.size // channels, channels).mean(axis=1)
+    scale, zero_point = tensor.scale, tensor.zero_point
+    if image and len(real) and real.min() >= 0:
+        scale, zero_point = min(scale, 1.25 * max(float(real.max()), scale) / 255), -128
+    gain, offset = np.full(channels, scale), np.zeros(channels)
+    if len(real):
+        deviation = real.std(axis=0)
+        deviation += LEAST_SPREAD * max(float(np.sqrt((real**2).mean())), scale)
+        gain, offset = gain / deviation, -real.mean(axis=0) / deviation
+    if not image:
+        return _Rung(tensor.name, None, tensor.name, gain, offset)
+    mean = Mean(
+        name=named(tensor.name, "mean"),
+        inputs=(tensor.name,),
+        axes=(0, 1),
+        output_scale=scale,
+        output_zero_point=zero_point,
+    )
+    return _Rung(tensor.name, mean, mean.name, gain, offset)
+
+
+def _trace(backbone: Graph, setting: Setting) -> dict[str, Array]:
+    """All tensors of the backbone on some of the calibration data; empty where there is none."""
+    given = setting.calibration
+    if not all(len(given.get(t.name, ())) for t in backbone.inputs):
+        return {}
+    inputs = {t.name: given[t.name][:SAMPLES] for t in backbone.inputs}
+    return backbone.run(inputs, trace=True).trace
+
+
+def _early(graph: Graph, tape: Tape) -> list[Operator]:
+    """Each operator of the ladder as soon as what it reads is there, so that it is soon free."""
+    known = {t.name for t in graph.inputs} | {k.tensor.name for k in tape.learned}
+    waiting = list(tape.nodes)
+    order: list[Operator] = []
+    for node in graph.nodes:
+        order.append(node)
+        known |= {t.name for t in graph.written(node)}
+        while waiting and known.issuperset(waiting[0].inputs):
+            known.add(waiting[0].name)
+            order.append(waiting.pop(0))
+    return order + waiting
