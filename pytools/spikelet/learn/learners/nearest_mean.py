@@ -1,0 +1,165 @@
+"""Nearest class mean: sums and counts, nothing else, so that no order of samples matters.
+
+Source: the baseline of Mensink et al., "Distance-Based Image Classification", TPAMI 2013, one pass
+over the samples, without exemplars and without task boundaries. C twin:
+firmware/learn/nearest_mean.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, c_bool
+from spikelet.learn.feature import C_TYPES
+from spikelet.learn.fixed import INT32_MAX, add, divide, isqrt, mean, saturate, shift_round
+from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.prototypes import LinearScores, flat, largest
+
+FRACTION = 4  # bits behind the point of a mean
+UNIT = 12  # bits of 1.0 in a mean of length 1
+MOST = 1 << 27  # samples of a class, whose remainder with FRACTION more bits fits 32
+
+
+def most_samples(reach: int) -> int:
+    """Samples of a class until a sum of features of magnitude `reach` could overflow."""
+    return min(INT32_MAX // reach, MOST)
+
+
+@dataclass(kw_only=True)
+class NearestMeanLearn(Operator):
+    """Adds a sample to its class: `sum[y] += f; count[y] += 1`, and the class's weight and bias.
+
+    With Euclid's metric `weight = mean`, `bias = -|mean|^2 / 2`, both with 4 fraction bits; the
+    largest score is then the nearest mean. With the cosine, `weight` is the mean of f less the
+    features' zero point, scaled to length 4096. A class that has all the samples that its sums
+    can hold learns no more of them; they are counted.
+
+    Reads features (n elements, u8, i8, i16 or i32), label, and learned count (C,) i32, sum (C, n)
+    i32, weight (C, n) i16, bias (C,) i32 and health (1,) i32: skipped samples.
+
+    Attributes:
+        metric: euclid or cosine.
+    """
+
+    KIND: ClassVar[str] = "nearest_mean_learn"
+
+    metric: str = "euclid"
+
+    _dtype: str = field(init=False, repr=False, default="i8")
+    _limit: int = field(init=False, repr=False, default=1)
+    _zero: int = field(init=False, repr=False, default=0)
+    _most: tuple[int, int] = field(init=False, repr=False, default=(0, 0))  # weight, bias
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.one_of("metric", ("euclid", "cosine"))
+        reach = largest(self, ins[0], bounds)
+        if reach << FRACTION > np.iinfo(np.int16).max:
+            raise self.error(f"features of magnitude {reach} have no 16-bit mean")
+        self._dtype, self._limit = ins[0].dtype, most_samples(reach)
+        self._zero = ins[0].zero_point if self.metric == "cosine" else 0
+        weight, bias = (int(bounds[name][1].max()) for name in self.inputs[4:6])
+        self._most = weight, bias
+        return []
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        label, count, total, weight, bias, health = (env[name] for name in self.inputs[1:])
+        y = int(label[0, 0])
+        if count[y] >= self._limit:
+            health[0] = add(health[0], 1)
+            return
+        count[y] += 1
+        total[y] = (total[y].astype(np.int64) + flat(env, self.inputs[0])[0]).astype(np.int32)
+        centre = mean(total[y], int(count[y]), FRACTION) - (self._zero << FRACTION)
+        wide, deep = self._most
+        if self.metric == "cosine":
+            centre = saturate(centre, 16)
+            length = max(int(isqrt((centre * centre).sum())), 1)
+            weight[y] = divide(centre << UNIT, length)
+            offset = -self._zero * int(weight[y].astype(np.int64).sum())
+        else:
+            weight[y] = np.clip(centre, -wide, wide)
+            square = (weight[y].astype(np.int64) ** 2).sum()
+            offset = -int(shift_round(square, FRACTION + 1))
+        bias[y] = min(max(offset, -deep), deep)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(macs=ins[0].size, updates=2 * ins[0].size)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("learn/nearest_mean.h")
+        features, label, *learned = map(em.tensor, self.inputs)
+        size = em.bounds[self.inputs[0]][0].size
+        fields = {
+            "type": C_TYPES[self._dtype],
+            "n": size,
+            "limit": self._limit,
+            "cosine": c_bool(self.metric == "cosine"),
+            "zero_point": self._zero,
+            "wide": self._most[0],
+            "deep": self._most[1],
+        }
+        config = em.config(self.name, "spk_nearest_mean", fields)
+        return [f"spk_nearest_mean_learn({config}, {features}, {label}, {', '.join(learned)});"]
+
+
+def mean_tensors(
+    name: str, classes: int, size: int, reach: int, metric: str = "euclid"
+) -> list[Learned]:
+    """The learned tensors of class means of n = size features of magnitude `reach`."""
+    wide, bias = reach << FRACTION, size * (reach * reach << FRACTION - 1) + 1
+    if metric == "cosine":
+        wide, bias = 1 << UNIT, size * (reach << UNIT)
+    bias = min(bias, INT32_MAX)
+    return [
+        Learned.of(f"{name}.count", "i32", (classes,), low=0, high=most_samples(reach)),
+        Learned.of(f"{name}.sum", "i32", (classes, size)),
+        Learned.of(f"{name}.weight", "i16", (classes, size), low=-wide, high=wide),
+        Learned.of(f"{name}.bias", "i32", (classes,), low=-bias, high=bias),
+        Learned.of(f"{name}.health", "i32", (1,), low=0),
+    ]
+
+
+@dataclass(kw_only=True)
+class NearestMean(Learner):
+    """Nearest class mean of the features: the baseline that every head must beat.
+
+    Of int8 features it learns 16,777,215 samples a class, then no more.
+
+    Attributes:
+        metric: distance to a mean, euclid or cosine.
+    """
+
+    NAME: ClassVar[str] = "nearest_mean"
+
+    metric: Literal["euclid", "cosine"] = "euclid"
+
+    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+        features = backbone.tensors[setting.features]
+        low, high = backbone.bounds[setting.features]
+        reach = max(int(np.abs(low).max()), int(np.abs(high).max()), 1)
+        learned = mean_tensors(self.NAME, setting.classes, features.size, reach, self.metric)
+        names = tuple(k.tensor.name for k in learned)
+        count, _, weight, bias, _ = names
+        scores = f"{self.NAME}_scores"
+        nodes: list[Operator] = [
+            LinearScores(name=scores, inputs=(setting.features, weight, bias, count)),
+            NearestMeanLearn(
+                name=f"{self.NAME}_learn",
+                inputs=(setting.features, "label", *names),
+                metric=self.metric,
+            ),
+        ]
+        return extended(backbone, nodes, learned, [scores], setting.classes)
+
+    def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
+        """`skipped` samples of full classes; `classes` that have samples."""
+        count = learned[f"{self.NAME}.count"]
+        return {
+            "skipped": float(learned[f"{self.NAME}.health"][0]),
+            "classes": float((count > 0).sum()),
+        }
