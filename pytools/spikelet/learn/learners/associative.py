@@ -1,0 +1,439 @@
+"""Binary associative memory: a cue recalls the stored patterns that are most like it.
+
+One step of a modern Hopfield network (Ramsauer et al., "Hopfield Networks is All You Need", ICLR
+2021) on bits: overlaps are counted, weights are powers of two, sums are integers. With cubes for
+weights it is a dense associative memory (Krotov and Hopfield, 2016). It serves as a store of
+exemplars and, with labels, as a nearest-neighbour classifier. C twin: firmware/learn/associative.h.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from spikelet.errors import UsageError
+from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.graph.int8 import interval
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, c_bool
+from spikelet.learn.feature import C_TYPES, extent
+from spikelet.learn.fixed import shift_round
+from spikelet.learn.learner import Learner, Setting, extended
+
+NO_PATTERN = 32767  # the distance of a row that is not in use
+WEIGHTS = ("exp2", "pow3")
+FULL = ("refuse", "oldest")
+
+
+@dataclass(kw_only=True)
+class Binarise(Operator):
+    """`bit[i] = x[i] > threshold[i]`: features of any shape, n elements, to (n,) bit.
+
+    Attributes:
+        threshold: (n,) int32.
+    """
+
+    KIND: ClassVar[str] = "binarise"
+
+    threshold: Array
+
+    _dtype: str = field(init=False, repr=False, default="i8")
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        extent(self, ins[0], bounds)
+        self._dtype = ins[0].dtype
+        if self.threshold.dtype != np.int32 or self.threshold.shape != (ins[0].size,):
+            raise self.error(
+                f"threshold is {self.threshold.dtype} of shape {self.threshold.shape}, expected "
+                f"int32 ({ins[0].size},)"
+            )
+        bounds[self.name] = interval(self.threshold.shape, 0, 1)
+        return [Tensor(self.name, "bit", self.threshold.shape)]
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        x = env[self.inputs[0]]
+        env[self.name] = (x.reshape(len(x), -1) > self.threshold).astype(np.uint8)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("learn/associative.h")
+        n = len(self.threshold)
+        threshold = em.const(f"{self.name}_threshold", self.threshold, f"({n},)")
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [f"spk_binarise({source}, {C_TYPES[self._dtype]}, {n}, {threshold}, {to});"]
+
+
+@dataclass(kw_only=True)
+class _Memory(Operator):
+    """Base of what reads the patterns (rows, words) u32.
+
+    Attributes:
+        weights: `exp2`: of a pattern d bits farther than the nearest one,
+            `2^(top - round(2 d beta))`, 0 where that is below 1; `pow3`:
+            `round((n - 2 * distance)^3 / 2^shift)`. Halves go up. `top` and `shift` are chosen so
+            that the weights of all rows together stay within 2^30.
+        beta: Q8; of exp2 only.
+    """
+
+    weights: str = "exp2"
+    beta: int = 96
+
+    _rows: int = field(init=False, repr=False, default=1)
+    _bits: int = field(init=False, repr=False, default=1)
+    _classes: int = field(init=False, repr=False, default=0)
+
+    def _check(self, rows: int, bits: int, classes: int = 0) -> None:
+        self.one_of("weights", WEIGHTS)
+        self._rows, self._bits, self._classes = rows, bits, classes
+        if not 0 < self.beta <= 1 << 12:
+            raise self.error(f"beta {self.beta} is not in 1..4096 (Q8)")
+        if bits > (1024 if self.weights == "pow3" else 16383):
+            raise self.error(
+                f"patterns of {bits} bits; at most 16383, with pow3 1024, whose cubes fit 31 bits"
+            )
+
+    @property
+    def top(self) -> int:
+        """Log2 of the nearest pattern's weight."""
+        return 30 - math.ceil(math.log2(self._rows))
+
+    @property
+    def shift(self) -> int:
+        """Bits that cubes are shifted by."""
+        return max(0, math.ceil(math.log2(self._rows * self._bits**3)) - 30)
+
+    def _weigh(self, distances: Array) -> Array:
+        """(N, rows) int64 weights, 0 of rows that are not in use."""
+        there = distances != NO_PATTERN
+        distances = distances.astype(np.int64)
+        if self.weights == "pow3":
+            weights = shift_round((self._bits - 2 * distances) ** 3, self.shift)
+        else:
+            least = distances.min(axis=1, keepdims=True)
+            down = (2 * self.beta * (distances - least) + 128) >> 8
+            weights = np.where(down > self.top, 0, 1 << np.maximum(self.top - down, 0))
+        chosen: Array = np.where(there, weights, 0)
+        return chosen
+
+    def _config(self, em: Emitter) -> str:
+        em.include("learn/associative.h")
+        fields = {
+            "bits": self._bits,
+            "words": words(self._bits),
+            "rows": self._rows,
+            "beta": self.beta,
+            "top": self.top,
+            "shift": self.shift,
+            "classes": self._classes,
+            "cubic": c_bool(self.weights == "pow3"),
+        }
+        return em.config(self.name, "spk_associative", fields)
+
+
+def words(bits: int) -> int:
+    """Of 32 bits, that a pattern takes."""
+    return -(-bits // 32)
+
+
+def packed(bits: Array) -> Array:
+    """(N, n) bits as (N, words) uint32, least significant bit first, padded with 0."""
+    padded = np.zeros((len(bits), 32 * words(bits.shape[1])), np.uint8)
+    padded[:, : bits.shape[1]] = bits
+    found: Array = np.packbits(padded, axis=1, bitorder="little").view("<u4")
+    return found
+
+
+def unpacked(patterns: Array, bits: int) -> Array:
+    """The inverse of `packed`."""
+    found: Array = np.unpackbits(
+        patterns.astype("<u4").view(np.uint8), axis=1, count=bits, bitorder="little"
+    )
+    return found
+
+
+def _expect_memory(node: Operator, patterns: Tensor, used: Tensor, bits: int) -> None:
+    rows = patterns.shape[0]
+    if patterns.dtype != "u32" or patterns.shape != (rows, words(bits)):
+        raise node.error(
+            f"patterns are {patterns.dtype} {patterns.shape}, expected u32 (rows, {words(bits)})"
+        )
+    if used.dtype != "i32" or used.shape != (1,):
+        raise node.error(f"{used.name} is {used.dtype} of shape {used.shape}, expected i32 (1,)")
+
+
+@dataclass(kw_only=True)
+class AssociativeDistances(_Memory):
+    """Bits in which the cue differs from each pattern; 32767 of a row that is not in use.
+
+    Reads a cue (n,) bit, learned patterns (rows, words) u32 and the rows in use (1,) i32; writes
+    (rows,) i16. The overlap of a pattern is n - 2 * distance.
+    """
+
+    KIND: ClassVar[str] = "associative_distances"
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect(ins[0], ("bit",))
+        _expect_memory(self, ins[1], ins[2], ins[0].size)
+        self._check(ins[1].shape[0], ins[0].size)
+        bounds[self.name] = interval((self._rows,), 0, NO_PATTERN)
+        return [Tensor(self.name, "i16", (self._rows,))]
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        cue, patterns, used = (env[name] for name in self.inputs)
+        stored = 2.0 * unpacked(patterns, self._bits).astype(np.float32) - 1
+        overlaps = (2.0 * cue.astype(np.float32) - 1) @ stored.T  # exact: at most 2^14
+        distances = ((self._bits - overlaps) / 2).astype(np.int16)
+        distances[:, int(used[0]) :] = NO_PATTERN
+        env[self.name] = distances
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(synaptic_ops=self._rows * self._bits, weight_bits=1)
+
+    def emit(self, em: Emitter) -> list[str]:
+        arguments = ", ".join(map(em.tensor, (*self.inputs, self.name)))
+        return [f"spk_associative_distances({self._config(em)}, {arguments});"]
+
+
+@dataclass(kw_only=True)
+class AssociativeRecall(_Memory):
+    """`bit[i] = (sum over patterns p of weight[p] * (2 p[i] - 1)) >= 0`.
+
+    Reads distances (rows,) i16, learned patterns (rows, words) u32 and the rows in use (1,) i32;
+    writes (n,) bit. Without patterns every bit is 1.
+
+    Attributes:
+        bits: n.
+    """
+
+    KIND: ClassVar[str] = "associative_recall"
+
+    bits: int
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect(ins[0], ("i16",))
+        _expect_memory(self, ins[1], ins[2], self.bits)
+        self._check(ins[0].size, self.bits)
+        if ins[1].shape[0] != self._rows:
+            raise self.error(f"{self._rows} distances, but {ins[1].shape[0]} rows of patterns")
+        bounds[self.name] = interval((self.bits,), 0, 1)
+        return [Tensor(self.name, "bit", (self.bits,))]
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        distances, patterns, _ = (env[name] for name in self.inputs)
+        stored = 2.0 * unpacked(patterns, self._bits) - 1
+        sums = self._weigh(distances).astype(np.float64) @ stored  # exact: at most 2^30
+        env[self.name] = (sums >= 0).astype(np.uint8)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(synaptic_ops=self._rows * self._bits, weight_bits=1)
+
+    def emit(self, em: Emitter) -> list[str]:
+        config = self._config(em)
+        sums = em.scratch(self.name, 4 * 32 * words(self._bits))
+        read = ", ".join(map(em.tensor, self.inputs))
+        return [f"spk_associative_recall({config}, {read}, {sums}, {em.tensor(self.name)});"]
+
+
+@dataclass(kw_only=True)
+class AssociativeScores(_Memory):
+    """Of each class, the weights of its patterns together.
+
+    Reads distances (rows,) i16, learned labels (rows,) u8 and the rows in use (1,) i32; writes
+    (classes,) i32.
+
+    Attributes:
+        bits: of a pattern.
+        classes: how many, at most 256.
+    """
+
+    KIND: ClassVar[str] = "associative_scores"
+
+    bits: int
+    classes: int
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect(ins[0], ("i16",))
+        self._check(ins[0].size, self.bits, self.classes)
+        if ins[1].dtype != "u8" or ins[1].shape != ins[0].shape or ins[2].dtype != "i32":
+            raise self.error(
+                f"labels are {ins[1].dtype} {ins[1].shape}, rows in use {ins[2].dtype}; expected "
+                f"u8 {ins[0].shape} and i32"
+            )
+        if int(bounds[self.inputs[1]][1].max()) >= self.classes:
+            raise self.error(f"labels may reach beyond {self.classes} classes")
+        bounds[self.name] = interval((self.classes,), -(1 << 30), 1 << 30)
+        return [Tensor(self.name, "i32", (self.classes,))]
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        distances, labels, _ = (env[name] for name in self.inputs)
+        members = labels[:, None] == np.arange(self.classes)
+        env[self.name] = (self._weigh(distances) @ members.astype(np.int64)).astype(np.int32)
+
+    def emit(self, em: Emitter) -> list[str]:
+        arguments = ", ".join(map(em.tensor, (*self.inputs, self.name)))
+        return [f"spk_associative_scores({self._config(em)}, {arguments});"]
+
+
+@dataclass(kw_only=True)
+class AssociativeWrite(_Memory):
+    """Appends the cue to the patterns, with its label where there are classes.
+
+    Reads a cue (n,) bit, then the label if `labelled`; changes patterns (rows, words) u32, labels
+    (rows,) u8 if `labelled`, the rows in use, the next row and health, all three (1,) i32. Health
+    counts the cues that found no free row.
+
+    Attributes:
+        full: what happens to them: `refuse`, or `oldest`: they take the row of the oldest pattern.
+        labelled: whether there are classes.
+    """
+
+    KIND: ClassVar[str] = "associative_write"
+
+    full: str = "refuse"
+    labelled: bool = False
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect(ins[0], ("bit",))
+        self.one_of("full", FULL)
+        if len(ins) != (7 if self.labelled else 5):
+            raise self.error(f"{len(ins)} inputs, expected {7 if self.labelled else 5}")
+        patterns, used, following = ins[2 if self.labelled else 1], ins[-3], ins[-2]
+        _expect_memory(self, patterns, used, ins[0].size)
+        self._check(patterns.shape[0], ins[0].size)
+        most = [int(bounds[tensor.name][1].max()) for tensor in (used, following)]
+        least = [int(bounds[tensor.name][0].min()) for tensor in (used, following)]
+        if min(least) < 0 or most[0] > self._rows or most[1] >= self._rows:
+            raise self.error(
+                f"{used.name} and {following.name} may reach {most}, beyond {self._rows} rows"
+            )
+        return []
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.LEARN
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        values = [env[name] for name in self.inputs]
+        cue, (used, following, health) = values[0], values[-3:]
+        row = int(following[0])
+        if used[0] == self._rows:
+            health[0] = min(int(health[0]) + 1, (1 << 31) - 1)
+            if self.full == "refuse":
+                return
+        else:
+            used[0] += 1
+        values[2 if self.labelled else 1][row] = packed(cue)[0]
+        if self.labelled:
+            values[3][row] = values[1][0, 0]
+        following[0] = (row + 1) % self._rows
+
+    def emit(self, em: Emitter) -> list[str]:
+        names = [em.tensor(name) for name in self.inputs]
+        if not self.labelled:
+            names = [names[0], "NULL", names[1], "NULL", *names[2:]]
+        oldest = c_bool(self.full == "oldest")
+        return [f"spk_associative_write({self._config(em)}, {oldest}, {', '.join(names)});"]
+
+
+@dataclass(kw_only=True)
+class Associative(Learner):
+    """Associative memory of bit patterns: stores each sample, recalls and classifies by likeness.
+
+    Features that are no bits are compared with their medians in the calibration data, or with the
+    middle of their type. Outputs: with classes, scores and the recalled pattern; without, that.
+
+    Attributes:
+        rows: patterns that it can hold.
+        weights: exp2 or pow3.
+        beta: steepness of exp2, up to 16: the weight halves with 1 / beta of overlap, which is half
+            as many bits.
+        full: what becomes of a sample when all rows are in use: refuse, or oldest.
+    """
+
+    NAME: ClassVar[str] = "associative"
+
+    rows: int = 200
+    weights: Literal["exp2", "pow3"] = "exp2"
+    beta: float = 0.375
+    full: Literal["refuse", "oldest"] = "refuse"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rows <= 65535:
+            raise ValueError(f"rows = {self.rows} is not in 1..65535")
+        if not 1 / 256 <= self.beta <= 16:
+            raise ValueError(f"beta = {self.beta} is not in 1/256..16")
+
+    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+        if setting.classes > 256:
+            raise UsageError(
+                f"an associative memory of {setting.classes} classes",
+                "it keeps a label in a byte",
+                "take at most 256 classes",
+            )
+        tensor = backbone.tensors[setting.features]
+        nodes: list[Operator] = []
+        cue = setting.features
+        if tensor.dtype != "bit":
+            cue = "am_cue"
+            threshold = self._threshold(tensor, setting.fitting(backbone))
+            nodes.append(Binarise(name=cue, inputs=(setting.features,), threshold=threshold))
+        patterns = Learned.of("associative.patterns", "u32", (self.rows, words(tensor.size)))
+        labels = Learned.of(
+            "associative.labels", "u8", (self.rows,), low=0, high=max(0, setting.classes - 1)
+        )
+        used = Learned.of("associative.rows", "i32", (1,), low=0, high=self.rows)
+        following = Learned.of("associative.next", "i32", (1,), low=0, high=self.rows - 1)
+        health = Learned.of("associative.health", "i32", (1,), low=0)
+        labelled = setting.classes > 0
+        learned = [patterns, *([labels] if labelled else []), used, following, health]
+        names = [k.tensor.name for k in learned]
+        rows, bits = "associative.rows", tensor.size
+        how = {"weights": self.weights, "beta": round(256 * self.beta)}
+        nodes += [
+            AssociativeDistances(
+                name="am_distances",
+                inputs=(cue, names[0], rows),
+                **how,  # type: ignore[arg-type]
+            ),
+            AssociativeRecall(
+                name="am_recall",
+                inputs=("am_distances", names[0], rows),
+                bits=bits,
+                **how,  # type: ignore[arg-type]
+            ),
+        ]
+        if labelled:
+            nodes.append(
+                AssociativeScores(
+                    name="am_scores",
+                    inputs=("am_distances", names[1], rows),
+                    bits=bits,
+                    classes=setting.classes,
+                    **how,  # type: ignore[arg-type]
+                )
+            )
+        nodes.append(
+            AssociativeWrite(
+                name="am_write",
+                inputs=(cue, *(["label"] if labelled else []), *names),
+                full=self.full,
+                labelled=labelled,
+            )
+        )
+        outputs = ["am_scores", "am_recall"] if labelled else ["am_recall"]
+        return extended(backbone, nodes, learned, outputs, setting.classes)
+
+    def _threshold(self, tensor: Tensor, features: Array) -> Array:
+        if len(features):
+            middle = np.floor(np.median(features.reshape(len(features), -1), axis=0))
+        else:
+            middle = np.full(tensor.size, 127 if tensor.dtype == "u8" else 0)
+        threshold: Array = middle.astype(np.int32)
+        return threshold
+
+    def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
+        return {
+            "rows": float(learned["associative.rows"][0]),
+            "full": float(learned["associative.health"][0]),
+        }
