@@ -1,0 +1,352 @@
+"""Penalties that hold a layer's weights near those of old tasks. C twin: firmware/learn/penalty.h.
+
+`Pull` is the step of a quadratic penalty, `w -= rate * strength * F * (w - anchor)`, beside that of
+the loss. The anchor is what the weights were when the last task ended, to 8 bits; F is 1 (L2), or
+an importance that `Gather` counts: squared gradients (elastic weight consolidation), or products
+of activities (the local form of memory aware synapses).
+
+An importance is a logarithm in a byte: code c stands for a sum of `16 * (2^(c / 8) - 1)`, up to
+code 240. What is added goes from code to code as far as it reaches, and the rest of the way to the
+next with the probability that it has of it (approximate counting), so that sums are unbiased.
+
+Sources: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS 2017;
+Aljundi et al., "Memory Aware Synapses", ECCV 2018; Morris, "Counting large numbers of events in
+small registers", CACM 1978.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.tensor import Array, Tensor
+from spikelet.learn.feature import C_TYPES
+from spikelet.learn.fixed import shift_round
+from spikelet.learn.scalar import draws
+
+CODES = 240
+NEAR = 32
+PRE_BITS, POST_BITS = 13, 15  # of what is multiplied and added at once
+_SUM = 16 * (2 ** (np.arange(CODES + 1) / 8) - 1)
+STEPS = np.maximum(1, np.rint(np.diff(_SUM))).astype(np.uint32)
+REACHED = np.concatenate([[0], np.cumsum(STEPS, dtype=np.int64)])  # sum that a code stands for
+JOINED = np.rint(8 * np.log2(1 + 2 ** (-np.arange(NEAR) / 8))).astype(np.uint8)
+
+
+@dataclass(kw_only=True)
+class _OfWeight(Operator):
+    """What reads a weight of n elements i16 or i8 within +-2^bits."""
+
+    _shift: int = field(init=False, repr=False, default=0)
+    _narrow: bool = field(init=False, repr=False, default=False)
+    _n: int = field(init=False, repr=False, default=1)
+
+    def _weight(self, weight: Tensor, bounds: dict[str, Interval]) -> None:
+        if weight.kind != "learned" or weight.dtype not in ("i16", "i8"):
+            raise self.error(f"input {weight.name} is no learned weight of type i16 or i8")
+        low, high = bounds[weight.name]
+        largest = max(-int(low.min()) - 1, int(high.max()))
+        self._shift = max(0, largest.bit_length() - 7)
+        self._narrow = weight.dtype == "i8"
+        self._n = weight.size
+
+    def _of(self, tensor: Tensor, dtype: str) -> None:
+        if (tensor.kind, tensor.dtype, tensor.size) != ("learned", dtype, self._n):
+            raise self.error(
+                f"input {tensor.name} is {tensor.kind} {tensor.dtype} of {tensor.size} elements, "
+                f"expected learned {dtype} of {self._n}"
+            )
+
+
+@dataclass(kw_only=True)
+class Pull(_OfWeight):
+    """`w -= round(parts[F] * rate * (w - anchor) / 2^15)`, nearest, halves up.
+
+    An anchor a stands for the weights from a * 2^s to (a + 1) * 2^s - 1, s so that it has 8 bits:
+    `w - anchor` is the distance to the nearer end, 0 in between.
+
+    Reads weight, anchor i8, a count (1,) i32, then as its attributes say importance u8 and schedule
+    i32 (1,), the factor of the rate, Q15. Changes weight and count.
+
+    Attributes:
+        parts: (CODES + 1,) int16 by importance, or (1,) of all weights: Q15, 0 to 2^15 - 1.
+        every: it runs with the last of so many samples.
+        scheduled: whether the last input is a schedule.
+    """
+
+    KIND: ClassVar[str] = "penalty_pull"
+
+    parts: Array
+    every: int = 1
+    scheduled: bool = False
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self._weight(ins[0], bounds)
+        self._of(ins[1], "i8")
+        if self.parts.dtype != np.int16 or self.parts.shape not in ((1,), (CODES + 1,)):
+            raise self.error(f"parts are {self.parts.dtype} of shape {self.parts.shape}")
+        if self.parts.min() < 0:
+            raise self.error(f"parts of {self.parts.min()} would drive weights away")
+        if len(ins) != 3 + self._weighted + self.scheduled:
+            raise self.error(f"{len(ins)} inputs do not fit its attributes")
+        _check_count(self, ins[2], self.every, bounds)
+        if self._weighted:
+            self._of(ins[3], "u8")
+            if int(bounds[ins[3].name][1].max()) > CODES:
+                raise self.error(f"importance {ins[3].name} may exceed {CODES}")
+        return []
+
+    @property
+    def _weighted(self) -> bool:
+        return self.parts.size > 1
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.LEARN
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        weight, anchor, count = (env[name] for name in self.inputs[:3])
+        if not _is_last(count, self.every):
+            return
+        parts = self.parts.astype(np.int64)
+        part = parts[env[self.inputs[3]]] if self._weighted else parts[0]
+        if self.scheduled:
+            part = part * int(env[self.inputs[-1]][0, 0]) >> 15
+        w = weight.astype(np.int64)
+        low = anchor.astype(np.int64) << self._shift
+        high = low + (1 << self._shift) - 1
+        away = np.where(w < low, w - low, np.where(w > high, w - high, 0))
+        weight[...] = w - shift_round(away * part, 15)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(macs=ins[0].size, weight_bits=8)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("learn/penalty.h")
+        parts = em.const(f"{self.name}_parts", self.parts, "Q15 by importance")
+        weight, anchor, count, *rest = map(em.tensor, self.inputs)
+        importance = rest[0] if self._weighted else "0"
+        rate = rest[-1] if self.scheduled else "0"
+        return [
+            f"if (spk_penalty_last({count}, {self.every})) {{",
+            f"    spk_penalty_pull({self._n}u, {_bool(self._narrow)}, {self._shift}u, {parts}, "
+            f"{importance}, {anchor}, {rate}, {weight});",
+            "}",
+        ]
+
+
+@dataclass(kw_only=True)
+class Gather(Operator):
+    """Adds `floor(post^p / 2^a) * floor(pre^p / 2^b)` to what each weight has gathered; p = 1, 2.
+
+    The shifts leave 15 bits of the largest power of post and 13 of pre. Each weight whose two
+    factors are not 0 takes a draw of xorshift32, row by row.
+
+    Reads pre of I elements u8, i8 or i16 (less its zero point) and post of O elements i16; changes
+    gathered (O, I) u8, the random state (1,) u32 and a count (1,) i32.
+
+    Attributes:
+        every: it runs with the last of so many samples.
+        squared: p = 2 with errors as post: squared gradients; else p = 1, with activities.
+    """
+
+    KIND: ClassVar[str] = "penalty_gather"
+
+    squared: bool
+    every: int = 1
+
+    _zero: int = field(init=False, repr=False, default=0)
+    _downs: tuple[int, int] = field(init=False, repr=False, default=(0, 0))
+    _dtype: str = field(init=False, repr=False, default="i16")
+    _shape: tuple[int, ...] = field(init=False, repr=False, default=(1, 1))
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        pre, post, gathered, state, count = ins
+        _check_count(self, count, self.every, bounds)
+        if pre.dtype not in ("u8", "i8", "i16") or post.dtype != "i16" or post.zero_point:
+            raise self.error(
+                f"inputs are {pre.dtype} {pre.name}, expected u8, i8 or i16, and {post.dtype} "
+                f"{post.name}, expected i16"
+            )
+        if (gathered.kind, gathered.dtype) != ("learned", "u8") or gathered.shape != (
+            post.size,
+            pre.size,
+        ):
+            raise self.error(
+                f"{gathered.name} is {gathered.dtype} of shape {gathered.shape}, expected u8 "
+                f"{(post.size, pre.size)}"
+            )
+        if int(bounds[gathered.name][1].max()) > CODES:
+            raise self.error(f"{gathered.name} may exceed {CODES}")
+        if (state.kind, state.dtype, state.shape) != ("learned", "u32", (1,)):
+            raise self.error(f"{state.name} is no learned u32 of shape (1,)")
+        self._dtype, self._zero, self._shape = pre.dtype, pre.zero_point, gathered.shape
+        self._downs = downs(
+            _largest(bounds[pre.name], self._zero), _largest(bounds[post.name], 0), self.squared
+        )
+        return []
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.LEARN
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        pre, post, gathered, state, count = (env[name] for name in self.inputs)
+        if not _is_last(count, self.every):
+            return
+        v = self._powers(pre, self._zero, self._downs[0])
+        u = self._powers(post, 0, self._downs[1])
+        at = np.ix_(np.flatnonzero(u), np.flatnonzero(v))
+        codes = gathered[at].astype(np.int64)
+        reached = REACHED[codes] + u[at[0]] * v[at[1]]
+        codes = np.searchsorted(REACHED, reached, side="right") - 1
+        rest = reached - REACHED[codes]
+        drawn, state[0] = draws(int(state[0]), codes.size)
+        step = np.append(STEPS, np.uint32(0)).astype(np.uint64)[codes]
+        lot = (drawn.reshape(codes.shape).astype(np.uint64) * step >> np.uint64(32)).astype(
+            np.int64
+        )
+        gathered[at] = codes + ((lot < rest) & (codes < CODES))
+
+    def _powers(self, values: Array, zero: int, down: int) -> Array:
+        size = np.abs(values.reshape(-1).astype(np.int64) - zero)
+        powers: Array = (size * size if self.squared else size) >> down
+        return powers
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(macs=ins[2].size, weight_bits=8)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("learn/penalty.h")
+        pre, post, gathered, state, count = map(em.tensor, self.inputs)
+        fields = {
+            "in": self._shape[1],
+            "out": self._shape[0],
+            "zero": self._zero,
+            "squared": _bool(self.squared),
+            "pre_down": self._downs[0],
+            "post_down": self._downs[1],
+            "steps": em.const("penalty_steps", STEPS, f"({CODES},)"),
+        }
+        config = em.config(self.name, "spk_importance", fields)
+        return [
+            f"if (spk_penalty_last({count}, {self.every})) {{",
+            f"    spk_importance_gather({config}, {pre}, {C_TYPES[self._dtype]}, {post}, {state}, "
+            f"{gathered});",
+            "}",
+        ]
+
+
+@dataclass(kw_only=True)
+class Join(Operator):
+    """On commit, what was gathered joins the importance: `log(exp(a) + exp(b))` of the codes.
+
+    The smaller of two codes adds JOINED[difference] to the larger; 0 stands for nothing.
+
+    Changes gathered u8, to 0, and importance u8, both of n elements.
+    """
+
+    KIND: ClassVar[str] = "penalty_join"
+
+    _n: int = field(init=False, repr=False, default=1)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        for tensor in ins:
+            if (tensor.kind, tensor.dtype, tensor.size) != ("learned", "u8", ins[0].size):
+                raise self.error(f"input {tensor.name} is no learned u8 of {ins[0].size} elements")
+        self._n = ins[0].size
+        return []
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.COMMIT
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        gathered, importance = (env[name] for name in self.inputs)
+        high = np.maximum(gathered, importance).astype(np.int64)
+        low = np.minimum(gathered, importance).astype(np.int64)
+        apart = high - low
+        more = np.where((low > 0) & (apart < NEAR), JOINED[np.minimum(apart, NEAR - 1)], 0)
+        importance[...] = np.minimum(high + more, CODES)
+        gathered[...] = 0
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("learn/penalty.h")
+        sums = em.const("penalty_sums", JOINED, f"({NEAR},)")
+        gathered, importance = map(em.tensor, self.inputs)
+        return [f"spk_importance_join({self._n}u, {sums}, {gathered}, {importance});"]
+
+
+@dataclass(kw_only=True)
+class Anchor(_OfWeight):
+    """On commit, the anchor becomes `floor(w / 2^s)`: reads the weight, changes the anchor, i8."""
+
+    KIND: ClassVar[str] = "penalty_anchor"
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self._weight(ins[0], bounds)
+        self._of(ins[1], "i8")
+        return []
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.COMMIT
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        weight, anchor = (env[name] for name in self.inputs)
+        anchor[...] = (weight >> self._shift).reshape(anchor.shape)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("learn/penalty.h")
+        weight, anchor = map(em.tensor, self.inputs)
+        return [
+            f"spk_penalty_anchor({self._n}u, {_bool(self._narrow)}, {self._shift}u, {weight}, "
+            f"{anchor});"
+        ]
+
+
+def parts(strength: float) -> Array:
+    """(CODES + 1,) int16 for `Pull`: by importance, the part of the distance, Q15, at most 1.
+
+    Args:
+        strength: that a sum of 1 in an importance's units gives, as a part of the distance.
+    """
+    most = (1 << 15) - 1
+    found: Array = np.rint(np.minimum(_SUM * strength * 2**15, most)).astype(np.int16)
+    return found
+
+
+def downs(pre: int, post: int, squared: bool) -> tuple[int, int]:
+    """The shifts of `Gather`, for the largest sizes of pre and post.
+
+    A sum of 1 stands for `2^(a + b)` in codes of pre^p * post^p.
+    """
+    power = 2 if squared else 1
+    return (
+        max(0, (pre**power).bit_length() - PRE_BITS),
+        max(0, (post**power).bit_length() - POST_BITS),
+    )
+
+
+def _largest(ends: Interval, zero: int) -> int:
+    low, high = (end.astype(np.int64) - zero for end in ends)
+    return max(1, int(-low.min()), int(high.max()))
+
+
+def _check_count(node: Operator, count: Tensor, every: int, bounds: dict[str, Interval]) -> None:
+    if not 1 <= every <= 1 << 16:
+        raise node.error(f"every {every} is not 1 to 65536 samples")
+    if (count.kind, count.dtype, count.shape) != ("learned", "i32", (1,)):
+        raise node.error(f"input {count.name} is no learned count of type i32, shape (1,)")
+    low, high = bounds[count.name]
+    if int(low[0]) < 0 or int(high[0]) >= every:
+        raise node.error(f"count {count.name} may leave 0 to {every - 1}")
+
+
+def _is_last(count: Array, every: int) -> bool:
+    """Counts a sample: whether it is the last of so many."""
+    count[0] = (int(count[0]) + 1) % every
+    return bool(count[0] == 0)
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"

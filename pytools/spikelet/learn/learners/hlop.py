@@ -1,0 +1,676 @@
+"""Projection of weight updates off the subspace that old tasks used (HLOP).
+
+Lateral Hebbian weights learn the subspace of a layer's presynaptic traces, one block of columns a
+task; the weights of the layer then learn from the trace less its part in the blocks of old tasks,
+so that what old tasks compute stays as it is. The forward pass is unchanged. Source: Xiao et al.,
+"Hebbian Learning based Orthogonal Projection for Continual Learning of Spiking Neural Networks",
+ICLR 2024. C twin: firmware/learn/hlop.h.
+
+A trace is whatever the layer's weights are multiplied with: activations here, in a layer of spikes
+the filtered spikes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from spikelet.errors import UsageError
+from spikelet.graph import Graph
+from spikelet.graph.int8 import interval
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.tensor import Array, Learned, Tensor
+from spikelet.learn.dense_network import SCHEDULE, DenseNetwork, Layer, widths
+from spikelet.learn.feature import C_TYPES
+from spikelet.learn.fixed import ema, shift_round
+from spikelet.learn.learner import Learner, Setting
+from spikelet.learn.scalar import draws
+
+ONE = 1 << 12  # 1.0 of a basis
+USED, BEGUN = 0, 1  # places in `columns`
+FULL = 0.9  # of a layer's rank: no task begins beyond
+FACTOR, REST = (1 << 19) - 1, (1 << 12) - 1  # their product, rounded, fits 32 bits
+_INT32 = (1 << 31) - 1
+
+
+@dataclass(kw_only=True)
+class _Subspace(Operator):
+    """What reads a basis (n, K) i16, Q12 within +-1.0, and its columns (2,) i32: used, begun."""
+
+    _n: int = field(init=False, repr=False, default=1)
+    _capacity: int = field(init=False, repr=False, default=1)
+    _zero: int = field(init=False, repr=False, default=0)
+    _shift: int = field(init=False, repr=False, default=0)
+    _limit: int = field(init=False, repr=False, default=0)
+
+    def _check(self, x: Tensor, basis: Tensor, columns: Tensor, bounds: dict[str, Interval]) -> int:
+        """The largest size of an element of x less its zero point."""
+        if x.dtype not in ("u8", "i8", "i16"):
+            raise self.error(f"input {x.name} is {x.dtype}, expected u8, i8 or i16")
+        low, high = bounds[basis.name]
+        if (
+            (basis.kind, basis.dtype, basis.shape[:1]) != ("learned", "i16", (x.size,))
+            or len(basis.shape) != 2
+            or int(low.min()) < -ONE
+            or int(high.max()) > ONE
+        ):
+            raise self.error(
+                f"basis {basis.name} is {basis.kind} {basis.dtype} of shape {basis.shape}, "
+                f"expected learned i16 ({x.size}, columns) within +-{ONE}"
+            )
+        self._n, self._capacity = basis.shape
+        first, last = bounds[columns.name]
+        if (
+            (columns.kind, columns.dtype, columns.shape) != ("learned", "i32", (2,))
+            or int(first.min()) < 0
+            or int(last.max()) > self._capacity
+        ):
+            raise self.error(
+                f"{columns.name} is {columns.kind} {columns.dtype} of shape {columns.shape}, "
+                f"expected learned i32 (2,) within 0 and {self._capacity}"
+            )
+        self._zero = x.zero_point
+        low, high = (ends.astype(np.int64) - self._zero for ends in bounds[x.name])
+        largest = max(1, int(-low.min()), int(high.max()))
+        if largest > self._fits():
+            raise self.error(
+                f"input {x.name} reaches {largest}, and sums of {self._n} products fit 32 bits up "
+                f"to {self._fits()}: give it fewer bits"
+            )
+        self._limit = _INT32 // (ONE * self._capacity) - 1
+        reach = math.isqrt(largest * largest * self._n)
+        self._shift = max(0, ((reach - 1) // max(self._limit, 1)).bit_length())
+        if self._limit < 1 or self._shift > 12:
+            raise self.error(f"a basis of {self._capacity} columns is too large for 32 bits")
+        return largest
+
+    def _fits(self) -> int:
+        """The largest x: sums of basis * x and of x * x fit 32 bits, and x itself 16."""
+        squares = math.isqrt(((1 << 32) - 1) // self._n)
+        return min(_INT32 // (ONE * self._n), squares, (1 << 15) - 1)
+
+    def _coordinates(self, x: Array, basis: Array) -> Array:
+        """(K,) of x (n,) in the columns of a basis (n, K)."""
+        sums = x.astype(np.float64) @ basis.astype(np.float64)  # exact: below 2^31
+        rounded = shift_round(sums.astype(np.int64), 12 + self._shift)
+        return np.clip(rounded, -self._limit, self._limit)
+
+    def _back(self, basis: Array, y: Array) -> Array:
+        sums = basis.astype(np.float64) @ y.astype(np.float64)
+        return shift_round(sums.astype(np.int64), 12 - self._shift)
+
+    def _layer(self) -> str:
+        return (
+            f"{{.n = {self._n}, .capacity = {self._capacity}, .zero = {self._zero}, "
+            f".shift = {self._shift}, .limit = {self._limit}}}"
+        )
+
+
+@dataclass(kw_only=True)
+class HlopProject(_Subspace):
+    """`trace = x - H y` with `y = H' x`, H the used columns: what a layer may learn from.
+
+    Each y_j is a sum in 32 bits, rounded to units of 2^shift, the smallest at which |x| fits
+    +-limit, the largest at which sums over columns fit 32 bits; H y is rounded to units of x.
+
+    Reads x of n elements u8, i8 or i16 (less its zero point), basis, columns and, if there is a
+    fourth input, allowed (K,) u8: where it is not 0 a column is left alone. Writes (n,) i16 of
+    the scale of x, saturated at twice the largest x, or where its sums would leave 32 bits.
+    """
+
+    KIND: ClassVar[str] = "hlop_project"
+
+    _most: int = field(init=False, repr=False, default=0)
+    _dtype: str = field(init=False, repr=False, default="i16")
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        largest = self._check(ins[0], ins[1], ins[2], bounds)
+        if len(ins) == 4 and (ins[3].dtype, ins[3].shape) != ("u8", (self._capacity,)):
+            raise self.error(f"{ins[3].name} is no u8 of shape ({self._capacity},)")
+        self._dtype = ins[0].dtype
+        self._most = min(2 * largest, self._fits())
+        bounds[self.name] = interval((self._n,), -self._most, self._most)
+        return [Tensor(self.name, "i16", (self._n,), scale=ins[0].scale)]
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.LEARN
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        x, basis, columns, *allowed = (env[name] for name in self.inputs)
+        values = x.reshape(-1).astype(np.int64) - self._zero
+        used = basis[:, : int(columns[USED])]
+        y = self._coordinates(values, used)
+        if allowed:
+            y[allowed[0][: len(y)] != 0] = 0
+        trace = values - self._back(used, y)
+        env[self.name] = np.clip(trace, -self._most, self._most).astype(np.int16)[None]
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(macs=2 * self._n * self._capacity, weight_bits=16)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("learn/hlop.h")
+        config = em.config(
+            self.name, "spk_hlop_project", {"layer": self._layer(), "most": self._most}
+        )
+        work = em.scratch(self.name, 4 * self._capacity)
+        x, basis, columns, *allowed = map(em.tensor, self.inputs)
+        return [
+            f"spk_hlop_project({config}, {x}, {C_TYPES[self._dtype]}, {basis}, {columns}, "
+            f"{allowed[0] if allowed else 0}, (int32_t *)({work}), {em.tensor(self.name)});"
+        ]
+
+
+@dataclass(kw_only=True)
+class HlopLearn(_Subspace):
+    """A Hebbian step of the present task's columns H: `H += step y (trace - H y)' / |trace|^2`.
+
+    Oja's subspace rule on what old columns leave of the trace, of unit length. A task's columns
+    begin with its first sample, at +-begin, the signs being top bits of xorshift32, row by row.
+    The new value is rounded to nearest and stays within +-1.0.
+
+    Reads trace (n,) i16 and, if there is one, a fourth input: the schedule's factor of the step.
+    Changes basis and columns.
+
+    Attributes:
+        first: columns that the first task may take.
+        more: columns that each further task may take.
+        step: Q15, 1 to 2^15.
+        seed: state before the first sign, 1 to 2^32 - 1.
+    """
+
+    KIND: ClassVar[str] = "hlop_learn"
+
+    first: int
+    more: int
+    step: int
+    seed: int
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self._check(ins[0], ins[1], ins[2], bounds)
+        if self._zero:
+            raise self.error(f"trace {ins[0].name} has a zero point of {self._zero}")
+        if ins[0].dtype != "i16":
+            raise self.error(f"trace {ins[0].name} is {ins[0].dtype}, expected i16")
+        if not (1 <= self.first and 1 <= self.more and 1 <= self.step <= 1 << 15):
+            raise self.error(f"first {self.first}, more {self.more} or step {self.step} too small")
+        if not 1 <= self.seed < 1 << 32:
+            raise self.error(f"seed {self.seed} is not 1 to 2^32 - 1")
+        if len(ins) == 4 and (ins[3].dtype, ins[3].shape) != ("i32", (1,)):
+            raise self.error(f"schedule {ins[3].name} is no i32 of shape (1,)")
+        return []
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.LEARN
+
+    @property
+    def _begin(self) -> int:
+        return max(1, ONE // 2 // max(1, math.isqrt(self._n)))
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        trace, basis, columns = (env[name] for name in self.inputs[:3])
+        used = int(columns[USED])
+        end = min(used + (self.more if used else self.first), self._capacity)
+        if columns[BEGUN] < end:
+            drawn, _ = draws(self.seed, self._n * (end - used))
+            signs = np.where(drawn >> np.uint32(31), -self._begin, self._begin)
+            basis[:, used:end] = signs.reshape(self._n, end - used)
+            columns[BEGUN] = end
+        values = trace[0].astype(np.int64)
+        norm = int((values * values).sum())
+        if norm == 0 or used == end:
+            return
+        down = max(0, norm.bit_length() - 15)
+        inverse = (1 << 30) // (norm >> down)
+        rate = int(env[self.inputs[3]][0, 0]) if len(self.inputs) == 4 else 1 << 15
+        gain = ((self.step * rate >> 15) * inverse) >> 15
+        block = basis[:, used:end]
+        y = self._coordinates(values, block)
+        rest = np.clip(values - self._back(block, y), -REST, REST)
+        scaled = shift_round((gain * y) << self._shift, 6 + down)
+        factor = np.clip(scaled, -FACTOR, FACTOR)
+        moved = block + shift_round(rest[:, None] * factor, 12)
+        block[...] = np.clip(moved, -ONE, ONE)
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        block = max(self.first, self.more)
+        return Cost(macs=3 * self._n * min(block, self._capacity), weight_bits=16)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("learn/hlop.h")
+        fields = {
+            "layer": self._layer(),
+            "first": self.first,
+            "more": self.more,
+            "step": self.step,
+            "seed": f"{self.seed}u",
+            "begin": self._begin,
+        }
+        config = em.config(self.name, "spk_hlop_learn", fields)
+        work = em.scratch(self.name, 8 * self._capacity)
+        trace, basis, columns, *schedule = map(em.tensor, self.inputs)
+        return [
+            f"spk_hlop_learn({config}, {trace}, {schedule[0] if schedule else 0}, {basis}, "
+            f"{columns}, (int32_t *)({work}));"
+        ]
+
+
+@dataclass(kw_only=True)
+class CuberCompare(_Subspace):
+    """Allows the columns of old tasks whose gradient this task's agrees with.
+
+    In each sample the gradient `error y'`, y = H' x, of the weights in all columns joins its mean,
+    `m += (g - m) / 2^mean`. With the task's sample number `probe`, each old task is compared: where
+    the cosine of its last mean gradient and this one's, in its columns, is at least `cosine`, this
+    task may change what the weights are there, for that lowers the old loss, too. Sums of means
+    less 14 bits, 64-bit. Source: Lin et al., "Beyond Not-Forgetting: Continual Learning with
+    Backward Knowledge Transfer", NeurIPS 2022; without its penalty on the change.
+
+    Reads error (O,) i16, x, basis, columns; changes now (O, K) i32, reads then (O, K) i32, changes
+    allowed (K,) u8 and count (1,) i32, 0 to probe.
+
+    Attributes:
+        first: columns of the first task.
+        more: columns of each further task.
+        probe: samples, 1 or more.
+        cosine: Q15, above 0.
+        mean: 1 to 16.
+    """
+
+    KIND: ClassVar[str] = "cuber_compare"
+
+    first: int
+    more: int
+    probe: int
+    cosine: int
+    mean: int = 8
+
+    _dtype: str = field(init=False, repr=False, default="i16")
+    _outputs: int = field(init=False, repr=False, default=1)
+    _fraction: int = field(init=False, repr=False, default=0)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        error, x, basis, columns, now, then, allowed, count = ins
+        self._check(x, basis, columns, bounds)
+        self._dtype, self._outputs = x.dtype, error.size
+        kept = ("i32", (error.size, self._capacity))
+        shapes = (("i16", (error.size,)), kept, kept, ("u8", (self._capacity,)), ("i32", (1,)))
+        for tensor, (dtype, shape) in zip((error, now, then, allowed, count), shapes, strict=True):
+            if (tensor.dtype, tensor.shape) != (dtype, shape):
+                raise self.error(
+                    f"input {tensor.name} is {tensor.dtype} of shape {tensor.shape}, expected "
+                    f"{dtype} of shape {shape}"
+                )
+        if not (self.first >= 1 and self.more >= 1 and self.probe >= 1 and 1 <= self.mean <= 16):
+            raise self.error(f"first, more, probe or mean {self.mean} is out of range")
+        if not 1 <= self.cosine <= 1 << 15:
+            raise self.error(f"cosine {self.cosine} is not 1 to 2^15")
+        low, high = bounds[error.name]
+        product = self._limit * max(1, -int(low.min()), int(high.max()))
+        self._fraction = 31 - product.bit_length() - 1
+        if self._fraction < 0:
+            raise self.error(f"gradients reach {product}: give the error fewer bits")
+        return []
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.LEARN
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        error, x, basis, columns, now, then, allowed, count = (env[k] for k in self.inputs)
+        used, begun = int(columns[USED]), int(columns[BEGUN])
+        values = x.reshape(-1).astype(np.int64) - self._zero
+        y = self._coordinates(values, basis[:, :begun])
+        gradient = error[0].astype(np.int64)[:, None] * y << self._fraction
+        now[:, :begun] = ema(now[:, :begun], gradient, self.mean)
+        if count[0] >= self.probe:
+            return
+        count[0] += 1
+        if count[0] < self.probe:
+            return
+        start = 0
+        while start < used:
+            end = min(used, start + (self.more if start else self.first))
+            allowed[start:end] = self._agree(now[:, start:end], then[:, start:end])
+            start = end
+
+    def _agree(self, now: Array, then: Array) -> bool:
+        u, v = now.astype(np.int64) >> 14, then.astype(np.int64) >> 14
+        dot, a, b = int((u * v).sum()), int((u * u).sum()), int((v * v).sum())
+        down = max(0, max(a, b).bit_length() - 30)
+        dot >>= down
+        return dot > 0 and dot * dot >= ((a >> down) * (b >> down) >> 15) * self._squared
+
+    @property
+    def _squared(self) -> int:
+        return self.cosine * self.cosine >> 15
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(macs=(self._n + self._outputs) * self._capacity, weight_bits=16)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("learn/hlop.h")
+        fields = {
+            "layer": self._layer(),
+            "outputs": self._outputs,
+            "first": self.first,
+            "more": self.more,
+            "mean": self.mean,
+            "fraction": self._fraction,
+            "probe": self.probe,
+            "squared": self._squared,
+        }
+        config = em.config(self.name, "spk_cuber", fields)
+        work = em.scratch(self.name, 4 * self._capacity)
+        error, x, *rest = map(em.tensor, self.inputs)
+        return [
+            f"spk_cuber({config}, {error}, {x}, {C_TYPES[self._dtype]}, {', '.join(rest)}, "
+            f"(int32_t *)({work}));"
+        ]
+
+
+@dataclass(kw_only=True)
+class CuberKeep(Operator):
+    """On commit a task's mean gradient is kept, and the next one starts: before `HlopMerge`.
+
+    Reads columns (2,) i32; changes now and then (O, K) i32, allowed (K,) u8 and count (1,) i32.
+    """
+
+    KIND: ClassVar[str] = "cuber_keep"
+
+    _shape: tuple[int, ...] = field(init=False, repr=False, default=(1, 1))
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        _, now, then, allowed, _ = ins
+        if now.shape != then.shape or allowed.shape != now.shape[1:]:
+            raise self.error(f"shapes {now.shape}, {then.shape} and {allowed.shape} do not fit")
+        self._shape = now.shape
+        return []
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.COMMIT
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        columns, now, then, allowed, count = (env[name] for name in self.inputs)
+        block = slice(int(columns[USED]), int(columns[BEGUN]))
+        then[:, block] = now[:, block]
+        now[...], allowed[...], count[...] = 0, 0, 0
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("learn/hlop.h")
+        outputs, capacity = self._shape
+        names = ", ".join(map(em.tensor, self.inputs))
+        return [f"spk_cuber_keep({outputs}u, {capacity}u, {names});"]
+
+
+@dataclass(kw_only=True)
+class HlopGate(Operator):
+    """Refuses a task for which no layer's subspace has room: learning ends, the sample is counted.
+
+    A layer is full when its used columns and those of one more task exceed 90 % of its rank, or
+    the columns that it has. Reads health (1,) i32, which counts refused samples up to 2^31 - 1,
+    and of each layer its columns (2,) i32.
+
+    Attributes:
+        room: (layers,) int32, used columns up to which a task may begin.
+    """
+
+    KIND: ClassVar[str] = "hlop_gate"
+
+    room: Array
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        for tensor, shape in zip(ins, [(1,), *[(2,)] * len(self.room)], strict=False):
+            if (tensor.kind, tensor.dtype, tensor.shape) != ("learned", "i32", shape):
+                raise self.error(f"input {tensor.name} is no learned i32 of shape {shape}")
+        if self.room.dtype != np.int32 or len(ins) != 1 + len(self.room):
+            raise self.error(f"{len(ins) - 1} layers, and room is {self.room.dtype} {self.room}")
+        return []
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.LEARN
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        health = env[self.inputs[0]]
+        if self.stops(env):
+            health[0] = min(int(health[0]) + 1, _INT32)
+
+    def stops(self, env: dict[str, Array]) -> bool:
+        used = [int(env[name][USED]) for name in self.inputs[1:]]
+        return any(u > room for u, room in zip(used, self.room, strict=True))
+
+    def _full(self, em: Emitter) -> str:
+        layers = zip(self.inputs[1:], self.room, strict=True)
+        return " || ".join(f"{em.tensor(name)}[{USED}] > {int(room)}" for name, room in layers)
+
+    def emit(self, em: Emitter) -> list[str]:
+        health = em.tensor(self.inputs[0])
+        return [f"if ({self._full(em)}) {{ {health}[0] += {health}[0] < INT32_MAX; }}"]
+
+    def emit_stop(self, em: Emitter) -> str:
+        return self._full(em)
+
+
+@dataclass(kw_only=True)
+class HlopMerge(Operator):
+    """On commit a task ends: used = begun, and the task's columns become orthonormal.
+
+    Column by column, what columns before it hold is taken off, one after the other, and the rest
+    is brought to unit length; a rest below 1/8 becomes 0. Without it a task that is much like old
+    ones learns columns that lie in their subspace, and projecting twice turns gradients around.
+
+    Changes basis (n, K) i16 and columns (2,) i32.
+    """
+
+    KIND: ClassVar[str] = "hlop_merge"
+
+    _shape: tuple[int, ...] = field(init=False, repr=False, default=(1, 1))
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        basis, columns = ins
+        if (basis.kind, basis.dtype, len(basis.shape)) != ("learned", "i16", 2):
+            raise self.error(f"input {basis.name} is no learned i16 of shape (n, columns)")
+        if (columns.kind, columns.dtype, columns.shape) != ("learned", "i32", (2,)):
+            raise self.error(f"input {columns.name} is no learned i32 of shape (2,)")
+        if int(bounds[columns.name][1].max()) > basis.shape[1]:
+            raise self.error(f"{columns.name} may exceed the {basis.shape[1]} columns")
+        self._shape = basis.shape
+        return []
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.COMMIT
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        basis, columns = (env[name] for name in self.inputs)
+        for j in range(int(columns[USED]), int(columns[BEGUN])):
+            h = basis[:, j].astype(np.int64)
+            for before in range(j):
+                other = basis[:, before].astype(np.int64)
+                part = np.clip(shift_round((other * h).sum(), 12), -(1 << 16), 1 << 16)
+                h = np.clip(h - shift_round(part * other, 12), -ONE, ONE)
+            length = math.isqrt(int((h * h).sum()))
+            unit = (np.abs(h) * ONE + length // 2) // length if length >= ONE // 8 else h * 0
+            basis[:, j] = np.sign(h) * np.minimum(unit, ONE)
+        columns[USED] = columns[BEGUN]
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        n, capacity = self._shape
+        return Cost(macs=n * capacity * capacity, weight_bits=16)
+
+    def emit(self, em: Emitter) -> list[str]:
+        em.include("learn/hlop.h")
+        n, capacity = self._shape
+        basis, columns = map(em.tensor, self.inputs)
+        return [f"spk_hlop_merge({n}u, {capacity}u, {basis}, {columns});"]
+
+
+@dataclass(kw_only=True)
+class Hlop(Learner):
+    """Dense layers that learn task after task, each beside the subspace of those before.
+
+    A commit ends a task: its columns join the subspace that no later task may disturb. Hidden
+    layers have no bias, because a bias has no trace to project. A task for which a layer has no
+    room is refused: its samples are counted as skipped, and the network goes on predicting.
+
+    Attributes:
+        hidden: widths of the layers, such as 100; 0 for a linear head.
+        first: columns that the first task may take in each layer, such as 60-50; auto for half of
+            the layer's inputs, at most 64.
+        more: columns that each further task may take; auto for a share of what is left up to 90 %
+            of the inputs, at most 16.
+        tasks: for which there is memory.
+        step: of the Hebbian rule, relative to the largest stable one: above 0, at most 1.
+        cuber: samples after which a task may use columns of old ones that it agrees with, 0 for
+            never (see CuberCompare).
+        cosine: of two tasks' gradients from which on they agree.
+        precision: of weights.
+        rate: learning rate.
+        samples: of a task, along which both rates fall to 0; 0 for constant rates.
+        rounding: of integer weights.
+    """
+
+    NAME: ClassVar[str] = "hlop"
+
+    hidden: str = "100"
+    first: str = "auto"
+    more: str = "auto"
+    tasks: int = 5
+    step: float = 1.0
+    cuber: int = 0
+    cosine: float = 0.1
+    precision: Literal["i16", "i8"] = "i16"
+    rate: float = 0.03
+    samples: int = 0
+    rounding: Literal["nearest", "stochastic"] = "stochastic"
+
+    def __post_init__(self) -> None:
+        layers = len(widths(self.hidden)) + 1
+        for text in (self.first, self.more):
+            if text != "auto" and len(widths(text)) != layers:
+                raise ValueError(
+                    f"first {self.first} and more {self.more} are not for the {layers} layers of "
+                    f"hidden {self.hidden} and the scores"
+                )
+        if not 1 <= self.tasks <= 1000 or not 2.0**-15 <= self.step <= 1:
+            raise ValueError(f"tasks {self.tasks} or step {self.step} is out of range")
+        if not (0 <= self.cuber < 1 << 31 and 2.0**-15 <= self.cosine <= 1):
+            raise ValueError(f"cuber {self.cuber} or cosine {self.cosine} is out of range")
+
+    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+        net = DenseNetwork(
+            backbone, setting, self.precision, self.rate, self.rounding, self.samples
+        )
+        layers = net.classifier(widths(self.hidden), bias=False)
+        blocks = {layer.name: self._block(i, layer.x.size) for i, layer in enumerate(layers)}
+        spaces, room = [], []
+        for layer in layers:
+            first, more = blocks[layer.name]
+            full = int(FULL * layer.x.size)
+            if first > full or more < 1:
+                raise UsageError(
+                    f"hlop: {first} columns for the first task in layer {layer.name}, and {more} "
+                    f"for each other one; it has {layer.x.size} inputs",
+                    "tasks would take more than 90 % of the layer's rank",
+                    f"give the first task at most {full}, or learn fewer tasks",
+                )
+            capacity = min(first + more * (self.tasks - 1), full)
+            net.learned += [
+                Learned.of(
+                    f"{layer.name}.basis", "i16", (layer.x.size, capacity),
+                    low=-ONE, high=ONE, scale=1 / ONE,
+                ),
+                Learned.of(f"{layer.name}.columns", "i32", (2,), low=0, high=capacity),
+            ]  # fmt: skip
+            spaces.append(f"{layer.name}.columns")
+            room.append(capacity - more if self.tasks > 1 else 0)
+        net.learned.append(Learned.of("hlop.health", "i32", (1,)))
+        net.nodes.insert(
+            0,
+            HlopGate(
+                name="hlop_gate",
+                inputs=("hlop.health", *spaces),
+                room=np.array(room, np.int32),
+            ),
+        )
+
+        def project(layer: Layer, error: Tensor) -> Tensor:
+            basis, columns = f"{layer.name}.basis", f"{layer.name}.columns"
+            first, more = blocks[layer.name]
+            trace = Tensor(f"{layer.name}_trace", "i16", (layer.x.size,), scale=layer.x.scale)
+            net.nodes += [
+                HlopProject(name=trace.name, inputs=(layer.x.name, basis, columns)),
+                HlopLearn(
+                    name=f"{layer.name}_hebb",
+                    inputs=(trace.name, basis, columns, *([SCHEDULE] if self.samples else [])),
+                    first=first,
+                    more=more,
+                    step=round(self.step * (1 << 15)),
+                    seed=net.seed(),
+                ),
+            ]
+            return self._cuber(net, layer, error, blocks[layer.name]) if self.cuber else trace
+
+        net.descend(layers, project)
+        net.nodes += [
+            HlopMerge(name=f"{k.name}_merge", inputs=(f"{k.name}.basis", f"{k.name}.columns"))
+            for k in layers
+        ]
+        return net.graph(["scores"])
+
+    def _cuber(
+        self, net: DenseNetwork, layer: Layer, error: Tensor, block: tuple[int, int]
+    ) -> Tensor:
+        """A trace with what lies in allowed columns."""
+        name = layer.name
+        learned = {k.tensor.name: k for k in net.learned}
+        capacity = learned[f"{name}.basis"].tensor.shape[1]
+        shape = (layer.y.size, capacity)
+        own = [
+            Learned.of(f"{name}.now", "i32", shape),
+            Learned.of(f"{name}.then", "i32", shape),
+            Learned.of(f"{name}.allowed", "u8", (capacity,), high=1),
+            Learned.of(f"{name}.probed", "i32", (1,), low=0, high=self.cuber),
+        ]
+        net.learned += own
+        names = [k.tensor.name for k in own]
+        read = (layer.x.name, f"{name}.basis", f"{name}.columns")
+        trace = Tensor(f"{name}_path", "i16", (layer.x.size,), scale=layer.x.scale)
+        net.nodes += [
+            CuberCompare(
+                name=f"{name}_cuber",
+                inputs=(error.name, *read, *names),
+                first=block[0],
+                more=block[1],
+                probe=self.cuber,
+                cosine=round(self.cosine * (1 << 15)),
+            ),
+            HlopProject(name=trace.name, inputs=(*read, names[2])),
+            CuberKeep(name=f"{name}_keep", inputs=(read[2], *names)),
+        ]
+        return trace
+
+    def _block(self, i: int, inputs: int) -> tuple[int, int]:
+        """Columns of the first and of each further task in layer i."""
+        first = min(64, -(-inputs // 2)) if self.first == "auto" else widths(self.first)[i]
+        if self.more != "auto":
+            return first, widths(self.more)[i]
+        left = int(FULL * inputs) - first
+        return first, min(16, left // max(1, self.tasks - 1))
+
+    def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
+        """Refused samples, saturations, and of each layer the part of its rank that is free."""
+        found = {
+            "skipped": float(learned["hlop.health"][0]),
+            "saturations": float(
+                sum(int(v[0]) for k, v in learned.items() if k.endswith("_update.health"))
+            ),
+        }
+        for name, basis in learned.items():
+            layer, part = name.split(".")
+            if part == "basis":
+                used = int(learned[f"{layer}.columns"][USED])
+                found[f"free_rank.{layer}"] = 1 - used / len(basis)
+        return found

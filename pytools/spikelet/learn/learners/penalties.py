@@ -1,0 +1,129 @@
+"""A network that learns by backpropagation, held near its weights of old tasks by a penalty.
+
+L2: `strength * (w - anchor)`; elastic weight consolidation (EWC): the same times the sum of squared
+gradients of old tasks; memory aware synapses (MAS) in their local form: times the sum of products
+of input and output. Without a penalty it is the naive baseline. A commit ends a task. Sources: see
+`spikelet.learn.layers.penalty`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.learn.dense_network import SCHEDULE, DenseNetwork, Layer, widths
+from spikelet.learn.layers.penalty import CODES, Anchor, Gather, Join, Pull, downs, parts
+from spikelet.learn.learner import Learner, Setting
+
+
+@dataclass(kw_only=True)
+class Penalties(Learner):
+    """Dense layers that learn task after task, their weights held back by L2, EWC or MAS.
+
+    Beside its weight, one takes a byte of its anchor with L2, and two more with EWC and MAS.
+
+    Attributes:
+        kind: of the penalty; none for plain backpropagation.
+        strength: of the penalty, beside the loss of one sample; None for 0.003 with l2, 0.01 with
+            ewc and 2e-5 with mas, whose sums are the largest.
+        hidden: widths of the layers, such as 128; 0 for a linear classifier.
+        every: samples between two steps of the penalty, and between two that are gathered.
+        precision: of weights; i16 or i8 with a penalty.
+        rate: learning rate.
+        samples: of a task, along which the rate falls to 0; 0 for a constant rate.
+        rounding: of integer weights.
+    """
+
+    NAME: ClassVar[str] = "penalties"
+
+    kind: Literal["none", "l2", "ewc", "mas"] = "ewc"
+    strength: float | None = None
+    hidden: str = "128"
+    every: int = 32
+    precision: Literal["f32", "f16", "i16", "i8"] = "i16"
+    rate: float = 0.03
+    samples: int = 0
+    rounding: Literal["nearest", "stochastic"] = "stochastic"
+
+    def __post_init__(self) -> None:
+        widths(self.hidden)
+        if self.kind != "none" and self.precision not in ("i16", "i8"):
+            raise ValueError(f"a penalty of kind {self.kind} is for i16 and i8")
+        if self._strength <= 0 or not 1 <= self.every <= 65536:
+            raise ValueError(f"strength {self.strength} or every {self.every} is out of range")
+
+    @property
+    def _strength(self) -> float:
+        defaults = {"none": 1.0, "l2": 0.003, "ewc": 0.01, "mas": 2e-5}
+        return defaults[self.kind] if self.strength is None else self.strength
+
+    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+        net = DenseNetwork(
+            backbone, setting, self.precision, self.rate, self.rounding, self.samples
+        )
+        layers = net.classifier(widths(self.hidden))
+        net.descend(layers, lambda layer, error: self._hold(net, layer, error))
+        return net.graph(["scores"])
+
+    def _hold(self, net: DenseNetwork, layer: Layer, error: Tensor) -> None:
+        if self.kind == "none":
+            return
+        name, weight = layer.name, layer.weight
+        step = net.rate * self._strength * self.every
+        anchor = Learned.of(f"{name}.anchor", "i8", weight.shape)
+        pulled = Learned.of(f"{name}.pulled", "i32", (1,), low=0, high=self.every - 1)
+        net.learned += [anchor, pulled]
+        ins = [weight.name, anchor.tensor.name, pulled.tensor.name]
+        part = np.array([min(round(step * 2**15), 2**15 - 1)], np.int16)
+        if self.kind != "l2":
+            post = error if self.kind == "ewc" else layer.y
+            part = parts(step * self._unit(net, layer.x, post))
+            ins.append(self._gather(net, layer, post))
+        net.nodes.append(
+            Pull(
+                name=f"{name}_pull",
+                inputs=(*ins, *([SCHEDULE] if self.samples else [])),
+                parts=part,
+                every=self.every,
+                scheduled=self.samples > 0,
+            )
+        )
+        net.nodes.append(Anchor(name=f"{name}_anchor", inputs=(weight.name, anchor.tensor.name)))
+
+    def _gather(self, net: DenseNetwork, layer: Layer, post: Tensor) -> str:
+        """What counts the importance of a layer's weights; its name."""
+        name, shape = layer.name, layer.weight.shape
+        importance = Learned.of(f"{name}.importance", "u8", shape, high=CODES)
+        gathered = Learned.of(f"{name}.gathered", "u8", shape, high=CODES)
+        random = Learned.of(f"{name}.random", "u32", (1,), np.array([net.seed()], np.uint32), low=1)
+        counted = Learned.of(f"{name}.counted", "i32", (1,), low=0, high=self.every - 1)
+        net.learned += [importance, gathered, random, counted]
+        own = [k.tensor.name for k in (gathered, random, counted)]
+        net.nodes += [
+            Gather(
+                name=f"{name}_gather",
+                inputs=(layer.x.name, post.name, *own),
+                squared=self.kind == "ewc",
+                every=self.every,
+            ),
+            Join(name=f"{name}_join", inputs=(gathered.tensor.name, importance.tensor.name)),
+        ]
+        return importance.tensor.name
+
+    def _unit(self, net: DenseNetwork, pre: Tensor, post: Tensor) -> float:
+        """What a sum of 1 stands for: of all samples, `every` times as many as are gathered."""
+        squared = self.kind == "ewc"
+        a, b = downs(net.largest[pre.name], net.largest[post.name], squared)
+        return float((pre.scale * post.scale) ** (2 if squared else 1) * 2 ** (a + b) * self.every)
+
+    def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
+        skipped = [v for k, v in learned.items() if k == "loss.health"]
+        counted = [v for k, v in learned.items() if k.endswith("_update.health")]
+        return {
+            "skipped": float(sum(int(v[0]) for v in skipped)),
+            "saturations": float(sum(int(v[0]) for v in counted)),
+        }

@@ -1,0 +1,123 @@
+"""Layer-local learning: every layer has a head and a loss of its own, and nothing goes back.
+
+A layer's outputs are judged by a linear head with softmax cross-entropy; the head's error moves
+the head and that layer, and is discarded before the next layer learns. So no activation waits for
+a backward pass, and what learning adds to a prediction is one error at a time. The prediction is
+the sum of all heads' logits. Source: Park et al., "Forward Learning of Graph Neural Networks", ICLR
+2024 (single forward), with a learned linear head where that has class prototypes. C twin:
+firmware/learn/single_forward.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from spikelet.graph import Array, Graph, Tensor
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator
+from spikelet.learn import scalar
+from spikelet.learn.dense_network import DenseNetwork, widths
+from spikelet.learn.learner import Learner, Setting
+from spikelet.learn.trainable import Trainable
+
+
+@dataclass(kw_only=True)
+class AddScores(Trainable):
+    """The sum of all inputs, in their order: (C,) values of one scale each; writes (C,) sums."""
+
+    KIND: ClassVar[str] = "add_scores"
+
+    _n: int = field(init=False, repr=False, default=1)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        self.expect_precision()
+        for tensor in ins:
+            self.expect_shape(tensor, (scalar.value_dtype(self.precision),), ins[0].shape)
+            if tensor.scale != ins[0].scale:
+                raise self.error(
+                    f"inputs {ins[0].name} and {tensor.name} have scales {ins[0].scale:g} and "
+                    f"{tensor.scale:g}"
+                )
+        self._n = ins[0].size
+        written = Tensor(
+            self.name, scalar.sum_dtype(self.precision), ins[0].shape, scale=ins[0].scale
+        )
+        most = 0 if self.real else sum(self.largest(tensor, bounds) for tensor in ins)
+        bounds[self.name] = self.value_bounds(written, most)
+        return [written]
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        total = env[self.inputs[0]].astype(np.float32 if self.real else np.int32)
+        for name in self.inputs[1:]:
+            total = total + env[name]
+        env[self.name] = total
+
+    def cost(self, ins: list[Tensor]) -> Cost:
+        return Cost(synaptic_ops=self._n * len(ins))
+
+    def emit(self, em: Emitter) -> list[str]:
+        self.select(em, "learn/single_forward.h")
+        to = em.tensor(self.name)
+        return [
+            f"spk_add_scores({self._n}u, {em.tensor(name)}, {'false' if i else 'true'}, {to});"
+            for i, name in enumerate(self.inputs)
+        ]
+
+
+@dataclass(kw_only=True)
+class SingleForward(Learner):
+    """Layers that learn from a loss of their own; nothing is propagated back.
+
+    Attributes:
+        hidden: widths of the layers, such as 64 or 256-256.
+        precision: of weights and arithmetic.
+        rate: learning rate.
+        samples: of a task, along which the rate falls to 0; 0 for a constant rate.
+        rounding: of integer weights.
+    """
+
+    NAME: ClassVar[str] = "single_forward"
+
+    hidden: str = "64"
+    precision: Literal["f32", "f16", "i16", "i8"] = "i16"
+    rate: float = 0.03
+    samples: int = 0
+    rounding: Literal["nearest", "stochastic"] = "stochastic"
+
+    def __post_init__(self) -> None:
+        if not widths(self.hidden):
+            raise ValueError("hidden 0: single_forward has a hidden layer or more")
+
+    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+        net = DenseNetwork(
+            backbone, setting, self.precision, self.rate, self.rounding, self.samples
+        )
+        x = net.features
+        heads: list[str] = []
+        learning: list[Operator] = []
+        for i, width in enumerate(widths(self.hidden)):
+            layer = net.layer(f"hidden{i}", x, width)
+            head = net.layer(f"head{i}", layer.y, setting.classes, hidden=False)
+            predicting = len(net.nodes)
+            error = net.loss(f"loss{i}", head.y)
+            net.update(layer, net.update(head, error, gradient=True))
+            # No layer waits for another: the last one learns first, so that a layer's outputs are
+            # needed no more when its error is written, which may lie where they were.
+            learning = net.nodes[predicting:] + learning
+            del net.nodes[predicting:]
+            heads.append(head.name)
+            x = layer.y
+        net.nodes.append(AddScores(name="scores", inputs=tuple(heads), precision=self.precision))
+        net.nodes += learning
+        return net.graph(["scores"])
+
+    def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
+        counted = [v for k, v in learned.items() if k.endswith("_update.health")]
+        skipped = [v for k, v in learned.items() if k.startswith("loss")]
+        return {
+            "skipped": float(sum(int(v[0]) for v in skipped)),
+            "saturations": float(sum(int(v[0]) for v in counted)),
+        }

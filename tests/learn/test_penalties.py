@@ -1,0 +1,248 @@
+"""Penalties: their steps, their importances against PyTorch's gradients, and on devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from learning import device_equals_twin
+from spikelet.graph import Graph, GraphError, Learned, Operator, Tensor
+from spikelet.graph.ops.reshape import Reshape
+from spikelet.learn import Setting, Twin, identity
+from spikelet.learn.layers.penalty import (
+    CODES,
+    REACHED,
+    STEPS,
+    Anchor,
+    Gather,
+    Join,
+    Pull,
+    downs,
+    parts,
+)
+from spikelet.learn.learner import extended
+from spikelet.learn.learners.penalties import Penalties
+from spikelet.train.data import load
+
+# Integers only: a core with an FPU runs what one without it runs.
+TARGETS = ("native-gcc-sanitized", "rv32-gcc-qemu", "m4-gcc-qemu")
+DIGITS = load("digits").held_out().flat()
+SHAPE = (5, 9)  # outputs, inputs
+
+
+def network(**options: object) -> Graph:
+    learner = Penalties(**options)  # type: ignore[arg-type]
+    return learner.attach(identity((64,), "u8", scale=1 / 255), Setting("features", 10, seed=1))
+
+
+def alone(*nodes: Operator, weight: str = "i16", limit: int = 32767) -> Graph:
+    """Operators on one layer's tensors, features (9,) u8 and post (5,) i16 being inputs."""
+    x = Tensor("x", "u8", SHAPE[1:], kind="input")
+    post = Tensor("p", "i16", SHAPE[:1], kind="input")
+    backbone = Graph("alone", 1, [x, post], [
+        Reshape(name="features", inputs=("x",), shape=x.shape),
+        Reshape(name="post", inputs=("p",), shape=post.shape),
+    ], ["features"])  # fmt: skip
+    learned = [
+        Learned.of("w.weight", weight, SHAPE, low=-limit, high=limit),
+        Learned.of("w.anchor", "i8", SHAPE),
+        Learned.of("w.importance", "u8", SHAPE, high=CODES),
+        Learned.of("w.gathered", "u8", SHAPE, high=CODES),
+        Learned.of("w.random", "u32", (1,), np.array([9], np.uint32), low=1),
+        Learned.of("w.count", "i32", (1,), low=0, high=0),
+    ]
+    return extended(backbone, nodes, learned, ["features"])
+
+
+PULL = ("w.weight", "w.anchor", "w.count")
+GATHER = ("features", "post", "w.gathered", "w.random", "w.count")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_device_equals_twin(target: str, tmp_path: Path) -> None:
+    graph = network(hidden="12", every=3, strength=0.3, samples=150)
+    x, y = DIGITS.x_train[:500], DIGITS.y_train[:500]
+    twin = device_equals_twin(target, graph, {"x": x}, y, tmp_path, commit_after=(150, 300, 450))
+    assert twin.learned["hidden0.importance"].max() > 100
+    naive = Twin(network(hidden="12", kind="none", samples=150))
+    naive.observe({"x": x[:300]}, y[:300])
+    assert (naive.learned["hidden0.weight"] != twin.learned["hidden0.weight"]).any()
+
+
+@pytest.mark.parametrize("options", [
+    {"kind": "l2", "hidden": "7", "strength": 0.5}, {"kind": "mas", "hidden": "7"},
+    {"kind": "mas", "hidden": "0", "precision": "i8", "rate": 0.1, "strength": 0.1},
+], ids=["l2", "mas", "mas-i8"])  # fmt: skip
+def test_other_penalties_on_the_device(options: dict[str, object], tmp_path: Path) -> None:
+    x, y = DIGITS.x_train[:150], DIGITS.y_train[:150]
+    device_equals_twin(
+        "native-zig", network(every=2, **options), {"x": x}, y, tmp_path, commit_after=(50, 100)
+    )
+
+
+@given(
+    seed=st.integers(0, 10_000), part=st.integers(0, 32767),
+    limit=st.sampled_from([127, 4095, 32767]), rate=st.integers(0, 1 << 15),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_a_pull_goes_its_part_of_the_way_and_no_further(
+    seed: int, part: int, limit: int, rate: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    graph = alone(
+        Pull(name="pull", inputs=PULL, parts=np.array([part], np.int16)),
+        weight="i8" if limit == 127 else "i16", limit=limit,
+    )  # fmt: skip
+    width = max(1, (limit + 1) // 128)  # of the weights that an anchor stands for
+    env = graph.initial()
+    w = rng.integers(-limit, limit + 1, SHAPE)
+    w.flat[:2] = -limit, limit
+    anchor = rng.integers(-128, 128, SHAPE)
+    anchor.flat[:2] = 127, -128
+    env["w.weight"][...], env["w.anchor"][...] = w, anchor
+    graph.nodes[-1].golden(env, 0)
+    nearest = np.clip(w, anchor * width, anchor * width + width - 1)
+    expected = w - (w - nearest) * part / 32768
+    assert np.abs(env["w.weight"] - expected).max() <= 0.5
+    assert ((env["w.weight"] - nearest) * (w - nearest) >= 0).all()
+
+
+@given(seed=st.integers(0, 10_000), limit=st.sampled_from([127, 4095, 32767]))
+@settings(max_examples=20, deadline=None)
+def test_a_weight_that_is_its_anchor_stays(seed: int, limit: int) -> None:
+    graph = alone(
+        Pull(name="pull", inputs=PULL, parts=np.array([32767], np.int16)),
+        Anchor(name="anchor", inputs=PULL[:2]),
+        limit=limit,
+    )
+    env = graph.initial()
+    w = np.random.default_rng(seed).integers(-limit, limit + 1, SHAPE)
+    env["w.weight"][...] = w
+    graph.nodes[-1].golden(env, 0)
+    graph.nodes[-2].golden(env, 0)
+    assert (env["w.weight"] == w).all()
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_gathered_sums_are_unbiased(squared: bool) -> None:
+    """The mean over many counters of what they stand for is the sum of what was added."""
+    rng = np.random.default_rng(5)
+    graph = alone(Gather(name="gather", inputs=GATHER, squared=squared))
+    node = graph.nodes[-1]
+    a, b = downs(255, 32768, squared)
+    power = 2 if squared else 1
+    expected, found, samples = np.zeros(SHAPE), np.zeros(SHAPE), 60
+    x = rng.integers(0, 256, (samples, SHAPE[1])).astype(np.uint8)
+    post = rng.integers(-20000, 20000, (samples, SHAPE[0])).astype(np.int16)
+    x[:, 3], post[:, 2] = 0, 0
+    env = graph.initial()
+    for _ in range(200):
+        env["w.gathered"][...] = 0
+        for i in range(samples):
+            env["features"], env["post"] = x[i : i + 1], post[i : i + 1]
+            node.golden(env, 0)
+        found += REACHED[env["w.gathered"]] / 200
+    powers = [np.abs(v.astype(np.int64)) ** power >> s for v, s in ((x, a), (post, b))]
+    expected = powers[1].T @ powers[0]
+    assert (found[:, 3] == 0).all()
+    assert (found[2] == 0).all()
+    rows, columns = np.ix_([0, 1, 3, 4], [0, 1, 2, 4, 5, 6, 7, 8])
+    assert np.abs(found[rows, columns] / expected[rows, columns] - 1).max() < 0.06
+
+
+def test_importance_is_the_sum_of_squared_gradients() -> None:
+    """Of a network that stands still, each weight's importance is its empirical Fisher sum."""
+    graph = network(hidden="16", every=1, rate=1e-5, rounding="nearest")
+    twin = Twin(graph)
+    x, y = DIGITS.x_train[:400], DIGITS.y_train[:400]
+    twin.observe({"x": x}, y)
+    for layer in ("hidden0", "scores"):
+        assert (twin.learned[f"{layer}.weight"] == graph.initial()[f"{layer}.weight"]).all()
+    scales = {k.tensor.name: k.tensor.scale for k in graph.learned}
+    layers = []
+    for layer in ("hidden0", "scores"):
+        real = twin.learned[f"{layer}.weight"] * scales[f"{layer}.weight"]
+        layers.append(torch.tensor(real, dtype=torch.float32, requires_grad=True))
+    fisher = [torch.zeros_like(w) for w in layers]
+    for sample, label in zip(x, y, strict=True):
+        h = torch.relu(layers[0] @ torch.tensor(sample / 255, dtype=torch.float32))
+        loss = nn.functional.cross_entropy((layers[1] @ h)[None], torch.tensor([int(label)]))
+        for total, gradient in zip(fisher, torch.autograd.grad(loss, layers), strict=True):
+            total += gradient**2
+    for layer, total in zip(("hidden0", "scores"), fisher, strict=True):
+        codes = twin.learned[f"{layer}.gathered"]
+        exact = total.numpy()
+        large = exact > exact.max() / 1000
+        assert large.sum() > 50
+        ours, theirs = np.log2(REACHED[codes[large]]), np.log2(exact[large])
+        print(
+            layer,
+            large.sum(),
+            np.corrcoef(ours, theirs)[0, 1],
+            np.abs((ours - theirs) - np.median(ours - theirs)).mean(),
+            np.median(ours - theirs),
+        )
+        assert np.corrcoef(ours, theirs)[0, 1] > 0.97
+        assert np.abs((ours - theirs) - np.median(ours - theirs)).mean() < 0.25  # octaves
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_joined_importances_are_added(seed: int) -> None:
+    graph = alone(Join(name="join", inputs=("w.gathered", "w.importance")))
+    rng = np.random.default_rng(seed)
+    env = graph.initial()
+    a, b = (rng.integers(0, CODES + 1, SHAPE) for _ in range(2))
+    a[0, 0], b[0, 0], a[0, 1], b[0, 1] = 0, 77, CODES, CODES
+    env["w.gathered"][...], env["w.importance"][...] = a, b
+    graph.nodes[-1].golden(env, 0)
+    total = np.where(a > 0, 2 ** (a / 8), 0) + np.where(b > 0, 2 ** (b / 8), 0)
+    expected = np.minimum(np.where(total > 0, 8 * np.log2(np.maximum(total, 1)), 0), CODES)
+    assert np.abs(env["w.importance"] - expected).max() <= 1
+    assert env["w.importance"][0, 0] == 77
+    assert (env["w.gathered"] == 0).all()
+
+
+def test_codes_grow_by_an_eighth_of_an_octave() -> None:
+    assert (np.diff(REACHED) == STEPS).all()
+    assert abs(np.log2(REACHED[200] / REACHED[120]) - 10) < 0.05
+    table = parts(2.0**-35)
+    assert table[0] == 0
+    assert (np.diff(table) >= 0).all()
+    assert table[CODES] == 16384  # half of the way, at a sum of 2^34
+
+
+def test_without_a_penalty_it_is_gradient_descent_in_pytorch() -> None:
+    graph = network(hidden="9", kind="none", precision="f32", rate=0.05)
+    twin, start = Twin(graph), graph.initial()
+    names = [f"{k}.{p}" for k in ("hidden0", "scores") for p in ("weight", "bias")]
+    w = [torch.tensor(start[name], requires_grad=True) for name in names]
+    optimiser = torch.optim.SGD(w, 0.05)
+    for x, y in zip(DIGITS.x_train[:80], DIGITS.y_train[:80], strict=True):
+        h = torch.relu(nn.functional.linear(torch.tensor(x / np.float32(255)), w[0], w[1]))
+        logits = nn.functional.linear(h, w[2], w[3])
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(logits[None], torch.tensor([int(y)])).backward()
+        optimiser.step()
+        twin.observe({"x": x[None]}, [int(y)])
+    for name, p in zip(names, w, strict=True):
+        assert np.abs(twin.learned[name] - p.detach().numpy()).max() < 1e-4, name
+
+
+def test_what_it_refuses() -> None:
+    with pytest.raises(ValueError, match="is for i16 and i8"):
+        Penalties(precision="f32")
+    with pytest.raises(ValueError, match="out of range"):
+        Penalties(strength=0)
+    with pytest.raises(GraphError, match="would drive weights away"):
+        alone(Pull(name="pull", inputs=PULL, parts=np.array([-1], np.int16)))
+    with pytest.raises(GraphError, match="every 0 is not"):
+        alone(Gather(name="gather", inputs=GATHER, squared=True, every=0))
+    with pytest.raises(GraphError, match="expected u8"):
+        alone(Gather(name="gather", inputs=("features", "features", *GATHER[2:]), squared=True))
