@@ -16,7 +16,7 @@ SPIKELET := $(BIN)/spikelet
 CODE := pytools sim models tests
 C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c tests/c/*.[ch])
 
-.PHONY: demo test check format tools bench soak fuzz figures wheel clean
+.PHONY: demo test check format tools bench bars soak fuzz figures wheel clean
 
 demo: $(READY)
 	$(SPIKELET) demo -o $(OUT)/demo
@@ -41,6 +41,10 @@ tools:
 
 bench: $(READY)
 	$(BIN)/python tools/bench.py --out $(OUT)/bench
+
+# The bars of learning on the device; an hour, and most of them read SPIKELET_DATA.
+bars: $(READY)
+	$(BIN)/python tools/bars.py --json $(OUT)/bars.json
 
 # Regenerates the tables of the READMEs from fresh runs; some minutes.
 figures: $(READY)

@@ -22,6 +22,13 @@ from spikelet.graph.ops.spike_count import SpikeCount
 from spikelet.package import Package
 
 SAMPLES, INPUTS, HIDDEN, CLASSES, STEPS = 24, 12, 10, 4, 6
+# What `run --json` holds at least, and its `link`.
+RUN_KEYS = {
+    "board", "package_sha256", "samples", "correct", "accuracy", "mismatches",
+    "instructions_per_inference", "cycles_per_inference", "flash_bytes", "ram_bytes",
+    "stack_bytes", "link",
+}  # fmt: skip
+LINK_KEYS = {"frames", "bad_frames", "retries", "goodput_bytes_per_s"}
 
 
 def small_graph() -> Graph:

@@ -3,22 +3,31 @@
 Trains every spiking model over three seeds and runs the benchmarks; some minutes. `figures.py int8`
 makes those of the int8 models only: the one beside other runtimes, where SPIKELET_MODELS names the
 folder of reference models, and those of the packages that are kept in models/, whose accuracy is
-measured again where SPIKELET_DATA names the folder of their data sets.
+measured again where SPIKELET_DATA names the folder of their data sets. `figures.py learning` makes
+the table and the curves of learning on the device, and the table of its bars where
+`tools/bars.py --json out/bars.json` has measured them.
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
+import bars
 import bench
 
 from spikelet.package import Package
+from spikelet.run import SessionFolder, figures
+from spikelet.run.learning_record import LearningRecord
+from spikelet.run.report import learning_view
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "out" / "bench"
@@ -136,12 +145,104 @@ def int8(today: str) -> None:
             place(folder / "README.md", "figures", f"{text}\n\n{made}")
 
 
+LEARNING = "continual_digits"
+LEARNING_STREAM = "class-incremental,first=5,tasks=6"
+LEARNING_BOARD = "virt-rv32"
+LEARNERS = ("streaming_lda", "fetril", "key_value", "nearest_mean")
+
+
+def taught(package: Path, learner: str, seed: str, more: str = "") -> dict[str, Any]:
+    """`spikelet run --learn` on the emulated board, as JSON."""
+    stream = f"{LEARNING_STREAM},seed={seed}{more}"
+    session = OUT.parent / "learning" / f"{learner}-{seed}"
+    found: dict[str, Any] = json.loads(
+        output(
+            "-m", "spikelet", "run", str(package), "--board", LEARNING_BOARD, "--learn", learner,
+            "--stream", stream, "--session", str(session), "--json",
+        )
+    )  # fmt: skip
+    return found
+
+
+def learning(today: str) -> None:
+    """Learning on the device: each learner over three seeds, the tutorial's curves, the bars."""
+    made = f"Made on {today} by `make figures`."
+    runs: dict[str, list[dict[str, Any]]] = {learner: [] for learner in LEARNERS}
+    baselines: dict[str, list[dict[str, Any]]] = {"naive": [], "joint": []}
+    for seed in SEEDS:
+        package = OUT.parent / "learning" / f"{LEARNING}-{seed}.spk"
+        output("-m", "spikelet", "train", f"models/{LEARNING}", "--seed", seed, "-o", str(package))
+        for learner in LEARNERS:
+            runs[learner].append(taught(package, learner, seed))
+        for row in runs[LEARNERS[0]][-1]["learning"]["baselines"]:
+            if row["name"] in baselines:
+                baselines[row["name"]].append(row)
+    head = (
+        "learner", "ACC", "of seeds", "BWT, points", "maintenance", "sample efficiency",
+        "learned state, bytes", "work RAM, bytes", "an inference", "a learning step more",
+        "mismatches",
+    )  # fmt: skip
+    rows: list[tuple[str, ...]] = [
+        (
+            f"`{learner}`",
+            *_acc([run["learning"] for run in found]),
+            f"{100 * mean(run['learning']['bwt'] for run in found):+.1f}",
+            f"{mean(run['learning']['performance_maintenance'] for run in found):+.1f}",
+            f"{mean(run['learning']['sample_efficiency'] for run in found):.2f}",
+            f"{found[0]['learning']['needs']['learned_bytes']:,}",
+            f"{found[0]['learning']['needs']['work_bytes']:,}",
+            f"{mean(run['instructions_per_inference'] for run in found):,.0f}",
+            f"{mean(run['instructions_per_learning_step'] for run in found):,.0f}",
+            str(sum(run["mismatches"] for run in found)),
+        )
+        for learner, found in runs.items()
+    ]
+    for name, what in (("naive", "online SGD head"), ("joint", "the same head, all at once")):
+        lost = [row["bwt"] for row in baselines[name] if row["bwt"] is not None]
+        bwt = f"{100 * mean(lost):+.1f}" if lost else ""
+        rows.append((f"{name}: {what}, host", *_acc(baselines[name]), bwt, *[""] * 7))
+    text = "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+    samples = runs[LEARNERS[0]][0]
+    place(
+        ROOT / "models" / LEARNING / "README.md",
+        "learning",
+        f"Stream `{LEARNING_STREAM}`, {samples['samples']} samples, "
+        f"{sum(samples['learning']['evaluation_samples'])} evaluated; seeds"
+        f" {', '.join(SEEDS)} of training, stream and learner; options are the defaults, nothing"
+        f" was tuned. Instructions on {LEARNING_BOARD}, means.\n\n{text}\n\n{made}",
+    )
+    package = OUT.parent / "learning" / f"{LEARNING}-0.spk"
+    taught(package, "streaming_lda", "0", ",blocks=4")
+    lines = LearningRecord(SessionFolder(OUT.parent / "learning" / "streaming_lda-0"))
+    head_of = json.loads((lines.folder.path / "session.json").read_text(encoding="utf-8"))
+    view = learning_view(head_of, lines.lines())
+    (ROOT / "docs" / "learning.svg").write_text(
+        figures.standalone(view["curves"]) + "\n", encoding="utf-8"
+    )
+    measured = OUT.parent / "bars.json"
+    if measured.is_file():
+        found = json.loads(measured.read_text(encoding="utf-8"))
+        seeds = ", ".join(map(str, found["seeds"]))
+        place(
+            ROOT / "README.md",
+            "bars",
+            f"{bars.table(found['bars'])}\n\nSeeds {seeds}. Made on {today} by"
+            " `make bars figures`.",
+        )
+
+
+def _acc(found: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    accs = [float(row["acc"]) for row in found]
+    return f"{mean(accs):.3f}", " ".join(f"{acc:.3f}" for acc in accs)
+
+
 def main() -> None:
     """Measure everything, or what is named, and write it down."""
     today = datetime.date.today().isoformat()
     OUT.mkdir(parents=True, exist_ok=True)
-    for part in sys.argv[1:] or ("spiking", "int8"):
-        {"spiking": spiking, "int8": int8}[part](today)
+    parts = {"spiking": spiking, "int8": int8, "learning": learning}
+    for part in sys.argv[1:] or parts:
+        parts[part](today)
 
 
 if __name__ == "__main__":

@@ -7,19 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from cli_support import CLASSES, HIDDEN, INPUTS, SAMPLES, STEPS, Spikelet, served, small_package
+from cli_support import (
+    CLASSES,
+    HIDDEN,
+    INPUTS,
+    LINK_KEYS,
+    RUN_KEYS,
+    SAMPLES,
+    STEPS,
+    Spikelet,
+    served,
+    small_package,
+)
 from spikelet.board import boards, build, find_board
 from spikelet.codegen import generate
 from spikelet.graph import Graph
 from spikelet.package import Package
 from support import need
-
-RUN_KEYS = {
-    "board", "package_sha256", "samples", "correct", "accuracy", "mismatches",
-    "instructions_per_inference", "cycles_per_inference", "flash_bytes", "ram_bytes",
-    "stack_bytes", "link",
-}  # fmt: skip
-LINK_KEYS = {"frames", "bad_frames", "retries", "goodput_bytes_per_s"}
 
 
 def test_run_on_native_compares_every_layer(spikelet: Spikelet, package: Path) -> None:

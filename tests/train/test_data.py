@@ -305,3 +305,15 @@ def test_only_codes_of_8_bits_are_flattened(written: Write) -> None:
     assert flat.x_test.shape == (360, 64)
     assert flat.shape == (8, 8)
     np.testing.assert_array_equal(flat.x_test.reshape(-1, 8, 8, 1), data.x_test)
+
+
+def test_some_classes_of_a_data_set_in_both_parts() -> None:
+    whole = load("digits")
+    some = whole.first(5)
+    assert (some.classes, some.y_train.max(), some.y_test.max()) == (5, 4, 4)
+    assert len(some.y_train) == (whole.y_train < 5).sum() == len(some.x_train)
+    assert np.array_equal(some.x_test, whole.x_test[whole.y_test < 5])
+    assert f"classes 0 to 4, {len(some.y_test)} samples" in some.test_part
+    for classes in (1, 11):
+        with pytest.raises(DataError, match=f"{classes} classes, it has 10"):
+            whole.first(classes)

@@ -18,6 +18,7 @@ from spikelet.cli import (
     export,
     import_,
     inspect,
+    learners,
     models,
     report,
     run,
@@ -45,7 +46,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    demo, train, import_, export, inspect, build, run, bench, boards, models, doctor, report
+    demo, train, import_, export, inspect, build, run, bench, boards, models, learners, doctor,
+    report,
 )  # fmt: skip
 for _command in _COMMANDS:
     app.command(_command.__name__.rpartition(".")[2].rstrip("_"))(_command.command)

@@ -12,7 +12,11 @@ from spikelet.cli.bands import in_bands
 from spikelet.cli.options import (
     ArenaOption,
     BoardOption,
+    ClassesOption,
+    FeaturesOption,
     JsonOption,
+    LearnDataOption,
+    LearnOption,
     PackageArg,
     ToolchainOption,
 )
@@ -41,13 +45,26 @@ def command(
     layers: Annotated[
         bool, typer.Option("--layers", help="A trace build: a host may ask for every layer.")
     ] = False,
+    learn: LearnOption = None,
+    features: FeaturesOption = None,
+    classes: ClassesOption = None,
+    data: LearnDataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Generate the C and build the image; flash, RAM and stack of it."""
+    """Generate the C and build the image; flash, RAM and stack of it.
+
+    With --learn the image holds the learner; `spikelet run` with the same options knows it.
+    """
     terminal = Terminal.open(as_json)
     loaded, target = Package.load(package), find_board(board)
     loaded = in_bands(terminal, loaded, arena, target)
-    kind = "-trace" if layers else ""
+    needed: dict[str, object] = {}
+    if learn is not None:
+        from spikelet.cli.learning import plan_rows, taught_by
+
+        taught = taught_by(loaded, learn, features, classes, data, target)
+        loaded, needed = taught.package, plan_rows(taught.plan)
+    kind = (f"-{learn.partition(',')[0]}" if learn else "") + ("-trace" if layers else "")
     out = out or Path("spikelet-build") / f"{loaded.graph.name}-{target.name}{kind}"
     check_folder(out)
     with terminal.err.status("building"):
@@ -60,6 +77,7 @@ def command(
             "package_sha256": loaded.sha256,
             "stack_reserved_bytes": memory.get("stack_reserved_bytes"),
             **sizes,
+            **({"learning": loaded.manifest["learning"]} if learn is not None else {}),
         },
         facts(
             f"{loaded.graph.name} for {target.name}",
@@ -67,6 +85,7 @@ def command(
                 "image": built.firmware.elf,
                 "toolchain": sizes["toolchain"] + (", trace build" if layers else ""),
                 **build_rows(sizes),
+                **needed,
                 "sha256": loaded.sha256,
             },
         ),

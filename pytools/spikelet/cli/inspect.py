@@ -10,7 +10,14 @@ import typer
 from rich.console import RenderableType
 
 from spikelet.board import find_board
-from spikelet.cli.options import JsonOption, PackageArg
+from spikelet.cli.options import (
+    ClassesOption,
+    FeaturesOption,
+    JsonOption,
+    LearnDataOption,
+    LearnOption,
+    PackageArg,
+)
 from spikelet.cli.shown import accuracy_rows, arena_row, layer_table, origin_rows
 from spikelet.cli.terminal import Terminal, facts, number, table
 from spikelet.codegen import Generated, generate
@@ -24,16 +31,31 @@ def command(
         str | None,
         typer.Option("--board", "-b", help="Figures are those of this board's instruction set."),
     ] = None,
+    learn: LearnOption = None,
+    features: FeaturesOption = None,
+    classes: ClassesOption = None,
+    data: LearnDataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a package's layers, memory, accuracy and origin."""
+    """Show a package's layers, memory, accuracy and origin; with --learn, what learning takes."""
     terminal = Terminal.open(as_json)
-    isa = find_board(board).isa if board is not None else ""
+    known = find_board(board) if board is not None else None
+    isa = known.isa if known is not None else ""
     loaded = Package.load(package)
+    taught = None
+    if learn is not None:
+        from spikelet.cli.learning import plan_shown, taught_by
+
+        taught = taught_by(loaded, learn, features, classes, data, known)
+        loaded = taught.package
     with tempfile.TemporaryDirectory(prefix="spikelet-inspect-") as folder:
         generated = generate(loaded.graph, loaded.sha256, Path(folder), isa=isa)
     found = described(loaded, package, generated)
-    terminal.result(found, *_shown(found))
+    shown = _shown(found)
+    if taught is not None:
+        found["learning"] = {**loaded.manifest["learning"], **taught.plan.as_dict()}
+        shown += ["", *plan_shown(f"--learn {learn}", taught.plan, known)]
+    terminal.result(found, *shown)
 
 
 def described(package: Package, path: Path, generated: Generated) -> dict[str, Any]:
@@ -47,7 +69,7 @@ def described(package: Package, path: Path, generated: Generated) -> dict[str, A
         "steps": graph.steps,
         "inputs": [_tensor(t) for t in graph.inputs],
         "outputs": [_tensor(graph.tensors[name]) for name in graph.outputs],
-        "samples": len(next(iter(package.inputs.values()), ())),
+        "samples": len(next(iter(package.vectors.values()), ())),
         "layers": [layer.as_dict() for layer in generated.layers],
         "weight_bytes": generated.const_bytes,
         "arena_bytes": plan.size,

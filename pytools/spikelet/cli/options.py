@@ -60,3 +60,31 @@ ArenaOption = Annotated[
         help="Largest arena; the first layers are executed in bands of rows if it takes that.",
     ),
 ]  # fmt: skip
+LearnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--learn", metavar="LEARNER", show_default=False,
+        help="NAME[,option=value...]: learn on the device; `spikelet learners` lists them.",
+    ),
+]  # fmt: skip
+FeaturesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TENSOR", show_default=False,
+        help="Of --learn: what it reads. Default: what the last layer with weights reads.",
+    ),
+]  # fmt: skip
+ClassesOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", min=1, max=65535, show_default=False,
+        help="Of --learn: classes to tell apart. Default: as many as the data has.",
+    ),
+]  # fmt: skip
+LearnDataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data", metavar="DATA", show_default=False,
+        help="Of --learn, that it is fitted on: an .npz file or a data set. Default: the model's.",
+    ),
+]  # fmt: skip

@@ -1,9 +1,9 @@
-"""`spikelet run`: stream samples to a device and compare every result with golden."""
+"""`spikelet run`: stream samples to a device, perhaps let it learn, compare all with golden."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,20 +12,26 @@ from spikelet.cli.bands import in_bands
 from spikelet.cli.options import (
     ArenaOption,
     BoardOption,
+    ClassesOption,
+    FeaturesOption,
     JsonOption,
+    LearnOption,
     LimitOption,
     MachineOption,
     PackageArg,
     PortOption,
     ToolchainOption,
 )
-from spikelet.cli.places import given_path
+from spikelet.cli.places import check_file, given_path
 from spikelet.cli.shown import session_shown
 from spikelet.cli.streaming import session_path, stream
 from spikelet.cli.terminal import Terminal
 from spikelet.errors import Disagreement, UsageError
 from spikelet.package import Package
 from spikelet.run import SessionFolder, Target, choose_stream, make
+
+if TYPE_CHECKING:
+    from spikelet.cli.learning import Choices
 
 
 def command(
@@ -38,8 +44,8 @@ def command(
         typer.Option(
             metavar="PATH",
             parser=given_path,
-            help="An .npz file with x (N, ...) and, where known, y (N,). "
-            "Default: the package's test samples.",
+            help="An .npz file with x (N, ...) and, where known, y (N,); with --learn also "
+            "x_test and y_test, or a data set's name. Default: the package's samples.",
         ),
     ] = None,
     limit: LimitOption = None,
@@ -57,13 +63,82 @@ def command(
     ] = None,
     toolchain: ToolchainOption = "auto",
     arena: ArenaOption = None,
+    learn: LearnOption = None,
+    stream_text: Annotated[
+        str | None,
+        typer.Option(
+            "--stream", metavar="STREAM",
+            help="Of --learn: NAME[,option=value...]. Default: class-incremental.",
+        ),
+    ] = None,
+    features: FeaturesOption = None,
+    classes: ClassesOption = None,
+    tune: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPTION=V:V...", help="Of --learn: choose a value by golden; may be repeated."
+        ),
+    ] = None,
+    tune_on: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Of --tune: data as --data, or `validation` (default)."),
+    ] = None,
+    tuned: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", parser=given_path, help="Options that --tune chose."),
+    ] = None,
+    load_state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", parser=given_path, help="Of --learn: begin with this learned state."
+        ),
+    ] = None,
+    save_state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", parser=given_path, help="Of --learn: keep the learned state there."
+        ),
+    ] = None,
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Of --learn: compute them as well.")
+    ] = True,
     as_json: JsonOption = False,
-) -> None:
-    """Run a package on a board, compared with golden sample by sample."""
+) -> None:  # fmt: skip
+    """Run a package on a board, compared with golden sample by sample.
+
+    With --learn the device learns a stream of labelled samples; see `spikelet learners`.
+    """
     terminal = Terminal.open(as_json)
     if port is not None:
         _check_port(port, machine, toolchain)
+    _check_learning(learn, {
+        "--stream": stream_text, "--features": features, "--classes": classes, "--tune": tune,
+        "--tune-on": tune_on, "--tuned": tuned, "--load-state": load_state,
+        "--save-state": save_state, "--no-baselines": None if baselines else True,
+    }, {"--limit": limit, "--layers": layers or None, "--arena": arena})  # fmt: skip
     loaded, found = Package.load(package), find_board(board)
+    if learn is not None:
+        from spikelet.cli.learning import STREAM, Choices  # it takes a while to load
+
+        choices = Choices(
+            learner=learn,
+            stream=stream_text or STREAM,
+            data=None if data is None else str(data),
+            features=features,
+            classes=classes,
+            tune=tune or (),
+            tune_on=tune_on,
+            tuned=tuned,
+            load_state=load_state,
+            save_state=save_state,
+            baselines=baselines,
+        )
+        path = session or Path(f"{session_path(loaded, found.name)}-{learn.partition(',')[0]}")
+        _learn(
+            terminal, loaded, package, found, choices, SessionFolder(path),
+            port, machine, toolchain, resume, None if session is None else str(session),
+        )  # fmt: skip
+        return
     loaded = in_bands(terminal, loaded, arena, found)
     samples = choose_stream(loaded, data, limit)
     folder = SessionFolder(session or session_path(loaded, found.name))
@@ -91,6 +166,67 @@ def command(
         terminal.note(f"the earlier session had not ended: it is in {folder.moved}")
     terminal.result(result, *session_shown(result))
     if not as_json:
+        terminal.note(f"session in {folder.path}; `spikelet report {folder.path}`", "dim")
+    if result["mismatches"]:
+        disagree(terminal, result["mismatches"])
+
+
+def _check_learning(
+    learn: str | None, of_learn: dict[str, object], of_others: dict[str, object]
+) -> None:
+    """Options that mean nothing beside, or without, --learn; raises UsageError."""
+    for option, value in (of_others if learn is not None else of_learn).items():
+        if value is not None:
+            raise UsageError(
+                f"{option} beside --learn" if learn is not None else f"{option} without --learn",
+                "it is of runs that do not learn" if learn is not None else "nothing is learned",
+                "--stream NAME,samples=N,evaluate=N limits a run that learns"
+                if option == "--limit"
+                else f"leave out {option}" + ("" if learn is not None else ", or give --learn"),
+            )
+
+
+def _learn(
+    terminal: Terminal,
+    package: Package,
+    path: Path,
+    board: Board,
+    choices: Choices,
+    folder: SessionFolder,
+    port: str | None,
+    machine: str,
+    toolchain: str,
+    resume: bool,
+    session: str | None,
+) -> None:
+    """A session that learns."""
+    from spikelet.cli.learning import TUNED, learning_shown, play_shown, prepared
+
+    if resume:
+        folder.head()  # says at once when there is nothing to resume
+    if choices.save_state is not None:
+        check_file(choices.save_state)
+    again = ["spikelet", "run", str(path), "--board", board.name]
+    for option, value in (
+        ("--port", port), ("--machine", None if machine == "auto" else machine),
+        ("--toolchain", None if toolchain == "auto" else toolchain), ("--data", choices.data),
+        ("--session", session), ("--learn", choices.learner), ("--stream", choices.stream),
+        ("--features", choices.features), ("--classes", choices.classes),
+        ("--tuned", choices.tuned or (folder.path / TUNED if choices.tune else None)),
+        ("--load-state", choices.load_state), ("--save-state", choices.save_state),
+    ):  # fmt: skip
+        again += [option, str(value)] if value is not None else []
+    again += ["--no-baselines"] * (not choices.baselines) + ["--resume"]
+    with folder.locked():
+        found, tuned = prepared(terminal, package, board, choices, folder)
+        target = prepare(
+            terminal, found.package, board, folder, port, machine, toolchain, layers=False
+        )
+        result = play_shown(terminal, found, choices, tuned, target, folder, resume, again)
+    if folder.moved is not None:
+        terminal.note(f"the earlier session had not ended: it is in {folder.moved}")
+    terminal.result(result, *learning_shown(result))
+    if not terminal.as_json:
         terminal.note(f"session in {folder.path}; `spikelet report {folder.path}`", "dim")
     if result["mismatches"]:
         disagree(terminal, result["mismatches"])

@@ -27,7 +27,7 @@ def until(graph: Graph, tensor: str) -> Graph:
     for node in reversed(graph.nodes):
         if needed & {t.name for t in graph.written(node)}:
             nodes.insert(0, node)
-            needed |= set(node.inputs)
+            needed |= set(node.reads)
     inputs = [t for t in graph.inputs if t.name in needed]
     return dataclasses.replace(graph, inputs=inputs, nodes=nodes, outputs=[tensor])
 

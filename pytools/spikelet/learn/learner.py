@@ -50,6 +50,8 @@ class Learner:
     """Base of all learners: a dataclass whose fields are its options."""
 
     NAME: ClassVar[str] = ""
+    # Whether `attach` takes a graph with its head, else one that is cut behind its features.
+    WHOLE: ClassVar[bool] = False
 
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         """The backbone with this learner in it; its first output's maximum is the prediction.

@@ -8,6 +8,8 @@ from spikelet.codegen import plan
 from spikelet.errors import UsageError
 from spikelet.graph import Graph, Phase
 
+STORED = 64  # bytes of a slot's header, and what storage is written by
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -67,7 +69,7 @@ def needs(graph: Graph, isa: str = "") -> Needs:
         initial_bytes=sum(
             k.tensor.nbytes for k in graph.learned if k.initial is not None and k.initial.any()
         ),
-        commit_bytes=sum(tensor.nbytes for tensor in tensors),
+        commit_bytes=STORED * (1 - -sum(tensor.nbytes for tensor in tensors) // STORED),
         learn_macs=macs[Phase.LEARN],
         commit_macs=macs[Phase.COMMIT],
     )

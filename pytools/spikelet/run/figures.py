@@ -44,6 +44,7 @@ _STYLE: Any = {
 WIDTH = 7.6  # inches
 MOST_SPIKES = 20000  # in one panel; more are thinned by neurons
 TRACES = 4  # neurons shown of a layer
+MOST_TASKS = 12  # with a panel of their own
 
 
 def svg(figure: Figure, name: str, label: str) -> str:
@@ -226,4 +227,75 @@ def image(values: Array) -> str:
         f'aria-label="The input, {height} by {width}" shape-rendering="crispEdges">'
         f'<rect width="{width}" height="{height}" fill="var(--paper)"/>'
         f'<g fill="var(--ink)">{cells}</g></svg>'
+    )
+
+
+def learning_curves(
+    tasks: Sequence[str],
+    learned: Sequence[int],
+    accuracy: Array,
+    owners: Sequence[int],
+    beside: Mapping[str, float],
+) -> str:
+    """Accuracies after each block: the mean of all tasks, then each task by itself.
+
+    Args:
+        tasks: their names.
+        learned: (B + 1,) samples that were learned before each evaluation.
+        accuracy: (B + 1, T) shares.
+        owners: (B,) the task of each block.
+        beside: final ACC of baselines by name.
+    """
+    shown = min(len(tasks), MOST_TASKS)
+    heights = [2.1, *[0.62] * shown]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH, sum(heights) + 0.4), layout="constrained")
+        axes = figure.subplots(1 + shown, 1, sharex=True, squeeze=False, height_ratios=heights)[
+            :, 0
+        ]
+        mean = accuracy.mean(axis=1)
+        axes[0].plot(learned, 100 * mean, "o-", color=DEVICE, linewidth=1.8, markersize=3)
+        for name, value in _spread(beside):
+            axes[0].axhline(100 * beside[name], color=MUTED, linewidth=0.7, linestyle=(0, (4, 3)))
+            axes[0].annotate(
+                f"{name} {100 * beside[name]:.1f}", (1.0, 100 * value), fontsize=7, color=MUTED,
+                xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+                va="center", annotation_clip=False,
+            )  # fmt: skip
+        axes[0].set_title("all tasks, those to come included: accuracy, %", loc="left", fontsize=8)
+        for task, axis in enumerate(axes[1:]):
+            for block, owner in enumerate(owners):
+                if owner == task:
+                    axis.axvspan(
+                        learned[block], learned[block + 1], color=FILL, alpha=0.5, linewidth=0
+                    )
+            axis.plot(learned, 100 * accuracy[:, task], "o-", color=GOLDEN, markersize=2.4)
+            axis.set_title(tasks[task], loc="left", fontsize=7.5)
+        for axis in axes:
+            axis.set_ylim(-6, 106)
+            axis.set_yticks([0, 50, 100])
+        axes[-1].set_xlim(0, learned[-1])
+        axes[-1].set_xlabel("samples learned; shaded: of this task")
+    last = ", ".join(
+        f"{name} {100 * value:.1f} %" for name, value in zip(tasks, accuracy[-1], strict=True)
+    )
+    return svg(figure, "curves", f"Learning curves; at the end: {last}")
+
+
+def _spread(values: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Names with places for their labels, apart from each other."""
+    placed: list[tuple[str, float]] = []
+    for name, value in sorted(values.items(), key=lambda item: item[1]):
+        low = placed[-1][1] + 0.075 if placed else -1.0
+        placed.append((name, max(value, low)))
+    return placed
+
+
+def standalone(text: str) -> str:
+    """A figure as a file of its own, in the colours of a light page."""
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(f"var(--{variable})", colour)
+    style = "text { font-family: sans-serif; fill: #101010; }"
+    return text.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1).replace(
+        ">", f"><style>{style}</style><rect width='100%' height='100%' fill='#ffffff'/>", 1
     )

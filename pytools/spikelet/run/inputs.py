@@ -13,7 +13,7 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.files import Unreadable, read_arrays
-from spikelet.graph import Array, Graph, Tensor
+from spikelet.graph import Array, Tensor
 from spikelet.package import Package
 from spikelet.seeds import sample_seeds
 

@@ -15,7 +15,7 @@ from spikelet.board import Board, find_board
 from spikelet.errors import Disagreement, UsageError
 from spikelet.graph import Array, Graph
 from spikelet.learn.twin import Twin, checked_targets
-from spikelet.link.device import Device, LearnAction, LearnResult, LearnState, RunResult
+from spikelet.link import Device, LearnAction, LearnResult, LearnState, RunResult
 from spikelet.package import Package
 from spikelet.run.workflow import Target, connected, make
 
@@ -102,13 +102,13 @@ class DeviceLearner:
 
         Raises:
             UsageError: a tensor is missing, superfluous, or of another shape.
-            DeviceRefused: RANGE for a value that the model cannot hold.
+            DeviceRefused: RANGE for a value that the model cannot hold; the last committed model is
+                in use then.
         """
-        checked = Twin(self.graph)
-        checked.restore(state)
+        Twin(self.graph).restore(state)
         tensors = {learned.tensor.name: learned.tensor for learned in self.graph.learned}
-        self.device.put_many({name: t.to_bytes(state[name]) for name, t in tensors.items()})
-        return self.device.learn_state(LearnAction.ACCEPT, checked.crc(), steps)
+        wire = {name: tensor.to_bytes(state[name]) for name, tensor in tensors.items()}
+        return self.device.put_learned(wire, steps)
 
     def state(self) -> dict[str, Array]:
         """All learned tensors by name."""

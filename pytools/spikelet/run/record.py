@@ -30,6 +30,8 @@ except ImportError:  # a host without it does not lock
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+# Of a session that learns, see `learning_record`.
+LEARNING, CHECKPOINT = "learning.jsonl", "learned.npz"
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,8 @@ class SessionFolder:
             lines = b""
             self.path.mkdir(parents=True, exist_ok=True)
             self._move_aside()
-            (self.path / "shown.npz").unlink(missing_ok=True)
+            for stale in ("shown.npz", LEARNING, CHECKPOINT):
+                (self.path / stale).unlink(missing_ok=True)
         self._begun = dict(head)
         write_whole(self._samples, lines)
         self.note(measured)
@@ -201,11 +204,12 @@ class SessionFolder:
 
     def _move_aside(self) -> None:
         """Keep what an earlier run recorded and did not complete."""
+        recorded = [self._samples, self.path / LEARNING]
         try:
-            if not self._samples.stat().st_size or self.head()["complete"]:
+            if not any(f.is_file() and f.stat().st_size for f in recorded):
                 return
-        except FileNotFoundError:
-            return
+            if self.head()["complete"]:
+                return
         except UsageError:
             pass  # damaged, all the more to be kept
         aside = next(

@@ -8,9 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from spikelet.graph import Array
+from spikelet.run.learning_record import (
+    BlockEnd,
+    Evaluated,
+    LearningRecord,
+    Line,
+    Step,
+    is_learning,
+)
 from spikelet.run.record import Sample, SessionFolder
 
 CLASSES = 32  # above that the confusion matrix is too large to read
@@ -18,6 +27,18 @@ PIXELS = 4096  # of an input that is drawn
 WRONG = 24  # misclassified samples that are listed
 DIFFERENCES = 20
 SYMBOLS = 16
+# Keys, titles and units of what is computed from a learning session's log.
+METRICS = (
+    ("performance_maintenance", "performance maintenance", "points"),
+    ("performance_maintenance_terminal", "the same, against terminal performance", "points"),
+    ("forward_transfer_ratio", "forward transfer, ratio", ""),
+    ("forward_transfer_contrast", "forward transfer, contrast", ""),
+    ("backward_transfer_ratio", "backward transfer, ratio", ""),
+    ("backward_transfer_contrast", "backward transfer, contrast", ""),
+    ("performance_recovery", "performance recovery", ""),
+    ("relative_performance", "relative performance", ""),
+    ("sample_efficiency", "sample efficiency", ""),
+)
 
 
 def write_report(folder: SessionFolder, out: Path) -> dict[str, Any]:
@@ -30,8 +51,16 @@ def write_report(folder: SessionFolder, out: Path) -> dict[str, Any]:
     Raises:
         UsageError: it is not a session's folder.
     """
-    view = session_view(folder.head(), folder.samples(), folder.shown())
-    if not view["differences"]:
+    head = folder.head()
+    if is_learning(folder.path):
+        lines = LearningRecord(folder).lines()
+        view = session_view(head, _as_samples(lines), {})
+        view["learning"] = learning_view(head, lines)
+        view["mismatches"] = sum(line.mismatches for line in lines)
+        view["total"] = head.get("to_learn", view["samples"])
+    else:
+        view = session_view(head, folder.samples(), folder.shown())
+    if not view["differences"] and view["learning"] is None:
         view["differences"] = [str(d) for d in folder.differences()[:DIFFERENCES]]
     page = _environment().get_template("report.html.j2").render(view)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +135,73 @@ def session_view(
         "data_sha256": head.get("data_sha256", ""),
         "versions": head.get("versions") or {},
         "trained_with": manifest.get("versions") or {},
+        "learning": None,
     }
+
+
+def _as_samples(lines: Sequence[Line]) -> list[Sample]:
+    """Samples that were learned, with the device's predictions before."""
+    return [
+        Sample(
+            index=line.index,
+            label=line.label,
+            golden=line.prediction,
+            device=line.prediction,
+            mismatches=line.mismatches,
+            ticks=line.ticks,
+            saturations=line.saturations,
+        )
+        for line in lines
+        if isinstance(line, Step)
+    ]
+
+
+def learning_view(head: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, Any]:
+    """Curves, accuracies after each task, baselines, costs; of a broken-off run what there is."""
+    from spikelet.run import figures
+
+    evaluations = [line for line in lines if isinstance(line, Evaluated)]
+    ends = [line for line in lines if isinstance(line, BlockEnd)]
+    found = head.get("learning") or {}
+    count = len(evaluations[0].samples) if evaluations else 0
+    tasks = head.get("tasks") or [f"task {i}" for i in range(count)]
+    accuracy = np.array(
+        [np.array(line.correct) / np.array(line.samples) for line in evaluations]
+    ).reshape(-1, count)
+    owners = [end.task for end in ends][: max(len(evaluations) - 1, 0)]
+    sizes = Counter(line.block for line in lines if isinstance(line, Step))
+    learned = np.cumsum([0, *(sizes[i] for i in range(len(owners)))]).tolist()
+    beside = {row["name"]: row["acc"] for row in found.get("baselines", [])}
+    phases = [i for i, task in enumerate(owners) if i + 1 == len(owners) or owners[i + 1] != task]
+    return {
+        **found,
+        "tasks": tasks,
+        "curves": figures.learning_curves(tasks, learned, accuracy, owners, beside)
+        if owners
+        else None,
+        "rows": [
+            {"name": name, "cells": [round(100 * float(v), 1) for v in accuracy[i]]}
+            for name, i in [
+                ("before", 0), *((f"after {tasks[owners[i]]}", i + 1) for i in phases)
+            ]
+        ]
+        if evaluations
+        else [],
+        "options_text": ", ".join(f"{k} {v}" for k, v in (found.get("options") or {}).items()),
+        "step": next(
+            (
+                (head[f"{unit}_per_learning_step"], unit)
+                for unit in ("instructions", "cycles", "microseconds")
+                if head.get(f"{unit}_per_learning_step") is not None
+            ),
+            None,
+        ),
+        "metrics": [
+            (title, found[key], unit)
+            for key, title, unit in METRICS
+            if found.get(key) is not None
+        ],
+    }  # fmt: skip
 
 
 def _cost(

@@ -82,6 +82,30 @@ class DataSet:
             shape=self.shape[:-1] if self.shape[-1] == 1 else self.shape,
         )
 
+    def first(self, classes: int) -> DataSet:
+        """The samples of classes 0 to `classes` - 1 only, in both parts.
+
+        Raises:
+            DataError: there are not so many.
+        """
+        if not 2 <= classes <= self.classes:
+            raise DataError(
+                f"data set {self.name}: {classes} classes, it has {self.classes}",
+                "another data set was meant",
+                f"give classes = 2 to {self.classes} in the recipe's [data]",
+            )
+        train, test = self.y_train < classes, self.y_test < classes
+        return dataclasses.replace(
+            self,
+            x_train=self.x_train[train],
+            y_train=self.y_train[train],
+            x_test=self.x_test[test],
+            y_test=self.y_test[test],
+            classes=classes,
+            test_part=f"{self.test_part}; classes 0 to {classes - 1}, {test.sum()} samples",
+            groups=None if self.groups is None else self.groups[train],
+        )
+
     def held_out(self) -> DataSet:
         """For tuning: about a fifth of the training part, stratified, in place of the test part.
 

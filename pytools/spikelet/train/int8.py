@@ -21,7 +21,7 @@ from spikelet.metrics import Scores, scores
 from spikelet.package import Package
 from spikelet.quantise import Code, Network, Options, Quantised, quantise
 from spikelet.train import Part, Progress
-from spikelet.train.data import DataSet, load
+from spikelet.train.data import DataSet
 from spikelet.train.evaluate import CHUNK, codes, predicted
 from spikelet.train.qat import QatNetwork
 from spikelet.train.recipe import Int8Model, Int8Recipe, RecipeError, load_int8_model
@@ -40,7 +40,7 @@ def train(
 ) -> Package:
     """See `spikelet.train.train`."""
     model = load_int8_model(model_dir)
-    data = load(recipe.data.name)
+    data = recipe.data.load()
     if part == "validation":
         data = data.held_out()
     with reproducible(recipe.seed):
@@ -239,7 +239,7 @@ def package(
             "numpy": np.__version__,
             "spikelet": spikelet.__version__,
         },
-        "recipe": recipe.model_dump(),
+        "recipe": recipe.model_dump(exclude_none=True),
         "data": data.name,
         "part": part,
         "test_part": data.test_part,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from spikelet.errors import UsageError
 from spikelet.frontends.snntorch import DirectCurrent, Encoder, Latency, Poisson
+from spikelet.train.data import DataSet, load
 
 
 class RecipeError(UsageError):
@@ -26,9 +27,15 @@ class _Section(BaseModel):
 
 
 class DataSection(_Section):
-    """`[data]`: a name in `spikelet.train.data.DATA_SETS`."""
+    """`[data]`: a name in `spikelet.train.data.DATA_SETS`, and how many of its classes, or all."""
 
     name: str
+    classes: Annotated[int, Field(ge=2)] | None = None
+
+    def load(self) -> DataSet:
+        """The data; raises DataError."""
+        data = load(self.name)
+        return data if self.classes is None else data.first(self.classes)
 
 
 class NetworkSection(_Section):

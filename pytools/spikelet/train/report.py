@@ -24,8 +24,8 @@ from spikelet.errors import SpikeletError
 from spikelet.metrics import NeuroBench, neurobench
 from spikelet.package import Package
 from spikelet.train import Part, Progress, train
-from spikelet.train.data import load
 from spikelet.train.evaluate import predicted
+from spikelet.train.recipe import DataSection
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def row_of(package: Package, seconds: float = 0.0) -> Row:
 def tested(package: Package) -> Row:
     """The figures of an int8 network's package, its graph executed on the whole test part again."""
     found = row_of(package)
-    data = load(package.manifest["data"])
+    data = DataSection.model_validate(package.manifest["recipe"]["data"]).load()
     if package.manifest["part"] == "validation":
         data = data.held_out()
     labels = predicted(package.graph, data, data.x_test)

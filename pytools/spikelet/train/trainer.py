@@ -23,7 +23,7 @@ from spikelet.graph import Array, Graph, tune
 from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds
 from spikelet.train import Part, Progress
-from spikelet.train.data import DataSet, load
+from spikelet.train.data import DataSet
 from spikelet.train.network import SpikingNet, deployed, encode
 from spikelet.train.recipe import Recipe, load_model
 
@@ -44,7 +44,7 @@ def train(
 ) -> Package:
     """See `spikelet.train.train`."""
     build = load_model(model_dir)
-    data = load(recipe.data.name).flat()
+    data = recipe.data.load().flat()
     if part == "validation":
         data = data.held_out()
     with reproducible(recipe.seed):
@@ -249,7 +249,7 @@ def _package(net: SpikingNet, recipe: Recipe, data: DataSet, part: Part) -> Pack
             "numpy": np.__version__,
             "spikelet": spikelet.__version__,
         },
-        "recipe": recipe.model_dump(),
+        "recipe": recipe.model_dump(exclude_none=True),
         "data": data.name,
         "part": part,
         "test_part": data.test_part,

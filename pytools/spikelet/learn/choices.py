@@ -1,0 +1,177 @@
+"""Things chosen by one text, `NAME,option=value,...`: learners and streams.
+
+The options are the fields of a dataclass; their types, defaults and checks are those of its fields
+and of its `__post_init__`, which raises ValueError.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from spikelet.errors import UsageError
+
+T = TypeVar("T")
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def chosen(text: str, known: Mapping[str, type[T]], what: str) -> T:
+    """An object of the class and with the options that a text names.
+
+    Args:
+        text: for instance `class-incremental,tasks=5`.
+        known: classes by name.
+        what: in words, for errors: learner, stream.
+
+    Raises:
+        UsageError: an unknown name or option, or a value that its option does not take.
+    """
+    name, given = parts(text, what)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        raise UsageError(
+            f"{what} {name!r} is not known",
+            f"{near[0]} is meant" if near else "a misspelt name",
+            f"choose one of {', '.join(sorted(known))}",
+        )
+    values: dict[str, Any] = {}
+    allowed = options(known[name])
+    for option, value in given.items():
+        if option not in allowed:
+            raise UsageError(
+                f"{what} {name} has no option {option!r}",
+                "a misspelt option",
+                f"it has {_listed(allowed)}" if allowed else "it has no options",
+            )
+        values[option] = _value(f"{what} {name}", allowed[option], value)
+    try:
+        return known[name](**values)
+    except ValueError as e:
+        raise UsageError(
+            f"{what} {name}: {e}", "a value out of range", f"it has {_listed(allowed)}"
+        ) from e
+
+
+def parts(text: str, what: str) -> tuple[str, dict[str, str]]:
+    """The name and the options of a text, not checked against anything.
+
+    Raises:
+        UsageError: a part is not option=value, or an option is given twice.
+    """
+    name, *rest = (part.strip() for part in text.split(","))
+    given: dict[str, str] = {}
+    for part in filter(None, rest):
+        option, equals, value = (p.strip() for p in part.partition("="))
+        if not equals:
+            raise UsageError(
+                f"{what} {name}: {part!r} is no option=value",
+                "options are written option=value, with commas between them",
+                f"for instance {name},{option}=1",
+            )
+        option = option.replace("-", "_")
+        if option in given:
+            raise UsageError(f"{what} {name}: option {option} is given twice")
+        given[option] = value
+    return name, given
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of a class.
+
+    Attributes:
+        name: as it is written.
+        type: of its value.
+        default: of its value.
+    """
+
+    name: str
+    type: Any
+    default: Any
+
+    def __str__(self) -> str:
+        choices = _choices(self.type)
+        text = "none" if self.default is None else str(self.default)
+        return f"{self.name}={text}" + (f" ({'|'.join(map(str, choices))})" if choices else "")
+
+
+def options(kind: type[Any]) -> dict[str, Option]:
+    """The options of a dataclass by name, in order."""
+    hints = typing.get_type_hints(kind)
+    return {
+        field.name: Option(
+            field.name,
+            hints[field.name],
+            field.default
+            if field.default_factory is dataclasses.MISSING
+            else field.default_factory(),
+        )
+        for field in dataclasses.fields(kind)
+        if field.init
+    }
+
+
+def described(value: Any) -> dict[str, Any]:
+    """All options of an object that `chosen` made, as JSON types."""
+    return {
+        name: found if isinstance(found := getattr(value, name), bool | int | float) else str(found)
+        for name in options(type(value))
+        if getattr(value, name) is not None
+    }
+
+
+def written(name: str, values: Mapping[str, Any]) -> str:
+    """The text that `chosen` reads."""
+    return ",".join([name, *(f"{option}={value}" for option, value in values.items())])
+
+
+def _listed(allowed: Mapping[str, Option]) -> str:
+    return ", ".join(map(str, allowed.values()))
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+
+
+def _value(where: str, option: Option, text: str) -> Any:
+    kinds = [option.type]
+    if typing.get_origin(option.type) in (typing.Union, types.UnionType):
+        kinds = list(typing.get_args(option.type))
+    if type(None) in kinds and text.lower() in ("", "none"):
+        return None
+    for kind in kinds:
+        found = _read(kind, text)
+        if found is not None:
+            return found
+    names = [_kind(kind) for kind in kinds]
+    raise UsageError(
+        f"{where}: {option.name}={text} is not {' or '.join(n for n in names if n)}",
+        next=f"the default is {option}",
+    )
+
+
+def _kind(kind: Any) -> str:
+    if choices := _choices(kind):
+        return f"one of {', '.join(map(str, choices))}"
+    words = {int: "an integer", float: "a finite number", bool: "true or false", str: "a text"}
+    return words.get(kind, "none")
+
+
+def _read(kind: Any, text: str) -> Any:
+    if choices := _choices(kind):
+        return next((c for c in choices if str(c) == text), None)
+    try:
+        if kind is bool:
+            return _WORDS.get(text.lower())
+        if kind is int:
+            return int(text)
+        if kind is float:
+            number = float(text)
+            return number if abs(number) < float("inf") else None
+    except ValueError:
+        return None
+    return text if kind is str and text else None

@@ -1,0 +1,60 @@
+"""Learned tensors are input: whatever a host uploads within their ranges, no learner leaves its
+memory, and the device still computes what its twin computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from every_learner import graph_of, stream
+from spikelet.graph import Array, Graph
+from spikelet.graph.tensor import FLOATS
+from spikelet.learn import Twin
+from spikelet.learn.learner import learners
+from spikelet.run.learner import device_learner, outputs_crc
+from support import need
+
+ANYWHERE, AT_THE_ENDS, SMALL = range(3)
+SAMPLES = 6
+
+
+def random_state(graph: Graph, rng: np.random.Generator, kind: int) -> dict[str, Array]:
+    """A value for every learned tensor, of which each element alone is allowed."""
+    state = {}
+    for learned in graph.learned:
+        tensor = learned.tensor
+        if tensor.dtype in FLOATS:
+            values = rng.normal(0, 10.0 if kind == ANYWHERE else 1.0, tensor.shape)
+        else:
+            low, high = (end.astype(np.int64) for end in learned.interval)
+            if kind == ANYWHERE:
+                values = rng.integers(low, high, endpoint=True)
+            elif kind == AT_THE_ENDS:
+                values = np.where(rng.random(tensor.shape) < 0.5, low, high)
+            else:
+                values = rng.integers(-40, 40, tensor.shape).clip(low, high)
+        state[tensor.name] = values.astype(tensor.numpy_dtype).reshape(tensor.shape)
+    return state
+
+
+@pytest.mark.parametrize("name", learners())
+def test_any_state_within_its_ranges_is_safe(name: str, tmp_path: Path) -> None:
+    need("gcc")
+    graph, rng = graph_of(name), np.random.default_rng(5)
+    inputs, labels = stream(graph, SAMPLES)
+    with device_learner(
+        graph, "native", toolchain="gcc", sanitize=True, folder=tmp_path
+    ) as device:  # fmt: skip
+        for kind in (ANYWHERE, AT_THE_ENDS, SMALL):
+            state, twin = random_state(graph, rng, kind), Twin(graph)
+            device.restore(state)
+            twin.restore(state)
+            with np.errstate(all="ignore"):
+                expected = twin.observe(inputs, labels)
+            assert list(device.observe(inputs, labels)) == list(outputs_crc(graph, expected))
+            assert device.compare(twin) == []
+            device.commit()  # refused, where a value left its range
+            twin.commit()
+            assert device.compare(twin) == []

@@ -1,0 +1,182 @@
+"""`run --learn` and its like: figures, needs told first, tuning apart, mistakes by their names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cli_support import LINK_KEYS, RUN_KEYS, Spikelet
+from learning_package import clouds, samples
+from spikelet.package import Package
+
+STREAM = "class-incremental,tasks=4"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("learning") / "clouds.spk"
+    clouds().save(path)
+    return path
+
+
+def arrays(path: Path, seed: int, **changed: Any) -> Path:
+    x, y = samples(64, seed)
+    x_test, y_test = samples(24, seed + 100)
+    np.savez(path, **{"x": x, "y": y, "x_test": x_test, "y_test": y_test, **changed})
+    return path
+
+
+def learn(spikelet: Spikelet, package: Path, *more: object, learner: str = "nearest_mean") -> Any:
+    return spikelet(
+        "run", package, "--board", "native", "--learn", learner, "--stream", STREAM, *more
+    )
+
+
+def test_run_learns_a_stream(spikelet: Spikelet, package: Path) -> None:
+    result = learn(spikelet, package, "--json")
+    found = result.json
+    assert result.code == 0
+    assert set(found) >= RUN_KEYS and set(found["link"]) >= LINK_KEYS
+    # The package's 80 vectors: every fourth of a class is evaluated.
+    assert (found["samples"], found["mismatches"], found["complete"]) == (60, 0, True)
+    learning = found["learning"]
+    assert learning["tasks"] == ["class 0", "class 1", "class 2", "class 3"]
+    assert learning["evaluation_samples"] == [5, 5, 5, 5] and len(learning["curves"]) == 5
+    assert learning["acc"] > 0.8 and learning["bwt"] <= 0
+    assert [row["name"] for row in learning["baselines"]] == ["naive", "nearest_mean", "joint"]
+    assert found["package_sha256"] != Package.load(package).sha256
+    folder = Path("spikelet-sessions/clouds-native-nearest_mean")
+    assert json.loads((folder / "session.json").read_text()) == found
+    # What it takes is told before it starts.
+    assert "learned state" in result.err and "B written to flash in 4 commits" in result.err
+    assert result.err.index("learned state") < result.err.index("block 1 of 4, class 0")
+
+
+def test_run_shows_a_person_what_was_learned(spikelet: Spikelet, package: Path) -> None:
+    result = learn(spikelet, package, "--no-baselines")
+    assert result.code == 0
+    assert "mismatches         0" in result.out
+    assert "class 3" in result.out and "▁▁▁▁" in result.out
+    assert "naive" not in result.out
+    report = spikelet("report", "spikelet-sessions/clouds-native-nearest_mean", "--json").json
+    assert (report["samples"], report["mismatches"]) == (60, 0)
+    page = Path(report["report"]).read_text(encoding="utf-8")
+    assert "Accuracy, %, by task" in page and 'aria-label="Learning curves;' in page
+    assert page.count("<svg") >= 2 and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_options_are_tuned_on_other_data(spikelet: Spikelet, package: Path, tmp_path: Path) -> None:
+    one, two = arrays(tmp_path / "one.npz", 11), arrays(tmp_path / "two.npz", 12)
+    tuning = ("--tune", "metric=euclid:cosine", "--tune-on", one)
+    found = learn(spikelet, package, "--data", two, *tuning, "--json").json["learning"]["tuned"]
+    assert [trial["options"]["metric"] for trial in found["trials"]] == ["euclid", "cosine"]
+    assert found["acc_tuned"] == max(trial["acc"] for trial in found["trials"])
+    tuned = "spikelet-sessions/clouds-native-nearest_mean/tuned.json"
+    again = learn(spikelet, package, "--data", two, "--tuned", tuned, "--json").json
+    assert again["learning"]["tuned"] == found
+    refused = learn(spikelet, package, "--data", one, "--tuned", tuned)
+    assert refused.code == 2 and "no figure is reported: 24 of the 24" in refused.err
+    refused = learn(spikelet, package, "--data", one, *tuning)
+    assert refused.code == 2 and "no figure is reported" in refused.err
+
+
+def test_a_learned_state_is_kept_and_taken_up(
+    spikelet: Spikelet, package: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "learned.npz"
+    plain = ("--no-baselines", "--json")
+    first = learn(spikelet, package, "--save-state", file, *plain).json["learning"]
+    assert max(first["curves"][0]) == 1 and first["acc"] > 0.8
+    second = learn(spikelet, package, "--load-state", file, *plain).json["learning"]
+    assert second["curves"][0] == first["curves"][-1]  # what it knew when it began
+    other = learn(spikelet, package, "--load-state", file, learner="nearest_mean,metric=cosine")
+    assert other.code == 2 and "it was saved from another model or learner" in other.err
+    file.write_bytes(file.read_bytes()[:-20])
+    cut = learn(spikelet, package, "--load-state", file)
+    assert cut.code == 2 and "not a learned state" in cut.err
+
+
+def test_inspect_and_build_tell_what_a_learner_takes(spikelet: Spikelet, package: Path) -> None:
+    found = spikelet("inspect", package, "--learn", "nearest_mean", "--json").json
+    assert {layer["phase"] for layer in found["layers"]} >= {"once", "learn"}
+    needs = found["learning"]["needs"]
+    assert found["arena_bytes"] == needs["arena_bytes"] > needs["learned_bytes"] > 0
+    shown = spikelet("inspect", package, "--learn", "nearest_mean").out
+    assert "a learning step" in shown
+    built = spikelet("build", package, "-b", "native", "--learn", "nearest_mean", "--json").json
+    assert built["package_sha256"] == found["package_sha256"]
+    assert built["learning"]["learner"] == "nearest_mean"
+    assert "native-nearest_mean" in built["elf"]
+
+
+def test_learners_are_listed(spikelet: Spikelet) -> None:
+    found = spikelet("learners", "--json").json
+    names = [row["name"] for row in found["learners"]]
+    assert "nearest_mean" in names and all(row["description"] for row in found["learners"])
+    streams = {row["name"]: row["options"] for row in found["streams"]}
+    assert streams["power-law"]["exponent"] == 1.0
+    assert "--stream" in spikelet("learners").out
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--learn", "nearest"), "learner 'nearest' is not known"),
+        (("--learn", "nearest_mean,k=1"), "learner nearest_mean has no option 'k'"),
+        (("--learn", "nearest_mean,metric=1"), "metric=1 is not one of euclid, cosine"),
+        (("--learn", "nearest_mean", "--stream", "sorted"), "stream 'sorted' is not known"),
+        (("--learn", "nearest_mean", "--stream", "iid,tasks=2"), "independent samples are one"),
+        (("--learn", "nearest_mean", "--stream", "class-incremental,tasks=9"), "4 classes for"),
+        (("--learn", "nearest_mean", "--features", "hiden"), "computes no tensor 'hiden'"),
+        (("--learn", "nearest_mean", "--classes", 3), "label 3 of training sample"),
+        (("--learn", "nearest_mean", "--limit", 3), "--limit beside --learn"),
+        (("--learn", "nearest_mean", "--layers"), "--layers beside --learn"),
+        (("--learn", "nearest_mean", "--tune-on", "x.npz"), "--tune-on x.npz without --tune"),
+        (("--learn", "nearest_mean", "--tune", "metric"), "--tune metric: expected option=value"),
+        (("--learn", "nearest_mean", "--tuned", "none.json"), "tuning none.json: cannot be read"),
+        (("--learn", "nearest_mean", "--data", "none.npz"), "--data none.npz: no such file"),
+        (("--learn", "nearest_mean", "--resume"), "session spikelet-sessions/clouds-native"),
+        (("--stream", "iid"), "--stream without --learn"),
+        (("--save-state", "s.npz"), "--save-state without --learn"),
+    ],
+)  # fmt: skip
+def test_every_mistake_is_named(
+    spikelet: Spikelet, package: Path, options: tuple[object, ...], expected: str
+) -> None:
+    result = spikelet("run", package, "--board", "native", *options)
+    assert result.code == 2
+    assert expected in " ".join(result.err.split())
+    assert "next:" in result.err
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"y": np.full(64, -1)}, "y spans -1 to -1"),
+        ({"y": np.zeros(63, np.int64)}, "y is int64 of shape (63,)"),
+        ({"x": np.full((64, 8), np.nan)}, "x[0, 0] is nan"),
+        ({"x": np.zeros((64, 7), np.int8)}, "x has shape (64, 7)"),
+        ({"x": np.full((64, 8), 1e6)}, "x spans 1e+06 to 1e+06"),
+    ],
+)
+def test_bad_data_is_named(
+    spikelet: Spikelet, package: Path, tmp_path: Path, changed: dict[str, Any], expected: str
+) -> None:
+    result = learn(spikelet, package, "--data", arrays(tmp_path / "d.npz", 0, **changed))
+    assert result.code == 2
+    assert expected in result.err
+
+
+def test_a_learner_that_does_not_fit_is_refused_before_it_is_built(
+    spikelet: Spikelet, package: Path
+) -> None:
+    result = spikelet(
+        "run", package, "--board", "microbit", "--learn", "nearest_mean", "--classes", 400
+    )
+    assert result.code == 2
+    assert "the learner needs an arena of" in result.err
+    assert not Path("spikelet-sessions/clouds-microbit-nearest_mean/build").exists()

@@ -1,0 +1,60 @@
+"""int16 training on a core without FPU: instructions, and accuracy on shifted digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from _shifted_digits import learned, network, stream
+
+from spikelet.learn import Twin
+from spikelet.run.learner import device_learner
+
+TITLE = "int16 training, 64-64-10, digits turned by 90 degrees and inverted"
+BAR = "<= 9 instructions a MAC end to end on RV32IMAC; within 0.5 points of float32"
+STEPS = 100  # whose instructions are counted
+
+
+def instructions(seed: int) -> dict[str, float]:
+    """Of prediction and step together on the emulated core, which must agree with the twin."""
+    graph, data = network("i16", "nearest", seed)
+    x, y = stream(data, seed)
+    twin = Twin(graph)
+    counted = []
+    with device_learner(graph, "virt-rv32", toolchain="gcc", machine="qemu") as device:
+        for i in range(STEPS):
+            device.observe({"x": x[i : i + 1]}, y[i : i + 1])
+            assert device.ran is not None
+            assert device.learned is not None
+            counted.append(device.ran.ticks + device.learned.ticks)
+        twin.observe({"x": x[:STEPS]}, y[:STEPS])
+        device.agree(twin)
+    inputs, hidden, classes = 64, 64, 10
+    # Forward, weight gradients, and the input gradient of the second layer.
+    macs = 2 * (inputs * hidden + hidden * classes) + hidden * classes
+    return {
+        "macs": macs,
+        "mean": float(np.mean(counted)) / macs,
+        "worst": float(np.max(counted)) / macs,
+    }
+
+
+def measure(seeds: Sequence[int]) -> dict[str, Any]:
+    """Accuracy on native device and twin, instructions in QEMU."""
+    real = [learned("f32", "nearest", seed) for seed in seeds]
+    fixed = [learned("i16", "nearest", seed) for seed in seeds]
+    count = instructions(seeds[0])
+    f32 = float(np.mean([r["after"] for r in real]))
+    i16 = float(np.mean([r["after"] for r in fixed]))
+    before = float(np.mean([r["before"] for r in fixed]))
+    return {
+        "figure": (
+            f"{count['mean']:.2f} instructions a MAC (worst step {count['worst']:.2f}); "
+            f"from {before:.3f} to {i16:.3f}, float32 {f32:.3f}"
+        ),
+        "met": count["worst"] <= 9 and i16 >= f32 - 0.005,
+        "instructions_per_mac": count,
+        "i16": fixed,
+        "f32": real,
+    }

@@ -1,0 +1,66 @@
+"""One step of stochastic gradient descent of a small MLP: instructions and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spikelet.learn import Twin, identity
+from spikelet.learn.network import Dense, trainable
+from spikelet.learn.scalar import Descent
+from spikelet.run.learner import device_learner
+from spikelet.train.data import load
+
+TITLE = "MLP 64-32-10, ReLU, softmax and cross-entropy: one float32 SGD step, batch 1"
+BAR = "<= 22 k instructions and <= 400 B beyond weights on RV32IMAFC (AIfES 302 k, 26 KB)"
+STEPS = 200
+CODE = ("model_start", "model_learn", "spk_softmax_cross_entropy")  # kernels are inlined there
+WEIGHTS = 4 * (64 * 32 + 32 + 32 * 10 + 10)  # bytes
+
+
+def measure(seeds: Sequence[int]) -> dict[str, Any]:
+    """Prediction and step together in QEMU; the device must agree with the twin."""
+    data = load("digits").flat()
+    found = []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        layers = [
+            Dense(rng.normal(size=(32, 64)) / 8, np.zeros(32), relu=True),
+            Dense(rng.normal(size=(10, 32)) / 6, np.zeros(10)),
+        ]
+        backbone = identity((64,), "u8", scale=1 / 255)
+        graph = trainable(backbone, "features", layers, "f32", Descent(0.05), data.x_train[:1])
+        part = rng.permutation(len(data.x_train))[:STEPS]
+        x, y = data.x_train[part], data.y_train[part]
+        twin = Twin(graph)
+        counted = []
+        with device_learner(graph, "virt-rv32f", toolchain="gcc", machine="qemu") as device:
+            for i in range(STEPS):
+                device.observe({"x": x[i : i + 1]}, y[i : i + 1])
+                assert device.ran is not None
+                assert device.learned is not None
+                counted.append(device.ran.ticks + device.learned.ticks)
+            twin.observe({"x": x}, y)
+            device.agree(twin)
+            facts = device.facts
+        found.append(
+            {
+                "instructions_mean": float(np.mean(counted)),
+                "instructions_worst": int(np.max(counted)),
+                "bytes_beyond_weights": facts["arena_bytes"] - WEIGHTS,
+                "kernel_code_bytes": sum(s["bytes"] for s in facts["symbols"] if s["name"] in CODE),
+            }
+        )
+    worst = max(row["instructions_worst"] for row in found)
+    mean = float(np.mean([row["instructions_mean"] for row in found]))
+    beyond = max(row["bytes_beyond_weights"] for row in found)
+    return {
+        "figure": (
+            f"{mean:.0f} instructions (worst step {worst}), {beyond} B beyond weights, input "
+            "and activations included"
+        ),
+        "met": worst <= 22_000 and beyond <= 400,
+        "seeds": found,
+    }

@@ -1,0 +1,66 @@
+"""Penalties: five tasks of permuted digits, int16, without one and with L2, EWC and MAS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from _long import accuracy, learn
+
+from spikelet.graph import Array
+from spikelet.learn import Setting, Twin, identity
+from spikelet.learn.learners.penalties import Penalties
+from spikelet.run.learner import device_learner
+from spikelet.train.data import DataSet, load
+
+TITLE = "Penalties, five tasks of permuted digits, 64-256-10, int16"
+BAR = "EWC >= naive + 0.20"
+TASKS, EPOCHS = 5, 5
+HIDDEN, RATE = "256", 0.08  # rate and strengths were chosen by a held-out part of the training part
+CHECKED = 100  # samples of each task that the twin learns too
+
+Kind = Literal["none", "l2", "ewc", "mas"]
+KINDS: tuple[Kind, ...] = ("none", "l2", "ewc", "mas")
+
+
+def measure(seeds: Sequence[int]) -> dict[str, Any]:
+    """The mean accuracy over all tasks after the last one."""
+    data = load("digits").flat()
+    found: dict[str, list[float]] = {k: [_learned(k, data, seed) for seed in seeds] for k in KINDS}
+    mean = {k: float(np.mean(v)) for k, v in found.items()}
+    return {
+        "figure": (
+            f"naive {mean['none']:.3f}, L2 {mean['l2']:.3f}, EWC {mean['ewc']:.3f}, "
+            f"MAS {mean['mas']:.3f}"
+        ),
+        "met": mean["ewc"] >= mean["none"] + 0.20,
+        **found,
+    }
+
+
+def _learned(kind: Kind, data: DataSet, seed: int) -> float:
+    """Of all tasks in the end; see `_long.learn`."""
+    rng = np.random.default_rng(seed)
+    permuted = [np.arange(64), *(rng.permutation(64) for _ in range(TASKS - 1))]
+    samples = EPOCHS * len(data.x_train)
+    learner = Penalties(kind=kind, hidden=HIDDEN, rate=RATE, samples=samples)
+    backbone = identity((64,), "u8", scale=1 / 255)
+    graph = learner.attach(backbone, Setting("features", data.classes, seed))
+    twin = Twin(graph)
+    with device_learner(graph) as device:
+        for pixel in permuted:
+            passes = [rng.permutation(len(data.x_train)) for _ in range(EPOCHS)]
+            order = np.concatenate(passes)
+            x, y = np.ascontiguousarray(data.x_train[order][:, pixel]), data.y_train[order]
+            learn(device, twin, x, y, CHECKED)
+            device.commit()
+            twin.commit()
+            device.agree(twin)
+        return float(
+            np.mean([accuracy(device, twin, _seen(data.x_test, p), data.y_test) for p in permuted])
+        )
+
+
+def _seen(x: Array, pixel: Array) -> Array:
+    return np.ascontiguousarray(x[:, pixel])

@@ -1,0 +1,87 @@
+"""Latent replay: five tasks one after the other, with and without stored samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spikelet.graph import Array
+from spikelet.learn import Setting, Twin, identity, needs
+from spikelet.learn.learners.replay import Replay
+from spikelet.run.learner import device_learner, outputs_crc
+from spikelet.train.data import DataSet, load
+
+TITLE = "Replay, 5 permuted digits tasks, and 5 x 2 classes"
+BAR = "5 x 2 classes: naive + 0.35 in <= 16 KB; permuted tasks are reported"
+TASKS, SAMPLES = 5, 600  # of each task
+STREAMS = {"permuted": ("naive", "uniform", "power"), "classes": ("naive", "uniform")}
+OPTIONS: dict[str, Any] = {"hidden": 32, "slots": 32, "replays": 6, "rate": 0.012}
+
+
+def measure(seeds: Sequence[int]) -> dict[str, Any]:
+    """On the native device and the twin; naive: the same network without replay."""
+    digits = load("digits").flat()
+    learners = {
+        "naive": Replay(**{**OPTIONS, "replays": 0}),
+        "uniform": Replay(**OPTIONS),
+        "power": Replay(**OPTIONS, exponent=1.0),
+    }
+    found: dict[str, Any] = {}
+    for stream, names in STREAMS.items():
+        for name in names:
+            learner = learners[name]
+            found[f"{stream}_{name}"] = [_mean(digits, learner, stream, seed) for seed in seeds]
+    mean = {name: float(np.mean(values)) for name, values in found.items()}
+    backbone = identity(digits.x_train.shape[1:], "u8", scale=1 / 255)
+    arena = needs(learners["uniform"].attach(backbone, Setting("features", 10))).arena_bytes
+    gains = {stream: mean[f"{stream}_uniform"] - mean[f"{stream}_naive"] for stream in STREAMS}
+    figure = "; ".join(
+        ", ".join([stream, *(f"{name} {mean[f'{stream}_{name}']:.3f}" for name in names)])
+        for stream, names in STREAMS.items()
+    )
+    return {
+        "figure": f"{figure}; arena {arena} bytes",
+        "met": gains["classes"] >= 0.35 and arena <= 16384,
+        "gains": gains,
+        "arena_bytes": arena,
+        **found,
+    }
+
+
+def _tasks(data: DataSet, stream: str, seed: int) -> list[tuple[Array, Array, Array]]:
+    """Of each task: the order of its pixels, its training and its test samples."""
+    rng = np.random.default_rng(seed)
+    pixels = [np.arange(data.x_train.shape[1])]
+    if stream == "permuted":
+        pixels += [rng.permutation(pixels[0]) for _ in range(TASKS - 1)]
+    found = []
+    for task in range(TASKS):
+        train, test = np.arange(len(data.y_train)), np.arange(len(data.y_test))
+        if stream == "classes":
+            train = train[data.y_train // 2 == task]
+            test = test[data.y_test // 2 == task]
+        found.append((pixels[task % len(pixels)], rng.permutation(train)[:SAMPLES], test))
+    return found
+
+
+def _mean(data: DataSet, learner: Replay, stream: str, seed: int) -> float:
+    """Accuracy over all tasks at the end."""
+    backbone = identity(data.x_train.shape[1:], "u8", scale=1 / 255)
+    setting = Setting("features", 10, seed=seed, calibration={"x": data.x_train[:500]})
+    graph = learner.attach(backbone, setting)
+    twin, tasks = Twin(graph), _tasks(data, stream, seed)
+    with device_learner(graph) as device:
+        for pixels, train, _ in tasks:
+            x, y = {"x": data.x_train[train][:, pixels]}, data.y_train[train]
+            said = device.observe(x, y)
+            np.testing.assert_array_equal(said, outputs_crc(graph, twin.observe(x, y)))
+            device.commit()
+            twin.commit()
+        device.agree(twin)
+    accuracy = []
+    for pixels, _, test in tasks:
+        scores = twin.predict({"x": data.x_test[test][:, pixels]}).outputs[graph.outputs[0]]
+        accuracy.append((graph.predicted(scores) == data.y_test[test]).mean())
+    return float(np.mean(accuracy))
