@@ -16,38 +16,23 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.graph import Graph, Learned, Operator, Tensor
-from spikelet.graph.graph import LABEL
 from spikelet.learn import scalar
-from spikelet.learn.layers.dense import DenseForward, DenseUpdate
+from spikelet.learn.dense_layer import (
+    DenseLayer,
+    Format,
+    Learns,
+    fitted,
+    softmax_loss,
+    value,
+)
 from spikelet.learn.layers.relu_gradient import ReluGradient
 from spikelet.learn.layers.schedule import scheduled
-from spikelet.learn.layers.softmax_cross_entropy import SoftmaxCrossEntropy
 from spikelet.learn.learner import Setting, extended
+from spikelet.learn.scalar import Descent
 
 SCHEDULE = "schedule"
 HIDDEN, LOGIT, ERROR = 8.0, 32.0, 1.0  # largest real values
 ERROR_BITS = 11
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A dense layer.
-
-    Attributes:
-        name: of its outputs.
-        x: what it reads.
-        y: what it writes.
-        weight: its weights (outputs, inputs).
-        biased: whether it has a bias.
-        most: largest code of a weight; 0 on floats.
-    """
-
-    name: str
-    x: Tensor
-    y: Tensor
-    weight: Tensor
-    biased: bool
-    most: int
 
 
 @dataclass
@@ -116,7 +101,7 @@ class DenseNetwork:
 
     def layer(
         self, name: str, x: Tensor, outputs: int, *, hidden: bool = True, bias: bool = True
-    ) -> Layer:
+    ) -> DenseLayer:
         """A layer with weights of its own.
 
         Args:
@@ -129,56 +114,28 @@ class DenseNetwork:
         """
         inputs = x.size
         spread = math.sqrt(2 / inputs) * (1.0 if hidden else 0.5)
-        weights = self._rng.normal(0, spread, (outputs, inputs))
         y_bits = scalar.value_bits(self.precision, outputs) if hidden else 15
-        limit = scalar.limit_of(y_bits)
-        y_scale = scalar.power_scale(HIDDEN if hidden else LOGIT, y_bits)
-        if self.real:
-            stored = weights.astype(np.float16 if self.precision == "f16" else np.float32)
-            scale, bias_scale, y_scale, most = 1.0, 1.0, 1.0, 0
-            weight = Learned.of(f"{name}.weight", self.precision, weights.shape, stored)
-            zeros = np.zeros(outputs, np.float32)
-        else:
-            scale, most = self._weight_format(inputs, self.largest[x.name])
-            codes = scalar.quantise(weights, scale, most, self.precision)
-            weight = Learned.of(
-                f"{name}.weight", self.precision, weights.shape, codes,
-                low=-most, high=most, scale=scale,
-            )  # fmt: skip
-            bias_scale = scale * x.scale
-            zeros = np.zeros(outputs, np.int32)
-            self.largest[name] = limit
-        self.learned.append(weight)
-        inputs_of = [x.name, weight.tensor.name]
-        if bias:
-            ends = None if self.real else (1 << 30) - 1
-            made = Learned.of(
-                f"{name}.bias", scalar.sum_dtype(self.precision), (outputs,), scale=bias_scale,
-                low=ends and -ends, high=ends,
-            )  # fmt: skip
-            self.learned.append(made)
-            inputs_of.append(made.tensor.name)
-        self.nodes.append(
-            DenseForward(
-                name=name,
-                inputs=tuple(inputs_of),
-                precision=self.precision,
-                outputs=outputs,
-                frozen_bias=None if bias else zeros,
-                relu=hidden,
-                weight_scale=scale,
-                output_scale=y_scale,
-                output_limit=0 if self.real else limit,
-            )
+        layer = DenseLayer(
+            name=name,
+            x=x,
+            precision=self.precision,
+            weight=self._rng.normal(0, spread, (outputs, inputs)),
+            bias=None if bias else np.zeros(outputs),
+            learns=Learns(outputs, bias),
+            format=self._weight_format(x),
+            relu=hidden,
+            output=fitted(self.precision, HIDDEN if hidden else LOGIT, y_bits),
         )
-        y = Tensor(name, scalar.value_dtype(self.precision), (outputs,), scale=y_scale)
-        return Layer(name, x, y, weight.tensor, bias, most)
+        self.largest[name] = layer.output[1]
+        self.learned += layer.learned
+        self.nodes.append(layer.forward())
+        return layer
 
-    def _weight_format(self, inputs: int, largest: int) -> tuple[float, int]:
-        """Scale and limit of integer weights."""
-        if self.precision == "i8":
-            bits = 7
-        else:
+    def _weight_format(self, x: Tensor) -> Format:
+        """Of weights beside x."""
+        inputs, bits = x.size, 7
+        if self.precision == "i16":
+            largest = self.largest[x.name]
             room = ((1 << 30) - 1) // (inputs * largest)
             bits = min(15, (room + 1).bit_length() - 1)
         if bits < 6:
@@ -188,33 +145,25 @@ class DenseNetwork:
                 "more features than integer sums hold",
                 "choose a tensor that is smaller, or has fewer bits",
             )
-        return scalar.power_scale(1.0 if inputs > 256 else 2.0, bits), scalar.limit_of(bits)
+        return fitted(self.precision, 1.0 if inputs > 256 else 2.0, bits)
 
     def loss(self, name: str, logits: Tensor) -> Tensor:
         """Softmax cross-entropy with the label: the error of the logits."""
-        inputs = [logits.name, LABEL]
-        if self.real:
-            health = Learned.of(f"{name}.health", "i32", (1,))
-            self.learned.append(health)
-            inputs.append(health.tensor.name)
-        self.nodes.append(
-            SoftmaxCrossEntropy(
-                name=name, inputs=tuple(inputs), precision=self.precision, error_bits=ERROR_BITS
-            )
-        )
-        scale = 1.0 if self.real else 2.0**-ERROR_BITS
+        node, error, health = softmax_loss(name, logits, self.precision, ERROR_BITS)
+        self.learned += health
+        self.nodes.append(node)
         self.largest[name] = 1 << ERROR_BITS
-        return Tensor(name, scalar.value_dtype(self.precision), logits.shape, scale=scale)
+        return error
 
     def update(
         self,
-        layer: Layer,
+        layer: DenseLayer,
         error: Tensor,
         *,
         x: Tensor | None = None,
         gradient: bool = False,
         mask: bool = True,
-        through: Layer | None = None,
+        through: DenseLayer | None = None,
     ) -> Tensor:
         """A step of a layer, and the error of what it reads, if it is wanted.
 
@@ -229,53 +178,35 @@ class DenseNetwork:
         """
         name = f"{layer.name}_update"
         source = layer.x if x is None else x
-        if self.real:
-            scale, limit = 1.0, 0
-        else:
-            bits = 12
-            if through is not None:
-                room = ((1 << 31) - 1) // (through.y.size * through.most)
-                bits = min(bits, (room + 1).bit_length() - 1)
-            scale, limit = scalar.power_scale(ERROR, bits), scalar.limit_of(bits)
-            self.largest[name] = limit
-        update = DenseUpdate(
-            name=name,
-            inputs=(),
-            precision=self.precision,
-            outputs=layer.y.size,
-            bias=layer.biased,
+        bits = 12
+        if through is not None and not self.real:
+            room = ((1 << 31) - 1) // (through.y.size * through.format[1])
+            bits = min(bits, (room + 1).bit_length() - 1)
+        to = fitted(self.precision, ERROR, bits)
+        self.largest[name] = to[1]
+        update, state = layer.update(
+            name,
+            error,
+            Descent(self.rate, rounding="nearest" if self.real else self.rounding),
+            self.seed(),
+            x=source,
             gradient=gradient,
+            to=to,
             mask=gradient and mask,
-            gradient_scale=scale,
-            gradient_limit=limit,
-            weight_scale=layer.weight.scale,
-            rate=self.rate,
-            rounding="nearest" if self.real else self.rounding,
             scheduled=self.samples > 0,
         )
-        bias_scale = layer.weight.scale * layer.x.scale
-        state = update.state(source, error, bias_scale, self.seed())
         self.learned += state
-        names = {
-            "error": error.name,
-            "x": source.name,
-            "weight": layer.weight.name,
-            "bias": f"{layer.name}.bias",
-            "schedule": SCHEDULE,
-            **{k.tensor.name.split(".")[1]: k.tensor.name for k in state},
-        }
-        update.inputs = tuple(names[role] for role in update.roles)
         self.nodes.append(update)
-        return Tensor(name, scalar.value_dtype(self.precision), source.shape, scale=scale)
+        return value(self.precision, name, source.shape, to[0])
 
-    def classifier(self, hidden: list[int], *, bias: bool = True) -> list[Layer]:
+    def classifier(self, hidden: list[int], *, bias: bool = True) -> list[DenseLayer]:
         """Layers of these widths, then one of logits, `scores`.
 
         Args:
             hidden: widths.
             bias: whether hidden layers have one.
         """
-        layers: list[Layer] = []
+        layers: list[DenseLayer] = []
         x = self.features
         for i, width in enumerate(hidden):
             layers.append(self.layer(f"hidden{i}", x, width, bias=bias))
@@ -284,8 +215,8 @@ class DenseNetwork:
 
     def descend(
         self,
-        layers: list[Layer],
-        before: Callable[[Layer, Tensor], Tensor | None] = lambda layer, error: None,
+        layers: list[DenseLayer],
+        before: Callable[[DenseLayer, Tensor], Tensor | None] = lambda layer, error: None,
     ) -> None:
         """Backpropagation from the label through all layers.
 

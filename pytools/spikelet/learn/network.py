@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,14 +10,20 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Operator, Tensor
-from spikelet.learn import float32, scalar
-from spikelet.learn.layers.dense import DenseForward, DenseUpdate
+from spikelet.learn import scalar
+from spikelet.learn.dense_layer import (
+    FLOAT,
+    DenseLayer,
+    Format,
+    Learns,
+    fitted,
+    softmax_loss,
+    value,
+)
 from spikelet.learn.layers.mse import Mse
-from spikelet.learn.layers.softmax_cross_entropy import SoftmaxCrossEntropy
 from spikelet.learn.learner import extended
 from spikelet.learn.scalar import Descent
 
-_BIAS_LIMIT = (1 << 30) - 1
 _ERROR_BITS = 11
 _LOGITS = 16.0
 
@@ -60,10 +67,9 @@ class Dense:
 class _Formats:
     """Scales and limits of one layer; 1 and 0 on floats."""
 
-    weight: tuple[float, int] = (1.0, 0)
-    bias_scale: float = 1.0
-    output: tuple[float, int] = (1.0, 0)
-    gradient: tuple[float, int] = (1.0, 0)
+    weight: Format = FLOAT
+    output: Format = FLOAT
+    gradient: Format = FLOAT
 
 
 def trainable(
@@ -103,169 +109,64 @@ def trainable(
             "no layer learns, or the loss is unknown",
             "let a layer learn; losses are softmax_cross_entropy and mse",
         )
-    source = backbone.tensors[features]
+    source = x = backbone.tensors[features]
     formats = _formats(source, layers, precision, calibration, headroom, loss)
-    made = _Made(precision, formats, descent, seed, prefix)
-    x = source
-    inputs = []
-    for i, layer in enumerate(layers):
-        inputs.append(x)
-        x = made.forward(i, layer, x)
-    classes = len(layers[-1].weight)
-    targets: list[Tensor] = []
-    error = made.loss(loss, x, targets)
-    for i in range(len(layers) - 1, first - 1, -1):
-        below = formats[i - 1] if i > first else _Formats()
-        error = made.update(i, layers[i], below, inputs[i], error, i > first)
-    return extended(
-        backbone,
-        made.nodes,
-        made.learned,
-        [x.name],
-        classes if loss == "softmax_cross_entropy" else 0,
-        targets,
-    )
-
-
-class _Made:
-    """The operators and learned tensors, as they are made."""
-
-    def __init__(
-        self, precision: str, formats: list[_Formats], descent: Descent, seed: int, prefix: str
-    ) -> None:
-        self.precision = precision
-        self.formats = formats
-        self.descent = descent
-        self.seed = seed
-        self.prefix = prefix
-        self.nodes: list[Operator] = []
-        self.learned: list[Learned] = []
-        self.weights: dict[int, tuple[Array | None, str, str]] = {}
-
-    def forward(self, i: int, layer: Dense, x: Tensor) -> Tensor:
-        """The operator of layer i, and its weights."""
-        f = self.formats[i]
-        name = f"{self.prefix}dense{i}"
-        real = scalar.is_float(self.precision)
-        stored = self._stored(layer.weight, f.weight)
-        rows = layer.learning_rows
-        inputs, frozen_bias = [x.name], None
-        if rows:
-            limits: dict[str, int] = {} if real else {"low": -f.weight[1], "high": f.weight[1]}
-            inputs.append(f"{name}.weight")
-            self.learned.append(
-                Learned.of(
-                    inputs[-1],
-                    self.precision,
-                    stored[:rows].shape,
-                    stored[:rows],
-                    scale=f.weight[0],
-                    **limits,
-                )
-            )
-        total = scalar.sum_dtype(self.precision)
-        if real:
-            bias = layer.bias.astype(np.float32)
-        else:
-            bias = scalar.quantise(layer.bias, f.bias_scale, _BIAS_LIMIT, total)
-        if layer.bias_learns:
-            limits = {} if real else {"low": -_BIAS_LIMIT, "high": _BIAS_LIMIT}
-            inputs.append(f"{name}.bias")
-            self.learned.append(
-                Learned.of(inputs[-1], total, bias.shape, bias, scale=f.bias_scale, **limits)
-            )
-        else:
-            frozen_bias = bias
-        frozen = stored[rows:] if rows < len(stored) else None
-        self.weights[i] = frozen, f"{name}.weight", f"{name}.bias"
-        self.nodes.append(
-            DenseForward(
-                name=name,
-                inputs=tuple(inputs),
-                precision=self.precision,
-                outputs=len(stored),
-                frozen=frozen,
-                frozen_bias=frozen_bias,
+    real = scalar.is_float(precision)
+    made = []
+    for i, (layer, f) in enumerate(zip(layers, formats, strict=True)):
+        made.append(
+            DenseLayer(
+                name=f"{prefix}dense{i}",
+                x=x,
+                precision=precision,
+                weight=layer.weight,
+                bias=layer.bias,
+                learns=Learns(layer.learning_rows, layer.bias_learns),
+                format=f.weight,
                 relu=layer.relu,
-                weight_scale=f.weight[0],
-                output_scale=f.output[0],
-                output_limit=f.output[1],
+                output=f.output,
             )
         )
-        return self._value(name, (len(stored),), f.output[0])
-
-    def loss(self, loss: str, y: Tensor, targets: list[Tensor]) -> Tensor:
-        """The operator that the backward pass starts from."""
-        f = self.formats[-1]
-        name = f"{self.prefix}error"
-        real = scalar.is_float(self.precision)
-        health = [f"{name}.health"] if real else []
-        self.learned += [Learned.of(h, "i32", (1,)) for h in health]
-        if loss == "mse":
-            targets.append(Tensor("target", y.dtype, y.shape, kind="target", scale=y.scale))
-            self.nodes.append(
-                Mse(
-                    name=name,
-                    inputs=(y.name, "target", *health),
-                    precision=self.precision,
-                    error_scale=f.gradient[0],
-                    error_limit=f.gradient[1],
-                )
-            )
-            return self._value(name, y.shape, f.gradient[0])
-        bits = _ERROR_BITS if real else f.gradient[1].bit_length() - 1
-        self.nodes.append(
-            SoftmaxCrossEntropy(
-                name=name,
-                inputs=(y.name, "label", *health),
-                precision=self.precision,
-                error_bits=bits,
-            )
+        x = made[-1].y
+    nodes: list[Operator] = [layer.forward() for layer in made]
+    learned = [k for layer in made for k in layer.learned]
+    targets: list[Tensor] = []
+    name, end = f"{prefix}error", formats[-1].gradient
+    if loss == "mse":
+        health = [Learned.of(f"{name}.health", "i32", (1,))] if real else []
+        targets.append(Tensor("target", x.dtype, x.shape, kind="target", scale=x.scale))
+        inputs = (x.name, "target", *(k.tensor.name for k in health))
+        node: Operator = Mse(
+            name=name, inputs=inputs, precision=precision, error_scale=end[0], error_limit=end[1]
         )
-        return self._value(name, y.shape, 2.0**-bits)
-
-    def update(
-        self, i: int, layer: Dense, below: _Formats, x: Tensor, error: Tensor, gradient: bool
-    ) -> Tensor:
-        """The backward operator of layer i; the gradient of its input."""
-        f = self.formats[i]
-        frozen, weight, bias = self.weights[i]
-        before = self.nodes[i - 1] if i else None
-        node = DenseUpdate(
-            name=f"{self.prefix}learn{i}",
-            inputs=(),
-            precision=self.precision,
-            outputs=len(layer.weight),
-            frozen=frozen,
-            bias=layer.bias_learns,
-            gradient=gradient,
-            mask=isinstance(before, DenseForward) and before.relu,
-            gradient_scale=below.gradient[0],
-            gradient_limit=below.gradient[1],
-            weight_scale=f.weight[0],
-            rate=self.descent.rate,
-            momentum=self.descent.momentum,
-            decay=self.descent.decay,
-            batch=self.descent.batch,
-            rounding="nearest" if scalar.is_float(self.precision) else self.descent.rounding,
+        error = value(precision, name, x.shape, end[0])
+    else:
+        bits = _ERROR_BITS if real else end[1].bit_length() - 1
+        node, error, health = softmax_loss(name, x, precision, bits)
+    nodes.append(node)
+    learned += health
+    low, high = backbone.bounds[features]
+    reach = 0 if real else max(-int(low.min()), int(high.max()))
+    step = dataclasses.replace(descent, rounding="nearest") if real else descent
+    for i in range(len(layers) - 1, first - 1, -1):
+        inner = i > first
+        to = formats[i - 1].gradient if inner else FLOAT
+        mask = i > 0 and layers[i - 1].relu
+        update, state = made[i].update(
+            f"{prefix}learn{i}",
+            error,
+            step,
+            seed + i,
+            gradient=inner,
+            to=to,
+            mask=mask,
+            limits=(formats[i - 1].output[1] if i else reach, formats[i].gradient[1]),
         )
-        state = node.state(x, error, f.bias_scale, self.seed + i)
-        self.learned += state
-        known = {"error": error.name, "x": x.name, "weight": weight, "bias": bias}
-        known.update({k.tensor.name.split(".")[1]: k.tensor.name for k in state})
-        node.inputs = tuple(known[role] for role in node.roles)
-        self.nodes.append(node)
-        return self._value(node.name, x.shape, below.gradient[0])
-
-    def _stored(self, weight: Array, f: tuple[float, int]) -> Array:
-        if self.precision == "f32":
-            return weight.astype(np.float32)
-        if self.precision == "f16":
-            return float32.to_half(weight.astype(np.float32))
-        return scalar.quantise(weight, f[0], f[1], self.precision)
-
-    def _value(self, name: str, shape: tuple[int, ...], scale: float) -> Tensor:
-        return Tensor(name, scalar.value_dtype(self.precision), shape, scale=scale)
+        nodes.append(update)
+        learned += state
+        error = value(precision, update.name, made[i].x.shape, to[0])
+    classes = 0 if loss == "mse" else len(layers[-1].weight)
+    return extended(backbone, nodes, learned, [x.name], classes, targets)
 
 
 def _formats(
@@ -287,32 +188,26 @@ def _formats(
         values.append(layer.forward(values[-1]))
     errors = _errors(layers, values, loss)
     formats = []
-    scale = source.scale
     for i, layer in enumerate(layers):
         outputs, inputs = layer.weight.shape
         bits = scalar.weight_bits(precision, inputs)
-        weight = scalar.power_scale(headroom * _largest(layer.weight), bits)
         below = layers[i + 1].weight.shape[1] if i + 1 < len(layers) else 1
         out_bits = scalar.value_bits(precision, below)
         reach = headroom * _largest(values[i + 1])
         if i + 1 == len(layers) and loss == "softmax_cross_entropy":
             reach = max(reach, _LOGITS)  # of a network that is sure of its class
-        out = scalar.power_scale(reach, out_bits)
         room = min(_ERROR_BITS, 30 - bits - max(0, outputs - 1).bit_length())
-        size = _largest(errors[i])
         if i + 1 == len(layers) and loss == "softmax_cross_entropy":
             gradient = 2.0 ** -(room - 1), 1 << (room - 1)
         else:
-            gradient = scalar.power_scale(headroom * size, room), scalar.limit_of(room)
+            gradient = fitted(precision, headroom * _largest(errors[i]), room)
         formats.append(
             _Formats(
-                (weight, scalar.limit_of(bits)),
-                weight * scale,
-                (out, scalar.limit_of(out_bits)),
+                fitted(precision, headroom * _largest(layer.weight), bits),
+                fitted(precision, reach, out_bits),
                 gradient,
             )
         )
-        scale = out
     return formats
 
 

@@ -19,40 +19,31 @@ from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Tensor
 from spikelet.graph.graph import LABEL, NAME_BYTES
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.learn import scalar
+from spikelet.learn.dense_layer import (
+    FLOAT,
+    DenseLayer,
+    Format,
+    Learns,
+    Parameters,
+    fitted,
+    softmax_loss,
+    value,
+)
 from spikelet.learn.layers.average_pool2d import AveragePool2dForward, AveragePool2dInputGradient
 from spikelet.learn.layers.conv2d import Conv2dForward, Conv2dInputGradient, Conv2dUpdate
-from spikelet.learn.layers.dense import DenseForward, DenseUpdate
 from spikelet.learn.layers.depthwise_conv2d import (
     DepthwiseConv2dForward,
     DepthwiseConv2dInputGradient,
     DepthwiseConv2dUpdate,
 )
-from spikelet.learn.layers.softmax_cross_entropy import SoftmaxCrossEntropy
 from spikelet.learn.layers.weighted_sum import WeightedSum
 from spikelet.learn.scalar import Descent
 
 VALUE_BITS = 11  # beside the sign, of activations and errors on integers
-BIAS_LIMIT = (1 << 30) - 1  # the other half of a sum is for products
+LIMITS = (scalar.limit_of(VALUE_BITS),) * 2  # of activations and errors
 ROOM = 1.5  # what a range may grow by while the network learns
 SURE = 16.0  # scores saturate beyond this
 FRESH = 4.0  # ... and weights that start at 0, of what they reached on the calibration data
-_STORED = {"f32": np.float32, "f16": np.float16, "i16": np.int16, "i8": np.int8}
-
-
-@dataclass(frozen=True)
-class Learns:
-    """What of a layer learns.
-
-    Attributes:
-        channels: so many of its output channels, the first ones, have weights that do.
-        bias: whether all of its biases do.
-    """
-
-    channels: int = 0
-    bias: bool = False
-
-    def __bool__(self) -> bool:
-        return self.channels > 0 or self.bias
 
 
 @dataclass(frozen=True)
@@ -72,36 +63,27 @@ class Formats:
         """Whether numbers are floats, which need no scale."""
         return scalar.is_float(self.precision)
 
-    def value(self, name: str) -> tuple[float, int]:
-        """Scale and limit of an activation or error."""
+    def value(self, name: str) -> Format:
+        """Of an activation or error."""
         if self.real:
-            return 1.0, 0
+            return FLOAT
         if name not in self.ranges:
             raise GraphError(f"tensor {name}: its range is not known")
-        largest = ROOM * self.ranges[name]
-        return scalar.power_scale(largest, VALUE_BITS), scalar.limit_of(VALUE_BITS)
+        return fitted(self.precision, ROOM * self.ranges[name], VALUE_BITS)
 
-    def weight(self, name: str, values: Array, products: int) -> tuple[Array, float, int]:
-        """Stored weights, their scale and limit, for sums of `products` forward or backward."""
-        stored = _STORED[self.precision]
+    def weight(self, name: str, values: Array, products: int) -> Format:
+        """Of weights, for sums of `products` forward or backward."""
         if self.real:
-            return values.astype(stored), 1.0, 0
+            return FLOAT
         room = 30 - VALUE_BITS - max(0, products - 1).bit_length()
-        bits = min(room, 8 * np.dtype(stored).itemsize - 1)
+        bits = min(room, 15 if self.precision == "i16" else 7)
         if bits < 4:
             raise GraphError(f"sums of {products} products leave {bits} bits for a weight")
         largest = float(np.abs(values).max(initial=0))
         if not largest:  # it starts from nothing, and has far to go
             largest = max(FRESH * self.ranges.get(name, 0.0), 2 / math.sqrt(products))
         largest = ROOM * max(largest, self.ranges.get(name, 0.0))
-        scale, limit = scalar.power_scale(largest, bits), scalar.limit_of(bits)
-        return scalar.quantise(values, scale, limit, self.precision), scale, limit
-
-    def bias(self, values: Array, scale: float) -> Array:
-        """Stored biases, in units of `scale`."""
-        if self.real:
-            return values.astype(np.float32)
-        return scalar.quantise(values, scale, BIAS_LIMIT, "i32")
+        return fitted(self.precision, largest, bits)
 
 
 @dataclass
@@ -111,18 +93,16 @@ class _Laid:
     Attributes:
         node: what computes its output.
         tensor: the output.
-        reads: activations that it is a function of.
         positive: the output came through a ReLU.
         live: it depends on something that learns.
-        back: given the name of its error, adds the operators of its backward pass.
+        back: given its error, adds the operators of its backward pass.
     """
 
     node: Operator
     tensor: Tensor
-    reads: tuple[str, ...]
     positive: bool
     live: bool
-    back: Callable[[str], None]
+    back: Callable[[Tensor], None]
 
 
 class Tape:
@@ -158,8 +138,7 @@ class Tape:
         self._given = given
         self._draws = np.random.default_rng([seed, 29])
         self._laid: dict[str, _Laid] = {}
-        self._errors: dict[str, list[str]] = {}
-        self._scales: dict[str, float] = {}  # of errors
+        self._errors: dict[str, list[Tensor]] = {}  # by tensor
         self._computed_again: dict[str, str] = {}
 
     def live(self, name: str) -> bool:
@@ -170,62 +149,46 @@ class Tape:
         """Of a tensor."""
         return self._tensor(name).shape
 
-    def values_of(self, name: str) -> bool:
-        """Whether a tensor is one of the tape's own, not codes of the frozen network."""
-        return name in self._laid
-
     def dense(
         self, name: str, x: str, weight: Array, bias: Array, learns: Learns, relu: bool = False
     ) -> str:
         """`y = weight @ x + bias`, weight (O, I), bias (O,), real numbers; the name of y."""
-        outputs, inputs = weight.shape
-        parts = self._parts(name, x, weight, bias, max(outputs, inputs), learns, axis=0)
-        scale, limit = self.formats.value(name)
-        node = DenseForward(
+        layer = DenseLayer(
             name=name,
-            inputs=(x, *parts.names),
+            x=self._tensor(x),
             precision=self.formats.precision,
-            outputs=outputs,
-            frozen=parts.frozen,
-            frozen_bias=parts.frozen_bias,
+            weight=weight,
+            bias=bias,
+            learns=learns,
+            format=self.formats.weight(f"{name}.weight", weight, max(weight.shape)),
             relu=relu,
-            weight_scale=parts.scale,
-            output_scale=scale,
-            output_limit=limit,
+            output=self.formats.value(name),
         )
+        self.learned += layer.learned
 
-        def back(error: str) -> None:
+        def back(error: Tensor) -> None:
             wanted = self.live(x)
             to = named(name, "update")
-            scale, limit = self.formats.value(to) if wanted else (1.0, 0)
-            update = DenseUpdate(
-                name=to,
-                inputs=(),
-                precision=self.formats.precision,
-                outputs=outputs,
-                frozen=parts.frozen,
-                bias=learns.bias,
+            end = self.formats.value(to) if wanted else FLOAT
+            update, state = layer.update(
+                to,
+                error,
+                self.descent,
+                self._seed(),
+                x=self._found(x),
                 gradient=wanted,
+                to=end,
                 mask=self._positive(x),
-                gradient_scale=scale,
-                gradient_limit=limit,
-                weight_scale=parts.scale,
-                **self._descent(),
+                limits=LIMITS,
             )
-            seen = self.kept(x)
-            state = update.state(
-                self._tensor(x),
-                self._error(error, (outputs,)),
-                parts.bias_scale,
-                int(self._draws.integers(1, 1 << 32)),
-            )
-            self._finish(update, update.roles, {"error": error, "x": seen, **parts.at}, state)
+            self.learned += state
+            self.nodes.append(update)
             if wanted:
-                self._arrives(x, to, scale)
+                self._arrives(x, to, end[0])
 
-        return self._lay(node, (outputs,), scale, (x,), relu, bool(learns), back)
+        return self._lay(layer.forward(), layer.y, (x,), back, relu, bool(learns))
 
-    def conv2d(
+    def convolution(
         self,
         name: str,
         x: str,
@@ -236,150 +199,95 @@ class Tape:
         padding: tuple[int, int, int, int] = (0, 0, 0, 0),
         relu: bool = False,
     ) -> str:
-        """A convolution of x (H, W, I) with weight (KH, KW, I, O), bias (O,); the name of y.
+        """A convolution of x (H, W, I), of real numbers; the name of its output.
 
-        padding: top, left, bottom, right.
+        Args:
+            name: of the layer.
+            x: what it reads.
+            weight: (KH, KW, I, O); (KH, KW, I) convolves each channel for itself.
+            bias: (O,); (I,).
+            learns: what learns.
+            stride: of height and width.
+            padding: top, left, bottom, right.
+            relu: negative outputs become 0.
         """
-        height, width, depth, outputs = weight.shape
-        products = height * width * max(depth, outputs)
-        parts = self._parts(name, x, weight, bias, products, learns, axis=3)
-        shape = (*_image(self.shape(x), (height, width), stride, padding), outputs)
-        geometry = {
-            "kernel": (height, width),
-            "stride": stride,
-            "padding": padding,
-            "outputs": outputs,
-        }
-        classes = (Conv2dForward, Conv2dInputGradient, Conv2dUpdate)
-        return self._convolution(name, x, classes, geometry, parts, shape, learns, relu)
-
-    def depthwise_conv2d(
-        self,
-        name: str,
-        x: str,
-        weight: Array,
-        bias: Array,
-        learns: Learns,
-        stride: tuple[int, int] = (1, 1),
-        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
-        relu: bool = False,
-    ) -> str:
-        """The same of each channel for itself: x (H, W, C), weight (KH, KW, C), bias (C,)."""
-        height, width, channels = weight.shape
-        parts = self._parts(name, x, weight, bias, height * width, learns, axis=2)
-        shape = (*_image(self.shape(x), (height, width), stride, padding), channels)
-        geometry = {"kernel": (height, width), "stride": stride, "padding": padding}
-        classes = (DepthwiseConv2dForward, DepthwiseConv2dInputGradient, DepthwiseConv2dUpdate)
-        return self._convolution(name, x, classes, geometry, parts, shape, learns, relu)
-
-    def _convolution(
-        self,
-        name: str,
-        x: str,
-        classes: tuple[type[Any], type[Any], type[Any]],
-        geometry: Mapping[str, Any],
-        parts: _Parts,
-        shape: tuple[int, ...],
-        learns: Learns,
-        relu: bool,
-    ) -> str:
-        forward, input_gradient, update_of = classes
+        kernel, channels = weight.shape[:2], weight.shape[-1]
+        geometry: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
+        forward: type[Any] = DepthwiseConv2dForward
+        gradient: type[Any] = DepthwiseConv2dInputGradient
+        update_of: type[Any] = DepthwiseConv2dUpdate
+        products = math.prod(kernel)
+        if weight.ndim == 4:
+            forward, gradient, update_of = Conv2dForward, Conv2dInputGradient, Conv2dUpdate
+            geometry["outputs"] = channels
+            products *= max(weight.shape[2:])
+        parts = Parameters(
+            name=name,
+            x=self._tensor(x),
+            precision=self.formats.precision,
+            weight=weight,
+            bias=bias,
+            learns=learns,
+            format=self.formats.weight(f"{name}.weight", weight, products),
+        )
+        self.learned += parts.learned
         scale, limit = self.formats.value(name)
-        precision = self.formats.precision
         node = forward(
             name=name,
-            inputs=(x, *parts.names),
-            precision=precision,
+            inputs=(x, *parts.inputs),
             **geometry,
-            frozen=parts.frozen,
-            frozen_bias=parts.frozen_bias,
             relu=relu,
-            weight_scale=parts.scale,
             output_scale=scale,
             output_limit=limit,
+            **parts.constants,
         )
 
-        def back(error: str) -> None:
+        def back(error: Tensor) -> None:
             if self.live(x):  # before the weights change
-                mask = self._positive(x)
-                to = named(name, "back")
-                scale, limit = self.formats.value(to)
-                self.nodes.append(
-                    input_gradient(
-                        name=to,
-                        inputs=(
-                            error,
-                            *(parts.at[role] for role in ("weight",) if role in parts.at),
-                            *((self.kept(x),) if mask else ()),
-                        ),
-                        precision=precision,
-                        **geometry,
-                        shape=self.shape(x),
-                        frozen=parts.frozen,
-                        mask=mask,
-                        weight_scale=parts.scale,
-                        gradient_scale=scale,
-                        gradient_limit=limit,
-                    )
-                )
-                self._arrives(x, to, scale)
+                read = (error.name, *parts.inputs[: learns.channels > 0])
+                held = {"frozen": parts.frozen, "weight_scale": parts.format[0]}
+                self._input_gradient(gradient, name, x, read, **geometry, **held)
             if not learns:
                 return
-            channels = shape[-1]
             update = update_of(
                 name=named(name, "update"),
                 inputs=(),
-                precision=precision,
+                precision=self.formats.precision,
                 **geometry,
                 frozen_outputs=channels - learns.channels,
                 bias=learns.bias,
-                weight_scale=parts.scale,
-                **self._descent(),
-            )
-            state = update.state(
-                self._tensor(x),
-                self._error(error, shape),
-                parts.bias_scale,
-                int(self._draws.integers(1, 1 << 32)),
+                weight_scale=parts.format[0],
+                **dataclasses.asdict(self.descent),
             )
             roles = update.roles(self.shape(x)[-1])
-            at = {"error": error, "x": self.kept(x), **parts.at}
-            self._finish(update, roles, at, state)
+            self.learned += parts.bind(update, roles, self._found(x), error, self._seed(), LIMITS)
+            self.nodes.append(update)
 
-        return self._lay(node, shape, scale, (x,), relu, bool(learns), back)
+        shape = (*_image(self.shape(x), kernel, stride, padding), channels)
+        return self._lay(node, self._value(name, shape, scale), (x,), back, relu, bool(learns))
 
     def mean(self, name: str, x: str) -> str:
         """The mean over height and width of (H, W, C): (1, 1, C); the name."""
         height, width, channels = self.shape(x)
         scale, limit = self.formats.value(name)
         geometry: dict[str, Any] = {
-            "precision": self.formats.precision,
             "kernel": (height, width),
             "stride": (1, 1),
             "padding": (0, 0, 0, 0),
         }
         node = AveragePool2dForward(
-            name=name, inputs=(x,), **geometry, output_scale=scale, output_limit=limit
+            name=name,
+            inputs=(x,),
+            precision=self.formats.precision,
+            **geometry,
+            output_scale=scale,
+            output_limit=limit,
         )
 
-        def back(error: str) -> None:
-            mask = self._positive(x)
-            to = named(name, "back")
-            scale, limit = self.formats.value(to)
-            self.nodes.append(
-                AveragePool2dInputGradient(
-                    name=to,
-                    inputs=(error, *((self.kept(x),) if mask else ())),
-                    **geometry,
-                    shape=(height, width, channels),
-                    mask=mask,
-                    gradient_scale=scale,
-                    gradient_limit=limit,
-                )
-            )
-            self._arrives(x, to, scale)
+        def back(error: Tensor) -> None:
+            self._input_gradient(AveragePool2dInputGradient, name, x, (error.name,), **geometry)
 
-        return self._lay(node, (1, 1, channels), scale, (x,), False, False, back)
+        return self._lay(node, self._value(name, (1, 1, channels), scale), (x,), back)
 
     def weighted_sum(
         self, name: str, reads: tuple[str, ...], gains: tuple[float, ...], relu: bool = False
@@ -396,38 +304,35 @@ class Tape:
             output_limit=limit,
         )
 
-        def back(error: str) -> None:
+        def back(error: Tensor) -> None:
             for part, gain in zip(reads, gains, strict=True):
                 if self.live(part):
-                    self._pass_on(name, part, error, gain, node.again)
+                    self._pass_on(part, error, gain)
 
-        return self._lay(node, self.shape(reads[0]), scale, reads, relu, False, back)
+        return self._lay(node, self._value(name, self.shape(reads[0]), scale), reads, back, relu)
 
     def reshape(self, name: str, x: str, shape: tuple[int, ...]) -> str:
         """The same elements in another shape; the name."""
-        node = Reshape(name=name, inputs=(x,), shape=shape)
-        before = self.shape(x)
+        before = self._tensor(x)
 
-        def back(error: str) -> None:
+        def back(error: Tensor) -> None:
             to = named(name, "back")
-            self.nodes.append(Reshape(name=to, inputs=(error,), shape=before))
-            self._arrives(x, to, self._scales[error])
+            self.nodes.append(Reshape(name=to, inputs=(error.name,), shape=before.shape))
+            self._arrives(x, to, error.scale)
 
-        scale = self._tensor(x).scale
-        return self._lay(node, shape, scale, (x,), self._positive(x), False, back)
+        node = Reshape(name=name, inputs=(x,), shape=shape)
+        return self._lay(
+            node, self._value(name, shape, before.scale), (x,), back, self._positive(x)
+        )
 
     def backward(self, scores: str, name: str = "error") -> None:
         """From the softmax cross-entropy of the scores down to the first layer that learns."""
-        health = [] if not self.formats.real else [Learned.of(f"{name}.health", "i32", (1,))]
-        self.learned += health
-        node = SoftmaxCrossEntropy(
-            name=name,
-            inputs=(scores, LABEL, *(k.tensor.name for k in health)),
-            precision=self.formats.precision,
-            error_bits=VALUE_BITS - 1,
+        node, error, health = softmax_loss(
+            name, self._tensor(scores), self.formats.precision, VALUE_BITS - 1
         )
+        self.learned += health
         self.nodes.append(node)
-        self._arrives(scores, name, 1.0 if self.formats.real else 2.0**-node.error_bits)
+        self._errors[scores] = [error]
         for made in reversed(list(self._laid.values())):
             arrived = self._errors.get(made.tensor.name, [])
             if arrived and made.live:
@@ -448,135 +353,90 @@ class Tape:
 
     # --- within ---
 
-    def _parts(
-        self,
-        name: str,
-        x: str,
-        weight: Array,
-        bias: Array,
-        products: int,
-        learns: Learns,
-        axis: int,
-    ) -> _Parts:
-        """Weights and biases in the precision: learned tensors, and constants."""
-        n = learns.channels
-        channels = weight.shape[axis]
-        if not 0 <= n <= channels:
-            raise GraphError(f"layer {name}: {n} of its {channels} channels cannot learn")
-        codes, scale, limit = self.formats.weight(f"{name}.weight", weight, products)
-        first, rest = np.split(codes, [n], axis=axis)
-        bias_scale = scale * (1.0 if self.formats.real else self._tensor(x).scale)
-        stored = self.formats.bias(bias, bias_scale)
-        parts = _Parts(
-            scale,
-            bias_scale,
-            np.ascontiguousarray(rest) if n < channels else None,
-            None if learns.bias else stored,
-        )
-        precision = self.formats.precision
-        if n:
-            ends = {} if self.formats.real else {"low": -limit, "high": limit}
-            parts.at["weight"] = f"{name}.weight"
-            self.learned.append(
-                Learned.of(
-                    parts.at["weight"],
-                    precision,
-                    first.shape,
-                    np.ascontiguousarray(first),
-                    scale=scale,
-                    **ends,
-                )
-            )
-        if learns.bias:
-            ends = {} if self.formats.real else {"low": -BIAS_LIMIT, "high": BIAS_LIMIT}
-            parts.at["bias"] = f"{name}.bias"
-            dtype = scalar.sum_dtype(precision)
-            self.learned.append(
-                Learned.of(parts.at["bias"], dtype, stored.shape, stored, scale=bias_scale, **ends)
-            )
-        return parts
+    def _seed(self) -> int:
+        return int(self._draws.integers(1, 1 << 32))
 
-    def _descent(self) -> dict[str, Any]:
-        step = self.descent
-        return {
-            "rate": step.rate,
-            "momentum": step.momentum,
-            "decay": step.decay,
-            "batch": step.batch,
-            "rounding": step.rounding,
-        }
-
-    def _finish(
-        self, update: Any, roles: tuple[str, ...], at: Mapping[str, str], state: list[Learned]
-    ) -> None:
-        """Add an update operator, with its learned tensors among its inputs."""
-        self.learned += state
-        found = {k.tensor.name.rpartition(".")[2]: k.tensor.name for k in state} | dict(at)
-        inputs = tuple(found[role] for role in roles)
-        self.nodes.append(dataclasses.replace(update, inputs=inputs))
-
-    def _lay(
-        self,
-        node: Operator,
-        shape: tuple[int, ...],
-        scale: float,
-        reads: tuple[str, ...],
-        positive: bool,
-        learns: bool,
-        back: Callable[[str], None],
-    ) -> str:
-        live = learns or any(self.live(x) for x in reads)
-        tensor = Tensor(node.name, scalar.value_dtype(self.formats.precision), shape, scale=scale)
-        self.nodes.append(node)
-        self._laid[node.name] = _Laid(node, tensor, reads, positive, live, back)
-        return node.name
+    def _value(self, name: str, shape: tuple[int, ...], scale: float) -> Tensor:
+        return value(self.formats.precision, name, shape, scale)
 
     def _tensor(self, name: str) -> Tensor:
         return self._laid[name].tensor if name in self._laid else self._given[name]
 
+    def _found(self, name: str) -> Tensor:
+        """An activation as a backward operator finds it."""
+        return dataclasses.replace(self._tensor(name), name=self.kept(name))
+
     def _positive(self, name: str) -> bool:
         return name in self._laid and self._laid[name].positive
 
-    def _error(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        dtype = scalar.value_dtype(self.formats.precision)
-        return Tensor(name, dtype, shape, scale=self._scales[name])
+    def _lay(
+        self,
+        node: Operator,
+        tensor: Tensor,
+        reads: tuple[str, ...],
+        back: Callable[[Tensor], None],
+        positive: bool = False,
+        learns: bool = False,
+    ) -> str:
+        live = learns or any(self.live(x) for x in reads)
+        self.nodes.append(node)
+        self._laid[node.name] = _Laid(node, tensor, positive, live, back)
+        return node.name
+
+    def _input_gradient(
+        self, make: type[Any], layer: str, x: str, reads: tuple[str, ...], **fields: Any
+    ) -> None:
+        """The operator of the gradient of a layer's input."""
+        mask = self._positive(x)
+        to = named(layer, "back")
+        scale, limit = self.formats.value(to)
+        node = make(
+            name=to,
+            inputs=(*reads, *((self.kept(x),) if mask else ())),
+            precision=self.formats.precision,
+            shape=self.shape(x),
+            mask=mask,
+            gradient_scale=scale,
+            gradient_limit=limit,
+            **fields,
+        )
+        self.nodes.append(node)
+        self._arrives(x, to, scale)
 
     def _arrives(self, at: str, error: str, scale: float) -> None:
         """An error of a tensor: one of several, where several layers read it."""
-        self._errors.setdefault(at, []).append(error)
-        self._scales[error] = scale
+        found = self._value(error, self.shape(at), scale)
+        self._errors.setdefault(at, []).append(found)
 
-    def _summed(self, name: str, errors: list[str]) -> str:
+    def _summed(self, name: str, errors: list[Tensor]) -> Tensor:
         """The one error of a tensor."""
         total = errors[0]
         for i, error in enumerate(errors[1:]):
             total = self._sum_of_errors(named(name, f"error{i or ''}"), (total, error), (1.0, 1.0))
         return total
 
-    def _pass_on(self, layer: str, part: str, error: str, gain: float, again: bool) -> None:
+    def _pass_on(self, part: str, error: Tensor, gain: float) -> None:
         """`gain * error` to what a sum was made of; the error itself where it would be the same."""
+        arrived = self._errors.setdefault(part, [])
         positive = self._positive(part)
-        if gain == 1.0 and not positive:
-            self._arrives(part, error, self._scales[error])
-            return
-        to = named(part, f"from_{len(self._errors.get(part, []))}")
-        kept = (self.kept(part),) if positive else ()
-        self._arrives(part, to, 0.0)
-        self._sum_of_errors(to, (error,), (gain,), kept)
+        if gain != 1.0 or positive:
+            kept = (self.kept(part),) if positive else ()
+            to = named(part, f"from_{len(arrived)}")
+            error = self._sum_of_errors(to, (error,), (gain,), kept)
+        arrived.append(error)
 
     def _sum_of_errors(
         self,
         to: str,
-        errors: tuple[str, ...],
+        errors: tuple[Tensor, ...],
         gains: tuple[float, ...],
         kept: tuple[str, ...] = (),
-    ) -> str:
+    ) -> Tensor:
         scale, limit = self.formats.value(to)
-        self._scales[to] = scale
         self.nodes.append(
             WeightedSum(
                 name=to,
-                inputs=(*errors, *kept),
+                inputs=(*(error.name for error in errors), *kept),
                 precision=self.formats.precision,
                 gains=gains,
                 mask=bool(kept),
@@ -584,31 +444,7 @@ class Tape:
                 output_limit=limit,
             )
         )
-        return to
-
-
-@dataclass
-class _Parts:
-    """A layer's weights and biases.
-
-    Attributes:
-        scale: of the weights, on integers.
-        bias_scale: of the biases, on integers.
-        frozen: weights that do not learn; None where all do.
-        frozen_bias: biases where they do not learn.
-        at: learned tensors by role.
-    """
-
-    scale: float
-    bias_scale: float
-    frozen: Array | None
-    frozen_bias: Array | None
-    at: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The learned tensors, weight first."""
-        return tuple(self.at[role] for role in ("weight", "bias") if role in self.at)
+        return self._value(to, errors[0].shape, scale)
 
 
 def _image(

@@ -22,9 +22,10 @@ from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.quantised import Quantised
 from spikelet.learn.backbone import until
+from spikelet.learn.dense_layer import Learns
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.scalar import Descent, is_float
-from spikelet.learn.tape import Formats, Learns, Tape, named, ranges
+from spikelet.learn.tape import Formats, Tape, named, ranges
 
 SAMPLES = 24  # of the calibration data, that ranges are taken from
 HEAD = "head"  # the layer that is added where a backbone has none
@@ -230,13 +231,11 @@ def _laid(tape: Tape, graph: Graph, node: Operator, learns: Learns) -> None:
     if isinstance(node, Conv2d | DepthwiseConv2d) and node.dilation == (1, 1):
         weight, bias = _real(node, graph.tensors[x])
         if isinstance(node, Conv2d):
-            lay, weight = tape.conv2d, weight.transpose(1, 2, 3, 0)
-        elif node.depth_multiplier == 1:
-            lay = tape.depthwise_conv2d
-        else:
+            weight = weight.transpose(1, 2, 3, 0)
+        elif node.depth_multiplier != 1:
             raise _refused(node, f"depth_multiplier {node.depth_multiplier}")
         relu = _relu(node, node.activation)
-        lay(node.name, x, weight, bias, learns, node.stride, node.padding, relu)
+        tape.convolution(node.name, x, weight, bias, learns, node.stride, node.padding, relu)
     elif isinstance(node, FullyConnected) and graph.tensors[x].size == node.weight.shape[1]:
         weight, bias = _real(node, graph.tensors[x])
         tape.dense(node.name, x, weight, bias, learns, _relu(node, node.activation))

@@ -24,7 +24,8 @@ from spikelet.graph import Graph
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
-from spikelet.learn.dense_network import SCHEDULE, DenseNetwork, Layer, widths
+from spikelet.learn.dense_layer import DenseLayer
+from spikelet.learn.dense_network import SCHEDULE, DenseNetwork, widths
 from spikelet.learn.feature import C_TYPES
 from spikelet.learn.fixed import ema, shift_round
 from spikelet.learn.learner import Learner, Setting
@@ -596,7 +597,7 @@ class Hlop(Learner):
             ),
         )
 
-        def project(layer: Layer, error: Tensor) -> Tensor:
+        def project(layer: DenseLayer, error: Tensor) -> Tensor:
             basis, columns = f"{layer.name}.basis", f"{layer.name}.columns"
             first, more = blocks[layer.name]
             trace = Tensor(f"{layer.name}_trace", "i16", (layer.x.size,), scale=layer.x.scale)
@@ -621,7 +622,7 @@ class Hlop(Learner):
         return net.graph(["scores"])
 
     def _cuber(
-        self, net: DenseNetwork, layer: Layer, error: Tensor, block: tuple[int, int]
+        self, net: DenseNetwork, layer: DenseLayer, error: Tensor, block: tuple[int, int]
     ) -> Tensor:
         """A trace with what lies in allowed columns."""
         name = layer.name

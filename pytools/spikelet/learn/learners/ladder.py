@@ -17,10 +17,11 @@ from spikelet.graph.ops.mean import Mean
 from spikelet.graph.quantised import Quantised
 from spikelet.learn import float32, scalar
 from spikelet.learn.backbone import until
+from spikelet.learn.dense_layer import Learns
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.learners.finetune import calibration, saturations, scores_of
 from spikelet.learn.scalar import Descent, is_float
-from spikelet.learn.tape import VALUE_BITS, Formats, Learns, Tape, named, ranges
+from spikelet.learn.tape import VALUE_BITS, Formats, Tape, named, ranges
 from spikelet.learn.trainable import Trainable
 
 HEAD = "ladder_head"  # what it adds to the scores of the network's own head
@@ -221,13 +222,11 @@ class Ladder(Learner):
     def _rungs(self, backbone: Graph, setting: Setting) -> list[_Rung]:
         """What the ladder reads, in the order of the network."""
         writers = {t.name: node for node in backbone.nodes for t in backbone.written(node)}
-        before = [n.name for n in until(backbone, setting.features).nodes]
         if self.layers is None:
             weighted = [
-                name
-                for name in before
-                if isinstance(writers[name], Quantised)
-                and not isinstance(writers[name], DepthwiseConv2d)
+                node.name
+                for node in until(backbone, setting.features).nodes
+                if isinstance(node, Quantised) and not isinstance(node, DepthwiseConv2d)
             ]
             # The features are the mean of what the last of them writes, or are read by themselves.
             names = [n for n in weighted[:-1] if n != setting.features] + [setting.features]

@@ -15,7 +15,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from spikelet.graph import Array, Graph, Learned, Tensor
-from spikelet.learn.dense_network import SCHEDULE, DenseNetwork, Layer, widths
+from spikelet.learn.dense_layer import DenseLayer
+from spikelet.learn.dense_network import SCHEDULE, DenseNetwork, widths
 from spikelet.learn.layers.penalty import CODES, Anchor, Gather, Join, Pull, downs, parts
 from spikelet.learn.learner import Learner, Setting
 
@@ -69,10 +70,10 @@ class Penalties(Learner):
         net.descend(layers, lambda layer, error: self._hold(net, layer, error))
         return net.graph(["scores"])
 
-    def _hold(self, net: DenseNetwork, layer: Layer, error: Tensor) -> None:
+    def _hold(self, net: DenseNetwork, layer: DenseLayer, error: Tensor) -> None:
         if self.kind == "none":
             return
-        name, weight = layer.name, layer.weight
+        name, weight = layer.name, layer.learned[0].tensor
         step = net.rate * self._strength * self.every
         anchor = Learned.of(f"{name}.anchor", "i8", weight.shape)
         pulled = Learned.of(f"{name}.pulled", "i32", (1,), low=0, high=self.every - 1)
@@ -94,7 +95,7 @@ class Penalties(Learner):
         )
         net.nodes.append(Anchor(name=f"{name}_anchor", inputs=(weight.name, anchor.tensor.name)))
 
-    def _gather(self, net: DenseNetwork, layer: Layer, post: Tensor) -> str:
+    def _gather(self, net: DenseNetwork, layer: DenseLayer, post: Tensor) -> str:
         """What counts the importance of a layer's weights; its name."""
         name, shape = layer.name, layer.weight.shape
         importance = Learned.of(f"{name}.importance", "u8", shape, high=CODES)
