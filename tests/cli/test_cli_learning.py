@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli_support import LINK_KEYS, RUN_KEYS, Spikelet
+from cli_support import LINK_KEYS, RUN_KEYS, Spikelet, served
 from learning_package import clouds, samples
+from spikelet.learn.learner import learners
+from spikelet.learn.streams import STREAMS
 from spikelet.package import Package
 
 STREAM = "class-incremental,tasks=4"
@@ -93,7 +95,11 @@ def test_a_learned_state_is_kept_and_taken_up(
     assert max(first["curves"][0]) == 1 and first["acc"] > 0.8
     second = learn(spikelet, package, "--load-state", file, *plain).json["learning"]
     assert second["curves"][0] == first["curves"][-1]  # what it knew when it began
-    other = learn(spikelet, package, "--load-state", file, learner="nearest_mean,metric=cosine")
+    other = learn(
+        spikelet, package, "--load-state", file, "--session", "never",
+        learner="nearest_mean,metric=cosine",
+    )  # fmt: skip
+    assert not Path("never/build").exists()  # refused before anything is built
     assert other.code == 2 and "it was saved from another model or learner" in other.err
     file.write_bytes(file.read_bytes()[:-20])
     cut = learn(spikelet, package, "--load-state", file)
@@ -106,7 +112,11 @@ def test_inspect_and_build_tell_what_a_learner_takes(spikelet: Spikelet, package
     needs = found["learning"]["needs"]
     assert found["arena_bytes"] == needs["arena_bytes"] > needs["learned_bytes"] > 0
     shown = spikelet("inspect", package, "--learn", "nearest_mean").out
-    assert "a learning step" in shown
+    assert "a learning step" in shown and "nearest_mean,metric=euclid" in shown
+    for option in (("--features", "hidden"), ("--classes", 4), ("--data", "x.npz")):
+        for command in (("inspect",), ("build", "-b", "native")):
+            refused = spikelet(*command, package, *option)
+            assert refused.code == 2 and f"{option[0]} without --learn" in refused.err
     built = spikelet("build", package, "-b", "native", "--learn", "nearest_mean", "--json").json
     assert built["package_sha256"] == found["package_sha256"]
     assert built["learning"]["learner"] == "nearest_mean"
@@ -120,6 +130,36 @@ def test_learners_are_listed(spikelet: Spikelet) -> None:
     streams = {row["name"]: row["options"] for row in found["streams"]}
     assert streams["power-law"]["exponent"] == 1.0
     assert "--stream" in spikelet("learners").out
+
+
+def test_the_options_of_a_learner_are_explained(spikelet: Spikelet) -> None:
+    for name in [*learners(), *STREAMS]:
+        found = spikelet("learners", name, "--json").json
+        assert found["name"] == name
+        for option in found["options"]:
+            assert option["meaning"] and option["values"], (name, option)
+    shown = spikelet("learners", "nearest_mean").out
+    assert "euclid|cosine" in shown and "default" in shown
+    refused = spikelet("learners", "nearest")
+    assert refused.code == 2 and "neither a learner nor a stream" in refused.err
+
+
+def test_a_learner_behind_a_port(spikelet: Spikelet, package: Path) -> None:
+    chosen = ("--learn", "nearest_mean")
+    built = spikelet("build", package, "-b", "native", *chosen, "--json").json
+    plain = ("--no-baselines", "--json")
+    here = learn(spikelet, package, *plain).json
+    with served(Path(built["elf"])) as (url, _):
+        there = learn(spikelet, package, "--port", url, "--session", "port", *plain)
+    assert (there.code, there.json["mismatches"]) == (0, 0)
+    assert there.json["learning"] == here["learning"]
+    assert there.json["image_sha256"] is None
+    with served(Path(built["elf"])) as (url, _):
+        other = learn(
+            spikelet, package, "--port", url, "--session", "other",
+            learner="nearest_mean,metric=cosine",
+        )  # fmt: skip
+    assert other.code == 2 and "flash" in other.err and "Traceback" not in other.err
 
 
 @pytest.mark.parametrize(
@@ -140,6 +180,9 @@ def test_learners_are_listed(spikelet: Spikelet) -> None:
         (("--learn", "nearest_mean", "--tuned", "none.json"), "tuning none.json: cannot be read"),
         (("--learn", "nearest_mean", "--data", "none.npz"), "--data none.npz: no such file"),
         (("--learn", "nearest_mean", "--resume"), "session spikelet-sessions/clouds-native"),
+        (("--learn", "nearest_mean", "--data", "clods"), "no data set of that name"),
+        (("--learn", "nearest_mean", "--features", "x"), "it is an input"),
+        (("--learn", "nearest_mean", "--save-state", "."), "give a file with --save-state"),
         (("--stream", "iid"), "--stream without --learn"),
         (("--save-state", "s.npz"), "--save-state without --learn"),
     ],
@@ -156,7 +199,8 @@ def test_every_mistake_is_named(
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"y": np.full(64, -1)}, "y spans -1 to -1"),
+        ({"y": np.full(64, -1)}, "label -1 of sample 0 is negative"),
+        ({"y": np.full(64, 70000)}, "y spans 70000 to 70000"),
         ({"y": np.zeros(63, np.int64)}, "y is int64 of shape (63,)"),
         ({"x": np.full((64, 8), np.nan)}, "x[0, 0] is nan"),
         ({"x": np.zeros((64, 7), np.int8)}, "x has shape (64, 7)"),
@@ -178,5 +222,5 @@ def test_a_learner_that_does_not_fit_is_refused_before_it_is_built(
         "run", package, "--board", "microbit", "--learn", "nearest_mean", "--classes", 400
     )
     assert result.code == 2
-    assert "the learner needs an arena of" in result.err
+    assert "the learner needs an arena of" in result.err and "microbit has" in result.err
     assert not Path("spikelet-sessions/clouds-microbit-nearest_mean/build").exists()

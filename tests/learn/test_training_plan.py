@@ -41,7 +41,8 @@ def test_the_table_tells_what_learns_and_what_is_kept() -> None:
     assert told["head"].learn_macs == 2 * told["head"].macs
     text = str(training_plan(graph, page_bytes=256))
     assert "3 of 5 channels, bias" in text
-    assert f"peak RAM, arena   {training_plan(graph).needs.arena_bytes} B" in text
+    arena = f"{training_plan(graph).needs.arena_bytes:,}".replace(",", " ")
+    assert f"peak RAM, arena   {arena} B" in text
 
 
 def test_a_commit_is_told_with_its_pages() -> None:

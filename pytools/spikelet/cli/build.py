@@ -19,6 +19,7 @@ from spikelet.cli.options import (
     LearnOption,
     PackageArg,
     ToolchainOption,
+    check_learning,
 )
 from spikelet.cli.places import check_folder, given_path
 from spikelet.cli.shown import build_rows
@@ -56,6 +57,7 @@ def command(
     With --learn the image holds the learner; `spikelet run` with the same options knows it.
     """
     terminal = Terminal.open(as_json)
+    check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     loaded, target = Package.load(package), find_board(board)
     loaded = in_bands(terminal, loaded, arena, target)
     needed: dict[str, object] = {}

@@ -17,6 +17,7 @@ from spikelet.cli.options import (
     LearnDataOption,
     LearnOption,
     PackageArg,
+    check_learning,
 )
 from spikelet.cli.shown import accuracy_rows, arena_row, layer_table, origin_rows
 from spikelet.cli.terminal import Terminal, facts, number, table
@@ -39,6 +40,7 @@ def command(
 ) -> None:
     """Show a package's layers, memory, accuracy and origin; with --learn, what learning takes."""
     terminal = Terminal.open(as_json)
+    check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     known = find_board(board) if board is not None else None
     isa = known.isa if known is not None else ""
     loaded = Package.load(package)
@@ -97,6 +99,24 @@ def _real_values(tensor: Tensor) -> list[float] | None:
     return [(code - tensor.zero_point) * tensor.scale for code in tensor.limits]
 
 
+def _about(found: dict[str, Any]) -> dict[str, object]:
+    """What is known of its accuracy; one that learns has no head before it has learned."""
+    manifest = found["manifest"]
+    learning = manifest.get("learning")
+    if learning is not None:
+        options = ",".join(f"{name}={value}" for name, value in learning["options"].items())
+        return {
+            "learner": learning["learner"] + (f",{options}" if options else ""),
+            "reads": learning["features"],
+            "classes": learning["classes"],
+        }
+    return {
+        **accuracy_rows(manifest),
+        "tested on": manifest.get("test_part"),
+        "vectors": manifest.get("vectors") or f"{found['samples']} samples",
+    }
+
+
 def _taken(found: dict[str, Any]) -> str:
     """Arrays of samples as `spikelet run --data` takes them."""
     layouts = found["manifest"].get("layouts") or {}
@@ -135,9 +155,7 @@ def _shown(found: dict[str, Any]) -> list[RenderableType]:
             found["model"] + (f", {found['steps']} time steps" if found["steps"] > 1 else ""),
             {
                 **origin_rows(manifest),
-                **accuracy_rows(manifest),
-                "tested on": manifest.get("test_part"),
-                "vectors": manifest.get("vectors") or f"{found['samples']} samples",
+                **_about(found),
                 "--data takes": _taken(found),
                 "constants": number(found["weight_bytes"], "B"),
                 "arena": arena_row(found),

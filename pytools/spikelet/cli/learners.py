@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import RenderableType
 
 from spikelet.cli.options import JsonOption
 from spikelet.cli.terminal import Terminal, table
-from spikelet.learn.choices import options
+from spikelet.errors import UsageError
+from spikelet.learn.choices import explained, options
 from spikelet.learn.learner import learners
 from spikelet.learn.streams import STREAMS
 
 
-def command(as_json: JsonOption = False) -> None:
-    """List the learners and the streams with their options."""
+def command(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A learner or a stream: what its options mean."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the learners and the streams with their options, or explain the options of one."""
     terminal = Terminal.open(as_json)
+    if name is not None:
+        known: dict[str, type[Any]] = {**learners(), **STREAMS}
+        if name not in known:
+            raise UsageError(
+                f"{name!r} is neither a learner nor a stream",
+                "a misspelt name",
+                f"choose one of {', '.join(known)}",
+            )
+        _one(terminal, name, known[name])
+        return
     found = {"learners": _rows(learners()), "streams": _rows(STREAMS)}
     terminal.result(
         found,
@@ -24,7 +42,25 @@ def command(as_json: JsonOption = False) -> None:
         "",
         _table("--stream", found["streams"]),
         "",
-        "NAME[,option=value...]; options are shown with their defaults.",
+        "NAME[,option=value...]; options are shown with their defaults. "
+        "`spikelet learners NAME` explains them.",
+    )
+
+
+def _one(terminal: Terminal, name: str, kind: type[Any]) -> None:
+    meaning = explained(kind)
+    rows = [
+        {"name": o.name, "default": o.default, "values": o.values, "meaning": meaning[o.name]}
+        for o in options(kind).values()
+    ]
+    made = table(name, "option", "default", "values", "meaning")
+    for option, row in zip(options(kind).values(), rows, strict=True):
+        made.add_row(option.name, option.written, row["values"], row["meaning"])
+    terminal.result(
+        {"name": name, "description": _line(kind), "options": rows},
+        f"{_line(kind)}.",
+        "",
+        made if rows else "It has no options.",
     )
 
 
@@ -48,6 +84,6 @@ def _line(kind: type[Any]) -> str:
 def _table(title: str, rows: list[dict[str, Any]]) -> RenderableType:
     made = table(title, "name", "what it is", "options")
     for row in rows:
-        given = [f"{name}={value}" for name, value in row["options"].items()]
+        given = (f"{k}={'none' if v is None else v}" for k, v in row["options"].items())
         made.add_row(row["name"], row["description"], " ".join(given))
     return made

@@ -17,11 +17,11 @@ from spikelet.cli.shown import differences_shown, link_line
 from spikelet.cli.terminal import Interrupted, Terminal, facts, number, percent, table, verdict
 from spikelet.errors import LinkDead, SpikeletError, UsageError
 from spikelet.learn.baselines import BASELINES
-from spikelet.learn.choices import parts
+from spikelet.learn.choices import parts, written
 from spikelet.learn.protocol import Tuned, learner, tune
 from spikelet.learn.state import LearnedState
 from spikelet.learn.streams import stream as stream_of
-from spikelet.learn.training_plan import TrainingPlan
+from spikelet.learn.training_plan import TrainingPlan, counted
 from spikelet.package import Package
 from spikelet.run import SessionFolder, Target
 from spikelet.run.learning import Lesson, lesson, lesson_setting, play
@@ -64,11 +64,15 @@ class Choices:
 
 def prepared(
     terminal: Terminal, package: Package, board: Board, choices: Choices, folder: SessionFolder
-) -> tuple[Lesson, Tuned | None]:
+) -> tuple[Lesson, Tuned | None, LearnedState | None]:
     """The package with its learner, tuned where that is asked for; its needs are told.
 
+    Returns:
+        what learns; how it was tuned; the learned state that it begins with.
+
     Raises:
-        UsageError: a learner, an option or a stream that is not known, or data that does not fit.
+        UsageError: a learner, an option or a stream that is not known, or data or a state that
+            does not fit.
     """
     stream = stream_of(choices.stream)
     learner(choices.learner)
@@ -76,19 +80,23 @@ def prepared(
     data = learning_data(package, choices.data, choices.classes)
     if tuned is not None:
         tuned.admit(data.test, data.source)
-    text = choices.learner if tuned is None else tuned.text
+    text = written(*parts(choices.learner, "learner")) if tuned is None else tuned.text
     found = lesson(package, text, data, board, choices.features)
+    state = None
+    if choices.load_state is not None:
+        state = LearnedState.load(choices.load_state, found.package)
     course = stream.play(data.train, data.test)
     for part in plan_shown(f"{text} on {found.where.features}", found.plan, board):
         terminal.err.print(part)
     terminal.note(
-        f"{course.samples} samples of {data.source} in {len(course.blocks)} blocks of "
-        f"{len(course.tasks)} tasks; {sum(map(len, course.evaluation))} evaluated after each; "
-        f"{found.needs.commit_bytes * len(course.ends())} B written to flash in "
-        f"{len(course.ends())} commits",
+        f"learns {number(course.samples)} samples in {counted(len(course.blocks), 'block')} of "
+        f"{counted(len(course.tasks), 'task')}; predicts "
+        f"{number(sum(map(len, course.evaluation)))} others after each block ({data.source}); "
+        f"{number(found.needs.commit_bytes * len(course.ends()), 'B')} written to flash in "
+        f"{counted(len(course.ends()), 'commit')}",
         "dim",
     )
-    return found, tuned
+    return found, tuned, state
 
 
 def taught_by(
@@ -113,7 +121,7 @@ def plan_shown(title: str, plan: TrainingPlan, board: Board | None = None) -> li
             ">MACs", ">to learn",
         )  # fmt: skip
         for row in plan.layers:
-            made.add_row(*(str(value) for value in asdict(row).values()))
+            made.add_row(*(v if isinstance(v, str) else number(v) for v in asdict(row).values()))
         shown += ["", made]
     return shown
 
@@ -167,13 +175,13 @@ def _tuned(
         grid[option.strip().replace("-", "_")] = [v.strip() for v in values.split(":") if v.strip()]
     where_from = choices.tune_on or "validation"
     data = learning_data(package, where_from, choices.classes, "--tune-on")
-    where = lesson_setting(package, data, choices.features)
+    graph, where = lesson_setting(package, data, choices.features)
 
     def told(text: str, acc: float) -> None:
         terminal.note(f"tune   ACC {percent(acc)}   {text}", "dim")
 
     tuned = tune(
-        package.graph, name, fixed, grid, stream_of(choices.stream), choices.stream, where,
+        graph, name, fixed, grid, stream_of(choices.stream), choices.stream, where,
         data.train, data.test, data.source, told,
     )  # fmt: skip
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -188,6 +196,7 @@ def play_shown(
     found: Lesson,
     choices: Choices,
     tuned: Tuned | None,
+    state: LearnedState | None,
     target: Target,
     folder: SessionFolder,
     resume: bool,
@@ -199,9 +208,6 @@ def play_shown(
         Interrupted: Ctrl-C; says how to go on.
         SpikeletError: as `play`.
     """
-    state = None
-    if choices.load_state is not None:
-        state = LearnedState.load(choices.load_state, found.package)
     stream = stream_of(choices.stream)
     columns = (
         TextColumn("{task.fields[doing]}"),
@@ -309,7 +315,7 @@ def learning_shown(result: Mapping[str, Any]) -> list[RenderableType]:
         "RAM, static": number(result["ram_bytes"], "B"),
         "stack, measured": number(result["stack_bytes"], "B"),
         "written to flash": f"{number(result['flash_written_bytes'], 'B')}, "
-        f"{result['flash_erased_pages']} pages erased"
+        f"{counted(result['flash_erased_pages'], 'page')} erased"
         if result["stored"]
         else "nothing: the board has no storage, what was learned is lost without power",
         "link": link_line(result["link"]),

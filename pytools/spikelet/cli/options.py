@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,19 @@ ArenaOption = Annotated[
         help="Largest arena; the first layers are executed in bands of rows if it takes that.",
     ),
 ]  # fmt: skip
+
+
+def check_learning(learn: str | None, given: Mapping[str, object]) -> None:
+    """Raise UsageError where an option of --learn is given without it."""
+    for option, value in given.items():
+        if learn is None and value is not None:
+            raise UsageError(
+                f"{option} without --learn",
+                "nothing is learned",
+                f"leave out {option}, or give --learn",
+            )
+
+
 LearnOption = Annotated[
     str | None,
     typer.Option(

@@ -21,6 +21,7 @@ from spikelet.cli.options import (
     PackageArg,
     PortOption,
     ToolchainOption,
+    check_learning,
 )
 from spikelet.cli.places import check_file, given_path
 from spikelet.cli.shown import session_shown
@@ -175,14 +176,15 @@ def _check_learning(
     learn: str | None, of_learn: dict[str, object], of_others: dict[str, object]
 ) -> None:
     """Options that mean nothing beside, or without, --learn; raises UsageError."""
-    for option, value in (of_others if learn is not None else of_learn).items():
-        if value is not None:
+    check_learning(learn, of_learn)
+    for option, value in of_others.items():
+        if learn is not None and value is not None:
             raise UsageError(
-                f"{option} beside --learn" if learn is not None else f"{option} without --learn",
-                "it is of runs that do not learn" if learn is not None else "nothing is learned",
+                f"{option} beside --learn",
+                "it is of runs that do not learn",
                 "--stream NAME,samples=N,evaluate=N limits a run that learns"
                 if option == "--limit"
-                else f"leave out {option}" + ("" if learn is not None else ", or give --learn"),
+                else f"leave out {option}",
             )
 
 
@@ -205,7 +207,7 @@ def _learn(
     if resume:
         folder.head()  # says at once when there is nothing to resume
     if choices.save_state is not None:
-        check_file(choices.save_state)
+        check_file(choices.save_state, "--save-state")
     again = ["spikelet", "run", str(path), "--board", board.name]
     for option, value in (
         ("--port", port), ("--machine", None if machine == "auto" else machine),
@@ -218,11 +220,11 @@ def _learn(
         again += [option, str(value)] if value is not None else []
     again += ["--no-baselines"] * (not choices.baselines) + ["--resume"]
     with folder.locked():
-        found, tuned = prepared(terminal, package, board, choices, folder)
+        found, tuned, state = prepared(terminal, package, board, choices, folder)
         target = prepare(
             terminal, found.package, board, folder, port, machine, toolchain, layers=False
         )
-        result = play_shown(terminal, found, choices, tuned, target, folder, resume, again)
+        result = play_shown(terminal, found, choices, tuned, state, target, folder, resume, again)
     if folder.moved is not None:
         terminal.note(f"the earlier session had not ended: it is in {folder.moved}")
     terminal.result(result, *learning_shown(result))

@@ -7,6 +7,8 @@ import dataclasses
 from spikelet.errors import UsageError
 from spikelet.graph import Graph, Operator, Tensor
 from spikelet.graph.ops.reshape import Reshape
+from spikelet.graph.ops.spike_count import SpikeCount
+from spikelet.learn.layers.spike_rate import SpikeRate
 
 
 def until(graph: Graph, tensor: str) -> Graph:
@@ -15,11 +17,12 @@ def until(graph: Graph, tensor: str) -> Graph:
     Raises:
         UsageError: the graph has no such tensor, or it is an input.
     """
-    if tensor not in graph.tensors or tensor in {t.name for t in graph.inputs}:
+    given = tensor in {t.name for t in graph.inputs}
+    if tensor not in graph.tensors or given:
         computed = [t.name for node in graph.order for t in graph.written(node)]
         raise UsageError(
             f"graph {graph.name} computes no tensor {tensor!r}",
-            "a mistyped name, or a tensor of another model",
+            "it is an input" if given else "a mistyped name, or a tensor of another model",
             f"use one of {', '.join(computed)}",
         )
     needed = {tensor}
@@ -30,6 +33,23 @@ def until(graph: Graph, tensor: str) -> Graph:
             needed |= set(node.reads)
     inputs = [t for t in graph.inputs if t.name in needed]
     return dataclasses.replace(graph, inputs=inputs, nodes=nodes, outputs=[tensor])
+
+
+def readable(graph: Graph, tensor: str) -> tuple[Graph, str]:
+    """A graph and a tensor of it that learners can read.
+
+    Spikes are those of one time step; in their place, the graph gets two operators that make
+    the rates of all steps of them, (n,) i8.
+
+    Returns:
+        the graph and `tensor`; where that is spikes, the graph with `LAYER_rate`, and that name.
+    """
+    if tensor not in graph.tensors or graph.tensors[tensor].dtype != "bit":
+        return graph, tensor
+    layer = tensor.partition(".")[0][:26]  # an operator's name has at most 32 characters
+    count, rate = f"{layer}_count", f"{layer}_rate"
+    counted = [SpikeCount(name=count, inputs=(tensor,)), SpikeRate(name=rate, inputs=(count,))]
+    return dataclasses.replace(graph, nodes=[*graph.nodes, *counted]), rate
 
 
 def identity(

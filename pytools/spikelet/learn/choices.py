@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import inspect
 import types
 import typing
 from collections.abc import Mapping
@@ -93,10 +94,24 @@ class Option:
     type: Any
     default: Any
 
+    @property
+    def written(self) -> str:
+        """The default as it is written."""
+        return "none" if self.default is None else str(self.default)
+
+    @property
+    def values(self) -> str:
+        """What it takes, in words."""
+        kinds = _kinds(self.type)
+        choices = [c for kind in kinds for c in _choices(kind)]
+        words = [_kind(kind) for kind in kinds if not _choices(kind) and kind is not type(None)]
+        none = ["none"] if type(None) in kinds else []
+        return " or ".join([*(["|".join(map(str, choices))] if choices else []), *words, *none])
+
     def __str__(self) -> str:
         choices = _choices(self.type)
-        text = "none" if self.default is None else str(self.default)
-        return f"{self.name}={text}" + (f" ({'|'.join(map(str, choices))})" if choices else "")
+        text = f"{self.name}={self.written}"
+        return text + (f" ({'|'.join(map(str, choices))})" if choices else "")
 
 
 def options(kind: type[Any]) -> dict[str, Option]:
@@ -113,6 +128,26 @@ def options(kind: type[Any]) -> dict[str, Option]:
         for field in dataclasses.fields(kind)
         if field.init
     }
+
+
+def explained(kind: type[Any]) -> dict[str, str]:
+    """What each option of a class means: the Attributes of its docstring and of its bases'."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        lines = inspect.cleandoc(base.__dict__.get("__doc__") or "").splitlines()
+        if "Attributes:" not in lines:
+            continue
+        name = ""
+        for line in lines[lines.index("Attributes:") + 1 :]:
+            if line and not line.startswith(" "):
+                break
+            key, colon, text = line.strip().partition(":")
+            if colon and line.startswith("    ") and not line.startswith("     "):
+                name = key
+                found[name] = text.strip()
+            elif name:
+                found[name] = f"{found[name]} {line.strip()}".strip()
+    return {name: found.get(name, "").replace("`", "").rstrip(".") for name in options(kind)}
 
 
 def described(value: Any) -> dict[str, Any]:
@@ -133,14 +168,17 @@ def _listed(allowed: Mapping[str, Option]) -> str:
     return ", ".join(map(str, allowed.values()))
 
 
+def _kinds(kind: Any) -> list[Any]:
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    return list(typing.get_args(kind)) if union else [kind]
+
+
 def _choices(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
 
 
 def _value(where: str, option: Option, text: str) -> Any:
-    kinds = [option.type]
-    if typing.get_origin(option.type) in (typing.Union, types.UnionType):
-        kinds = list(typing.get_args(option.type))
+    kinds = _kinds(option.type)
     if type(None) in kinds and text.lower() in ("", "none"):
         return None
     for kind in kinds:

@@ -39,13 +39,14 @@ class Needs:
         """For JSON."""
         return asdict(self)
 
-    def check(self, ram_bytes: int) -> None:
-        """Raise UsageError where the arena does not fit `ram_bytes`."""
+    def check(self, ram_bytes: int, board: str = "the device") -> None:
+        """Raise UsageError where the arena does not fit `ram_bytes` of a board."""
         if self.arena_bytes > ram_bytes:
             raise UsageError(
                 f"the learner needs an arena of {self.arena_bytes} bytes ({self.learned_bytes} "
-                f"learned, {self.work_bytes} to work in), there are {ram_bytes}",
-                "more is learned than the device can hold",
+                f"learned, {self.work_bytes} to work in), {board} has {ram_bytes} but for the "
+                "stack",
+                "more is learned than its RAM can hold",
                 "learn fewer layers or channels, shrink the learner's tables, or take a board "
                 "with more RAM",
             )
@@ -56,7 +57,7 @@ def needs(graph: Graph, isa: str = "") -> Needs:
     tensors = [learned.tensor for learned in graph.learned]
     kept = sum(_up(tensor.nbytes) for tensor in tensors)
     arena = plan(graph, isa).size
-    still = plan(_still(graph), isa).size - kept
+    still = min(plan(_still(graph), isa).size, arena) - kept
     macs = dict.fromkeys(Phase, 0)
     for node in graph.order:
         cost = node.cost([graph.tensors[name] for name in node.inputs])

@@ -23,7 +23,7 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.files import write_whole
-from spikelet.graph import Array, Graph, Phase
+from spikelet.graph import Array, Graph, GraphError, Phase
 from spikelet.learn.backbone import until
 from spikelet.learn.choices import chosen, options, written
 from spikelet.learn.learner import Learner, Setting, learners
@@ -164,11 +164,23 @@ def attached(graph: Graph, chosen_learner: Learner, where: Setting) -> Graph:
 
     A learner gets the graph up to the features, or whole where it asks for that and the graph's
     head tells as many classes apart as are to be learned.
+
+    Raises:
+        UsageError: it does not fit the backbone.
     """
     whole = type(chosen_learner).WHOLE and graph.tensors[graph.outputs[0]].size == where.classes
     backbone = graph if whole else until(graph, where.features)
     given = {t.name: where.calibration[t.name] for t in backbone.inputs if where.calibration}
-    return chosen_learner.attach(backbone, dataclasses.replace(where, calibration=given))
+    try:
+        return chosen_learner.attach(backbone, dataclasses.replace(where, calibration=given))
+    except GraphError as e:
+        read = graph.tensors[where.features]
+        raise UsageError(
+            f"learner {type(chosen_learner).NAME} on {where.features}, {read.dtype} of shape "
+            f"{read.shape}: {e}",
+            "it does not fit these features",
+            "choose another learner or option, or another tensor with --features",
+        ) from e
 
 
 def commits(graph: Graph) -> bool:

@@ -79,16 +79,19 @@ class TrainingPlan:
 
     def rows(self) -> dict[str, str]:
         """The sums, by what they are."""
-        erased = "" if self.commit_pages is None else f", erases {self.commit_pages} pages"
-        worn = "" if self.commits is None else f"; {self.commits} commits wear it out"
-        work = f"{self.needs.learn_macs} multiply-accumulates"
-        about = "" if self.instructions is None else f", about {self.instructions} instructions"
+        erased = (
+            "" if self.commit_pages is None else f", erases {counted(self.commit_pages, 'page')}"
+        )
+        worn = "" if self.commits is None else f"; flash lasts for {_grouped(self.commits)} commits"
+        macs = self.needs.learn_macs
+        work = counted(macs, "multiply-accumulate") if macs else "no multiply-accumulates"
+        about = f", about {_grouped(self.instructions)} instructions" if self.instructions else ""
         return {
-            "peak RAM, arena": f"{self.needs.arena_bytes} B",
-            "learned": f"{self.needs.learned_bytes} B of it",
-            "activations kept": f"{self.kept_bytes} B of it",
-            "initial values": f"{self.needs.initial_bytes} B of flash",
-            "a commit": f"writes {self.needs.commit_bytes} B{erased}{worn}",
+            "peak RAM, arena": f"{_grouped(self.needs.arena_bytes)} B",
+            "learned": f"{_grouped(self.needs.learned_bytes)} B of it",
+            "activations kept": f"{_grouped(self.kept_bytes)} B of it",
+            "initial values": f"{_grouped(self.needs.initial_bytes)} B of flash",
+            "a commit": f"writes {_grouped(self.needs.commit_bytes)} B{erased}{worn}",
             "a learning step": work + about,
         }
 
@@ -108,6 +111,15 @@ class TrainingPlan:
         sums = self.rows()
         wide = max(map(len, sums))
         return "\n".join([*lines, "", *(f"{name.ljust(wide)}  {v}" for name, v in sums.items())])
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things: 1 page, 2 pages."""
+    return f"{_grouped(n)} {noun}{'s' * (n != 1)}"
+
+
+def _grouped(n: int) -> str:
+    return f"{n:,}".replace(",", " ")
 
 
 def training_plan(graph: Graph, isa: str = "", page_bytes: int = 0) -> TrainingPlan:

@@ -12,6 +12,7 @@ from spikelet.board import Board
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph
 from spikelet.learn.backbone import features as last_features
+from spikelet.learn.backbone import readable
 from spikelet.learn.baselines import BASELINES, baseline
 from spikelet.learn.choices import described
 from spikelet.learn.learner import Learner, Setting
@@ -107,8 +108,7 @@ def lesson(
         UsageError: an unknown learner or option; it does not fit the backbone, or the board.
     """
     chosen = learner(text)
-    where = lesson_setting(package, data, features)
-    graph = package.graph
+    graph, where = lesson_setting(package, data, features)
     found = attached(graph, chosen, where)
     memory = None if board is None else board.memory
     storage = None if memory is None else memory.storage
@@ -116,7 +116,7 @@ def lesson(
         found, board.isa if board else "", storage.page_bytes if storage is not None else 0
     )
     if memory is not None:
-        plan.needs.check(memory.ram.bytes - memory.stack_bytes)
+        plan.needs.check(memory.ram.bytes - memory.stack_bytes, board.name if board else "")
     if storage is not None and plan.needs.commit_bytes > storage.bytes // 2:
         raise UsageError(
             f"a commit writes {plan.needs.commit_bytes} bytes, a slot of the board's storage holds "
@@ -136,11 +136,13 @@ def lesson(
     return Lesson(Package(found, {}, manifest), graph, chosen, where, data, plan)
 
 
-def lesson_setting(package: Package, data: LearningData, features: str | None) -> Setting:
-    """What `lesson` attaches a learner to."""
-    graph, seed = package.graph, int(package.manifest.get("seed", 0))
-    tensor = features or last_features(graph)
-    return setting(graph, tensor, data.classes, data.train, data.known, seed)
+def lesson_setting(
+    package: Package, data: LearningData, features: str | None
+) -> tuple[Graph, Setting]:
+    """The backbone, and what `lesson` attaches a learner to."""
+    seed = int(package.manifest.get("seed", 0))
+    graph, tensor = readable(package.graph, features or last_features(package.graph))
+    return graph, setting(graph, tensor, data.classes, data.train, data.known, seed)
 
 
 class Progress(Protocol):

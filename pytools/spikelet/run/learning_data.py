@@ -66,6 +66,12 @@ def learning_data(
     name = package.manifest.get("data")
     known = _known(package)
     if given is not None and given != "validation" and given not in DATA_SETS:
+        if not Path(given).suffix and not Path(given).exists():
+            raise UsageError(
+                f"{option} {given}: no such file, and no data set of that name",
+                "a misspelt name",
+                f"give an .npz file, validation, or one of {', '.join(sorted(DATA_SETS))}",
+            )
         source, train, test = _of_file(package, Path(given), f"{option} {given}")
     elif given is not None:
         if given == "validation" and name not in DATA_SETS:
@@ -132,10 +138,24 @@ def _of_file(package: Package, path: Path, given: str) -> tuple[str, Pool, Pool]
     arrays = load_arrays(path, given)
     test = {k.removesuffix("_test"): v for k, v in arrays.items() if k.endswith("_test")}
     train = {k: v for k, v in arrays.items() if not k.endswith("_test")}
+    if not train:
+        raise UsageError(
+            f"{given}: nothing to learn, arrays {sorted(arrays)}",
+            "a test part alone",
+            "np.savez('data.npz', x=x, y=labels), x_test= and y_test= for a test part",
+        )
     pools = []
     for part in (train, test):
         if not part:
             continue
+        labels = part.get("y")
+        if labels is not None and labels.dtype.kind == "i" and labels.size and labels.min() < 0:
+            first = int(np.flatnonzero(labels.reshape(-1) < 0)[0])
+            raise UsageError(
+                f"{given}: label {labels.flat[first]} of sample {first} is negative",
+                "labels that mark samples of no class",
+                "number the classes from 0, and leave out samples without a class",
+            )
         stream = array_stream(package, part, given, str(path), 65534)
         if stream.labels is None:
             raise UsageError(
