@@ -231,7 +231,9 @@ def convolution(b: Builder, case: Case, name: str, rounding: str) -> None:
     b.learned += state
     if options.get("scheduled"):
         b.learned.append(
-            Learned.of(f"{name}.schedule", "i32", (1,), np.array([20000], np.int32), low=0)
+            Learned.of(
+                f"{name}.schedule", "i32", (1,), np.array([20000], np.int32), low=0, high=scalar.Q15
+            )
         )
         named["schedule"] = f"{name}.schedule"
     named |= {"error": error, "x": x, "weight": f"{name}.weight", "bias": f"{name}.bias"}

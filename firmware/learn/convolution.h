@@ -81,25 +81,15 @@ SPK_INLINE const void *spk_conv_skip(const void *x, int32_t n, bool codes) {
     return codes ? (const void *)((const int8_t *)x + n) : (const void *)((const spk_value *)x + n);
 }
 
-// Floats need no scale.
-SPK_INLINE spk_value spk_conv_value(spk_sum sum, const struct spk_narrowing *scale) {
-#if SPK_SCALAR_FLOAT
-    (void)scale;
-    return sum;
-#else
-    return spk_narrow(sum, scale);
-#endif
-}
-
 SPK_INLINE spk_value spk_conv_output(const struct spk_convolution *c, spk_sum sum) {
-    const spk_value value = spk_conv_value(sum, &c->scale);
+    const spk_value value = spk_value_of(sum, &c->scale);
     return c->relu && value < 0 ? 0 : value;
 }
 
 // kept: the input that the gradient is of, where a ReLU made it, or 0.
 SPK_INLINE spk_value spk_conv_gradient(const struct spk_convolution *c, spk_sum sum,
                                        const spk_value *kept) {
-    return kept && !(*kept > 0) ? 0 : spk_conv_value(sum, &c->scale);
+    return kept && !(*kept > 0) ? 0 : spk_value_of(sum, &c->scale);
 }
 
 // Whether the batch is complete; else the sample is kept.

@@ -12,15 +12,6 @@ struct spk_dense_forward {
     bool relu;
 };
 
-SPK_INLINE spk_value spk_dense_value(spk_sum sum, const struct spk_narrowing *scale) {
-#if SPK_SCALAR_FLOAT
-    (void)scale;
-    return sum;
-#else
-    return spk_narrow(sum, scale);
-#endif
-}
-
 // y[o] = bias[o] + sum over i of weight[o, i] * x[i] of `rows` outputs, at most 4.
 SPK_INLINE void spk_dense_rows(const struct spk_dense_forward *c, enum spk_code code, uint32_t rows,
                                const void *x, const spk_weight *weight, const spk_sum *bias,
@@ -62,7 +53,7 @@ SPK_INLINE void spk_dense_rows(const struct spk_dense_forward *c, enum spk_code 
     }
     SPK_UNROLL(4)
     for (uint32_t o = 0; o < rows; o++) {
-        const spk_value out = spk_dense_value(acc[o], &c->scale);
+        const spk_value out = spk_value_of(acc[o], &c->scale);
         y[o] = c->relu && out < 0 ? 0 : out;
     }
 }
@@ -135,7 +126,7 @@ struct spk_dense_kind {
 };
 
 // Columns k to k + columns, at most 4: weights change and the input gradient is summed in one pass.
-SPK_INLINE void spk_dense_columns(const struct spk_dense_update *c, struct spk_dense_kind kind,
+SPK_INLINE void spk_learn_columns(const struct spk_dense_update *c, struct spk_dense_kind kind,
                                   const struct spk_sgd *sgd, const struct spk_dense_step *s,
                                   uint32_t k, uint32_t columns, bool update) {
     const uint32_t n = c->inputs;
@@ -193,7 +184,7 @@ SPK_INLINE void spk_dense_columns(const struct spk_dense_update *c, struct spk_d
     }
     SPK_UNROLL(4)
     for (uint32_t j = 0; j < columns; j++) {
-        s->to[k + j] = c->mask && in[j] <= 0 ? 0 : spk_dense_value(acc[j], &c->scale);
+        s->to[k + j] = c->mask && in[j] <= 0 ? 0 : spk_value_of(acc[j], &c->scale);
     }
 }
 
@@ -245,10 +236,10 @@ SPK_INLINE void spk_dense_learn(const struct spk_dense_update *c, struct spk_den
     if (kind.gradient || (full && c->rows != 0)) {
         uint32_t k = 0;
         for (; k + 4 <= c->inputs; k += 4) {
-            spk_dense_columns(c, kind, &sgd, s, k, 4, full);
+            spk_learn_columns(c, kind, &sgd, s, k, 4, full);
         }
         if (k < c->inputs) {
-            spk_dense_columns(c, kind, &sgd, s, k, c->inputs - k, full);
+            spk_learn_columns(c, kind, &sgd, s, k, c->inputs - k, full);
         }
     }
     if (full && c->biased) {

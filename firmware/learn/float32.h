@@ -41,7 +41,8 @@ SPK_INLINE float spk_fma(float a, float b, float c) {
     } odd = {sum};
     const double from_c = sum - product;
     const double rest = (product - (sum - from_c)) + ((double)c - from_c);
-    if (rest != 0.0 && (odd.bits & 1) == 0) {
+    // Not so of an infinite sum, whose rest is not a number.
+    if ((rest < 0.0 || rest > 0.0) && (odd.bits & 1) == 0) {
         odd.bits += (rest > 0.0) == (sum > 0.0) ? 1u : (uint64_t)-1;
     }
     return (float)odd.real;
@@ -72,11 +73,22 @@ SPK_INLINE float spk_fma_round(uint32_t sign, uint64_t m, int32_t exponent, bool
     return spk_from_bits(sign | (place > 254 || bits > 0x7F800000u ? 0x7F800000u : (uint32_t)bits));
 }
 
-// a * b + c, rounded once, of finite numbers.
+// Whether all bits of the exponent are set: an infinity, or not a number.
+SPK_INLINE bool spk_not_finite(uint32_t bits) {
+    return (bits & 0x7F800000u) == 0x7F800000u;
+}
+
+// a * b + c, rounded once.
 SPK_SHARED float spk_fma(float a, float b, float c) {
     const uint32_t x = spk_bits(a);
     const uint32_t y = spk_bits(b);
     const uint32_t z = spk_bits(c);
+    if (spk_not_finite(x) || spk_not_finite(y)) {
+        return a * b + c; // nothing is rounded
+    }
+    if (spk_not_finite(z)) {
+        return c; // whatever the size of the product
+    }
     if (x << 1 == 0 || y << 1 == 0) {
         const uint32_t zero = (x ^ y) & 0x80000000u;
         return z << 1 != 0 ? c : spk_from_bits(z & zero);

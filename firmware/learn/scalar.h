@@ -117,9 +117,16 @@ SPK_INLINE int32_t spk_clip(int32_t v, int32_t limit) {
 }
 #endif
 
+#if SPK_SCALAR_FLOAT
+// Cores differ in the bits of what is not a number, and compilers take them for equal.
+SPK_INLINE float spk_number(float value) {
+    return (spk_bits(value) << 1) > 0xFF000000u ? spk_from_bits(0x7FC00000u) : value;
+}
+#endif
+
 SPK_INLINE spk_value spk_narrow(spk_sum sum, const struct spk_narrowing *c) {
 #if SPK_SCALAR_FLOAT
-    return c->multiplier == 1.0f ? sum : sum * c->multiplier;
+    return spk_number(c->multiplier == 1.0f ? sum : sum * c->multiplier);
 #else
     const int64_t half = INT64_C(1) << (c->shift - 1);
     if (c->multiplier == 1 && c->shift < 32) {
@@ -129,6 +136,16 @@ SPK_INLINE spk_value spk_narrow(spk_sum sum, const struct spk_narrowing *c) {
     const int64_t scaled = ((int64_t)sum * c->multiplier + half) >> c->shift;
     const int64_t low = scaled > c->limit ? c->limit : scaled;
     return (spk_value)(low < -c->limit ? -c->limit : low);
+#endif
+}
+
+// The same of a layer, whose float values have no scale.
+SPK_INLINE spk_value spk_value_of(spk_sum sum, const struct spk_narrowing *c) {
+#if SPK_SCALAR_FLOAT
+    (void)c;
+    return spk_number(sum);
+#else
+    return spk_narrow(sum, c);
 #endif
 }
 

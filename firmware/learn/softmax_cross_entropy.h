@@ -46,7 +46,7 @@ struct spk_softmax_cross_entropy {
 };
 
 // A logit below the largest one by `down`, as a power of two in Q16.
-SPK_INLINE uint32_t spk_softmax_power(const struct spk_softmax_cross_entropy *c, int32_t down) {
+SPK_INLINE uint32_t spk_entropy_power(const struct spk_softmax_cross_entropy *c, int32_t down) {
     const int64_t half = INT64_C(1) << (c->scale.shift - 1);
     const int64_t exponent = ((int64_t)down * c->scale.multiplier + half) >> c->scale.shift;
     return spk_exp2(exponent < -c->scale.limit ? -c->scale.limit : (int32_t)exponent);
@@ -61,12 +61,12 @@ SPK_INLINE void spk_softmax_cross_entropy(const struct spk_softmax_cross_entropy
     }
     uint32_t total = 0;
     for (uint32_t i = 0; i < c->classes; i++) {
-        total += spk_softmax_power(c, logits[i] - most);
+        total += spk_entropy_power(c, logits[i] - most);
     }
     const uint32_t inverse = UINT32_MAX / total;
     const uint32_t shift = 32 - c->error_bits;
     for (uint32_t i = 0; i < c->classes; i++) {
-        const uint32_t power = spk_softmax_power(c, logits[i] - most);
+        const uint32_t power = spk_entropy_power(c, logits[i] - most);
         // power <= total, so the product is below 2^32; its rounding may carry out.
         const uint32_t scaled = ((power * inverse >> (shift - 1)) + 1) >> 1;
         error[i] = (int16_t)((int32_t)scaled - ((int32_t)i == label ? 1 << c->error_bits : 0));

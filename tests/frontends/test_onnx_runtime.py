@@ -199,7 +199,9 @@ def test_an_operator_that_onnx_has_not_is_refused_by_name(kind: str) -> None:
 
 
 def test_every_operator_is_exported_or_known_to_have_no_meaning_in_onnx() -> None:
-    assert set(exported()) | set(NOT_EXPORTED) == set(operators_of_graphs())
+    room = "spikelet.graph.ops."  # what learns has no meaning in a file of a trained network
+    known = {kind for kind, op in operators_of_graphs().items() if op.__module__.startswith(room)}
+    assert set(exported()) | set(NOT_EXPORTED) == known
     assert not set(exported()) & set(NOT_EXPORTED)
     tried = {graph.nodes[-1].KIND for case in CASES for graph in operators(case, 0)}
     assert set(exported()) <= tried

@@ -164,7 +164,7 @@ def test_integers_learn_what_floats_learn(precision: str) -> None:
 
 DEVICES = [
     ("native-gcc-sanitized", {"precision": "f32", "recompute": "depthwise", "momentum": 0.9}),
-    ("native-gcc-sanitized", {"precision": "i16", "weight_decay": 0.01, "learning_rate": 0.02}),
+    ("native-gcc-sanitized", {"precision": "i16", "weight_decay": 0.01, "batch": 3}),
     ("rv32-gcc-qemu", {"precision": "i8", "update": "deep:3+wide:5+point", "momentum": 0.5}),
     ("rv32f-gcc-qemu", {"precision": "f16", "update": "first:2+biases+head"}),
     ("m4-gcc-qemu", {"precision": "i16", "rounding": "nearest"}),

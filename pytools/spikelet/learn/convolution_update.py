@@ -15,7 +15,7 @@ from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn import scalar
 from spikelet.learn.convolution import Weighted, macs
 from spikelet.learn.scalar import Descent, Sgd
-from spikelet.learn.trainable import INT32_MAX, Learning
+from spikelet.learn.trainable import Learning, kept
 
 
 @dataclass(kw_only=True)
@@ -99,7 +99,7 @@ class Update(Weighted, Learning):
             error: the error that it reads.
             bias_scale: of the bias, on integers.
             seed: of stochastic rounding, not 0.
-            limits: largest size of values of x, and of the error, on integers: of a batch, too.
+            limits: largest size of values of x, and of the error, on integers, for a batch.
         """
         value, total = scalar.value_dtype(self.precision), scalar.sum_dtype(self.precision)
         channels = x.shape[2]
@@ -108,18 +108,12 @@ class Update(Weighted, Learning):
         before = self.batch - 1
         step = 1.0 if self.real else self.weight_scale * 2.0**-self.fraction
 
-        def kept(name: str, like: Tensor, limit: int | None) -> Learned:
-            held = limit if like.dtype == "i16" else None
-            low = None if held is None else -held
-            shape = (before, *like.shape)
-            return Learned.of(name, like.dtype, shape, low=low, high=held, scale=like.scale)
-
         x_limit, error_limit = limits or (None, None)
         made = {
             "velocity": lambda n: Learned.of(n, value, weights, scale=step),
             "bias_velocity": lambda n: Learned.of(n, total, outputs, scale=bias_scale),
-            "kept_x": lambda n: kept(n, x, x_limit),
-            "kept_error": lambda n: kept(n, error, error_limit),
+            "kept_x": lambda n: kept(n, x, (before, *x.shape), x_limit),
+            "kept_error": lambda n: kept(n, error, (before, *error.shape), error_limit),
             "count": lambda n: Learned.of(n, "i32", (1,), low=0, high=before),
             "random": lambda n: Learned.of(n, "u32", (1,), np.array([seed], np.uint32), low=1),
             "health": lambda n: Learned.of(n, "i32", (1,)),
@@ -164,6 +158,7 @@ class Update(Weighted, Learning):
         for role, tensor in given.items():
             if role in shapes:
                 self.expect_shape(tensor, (shapes[role][0],), shapes[role][1])
+        self.expect_ranges(given, bounds, before)
         try:
             self._steps(given, bounds, out[0] * out[1])
         except ValueError as e:
@@ -179,22 +174,17 @@ class Update(Weighted, Learning):
             self._sgd = self._bias_sgd = Sgd.of(self.precision, self.descent)
             return
         error, x = given["error"], given["x"]
-
-        def largest_of(*roles: str) -> int:
-            return max(self.largest(given[role], bounds) for role in roles if role in given)
-
-        size = largest_of("error", "kept_error") * self.batch * pixels
+        size = self.largest_kept("error", given, bounds) * self.batch * pixels
         if "weight" in given:
             weight = given["weight"]
             self.check_weight(weight, self._learning, x.shape[2])
-            largest = size * largest_of("x", "kept_x")
-            limit = min(largest_of("weight"), int(np.iinfo(weight.dtype.replace("i", "int")).max))
+            largest = size * self.largest_kept("x", given, bounds)
             self.prove(largest, "the gradient of a weight")
             self._sgd = Sgd.of(
                 self.precision,
                 self.descent,
                 (error.scale * x.scale, largest),
-                (weight.scale, limit),
+                (weight.scale, self.reach(weight, bounds)),
                 self.fraction,
                 bits=62,
             )
@@ -204,7 +194,7 @@ class Update(Weighted, Learning):
                 self.precision,
                 Descent(self.rate, self.momentum, 0.0, self.batch),
                 (error.scale, size),
-                (self.weight_scale * x.scale, min(largest_of("bias"), INT32_MAX)),
+                (self.weight_scale * x.scale, self.reach(given["bias"], bounds)),
                 bits=62,
             )
 

@@ -85,6 +85,7 @@ class Average(Pool2d):
                 most = int((n * factors).max()) if products == 0 else products * (1 << bits)
                 if most * largest <= INT32_MAX:
                     break
+            self.prove(most * largest, "a sum of parts")
             self._factors, self._bits = factors.astype(np.int32), bits
 
     def part(self, ratio: float) -> float:

@@ -108,7 +108,8 @@ class Scale:
     def narrow(self, sums: Array) -> Array:
         """Values from sums: float32, or int64 within +-limit."""
         if self.limit == 0:
-            return sums
+            # Cores differ in the bits of what is not a number.
+            return np.where(np.isnan(sums), np.float32(np.nan), sums)
         scaled = (sums.astype(np.int64) * self.multiplier + (1 << (self.shift - 1))) >> self.shift
         held: Array = np.clip(scaled, -self.limit, self.limit)
         return held
@@ -196,6 +197,8 @@ class Descent:
             raise ValueError(f"learning rate {self.rate} is not a positive number")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum {self.momentum} is not in [0, 1)")
+        if 0 < self.momentum < 1 / Q15:
+            raise ValueError(f"momentum {self.momentum} is less than 2^-15; use 0 for none")
         if not 0 <= self.decay < 1:
             raise ValueError(f"weight decay {self.decay} is not in [0, 1)")
         if not 1 <= self.batch <= 64:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn import scalar
 from spikelet.learn.scalar import PRECISIONS
 
@@ -79,6 +79,26 @@ class Trainable(Operator):
         zero = tensor.zero_point
         return max(abs(int(low.min()) - zero), abs(int(high.max()) - zero))
 
+    def expect_range(
+        self, tensor: Tensor, bounds: dict[str, Interval], low: int, high: int
+    ) -> None:
+        """Refuse integers that may lie outside of a range."""
+        least, most = int(bounds[tensor.name][0].min()), int(bounds[tensor.name][1].max())
+        if least < low or most > high:
+            raise self.error(
+                f"input {tensor.name} may be {least} to {most}, expected {low} to {high}"
+            )
+
+    def reach(self, tensor: Tensor, bounds: dict[str, Interval]) -> int:
+        """How far from 0 a learned integer may move in either direction."""
+        low, high = bounds[tensor.name]
+        reach = min(-int(low.max()), int(high.min()))
+        if reach < 1:
+            raise self.error(
+                f"input {tensor.name} learns, but may only be {int(low.max())} to {int(high.min())}"
+            )
+        return reach
+
     def value(self, name: str, shape: tuple[int, ...], scale: float, limit: int) -> Tensor:
         """A tensor of values that it writes; refuses a limit that is none on integers."""
         dtype = scalar.value_dtype(self.precision)
@@ -122,3 +142,34 @@ class Learning(Trainable):
     def phase(self, ins: list[Phase]) -> Phase:
         """After the prediction."""
         return Phase.LEARN
+
+    def largest_kept(self, role: str, given: dict[str, Tensor], bounds: dict[str, Interval]) -> int:
+        """The largest size of integer x or error, of samples that are kept for a batch, too."""
+        now = given[role]
+        sizes = [self.largest(now, bounds)]
+        if f"kept_{role}" in given:
+            before = replace(given[f"kept_{role}"], zero_point=now.zero_point)
+            sizes.append(self.largest(before, bounds))
+        return max(sizes)
+
+    def expect_ranges(
+        self, given: dict[str, Tensor], bounds: dict[str, Interval], kept: int
+    ) -> None:
+        """Refuse samples that are kept, random states and schedules that may not be what they are.
+
+        Args:
+            given: inputs by their roles: those of an update.
+            bounds: of all tensors.
+            kept: samples that there is memory for.
+        """
+        ranges = {"count": (0, kept), "random": (1, (1 << 32) - 1), "schedule": (0, scalar.Q15)}
+        for role, (low, high) in ranges.items():
+            if role in given:
+                self.expect_range(given[role], bounds, low, high)
+
+
+def kept(name: str, like: Tensor, shape: tuple[int, ...], limit: int | None) -> Learned:
+    """Samples of a tensor that are kept for a batch; integer values are within +-limit."""
+    held = limit if like.dtype == "i16" else None
+    low = None if held is None else -held
+    return Learned.of(name, like.dtype, shape, low=low, high=held, scale=like.scale)

@@ -11,7 +11,7 @@ from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn import scalar
 from spikelet.learn.scalar import Descent, Scale, Sgd
-from spikelet.learn.trainable import NOTHING, Learning, Trainable
+from spikelet.learn.trainable import NOTHING, Learning, Trainable, kept
 
 _STORED = {"f32": np.float32, "f16": np.float16, "i16": np.int16, "i8": np.int8}
 
@@ -258,7 +258,14 @@ class DenseUpdate(Learning):
         }
         return tuple(role for role, is_in in wanted.items() if is_in)
 
-    def state(self, x: Tensor, error: Tensor, bias_scale: float, seed: int = 1) -> list[Learned]:
+    def state(
+        self,
+        x: Tensor,
+        error: Tensor,
+        bias_scale: float,
+        seed: int = 1,
+        limits: tuple[int, int] | None = None,
+    ) -> list[Learned]:
         """The learned tensors that it needs beside weight, bias and schedule: `name.role`.
 
         Args:
@@ -266,16 +273,18 @@ class DenseUpdate(Learning):
             error: the error that it reads.
             bias_scale: of the bias, on integers.
             seed: of stochastic rounding, not 0.
+            limits: largest size of values of x, and of the error, on integers, for a batch.
         """
         value, total = scalar.value_dtype(self.precision), scalar.sum_dtype(self.precision)
         weights = (self.learning_rows, x.size)
         before = self.batch - 1
+        x_limit, error_limit = limits or (None, None)
         step = self.weight_scale * 2.0**-self.fraction
         made = {
             "velocity": lambda n: Learned.of(n, value, weights, scale=1.0 if self.real else step),
             "bias_velocity": lambda n: Learned.of(n, total, (self.outputs,), scale=bias_scale),
-            "kept_x": lambda n: Learned.of(n, x.dtype, (before, x.size), scale=x.scale),
-            "kept_error": lambda n: Learned.of(n, value, (before, self.outputs), scale=error.scale),
+            "kept_x": lambda n: kept(n, x, (before, x.size), x_limit),
+            "kept_error": lambda n: kept(n, error, (before, self.outputs), error_limit),
             "count": lambda n: Learned.of(n, "i32", (1,), low=0, high=before),
             "random": lambda n: Learned.of(n, "u32", (1,), np.array([seed], np.uint32), low=1),
             "health": lambda n: Learned.of(n, "i32", (1,)),
@@ -308,6 +317,7 @@ class DenseUpdate(Learning):
         for role, tensor in given.items():
             if role in shapes:
                 self.expect_shape(tensor, (shapes[role][0],), shapes[role][1])
+        self.expect_ranges(given, bounds, before)
         try:
             self._steps(given, bounds)
         except ValueError as e:
@@ -332,7 +342,7 @@ class DenseUpdate(Learning):
             self._sgd = Sgd.of(self.precision, self.descent)
             self._bias_sgd = self._sgd
             return
-        size = self.largest(error, bounds) * self.batch
+        size = self.largest_kept("error", given, bounds) * self.batch
         if "weight" in given:
             weight = given["weight"]
             if weight.scale != self.weight_scale:
@@ -340,8 +350,8 @@ class DenseUpdate(Learning):
             self._sgd = Sgd.of(
                 self.precision,
                 self.descent,
-                (error.scale * x.scale, size * self.largest(x, bounds)),
-                (weight.scale, self.largest(weight, bounds)),
+                (error.scale * x.scale, size * self.largest_kept("x", given, bounds)),
+                (weight.scale, self.reach(weight, bounds)),
                 self.fraction,
             )
         if "bias" in given:
@@ -350,7 +360,7 @@ class DenseUpdate(Learning):
                 self.precision,
                 Descent(self.rate, self.momentum, 0.0, self.batch),
                 (error.scale, size),
-                (self.weight_scale * x.scale, self.largest(bias, bounds)),
+                (self.weight_scale * x.scale, self.reach(bias, bounds)),
                 bits=62,
             )
 
@@ -504,7 +514,7 @@ class DenseUpdate(Learning):
             "source": self.source_c(self._x),
             "mask": str(self.mask).lower(),
             "biased": str(self.bias).lower(),
-            "batch": self.batch,
+            "batch": self.batch if "count" in self.roles else 1,
         }
         if self.gradient:
             fields["scale"] = self._scale.c(self.precision)

@@ -97,6 +97,10 @@ class Pull(_OfWeight):
             self._of(ins[3], "u8")
             if int(bounds[ins[3].name][1].max()) > CODES:
                 raise self.error(f"importance {ins[3].name} may exceed {CODES}")
+        if self.scheduled:
+            low, high = (int(end[0]) for end in bounds[ins[-1].name])
+            if low < 0 or high > 1 << 15:
+                raise self.error(f"schedule {ins[-1].name} may be {low} to {high}, not 0 to 2^15")
         return []
 
     @property
