@@ -4,7 +4,7 @@ Trains every spiking model over three seeds and runs the benchmarks; some minute
 makes those of the int8 models only: the one beside other runtimes, where SPIKELET_MODELS names the
 folder of reference models, and those of the packages that are kept in models/, whose accuracy is
 measured again where SPIKELET_DATA names the folder of their data sets. `figures.py learning` makes
-the table and the curves of learning on the device, and the table of its bars where
+the table and the curves of learning on the device, `figures.py bars` the table of its bars, where
 `tools/bars.py --json out/bars.json` has measured them.
 """
 
@@ -165,7 +165,7 @@ def taught(package: Path, learner: str, seed: str, more: str = "") -> dict[str, 
 
 
 def learning(today: str) -> None:
-    """Learning on the device: each learner over three seeds, the tutorial's curves, the bars."""
+    """Learning on the device: each learner over three seeds, the tutorial's curves."""
     made = f"Made on {today} by `make figures`."
     runs: dict[str, list[dict[str, Any]]] = {learner: [] for learner in LEARNERS}
     baselines: dict[str, list[dict[str, Any]]] = {"naive": [], "joint": []}
@@ -219,6 +219,10 @@ def learning(today: str) -> None:
     (ROOT / "docs" / "learning.svg").write_text(
         figures.standalone(view["curves"]) + "\n", encoding="utf-8"
     )
+
+
+def bars_table(today: str) -> None:
+    """The bars of learning, where they were measured."""
     measured = OUT.parent / "bars.json"
     if measured.is_file():
         found = json.loads(measured.read_text(encoding="utf-8"))
@@ -240,7 +244,7 @@ def main() -> None:
     """Measure everything, or what is named, and write it down."""
     today = datetime.date.today().isoformat()
     OUT.mkdir(parents=True, exist_ok=True)
-    parts = {"spiking": spiking, "int8": int8, "learning": learning}
+    parts = {"spiking": spiking, "int8": int8, "learning": learning, "bars": bars_table}
     for part in sys.argv[1:] or parts:
         parts[part](today)
 
