@@ -118,9 +118,15 @@ SPK_INLINE int32_t spk_clip(int32_t v, int32_t limit) {
 #endif
 
 #if SPK_SCALAR_FLOAT
-// Cores differ in the bits of what is not a number, and compilers take them for equal.
+// Cores differ in the bits of what is not a number. Compilers do not care which they are, so they
+// must not know that this is about them.
 SPK_INLINE float spk_number(float value) {
-    return (spk_bits(value) << 1) > 0xFF000000u ? spk_from_bits(0x7FC00000u) : value;
+    if (__builtin_expect(value != value, 0)) {
+        uint32_t bits = 0x7FC00000u;
+        SPK_OPAQUE(bits);
+        return spk_from_bits(bits);
+    }
+    return value;
 }
 #endif
 
