@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -136,8 +136,8 @@ class Graph:
                     f"runs in phase {phase.name} but reads {late[0]}, which is known in phase "
                     f"{ready[late[0]].name}"
                 )
-            kept = {learned.tensor.name for learned in self.learned}
             if phase is Phase.COMMIT:
+                kept = {learned.tensor.name for learned in self.learned}
                 sample = [n for n in node.inputs if n not in kept and ready[n] < phase]
                 if sample:
                     raise node.error(f"reads {sample[0]} of a sample, and a commit has none")
@@ -290,16 +290,29 @@ class Graph:
 
         for node in self.order:
             node.start(env, samples)
-        for phase, times in ((Phase.ONCE, 1), (Phase.STEP, self.steps), (Phase.END, 1)):
-            nodes = [node for node in self.order if self.phase(node) is phase]
-            for t in range(times):
-                for node in nodes:
-                    execute(node, t)
+        for node, t in self.schedule(self.order):
+            execute(node, t)
         return Execution(
             outputs={name: env[name] for name in self.outputs},
             trace={name: np.stack(values) for name, values in rows.items()},
             saturations=saturations,
         )
+
+    def schedule(self, nodes: Iterable[Operator]) -> list[tuple[Operator, int]]:
+        """The executions of a prediction, operator and step, of those of its nodes that are given.
+
+        Args:
+            nodes: in their order.
+        """
+        chosen = list(nodes)
+        times = {Phase.ONCE: 1, Phase.STEP: self.steps, Phase.END: 1}
+        return [
+            (node, t)
+            for phase, count in times.items()
+            for t in range(count)
+            for node in chosen
+            if self.phase(node) is phase
+        ]
 
     def initial(self) -> dict[str, Array]:
         """The learned tensors before anything was learned, by name."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -246,22 +246,35 @@ def c_bool(value: bool) -> str:
     return "true" if value else "false"
 
 
+Class = TypeVar("Class")
+
 # Packages whose every module is imported for the operators in it. The learners' are behind this
 # one: named, not imported, so that nothing here depends on them.
 ROOMS = ("spikelet.graph.ops", "spikelet.learn.layers", "spikelet.learn.learners")
 
 
-def operators() -> dict[str, type[Operator]]:
-    """All operators by kind, found in `ROOMS`."""
-    for room in ROOMS:
+def classes(base: type[Class], name: str, rooms: Iterable[str]) -> dict[str, type[Class]]:
+    """What is derived from a class in all modules of some packages.
+
+    Args:
+        base: the class.
+        name: its attribute that names a class; what has an empty one is a base itself.
+        rooms: packages, whose every module is imported.
+    """
+    for room in rooms:
         package = importlib.import_module(room)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{room}.{module.name}")
-    found: dict[str, type[Operator]] = {}
-    pending = list(Operator.__subclasses__())
+    found: dict[str, type[Class]] = {}
+    pending = list(base.__subclasses__())
     while pending:
         cls = pending.pop()
         pending.extend(cls.__subclasses__())
-        if cls.KIND:
-            found[cls.KIND] = cls
+        if getattr(cls, name):
+            found[getattr(cls, name)] = cls
     return found
+
+
+def operators() -> dict[str, type[Operator]]:
+    """All operators by kind, found in `ROOMS`."""
+    return classes(Operator, "KIND", ROOMS)

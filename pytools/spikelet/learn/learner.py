@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -12,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph import Array, Graph, Learned, Operator, Tensor
+from spikelet.graph.operator import classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +91,4 @@ def extended(
 
 def learners() -> dict[str, type[Learner]]:
     """All learners by name, found in the package `learners`."""
-    room = importlib.import_module("spikelet.learn.learners")
-    for module in pkgutil.iter_modules(room.__path__):
-        importlib.import_module(f"{room.__name__}.{module.name}")
-    found: dict[str, type[Learner]] = {}
-    pending = list(Learner.__subclasses__())
-    while pending:
-        cls = pending.pop()
-        pending.extend(cls.__subclasses__())
-        if cls.NAME:
-            found[cls.NAME] = cls
-    return dict(sorted(found.items()))
+    return dict(sorted(classes(Learner, "NAME", ["spikelet.learn.learners"]).items()))

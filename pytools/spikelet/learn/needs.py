@@ -55,8 +55,9 @@ class Needs:
 def needs(graph: Graph, isa: str = "") -> Needs:
     """What a graph takes on an instruction set, "" for C that runs on any."""
     tensors = [learned.tensor for learned in graph.learned]
-    kept = sum(_up(tensor.nbytes) for tensor in tensors)
-    arena = plan(graph, isa).size
+    places = plan(graph, isa)
+    arena = places.size
+    kept = sum(places.slots[tensor.name].size for tensor in tensors)
     still = min(plan(_still(graph), isa).size, arena) - kept
     macs = dict.fromkeys(Phase, 0)
     for node in graph.order:
@@ -80,7 +81,3 @@ def _still(graph: Graph) -> Graph:
     """The same graph, that only predicts."""
     nodes = [node for node in graph.nodes if graph.phase(node) <= Phase.END]
     return Graph(graph.name, graph.steps, graph.inputs, nodes, graph.outputs, graph.learned)
-
-
-def _up(size: int) -> int:
-    return -(-size // 8) * 8

@@ -59,16 +59,14 @@ class Twin:
         given = checked_targets(self.graph, samples, labels, targets)
         prefix = self._prefix(inputs, samples)
         outputs: dict[str, list[Array]] = {name: [] for name in self.graph.outputs}
+        live = self.graph.schedule(self._live)
         for i in range(samples):
             env = {name: values[i : i + 1] for name, values in prefix.items()}
             env.update(self.learned)
             for node in self._live:
                 node.start(env, 1)
-            for phase, times in ((Phase.ONCE, 1), (Phase.STEP, self.graph.steps), (Phase.END, 1)):
-                nodes = [node for node in self._live if self.graph.phase(node) is phase]
-                for t in range(times):
-                    for node in nodes:
-                        node.golden(env, t)
+            for node, t in live:
+                node.golden(env, t)
             for name in outputs:
                 outputs[name].append(env[name].copy())
             env.update({name: values[i : i + 1] for name, values in given.items()})
@@ -130,11 +128,8 @@ class Twin:
         env: dict[str, Array] = {name: values.copy() for name, values in inputs.items()}
         for node in self._frozen:
             node.start(env, samples)
-        for phase, times in ((Phase.ONCE, 1), (Phase.STEP, self.graph.steps), (Phase.END, 1)):
-            nodes = [node for node in self._frozen if self.graph.phase(node) is phase]
-            for t in range(times):
-                for node in nodes:
-                    node.golden(env, t)
+        for node, t in self.graph.schedule(self._frozen):
+            node.golden(env, t)
         return {name: env[name] for name in self._needed}
 
 

@@ -125,10 +125,9 @@ class DeviceLearner:
         found = []
         for name, values in self.state().items():
             expected = twin.learned[name]
-            wrong = np.flatnonzero(values.reshape(-1).view(np.uint8).reshape(values.size, -1)
-                                   != expected.reshape(-1).view(np.uint8).reshape(values.size, -1)
-                                   ) // max(1, values.itemsize)  # fmt: skip
-            for element in np.unique(wrong)[:NAMED]:
+            bits = f"u{values.itemsize}"  # of floats, too: 0 is not -0
+            wrong = np.flatnonzero(values.ravel().view(bits) != expected.ravel().view(bits))
+            for element in wrong[:NAMED]:
                 found.append(
                     f"after {twin.steps} samples, {name}[{element}]: golden "
                     f"{expected.flat[element]}, device {values.flat[element]}"
