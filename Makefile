@@ -1,4 +1,4 @@
-# The two commands: `make demo` and `make test`. All else is a part of one of them.
+# The two commands: `make demo` and `make test`. All else is a part of one of them, or longer.
 #
 # Needs Python 3.11+ and PyPI. `make tools` adds what Debian or Ubuntu offers (QEMU, cross GCC).
 
@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
 FUZZ_SECONDS ?= 600
+LONG_FUZZ_SECONDS ?= 1200
 # A plain `pip install torch` on Linux takes the CUDA build, several GB. For the CPU build:
 # make demo TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
 TORCH_FLAGS ?=
@@ -16,13 +17,18 @@ SPIKELET := $(BIN)/spikelet
 CODE := pytools sim models tests
 C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c tests/c/*.[ch])
 
-.PHONY: demo test check format tools bench bars soak fuzz figures wheel clean
+.PHONY: demo test test-long check format tools bench bars soak fuzz figures wheel clean
 
 demo: $(READY)
 	$(SPIKELET) demo -o $(OUT)/demo
 
 test: $(READY) tools check
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not long"
+
+# The campaigns: tests marked `long`, then LONG_FUZZ_SECONDS of fuzzing for each importer.
+test-long: $(READY) tools
+	$(BIN)/python -m pytest -n 2 -m long
+	$(MAKE) fuzz FUZZ_SECONDS=$(LONG_FUZZ_SECONDS)
 
 check: $(READY)
 	$(BIN)/ruff check .
