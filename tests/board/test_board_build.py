@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import plan_graphs
 from probes import PROBE, Probe, tool_of
 from spikelet.board import (
     BuildError,
@@ -21,7 +22,10 @@ from spikelet.board import (
     start,
 )
 from spikelet.errors import LinkDead, UsageError
+from spikelet.paths import boards_dir
+from spikelet.run import make
 from support import need
+from targets import packaged
 
 EVERY = [("virt-rv32", "zig"), ("virt-rv32", "gcc"), ("native", "gcc"), ("native", "clang"),
          ("native", "zig")]  # fmt: skip
@@ -159,3 +163,21 @@ def test_a_sanitised_build_catches_what_a_plain_one_does_not(
             probe.obey("waste", 1)
         with pytest.raises(MachineDied, match="index 256 out of bounds"):
             machine.check()
+
+
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+def test_flags_for_another_core_than_the_board_names_are_said(
+    tmp_path: Path, toolchain: str
+) -> None:
+    need("zig" if toolchain == "zig" else "arm-none-eabi-gcc")
+    folder = Path(shutil.copytree(boards_dir() / "mps2-an386", tmp_path / "mine"))
+    file = folder / "board.toml"
+    file.write_text(file.read_text().replace("armv7e-m", "armv8.1-m.main+mve"))
+    board = find_board(str(folder))
+    package = packaged(plan_graphs.singles(("conv",), 1), 1)
+    with pytest.raises(BuildError) as caught:
+        make(package, board, tmp_path / "out", toolchain=toolchain)
+    assert caught.value.what.count("error:") == 1
+    assert "made for armv8.1-m.main+mve, so for a core with MVE (+mve)" in caught.value.what
+    assert f"the flags of its toolchain {toolchain} name different cores" in caught.value.cause
+    assert str(file) in caught.value.cause

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,12 @@ from hypothesis import strategies as st
 
 import graphs
 import int8_graphs
+import plan_graphs
+from spikelet.board import boards, toolchains
+from spikelet.board.build import zig_environment
 from spikelet.codegen import generate, plan
 from spikelet.graph import Graph, Phase
-from spikelet.graph.quantised import has_dsp
+from spikelet.graph.target import Target
 from spikelet.paths import firmware_dir
 from support import need
 
@@ -75,9 +79,9 @@ def test_it_compiles_without_a_warning(tmp_path: Path, compiler: str, optimise: 
 def test_int8_kernels_have_registers_enough(tmp_path: Path, isa: str, optimise: str) -> None:
     compiler, flags = CORES[isa]
     need(compiler)
-    text, refused = "", optimise == "-O0" and has_dsp(isa)
+    text, refused = "", optimise == "-O0" and Target.parse(isa).dsp
     for graph in (int8_graphs.convolutions(), int8_graphs.depthwise()):
-        source = generate(graph, SHA, tmp_path / graph.name, isa=isa).source
+        source = generate(graph, SHA, tmp_path / graph.name, target=Target.parse(isa)).source
         command = [compiler, *flags, *WARNINGS, optimise, "-ffreestanding", "-fno-strict-aliasing"]
         command += [f"-I{firmware_dir()}", f"-I{firmware_dir()}/include"]
         done = subprocess.run(
@@ -151,3 +155,81 @@ def test_no_two_tensors_share_memory_while_both_are_needed(seed: int) -> None:
             assert apart or not live[a.tensor.name] & live[b.tensor.name], (a, b)
         assert all(s.size >= s.tensor.nbytes and s.offset % 4 == 0 for s in places.slots.values())
         assert places.bound <= places.size <= 1.05 * places.bound
+
+
+ALL_CORES = {
+    **CORES,
+    "armv7-m": ("arm-none-eabi-gcc", ["-mcpu=cortex-m3"]),
+    "armv8-m.base": ("arm-none-eabi-gcc", ["-mcpu=cortex-m23"]),
+    "armv8-m.main": ("arm-none-eabi-gcc", ["-march=armv8-m.main"]),
+    "armv8-m.main+dsp+fp": ("arm-none-eabi-gcc", ["-mcpu=cortex-m33", "-mfloat-abi=hard"]),
+    "armv8.1-m.main": ("arm-none-eabi-gcc", ["-march=armv8.1-m.main"]),
+    "rv32ic": ("riscv64-unknown-elf-gcc", ["-march=rv32ic", "-mabi=ilp32"]),
+    "rv32imafc": ("riscv64-unknown-elf-gcc", ["-march=rv32imafc", "-mabi=ilp32f"]),
+}
+
+
+def refusals(command: list[str], made_for: str, folder: Path) -> list[str]:
+    """What a compiler says of a small int8 model.c; empty where it takes it."""
+    graph = plan_graphs.singles(("conv", "depthwise"), 1)
+    target = Target.parse(made_for)
+    source = generate(graph, SHA, folder / made_for, target=target).source
+    flags = [*WARNINGS, "-Og", "-ffreestanding", f"-I{firmware_dir()}"]
+    done = subprocess.run(
+        [*command, *flags, f"-I{firmware_dir()}/include", "-fsyntax-only", source],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert bool(said) == (done.returncode != 0), done.stderr
+    return said
+
+
+@pytest.mark.parametrize("core", ALL_CORES)
+def test_a_model_is_compiled_for_its_core_and_for_no_other(tmp_path: Path, core: str) -> None:
+    compiler, flags = ALL_CORES[core]
+    need(compiler)
+    # What it may hold for another core, too: code without what that core has beyond.
+    same = {
+        "armv6-m": {"armv8-m.base"},
+        "armv7-m": {"armv8-m.main", "armv8.1-m.main"},
+        "armv7e-m": {"armv8-m.main+dsp", "armv8-m.main+dsp+fp"},
+    }
+    groups = [{core, *more} for core, more in same.items()]
+    fits = {core}.union(*(group for group in groups if core in group))
+    if core.startswith("rv32im"):
+        fits = {"rv32ic", "rv32imac", core}
+    fits -= {"armv8-m.main+dsp+fp"} - {core}
+    for made_for in ALL_CORES:
+        said = refusals([compiler, *flags], made_for, tmp_path)
+        if made_for in fits:
+            assert said == [], made_for
+        else:
+            (one,) = said  # and not what follows from it
+            assert "#error" in one and f"made for {made_for}, so for a" in one, made_for
+
+
+def test_flags_without_an_extension_are_named(tmp_path: Path) -> None:
+    need("arm-none-eabi-gcc")
+    (said,) = refusals(["arm-none-eabi-gcc", "-march=armv8-m.main"], "armv8-m.main+dsp", tmp_path)
+    assert "so for a core with DSP (+dsp), which this compiler or its flags" in said
+    assert "Compile for armv8-m.main+dsp" in said and "isa in board.toml" in said
+    (said,) = refusals(["gcc"], "rv32imac", tmp_path)
+    assert "so for an RV32 core" in said
+    for anywhere in ("host", "portable"):
+        assert refusals(["arm-none-eabi-gcc", "-mcpu=cortex-m4"], anywhere, tmp_path) == []
+
+
+@pytest.mark.parametrize("name", boards())
+def test_the_flags_of_every_board_make_code_for_its_core(tmp_path: Path, name: str) -> None:
+    board = boards()[name]
+    lines = []
+    for condition, words in board.target.conditions():
+        lines.append(f'#if !({condition})\n#error "{words}"\n#endif\n')
+    (tmp_path / "core.c").write_text("".join(lines) + "int there;\n")
+    for toolchain, command in toolchains(board).items():
+        flags = board.toolchains[toolchain].flags
+        done = subprocess.run(
+            [*command, *flags, "-c", "core.c", "-o", "core.o"], cwd=tmp_path,
+            capture_output=True, text=True, env={**os.environ, **zig_environment()},
+        )  # fmt: skip
+        assert done.returncode == 0, (toolchain, done.stderr)

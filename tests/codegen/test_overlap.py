@@ -30,11 +30,14 @@ from spikelet.graph.ops.mean import Mean
 from spikelet.graph.ops.relu import Relu
 from spikelet.graph.ops.resize_nearest import ResizeNearest
 from spikelet.graph.ops.slice import Slice
+from spikelet.graph.target import ANY
+from spikelet.graph.target import Target as Core
 from spikelet.run import Built, SessionFolder, Target, package_stream, run
 from support import need
 from targets import ARM_TARGETS, TARGETS, equals_golden, packaged
 
-ISAS = ("", "armv7e-m", "armv8.1-m.main+mve")
+M4, M55 = Core.parse("armv7e-m"), Core.parse("armv8.1-m.main+mve")
+CORES = (ANY, M4, M55)
 Access = tuple[bool, int]  # whether it writes, and the byte
 
 
@@ -151,18 +154,18 @@ def spoilt(accesses: Iterable[Access], leads: Iterable[int]) -> list[int]:
     return found
 
 
-def check(node: Operator, shape: tuple[int, ...], isa: str, accesses: list[Access]) -> int:
+def check(node: Operator, shape: tuple[int, ...], core: Core, accesses: list[Access]) -> int:
     """Any permitted lead is safe; how much more than needed is asked for."""
-    (overlap,) = node.overlaps(isa)
+    (overlap,) = node.overlaps(core)
     assert overlap is not None
     if overlap.exact:
         assert spoilt(accesses, [overlap.lead]) == []
         return 0
     most = math.prod(shape) + max(byte for writes, byte in accesses if writes) + 2
     wrong = spoilt(accesses, range(overlap.lead, most, max(1, (most - overlap.lead) // 40)))
-    assert wrong == [], (node, isa)
+    assert wrong == [], (node, core)
     near = spoilt(accesses, range(overlap.lead, min(most, overlap.lead + 40)))
-    assert near == [], (node, isa)
+    assert near == [], (node, core)
     least = max(spoilt(accesses, range(overlap.lead)), default=-1) + 1
     return overlap.lead - least
 
@@ -175,12 +178,12 @@ def test_a_convolution_asks_for_what_its_loops_need(seed: int, kind: str) -> Non
     node = plan_graphs.operator(rng, kind, "n", "x", shape)
     assert isinstance(node, Conv2d)
     node.infer([plan_graphs.image("x", shape)], {}, 1)
-    kernels = {"": ("four", "two"), "armv7e-m": ("dsp", "four", "two")}
-    for isa in ISAS:
+    kernels = {ANY: ("four", "two"), M4: ("dsp", "four", "two")}
+    for core in CORES:
         more = []
-        for kernel in kernels.get(isa, ("mve", "four", "two")):
-            more.append(check(node, shape, isa, list(conv_accesses(node, shape, kernel))))
-        assert min(more) <= 4 * len(node.weight), (isa, more)  # it gives away four pixels at most
+        for kernel in kernels.get(core, ("mve", "four", "two")):
+            more.append(check(node, shape, core, list(conv_accesses(node, shape, kernel))))
+        assert min(more) <= 4 * len(node.weight), (core, more)  # it gives away four pixels at most
 
 
 def test_a_convolution_without_scratch_is_known() -> None:
@@ -188,7 +191,7 @@ def test_a_convolution_without_scratch_is_known() -> None:
     shape = (4, 3, 200)
     node = plan_graphs.conv(rng, "n", "x", shape, 3, (3, 3), padding=(1, 1, 1, 1))
     node.infer([plan_graphs.image("x", shape)], {}, 1)
-    check(node, shape, "", list(conv_accesses(node, shape, "direct")))
+    check(node, shape, ANY, list(conv_accesses(node, shape, "direct")))
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["depthwise", "more"]))
@@ -199,12 +202,12 @@ def test_a_depthwise_convolution_asks_for_what_its_loops_need(seed: int, kind: s
     node = plan_graphs.operator(rng, kind, "n", "x", shape)
     assert isinstance(node, DepthwiseConv2d)
     node.infer([plan_graphs.image("x", shape)], {}, 1)
-    for isa in ISAS:
-        (overlap,) = node.overlaps(isa)
-        kernel = {"dsp": "dsp", "mve": "mve"}.get(node._variant(isa), "any")
+    for core in CORES:
+        (overlap,) = node.overlaps(core)
+        kernel = {"dsp": "dsp", "mve": "mve"}.get(node._variant(core), "any")
         if overlap is not None and overlap.exact:
             kernel = "3x3"
-        check(node, shape, isa, list(depthwise_accesses(node, shape, kernel)))
+        check(node, shape, core, list(depthwise_accesses(node, shape, kernel)))
 
 
 @pytest.mark.parametrize("kind", ["relu", "max", "resize", "rows", "strided", "mean"])
@@ -218,20 +221,20 @@ def test_other_operators_ask_for_what_their_loops_need(kind: str) -> None:
             node = Mean(name="n", inputs=("x",), axes=axes, **plan_graphs.CODE)
         assert node is not None
         node.infer([plan_graphs.image("x", shape)], {}, 1)
-        check(node, shape, "", list(other_accesses(node, shape)))
+        check(node, shape, ANY, list(other_accesses(node, shape)))
 
 
-def tight(graph: Graph, isa: str, less: int = 0) -> Plan:
+def tight(graph: Graph, core: Core, less: int = 0) -> Plan:
     """Each input in a room of its own, its layer's output over it, as near as may be.
 
     `less` takes bytes off every lead that is not 0.
     """
-    usual = plan(graph, isa)
+    usual = plan(graph, core)
     slots: dict[str, Slot] = {}
     scratch: dict[str, Scratch] = {}
     at = 0
     for number, node in enumerate(graph.order):
-        (overlap,), (source,) = node.overlaps(isa), node.inputs
+        (overlap,), (source,) = node.overlaps(core), node.inputs
         read, written = graph.tensors[source], graph.written(node)[0]
         lead = written.nbytes if overlap is None else overlap.lead
         distance = -(-lead // ALIGN) * ALIGN
@@ -251,8 +254,8 @@ def mismatches(target: str, graph: Graph, folder: Path, less: int = 0) -> int:
     for tool in tools:
         need(tool)
     package, board, out = packaged(graph, 3), find_board(board_name), folder / "build"
-    places = tight(graph, board.isa, less)
-    made = generate(graph, package.sha256, out, trace=True, isa=board.isa, places=places)
+    places = tight(graph, board.target, less)
+    made = generate(graph, package.sha256, out, trace=True, target=board.target, places=places)
     firmware = build(out, board, out, toolchain=toolchain, trace=True, sanitize=sanitize)
     place = Target(board, Built(made, firmware), machine)
     session = SessionFolder(folder / "session")
@@ -288,8 +291,8 @@ def test_a_lead_that_is_too_small_is_noticed(tmp_path: Path) -> None:
 def test_the_plan_keeps_what_is_still_to_be_read(seed: int) -> None:
     """Every byte has an owner; an operator reads what is its inputs' own."""
     graph = plan_graphs.network(seed)
-    for isa in ISAS:
-        places = plan(graph, isa)
+    for core in CORES:
+        places = plan(graph, core)
         owner: dict[int, tuple[str, int]] = {}
 
         def own(name: str, places: Plan = places) -> Iterator[tuple[int, tuple[str, int]]]:
@@ -312,7 +315,7 @@ def test_the_plan_keeps_what_is_still_to_be_read(seed: int) -> None:
                     for s in moved
                 ]
             )
-            for name, overlap in zip(node.inputs, node.overlaps(isa), strict=True):
+            for name, overlap in zip(node.inputs, node.overlaps(core), strict=True):
                 source = places.slots[name]
                 for byte, (_, i) in own(name):
                     assert same.of(*owner[byte]) == same.of(name, i), (node.name, name, i)
@@ -351,8 +354,8 @@ def test_what_a_kernel_reads_past_a_tensor_is_in_the_arena() -> None:
         FullyConnected(name="full", inputs=("end",), weight=weight, **fields),
     ]
     graph = Graph("net", 1, [plan_graphs.image("x", (16,))], nodes, ["full"])
-    for isa in ISAS:
-        places = plan(graph, isa)
+    for core in CORES:
+        places = plan(graph, core)
         assert places.slots["end"].offset % ALIGN == WORD
         assert places.slots["end"].offset + ALIGN <= places.size
 

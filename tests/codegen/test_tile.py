@@ -134,7 +134,7 @@ def test_a_model_that_is_too_large_is_refused_with_figures_and_a_way_out(tmp_pat
     board, package = find_board("sifive-e"), Package(residual(32))
     with pytest.raises(ImageTooLarge) as caught:
         make(package, board, tmp_path / "a", toolchain="gcc")
-    arena = plan(package.graph, board.isa).size
+    arena = plan(package.graph, board.target).size
     assert f"arena {arena}, link and the rest " in caught.value.what
     assert "ram: " in caught.value.what and "16384 there" in caught.value.what
     room = arena - caught.value.over["ram"]

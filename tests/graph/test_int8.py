@@ -17,7 +17,6 @@ from spikelet.graph.convolution import Convolution
 from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.fully_connected import FullyConnected
-from spikelet.graph.quantised import has_dsp, has_mve, is_thumb1
 from spikelet.graph.requantise import quantize_multiplier, requantise
 
 INT32 = st.integers(-(1 << 31), (1 << 31) - 1)
@@ -183,20 +182,3 @@ def test_more_weights_a_channel_than_a_kernel_counts_are_refused() -> None:
     )
     with pytest.raises(GraphError, match=r"layer fc .* 65536 weights a channel, more than 65520"):
         Graph("one", 1, [x], [layer], ["fc"])
-
-
-@pytest.mark.parametrize(
-    ("isa", "dsp", "mve", "thumb1"),
-    [
-        ("armv6-m", False, False, True),
-        ("armv7-m", False, False, False),
-        ("armv7e-m", True, False, False),
-        ("armv8-m.base", False, False, True),
-        ("armv8-m.main", False, False, False),
-        ("armv8-m.main+dsp", True, False, False),
-        ("armv8.1-m.main+mve", True, True, False),
-        ("rv32imac", False, False, False),
-    ],
-)
-def test_instruction_sets_are_recognised(isa: str, dsp: bool, mve: bool, thumb1: bool) -> None:
-    assert (has_dsp(isa), has_mve(isa), is_thumb1(isa)) == (dsp, mve, thumb1)

@@ -77,7 +77,7 @@ def test_the_device_does_what_the_plan_says(
         before = device.device.learn_state(LearnAction.INFO)
         device.commit()
         stored = device.device.learn_state(LearnAction.INFO)
-        told = training_plan(graph, found.isa, stored.page_bytes)
+        told = training_plan(graph, found.target, stored.page_bytes)
         assert device.facts["arena_bytes"] == told.needs.arena_bytes
         assert device.learned is not None
         assert 0 < device.learned.stack <= found.memory.stack_bytes

@@ -57,7 +57,7 @@ def _elsewhere(graph: Graph, board: str, task: Task) -> dict[str, int]:
     """Some steps on another board: its bits must be the twin's; what they take."""
     twin = Twin(graph)
     rows = task.learn[:STEPS]
-    told = training_plan(graph, find_board(board).isa)
+    told = training_plan(graph, find_board(board).target)
     with device_learner(graph, board, toolchain="gcc") as device:
         device.observe(task.part(rows), task.labels[rows])
         twin.observe(task.part(rows), task.labels[rows])

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from spikelet.board.image import ImageSizes, Section, Symbol, read_image
-from spikelet.board.spec import Board, ToolchainSpec, find_board
+from spikelet.board.spec import BOARD_FILE, Board, ToolchainSpec, find_board
 from spikelet.board.toolchain import choose_toolchain
 from spikelet.errors import UsageError
 from spikelet.paths import boards_dir, cache_dir, firmware_dir
@@ -282,6 +282,13 @@ def _refused(
     if len(lines) > OUTPUT_LINES:
         lines = [*lines[:OUTPUT_LINES], f"... and {len(lines) - OUTPUT_LINES} lines more"]
     shown = "\n    ".join(lines) or f"exit code {result.returncode}, no output"
+    if "model.c was made for" in result.stderr:
+        return BuildError(
+            f"{what} for board {board.name} with {toolchain}:\n    {shown}",
+            f"isa = {board.isa!r} of {board.folder / BOARD_FILE} and the flags of its toolchain "
+            f"{toolchain} name different cores",
+            f"make [toolchains.{toolchain}] flags those of {board.isa}, or isa that of the flags",
+        )
     return BuildError(
         f"{what} for board {board.name} with {toolchain}:\n    {shown}",
         "a source of the board or of the model is at fault, or the compiler is too old",

@@ -7,9 +7,17 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from spikelet.errors import UsageError
+from spikelet.graph.target import Target
 from spikelet.paths import boards_dir
 
 BOARD_FILE = "board.toml"
@@ -124,7 +132,7 @@ class Board(_Part):
     Attributes:
         name: the folder's name.
         description: one line for the list of boards.
-        isa: instruction set.
+        isa: instruction set, as `spikelet.graph.target` knows them.
         core: core, for people.
         tick: what spk_board_ticks() counts.
         mips: lower bound of millions of instructions a second, for deadlines.
@@ -154,6 +162,16 @@ class Board(_Part):
     toolchains: dict[str, ToolchainSpec] = Field(min_length=1)
     machines: dict[str, MachineSpec] = Field(default_factory=dict)
     folder: Path
+
+    @field_validator("isa")
+    @classmethod
+    def _known(cls, isa: str) -> str:
+        return str(Target.parse(isa))
+
+    @property
+    def target(self) -> Target:
+        """The instruction set, parsed."""
+        return Target.parse(self.isa)
 
     @model_validator(mode="after")
     def _consistent(self) -> Board:

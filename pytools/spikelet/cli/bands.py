@@ -22,6 +22,6 @@ def in_bands(terminal: Terminal, package: Package, arena: int | None, board: Boa
     if tiling is None:
         terminal.note(f"the arena takes no more than {arena} bytes as it is", "dim")
         return package
-    before, after = (plan(p.graph, board.isa).size for p in (package, found))
+    before, after = (plan(p.graph, board.target).size for p in (package, found))
     terminal.note(f"{banded(tiling)}: an arena of {after} bytes in place of {before}", "dim")
     return found

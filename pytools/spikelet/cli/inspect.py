@@ -23,6 +23,7 @@ from spikelet.cli.shown import accuracy_rows, arena_row, layer_table, origin_row
 from spikelet.cli.terminal import Terminal, facts, number, table
 from spikelet.codegen import Generated, generate
 from spikelet.graph import Tensor
+from spikelet.graph.target import ANY
 from spikelet.package import Package
 
 
@@ -42,7 +43,7 @@ def command(
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     known = find_board(board) if board is not None else None
-    isa = known.isa if known is not None else ""
+    target = known.target if known is not None else ANY
     loaded = Package.load(package)
     taught = None
     if learn is not None:
@@ -51,7 +52,7 @@ def command(
         taught = taught_by(loaded, learn, features, classes, data, known)
         loaded = taught.package
     with tempfile.TemporaryDirectory(prefix="spikelet-inspect-") as folder:
-        generated = generate(loaded.graph, loaded.sha256, Path(folder), isa=isa)
+        generated = generate(loaded.graph, loaded.sha256, Path(folder), target=target)
     found = described(loaded, package, generated)
     shown = _shown(found)
     if taught is not None:

@@ -14,6 +14,7 @@ from spikelet.codegen.plan import Plan, plan
 from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Phase, Tensor
 from spikelet.graph.graph import LABEL
 from spikelet.graph.operator import Interval, Share
+from spikelet.graph.target import ANY, Target
 
 _C_TYPE = {
     "bit": "uint32_t",
@@ -57,11 +58,11 @@ class Generated:
 class CEmitter:
     """Collects the constants, includes and names that operators ask for."""
 
-    def __init__(self, graph: Graph, places: Plan, isa: str = "") -> None:
+    def __init__(self, graph: Graph, places: Plan, target: Target = ANY) -> None:
         self.bounds: Mapping[str, Interval] = graph.bounds
         self.written = {node.name: graph.written(node) for node in graph.order}
         self.places = places
-        self.isa = isa
+        self.target = target
         self.includes: set[str] = set()
         self.macros: dict[str, str] = {}
         self.constants: dict[str, str] = {}
@@ -133,7 +134,7 @@ def generate(
     out_dir: Path,
     *,
     trace: bool = False,
-    isa: str = "",
+    target: Target = ANY,
     places: Plan | None = None,
     guard: bool = False,
 ) -> Generated:
@@ -144,13 +145,13 @@ def generate(
         sha256: the package's hash, 64 hexadecimal digits.
         out_dir: made if it is not there.
         trace: list every tensor and keep a digest of each in every step.
-        isa: instruction set of the board that it is for; "" for C that runs on any.
+        target: instruction set that it is for; a compiler for another one is refused by the C.
         places: a memory plan, by default the best that is found.
         guard: for a build with the address sanitiser: while an operator runs, all of the arena but
             its own tensors and scratch is out of bounds, and what it is to write holds a pattern.
     """
-    places = places or plan(graph, isa)
-    em = CEmitter(graph, places, isa)
+    places = places or plan(graph, target)
+    em = CEmitter(graph, places, target)
     const_bytes: dict[str, int] = {}
     start = ["saturations = 0;"]
     bodies: dict[Phase, list[str]] = {phase: [] for phase in Phase}
@@ -171,6 +172,7 @@ def generate(
     learning = _learning(graph, em, bodies)
     parts = [
         _head(graph, sha256, table, places, sum(em.sizes.values())),
+        *_unless_for(target),
         "".join(f"#define {macro} {value}\n" for macro, value in sorted(em.macros.items())),
         "\n".join(f'#include "{h}"' for h in ["spk_model.h", *sorted(em.includes)]) + "\n",
         *em.constants.values(),
@@ -181,6 +183,7 @@ def generate(
         _function("static void model_finish(void)", bodies[Phase.END]),
         *learning,
         _model(graph, sha256, places, trace),
+        *(["#endif\n"] if target.conditions() else []),
     ]
     out_dir.mkdir(parents=True, exist_ok=True)
     source = out_dir / "model.c"
@@ -257,6 +260,19 @@ def _head(graph: Graph, sha256: str, table: list[Layer], places: Plan, const_byt
             "",
         ]
     )
+
+
+def _unless_for(target: Target) -> list[str]:
+    """One #error where the compiler makes code for another core, and nothing behind it."""
+    lines = []
+    for number, (condition, words) in enumerate(target.conditions()):
+        lines.append(f"#{'el' * (number > 0)}if !({condition})")
+        lines.append(
+            f'#error "model.c was made for {target}, so for {words}, which this compiler or its '
+            f"flags do not make code for. Compile for {target} (-mcpu, -march), or make model.c "
+            'again for the core that is there: isa in board.toml"'
+        )
+    return ["\n".join([*lines, "#else", ""])] if lines else []
 
 
 def _columns(rows: Iterable[Iterable[object]]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from spikelet.codegen.plan import least, plan
 from spikelet.errors import UsageError
 from spikelet.graph import Graph
+from spikelet.graph.target import ANY, Target
 from spikelet.graph.tile import Tiling, tilings
 
 TRIED = 12  # ways with the least work, of those that might do, whose memory is planned
@@ -20,21 +21,21 @@ class ArenaTooSmall(UsageError):
     best: int = 0
 
 
-def fitted(graph: Graph, arena: int, isa: str = "") -> Tiling | None:
+def fitted(graph: Graph, arena: int, target: Target = ANY) -> Tiling | None:
     """The bands with the least work that take at most `arena` bytes; None where none are needed.
 
     Raises:
         ArenaTooSmall: no bands take so little.
     """
-    whole = best = plan(graph, isa).size
+    whole = best = plan(graph, target).size
     if whole <= arena:
         return None
-    ways = [(least(tiling.graph, isa), tiling) for tiling in tilings(graph)]
+    ways = [(least(tiling.graph, target), tiling) for tiling in tilings(graph)]
     hopeful = [tiling for size, tiling in ways if size <= arena]
     if ways and not hopeful:
         hopeful = [min(ways, key=lambda way: way[0])[1]]
     for tiling in hopeful[:TRIED]:
-        size = plan(tiling.graph, isa).size
+        size = plan(tiling.graph, target).size
         if size <= arena:
             return tiling
         best = min(best, size)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from spikelet.codegen.arrange import Problem, arrange
 from spikelet.graph import Array, Graph, Phase, Tensor
 from spikelet.graph.operator import Interval, Share
+from spikelet.graph.target import ANY, Target
 
 ALIGN = 8  # kernels may write words, and read pairs of words, past the last element
 WORD = 4  # every tensor begins with a word
@@ -96,9 +97,9 @@ class _Place:
         return self.first <= moment <= self.last
 
 
-def plan(graph: Graph, isa: str = "") -> Plan:
+def plan(graph: Graph, target: Target = ANY) -> Plan:
     """Place all tensors; kernels are those of an instruction set, "" for C that runs on any."""
-    places, scratches, problem = _asked(graph, isa)
+    places, scratches, problem = _asked(graph, target)
     offsets, bound = arrange(problem, ALIGN, _most_in_use(places, problem, len(graph.order)))
     slots = {}
     for place, offset in zip(places, offsets, strict=True):
@@ -117,17 +118,17 @@ def plan(graph: Graph, isa: str = "") -> Plan:
     )
 
 
-def least(graph: Graph, isa: str = "") -> int:
+def least(graph: Graph, target: Target = ANY) -> int:
     """Bytes that no plan goes below; quickly found, and often too few."""
-    places, _, problem = _asked(graph, isa)
+    places, _, problem = _asked(graph, target)
     return _most_in_use(places, problem, len(graph.order))
 
 
-def _asked(graph: Graph, isa: str) -> tuple[list[_Place], list[str], Problem]:
+def _asked(graph: Graph, target: Target) -> tuple[list[_Place], list[str], Problem]:
     """The places of tensors, then of scratch; the operators that have scratch; what to arrange."""
-    sharing = _Sharing(graph, isa)
+    sharing = _Sharing(graph, target)
     places = sharing.places()
-    wanted = _Wanted(graph, isa).sizes
+    wanted = _Wanted(graph, target).sizes
     for number, node in enumerate(graph.order):
         if node.name in wanted:
             places.append(_Place({}, _up(wanted[node.name]), number, number, again=True))
@@ -142,9 +143,9 @@ def _up(size: int) -> int:
 class _Wanted:
     """An emitter that only notes how much scratch each operator asks for."""
 
-    def __init__(self, graph: Graph, isa: str) -> None:
+    def __init__(self, graph: Graph, target: Target) -> None:
         self.bounds: Mapping[str, Interval] = graph.bounds
-        self.isa = isa
+        self.target = target
         self.sizes: dict[str, int] = {}
         for node in graph.order:
             node.emit(self)
@@ -175,8 +176,8 @@ class _Wanted:
 class _Sharing:
     """Which tensors share a place."""
 
-    def __init__(self, graph: Graph, isa: str) -> None:
-        self.graph, self.isa = graph, isa
+    def __init__(self, graph: Graph, target: Target) -> None:
+        self.graph, self.target = graph, target
         self.lives = {name: _life(graph, tensor) for name, tensor in graph.tensors.items()}
         self.within: dict[str, tuple[str, int]] = {}  # the tensor around it, and where in that
         for node in graph.order:
@@ -228,7 +229,7 @@ class _Sharing:
             if not self.graph.written(node):
                 continue
             out = self.graph.written(node)[0].name
-            to, overlaps = index[out], node.overlaps(self.isa)
+            to, overlaps = index[out], node.overlaps(self.target)
             for source in {index[name] for name in node.inputs}:
                 if not _meet(places[source], places[to], number):
                     continue

@@ -12,6 +12,7 @@ import numpy as np
 
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Band, Cost, Emitter, Interval, Overlap
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -105,7 +106,7 @@ class Elementwise(Int8Operator):
         fields = {} if self.constant is None else {"constant": self.constant[first:end]}
         return Band(((first, end),) * len(self.inputs), fields)
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         operands = {t.name: t for t in self._operands}
         return tuple(Overlap() if operands[n].shape == self._shape else None for n in self.inputs)
 

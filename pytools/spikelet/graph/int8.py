@@ -14,6 +14,7 @@ import numpy as np
 
 from spikelet.graph.operator import Band, Emitter, Interval, Operator, Overlap
 from spikelet.graph.requantise import quantize_multiplier
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, GraphError, Tensor
 
 
@@ -136,7 +137,7 @@ class Lookup(Int8Operator):
     def band(self, first: int, end: int) -> Band | None:
         return Band(((first, end),))
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap(),)
 
     def emit(self, em: Emitter) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, GraphError, Tensor
 
 
@@ -98,11 +99,11 @@ class Emitter(Protocol):
 
     Attributes:
         bounds: of every tensor.
-        isa: the board's instruction set, as its board.toml says; kernels may come in variants.
+        target: the board's instruction set; kernels may come in variants.
     """
 
     bounds: Mapping[str, Interval]
-    isa: str
+    target: Target
 
     def tensor(self, name: str) -> str:
         """C expression: typed pointer to a tensor's memory."""
@@ -179,7 +180,7 @@ class Operator:
         """Tensors that it only moves; the memory plan may put one into the other."""
         return []
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         """For each input how its output may lie over it, None where it may not.
 
         It states the order in which the kernel of this instruction set reads and writes.

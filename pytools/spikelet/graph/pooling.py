@@ -11,6 +11,7 @@ from spikelet.graph.convolution import window_band
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Band, Cost, Emitter, Interval, Overlap
 from spikelet.graph.overlap import raster, window_starts
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
 # How far TensorFlow Lite lets the scales of input and output be apart, which are the same.
@@ -83,7 +84,7 @@ class Pool2d(Int8Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=int(np.prod(self._shape)) * self.window[0] * self.window[1])
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         padding = (self.padding[0], self.padding[1])
         first = window_starts(self._input, self._shape, self.stride, padding)
         return (raster(first, self._shape[2]),)

@@ -179,23 +179,6 @@ def by_fours(rows: Array, taps: int) -> Array:
     return padded.reshape(-1, 4, taps).transpose(0, 2, 1)
 
 
-def has_dsp(isa: str) -> bool:
-    """Whether an instruction set has Arm's dual 16-bit multiplies."""
-    return isa.startswith(("armv7e-m", "armv8.1-m")) or (
-        isa.startswith("armv8-m.main") and "dsp" in isa
-    )
-
-
-def is_thumb1(isa: str) -> bool:
-    """Whether an instruction set is Arm's small one, without long products."""
-    return isa.startswith(("armv6-m", "armv8-m.base"))
-
-
-def has_mve(isa: str) -> bool:
-    """Whether an instruction set has Arm's M-profile vector extension."""
-    return isa.startswith("armv8.1-m") and "mve" in isa
-
-
 def by_sixteens(rows: Array) -> Array:
     """(O, n) to (ceil(O / 4), ceil(n / 16), 4, 16): what lies past the ends is 0."""
     channels, n = rows.shape

@@ -9,6 +9,7 @@ import numpy as np
 
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Cost, Interval, Overlap
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -57,6 +58,6 @@ class Reduction(Int8Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[0].size)
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         # Of each element of `inner` all is read before its mean, which lies at or before it.
         return (Overlap(),)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from spikelet.codegen import plan
 from spikelet.errors import UsageError
 from spikelet.graph import Graph, Phase
+from spikelet.graph.target import ANY, Target
 
 STORED = 64  # bytes of a slot's header, and what storage is written by
 
@@ -52,13 +53,13 @@ class Needs:
             )
 
 
-def needs(graph: Graph, isa: str = "") -> Needs:
-    """What a graph takes on an instruction set, "" for C that runs on any."""
+def needs(graph: Graph, target: Target = ANY) -> Needs:
+    """What a graph takes on an instruction set."""
     tensors = [learned.tensor for learned in graph.learned]
-    places = plan(graph, isa)
+    places = plan(graph, target)
     arena = places.size
     kept = sum(places.slots[tensor.name].size for tensor in tensors)
-    still = min(plan(_still(graph), isa).size, arena) - kept
+    still = min(plan(_still(graph), target).size, arena) - kept
     macs = dict.fromkeys(Phase, 0)
     for node in graph.order:
         cost = node.cost([graph.tensors[name] for name in node.inputs])

@@ -12,6 +12,7 @@ from typing import Any
 
 from spikelet.codegen import plan
 from spikelet.graph import Graph, Operator, Phase
+from spikelet.graph.target import ANY, Target
 from spikelet.learn.needs import Needs, needs
 from spikelet.learn.scalar import is_float
 from spikelet.learn.tape import named
@@ -122,18 +123,18 @@ def _grouped(n: int) -> str:
     return f"{n:,}".replace(",", " ")
 
 
-def training_plan(graph: Graph, isa: str = "", page_bytes: int = 0) -> TrainingPlan:
+def training_plan(graph: Graph, target: Target = ANY, page_bytes: int = 0) -> TrainingPlan:
     """The plan of a graph that learns.
 
     Args:
         graph: with a learner.
-        isa: the board's instruction set, "" for C that runs on any.
+        target: the board's instruction set.
         page_bytes: of the board's storage of learned tensors; 0 for none.
     """
-    found = needs(graph, isa)
+    found = needs(graph, target)
     learning = [n for n in graph.order if graph.phase(n) is Phase.LEARN]
     read = {name for node in learning for name in node.inputs}
-    slots = plan(graph, isa).slots
+    slots = plan(graph, target).slots
     rows = []
     kept: dict[int, int] = {}  # by place: a reshape shares that of its input
     for node in graph.order:
@@ -155,7 +156,7 @@ def training_plan(graph: Graph, isa: str = "", page_bytes: int = 0) -> TrainingP
         kept_bytes=sum(kept.values()),
         commit_pages=pages,
         commits=None if pages is None else 2 * ENDURANCE,
-        instructions=_instructions(graph, isa, found.learn_macs),
+        instructions=_instructions(graph, target, found.learn_macs),
     )
 
 
@@ -199,8 +200,8 @@ def _macs(graph: Graph, node: Operator) -> int:
     return node.cost([graph.tensors[name] for name in node.inputs]).macs
 
 
-def _instructions(graph: Graph, isa: str, macs: int) -> int | None:
+def _instructions(graph: Graph, target: Target, macs: int) -> int | None:
     """Of a learning step, from its multiply-accumulates; None where nothing was measured."""
     used = {p for node in graph.order if (p := getattr(node, "precision", None)) is not None}
-    found = _PER_MAC.get((isa, any(map(is_float, used))))
+    found = _PER_MAC.get((target.name, any(map(is_float, used))))
     return None if found is None or not used else round(found * macs)

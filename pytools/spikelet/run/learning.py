@@ -11,6 +11,7 @@ import numpy as np
 from spikelet.board import Board
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph
+from spikelet.graph.target import ANY
 from spikelet.learn.backbone import features as last_features
 from spikelet.learn.backbone import readable
 from spikelet.learn.baselines import BASELINES, baseline
@@ -113,7 +114,7 @@ def lesson(
     memory = None if board is None else board.memory
     storage = None if memory is None else memory.storage
     plan = training_plan(
-        found, board.isa if board else "", storage.page_bytes if storage is not None else 0
+        found, board.target if board else ANY, storage.page_bytes if storage is not None else 0
     )
     if memory is not None:
         plan.needs.check(memory.ram.bytes - memory.stack_bytes, board.name if board else "")

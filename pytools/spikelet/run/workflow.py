@@ -90,7 +90,7 @@ def make(
 ) -> Built:
     """Generate model.c and build the image in `out`; for errors see `spikelet.board.build`."""
     generated = generate(
-        package.graph, package.sha256, out, trace=trace, isa=board.isa, guard=sanitize
+        package.graph, package.sha256, out, trace=trace, target=board.target, guard=sanitize
     )
     if package.graph.learns:
         defines = (*defines, "SPK_LEARN")
@@ -115,7 +115,7 @@ def _with_arena(
     room = arena - error.over["ram"]
     way_out = error.next
     try:
-        tiling = fitted(package.graph, room, board.isa)
+        tiling = fitted(package.graph, room, board.target)
     except ArenaTooSmall as none:
         way_out = f"a board with more memory: the least arena that was found is {none.best} bytes"
     else:
@@ -140,7 +140,7 @@ def within(package: Package, arena: int, board: Board) -> tuple[Package, Tiling 
     Raises:
         UsageError: no bands take so little.
     """
-    tiling = fitted(package.graph, arena, board.isa)
+    tiling = fitted(package.graph, arena, board.target)
     if tiling is None:
         return package, None
     noted = {**package.manifest, "bands": {"layers": tiling.layers, "bands": tiling.bands}}

@@ -13,12 +13,10 @@ from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.quantised import (
     by_fours,
     by_sixteens,
-    has_dsp,
-    has_mve,
-    is_thumb1,
     two_a_lane,
     two_channels_a_lane,
 )
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
 SCRATCH_BYTES = 2304  # at most: 3 x 3 windows of 64 channels, two at a time
@@ -67,12 +65,12 @@ class Conv2d(Convolution):
         pixels = self._output.shape[0] * self._output.shape[1]
         return Cost(macs=pixels * self.weight.size, weight_bits=8)
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         stride, padding = self.stride, (self.padding[0], self.padding[1])
         first = window_starts(self._input.shape, self._output.shape, stride, padding)
         outputs = len(self.weight)
         found = [raster(first, outputs, gathered=True)]
-        if has_mve(isa) or 4 * (self.weight[0].size + 1) > SCRATCH_BYTES:
+        if target.mve or 4 * (self.weight[0].size + 1) > SCRATCH_BYTES:
             found.append(raster(first, outputs))  # without a scratch, or rows as they lie
         return (max(found, key=lambda overlap: overlap.lead),)
 
@@ -80,9 +78,9 @@ class Conv2d(Convolution):
         em.include("kernels/conv2d.h")
         rows = self.weight.reshape(len(self.weight), -1)
         found = None
-        if has_mve(em.isa):
+        if em.target.mve:
             found = self._mve(em, rows)
-        elif has_dsp(em.isa):
+        elif em.target.dsp:
             found = self._dsp(em, rows)
         kernel, taps, weights, scratch = found or self._portable(em, rows)
         scales = self.scale_fields if kernel.startswith("dsp") else self.rescale_fields
@@ -113,7 +111,7 @@ class Conv2d(Convolution):
         """Kernel, taps, C name of the weights, words of scratch."""
         taps = rows.shape[1]
         even = taps + taps % 2
-        few = is_thumb1(em.isa)  # registers
+        few = em.target.thumb1  # registers
         pixels = 4 if 8 * even <= SCRATCH_BYTES and self.near and not few else 2
         kernel = "any" if not self.near else "four" if pixels == 4 else "two"
         scratch = even * (pixels // 2) + 4 * pixels

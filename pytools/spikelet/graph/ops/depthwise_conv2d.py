@@ -11,7 +11,7 @@ from spikelet.graph.convolution import Convolution
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
 from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.overlap import raster, window_starts
-from spikelet.graph.quantised import has_dsp, has_mve
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
 MOST_TAPS = 512  # of which there is a list, on the stack
@@ -65,10 +65,10 @@ class DepthwiseConv2d(Convolution):
         pixels = self._output.shape[0] * self._output.shape[1]
         return Cost(macs=pixels * self.weight.size, weight_bits=8)
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         if self._input.shape[2] == 1:
-            return self._as_conv2d().overlaps(isa)
-        if self._three and self._variant(isa) == "fours":
+            return self._as_conv2d().overlaps(target)
+        if self._three and self._variant(target) == "fours":
             return (Overlap(exact=True),)  # a channel is copied before its outputs are written
         padding = (self.padding[0], self.padding[1])
         first = window_starts(self._input.shape, self._output.shape, self.stride, padding)
@@ -86,18 +86,18 @@ class DepthwiseConv2d(Convolution):
             and max(self.padding) <= 255
         )
 
-    def _variant(self, isa: str) -> str:
+    def _variant(self, target: Target) -> str:
         """The kernel that goes by a list of taps, or "" where none does."""
         height, width, channels = self.weight.shape
         if not self.near or height * width > MOST_TAPS:
             return ""
         one = self.depth_multiplier == 1
-        if has_mve(isa):
+        if target.mve:
             if one and channels >= 16 and self.weight.min() > -128:
                 return "mve_sixteens"
             return "mve" if one and channels >= 8 else "mve_many"
         if one and channels >= 4:
-            return "dsp" if has_dsp(isa) else "fours"
+            return "dsp" if target.dsp else "fours"
         return "many"
 
     def _emit_variant(self, em: Emitter, variant: str) -> list[str]:
@@ -198,7 +198,7 @@ class DepthwiseConv2d(Convolution):
     def emit(self, em: Emitter) -> list[str]:
         if self._input.shape[2] == 1:
             return self._as_conv2d().emit(em)
-        variant = self._variant(em.isa)
+        variant = self._variant(em.target)
         if self._three and variant == "fours":
             em.include("kernels/depthwise_conv2d.h")
             return self._emit_lines(em)

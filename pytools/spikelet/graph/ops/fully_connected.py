@@ -12,11 +12,10 @@ from spikelet.graph.quantised import (
     Quantised,
     by_fours,
     by_sixteens,
-    has_dsp,
-    has_mve,
     two_channels_a_lane,
 )
 from spikelet.graph.requantise_once import requantise_once
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -76,7 +75,7 @@ class FullyConnected(Quantised):
     def emit(self, em: Emitter) -> list[str]:
         em.include("kernels/fully_connected.h")
         channels, n = self.weight.shape
-        kernel, weight, note = self._variant(em.isa)
+        kernel, weight, note = self._variant(em.target)
         fields: dict[str, object] = {
             "weights": em.const(f"{self.name}_weight", weight, note),
             **self.rescale_fields(em, self.weight.astype(np.int64).sum(axis=1)),
@@ -110,12 +109,12 @@ class FullyConnected(Quantised):
             return "twice" if self.near else "any"
         return "once" if np.all((self.shift <= -2) & (self.shift >= -20)) else "any"
 
-    def _variant(self, isa: str) -> tuple[str, Array, str]:
+    def _variant(self, target: Target) -> tuple[str, Array, str]:
         """The order of the weights, the weights in it, and a note on their shape."""
         n = self.weight.shape[1]
-        if has_mve(isa):
+        if target.mve:
             return "vectors", by_sixteens(self.weight), "(outputs / 4, inputs / 16, 4, 16)"
-        if has_dsp(isa) and (words := two_channels_a_lane(self.weight, n + -n % 8)) is not None:
+        if target.dsp and (words := two_channels_a_lane(self.weight, n + -n % 8)) is not None:
             return "quads", words, "(outputs / 4, inputs / 4, 2, 4 inputs) of two channels"
         taps = n + -n % 4
         return "fours", by_fours(self.weight, taps), f"(outputs / 4, inputs {taps}, 4)"

@@ -10,6 +10,7 @@ import numpy as np
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.overlap import raster
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -47,7 +48,7 @@ class ResizeNearest(Int8Operator):
         x = env[self.inputs[0]]
         env[self.name] = np.ascontiguousarray(x[:, self.rows][:, :, self.columns])
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         _, width, channels = self._input
         cells = self.rows[:, None].astype(np.int64) * width + self.columns
         return (raster(cells.reshape(-1) * channels, channels),)

@@ -10,6 +10,7 @@ import numpy as np
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.moving import emit_move, row_major
 from spikelet.graph.operator import Emitter, Interval, Overlap, Share
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -63,7 +64,7 @@ class Slice(Int8Operator):
             return []
         return [Share(self.name, self.inputs[0], self._first())]
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap() if min(self.stride) > 0 else None,)
 
     def _first(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from spikelet.graph.int8 import Int8Operator, factor
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
 from spikelet.graph.requantise import rounding_divide_by_pot, rounding_doubling_high_mul
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
 DIFFERENCE_BITS = 5  # integer bits of a difference to the maximum: Q5.26
@@ -92,7 +93,7 @@ class Softmax(Int8Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[0].size)
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap(),)
 
     def emit(self, em: Emitter) -> list[str]:

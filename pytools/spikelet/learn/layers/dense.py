@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn import scalar
 from spikelet.learn.scalar import Descent, Scale, Sgd
@@ -497,7 +498,7 @@ class DenseUpdate(Learning):
         bits = 8 * np.dtype(_STORED[self.precision]).itemsize
         return Cost(macs=macs, weight_bits=bits)
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         # A group of columns is read before its gradients are written.
         same = self._x.dtype == scalar.value_dtype(self.precision)
         over = Overlap() if self.gradient and same else None

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.operator import Emitter, Interval, Overlap
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import scalar
 from spikelet.learn.scalar import Scale
@@ -72,7 +73,7 @@ class Mse(Learning):
     def stops(self, env: dict[str, Array]) -> bool:
         return self.real and not bool((np.abs(env[self.inputs[0]]) < _FINITE).all())
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap(), *(None for _ in self.inputs[1:]))
 
     def emit(self, em: Emitter) -> list[str]:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.operator import Emitter, Interval, Overlap
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import scalar
 from spikelet.learn.trainable import Learning
@@ -38,7 +39,7 @@ class ReluGradient(Learning):
         error, y = (env[name] for name in self.inputs)
         env[self.name] = np.where(y > 0, error, error.dtype.type(0))
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap(), Overlap())
 
     def emit(self, em: Emitter) -> list[str]:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.operator import Emitter, Interval, Overlap
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import fixed, float32, scalar
 from spikelet.learn.scalar import Scale
@@ -93,7 +94,7 @@ class SoftmaxCrossEntropy(Learning):
         logits = env[self.inputs[0]][0]
         return self.real and not bool((np.abs(logits) < _FINITE).all())
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap(), *(None for _ in self.inputs[1:]))
 
     def emit(self, em: Emitter) -> list[str]:

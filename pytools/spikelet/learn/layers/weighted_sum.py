@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase, c_bool
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import float32, scalar
 from spikelet.learn.trainable import INT32_MAX, Trainable
@@ -122,7 +123,7 @@ class WeightedSum(Trainable):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=len(self.gains) * ins[0].size)
 
-    def overlaps(self, isa: str) -> tuple[Overlap | None, ...]:
+    def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         value = scalar.value_dtype(self.precision)
         wide = [*(x.dtype == value for x in self._sources), *[True] * self.mask]
         return tuple(Overlap() if same else None for same in wide)
