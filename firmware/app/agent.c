@@ -86,6 +86,7 @@ static void put_facts(struct spk_reply *reply) {
     put(reply, spk_model.steps, 2);
     put(reply, spk_model.tensor_count, 2);
     put(reply, spk_model.arena_bytes, 4);
+    put(reply, spk_model.constant_bytes, 4);
     spk_board_unique_id(reply->at);
     reply->at += 8;
     put_fault(reply);
@@ -240,6 +241,33 @@ static enum spk_status tensor_get(const uint8_t *data, struct spk_reply *reply) 
     put_bytes(reply, data, SPK_TENSOR_GET_SIZE_AT);
     put_bytes(reply, (const uint8_t *)tensor->data + spk_load32(data + SPK_TENSOR_GET_OFFSET_AT),
               size);
+    return SPK_STATUS_OK;
+}
+
+// The model as it lies in memory, not as it was when the image was made. Seed and first byte are
+// the host's choice: no answer that was computed before fits.
+static enum spk_status constants(const uint8_t *data, struct spk_reply *reply) {
+    const struct spk_constant *constant = spk_model.constants;
+    uint32_t crc = spk_load32(data + SPK_CONSTANTS_SEED_AT);
+    uint32_t skip = spk_load32(data + SPK_CONSTANTS_FIRST_AT);
+    uint32_t left = spk_load32(data + SPK_CONSTANTS_SIZE_AT);
+    uint32_t count = spk_model.constant_count;
+
+    if (skip > spk_model.constant_bytes || left > spk_model.constant_bytes) {
+        return refuse(reply, SPK_STATUS_RANGE, skip);
+    }
+    for (uint32_t i = 2 * count; i && left; i--) { // at most twice around
+        if (skip < constant->bytes) {
+            const uint32_t size = left < constant->bytes - skip ? left : constant->bytes - skip;
+            crc = spk_crc32(crc, (const uint8_t *)constant->data + skip, size);
+            left -= size;
+            skip = 0;
+        } else {
+            skip -= constant->bytes;
+        }
+        constant = i == count + 1 ? spk_model.constants : constant + 1;
+    }
+    put(reply, crc, 4);
     return SPK_STATUS_OK;
 }
 
@@ -424,6 +452,9 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
     case SPK_TYPE_RUN:
         size = SPK_RUN_BYTES;
         break;
+    case SPK_TYPE_CONSTANTS:
+        size = SPK_CONSTANTS_BYTES;
+        break;
 #ifdef SPK_LEARN
     case SPK_TYPE_LEARN:
         size = SPK_LEARN_BYTES;
@@ -446,6 +477,8 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
         return tensor_get(data, reply);
     case SPK_TYPE_RUN:
         return run(data, reply);
+    case SPK_TYPE_CONSTANTS:
+        return constants(data, reply);
 #ifdef SPK_LEARN
     case SPK_TYPE_LEARN:
         return learn(data, reply);

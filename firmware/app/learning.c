@@ -147,7 +147,7 @@ static enum spk_status go_back(struct spk_reply *reply) {
     case SPK_STORED_OTHER_VERSION:
         return SPK_STATUS_VERSION;
     case SPK_STORED_DAMAGED:
-        return SPK_STATUS_SIGNATURE;
+        return SPK_STATUS_CHECKSUM;
     default:
         return SPK_STATUS_OK;
     }
@@ -162,7 +162,7 @@ static enum spk_status accept(const uint8_t *data, struct spk_reply *reply) {
     if (crc != spk_load32(data + SPK_LEARN_STATE_CRC_AT)) {
         reply->detail = crc;
         restore();
-        return SPK_STATUS_SIGNATURE;
+        return SPK_STATUS_CHECKSUM;
     }
     learning.pending = 0;
     learning.steps = spk_load32(data + SPK_LEARN_STATE_STEPS_AT);

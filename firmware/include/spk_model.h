@@ -46,6 +46,12 @@ struct spk_tensor {
 #endif
 };
 
+// A table that kernels read: weights, biases, thresholds, lookup tables, initial values.
+struct spk_constant {
+    const void *data;
+    uint32_t bytes;
+};
+
 struct spk_model {
     const char *name;
     const uint8_t *package_sha256;    // (32,)
@@ -53,10 +59,13 @@ struct spk_model {
     uint16_t tensor_count;
     uint16_t steps; // time steps of one inference
     uint32_t arena_bytes;
-    uint32_t *saturations;    // since the last start
-    void (*start)(void);      // reset the states, run what does not depend on time
-    void (*step)(uint32_t t); // one time step, 0 <= t < steps
-    void (*finish)(void);     // run what needs all steps
+    uint32_t constant_bytes; // of all constants
+    uint16_t constant_count;
+    const struct spk_constant *constants; // (constant_count,) in the order of the host's own list
+    uint32_t *saturations;                // since the last start
+    void (*start)(void);                  // reset the states, run what does not depend on time
+    void (*step)(uint32_t t);             // one time step, 0 <= t < steps
+    void (*finish)(void);                 // run what needs all steps
 #ifdef SPK_LEARN
     int32_t *label;       // target of learn(), 0 <= label < classes; NULL where it takes none
     int32_t classes;      // 0 where it takes no label

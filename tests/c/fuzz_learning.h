@@ -77,7 +77,7 @@ static void check_learning(uint8_t type, const uint8_t *payload, uint32_t n) {
         } else if (answer.status != SPK_STATUS_BAD_LEN && action == SPK_LEARN_RESTORE) {
             CHECK(ok || damaged);
             check_committed();
-        } else if (answer.status == SPK_STATUS_SIGNATURE && action == SPK_LEARN_ACCEPT) {
+        } else if (answer.status == SPK_STATUS_CHECKSUM && action == SPK_LEARN_ACCEPT) {
             CHECK(pending);
             check_committed();
         } else if (answer.status == SPK_STATUS_RANGE && action == SPK_LEARN_COMMIT) {

@@ -22,7 +22,7 @@
 #include "spk_storage.h"
 #endif
 
-enum { OUT_MAX = 4096, SHADOW_MAX = 8192, STATUSES = 15, TYPES = 16 };
+enum { OUT_MAX = 4096, SHADOW_MAX = 8192, STATUSES = 15, TYPES = 17 };
 
 const struct spk_board_info spk_board_info = {"fuzz", SPK_TICK_NONE, 0};
 
@@ -424,6 +424,11 @@ static uint32_t nearly(uint8_t type, uint8_t *payload) {
     case SPK_TYPE_ECHO:
         at += random_bytes(at, rnd(SPK_LINK_PAYLOAD + 1));
         break;
+    case SPK_TYPE_CONSTANTS:
+        at = spk_store(at, rnd(0xFFFFFFFFu), 4);
+        at = spk_store(at, edgy(spk_model.constant_bytes), 4);
+        at = spk_store(at, edgy(spk_model.constant_bytes), 4);
+        break;
 #ifdef SPK_LEARN
     case SPK_TYPE_LEARN:
         at = spk_store(at, rnd(8) ? rnd(5) : rnd(2) ? SPK_NO_LABEL : rnd(9), 2);
@@ -507,6 +512,9 @@ static int report(uint32_t count) {
         {SPK_TYPE_RUN, SPK_STATUS_RANGE},
         {SPK_TYPE_RESET, SPK_STATUS_OK},
         {SPK_TYPE_FAULT, SPK_STATUS_OK},
+        {SPK_TYPE_CONSTANTS, SPK_STATUS_OK},
+        {SPK_TYPE_CONSTANTS, SPK_STATUS_RANGE},
+        {SPK_TYPE_CONSTANTS, SPK_STATUS_BAD_LEN},
         {SPK_TYPE_ACK, SPK_STATUS_OK},
 #ifdef SPK_LEARN
         {SPK_TYPE_LEARN, SPK_STATUS_OK},
@@ -518,7 +526,7 @@ static int report(uint32_t count) {
         {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_LEN},
         {SPK_TYPE_LEARN_STATE, SPK_STATUS_RANGE},
         {SPK_TYPE_LEARN_STATE, SPK_STATUS_STORAGE},
-        {SPK_TYPE_LEARN_STATE, SPK_STATUS_SIGNATURE},
+        {SPK_TYPE_LEARN_STATE, SPK_STATUS_CHECKSUM},
 #else
         {SPK_TYPE_LEARN, SPK_STATUS_BAD_TYPE},
         {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_TYPE},
@@ -559,7 +567,7 @@ int main(int argc, char **argv) {
             open_session();
         } else {
             const uint32_t boots_before = boots;
-            uint8_t type = (uint8_t)(rnd(8) ? 1 + rnd(6) : rnd(16));
+            uint8_t type = (uint8_t)(rnd(8) ? 1 + rnd(6) : rnd(TYPES));
 #ifdef SPK_LEARN
             if (rnd(3) == 0) {
                 type = (uint8_t)(SPK_TYPE_LEARN + rnd(2));

@@ -178,6 +178,10 @@ static void commit(void) {
 }
 #endif
 
+static const uint8_t odd[5] = {3, 1, 4, 1, 5};
+static const uint16_t halves[3] = {0x1234, 0xFFFF, 1};
+static const struct spk_constant constants[] = {{odd, sizeof odd}, {halves, sizeof halves}};
+
 const struct spk_model spk_model = {
     .name = "echo",
     .package_sha256 = sha,
@@ -185,6 +189,9 @@ const struct spk_model spk_model = {
     .tensor_count = sizeof tensors / sizeof tensors[0],
     .steps = STEPS,
     .arena_bytes = sizeof mix + sizeof spikes + sizeof sum,
+    .constant_bytes = sizeof odd + sizeof halves,
+    .constant_count = sizeof constants / sizeof constants[0],
+    .constants = constants,
     .saturations = &saturations,
     .start = start,
     .step = step,

@@ -52,6 +52,21 @@ def test_hello(device: Device) -> None:
     assert device.tensor("image").op is None
 
 
+def test_the_crc_of_the_constants_has_any_seed_and_goes_around_the_end(device: Device) -> None:
+    memory = bytes((3, 1, 4, 1, 5)) + struct.pack("<3H", 0x1234, 0xFFFF, 1)
+    size = device.hello.constant_bytes
+    assert size == len(memory)
+    for first in range(size + 1):
+        for count in range(size + 1):
+            seed = 0x9E3779B1 * (first + 16 * count) & 0xFFFFFFFF
+            part = (memory + memory)[first : first + count]
+            assert device.constants_crc(seed, first, count) == zlib.crc32(part, seed)
+    for first, count in ((size + 1, 0), (0, size + 1), (0xFFFFFFFF, 1), (1, 0xFFFFFFFF)):
+        with pytest.raises(DeviceRefused) as caught:
+            device.constants_crc(0, first, count)
+        assert (caught.value.status, caught.value.detail) == (Status.RANGE, first)
+
+
 @pytest.mark.parametrize("compiler", list(compilers()))
 def test_put_run_get(tmp_path: Path, compiler: str) -> None:
     elf = build_device(tmp_path / "device", ["-O2"], compiler)

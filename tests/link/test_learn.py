@@ -186,7 +186,7 @@ def test_nothing_runs_on_an_upload_that_is_not_accepted(learner: Device) -> None
             assert "ACCEPT or RESTORE" in str(caught.value)
         with pytest.raises(DeviceRefused) as caught:
             learner.learn_state(LearnAction.ACCEPT, crc)
-        assert caught.value.status == Status.SIGNATURE
+        assert caught.value.status == Status.CHECKSUM
         assert "the last committed model is in use" in str(caught.value)
         assert tensors(learner) == committed.tensors()
         learner.run()

@@ -223,7 +223,7 @@ def test_a_damaged_slot_is_told_and_the_other_one_used(
                 twin = Twin(package.graph)
                 with pytest.raises(DeviceRefused) as caught:
                     device.device.learn_state(LearnAction.RESTORE)
-                assert caught.value.status == Status.SIGNATURE
+                assert caught.value.status == Status.CHECKSUM
             assert device.compare(twin) == []
 
 

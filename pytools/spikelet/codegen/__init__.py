@@ -1,6 +1,6 @@
 """From the graph to C: the memory plan, the layer table, model.c."""
 
-from spikelet.codegen.emit import CEmitter, Generated, generate
+from spikelet.codegen.emit import CEmitter, Constant, Generated, generate
 from spikelet.codegen.fit import ArenaTooSmall, fitted
 from spikelet.codegen.layers import Layer, layers
 from spikelet.codegen.plan import Plan, Slot, plan
@@ -8,6 +8,7 @@ from spikelet.codegen.plan import Plan, Slot, plan
 __all__ = [
     "ArenaTooSmall",
     "CEmitter",
+    "Constant",
     "Generated",
     "Layer",
     "Plan",

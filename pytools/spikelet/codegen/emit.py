@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,19 @@ _NUMPY_TO_C = {
 
 
 @dataclass(frozen=True)
+class Constant:
+    """A constant array as it lies in a device's memory.
+
+    Attributes:
+        symbol: its name in C.
+        data: its bytes, little endian.
+    """
+
+    symbol: str
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Generated:
     """What code generation wrote and what it knows of it.
 
@@ -47,12 +60,14 @@ class Generated:
         plan: the memory plan.
         layers: the layer table.
         const_bytes: flash of all constants.
+        constants: in the order of the image's own list, of which a device makes a CRC.
     """
 
     source: Path
     plan: Plan
     layers: list[Layer]
     const_bytes: int
+    constants: tuple[Constant, ...]
 
 
 class CEmitter:
@@ -68,6 +83,7 @@ class CEmitter:
         self.constants: dict[str, str] = {}
         self.configs: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
+        self.values: list[Constant] = []
         self.symbols: dict[tuple[str, bytes], str] = {}  # by what they hold
 
     def tensor(self, name: str) -> str:
@@ -82,6 +98,8 @@ class CEmitter:
             symbol = self.symbols[key] = f"spk_const_{name}"
             self.constants[symbol] = _array(symbol, flat, note)
             self.sizes[symbol] = flat.nbytes
+            little = flat.astype(flat.dtype.newbyteorder("<"))
+            self.values.append(Constant(symbol, little.tobytes()))
         return self.symbols[key]
 
     def config(self, name: str, c_struct: str, fields: Mapping[str, object]) -> str:
@@ -182,8 +200,9 @@ def generate(
         _function("static void model_step(uint32_t t)", ["(void)t;", *bodies[Phase.STEP]]),
         _function("static void model_finish(void)", bodies[Phase.END]),
         *learning,
-        _model(graph, sha256, places, trace),
-        *(["#endif\n"] if target.conditions() else []),
+        _model(graph, sha256, places, trace, em.values),
+        *(["#endif
+"] if target.conditions() else []),
     ]
     out_dir.mkdir(parents=True, exist_ok=True)
     source = out_dir / "model.c"
@@ -194,7 +213,7 @@ def generate(
         lines = ["#include <stdint.h>", "extern uint32_t arena[];"]
         lines.append(f"uint32_t arena[{places.size // 4}];\n")
         apart.write_text("\n".join(lines), encoding="utf-8")
-    return Generated(source, places, table, sum(em.sizes.values()))
+    return Generated(source, places, table, sum(em.sizes.values()), tuple(em.values))
 
 
 def _conditional(node: Operator, em: CEmitter, trace: bool, guard: bool) -> list[str]:
@@ -332,7 +351,9 @@ def _load(learned: Learned, em: CEmitter) -> str:
     return f"spk_load_learned({em.tensor(name)}, {initial}, {size});"
 
 
-def _model(graph: Graph, sha256: str, places: Plan, trace: bool) -> str:
+def _model(
+    graph: Graph, sha256: str, places: Plan, trace: bool, constants: Sequence[Constant]
+) -> str:
     digest = ", ".join(f"0x{sha256[i : i + 2]}" for i in range(0, 64, 2))
     rows, ends = [], _ends(graph)
     every = (0, 0) if graph.learns else None
@@ -353,6 +374,7 @@ def _model(graph: Graph, sha256: str, places: Plan, trace: bool) -> str:
         f"static const struct spk_tensor tensors[{len(rows)}] = {{",
         *(f"    {row}," for row in rows),
         "};",
+        *_constants(constants),
         "const struct spk_model spk_model = {",
         f'    .name = "{graph.name}",',
         "    .package_sha256 = package_sha256,",
@@ -360,6 +382,7 @@ def _model(graph: Graph, sha256: str, places: Plan, trace: bool) -> str:
         f"    .tensor_count = {len(rows)},",
         f"    .steps = {graph.steps},",
         f"    .arena_bytes = {places.size},",
+        *_constant_fields(constants),
         "    .saturations = &saturations,",
         "    .start = model_start,",
         "    .step = model_step,",
@@ -369,6 +392,24 @@ def _model(graph: Graph, sha256: str, places: Plan, trace: bool) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _constants(constants: Sequence[Constant]) -> list[str]:
+    """The list of all constants: what a device's CRC is made of."""
+    if not constants:
+        return []
+    rows = [f"    {{{c.symbol}, sizeof {c.symbol}}}," for c in constants]
+    return [f"static const struct spk_constant constants[{len(constants)}] = {{", *rows, "};"]
+
+
+def _constant_fields(constants: Sequence[Constant]) -> list[str]:
+    if not constants:
+        return []
+    return [
+        f"    .constant_bytes = {sum(len(c.data) for c in constants)},",
+        f"    .constant_count = {len(constants)},",
+        "    .constants = constants,",
+    ]
 
 
 def _learning_fields(graph: Graph) -> list[str]:

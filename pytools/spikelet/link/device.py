@@ -40,6 +40,8 @@ from spikelet.link.messages import (
     PROTOCOL_HASH,
     RUN_RESTART,
     RUN_STOP,
+    ConstantsReply,
+    ConstantsRequest,
     EchoReply,
     EchoRequest,
     Entry,
@@ -348,7 +350,7 @@ class Device:
 
         Raises:
             DeviceRefused: STORAGE, NO_MEM, RANGE for a commit that failed; MODEL_MISMATCH, VERSION
-                or SIGNATURE where the storage holds nothing that RESTORE could load; SIGNATURE for
+                or CHECKSUM where the storage holds nothing that RESTORE could load; CHECKSUM for
                 an ACCEPT of other tensors than were written. In use is then what was committed
                 last, but for a commit that met STORAGE or NO_MEM: it may be repeated.
             BAD_STATE: ACCEPT without a write, COMMIT before it.
@@ -464,6 +466,24 @@ class Device:
         replies = self._exchange(requests, _deadline(r.payload for r in requests))
         self._all_ok(requests, replies)
         return [EchoReply.unpack(reply.data).data for reply in replies]
+
+    def constants_crc(self, seed: int, first: int, size: int) -> int:
+        """CRC-32, begun with `seed`, of the model's constants as they lie in the device's memory.
+
+        Args:
+            seed: what zlib.crc32 would begin with.
+            first: byte to begin at, counted over all constants.
+            size: bytes; behind the last one comes the first.
+        """
+        payload = ConstantsRequest(seed, first, size).pack()
+        requests = [Request(Type.CONSTANTS, payload)]
+        deadline_s = _DEADLINE_S + size * _DEADLINE_S_PER_BYTE
+        replies = self._exchange(requests, deadline_s, slow_last=True)
+        self._all_ok(requests, replies)
+        try:
+            return ConstantsReply.unpack(replies[0].data).crc
+        except struct.error as error:
+            raise ProtocolError(f"CONSTANTS' reply has {len(replies[0].data)} bytes") from error
 
     def fault(self) -> FaultReply:
         """The cause of the last reset, and the last fault."""

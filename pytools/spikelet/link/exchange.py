@@ -18,7 +18,8 @@ from spikelet.link.framing import Deframer, Frame, encode
 from spikelet.link.messages import TYPE_MORE, TYPE_REPLY, Status, Type
 from spikelet.link.transport import Transport
 
-WORK = (Type.RUN, Type.LEARN, Type.LEARN_STATE)  # may take long; tell nothing of the wire
+# May take long, and tell nothing of the wire.
+WORK = (Type.RUN, Type.LEARN, Type.LEARN_STATE, Type.CONSTANTS)
 WINDOW = 8  # requests whose outcome the device remembers
 UNIT = 64  # bytes of receive ring that one credit stands for
 TRIES = 5

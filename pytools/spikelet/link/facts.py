@@ -83,6 +83,7 @@ class DeviceInfo:
         tick_unit: 0 none, 1 instruction, 2 cycle, 3 microsecond.
         tick_hz: ticks a second; 0 where a tick is not a time.
         arena_bytes: planned to the byte at build time: used and limit are the same figure.
+        constant_bytes: of all tables that the model's kernels read.
         reset_cause: 0 power, 1 request, 2 fault.
         frames_good: that the device received before this HELLO.
         trace: a trace build: lists every tensor and can stop inside a step.
@@ -99,6 +100,7 @@ class DeviceInfo:
     firmware: str
     steps: int
     arena_bytes: int
+    constant_bytes: int
     unique_id: bytes
     reset_cause: int
     fault_cause: int

@@ -175,6 +175,8 @@ def python_text(spec: dict[str, Any]) -> str:
         "from enum import IntEnum",
         "from typing import NamedTuple",
         "",
+        "from spikelet.link.text import printable",
+        "",
         f"PROTOCOL = {spec['protocol']}",
         f"PROTOCOL_HASH = 0x{protocol_hash(spec):08X}",
     ]
@@ -199,7 +201,9 @@ def python_text(spec: dict[str, Any]) -> str:
     out += ["", "", "def _text(data: bytes, at: int) -> tuple[str, int]:"]
     out += [
         "    end = at + 1 + data[at]",
-        '    return data[at + 1 : end].decode("utf-8", "replace"), end',
+        "    if end > len(data):",
+        '        raise IndexError(f"a text of {data[at]} bytes runs over the end")',
+        "    return printable(data[at + 1 : end]), end",
     ]
     for entry in spec["type"]:
         camel = entry["name"].title().replace("_", "")

@@ -10,8 +10,10 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
+from spikelet.link.text import printable
+
 PROTOCOL = 1
-PROTOCOL_HASH = 0x5AC4E118
+PROTOCOL_HASH = 0xC3AE0F89
 RUN_RESTART = 1
 RUN_STOP = 2
 DONE_STEPS_LEFT = 0
@@ -53,6 +55,7 @@ class Type(IntEnum):
     ACK = 9
     LEARN = 10
     LEARN_STATE = 11
+    CONSTANTS = 16
     EVENTS = 12  # reserved
     STREAM = 13  # reserved
     PARAM = 14  # reserved
@@ -73,13 +76,13 @@ class Status(IntEnum):
     MODEL_MISMATCH = 8
     VERSION = 9
     STORAGE = 10
-    SIGNATURE = 11
+    CHECKSUM = 11
     BUSY = 12
     FAULT = 13
     TIMEOUT = 14
 
 
-READ_TYPES = frozenset({Type.HELLO, Type.ECHO, Type.TENSOR_GET, Type.FAULT})
+READ_TYPES = frozenset({Type.HELLO, Type.ECHO, Type.TENSOR_GET, Type.FAULT, Type.CONSTANTS})
 
 # Status: (likely cause, next step)
 STATUS_TEXTS: dict[Status, tuple[str, str]] = {
@@ -127,7 +130,7 @@ STATUS_TEXTS: dict[Status, tuple[str, str]] = {
         "the board has no storage (detail 0), what was written does not read back (detail 65535), or the storage failed (detail: its own code); what was committed before is still there",
         "repeat; if it fails again the flash may be worn or write-protected",
     ),
-    Status.SIGNATURE: (
+    Status.CHECKSUM: (
         "what was written or stored does not match its checksum (detail: the device's); the last committed model is in use",
         "send it again; learn or restore it anew where the storage is damaged",
     ),
@@ -153,7 +156,9 @@ def _string(text: str) -> bytes:
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
     end = at + 1 + data[at]
-    return data[at + 1 : end].decode("utf-8", "replace"), end
+    if end > len(data):
+        raise IndexError(f"a text of {data[at]} bytes runs over the end")
+    return printable(data[at + 1 : end]), end
 
 
 _HELLOREQUEST = struct.Struct("<IBBH")
@@ -470,7 +475,45 @@ class LearnStateReply(NamedTuple):
         return cls._make(_LEARNSTATEREPLY.unpack_from(data))
 
 
-_FACTS = struct.Struct("<IBIHHIBIIHHI8sBIIIII32s")
+_CONSTANTSREQUEST = struct.Struct("<III")
+
+
+class ConstantsRequest(NamedTuple):
+    """CRC-32, begun with `seed`, over `size` bytes of the model's constants as they lie in memory, from byte `first` of all of them on; behind the last byte comes the first: the request."""
+
+    seed: int
+    first: int
+    size: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _CONSTANTSREQUEST.pack(self.seed, self.first, self.size)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> ConstantsRequest:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_CONSTANTSREQUEST.unpack_from(data))
+
+
+_CONSTANTSREPLY = struct.Struct("<I")
+
+
+class ConstantsReply(NamedTuple):
+    """CRC-32, begun with `seed`, over `size` bytes of the model's constants as they lie in memory, from byte `first` of all of them on; behind the last byte comes the first: the reply."""
+
+    crc: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _CONSTANTSREPLY.pack(self.crc)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> ConstantsReply:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_CONSTANTSREPLY.unpack_from(data))
+
+
+_FACTS = struct.Struct("<IBIHHIBIIHHII8sBIIIII32s")
 
 
 class Facts(NamedTuple):
@@ -488,6 +531,7 @@ class Facts(NamedTuple):
     steps: int
     tensor_count: int
     arena_bytes: int
+    constant_bytes: int
     unique_id: bytes
     reset_cause: int
     fault_cause: int
@@ -501,7 +545,7 @@ class Facts(NamedTuple):
 
     def pack(self) -> bytes:
         """The bytes of the payload."""
-        return _FACTS.pack(self.boot_id, self.protocol, self.protocol_hash, self.payload, self.ring, self.capabilities, self.tick_unit, self.tick_hz, self.firmware, self.steps, self.tensor_count, self.arena_bytes, self.unique_id, self.reset_cause, self.fault_cause, self.fault_pc, self.fault_address, self.frames_good, self.frames_bad, self.package_sha256) + _string(self.isa) + _string(self.model)
+        return _FACTS.pack(self.boot_id, self.protocol, self.protocol_hash, self.payload, self.ring, self.capabilities, self.tick_unit, self.tick_hz, self.firmware, self.steps, self.tensor_count, self.arena_bytes, self.constant_bytes, self.unique_id, self.reset_cause, self.fault_cause, self.fault_pc, self.fault_address, self.frames_good, self.frames_bad, self.package_sha256) + _string(self.isa) + _string(self.model)
 
     @classmethod
     def unpack(cls, data: bytes) -> Facts:
