@@ -201,8 +201,7 @@ def generate(
         _function("static void model_finish(void)", bodies[Phase.END]),
         *learning,
         _model(graph, sha256, places, trace, em.values),
-        *(["#endif
-"] if target.conditions() else []),
+        *(["#endif\n"] if target.conditions() else []),
     ]
     out_dir.mkdir(parents=True, exist_ok=True)
     source = out_dir / "model.c"
