@@ -57,7 +57,8 @@ figures: $(READY)
 	$(BIN)/python tools/figures.py
 
 soak: $(READY)
-	$(BIN)/python tests/soak_link.py --frames 1000000 --out $(OUT)/soak
+	mkdir -p $(OUT)
+	$(BIN)/python tests/soak_link.py --frames 1000000 --json $(OUT)/soak.json
 
 # libFuzzer on the receive path (clang), then on the importers (atheris, Linux).
 fuzz: $(READY)

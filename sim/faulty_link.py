@@ -25,6 +25,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 PIECE_MAX = 2048  # bytes without a delimiter that are passed on as they are
+BITS_A_BYTE = 10  # of a serial line, start and stop included
 IDLE_S = 0.002  # an unfinished frame is passed on after this much silence
 
 
@@ -42,6 +43,8 @@ class Faults:
         garbage: 1 to 300 random bytes come before it, or after its first delimiter and so into it.
         stall: the wire stands still before it.
         stall_s: for up to so many seconds.
+        delay_s: seconds that every byte is under way.
+        baud: bits a second, ten to a byte; 0 = as fast as the host moves them.
     """
 
     ber: float = 0.0
@@ -53,6 +56,8 @@ class Faults:
     garbage: float = 0.0
     stall: float = 0.0
     stall_s: float = 0.05
+    delay_s: float = 0.0
+    baud: float = 0.0
 
 
 class Wire:
@@ -159,15 +164,20 @@ class _Lane:
     def push(self, data: bytes, now: float) -> None:
         """Takes bytes from the source."""
         for wait, piece in self.wire.feed(data):
-            self.free_at = max(self.free_at, now) + wait
-            self.queue.append((self.free_at, piece))
+            self._put(piece, now, wait)
         self.last = now
         self.dirty = True
+
+    def _put(self, piece: bytes, now: float, wait: float = 0.0) -> None:
+        faults = self.wire.faults
+        taken = BITS_A_BYTE * len(piece) / faults.baud if faults.baud else 0.0
+        self.free_at = max(self.free_at, now) + wait + taken
+        self.queue.append((self.free_at + faults.delay_s, piece))
 
     def turn(self, now: float) -> float:
         """Sends what is due; answers the seconds until there is more to do."""
         if self.dirty and now - self.last >= IDLE_S:
-            self.queue.append((max(self.free_at, now), self.wire.flush()))
+            self._put(self.wire.flush(), now)
             self.dirty = False
         due = []
         while self.queue and self.queue[0][0] <= now:

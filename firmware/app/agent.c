@@ -107,7 +107,7 @@ static void put_entry(struct spk_reply *reply, uint32_t id) {
     put(reply, id, 2);
     put(reply, tensor->kind, 1);
     put(reply, tensor->dtype, 1);
-    put(reply, tensor->op, 1);
+    put(reply, tensor->op, 2);
     put(reply, tensor->rank, 1);
     put(reply, tensor->bytes, 4);
     put(reply, scale.bits, 4);
@@ -316,7 +316,7 @@ static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
     const int restart = (flags & SPK_RUN_RESTART) != 0;
     const uint32_t left = spk_model.steps - (restart ? 0u : agent.step);
 
-    if (flags & ~(uint32_t)(SPK_RUN_RESTART | SPK_RUN_STOP)) {
+    if (flags & ~(uint32_t)(SPK_RUN_RESTART | SPK_RUN_STOP | SPK_RUN_TICKS)) {
         return refuse(reply, SPK_STATUS_RANGE, flags);
     }
     if (!restart && agent.state != RUN_ON) {
@@ -338,9 +338,9 @@ static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
     if (restart) {
         spk_trace_start();
     }
-    spk_trace_arm(flags & SPK_RUN_STOP, stop_step, data[SPK_RUN_STOP_OP_AT]);
+    spk_trace_arm(flags, stop_step, spk_load16(data + SPK_RUN_STOP_OP_AT));
 #else
-    if (flags & SPK_RUN_STOP) {
+    if (flags & (SPK_RUN_STOP | SPK_RUN_TICKS)) {
         return refuse(reply, SPK_STATUS_BAD_STATE, flags);
     }
 #endif

@@ -8,10 +8,11 @@
 #include "spk_model.h"
 
 static struct {
+    uint32_t flags; // of RUN
     uint32_t stop_step;
     uint32_t stop_op;
-    uint32_t ticks;
-    uint8_t armed;
+    uint32_t began; // board ticks when it was armed
+    uint32_t ticks; // spent in spk_probe since
     uint8_t stopped;
 } trace;
 
@@ -35,12 +36,13 @@ void spk_trace_start(void) {
     }
 }
 
-void spk_trace_arm(uint32_t armed, uint32_t step, uint32_t op) {
-    trace.armed = armed != 0;
+void spk_trace_arm(uint32_t flags, uint32_t step, uint32_t op) {
+    trace.flags = flags;
     trace.stop_step = step;
     trace.stop_op = op;
     trace.stopped = 0;
     trace.ticks = 0;
+    trace.began = spk_board_ticks();
 }
 
 int spk_trace_stopped(void) {
@@ -53,6 +55,8 @@ uint32_t spk_trace_ticks(void) {
 
 int spk_probe(uint32_t t, uint32_t op) {
     const uint32_t before = spk_board_ticks();
+    const uint32_t spent = before - trace.began - trace.ticks;
+    const int timed = (trace.flags & SPK_RUN_TICKS) != 0;
     const struct spk_tensor *table = trace_tensor();
     uint32_t column = 0;
 
@@ -63,11 +67,11 @@ int spk_probe(uint32_t t, uint32_t op) {
         }
         if (tensor->op == op && t < table->dims[0] && column < table->dims[1]) {
             uint32_t *row = (uint32_t *)table->data + t * table->dims[1]; // (traced,)
-            row[column] = spk_crc32(0, tensor->data, tensor->bytes);
+            row[column] = timed ? spent : spk_crc32(0, tensor->data, tensor->bytes);
         }
         column++;
     }
-    if (trace.armed && t == trace.stop_step && op == trace.stop_op) {
+    if ((trace.flags & SPK_RUN_STOP) && t == trace.stop_step && op == trace.stop_op) {
         trace.stopped = 1;
     }
     trace.ticks += spk_board_ticks() - before;

@@ -32,10 +32,12 @@ enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply)
 
 #ifdef SPK_TRACE
 // The tracing of a run: what spk_probe (spk_model.h) collects, and where it is to stop.
-void spk_trace_start(void);                                     // a run begins at step 0
-void spk_trace_arm(uint32_t armed, uint32_t step, uint32_t op); // stop after that operator
-int spk_trace_stopped(void);                                    // the last part of the run stopped
-uint32_t spk_trace_ticks(void);                                 // spent in spk_probe since armed
+void spk_trace_start(void); // a run begins at step 0
+// A part of a run begins. Flags of RUN: SPK_RUN_STOP, behind that operator; SPK_RUN_TICKS, keep the
+// model's ticks in place of digests.
+void spk_trace_arm(uint32_t flags, uint32_t step, uint32_t op);
+int spk_trace_stopped(void);    // the last part of the run stopped
+uint32_t spk_trace_ticks(void); // spent in spk_probe since armed
 #endif
 
 #endif

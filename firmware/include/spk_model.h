@@ -27,7 +27,7 @@ enum spk_kind {
     SPK_TARGET = 6,     // read by learn()
 };
 
-enum { SPK_NO_OP = 0xFF, SPK_MAX_RANK = 4 };
+enum { SPK_NO_OP = 0xFFFF, SPK_MAX_RANK = 4 };
 
 struct spk_tensor {
     const char *name;
@@ -35,7 +35,7 @@ struct spk_tensor {
     uint32_t bytes;
     uint8_t dtype;               // enum spk_dtype
     uint8_t kind;                // enum spk_kind
-    uint8_t op;                  // index of the operator that writes it, or SPK_NO_OP
+    uint16_t op;                 // index of the operator that writes it, or SPK_NO_OP
     uint8_t rank;                // dimensions in use
     uint16_t dims[SPK_MAX_RANK]; // elements
     float scale;                 // real = (code - zero_point) * scale

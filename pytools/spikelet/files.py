@@ -11,9 +11,11 @@ import lzma
 import math
 import os
 import struct
+import time
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +24,7 @@ from numpy.lib import format as npy
 
 from spikelet.graph import Array
 
+SYNC_S = 1.0
 LIMIT_BYTES = 2 << 30  # of all arrays of one file, unpacked
 _ENCRYPTED = 1  # flag of a zip's member
 
@@ -65,6 +68,33 @@ def write_whole(path: Path, data: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+class Appended:
+    """A file that grows by lines.
+
+    A line that was added outlives this process; it is synced to the disk once `SYNC_S` seconds
+    have passed since the last time, and by `sync`, so a power cut costs the last seconds at most.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._synced = time.monotonic()
+
+    def add(self, lines: Iterable[str]) -> None:
+        """Append lines, without their ends."""
+        with self.path.open("ab") as f:
+            f.write("".join(f"{line}\n" for line in lines).encode())
+            if time.monotonic() - self._synced > SYNC_S:
+                f.flush()
+                os.fsync(f.fileno())
+                self._synced = time.monotonic()
+
+    def sync(self) -> None:
+        """Have all that was added on the disk."""
+        with self.path.open("ab") as f:
+            os.fsync(f.fileno())
+        self._synced = time.monotonic()
 
 
 def read_arrays(source: Path | bytes, limit: int = LIMIT_BYTES) -> dict[str, Array]:

@@ -8,6 +8,7 @@ import struct
 import threading
 import time
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def _ask(device: Device, code: int, payload: bytes) -> tuple[int, int]:
 
 def test_hello(device: Device) -> None:
     info = device.hello
-    assert (info.isa, info.model, info.steps, info.protocol) == ("native", "echo", 10, 1)
+    assert (info.isa, info.model, info.steps, info.protocol) == ("native", "echo", 10, 2)
     assert (info.payload, info.ring, info.firmware) == (244, 512, "0.1.0")
     assert info.package_sha256 == SHA
     assert info.unique_id == b"abcdefgh"
@@ -129,8 +130,8 @@ def test_device_checks_every_edge(device: Device) -> None:
     assert _ask(device, get, TensorGetRequest(0, 0, 301).pack()) == (Status.RANGE, 0)
     assert _ask(device, get, TensorGetRequest(9, 0, 1).pack()) == (Status.BAD_TENSOR, 9)
     assert _ask(device, get, b"") == (Status.BAD_LEN, 0)
-    assert _ask(device, Type.RUN, b"\x80" + bytes(5)) == (Status.RANGE, 0x80)
-    assert _ask(device, Type.RUN, bytes(5)) == (Status.BAD_LEN, 5)
+    assert _ask(device, Type.RUN, b"\x80" + bytes(6)) == (Status.RANGE, 0x80)
+    assert _ask(device, Type.RUN, bytes(6)) == (Status.BAD_LEN, 6)
     assert _ask(device, Type.FAULT, b"x") == (Status.BAD_LEN, 1)
     for code in (0, Type.LOG, Type.ACK, Type.LEARN, Type.BAUD, 0x3F, 0x44):
         assert _ask(device, code, b"") == (Status.BAD_TYPE, code)
@@ -291,6 +292,26 @@ def test_trace_build_digests_every_operator(trace_elf: Path) -> None:
             once = zlib.crc32(bytes(4)) if t == 0 else 0
             expected.append((zlib.crc32(mix), total, zlib.crc32(spikes), once))
         assert rows == expected
+
+
+def test_trace_build_keeps_ticks_in_place_of_digests(trace_elf: Path) -> None:
+    with start(trace_elf) as machine:
+        device = Device(machine.transport)
+        result = device.run(inputs={"image": IMAGE}, timed=True)
+        table = list(struct.iter_unpack("<4I", device.get("trace")))
+        order = [table[0][3], *(row[i] for row in table for i in (0, 2)), table[9][1], result.ticks]
+        # A microsecond of the host's clock may fall to the model or to the probe.
+        assert all(later - earlier >= -2 for earlier, later in pairwise(order))
+        assert order[-1] + 2 * len(order) >= max(order)
+        device.run(inputs={"image": IMAGE})
+        assert list(struct.iter_unpack("<4I", device.get("trace")))[9][0] == zlib.crc32(
+            echo_outputs(IMAGE)[0]
+        )
+
+
+def test_a_release_build_keeps_no_ticks(device: Device) -> None:
+    with pytest.raises(DeviceRefused, match="BAD_STATE"):
+        device.run(timed=True)
 
 
 def test_trace_build_stops_inside_a_step(trace_elf: Path) -> None:

@@ -34,6 +34,27 @@ CAMPAIGNS = {
 }
 
 
+SLOW = {"latency": ["--delay-s", "0.15"], "9600 baud": ["--baud", "9600"]}
+
+
+@pytest.mark.parametrize("campaign", list(SLOW))
+def test_a_slow_line_is_learned(device_elf: Path, campaign: str) -> None:
+    """It is longer under way than the first guess; a few repeats, and then none."""
+    image = bytes(range(256)) + bytes(44)
+    with start(device_elf, SLOW[campaign]) as machine:
+        device = Device(machine.transport, connect_deadline_s=30)
+        for _ in range(3):
+            assert device.run(inputs={"image": image}).outputs_crc == zlib.crc32(
+                echo_outputs(image)[1]
+            )
+        learned = device.stats.retries
+        assert learned <= 16
+        for _ in range(3):
+            assert device.run(inputs={"image": image}).finished
+            assert device.get("image") == image
+        assert device.stats.retries <= learned + 1
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("campaign", list(CAMPAIGNS))
 def test_right_answers(device_elf: Path, tmp_path: Path, campaign: str, seed: int) -> None:

@@ -16,6 +16,7 @@ from spikelet.graph.tensor import FLOATS, Array, GraphError, Learned, Tensor
 
 FORMAT = 1
 LABEL = "label"  # the target of a graph that learns classes
+MAX_OPERATORS = 0xFFFE
 NAME_BYTES = 32  # a tensor's name, `layer.part`, fits the link's 48
 _NAMES = f"is not a C identifier of at most {NAME_BYTES} characters without __"
 
@@ -104,8 +105,11 @@ class Graph:
             raise GraphError(f"graph {self.name}: {self.steps} steps, expected 1 to 32767")
         # Operators keep what they infer: another graph with the same ones must not see it.
         self.nodes = [dataclasses.replace(node) for node in self.nodes]
-        if not self.nodes or len(self.nodes) > 254:
-            raise GraphError(f"graph {self.name}: {len(self.nodes)} operators, expected 1 to 254")
+        if not 1 <= len(self.nodes) <= MAX_OPERATORS:
+            raise GraphError(
+                f"graph {self.name}: {len(self.nodes)} operators, expected 1 to {MAX_OPERATORS}: "
+                "the number of an operator is 16 bits on the wire"
+            )
         self._infer()
 
     def _infer(self) -> None:

@@ -40,6 +40,7 @@ from spikelet.link.messages import (
     PROTOCOL_HASH,
     RUN_RESTART,
     RUN_STOP,
+    RUN_TICKS,
     ConstantsReply,
     ConstantsRequest,
     EchoReply,
@@ -63,6 +64,7 @@ from spikelet.link.messages import (
 )
 from spikelet.link.transport import Transport
 
+NO_OP = 0xFFFF  # SPK_NO_OP of spk_model.h
 _PUT_HEAD = 6
 _GET_HEAD = 7
 _DEADLINE_S = 10.0
@@ -184,7 +186,7 @@ class Device:
         """Writes several tensors in one window; see `put`."""
         requests = self._puts(tensors)
         learns = any(self.tensor(name).kind is Kind.LEARNED for name in tensors)
-        deadline_s = _deadline(tensors.values())
+        deadline_s = _DEADLINE_S + self._wire_s(_bytes(tensors.values()))
         self._all_ok(requests, self._exchange(requests, deadline_s, learns=learns))
         self.stats.bytes += sum(len(data) for data in tensors.values())
 
@@ -208,7 +210,7 @@ class Device:
             for at in range(0, tensor.bytes, chunk)
         ]
         total = sum(tensor.bytes for tensor in found.values())
-        deadline_s = _DEADLINE_S + total * _DEADLINE_S_PER_BYTE
+        deadline_s = _DEADLINE_S + self._wire_s(total)
         while wanted:
             requests = [Request(Type.TENSOR_GET, ask.pack()) for ask in wanted]
             replies = self._exchange(requests, deadline_s)
@@ -239,6 +241,7 @@ class Device:
         restart: bool = True,
         steps: int = 0,
         stop: tuple[int, int] | None = None,
+        timed: bool = False,
         deadline_s: float = 10.0,
         inputs: Mapping[str, bytes] | None = None,
     ) -> RunResult:
@@ -249,7 +252,9 @@ class Device:
             steps: how many; 0 = to the end.
             stop: (step, op): stop after that operator, with all tensors as it left them; trace
                 builds only.
-            deadline_s: for all of it.
+            timed: keep in the tensor `trace`, in place of each digest, the ticks that the model
+                had taken when that operator was done; trace builds only.
+            deadline_s: for all of it but the bytes on the wire, whose time is added.
             inputs: tensors to write first, in the same window.
 
         Raises:
@@ -258,16 +263,18 @@ class Device:
             UsageError, DeviceRefused, LinkDead.
         """
         flags = (RUN_RESTART if restart else 0) | (RUN_STOP if stop else 0)
+        flags |= RUN_TICKS if timed else 0
         stop_step, stop_op = stop or (0, 0)
-        limits = (("steps", steps, 0xFFFF), ("step", stop_step, 0xFFFF), ("op", stop_op, 0xFF))
+        limits = (("steps", steps, 0xFFFF), ("step", stop_step, 0xFFFF), ("op", stop_op, NO_OP - 1))
         for name, value, limit in limits:
             if not 0 <= value <= limit:
                 raise UsageError(f"run: {name} {value} is not within 0..{limit}")
         requests = self._puts(inputs or {})
-        requests.append(Request(Type.RUN, RunRequest(flags, stop_op, steps, stop_step).pack()))
-        replies = self._exchange(requests, deadline_s, slow_last=True)
+        requests.append(Request(Type.RUN, RunRequest(flags, steps, stop_step, stop_op).pack()))
+        sent = _bytes((inputs or {}).values())
+        replies = self._exchange(requests, deadline_s + self._wire_s(sent), slow_last=True)
         self._all_ok(requests, replies)
-        self.stats.bytes += sum(len(data) for data in (inputs or {}).values())
+        self.stats.bytes += sent
         return self._ran(replies[-1])
 
     def learn(
@@ -284,7 +291,7 @@ class Device:
             inputs: of a sample to run first, in the same window; None to learn from the sample
                 that was run last.
             targets: to write first.
-            deadline_s: for all of it.
+            deadline_s: for all of it but the bytes on the wire, whose time is added.
 
         Returns:
             what `run` returns, None without inputs; and the outcome of learning.
@@ -308,9 +315,11 @@ class Device:
         number = NO_LABEL if label is None else label
         flags = 0 if inputs is None else LEARN_RUN
         requests.append(Request(Type.LEARN, LearnRequest(number, flags, len(requests)).pack()))
-        replies = self._exchange(requests, deadline_s, slow_last=True, learns=True)
+        size = _bytes(sent.values())
+        allowed_s = deadline_s + self._wire_s(size)
+        replies = self._exchange(requests, allowed_s, slow_last=True, learns=True)
         self._all_ok(requests, replies)
-        self.stats.bytes += sum(len(data) for data in sent.values())
+        self.stats.bytes += size
         try:
             result = LearnReply.unpack(replies[-1].data)
         except struct.error as error:
@@ -462,8 +471,10 @@ class Device:
 
     def echo_many(self, messages: Iterable[bytes]) -> list[bytes]:
         """Several echoes in one window; measures the link."""
+        messages = list(messages)
         requests = [Request(Type.ECHO, EchoRequest(data).pack()) for data in messages]
-        replies = self._exchange(requests, _deadline(r.payload for r in requests))
+        sent = self._wire_s(2 * _bytes(messages))
+        replies = self._exchange(requests, _DEADLINE_S + sent)
         self._all_ok(requests, replies)
         return [EchoReply.unpack(reply.data).data for reply in replies]
 
@@ -509,6 +520,10 @@ class Device:
                 "press the board's reset button",
             )
         return info
+
+    def _wire_s(self, size: int) -> float:
+        """Seconds that tensors of so many bytes may take on the wire, repeats included."""
+        return size * _DEADLINE_S_PER_BYTE + 4 * self._link.wire_s(size)
 
     def _puts(self, tensors: Mapping[str, bytes]) -> list[Request]:
         """PUT requests for whole tensors; checked here, so that the mistake has a name."""
@@ -638,8 +653,8 @@ class Device:
         return tuple(tensors)
 
 
-def _deadline(parts: Iterable[bytes]) -> float:
-    return _DEADLINE_S + sum(len(part) for part in parts) * _DEADLINE_S_PER_BYTE
+def _bytes(parts: Iterable[bytes]) -> int:
+    return sum(len(part) for part in parts)
 
 
 def _info(facts: Facts, tensors: tuple[DeviceTensor, ...]) -> DeviceInfo:
@@ -652,7 +667,7 @@ def _info(facts: Facts, tensors: tuple[DeviceTensor, ...]) -> DeviceInfo:
 
 def _entries(data: bytes) -> list[DeviceTensor]:
     """The table rows in one part of HELLO."""
-    head = struct.calcsize("<HBBBBIfi")
+    head = struct.calcsize("<HBBHBIfi")
     found = []
     while data:
         entry = Entry.unpack(data)
@@ -671,7 +686,7 @@ def _entries(data: bytes) -> list[DeviceTensor]:
                 bytes=entry.size,
                 scale=entry.scale,
                 zero_point=entry.zero_point,
-                op=None if entry.op == 0xFF else entry.op,
+                op=None if entry.op == NO_OP else entry.op,
             )
         )
         data = data[end:]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from spikelet.link.errors import DeviceReset, LinkTimeout, ProtocolError
-from spikelet.link.framing import Deframer, Frame, encode
+from spikelet.link.framing import PIECE_MAX, Deframer, Frame, encode
 from spikelet.link.messages import TYPE_MORE, TYPE_REPLY, Status, Type
 from spikelet.link.transport import Transport
 
@@ -24,6 +24,8 @@ WINDOW = 8  # requests whose outcome the device remembers
 UNIT = 64  # bytes of receive ring that one credit stands for
 TRIES = 5
 TIMEOUT_MIN_S = 0.05
+BACKOFF_MAX = 16
+BITS_A_BYTE = 10  # of a serial line, start and stop included
 LAST_WAIT_S = 1.0  # before a link is called dead: a busy host must not look like a dead device
 READ_BYTES = 65536
 
@@ -74,6 +76,46 @@ class LinkStats:
 
 
 @dataclass
+class RetransmissionTimer:
+    """How long to wait for a reply before asking again: RFC 6298 with Karn's rule.
+
+    A reply to a request that was sent twice says nothing of the round trip, because nobody knows
+    which of the two it answers. So a timeout that has grown stays until a request is answered
+    that was sent once: else a line slower than the first guess would be asked twice for ever.
+
+    Attributes:
+        round_trip_s: smoothed; 0 before the first sample.
+        variation_s: smoothed distance of samples from it.
+        backoff: factor of the timeout since the last sample.
+        floor_s: the least timeout before the first sample: what a handshake took in all.
+    """
+
+    round_trip_s: float = 0.0
+    variation_s: float = 0.0
+    backoff: int = 1
+    floor_s: float = 0.0
+
+    @property
+    def timeout_s(self) -> float:
+        """Seconds."""
+        estimate = self.round_trip_s + 4 * self.variation_s
+        return self.backoff * max(TIMEOUT_MIN_S, self.floor_s, estimate)
+
+    def sample(self, seconds: float) -> None:
+        """A request that was sent once has been answered."""
+        if self.round_trip_s:
+            self.variation_s += (abs(seconds - self.round_trip_s) - self.variation_s) / 4
+            self.round_trip_s += (seconds - self.round_trip_s) / 8
+        else:
+            self.round_trip_s, self.variation_s = seconds, seconds / 2
+        self.backoff, self.floor_s = 1, 0.0
+
+    def expired(self) -> None:
+        """Nothing came in time."""
+        self.backoff = min(2 * self.backoff, BACKOFF_MAX)
+
+
+@dataclass
 class _Open:
     """A request under way."""
 
@@ -100,16 +142,15 @@ class Exchange:
         self.on_log = on_log
         self.stats = LinkStats()
         self.boot_id: int | None = None
-        self.round_trip_s = 0.0
+        self._timer = RetransmissionTimer()
         self._deframer = Deframer()
         self._seq = os.urandom(1)[0]  # a late frame of an earlier session seldom fits this one
         self._credit = 4
         self._back_to = -1
 
-    @property
-    def timeout_s(self) -> float:
-        """How long to wait for a reply before asking again."""
-        return max(TIMEOUT_MIN_S, 4 * self.round_trip_s)
+    def wire_s(self, size: int) -> float:
+        """Seconds that so many bytes take on a serial line; 0 where the transport has no baud."""
+        return BITS_A_BYTE * size / self.transport.baud if self.transport.baud else 0.0
 
     def run(
         self, requests: Sequence[Request], deadline_s: float, slow_last: bool = False
@@ -140,7 +181,7 @@ class Exchange:
         """
         self.boot_id = None
         item = self._prepare(Request(Type.HELLO, payload))
-        now = time.monotonic()
+        now = asked = time.monotonic()
         deadline = now + deadline_s
         wait = 2 * TIMEOUT_MIN_S
         while True:
@@ -151,8 +192,12 @@ class Exchange:
                     reply = _reply_to(frame, item)
                     if reply and (reply.status != Status.OK or reply.data[:4] == nonce):
                         self._credit = max(1, frame.credit)
+                        answered = time.monotonic()
+                        self._timer.backoff = 1
                         if item.sends == 1:
-                            self.round_trip_s = time.monotonic() - item.sent_at
+                            self._timer.sample(answered - item.sent_at)
+                        else:
+                            self._timer.floor_s = min(answered - asked, LAST_WAIT_S)
                         return reply
             if now >= deadline:
                 raise self._timeout([item], deadline_s)
@@ -177,7 +222,9 @@ class Exchange:
                 upto += len(fresh)
                 progress = last
             slow = slow_last and upto == len(batch)
-            expiry = min(progress + self._patience(tries, slow, deadline - progress), deadline)
+            waiting = [item for item in batch[base:upto] if item.reply is None]
+            patience = self._patience(tries, slow, deadline - progress, waiting)
+            expiry = min(progress + patience, deadline)
             frames = self._receive(expiry - last)
             last = time.monotonic()
             if self._settle(batch[base:upto], frames, last):
@@ -186,10 +233,11 @@ class Exchange:
                     base += 1
                     self._back_to = -1
             elif last >= expiry:
-                waiting = [item for item in batch[base:upto] if item.reply is None]
                 if last >= deadline or tries == TRIES:
                     raise self._timeout(waiting, last - waiting[0].sent_at)
                 tries += 1
+                if not slow:  # work tells nothing of the wire
+                    self._timer.expired()
                 progress = last
                 self._back_to = -1
                 self._send(waiting, last)
@@ -208,14 +256,14 @@ class Exchange:
             fresh.append(item)
         return fresh
 
-    def _patience(self, tries: int, slow: bool, left_s: float) -> float:
-        """Seconds to wait for the reply to a request that was sent `tries` times."""
-        timeout = self.timeout_s
+    def _patience(self, tries: int, slow: bool, left_s: float, waiting: list[_Open]) -> float:
+        """Seconds to wait for a reply to what was sent `tries` times."""
+        on_wire = sum(len(item.wire) for item in waiting) + PIECE_MAX  # and a reply
+        timeout = self._timer.timeout_s + self.wire_s(on_wire)
         if slow:  # spread the tries over the whole deadline
             ratio = max(2.0, (left_s / timeout) ** (1 / (TRIES - 1))) if left_s > 0 else 2.0
             return left_s if tries == TRIES else float(timeout * ratio ** (tries - 1))
-        wait = float(timeout * 2 ** (tries - 1))
-        return max(wait, LAST_WAIT_S) if tries == TRIES else wait
+        return max(timeout, LAST_WAIT_S) if tries == TRIES else timeout
 
     def _send(self, items: list[_Open], now: float) -> None:
         for item in items:
@@ -275,8 +323,7 @@ class Exchange:
             highest = max(highest, index)
             self._credit = max(1, frame.credit)
             if item.sends == 1 and item.request.type not in WORK:
-                sample = now - item.sent_at
-                self.round_trip_s += (sample - self.round_trip_s) / 8
+                self._timer.sample(now - item.sent_at)
         late = [i for i in window[: max(0, highest)] if i.reply is None and not i.hurried]
         if late:  # the wire keeps its order: their replies are lost
             for item in late:

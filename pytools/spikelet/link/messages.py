@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 from spikelet.link.text import printable
 
-PROTOCOL = 1
-PROTOCOL_HASH = 0xC3AE0F89
+PROTOCOL = 2
+PROTOCOL_HASH = 0xE7CC6F98
 RUN_RESTART = 1
 RUN_STOP = 2
+RUN_TICKS = 4
 DONE_STEPS_LEFT = 0
 DONE_FINISHED = 1
 DONE_STOPPED = 2
@@ -297,20 +298,20 @@ class TensorGetReply(NamedTuple):
         return cls._make((*_TENSORGETREPLY.unpack_from(data), data[_TENSORGETREPLY.size :],))
 
 
-_RUNREQUEST = struct.Struct("<BBHH")
+_RUNREQUEST = struct.Struct("<BHHH")
 
 
 class RunRequest(NamedTuple):
     """Runs time steps: the request."""
 
     flags: int
-    stop_op: int
     steps: int
     stop_step: int
+    stop_op: int
 
     def pack(self) -> bytes:
         """The bytes of the payload."""
-        return _RUNREQUEST.pack(self.flags, self.stop_op, self.steps, self.stop_step)
+        return _RUNREQUEST.pack(self.flags, self.steps, self.stop_step, self.stop_op)
 
     @classmethod
     def unpack(cls, data: bytes) -> RunRequest:
@@ -556,7 +557,7 @@ class Facts(NamedTuple):
         return cls._make((*_FACTS.unpack_from(data), isa, model))
 
 
-_ENTRY = struct.Struct("<HBBBBIfi")
+_ENTRY = struct.Struct("<HBBHBIfi")
 
 
 class Entry(NamedTuple):

@@ -17,6 +17,7 @@ from spikelet.graph import Array, Graph
 from spikelet.learn.twin import Twin, checked_targets
 from spikelet.link import Device, LearnAction, LearnResult, LearnState, RunResult
 from spikelet.package import Package
+from spikelet.run.session import LEAST_MIPS, sample_deadline
 from spikelet.run.workflow import Target, connected, make
 
 NAMED = 5  # elements that a disagreement names
@@ -31,7 +32,7 @@ class DeviceLearner:
         facts: sizes of its image, as `Built.facts`; empty for hardware that was flashed before.
         ran: the outcome of the last run, ticks among it; None before the first.
         learned: the outcome of the last learning step; None before the first.
-        deadline_s: for one sample.
+        deadline_s: for one sample; by default what its work may take on a slow device.
     """
 
     def __init__(
@@ -39,12 +40,12 @@ class DeviceLearner:
         graph: Graph,
         device: Device,
         facts: Mapping[str, Any] | None = None,
-        deadline_s: float = 60.0,
+        deadline_s: float | None = None,
     ) -> None:
         self.graph = graph
         self.device = device
         self.facts = dict(facts or {})
-        self.deadline_s = deadline_s
+        self.deadline_s = sample_deadline(graph, LEAST_MIPS) if deadline_s is None else deadline_s
         self.ran: RunResult | None = None
         self.learned: LearnResult | None = None
 

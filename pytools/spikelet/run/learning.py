@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -160,19 +160,22 @@ class Played:
     """What a session found.
 
     Attributes:
-        lines: of the record, in order.
+        lines: of the record, in order; `add` appends to them.
+        mismatches: of outputs' digests, elements of outputs in evaluations, and learned elements.
         differences: the first elements that differ.
         stored: whether the device has storage for what is committed.
     """
 
     lines: list[Line] = field(default_factory=list)
+    mismatches: int = 0
     differences: list[str] = field(default_factory=list)
     stored: bool = True
 
-    @property
-    def mismatches(self) -> int:
-        """Of outputs' digests, elements of outputs in evaluations, and learned elements."""
-        return sum(line.mismatches for line in self.lines)
+    def add(self, lines: Iterable[Line]) -> None:
+        """Append lines."""
+        for line in lines:
+            self.lines.append(line)
+            self.mismatches += line.mismatches
 
     @property
     def steps(self) -> list[Step]:
@@ -368,7 +371,7 @@ class _Player:
 
     def _add(self, *lines: Line) -> None:
         self.record.add(*lines)
-        self.played.lines.extend(lines)
+        self.played.add(lines)
 
     def _tell(self, doing: str, done: int, total: int, right: float | None) -> None:
         if self.progress is not None:
@@ -451,7 +454,8 @@ def play(
                         "the package, the learner, the data, an option or the compiler changed",
                         "run without --resume to start anew",
                     )
-            played.lines, at, done = record.resumed()
+            lines, at, done = record.resumed()
+            played.add(lines)
         device = DeviceLearner(graph, link, facts)
         player = _Player(lesson, course, device, record, played, progress)
         if resume:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.files import Unreadable, read_arrays, write_whole
+from spikelet.files import Appended, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array
 from spikelet.learn.metrics import Evaluation, Log, Training
 from spikelet.run.record import CHECKPOINT, LEARNING, SessionFolder
@@ -112,12 +112,11 @@ class LearningRecord:
         self.folder = folder
         self.path = folder.path / LEARNING
         self.checkpoint = folder.path / CHECKPOINT
+        self._file = Appended(self.path)
 
     def add(self, *lines: Line) -> None:
-        """Append; the lines are on disk when this returns."""
-        with self.path.open("a", encoding="utf-8") as f:
-            for line in lines:
-                f.write(json.dumps({"kind": _NAMES[type(line)], **asdict(line)}) + "\n")
+        """Append, see `Appended`."""
+        self._file.add(json.dumps({"kind": _NAMES[type(line)], **asdict(line)}) for line in lines)
 
     def lines(self) -> list[Line]:
         """All lines; a last one that broke off is left out. Raises UsageError on a damaged one."""

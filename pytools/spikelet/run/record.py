@@ -1,8 +1,9 @@
 """A session's folder: what was run, one line a sample, and what to show of it.
 
-`session.json` says what is run and, at the end, how it ended; `samples.jsonl` grows by one flushed
-line a sample, with the differences that were named in it, so that nothing obtained is lost when a
-run breaks off; `shown.npz` holds the spikes and membranes of one sample, of golden and device.
+`session.json` says what is run and, at the end, how it ended; `samples.jsonl` grows by one line a
+sample, with the differences that were named in it, so that nothing obtained is lost when a run
+breaks off (a power cut may cost the last second); `shown.npz` holds the spikes and membranes of one
+sample, of golden and device.
 One run at a time writes a folder; files are replaced whole.
 """
 
@@ -21,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.files import Unreadable, read_arrays, write_whole
+from spikelet.files import Appended, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array
 
 try:
@@ -110,6 +111,7 @@ class SessionFolder:
         self.moved: Path | None = None
         self._lock: IO[str] | None = None
         self._begun: dict[str, Any] = {}
+        self._file = Appended(self._samples)
 
     @property
     def _head(self) -> Path:
@@ -224,15 +226,16 @@ class SessionFolder:
         self.moved = aside
 
     def add(self, sample: Sample, differences: Iterable[Difference] = ()) -> None:
-        """Append one outcome; it is on disk when this returns."""
+        """Append one outcome, see `Appended`: it outlives this process, and soon a power cut."""
         line: dict[str, Any] = asdict(sample)
         if named := [asdict(d) for d in differences]:
             line["differences"] = named
-        with self._samples.open("a", encoding="utf-8") as f:
-            f.write(json.dumps(line) + "\n")
+        self._file.add([json.dumps(line)])
 
     def finish(self, head: Mapping[str, Any]) -> None:
-        """Write session.json."""
+        """Write session.json, and have the outcomes on the disk before it."""
+        if self._samples.is_file():
+            self._file.sync()
         write_whole(self._head, (json.dumps(head, indent=1) + "\n").encode())
 
     def show(self, arrays: Mapping[str, Array]) -> None:

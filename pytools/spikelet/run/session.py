@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ BATCH = 64  # samples that golden executes at a time
 REPLAYS = 3  # disagreeing samples that are replayed step by step, element by element
 NAMED = 5  # disagreeing elements that are named for each replayed sample
 NOTED_S = 5.0  # seconds between two notes of what stack and link measured so far
+LEAST_MIPS = 1.0  # million instructions a second of the slowest device
 TICKS = ("none", "instruction", "cycle", "us")
 
 
@@ -28,7 +29,8 @@ class Outcome:
     """What a session found.
 
     Attributes:
-        samples: one outcome a sample, in order.
+        samples: one outcome a sample, in order; `add` appends to them.
+        mismatches: elements that differ from golden.
         differences: the first elements that differ, in order of execution.
         ticks: mean a sample in `tick_unit`, None where the device has no tick.
         tick_unit: none, instruction, cycle or us.
@@ -40,6 +42,7 @@ class Outcome:
     """
 
     samples: list[Sample] = field(default_factory=list)
+    mismatches: int = 0
     differences: list[Difference] = field(default_factory=list)
     ticks: float | None = None
     tick_unit: str = "none"
@@ -48,10 +51,11 @@ class Outcome:
     device: dict[str, Any] = field(default_factory=dict)
     link: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def mismatches(self) -> int:
-        """Elements that differ from golden."""
-        return sum(s.mismatches for s in self.samples)
+    def add(self, samples: Iterable[Sample]) -> None:
+        """Append outcomes."""
+        for sample in samples:
+            self.samples.append(sample)
+            self.mismatches += sample.mismatches
 
     @property
     def labelled(self) -> int:
@@ -87,7 +91,7 @@ def compare(
     parts: Sequence[dict[str, Any]] = (),
     layers: bool = False,
     shown: int | None = None,
-    mips: float = 1.0,
+    mips: float = LEAST_MIPS,
     instructions_per_tick: float | None = None,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -142,11 +146,8 @@ class _Comparison:
         self.first = 0
         self.stack_bytes = 0
         self.replayed = 0
-        # 20 instructions a dense operation is far above any kernel's cost; a slow wire carries
-        # 10 kB a second.
-        work = 20.0 * _dense_work(self.graph)
-        sent = sum(t.nbytes for t in self.graph.inputs)
-        self.deadline_s = 5.0 + 4.0 * (work / (mips * 1e6) + sent / 1e4)
+        self.named: list[Difference] = []  # of the sample under way
+        self.deadline_s = sample_deadline(self.graph, mips)
         if layers and not device.hello.trace:
             raise UsageError(
                 "--layers: the device does not list its layers",
@@ -165,7 +166,7 @@ class _Comparison:
         progress: Progress | None,
     ) -> Outcome:
         outcome = self.outcome
-        outcome.samples.extend(kept)
+        outcome.add(kept)
         if kept:
             outcome.differences.extend(self.folder.differences())
         self.first = len(kept)
@@ -174,14 +175,16 @@ class _Comparison:
         started, noted = False, time.monotonic()
         try:
             for index, execution, row in self._golden(self.first, total):
+                self.named = []
                 sample = self._sample(index, execution, row)
                 if not started:
                     # Only now: a run without a sample must not cost an earlier session its own.
                     if start:
                         start()
                     started = True
-                outcome.samples.append(sample)
-                self.folder.add(sample, [d for d in outcome.differences if d.sample == index])
+                outcome.add([sample])
+                outcome.differences.extend(self.named)
+                self.folder.add(sample, self.named)
                 first_wrong = sample.mismatches > 0 and not wrong_shown
                 if shown is not None and self.layers and (index == shown or first_wrong):
                     self._show(index, execution, row)
@@ -293,9 +296,8 @@ class _Comparison:
         self, index: int, tensor: Tensor, step: int, golden: Array, device: Array
     ) -> int:
         wrong = np.flatnonzero(golden != device)
-        named = sum(d.sample == index for d in self.outcome.differences)
-        for element in wrong[: max(0, NAMED - named)]:
-            self.outcome.differences.append(
+        for element in wrong[: max(0, NAMED - len(self.named))]:
+            self.named.append(
                 Difference(
                     sample=index,
                     layer=self._writer(tensor).name,
@@ -371,6 +373,18 @@ class _Comparison:
             "tick": said,
         }
         return outcome
+
+
+def sample_deadline(graph: Graph, mips: float) -> float:
+    """Seconds within which a device has run a sample, without what the wire takes.
+
+    Args:
+        graph: what it runs.
+        mips: lower bound of its speed, million instructions a second.
+    """
+    # 20 instructions a dense operation is far above any kernel's cost; a busy host that emulates
+    # the device is slower than `mips` at times.
+    return 10.0 + 8.0 * 20.0 * _dense_work(graph) / (mips * 1e6)
 
 
 def _dense_work(graph: Graph) -> int:
