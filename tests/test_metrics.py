@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 
-from spikelet.graph import Array, Graph, Tensor
+import graphs
+from spikelet.graph import Array, Graph, Operator, Role, Tensor
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
@@ -99,6 +103,59 @@ def test_a_constant_current_counts_as_macs_once() -> None:
     assert found.activation_sparsity == 0
     # In sample 1 the second output never leaves 0.
     assert found.membrane_updates == (2 + 2 * 6 + 2 + 1 * 6) / 2
+
+
+def renamed(node: Operator) -> Operator:
+    """The same operator as a class of another module would be: derived, with a KIND of its own."""
+    kind: Any = dataclasses.dataclass(kw_only=True)(
+        type(f"My{type(node).__name__}", (type(node),), {"KIND": f"my_{node.KIND}"})
+    )
+    fields = {f.name: getattr(node, f.name) for f in dataclasses.fields(node) if f.init}
+    made: Operator = kind(**fields)
+    return made
+
+
+def test_statistics_do_not_ask_for_names() -> None:
+    made = [graphs.digits_like(), bench()[0], graphs.operator_zoo()]
+    for graph in made:
+        inputs = graphs.random_inputs(graph, 8, np.random.default_rng(0))
+        again = Graph(
+            graph.name, graph.steps, graph.inputs, [renamed(n) for n in graph.nodes], graph.outputs
+        )
+        assert {n.KIND for n in again.nodes}.isdisjoint({n.KIND for n in graph.nodes})
+        found = neurobench(again, again.run(inputs, trace=True), inputs)
+        assert found == neurobench(graph, graph.run(inputs, trace=True), inputs)
+        assert 0 < found.activation_sparsity < 1 and found.membrane_updates and found.dense
+
+
+def test_a_neuron_of_its_own_is_counted_by_its_roles() -> None:
+    """An operator that derives from none of ours, with tensors of other names."""
+
+    @dataclasses.dataclass(kw_only=True)
+    class Relay(Operator):
+        KIND = ""
+
+        def infer(self, ins: list[Tensor], bounds: dict[str, Any], steps: int) -> list[Tensor]:
+            bounds[f"{self.name}.out"] = bounds[self.inputs[0]]
+            return [Tensor(f"{self.name}.out", "bit", ins[0].shape)]
+
+        def golden(self, env: dict[str, Array], t: int) -> None:
+            env[f"{self.name}.out"] = env[self.inputs[0]]
+
+        def tensor_roles(self) -> dict[str, Role]:
+            return {f"{self.name}.out": Role.SPIKES}
+
+    nodes: list[Operator] = [
+        Poisson(name="encode", inputs=("x", "seed")),
+        Relay(name="relay", inputs=("encode.spikes",)),
+        SpikeCount(name="counts", inputs=("relay.out",)),
+    ]
+    graph = Graph("relays", 9, bench()[0].inputs, nodes, ["counts"])
+    inputs = bench()[1]
+    run = graph.run(inputs, trace=True)
+    fired = run.trace["relay.out"].mean()
+    assert 0.3 < fired < 0.7
+    assert neurobench(graph, run, inputs).activation_sparsity == pytest.approx(1 - fired)
 
 
 def test_scores_by_class() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from spikelet.graph import Array, Execution, Graph
+from spikelet.graph import Array, Execution, Graph, Phase, Role
 
 
 @dataclass(frozen=True)
@@ -59,24 +59,27 @@ def neurobench(graph: Graph, execution: Execution, inputs: Mapping[str, Array]) 
     acs = macs = dense = updates = 0.0
     spikes = outputs = 0
     for node in graph.nodes:
-        if node.KIND == "dense":
-            weight = node.arrays()["weight"]
-            source = node.inputs[0]
+        roles = node.tensor_roles()
+        for source, met in node.synapses().items():
             values = execution.trace[source] if source in execution.trace else inputs[source][None]
             active = np.count_nonzero(values, axis=(0, 1))
-            effective = float(active @ np.count_nonzero(weight, axis=0)) / samples
-            operations[node.name] = effective
-            dense += weight.size * len(values)
+            effective = float(active @ met) / samples
+            operations[node.name] = operations.get(node.name, 0.0) + effective
             if graph.tensors[source].dtype == "bit":
                 acs += effective
             else:
                 macs += effective
+        if node.synapses():
+            cost = node.cost([graph.tensors[name] for name in node.inputs])
+            times = graph.steps if graph.phase(node) is Phase.STEP else 1
+            dense += times * (cost.synaptic_ops + cost.macs)
         for tensor in graph.written(node):
             rows = execution.trace[tensor.name]
-            if node.KIND == "lif" and tensor.name == f"{node.name}.spikes":
+            role = roles.get(tensor.name)
+            if role is Role.SPIKES:
                 spikes += int(np.count_nonzero(rows))
                 outputs += rows.size
-            if tensor.name == f"{node.name}.membrane" or node.KIND == "leaky_readout":
+            if role is Role.MEMBRANE:
                 changed = int(np.count_nonzero(rows[1:] != rows[:-1]))
                 updates += tensor.size + changed / samples
     states = sum(t.nbytes for t in graph.tensors.values() if t.persistent)

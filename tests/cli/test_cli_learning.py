@@ -14,6 +14,8 @@ from learning_package import clouds, samples
 from spikelet.learn.learner import learners
 from spikelet.learn.streams import STREAMS
 from spikelet.package import Package
+from spikelet.run import SessionFolder
+from spikelet.run.report import write_report
 
 STREAM = "class-incremental,tasks=4"
 
@@ -53,6 +55,16 @@ def test_run_learns_a_stream(spikelet: Spikelet, package: Path) -> None:
     assert found["package_sha256"] != Package.load(package).sha256
     folder = Path("spikelet-sessions/clouds-native-nearest_mean")
     assert json.loads((folder / "session.json").read_text()) == found
+    rows = found["build"]["layers"]
+    work = [sum(r["macs"] for r in rows if (r["phase"] in ("learn", "commit")) is learns)
+            for learns in (False, True)]  # fmt: skip
+    assert found["build"]["totals"]["inference"]["macs"] == work[0] > 0 < work[1]
+    view = write_report(SessionFolder(folder), Path("report.html"))
+    assert [title for title, _ in view["layer_totals"]][:2] == ["an inference", "a learning step"]
+    page = Path("report.html").read_text()
+    assert f'an inference</th><td class="n"></td><td class="n">{work[0]:,}' in page.replace(
+        "\u202f", ","
+    )
     # What it takes is told before it starts.
     assert "learned state" in result.err and "B written to flash in 4 commits" in result.err
     assert result.err.index("learned state") < result.err.index("block 1 of 4, class 0")

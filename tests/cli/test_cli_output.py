@@ -17,7 +17,7 @@ from cli_support import small_package
 from spikelet.cli.inspect import described
 from spikelet.cli.shown import layer_table
 from spikelet.cli.terminal import Fitted, table
-from spikelet.codegen import generate
+from spikelet.codegen import generate, totals
 
 SPIKELET = [sys.executable, "-m", "spikelet"]
 full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
@@ -139,6 +139,24 @@ def test_columns_without_a_figure_are_left_out_and_no_header_is_cut() -> None:
     assert " ".join(header.split()) == "layer operator phase output MACs flash B RAM B"
     narrow = _drawn(layer_table([{**row, "macs": 7, "flash_bytes": 8, "ram_bytes": 4}]), 40)
     assert "left out" in narrow and "phase" in narrow and "updates" not in narrow
+
+
+def test_work_is_summed_by_what_a_host_asks_for() -> None:
+    keys = ("weight_bits", "macs", "synaptic_ops", "updates", "flash_bytes", "ram_bytes")
+    rows = [
+        {"name": f"l{n}", "op": "o", "phase": phase, "output": "i8 4", **dict.fromkeys(keys, 0)}
+        | {"macs": macs}
+        for n, (phase, macs) in enumerate(
+            [("once", 1), ("step", 20), ("end", 300), ("learn", 4000), ("learn", 5000),
+             ("commit", 60000)]
+        )
+    ]  # fmt: skip
+    assert {run: sums["macs"] for run, sums in totals(rows).items()} == {
+        "inference": 321, "learning_step": 9000, "commit": 60000,
+    }  # fmt: skip
+    drawn = [" ".join(line.split()) for line in _drawn(layer_table(rows), 120).splitlines()]
+    assert "an inference 321" in drawn[-3] and "a commit 60 000" in drawn[-1].replace(",", " ")
+    assert list(totals(rows[:3])) == ["inference"]
 
 
 def test_columns_go_in_the_order_given() -> None:

@@ -21,7 +21,7 @@ from spikelet.cli.options import (
 )
 from spikelet.cli.shown import accuracy_rows, arena_row, layer_table, origin_rows
 from spikelet.cli.terminal import Terminal, facts, number, table
-from spikelet.codegen import Generated, generate
+from spikelet.codegen import Generated, generate, totals
 from spikelet.graph import Tensor
 from spikelet.graph.target import ANY
 from spikelet.package import Package
@@ -73,7 +73,8 @@ def described(package: Package, path: Path, generated: Generated) -> dict[str, A
         "inputs": [_tensor(t) for t in graph.inputs],
         "outputs": [_tensor(graph.tensors[name]) for name in graph.outputs],
         "samples": len(next(iter(package.vectors.values()), ())),
-        "layers": [layer.as_dict() for layer in generated.layers],
+        "layers": (rows := [layer.as_dict() for layer in generated.layers]),
+        "totals": totals(rows),
         "weight_bytes": generated.const_bytes,
         "arena_bytes": plan.size,
         "arena_bound_bytes": plan.bound,

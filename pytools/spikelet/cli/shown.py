@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict, without_empty
+from spikelet.codegen import TITLES, totals
 
 DIFFERENCES = 10  # that are named on the terminal
 LESS_IMPORTANT = ("phase", "updates", "bits", "output", "operator", "MACs", "syn. ops", "RAM B")
@@ -28,8 +29,9 @@ def layer_table(rows: Sequence[Mapping[str, Any]]) -> Fitted:
             number(row["ram_bytes"]),
         )
     made.add_section()
-    totals = [number(sum(row[key] for row in rows)) for key in keys[1:]]
-    made.add_row("total", "", "", "", "", *totals, "", style="bold")
+    for run, sums in totals(rows).items():
+        cells = [number(sums[key]) for key in keys[1:]]
+        made.add_row(TITLES[run], "", "", "", "", *cells, "", style="bold")
     return Fitted(without_empty(made), LESS_IMPORTANT)
 
 

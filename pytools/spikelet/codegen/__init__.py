@@ -2,10 +2,11 @@
 
 from spikelet.codegen.emit import CEmitter, Constant, Generated, generate
 from spikelet.codegen.fit import ArenaTooSmall, fitted
-from spikelet.codegen.layers import Layer, layers
+from spikelet.codegen.layers import TITLES, Layer, layers, totals
 from spikelet.codegen.plan import Plan, Slot, plan
 
 __all__ = [
+    "TITLES",
     "ArenaTooSmall",
     "CEmitter",
     "Constant",
@@ -17,4 +18,5 @@ __all__ = [
     "generate",
     "layers",
     "plan",
+    "totals",
 ]

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from spikelet.codegen.plan import Plan
 from spikelet.graph import Graph, Phase
+
+# What a host asks for, and the phases of operators that this executes.
+RUNS = {
+    "inference": (Phase.ONCE, Phase.STEP, Phase.END),
+    "learning_step": (Phase.LEARN,),
+    "commit": (Phase.COMMIT,),
+}
+TITLES = {"inference": "an inference", "learning_step": "a learning step", "commit": "a commit"}
+SUMMED = ("macs", "synaptic_ops", "updates", "flash_bytes")
 
 
 @dataclass(frozen=True)
@@ -64,3 +74,17 @@ def layers(graph: Graph, plan: Plan, const_bytes: Mapping[str, int]) -> list[Lay
             )
         )
     return rows
+
+
+def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """By run, of `RUNS`, the sums of the rows that it executes; runs without a row are left out.
+
+    rows: of the layer table, as JSON holds them.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for run, phases in RUNS.items():
+        names = {phase.name.lower() for phase in phases}
+        own = [row for row in rows if row["phase"] in names]
+        if own:
+            found[run] = {key: sum(row[key] for row in own) for key in SUMMED}
+    return found

@@ -4,7 +4,7 @@ This package imports nothing else of the project: it is the norm that the rest i
 """
 
 from spikelet.graph.graph import Execution, Graph
-from spikelet.graph.operator import Cost, Emitter, Operator, Phase, operators
+from spikelet.graph.operator import Cost, Emitter, Operator, Phase, Role, operators
 from spikelet.graph.tensor import DTYPES, KINDS, Array, GraphError, Learned, Tensor
 from spikelet.graph.tune import tune
 
@@ -20,6 +20,7 @@ __all__ = [
     "Learned",
     "Operator",
     "Phase",
+    "Role",
     "Tensor",
     "operators",
     "tune",

@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
@@ -29,6 +29,17 @@ class Phase(IntEnum):
     END = 2  # after the last time step
     LEARN = 3  # once a label or a target is known, after a whole run
     COMMIT = 4  # when what was learned is consolidated: a task ended
+
+
+class Role(StrEnum):
+    """What a tensor is to the operator that reads or writes it; statistics ask for nothing else.
+
+    That a tensor is learned is its own kind, `learned`.
+    """
+
+    SPIKES = "spikes"  # written: of neurons, 1 where one fired in this step
+    MEMBRANE = "membrane"  # written: the neurons' potential after this step
+    WEIGHTED = "weighted"  # read: each element meets constant weights
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,18 @@ class Operator:
     def cost(self, ins: list[Tensor]) -> Cost:
         """What one execution costs."""
         return Cost()
+
+    def tensor_roles(self) -> dict[str, Role]:
+        """By name, those of its tensors that have a role."""
+        return {}
+
+    def synapses(self) -> dict[str, Array]:
+        """By weighted input, for each of its elements how many weights that are not 0 it meets.
+
+        Of layers whose synaptic operations depend on data; of others nothing, they do all their
+        work each time.
+        """
+        return {}
 
     def shares(self) -> list[Share]:
         """Tensors that it only moves; the memory plan may put one into the other."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Emitter, Interval, Operator
+from spikelet.graph.operator import Emitter, Interval, Operator, Role
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
 
@@ -102,6 +102,9 @@ class Quantised(Operator):
                 f"input {x.name} is {x.dtype} of shape {x.shape}, expected i8 with "
                 f"{' or '.join(map(str, ranks))} dimensions"
             )
+
+    def tensor_roles(self) -> dict[str, Role]:
+        return {self.inputs[0]: Role.WEIGHTED}
 
     def centred(self, env: dict[str, Array]) -> Array:
         """The input less its zero point, int16."""

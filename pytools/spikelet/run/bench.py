@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from spikelet.codegen import totals
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Phase
 from spikelet.link.device import Device
@@ -131,7 +132,8 @@ def bench_summary(
     every = [outcome.per_tick * s.ticks for s in counted]
     ticks = ticks.scaled(outcome.per_tick) if ticks else None
     operations = work.effective_acs + work.effective_macs
-    macs = sum(row["macs"] for row in table if row["weight_bits"])
+    weighted = totals([row for row in table if row["weight_bits"]])
+    macs = weighted["inference"]["macs"] if "inference" in weighted else 0
     dense = macs and not work.dense  # of spiking networks, what is effective counts
     instructions = outcome.ticks if outcome.tick_unit == "instruction" else None
     rows = []
@@ -162,6 +164,7 @@ def bench_summary(
             summary["ram_bytes"] + summary["stack_bytes"] if summary["stack_bytes"] else None
         ),
         "macs": macs,
+        "totals": totals(table),
         "instructions_per_mac": instructions / macs if instructions and dense else None,
         "instructions_per_effective_synaptic_operation": (
             instructions / operations if instructions and operations else None

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from spikelet.graph import Array
+from spikelet.codegen import TITLES, totals
+from spikelet.graph import Array, Role
 from spikelet.run.learning_record import (
     BlockEnd,
     Evaluated,
@@ -126,6 +127,9 @@ def session_view(
         "wrong_count": len(labelled) - correct,
         "saturations": sum(s.saturations for s in samples) if _has_membranes(head) else None,
         "layer_columns": _layer_columns(image.get("layers") or []),
+        "layer_totals": [
+            (TITLES[run], sums) for run, sums in totals(image.get("layers") or []).items()
+        ],
         "sample": _shown(head, shown, samples),
         "memory": _memory(image, head, release),
         "link": head.get("link"),
@@ -270,14 +274,12 @@ def _shown(
             every[name] = (golden, shown[f"device.{name}"])
     # What has steps and neurons can be drawn.
     pairs = {n: p for n, p in every.items() if p[0].ndim == 2 and len(p[0]) > 1}
-    spikes = {
-        n: p for n, p in pairs.items() if _is(kinds, n, "bit") and not n.endswith(".previous")
-    }
+    spikes = {n: p for n, p in pairs.items() if n in kinds and _spikes(kinds[n])}
     layer = {n: kinds.get(n, {}).get("layer") for n in pairs}
     fired = {layer[n]: golden for n, (golden, _) in spikes.items()}
     traces = []
     for name, (golden, device) in pairs.items():
-        if name.endswith(".membrane") or kinds.get(name, {}).get("op") == "leaky_readout":
+        if name in kinds and _membrane(kinds[name]):
             threshold = shown.get(f"threshold.{name}")
             traces.append((name, golden, device, fired.get(layer[name]), threshold))
     found = next((s for s in samples if s.index == index), None)
@@ -295,8 +297,17 @@ def _shown(
     }
 
 
-def _is(kinds: Mapping[str, Mapping[str, Any]], name: str, dtype: str) -> bool:
-    return kinds.get(name, {}).get("dtype") == dtype
+def _spikes(tensor: Mapping[str, Any]) -> bool:
+    """Whether it holds spikes, of neurons or of an encoder, of this step and not of an earlier."""
+    kept = tensor.get("kind") == "state" or tensor["name"].endswith(".previous")
+    return tensor.get("dtype") == "bit" and not kept
+
+
+def _membrane(tensor: Mapping[str, Any]) -> bool:
+    """Whether it is a membrane; sessions of version 0.1.0 tell no roles."""
+    if "role" in tensor:
+        return bool(tensor["role"] == Role.MEMBRANE)
+    return bool(tensor["name"].endswith(".membrane") or tensor.get("op") == "leaky_readout")
 
 
 def _input(head: Mapping[str, Any], shown: Mapping[str, Array]) -> str | None:
@@ -315,7 +326,7 @@ def _input(head: Mapping[str, Any], shown: Mapping[str, Array]) -> str | None:
 
 
 def _has_membranes(head: Mapping[str, Any]) -> bool:
-    return any(t["name"].endswith(".membrane") for t in head.get("tensors", []))
+    return any(_membrane(t) for t in head.get("tensors", []))
 
 
 def _layer_columns(layers: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from spikelet import __version__
 from spikelet.board import Board, Firmware, ImageTooLarge, build, start
-from spikelet.codegen import ArenaTooSmall, Generated, fitted, generate
+from spikelet.codegen import ArenaTooSmall, Generated, fitted, generate, totals
 from spikelet.errors import UsageError
 from spikelet.graph.tile import Tiling
 from spikelet.link.device import Device
@@ -54,7 +54,8 @@ class Built:
             "symbols": [
                 asdict(symbol) for symbol in sorted(firmware.map, key=lambda s: -s.bytes)[:SYMBOLS]
             ],
-            "layers": [layer.as_dict() for layer in self.generated.layers],
+            "layers": (rows := [layer.as_dict() for layer in self.generated.layers]),
+            "totals": totals(rows),
             "arena": [
                 {
                     "tensor": slot.tensor.name,
@@ -287,6 +288,7 @@ def _tensors(package: Package) -> list[dict[str, Any]]:
             "kind": t.kind,
             "layer": writer[t.name].name if t.name in writer else None,
             "op": writer[t.name].KIND if t.name in writer else None,
+            "role": writer[t.name].tensor_roles().get(t.name) if t.name in writer else None,
         }
         for t in graph.tensors.values()
     ]

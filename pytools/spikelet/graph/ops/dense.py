@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, c_bool
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Role, c_bool
 from spikelet.graph.tensor import Array, Tensor
 
 # Sums in this range, partial sums included, may share a word two by two: see dense.h.
@@ -100,6 +100,12 @@ class Dense(Operator):
         env[self.name] = sums.astype(np.int16 if self._dtype == "i16" else np.int32)
         if self.by_change:
             env[f"{self.name}.previous"] = env[self.inputs[0]]
+
+    def tensor_roles(self) -> dict[str, Role]:
+        return {self.inputs[0]: Role.WEIGHTED}
+
+    def synapses(self) -> dict[str, Array]:
+        return {self.inputs[0]: np.count_nonzero(self.weight, axis=0)}
 
     def cost(self, ins: list[Tensor]) -> Cost:
         size = self.weight.size

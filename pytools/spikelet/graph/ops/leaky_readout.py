@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.fixed import Q15_ONE, ROUNDINGS, leak, pick_int, saturate
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, c_bool
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Role, c_bool
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -59,6 +59,9 @@ class LeakyReadout(Operator):
         bounds[self.name] = (saturate(least, "i32")[0], saturate(most, "i32")[0])
         shape = ins[0].shape
         return [Tensor(self.name, self._dtype, shape, kind="state", persistent=True)]
+
+    def tensor_roles(self) -> dict[str, Role]:
+        return {self.name: Role.MEMBRANE}
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.STEP

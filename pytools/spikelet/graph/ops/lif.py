@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.fixed import Q15_ONE, ROUNDINGS, leak, saturate
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, c_bool
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Role, c_bool
 from spikelet.graph.tensor import Array, Tensor
 
 COMPARISONS = (">", ">=")
@@ -143,6 +143,9 @@ class Lif(Operator):
                 raise self.error("threshold, reset value or initial membrane is beyond int16")
         if np.any(self.threshold < 0):
             raise self.error(f"threshold {int(self.threshold.min())} is negative")
+
+    def tensor_roles(self) -> dict[str, Role]:
+        return {f"{self.name}.spikes": Role.SPIKES, f"{self.name}.membrane": Role.MEMBRANE}
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.STEP

@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.graph.fixed16 import logistic, saturated, tanh
 from spikelet.graph.int8 import Int8Operator, interval
-from spikelet.graph.operator import Cost, Emitter, Interval, Phase
+from spikelet.graph.operator import Cost, Emitter, Interval, Phase, Role
 from spikelet.graph.requantise import requantise, rounding_divide_by_pot
 from spikelet.graph.tensor import Array, Tensor
 
@@ -142,6 +142,9 @@ class Lstm(Int8Operator):
         seen = saturated(requantise(seen, self.multiplier[0, g], self.shift[0, g]))
         past = hidden @ self.recurrent[g].T.astype(np.int64)
         return saturated(seen + requantise(past, self.multiplier[1, g], self.shift[1, g]))
+
+    def tensor_roles(self) -> dict[str, Role]:
+        return {self.inputs[0]: Role.WEIGHTED}
 
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.int8 import Int8Operator
-from spikelet.graph.operator import Cost, Emitter, Interval, Phase
+from spikelet.graph.operator import Cost, Emitter, Interval, Phase, Role
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
 
@@ -102,6 +102,9 @@ class Svdf(Int8Operator):
         codes = requantise(sums + self.bias, *self.output_factor) + self.output_zero_point
         env[self.name] = np.clip(codes, -128, 127).astype(np.int8)
         env[self.state] = state.astype(np.int16)
+
+    def tensor_roles(self) -> dict[str, Role]:
+        return {self.inputs[0]: Role.WEIGHTED}
 
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=self.weight.size + self.time.size, weight_bits=8)
