@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#define SPK_FIRMWARE_VERSION 0x000100u // major, minor, patch: a byte each
+#define SPK_FIRMWARE_VERSION 0x000200u // major, minor, patch: a byte each
 
 // A board's startup calls this once memory is set up and spk_board_init() has run.
 _Noreturn void spk_agent_main(void);

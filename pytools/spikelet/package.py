@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from spikelet import __version__
 from spikelet.errors import UsageError
 from spikelet.files import UNREADABLE, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array, Graph, GraphError
@@ -136,14 +137,25 @@ class Package:
             package = cls(graph, vectors, manifest)
             package.check()
         except PackageError as e:
-            raise PackageError(f"package {path}: {e.what}", e.cause, e.next or _AGAIN) from e
+            raise PackageError(
+                f"package {path}: {e.what}", e.cause or _maker(manifest), e.next or _AGAIN
+            ) from e
         except (GraphError, Unreadable, *UNREADABLE) as e:
             raise PackageError(
                 f"package {path}: {e}",
-                "it was made by another version, or not by this program",
+                _maker(manifest),
                 _AGAIN,
             ) from e
         return package
+
+
+def _maker(manifest: Mapping[str, Any]) -> str:
+    """Why a package that nobody altered does not load: what wrote it, where it says so."""
+    versions = manifest.get("versions")
+    wrote = versions.get("spikelet") if isinstance(versions, dict) else None
+    if not isinstance(wrote, str) or wrote == __version__:
+        return "it was made by another version, or not by this program"
+    return f"it was written by Spikelet {wrote[:32]!r}, this is {__version__}"
 
 
 def _sha256(members: Mapping[str, bytes]) -> str:

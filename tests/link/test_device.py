@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from link_agent import build_device, compilers, echo_outputs, start
+from spikelet import __version__
 from spikelet.errors import UsageError
 from spikelet.link import (
     Device,
@@ -41,7 +42,7 @@ def _ask(device: Device, code: int, payload: bytes) -> tuple[int, int]:
 def test_hello(device: Device) -> None:
     info = device.hello
     assert (info.isa, info.model, info.steps, info.protocol) == ("native", "echo", 10, 2)
-    assert (info.payload, info.ring, info.firmware) == (244, 512, "0.1.0")
+    assert (info.payload, info.ring, info.firmware) == (244, 512, __version__)
     assert info.package_sha256 == SHA
     assert info.unique_id == b"abcdefgh"
     assert not info.trace

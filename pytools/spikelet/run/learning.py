@@ -49,7 +49,7 @@ from spikelet.run.learning_record import (
     Step,
     log_of,
 )
-from spikelet.run.record import SessionFolder
+from spikelet.run.record import SessionFolder, another_run
 from spikelet.run.session import TICKS
 from spikelet.run.workflow import Target, connected, versions
 
@@ -448,12 +448,7 @@ def play(
             before = folder.head()
             for key in ("package_sha256", "board", "data_sha256", "stream", "image_sha256"):
                 if before.get(key) != head[key]:
-                    raise UsageError(
-                        f"--resume: session {folder.path} has {key} {before.get(key)}, this run "
-                        f"has {head[key]}",
-                        "the package, the learner, the data, an option or the compiler changed",
-                        "run without --resume to start anew",
-                    )
+                    raise another_run(folder.path, key, before, head)
             lines, at, done = record.resumed()
             played.add(lines)
         device = DeviceLearner(graph, link, facts)

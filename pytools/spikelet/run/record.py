@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from spikelet import __version__
 from spikelet.errors import UsageError
 from spikelet.files import Appended, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array
@@ -98,6 +99,25 @@ PART = ("first", "samples", "stack_bytes", "frames", "bad_frames", "retries")
 _FRESH = "run without --resume to start anew"
 
 
+def another_run(
+    path: Path, key: str, before: Mapping[str, Any], head: Mapping[str, Any]
+) -> UsageError:
+    """Why a session cannot go on: one of the keys that must be equal is not."""
+    wrote = (before.get("versions") or {}).get("spikelet")
+    if wrote is not None and wrote != __version__:
+        return UsageError(
+            f"--resume: session {path} was written by Spikelet {wrote}, this is {__version__}: its "
+            f"{key} is {before.get(key)}, this run has {head.get(key)}",
+            "another version makes other firmware, and one session does not mix two",
+            f"go on with Spikelet {wrote}, or {_FRESH}; `spikelet report` shows what is recorded",
+        )
+    return UsageError(
+        f"--resume: session {path} has {key} {before.get(key)}, this run has {head.get(key)}",
+        "the package, the data, an option, the compiler or the device changed since",
+        _FRESH,
+    )
+
+
 class SessionFolder:
     """Reads and writes a session's folder.
 
@@ -165,12 +185,7 @@ class SessionFolder:
             if key == "machine" and head.get("unique_id") is not None:
                 continue
             if before.get(key) != head.get(key):
-                raise UsageError(
-                    f"--resume: session {self.path} has {key} {before.get(key)}, "
-                    f"this run has {head.get(key)}",
-                    "the package, the data, an option, the compiler or the device changed since",
-                    _FRESH,
-                )
+                raise another_run(self.path, key, before, head)
         return self.samples()
 
     def begin(self, head: Mapping[str, Any], resume: bool) -> list[Sample]:
