@@ -131,6 +131,53 @@ def test_against_single_task_experts() -> None:
     assert found["sample_efficiency"] == pytest.approx((2 / 1 + 1 / 2) / 2)
 
 
+def rising(seed: int, count: int, low: float, high: float) -> np.ndarray:
+    """(n,) outcomes whose probability goes from low to high."""
+    return np.random.default_rng(seed).random(count) < np.linspace(low, high, count)
+
+
+# Blocks (task, outcomes), experts, and what SampleEfficiency and STERelativePerf of l2metrics 3.1.0
+# (from PyPI, with numpy 2.4.6 and pandas 3.1.1) give for them, blocks smoothed as its report does.
+ORACLE = {
+    "two tasks, one again": (
+        [(0, rising(1, 40, 0.1, 0.9)), (1, rising(2, 60, 0.2, 0.8)), (0, rising(3, 50, 0.5, 0.95))],
+        {0: rising(4, 70, 0.1, 0.95), 1: rising(5, 45, 0.1, 0.9)},
+        0.8007685397391279, 1.0895854309303261,
+    ),
+    "windows too short to smooth": (
+        [(0, rising(6, 12, 0.1, 0.9)), (1, rising(7, 9, 0.2, 0.9))],
+        {0: rising(8, 20, 0.1, 0.9), 1: rising(9, 14, 0.1, 0.9)},
+        2.6904761904761907, 2.7142857142857144,
+    ),
+    "the widest windows": (
+        [(0, rising(10, 700, 0.1, 0.7)), (0, rising(11, 600, 0.6, 0.9))],
+        {0: rising(12, 900, 0.1, 0.95)},
+        0.6222819161724883, 0.8489740368509213,
+    ),
+    "a curve that falls from the start": (
+        [(0, rising(13, 80, 0.9, 0.2)), (1, rising(14, 80, 0.1, 0.9))],
+        {0: rising(15, 80, 0.1, 0.9), 1: rising(16, 80, 0.1, 0.9)},
+        0.8690360272638753, 0.8693732369970802,
+    ),
+    "below a fifth of the expert": (
+        [(0, rising(17, 200, 0.0, 0.05))], {0: rising(18, 200, 0.2, 1.0)},
+        0.0, 0.06104207543056464,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ORACLE)
+def test_efficiency_is_that_of_l2metrics(name: str) -> None:
+    blocks, experts, efficiency, relative = ORACLE[name]
+    nothing = Evaluation(np.zeros(len(experts)))
+    log: list[Evaluation | Training] = [nothing]
+    for task, correct in blocks:
+        log += [Training(task, correct), nothing]
+    found = lifelong(log, experts)
+    assert found["sample_efficiency"] == pytest.approx(efficiency, rel=1e-12)
+    assert found["relative_performance"] == pytest.approx(relative, rel=1e-12)
+
+
 def test_sample_efficiency_needs_a_rise() -> None:
     assert lifelong(FORGETTING, {0: np.array([1, 1])})["sample_efficiency"] is None
 

@@ -5,7 +5,7 @@ evaluated before the first and after every training block.
 
 ACC, BWT and FWT: D. Lopez-Paz, M. Ranzato, "Gradient episodic memory for continual learning",
 NeurIPS 2017. The lifelong metrics: A. New et al., "Lifelong learning metrics", arXiv:2201.08278,
-with the conventions of its program l2metrics: performance in percent, training smoothed by a moving
+with the conventions of its program l2metrics (3.1.0): performance in percent, training smoothed by a moving
 average over a fifth of the block (at most 100 experiences), terminal performance the mean of the
 last tenth of a training block and of a whole evaluation.
 """
@@ -26,6 +26,7 @@ from spikelet.graph import Array
 SMOOTHED = 0.2  # of a block's experiences, in one window
 WIDEST = 100  # experiences
 TERMINAL = 0.1  # of a block's experiences
+POOR = 0.2  # of an expert's saturation: below it there is no sample efficiency
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,7 @@ def smooth(values: Array) -> Array:
     around = np.concatenate(
         [values[window - 1 : 0 : -1], values, values[-2 : -window - 1 : -1]]
     ).astype(np.float64)
-    sums = np.cumsum(np.concatenate([[0.0], around]))
-    means = (sums[window:] - sums[:-window]) / window
+    means = np.convolve(np.full(window, 1 / window), around, mode="valid")
     smoothed: Array = means[math.floor(window / 2 - 1) : -math.ceil(window / 2)]
     return smoothed
 
@@ -157,7 +157,8 @@ def lifelong(log: Log, experts: Mapping[int, Array] | None = None) -> dict[str, 
     - relative_performance: sum of a task's learning curve over that of its single-task expert, over
       the common length.
     - sample_efficiency: ratio of saturations times the inverse ratio of experiences up to them;
-      saturation is the maximum of the smoothed curve.
+      saturation is the maximum of a task's curve, all its blocks smoothed once more together. 0
+      where it is below a fifth of the expert's, or the curve falls.
 
     Args:
         log: of a run.
@@ -192,7 +193,13 @@ def lifelong(log: Log, experts: Mapping[int, Array] | None = None) -> dict[str, 
         }
         expert = {t: smooth(100.0 * experts[t]) for t in curve}
         found["relative_performance"] = _mean([_relative(curve[t], expert[t]) for t in curve])
-        found["sample_efficiency"] = _mean([_efficiency(curve[t], expert[t]) for t in curve])
+        at = _experiences(log)
+        found["sample_efficiency"] = _mean(
+            [
+                _efficiency(curve[t], expert[t], np.concatenate([at[i] for i in trained[t]]))
+                for t in curve
+            ]
+        )
     return found
 
 
@@ -276,8 +283,22 @@ def _relative(curve: Array, expert: Array) -> float | None:
     return float(curve[:common].sum()) / best if best > 0 else None
 
 
-def _efficiency(curve: Array, expert: Array) -> float | None:
-    (high, at), (best, best_at) = ((float(c.max()), int(c.argmax())) for c in (curve, expert))
-    if not at or not best_at or best <= 0:
+def _experiences(log: Log) -> dict[int, Array]:
+    """By training block, the numbers of its experiences among all of the run."""
+    found, count = {}, 0
+    for i, b in enumerate(log):
+        if isinstance(b, Training):
+            found[i] = count + np.arange(len(b.correct))
+            count += len(b.correct)
+    return found
+
+
+def _efficiency(curve: Array, expert: Array, at: Array) -> float | None:
+    """Of curves smoothed by block; `at`: the number of each experience of `curve`."""
+    again = smooth(curve), smooth(expert)
+    (high, reached), (best, best_reached) = ((float(c.max()), int(c.argmax())) for c in again)
+    if not reached or not best_reached or best <= 0:
         return None  # saturated from the first experience on
-    return (high / best) * (best_at / at)
+    if high < POOR * best or np.polyfit(at, curve, 1)[0] < 0:
+        return 0.0
+    return (high / best) * (best_reached / reached)
