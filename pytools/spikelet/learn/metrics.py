@@ -5,9 +5,9 @@ evaluated before the first and after every training block.
 
 ACC, BWT and FWT: D. Lopez-Paz, M. Ranzato, "Gradient episodic memory for continual learning",
 NeurIPS 2017. The lifelong metrics: A. New et al., "Lifelong learning metrics", arXiv:2201.08278,
-with the conventions of its program l2metrics (3.1.0): performance in percent, training smoothed by a moving
-average over a fifth of the block (at most 100 experiences), terminal performance the mean of the
-last tenth of a training block and of a whole evaluation.
+with the conventions of its program l2metrics 3.1.0: performance in percent, training smoothed by a
+moving average over a fifth of the block (at most 100 experiences), terminal performance the mean of
+the last tenth of a training block and of a whole evaluation.
 """
 
 from __future__ import annotations
