@@ -111,7 +111,7 @@ def _shown(graph: Graph) -> list[Tensor]:
 def _build(graph: Graph, folder: Path) -> Path:
     places: Any = None  # there is no memory plan
     em = CEmitter(graph, places)
-    statements = [line for node in graph.order for line in node.emit(em)]
+    statements = [str(s) for node in graph.order for s in node.emit(em)]
     every = [*graph.inputs, *_shown(graph)]
     name = {t.name: em.tensor(t.name) for t in every}
     learned = [k.tensor for k in graph.learned]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -9,7 +10,8 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from spikelet.graph import Array, Graph, Learned, Operator, Tensor
+from spikelet.graph import Array, Graph, Learned, Operator, Tensor, c
+from spikelet.graph.c import Expression, Statement
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.learn import identity
 from spikelet.learn.learner import extended
@@ -21,11 +23,11 @@ N = 16
 
 @dataclass(kw_only=True)
 class Sloppy(Operator):
-    """`y = x`, in C by the statement that it is given."""
+    """`y = x`, in C with one more statement of `MORE`."""
 
     KIND: ClassVar[str] = "test_sloppy"
 
-    statement: str
+    more: str
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         bounds[self.name] = bounds[self.inputs[0]]
@@ -34,45 +36,52 @@ class Sloppy(Operator):
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.name] = env[self.inputs[0]].copy()
 
-    def emit(self, em: Emitter) -> list[str]:
-        x, y = em.tensor(self.inputs[0]), em.tensor(self.name)
-        copied = f"for (uint32_t i = 0; i < {N}; i++) {{ {y}[i] = {x}[i]; }}"
-        return [copied, self.statement.format(x=x, y=y)]
+    def emit(self, em: Emitter) -> list[Statement]:
+        x, y, i = em.tensor(self.inputs[0]), em.tensor(self.name), c.name("i")
+        return [c.repeat("i", N, c.assign(y.at(i), x.at(i))), *MORE[self.more](y)]
 
 
-def graph(statement: str) -> Graph:
+OTHER = c.name("t_other__memory")
+MORE: dict[str, Callable[[Expression], list[Statement]]] = {
+    "nothing": lambda y: [],
+    "name another's": lambda y: c.unused(OTHER),
+    "read another's": lambda y: [c.assign(y.at(0), c.cast("int8_t", y.at(0) + OTHER.at(3)))],
+    "write another's": lambda y: [c.assign(OTHER.at(0), 1)],
+    "write before its own": lambda y: [c.assign(y.at(-1), 0)],
+    "read its own": lambda y: [c.assign(y.at(5), y.at(5))],
+}
+
+
+def graph(more: str) -> Graph:
     other = Learned.of("other.memory", "i8", (N,))
-    node = Sloppy(name="y", inputs=("features",), statement=statement)
+    node = Sloppy(name="y", inputs=("features",), more=more)
     return extended(identity((N,)), [node], [other], ["y"])
 
 
-def outcome(statement: str, folder: Path) -> Array:
+def outcome(more: str, folder: Path) -> Array:
     need("gcc")
     inputs = {"x": np.arange(N, dtype=np.int8)[None]}
-    with device_learner(graph(statement), toolchain="gcc", sanitize=True, folder=folder) as device:
+    with device_learner(graph(more), toolchain="gcc", sanitize=True, folder=folder) as device:
         return device.predict(inputs)["y"][0]
 
 
 def test_an_operator_that_keeps_to_its_own_passes(tmp_path: Path) -> None:
-    assert (outcome("(void)t_other__memory;", tmp_path) == np.arange(N)).all()
+    assert (outcome("name another's", tmp_path) == np.arange(N)).all()
 
 
-@pytest.mark.parametrize(
-    "statement",
-    ["{y}[0] = (int8_t)({y}[0] + t_other__memory[3]);", "t_other__memory[0] = 1;", "{y}[-1] = 0;"],
-)
-def test_what_is_not_its_own_is_out_of_bounds(statement: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", ["read another's", "write another's", "write before its own"])
+def test_what_is_not_its_own_is_out_of_bounds(more: str, tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"AddressSanitizer|closed by the other end"):
-        outcome(statement, tmp_path)
+        outcome(more, tmp_path)
 
 
 def test_what_nobody_wrote_is_not_what_golden_has(tmp_path: Path) -> None:
-    found = outcome("{y}[5] = {y}[5];", tmp_path / "written")
+    found = outcome("read its own", tmp_path / "written")
     assert (found == np.arange(N)).all()
-    skipped = graph("")
+    skipped = graph("nothing")
     node = skipped.nodes[1]
     assert isinstance(node, Sloppy)
-    node.emit = lambda em: [f"{em.tensor('y')}[0] = {em.tensor('features')}[0];"]  # type: ignore[method-assign]
+    node.emit = lambda em: [c.assign(em.tensor("y").at(0), em.tensor("features").at(0))]  # type: ignore[method-assign]
     inputs = {"x": np.arange(N, dtype=np.int8)[None]}
     with device_learner(skipped, toolchain="gcc", sanitize=True, folder=tmp_path / "not") as device:
         found = device.predict(inputs)["y"][0]

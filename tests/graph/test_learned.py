@@ -12,6 +12,7 @@ import pytest
 from spikelet.codegen import plan
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Phase, Tensor
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.learn import Twin, identity, needs, until
 from spikelet.learn.learner import extended
@@ -34,7 +35,7 @@ class Scores(Operator):
         x, sums = (env[name].astype(np.int32) for name in self.inputs)
         env[self.name] = x @ sums.T
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         return []  # golden only
 
 
@@ -60,7 +61,7 @@ class Add(Operator):
     def stops(self, env: dict[str, Array]) -> bool:
         return self.gate and int(env[self.inputs[0]][0, 0]) == 0
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         return []  # golden only
 
 
@@ -79,7 +80,7 @@ class Double(Operator):
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.inputs[0]][...] *= 2
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         return []  # golden only
 
 

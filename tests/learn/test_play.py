@@ -13,7 +13,8 @@ import pytest
 from learning_package import CLASSES, clouds, pool
 from spikelet.board import find_board
 from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.graph import Array, Graph, Learned, Tensor, c
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.learn.learner import Learner, Setting, extended
 from spikelet.learn.metrics import Training, continual
@@ -213,9 +214,9 @@ class WrongLearn(Operator):
         y = int(label.flat[0])
         sums[y] += 2 if y == 3 else 1
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         label, sums = map(em.tensor, self.inputs)
-        return [f"{sums}[*{label}] += 1;"]
+        return [c.assign(sums.at(label.pointed()), 1, "+=")]
 
 
 @dataclass(kw_only=True)
@@ -232,9 +233,10 @@ class Scores(Operator):
         features, sums = (env[name] for name in self.inputs)
         env[self.name] = np.repeat(sums[np.newaxis], len(features), axis=0)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         out, sums = em.tensor(self.name), em.tensor(self.inputs[1])
-        return [f"for (int i = 0; i < {CLASSES}; i++) {out}[i] = {sums}[i];"]
+        i = c.name("i")
+        return [c.repeat("i", CLASSES, c.assign(out.at(i), sums.at(i)))]
 
 
 class Wrong(Learner):

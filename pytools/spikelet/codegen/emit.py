@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
 
 from spikelet import __version__
 from spikelet.codegen.layers import Layer, layers
-from spikelet.codegen.plan import Plan, plan
-from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Phase, Tensor
+from spikelet.codegen.plan import Plan, Scratch, Slot, plan
+from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Phase, Tensor, c
+from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.graph import LABEL
 from spikelet.graph.operator import Interval, Share
 from spikelet.graph.target import ANY, Target
@@ -79,39 +81,42 @@ class CEmitter:
         self.places = places
         self.target = target
         self.includes: set[str] = set()
-        self.macros: dict[str, str] = {}
+        self.macros: dict[str, int] = {}
         self.constants: dict[str, str] = {}
         self.configs: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
         self.values: list[Constant] = []
         self.symbols: dict[tuple[str, bytes], str] = {}  # by what they hold
+        self.config_symbols: dict[tuple[str, str, str], str] = {}  # by owner, type and fields
 
-    def tensor(self, name: str) -> str:
-        """C expression: typed pointer to a tensor's memory."""
-        return _c_name(name)
+    def tensor(self, name: str) -> Expression:
+        """Typed pointer to a tensor's memory."""
+        return _pointer(name)
 
-    def const(self, name: str, values: Array, note: str) -> str:
-        """Place a constant array in flash; the C name."""
+    def const(self, name: str, values: Array, note: str) -> Expression:
+        """Place a constant array in flash; pointer to it."""
         flat = np.ascontiguousarray(values).reshape(-1)
         key = str(flat.dtype), flat.tobytes()
         if key not in self.symbols:
-            symbol = self.symbols[key] = f"spk_const_{name}"
+            symbol = self.symbols[key] = _unused(f"spk_const_{name}", self.constants)
             self.constants[symbol] = _array(symbol, flat, note)
             self.sizes[symbol] = flat.nbytes
             little = flat.astype(flat.dtype.newbyteorder("<"))
             self.values.append(Constant(symbol, little.tobytes()))
-        return self.symbols[key]
+        return c.name(self.symbols[key])
 
-    def config(self, name: str, c_struct: str, fields: Mapping[str, object]) -> str:
-        """Define a kernel's constant attributes; C expression: pointer to them."""
-        symbol = f"{name}_config"
-        rows = "".join(f"    .{k} = {v},\n" for k, v in fields.items() if v not in (0, "false"))
-        self.configs[symbol] = f"static const struct {c_struct} {symbol} = {{\n{rows}}};\n"
-        return f"&{symbol}"
+    def config(self, name: str, c_struct: str, fields: Fields) -> Expression:
+        """Define a kernel's constant attributes; pointer to them."""
+        head, rows = f"static const struct {c.identifier(c_struct)}", _rows(fields)
+        key = name, head, rows
+        if key not in self.config_symbols:
+            symbol = self.config_symbols[key] = _unused(f"{name}_config", self.configs)
+            self.configs[symbol] = f"{head} {symbol} = {{\n{rows}}};\n"
+        return c.address(self.config_symbols[key])
 
-    def scratch(self, name: str, size: int) -> str:
-        """Memory of `size` bytes while this operator runs; C expression: uint32_t pointer to it."""
-        return f"arena + {self.places.scratch[name].offset // 4}"
+    def scratch(self, name: str, size: int) -> Expression:
+        """Memory of `size` bytes while this operator runs; uint32_t pointer to it."""
+        return _ARENA + self.places.scratch[name].offset // 4
 
     def shared(self, share: Share) -> bool:
         """Whether the memory plan put the part into the whole: there is nothing to copy."""
@@ -119,21 +124,38 @@ class CEmitter:
 
     def include(self, header: str) -> None:
         """Include a kernel."""
-        self.includes.add(header)
+        self.includes.add(c.header(header))
 
-    def define(self, macro: str, value: str = "1") -> None:
+    def define(self, macro: str, value: int = 1) -> None:
         """Define a macro before all includes."""
+        c.identifier(macro)
         if self.macros.setdefault(macro, value) != value:
             raise GraphError(f"macro {macro} is {self.macros[macro]} and {value} in one image")
 
 
-def _c_name(tensor: str) -> str:
-    return "t_" + tensor.replace(".", "__")
+_ARENA = c.name("arena")
+
+
+def _pointer(tensor: str) -> Expression:
+    return c.name("t_" + tensor.replace(".", "__"))
+
+
+def _unused(symbol: str, used: Iterable[str]) -> str:
+    """`symbol`, or with a number where that is taken: `a_b` + `c` is called like `a` + `b_c`."""
+    numbered = (f"{symbol}_{i}" for i in count(2))
+    return c.identifier(next(s for s in chain([symbol], numbered) if s not in used))
+
+
+def _rows(fields: Fields) -> str:
+    """Fields of a structure, one a line, less the zeros."""
+    zero = {k for k, v in fields.items() if isinstance(v, int | np.integer | np.bool_) and not v}
+    kept = ((k, v) for k, v in fields.items() if k not in zero)
+    return "".join(f"    .{c.field(k)} = {c.literal(v)},\n" for k, v in kept)
 
 
 def _array(symbol: str, flat: Array, note: str) -> str:
     if flat.dtype == np.float32:
-        items, width = [f"{float(v).hex()}f" for v in flat], 6
+        items, width = [str(c.literal(v)) for v in flat], 6
     elif flat.dtype == np.float16:
         items, width = [f"0x{v:04x}" for v in flat.view(np.uint16)], 12
     elif flat.dtype == np.uint32:
@@ -143,7 +165,7 @@ def _array(symbol: str, flat: Array, note: str) -> str:
     rows = [", ".join(items[i : i + width]) for i in range(0, len(items), width)]
     body = ",\n    ".join(rows)
     c_type = _NUMPY_TO_C[str(flat.dtype)]
-    return f"// {note}\nstatic const {c_type} {symbol}[{len(flat)}] = {{\n    {body}}};\n"
+    return f"// {c.remark(note)}\nstatic const {c_type} {symbol}[{len(flat)}] = {{\n    {body}}};\n"
 
 
 def generate(
@@ -171,19 +193,19 @@ def generate(
     places = places or plan(graph, target)
     em = CEmitter(graph, places, target)
     const_bytes: dict[str, int] = {}
-    start = ["saturations = 0;"]
-    bodies: dict[Phase, list[str]] = {phase: [] for phase in Phase}
+    start = [c.assign(c.name("saturations"), 0)]
+    bodies: dict[Phase, list[Statement]] = {phase: [] for phase in Phase}
     for number, node in enumerate(graph.order):
         before = sum(em.sizes.values())
         start += node.emit_start(em)
         phase = graph.phase(node)
-        step = {Phase.ONCE: "0", Phase.STEP: "t"}.get(phase, f"{graph.steps - 1}")
+        steps: dict[Phase, c.Value] = {Phase.ONCE: 0, Phase.STEP: c.STEP}
         stop = node.emit_stop(em)
         bodies[phase] += [
-            f"// {number}: {node.name}",
+            c.comment(f"{number}: {node.name}"),
             *_conditional(node, em, trace, guard),
-            f"SPK_PROBE({step}, {number});",
-            *([f"if ({stop}) {{ return; }}"] if stop else []),
+            c.run("SPK_PROBE", steps.get(phase, graph.steps - 1), number),
+            *([] if stop is None else [c.when(stop, c.RETURN)]),
         ]
         const_bytes[node.name] = sum(em.sizes.values()) - before
     table = layers(graph, places, const_bytes)
@@ -197,7 +219,7 @@ def generate(
         _arena(graph, places, guard),
         *em.configs.values(),
         _function("static void model_start(void)", [*start, *bodies[Phase.ONCE]]),
-        _function("static void model_step(uint32_t t)", ["(void)t;", *bodies[Phase.STEP]]),
+        _function("static void model_step(uint32_t t)", [*c.unused(c.STEP), *bodies[Phase.STEP]]),
         _function("static void model_finish(void)", bodies[Phase.END]),
         *learning,
         _model(graph, sha256, places, trace, em.values),
@@ -215,37 +237,41 @@ def generate(
     return Generated(source, places, table, sum(em.sizes.values()), tuple(em.values))
 
 
-def _conditional(node: Operator, em: CEmitter, trace: bool, guard: bool) -> list[str]:
+def _conditional(node: Operator, em: CEmitter, trace: bool, guard: bool) -> list[Statement]:
     """What executes an operator; a trace build, whose digests are golden's, leaves out none."""
     body = node.emit(em)
     if guard:
         em.include("spk_guard.h")
-        body = [*_opened(node, em), *body, f"spk_open(arena, {em.places.size});"]
+        body = [*_opened(node, em), *body, c.run("spk_open", _ARENA, em.places.size)]
     if node.when is None or trace:
         return body
     name, value = node.when
-    return [f"if ({em.tensor(name)}[0] == {value}) {{", *(f"    {line}" for line in body), "}"]
+    return [c.when(em.tensor(name).at(0).compared("==", value), *body)]
 
 
-def _opened(node: Operator, em: CEmitter) -> list[str]:
+def _opened(node: Operator, em: CEmitter) -> list[Statement]:
     """What leaves an operator its own tensors only, with a pattern in those that it makes."""
     slots = em.places.slots
     reads = [slots[name] for name in node.inputs]
     makes = em.written[node.name]
-    lines = [f"spk_guard(arena, {em.places.size});"]
+    lines = [c.run("spk_guard", _ARENA, em.places.size)]
     for slot in {s.tensor.name: s for s in [*reads, *(slots[t.name] for t in makes)]}.values():
-        lines.append(f"spk_open(arena + {slot.offset // 4}, {slot.size});")
+        lines.append(c.run("spk_open", _at(slot), slot.size))
     for tensor in makes:
         slot = slots[tensor.name]
         apart = [s.offset >= slot.offset + slot.size or slot.offset >= s.offset + s.size
                  for s in reads]  # fmt: skip
         if all(apart) and not tensor.persistent:
-            lines.append(f"spk_unwritten(arena + {slot.offset // 4}, {tensor.nbytes});")
+            lines.append(c.run("spk_unwritten", _at(slot), tensor.nbytes))
     block = em.places.scratch.get(node.name)
     if block is not None:
-        lines.append(f"spk_open(arena + {block.offset // 4}, {block.size});")
-        lines.append(f"spk_unwritten(arena + {block.offset // 4}, {block.size});")
+        lines += [c.run(f, _at(block), block.size) for f in ("spk_open", "spk_unwritten")]
     return lines
+
+
+def _at(block: Slot | Scratch) -> Expression:
+    """Where it begins."""
+    return _ARENA + block.offset // 4
 
 
 def _head(graph: Graph, sha256: str, table: list[Layer], places: Plan, const_bytes: int) -> str:
@@ -267,11 +293,11 @@ def _head(graph: Graph, sha256: str, table: list[Layer], places: Plan, const_byt
     text = _columns([columns, *rows])
     return "\n".join(
         [
-            f"// {graph.name}: generated by spikelet {__version__} from package",
-            f"// {sha256}",
+            f"// {c.identifier(graph.name)}: generated by spikelet {__version__} from package",
+            f"// {c.remark(sha256)}",
             f"// `spikelet build` makes it again. {graph.steps} time steps an inference.",
             "//",
-            *(f"// {line}" for line in text),
+            *(f"// {c.remark(line)}" for line in text),
             "//",
             f"// Constants {const_bytes} bytes, arena {places.size} bytes"
             f" (no plan takes less than {places.bound}).",
@@ -313,22 +339,22 @@ def _arena(graph: Graph, places: Plan, guard: bool) -> str:
     for name, slot in places.slots.items():
         c_type = _C_TYPE[slot.tensor.dtype]
         shape = "x".join(map(str, slot.tensor.shape))
-        c_name = _c_name(name)
+        c_name = _pointer(name)
         cast = f"({c_type} *)" if c_type == "uint32_t" else f"({c_type} *)(void *)"
         lines.append(
-            f"static {c_type} *const {c_name} = {cast}(arena + {slot.offset // 4}); "
+            f"static {c_type} *const {c_name} = {cast}({_at(slot)}); "
             f"// {slot.tensor.dtype} ({shape}) [{slot.first}, {slot.last}]"
         )
     for name, block in places.scratch.items():
-        lines.append(f"// scratch of {name}: {block.size} bytes at {block.offset}")
+        lines.append(f"// scratch of {c.remark(name)}: {block.size} bytes at {block.offset}")
     return "\n".join(lines) + "\n"
 
 
-def _function(signature: str, body: list[str]) -> str:
-    return "\n".join([f"{signature} {{", *(f"    {line}" for line in body), "}", ""])
+def _function(signature: str, body: list[Statement]) -> str:
+    return f"{signature} {c.block(*body)}\n"
 
 
-def _learning(graph: Graph, em: CEmitter, bodies: Mapping[Phase, list[str]]) -> list[str]:
+def _learning(graph: Graph, em: CEmitter, bodies: Mapping[Phase, list[Statement]]) -> list[str]:
     """The functions of a graph that learns."""
     if not graph.learns:
         return []
@@ -341,24 +367,24 @@ def _learning(graph: Graph, em: CEmitter, bodies: Mapping[Phase, list[str]]) -> 
     ]
 
 
-def _load(learned: Learned, em: CEmitter) -> str:
+def _load(learned: Learned, em: CEmitter) -> Statement:
     name, size = learned.tensor.name, learned.tensor.nbytes
-    initial = "NULL"
+    initial = c.name("NULL")
     if learned.initial is not None and learned.initial.any():
         note = f"{name}, before anything was learned"
         initial = em.const(f"{name.replace('.', '__')}__initial", learned.initial, note)
-    return f"spk_load_learned({em.tensor(name)}, {initial}, {size});"
+    return c.run("spk_load_learned", em.tensor(name), initial, size)
 
 
 def _model(
     graph: Graph, sha256: str, places: Plan, trace: bool, constants: Sequence[Constant]
 ) -> str:
-    digest = ", ".join(f"0x{sha256[i : i + 2]}" for i in range(0, 64, 2))
+    digest = ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(sha256))
     rows, ends = [], _ends(graph)
     every = (0, 0) if graph.learns else None
     for tensor, number in _listed(graph, trace):
-        data = f"arena + {places.slots[tensor.name].offset // 4}"
-        rows.append(_entry(tensor, data, number, ends.get(tensor.name, every)))
+        data = _at(places.slots[tensor.name])
+        rows.append(_entry(tensor, tensor.kind, data, number, ends.get(tensor.name, every)))
     lines = []
     if trace:
         columns = len(graph.traced)
@@ -366,8 +392,7 @@ def _model(
             f"static uint32_t trace[{graph.steps * columns}]; // ({graph.steps}, {columns})"
         )
         shaped = Tensor("trace", "u32", (graph.steps, columns), kind="output")
-        row = _entry(shaped, "trace", "SPK_NO_OP", every)
-        rows.append(row.replace("SPK_OUTPUT", "SPK_DIGESTS"))
+        rows.append(_entry(shaped, "digests", c.name("trace"), _NO_OP, every))
     lines += [
         f"static const uint8_t package_sha256[32] = {{\n    {digest}}};",
         f"static const struct spk_tensor tensors[{len(rows)}] = {{",
@@ -375,7 +400,7 @@ def _model(
         "};",
         *_constants(constants),
         "const struct spk_model spk_model = {",
-        f'    .name = "{graph.name}",',
+        f"    .name = {c.quoted(graph.name)},",
         "    .package_sha256 = package_sha256,",
         "    .tensors = tensors,",
         f"    .tensor_count = {len(rows)},",
@@ -397,7 +422,7 @@ def _constants(constants: Sequence[Constant]) -> list[str]:
     """The list of all constants: what a device's CRC is made of."""
     if not constants:
         return []
-    rows = [f"    {{{c.symbol}, sizeof {c.symbol}}}," for c in constants]
+    rows = [f"    {{{held.symbol}, sizeof {held.symbol}}}," for held in constants]
     return [f"static const struct spk_constant constants[{len(constants)}] = {{", *rows, "};"]
 
 
@@ -405,7 +430,7 @@ def _constant_fields(constants: Sequence[Constant]) -> list[str]:
     if not constants:
         return []
     return [
-        f"    .constant_bytes = {sum(len(c.data) for c in constants)},",
+        f"    .constant_bytes = {sum(len(held.data) for held in constants)},",
         f"    .constant_count = {len(constants)},",
         "    .constants = constants,",
     ]
@@ -414,7 +439,7 @@ def _constant_fields(constants: Sequence[Constant]) -> list[str]:
 def _learning_fields(graph: Graph) -> list[str]:
     if not graph.learns:
         return []
-    label = f"{_c_name(LABEL)}" if graph.classes else "NULL"
+    label = _pointer(LABEL) if graph.classes else "NULL"
     return [
         f"    .label = {label},",
         f"    .classes = {graph.classes},",
@@ -424,24 +449,28 @@ def _learning_fields(graph: Graph) -> list[str]:
     ]
 
 
-def _listed(graph: Graph, trace: bool) -> list[tuple[Tensor, str]]:
+_NO_OP = c.name("SPK_NO_OP")
+
+
+def _listed(graph: Graph, trace: bool) -> list[tuple[Tensor, c.Value]]:
     """The tensors a host may see, each with the number of the operator that writes it."""
     given = [*graph.inputs, *(k.tensor for k in graph.learned), *graph.every_target]
-    listed = [(t, "SPK_NO_OP") for t in given]
+    listed: list[tuple[Tensor, c.Value]] = [(t, _NO_OP) for t in given]
     for number, node in enumerate(graph.order):
-        listed += [(t, str(number)) for t in graph.written(node)]
+        listed += [(t, number) for t in graph.written(node)]
     return [(t, n) for t, n in listed if trace or t.kind != "activation"]
 
 
-def _entry(tensor: Tensor, data: str, number: str, ends: tuple[int, int] | None = None) -> str:
+def _entry(
+    tensor: Tensor, kind: str, data: Expression, number: c.Value, ends: tuple[int, ...] | None
+) -> Expression:
     """A row of the tensor table; `ends`: what a host writes must lie in them; (0, 0): any value."""
-    dims = ", ".join(map(str, tensor.shape))
-    checked = f", {ends[0]}, {ends[1]}" if ends else ""
-    return (
-        f'{{"{tensor.name}", {data}, {tensor.nbytes}, SPK_{tensor.dtype.upper()}, '
-        f"SPK_{tensor.kind.upper()}, {number}, {len(tensor.shape)}, {{{dims}}}, "
-        f"{float(tensor.scale)!r}f, {tensor.zero_point}{checked}}}"
-    )
+    dtype, kind_of = (c.name(f"SPK_{text.upper()}") for text in (tensor.dtype, kind))
+    row = (
+        c.quoted(tensor.name), data, tensor.nbytes, dtype, kind_of, number, len(tensor.shape),
+        tensor.shape, c.decimal(tensor.scale), tensor.zero_point,
+    )  # fmt: skip
+    return c.literal((*row, *(ends or ())))
 
 
 def _ends(graph: Graph) -> dict[str, tuple[int, int]]:

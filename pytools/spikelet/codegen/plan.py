@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from spikelet.codegen.arrange import Problem, arrange
-from spikelet.graph import Array, Graph, Phase, Tensor
+from spikelet.graph import Array, Graph, Phase, Tensor, c
+from spikelet.graph.c import Expression, Fields
 from spikelet.graph.operator import Interval, Share
 from spikelet.graph.target import ANY, Target
 
@@ -140,6 +141,9 @@ def _up(size: int) -> int:
     return -(-size // ALIGN) * ALIGN
 
 
+_ANYTHING = c.name("anything")
+
+
 class _Wanted:
     """An emitter that only notes how much scratch each operator asks for."""
 
@@ -150,18 +154,18 @@ class _Wanted:
         for node in graph.order:
             node.emit(self)
 
-    def tensor(self, name: str) -> str:
-        return name
+    def tensor(self, name: str) -> Expression:
+        return _ANYTHING
 
-    def const(self, name: str, values: Array, note: str) -> str:
-        return name
+    def const(self, name: str, values: Array, note: str) -> Expression:
+        return _ANYTHING
 
-    def config(self, name: str, c_struct: str, fields: Mapping[str, object]) -> str:
-        return name
+    def config(self, name: str, c_struct: str, fields: Fields) -> Expression:
+        return _ANYTHING
 
-    def scratch(self, name: str, size: int) -> str:
+    def scratch(self, name: str, size: int) -> Expression:
         self.sizes[name] = size
-        return name
+        return _ANYTHING
 
     def shared(self, share: Share) -> bool:
         return False
@@ -169,7 +173,7 @@ class _Wanted:
     def include(self, header: str) -> None:
         pass
 
-    def define(self, macro: str, value: str = "1") -> None:
+    def define(self, macro: str, value: int = 1) -> None:
         pass
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from spikelet.graph.c import Fields
 from spikelet.graph.operator import Band
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.tensor import Array, Tensor
@@ -74,7 +75,7 @@ class Convolution(Quantised):
         ]
         return found
 
-    def window_fields(self, kernel: tuple[int, int]) -> dict[str, object]:
+    def window_fields(self, kernel: tuple[int, int]) -> Fields:
         """Fields of a kernel's configuration that tell sizes and places."""
         height, width, channels = self._input.shape
         out_height, out_width, _ = self._output.shape

@@ -10,6 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Band, Cost, Emitter, Interval, Overlap
 from spikelet.graph.target import Target
@@ -110,7 +112,7 @@ class Elementwise(Int8Operator):
         operands = {t.name: t for t in self._operands}
         return tuple(Overlap() if operands[n].shape == self._shape else None for n in self.inputs)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/elementwise.h")
         pointers = [em.tensor(name) for name in self.inputs]
         if self.constant is not None:
@@ -122,9 +124,9 @@ class Elementwise(Int8Operator):
         operands = list(zip(pointers, strides, self._operands, strict=True))
         if exchanged:
             operands.reverse()
-        fields: dict[str, object] = {"dims": _braces(dims)}
+        fields: Fields = {"dims": tuple(dims)}
         for name, (_, stride, tensor) in zip("ab", operands, strict=True):
-            fields[f"{name}_stride"] = _braces(stride)
+            fields[f"{name}_stride"] = tuple(stride)
             fields[f"{name}_zero"] = tensor.zero_point
         fields |= {
             **factors,
@@ -134,7 +136,7 @@ class Elementwise(Int8Operator):
         }
         config = em.config(self.name, "spk_elementwise", fields)
         a, b = (operand[0] for operand in operands)
-        return [f"spk_elementwise_s8({config}, {op}, {a}, {b}, {em.tensor(self.name)});"]
+        return [c.run("spk_elementwise_s8", config, c.name(op), a, b, em.tensor(self.name))]
 
     def variant(self) -> tuple[str, dict[str, int], bool]:
         """The C operation, its factors, and whether it takes the second operand first."""
@@ -156,7 +158,3 @@ class Elementwise(Int8Operator):
 def near(shift: int) -> bool:
     """Whether spk_requantise_near has a variant for a factor with this shift."""
     return -20 <= shift <= -1
-
-
-def _braces(values: list[int]) -> str:
-    return f"{{{', '.join(map(str, values))}}}"

@@ -7,6 +7,7 @@ import numpy as np
 from spikelet.graph.tensor import Array
 
 ROUNDINGS = ("floor", "zero", "nearest")
+C_ROUNDINGS = {"floor": "SPK_FLOOR", "zero": "SPK_TOWARD_ZERO", "nearest": "SPK_NEAREST"}
 Q15_ONE = 1 << 15
 
 

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Band, Emitter, Interval, Operator, Overlap
 from spikelet.graph.requantise import quantize_multiplier
 from spikelet.graph.target import Target
@@ -140,11 +142,11 @@ class Lookup(Int8Operator):
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap(),)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/lookup.h")
         table = em.const(f"{self.name}_table", self.table, "(256,) by the code's byte")
-        source = em.tensor(self.inputs[0])
-        return [f"spk_lookup({source}, {self._size}, {table}, {em.tensor(self.name)});"]
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [c.run("spk_lookup", source, self._size, table, to)]
 
 
 # Every int8 code in the order of a table: 0 to 127, then -128 to -1.

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from spikelet.graph import c
+from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.operator import Emitter
 
 
@@ -19,19 +21,19 @@ def row_major(shape: Sequence[int]) -> list[int]:
 def emit_move(
     em: Emitter,
     name: str,
-    source: str,
-    to: str,
+    source: Expression,
+    to: Expression,
     dims: Sequence[int],
     reads: tuple[int, Sequence[int]],
     writes: tuple[int, Sequence[int]],
-) -> list[str]:
+) -> list[Statement]:
     """Copy a box of elements.
 
     Args:
         em: takes the configuration.
         name: a unique C name for it.
-        source: C expression of the memory that is read.
-        to: C expression of the memory that is written.
+        source: the memory that is read.
+        to: the memory that is written.
         dims: of the box, at most four.
         reads: first element and stride in each dimension.
         writes: the same for the target.
@@ -39,14 +41,14 @@ def emit_move(
     em.include("kernels/move.h")
     dims, strides, to_strides = _joined(list(dims), list(reads[1]), list(writes[1]))
     pad = 4 - len(dims)
-    fields: dict[str, object] = {
-        "dims": _braces([1] * pad + dims),
+    fields: Fields = {
+        "dims": (1,) * pad + tuple(dims),
         "first": reads[0],
-        "stride": _braces([0] * pad + strides),
+        "stride": (0,) * pad + tuple(strides),
         "to_first": writes[0],
-        "to_stride": _braces([0] * pad + to_strides),
+        "to_stride": (0,) * pad + tuple(to_strides),
     }
-    return [f"spk_move_s8({em.config(name, 'spk_move', fields)}, {source}, {to});"]
+    return [c.run("spk_move_s8", em.config(name, "spk_move", fields), source, to)]
 
 
 def _joined(
@@ -58,7 +60,3 @@ def _joined(
         strides = [*strides[:-2], strides[-1]]
         to_strides = [*to_strides[:-2], to_strides[-1]]
     return dims, strides, to_strides
-
-
-def _braces(values: Sequence[int]) -> str:
-    return f"{{{', '.join(map(str, values))}}}"

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
+from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, GraphError, Tensor
 
@@ -106,7 +107,7 @@ Interval = tuple[Array, Array]
 
 
 class Emitter(Protocol):
-    """What code generation offers to `Operator.emit`.
+    """What code generation offers to `Operator.emit`; `spikelet.graph.c` makes the rest.
 
     Attributes:
         bounds: of every tensor.
@@ -116,17 +117,17 @@ class Emitter(Protocol):
     bounds: Mapping[str, Interval]
     target: Target
 
-    def tensor(self, name: str) -> str:
-        """C expression: typed pointer to a tensor's memory."""
+    def tensor(self, name: str) -> Expression:
+        """Typed pointer to a tensor's memory."""
 
-    def const(self, name: str, values: Array, note: str) -> str:
-        """Place a constant array in flash; the C name."""
+    def const(self, name: str, values: Array, note: str) -> Expression:
+        """Place a constant array in flash; pointer to it."""
 
-    def config(self, name: str, c_struct: str, fields: Mapping[str, object]) -> str:
-        """Define a kernel's constant attributes; C expression: pointer to them."""
+    def config(self, name: str, c_struct: str, fields: Fields) -> Expression:
+        """Define a kernel's constant attributes; pointer to them."""
 
-    def scratch(self, name: str, size: int) -> str:
-        """Memory of `size` bytes while this operator runs; C expression: uint32_t pointer to it."""
+    def scratch(self, name: str, size: int) -> Expression:
+        """Memory of `size` bytes while this operator runs; uint32_t pointer to it."""
 
     def shared(self, share: Share) -> bool:
         """Whether the memory plan put the part into the whole: there is nothing to copy."""
@@ -134,7 +135,7 @@ class Emitter(Protocol):
     def include(self, header: str) -> None:
         """Include a kernel."""
 
-    def define(self, macro: str, value: str = "1") -> None:
+    def define(self, macro: str, value: int = 1) -> None:
         """Define a macro before all includes; raises GraphError where it has another value."""
 
 
@@ -214,19 +215,19 @@ class Operator:
         """What makes the rows [first, end) of its output; None where rows need all of an input."""
         return None
 
-    def emit_start(self, em: Emitter) -> list[str]:
+    def emit_start(self, em: Emitter) -> list[Statement]:
         """C statements that reset its states."""
         return []
 
-    def emit(self, em: Emitter) -> list[str]:
-        """C statements of one execution; `t` is the step."""
+    def emit(self, em: Emitter) -> list[Statement]:
+        """C statements of one execution; `c.STEP` is the step."""
         raise NotImplementedError
 
     def stops(self, env: dict[str, Array]) -> bool:
         """Whether the rest of the learning phase is left out for this sample."""
         return False
 
-    def emit_stop(self, em: Emitter) -> str | None:
+    def emit_stop(self, em: Emitter) -> Expression | None:
         """C expression of `stops`, None where it never does."""
         return None
 
@@ -263,11 +264,6 @@ class Operator:
             raise self.error(
                 f"input {tensor.name} has shape {tensor.shape}, expected one dimension"
             )
-
-
-def c_bool(value: bool) -> str:
-    """A C literal."""
-    return "true" if value else "false"
 
 
 Class = TypeVar("Class")

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import window_band
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Band, Cost, Emitter, Interval, Overlap
@@ -89,9 +91,9 @@ class Pool2d(Int8Operator):
         first = window_starts(self._input, self._shape, self.stride, padding)
         return (raster(first, self._shape[2]),)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/pool.h")
-        fields: dict[str, object] = {
+        fields: Fields = {
             "height": self._input[0],
             "width": self._input[1],
             "channels": self._input[2],
@@ -107,4 +109,4 @@ class Pool2d(Int8Operator):
             "high": self.activation[1],
         }
         config = em.config(self.name, "spk_pool", fields)
-        return [f"{self.C_NAME}({config}, {em.tensor(self.inputs[0])}, {em.tensor(self.name)});"]
+        return [c.run(self.C_NAME, config, em.tensor(self.inputs[0]), em.tensor(self.name))]

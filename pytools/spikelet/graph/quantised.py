@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval, Operator, Role
 from spikelet.graph.requantise import requantise
@@ -130,9 +132,7 @@ class Quantised(Operator):
         """Whether spk_requantise_near holds for every channel."""
         return self._largest < 1 << 29 and bool(np.all((self.shift <= -1) & (self.shift >= -20)))
 
-    def rescale_fields(
-        self, em: Emitter, sums: Array, order: Array | None = None
-    ) -> dict[str, object]:
+    def rescale_fields(self, em: Emitter, sums: Array, order: Array | None = None) -> Fields:
         """Fields of a kernel's `struct spk_rescale out`.
 
         Args:
@@ -151,7 +151,7 @@ class Quantised(Operator):
         if order is not None:
             arrays = {field: values[order] for field, values in arrays.items()}
         note = f"({channels},), padded to fours"
-        fields: dict[str, object] = {
+        fields: Fields = {
             f"out.{field}": em.const(f"{self.name}_{field}", np.pad(values, padding), note)
             for field, values in arrays.items()
         }
@@ -161,18 +161,18 @@ class Quantised(Operator):
         """Bias less the input's zero point; within 32 bits, as what the sums are proved from."""
         return self.bias - sums.astype(np.int64) * self._input.zero_point
 
-    def _code_fields(self) -> dict[str, object]:
+    def _code_fields(self) -> Fields:
         low, high = self.activation
         return {"out.zero_point": self.output_zero_point, "out.low": low, "out.high": high}
 
-    def scale_fields(self, em: Emitter, sums: Array) -> dict[str, object]:
+    def scale_fields(self, em: Emitter, sums: Array) -> Fields:
         """The same for kernels that take a `struct spk_scale` a channel."""
         right = -self.shift.astype(np.int64)
         offset = (2 * self.output_zero_point + 1) << (right - 1)
         table = np.stack([2 * self._folded(sums), self.multiplier, offset, right], axis=1)
         note = "a channel: doubled bias, multiplier, offset, right shift"
         name = em.const(f"{self.name}_scale", table.astype(np.int32), note)
-        return {"scales": f"(const struct spk_scale *){name}", **self._code_fields()}
+        return {"scales": c.cast("const struct spk_scale *", name), **self._code_fields()}
 
 
 def by_fours(rows: Array, taps: int) -> Array:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from spikelet.graph.operator import Cost, Emitter, Interval, Phase, c_bool
+from spikelet.graph import c
+from spikelet.graph.c import Statement, Value
+from spikelet.graph.operator import Cost, Emitter, Interval, Phase
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import scalar
 from spikelet.learn.scalar import Scale
@@ -81,10 +83,10 @@ class Weighted(Windowed):
         """Bits of a stored weight."""
         return 8 * np.dtype(STORED[self.precision]).itemsize
 
-    def frozen_c(self, em: Emitter, frozen: Array | None) -> str:
-        """Frozen weights in flash; the C name."""
+    def frozen_c(self, em: Emitter, frozen: Array | None) -> Value:
+        """Frozen weights in flash; 0 where there are none."""
         if frozen is None:
-            return "0"
+            return 0
         return em.const(f"{self.name}_frozen", frozen, f"{frozen.shape}, do not learn")
 
 
@@ -189,10 +191,10 @@ class Forward(Weighted):
         """Products of a pass over all outputs, or over some; none with padding."""
         return macs(self, shape, outputs)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         raise NotImplementedError
 
-    def emit_call(self, em: Emitter, struct: str, call: str) -> list[str]:
+    def emit_call(self, em: Emitter, struct: str, call: str) -> list[Statement]:
         """The call of the kernel, whose configuration is a `struct`."""
         height, width, channels = self.image(self._x.shape)
         if self._x.dtype == "i8":
@@ -206,17 +208,17 @@ class Forward(Weighted):
                 "learned": self._learning,
                 "scale": self._scale.c(self.precision),
                 "source": self.source_c(self._x),
-                "relu": c_bool(self.relu),
+                "relu": self.relu,
             },
         )
-        weight = em.tensor(self.inputs[1]) if self._learning else "0"
+        weight = em.tensor(self.inputs[1]) if self._learning else 0
         if self.frozen_bias is None:
             bias = em.tensor(self.inputs[-1])
         else:
             bias = em.const(f"{self.name}_bias", self.frozen_bias, f"{self.frozen_bias.shape}")
         frozen = self.frozen_c(em, self.frozen)
         x, y = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"{call}({config}, {x}, {weight}, {frozen}, {bias}, {y});"]
+        return [c.run(call, config, x, weight, frozen, bias, y)]
 
 
 def macs(node: Weighted, shape: tuple[int, ...], outputs: int | None = None) -> int:
@@ -310,7 +312,7 @@ class InputGradient(Weighted):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=macs(self, self.shape), weight_bits=self.weight_bits)
 
-    def emit_call(self, em: Emitter, struct: str, call: str) -> list[str]:
+    def emit_call(self, em: Emitter, struct: str, call: str) -> list[Statement]:
         """The call of the kernel, whose configuration is a `struct`."""
         config = em.config(
             self.name,
@@ -322,8 +324,8 @@ class InputGradient(Weighted):
                 "scale": self._scale.c(self.precision),
             },
         )
-        weight = em.tensor(self.inputs[1]) if self._learning else "0"
+        weight = em.tensor(self.inputs[1]) if self._learning else 0
         frozen = self.frozen_c(em, self.frozen)
-        kept = em.tensor(self.inputs[-1]) if self.mask else "0"
+        kept = em.tensor(self.inputs[-1]) if self.mask else 0
         error, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"{call}({config}, {error}, {weight}, {frozen}, {kept}, {to});"]
+        return [c.run(call, config, error, weight, frozen, kept, to)]

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn import scalar
@@ -278,12 +280,12 @@ class Update(Weighted, Learning):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=macs(self, ins[1].shape, self._learning), weight_bits=self.weight_bits)
 
-    def emit_call(self, em: Emitter, struct: str, call: str) -> list[str]:
+    def emit_call(self, em: Emitter, struct: str, call: str) -> list[Statement]:
         """The call of the kernel, whose configuration is a `struct`."""
         height, width, channels = self.image(self._x.shape)
         if self._x.dtype == "i8":
             em.define("SPK_CONV_CODES")
-        fields: dict[str, object] = {
+        fields: Fields = {
             **self.window_fields((height, width, channels), "window."),
             "outputs": self.channels_out(channels),
             "learned": self._learning,
@@ -296,12 +298,11 @@ class Update(Weighted, Learning):
             fields["bias_sgd"] = self._bias_sgd.c()
         config = em.config(self.name, struct, fields)
         roles = self.roles(channels)
-        parts = []
+        parts: Fields = {}
         for role, name in zip(roles, self.inputs, strict=True):
-            cast = "(uint32_t *)" if role in ("health", "count") else ""
-            parts.append(f".{role} = {cast}{em.tensor(name)}")
-        step = "(struct spk_conv_step)"
-        return [f"{call}({config}, &{step}{{{', '.join(parts)}}});"]
+            at = em.tensor(name)
+            parts[role] = c.cast("uint32_t *", at) if role in ("health", "count") else at
+        return [c.run(call, config, c.compound("struct spk_conv_step", parts))]
 
 
 def groups(channels: int) -> int:

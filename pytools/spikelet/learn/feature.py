@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from spikelet.graph import c
 from spikelet.graph.operator import Interval, Operator
 from spikelet.graph.tensor import Tensor
 
-C_TYPES = {"u8": "SPK_U8", "i8": "SPK_I8", "i16": "SPK_I16", "i32": "SPK_I32"}
+C_TYPES = {dtype: c.name(f"SPK_{dtype.upper()}") for dtype in ("u8", "i8", "i16", "i32")}
 
 
 def extent(node: Operator, features: Tensor, bounds: dict[str, Interval]) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from spikelet.graph.c import Fields
 from spikelet.graph.operator import Cost, Emitter, Interval, Phase
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import scalar
@@ -35,7 +36,7 @@ class Pool2d(Windowed):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=sum(tap.pixels for tap in self.taps(self._shape)) * self._shape[2])
 
-    def fields(self) -> dict[str, object]:
+    def fields(self) -> Fields:
         """Of `struct spk_learn_pool2d`."""
         return {
             **self.window_fields(self._shape, "window."),
@@ -100,14 +101,14 @@ class Average(Pool2d):
         chosen = self._factors[rows[:, None] - 1, columns[None, :] - 1][..., None]
         return scalar.widen(self.precision, chosen)
 
-    def factor_fields(self, em: Emitter) -> dict[str, object]:
+    def factor_fields(self, em: Emitter) -> Fields:
         """Of `struct spk_learn_pool2d`."""
         fields = self.fields()
         if any(self.padding):
             note = f"{self._factors.shape}, parts by rows and columns inside"
             fields["factors"] = em.const(f"{self.name}_factors", self._factors, note)
         elif self.real:
-            fields["factor"] = f"{float(self._factors[-1, -1]).hex()}f"
+            fields["factor"] = float(self._factors[-1, -1])
         else:
             fields["factor"] = 1
         return fields

@@ -10,6 +10,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
@@ -86,14 +88,12 @@ class LinearScores(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[1].size, weight_bits=16)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/prototypes.h")
         features, weight, bias, count, to = map(em.tensor, (*self.inputs, self.name))
         classes, size = len(em.bounds[self.name][0]), em.bounds[self.inputs[1]][0].shape[1]
-        return [
-            f"spk_linear_scores({features}, {C_TYPES[self._dtype]}, {size}, {classes}, {weight}, "
-            f"{bias}, {count}, {to});"
-        ]
+        given = (features, C_TYPES[self._dtype], size, classes, weight, bias, count, to)
+        return [c.run("spk_linear_scores", *given)]
 
 
 @dataclass(kw_only=True)
@@ -151,12 +151,10 @@ class EuclideanDistances(Distances):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[0].size)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/prototypes.h")
         features, scores, to = map(em.tensor, (*self.inputs, self.name))
         size = em.bounds[self.inputs[0]][0].size
         classes = len(em.bounds[self.name][0])
-        return [
-            f"spk_euclidean_distances({features}, {C_TYPES[self._dtype]}, {size}, {classes}, "
-            f"{self.fraction}, {scores}, {to});"
-        ]
+        given = (features, C_TYPES[self._dtype], size, classes, self.fraction, scores, to)
+        return [c.run("spk_euclidean_distances", *given)]

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spikelet.graph.c import Fields
 from spikelet.graph.fixed import xorshift32
 from spikelet.graph.tensor import Array
 from spikelet.learn import float32
@@ -114,11 +115,11 @@ class Scale:
         held: Array = np.clip(scaled, -self.limit, self.limit)
         return held
 
-    def c(self, precision: str) -> str:
-        """C initialiser of `struct spk_narrowing`."""
+    def c(self, precision: str) -> Fields:
+        """Fields of `struct spk_narrowing`."""
         if is_float(precision):
-            return "{.multiplier = 1.0f}"
-        return f"{{.multiplier = {self.multiplier}, .shift = {self.shift}, .limit = {self.limit}}}"
+            return {"multiplier": 1.0}
+        return {"multiplier": self.multiplier, "shift": self.shift, "limit": self.limit}
 
 
 def _mantissa(ratio: float, bits: int) -> tuple[int, int]:
@@ -368,18 +369,19 @@ class Sgd:
         clipped = np.clip(moved, -self.limit, self.limit)
         return clipped, u, int((clipped != moved).sum())
 
-    def c(self) -> str:
-        """C initialiser of `struct spk_sgd`."""
+    def c(self) -> Fields:
+        """Fields of `struct spk_sgd`."""
         if is_float(self.precision):
-            return (
-                f"{{.rate = {self.rate.hex()}f, .decay = {self.decay.hex()}f, "
-                f".momentum = {self.momentum.hex()}f}}"
-            )
-        return (
-            f"{{.rate = {int(self.rate)}, .decay = {int(self.decay)}, .shift = {self.shift}, "
-            f".momentum = {int(self.momentum)}, .fraction = {self.fraction}, "
-            f".limit = {self.limit}, .stochastic = {str(self.stochastic).lower()}}}"
-        )
+            return {"rate": self.rate, "decay": self.decay, "momentum": self.momentum}
+        return {
+            "rate": int(self.rate),
+            "decay": int(self.decay),
+            "shift": self.shift,
+            "momentum": int(self.momentum),
+            "fraction": self.fraction,
+            "limit": self.limit,
+            "stochastic": self.stochastic,
+        }
 
 
 def _rate(ratio: float, bits: int) -> tuple[int, int]:

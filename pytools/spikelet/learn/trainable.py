@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn import scalar
@@ -62,12 +64,15 @@ class Trainable(Operator):
         """The end of the name of a kernel that knows what it reads: value, u8 or i8."""
         return "value" if x.dtype == scalar.value_dtype(self.precision) else x.dtype
 
-    def source_c(self, x: Tensor) -> str:
-        """C initialiser of `struct spk_source`."""
+    def source_c(self, x: Tensor) -> Fields:
+        """Fields of `struct spk_source`."""
         if x.dtype == scalar.value_dtype(self.precision):
-            return "{.code = SPK_CODE_VALUE}"
-        scale = f", .scale = {float(np.float32(x.scale)).hex()}f" if self.real else ""
-        return f"{{.code = SPK_CODE_{x.dtype.upper()}, .zero_point = {x.zero_point}{scale}}}"
+            return {"code": c.name("SPK_CODE_VALUE")}
+        fields: Fields = {
+            "code": c.name(f"SPK_CODE_{x.dtype.upper()}"),
+            "zero_point": x.zero_point,
+        }
+        return {**fields, "scale": float(np.float32(x.scale))} if self.real else fields
 
     def source_scale(self, x: Tensor) -> float:
         """The scale of what is calculated with; floats have none."""
@@ -131,7 +136,7 @@ class Trainable(Operator):
     def select(self, em: Emitter, header: str) -> None:
         """Include a kernel in this precision; raises GraphError where an image has two."""
         for precision in PRECISIONS:
-            em.define(scalar.macro(precision), "1" if precision == self.precision else "0")
+            em.define(scalar.macro(precision), int(precision == self.precision))
         em.include(header)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from spikelet.graph.c import Fields
 from spikelet.learn.trainable import Trainable
 
 Axes = tuple[slice, slice]
@@ -98,7 +99,7 @@ class Windowed(Trainable):
         start = first * stride + tap - pad
         return slice(first, end), slice(start, start + (end - first) * stride, stride)
 
-    def window_fields(self, shape: tuple[int, int, int], prefix: str = "") -> dict[str, object]:
+    def window_fields(self, shape: tuple[int, int, int], prefix: str = "") -> Fields:
         """Fields of `struct spk_window`, as long as wide as they can be: tiles lie along a row."""
         height, width, channels = shape
         out = self.out_image(shape)

@@ -7,8 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Emitter, Interval, Operator, Phase, c_bool
+from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -44,9 +46,9 @@ class Argmax(Operator):
         found = np.argmax(values, axis=-1).astype(np.int32)
         env[self.name] = found if self._rows > 1 else found.reshape(-1, 1)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/argmax.h")
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
         if self._narrow:
-            return [f"spk_argmax_s8({source}, {self._rows}, {self._n}, {to});"]
-        return [f"spk_argmax({source}, {self._rows}, {self._n}, {c_bool(self._wide)}, {to});"]
+            return [c.run("spk_argmax_s8", source, self._rows, self._n, to)]
+        return [c.run("spk_argmax", source, self._rows, self._n, self._wide, to)]

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.moving import emit_move, row_major
 from spikelet.graph.operator import Emitter, Interval, Share
@@ -59,10 +61,10 @@ class Concatenate(Int8Operator):
             at += math.prod(shape)
         return found
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         strides = row_major(self._output_shape())
         there = [em.shared(share) for share in self.shares()] or [False] * len(self.inputs)
-        lines, at = [f"(void){em.tensor(name)};" for name in (*self.inputs, self.name)], 0
+        lines, at = c.unused(*map(em.tensor, (*self.inputs, self.name))), 0
         for i, (name, shape) in enumerate(zip(self.inputs, self._shapes, strict=True)):
             writes = (at * strides[self.axis], strides)
             source, to = em.tensor(name), em.tensor(self.name)

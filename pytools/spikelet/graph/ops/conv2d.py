@@ -7,8 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.convolution import CHUNK_BYTES, Convolution
-from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, c_bool
+from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
 from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.quantised import (
     by_fours,
@@ -74,7 +76,7 @@ class Conv2d(Convolution):
             found.append(raster(first, outputs))  # without a scratch, or rows as they lie
         return (max(found, key=lambda overlap: overlap.lead),)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/conv2d.h")
         rows = self.weight.reshape(len(self.weight), -1)
         found = None
@@ -84,13 +86,13 @@ class Conv2d(Convolution):
             found = self._dsp(em, rows)
         kernel, taps, weights, scratch = found or self._portable(em, rows)
         scales = self.scale_fields if kernel.startswith("dsp") else self.rescale_fields
-        fields: dict[str, object] = {
+        fields: Fields = {
             "weights": weights,
             **scales(em, rows.astype(np.int64).sum(axis=1)),
             **self.window_fields(self.weight.shape[1:3]),
             "outputs": len(rows),
             "taps": taps,
-            "pointwise": c_bool(self._pointwise),
+            "pointwise": self._pointwise,
         }
         if any(self.padding):
             row = np.full(self.weight.shape[3], self._input.zero_point, np.int8)
@@ -98,17 +100,17 @@ class Conv2d(Convolution):
         config = em.config(self.name, "spk_conv2d", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
         if scratch == 0:
-            return [f"spk_conv2d_{kernel}({config}, {source}, {to});"]
+            return [c.run(f"spk_conv2d_{kernel}", config, source, to)]
         words = em.scratch(self.name, 4 * scratch)
-        return [f"spk_conv2d_{kernel}({config}, {source}, {words}, {to});"]
+        return [c.run(f"spk_conv2d_{kernel}", config, source, words, to)]
 
     @property
     def _pointwise(self) -> bool:
         """Whether each output sees one pixel, in the order of the pixels."""
         return self.weight.shape[1:3] == (1, 1) and self.stride == (1, 1) and not any(self.padding)
 
-    def _portable(self, em: Emitter, rows: Array) -> tuple[str, int, str, int]:
-        """Kernel, taps, C name of the weights, words of scratch."""
+    def _portable(self, em: Emitter, rows: Array) -> tuple[str, int, Expression, int]:
+        """Kernel, taps, weights, words of scratch."""
         taps = rows.shape[1]
         even = taps + taps % 2
         few = em.target.thumb1  # registers
@@ -121,7 +123,7 @@ class Conv2d(Convolution):
         name = em.const(f"{self.name}_weight", blocked, f"(outputs / 4, taps {even}, 4)")
         return kernel, even, name, scratch
 
-    def _dsp(self, em: Emitter, rows: Array) -> tuple[str, int, str, int] | None:
+    def _dsp(self, em: Emitter, rows: Array) -> tuple[str, int, Expression, int] | None:
         """The same for Arm's DSP extension, None where it does not suit."""
         taps = 8 * -(-rows.shape[1] // 8)
         if 4 * taps > SCRATCH_BYTES and self.weight.shape[3] % 8 == 0:
@@ -141,7 +143,7 @@ class Conv2d(Convolution):
         note = f"(outputs / 2, taps {taps}) of two channels, two taps a word"
         return kernel, taps, em.const(f"{self.name}_weight", words, note), taps
 
-    def _mve(self, em: Emitter, rows: Array) -> tuple[str, int, str, int] | None:
+    def _mve(self, em: Emitter, rows: Array) -> tuple[str, int, Expression, int] | None:
         """The same for Arm's vector extension, None where it does not suit."""
         taps = rows.shape[1]
         direct = self.weight.shape[1:3] == (1, 1) and not any(self.padding)

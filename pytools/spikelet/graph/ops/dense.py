@@ -7,7 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Role, c_bool
+from spikelet.graph import c
+from spikelet.graph.c import Expression, Statement, Value
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Role
 from spikelet.graph.tensor import Array, Tensor
 
 # Sums in this range, partial sums included, may share a word two by two: see dense.h.
@@ -113,25 +115,24 @@ class Dense(Operator):
             return Cost(synaptic_ops=size, weight_bits=8)
         return Cost(macs=size, weight_bits=8)
 
-    def emit_start(self, em: Emitter) -> list[str]:
+    def emit_start(self, em: Emitter) -> list[Statement]:
         if not self.by_change:
             return []
         m, n = self.weight.shape
         em.include("kernels/dense.h")
-        return [
-            f"spk_dense_changes_start({self._lane_bias(em)}, {n}, {-(-m // 4)}, "
-            f"{em.tensor(self.name + '.previous')}, (uint32_t *)(void *){em.tensor(self.name)});"
-        ]
+        previous, sums = em.tensor(f"{self.name}.previous"), _words(em.tensor(self.name))
+        bias = self._lane_bias(em)
+        return [c.run("spk_dense_changes_start", bias, n, -(-m // 4), previous, sums)]
 
-    def _lane_bias(self, em: Emitter) -> str:
+    def _lane_bias(self, em: Emitter) -> Value:
         if self.bias is None:
-            return "0"
+            return 0
         m = len(self.bias)
         pairs = np.zeros(4 * -(-m // 4), "<i2")
         pairs[:m] = self.bias
         return em.const(f"{self.name}_bias", pairs.view("<u4"), f"({m},) int16, two to a word")
 
-    def _emit_lanes(self, em: Emitter) -> list[str]:
+    def _emit_lanes(self, em: Emitter) -> list[Statement]:
         m, n = self.weight.shape
         words = -(-m // 4)
         weight = em.const(
@@ -139,44 +140,36 @@ class Dense(Operator):
             _lane_words(self.weight),
             f"(inputs {n}, words {words}): four weights + 128 a word, see dense.h",
         )
-        spikes, sums = em.tensor(self.inputs[0]), f"(uint32_t *)(void *){em.tensor(self.name)}"
+        spikes, sums = em.tensor(self.inputs[0]), _words(em.tensor(self.name))
         if self.by_change:
             previous = em.tensor(f"{self.name}.previous")
-            return [
-                f"spk_dense_changes_s16({spikes}, {previous}, {n}, {weight}, {words},",
-                f"                      {sums});",
-            ]
-        return [
-            f"spk_dense_spikes_s16({spikes}, {n}, {weight}, {words}, {self._lane_bias(em)},",
-            f"                     {sums});",
-        ]
+            return [c.run("spk_dense_changes_s16", spikes, previous, n, weight, words, sums)]
+        bias = self._lane_bias(em)
+        return [c.run("spk_dense_spikes_s16", spikes, n, weight, words, bias, sums)]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/dense.h")
         if self._from_spikes and self._dtype == "i16":
             return self._emit_lanes(em)
         m, n = self.weight.shape
         source, sums = em.tensor(self.inputs[0]), em.tensor(self.name)
         padded = 4 * -(-m // 4)
-        bias = "0"
+        bias: Value = 0
         if self.bias is not None:
             wide = np.zeros(padded, np.int32)
             wide[:m] = self.bias
             bias = em.const(f"{self.name}_bias", wide, f"({m},) int32, padded to fours")
         if self._from_spikes:
             weight = em.const(f"{self.name}_weight", self.weight.T, f"(inputs {n}, outputs {m})")
-            return [f"spk_dense_spikes_s32({source}, {n}, {weight}, {m}, {bias}, {sums});"]
+            return [c.run("spk_dense_spikes_s32", source, n, weight, m, bias, sums)]
         rows = np.zeros((padded, n), np.int8)
         rows[:m] = self.weight
         blocked = rows.reshape(padded // 4, 4, n).transpose(0, 2, 1)
         weight = em.const(
             f"{self.name}_weight", blocked, f"(outputs / 4 {padded // 4}, inputs {n}, 4)"
         )
-        signed, wide_sums = c_bool(self._signed), c_bool(self._dtype == "i32")
-        return [
-            f"spk_dense_values({source}, {signed}, {n}, {weight}, {m}, {bias},",
-            f"                 {wide_sums}, {sums});",
-        ]
+        given = (source, self._signed, n, weight, m, bias, self._dtype == "i32", sums)
+        return [c.run("spk_dense_values", *given)]
 
 
 def _lane_words(weight: Array) -> Array:
@@ -186,3 +179,8 @@ def _lane_words(weight: Array) -> Array:
     rows[:m] = weight
     codes = (rows + 128).astype("<u1").T.reshape(n, -1, 4)
     return np.ascontiguousarray(codes[:, :, [0, 2, 1, 3]]).view("<u4")[:, :, 0]
+
+
+def _words(sums: Expression) -> Expression:
+    """Sums of 16 bits, two of them a word."""
+    return c.cast("uint32_t *", c.cast("void *", sums))

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import Convolution
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
 from spikelet.graph.ops.conv2d import Conv2d
@@ -100,7 +102,7 @@ class DepthwiseConv2d(Convolution):
             return "dsp" if target.dsp else "fours"
         return "many"
 
-    def _emit_variant(self, em: Emitter, variant: str) -> list[str]:
+    def _emit_variant(self, em: Emitter, variant: str) -> list[Statement]:
         mve = variant.startswith("mve")
         header = "mve" if mve else "dsp" if variant == "dsp" else "taps"
         em.include(f"kernels/arch/depthwise_conv2d_{header}.h")
@@ -129,7 +131,7 @@ class DepthwiseConv2d(Convolution):
                     order = order[..., [0, 2, 1, 3]]
                 order = order.transpose(0, 2, 1).reshape(-1)
             scales = self.rescale_fields(em, sums, order)
-        fields: dict[str, object] = {
+        fields: Fields = {
             "weights": em.const(f"{self.name}_weight", weight, note),
             **scales,
             **self.window_fields((height, width)),
@@ -143,19 +145,16 @@ class DepthwiseConv2d(Convolution):
             fields["padding"] = em.const(f"{self.name}_padding", row, "input zero point")
         config = em.config(self.name, "spk_depthwise_taps", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [
-            "{",
-            f"    const int8_t *list[{len(rows)}];",
-            f"    spk_depthwise_conv2d_{variant}({config}, {source}, list, {to});",
-            "}",
-        ]
+        pointers = c.declare_array("const int8_t *", "list", len(rows))
+        kernel = f"spk_depthwise_conv2d_{variant}"
+        return [c.block(pointers, c.run(kernel, config, source, c.name("list"), to))]
 
-    def _emit_lines(self, em: Emitter) -> list[str]:
+    def _emit_lines(self, em: Emitter) -> list[Statement]:
         x, y, channels = self._input.shape, self._output.shape, self._input.shape[2]
         pitch, to = (x[1] * channels, channels), (y[1] * channels, channels)
         along = 0 if y[0] > y[1] else 1  # lines along the longer side start less often
         weight = self.weight.transpose(2, 1, 0) if along == 0 else self.weight.transpose(2, 0, 1)
-        fields: dict[str, object] = {
+        fields: Fields = {
             "weights": em.const(f"{self.name}_weight", weight, f"(channels {channels}, 3, 3)"),
             **self.rescale_fields(em, self.weight.astype(np.int64).sum(axis=(0, 1))),
             "channels": channels,
@@ -174,7 +173,7 @@ class DepthwiseConv2d(Convolution):
         source, out = em.tensor(self.inputs[0]), em.tensor(self.name)
         size = (planes[along] + self.stride[along] - 1) * planes[1 - along]
         words = em.scratch(self.name, size)
-        return [f"spk_depthwise_conv2d_3x3{suffix}({config}, {source}, {words}, {out});"]
+        return [c.run(f"spk_depthwise_conv2d_3x3{suffix}", config, source, words, out)]
 
     def _as_conv2d(self) -> Conv2d:
         """The same layer where there is one input channel."""
@@ -195,7 +194,7 @@ class DepthwiseConv2d(Convolution):
         conv.infer([self._input], {}, 1)
         return conv
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         if self._input.shape[2] == 1:
             return self._as_conv2d().emit(em)
         variant = self._variant(em.target)
@@ -206,7 +205,7 @@ class DepthwiseConv2d(Convolution):
             return self._emit_variant(em, variant)
         em.include("kernels/depthwise_conv2d.h")
         height, width, channels = self.weight.shape
-        fields: dict[str, object] = {
+        fields: Fields = {
             "weights": em.const(
                 f"{self.name}_weight", self.weight, f"({height}, {width}, outputs {channels})"
             ),
@@ -217,4 +216,4 @@ class DepthwiseConv2d(Convolution):
         }
         config = em.config(self.name, "spk_depthwise_conv2d", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_depthwise_conv2d_any({config}, {source}, {to});"]
+        return [c.run("spk_depthwise_conv2d_any", config, source, to)]

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
 from spikelet.graph.tensor import Array, Tensor
 
@@ -45,10 +47,8 @@ class Direct(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[0].size)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/direct.h")
         n = len(em.bounds[self.name][0])
-        return [
-            f"spk_direct({em.tensor(self.inputs[0])}, {n}, {self.zero_point}, {self.gain}, "
-            f"{em.tensor(self.name)});"
-        ]
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [c.run("spk_direct", source, n, self.zero_point, self.gain, to)]

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.moving import emit_move
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
@@ -38,7 +40,7 @@ class Frame(Operator):
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.name] = np.ascontiguousarray(env[self.inputs[0]][:, t])
 
-    def emit(self, em: Emitter) -> list[str]:
-        source = f"(const int8_t *){em.tensor(self.inputs[0])} + t * {self._size}"
-        to = f"(int8_t *){em.tensor(self.name)}"
+    def emit(self, em: Emitter) -> list[Statement]:
+        frames = c.cast("const int8_t *", em.tensor(self.inputs[0]))
+        source, to = frames + c.STEP * self._size, c.cast("int8_t *", em.tensor(self.name))
         return emit_move(em, self.name, source, to, (self._size,), (0, (1,)), (0, (1,)))

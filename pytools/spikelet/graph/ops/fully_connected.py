@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.quantised import (
     Quantised,
@@ -72,11 +74,11 @@ class FullyConnected(Quantised):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=self._rows * self.weight.size, weight_bits=8)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/fully_connected.h")
         channels, n = self.weight.shape
         kernel, weight, note = self._variant(em.target)
-        fields: dict[str, object] = {
+        fields: Fields = {
             "weights": em.const(f"{self.name}_weight", weight, note),
             **self.rescale_fields(em, self.weight.astype(np.int64).sum(axis=1)),
             "inputs": n,
@@ -87,21 +89,18 @@ class FullyConnected(Quantised):
             fields["fraction"] = em.const(f"{self.name}_fraction", self.fraction, note)
         config = em.config(self.name, "spk_fully_connected", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        call = f"spk_fully_connected_{kernel}_{self._rounding()}"
+        function = f"spk_fully_connected_{kernel}_{self._rounding()}"
         if self._rows == 1:
-            return [f"{call}({config}, {source}, {to});"]
-        loop = f"for (uint32_t row = 0; row < {self._rows}; row++) {{"
+            return [c.run(function, config, source, to)]
+        row = c.name("row")
+        source, to = source + row * n, to + row * channels
         if n % 8 == 0:
-            row = f"{call}({config}, {source} + row * {n}, {to} + row * {channels});"
-            return [loop, f"    {row}", "}"]
+            return [c.repeat("row", self._rows, c.run(function, config, source, to))]
         # A row is read to the next multiple of 8 bytes.
         words = em.scratch(self.name, n + -n % 8)
-        return [
-            loop,
-            f"    __builtin_memcpy({words}, {source} + row * {n}, {n});",
-            f"    {call}({config}, (const int8_t *)({words}), {to} + row * {channels});",
-            "}",
-        ]
+        copied = c.run("__builtin_memcpy", words, source, n)
+        call = c.run(function, config, c.cast("const int8_t *", words), to)
+        return [c.repeat("row", self._rows, copied, call)]
 
     def _rounding(self) -> str:
         """How the kernel rounds."""

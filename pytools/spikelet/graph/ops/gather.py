@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
@@ -47,12 +49,10 @@ class Gather(Int8Operator):
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.name] = np.take(env[self.inputs[0]], self.indices, axis=self.axis + 1)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/gather.h")
         indices = em.const(f"{self.name}_indices", self.indices, f"({len(self.indices)},)")
         outer, inner = math.prod(self._input[: self.axis]), math.prod(self._input[self.axis + 1 :])
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [
-            f"spk_gather_s8({source}, {outer}, {self._input[self.axis]}, {inner}, {indices}, "
-            f"{len(self.indices)}, {to});"
-        ]
+        size, count = self._input[self.axis], len(self.indices)
+        return [c.run("spk_gather_s8", source, outer, size, inner, indices, count, to)]

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 
@@ -37,10 +39,8 @@ class Latency(Operator):
         when = ((255 - values) * self._steps) >> 8
         env[self.name] = ((values != 0) & (when == t)).astype(np.uint8)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/latency.h")
         n = len(em.bounds[self.name][0])
-        return [
-            f"spk_latency({em.tensor(self.inputs[0])}, {n}, t, {self._steps}, "
-            f"{em.tensor(self.name)});"
-        ]
+        source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [c.run("spk_latency", source, n, c.STEP, self._steps, to)]

@@ -7,8 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.fixed import Q15_ONE, ROUNDINGS, leak, pick_int, saturate
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Role, c_bool
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
+from spikelet.graph.fixed import C_ROUNDINGS, Q15_ONE, ROUNDINGS, leak, pick_int, saturate
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Role
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -82,25 +84,24 @@ class LeakyReadout(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(updates=ins[0].size)
 
-    def emit_start(self, em: Emitter) -> list[str]:
+    def emit_start(self, em: Emitter) -> list[Statement]:
         em.include("kernels/leaky_readout.h")
         size = 4 if self._dtype == "i32" else 2
         n = len(em.bounds[self.name][0])
-        return [f"spk_clear({em.tensor(self.name)}, {size * n});"]
+        return [c.run("spk_clear", em.tensor(self.name), size * n)]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/leaky_readout.h")
-        rounding = {"floor": "SPK_FLOOR", "zero": "SPK_TOWARD_ZERO", "nearest": "SPK_NEAREST"}
-        fields = {
+        fields: Fields = {
             "n": len(em.bounds[self.name][0]),
             "leak": self.leak,
-            "rounding": rounding[self.leak_round],
+            "rounding": c.name(C_ROUNDINGS[self.leak_round]),
             "input_shift": self.input_shift,
-            "input_wide": c_bool(self._input_wide),
-            "wide": c_bool(self._dtype == "i32"),
-            "exact": c_bool(self._exact),
-            "small": c_bool(self._small),
+            "input_wide": self._input_wide,
+            "wide": self._dtype == "i32",
+            "exact": self._exact,
+            "small": self._small,
         }
         config = em.config(self.name, "spk_leaky_readout", fields)
         source, membrane = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_leaky_readout({config}, {source}, {membrane}, &saturations);"]
+        return [c.run("spk_leaky_readout", config, source, membrane, c.SATURATIONS)]

@@ -7,8 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.fixed import Q15_ONE, ROUNDINGS, leak, saturate
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Role, c_bool
+from spikelet.graph import c
+from spikelet.graph.c import Expression, Fields, Statement, Value
+from spikelet.graph.fixed import C_ROUNDINGS, Q15_ONE, ROUNDINGS, leak, saturate
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Role
 from spikelet.graph.tensor import Array, Tensor
 
 COMPARISONS = (">", ">=")
@@ -236,26 +238,22 @@ class Lif(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(updates=ins[0].size)
 
-    def _config(self, em: Emitter) -> str:
+    def _config(self, em: Emitter) -> Expression:
         wide = self._dtype == "i32"
-        fields: dict[str, object] = {
+        fields: Fields = {
             "n": self._neurons,
             "leak": self.leak,
-            "rounding": {
-                "floor": "SPK_FLOOR",
-                "zero": "SPK_TOWARD_ZERO",
-                "nearest": "SPK_NEAREST",
-            }[self.leak_round],
-            "inclusive": c_bool(self.compare == ">="),
-            "reset": f"SPK_RESET_{self.reset.upper()}",
-            "timing": f"SPK_{self.timing.upper()}",
+            "rounding": c.name(C_ROUNDINGS[self.leak_round]),
+            "inclusive": self.compare == ">=",
+            "reset": c.name(f"SPK_RESET_{self.reset.upper()}"),
+            "timing": c.name(f"SPK_{self.timing.upper()}"),
             "input_shift": self.input_shift,
             "refractory": self.refractory,
             "initial": self.initial,
-            "input_wide": c_bool(self._input_wide),
-            "wide": c_bool(wide),
-            "exact": c_bool(self._exact),
-            "small": c_bool(self._small),
+            "input_wide": self._input_wide,
+            "wide": wide,
+            "exact": self._exact,
+            "small": self._small,
         }
         for name in ("threshold", "reset_value"):
             values = getattr(self, name)
@@ -268,17 +266,16 @@ class Lif(Operator):
                 fields[name] = em.const(f"{self.name}_{name}", array, f"({self._neurons},)")
         return em.config(self.name, "spk_lif", fields)
 
-    def _state(self, em: Emitter) -> str:
-        waiting = em.tensor(f"{self.name}.refractory") if self.refractory else "0"
-        return f"{em.tensor(self.name + '.membrane')}, {waiting}"
+    def _state(self, em: Emitter) -> tuple[Value, Value]:
+        waiting = em.tensor(f"{self.name}.refractory") if self.refractory else 0
+        return em.tensor(f"{self.name}.membrane"), waiting
 
-    def emit_start(self, em: Emitter) -> list[str]:
+    def emit_start(self, em: Emitter) -> list[Statement]:
         em.include("kernels/lif.h")
-        return [f"spk_lif_start({self._config(em)}, {self._state(em)});"]
+        return [c.run("spk_lif_start", self._config(em), *self._state(em))]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/lif.h")
         source, spikes = em.tensor(self.inputs[0]), em.tensor(f"{self.name}.spikes")
-        return [
-            f"spk_lif({self._config(em)}, {source}, {self._state(em)}, {spikes}, &saturations);"
-        ]
+        config, state = self._config(em), self._state(em)
+        return [c.run("spk_lif", config, source, *state, spikes, c.SATURATIONS)]

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.fixed16 import logistic, saturated, tanh
 from spikelet.graph.int8 import Int8Operator, interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Phase, Role
@@ -153,15 +155,13 @@ class Lstm(Int8Operator):
             weight_bits=8,
         )
 
-    def emit_start(self, em: Emitter) -> list[str]:
+    def emit_start(self, em: Emitter) -> list[Statement]:
         cells = self.weight.shape[1]
         em.include("kernels/lstm.h")
-        return [
-            f"spk_lstm_start({em.tensor(self.hidden)}, {em.tensor(self.cell)}, {cells}, "
-            f"{self.output_zero_point});"
-        ]
+        hidden, cell = em.tensor(self.hidden), em.tensor(self.cell)
+        return [c.run("spk_lstm_start", hidden, cell, cells, self.output_zero_point)]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/lstm.h")
         gates, cells, inputs = self.weight.shape
         folded = self.bias - self.weight.astype(np.int64).sum(axis=2) * self._zero
@@ -174,7 +174,7 @@ class Lstm(Int8Operator):
             "multiplier": (self.multiplier, f"(2, {gates})"),
             "shift": (self.shift.astype(np.int8), f"(2, {gates})"),
         }
-        fields: dict[str, object] = {
+        fields: Fields = {
             name: em.const(f"{self.name}_{name}", values, note)
             for name, (values, note) in arrays.items()
         }
@@ -191,7 +191,7 @@ class Lstm(Int8Operator):
         }
         config = em.config(self.name, "spk_lstm", fields)
         tensors = (self.inputs[0], self.hidden, self.cell, self.name)
-        return [f"spk_lstm_s8({config}, {', '.join(em.tensor(t) for t in tensors)});"]
+        return [c.run("spk_lstm_s8", config, *map(em.tensor, tensors))]
 
 
 def _divided(x: Array, exponent: int) -> Array:

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.int8 import factor
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.reduction import Reduction
@@ -42,11 +44,11 @@ class Mean(Reduction):
         sums = x.sum(axis=2) - self._source[1] * self._view[1]
         return requantise(sums, *self._factor()) + self.output_zero_point
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/mean.h")
         outer, count, inner = self._view
         multiplier, shift = self._factor()
-        fields: dict[str, object] = {
+        fields: Fields = {
             "outer": outer,
             "count": count,
             "inner": inner,
@@ -56,4 +58,4 @@ class Mean(Reduction):
             "zero": self.output_zero_point,
         }
         config = em.config(self.name, "spk_mean", fields)
-        return [f"spk_mean_s8({config}, {em.tensor(self.inputs[0])}, {em.tensor(self.name)});"]
+        return [c.run("spk_mean_s8", config, em.tensor(self.inputs[0]), em.tensor(self.name))]

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.moving import emit_move, row_major
 from spikelet.graph.operator import Emitter, Interval
@@ -50,10 +52,10 @@ class Pad(Int8Operator):
         widths = [(0, 0), *zip(self.before, self.after, strict=True)]
         env[self.name] = np.pad(env[self.inputs[0]], widths, constant_values=self.value)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         own = row_major(self._shape)
         first = sum(b * s for b, s in zip(self.before, own, strict=True))
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
         reads, writes = (0, row_major(self._input)), (first, own)
         move = emit_move(em, self.name, source, to, self._input, reads, writes)
-        return [f"spk_fill_s8({to}, {math.prod(self._shape)}, {self.value});", *move]
+        return [c.run("spk_fill_s8", to, math.prod(self._shape), self.value), *move]

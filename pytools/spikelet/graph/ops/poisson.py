@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.fixed import xorshift32
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
@@ -58,16 +60,14 @@ class Poisson(Operator):
         env[f"{self.name}.spikes"] = (sums >> 8).astype(np.uint8)
         env[f"{self.name}.state"] = state[:, None]
 
-    def emit_start(self, em: Emitter) -> list[str]:
+    def emit_start(self, em: Emitter) -> list[Statement]:
         em.include("kernels/poisson.h")
-        return [
-            f"spk_poisson_start({em.tensor(self.inputs[1])}, {em.tensor(self.name + '.state')});"
-        ]
+        seed, state = em.tensor(self.inputs[1]), em.tensor(f"{self.name}.state")
+        return [c.run("spk_poisson_start", seed, state)]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/poisson.h")
         n = len(em.bounds[f"{self.name}.spikes"][0])
-        return [
-            f"spk_poisson((const uint32_t *)(const void *){em.tensor(self.inputs[0])}, {n}, "
-            f"{em.tensor(self.name + '.state')}, {em.tensor(self.name + '.spikes')});"
-        ]
+        plain = c.cast("const void *", em.tensor(self.inputs[0]))
+        state, spikes = em.tensor(f"{self.name}.state"), em.tensor(f"{self.name}.spikes")
+        return [c.run("spk_poisson", c.cast("const uint32_t *", plain), n, state, spikes)]

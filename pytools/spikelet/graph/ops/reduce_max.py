@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from spikelet.graph.operator import Emitter, Interval, c_bool
+from spikelet.graph import c
+from spikelet.graph.c import Statement
+from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.reduction import Reduction
 from spikelet.graph.tensor import Array, Tensor
 
@@ -25,10 +27,8 @@ class ReduceMax(Reduction):
         found: Array = x.min(axis=2) if self.LOWEST else x.max(axis=2)
         return found
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/reduce_max.h")
         outer, count, inner = self._view
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [
-            f"spk_reduce_max_s8({source}, {outer}, {count}, {inner}, {c_bool(self.LOWEST)}, {to});"
-        ]
+        return [c.run("spk_reduce_max_s8", source, outer, count, inner, self.LOWEST, to)]

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Interval, Operator, Share
 from spikelet.graph.tensor import Array, Tensor
 
@@ -40,6 +42,6 @@ class Reshape(Operator):
     def shares(self) -> list[Share]:
         return [Share(self.name, self.inputs[0])]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         # One of the two names may be used nowhere else.
-        return [f"(void){em.tensor(name)};" for name in (self.inputs[0], self.name)]
+        return c.unused(em.tensor(self.inputs[0]), em.tensor(self.name))

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
@@ -60,13 +62,13 @@ class ResizeBilinear(Int8Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=4 * len(self.rows) * len(self.columns) * self._input[2])
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/resize_bilinear.h")
         tables = [
             em.const(f"{self.name}_{name}", table, f"({len(table)}, 3) two places, a share")
             for name, table in (("rows", self.rows), ("columns", self.columns))
         ]
-        fields: dict[str, object] = {
+        fields: Fields = {
             "width": self._input[1],
             "channels": self._input[2],
             "rows": tables[0],
@@ -76,7 +78,7 @@ class ResizeBilinear(Int8Operator):
         }
         config = em.config(self.name, "spk_resize_bilinear", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_resize_bilinear_s8({config}, {source}, {to});"]
+        return [c.run("spk_resize_bilinear_s8", config, source, to)]
 
 
 def between(size: int, source: int, *, align_corners: bool, half_pixel_centers: bool) -> Array:

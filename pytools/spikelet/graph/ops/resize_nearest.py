@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.overlap import raster
@@ -53,16 +55,14 @@ class ResizeNearest(Int8Operator):
         cells = self.rows[:, None].astype(np.int64) * width + self.columns
         return (raster(cells.reshape(-1) * channels, channels),)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/move.h")
         rows = em.const(f"{self.name}_rows", self.rows, f"({len(self.rows)},)")
         columns = em.const(f"{self.name}_columns", self.columns, f"({len(self.columns)},)")
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [
-            f"spk_resize_s8({source}, {self._input[1]}, {self._input[2]}, {rows}, "
-            f"{len(self.rows)}, {columns},",
-            f"              {len(self.columns)}, {to});",
-        ]
+        _, width, channels = self._input
+        size = (rows, len(self.rows), columns, len(self.columns))
+        return [c.run("spk_resize_s8", source, width, channels, *size, to)]
 
 
 def nearest(size: int, source: int, *, align_corners: bool, half_pixel_centers: bool) -> Array:

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.moving import emit_move, row_major
 from spikelet.graph.operator import Emitter, Interval, Overlap, Share
@@ -71,9 +73,9 @@ class Slice(Int8Operator):
         own = row_major(self._input)
         return sum(b * s for b, s in zip(self.begin, own, strict=True))
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         if any(em.shared(share) for share in self.shares()):
-            return [f"(void){em.tensor(name)};" for name in (self.inputs[0], self.name)]
+            return c.unused(em.tensor(self.inputs[0]), em.tensor(self.name))
         own = row_major(self._input)
         strides = [step * s for step, s in zip(self.stride, own, strict=True)]
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)

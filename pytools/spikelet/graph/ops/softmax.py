@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.int8 import Int8Operator, factor
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
 from spikelet.graph.requantise import rounding_divide_by_pot, rounding_doubling_high_mul
@@ -96,10 +98,10 @@ class Softmax(Int8Operator):
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap(),)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/softmax.h")
         multiplier, shift, lowest = self._factor()
-        fields: dict[str, object] = {
+        fields: Fields = {
             "rows": math.prod(self._shape[:-1]),
             "length": self._shape[-1],
             "multiplier": multiplier,
@@ -107,7 +109,7 @@ class Softmax(Int8Operator):
             "lowest": lowest,
         }
         config = em.config(self.name, "spk_softmax", fields)
-        return [f"spk_softmax_s8({config}, {em.tensor(self.inputs[0])}, {em.tensor(self.name)});"]
+        return [c.run("spk_softmax_s8", config, em.tensor(self.inputs[0]), em.tensor(self.name))]
 
 
 def _high_mul(a: Array, b: Array | int) -> Array:

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 
@@ -38,12 +40,12 @@ class SpikeCount(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(updates=ins[0].size)
 
-    def emit_start(self, em: Emitter) -> list[str]:
+    def emit_start(self, em: Emitter) -> list[Statement]:
         em.include("kernels/spike_count.h")
         n = len(em.bounds[self.name][0])
-        return [f"spk_clear({em.tensor(self.name)}, {2 * n});"]
+        return [c.run("spk_clear", em.tensor(self.name), 2 * n)]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/spike_count.h")
         n = len(em.bounds[self.name][0])
-        return [f"spk_spike_count({em.tensor(self.inputs[0])}, {n}, {em.tensor(self.name)});"]
+        return [c.run("spk_spike_count", em.tensor(self.inputs[0]), n, em.tensor(self.name))]

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Cost, Emitter, Interval, Phase, Role
 from spikelet.graph.requantise import requantise
@@ -109,15 +111,15 @@ class Svdf(Int8Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=self.weight.size + self.time.size, weight_bits=8)
 
-    def emit_start(self, em: Emitter) -> list[str]:
-        return [f"spk_clear({em.tensor(self.state)}, {2 * self.time.size});"]
+    def emit_start(self, em: Emitter) -> list[Statement]:
+        return [c.run("spk_clear", em.tensor(self.state), 2 * self.time.size)]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/svdf.h")
         filters, inputs = self.weight.shape
         sums = self.weight.astype(np.int64).sum(axis=1) * -self._zero
         names = ("multiplier", "shift")
-        fields: dict[str, object] = {
+        fields: Fields = {
             "weights": em.const(f"{self.name}_weight", self.weight, f"({filters}, {inputs})"),
             "offset": em.const(
                 f"{self.name}_offset", sums.astype(np.int32), "-zero point * sum of weights"
@@ -134,4 +136,4 @@ class Svdf(Int8Operator):
         }
         config = em.config(self.name, "spk_svdf", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_svdf_s8({config}, {source}, {em.tensor(self.state)}, {to});"]
+        return [c.run("spk_svdf_s8", config, source, em.tensor(self.state), to)]

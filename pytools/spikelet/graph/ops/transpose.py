@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph.c import Statement
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.moving import emit_move, row_major
 from spikelet.graph.operator import Emitter, Interval
@@ -39,7 +40,7 @@ class Transpose(Int8Operator):
         order = (0, *(axis + 1 for axis in self.order))
         env[self.name] = np.ascontiguousarray(env[self.inputs[0]].transpose(order))
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         own = row_major(self._input)
         dims = [self._input[axis] for axis in self.order]
         strides = [own[axis] for axis in self.order]

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.tensor import Array, Tensor
@@ -76,11 +78,11 @@ class TransposeConv(Quantised):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=self.weight.size * ins[0].shape[0] * ins[0].shape[1], weight_bits=8)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/transpose_conv.h")
         channels, rows, columns, depth = self.weight.shape
         note = f"({channels}, {rows}, {columns}, {depth})"
-        fields: dict[str, object] = {
+        fields: Fields = {
             "weights": em.const(f"{self.name}_weight", self.weight, note),
             # Taps that fall between the inputs have no code: zero points cannot go into the bias.
             **self.rescale_fields(em, np.zeros(channels, np.int64)),
@@ -100,4 +102,4 @@ class TransposeConv(Quantised):
         }
         config = em.config(self.name, "spk_transpose_conv", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_transpose_conv_s8({config}, {source}, {to});"]
+        return [c.run("spk_transpose_conv_s8", config, source, to)]

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import scalar
@@ -50,11 +52,11 @@ class AveragePool2dForward(Average, PoolForward):
         made = self._scale.narrow(scalar.mac(self.precision, zero, sums, self.by_output()))
         env[self.name] = made.astype(np.float32 if self.real else np.int16)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/pool2d.h")
         config = em.config(self.name, "spk_learn_pool2d", self.factor_fields(em))
         x, y = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_learn_average_pool2d_forward({config}, {x}, {y});"]
+        return [c.run("spk_learn_average_pool2d_forward", config, x, y)]
 
 
 @dataclass(kw_only=True)
@@ -87,9 +89,9 @@ class AveragePool2dInputGradient(Average, PoolInputGradient):
             made = np.where(env[self.inputs[1]] > 0, made, made.dtype.type(0))
         env[self.name] = made.astype(np.float32 if self.real else np.int16)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/pool2d.h")
         config = em.config(self.name, "spk_learn_pool2d", self.factor_fields(em))
         error, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        kept = em.tensor(self.inputs[1]) if self.mask else "0"
-        return [f"spk_learn_average_pool2d_input_gradient({config}, {error}, {kept}, {to});"]
+        kept = em.tensor(self.inputs[1]) if self.mask else 0
+        return [c.run("spk_learn_average_pool2d_input_gradient", config, error, kept, to)]

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter
 from spikelet.graph.tensor import Array
 from spikelet.learn import scalar
@@ -61,7 +62,7 @@ class Conv2dForward(_Conv2d, Forward):
                 start[:, rows, columns] += exact(seen, by)
         return start
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/conv2d.h")
         return self.emit_call(em, "spk_convolution", "spk_learn_conv2d_forward")
 
@@ -111,7 +112,7 @@ class Conv2dInputGradient(_Conv2d, InputGradient):
                     start[:, rows, columns] += exact(seen, by.T)
         return start
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/conv2d.h")
         return self.emit_call(em, "spk_convolution", "spk_learn_conv2d_input_gradient")
 
@@ -149,6 +150,6 @@ class Conv2dUpdate(_Conv2d, Update):
         group, place = places(channels)
         return np.moveaxis(byte[:, :, group, :, place], 0, 2)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/conv2d.h")
         return self.emit_call(em, "spk_conv_update", "spk_learn_conv2d_update")

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Learned, Tensor
@@ -117,7 +119,7 @@ class DenseForward(Trainable):
         bits = 8 * np.dtype(_STORED[self.precision]).itemsize
         return Cost(macs=self.outputs * ins[0].size, weight_bits=bits)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/dense.h")
         config = em.config(
             self.name,
@@ -126,7 +128,7 @@ class DenseForward(Trainable):
                 "inputs": self._x.size,
                 "source": self.source_c(self._x),
                 "scale": self._scale.c(self.precision),
-                "relu": str(self.relu).lower(),
+                "relu": self.relu,
             },
         )
         rows = self.learning_rows
@@ -138,13 +140,10 @@ class DenseForward(Trainable):
         call = f"spk_dense_forward_{self.source_name(self._x)}"
         calls = []
         if rows:
-            weight = em.tensor(self.inputs[1])
-            calls.append(f"{call}({config}, {rows}, {x}, {weight}, {bias}, {y});")
+            calls.append(c.run(call, config, rows, x, em.tensor(self.inputs[1]), bias, y))
         if self.frozen is not None:
             held = frozen_c(em, self.name, self.frozen)
-            calls.append(
-                f"{call}({config}, {len(self.frozen)}, {x}, {held}, {bias} + {rows}, {y} + {rows});"
-            )
+            calls.append(c.run(call, config, len(self.frozen), x, held, bias + rows, y + rows))
         return calls
 
 
@@ -165,8 +164,8 @@ def check_frozen(node: Trainable, frozen: Array | None, outputs: int, inputs: in
         )
 
 
-def frozen_c(em: Emitter, name: str, frozen: Array) -> str:
-    """Frozen weights in flash; the C name."""
+def frozen_c(em: Emitter, name: str, frozen: Array) -> Expression:
+    """Frozen weights in flash."""
     return em.const(f"{name}_frozen", frozen, f"{frozen.shape}, do not learn")
 
 
@@ -504,17 +503,17 @@ class DenseUpdate(Learning):
         over = Overlap() if self.gradient and same else None
         return tuple(over if role == "x" else None for role in self.roles)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/dense.h")
         at = {role: em.tensor(n) for role, n in zip(self.roles, self.inputs, strict=True)}
         rows = self.learning_rows
-        fields: dict[str, object] = {
+        fields: Fields = {
             "inputs": self._x.size,
             "rows": rows,
             "frozen": self.outputs - rows,
             "source": self.source_c(self._x),
-            "mask": str(self.mask).lower(),
-            "biased": str(self.bias).lower(),
+            "mask": self.mask,
+            "biased": self.bias,
             "batch": self.batch if "count" in self.roles else 1,
         }
         if self.gradient:
@@ -524,19 +523,18 @@ class DenseUpdate(Learning):
         if self._bias_sgd is not None:
             fields["bias"] = self._bias_sgd.c()
         config = em.config(self.name, "spk_dense_update", fields)
-        parts = {"error": at["error"], "x": at["x"]}
+        parts: Fields = {"error": at["error"], "x": at["x"]}
         if self.gradient:
             parts["to"] = em.tensor(self.name)
             if self.frozen is not None:
                 parts["held"] = frozen_c(em, self.name, self.frozen)
         for role in self.roles[2:]:
-            cast = "(uint32_t *)" if role in ("health", "count") else ""
-            parts[role] = cast + at[role]
-        named = ", ".join(f".{part} = {value}" for part, value in parts.items())
+            counted = role in ("health", "count")
+            parts[role] = c.cast("uint32_t *", at[role]) if counted else at[role]
         kind = [
             "inner" if self.gradient else "first",
             "plain" if self._plain else "any",
             "stochastic" if "random" in self.roles else "nearest",
         ]
         call = f"spk_dense_learn_{'_'.join(kind)}"
-        return [f"{call}({config}, &(struct spk_dense_step){{{named}}});"]
+        return [c.run(call, config, c.compound("struct spk_dense_step", parts))]

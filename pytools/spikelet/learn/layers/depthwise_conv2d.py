@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter
 from spikelet.graph.tensor import Array
 from spikelet.learn import scalar
@@ -47,7 +48,7 @@ class DepthwiseConv2dForward(_DepthwiseConv2d, Forward):
             start[at] = scalar.mac(self.precision, start[at], seen, weight[tap.row, tap.column])
         return start
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/depthwise_conv2d.h")
         return self.emit_call(em, "spk_convolution", "spk_learn_depthwise_conv2d_forward")
 
@@ -75,7 +76,7 @@ class DepthwiseConv2dInputGradient(_DepthwiseConv2d, InputGradient):
             start[at] = scalar.mac(self.precision, start[at], seen, weight[tap.row, tap.column])
         return start
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/depthwise_conv2d.h")
         call = "spk_learn_depthwise_conv2d_input_gradient"
         return self.emit_call(em, "spk_convolution", call)
@@ -111,6 +112,6 @@ class DepthwiseConv2dUpdate(_DepthwiseConv2d, Update):
         group, place = places(self._learning)
         return byte[:, :, group, place]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/depthwise_conv2d.h")
         return self.emit_call(em, "spk_conv_update", "spk_learn_depthwise_conv2d_update")

@@ -7,7 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.operator import Emitter, Interval, c_bool
+from spikelet.graph import c
+from spikelet.graph.c import Statement
+from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import scalar
 from spikelet.learn.pooling import Pool2d, PoolForward, PoolInputGradient
@@ -47,11 +49,11 @@ class MaxPool2dForward(PoolForward):
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.name] = largest(self, env[self.inputs[0]])[0]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/pool2d.h")
         config = em.config(self.name, "spk_learn_pool2d", self.fields())
         x, y = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_learn_max_pool2d_forward({config}, {x}, {y});"]
+        return [c.run("spk_learn_max_pool2d_forward", config, x, y)]
 
 
 @dataclass(kw_only=True)
@@ -89,10 +91,9 @@ class MaxPool2dInputGradient(PoolInputGradient):
             made[to] = np.where(chosen, added, made[to])
         env[self.name] = made.astype(np.float32 if self.real else np.int16)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/pool2d.h")
         config = em.config(self.name, "spk_learn_pool2d", self.fields())
         error, x = em.tensor(self.inputs[0]), em.tensor(self.inputs[1])
         to = em.tensor(self.name)
-        mask = c_bool(self.mask)
-        return [f"spk_learn_max_pool2d_input_gradient({config}, {error}, {x}, {mask}, {to});"]
+        return [c.run("spk_learn_max_pool2d_input_gradient", config, error, x, self.mask, to)]

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Expression, Statement
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
@@ -76,16 +78,16 @@ class Mse(Learning):
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap(), *(None for _ in self.inputs[1:]))
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/mse.h")
         y, target, *health = (em.tensor(name) for name in self.inputs)
         n, to = self._y.size, em.tensor(self.name)
         if self.real:
-            factor = float(np.float32(2 / n)).hex()
-            call = f"spk_mse({n}, {factor}f, {y}, {target}, {health[0]}, {to})"
-            return [f"const bool {self.name}_diverged = {call};"]
+            factor = float(np.float32(2 / n))
+            call = c.call("spk_mse", n, factor, y, target, health[0], to)
+            return [c.declare("const bool", f"{self.name}_diverged", call)]
         config = em.config(self.name, "spk_mse", {"n": n, "scale": self._scale.c(self.precision)})
-        return [f"spk_mse({config}, {y}, {target}, {to});"]
+        return [c.run("spk_mse", config, y, target, to)]
 
-    def emit_stop(self, em: Emitter) -> str | None:
-        return f"{self.name}_diverged" if self.real else None
+    def emit_stop(self, em: Emitter) -> Expression | None:
+        return c.name(f"{self.name}_diverged") if self.real else None

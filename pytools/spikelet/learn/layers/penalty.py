@@ -21,6 +21,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.feature import C_TYPES
@@ -127,18 +129,15 @@ class Pull(_OfWeight):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[0].size, weight_bits=8)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/penalty.h")
         parts = em.const(f"{self.name}_parts", self.parts, "Q15 by importance")
         weight, anchor, count, *rest = map(em.tensor, self.inputs)
-        importance = rest[0] if self._weighted else "0"
-        rate = rest[-1] if self.scheduled else "0"
-        return [
-            f"if (spk_penalty_last({count}, {self.every})) {{",
-            f"    spk_penalty_pull({self._n}u, {_bool(self._narrow)}, {self._shift}u, {parts}, "
-            f"{importance}, {anchor}, {rate}, {weight});",
-            "}",
-        ]
+        importance = rest[0] if self._weighted else 0
+        rate = rest[-1] if self.scheduled else 0
+        size = (c.unsigned(self._n), self._narrow, c.unsigned(self._shift))
+        pull = c.run("spk_penalty_pull", *size, parts, importance, anchor, rate, weight)
+        return [c.when(c.call("spk_penalty_last", count, self.every), pull)]
 
 
 @dataclass(kw_only=True)
@@ -221,25 +220,22 @@ class Gather(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[2].size, weight_bits=8)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/penalty.h")
         pre, post, gathered, state, count = map(em.tensor, self.inputs)
-        fields = {
+        fields: Fields = {
             "in": self._shape[1],
             "out": self._shape[0],
             "zero": self._zero,
-            "squared": _bool(self.squared),
+            "squared": self.squared,
             "pre_down": self._downs[0],
             "post_down": self._downs[1],
             "steps": em.const("penalty_steps", STEPS, f"({CODES},)"),
         }
         config = em.config(self.name, "spk_importance", fields)
-        return [
-            f"if (spk_penalty_last({count}, {self.every})) {{",
-            f"    spk_importance_gather({config}, {pre}, {C_TYPES[self._dtype]}, {post}, {state}, "
-            f"{gathered});",
-            "}",
-        ]
+        given = (config, pre, C_TYPES[self._dtype], post, state, gathered)
+        gather = c.run("spk_importance_gather", *given)
+        return [c.when(c.call("spk_penalty_last", count, self.every), gather)]
 
 
 @dataclass(kw_only=True)
@@ -274,11 +270,12 @@ class Join(Operator):
         importance[...] = np.minimum(high + more, CODES)
         gathered[...] = 0
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/penalty.h")
         sums = em.const("penalty_sums", JOINED, f"({NEAR},)")
         gathered, importance = map(em.tensor, self.inputs)
-        return [f"spk_importance_join({self._n}u, {sums}, {gathered}, {importance});"]
+        n = c.unsigned(self._n)
+        return [c.run("spk_importance_join", n, sums, gathered, importance)]
 
 
 @dataclass(kw_only=True)
@@ -299,13 +296,11 @@ class Anchor(_OfWeight):
         weight, anchor = (env[name] for name in self.inputs)
         anchor[...] = (weight >> self._shift).reshape(anchor.shape)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/penalty.h")
         weight, anchor = map(em.tensor, self.inputs)
-        return [
-            f"spk_penalty_anchor({self._n}u, {_bool(self._narrow)}, {self._shift}u, {weight}, "
-            f"{anchor});"
-        ]
+        size = (c.unsigned(self._n), self._narrow, c.unsigned(self._shift))
+        return [c.run("spk_penalty_anchor", *size, weight, anchor)]
 
 
 def parts(strength: float) -> Array:
@@ -350,7 +345,3 @@ def _is_last(count: Array, every: int) -> bool:
     """Counts a sample: whether it is the last of so many."""
     count[0] = (int(count[0]) + 1) % every
     return bool(count[0] == 0)
-
-
-def _bool(value: bool) -> str:
-    return "true" if value else "false"

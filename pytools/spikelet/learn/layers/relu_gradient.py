@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
@@ -42,7 +44,8 @@ class ReluGradient(Learning):
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap(), Overlap())
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/relu_gradient.h")
         error, y = map(em.tensor, self.inputs)
-        return [f"spk_relu_gradient({self._n}u, {error}, {y}, {em.tensor(self.name)});"]
+        n = c.unsigned(self._n)
+        return [c.run("spk_relu_gradient", n, error, y, em.tensor(self.name))]

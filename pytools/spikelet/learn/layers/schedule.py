@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
@@ -50,10 +52,11 @@ class Schedule(Operator):
         env[self.name] = np.array([[FULL - (at * self._slope >> 16)]], np.int32)
         count[0] = min(at + 1, self.samples)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/schedule.h")
         count, rate = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_schedule({self.samples}u, {self._slope}u, {count}, {rate});"]
+        samples, slope = c.unsigned(self.samples), c.unsigned(self._slope)
+        return [c.run("spk_schedule", samples, slope, count, rate)]
 
 
 @dataclass(kw_only=True)
@@ -72,8 +75,8 @@ class Restart(Operator):
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.inputs[0]][0] = 0
 
-    def emit(self, em: Emitter) -> list[str]:
-        return [f"{em.tensor(self.inputs[0])}[0] = 0;"]
+    def emit(self, em: Emitter) -> list[Statement]:
+        return [c.assign(em.tensor(self.inputs[0]).at(0), 0)]
 
 
 def _check_count(node: Operator, count: Tensor, samples: int, bounds: dict[str, Interval]) -> None:

@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
@@ -97,21 +99,21 @@ class SoftmaxCrossEntropy(Learning):
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap(), *(None for _ in self.inputs[1:]))
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/softmax_cross_entropy.h")
         logits, label, *health = (em.tensor(name) for name in self.inputs)
         to = em.tensor(self.name)
         if self.real:
-            given = f"{self._classes}, {logits}, *{label}, {health[0]}, {to}"
-            call = f"spk_softmax_cross_entropy({given})"
-            return [f"const bool {self.name}_diverged = {call};"]
-        fields = {
+            given = (self._classes, logits, label.pointed(), health[0], to)
+            call = c.call("spk_softmax_cross_entropy", *given)
+            return [c.declare("const bool", f"{self.name}_diverged", call)]
+        fields: Fields = {
             "classes": self._classes,
             "scale": self._scale.c(self.precision),
             "error_bits": self.error_bits,
         }
         config = em.config(self.name, "spk_softmax_cross_entropy", fields)
-        return [f"spk_softmax_cross_entropy({config}, {logits}, *{label}, {to});"]
+        return [c.run("spk_softmax_cross_entropy", config, logits, label.pointed(), to)]
 
-    def emit_stop(self, em: Emitter) -> str | None:
-        return f"{self.name}_diverged" if self.real else None
+    def emit_stop(self, em: Emitter) -> Expression | None:
+        return c.name(f"{self.name}_diverged") if self.real else None

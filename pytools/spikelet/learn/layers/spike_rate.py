@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 
@@ -47,10 +49,10 @@ class SpikeRate(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(updates=ins[0].size)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/spike_rate.h")
         counts, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_spike_rate({counts}, {self._size}, {self._multiplier}, {to});"]
+        return [c.run("spk_spike_rate", counts, self._size, self._multiplier, to)]
 
     def _codes(self, counts: Array) -> Array:
         """At most 127 * 2^16 + steps / 2 + 2^15 before the shift: 24 bits."""

@@ -7,6 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.scalar import Scale
@@ -51,14 +53,14 @@ class ToScalar(Trainable):
         else:
             env[self.name] = self._scale.narrow(codes).astype(np.int16)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/to_scalar.h")
-        scale = f"{{.multiplier = {float(np.float32(self._x.scale)).hex()}f}}"
-        fields = {
+        scale: Fields = {"multiplier": float(np.float32(self._x.scale))}
+        fields: Fields = {
             "n": self._x.size,
             "zero_point": self._x.zero_point,
             "scale": scale if self.real else self._scale.c(self.precision),
         }
         config = em.config(self.name, "spk_to_scalar", fields)
         x, y = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_to_scalar_{self._x.dtype}({config}, {x}, {y});"]
+        return [c.run(f"spk_to_scalar_{self._x.dtype}", config, x, y)]

@@ -12,7 +12,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase, c_bool
+from spikelet.graph import c
+from spikelet.graph.c import Fields, Statement
+from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import float32, scalar
@@ -128,17 +130,17 @@ class WeightedSum(Trainable):
         wide = [*(x.dtype == value for x in self._sources), *[True] * self.mask]
         return tuple(Overlap() if same else None for same in wide)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/weighted_sum.h")
-        fields: dict[str, object] = {"size": self._size}
+        fields: Fields = {"size": self._size}
         for name, x, at in zip("ab", self._sources, range(2), strict=False):
-            gain = self.gains[at].hex() + "f" if self.real else self._factors[at]
+            gain = self.gains[at] if self.real else self._factors[at]
             fields |= {name: self.source_c(x), f"gain_{name}": gain}
         if not self.real:
             fields |= {"shift": self._shift, "limit": self.output_limit}
-        fields |= {"two": c_bool(len(self.gains) == 2), "relu": c_bool(self.relu)}
+        fields |= {"two": len(self.gains) == 2, "relu": self.relu}
         config = em.config(self.name, "spk_weighted_sum", fields)
         first, *rest = (em.tensor(name) for name in self.inputs)
-        second = rest[0] if len(self.gains) == 2 else "0"
-        kept = rest[-1] if self.mask else "0"
-        return [f"spk_weighted_sum({config}, {first}, {second}, {kept}, {em.tensor(self.name)});"]
+        second = rest[0] if len(self.gains) == 2 else 0
+        kept = rest[-1] if self.mask else 0
+        return [c.run("spk_weighted_sum", config, first, second, kept, em.tensor(self.name))]

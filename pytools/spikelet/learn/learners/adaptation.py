@@ -18,7 +18,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.graph import Array, Graph, Learned, Tensor, c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.feature import C_TYPES, extent
@@ -79,15 +80,13 @@ class AdaptInput(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[0].size)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/adaptation.h")
         x, centre, gain, to = map(em.tensor, (*self.inputs, self.name))
         source = em.const(f"{self.name}_source", self.source, "(groups,) mean of the source, Q16")
         n = em.bounds[self.name][0].size
-        return [
-            f"spk_adapt_input({x}, {C_TYPES[self._dtype]}, {n}, {len(self.source)}, {centre}, "
-            f"{gain}, {source}, {to});"
-        ]
+        groups, dtype = len(self.source), C_TYPES[self._dtype]
+        return [c.run("spk_adapt_input", x, dtype, n, groups, centre, gain, source, to)]
 
 
 @dataclass(kw_only=True)
@@ -137,11 +136,10 @@ class AdaptLearn(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(updates=2 * ins[0].size)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/adaptation.h")
-        tensors = ", ".join(map(em.tensor, self.inputs))
         note = "(groups,) mean absolute deviation of the source, Q16"
-        fields = {
+        fields: Fields = {
             "type": C_TYPES[self._dtype],
             "n": em.bounds[self.inputs[0]][0].size,
             "groups": len(self.spread),
@@ -149,7 +147,8 @@ class AdaptLearn(Operator):
             "floor": self.floor,
             "memory": self.memory,
         }
-        return [f"spk_adapt_learn({em.config(self.name, 'spk_adapt', fields)}, {tensors});"]
+        config = em.config(self.name, "spk_adapt", fields)
+        return [c.run("spk_adapt_learn", config, *map(em.tensor, self.inputs))]
 
 
 @dataclass(kw_only=True)
@@ -201,12 +200,12 @@ class PrototypeDrift(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=self.source.size, updates=self.source.size)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/adaptation.h")
         features, scores, weight, bias = map(em.tensor, self.inputs)
         classes, size = self.source.shape
         note = f"({classes}, {size}) prototypes of the source"
-        fields = {
+        fields: Fields = {
             "type": C_TYPES[self._dtype],
             "n": size,
             "classes": classes,
@@ -215,7 +214,7 @@ class PrototypeDrift(Operator):
             "fraction": self.fraction,
         }
         config = em.config(self.name, "spk_drift", fields)
-        return [f"spk_prototype_drift({config}, {features}, {scores}, {weight}, {bias});"]
+        return [c.run("spk_prototype_drift", config, features, scores, weight, bias)]
 
 
 def prototype_bias(weight: Array, fraction: int) -> Array:
@@ -286,17 +285,16 @@ class MarginWatch(Operator):
             found.append((tensor, first[begin : begin + tensor.size]))
         return found
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/adaptation.h")
         scores, share, health, *parts = map(em.tensor, self.inputs)
-        lines = []
+        restart = []
         for (tensor, first), name in zip(self._firsts(), parts, strict=True):
             label = tensor.name.replace(".", "__")
             from_ = em.const(f"{label}__initial", first, f"{tensor.name}, from the source")
-            wide = "true" if tensor.dtype == "i32" else "false"
-            lines.append(f"    spk_restart({name}, {from_}, {tensor.size}, {wide});")
-        watch = f"{scores}, {C_TYPES[self._dtype]}, {self._classes}, {self.unsure}, {self.collapse}"
-        return [f"if (spk_margin_watch({watch}, {share}, {health})) {{", *lines, "}"]
+            restart.append(c.run("spk_restart", name, from_, tensor.size, tensor.dtype == "i32"))
+        given = (scores, C_TYPES[self._dtype], self._classes, self.unsure, self.collapse)
+        return [c.when(c.call("spk_margin_watch", *given, share, health), *restart)]
 
 
 @dataclass(kw_only=True)

@@ -16,9 +16,10 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.graph import Array, Graph, Learned, Tensor, c
+from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, c_bool
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.feature import C_TYPES, extent
 from spikelet.learn.fixed import shift_round
 from spikelet.learn.learner import Learner, Setting, extended
@@ -57,12 +58,12 @@ class Binarise(Operator):
         x = env[self.inputs[0]]
         env[self.name] = (x.reshape(len(x), -1) > self.threshold).astype(np.uint8)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/associative.h")
         n = len(self.threshold)
         threshold = em.const(f"{self.name}_threshold", self.threshold, f"({n},)")
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [f"spk_binarise({source}, {C_TYPES[self._dtype]}, {n}, {threshold}, {to});"]
+        return [c.run("spk_binarise", source, C_TYPES[self._dtype], n, threshold, to)]
 
 
 @dataclass(kw_only=True)
@@ -117,9 +118,9 @@ class _Memory(Operator):
         chosen: Array = np.where(there, weights, 0)
         return chosen
 
-    def _config(self, em: Emitter) -> str:
+    def _config(self, em: Emitter) -> Expression:
         em.include("learn/associative.h")
-        fields = {
+        fields: Fields = {
             "bits": self._bits,
             "words": words(self._bits),
             "rows": self._rows,
@@ -127,7 +128,7 @@ class _Memory(Operator):
             "top": self.top,
             "shift": self.shift,
             "classes": self._classes,
-            "cubic": c_bool(self.weights == "pow3"),
+            "cubic": self.weights == "pow3",
         }
         return em.config(self.name, "spk_associative", fields)
 
@@ -191,9 +192,9 @@ class AssociativeDistances(_Memory):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(synaptic_ops=self._rows * self._bits, weight_bits=1)
 
-    def emit(self, em: Emitter) -> list[str]:
-        arguments = ", ".join(map(em.tensor, (*self.inputs, self.name)))
-        return [f"spk_associative_distances({self._config(em)}, {arguments});"]
+    def emit(self, em: Emitter) -> list[Statement]:
+        arguments = map(em.tensor, (*self.inputs, self.name))
+        return [c.run("spk_associative_distances", self._config(em), *arguments)]
 
 
 @dataclass(kw_only=True)
@@ -229,11 +230,11 @@ class AssociativeRecall(_Memory):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(synaptic_ops=self._rows * self._bits, weight_bits=1)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         config = self._config(em)
         sums = em.scratch(self.name, 4 * 32 * words(self._bits))
-        read = ", ".join(map(em.tensor, self.inputs))
-        return [f"spk_associative_recall({config}, {read}, {sums}, {em.tensor(self.name)});"]
+        read, to = map(em.tensor, self.inputs), em.tensor(self.name)
+        return [c.run("spk_associative_recall", config, *read, sums, to)]
 
 
 @dataclass(kw_only=True)
@@ -271,9 +272,9 @@ class AssociativeScores(_Memory):
         members = labels[:, None] == np.arange(self.classes)
         env[self.name] = (self._weigh(distances) @ members.astype(np.int64)).astype(np.int32)
 
-    def emit(self, em: Emitter) -> list[str]:
-        arguments = ", ".join(map(em.tensor, (*self.inputs, self.name)))
-        return [f"spk_associative_scores({self._config(em)}, {arguments});"]
+    def emit(self, em: Emitter) -> list[Statement]:
+        arguments = map(em.tensor, (*self.inputs, self.name))
+        return [c.run("spk_associative_scores", self._config(em), *arguments)]
 
 
 @dataclass(kw_only=True)
@@ -328,12 +329,13 @@ class AssociativeWrite(_Memory):
             values[3][row] = values[1][0, 0]
         following[0] = (row + 1) % self._rows
 
-    def emit(self, em: Emitter) -> list[str]:
-        names = [em.tensor(name) for name in self.inputs]
+    def emit(self, em: Emitter) -> list[Statement]:
+        tensors = [em.tensor(name) for name in self.inputs]
         if not self.labelled:
-            names = [names[0], "NULL", names[1], "NULL", *names[2:]]
-        oldest = c_bool(self.full == "oldest")
-        return [f"spk_associative_write({self._config(em)}, {oldest}, {', '.join(names)});"]
+            none = c.name("NULL")
+            tensors = [tensors[0], none, tensors[1], none, *tensors[2:]]
+        config, oldest = self._config(em), self.full == "oldest"
+        return [c.run("spk_associative_write", config, oldest, *tensors)]
 
 
 @dataclass(kw_only=True)

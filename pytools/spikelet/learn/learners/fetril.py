@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph, Learned, Phase, Tensor
+from spikelet.graph import Array, Graph, Learned, Phase, Tensor, c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.fixed import xorshift32
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
 from spikelet.learn.feature import C_TYPES
@@ -87,18 +88,16 @@ class FetrilCollect(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(updates=2 * ins[0].size)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/fetril.h")
-        tensors = ", ".join(map(em.tensor, self.inputs))
-        fields = {
+        fields: Fields = {
             "type": C_TYPES[self._dtype],
             "n": em.bounds[self.inputs[0]][0].size,
             "rows": self._rows,
             "limit": self._limit,
         }
-        return [
-            f"spk_fetril_collect({em.config(self.name, 'spk_fetril_collect', fields)}, {tensors});"
-        ]
+        config = em.config(self.name, "spk_fetril_collect", fields)
+        return [c.run("spk_fetril_collect", config, *map(em.tensor, self.inputs))]
 
 
 @dataclass(kw_only=True)
@@ -167,9 +166,9 @@ class FetrilCommit(Operator):
                 row = draw(random, there)
                 label = int(of[row])
                 base = rows[row].reshape(-1).astype(np.int64) - centre
-                for c in classes[source[classes] == label]:
-                    f = base + shift_round(means[c] - means[label], FRACTION)
-                    sign = np.where(np.arange(len(w)) == c, 1, -1)
+                for k in classes[source[classes] == label]:
+                    f = base + shift_round(means[k] - means[label], FRACTION)
+                    sign = np.where(np.arange(len(w)) == k, 1, -1)
                     short = (sign * (w @ f + b) < 1 << self.margin) & learned
                     moved = w + sign[:, None] * short[:, None] * (f >> shift)
                     w = np.clip(moved, -most, most)
@@ -194,10 +193,10 @@ class FetrilCommit(Operator):
         classes, size = self._shape
         return Cost(macs=2 * self.epochs * self._rows * classes * classes * size)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/fetril.h")
         classes, size = self._shape
-        fields = {
+        fields: Fields = {
             "type": C_TYPES[self.dtype],
             "n": size,
             "classes": classes,
@@ -207,12 +206,10 @@ class FetrilCommit(Operator):
             "step": self.reach >> 1,
         }
         config = em.config(self.name, "spk_fetril_commit", fields)
-        tensors = ", ".join(map(em.tensor, self.inputs))
+        tensors = tuple(map(em.tensor, self.inputs))
         work = em.scratch(self.name, 2 * (classes * size + 2 * size + 2 * classes))
-        return [
-            f"spk_fetril_commit({config}, &(const struct spk_fetril_learned){{{tensors}}}, "
-            f"(int16_t *)({work}));"
-        ]
+        learned = c.compound("const struct spk_fetril_learned", tensors)
+        return [c.run("spk_fetril_commit", config, learned, c.cast("int16_t *", work))]
 
 
 def weight_limit(size: int, reach: int) -> int:

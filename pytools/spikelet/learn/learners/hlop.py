@@ -20,7 +20,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Graph
+from spikelet.graph import Graph, c
+from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
@@ -104,11 +105,14 @@ class _Subspace(Operator):
         sums = basis.astype(np.float64) @ y.astype(np.float64)
         return shift_round(sums.astype(np.int64), 12 - self._shift)
 
-    def _layer(self) -> str:
-        return (
-            f"{{.n = {self._n}, .capacity = {self._capacity}, .zero = {self._zero}, "
-            f".shift = {self._shift}, .limit = {self._limit}}}"
-        )
+    def _layer(self) -> Fields:
+        return {
+            "n": self._n,
+            "capacity": self._capacity,
+            "zero": self._zero,
+            "shift": self._shift,
+            "limit": self._limit,
+        }
 
 
 @dataclass(kw_only=True)
@@ -153,17 +157,16 @@ class HlopProject(_Subspace):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=2 * self._n * self._capacity, weight_bits=16)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/hlop.h")
         config = em.config(
             self.name, "spk_hlop_project", {"layer": self._layer(), "most": self._most}
         )
-        work = em.scratch(self.name, 4 * self._capacity)
-        x, basis, columns, *allowed = map(em.tensor, self.inputs)
-        return [
-            f"spk_hlop_project({config}, {x}, {C_TYPES[self._dtype]}, {basis}, {columns}, "
-            f"{allowed[0] if allowed else 0}, (int32_t *)({work}), {em.tensor(self.name)});"
-        ]
+        work = c.cast("int32_t *", em.scratch(self.name, 4 * self._capacity))
+        x, basis, columns, *rest = map(em.tensor, self.inputs)
+        allowed, to = rest[0] if rest else 0, em.tensor(self.name)
+        given = (config, x, C_TYPES[self._dtype], basis, columns, allowed, work, to)
+        return [c.run("spk_hlop_project", *given)]
 
 
 @dataclass(kw_only=True)
@@ -241,23 +244,21 @@ class HlopLearn(_Subspace):
         block = max(self.first, self.more)
         return Cost(macs=3 * self._n * min(block, self._capacity), weight_bits=16)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/hlop.h")
-        fields = {
+        fields: Fields = {
             "layer": self._layer(),
             "first": self.first,
             "more": self.more,
             "step": self.step,
-            "seed": f"{self.seed}u",
+            "seed": c.unsigned(self.seed),
             "begin": self._begin,
         }
         config = em.config(self.name, "spk_hlop_learn", fields)
-        work = em.scratch(self.name, 8 * self._capacity)
-        trace, basis, columns, *schedule = map(em.tensor, self.inputs)
-        return [
-            f"spk_hlop_learn({config}, {trace}, {schedule[0] if schedule else 0}, {basis}, "
-            f"{columns}, (int32_t *)({work}));"
-        ]
+        work = c.cast("int32_t *", em.scratch(self.name, 8 * self._capacity))
+        trace, basis, columns, *rest = map(em.tensor, self.inputs)
+        schedule = rest[0] if rest else 0
+        return [c.run("spk_hlop_learn", config, trace, schedule, basis, columns, work)]
 
 
 @dataclass(kw_only=True)
@@ -352,9 +353,9 @@ class CuberCompare(_Subspace):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=(self._n + self._outputs) * self._capacity, weight_bits=16)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/hlop.h")
-        fields = {
+        fields: Fields = {
             "layer": self._layer(),
             "outputs": self._outputs,
             "first": self.first,
@@ -365,12 +366,9 @@ class CuberCompare(_Subspace):
             "squared": self._squared,
         }
         config = em.config(self.name, "spk_cuber", fields)
-        work = em.scratch(self.name, 4 * self._capacity)
+        work = c.cast("int32_t *", em.scratch(self.name, 4 * self._capacity))
         error, x, *rest = map(em.tensor, self.inputs)
-        return [
-            f"spk_cuber({config}, {error}, {x}, {C_TYPES[self._dtype]}, {', '.join(rest)}, "
-            f"(int32_t *)({work}));"
-        ]
+        return [c.run("spk_cuber", config, error, x, C_TYPES[self._dtype], *rest, work)]
 
 
 @dataclass(kw_only=True)
@@ -400,11 +398,11 @@ class CuberKeep(Operator):
         then[:, block] = now[:, block]
         now[...], allowed[...], count[...] = 0, 0, 0
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/hlop.h")
         outputs, capacity = self._shape
-        names = ", ".join(map(em.tensor, self.inputs))
-        return [f"spk_cuber_keep({outputs}u, {capacity}u, {names});"]
+        size = (c.unsigned(outputs), c.unsigned(capacity))
+        return [c.run("spk_cuber_keep", *size, *map(em.tensor, self.inputs))]
 
 
 @dataclass(kw_only=True)
@@ -443,15 +441,17 @@ class HlopGate(Operator):
         used = [int(env[name][USED]) for name in self.inputs[1:]]
         return any(u > room for u, room in zip(used, self.room, strict=True))
 
-    def _full(self, em: Emitter) -> str:
+    def _full(self, em: Emitter) -> Expression:
         layers = zip(self.inputs[1:], self.room, strict=True)
-        return " || ".join(f"{em.tensor(name)}[{USED}] > {int(room)}" for name, room in layers)
+        used = ((em.tensor(name).at(USED), int(room)) for name, room in layers)
+        return c.either(*(columns.compared(">", room) for columns, room in used))
 
-    def emit(self, em: Emitter) -> list[str]:
-        health = em.tensor(self.inputs[0])
-        return [f"if ({self._full(em)}) {{ {health}[0] += {health}[0] < INT32_MAX; }}"]
+    def emit(self, em: Emitter) -> list[Statement]:
+        refused = em.tensor(self.inputs[0]).at(0)
+        counted = c.assign(refused, refused.compared("<", c.name("INT32_MAX")), "+=")
+        return [c.when(self._full(em), counted)]
 
-    def emit_stop(self, em: Emitter) -> str:
+    def emit_stop(self, em: Emitter) -> Expression:
         return self._full(em)
 
 
@@ -501,11 +501,11 @@ class HlopMerge(Operator):
         n, capacity = self._shape
         return Cost(macs=n * capacity * capacity, weight_bits=16)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/hlop.h")
         n, capacity = self._shape
         basis, columns = map(em.tensor, self.inputs)
-        return [f"spk_hlop_merge({n}u, {capacity}u, {basis}, {columns});"]
+        return [c.run("spk_hlop_merge", c.unsigned(n), c.unsigned(capacity), basis, columns)]
 
 
 @dataclass(kw_only=True)

@@ -15,7 +15,8 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.graph import Array, Graph, Learned, Tensor, c
+from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.feature import C_TYPES, extent
@@ -79,22 +80,20 @@ class SignProjection(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(synaptic_ops=self._signs.size, weight_bits=1)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/key_value.h")
         rows, n = self._signs.shape
-        fields = {
+        fields: Fields = {
             "offset": em.const(f"{self.name}_offset", self.offset, f"({rows},)"),
-            "seed": f"{self.seed}u",
+            "seed": c.unsigned(self.seed),
             "n": n,
             "rows": rows,
             "shift": self.shift,
         }
         config = em.config(self.name, "spk_sign_projection", fields)
-        work = em.scratch(self.name, 4 * (8 * 16 + rows))
-        return [
-            f"spk_sign_projection({config}, {em.tensor(self.inputs[0])}, {C_TYPES[self._dtype]}, "
-            f"(int32_t *)({work}), {em.tensor(self.name)});"
-        ]
+        work = c.cast("int32_t *", em.scratch(self.name, 4 * (8 * 16 + rows)))
+        x, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [c.run("spk_sign_projection", config, x, C_TYPES[self._dtype], work, to)]
 
 
 def signs(seed: int, rows: int, n: int) -> Array:
@@ -152,17 +151,17 @@ class NearestKey(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=self.keys.size, weight_bits=8)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/key_value.h")
         books, count, size = self.keys.shape
-        fields = {
+        fields: Fields = {
             "keys": em.const(f"{self.name}_keys", self.keys, f"({books}, {count}, {size})"),
             "books": books,
             "count": count,
             "size": size,
         }
         config = em.config(self.name, "spk_nearest_key", fields)
-        return [f"spk_nearest_key({config}, {em.tensor(self.inputs[0])}, {em.tensor(self.name)});"]
+        return [c.run("spk_nearest_key", config, em.tensor(self.inputs[0]), em.tensor(self.name))]
 
 
 @dataclass(kw_only=True)
@@ -186,10 +185,10 @@ class _Table(Operator):
         if int(bounds[1].max()) >= keys or books > 2048:
             raise self.error(f"indices reach {int(bounds[1].max())}, a book has {keys} keys")
 
-    def _config(self, em: Emitter) -> str:
+    def _config(self, em: Emitter) -> Expression:
         em.include("learn/key_value.h")
         books, keys, classes = self._shape
-        fields = {
+        fields: Fields = {
             "log_count": em.const("key_value_log_count", LOG_COUNT, "(256,) Q12"),
             "books": books,
             "keys": keys,
@@ -227,9 +226,9 @@ class KeyValueScores(_Table):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(synaptic_ops=self._shape[0] * self._shape[2])
 
-    def emit(self, em: Emitter) -> list[str]:
-        arguments = ", ".join(map(em.tensor, (*self.inputs, self.name)))
-        return [f"spk_key_value_scores({self._config(em)}, {arguments});"]
+    def emit(self, em: Emitter) -> list[Statement]:
+        arguments = map(em.tensor, (*self.inputs, self.name))
+        return [c.run("spk_key_value_scores", self._config(em), *arguments)]
 
 
 @dataclass(kw_only=True)
@@ -275,9 +274,8 @@ class KeyValueCount(_Table):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(updates=self._shape[0])
 
-    def emit(self, em: Emitter) -> list[str]:
-        arguments = ", ".join(map(em.tensor, self.inputs))
-        return [f"spk_key_value_count({self._config(em)}, {arguments});"]
+    def emit(self, em: Emitter) -> list[Statement]:
+        return [c.run("spk_key_value_count", self._config(em), *map(em.tensor, self.inputs))]
 
 
 @dataclass(kw_only=True)

@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph, Operator, Tensor
+from spikelet.graph import Array, Graph, Operator, Tensor, c
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.mean import Mean
@@ -108,21 +109,21 @@ class Standardise(Trainable):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[0].size)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/ladder.h")
         n = self._x.size
         gain, offset = self._constants()
-        fields: dict[str, object] = {
+        fields: Fields = {
             "channels": n,
             "zero_point": self._x.zero_point,
-            "is_signed": str(self._x.dtype == "i8").lower(),
+            "is_signed": self._x.dtype == "i8",
             "gain": em.const(f"{self.name}_gain", gain, f"({n},)"),
             "offset": em.const(f"{self.name}_offset", offset, f"({n},)"),
         }
         if not self.real:
             fields |= {"shift": self._shift, "limit": self.output_limit}
         config = em.config(self.name, "spk_standardise", fields)
-        return [f"spk_standardise({config}, {em.tensor(self.inputs[0])}, {em.tensor(self.name)});"]
+        return [c.run("spk_standardise", config, em.tensor(self.inputs[0]), em.tensor(self.name))]
 
 
 @dataclass(kw_only=True)

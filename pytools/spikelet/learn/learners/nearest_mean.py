@@ -13,8 +13,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from spikelet.graph import Array, Graph, Learned, Tensor
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, c_bool
+from spikelet.graph import Array, Graph, Learned, Tensor, c
+from spikelet.graph.c import Fields, Statement
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator
 from spikelet.learn.feature import C_TYPES
 from spikelet.learn.fixed import INT32_MAX, add, divide, isqrt, mean, saturate, shift_round
 from spikelet.learn.learner import Learner, Setting, extended
@@ -90,21 +91,21 @@ class NearestMeanLearn(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[0].size, updates=2 * ins[0].size)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/nearest_mean.h")
         features, label, *learned = map(em.tensor, self.inputs)
         size = em.bounds[self.inputs[0]][0].size
-        fields = {
+        fields: Fields = {
             "type": C_TYPES[self._dtype],
             "n": size,
             "limit": self._limit,
-            "cosine": c_bool(self.metric == "cosine"),
+            "cosine": self.metric == "cosine",
             "zero_point": self._zero,
             "wide": self._most[0],
             "deep": self._most[1],
         }
         config = em.config(self.name, "spk_nearest_mean", fields)
-        return [f"spk_nearest_mean_learn({config}, {features}, {label}, {', '.join(learned)});"]
+        return [c.run("spk_nearest_mean_learn", config, features, label, *learned)]
 
 
 def mean_tensors(

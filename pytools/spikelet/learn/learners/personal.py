@@ -16,7 +16,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.graph import Array, Graph, Learned, Tensor, c
+from spikelet.graph.c import Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.learn.backbone import until
@@ -44,9 +45,9 @@ class PersonalGate(Operator):
         logits = env[self.inputs[0]]
         env[self.name] = (logits[:, 1:] > logits[:, :1]).astype(np.int32)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/personal.h")
-        return [f"spk_personal_gate({em.tensor(self.inputs[0])}, {em.tensor(self.name)});"]
+        return [c.run("spk_personal_gate", em.tensor(self.inputs[0]), em.tensor(self.name))]
 
 
 @dataclass(kw_only=True)
@@ -81,13 +82,11 @@ class PersonalSelect(Operator):
         world = world.reshape(len(world), -1)
         env[self.name] = np.where(gate != 0, local, world).astype(np.int32)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/personal.h")
         gate, local, world = map(em.tensor, self.inputs)
-        return [
-            f"spk_personal_select({self._classes}, {gate}, {local}, {world}, "
-            f"{C_TYPES[self._type]}, {em.tensor(self.name)});"
-        ]
+        dtype, to = C_TYPES[self._type], em.tensor(self.name)
+        return [c.run("spk_personal_select", self._classes, gate, local, world, dtype, to)]
 
 
 @dataclass(kw_only=True)
@@ -140,14 +139,13 @@ class PersonalExemplar(Operator):
         env[f"{self.name}.user"] = np.full((1, 1), USER, np.int32)
         env[f"{self.name}.generic"] = np.full((1, 1), GENERIC, np.int32)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/personal.h")
         count, n = self.exemplars.shape
         held = em.const(f"{self.name}_exemplars", self.exemplars, f"({count}, {n})")
         names = (self.name, f"{self.name}.user", f"{self.name}.generic")
-        written = ", ".join(map(em.tensor, names))
-        random = em.tensor(self.inputs[0])
-        return [f"spk_personal_exemplar({held}, {count}, {n}, {random}, {written});"]
+        random, *written = map(em.tensor, (self.inputs[0], *names))
+        return [c.run("spk_personal_exemplar", held, count, n, random, *written)]
 
 
 @dataclass(kw_only=True)

@@ -16,9 +16,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.graph import Array, Graph, Learned, Tensor, c
+from spikelet.graph.c import Statement
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, c_bool
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.fixed import INT32_MAX, ONE, divide, log2, shift_round
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.learners.nearest_mean import FRACTION, NearestMean
@@ -91,13 +92,10 @@ class Rejection(Operator):
         unknown = (novelty > 0) | (seen[best] == 0)
         env[f"{self.name}.unknown"] = unknown.astype(np.int32)[:, None]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/rejection.h")
         tensors = [*self.inputs, f"{self.name}.novelty", f"{self.name}.unknown"]
-        return [
-            f"spk_reject({', '.join(map(em.tensor, tensors))}, {self._classes}, "
-            f"{c_bool(self.ratio)});"
-        ]
+        return [c.run("spk_reject", *map(em.tensor, tensors), self._classes, self.ratio)]
 
 
 @dataclass(kw_only=True)
@@ -164,13 +162,10 @@ class RejectionLearn(Operator):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(updates=3)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/rejection.h")
-        tensors = ", ".join(map(em.tensor, self.inputs))
-        return [
-            f"spk_reject_learn({tensors}, {self._classes}, {c_bool(self.ratio)}, {self._up}, "
-            f"{self._down});"
-        ]
+        numbers = (self._classes, self.ratio, self._up, self._down)
+        return [c.run("spk_reject_learn", *map(em.tensor, self.inputs), *numbers)]
 
 
 def _times(deviation: Array, spread: Array) -> Array:

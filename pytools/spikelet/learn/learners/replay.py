@@ -15,7 +15,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.graph import Array, Graph, Learned, Tensor, c
+from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.learner import Learner, Setting, extended
@@ -73,9 +74,9 @@ class _Replay(Operator):
         fill[now[0]] = 0
         seen[0] = 0
 
-    def _config(self, em: Emitter, length: int = 0, cumulative: Array | None = None) -> str:
+    def _config(self, em: Emitter, length: int = 0, cumulative: Array | None = None) -> Expression:
         em.include("learn/replay.h")
-        fields: dict[str, object] = {
+        fields: Fields = {
             "bytes": self._n,
             "slots": self._slots,
             "blocks": self._blocks,
@@ -86,11 +87,10 @@ class _Replay(Operator):
             fields["cumulative"] = em.const("replay_cumulative", cumulative, note)
         return em.config(self.name, "spk_replay", fields)
 
-    def _memory(self, em: Emitter, names: tuple[str, ...]) -> str:
-        casts = ("(uint8_t *)(void *)", "", "", "", "", "")
-        places = zip(MEMORY, casts, names, strict=True)
-        named = ", ".join(f".{part} = {cast}{em.tensor(name)}" for part, cast, name in places)
-        return f"&(struct spk_replay_memory){{{named}}}"
+    def _memory(self, em: Emitter, names: tuple[str, ...]) -> Expression:
+        parts: Fields = dict(zip(MEMORY, map(em.tensor, names), strict=True))
+        parts[MEMORY[0]] = c.cast("uint8_t *", c.cast("void *", parts[MEMORY[0]]))
+        return c.compound("struct spk_replay_memory", parts)
 
 
 @dataclass(kw_only=True)
@@ -139,11 +139,11 @@ class ReplayStore(_Replay):
         samples[now[0], slot] = sample[0].reshape(-1)
         labels[now[0], slot] = label[0, 0]
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         sample, label, *_, random = map(em.tensor, self.inputs)
         memory = self._memory(em, self.inputs[2:8])
         config = self._config(em, self.length)
-        return [f"spk_replay_store({config}, {sample}, {label}, {memory}, {random});"]
+        return [c.run("spk_replay_store", config, sample, label, memory, random)]
 
 
 @dataclass(kw_only=True)
@@ -197,11 +197,11 @@ class ReplayDraw(_Replay):
         env[self.name] = samples[block, slot][None].copy()
         env[f"{self.name}.label"] = labels[block, slot].astype(np.int32).reshape(1, 1)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         config = self._config(em, cumulative=self.cumulative)
         memory = self._memory(em, self.inputs[:6])
         random, to, label = map(em.tensor, (self.inputs[6], self.name, f"{self.name}.label"))
-        return [f"spk_replay_draw({config}, {memory}, {random}, {to}, {label});"]
+        return [c.run("spk_replay_draw", config, memory, random, to, label)]
 
 
 @dataclass(kw_only=True)
@@ -226,8 +226,8 @@ class ReplayClose(_Replay):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(updates=1)
 
-    def emit(self, em: Emitter) -> list[str]:
-        return [f"spk_replay_close({self._config(em)}, {self._memory(em, self.inputs)});"]
+    def emit(self, em: Emitter) -> list[Statement]:
+        return [c.run("spk_replay_close", self._config(em), self._memory(em, self.inputs))]
 
 
 def _step(state: int) -> int:

@@ -15,7 +15,8 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.graph import Array, Graph, Learned, Tensor, c
+from spikelet.graph.c import Expression, Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.learn import scalar
@@ -76,14 +77,14 @@ class SampleGate(Learning):
     def stops(self, env: dict[str, Array]) -> bool:
         return bool(env[self.name][0, 0])
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/sample_gate.h")
         error, count = map(em.tensor, self.inputs)
-        least = f"{self._least.hex()}f" if self.real else f"{int(self._least)}"
-        return [f"spk_sample_gate({self._n}, {error}, {least}, {count}, {em.tensor(self.name)});"]
+        least = self._least if self.real else int(self._least)
+        return [c.run("spk_sample_gate", self._n, error, least, count, em.tensor(self.name))]
 
-    def emit_stop(self, em: Emitter) -> str | None:
-        return f"{em.tensor(self.name)}[0] != 0"
+    def emit_stop(self, em: Emitter) -> Expression | None:
+        return em.tensor(self.name).at(0).compared("!=", 0)
 
 
 def gated(graph: Graph, threshold: float) -> Graph:

@@ -16,7 +16,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from spikelet.graph import Array, Graph, Tensor
+from spikelet.graph import Array, Graph, Tensor, c
+from spikelet.graph.c import Statement
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
 from spikelet.learn import scalar
 from spikelet.learn.dense_network import DenseNetwork, widths
@@ -58,11 +59,11 @@ class AddScores(Trainable):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(synaptic_ops=self._n * len(ins))
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/single_forward.h")
-        to = em.tensor(self.name)
+        n, to = c.unsigned(self._n), em.tensor(self.name)
         return [
-            f"spk_add_scores({self._n}u, {em.tensor(name)}, {'false' if i else 'true'}, {to});"
+            c.run("spk_add_scores", n, em.tensor(name), i == 0, to)
             for i, name in enumerate(self.inputs)
         ]
 

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph, Learned, Phase, Tensor
+from spikelet.graph import Array, Graph, Learned, Phase, Tensor, c
+from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
 from spikelet.learn.feature import C_TYPES
 from spikelet.learn.fixed import INT32_MAX, add
@@ -96,11 +97,11 @@ class Gaussian(Operator):
         pairs = size * (size + 1) // 2
         return size * pairs // 3 + 2 * classes * pairs + classes * (pairs + size)
 
-    def arguments(self, em: Emitter) -> tuple[str, str, str]:
-        """C expressions: the configuration, the learned tensors, the scratch."""
+    def arguments(self, em: Emitter) -> tuple[Expression, Expression, Expression]:
+        """The configuration, the learned tensors, the scratch."""
         em.include("learn/gaussian.h")
         classes, size = self._shape
-        fields = {
+        fields: Fields = {
             "type": C_TYPES[self.dtype],
             "n": size,
             "classes": classes,
@@ -109,9 +110,9 @@ class Gaussian(Operator):
             "refresh": self.refresh,
         }
         config = em.config(self.name, "spk_gaussian", fields)
-        tensors = ", ".join(map(em.tensor, self.inputs[-len(PARTS) :]))
-        work = f"(int32_t *)({em.scratch(self.name, 4 * (classes + 2) * size)})"
-        return config, f"&(const struct spk_gaussian_learned){{{tensors}}}", work
+        tensors = tuple(map(em.tensor, self.inputs[-len(PARTS) :]))
+        work = c.cast("int32_t *", em.scratch(self.name, 4 * (classes + 2) * size))
+        return config, c.compound("const struct spk_gaussian_learned", tensors), work
 
 
 @dataclass(kw_only=True)
@@ -158,10 +159,10 @@ class GaussianLearn(Gaussian):
         size = ins[0].size
         return Cost(macs=size * (size + 1) // 2, updates=size)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         config, learned, work = self.arguments(em)
         features, label = map(em.tensor, self.inputs[:2])
-        return [f"spk_gaussian_learn({config}, {learned}, {features}, {label}, {work});"]
+        return [c.run("spk_gaussian_learn", config, learned, features, label, work)]
 
 
 @dataclass(kw_only=True)
@@ -179,9 +180,9 @@ class GaussianCommit(Gaussian):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=self.solve_macs())
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         config, learned, work = self.arguments(em)
-        return [f"spk_gaussian_solve({config}, {learned}, {work});"]
+        return [c.run("spk_gaussian_solve", config, learned, work)]
 
 
 @dataclass(kw_only=True)
@@ -205,16 +206,14 @@ class MahalanobisDistances(Distances):
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=ins[0].size * (ins[0].size + 3) // 2)
 
-    def emit(self, em: Emitter) -> list[str]:
+    def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/gaussian.h")
         features, scores, *learned, to = map(em.tensor, (*self.inputs, self.name))
         size = em.bounds[self.inputs[0]][0].size
         classes = len(em.bounds[self.name][0])
-        work = f"(int32_t *)({em.scratch(self.name, 4 * size)})"
-        return [
-            f"spk_mahalanobis({features}, {C_TYPES[self._dtype]}, {size}, {classes}, {scores}, "
-            f"{', '.join(learned)}, {work}, {to});"
-        ]
+        work = c.cast("int32_t *", em.scratch(self.name, 4 * size))
+        given = (features, C_TYPES[self._dtype], size, classes, scores)
+        return [c.run("spk_mahalanobis", *given, *learned, work, to)]
 
 
 @dataclass(kw_only=True)
