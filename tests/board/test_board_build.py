@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import graphs
 import plan_graphs
 from probes import PROBE, Probe, tool_of
 from spikelet.board import (
@@ -123,6 +124,42 @@ def test_a_compile_error_shows_the_compilers_words(
     assert "saturation" in caught.value.what
     assert "model.c:" in caught.value.what
     assert caught.value.exit_code == 2
+
+
+FLAGS = ["-mnosuch", "-march=nosuch", "-mcpu=nosuch", "-fnosuch", "-std=nosuch"]
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+def test_a_flag_that_the_compiler_does_not_know_is_blamed(
+    tmp_path: Path, toolchain: str, flag: str
+) -> None:
+    need(tool_of("virt-rv32", toolchain))
+    board = find_board("virt-rv32")
+    spec = board.toolchains[toolchain]
+    wrong = spec.model_copy(update={"flags": (*spec.flags, flag)})
+    toolchains = {**board.toolchains, toolchain: wrong}
+    with pytest.raises(BuildError) as caught:
+        build(PROBE, board.model_copy(update={"toolchains": toolchains}), tmp_path, toolchain)
+    assert "a flag of this toolchain in board.toml" in caught.value.cause
+    assert "nosuch" in caught.value.what
+
+
+def test_what_cannot_fit_is_refused_before_it_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no compiler but zig's
+    board = find_board("mps2-an386")
+    assert board.memory is not None
+    package = packaged(graphs.digits_like(hidden=128), 1)
+    for region in ("flash", "ram"):
+        size = getattr(board.memory, region).model_copy(update={"bytes": 4096})
+        small = board.model_copy(update={"memory": board.memory.model_copy(update={region: size})})
+        with pytest.raises(
+            ImageTooLarge, match=rf"{region}: more than \d+ bytes needed, 4096"
+        ) as e:
+            make(package, small, tmp_path / region, toolchain="gcc")
+        assert e.value.over[region] > 0
 
 
 def test_bad_requests_are_usage_errors(tmp_path: Path) -> None:

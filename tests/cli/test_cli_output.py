@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from rich.console import Console
 from cli_support import small_package
 from spikelet.cli.inspect import described
 from spikelet.cli.shown import layer_table
-from spikelet.cli.terminal import Fitted, table
+from spikelet.cli.terminal import Fitted, Interrupted, fail, table
 from spikelet.codegen import generate, totals
 
 SPIKELET = [sys.executable, "-m", "spikelet"]
@@ -67,7 +68,8 @@ def test_names_that_the_terminal_cannot_show(tmp_path: Path) -> None:
     assert "?/firmware.elf" in ended.stdout.replace("\n", "").replace(" ", "")
 
 
-def test_ctrl_c_while_it_starts() -> None:
+@pytest.mark.parametrize("as_json", [False, True])
+def test_ctrl_c_while_it_starts(as_json: bool, capsys: pytest.CaptureFixture[str]) -> None:
     """The signal arrives when the first heavy module is being imported."""
     script = (
         "import importlib.abc, os, signal, sys\n"
@@ -78,10 +80,35 @@ def test_ctrl_c_while_it_starts() -> None:
         "            raise ImportError('swallowed')\n"
         "sys.meta_path.insert(0, Finder())\n"
         "from spikelet.cli import main\n"
-        "main(['boards'])\n"
+        f"main({['boards', *['--json'] * as_json]})\n"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (ended.returncode, ended.stderr, ended.stdout) == (130, "interrupted\n", "")
+    fail(Interrupted(), as_json)
+    told = capsys.readouterr()
+    assert (ended.returncode, ended.stderr, ended.stdout) == (130, "interrupted\n", told.out)
+
+
+FILE_LIMIT = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+from spikelet.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("limit", [16, 400, 3000, 10_000])
+def test_a_disk_that_fills_up_is_no_defect(tmp_path: Path, limit: int) -> None:
+    """A limit on the size of a file stands for a full disk: any write may be the one that fails."""
+    small_package().save(tmp_path / "small.spk")
+    ended = subprocess.run(
+        [sys.executable, "-c", FILE_LIMIT, str(limit), "run", "small.spk", "--board", "native",
+         "--json"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    error = json.loads(ended.stdout)["error"]
+    assert "full" in error["cause"], error
 
 
 def test_the_entry_point_loads_nothing_heavy() -> None:

@@ -6,7 +6,7 @@ for one. Nothing here knows what the link's bytes mean.
 
 from __future__ import annotations
 
-from spikelet.board.build import BuildError, Firmware, ImageTooLarge, build
+from spikelet.board.build import BuildError, Firmware, ImageTooLarge, build, too_large
 from spikelet.board.doctor import Check, doctor
 from spikelet.board.image import ImageSizes, Section, Symbol
 from spikelet.board.machine import Machine, MachineDied, machines, start
@@ -32,5 +32,6 @@ __all__ = [
     "load_board",
     "machines",
     "start",
+    "too_large",
     "toolchains",
 ]

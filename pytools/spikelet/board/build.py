@@ -34,6 +34,7 @@ COMMON = (
 FREESTANDING = ("-ffreestanding", "-fno-stack-protector")
 ZIG_CACHES = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
 OUTPUT_LINES = 40  # of a compiler's complaint
+LAST_LINES = 5  # among them: zig says the error last
 
 
 class BuildError(UsageError):
@@ -280,7 +281,8 @@ def _refused(
 ) -> BuildError:
     lines = (result.stderr or result.stdout).strip().splitlines()
     if len(lines) > OUTPUT_LINES:
-        lines = [*lines[:OUTPUT_LINES], f"... and {len(lines) - OUTPUT_LINES} lines more"]
+        left_out = f"... and {len(lines) - OUTPUT_LINES} lines more ..."
+        lines = [*lines[: OUTPUT_LINES - LAST_LINES], left_out, *lines[-LAST_LINES:]]
     shown = "\n    ".join(lines) or f"exit code {result.returncode}, no output"
     if "model.c was made for" in result.stderr:
         return BuildError(
@@ -289,11 +291,34 @@ def _refused(
             f"{toolchain} name different cores",
             f"make [toolchains.{toolchain}] flags those of {board.isa}, or isa that of the flags",
         )
+    text = f"{what} for board {board.name} with {toolchain}:\n    {shown}"
+    if _DISK_FULL.search(shown):
+        return BuildError(
+            text,
+            "the disk is full, or the folder for temporary files is",
+            "make room, or set TMPDIR to a folder on another disk",
+        )
+    if not _IN_SOURCE.search(shown):  # the driver read its command line, and no source
+        return BuildError(
+            text,
+            "a flag of this toolchain in board.toml that the compiler does not know: misspelt, or "
+            "of another compiler or version",
+            "compare `flags`, `link` and `optimize` in board.toml with the compiler's own list",
+        )
     return BuildError(
-        f"{what} for board {board.name} with {toolchain}:\n    {shown}",
+        text,
         "a source of the board or of the model is at fault, or the compiler is too old",
         "try another toolchain of this board: " + ", ".join(board.toolchains),
     )
+
+
+_DISK_FULL = re.compile("no space left|disk quota|file too large|file size limit", re.IGNORECASE)
+# What names a place in a source, an object or a symbol, or is no verdict of the compiler at all.
+_IN_SOURCE = re.compile(
+    r"\.\w+:\d+|\bld(\.\w+)?: |undefined (reference|symbol)|internal compiler error|killed|"
+    "out of memory|segmentation|no output",
+    re.IGNORECASE,
+)
 
 
 def _too_large(board: Board, complaint: str) -> ImageTooLarge | None:
@@ -305,13 +330,27 @@ def _too_large(board: Board, complaint: str) -> ImageTooLarge | None:
         found[name] = max(found.get(name, 0), int(over))
     for name, over in re.findall(r"in region '(\w+)': overflowed by (\d+) bytes", complaint):
         found[name] = max(found.get(name, 0), int(over))
-    if not found:
+    sizes = {"flash", "ram"}
+    return too_large(board, {name: over for name, over in found.items() if name in sizes})
+
+
+def too_large(board: Board, over: Mapping[str, int], least: bool = False) -> ImageTooLarge | None:
+    """The error of an image that does not fit, in figures; None where it does.
+
+    Args:
+        board: with a memory map.
+        over: bytes that are too many, by "flash" and "ram".
+        least: what is needed is more than these figures say.
+    """
+    found = {name: bytes_ for name, bytes_ in over.items() if bytes_ > 0}
+    if board.memory is None or not found:
         return None
     sizes = {"flash": board.memory.flash.bytes, "ram": board.memory.ram.bytes}
+    more = "more than " if least else ""
     parts = [
-        f"{name}: {sizes[name] + over} bytes needed, {sizes[name]} there, {over} too many"
-        for name, over in found.items()
-        if name in sizes
+        f"{name}: {more}{sizes[name] + bytes_} bytes needed, {sizes[name]} there, "
+        f"{more}{bytes_} too many"
+        for name, bytes_ in found.items()
     ]
     note = f" (RAM holds the stack of {board.memory.stack_bytes} bytes)" if "ram" in found else ""
     error = ImageTooLarge(
@@ -319,5 +358,5 @@ def _too_large(board: Board, complaint: str) -> ImageTooLarge | None:
         "the model is too large for this board, or it is a trace build with long traces",
         "`spikelet inspect` lists what each layer takes; fewer steps or units, or a larger board",
     )
-    error.over = {name: over for name, over in found.items() if name in sizes}
+    error.over = found
     return error

@@ -137,6 +137,7 @@ class Board(_Part):
         tick: what spk_board_ticks() counts.
         mips: lower bound of millions of instructions a second, for deadlines.
         transport: "machine" (a process of ours) or "serial" (hardware on a port).
+        baud: bits a second that its firmware sets on a serial line.
         sources: files to compile, from the board's folder or from boards/.
         link_script: linker script, found alike, or empty.
         freestanding: no C library.
@@ -154,6 +155,7 @@ class Board(_Part):
     tick: Literal["none", "instruction", "cycle", "us"]
     mips: float = Field(gt=0)
     transport: Literal["machine", "serial"]
+    baud: int = Field(default=115200, gt=0)
     sources: tuple[str, ...] = Field(min_length=1)
     link_script: str = ""
     freestanding: bool = True

@@ -19,6 +19,17 @@ from collections.abc import Sequence
 from types import FrameType
 
 EXIT_INTERRUPTED = 130
+# What `terminal.fail` tells of Ctrl-C, before it can be loaded.
+INTERRUPTED_JSON = b"""{
+ "error": {
+  "kind": "Interrupted",
+  "what": "interrupted",
+  "cause": "",
+  "next": "",
+  "exit_code": 130
+ }
+}
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,7 +43,7 @@ def _run(arguments: list[str]) -> int:
     handler = signal.getsignal(signal.SIGINT)
     guard = handler is signal.default_int_handler and "spikelet.cli.app" not in sys.modules
     if guard:
-        signal.signal(signal.SIGINT, _leave)
+        signal.signal(signal.SIGINT, _leave_json if "--json" in arguments else _leave)
     try:
         from spikelet.cli.app import execute
         from spikelet.cli.output import OutputError, guarded
@@ -55,3 +66,8 @@ def _run(arguments: list[str]) -> int:
 def _leave(_signal: int, _frame: FrameType | None) -> None:
     os.write(2, b"interrupted\n")
     os._exit(EXIT_INTERRUPTED)
+
+
+def _leave_json(signal: int, frame: FrameType | None) -> None:
+    os.write(1, INTERRUPTED_JSON)
+    _leave(signal, frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -31,6 +32,9 @@ from spikelet.graph import GraphError
 
 EXIT_DEFECT = 70
 DEBUG = "SPIKELET_DEBUG"
+# A write to a file that is open tells no name.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
 # The base of typer's usage errors; which module defines it depends on typer's version.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -130,10 +134,29 @@ class _Defect(SpikeletError):
 
 
 def _defect(error: Exception) -> SpikeletError:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return UsageError(
+            f"{where}{error.strerror}",
+            "the disk, a quota or a limit on the size of files is full",
+            "make room, or choose another place with -o, --session or TMPDIR; what was recorded "
+            "before is whole, and --resume goes on after it",
+        )
+    if isinstance(error, OSError) and error.errno in _SCARCE:
+        return UsageError(
+            f"{error.strerror} ({type(error).__name__})",
+            "this computer has no more memory, processes or open files for it",
+            "end other programs, or raise the limit (ulimit)",
+        )
+    if isinstance(error, MemoryError):
+        return UsageError(
+            "out of memory", "the model or the data is too large for this computer",
+            "take fewer samples (--limit), or a computer with more memory",
+        )  # fmt: skip
     if isinstance(error, OSError) and error.filename is not None:
         return UsageError(
             f"{error.filename}: {error.strerror}",
-            "a folder that is missing or not writable, or a full disk",
+            "a folder that is missing or not writable",
             "check the path, or choose another with -o or --session",
         )
     return _Defect(

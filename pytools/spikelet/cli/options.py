@@ -47,6 +47,13 @@ PortOption = Annotated[
     str | None,
     typer.Option(help="Serial port or pyserial URL of a device that was flashed before."),
 ]
+BaudOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="BAUD", min=1, show_default=False,
+        help="Of --port, bits a second of the line. Default: what the board's file says.",
+    ),
+]  # fmt: skip
 SeedOption = Annotated[
     int | None,
     typer.Option(help="In place of the recipe's seed.", min=0, max=2**32 - 1),

@@ -11,6 +11,7 @@ from spikelet.board import Board, find_board
 from spikelet.cli.bands import in_bands
 from spikelet.cli.options import (
     ArenaOption,
+    BaudOption,
     BoardOption,
     ClassesOption,
     FeaturesOption,
@@ -39,6 +40,7 @@ def command(
     package: PackageArg,
     board: BoardOption,
     port: PortOption = None,
+    baud: BaudOption = None,
     machine: MachineOption = "auto",
     data: Annotated[
         Path | None,
@@ -112,6 +114,12 @@ def command(
     terminal = Terminal.open(as_json)
     if port is not None:
         _check_port(port, machine, toolchain)
+    elif baud is not None:
+        raise UsageError(
+            f"--baud {baud} without --port",
+            "a machine has no line of its own",
+            "give --port, or leave out --baud",
+        )
     _check_learning(learn, {
         "--stream": stream_text, "--features": features, "--classes": classes, "--tune": tune,
         "--tune-on": tune_on, "--tuned": tuned, "--load-state": load_state,
@@ -137,7 +145,7 @@ def command(
         path = session or Path(f"{session_path(loaded, found.name)}-{learn.partition(',')[0]}")
         _learn(
             terminal, loaded, package, found, choices, SessionFolder(path),
-            port, machine, toolchain, resume, None if session is None else str(session),
+            port, baud, machine, toolchain, resume, None if session is None else str(session),
         )  # fmt: skip
         return
     loaded = in_bands(terminal, loaded, arena, found)
@@ -148,6 +156,7 @@ def command(
     again = ["spikelet", "run", str(package), "--board", board]
     for option, value in (
         ("--port", port),
+        ("--baud", baud),
         ("--machine", None if machine == "auto" else machine),
         ("--data", data),
         ("--limit", limit),
@@ -158,7 +167,7 @@ def command(
         again += [option, str(value)] if value is not None else []
     again += ["--layers"] * layers + ["--resume"]
     with folder.locked():
-        target = prepare(terminal, loaded, found, folder, port, machine, toolchain, layers)
+        target = prepare(terminal, loaded, found, folder, port, baud, machine, toolchain, layers)
         result, _ = stream(
             terminal, loaded, target, samples, folder,
             layers=layers, resume=resume, shown=0 if layers else None, again=again,
@@ -196,6 +205,7 @@ def _learn(
     choices: Choices,
     folder: SessionFolder,
     port: str | None,
+    baud: int | None,
     machine: str,
     toolchain: str,
     resume: bool,
@@ -210,7 +220,7 @@ def _learn(
         check_file(choices.save_state, "--save-state")
     again = ["spikelet", "run", str(path), "--board", board.name]
     for option, value in (
-        ("--port", port), ("--machine", None if machine == "auto" else machine),
+        ("--port", port), ("--baud", baud), ("--machine", None if machine == "auto" else machine),
         ("--toolchain", None if toolchain == "auto" else toolchain), ("--data", choices.data),
         ("--session", session), ("--learn", choices.learner), ("--stream", choices.stream),
         ("--features", choices.features), ("--classes", choices.classes),
@@ -222,7 +232,7 @@ def _learn(
     with folder.locked():
         found, tuned, state = prepared(terminal, package, board, choices, folder)
         target = prepare(
-            terminal, found.package, board, folder, port, machine, toolchain, layers=False
+            terminal, found.package, board, folder, port, baud, machine, toolchain, layers=False
         )
         result = play_shown(terminal, found, choices, tuned, state, target, folder, resume, again)
     if folder.moved is not None:
@@ -256,13 +266,14 @@ def prepare(
     board: Board,
     folder: SessionFolder,
     port: str | None,
+    baud: int | None,
     machine: str,
     toolchain: str,
     layers: bool,
 ) -> Target:
     """What a session runs on; the image of a machine is built in the session's folder."""
     if port is not None or board.transport == "serial":
-        return Target(board, port=port)
+        return Target(board, port=port, baud=baud)
     with terminal.err.status("building"):
         built = make(package, board, folder.path / "build", toolchain=toolchain, trace=layers)
     return Target(board, built, machine)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spikelet import __version__
-from spikelet.board import Board, Firmware, ImageTooLarge, build, start
+from spikelet.board import Board, Firmware, ImageTooLarge, build, start, too_large
 from spikelet.codegen import ArenaTooSmall, Generated, fitted, generate, totals
 from spikelet.errors import UsageError
 from spikelet.graph.tile import Tiling
@@ -96,12 +96,26 @@ def make(
     if package.graph.learns:
         defines = (*defines, "SPK_LEARN")
     try:
+        _could_fit(board, generated)
         firmware = build(
             out, board, out, toolchain=toolchain, trace=trace, defines=defines, sanitize=sanitize
         )
     except ImageTooLarge as error:
         raise _with_arena(error, package, board, generated) from error
     return Built(generated, firmware)
+
+
+def _could_fit(board: Board, generated: Generated) -> None:
+    """Refuse at once, not after minutes of compiling, what constants or arena rule out."""
+    if board.memory is None:
+        return
+    over = {
+        "flash": generated.const_bytes - board.memory.flash.bytes,
+        "ram": generated.plan.size + board.memory.stack_bytes - board.memory.ram.bytes,
+    }
+    error = too_large(board, over, least=True)
+    if error is not None:
+        raise error
 
 
 def _with_arena(
@@ -157,12 +171,14 @@ class Target:
         built: the image, None for hardware that was flashed before.
         machine: name of the board's machine, or auto.
         port: serial port or pyserial URL of hardware, or None.
+        baud: bits a second of the port's line, None for the board's.
     """
 
     board: Board
     built: Built | None = None
     machine: str = "auto"
     port: str | None = None
+    baud: int | None = None
 
     def instructions_per_tick(self, machine: str) -> float | None:
         """Of the machine that was chosen; None where a tick is what the device says."""
@@ -177,7 +193,7 @@ def connected(
     """The device, connected and holding this package, and the name of what it is."""
     expected = bytes.fromhex(package.sha256)
     if target.port is not None:
-        transport = open_transport(target.port)
+        transport = open_transport(target.port, target.baud or target.board.baud)
         with Device(transport, expect_sha256=expected) as device:
             device.on_log = on_log
             _same_isa(target.board, target.port, device)
