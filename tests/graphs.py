@@ -86,7 +86,7 @@ def conventions() -> list[dict[str, object]]:
 def neuron_zoo(
     part: list[dict[str, object]], name: str, neurons: int = 37, steps: int = 9
 ) -> Graph:
-    """One layer of every convention in `part`, on one current; odd and even leaks, both widths."""
+    """One layer of every convention in `part`, on one current; leaks of several bits, widths."""
     rng = np.random.default_rng(3)
     nodes: list[Operator] = [
         Poisson(name="encode", inputs=("x", "seed")),
@@ -96,6 +96,9 @@ def neuron_zoo(
     for i, convention in enumerate(part):
         uniform = i % 3 == 0
         size = 1 if uniform else neurons
+        leak, bits = ((29491, 15), (32768, 15), (16384, 15), (30000, 15), (0, 15))[i % 5]
+        if i % 4 == 2:
+            leak, bits = ((1932735236, 31), (15938355, 24))[i % 8 == 2]
         extra: dict[str, object] = {}
         if convention["reset"] == "value":
             extra["reset_value"] = rng.integers(-60, 40, size).astype(np.int32)
@@ -104,7 +107,8 @@ def neuron_zoo(
                 name=f"n{i}",
                 inputs=("wide",) if i % 4 == 3 else ("narrow",),
                 threshold=rng.integers(100, 400, size).astype(np.int32),
-                leak=(29491, 32768, 16384, 30000, 0)[i % 5],
+                leak=leak,
+                leak_bits=bits,
                 input_shift=(0, 0, 3)[i % 3],
                 initial=(0, 25, -25)[i % 3],
                 **convention,  # type: ignore[arg-type]
@@ -113,6 +117,45 @@ def neuron_zoo(
         )
     outputs = [f"n{len(part) - 1}.spikes"]
     return Graph(name, steps, [values(64), seed()], nodes, outputs)
+
+
+def leak_zoo(name: str = "leaks") -> Graph:
+    """Leaks of more than 15 bits at both ends of their range; membranes that saturate, too."""
+    rng = np.random.default_rng(17)
+    n = 9
+    nodes: list[Operator] = [
+        Direct(name="current", inputs=("x",), gain=128, zero_point=100),
+        Dense(name="sums", inputs=("x",), weight=weights(rng, n, n, 60.0)),
+    ]
+    product = itertools.product((24, 31), ROUNDINGS, ("i16", "i32"))
+    for i, (bits, rounding, membrane) in enumerate(product):
+        for j, leak in enumerate((1, round(0.95 * 2**bits) | 1, (1 << bits) - 1)):
+            shift = 15 if membrane == "i32" else 3
+            nodes.append(
+                Lif(
+                    name=f"n{i}_{j}",
+                    inputs=("current",) if j else ("sums",),
+                    threshold=rng.integers(20000, 32000, n).astype(np.int32) << (shift - 3),
+                    leak=leak,
+                    leak_bits=bits,
+                    leak_round=rounding,
+                    reset=("none", "subtract")[i % 2],
+                    timing="same_step",
+                    input_shift=shift if j else 0,
+                    membrane=membrane,
+                )
+            )
+        nodes.append(
+            LeakyReadout(
+                name=f"r{i}",
+                inputs=("current",),
+                leak=(1, (1 << bits) - 1)[i % 2],
+                leak_bits=bits,
+                leak_round=rounding,
+                input_shift=15 if membrane == "i32" else 0,
+            )
+        )
+    return Graph(name, 7, [values(n)], nodes, ["r0"])
 
 
 def operator_zoo(name: str = "operators") -> Graph:

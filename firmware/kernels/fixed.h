@@ -50,9 +50,11 @@ SPK_INLINE int32_t spk_add(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a + (uint32_t)b);
 }
 
-// v * factor / 2^15 with 0 <= factor <= 2^15. `small` promises |v| < 2^15.
-SPK_INLINE int32_t spk_leak(int32_t v, uint32_t factor, enum spk_rounding rounding, bool small) {
-    if (factor == 1u << 15) {
+// v * factor / 2^bits with 0 <= factor <= 2^bits, 15 <= bits <= 31. `small` promises |v| < 2^15 and
+// 15 bits.
+SPK_INLINE int32_t spk_leak(int32_t v, uint32_t factor, uint32_t bits, enum spk_rounding rounding,
+                            bool small) {
+    if (factor == 1u << bits) {
         return v;
     }
     if (small && rounding == SPK_TOWARD_ZERO && (factor & 1)) {
@@ -61,12 +63,12 @@ SPK_INLINE int32_t spk_leak(int32_t v, uint32_t factor, enum spk_rounding roundi
         return ((int32_t)((uint32_t)v * factor) >> 15) + (int32_t)((uint32_t)v >> 31);
     }
     const int32_t bias = rounding == SPK_FLOOR     ? 0
-                         : rounding == SPK_NEAREST ? 1 << 14
-                                                   : (v >> 31) & ((1 << 15) - 1);
+                         : rounding == SPK_NEAREST ? 1 << (bits - 1)
+                                                   : (v >> 31) & (int32_t)((1u << bits) - 1);
     if (small) {
         return spk_add((int32_t)((uint32_t)v * factor), bias) >> 15;
     }
-    return (int32_t)(((int64_t)v * (int64_t)factor + bias) >> 15);
+    return (int32_t)(((int64_t)v * (int64_t)factor + bias) >> bits);
 }
 
 // Clips to the membrane's type; counts into *saturations.

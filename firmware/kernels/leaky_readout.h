@@ -7,13 +7,14 @@
 
 struct spk_leaky_readout {
     uint32_t n;                 // neurons
-    uint32_t leak;              // Q15, 2^15 keeps all
+    uint32_t leak;              // 2^leak_bits keeps all
+    uint32_t leak_bits;         // 15 to 31
     enum spk_rounding rounding; // of the leak
     uint32_t input_shift;       // the input enters as input << input_shift
     bool input_wide;            // input is int32, else int16
     bool wide;                  // membrane is int32, else int16
     bool exact;                 // proved: no membrane leaves its type
-    bool small;                 // proved: the membrane stays below 2^15 in size
+    bool small;                 // proved: the membrane stays below 2^15 in size; 15 leak_bits
 };
 
 // input: (n,) int16 or int32; membrane: (n,) int16 or int32.
@@ -21,7 +22,7 @@ SPK_INLINE void spk_leaky_readout(const struct spk_leaky_readout *c, const void 
                                   void *membrane, uint32_t *saturations) {
     for (uint32_t i = 0; i < c->n; i++) {
         const int32_t v = spk_load(membrane, i, c->wide);
-        const int32_t kept = spk_leak(v, c->leak, c->rounding, c->small);
+        const int32_t kept = spk_leak(v, c->leak, c->leak_bits, c->rounding, c->small);
         const int32_t x = spk_load(input, i, c->input_wide);
         const int32_t gained = (int32_t)((uint32_t)x << c->input_shift);
         spk_store(membrane, i, c->wide,

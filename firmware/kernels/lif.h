@@ -13,7 +13,8 @@ enum spk_timing { SPK_SAME_STEP, SPK_NEXT_STEP, SPK_NEXT_STEP_INPUT_LOST };
 
 struct spk_lif {
     uint32_t n;                 // neurons
-    uint32_t leak;              // Q15, 2^15 keeps all
+    uint32_t leak;              // 2^leak_bits keeps all
+    uint32_t leak_bits;         // 15 to 31
     enum spk_rounding rounding; // of the leak
     bool inclusive;             // v == threshold fires
     enum spk_reset reset;
@@ -24,7 +25,7 @@ struct spk_lif {
     bool input_wide;       // input is int32, else int16
     bool wide;             // membrane, threshold and reset value are int32, else int16
     bool exact;            // proved: no membrane leaves its type
-    bool small;            // proved: the stored membrane stays below 2^15 in size
+    bool small;            // proved: the stored membrane stays below 2^15 in size; 15 leak_bits
     const void *threshold; // (n,), or 0 when all are threshold_all
     int32_t threshold_all;
     const void *reset_value; // (n,), or 0 when all are reset_all
@@ -43,7 +44,7 @@ SPK_INLINE bool spk_lif_neuron(const struct spk_lif *c, int32_t *v, int32_t inpu
                       (c->inclusive ? held >= threshold : held > threshold);
     const bool to_value = c->reset == SPK_RESET_ZERO || c->reset == SPK_RESET_VALUE;
     const int32_t from = late && to_value && c->timing == SPK_NEXT_STEP ? value : held;
-    const int32_t kept = spk_leak(from, c->leak, c->rounding, c->small);
+    const int32_t kept = spk_leak(from, c->leak, c->leak_bits, c->rounding, c->small);
     const int32_t gained = (int32_t)((uint32_t)input << c->input_shift);
     int32_t next;
     if (c->exact) {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import graphs
 from spikelet.graph import Graph, GraphError, Tensor
-from spikelet.graph.fixed import leak
+from spikelet.graph.fixed import LEAK_BITS, leak
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.direct import Direct
@@ -25,8 +25,8 @@ from spikelet.graph.ops.spike_count import SpikeCount
 torch = pytest.importorskip("torch")
 
 
-def exact_leak(v: int, factor: int, rounding: str) -> int:
-    exact = Fraction(v * factor, 1 << 15)
+def exact_leak(v: int, factor: int, rounding: str, bits: int) -> int:
+    exact = Fraction(v * factor, 1 << bits)
     if rounding == "floor":
         return math.floor(exact)
     if rounding == "zero":
@@ -36,11 +36,15 @@ def exact_leak(v: int, factor: int, rounding: str) -> int:
 
 @given(
     st.integers(-(2**31), 2**31 - 1),
-    st.integers(0, 1 << 15),
+    st.sampled_from(LEAK_BITS).flatmap(
+        lambda bits: st.tuples(st.just(bits), st.integers(0, 1 << bits))
+    ),
     st.sampled_from(graphs.ROUNDINGS),
 )
-def test_leak_is_the_exact_product_rounded(v: int, factor: int, rounding: str) -> None:
-    assert int(leak(np.array([v]), factor, rounding)[0]) == exact_leak(v, factor, rounding)
+def test_leak_is_the_exact_product_rounded(v: int, part: tuple[int, int], rounding: str) -> None:
+    bits, factor = part
+    expected = exact_leak(v, factor, rounding, bits)
+    assert int(leak(np.array([v]), factor, rounding, bits)[0]) == expected
 
 
 @pytest.mark.parametrize("factor", [1, 16384, 29491, 32767])
@@ -78,7 +82,7 @@ class Neuron:
         v = self.v
         if late and resets and layer.timing == "next_step":
             v = self.value
-        v = exact_leak(v, layer.leak, layer.leak_round) + x * 2**layer.input_shift
+        v = exact_leak(v, layer.leak, layer.leak_round, layer.leak_bits) + x * 2**layer.input_shift
         if late and layer.reset == "subtract":
             v -= self.threshold
         if late and resets and layer.timing == "next_step_input_lost":
@@ -101,13 +105,14 @@ class Neuron:
 )
 def test_lif_equals_a_neuron_in_plain_integers(convention: dict[str, object]) -> None:
     rng = np.random.default_rng(len(str(convention)))
-    n, steps = 12, 40
+    n, steps, bits = 12, 40, int(rng.choice([15, 15, 24, 31]))
     value = rng.integers(-900, 900, n).astype(np.int32) if convention["reset"] == "value" else None
     layer = Lif(
         name="lif",
         inputs=("fc",),
         threshold=rng.integers(0, 3000, n).astype(np.int32),
-        leak=int(rng.choice([0, 16384, 29491, 32767, 32768])),
+        leak=int(rng.choice([0, 16384, 29491, 32767, 32768])) << (bits - 15),
+        leak_bits=bits,
         input_shift=int(rng.integers(0, 6)),
         initial=int(rng.integers(-500, 500)),
         reset_value=value,
@@ -338,6 +343,9 @@ def test_a_spike_that_is_neither_0_nor_1_is_refused() -> None:
     [
         ({"initial": 1 << 31}, "initial membrane 2147483648"),
         ({"leak": 40000}, "leak 40000"),
+        ({"leak": (1 << 24) + 1, "leak_bits": 24}, r"leak 16777217 is not in 0..2\^24"),
+        ({"leak_bits": 14}, "leak_bits 14 is not in 15..31"),
+        ({"leak_bits": 32}, "leak_bits 32"),
         ({"reset": "soft"}, "reset 'soft' is not one of"),
         ({"timing": "later"}, "timing"),
         ({"compare": "=="}, "compare"),

@@ -9,20 +9,21 @@ from spikelet.graph.tensor import Array
 ROUNDINGS = ("floor", "zero", "nearest")
 C_ROUNDINGS = {"floor": "SPK_FLOOR", "zero": "SPK_TOWARD_ZERO", "nearest": "SPK_NEAREST"}
 Q15_ONE = 1 << 15
+LEAK_BITS = range(15, 32)  # fraction bits that a leak factor may have
 
 
-def leak(v: Array, factor: int, rounding: str) -> Array:
-    """`v * factor / 2^15`, rounded: int64 in, int64 out.
+def leak(v: Array, factor: int, rounding: str, bits: int = 15) -> Array:
+    """`v * factor / 2^bits`, rounded; int64 within 32 bits in, int64 out.
 
     `floor` rounds down, `zero` toward zero, `nearest` to the nearest integer and halves up. Only
     `zero` lets every membrane decay to rest: with `floor` a negative one ends at -1.
     """
     product = v.astype(np.int64) * factor
     if rounding == "nearest":
-        product = product + (Q15_ONE >> 1)
+        product = product + (1 << (bits - 1))
     elif rounding == "zero":
-        product = product + np.where(v < 0, Q15_ONE - 1, 0)
-    result: Array = product >> 15
+        product = product + np.where(v < 0, (1 << bits) - 1, 0)
+    result: Array = product >> bits
     return result
 
 

@@ -9,7 +9,15 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
-from spikelet.graph.fixed import C_ROUNDINGS, Q15_ONE, ROUNDINGS, leak, pick_int, saturate
+from spikelet.graph.fixed import (
+    C_ROUNDINGS,
+    LEAK_BITS,
+    Q15_ONE,
+    ROUNDINGS,
+    leak,
+    pick_int,
+    saturate,
+)
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Role
 from spikelet.graph.tensor import Array, Tensor
 
@@ -22,7 +30,8 @@ class LeakyReadout(Operator):
     Membranes saturate; every saturation is counted.
 
     Attributes:
-        leak: Q15 factor that the membrane keeps in a step, 0 to 32768; 32768 sums.
+        leak: what the membrane keeps in a step, 0 to 2^leak_bits, which sums.
+        leak_bits: fraction bits of the leak, 15 to 31.
         leak_round: rounding of the leak, one of floor, zero, nearest.
         input_shift: fraction bits of the membrane.
     """
@@ -30,6 +39,7 @@ class LeakyReadout(Operator):
     KIND: ClassVar[str] = "leaky_readout"
 
     leak: int = Q15_ONE
+    leak_bits: int = 15
     leak_round: str = "zero"
     input_shift: int = 0
 
@@ -42,7 +52,9 @@ class LeakyReadout(Operator):
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect(ins[0], ("i16", "i32"))
         self.one_of("leak_round", ROUNDINGS)
-        if not 0 <= self.leak <= Q15_ONE or not 0 <= self.input_shift <= 15:
+        if self.leak_bits not in LEAK_BITS:
+            raise self.error(f"leak_bits {self.leak_bits} is not in 15..31")
+        if not 0 <= self.leak <= 1 << self.leak_bits or not 0 <= self.input_shift <= 15:
             raise self.error(f"leak {self.leak} or input_shift {self.input_shift} is out of range")
         self._neurons = ins[0].size
         self._input_wide = ins[0].dtype == "i32"
@@ -51,13 +63,15 @@ class LeakyReadout(Operator):
             raise self.error("an input may reach beyond 32 bits: lower input_shift")
         low = high = least = most = np.zeros(x_low.shape, np.int64)
         for _ in range(steps):
-            low = leak(low, self.leak, self.leak_round) + x_low
-            high = leak(high, self.leak, self.leak_round) + x_high
+            low, high = self._leak(low) + x_low, self._leak(high) + x_high
             least, most = np.minimum(least, low), np.maximum(most, high)
+            low, high = saturate(low, "i32")[0], saturate(high, "i32")[0]
         fits = pick_int(int(least.min()), int(most.max()))
         self._exact = fits is not None
         self._dtype = fits or "i32"
-        self._small = -Q15_ONE < int(least.min()) and int(most.max()) < Q15_ONE
+        self._small = (
+            self.leak_bits == 15 and -Q15_ONE < int(least.min()) and int(most.max()) < Q15_ONE
+        )
         bounds[self.name] = (saturate(least, "i32")[0], saturate(most, "i32")[0])
         shape = ins[0].shape
         return [Tensor(self.name, self._dtype, shape, kind="state", persistent=True)]
@@ -75,11 +89,14 @@ class LeakyReadout(Operator):
     def golden(self, env: dict[str, Array], t: int) -> Array:
         stored = env[self.name]
         x = env[self.inputs[0]].astype(np.int64) << self.input_shift
-        v = leak(stored.astype(np.int64), self.leak, self.leak_round) + x
+        v = self._leak(stored.astype(np.int64)) + x
         v, clipped = saturate(v, self._dtype)
         env[self.name] = v.astype(stored.dtype)
         saturations: Array = clipped.sum(axis=1)
         return saturations
+
+    def _leak(self, v: Array) -> Array:
+        return leak(v, self.leak, self.leak_round, self.leak_bits)
 
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(updates=ins[0].size)
@@ -95,6 +112,7 @@ class LeakyReadout(Operator):
         fields: Fields = {
             "n": len(em.bounds[self.name][0]),
             "leak": self.leak,
+            "leak_bits": self.leak_bits,
             "rounding": c.name(C_ROUNDINGS[self.leak_round]),
             "input_shift": self.input_shift,
             "input_wide": self._input_wide,

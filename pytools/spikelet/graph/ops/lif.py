@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Fields, Statement, Value
-from spikelet.graph.fixed import C_ROUNDINGS, Q15_ONE, ROUNDINGS, leak, saturate
+from spikelet.graph.fixed import C_ROUNDINGS, LEAK_BITS, Q15_ONE, ROUNDINGS, leak, saturate
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Role
 from spikelet.graph.tensor import Array, Tensor
 
@@ -39,7 +39,9 @@ class Lif(Operator):
 
     Attributes:
         threshold: (n,) or (1,) int32, in units of the membrane.
-        leak: Q15 factor that the membrane keeps in a step, 0 to 32768.
+        leak: what the membrane keeps in a step, 0 to 2^leak_bits, which keeps all.
+        leak_bits: fraction bits of the leak, 15 to 31; with 15, membranes below 2^15 take no 64-bit
+            product.
         leak_round: rounding of the leak, one of floor, zero, nearest.
         compare: `>` or `>=`.
         reset: none, zero, value, subtract.
@@ -55,6 +57,7 @@ class Lif(Operator):
 
     threshold: Array
     leak: int = Q15_ONE
+    leak_bits: int = 15
     leak_round: str = "zero"
     compare: str = ">"
     reset: str = "zero"
@@ -95,7 +98,9 @@ class Lif(Operator):
         leaked = [low, high]  # what the leak is applied to
         if self.reset_value is not None and self.timing == "next_step":
             leaked.append(self.reset_value)
-        self._small = all(int(v.min()) > -Q15_ONE and int(v.max()) < Q15_ONE for v in leaked)
+        self._small = self.leak_bits == 15 and all(
+            int(v.min()) > -Q15_ONE and int(v.max()) < Q15_ONE for v in leaked
+        )
         zeros = np.zeros_like(low)
         bounds[f"{self.name}.membrane"] = (low, high)
         bounds[f"{self.name}.spikes"] = (zeros, zeros + 1)
@@ -119,8 +124,10 @@ class Lif(Operator):
         self.one_of("reset", RESETS)
         self.one_of("timing", TIMINGS)
         self.one_of("membrane", ("auto", "i16", "i32"))
-        if not 0 <= self.leak <= Q15_ONE:
-            raise self.error(f"leak {self.leak} is not in 0..32768 (Q15)")
+        if self.leak_bits not in LEAK_BITS:
+            raise self.error(f"leak_bits {self.leak_bits} is not in 15..31")
+        if not 0 <= self.leak <= 1 << self.leak_bits:
+            raise self.error(f"leak {self.leak} is not in 0..2^{self.leak_bits} (leak_bits)")
         if not 0 <= self.input_shift <= 15:
             raise self.error(f"input_shift {self.input_shift} is not in 0..15")
         if not -(1 << 31) <= self.initial < 1 << 31:
@@ -198,7 +205,7 @@ class Lif(Operator):
         return saturations
 
     def _leak(self, v: Array) -> Array:
-        return leak(v, self.leak, self.leak_round)
+        return leak(v, self.leak, self.leak_round, self.leak_bits)
 
     def _membrane_range(self, x_low: Array, x_high: Array, steps: int) -> tuple[Interval, Interval]:
         """What the membrane may be before it is clipped, and what may be stored, in any step."""
@@ -243,6 +250,7 @@ class Lif(Operator):
         fields: Fields = {
             "n": self._neurons,
             "leak": self.leak,
+            "leak_bits": self.leak_bits,
             "rounding": c.name(C_ROUNDINGS[self.leak_round]),
             "inclusive": self.compare == ">=",
             "reset": c.name(f"SPK_RESET_{self.reset.upper()}"),
