@@ -13,7 +13,7 @@ from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.poisson import Poisson
 from spikelet.graph.ops.spike_count import SpikeCount
-from spikelet.metrics import neurobench, scores
+from spikelet.metrics import mean, neurobench, scores
 
 
 def weights(rng: np.random.Generator, shape: tuple[int, int], zeros: float) -> Array:
@@ -166,3 +166,16 @@ def test_scores_by_class() -> None:
     assert found.recall == pytest.approx((3 / 4, 1 / 2, 0, 0))
     # precision 3/4, 1/3, nothing, nothing
     assert found.macro_f1 == pytest.approx((3 / 4 + 2 / 5) / 4)
+
+
+def test_metrics_of_some_at_a_time_are_those_of_all() -> None:
+    graph, inputs = bench(0.3)
+    found = []
+    samples = len(inputs["x"])
+    for part in (slice(0, 1), slice(1, samples)):
+        some = {name: values[part] for name, values in inputs.items()}
+        figures = neurobench(graph, graph.run(some, trace=True), some)
+        found.append((part.stop - part.start, figures))
+    whole = neurobench(graph, graph.run(inputs, trace=True), inputs)
+    for name, value in mean(found).to_json().items():
+        assert value == pytest.approx(whole.to_json()[name]), name

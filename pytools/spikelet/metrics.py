@@ -9,7 +9,7 @@ neurons in the membrane updates, but not in the sparsity.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,6 +92,31 @@ def neurobench(graph: Graph, execution: Execution, inputs: Mapping[str, Array]) 
         membrane_updates=updates,
         footprint_bytes=states + constants,
         layer_operations=operations,
+    )
+
+
+def mean(parts: Sequence[tuple[int, NeuroBench]]) -> NeuroBench:
+    """The metrics of all samples, from those of some at a time.
+
+    Args:
+        parts: how many samples, and their metrics; of the same network.
+    """
+    total = sum(samples for samples, _ in parts)
+    shares, found = [samples / total for samples, _ in parts], [metrics for _, metrics in parts]
+
+    def of(values: Iterable[float]) -> float:
+        return sum(share * value for share, value in zip(shares, values, strict=True))
+
+    return NeuroBench(
+        activation_sparsity=of(n.activation_sparsity for n in found),
+        effective_acs=of(n.effective_acs for n in found),
+        effective_macs=of(n.effective_macs for n in found),
+        dense=found[0].dense,
+        membrane_updates=of(n.membrane_updates for n in found),
+        footprint_bytes=found[0].footprint_bytes,
+        layer_operations={
+            name: of(n.layer_operations[name] for n in found) for name in found[0].layer_operations
+        },
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import zipfile
 import zlib
 from pathlib import Path
@@ -160,3 +161,23 @@ def test_a_graph_of_another_kind_is_refused() -> None:
         Graph.from_json(data, graph.constants())
     with pytest.raises(GraphError, match="malformed"):
         Graph.from_json(graph.to_json(), {})
+
+
+def test_golden_of_a_package_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = graphs.digits_like()
+    inputs = graphs.random_inputs(graph, 40, np.random.default_rng(3))
+    whole = Package(graph, inputs).with_golden()
+    assert [part.stop - part.start for part in graph.parts(130)] == [64, 64, 2]
+    monkeypatch.setattr("spikelet.graph.graph.PART_BYTES", 20_000)
+    sizes = {part.stop - part.start for part in graph.parts(40)}
+    assert max(sizes) < 16
+    assert max(part.stop - part.start for part in graph.parts(40, trace=True)) < max(sizes)
+    tracemalloc.start()
+    in_parts = Package(graph, inputs).with_golden()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * 20_000
+    for name, values in whole.vectors.items():
+        np.testing.assert_array_equal(in_parts.vectors[name], values)
+    monkeypatch.setattr("spikelet.graph.graph.PART_BYTES", 1)
+    assert [part.stop for part in graph.parts(3)] == [1, 2, 3]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from spikelet.graph.tensor import FLOATS, Array, GraphError, Learned, Tensor
 FORMAT = 1
 LABEL = "label"  # the target of a graph that learns classes
 MAX_OPERATORS = 0xFFFE
+PART_BYTES = 128 << 20  # of memory that golden may take at a time
 NAME_BYTES = 32  # a tensor's name, `layer.part`, fits the link's 48
 _NAMES = f"is not a C identifier of at most {NAME_BYTES} characters without __"
 
@@ -301,6 +302,21 @@ class Graph:
             trace={name: np.stack(values) for name, values in rows.items()},
             saturations=saturations,
         )
+
+    def parts(self, samples: int, trace: bool = False, most: int = 64) -> Iterator[slice]:
+        """Pieces of N samples, each of which `run` executes in some 128 MB.
+
+        Args:
+            samples: N, at least 1.
+            trace: as `run` is given it.
+            most: samples in a piece.
+        """
+        # Golden's sums are int64, and an operator holds a few arrays of its size at a time.
+        sample = 10 * sum(t.nbytes for t in self.tensors.values())
+        if trace:
+            sample += self.steps * sum(t.size * t.numpy_dtype.itemsize for t in self.traced)
+        size = max(1, min(most, PART_BYTES // sample))
+        return (slice(at, min(at + size, samples)) for at in range(0, samples, size))
 
     def schedule(self, nodes: Iterable[Operator]) -> list[tuple[Operator, int]]:
         """The executions of a prediction, operator and step, of those of its nodes that are given.

@@ -16,7 +16,6 @@ from spikelet.package import Package, PackageError
 from spikelet.run.inputs import Stream
 from spikelet.run.record import Difference, Sample, SessionFolder
 
-BATCH = 64  # samples that golden executes at a time
 REPLAYS = 3  # disagreeing samples that are replayed step by step, element by element
 NAMED = 5  # disagreeing elements that are named for each replayed sample
 NOTED_S = 5.0  # seconds between two notes of what stack and link measured so far
@@ -203,8 +202,8 @@ class _Comparison:
         return self._close()
 
     def _golden(self, first: int, total: int) -> Iterator[tuple[int, Execution, int]]:
-        for start in range(first, total, BATCH):
-            stop = min(start + BATCH, total)
+        for part in self.graph.parts(total - first, trace=True):
+            start, stop = first + part.start, first + part.stop
             inputs = {name: values[start:stop] for name, values in self.stream.inputs.items()}
             execution = self.graph.run(inputs, trace=True)
             self._still_golden(start, stop, execution)
