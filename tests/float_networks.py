@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from faults import spoil
 from spikelet.graph import Array
 from spikelet.quantise import Network, Node
 
@@ -13,7 +14,8 @@ from spikelet.quantise import Network, Node
 class Builder:
     """A network node by node, with random constants."""
 
-    def __init__(self, shape: tuple[int, ...], seed: int = 0) -> None:
+    def __init__(self, shape: tuple[int, ...], seed: int = 0, faults: bool = False) -> None:
+        self.faults = np.random.default_rng(seed) if faults else None  # channels that are spoilt
         self.rng = np.random.default_rng(seed)
         self.network = Network("tested", {"input": shape}, [], [])
 
@@ -39,15 +41,20 @@ class Builder:
         number = len(self.network.nodes)
         scale = np.sqrt(2 / (depth * np.prod(kernel)))
         weight = self.rng.normal(0, scale, (outputs, depth, *kernel))
+        offset = self.rng.normal(0, 0.1, outputs) if bias else np.zeros(outputs)
+        if self.faults is not None:
+            spoil(self.faults, weight, offset)
         inputs = [x, self.constant(f"w{number}", weight)]
         if bias:
-            inputs.append(self.constant(f"b{number}", self.rng.normal(0, 0.1, outputs)))
+            inputs.append(self.constant(f"b{number}", offset))
         return self.node("Conv", *inputs, **more)
 
     def gemm(self, x: str, features: int, outputs: int) -> str:
         number = len(self.network.nodes)
         weight = self.rng.normal(0, features**-0.5, (outputs, features))
         bias = self.rng.normal(0, 0.1, outputs)
+        if self.faults is not None:
+            spoil(self.faults, weight, bias)
         return self.node(
             "Gemm", x, self.constant(f"w{number}", weight), self.constant(f"b{number}", bias)
         )

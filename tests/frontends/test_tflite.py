@@ -29,15 +29,17 @@ from targets import equals_golden
 
 # Folder of int8 models of MLPerf Tiny and TensorFlow Lite Micro; they are not in this tree.
 SHARED = Path(os.environ.get("SPIKELET_MODELS", "models-missing"))
-MODELS = ("hello_world_int8", "micro_speech_quantized", "kws_ref_model", "pretrainedResnet_quant")
+MODELS = ("hello_world_int8", "micro_speech_quantized", "kws_ref_model", "pretrainedResnet_quant",
+          "vww_96_int8", "ad01_int8")  # fmt: skip
 LAYERS = {"hello_world_int8": 3, "micro_speech_quantized": 4, "kws_ref_model": 13,
-          "pretrainedResnet_quant": 16}  # fmt: skip
+          "pretrainedResnet_quant": 16, "vww_96_int8": 31, "ad01_int8": 10}  # fmt: skip
 # Where a whole network runs: each kind of target, and no more than takes seconds.
 ON = {
     "mobilenet": ("m4-gcc-qemu",),
     "autoencoder": ("rv32-zig-unicorn",),
     "mobilenet_v2": ("native-gcc-sanitized",),
     "separable": ("rv32-zig-unicorn", "m4-gcc-qemu"),
+    "dying": ("native-gcc-sanitized", "m4-gcc-qemu"),
 }
 PARTS = 4  # of the operators, a model each: one function of all of them takes long to compile
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from tflite_models import Writer
 
+from faults import spoil
 from spikelet.graph import Array
 
 NONE, RELU, RELU6 = 0, 1, 3
@@ -29,11 +30,12 @@ class Network:
 
     seed: int = 0
     per_channel: bool = True
+    faults: bool = False  # channels that are dead, constant or one-sided
     w: Writer = field(default_factory=Writer)
     real: dict[int, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rng = np.random.default_rng(self.seed)
+        self.rng, self.others = np.random.default_rng(self.seed), np.random.default_rng(self.seed)
 
     def input(self, shape: tuple[int, ...], name: str = "input") -> int:
         """Real values of about -1 to 1, as of a normalised image."""
@@ -55,16 +57,18 @@ class Network:
     ) -> tuple[Array, Array, list[int]]:
         """Real weights and biases, and the indices of their constants."""
         real = self.rng.normal(0, np.sqrt(2 / fan), shape)
+        bias = self.rng.normal(0, 0.1, shape[axis])
         others = tuple(i for i in range(len(shape)) if i != axis)
         one_a_channel = [n if i == axis else 1 for i, n in enumerate(shape)]
         real *= self.rng.uniform(0.5, 1.5, one_a_channel)
+        if self.faults and self.per_channel and shape[axis] > 4:
+            spoil(self.others, real, bias, axis)
         largest = np.abs(real).max(axis=others if self.per_channel else None)
-        scales = np.atleast_1d(largest / 127).astype(np.float32)
+        scales = np.atleast_1d(np.maximum(largest, 1e-12) / 127).astype(np.float32)
         spread = scales.reshape([-1 if i == axis else 1 for i in range(len(shape))])
         codes = np.clip(np.round(real / spread), -127, 127).astype(np.int8)
-        bias = self.rng.normal(0, 0.1, shape[axis])
         unit = np.float32(self.w.tensors[x]["scales"][0]) * scales
-        found = np.round(bias / unit).astype(np.int32)
+        found = np.clip(np.round(bias / unit), -(1 << 30), 1 << 30).astype(np.int32)
         weight = self.w.tensor(shape, scales, 0, codes, axis=axis, name=f"{name}/kernel")
         biased = self.w.tensor((shape[axis],), unit, 0, found, name=f"{name}/bias")
         return codes * spread, found * unit, [weight, biased]
@@ -217,6 +221,22 @@ def mobilenet() -> bytes:
     return n.w.finish([x], [n.softmax(y)])
 
 
+def dying() -> bytes:
+    """Residuals, pools and depthwise layers, most of whose channels say nothing."""
+    n = Network(seed=6, faults=True)
+    x = n.input((20, 20, 3))
+    y = n.conv(x, 24, (3, 3), (2, 2), name="stem")
+    for i, outputs in enumerate([24, 24, 40]):
+        first = y
+        y = n.conv(n.depthwise(y, activation=RELU6, name=f"dw{i}"), outputs, name=f"pw{i}")
+        if outputs == 24:
+            y = n.add(first, y, RELU, name=f"add{i}")
+    y = n.conv(y, 32, (3, 3), activation=NONE, name="mixed")
+    y = n.conv(n.average(y, (2, 2)), 48, name="head")
+    y = n.dense(n.reshape(y, (5 * 5 * 48,)), 16, RELU, name="hidden")
+    return n.w.finish([x], [n.softmax(n.dense(y, 10, name="logits", gain=0.2))])
+
+
 def autoencoder() -> bytes:
     """640 inputs to 8 and back through dense layers of 128, one scale a layer."""
     n = Network(seed=2, per_channel=False)
@@ -267,6 +287,7 @@ NETWORKS: dict[str, Callable[[], bytes]] = {
     "autoencoder": autoencoder,
     "mobilenet_v2": mobilenet_v2,
     "separable": separable,
+    "dying": dying,
 }
 
 

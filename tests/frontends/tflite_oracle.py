@@ -42,16 +42,22 @@ def continued(data: bytes, imported: Imported, frames: Array) -> list[dict[str, 
     interpreter = reference(data)
     (detail,) = interpreter.get_input_details()
     found = []
+    kept = imported.simplified.kept
     for frame in frames:
         interpreter.set_tensor(detail["index"], frame.reshape(detail["shape"]))
         interpreter.invoke()
         found.append(
             {
-                name: interpreter.get_tensor(index).reshape(-1)
+                name: surviving(interpreter.get_tensor(index), kept.get(name)).reshape(-1)
                 for index, name in imported.tensors.items()
             }
         )
     return found
+
+
+def surviving(values: Array, kept: Array | None) -> Array:
+    """What the graph has of a tensor: the channels that are left, of the last axis."""
+    return values if kept is None else values[..., kept]
 
 
 def differing(data: bytes, imported: Imported, inputs: dict[str, Array]) -> dict[str, int]:
@@ -69,7 +75,8 @@ def differing(data: bytes, imported: Imported, inputs: dict[str, Array]) -> dict
         interpreter.invoke()
         for index, name in imported.tensors.items():
             if name in trace:
-                wanted = interpreter.get_tensor(index).reshape(-1)
+                kept = imported.simplified.kept.get(name)
+                wanted = surviving(interpreter.get_tensor(index), kept).reshape(-1)
                 found = trace[name][0][sample].reshape(-1)
                 count = int(np.sum(wanted != found))
                 if count:

@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from float_networks import Builder, images
+from graphs import random_inputs
 from layerwise import differences
+from spikelet.graph import Graph
+from spikelet.graph.simplify import simplified
 from spikelet.quantise import Network, Options, fold, quantise, run
 from spikelet.quantise.meaning import shapes
 
@@ -96,7 +99,7 @@ def step(b: Builder, known: list[str], draw: st.DrawFn) -> str | None:
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
     shape = draw(st.sampled_from([(1, 6), (1, 4, 9), (1, 3, 5, 4), (1, 1, 6, 7)]))
-    b = Builder(shape, draw(st.integers(0, 2**16)))
+    b = Builder(shape, draw(st.integers(0, 2**16)), faults=draw(st.booleans()))
     known = ["input"]
     for _ in range(draw(st.integers(1, 9))):
         made = step(b, known, draw)
@@ -124,3 +127,14 @@ def test_a_random_network(network: Network) -> None:
     quantised = quantise(network, feeds, Options(method="minmax", equalise=False, correct=False))
     # Constants of two-operand nodes have codes of their own: half a step more.
     assert max(differences(quantised, feeds).values()) <= 2
+    same_with_less(quantised.graph)
+
+
+def same_with_less(graph: Graph) -> None:
+    """What is left out of a graph changes no code of what is left."""
+    less = simplified(graph)
+    inputs = random_inputs(graph, 3, np.random.default_rng(0))
+    before, after = (g.run(inputs, trace=True).trace for g in (graph, less.graph))
+    for name, rows in before.items():
+        kept = less.kept.get(name, slice(None))
+        np.testing.assert_array_equal(rows[..., kept], after[name], name)

@@ -13,7 +13,13 @@ from spikelet import __version__
 from spikelet.cli.inspect import described
 from spikelet.cli.options import JsonOption
 from spikelet.cli.places import check_file, given_path
-from spikelet.cli.shown import accuracy_rows, arena_row, layer_table, origin_rows
+from spikelet.cli.shown import (
+    accuracy_rows,
+    arena_row,
+    layer_table,
+    origin_rows,
+    simplified_table,
+)
 from spikelet.cli.terminal import Terminal, facts, number, table
 from spikelet.codegen import generate
 from spikelet.errors import UsageError
@@ -186,6 +192,7 @@ def _tflite(
             "source": file.name,
             "source_sha256": imported.sha256,
             "source_names": imported.original,
+            **imported.simplified.noted(),
             "versions": {"spikelet": __version__, "numpy": np.__version__},
         },
     )
@@ -228,6 +235,8 @@ def _accuracy(package: Package) -> float | None:
 def _shown(found: dict[str, Any]) -> list[Any]:
     manifest = found["manifest"]
     shown: list[Any] = [layer_table(found["layers"]), ""]
+    if "simplified" in manifest:
+        shown += [simplified_table(manifest["simplified"]), ""]
     if "layer_drift" in manifest:
         shown += [_drift(manifest["layer_drift"]), ""]
     return [

@@ -35,6 +35,23 @@ def layer_table(rows: Sequence[Mapping[str, Any]]) -> Fitted:
     return Fitted(without_empty(made), LESS_IMPORTANT)
 
 
+def simplified_table(found: Mapping[str, Any]) -> Fitted:
+    """What an import left out because no output depends on it."""
+    made = table(
+        "left out: no output depends on it", "layer", ">channels", ">constant", ">kept",
+        ">MACs", ">kept", ">weights", ">kept",
+    )  # fmt: skip
+    for row in found["layers"]:
+        work = [number(value) for key in ("macs", "weights") for value in row[key]]
+        made.add_row(
+            row["name"], str(row["channels"]), str(row["constant"]), str(row["kept"]), *work
+        )
+    made.add_section()
+    totals = [number(value) for key in ("macs", "weights") for value in found[key]]
+    made.add_row("the network", "", "", "", *totals, style="bold")
+    return Fitted(made, ("constant",))
+
+
 def accuracy_rows(manifest: Mapping[str, Any]) -> dict[str, object]:
     """What the package says of itself."""
     drift = manifest.get("drift")

@@ -15,6 +15,7 @@ from spikelet.files import Unreadable, read_arrays
 from spikelet.frontends.manifest import drift_rows, layouts
 from spikelet.frontends.refusal import ImportRefused
 from spikelet.graph import Array
+from spikelet.graph.simplify import simplified
 from spikelet.package import Package
 from spikelet.quantise import Network, Options, Quantised, accuracy, encode, quantise
 
@@ -179,7 +180,8 @@ def package(
             "bias_correction": chosen.correct and not network.codes,
         }
     vectors, figures = _vectors(quantised, tested)
-    return Package(quantised.graph, vectors, {**manifest, **figures}).with_golden()
+    less = simplified(quantised.graph)
+    return Package(less.graph, vectors, {**manifest, **figures, **less.noted()}).with_golden()
 
 
 def _with_its_codes(network: Network, samples: Samples | None) -> Quantised | None:

@@ -7,6 +7,7 @@ a float output are done by the host, with the scale and zero point of the graph'
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ from spikelet.frontends.tflite_layers import CONVERTERS, Building, Layer, graph_
 from spikelet.graph import Graph, GraphError, Tensor
 from spikelet.graph.names import identifier
 from spikelet.graph.ops.frame import Frame
+from spikelet.graph.simplify import Simplified, simplified
 
 __all__ = ["Imported", "load", "parse", "supported"]
 
@@ -56,10 +58,13 @@ class Imported:
         tensors: for each tensor of the file that the graph has, by its index, the graph's name.
         original: by the graph's names, the names in the file.
         sha256: of the file.
+        simplified: what was left out of the network because it changes no output; its `kept` says
+            which of a tensor's channels the graph has.
     """
 
     graph: Graph
     tensors: dict[int, str]
+    simplified: Simplified
     original: dict[str, str] = field(default_factory=dict)
     sha256: str = ""
 
@@ -79,13 +84,13 @@ def load(path: Path, name: str | None = None, frames: int = 1) -> Imported:
     model = read(path)
     found = _imported(model, name or identifier(path.stem, "model"), str(path), frames)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Imported(found.graph, found.tensors, found.original, digest)
+    return dataclasses.replace(found, sha256=digest)
 
 
 def parse(data: bytes, name: str = "model", frames: int = 1) -> Imported:
     """Import a .tflite model from memory; raises ImportRefused as `load` does."""
     found = _imported(parse_file(data, name), name, name, frames)
-    return Imported(found.graph, found.tensors, found.original, hashlib.sha256(data).hexdigest())
+    return dataclasses.replace(found, sha256=hashlib.sha256(data).hexdigest())
 
 
 def supported() -> list[str]:
@@ -132,7 +137,8 @@ def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported
             "a network that is not for a microcontroller",
         )
     original = {found: model.tensors[index].name for index, found in building.names.items()}
-    return Imported(graph, building.names, original)
+    less = simplified(graph)
+    return Imported(less.graph, building.names, less, original)
 
 
 def _input(building: Building, index: int, source: str) -> Tensor:

@@ -30,6 +30,7 @@ from spikelet.frontends.manifest import drift_rows, layouts
 from spikelet.frontends.refusal import ImportRefused, shorten
 from spikelet.frontends.torch_call import ADVICE, HANDLERS, SUPPORTED, Activation, Call, Value
 from spikelet.graph import Array
+from spikelet.graph.simplify import simplified
 from spikelet.package import Package
 from spikelet.quantise import Network, Options, accuracy, encode, quantise
 
@@ -140,7 +141,8 @@ def export(
         found = accuracy(quantised, tested, classes)
         manifest["float_accuracy"], manifest["integer_accuracy"] = found.real, found.integer
         manifest["drift"] = found.integer - found.real
-    package = Package(quantised.graph, vectors, manifest).with_golden()
+    less = simplified(quantised.graph)
+    package = Package(less.graph, vectors, {**manifest, **less.noted()}).with_golden()
     if out is not None:
         package.save(out)
     return package

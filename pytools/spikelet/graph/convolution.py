@@ -38,6 +38,10 @@ class Convolution(Quantised):
         top, left, bottom, last = self.padding
         self.padding = (int(top), int(left), int(bottom), int(last))
 
+    @property
+    def _padded(self) -> bool:
+        return any(self.padding)
+
     def image_shape(self, x: Tensor, kernel: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the output."""
         if min(self.stride) < 1 or min(self.dilation) < 1:

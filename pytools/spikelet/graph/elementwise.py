@@ -5,15 +5,16 @@ C twin: firmware/kernels/elementwise.h.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
-from spikelet.graph.int8 import Int8Operator
-from spikelet.graph.operator import Band, Cost, Emitter, Interval, Overlap
+from spikelet.graph.int8 import Int8Operator, codes_of
+from spikelet.graph.operator import Band, Cost, Emitter, Interval, Operator, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
@@ -34,6 +35,8 @@ class Elementwise(Int8Operator):
 
     KIND: ClassVar[str] = ""
     C_OP: ClassVar[str] = ""  # of enum spk_elementwise_op
+    # Whether the result is lowest and highest at ends of the operands.
+    CORNERS: ClassVar[bool] = True
     LARGEST: ClassVar[int] = 0  # magnitude of what is brought to the output's scale
 
     activation: tuple[int, int] = (-128, 127)
@@ -69,13 +72,39 @@ class Elementwise(Int8Operator):
             raise self.error(
                 f"shapes {operands[0].shape} and {operands[1].shape} do not broadcast"
             ) from error
-        written = self.output(self._shape, bounds, (self.activation[0], self.activation[1]))
+        limits = self.activation[0], self.activation[1]
+        self.output(self._shape, bounds, limits)
         shift = self.factors()["shift"]
         if self.LARGEST << max(shift, 0) >= 1 << 31:
             raise self.error(
                 f"output_scale {self.output_scale} is so small that values reach beyond 32 bits"
             )
-        return written
+        return self.output(self._shape, bounds, limits, self._reached(bounds))
+
+    def _reached(self, bounds: Mapping[str, Interval]) -> Interval | None:
+        """(C,) what each channel can become, from the ends of both operands."""
+        if not self.CORNERS:
+            return None
+        fixed = {} if self.constant is None else {f"{self.name}.constant": (self.constant,) * 2}
+        ends = []
+        for operand in self._operands:
+            reach = codes_of(operand, {**bounds, **fixed})
+            ends.append([end - operand.zero_point for end in reach])
+        (a_low, a_high), (b_low, b_high) = ends
+        corners = np.stack([self.combine(a, b) for a in (a_low, a_high) for b in (b_low, b_high)])
+        corners += self.output_zero_point
+        return corners.min(axis=0), corners.max(axis=0)
+
+    def follows(self) -> list[Array | None] | None:
+        channels = self._shape[-1]
+        if any(t.shape[-1] != channels for t in self._operands if t.name in self.inputs):
+            return None
+        return [np.arange(channels)] * len(self.inputs)
+
+    def narrowed(self, ins: list[Array], out: Array) -> Operator:
+        if self.constant is None or self.constant.shape[-1] != self._shape[-1]:
+            return self
+        return replace(self, constant=np.ascontiguousarray(self.constant[..., out]))
 
     def factors(self) -> dict[str, int]:
         """Multipliers and shifts by field of the C struct."""

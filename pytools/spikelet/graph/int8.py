@@ -7,6 +7,7 @@ factor in single precision, so does the operator.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -26,6 +27,30 @@ def interval(shape: tuple[int, ...], low: int = -128, high: int = 127) -> Interv
         np.broadcast_to(np.int64(low), shape),
         np.broadcast_to(np.int64(high), shape),
     )
+
+
+def spread(shape: tuple[int, ...], low: Array, high: Array) -> Interval:
+    """An interval of `shape` whose ends are those of the channels, the last axis."""
+    ends = (np.broadcast_to(end.astype(np.int64), shape) for end in (low, high))
+    lowest, highest = ends
+    return lowest, highest
+
+
+def by_channel(reach: Interval) -> Interval:
+    """An interval's ends of each channel, the last axis: (C,) int64."""
+    low, high = (_once(end).reshape(-1, end.shape[-1]).astype(np.int64) for end in reach)
+    return low.min(axis=0), high.max(axis=0)
+
+
+def codes_of(tensor: Tensor, bounds: Mapping[str, Interval]) -> Interval:
+    """`by_channel` of a tensor; all codes of its type where nothing is known of it."""
+    return by_channel(bounds[tensor.name] if tensor.name in bounds else tensor.interval())
+
+
+def _once(values: Array) -> Array:
+    """The same values without the repetitions of `np.broadcast_to`, but of the last axis."""
+    kept: Array = values[tuple(slice(None) if step else slice(0, 1) for step in values.strides)]
+    return np.broadcast_to(kept, (*kept.shape[:-1], values.shape[-1]))
 
 
 def round_half_away(x: Array | np.floating[Any]) -> Array:
@@ -86,8 +111,16 @@ class Int8Operator(Operator):
         shape: tuple[int, ...],
         bounds: dict[str, Interval],
         limits: tuple[int, int] = (-128, 127),
+        reach: Interval | None = None,
     ) -> list[Tensor]:
-        """The one tensor that it writes, its interval noted."""
+        """The one tensor that it writes, its interval noted.
+
+        Args:
+            shape: of it.
+            bounds: gets the interval.
+            limits: lowest and highest code that may be written.
+            reach: (C,) of each channel, unclipped; None for the limits.
+        """
         if not (math.isfinite(self.output_scale) and self.output_scale > 0):
             raise self.error(f"output_scale {self.output_scale} is not a positive number")
         if not -128 <= self.output_zero_point <= 127:
@@ -98,7 +131,10 @@ class Int8Operator(Operator):
         written = Tensor(
             self.name, "i8", shape, scale=self.output_scale, zero_point=self.output_zero_point
         )
-        bounds[self.name] = interval(shape, low, high)
+        if reach is None:
+            bounds[self.name] = interval(shape, low, high)
+        else:
+            bounds[self.name] = spread(shape, *(np.clip(end, low, high) for end in reach))
         return [written]
 
 
@@ -118,13 +154,26 @@ class Lookup(Int8Operator):
     table: Array
 
     _size: int = field(init=False, repr=False, default=0)
+    _channels: int = field(init=False, repr=False, default=0)
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.activation_input(ins[0])
         self.check_table()
-        self._size = ins[0].size
+        self._size, self._channels = ins[0].size, ins[0].shape[-1]
         limits = int(self.table.min()), int(self.table.max())
-        return self.output(ins[0].shape, bounds, limits)
+        reach = self._reached(codes_of(ins[0], bounds))
+        return self.output(ins[0].shape, bounds, limits, reach)
+
+    def _reached(self, codes: Interval) -> Interval:
+        """(C,) lowest and highest entry of the table that each channel's codes lead to."""
+        pairs, where = np.unique(np.stack(codes), axis=1, return_inverse=True)
+        seen = [self.table[np.arange(low, high + 1) & 255] for low, high in pairs.T]
+        ends = (np.array([end(codes) for codes in seen], np.int64) for end in (np.min, np.max))
+        lowest, highest = (end[where.reshape(-1)] for end in ends)
+        return lowest, highest
+
+    def follows(self) -> list[Array | None] | None:
+        return [np.arange(self._channels)]
 
     def check_table(self) -> None:
         """Refuse a table of another type or size."""

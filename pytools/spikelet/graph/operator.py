@@ -211,6 +211,32 @@ class Operator:
         """
         return (None,) * len(self.inputs)
 
+    def follows(self) -> list[Array | None] | None:
+        """For each input (output channels,), the channel of it that each one is made of, or -1.
+
+        Channels lie along the last axis. An entry is None for an input whose channels may all go
+        into every output channel: `mixes` says which do. None in all where no channel may be left
+        out, neither of the inputs nor of the output.
+        """
+        return None
+
+    def mixes(self) -> Array:
+        """(output channels, channels of the first input) bool: which one goes into which."""
+        raise NotImplementedError
+
+    def narrowed(self, ins: list[Array], out: Array) -> Operator:
+        """The same operator where some channels are left, for one with `follows`.
+
+        Args:
+            ins: the numbers of each input's channels that are left, ascending.
+            out: those of the output.
+        """
+        return self
+
+    def settled(self, bounds: Mapping[str, Interval]) -> Operator:
+        """The same function, with less to compute where an interval is a single value."""
+        return self
+
     def band(self, first: int, end: int) -> Band | None:
         """What makes the rows [first, end) of its output; None where rows need all of an input."""
         return None

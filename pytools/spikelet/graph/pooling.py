@@ -10,7 +10,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import window_band
-from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.operator import Band, Cost, Emitter, Interval, Overlap
 from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.target import Target
@@ -64,7 +64,11 @@ class Pool2d(Int8Operator):
             (width + left + right - columns) // self.stride[1] + 1,
             channels,
         )
-        return self.output(self._shape, bounds, (self.activation[0], self.activation[1]))
+        limits = self.activation[0], self.activation[1]
+        return self.output(self._shape, bounds, limits, codes_of(ins[0], bounds))
+
+    def follows(self) -> list[Array | None] | None:
+        return [np.arange(self._shape[2])]
 
     def windows(self, x: Array, outside: int) -> list[Array]:
         """For each cell of the window its value at every output, (N, OH, OW, C)."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields
-from spikelet.graph.int8 import interval
+from spikelet.graph.int8 import by_channel, codes_of, spread
 from spikelet.graph.operator import Emitter, Interval, Operator, Role
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
@@ -34,6 +37,8 @@ class Quantised(Operator):
         activation: lowest and highest output code.
     """
 
+    OUTPUTS: ClassVar[int] = 0  # the axis of the weights that the output channels lie along
+
     weight: Array
     bias: Array
     multiplier: Array
@@ -44,6 +49,9 @@ class Quantised(Operator):
 
     _input: Tensor = field(init=False, repr=False, default=Tensor("none", "i8", (1,)))
     _output: Tensor = field(init=False, repr=False, default=Tensor("none", "i8", (1,)))
+    # (I,) int64, the lowest and highest code of each input channel; (O,), of each sum with bias.
+    _seen: Interval = field(init=False, repr=False, default=(np.zeros(0), np.zeros(0)))
+    _reach: Interval = field(init=False, repr=False, default=(np.zeros(0), np.zeros(0)))
     # Of any channel: the largest sum with the bias, and of raw products, in any order of adding.
     _largest: int = field(init=False, repr=False, default=0)
 
@@ -52,7 +60,14 @@ class Quantised(Operator):
         self.activation = (int(low), int(high))
 
     def infer_int8(
-        self, x: Tensor, shape: tuple[int, ...], rows: Array, bounds: dict[str, Interval]
+        self,
+        x: Tensor,
+        shape: tuple[int, ...],
+        rows: Array,
+        bounds: dict[str, Interval],
+        *,
+        apart: bool = False,
+        padded: bool = False,
     ) -> list[Tensor]:
         """Check constants and sums; the output tensor.
 
@@ -60,7 +75,10 @@ class Quantised(Operator):
             x: the input.
             shape: of the output, channels last.
             rows: (O, n) the weights of each output channel.
-            bounds: gets the output's interval.
+            bounds: gets the output's interval, channel by channel.
+            apart: an output channel sees one input channel, number `o * I // O`; otherwise all of
+                them, which lie side by side in a row.
+            padded: some taps may see the zero point instead of the input.
         """
         channels = len(rows)
         if rows.shape[1] > MOST_TAPS:
@@ -90,12 +108,106 @@ class Quantised(Operator):
             raise self.error(
                 f"the sum of channel {channel} may reach {self._largest}, beyond 32 bits"
             )
-        bounds[self.name] = interval(shape, low, high)
         self._input = x
+        self._seen = codes_of(x, bounds)
+        self._reach = self._sums(rows, apart=apart, padded=padded)
+        ends = [self.rescaled(sums - self.bias) for sums in self._reach]
+        if not self._monotone():
+            ends = [np.full(channels, low), np.full(channels, high)]
+        bounds[self.name] = spread(shape, *ends)
         self._output = Tensor(
             self.name, "i8", shape, scale=self.output_scale, zero_point=self.output_zero_point
         )
         return [self._output]
+
+    def _sums(self, rows: Array, *, apart: bool, padded: bool) -> Interval:
+        """`_reach`."""
+        channels = len(rows)
+        low, high = (end - self._input.zero_point for end in self._seen)
+        if padded:
+            low, high = np.minimum(low, 0), np.maximum(high, 0)
+        if apart:
+            seen = np.arange(channels) * len(low) // channels
+            low, high = low[seen, None], high[seen, None]
+        else:
+            times, rest = divmod(rows.shape[1], len(low))
+            if rest:  # a row is not of whole pixels
+                low, high = low.min(keepdims=True), high.max(keepdims=True)
+                times = rows.shape[1]
+            low, high = np.tile(low, times), np.tile(high, times)
+        weights = rows.astype(np.int64)
+        up, down = np.maximum(weights, 0), np.minimum(weights, 0)
+        bias = self.bias.astype(np.int64)
+        lowest = bias + (up * low + down * high).sum(axis=1)
+        return lowest, bias + (up * high + down * low).sum(axis=1)
+
+    def settled(self, bounds: Mapping[str, Interval]) -> Operator:
+        """Channels of one code have no weights; inputs of one code are part of the bias.
+
+        A padded layer sees the zero point beside an input, so only a real 0 is left out there.
+        """
+        low, high = by_channel(bounds[self.name])
+        single = low == high
+        weight = np.moveaxis(self.weight.copy(), self.OUTPUTS, 0)
+        fields: dict[str, Any] = {n: values.copy() for n, values in self._per_channel().items()}
+        first, last = self._seen
+        if self._mixing and weight[0].size % len(first) == 0:
+            code = np.where(first == last, first - self._input.zero_point, 0)
+            known = (first == last) & ((code == 0) | (not self._padded))
+            columns = weight.reshape(len(weight), -1, len(first))
+            moved = columns.astype(np.int64).sum(axis=1) @ (code * known)
+            fields["bias"] += moved.astype(np.int32)
+            columns[..., known] = 0
+            weight = columns.reshape(weight.shape)
+        weight[single] = 0
+        for values in fields.values():
+            values[single] = 0
+        # This sum is its code exactly, however it is rounded.
+        fields["bias"][single] = (low[single] - self.output_zero_point) * 8
+        fields["multiplier"][single], fields["shift"][single] = 1 << 30, -2
+        laid = np.ascontiguousarray(np.moveaxis(weight, 0, self.OUTPUTS))
+        return dataclasses.replace(self, weight=laid, **fields)
+
+    def _per_channel(self) -> dict[str, Array]:
+        """The constants (O,), by field."""
+        return {name: getattr(self, name) for name in ("bias", "multiplier", "shift")}
+
+    @property
+    def _padded(self) -> bool:
+        """Whether a tap may see what is no input."""
+        return False
+
+    @property
+    def _mixing(self) -> bool:
+        """Whether an output channel is made of all input channels."""
+        return self.follows()[0] is None
+
+    def follows(self) -> list[Array | None]:
+        return [None]
+
+    def mixes(self) -> Array:
+        channels = self._input.shape[-1]
+        rows = self.weight.reshape(len(self.weight), -1)
+        if rows.shape[1] % channels:
+            return np.ones((len(rows), channels), np.bool_)
+        seen: Array = np.any(rows.reshape(len(rows), -1, channels), axis=1)
+        return seen
+
+    def narrowed(self, ins: list[Array], out: Array) -> Operator:
+        fields: dict[str, Any] = {n: values[out] for n, values in self._per_channel().items()}
+        weight = np.take(self.weight, out, self.OUTPUTS)
+        channels = self._input.shape[-1]
+        if len(ins[0]) < channels and self._mixing:
+            columns = weight.reshape(len(weight), -1, channels)[..., ins[0]]
+            shape = weight.shape[1:]
+            last = columns.shape[1] * len(ins[0]) if len(shape) == 1 else len(ins[0])
+            weight = columns.reshape(len(weight), *shape[:-1], last)
+        return dataclasses.replace(self, weight=np.ascontiguousarray(weight), **fields)
+
+    def _monotone(self) -> bool:
+        """Whether a larger sum never has a lower code: no left shift wraps."""
+        largest = np.maximum(*np.abs(self._reach))
+        return bool(np.all(largest << np.maximum(self.shift, 0) < 1 << 31))
 
     def expect_int8(self, x: Tensor, ranks: tuple[int, ...]) -> None:
         """Refuse an input that is not int8 or has another number of dimensions."""

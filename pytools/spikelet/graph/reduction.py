@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.operator import Cost, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
@@ -45,6 +45,24 @@ class Reduction(Int8Operator):
         self._shape = (*shape[:first], *kept, *shape[last:]) or (1,)
         self._source = (ins[0].scale, ins[0].zero_point)
         return self.output(self._shape, bounds)
+
+    def reach(self, ins: list[Tensor], bounds: dict[str, Interval]) -> list[Tensor]:
+        """`output` again, with the interval of each channel."""
+        if not self._by_channel:
+            return self.output(self._shape, bounds)
+        view = (1, 1, self._view[1], self._view[2])
+        low, high = (
+            self.reduced(np.broadcast_to(end, view))[0, 0] for end in codes_of(ins[0], bounds)
+        )
+        return self.output(self._shape, bounds, reach=(low, high))
+
+    @property
+    def _by_channel(self) -> bool:
+        """Whether the channels, the last axis, stay."""
+        return self._view[2] == self._shape[-1] > 1
+
+    def follows(self) -> list[Array | None] | None:
+        return [np.arange(self._shape[-1])] if self._by_channel else None
 
     def reduced(self, x: Array) -> Array:
         """The codes of (N, outer, count, inner) int64, (N, outer, inner), unclipped."""

@@ -17,6 +17,7 @@ import spikelet
 from spikelet.frontends.manifest import drift_rows, layouts
 from spikelet.frontends.torch import from_torch
 from spikelet.graph import Array
+from spikelet.graph.simplify import simplified
 from spikelet.metrics import Scores, scores
 from spikelet.package import Package
 from spikelet.quantise import Code, Network, Options, Quantised, quantise
@@ -255,7 +256,8 @@ def package(
         "layouts": layouts(quantised),
         "layer_drift": drift_rows(quantised, feeds),
     }
-    return Package(graph, vectors, manifest).with_golden()
+    less = simplified(graph)
+    return Package(less.graph, vectors, {**manifest, **less.noted()}).with_golden()
 
 
 def _by_class(figures: Mapping[str, Scores]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.moving import emit_move, row_major
 from spikelet.graph.operator import Emitter, Interval, Share
 from spikelet.graph.tensor import Array, Tensor
@@ -41,7 +41,26 @@ class Concatenate(Int8Operator):
         rests = {(*s[: self.axis], 0, *s[self.axis + 1 :]) for s in self._shapes}
         if len(rests) != 1:
             raise self.error(f"inputs {self._shapes} differ in more than axis {self.axis}")
-        return self.output(self._output_shape(), bounds)
+        ends = zip(*(codes_of(tensor, bounds) for tensor in ins), strict=True)
+        if self.axis == len(first) - 1:
+            low, high = (np.concatenate(end) for end in ends)
+        else:
+            lows, highs = ends
+            low, high = np.min(lows, axis=0), np.max(highs, axis=0)
+        return self.output(self._output_shape(), bounds, reach=(low, high))
+
+    def follows(self) -> list[Array | None] | None:
+        shape = self._output_shape()
+        if self.axis != len(shape) - 1:
+            return [np.arange(shape[-1])] * len(self.inputs)
+        found: list[Array | None] = []
+        at = 0
+        for part in self._shapes:
+            own = np.full(shape[-1], -1)
+            own[at : at + part[-1]] = np.arange(part[-1])
+            found.append(own)
+            at += part[-1]
+        return found
 
     def _output_shape(self) -> tuple[int, ...]:
         total = sum(s[self.axis] for s in self._shapes)

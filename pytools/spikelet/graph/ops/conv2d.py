@@ -47,7 +47,8 @@ class Conv2d(Convolution):
         if depth != ins[0].shape[2]:
             raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
         shape = (*self.image_shape(ins[0], (height, width)), channels)
-        return self.infer_int8(ins[0], shape, self.weight.reshape(channels, -1), bounds)
+        rows = self.weight.reshape(channels, -1)
+        return self.infer_int8(ins[0], shape, rows, bounds, padded=self._padded)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         channels, height, width, _ = self.weight.shape

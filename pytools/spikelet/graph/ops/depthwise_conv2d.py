@@ -32,6 +32,7 @@ class DepthwiseConv2d(Convolution):
     """
 
     KIND: ClassVar[str] = "depthwise_conv2d"
+    OUTPUTS: ClassVar[int] = 2
 
     depth_multiplier: int = 1
 
@@ -49,7 +50,11 @@ class DepthwiseConv2d(Convolution):
                 f"multiplier {self.depth_multiplier}"
             )
         shape = (*self.image_shape(ins[0], (height, width)), channels)
-        return self.infer_int8(ins[0], shape, self.weight.reshape(-1, channels).T, bounds)
+        rows = self.weight.reshape(-1, channels).T
+        return self.infer_int8(ins[0], shape, rows, bounds, apart=True, padded=self._padded)
+
+    def follows(self) -> list[Array | None]:
+        return [np.arange(self.weight.shape[2]) // self.depth_multiplier]
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         height, width, channels = self.weight.shape
@@ -191,7 +196,7 @@ class DepthwiseConv2d(Convolution):
             dilation=self.dilation,
             padding=self.padding,
         )
-        conv.infer([self._input], {}, 1)
+        conv.infer([self._input], {self._input.name: self._seen}, 1)
         return conv
 
     def emit(self, em: Emitter) -> list[Statement]:

@@ -66,6 +66,10 @@ class FullyConnected(Quantised):
         codes: Array = np.clip(scaled + self.output_zero_point, *self.activation).astype(np.int8)
         return codes
 
+    def _per_channel(self) -> dict[str, Array]:
+        once = {} if self.fraction is None else {"fraction": self.fraction}
+        return {**super()._per_channel(), **once}
+
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = self.centred(env)
         rows = self.rescaled(self.product(x.reshape(-1, self.weight.shape[1]), self.weight))

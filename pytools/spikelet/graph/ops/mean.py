@@ -23,14 +23,14 @@ class Mean(Reduction):
     KIND: ClassVar[str] = "mean"
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        written = super().infer(ins, bounds, steps)
+        super().infer(ins, bounds, steps)
         if self._view[1] > 1 << 23:
             raise self.error(f"the sum of {self._view[1]} codes may reach beyond 32 bits")
         if 255 * self._view[1] << max(self._factor()[1], 0) >= 1 << 31:
             raise self.error(
                 f"output_scale {self.output_scale} is so small that sums reach beyond 32 bits"
             )
-        return written
+        return self.reach(ins, bounds)
 
     def _factor(self) -> tuple[int, int]:
         """Multiplier and shift of the sum, the division by the number of codes included."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.moving import emit_move, row_major
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
@@ -46,7 +46,19 @@ class Pad(Int8Operator):
         self._shape = tuple(
             b + n + a for b, n, a in zip(self.before, self._input, self.after, strict=True)
         )
-        return self.output(self._shape, bounds)
+        if not self._by_channel:
+            return self.output(self._shape, bounds)
+        low, high = codes_of(ins[0], bounds)
+        reach = np.minimum(low, self.value), np.maximum(high, self.value)
+        return self.output(self._shape, bounds, reach=reach)
+
+    @property
+    def _by_channel(self) -> bool:
+        """Whether no channel is added."""
+        return self.before[-1] == self.after[-1] == 0
+
+    def follows(self) -> list[Array | None] | None:
+        return [np.arange(self._shape[-1])] if self._by_channel else None
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         widths = [(0, 0), *zip(self.before, self.after, strict=True)]

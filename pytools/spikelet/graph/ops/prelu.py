@@ -19,6 +19,7 @@ class Prelu(Elementwise):
 
     KIND: ClassVar[str] = "prelu"
     C_OP: ClassVar[str] = "SPK_PRELU"
+    CORNERS: ClassVar[bool] = False  # a slope may be negative
     LARGEST: ClassVar[int] = 255 * 255
 
     def factors(self) -> dict[str, int]:

@@ -21,7 +21,8 @@ class ReduceMax(Reduction):
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.same_code(ins[0])
-        return super().infer(ins, bounds, steps)
+        super().infer(ins, bounds, steps)
+        return self.reach(ins, bounds)
 
     def reduced(self, x: Array) -> Array:
         found: Array = x.min(axis=2) if self.LOWEST else x.max(axis=2)

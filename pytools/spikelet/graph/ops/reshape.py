@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
+
+import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
@@ -25,15 +27,26 @@ class Reshape(Operator):
 
     shape: tuple[int, ...]
 
+    _channels: int = field(init=False, repr=False, default=0)
+
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         shape = tuple(self.shape)
         if ins[0].dtype == "bit" or ins[0].persistent:
             raise self.error(f"input {ins[0].name} is {ins[0].dtype}, expected an activation")
         if math.prod(shape) != ins[0].size:
             raise self.error(f"input {ins[0].shape} does not have the elements of {shape}")
+        self._channels = ins[0].shape[-1]
         low, high = bounds[self.inputs[0]]
         bounds[self.name] = (low.reshape(shape), high.reshape(shape))
         return [dataclasses.replace(ins[0], name=self.name, shape=shape, kind="activation")]
+
+    def follows(self) -> list[Array | None] | None:
+        if self.shape[-1] == self._channels:
+            return [np.arange(self._channels)]
+        return [np.arange(self.shape[0]) % self._channels] if len(self.shape) == 1 else None
+
+    def narrowed(self, ins: list[Array], out: Array) -> Operator:
+        return dataclasses.replace(self, shape=(*self.shape[:-1], len(out)))
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]

@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
-from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
 
@@ -46,7 +46,11 @@ class ResizeBilinear(Int8Operator):
             places, shares = table[:, :2], table[:, 2]
             if places.min() < 0 or places.max() >= length or np.abs(shares).max() > ONE:
                 raise self.error(f"{name} reach {places.max()} of {length}, or beyond a share of 1")
-        return self.output((len(self.rows), len(self.columns), self._input[2]), bounds)
+        shape = (len(self.rows), len(self.columns), self._input[2])
+        return self.output(shape, bounds, reach=codes_of(ins[0], bounds))
+
+    def follows(self) -> list[Array | None] | None:
+        return [np.arange(self._input[2])]
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]].astype(np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.int8 import Int8Operator
+from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.overlap import raster
 from spikelet.graph.target import Target
@@ -44,7 +44,11 @@ class ResizeNearest(Int8Operator):
                 raise self.error(f"{name} is {indices.dtype} {indices.shape}, expected uint16 (n,)")
             if int(indices.max()) >= length:
                 raise self.error(f"{name} reach {int(indices.max())} of {length}")
-        return self.output((len(self.rows), len(self.columns), self._input[2]), bounds)
+        shape = (len(self.rows), len(self.columns), self._input[2])
+        return self.output(shape, bounds, reach=codes_of(ins[0], bounds))
+
+    def follows(self) -> list[Array | None] | None:
+        return [np.arange(self._input[2])]
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]

@@ -47,7 +47,12 @@ class TransposeConv(Quantised):
             raise self.error(f"size {self.size}, stride {self.stride} or padding {self.padding}")
         channels = len(self.weight)
         shape = (*self.size, channels)
-        return self.infer_int8(ins[0], shape, self.weight.reshape(channels, -1), bounds)
+        rows = self.weight.reshape(channels, -1)
+        return self.infer_int8(ins[0], shape, rows, bounds, padded=self._padded)
+
+    @property
+    def _padded(self) -> bool:
+        return True  # not every tap has an input
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = self.centred(env)
