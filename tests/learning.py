@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from spikelet.board import build
+from spikelet.codegen import Plan, generate
 from spikelet.graph import Array, Graph
+from spikelet.graph.target import Target as Core
 from spikelet.learn import Twin
 from spikelet.package import Package
+from spikelet.run import Built, Target, connected
 from spikelet.run.learner import DeviceLearner, device_learner, outputs_crc
 from support import need
 from targets import ARM_TARGETS, RV32_QEMU, TARGETS, board_of
@@ -18,9 +23,31 @@ LEARN_TARGETS = {
     **TARGETS,
     "rv32f-gcc-qemu": ("virt-rv32f", "gcc", "qemu", False, RV32_QEMU),
     "m4-gcc-qemu": ARM_TARGETS["m4-gcc-qemu"],
+    "m55-gcc-qemu": ARM_TARGETS["m55-gcc-qemu"],
+    "m0-gcc-qemu": ARM_TARGETS["m0-gcc-qemu"],
 }
 # One sanitised host, a core without FPU, one with, and a Cortex-M4.
 USUAL = ("native-gcc-sanitized", "rv32-gcc-qemu", "rv32f-gcc-qemu", "m4-gcc-qemu")
+
+
+Planner = Callable[[Graph, Core], Plan]
+
+
+@contextmanager
+def planned_learner(
+    target: str, graph: Graph, folder: Path, planner: Planner
+) -> Iterator[DeviceLearner]:
+    """As `device_learner`, with a memory plan of the test's own."""
+    name, toolchain, machine, sanitize, _ = LEARN_TARGETS[target]
+    board, package = board_of(name), Package(graph)
+    places = planner(graph, board.target)
+    made = generate(graph, package.sha256, folder, target=board.target, places=places)
+    firmware = build(
+        folder, board, folder, toolchain=toolchain, sanitize=sanitize, defines=("SPK_LEARN",)
+    )
+    built = Built(made, firmware)
+    with connected(Target(board, built, machine), package) as (device, _):
+        yield DeviceLearner(graph, device, built.facts())
 
 
 def device_equals_twin(
@@ -33,6 +60,7 @@ def device_equals_twin(
     targets: Mapping[str, Array] | None = None,
     block: int = 100,
     commit_after: Collection[int] = (),
+    planner: Planner | None = None,
 ) -> Twin:
     """Learn the same samples on both; compare all outputs, and all that is learned, by element.
 
@@ -45,6 +73,7 @@ def device_equals_twin(
         targets: by name, (N, *shape).
         block: samples between two comparisons of what is learned.
         commit_after: numbers of samples after which both commit; ends of blocks.
+        planner: makes the memory plan; None for the one that images have.
 
     Returns:
         the twin, as it is after the last sample.
@@ -55,10 +84,15 @@ def device_equals_twin(
     twin = Twin(graph)
     samples = len(next(iter(inputs.values())))
     ends = sorted({*range(block, samples, block), *commit_after, samples})
-    with device_learner(
-        Package(graph), board_of(board), folder=folder,
-        toolchain=toolchain, machine=machine, sanitize=sanitize,
-    ) as device:  # fmt: skip
+    there = (
+        planned_learner(target, graph, folder, planner)
+        if planner is not None
+        else device_learner(
+            Package(graph), board_of(board), folder=folder,
+            toolchain=toolchain, machine=machine, sanitize=sanitize,
+        )
+    )  # fmt: skip
+    with there as device:
         assert device.compare(twin) == []
         first = 0
         for end in ends:

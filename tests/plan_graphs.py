@@ -170,11 +170,11 @@ def network(seed: int, layers: int = 12, name: str = "net") -> Graph:
     return Graph(name, 1, inputs, nodes, list(dict.fromkeys(kept)))
 
 
-def singles(kinds: tuple[str, ...], seeds: int, name: str = "singles") -> Graph:
+def singles(kinds: tuple[str, ...], seeds: int, name: str = "singles", first: int = 0) -> Graph:
     """Layers that do not know of each other, each on an input of its own."""
     inputs: list[Tensor] = []
     nodes: list[Operator] = []
-    for seed in range(seeds):
+    for seed in range(first, first + seeds):
         rng = np.random.default_rng(seed)
         for kind in kinds:
             shape = (int(rng.integers(3, 9)), int(rng.integers(2, 8)), int(rng.integers(1, 21)))

@@ -1,12 +1,11 @@
 """An output over its input: what operators state, against the order of reads and writes.
 
-First against loops that are written down here once more, access by access; then with the kernels
-themselves, every layer's output as near to its input as the operator permits.
+Against loops that are written down here once more, access by access; `test_overlap_claims.py` does
+it with the kernels themselves.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,11 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import int8_graphs
 import plan_graphs
-from spikelet.board import build, find_board
-from spikelet.codegen import Plan, Slot, generate, plan
-from spikelet.codegen.plan import ALIGN, WORD, Scratch
+from spikelet.codegen import Plan, plan
+from spikelet.codegen.plan import ALIGN, WORD
 from spikelet.graph import Graph, Operator
 from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
@@ -32,9 +29,7 @@ from spikelet.graph.ops.resize_nearest import ResizeNearest
 from spikelet.graph.ops.slice import Slice
 from spikelet.graph.target import ANY
 from spikelet.graph.target import Target as Core
-from spikelet.run import Built, SessionFolder, Target, package_stream, run
-from support import need
-from targets import ARM_TARGETS, TARGETS, equals_golden, packaged
+from targets import equals_golden
 
 M4, M55 = Core.parse("armv7e-m"), Core.parse("armv8.1-m.main+mve")
 CORES = (ANY, M4, M55)
@@ -222,68 +217,6 @@ def test_other_operators_ask_for_what_their_loops_need(kind: str) -> None:
         assert node is not None
         node.infer([plan_graphs.image("x", shape)], {}, 1)
         check(node, shape, ANY, list(other_accesses(node, shape)))
-
-
-def tight(graph: Graph, core: Core, less: int = 0) -> Plan:
-    """Each input in a room of its own, its layer's output over it, as near as may be.
-
-    `less` takes bytes off every lead that is not 0.
-    """
-    usual = plan(graph, core)
-    slots: dict[str, Slot] = {}
-    scratch: dict[str, Scratch] = {}
-    at = 0
-    for number, node in enumerate(graph.order):
-        (overlap,), (source,) = node.overlaps(core), node.inputs
-        read, written = graph.tensors[source], graph.written(node)[0]
-        lead = written.nbytes if overlap is None else overlap.lead
-        distance = -(-lead // ALIGN) * ALIGN
-        distance -= less if distance >= less else 0
-        slots[source] = Slot(read, at + distance, read.nbytes, -1, number)
-        slots[written.name] = Slot(written, at, written.nbytes, number, number)
-        at += -(-max(distance + read.nbytes, written.nbytes) // ALIGN) * ALIGN
-        if node.name in usual.scratch:
-            scratch[node.name] = dataclasses.replace(usual.scratch[node.name], offset=at)
-            at += usual.scratch[node.name].size
-    return Plan({name: slots[name] for name in graph.tensors}, scratch, at, at)
-
-
-def mismatches(target: str, graph: Graph, folder: Path, less: int = 0) -> int:
-    """Elements that differ with the tight plan, and every layer compared."""
-    board_name, toolchain, machine, sanitize, tools = {**TARGETS, **ARM_TARGETS}[target]
-    for tool in tools:
-        need(tool)
-    package, board, out = packaged(graph, 3), find_board(board_name), folder / "build"
-    places = tight(graph, board.target, less)
-    made = generate(graph, package.sha256, out, trace=True, target=board.target, places=places)
-    firmware = build(out, board, out, toolchain=toolchain, trace=True, sanitize=sanitize)
-    place = Target(board, Built(made, firmware), machine)
-    session = SessionFolder(folder / "session")
-    summary, _ = run(package, place, package_stream(package), session, layers=True)
-    return int(summary["mismatches"])
-
-
-IMAGES = {
-    "convolutions": int8_graphs.convolutions,
-    "depthwise": int8_graphs.depthwise,
-    "moves": lambda: plan_graphs.singles(
-        ("relu", "max", "average", "rows", "strided", "turn", "resize", "pad", "softmax"), 2
-    ),
-}
-NEAR = ["native-gcc-sanitized", "rv32-gcc-qemu", "m4-gcc-qemu", "m55-gcc-qemu"]
-
-
-@pytest.mark.parametrize(
-    ("target", "name"),
-    [(t, n) for t in NEAR for n in IMAGES if n != "moves" or t.startswith(("native", "rv32"))],
-)
-def test_kernels_are_exact_with_outputs_that_near(target: str, name: str, tmp_path: Path) -> None:
-    assert mismatches(target, IMAGES[name](), tmp_path) == 0
-
-
-def test_a_lead_that_is_too_small_is_noticed(tmp_path: Path) -> None:
-    graph = plan_graphs.singles(("conv", "wide", "max"), 4)
-    assert mismatches("native-gcc-sanitized", graph, tmp_path, less=16) > 0
 
 
 @given(st.integers(0, 2**32 - 1))

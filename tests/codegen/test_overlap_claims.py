@@ -1,0 +1,197 @@
+"""Every operator that lets its output lie over an input, run with it there, on every kernel.
+
+The registry says which kinds state an overlap; a kind without a case fails. The output lies exactly
+where the statement permits it, and each layer is compared with golden.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import every_learner
+import plan_graphs
+from learning import LEARN_TARGETS, device_equals_twin
+from overlap_cases import LAYERS, LEARNING, drawn, taught, trained
+from spikelet.board import boards, build
+from spikelet.codegen import generate
+from spikelet.graph import Graph, Operator
+from spikelet.graph.operator import Overlap
+from spikelet.graph.ops.conv2d import Conv2d
+from spikelet.graph.ops.pad import Pad
+from spikelet.graph.ops.transpose import Transpose
+from spikelet.graph.target import ANY
+from spikelet.graph.target import Target as Core
+from spikelet.learn.scalar import PRECISIONS
+from spikelet.run import Built, SessionFolder, Target, package_stream, run
+from support import need
+from targets import ARM_TARGETS, FPU_TARGETS, TARGETS, board_of, packaged
+from tight import claiming, pairs, tight
+
+EVERY = {**TARGETS, **ARM_TARGETS, **FPU_TARGETS}
+CORES = {board_of(name).target for name, *_ in EVERY.values()}
+NEAR = ("native-gcc-sanitized",)
+FAR = ("rv32-gcc-qemu", "m4-gcc-qemu", "m55-gcc-qemu")
+
+
+def mismatches(target: str, graph: Graph, folder: Path, turn: int = 0, less: int = 0) -> int:
+    """Elements that differ with the tight plan, every layer compared."""
+    name, toolchain, machine, sanitize, tools = EVERY[target]
+    for tool in tools:
+        need(tool)
+    package, board, out = packaged(graph, 3), board_of(name), folder / "build"
+    places = tight(graph, board.target, turn, less)
+    made = generate(graph, package.sha256, out, trace=True, target=board.target, places=places)
+    firmware = build(out, board, out, toolchain=toolchain, trace=True, sanitize=sanitize)
+    place = Target(board, Built(made, firmware), machine)
+    session = SessionFolder(folder / "session")
+    summary, _ = run(package, place, package_stream(package), session, layers=True)
+    return int(summary["mismatches"])
+
+
+def learns(target: str, graph: Graph, folder: Path, turn: int, steps: int = 40) -> None:
+    """Device and twin learn the same, on a tight plan."""
+    for tool in LEARN_TARGETS[target][4]:
+        need(tool)
+    labels = None
+    if graph.inputs[0].shape == every_learner.backbone().inputs[0].shape:
+        inputs, labels = every_learner.stream(graph, steps)
+    else:
+        inputs = drawn(graph.inputs, steps)
+        if graph.classes:
+            labels = np.arange(steps) % graph.classes
+    targets = drawn(graph.targets, steps)
+    device_equals_twin(
+        target, graph, inputs, labels, folder, targets=targets, block=steps // 2,
+        planner=functools.partial(tight, turn=turn),
+    )  # fmt: skip
+
+
+def without_a_case(kinds: Collection[str], graphs: Collection[Graph], core: Core) -> set[str]:
+    """Kinds that no graph puts over one of their inputs."""
+    return set(kinds) - {node.KIND for graph in graphs for node, _, _ in pairs(graph, core)}
+
+
+def test_every_kind_that_states_an_overlap_has_a_case() -> None:
+    graphs = [make() for make in (*LAYERS.values(), *LEARNING.values())]
+    for core in CORES | {ANY}:
+        assert without_a_case(claiming(), graphs, core) == set(), core
+    assert without_a_case({*claiming(), "of_tomorrow"}, graphs, ANY) == {"of_tomorrow"}
+
+
+def test_every_boards_instruction_set_is_run() -> None:
+    assert {board.target for board in boards().values()} <= CORES
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_are_exact_over_their_input(name: str, tmp_path: Path) -> None:
+    assert mismatches(NEAR[0], LAYERS[name](), tmp_path) == 0
+
+
+@pytest.mark.parametrize("target", FAR)
+@pytest.mark.parametrize("name", ["convolutions", "depthwise"])
+def test_an_instruction_sets_own_kernels_are(target: str, name: str, tmp_path: Path) -> None:
+    assert mismatches(target, LAYERS[name](), tmp_path) == 0
+
+
+@pytest.mark.parametrize("name", LEARNING)
+def test_learning_is_exact_over_its_input(name: str, tmp_path: Path) -> None:
+    learns(NEAR[0], LEARNING[name](), tmp_path, 0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("turn", [0, 1])
+@pytest.mark.parametrize("target", EVERY)
+@pytest.mark.parametrize("name", LAYERS)
+def test_all_layers_on_all_targets(name: str, target: str, turn: int, tmp_path: Path) -> None:
+    assert mismatches(target, LAYERS[name](), tmp_path, turn) == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target", EVERY)
+@pytest.mark.parametrize("seed", range(5))
+def test_random_layers_on_all_targets(seed: int, target: str, tmp_path: Path) -> None:
+    kinds = tuple(dict.fromkeys(plan_graphs.KINDS))
+    graph = plan_graphs.singles(kinds, 6, first=6 * seed)
+    assert mismatches(target, graph, tmp_path) == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target", LEARN_TARGETS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(functools.partial(trained, p, loss) for p in PRECISIONS
+          for loss in ("mse", "softmax_cross_entropy")),
+        *(functools.partial(taught, name, precision=p) for p in PRECISIONS
+          for name in ("ladder", "hlop")),
+        *LEARNING.values(),
+    ],
+)  # fmt: skip
+def test_all_learning_on_all_targets(
+    make: Callable[[], Graph], target: str, tmp_path: Path
+) -> None:
+    for turn in (0, 1):
+        learns(target, make(), tmp_path / str(turn), turn)
+
+
+def test_a_lead_that_is_too_small_is_noticed(tmp_path: Path) -> None:
+    graph = plan_graphs.singles(("conv", "wide", "max"), 4)
+    assert mismatches(NEAR[0], graph, tmp_path, less=16) > 0
+
+
+class LyingPad(Pad):
+    """Writes its border before it reads."""
+
+    KIND: ClassVar[str] = ""
+
+    def overlaps(self, target: Core) -> tuple[Overlap | None, ...]:
+        return (Overlap(),)
+
+
+class LyingTranspose(Transpose):
+    """Writes in another order than it reads."""
+
+    KIND: ClassVar[str] = ""
+
+    def overlaps(self, target: Core) -> tuple[Overlap | None, ...]:
+        return (Overlap(exact=True),)
+
+
+class LyingConvolution(Conv2d):
+    """Needs a lead, and states none."""
+
+    KIND: ClassVar[str] = ""
+
+    def overlaps(self, target: Core) -> tuple[Overlap | None, ...]:
+        return (Overlap(),)
+
+
+def _lying(kind: str) -> Operator:
+    shape, code = (5, 6, 4), plan_graphs.CODE
+    if kind == "pad":
+        return LyingPad(
+            name="lie", inputs=("x",), before=(1, 0, 0), after=(0, 1, 0), value=3, **code
+        )
+    if kind == "transpose":
+        return LyingTranspose(name="lie", inputs=("x",), order=(1, 0, 2), **code)
+    made = plan_graphs.conv(
+        np.random.default_rng(0), "lie", "x", shape, 9, (3, 3), padding=(1, 1, 1, 1)
+    )
+    fields = ("weight", "bias", "multiplier", "shift", "output_scale", "output_zero_point")
+    return LyingConvolution(
+        name="lie", inputs=("x",), padding=made.padding, **{f: getattr(made, f) for f in fields}
+    )
+
+
+@pytest.mark.parametrize("kind", ["pad", "transpose", "convolution"])
+def test_an_operator_that_lies_is_found_out(kind: str, tmp_path: Path) -> None:
+    node = _lying(kind)
+    graph = Graph("lie", 1, [plan_graphs.image("x", (5, 6, 4))], [node], ["lie"])
+    assert [n.name for n, _, _ in pairs(graph, ANY)] == ["lie"]
+    assert mismatches(NEAR[0], graph, tmp_path) > 0
