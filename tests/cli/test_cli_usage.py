@@ -108,3 +108,14 @@ def test_a_model_that_cannot_be_trained(spikelet: Spikelet, old: str, new: str, 
     assert result.code == 2 and said in result.json["error"]["what"], result.err
     assert result.json["error"]["what"].startswith("layer ")
     assert not Path("mine.spk").exists()
+
+
+def test_that_a_recipe_is_code_is_said_before_it_runs(spikelet: Spikelet) -> None:
+    pytest.importorskip("snntorch")
+    Path("mine").mkdir()
+    Path("mine/model.py").write_text("import sys\nsys.stderr.write('it ran')\nraise OSError('x')\n")
+    Path("mine/recipe.toml").write_text((models_dir() / "digits_snn" / "recipe.toml").read_text())
+    for json in ([], ["--json"]):
+        result = spikelet("train", "mine", "-o", "mine.spk", *json)
+        said = result.err.index("this runs the Python code of mine/model.py")
+        assert result.code == 2 and said < result.err.index("it ran")

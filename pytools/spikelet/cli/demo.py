@@ -100,7 +100,7 @@ def _package(
     folder = model_path(MODEL)
     check_file(out / f"{MODEL}.spk")
     with terminal.stage("train", spinner=False) as stage:
-        package = training(terminal, lambda epoch: train(folder, seed, epoch))
+        package = training(terminal, folder, lambda epoch: train(folder, seed, epoch))
         path = out / f"{package.graph.name}.spk"
         package.save(path)
         integer = percent(package.manifest["integer_accuracy"])

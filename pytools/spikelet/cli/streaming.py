@@ -140,13 +140,17 @@ def _sample_progress(terminal: Terminal, keep: bool) -> Progress:
     )
 
 
-def training(terminal: Terminal, work: Callable[[Callable[[Epoch], None]], Package]) -> Package:
-    """Train with the epochs shown.
+def training(
+    terminal: Terminal, folder: Path, work: Callable[[Callable[[Epoch], None]], Package]
+) -> Package:
+    """Train with the epochs shown; says first that a recipe is executed.
 
     Args:
         terminal: where progress goes.
+        folder: of the recipe.
         work: trains; is given what it tells after each epoch.
     """
+    terminal.note(f"this runs the Python code of {folder / 'model.py'}", "dim")
     columns = (
         TextColumn("{task.fields[phase]}"),
         BarColumn(bar_width=30),

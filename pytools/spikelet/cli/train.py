@@ -56,7 +56,7 @@ def command(
     terminal = Terminal.open(as_json)
     folder = model_path(model_dir)
     check_file(out or Path(f"{_name(folder)}.spk"))
-    package = training(terminal, lambda epoch: train(folder, seed, epoch))
+    package = training(terminal, folder, lambda epoch: train(folder, seed, epoch))
     out = out or Path(f"{package.graph.name}.spk")
     package.save(out)
     terminal.result(
