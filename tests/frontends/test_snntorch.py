@@ -83,7 +83,8 @@ def quantised(layers: nn.Sequential, graph: Graph) -> nn.Sequential:
             linear.bias.data = torch.from_numpy(numbers["bias"].astype(np.float64))
         threshold = nodes[lif].arrays()["threshold"] / 2.0 ** attributes["input_shift"]
         leaky.threshold = torch.from_numpy(threshold)
-        leaky.beta = torch.tensor(attributes["leak"] / 32768, dtype=torch.float64)
+        kept = attributes["leak"] / 2.0 ** attributes["leak_bits"]
+        leaky.beta = torch.tensor(kept, dtype=torch.float64)
     return oracle
 
 
@@ -253,7 +254,7 @@ def test_weights_bias_threshold_and_zero_point_are_carried_in_the_channel_units(
     ("beta", "factor"), [(1.0, 32768), (0.5, 16384), (0.9, 29491), (0.95, 31129), (0.0, 0)]
 )
 def test_beta_becomes_an_exact_or_odd_factor(beta: float, factor: int) -> None:
-    graph = export(network(beta=beta), steps=3, encoder=Poisson())
+    graph = export(network(beta=beta), steps=3, encoder=Poisson(), state="narrow")
     assert [n.attributes()["leak"] for n in graph.nodes if n.KIND == "lif"] == [factor] * 2
 
 
@@ -261,7 +262,7 @@ def test_a_dead_channel_keeps_the_membranes_narrow() -> None:
     layers = network("zero", False, 0.5)
     layers[0].weight.data[3] = 1e-12
     layers[0].weight.data[4] = 0
-    graph = export(layers, steps=4, encoder=Poisson())
+    graph = export(layers, steps=4, encoder=Poisson(), state="narrow")
     assert graph.tensors["lif1.membrane"].dtype == "i16"
     execution = graph.run(samples(Poisson()), trace=True)
     assert not execution.trace["lif1.spikes"][:, :, 3:5].any()

@@ -9,14 +9,15 @@ import torch
 from torch.func import functional_call
 
 from spikelet.errors import UsageError
-from spikelet.frontends.snntorch import DirectCurrent, Encoder, Latency, Poisson, export
+from spikelet.frontends.encoders import DirectCurrent, Encoder, Latency, Poisson, encode
+from spikelet.frontends.snntorch import export
 from spikelet.graph import Array
 from spikelet.package import Package
 from spikelet.paths import models_dir
 from spikelet.seeds import sample_seeds
 from spikelet.train import Progress, train, trainer
 from spikelet.train.data import load
-from spikelet.train.network import SpikingNet, deployed, encode
+from spikelet.train.network import SpikingNet, deployed
 from spikelet.train.recipe import load_model
 from spikelet.train.report import main, markdown, measure, row_of
 

@@ -19,10 +19,17 @@ from spikelet.cli.options import (
     PackageArg,
     check_learning,
 )
-from spikelet.cli.shown import accuracy_rows, arena_row, layer_table, origin_rows
-from spikelet.cli.terminal import Terminal, facts, number, table
+from spikelet.cli.shown import (
+    accuracy_rows,
+    arena_row,
+    layer_table,
+    origin_rows,
+    spiking_tables,
+)
+from spikelet.cli.terminal import Terminal, facts, number, percent, table
 from spikelet.codegen import Generated, generate, totals
 from spikelet.graph import Tensor
+from spikelet.graph.states import neuron_states
 from spikelet.graph.target import ANY
 from spikelet.package import Package
 
@@ -75,6 +82,7 @@ def described(package: Package, path: Path, generated: Generated) -> dict[str, A
         "samples": len(next(iter(package.vectors.values()), ())),
         "layers": (rows := [layer.as_dict() for layer in generated.layers]),
         "totals": totals(rows),
+        "states": [row.to_json() for row in neuron_states(graph)],
         "weight_bytes": generated.const_bytes,
         "arena_bytes": plan.size,
         "arena_bound_bytes": plan.bound,
@@ -114,6 +122,7 @@ def _about(found: dict[str, Any]) -> dict[str, object]:
         }
     return {
         **accuracy_rows(manifest),
+        "labels as the module's": percent(manifest.get("label_agreement")),
         "tested on": manifest.get("test_part"),
         "vectors": manifest.get("vectors") or f"{found['samples']} samples",
     }
@@ -169,5 +178,6 @@ def _shown(found: dict[str, Any]) -> list[RenderableType]:
         "",
         layer_table(found["layers"]),
         "",
+        *spiking_tables(found["states"], manifest.get("spike_agreement", [])),
         tensors,
     ]

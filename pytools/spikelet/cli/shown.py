@@ -52,6 +52,38 @@ def simplified_table(found: Mapping[str, Any]) -> Fitted:
     return Fitted(made, ("constant",))
 
 
+def spiking_tables(
+    states: Sequence[Mapping[str, Any]], agreement: Sequence[Mapping[str, Any]]
+) -> list[RenderableType]:
+    """State of the neurons and its cost; how far golden's spikes are from the float module's."""
+    shown: list[RenderableType] = []
+    if states:
+        made = table(
+            "state of the neurons", "layer", ">neurons", "membrane", ">fraction bits",
+            ">leak bits", ">RAM B", ">instr. a step, RV32", ">M4",
+        )  # fmt: skip
+        for row in states:
+            cost = row["instructions"]
+            made.add_row(
+                row["layer"], number(row["neurons"]), row["membrane"], str(row["fraction_bits"]),
+                str(row["leak_bits"]), number(row["ram_bytes"]), number(cost["rv32"]),
+                number(cost["m4"]),
+            )  # fmt: skip
+        shown += [Fitted(made, ("neurons", "instr. a step, RV32", "M4")), ""]
+    if agreement:
+        made = table(
+            "golden against the float module", "layer", ">its spikes", ">differ", ">share",
+            ">by weights alone",
+        )  # fmt: skip
+        for row in agreement:
+            made.add_row(
+                row["layer"], number(row.get("spikes")) or "scores", number(row.get("differing")),
+                percent(row["share"]), percent(row["weights_share"]),
+            )  # fmt: skip
+        shown += [Fitted(made, ("its spikes",)), ""]
+    return shown
+
+
 def accuracy_rows(manifest: Mapping[str, Any]) -> dict[str, object]:
     """What the package says of itself."""
     drift = manifest.get("drift")

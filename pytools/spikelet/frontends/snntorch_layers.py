@@ -69,12 +69,12 @@ def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> li
         raise ExportError(
             f"readout {readout!r} is not known", next=f"choose one of {', '.join(READOUTS)}"
         )
-    leaves = list(_leaves(network))
+    layers = list(leaves(network))
     found: list[Stage] = []
     names = _Names()
     position = 0
-    while position < len(leaves):
-        path, layer = leaves[position]
+    while position < len(layers):
+        path, layer = layers[position]
         if type(layer) is snn.Leaky:
             raise refuse(path, layer, "it has no nn.Linear before it", "put one in front")
         linear = _linear(path, layer)
@@ -86,7 +86,7 @@ def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> li
                 f"{found[-1].linear.out_features} outputs",
                 "make the sizes equal",
             )
-        after = leaves[position + 1] if position + 1 < len(leaves) else None
+        after = layers[position + 1] if position + 1 < len(layers) else None
         if after is None and readout == "sum":
             found.append(Stage(path, names.give(path, "fc"), linear, "sum", "sum", None))
             break
@@ -135,7 +135,7 @@ def _check_readout(last: Stage, readout: Readout) -> None:
         )
 
 
-def _leaves(network: nn.Module | Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+def leaves(network: nn.Module | Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
     """Layers in order of execution with their path, those without effect left out."""
     if isinstance(network, Mapping):
         pairs = list(network.items())
@@ -149,7 +149,7 @@ def _leaves(network: nn.Module | Mapping[str, nn.Module]) -> Iterator[tuple[str,
         )
     for path, layer in pairs:
         if isinstance(layer, nn.Sequential):
-            for inner, leaf in _leaves(layer):
+            for inner, leaf in leaves(layer):
                 yield f"{path}.{inner}", leaf
         elif isinstance(layer, nn.Flatten):
             if layer.start_dim != 1 or layer.end_dim != -1:

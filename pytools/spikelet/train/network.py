@@ -4,48 +4,15 @@ from __future__ import annotations
 
 from typing import cast
 
-import numpy as np
 import snntorch as snn
 import torch
 from torch import Tensor, nn
 
 from spikelet.frontends import quantise
-from spikelet.frontends.snntorch import (
-    DirectCurrent,
-    Encoder,
-    Latency,
-    Poisson,
-    Readout,
-)
-from spikelet.frontends.snntorch_layers import stages
-from spikelet.graph import Array, Graph, Operator
-from spikelet.graph import Tensor as GraphTensor
-from spikelet.graph.ops.latency import Latency as LatencyOperator
-from spikelet.graph.ops.poisson import Poisson as PoissonOperator
-
-
-def encode(x: Array, encoder: Encoder, steps: int, seeds: Array | None = None) -> Tensor:
-    """What the first layer gets: spikes (T, N, n), or a constant current (N, n); float32.
-
-    Spikes come from the graph's own operator, so they are those of the device. `x` is (N, n) u8,
-    `seeds` (N, 1) u32, for Poisson only.
-    """
-    if isinstance(encoder, DirectCurrent):
-        current = (x.astype(np.float64) - encoder.zero_point) * encoder.scale
-        return torch.from_numpy(current.astype(np.float32))
-    inputs = [GraphTensor("x", "u8", x.shape[1:], kind="input")]
-    values = {"x": x}
-    node: Operator
-    if isinstance(encoder, Poisson):
-        if seeds is None:
-            raise ValueError("Poisson coding needs a seed for each sample")
-        inputs.append(GraphTensor("seed", "u32", (1,), kind="input"))
-        values["seed"] = seeds
-        node, spikes = PoissonOperator(name="e", inputs=("x", "seed")), "e.spikes"
-    elif isinstance(encoder, Latency):
-        node, spikes = LatencyOperator(name="e", inputs=("x",)), "e"
-    graph = Graph("encoder", steps, inputs, [node], [spikes])
-    return torch.from_numpy(graph.run(values, trace=True).trace[spikes].astype(np.float32))
+from spikelet.frontends.encoders import Encoder
+from spikelet.frontends.snntorch_layers import Readout, stages
+from spikelet.frontends.snntorch_module import unroll
+from spikelet.graph import Graph
 
 
 class SpikingNet(nn.Module):
@@ -78,18 +45,6 @@ class SpikingNet(nn.Module):
         return x.sum(dim=0)
 
 
-def unroll(layer: snn.Leaky, x: Tensor) -> tuple[Tensor, Tensor]:
-    """One layer of neurons over all steps: spikes (T, N, n) and the last membrane (N, n)."""
-    layer.mem = torch.zeros_like(x[0])
-    spikes = []
-    for current in x:
-        fired = layer(current)
-        spikes.append(fired[0] if isinstance(fired, tuple) else fired)
-    membrane: Tensor = layer.mem
-    layer.mem = membrane.detach()[:0]
-    return torch.stack(spikes).to(x.dtype), membrane
-
-
 def deployed(net: SpikingNet, encoder: Encoder, graph: Graph) -> dict[str, Tensor]:
     """The parameters of `net`, by name, as they will be exported, for torch.func.functional_call.
 
@@ -118,11 +73,12 @@ def deployed(net: SpikingNet, encoder: Encoder, graph: Graph) -> dict[str, Tenso
             continue
         layer = net.get_submodule(f"layers.{stage.neurons_path}")
         path = f"layers.{stage.neurons_path}"
-        kept = quantise.leak_factor(neurons.beta) / (1 << 15)
+        attributes = nodes[stage.neurons_name].attributes()
+        kept = attributes["leak"] / (1 << attributes["leak_bits"])
         beta, threshold = cast(Tensor, layer.beta), cast(Tensor, layer.threshold)
         parameters[f"{path}.beta"] = _through(beta, torch.full_like(beta, kept))
         if spiking:
-            bits = int(nodes[stage.neurons_name].attributes()["input_shift"])
+            bits = int(attributes["input_shift"])
             rounded = quantise.threshold_codes(
                 neurons.threshold, unit, bits, neurons.compare == ">", neurons.reset == "subtract"
             )

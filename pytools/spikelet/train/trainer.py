@@ -17,14 +17,15 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 import spikelet
-from spikelet.frontends.snntorch import Poisson, export
+from spikelet.frontends.encoders import Poisson, encode
+from spikelet.frontends.snntorch import export
 from spikelet.frontends.snntorch_layers import refuse, stages
 from spikelet.graph import Array, Graph, tune
 from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds
 from spikelet.train import Part, Progress
 from spikelet.train.data import DataSet
-from spikelet.train.network import SpikingNet, deployed, encode
+from spikelet.train.network import SpikingNet, deployed
 from spikelet.train.recipe import Recipe, load_model
 
 # The layers are small and stepped one by one: a second thread only waits, and on a busy machine
@@ -193,13 +194,14 @@ def _chunk(recipe: Recipe, x: Array) -> int:
 
 
 def to_graph(net: SpikingNet, recipe: Recipe) -> Graph:
-    """The integer graph of a network as it stands."""
+    """The integer graph of a network as it stands; trained with the rounding of its state."""
     return export(
         net.layers,
         steps=recipe.network.steps,
         encoder=recipe.network.encoding(),
         readout=recipe.network.readout,
         name=recipe.name,
+        state="narrow",
     )
 
 
