@@ -132,6 +132,21 @@ def _convert(layer: Layer) -> None:
     for name in filter(None, node.outputs):
         if name not in layer.building.values:
             raise layer.refuse(f"its output {shorten(name)!r} is used", "the first output alone")
+        _as_declared(layer, name)
+
+
+def _as_declared(layer: Layer, name: str) -> None:
+    """Refuse an output whose shape is not the one that the file tells."""
+    found, told = layer.building.values[name].shape, layer.building.model.declared.get(name)
+    if told is None:
+        return
+    if len(told) == len(found) and all(b in (None, a) for a, b in zip(found, told, strict=True)):
+        return
+    shown = ", ".join("?" if d is None else str(d) for d in told)
+    raise layer.refuse(
+        f"its output {shorten(name)!r} has shape {found}, the file declares ({shown})",
+        "export the model again; onnx.checker.check_model(model, full_check=True) compares shapes",
+    )
 
 
 def _spread_codes(building: Building, source: str) -> None:

@@ -78,13 +78,17 @@ class FileNode:
 
 @dataclass(frozen=True)
 class FileModel:
-    """The graph of a file, in order of execution, without what no output needs."""
+    """The graph of a file, in order of execution, without what no output needs.
+
+    `declared` are the shapes that the file tells of computed tensors; None for an axis of no size.
+    """
 
     inputs: list[FileInput]
     outputs: list[str]
     nodes: list[FileNode]
     constants: dict[str, Array]
     opset: int
+    declared: dict[str, tuple[int | None, ...]]
 
 
 def read(path: Path) -> FileModel:
@@ -231,7 +235,16 @@ class _Reader:
                 f"{len(inputs)} inputs and {len(outputs)} outputs: expected at least one of each"
             )
         self.check_order(inputs, outputs, nodes, constants)
-        return FileModel(inputs, outputs, _needed(nodes, outputs), constants, opset)
+        declared = {
+            _text(value.name): tuple(
+                int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else None
+                for d in value.type.tensor_type.shape.dim
+            )
+            for value in (*graph.value_info, *graph.output)
+            if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape")
+        }
+        needed = _needed(nodes, outputs)
+        return FileModel(inputs, outputs, needed, constants, opset, declared)
 
     def opset(self) -> int:
         newest = int(self.onnx.defs.onnx_opset_version())

@@ -353,20 +353,26 @@ def resize(layer: Layer) -> None:
             f"mode {mode} on an input of shape {x.shape}",
             "mode nearest without antialias, on one or two spatial axes",
         )
-    coordinates, rounding = "asymmetric", "floor"
+    coordinates, rounding = "asymmetric", "simple"
     if not old:
         coordinates = layer.attribute("coordinate_transformation_mode")
         rounding = layer.attribute("nearest_mode")
     if coordinates not in _COORDINATES or rounding not in _ROUNDINGS:
         raise layer.refuse(
             f"coordinates {coordinates}, rounding {rounding}",
-            ", ".join([*_COORDINATES, *_ROUNDINGS]),
+            ", ".join([*_COORDINATES, *list(_ROUNDINGS)[1:]]),
         )
+    resized = _resized(layer, x, old)
+    if all(size == x.shape[axis] for axis, (_, size) in resized.items()):
+        layer.write(x)  # as onnxruntime has it, whatever the scale
+        return
     indices = [list(range(d)) for d in x.shape]
-    for axis, (scale, size) in _resized(layer, x, old).items():
+    for axis, (scale, size) in resized.items():
+        if scale == 1:
+            continue
         length = x.shape[axis]
-        at = _COORDINATES[coordinates](np.arange(size, dtype=np.float64), scale, length, size)
-        chosen = np.clip(_ROUNDINGS[rounding](at), 0, length - 1)
+        at = _COORDINATES[coordinates](np.arange(size, dtype=np.float32), scale, length, size)
+        chosen = np.clip(_ROUNDINGS[rounding](at, scale), 0, length - 1)
         indices[axis] = [int(v) for v in chosen]
     if any(indices[a] != list(range(x.shape[a])) for a in (0, 1)):
         raise layer.refuse("the batch or the channels would be resized", "spatial axes")
@@ -374,40 +380,46 @@ def resize(layer: Layer) -> None:
     layer.add("Resize", [x.tensor], [len(i) for i in indices], attributes, like=x)
 
 
-def _resized(layer: Layer, x: Value, old: bool) -> dict[int, tuple[float, int]]:
-    """Scale and length by axis."""
+def _resized(layer: Layer, x: Value, old: bool) -> dict[int, tuple[np.float32, int]]:
+    """Scale and length by axis, in single precision as onnxruntime computes them."""
     axes = [layer.axis(a, len(x.shape)) for a in layer.attribute("axes") or range(len(x.shape))]
-    scales, sizes = _scales(layer, 1 if old else 2), [] if old else layer.integers("sizes", 3) or []
-    if len(set(axes)) != len(sizes or scales) or bool(sizes) == bool(scales):
-        raise layer.refuse(f"scales {scales} and sizes {sizes} for axes {axes}")
-    lengths = [x.shape[a] for a in axes]
+    given = [np.float32(s) for s in _scales(layer, 1 if old else 2)]
+    sizes = [] if old else layer.integers("sizes", 3) or []
+    if len(set(axes)) != len(sizes or given) or bool(sizes) == bool(given):
+        raise layer.refuse(f"scales {list(map(float, given))} and sizes {sizes} for axes {axes}")
+    lengths = [np.float32(x.shape[a]) for a in axes]
     policy = layer.attribute("keep_aspect_ratio_policy", "stretch")
-    if not sizes:
-        sizes = [math.floor(n * s) for n, s in zip(lengths, scales, strict=True)]
-    elif policy == "stretch":
-        scales = [size / n for n, size in zip(lengths, sizes, strict=True)]
+    if given:
+        scales, sizes = given, [int(n * s) for n, s in zip(lengths, given, strict=True)]
     else:
-        least_or_most = min if policy == "not_larger" else max
-        scale = least_or_most(size / n for n, size in zip(lengths, sizes, strict=True))
-        scales = [scale] * len(axes)
-        sizes = [math.floor(scale * n + 0.5) for n in lengths]
+        scales = [np.float32(size) / n for n, size in zip(lengths, sizes, strict=True)]
+        if policy != "stretch":
+            scales = [(min if policy == "not_larger" else max)(scales)] * len(axes)
+            sizes = [int(np.floor(scales[0] * n + np.float32(0.5))) for n in lengths]
     if not all(1 <= size <= MOST_ROWS for size in sizes):
         raise layer.refuse(f"sizes {sizes}", f"1 to {MOST_ROWS}")
     return dict(zip(axes, zip(scales, sizes, strict=True), strict=True))
 
 
-# Where an element of the output lies in the input: index, scale, lengths of input and output.
-_COORDINATES: dict[str, Callable[[Array, float, int, int], Array]] = {
+_HALF = np.float32(0.5)
+# Where an element of the output lies in the input: index, scale, lengths of input and output. All
+# in single precision, as in onnxruntime: in double, 3 / 0.6 would be less than 5.
+_COORDINATES: dict[str, Callable[[Array, np.float32, int, int], Array]] = {
     "asymmetric": lambda at, scale, n, size: at / scale,
-    "half_pixel": lambda at, scale, n, size: (at + 0.5) / scale - 0.5,
-    "pytorch_half_pixel": lambda at, scale, n, size: ((at + 0.5) / scale - 0.5) * (size > 1),
-    "align_corners": lambda at, scale, n, size: at * ((n - 1) / max(size - 1, 1)),
+    "half_pixel": lambda at, scale, n, size: (at + _HALF) / scale - _HALF,
+    "pytorch_half_pixel": lambda at, scale, n, size: ((at + _HALF) / scale - _HALF) * (size > 1),
+    "align_corners": lambda at, scale, n, size: (
+        at * np.float32(n - 1) / np.float32(max(size - 1, 1))
+    ),
 }
-_ROUNDINGS: dict[str, Callable[[Array], Array]] = {
-    "round_prefer_floor": lambda at: np.ceil(at - 0.5),
-    "round_prefer_ceil": lambda at: np.floor(at + 0.5),
-    "floor": np.floor,
-    "ceil": np.ceil,
+_NEAR = 1e-6  # onnxruntime takes what is so near to a half for one
+# Of a place and the scale; `simple` is that of opsets before 11.
+_ROUNDINGS: dict[str, Callable[[Array, np.float32], Array]] = {
+    "simple": lambda at, scale: np.ceil(at) if scale < 1 else np.trunc(at),
+    "round_prefer_floor": lambda at, scale: np.ceil(at.astype(np.float64) - 0.5 - _NEAR),
+    "round_prefer_ceil": lambda at, scale: np.floor(at.astype(np.float64) + 0.5 + _NEAR),
+    "floor": lambda at, scale: np.floor(at),
+    "ceil": lambda at, scale: np.ceil(at),
 }
 
 

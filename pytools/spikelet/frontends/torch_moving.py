@@ -259,14 +259,16 @@ def _upsample(call: Call) -> Activation:
         call.arguments.get(name) for name in ("scales", "scales_h", "scales_w")
     ]
     scales = [s for s in scales if s is not None] or [None] * (len(x.shape) - 2)
+    spatial, sizes = x.shape[2:], list(call.shape[2:])
+    resize: Any = torch.ops.aten.upsample_nearest2d.default
+    resize = torch.ops.aten.upsample_nearest1d.default if len(spatial) == 1 else resize
     sources = {}
-    for name, scale, n, m in zip(
-        ("rows", "columns"), scales, x.shape[2:], call.shape[2:], strict=False
-    ):
-        # In single precision, as PyTorch finds it.
-        step = np.float32(n) / np.float32(m) if scale is None else np.float32(1 / scale)
-        index = np.floor(np.arange(m, dtype=np.float32) * step).astype(int)
-        sources[name] = np.minimum(index, n - 1).tolist()
+    for axis, name in zip(range(len(spatial)), ("rows", "columns"), strict=False):
+        # PyTorch itself says which: each element of the image holds its index.
+        line = torch.arange(spatial[axis], dtype=torch.float32)
+        lined = line.reshape([-1 if a == axis else 1 for a in range(len(spatial))])
+        found = resize(lined.expand(1, 1, *spatial).contiguous(), sizes, *scales)[0, 0]
+        sources[name] = [int(i) for i in found.movedim(axis, 0).reshape(sizes[axis], -1)[:, 0]]
     return call.add("Resize", [x.name], sources)
 
 
