@@ -424,3 +424,49 @@ def test_readouts_that_do_not_fit_are_refused() -> None:
 def test_every_surrogate_of_snntorch_is_a_strict_step(gradient: Any) -> None:
     graph = export(chain(leaky(spike_grad=gradient)), steps=4)
     assert [n.attributes()["compare"] for n in graph.nodes if n.KIND == "lif"] == [">"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_layers_that_are_used_again_run_again(seed: int) -> None:
+    """Random chains of few layers, nested or not; weights are exact, so most counts are equal."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    linears = [nn.Linear(12, 12) for _ in range(2)]
+    neurons = [snn.Leaky(beta=0.5, threshold=1.0, reset_mechanism=r) for r in ("zero", "none")]
+    for layer in linears:
+        layer.weight.data = torch.tensor(rng.integers(-127, 128, (12, 12)) / 128.0).float()
+        layer.weight.data[:, 0] = 127 / 128
+        layer.bias.data.zero_()
+    pairs = [(linears[i], neurons[j]) for i, j in rng.integers(0, 2, (4, 2))]
+    flat = [layer for pair in pairs for layer in pair]
+    block = nn.Sequential(*pairs[0])
+    forms: list[tuple[Any, list[nn.Module]]] = [
+        (nn.Sequential(*flat), flat),
+        (nn.Sequential(block, nn.Sequential(*pairs[1]), block), [*pairs[0], *pairs[1], *pairs[0]]),
+        ({"a": pairs[0][0], "b": pairs[0][1], "c": pairs[0][0], "d": pairs[0][1]}, [*pairs[0]] * 2),
+    ]
+    x = rng.integers(0, 256, (40, 12)).astype(np.uint8)
+    for form, order in forms:
+        graph = export(form, steps=12, fraction_bits=8)
+        assert [node.KIND for node in graph.nodes[: len(order)]] == ["dense", "lif"] * (
+            len(order) // 2
+        )
+        states = [torch.zeros(40, 12) for _ in order]
+        counts = torch.zeros(40, 12)
+        with torch.no_grad():
+            for _ in range(12):
+                y = torch.tensor(x / 255.0).float()
+                for i, layer in enumerate(order):
+                    if isinstance(layer, nn.Linear):
+                        y = layer(y)
+                    else:
+                        y, states[i] = layer(y, states[i])
+                counts += y
+        got = graph.run({"x": x}).outputs["counts"]
+        assert np.mean(got == counts.numpy()) > 0.97, (seed, len(order))
+
+
+def test_one_membrane_for_two_places_is_refused() -> None:
+    fc, lif = nn.Linear(4, 4), snn.Leaky(beta=0.9, init_hidden=True)
+    with pytest.raises(ExportError, match=r"layer 3 .*it is layer 1 again"):
+        export(nn.Sequential(fc, lif, fc, lif), steps=3)

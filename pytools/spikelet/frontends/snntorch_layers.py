@@ -70,6 +70,7 @@ def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> li
             f"readout {readout!r} is not known", next=f"choose one of {', '.join(READOUTS)}"
         )
     layers = list(leaves(network))
+    _check_shared_state(layers)
     found: list[Stage] = []
     names = _Names()
     position = 0
@@ -140,7 +141,8 @@ def leaves(network: nn.Module | Mapping[str, nn.Module]) -> Iterator[tuple[str, 
     if isinstance(network, Mapping):
         pairs = list(network.items())
     elif isinstance(network, nn.Sequential):
-        pairs = list(network.named_children())
+        # named_children() names a layer that is used several times only once
+        pairs = [(path, layer) for path, layer in network._modules.items() if layer is not None]
     else:
         raise ExportError(
             f"the network is a {type(network).__name__}, not a chain of layers",
@@ -163,6 +165,20 @@ def leaves(network: nn.Module | Mapping[str, nn.Module]) -> Iterator[tuple[str, 
                     "remove them, or weight_norm and its like, before the export",
                 )
             yield path, layer
+
+
+def _check_shared_state(layers: list[tuple[str, nn.Module]]) -> None:
+    """Refuse neurons that keep their own membrane and are used more than once in a step."""
+    used: dict[int, str] = {}
+    for path, layer in layers:
+        first = used.setdefault(id(layer), path)
+        if first != path and getattr(layer, "init_hidden", False):
+            raise refuse(
+                path,
+                layer,
+                f"it is layer {first} again, and with init_hidden=True both share one membrane",
+                "use a layer of its own in each place, or init_hidden=False",
+            )
 
 
 def _linear(path: str, layer: nn.Module) -> nn.Linear:
