@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from float_networks import Builder, images, mobile
-from spikelet.quantise import Code, Network, fold, run
+from spikelet.quantise import Code, Network, Node, Options, decode, encode, fold, quantise, run
 
 SLACK = 2e-4
 
@@ -138,6 +138,55 @@ def test_what_is_no_known_function_stays() -> None:
     b = Builder((1, 4, 5, 5))
     x = b.conv("input", 4, 4, (1, 1))
     assert folded(b.done(b.node("Mul", x, b.node("Sin", x)))) == ["Conv", "Sin", "Mul"]
+
+
+def clamped(b: Builder, name: str, place: str, low: float, high: float) -> Network:
+    """A known function, with a clamp before it, behind it, or on one of the tensors in it."""
+    x = b.node("Mul", "input", b.constant("far", np.array(60.0)))
+    y = PATTERNS[name](b, b.node("Clip", x, min=low, max=high) if place == "before" else x)
+    if place == "behind":
+        y = b.node("Clip", y, min=low, max=high)
+    elif place != "before":
+        inner = b.network.nodes[1:]
+        at, i = divmod(int(place), 2)
+        node = inner[at % len(inner)]
+        read = [n for n in node.inputs if n not in b.network.constants]
+        cut = Node("Clip", f"cut{place}", (read[i % len(read)],), {"min": low, "max": high})
+        first = node.inputs.index(cut.inputs[0])  # one of them, where it is read twice
+        reads = (*node.inputs[:first], cut.name, *node.inputs[first + 1 :])
+        where = b.network.nodes.index(node)
+        b.network.nodes[where : where + 1] = [cut, node.replace(inputs=reads)]
+    return b.done(y)
+
+
+@given(
+    name=st.sampled_from(list(PATTERNS)),
+    place=st.sampled_from(["before", "behind", *map(str, range(16))]),
+    low=st.sampled_from([-np.inf, -200.0, -100.0, -15.0, -1.0, 0.0]),
+    high=st.sampled_from([np.inf, 200.0, 100.0, 15.0, 1.0]),
+)
+@settings(max_examples=120, deadline=None)
+def test_clamps_around_known_functions_are_kept_at_any_size(
+    name: str, place: str, low: float, high: float
+) -> None:
+    """The values reach far beyond any clamp: to 300, where a grid of -12 to 12 says nothing."""
+    network = clamped(Builder((1, 64)), name, place, low, high)
+    feeds = {"input": np.random.default_rng(0).uniform(-5, 5, (40, 64)).astype(np.float32)}
+    found = fold(network)
+    real, after = (run(n, feeds)[network.outputs[0]] for n in (network, found))
+    np.testing.assert_allclose(after, real, rtol=1e-4, atol=1e-3)
+
+
+def test_a_bounded_swish_is_no_silu() -> None:
+    b = Builder((1, 16))
+    gate = b.node("Sigmoid", "input")
+    network = b.done(b.node("Mul", b.node("Clip", "input", min=-15.0, max=15.0), gate))
+    assert "Silu" not in folded(network)
+    feeds = {"input": np.linspace(-40, 40, 1600, dtype=np.float32).reshape(100, 16)}
+    found = quantise(network, feeds, Options(method="minmax"))
+    codes = found.graph.run({"x": encode(found, feeds["input"])}).outputs
+    y = decode(found, codes[found.graph.outputs[0]])
+    assert y.max() == pytest.approx(15, abs=0.2)
 
 
 def test_slopes_of_channels() -> None:

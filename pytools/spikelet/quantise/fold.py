@@ -6,7 +6,9 @@ code is given, and no weights that have one are rescaled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +16,8 @@ from spikelet.graph import Array
 from spikelet.quantise.meaning import UNARY, evaluate, shapes
 from spikelet.quantise.network import Network, Node, constant
 
-# What a function of one tensor, written as several nodes, may turn out to be.
-_KNOWN = (
-    Node("Silu", "", ("x",)),
-    Node("HardSwish", "", ("x",)),
-    Node("Gelu", "", ("x",)),
-    Node("Gelu", "", ("x",), {"approximate": "tanh"}),
-    Node("Mish", "", ("x",)),
-)
-_MOST_NODES = 32  # of such a function
-_GRID = np.linspace(-12, 12, 1153, dtype=np.float32)
+_MOST_NODES = 32  # of a function of one tensor that is written as several nodes
+_NO_DIFFERENCE = 1e-6  # relative, of constants that are written in single precision
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max")
 
 
@@ -466,18 +460,94 @@ def _ancestors(folding: _Folding, name: str, known: dict[str, list[str]]) -> lis
     return known[name]
 
 
-def _function(folding: _Folding, name: str, source: str, seen: dict[str, Array]) -> Array:
-    """The tensor's values where the source's are `_GRID`."""
+# A formula: the argument, a number, or an operator, its attributes and formulas. Factors and
+# summands stand in one row, numbers among them made one and put first, so that a function has one
+# formula however it is written. Equal formulas are equal functions on the whole real line.
+Formula = str | float | tuple[object, ...]
+_ARGUMENT = "x"
+
+
+def _row(op: str, parts: list[Formula]) -> Formula:
+    """A sum or a product of formulas."""
+    flat: list[Formula] = []
+    for part in parts:
+        flat += part[1:] if isinstance(part, tuple) and part[0] == op else [part]  # type: ignore[arg-type]
+    numbers = [part for part in flat if isinstance(part, float)]
+    rest = sorted([part for part in flat if not isinstance(part, float)], key=str)
+    total = math.prod(numbers, start=1.0) if op == "Mul" else sum(numbers, start=0.0)
+    plain = not numbers or total == (1 if op == "Mul" else 0)
+    if plain and len(rest) == 1:
+        return rest[0]
+    return (op, *rest) if plain else (op, total, *rest)
+
+
+def _applied(op: str, attributes: Mapping[str, Any], parts: list[Formula]) -> Formula:
+    """An operator on formulas."""
+    if op in ("Add", "Mul"):
+        return _row(op, parts)
+    if op == "Sub":
+        return _row("Add", [parts[0], _row("Mul", [-1.0, parts[1]])])
+    if op == "Neg":
+        return _row("Mul", [-1.0, parts[0]])
+    if op == "Div" and isinstance(parts[1], float) and parts[1] != 0:
+        return _row("Mul", [parts[0], 1 / parts[1]])
+    if op == "Pow" and len(parts) == 2 and isinstance(parts[1], float):
+        attributes, parts = {"exponent": parts[1]}, parts[:1]
+    if op == "Pow" and attributes.get("exponent") in (2, 3):
+        return _row("Mul", parts * int(attributes["exponent"]))
+    if op == "Relu":
+        op, attributes = "Clip", {"min": 0.0}
+    given = sorted((k, float(v)) for k, v in attributes.items() if v is not None)
+    return (op, *given, *parts)
+
+
+def _formula(folding: _Folding, name: str, source: str, seen: dict[str, Formula]) -> Formula:
+    """The tensor as a formula of the source; `seen` gets all tensors on the way."""
     if name == source:
-        return _GRID
-    if (values := folding.values(name)) is not None:
-        return values.astype(np.float32).reshape(())
+        return _ARGUMENT
+    values = folding.values(name)
+    if values is not None:
+        return float(values.reshape(()))
     if name not in seen:
         node = folding.network.writer(name)
         if node is None:
             raise ValueError(f"{name} is no function of {source}")
-        seen[name] = evaluate(node, [_function(folding, i, source, seen) for i in node.inputs])
+        parts = [_formula(folding, i, source, seen) for i in node.inputs]
+        seen[name] = _applied(node.op, node.attributes, parts)
     return seen[name]
+
+
+def _is_same(a: object, b: object) -> bool:
+    """Whether two formulas are equal, but for the last digits of their numbers."""
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or abs(a - b) <= _NO_DIFFERENCE * abs(b)
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_is_same, a, b))
+    return a == b
+
+
+def _known() -> list[tuple[str, dict[str, Any], Formula]]:
+    """Functions with an operator of their own, as formulas."""
+
+    def op(name: str, *parts: Formula, **attributes: float) -> Formula:
+        return _applied(name, attributes, list(parts))
+
+    x = _ARGUMENT
+    shifted = op("Clip", op("Add", x, 3.0), min=0.0, max=6.0)
+    cubic = op("Add", x, op("Mul", 0.044715, x, x, x))
+    tanh = op("Tanh", op("Mul", math.sqrt(2 / math.pi), cubic))
+    erf = op("Erf", op("Mul", x, 1 / math.sqrt(2)))
+    return [
+        ("Silu", {}, op("Mul", x, op("Sigmoid", x))),
+        ("HardSwish", {}, op("Mul", x, op("HardSigmoid", x, alpha=1 / 6, beta=0.5))),
+        ("HardSwish", {}, op("Mul", x, shifted, 1 / 6)),
+        ("Gelu", {}, op("Mul", 0.5, x, op("Add", erf, 1.0))),
+        ("Gelu", {"approximate": "tanh"}, op("Mul", 0.5, x, op("Add", tanh, 1.0))),
+        ("Mish", {}, op("Mul", x, op("Tanh", op("Softplus", x)))),
+    ]
+
+
+_KNOWN = _known()
 
 
 def functions(folding: _Folding, node: Node) -> bool:
@@ -488,17 +558,14 @@ def functions(folding: _Folding, node: Node) -> bool:
     shape = folding.shapes[node.name]
     sources = _ancestors(folding, node.name, {})[1:]
     for source in reversed([name for name in sources if folding.shapes[name] == shape]):
-        seen: dict[str, Array] = {}
-        values = _function(folding, node.name, source, seen)
+        seen: dict[str, Formula] = {}
+        formula = _formula(folding, node.name, source, seen)
         if not all(folding.open(name) for name in seen if name != node.name):
             continue
-        for known in _KNOWN:
-            wanted = evaluate(known, [_GRID])
-            if np.allclose(values, wanted, rtol=1e-5, atol=2e-6):
-                return folding.replace(
-                    node,
-                    node.replace(op=known.op, inputs=(source,), attributes=known.attributes),
-                )
+        for op, attributes, known in _KNOWN:
+            if _is_same(formula, known):
+                made = node.replace(op=op, inputs=(source,), attributes=attributes)
+                return folding.replace(node, made)
     return False
 
 
