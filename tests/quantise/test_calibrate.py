@@ -93,15 +93,34 @@ def test_codes_are_shared_where_operators_keep_them() -> None:
     }  # fmt: skip
     codes = calibrate(network, images(network, 3))
     assert set(codes) == set(found)
-    assert (float(codes[gate].scale), codes[gate].zero_point) == (1 / 256, -128)
-    tanh = codes[network.outputs[1]]
-    assert (float(tanh.scale), tanh.zero_point) == (1 / 128, 0)
     assert codes[pool] is codes[conv]
     assert codes[conv].zero_point == -128
     network.codes[conv] = activation_code(0, 9)
     rest = calibrate(network, images(network, 3))
     assert rest[flat] is network.codes[conv]
     assert conv not in rest
+
+
+@pytest.mark.parametrize("op", ["Sigmoid", "Tanh", "HardSigmoid"])
+def test_small_signals_have_fine_codes_where_there_is_data(op: str) -> None:
+    b = Builder((1, 6))
+    x = b.node("Mul", "input", b.constant("small", np.array(0.01)))
+    shift = b.constant("shift", np.array(-8.0 if op == "Sigmoid" else 0.0))
+    y = b.node(op, b.node("Add", x, shift) if op != "HardSigmoid" else x)
+    network = b.done(b.gemm(y, 6, 3))
+    feeds = images(network, 40)
+    values = run(network, feeds)[y]
+    code = calibrate(network, feeds, "minmax")[y]
+    span = max(values.max(), 0) - min(values.min(), 0)
+    assert float(code.scale) == pytest.approx(span / 255)
+    # Without data, the code that TensorFlow Lite has.
+    network.codes.update({n: activation_code(-1, 1) for n in network.inputs})
+    network.codes[network.outputs[0]] = activation_code(-1, 1)
+    for node in network.nodes[:-2]:
+        network.codes[node.name] = activation_code(-9, 9)
+    fixed = calibrate(network, None)[y]
+    wanted = (1 / 128, 0) if op == "Tanh" else (1 / 256, -128)
+    assert (float(fixed.scale), fixed.zero_point) == wanted
 
 
 def test_values_that_are_no_numbers_are_named() -> None:

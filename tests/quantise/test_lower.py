@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from float_networks import Builder, images, mobile
 from layerwise import differences
 from spikelet.errors import UsageError
-from spikelet.quantise import Code, Network, Node, Options, decode, quantise, run
+from spikelet.quantise import Code, Network, Node, Options, decode, encode, quantise, run
 from spikelet.quantise.drift import drift
 
 CASES = settings(max_examples=40, deadline=None)
@@ -420,3 +420,34 @@ def test_constants_that_are_no_numbers_are_named() -> None:
     network.constants["w0"][1, 1] = np.nan
     with pytest.raises(UsageError, match="w0"):
         quantise(network, images(network, 2))
+
+
+@given(
+    limits=st.lists(
+        st.tuples(st.none() | st.floats(-3, 3), st.none() | st.floats(-3, 3)),
+        min_size=1, max_size=3,
+    ),
+    head=st.sampled_from(["Gemm", "Add", "MaxPool"]),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_clamps_in_any_order_are_those_of_the_network(
+    limits: list[tuple[float | None, float | None]], head: str
+) -> None:
+    """Also where the lower limit is above the upper one: ONNX then takes the upper."""
+    b = Builder((1, 2, 8))
+    x = {
+        "Gemm": lambda: b.gemm("input", 8, 5),
+        "Add": lambda: b.node("Add", "input", b.constant("c", b.rng.normal(0, 1, (1, 2, 8)))),
+        "MaxPool": lambda: b.node("MaxPool", "input", kernel_shape=[2]),
+    }[head]()
+    for low, high in limits:
+        given = {k: v for k, v in (("min", low), ("max", high)) if v is not None}
+        x = b.node("Clip", x, **given)
+    network = b.done(x)
+    feeds = images(network, 20)
+    found = quantise(network, feeds, Options(method="minmax"))
+    codes = found.graph.run({"x": encode(found, feeds["input"])}).outputs
+    got = decode(found, codes[found.graph.outputs[0]])
+    tensors = found.graph.tensors.values()
+    room = 3 * max(t.scale for t in tensors)
+    np.testing.assert_allclose(got, run(network, feeds)[x], rtol=0, atol=room)

@@ -10,6 +10,8 @@ import numpy as np
 from spikelet.frontends.onnx_layers import Layer, Value, converts
 from spikelet.quantise import Code
 
+_LARGEST = 3e38  # a limit beyond it stands for none
+
 # Functions of one value, and their attributes.
 _FUNCTIONS: dict[str, tuple[str, ...]] = {
     "Celu": ("alpha",), "Shrink": ("lambd", "bias"), "Elu": ("alpha",), "Gelu": ("approximate",),
@@ -54,7 +56,9 @@ def clip(layer: Layer) -> None:
     limits = {k: float(v) for k, v in (("min", low), ("max", high)) if v is not None}
     if any(np.isnan(v) for v in limits.values()):
         raise layer.refuse("a limit that is no number")
-    kept = {k: v for k, v in limits.items() if abs(v) < 3e38}
+    if limits.get("min", 0) >= _LARGEST or limits.get("max", 0) <= -_LARGEST:
+        raise layer.refuse("limits that leave infinity alone", "limits between -3e38 and 3e38")
+    kept = {k: v for k, v in limits.items() if abs(v) < _LARGEST}
     layer.add("Clip", [x.tensor], x.shape, kept)
 
 

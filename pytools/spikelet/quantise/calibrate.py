@@ -49,7 +49,9 @@ def calibrate(
             found.update(dict.fromkeys(missing, first))
             continue
         made = [name for name in members if name not in last or _makes(last[name], members)]
-        codes = [fixed_code(last[n].nodes[-1]) if n in last else None for n in made]
+        codes = [
+            fixed_code(last[n].nodes[-1], values is not None) if n in last else None for n in made
+        ]
         code = codes[0] if codes and all(c is codes[0] for c in codes) else None
         if code is None:
             if values is None:
@@ -68,6 +70,9 @@ def _makes(group: Group, members: list[str]) -> bool:
     """Whether a group writes values that none of the members before it has."""
     if group.head.op not in KEEPING or group.head.op == "Pad":  # a margin may lie outside
         return True
+    limits = [node.attributes for node in group.nodes[1:]]
+    if any((a.get("min") or 0) > 0 or (a.get("max") or 0) < 0 for a in limits):
+        return True  # a clamp to where no value need be
     return any(name not in members for name in group.head.inputs)
 
 

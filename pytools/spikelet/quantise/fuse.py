@@ -174,6 +174,13 @@ def _merge(where: dict[str, list[str]], a: str, b: str) -> None:
             where[name] = where[a]
 
 
-def fixed_code(node: Node) -> Code | None:
-    """The code of functions with a known range: Sigmoid, HardSigmoid, Softmax, Tanh; else None."""
-    return _FIXED.get(node.op)
+def fixed_code(node: Node, measured: bool = True) -> Code | None:
+    """The code of a tensor that needs no range: of Softmax, whose kernel has no other; else None.
+
+    Args:
+        node: what writes the tensor.
+        measured: there is data to find ranges on. Without it, as in integer files, Sigmoid,
+            HardSigmoid and Tanh have the code that TensorFlow Lite gives them: coarse for small
+            signals, but never exceeded.
+    """
+    return _FIXED.get(node.op) if node.op == "Softmax" or not measured else None

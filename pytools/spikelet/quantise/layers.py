@@ -244,7 +244,7 @@ class Layer:
         return top, left, bottom, right
 
     def activation(self, code: Code) -> tuple[int, int]:
-        """The clamps behind the head, in codes."""
+        """The clamps behind the head, in codes; the upper limit wins where limits cross."""
         low, high = -128, 127
         scale = np.float64(code.scale)
         for node in self.group.nodes[1:]:
@@ -252,13 +252,12 @@ class Layer:
                 node.attributes.get("min"), node.attributes.get("max")
             )  # fmt: skip
             below, above = (
-                None if real is None or math.isinf(real) else float(
+                end if real is None or math.isinf(real) else int(
                     np.clip(round_half_away(np.float64(real) / scale) + code.zero_point, -128, 127)
                 )
-                for real in limits
+                for real, end in zip(limits, (-128, 127), strict=True)
             )  # fmt: skip
-            low = low if below is None else max(low, int(below))
-            high = high if above is None else max(min(high, int(above)), low)
+            low, high = (min(max(end, below), above) for end in (low, high))
         return low, high
 
     def add(self, node: Operator) -> Tensor:
