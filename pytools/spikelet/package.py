@@ -24,6 +24,7 @@ from spikelet import __version__
 from spikelet.errors import UsageError
 from spikelet.files import UNREADABLE, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array, Graph, GraphError
+from spikelet.samples import labels_among, labels_keys
 
 MEMBERS = ("graph.json", "tensors.npz", "vectors.npz", "manifest.json")
 SHA256 = "sha256"  # the member that holds the package's hash
@@ -41,8 +42,9 @@ class Package:
 
     Attributes:
         graph: the integer graph.
-        vectors: arrays by name: every graph input (N, *shape), `y` (N,) labels if there are any,
-            and `golden.NAME` (N, *shape) for every graph output.
+        vectors: arrays by name: every graph input (N, *shape), labels (N,) if there are any, under
+            `y` or, where an input has that name, `y.labels`, and `golden.NAME` (N, *shape) for
+            every graph output.
         manifest: what made it: recipe, seed, versions, accuracies; JSON types only.
     """
 
@@ -51,12 +53,6 @@ class Package:
     manifest: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if any(t.name == "y" for t in self.graph.inputs):
-            raise PackageError(
-                f"graph {self.graph.name}: an input is named y",
-                "in a package's vectors y are the labels",
-                "name the input otherwise",
-            )
         if self.vectors:
             self.check()
 
@@ -91,6 +87,11 @@ class Package:
     def inputs(self) -> dict[str, Array]:
         """The vectors' inputs by name."""
         return {t.name: self.vectors[t.name] for t in self.graph.inputs}
+
+    @property
+    def labels(self) -> Array | None:
+        """The vectors' labels (N,), if there are any."""
+        return labels_among(self.vectors, [t.name for t in self.graph.inputs])
 
     def with_golden(self) -> Package:
         """This package with its vectors' golden outputs computed; raises PackageError."""
@@ -194,19 +195,19 @@ def _check_vectors(graph: Graph, vectors: Mapping[str, Array]) -> None:
                 else f"add {name}, {wanted[name].numpy_dtype} (N, *{wanted[name].shape})",
             )
     outputs = {f"golden.{name}": graph.tensors[name] for name in graph.outputs}
-    samples = -1
+    labels, samples = labels_keys(wanted), -1
     for name, values in vectors.items():
         tensor = wanted.get(name) or outputs.get(name)
-        if tensor is None and name != "y":
+        if tensor is None and name not in labels:
             raise PackageError(
                 f"the vectors hold {name!r}, which is no input of the graph, no golden output and "
-                "not y",
-                next=f"expected are {', '.join([*wanted, 'y', *outputs])}",
+                f"not {labels[-1]}",
+                next=f"expected are {', '.join([*wanted, labels[-1], *outputs])}",
             )
         found = f"{values.dtype} of shape {values.shape}"
         if tensor is None:
             if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
-                raise PackageError(f"y is {found}, expected integers of shape (N,)")
+                raise PackageError(f"{name} is {found}, expected integers of shape (N,)")
         elif values.dtype != tensor.numpy_dtype or values.shape[1:] != tensor.shape:
             shape = ", ".join(map(str, tensor.shape))
             raise PackageError(f"{name} is {found}, expected {tensor.numpy_dtype} (N, {shape})")

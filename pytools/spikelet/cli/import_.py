@@ -29,6 +29,7 @@ from spikelet.graph import Array, Graph
 from spikelet.package import Package
 from spikelet.quantise import METHODS, Options
 from spikelet.run.inputs import data_stream
+from spikelet.samples import labels_key
 
 RANDOM_SAMPLES = 16
 LONGEST_NAME = 48  # of a tensor of the source; TensorFlow's converter joins all that it fuses
@@ -211,7 +212,8 @@ _FORMATS = {".onnx": _onnx, ".tflite": _tflite}
 def _vectors(package: Package, calibrate: Path | None) -> tuple[dict[str, Array], str]:
     if calibrate is not None:
         stream = data_stream(package, calibrate, "--calibrate")
-        labels = {} if stream.labels is None else {"y": stream.labels}
+        key = labels_key(stream.inputs)
+        labels = {} if stream.labels is None else {key: stream.labels}
         return {**stream.inputs, **labels}, f"{calibrate.name}, {len(stream)} samples"
     rng = np.random.default_rng(0)
     drawn = {
@@ -225,11 +227,11 @@ def _vectors(package: Package, calibrate: Path | None) -> tuple[dict[str, Array]
 
 def _accuracy(package: Package) -> float | None:
     """Share of labels that the first output gives, where there are labels."""
-    if "y" not in package.vectors:
+    if package.labels is None:
         return None
     first = package.graph.outputs[0]
     predicted = package.graph.predicted(package.vectors[f"golden.{first}"])
-    return float(np.mean(predicted == package.vectors["y"].reshape(-1)))
+    return float(np.mean(predicted == package.labels))
 
 
 def _shown(found: dict[str, Any]) -> list[Any]:

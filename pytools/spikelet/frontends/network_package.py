@@ -11,13 +11,21 @@ import numpy as np
 
 from spikelet import __version__
 from spikelet.errors import UsageError
-from spikelet.files import Unreadable, read_arrays
 from spikelet.frontends.manifest import drift_rows, layouts
 from spikelet.frontends.refusal import ImportRefused
 from spikelet.graph import Array
 from spikelet.graph.simplify import simplified
 from spikelet.package import Package
 from spikelet.quantise import Network, Options, Quantised, accuracy, encode, quantise
+from spikelet.samples import (
+    check_lengths,
+    check_names,
+    checked_labels,
+    labels_among,
+    labels_key,
+    load_arrays,
+    real_samples,
+)
 
 FEWEST = 20  # samples that are parted into some for ranges and others for figures
 DRIFT_SAMPLES = 64
@@ -48,7 +56,7 @@ class Samples:
     Attributes:
         source: where they come from.
         feeds: by input, float32 (N, *rest of the shape).
-        labels: (N,) int64, if there are any.
+        labels: (N,) as they were given, if there are any.
     """
 
     source: str
@@ -65,64 +73,21 @@ class Samples:
 
 
 def read_samples(path: Path, imported: Imported) -> Samples:
-    """Samples from an .npz file: x (N, *rest of the input's shape), or arrays by input; labels y.
+    """Samples from an .npz file: x (N, *rest of the input's shape), or arrays by input; labels.
 
     Raises:
         UsageError: names the array, what it is and what is expected.
     """
-    if not path.is_file():
-        raise UsageError(f"--calibrate {path}: no such file", "a wrong path", "give an .npz file")
-    try:
-        arrays = read_arrays(path)
-    except Unreadable as error:
-        raise UsageError(
-            f"--calibrate {path}: not a readable .npz file ({error})",
-            "it is truncated, of another format, too large, or holds Python objects",
-            "save it with np.savez('x.npz', x=x, y=y)",
-        ) from error
-    inputs = imported.network.inputs
+    given = f"--calibrate {path}"
+    arrays, inputs = load_arrays(path, given), imported.network.inputs
     wanted = {name: name if len(inputs) > 1 else "x" for name in inputs}
-    if set(arrays) - {"y"} != set(wanted.values()):
-        raise UsageError(
-            f"--calibrate {path}: arrays {sorted(arrays)}, expected {', '.join(wanted.values())} "
-            "and optionally y",
-            "the file was saved with other names",
-            "save it with np.savez('x.npz', x=x, y=y)",
-        )
+    check_names(arrays, list(wanted.values()), given)
     feeds = {
-        name: _real(path, arrays[given], given, inputs[name], imported.dtypes[name])
-        for name, given in wanted.items()
+        name: real_samples(arrays[key], given, key, inputs[name][1:], imported.dtypes[name])
+        for name, key in wanted.items()
     }
-    labels = arrays.get("y")
-    count = len(next(iter(feeds.values())))
-    if any(len(v) != count for v in feeds.values()):
-        raise UsageError(f"--calibrate {path}: arrays of different length")
-    if labels is not None and (
-        labels.shape not in ((count,), (count, 1)) or labels.dtype.kind not in "iu"
-    ):
-        raise UsageError(
-            f"--calibrate {path}: y is {labels.dtype} of shape {labels.shape}, expected integers "
-            f"({count},)",
-            "one-hot labels, or labels of other samples",
-        )
-    return Samples(
-        path.name, feeds, None if labels is None else labels.reshape(-1).astype(np.int64)
-    )
-
-
-def _real(path: Path, x: Array, name: str, shape: tuple[int, ...], dtype: str) -> Array:
-    expected = f"float (N, {', '.join(map(str, shape[1:]))})"
-    integer = x.dtype.name == dtype and dtype in ("int8", "uint8")
-    if x.shape[1:] != tuple(shape[1:]) or not len(x) or not (x.dtype.kind == "f" or integer):
-        raise UsageError(
-            f"--calibrate {path}: {name} is {x.dtype} of shape {x.shape}, expected {expected} with "
-            "N of at least 1",
-            "samples of another model, channels at the other end, or a missing axis for samples",
-            f"bring {name} to the shape that the model has been trained with",
-        )
-    if not np.isfinite(x).all():
-        raise UsageError(f"--calibrate {path}: {name} holds what is no finite number")
-    return x if integer else x.astype(np.float32)
+    check_lengths(feeds, given)
+    return Samples(path.name, feeds, labels_among(arrays, wanted.values()))
 
 
 def package(
@@ -163,6 +128,9 @@ def package(
         quantised = quantise(network, found.feeds, options)
     if quantised is None:
         raise UsageError(f"model {file}: nothing to quantise")
+    if samples is not None and samples.labels is not None:
+        highest = quantised.graph.highest_prediction
+        checked_labels(samples.labels, samples.source, len(samples), highest)
     manifest: dict[str, Any] = {
         "name": quantised.graph.name,
         "source": file,
@@ -236,8 +204,9 @@ def _vectors(
         "layer_drift": drift_rows(quantised, few),
     }
     if samples.labels is not None:
-        vectors["y"] = samples.labels
-        found = accuracy(quantised, samples.feeds, samples.labels)
+        labels = samples.labels.reshape(-1).astype(np.int64)
+        vectors[labels_key(vectors)] = labels
+        found = accuracy(quantised, samples.feeds, labels)
         figures["float_accuracy"], figures["integer_accuracy"] = found.real, found.integer
         figures["drift"] = found.integer - found.real
     return vectors, figures

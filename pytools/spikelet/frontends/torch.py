@@ -33,6 +33,7 @@ from spikelet.graph import Array
 from spikelet.graph.simplify import simplified
 from spikelet.package import Package
 from spikelet.quantise import Network, Options, accuracy, encode, quantise
+from spikelet.samples import check_lengths, checked_labels, labels_key, real_samples
 
 __all__ = ["export", "from_torch"]
 
@@ -103,17 +104,13 @@ def export(
     network = from_torch(module, example, name)
     feeds = _feeds(network, calibration, "calibration")
     tested = feeds if test is None else _feeds(network, test, "test")
-    classes = None if labels is None else _labels(labels)
+    classes = None if labels is None else _array(labels)
     if test is None:
         tested = {k: v[:VECTORS] for k, v in feeds.items()}
-        classes = None if classes is None else classes[:VECTORS]
+        whole = len(next(iter(feeds.values())))
+        if classes is not None and len(classes) == whole:
+            classes = classes[:VECTORS]
     count = len(next(iter(tested.values())))
-    if classes is not None and len(classes) != count:
-        raise UsageError(
-            f"labels holds {len(classes)} values for {count} samples",
-            "labels and samples of different parts of the data",
-            "give one label a sample of `test`, or of `calibration` without `test`",
-        )
     chosen = options or Options()
     quantised = quantise(network, feeds, chosen)
     vectors = {quantised.names[k]: encode(quantised, v, k) for k, v in tested.items()}
@@ -137,7 +134,9 @@ def export(
         "layer_drift": drift_rows(quantised, tested),
     }
     if classes is not None:
-        vectors["y"] = classes
+        highest = quantised.graph.highest_prediction
+        classes = checked_labels(classes, "calibration" if test is None else "test", count, highest)
+        vectors[labels_key(vectors)] = classes
         found = accuracy(quantised, tested, classes)
         manifest["float_accuracy"], manifest["integer_accuracy"] = found.real, found.integer
         manifest["drift"] = found.integer - found.real
@@ -163,15 +162,8 @@ def _feeds(network: Network, samples: Samples, what: str) -> dict[str, Array]:
         raise UsageError(
             f"{what} holds {', '.join(given) or 'nothing'}, expected {', '.join(network.inputs)}"
         )
-    for key, values in given.items():
-        shape = network.inputs[key][1:]
-        if values.shape[1:] != shape or not len(values):
-            raise UsageError(
-                f"{what}: {key} has shape {values.shape}, expected (N, "
-                f"{', '.join(map(str, shape))}) as the example has it"
-            )
-        if not np.isfinite(values).all():
-            raise UsageError(f"{what}: {key} holds NaN or infinity")
+    given = {k: real_samples(v, what, k, network.inputs[k][1:]) for k, v in given.items()}
+    check_lengths(given, what)
     return given
 
 
@@ -195,9 +187,12 @@ def _gathered(samples: Example | Iterable[Any], what: str) -> Array:
 
 def _array(values: Any) -> Array:
     if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
+        values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values.numpy()
     try:
-        found: Array = np.ascontiguousarray(values, np.float32)
+        found: Array = np.ascontiguousarray(values)
+        if found.dtype.kind in "OSUVMm":
+            raise TypeError(found.dtype)
     except (TypeError, ValueError) as e:
         raise UsageError(
             f"samples are a {type(values).__name__}, expected tensors or arrays of numbers",
@@ -205,15 +200,6 @@ def _array(values: Any) -> Array:
             "give arrays (N, *shape), or batches that are arrays or (samples, labels)",
         ) from e
     return found
-
-
-def _labels(labels: Example) -> Array:
-    found: Array = np.asarray(
-        labels.cpu().numpy() if isinstance(labels, torch.Tensor) else labels
-    ).reshape(-1)
-    if not np.issubdtype(found.dtype, np.integer):
-        raise UsageError(f"labels are {found.dtype}, expected integers, one a sample")
-    return found.astype(np.int64)
 
 
 def _check(module: nn.Module) -> None:

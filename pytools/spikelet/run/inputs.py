@@ -12,9 +12,17 @@ from typing import Any
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.files import Unreadable, read_arrays
 from spikelet.graph import Array, Tensor
 from spikelet.package import Package
+from spikelet.samples import (
+    check_finite,
+    check_lengths,
+    check_names,
+    checked_labels,
+    labels_among,
+    load_arrays,
+    real_samples,
+)
 from spikelet.seeds import sample_seeds
 
 OUTSIDE = 0.05  # of the values: more of them are scaled otherwise than the training data
@@ -68,8 +76,7 @@ class Stream:
 
 def package_stream(package: Package) -> Stream:
     """The test vectors that the package carries."""
-    labels = package.vectors.get("y")
-    manifest = package.manifest
+    labels, manifest = package.labels, package.manifest
     source = "the package's vectors"
     if "test_part" in manifest:
         source = f"{manifest.get('data', 'data')}, {manifest['test_part']}"
@@ -114,16 +121,9 @@ def array_stream(
     """
     graph = package.graph
     data = [t for t in graph.inputs if t.name != "seed"]
-    names = ["x"] if len(data) == 1 else [t.name for t in data]
-    unknown = sorted(set(arrays) - {*names, "y", "seed"})
-    missing = sorted(set(names) - set(arrays))
-    if missing or unknown:
-        raise UsageError(
-            f"{given}: arrays {sorted(arrays)}, expected {', '.join(names)} and optionally y",
-            "the file was saved with other names",
-            f"np.savez('data.npz', {', '.join(f'{n}=...' for n in names)}, y=labels)",
-        )
     layouts = _layouts(package)
+    names = ["x"] if len(data) == 1 else [_given_name(package, t.name, arrays) for t in data]
+    check_names(arrays, names, given, ["seed"])
     inputs = {
         t.name: _from_source(given, t, n, arrays[n], layouts[t.name])
         if t.name in layouts
@@ -131,21 +131,26 @@ def array_stream(
         for t, n in zip(data, names, strict=True)
     }
     samples = len(next(iter(inputs.values())))
-    labels = _labels(given, arrays.get("y"), samples, highest)
+    labels = labels_among(arrays, names)
+    if labels is not None:
+        labels = checked_labels(labels, given, samples, highest)
     for tensor in graph.inputs:
         if tensor.name == "seed":
             if "seed" in arrays:
                 inputs["seed"] = _codes(given, tensor, "seed", arrays["seed"])
             else:
                 inputs["seed"] = sample_seeds(int(package.manifest.get("seed", 0)), samples)
-    lengths = {name: len(values) for name, values in inputs.items()}
-    if len(set(lengths.values())) != 1:
-        raise UsageError(
-            f"{given}: arrays of different length: {lengths}",
-            "inputs of different samples",
-            "the first axis of every array counts the same samples",
-        )
+    check_lengths(inputs, given)
     return Stream(source, inputs, labels)
+
+
+def _given_name(package: Package, name: str, arrays: Mapping[str, Array]) -> str:
+    """What an input is called in the model that the package was made from, or in the graph."""
+    sources = package.manifest.get("source_names")
+    source = sources.get(name) if isinstance(sources, Mapping) else None
+    layout = package.manifest.get("layouts", {}).get(name)
+    source = layout["name"] if isinstance(layout, Mapping) and "name" in layout else source
+    return source if isinstance(source, str) and (source in arrays or name not in arrays) else name
 
 
 def _layouts(package: Package) -> dict[str, Any]:
@@ -165,20 +170,6 @@ def _layouts(package: Package) -> dict[str, Any]:
     return dict(found)
 
 
-def load_arrays(path: Path, given: str) -> dict[str, Array]:
-    """The arrays of a user's .npz file; raises UsageError."""
-    if not path.is_file():
-        raise UsageError(f"{given}: no such file", "a wrong path", "give an .npz file")
-    try:
-        return read_arrays(path)
-    except Unreadable as e:
-        raise UsageError(
-            f"{given}: not a readable .npz file ({e})",
-            "it is truncated, of another format, too large, or holds Python objects",
-            "save it with np.savez('data.npz', x=x, y=y)",
-        ) from e
-
-
 def _from_source(
     given: str, tensor: Tensor, name: str, values: Array, layout: Mapping[str, Any]
 ) -> Array:
@@ -186,24 +177,11 @@ def _from_source(
     shape, axes = tuple(layout["shape"]), tuple(layout["axes"])
     if values.dtype == tensor.numpy_dtype and values.shape[1:] == tensor.shape and len(values):
         return _codes(given, tensor, name, values)
-    integer = layout["dtype"] in ("int8", "uint8") and values.dtype.name == layout["dtype"]
-    if (
-        values.shape[1:] != shape
-        or not len(values)
-        or not (integer or np.issubdtype(values.dtype, np.floating))
-    ):
-        raise UsageError(
-            f"{given}: {name} is {values.dtype} of shape {values.shape}, the model expects "
-            f"{layout['dtype']} of shape (N, {', '.join(map(str, shape))}) with N of at least 1",
-            "samples of another model, or channels at the other end",
-            f"samples as the model had them before it was imported, or codes as {tensor.dtype} "
-            f"(N, {', '.join(map(str, tensor.shape))})",
-        )
+    values = real_samples(values, given, name, shape, layout["dtype"])
     laid = values.transpose(0, *axes).reshape(len(values), *tensor.shape)
-    if integer:
+    if values.dtype.kind in "iu":
         shift = 128 if values.dtype == np.uint8 else 0
         return (laid.astype(np.int16) - shift).astype(np.int8)
-    _finite(given, name, values)
     return _quantised(given, tensor, name, laid.astype(np.float64))
 
 
@@ -212,16 +190,6 @@ def _rounded(values: Array, tensor: Tensor) -> Array:
     scaled = values.astype(np.float64) / tensor.scale
     found: Array = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled) + tensor.zero_point
     return found
-
-
-def _finite(given: str, name: str, values: Array) -> None:
-    if not np.isfinite(values).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-        raise UsageError(
-            f"{given}: {name}{list(where)} is {values[where]}",
-            "missing or overflowed measurements",
-            "remove or fill these samples",
-        )
 
 
 def _same_order(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -258,7 +226,7 @@ def _codes(given: str, tensor: Tensor, name: str, values: Array) -> Array:
             f"{name}.astype(np.{tensor.numpy_dtype}) for codes"
             + ("" if tensor.name == "seed" else ", or real values as float32"),
         )
-    _finite(given, name, values)
+    check_finite(values, given, name)
     return _quantised(given, tensor, name, values.astype(np.float64))
 
 
@@ -294,23 +262,3 @@ def _factor(name: str, values: Array, ends: list[float]) -> str:
     if factor <= 0:
         return f"scale and shift {name} as in training, or clip it"
     return f"scale {name} as in training, or clip it; {name} * {factor:.4g} would fit"
-
-
-def _labels(given: str, labels: Array | None, samples: int, highest: int) -> Array | None:
-    if labels is None:
-        return None
-    if labels.shape != (samples,) or not np.issubdtype(labels.dtype, np.integer):
-        raise UsageError(
-            f"{given}: y is {labels.dtype} of shape {labels.shape}, expected integers of "
-            f"shape ({samples},)",
-            "one-hot labels, or labels of other samples",
-            "one integer class a sample",
-        )
-    if labels.min() < 0 or labels.max() > highest:
-        raise UsageError(
-            f"{given}: y spans {labels.min()} to {labels.max()}, the model knows classes "
-            f"0 to {highest}",
-            "labels that start at 1, or of another data set",
-            "number the classes from 0, as in training",
-        )
-    return labels.astype(np.int64)

@@ -12,7 +12,8 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array
 from spikelet.learn.streams import Pool
 from spikelet.package import Package
-from spikelet.run.inputs import array_stream, load_arrays
+from spikelet.run.inputs import array_stream
+from spikelet.samples import load_arrays
 from spikelet.seeds import sample_seeds
 
 HELD_OUT = 4  # every fourth sample of a file without a test part is evaluated
@@ -148,14 +149,6 @@ def _of_file(package: Package, path: Path, given: str) -> tuple[str, Pool, Pool]
     for part in (train, test):
         if not part:
             continue
-        labels = part.get("y")
-        if labels is not None and labels.dtype.kind == "i" and labels.size and labels.min() < 0:
-            first = int(np.flatnonzero(labels.reshape(-1) < 0)[0])
-            raise UsageError(
-                f"{given}: label {labels.flat[first]} of sample {first} is negative",
-                "labels that mark samples of no class",
-                "number the classes from 0, and leave out samples without a class",
-            )
         stream = array_stream(package, part, given, str(path), 65534)
         if stream.labels is None:
             raise UsageError(
@@ -170,7 +163,7 @@ def _of_file(package: Package, path: Path, given: str) -> tuple[str, Pool, Pool]
 
 
 def _of_vectors(package: Package, missing: UsageError) -> tuple[str, Pool, Pool]:
-    labels = package.vectors.get("y")
+    labels = package.labels
     if labels is None:
         raise UsageError(
             f"package {package.graph.name}: its vectors have no labels, and {missing.what}",

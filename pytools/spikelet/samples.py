@@ -1,0 +1,181 @@
+"""Samples and labels that a user gives: read and checked in one way, whatever the command.
+
+Arrays are named after the model's inputs, `x` where there is one. Labels are `y`; where an input
+has that name, and anywhere else too, they may be `y.labels`, which no input can be called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from spikelet.errors import UsageError
+from spikelet.files import Unreadable, read_arrays
+from spikelet.graph import Array
+
+LABELS = "y.labels"
+
+
+def labels_key(inputs: Iterable[str]) -> str:
+    """The key under which labels are written beside arrays for these inputs."""
+    return LABELS if "y" in inputs else "y"
+
+
+def labels_keys(inputs: Iterable[str]) -> tuple[str, ...]:
+    """The keys under which labels are found beside arrays for these inputs, the first wins."""
+    return tuple(dict.fromkeys((LABELS, labels_key(inputs))))
+
+
+def labels_among(arrays: Mapping[str, Array], inputs: Iterable[str]) -> Array | None:
+    """The array that holds the labels; None where there are none."""
+    return next((arrays[key] for key in labels_keys(inputs) if key in arrays), None)
+
+
+def load_arrays(path: Path, given: str) -> dict[str, Array]:
+    """The arrays of a user's .npz file, called `given` in errors; raises UsageError."""
+    if not path.is_file():
+        raise UsageError(f"{given}: no such file", "a wrong path", "give an .npz file")
+    try:
+        return read_arrays(path)
+    except Unreadable as e:
+        raise UsageError(
+            f"{given}: not a readable .npz file ({e})",
+            "it is truncated, of another format, too large, or holds Python objects",
+            "save it with np.savez('data.npz', x=x, y=y)",
+        ) from e
+
+
+def check_names(
+    arrays: Mapping[str, Array], names: list[str], given: str, optional: Iterable[str] = ()
+) -> None:
+    """Refuse arrays that are missing, or that are for no input.
+
+    Args:
+        arrays: by name.
+        names: of the inputs, as the user gives them.
+        given: where the arrays come from.
+        optional: further names that may be there.
+    """
+    unknown = set(arrays) - {*names, *labels_keys(names), *optional}
+    if unknown or set(names) - set(arrays):
+        key = labels_key(names)
+        shown = ", ".join(f"{name}=..." for name in names)
+        labels = "y=labels" if key == "y" else f"**{{{key!r}: labels}}"
+        raise UsageError(
+            f"{given}: arrays {sorted(arrays)}, expected {', '.join(names)} and optionally {key}",
+            "the file was saved with other names",
+            f"np.savez('data.npz', {shown}, {labels})",
+        )
+
+
+def check_lengths(arrays: Mapping[str, Array], given: str) -> None:
+    """Refuse arrays of different numbers of samples."""
+    lengths = {name: len(values) for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        raise UsageError(
+            f"{given}: arrays of different length: {lengths}",
+            "inputs of different samples",
+            "the first axis of every array counts the same samples",
+        )
+
+
+def real_samples(
+    values: Array, given: str, name: str, shape: tuple[int, ...], dtype: str = ""
+) -> Array:
+    """Samples (N, *shape) of an input of real numbers.
+
+    Args:
+        values: floating-point numbers, which become float32; or integers of `dtype`, as they are.
+        given: where they come from.
+        name: of the array.
+        shape: of a sample.
+        dtype: int8 or uint8 where the input holds integers itself.
+
+    Raises:
+        UsageError: another type (complex numbers, integers, texts), another shape, or what is no
+            finite number.
+    """
+    integer = values.dtype.name == dtype and dtype in ("int8", "uint8")
+    if values.shape[1:] != shape or not len(values):
+        raise UsageError(
+            f"{given}: {name} has shape {values.shape}, expected (N, "
+            f"{', '.join(map(str, shape))}) with N of at least 1",
+            "samples of another model, channels at the other end, or a missing axis for samples",
+            f"bring {name} to the shape that the model has been trained with",
+        )
+    if values.dtype.kind != "f" and not integer:
+        cause, remedy = "images or codes that are not scaled as in training", (
+            f"scale them as in training; {name}.astype(np.float32) where they are"
+        )  # fmt: skip
+        if values.dtype.kind == "c":
+            cause = "a Fourier transform: its imaginary part would be lost"
+            remedy = f"np.abs({name}), or real and imaginary parts as two channels"
+        wanted = f"{dtype} or float" if dtype in ("int8", "uint8") else "float"
+        raise UsageError(
+            f"{given}: {name} is {values.dtype} of shape {values.shape}, expected {wanted}",
+            cause,
+            remedy,
+        )
+    if integer:
+        return values
+    with np.errstate(over="ignore"):  # of float64 beyond float32
+        found = values.astype(np.float32)
+    check_finite(found, given, name)
+    return found
+
+
+def check_finite(values: Array, given: str, name: str) -> None:
+    """Refuse NaN and infinity."""
+    if not np.isfinite(values).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        raise UsageError(
+            f"{given}: {name} holds NaN or infinity: {name}{list(where)} is {values[where]}, "
+            "no finite number",
+            "missing or overflowed measurements",
+            "remove or fill these samples",
+        )
+
+
+def checked_labels(labels: Array, given: str, samples: int, highest: int) -> Array:
+    """Labels (N,) or (N, 1) as int64 (N,).
+
+    Args:
+        labels: as they were given.
+        given: where they come from.
+        samples: N.
+        highest: class that the model can name.
+
+    Raises:
+        UsageError: no integers, another number of them, or one that is no class of the model.
+    """
+    if labels.ndim < 1 or labels.shape[1:] not in ((), (1,)) or labels.dtype.kind not in "iu":
+        raise UsageError(
+            f"{given}: labels are {labels.dtype} of shape {labels.shape}, expected integers "
+            f"({samples},)",
+            "one-hot labels, or numbers with a fraction",
+            "one integer class a sample",
+        )
+    if len(labels) != samples:
+        raise UsageError(
+            f"{given}: labels holds {len(labels)} values for {samples} samples: y is "
+            f"{labels.dtype} of shape {labels.shape}, expected integers ({samples},)",
+            "labels and samples of different parts of the data",
+            "one integer class a sample",
+        )
+    if labels.min() < 0:
+        first = int(np.flatnonzero(labels.reshape(-1) < 0)[0])
+        raise UsageError(
+            f"{given}: label {labels.flat[first]} of sample {first} is negative",
+            "labels that mark samples of no class",
+            "number the classes from 0, and leave out samples without a class",
+        )
+    if labels.max() > highest:
+        raise UsageError(
+            f"{given}: y spans {labels.min()} to {labels.max()}, the model knows classes "
+            f"0 to {highest}",
+            "labels that start at 1, or of another data set",
+            "number the classes from 0, as in training",
+        )
+    return labels.reshape(-1).astype(np.int64)
