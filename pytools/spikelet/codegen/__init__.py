@@ -1,6 +1,6 @@
 """From the graph to C: the memory plan, the layer table, model.c."""
 
-from spikelet.codegen.emit import CEmitter, Constant, Generated, generate
+from spikelet.codegen.emit import CEmitter, Constant, Generated, generate, listed
 from spikelet.codegen.fit import ArenaTooSmall, fitted
 from spikelet.codegen.layers import TITLES, Layer, layers, totals
 from spikelet.codegen.plan import Plan, Slot, plan
@@ -17,6 +17,7 @@ __all__ = [
     "fitted",
     "generate",
     "layers",
+    "listed",
     "plan",
     "totals",
 ]

@@ -382,8 +382,9 @@ def _model(
     digest = ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(sha256))
     rows, ends = [], _ends(graph)
     every = (0, 0) if graph.learns else None
-    for tensor, number in _listed(graph, trace):
+    for tensor, op in listed(graph, trace):
         data = _at(places.slots[tensor.name])
+        number = _NO_OP if op is None else op
         rows.append(_entry(tensor, tensor.kind, data, number, ends.get(tensor.name, every)))
     lines = []
     if trace:
@@ -452,13 +453,16 @@ def _learning_fields(graph: Graph) -> list[str]:
 _NO_OP = c.name("SPK_NO_OP")
 
 
-def _listed(graph: Graph, trace: bool) -> list[tuple[Tensor, c.Value]]:
-    """The tensors a host may see, each with the number of the operator that writes it."""
+def listed(graph: Graph, trace: bool) -> list[tuple[Tensor, int | None]]:
+    """The tensors a host may see, each with the number of the operator that writes it.
+
+    A trace build lists the digests behind them.
+    """
     given = [*graph.inputs, *(k.tensor for k in graph.learned), *graph.every_target]
-    listed: list[tuple[Tensor, c.Value]] = [(t, _NO_OP) for t in given]
+    rows: list[tuple[Tensor, int | None]] = [(t, None) for t in given]
     for number, node in enumerate(graph.order):
-        listed += [(t, number) for t in graph.written(node)]
-    return [(t, n) for t, n in listed if trace or t.kind != "activation"]
+        rows += [(t, number) for t in graph.written(node)]
+    return [(t, n) for t, n in rows if trace or t.kind != "activation"]
 
 
 def _entry(

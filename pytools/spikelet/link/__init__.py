@@ -6,6 +6,7 @@ generates messages.py and firmware/link/spk_messages.h.
 
 from spikelet.link.device import Device
 from spikelet.link.errors import (
+    DeviceDiffers,
     DeviceRefused,
     DeviceReset,
     LearningLost,
@@ -14,8 +15,10 @@ from spikelet.link.errors import (
     PortError,
     ProtocolError,
     TransportClosed,
+    WrongVersion,
 )
 from spikelet.link.exchange import LinkStats
+from spikelet.link.expected import Expected
 from spikelet.link.facts import (
     DeviceInfo,
     DeviceTensor,
@@ -31,11 +34,13 @@ from spikelet.link.transport import FdTransport, SerialTransport, Transport, ope
 
 __all__ = [
     "Device",
+    "DeviceDiffers",
     "DeviceInfo",
     "DeviceRefused",
     "DeviceReset",
     "DeviceTensor",
     "Dtype",
+    "Expected",
     "FdTransport",
     "Kind",
     "LearnAction",
@@ -52,5 +57,6 @@ __all__ = [
     "Stored",
     "Transport",
     "TransportClosed",
+    "WrongVersion",
     "open_transport",
 ]

@@ -7,19 +7,22 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 from spikelet.errors import LinkDead, UsageError
+from spikelet.link.claims import Claims
 from spikelet.link.errors import (
     DeviceRefused,
     DeviceReset,
     LearningLost,
-    ModelMismatch,
+    LinkTimeout,
     ProtocolError,
+    WrongVersion,
 )
 from spikelet.link.exchange import Exchange, LinkStats, Reply, Request
+from spikelet.link.expected import Expected, check_facts, check_table, impossible
 from spikelet.link.facts import (
     DeviceInfo,
     DeviceTensor,
@@ -32,6 +35,7 @@ from spikelet.link.facts import (
     Stored,
 )
 from spikelet.link.messages import (
+    CAPABILITY_TRACE,
     DONE_FINISHED,
     DONE_STOPPED,
     LEARN_RUN,
@@ -41,6 +45,7 @@ from spikelet.link.messages import (
     RUN_RESTART,
     RUN_STOP,
     RUN_TICKS,
+    STATUS_TEXTS,
     ConstantsReply,
     ConstantsRequest,
     EchoReply,
@@ -62,6 +67,7 @@ from spikelet.link.messages import (
     TensorPutRequest,
     Type,
 )
+from spikelet.link.text import printable
 from spikelet.link.transport import Transport
 
 NO_OP = 0xFFFF  # SPK_NO_OP of spk_model.h
@@ -69,6 +75,24 @@ _PUT_HEAD = 6
 _GET_HEAD = 7
 _DEADLINE_S = 10.0
 _DEADLINE_S_PER_BYTE = 1e-3
+# What LEARN_STATE may be refused with.
+_STATE_EXCUSES = {
+    LearnAction.INFO: (),
+    LearnAction.RESET: (),
+    LearnAction.COMMIT: (Status.STORAGE, Status.NO_MEM, Status.RANGE, Status.BAD_STATE),
+    LearnAction.RESTORE: (Status.MODEL_MISMATCH, Status.VERSION, Status.CHECKSUM),
+    LearnAction.ACCEPT: (Status.CHECKSUM, Status.BAD_STATE),
+}
+
+Form = TypeVar("Form", bound="_Message")
+
+
+class _Message(Protocol):
+    """A class of messages.py."""
+
+    @classmethod
+    def unpack(cls: type[Form], data: bytes) -> Form:
+        """Read a payload."""
 
 
 class Device:
@@ -78,12 +102,15 @@ class Device:
         transport: an open byte stream; the device closes it.
         connect_deadline_s: for the first answer; a simulator may need time to start.
         on_log: called with text that the device sends.
-        expect_sha256: of the package that the device must hold; None = any.
+        expected: what the device must be, made from the package; None = any device. Facts, tensor
+            table and constants are compared before anything else is asked.
 
     Raises:
         LinkDead: no answer; the text names the likely cause.
         ModelMismatch: the device holds another package.
-        DeviceRefused: no common protocol version.
+        DeviceDiffers: it claims this package, and is not what the package makes.
+        WrongVersion: no common protocol version.
+        ProtocolError: it says what no device can say.
     """
 
     def __init__(
@@ -91,12 +118,12 @@ class Device:
         transport: Transport,
         connect_deadline_s: float = 10.0,
         on_log: Callable[[str], None] | None = None,
-        expect_sha256: bytes | None = None,
+        expected: Expected | None = None,
     ) -> None:
         self.transport = transport
         self._link = Exchange(transport, on_log)
         self._connect_deadline_s = connect_deadline_s
-        self._expect_sha256 = expect_sha256
+        self._expected = expected
         self._lost: DeviceReset | None = None
         self._unsure = True  # whether the device's next number is ours
         self._uncommitted = False  # whether the end of the session undoes what was learned
@@ -147,14 +174,9 @@ class Device:
         self._uncommitted = False
         self._hello = self._handshake(self._connect_deadline_s)
         self._by_name = {tensor.name: tensor for tensor in self._hello.tensors}
-        expected = self._expect_sha256
-        if expected is not None and self._hello.package_sha256 != expected:
-            raise ModelMismatch(
-                f"{self.transport.name}: the device holds model {self._hello.model!r}, package "
-                f"{self._hello.package_sha256.hex()[:16]}..., not {expected.hex()[:16]}...",
-                "the device was flashed with another package",
-                "build this package for the board and flash it, or run the package it holds",
-            )
+        self._claims = Claims(self.transport.name, self._hello, self._expected)
+        if self._expected is not None:
+            self._expected.check_constants(self.transport.name, self.constants_crc)
         return self._hello
 
     def tensor(self, name: str) -> DeviceTensor:
@@ -186,8 +208,11 @@ class Device:
         """Writes several tensors in one window; see `put`."""
         requests = self._puts(tensors)
         learns = any(self.tensor(name).kind is Kind.LEARNED for name in tensors)
+        if learns:
+            self._claims.written()
         deadline_s = _DEADLINE_S + self._wire_s(_bytes(tensors.values()))
-        self._all_ok(requests, self._exchange(requests, deadline_s, learns=learns))
+        replies = self._exchange(requests, deadline_s, learns=learns)
+        self._all_ok(requests, replies, self._put_excuses(tensors))
         self.stats.bytes += sum(len(data) for data in tensors.values())
 
     def get(self, name: str) -> bytes:
@@ -202,7 +227,7 @@ class Device:
     def get_many(self, names: Iterable[str]) -> dict[str, bytes]:
         """Reads several tensors in one window; see `get`."""
         found = {name: self.tensor(name) for name in names}
-        memory = {tensor.id: bytearray(tensor.bytes) for tensor in found.values()}
+        memory = {tensor.id: bytearray() for tensor in found.values()}
         chunk = self.hello.payload - _GET_HEAD
         wanted = [
             TensorGetRequest(tensor.id, at, min(chunk, tensor.bytes - at))
@@ -210,29 +235,17 @@ class Device:
             for at in range(0, tensor.bytes, chunk)
         ]
         total = sum(tensor.bytes for tensor in found.values())
-        deadline_s = _DEADLINE_S + self._wire_s(total)
-        while wanted:
-            requests = [Request(Type.TENSOR_GET, ask.pack()) for ask in wanted]
-            replies = self._exchange(requests, deadline_s)
-            self._all_ok(requests, replies)
-            short = []
-            for ask, reply in zip(wanted, replies, strict=True):
-                got = TensorGetReply.unpack(reply.data)
-                size = len(got.data)
-                if (
-                    got[:2] != ask[:2]
-                    or not 0 < size <= ask.size
-                    or reply.more != (size < ask.size)
-                ):
-                    raise ProtocolError(
-                        f"asked tensor {ask.tensor} bytes {ask.offset}+{ask.size}, got tensor "
-                        f"{got.tensor} bytes {got.offset}+{size}"
-                    )
-                memory[ask.tensor][ask.offset : ask.offset + size] = got.data
-                if reply.more:
-                    rest = ask.size - size
-                    short.append(TensorGetRequest(ask.tensor, ask.offset + size, rest))
-            wanted = short
+        requests = [Request(Type.TENSOR_GET, ask.pack()) for ask in wanted]
+        replies = self._exchange(requests, _DEADLINE_S + self._wire_s(total))
+        self._all_ok(requests, replies)
+        for ask, reply in zip(wanted, replies, strict=True):
+            got = self._read(TensorGetReply, reply)
+            if got[:2] != ask[:2] or len(got.data) != ask.size or reply.more:
+                raise self._said(
+                    f"bytes {got.offset}+{len(got.data)} of tensor {got.tensor}, asked for "
+                    f"{ask.offset}+{ask.size} of tensor {ask.tensor}"
+                )
+            memory[ask.tensor] += got.data
         self.stats.bytes += total
         return {name: bytes(memory[tensor.id]) for name, tensor in found.items()}
 
@@ -271,11 +284,38 @@ class Device:
                 raise UsageError(f"run: {name} {value} is not within 0..{limit}")
         requests = self._puts(inputs or {})
         requests.append(Request(Type.RUN, RunRequest(flags, steps, stop_step, stop_op).pack()))
+        excuses = self._claims.excuses(restart, steps, stop, timed) | self._put_excuses(
+            inputs or {}
+        )
         sent = _bytes((inputs or {}).values())
+        started = time.monotonic()
         replies = self._exchange(requests, deadline_s + self._wire_s(sent), slow_last=True)
-        self._all_ok(requests, replies)
+        elapsed_s = time.monotonic() - started
+        self._all_ok(requests, replies, excuses)
         self.stats.bytes += sent
-        return self._ran(replies[-1])
+        reply = self._read(RunReply, replies[-1])
+        self._same_boot(reply.boot_id)
+        self._claims.ran(reply, restart, steps, stop is not None, elapsed_s)
+        return RunResult(
+            finished=reply.done == DONE_FINISHED,
+            stopped=reply.done == DONE_STOPPED,
+            step=reply.step,
+            ticks=reply.ticks,
+            stack=reply.stack,
+            saturations=reply.saturations,
+            outputs_crc=reply.outputs_crc,
+        )
+
+    def outputs(self, ran: RunResult, names: Iterable[str] = ()) -> dict[str, bytes]:
+        """The outputs of the run that was the last, and other tensors in the same window.
+
+        Raises:
+            ProtocolError: they are not those whose CRC the run named.
+        """
+        outputs = [t.name for t in self.hello.tensors if t.kind is Kind.OUTPUT]
+        memory = self.get_many(dict.fromkeys([*outputs, *names]))
+        self._claims.outputs(ran.outputs_crc, memory)
+        return memory
 
     def learn(
         self,
@@ -317,14 +357,14 @@ class Device:
         requests.append(Request(Type.LEARN, LearnRequest(number, flags, len(requests)).pack()))
         size = _bytes(sent.values())
         allowed_s = deadline_s + self._wire_s(size)
+        started = time.monotonic()
         replies = self._exchange(requests, allowed_s, slow_last=True, learns=True)
-        self._all_ok(requests, replies)
+        elapsed_s = time.monotonic() - started
+        self._all_ok(requests, replies, self._learn_excuses(label, inputs, sent))
         self.stats.bytes += size
-        try:
-            result = LearnReply.unpack(replies[-1].data)
-        except struct.error as error:
-            raise ProtocolError(f"LEARN's reply has {len(replies[-1].data)} bytes") from error
+        result = self._read(LearnReply, replies[-1])
         self._same_boot(result.boot_id)
+        self._claims.taught(result, elapsed_s)
         learned = LearnResult(result.ticks, result.stack, result.saturations)
         if inputs is None:
             return None, learned
@@ -371,14 +411,21 @@ class Device:
         payload = LearnStateRequest(action, crc, steps).pack()
         requests = [Request(Type.LEARN_STATE, payload)]
         changes = action in (LearnAction.RESET, LearnAction.ACCEPT)
+        started = time.monotonic()
         replies = self._exchange(requests, deadline_s, slow_last=True, learns=changes)
-        self._all_ok(requests, replies)
+        elapsed_s = time.monotonic() - started
         try:
-            state = LearnStateReply.unpack(replies[0].data)
-            stored = Stored(state.stored)
-        except (struct.error, ValueError) as error:
-            raise ProtocolError(f"LEARN_STATE's reply is {replies[0].data.hex()}") from error
+            self._all_ok(requests, replies, _STATE_EXCUSES[action])
+        except DeviceRefused:
+            self._claims.refused()
+            raise
+        state = self._read(LearnStateReply, replies[0])
         self._same_boot(state.boot_id)
+        try:
+            stored = Stored(state.stored)
+        except ValueError as error:
+            raise self._said(f"that its storage holds {state.stored}") from error
+        self._claims.state(state, action, crc, steps, elapsed_s)
         if action in (LearnAction.COMMIT, LearnAction.RESTORE):
             self._uncommitted = False
         return LearnState(
@@ -439,22 +486,6 @@ class Device:
                 "build and flash a package with one",
             )
 
-    def _ran(self, reply: Reply) -> RunResult:
-        try:
-            result = RunReply.unpack(reply.data)
-        except struct.error as error:
-            raise ProtocolError(f"RUN's reply has {len(reply.data)} bytes") from error
-        self._same_boot(result.boot_id)
-        return RunResult(
-            finished=result.done == DONE_FINISHED,
-            stopped=result.done == DONE_STOPPED,
-            step=result.step,
-            ticks=result.ticks,
-            stack=result.stack,
-            saturations=result.saturations,
-            outputs_crc=result.outputs_crc,
-        )
-
     def _same_boot(self, boot_id: int) -> None:
         if boot_id != self._link.boot_id:
             self._lost = self._link.reset_error(boot_id)
@@ -475,8 +506,9 @@ class Device:
         requests = [Request(Type.ECHO, EchoRequest(data).pack()) for data in messages]
         sent = self._wire_s(2 * _bytes(messages))
         replies = self._exchange(requests, _DEADLINE_S + sent)
-        self._all_ok(requests, replies)
-        return [EchoReply.unpack(reply.data).data for reply in replies]
+        long = any(len(r.payload) > self.hello.payload - 1 for r in requests)
+        self._all_ok(requests, replies, {Status.BAD_LEN} if long else ())
+        return [self._read(EchoReply, reply).data for reply in replies]
 
     def constants_crc(self, seed: int, first: int, size: int) -> int:
         """CRC-32, begun with `seed`, of the model's constants as they lie in the device's memory.
@@ -490,18 +522,16 @@ class Device:
         requests = [Request(Type.CONSTANTS, payload)]
         deadline_s = _DEADLINE_S + size * _DEADLINE_S_PER_BYTE
         replies = self._exchange(requests, deadline_s, slow_last=True)
-        self._all_ok(requests, replies)
-        try:
-            return ConstantsReply.unpack(replies[0].data).crc
-        except struct.error as error:
-            raise ProtocolError(f"CONSTANTS' reply has {len(replies[0].data)} bytes") from error
+        beyond = max(first, size) > self.hello.constant_bytes
+        self._all_ok(requests, replies, {Status.RANGE} if beyond else ())
+        return self._read(ConstantsReply, replies[0]).crc
 
     def fault(self) -> FaultReply:
         """The cause of the last reset, and the last fault."""
         requests = [Request(Type.FAULT, b"")]
         replies = self._exchange(requests, _DEADLINE_S)
         self._all_ok(requests, replies)
-        return FaultReply.unpack(replies[0].data)
+        return self._read(FaultReply, replies[0])
 
     def reset(self) -> DeviceInfo:
         """Resets the device and opens a session with it.
@@ -565,6 +595,7 @@ class Device:
                 self._lost = self._link.reset_error(info.boot_id)
                 raise self._lost
             self._unsure = False
+            self._claims = Claims(self.transport.name, before, self._expected)
             if self._uncommitted:
                 self._uncommitted = False
                 raise LearningLost(
@@ -585,11 +616,52 @@ class Device:
         self._unsure = False
         return replies
 
-    def _all_ok(self, requests: list[Request], replies: list[Reply]) -> None:
+    def _all_ok(
+        self, requests: list[Request], replies: list[Reply], excuses: Collection[Status] = ()
+    ) -> None:
+        """Raise where a request was refused; `excuses`: what these may be refused with."""
         for request, reply in zip(requests, replies, strict=True):
-            if reply.status != Status.OK:
-                what = f"{self.transport.name}: {self._named(request, reply)}"
-                raise DeviceRefused(what, reply.status, reply.detail)
+            what = f"{self.transport.name}: {self._named(request, reply)}"
+            if reply.status == Status.OK:
+                if reply.more and request.type != Type.TENSOR_GET:
+                    raise self._said(f"that more follows its answer to {Type(request.type).name}")
+                continue
+            refused = DeviceRefused(what, reply.status, reply.detail)
+            if reply.status not in excuses:  # of a device that keeps the protocol: none of ours
+                raise ProtocolError(
+                    f"{refused.what}, which it may not here", refused.cause, refused.next
+                )
+            raise refused
+
+    def _put_excuses(self, tensors: Iterable[str]) -> set[Status]:
+        """What PUTs may be refused with: a value that the tensor may not hold."""
+        found = [self.tensor(name) for name in tensors]
+        checked = (Dtype.BIT, Dtype.F16, Dtype.F32)
+        learning = (Kind.LEARNED, Kind.TARGET)
+        some = any(t.dtype in checked or t.kind in learning for t in found)
+        return {Status.RANGE} if some else set()
+
+    def _learn_excuses(
+        self, label: int | None, inputs: Mapping[str, bytes] | None, sent: Iterable[str]
+    ) -> set[Status]:
+        found = self._put_excuses(sent)
+        classes = self._expected.classes if self._expected is not None else None
+        if classes is None or (label is None) != (classes == 0) or (label or 0) >= max(1, classes):
+            found.add(Status.RANGE)
+        if inputs is None or self._claims.pending:
+            found.add(Status.BAD_STATE)
+        return found
+
+    def _read(self, form: type[Form], reply: Reply) -> Form:
+        """The fields of a reply."""
+        try:
+            return form.unpack(reply.data)
+        except (struct.error, IndexError) as error:
+            name = form.__name__
+            raise self._said(f"a {name} of {len(reply.data)} bytes, which is too short") from error
+
+    def _said(self, what: str) -> ProtocolError:
+        return impossible(self.transport.name, what)
 
     def _named(self, request: Request, reply: Reply) -> str:
         """A request that was refused, as a person would name it."""
@@ -613,14 +685,20 @@ class Device:
         nonce = int.from_bytes(os.urandom(4), "little") or 1
         raw = nonce.to_bytes(4, "little")
         reply = self._link.hello(HelloRequest(nonce, PROTOCOL, PROTOCOL, 0).pack(), raw, deadline_s)
-        if reply.status != Status.OK:
-            raise DeviceRefused(f"{self.transport.name}: HELLO", reply.status, reply.detail)
-        try:
-            facts = Facts.unpack(reply.data[6:])
-        except (struct.error, IndexError) as error:
-            raise ProtocolError(f"HELLO's facts have {len(reply.data)} bytes") from error
+        port = self.transport.name
+        if reply.status == Status.VERSION:
+            raise _other_version(port, reply.detail)
+        self._all_ok([Request(Type.HELLO, b"")], [reply._replace(more=False)])
+        if self._read(HelloReply, reply).part != 0:
+            raise self._said("another part of HELLO than it was asked for")
+        facts = self._read(Facts, reply._replace(data=reply.data[6:]))
         if facts.protocol_hash != PROTOCOL_HASH:
-            raise DeviceRefused(f"{self.transport.name}: HELLO", Status.VERSION, facts.protocol)
+            raise _other_version(port, facts.protocol)
+        check_facts(port, facts)
+        if self._expected is not None:
+            self._expected.check(port, facts)
+        if reply.more != (facts.tensor_count > 0):
+            raise self._said(f"HELLO of {facts.tensor_count} tensors, and more {reply.more}")
         self._link.boot_id = facts.boot_id
         known = self._hello
         same = (facts.boot_id, facts.package_sha256, facts.tensor_count)
@@ -628,6 +706,11 @@ class Device:
             tensors = known.tensors
         else:
             tensors = self._table(nonce, facts.tensor_count, deadline)
+            if self._expected is not None:
+                trace = bool(facts.capabilities & CAPABILITY_TRACE)
+                tensors = self._expected.named(port, trace, tensors)
+            else:
+                check_table(port, tensors, facts.arena_bytes)
         self._unsure = False
         return _info(facts, tensors)
 
@@ -636,25 +719,36 @@ class Device:
         while len(tensors) < count:
             part = len(tensors) + 1
             request = Request(Type.HELLO, HelloRequest(nonce, PROTOCOL, PROTOCOL, part).pack())
-            left = max(0.1, deadline - time.monotonic())
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise LinkTimeout(
+                    f"{self.transport.name}: {len(tensors)} of {count} tensors were listed in time",
+                    "a slow line, or a device that lists without end",
+                    "repeat; compare the baud with the board's file",
+                )
             reply = self._link.run([request], left)[0]
-            if reply.status != Status.OK:
-                raise DeviceRefused(f"{self.transport.name}: HELLO", reply.status, reply.detail)
+            self._all_ok([request], [reply._replace(more=False)])
+            if self._read(HelloReply, reply) != (nonce, part):
+                raise self._said(f"another part of HELLO than {part}")
             try:
-                if HelloReply.unpack(reply.data) != (nonce, part):
-                    raise ProtocolError(f"HELLO part {part} was answered with another part")
                 found = _entries(reply.data[6:])
             except (struct.error, IndexError, ValueError) as error:
-                raise ProtocolError(f"HELLO part {part} is malformed: {error}") from error
+                raise self._said(f"a malformed part {part} of HELLO ({error})") from error
             tensors += found
-            numbers = [tensor.id for tensor in tensors]
-            if not found or numbers != list(range(len(tensors))) or len(tensors) > count:
-                raise ProtocolError(f"HELLO part {part} lists tensors {numbers} of {count}")
+            numbers = [tensor.id for tensor in found]
+            fits = found and numbers == list(range(part - 1, len(tensors)))
+            if not fits or len(tensors) > count or reply.more != (len(tensors) < count):
+                raise self._said(f"tensors {numbers} in part {part} of HELLO, of {count} in all")
         return tuple(tensors)
 
 
 def _bytes(parts: Iterable[bytes]) -> int:
     return sum(len(part) for part in parts)
+
+
+def _other_version(port: str, protocol: int) -> WrongVersion:
+    cause, next_step = STATUS_TEXTS[Status.VERSION]
+    return WrongVersion(f"{port}: the device speaks protocol {protocol}", cause, next_step)
 
 
 def _info(facts: Facts, tensors: tuple[DeviceTensor, ...]) -> DeviceInfo:
@@ -678,7 +772,7 @@ def _entries(data: bytes) -> list[DeviceTensor]:
             raise ValueError(f"a name of {data[at]} bytes runs over the end")
         found.append(
             DeviceTensor(
-                name=data[at + 1 : end].decode("utf-8"),
+                name=printable(data[at + 1 : end]),
                 id=entry.tensor,
                 kind=Kind(entry.kind),
                 dtype=Dtype(entry.dtype),

@@ -30,6 +30,15 @@ class ProtocolError(LinkDead):
     """A frame passed its CRC but says what the protocol does not allow."""
 
 
+class WrongVersion(LinkDead):
+    """The device speaks another protocol than this host."""
+
+
+class DeviceDiffers(LinkDead):
+    """The device claims the package, and is not what the package makes: its facts, its tensor
+    table, its answers or its constants are others."""
+
+
 class DeviceRefused(SpikeletError):
     """The device answered a request with a status other than OK.
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from spikelet.link.errors import DeviceReset, LinkTimeout, ProtocolError
 from spikelet.link.framing import PIECE_MAX, Deframer, Frame, encode
 from spikelet.link.messages import TYPE_MORE, TYPE_REPLY, Status, Type
+from spikelet.link.text import printable
 from spikelet.link.transport import Transport
 
 # May take long, and tell nothing of the wire.
@@ -28,6 +29,7 @@ BACKOFF_MAX = 16
 BITS_A_BYTE = 10  # of a serial line, start and stop included
 LAST_WAIT_S = 1.0  # before a link is called dead: a busy host must not look like a dead device
 READ_BYTES = 65536
+LOG_BYTES = 65536  # of text, at the most, before the next reply
 
 _LOG = Type.LOG | TYPE_REPLY
 _ACK = Type.ACK | TYPE_REPLY
@@ -147,6 +149,7 @@ class Exchange:
         self._seq = os.urandom(1)[0]  # a late frame of an earlier session seldom fits this one
         self._credit = 4
         self._back_to = -1
+        self._logged = 0  # bytes since the last reply
 
     def wire_s(self, size: int) -> float:
         """Seconds that so many bytes take on a serial line; 0 where the transport has no baud."""
@@ -180,6 +183,7 @@ class Exchange:
             LinkTimeout: nobody did; the text names the likely cause.
         """
         self.boot_id = None
+        self._logged = 0
         item = self._prepare(Request(Type.HELLO, payload))
         now = asked = time.monotonic()
         deadline = now + deadline_s
@@ -295,8 +299,15 @@ class Exchange:
         if len(frame.payload) < 5:
             raise ProtocolError(f"{self.transport.name}: a LOG frame of {len(frame.payload)} bytes")
         boot_id = int.from_bytes(frame.payload[1:5], "little")
+        self._logged += len(frame.payload)
+        if self._logged > LOG_BYTES and self.boot_id is not None:
+            raise ProtocolError(
+                f"{self.transport.name}: {self._logged} bytes of text and no reply among them",
+                "the firmware logs without end",
+                "take the log out of its loop; reset the device",
+            )
         if self.on_log is not None:
-            self.on_log(frame.payload[5:].decode("utf-8", "replace"))
+            self.on_log(printable(frame.payload[5:]))
         if self.boot_id is not None and boot_id != self.boot_id:
             raise self.reset_error(boot_id)
 
@@ -320,6 +331,7 @@ class Exchange:
                 raise self.reset_error(reply.detail)
             item.reply = reply
             progress = True
+            self._logged = 0
             highest = max(highest, index)
             self._credit = max(1, frame.credit)
             if item.sends == 1 and item.request.type not in WORK:

@@ -18,8 +18,10 @@ from spikelet.codegen import ArenaTooSmall, Generated, fitted, generate, totals
 from spikelet.errors import UsageError
 from spikelet.graph.tile import Tiling
 from spikelet.link.device import Device
+from spikelet.link.expected import Expected
 from spikelet.link.transport import open_transport
 from spikelet.package import Package
+from spikelet.run.expected import expected, macros_of
 from spikelet.run.inputs import Stream, data_stream, package_stream
 from spikelet.run.record import SessionFolder
 from spikelet.run.session import Outcome, Progress, compare, summary
@@ -29,10 +31,11 @@ SYMBOLS = 32  # of the largest, that a session keeps
 
 @dataclass(frozen=True)
 class Built:
-    """An image and the C that it was made from."""
+    """An image, the C that it was made from, and its macros."""
 
     generated: Generated
     firmware: Firmware
+    defines: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, Any]:
         """Sizes, layer table and memory map, for JSON."""
@@ -102,7 +105,7 @@ def make(
         )
     except ImageTooLarge as error:
         raise _with_arena(error, package, board, generated) from error
-    return Built(generated, firmware)
+    return Built(generated, firmware, defines)
 
 
 def _could_fit(board: Board, generated: Generated) -> None:
@@ -180,6 +183,16 @@ class Target:
     port: str | None = None
     baud: int | None = None
 
+    def expected(self, package: Package) -> Expected:
+        """What its device must say when it holds the package."""
+        if self.built is None:
+            return expected(package, self.board, defines=macros_of(self.board))
+        firmware = self.built.firmware
+        macros = (*macros_of(self.board, firmware.toolchain), *self.built.defines)
+        return expected(
+            package, self.board, self.built.generated, trace=firmware.trace, defines=macros
+        )
+
     def instructions_per_tick(self, machine: str) -> float | None:
         """Of the machine that was chosen; None where a tick is what the device says."""
         spec = self.board.machines.get(machine) if self.port is None else None
@@ -191,12 +204,11 @@ def connected(
     target: Target, package: Package, on_log: Callable[[str], None] | None = None
 ) -> Iterator[tuple[Device, str]]:
     """The device, connected and holding this package, and the name of what it is."""
-    expected = bytes.fromhex(package.sha256)
+    must = target.expected(package)
     if target.port is not None:
         transport = open_transport(target.port, target.baud or target.board.baud)
-        with Device(transport, expect_sha256=expected) as device:
+        with Device(transport, expected=must) as device:
             device.on_log = on_log
-            _same_isa(target.board, target.port, device)
             yield device, target.port
         return
     if target.built is None:
@@ -207,7 +219,7 @@ def connected(
         )
     with (
         start(target.built.firmware, target.machine) as machine,
-        Device(machine.transport, connect_deadline_s=30.0, expect_sha256=expected) as device,
+        Device(machine.transport, connect_deadline_s=30.0, expected=must) as device,
     ):
         device.on_log = on_log  # what a device says as it boots is no news here
         try:
@@ -216,16 +228,6 @@ def connected(
             if not machine.alive:
                 machine.check()  # says why it died, in place of the link that died with it
             raise
-
-
-def _same_isa(board: Board, port: str, device: Device) -> None:
-    if device.hello.isa != board.isa:
-        raise UsageError(
-            f"--port {port}: the device's instruction set is {device.hello.isa}, that of board "
-            f"{board.name} is {board.isa}",
-            "another board is on this port",
-            "give the --board that is connected; `spikelet boards` lists them",
-        )
 
 
 def choose_stream(package: Package, data: Path | None, limit: int | None) -> Stream:

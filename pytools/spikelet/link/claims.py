@@ -1,0 +1,157 @@
+"""What a device has answered in this session, against what was asked and what it said before."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+from spikelet.link.errors import ProtocolError
+from spikelet.link.expected import TICKS_PER_S, Expected, impossible
+from spikelet.link.facts import DeviceInfo, Kind, LearnAction
+from spikelet.link.messages import (
+    DONE_FINISHED,
+    DONE_STEPS_LEFT,
+    DONE_STOPPED,
+    LearnReply,
+    LearnStateReply,
+    RunReply,
+    Status,
+)
+
+STORED_HEADER = 64  # bytes of a slot before the tensors
+NO_TICKS = 0  # tick unit
+
+
+class Claims:
+    """The checks of answers; what a failed one raises names the answer.
+
+    Args:
+        port: for errors.
+        info: of the session's handshake.
+        expected: what the device must be; None where nothing is known of it.
+
+    Attributes:
+        step: steps done since the last start, None where that is not known.
+        pending: learned tensors were written and not accepted.
+    """
+
+    def __init__(self, port: str, info: DeviceInfo, expected: Expected | None) -> None:
+        self.port, self.info, self.expected = port, info, expected
+        self.step: int | None = None
+        self.pending = False
+        self.learned: int | None = None  # learning steps behind the learned tensors
+        self.before: LearnStateReply | None = None
+
+    def excuses(
+        self, restart: bool, steps: int, stop: tuple[int, int] | None, timed: bool = False
+    ) -> set[Status]:
+        """What a device may answer to such a RUN but OK."""
+        found = set()
+        if not restart or self.pending or ((stop is not None or timed) and not self.info.trace):
+            found.add(Status.BAD_STATE)
+        late = stop is not None and stop[0] >= self.info.steps
+        if not restart or steps > self.info.steps or late:
+            found.add(Status.RANGE)
+        return found
+
+    def ran(self, reply: RunReply, restart: bool, steps: int, stop: bool, elapsed_s: float) -> None:
+        """Check the answer to a RUN that was asked for `steps`, 0 for all that were left."""
+        whole = self.info.steps
+        start = 0 if restart else self.step
+        end = None if start is None else start + steps if steps else whole
+        if reply.done == DONE_STOPPED:
+            good = stop and reply.step <= (whole if end is None else end)
+        elif reply.done == DONE_FINISHED:
+            good = reply.step == whole and end in (None, whole)
+        else:
+            good = (
+                reply.done == DONE_STEPS_LEFT and reply.step < whole and end in (None, reply.step)
+            )
+        if not good:
+            raise self._said(
+                f"that it ran to step {reply.step} of {whole} (done {reply.done}), asked for "
+                f"{steps or 'all'} steps{', and to stop' if stop else ''}"
+            )
+        self.step = reply.step
+        self._work("RUN", reply.ticks, reply.stack, elapsed_s)
+
+    def taught(self, reply: LearnReply, elapsed_s: float) -> None:
+        """Check the answer to LEARN."""
+        self.step = None
+        if self.learned is not None:
+            self.learned += 1
+        self._work("LEARN", reply.ticks + reply.run_ticks, reply.stack, elapsed_s)
+
+    def outputs(self, crc: int, memory: Mapping[str, bytes]) -> None:
+        """Check the CRC that RUN named against the outputs that were read."""
+        names = [t.name for t in self.info.tensors if t.kind is Kind.OUTPUT]
+        if not all(name in memory for name in names):
+            return
+        found = 0
+        for name in names:
+            found = zlib.crc32(memory[name], found)
+        if found != crc:
+            raise self._said(
+                f"that its outputs have the CRC 0x{crc:08x}, and sends outputs of 0x{found:08x}"
+            )
+
+    def written(self) -> None:
+        """Learned tensors are about to be written."""
+        self.pending = True
+        self.learned = None
+
+    def refused(self) -> None:
+        """A LEARN_STATE was refused: what was learned may have been undone."""
+        self.learned = self.before = None
+        self.pending = False
+
+    def state(
+        self, reply: LearnStateReply, action: LearnAction, crc: int, steps: int, elapsed_s: float
+    ) -> None:
+        """Check the answer to LEARN_STATE, against the action and the answers before it."""
+        before, self.before = self.before, reply
+        pending = int(self.pending) if action is LearnAction.INFO else 0
+        if action is LearnAction.RESTORE:
+            learned: int | None = None
+        else:
+            fixed = {LearnAction.RESET: 0, LearnAction.ACCEPT: steps}
+            learned = fixed.get(action, self.learned)
+        kept = action in (LearnAction.COMMIT, LearnAction.RESTORE)
+        rows = [("pending", reply.pending, pending)]
+        if learned is not None:
+            rows.append(("learning steps", reply.steps, learned))
+        if action is LearnAction.ACCEPT:
+            rows.append(("CRC", reply.crc, crc))
+        if kept:
+            rows.append(("committed CRC", reply.committed_crc, reply.crc))
+        if before is not None:
+            more = action is LearnAction.COMMIT
+            rows.append(("generation", reply.generation, (before.generation + more) & 0xFFFFFFFF))
+            rows.append(("slot bytes", reply.slot_bytes, before.slot_bytes))
+            rows.append(("page bytes", reply.page_bytes, before.page_bytes))
+            for name in ("written", "erased"):
+                least = getattr(before, name)
+                rows.append(
+                    (f"bytes or pages {name}", max(least, value := getattr(reply, name)), value)
+                )
+        for name, found, wanted in rows:
+            if found != wanted:
+                raise self._said(f"after {action.name} that {name} is {found}, not {wanted}")
+        size = sum(t.bytes for t in self.info.tensors if t.kind is Kind.LEARNED)
+        if reply.generation and reply.slot_bytes < STORED_HEADER + size:
+            raise self._said(
+                f"that {size} learned bytes are committed in a slot of {reply.slot_bytes}"
+            )
+        self.pending, self.learned = bool(reply.pending), reply.steps
+        self._work(action.name, reply.ticks, 0, elapsed_s)
+
+    def _work(self, what: str, ticks: int, stack: int, elapsed_s: float) -> None:
+        most = 0 if self.info.tick_unit == NO_TICKS else TICKS_PER_S * elapsed_s
+        if ticks > most:
+            raise self._said(f"that {what} took {ticks} ticks, in {elapsed_s:.3g} s")
+        ram = self.expected.ram_bytes if self.expected is not None else None
+        if ram is not None and stack > ram:
+            raise self._said(f"that {stack} bytes of stack were used, of {ram} bytes of RAM")
+
+    def _said(self, what: str) -> ProtocolError:
+        return impossible(self.port, what)

@@ -1,0 +1,88 @@
+"""What a device must say that holds a package: made from the package and the board's file alone."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from spikelet.board import Board
+from spikelet.codegen import Generated, generate, listed
+from spikelet.graph import Graph, Tensor
+from spikelet.link import DeviceTensor, Dtype, Expected, Kind
+from spikelet.package import Package
+
+TICKS = ("none", "instruction", "cycle", "us")
+SIZES = {"SPK_LINK_PAYLOAD": 244, "SPK_LINK_RING": 512}  # as the link's headers have them
+
+
+def expected(
+    package: Package,
+    board: Board,
+    generated: Generated | None = None,
+    *,
+    trace: bool | None = None,
+    defines: Iterable[str] = (),
+) -> Expected:
+    """The facts, tensor table and constants of the package's image for a board.
+
+    Args:
+        package: what the device holds.
+        board: what it was built for.
+        generated: what code generation gave for the two; None to generate it here.
+        trace: whether it is a trace build; None where both will do.
+        defines: macros that the image was built with, as NAME=VALUE.
+    """
+    graph = package.graph
+    if generated is None:
+        with tempfile.TemporaryDirectory(prefix="spikelet-") as folder:
+            generated = generate(graph, package.sha256, Path(folder), isa=board.isa)
+    macros = dict(text.partition("=")[::2] for text in defines)
+    sizes = {name: int(macros.get(name) or size) for name, size in SIZES.items()}
+    return Expected(
+        package_sha256=bytes.fromhex(package.sha256),
+        model=graph.name,
+        isa=board.isa,
+        tick_unit=TICKS.index(board.tick),
+        payload=sizes["SPK_LINK_PAYLOAD"],
+        ring=sizes["SPK_LINK_RING"],
+        steps=graph.steps,
+        arena_bytes=generated.plan.size,
+        learns=graph.learns,
+        classes=graph.classes if graph.learns else 0,
+        trace=trace,
+        release=_table(graph, trace=False),
+        traced=_table(graph, trace=True),
+        constants=tuple((c.symbol, c.data) for c in generated.constants),
+        ram_bytes=board.memory.ram.bytes if board.memory else None,
+    )
+
+
+def macros_of(board: Board, toolchain: str | None = None) -> list[str]:
+    """The macros that a board's file gives to a toolchain, by default to its first."""
+    spec = board.toolchains[toolchain or next(iter(board.toolchains))]
+    return [flag[2:] for flag in spec.flags if flag.startswith("-D")]
+
+
+def _table(graph: Graph, *, trace: bool) -> tuple[DeviceTensor, ...]:
+    rows = [(tensor, Kind[tensor.kind.upper()], op) for tensor, op in listed(graph, trace)]
+    if trace:
+        digests = Tensor("trace", "u32", (graph.steps, len(graph.traced)), kind="output")
+        rows.append((digests, Kind.DIGESTS, None))
+    return tuple(_row(number, *row) for number, row in enumerate(rows))
+
+
+def _row(number: int, tensor: Tensor, kind: Kind, op: int | None) -> DeviceTensor:
+    return DeviceTensor(
+        name=tensor.name,
+        id=number,
+        kind=kind,
+        dtype=Dtype[tensor.dtype.upper()],
+        shape=tensor.shape,
+        bytes=tensor.nbytes,
+        scale=float(np.float32(tensor.scale)),
+        zero_point=tensor.zero_point,
+        op=op,
+    )
