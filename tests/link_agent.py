@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from spikelet.link import FdTransport
+from spikelet.link import DeviceInfo, Expected, FdTransport
 from spikelet.paths import boards_dir, firmware_dir, sim_dir
 
 C_TESTS = Path(__file__).resolve().parent / "c"
@@ -114,6 +114,27 @@ def start(device: Path, faults: Sequence[str] = (), name: str = "native") -> Mac
             command, stdin=other, stdout=other, start_new_session=True, env=dict(os.environ)
         )
     return Machine(process, FdTransport(host, name=name))
+
+
+def expected_of(info: DeviceInfo, constants: bytes, trace: bool | None = None) -> Expected:
+    """What an honest device must say that has said this before."""
+    return Expected(
+        package_sha256=info.package_sha256,
+        model=info.model,
+        board=info.isa,
+        isa=info.isa,
+        tick_unit=info.tick_unit,
+        payload=info.payload,
+        ring=info.ring,
+        steps=info.steps,
+        arena_bytes=info.arena_bytes,
+        learns=info.learns,
+        classes=5 if info.learns else 0,
+        trace=trace,
+        release=info.tensors,
+        traced=info.tensors,
+        constants=(("odd", constants[:5]), ("halves", constants[5:])),
+    )
 
 
 def echo_outputs(image: bytes, gate: int = 0, steps: int = 10) -> tuple[bytes, bytes]:

@@ -10,13 +10,23 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 import graphs
-from spikelet.board import Board, build, find_board
+from spikelet.board import Board, build, find_board, start
 from spikelet.board.build import Firmware
 from spikelet.codegen import generate
 from spikelet.graph import Graph
 from spikelet.graph.ops.lif import Lif
+from spikelet.link import Device, DeviceDiffers
 from spikelet.package import Package
-from spikelet.run import Built, Outcome, SessionFolder, Target, make, package_stream, run
+from spikelet.run import (
+    Built,
+    Outcome,
+    SessionFolder,
+    Target,
+    compare,
+    make,
+    package_stream,
+    run,
+)
 from support import need
 
 TARGETS = [("native", "native"), ("virt-rv32", "unicorn")]
@@ -62,8 +72,19 @@ def test_a_flipped_weight_bit_is_named_by_layer_step_and_neuron(
     built = make(package, board, tmp_path / "build", toolchain="zig", trace=True)
     # Input 20, word 1 of its column: byte 2 belongs to output 4 * 1 + 1.
     words = 24 // 4
-    flip_weight(built.firmware, "spk_const_fc1_weight", (20 * words + 1) * 4 + 2, 4)
-    found = outcome(package, board, built, machine, tmp_path / "session")
+    at = (20 * words + 1) * 4 + 2
+    flip_weight(built.firmware, "spk_const_fc1_weight", at, 4)
+    with pytest.raises(DeviceDiffers, match=f"spk_const_fc1_weight, at byte {at} of") as caught:
+        outcome(package, board, built, machine, tmp_path / "session")
+    assert caught.value.exit_code == 3
+    # To see what the bit does, the device is taken as it is.
+    with (
+        start(built.firmware, machine) as running,
+        Device(running.transport, connect_deadline_s=30.0) as device,
+    ):
+        (tmp_path / "session").mkdir(exist_ok=True)
+        stream, folder = package_stream(package), SessionFolder(tmp_path / "session")
+        found = compare(package, device, stream, folder, layers=True)
     assert found.mismatches > 0
     first = found.differences[0]
     assert (first.layer, first.tensor, first.index) == ("fc1", "fc1", 5)

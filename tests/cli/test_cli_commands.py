@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from cli_support import (
 from spikelet.board import boards, build, find_board
 from spikelet.codegen import generate
 from spikelet.graph import Graph
+from spikelet.graph.ops.lif import Lif
 from spikelet.package import Package
 from support import need
 
@@ -58,22 +60,41 @@ def test_run_shows_a_person_the_same_figures(spikelet: Spikelet, package: Path) 
     assert "0 bad, 0 retries" in result.out
 
 
-def test_a_wrong_weight_is_named_and_exits_1(
+def _wrong(graph: Graph, sha256: str, folder: Path) -> Path:
+    """A trace image of another graph that claims to be this package's."""
+    generate(graph, sha256, folder, trace=True)
+    return build(folder, find_board("native"), folder, trace=True).elf
+
+
+def test_a_wrong_weight_is_named_before_a_sample_is_run(
     spikelet: Spikelet, package: Path, tmp_path: Path
 ) -> None:
     loaded = Package.load(package)
     constants = {name: values.copy() for name, values in loaded.graph.constants().items()}
     constants["fc1.weight"][4, 2] ^= 1
     wrong = Graph.from_json(loaded.graph.to_json(), constants)
-    generate(wrong, loaded.sha256, tmp_path / "wrong", trace=True)
-    image = build(tmp_path / "wrong", find_board("native"), tmp_path / "wrong", trace=True)
-    with served(image.elf) as (url, _):
+    with served(_wrong(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
+        result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
+    error = result.json["error"]
+    assert (result.code, error["kind"]) == (3, "DeviceDiffers")
+    assert "its constants: spk_const_fc1_weight, at byte" in error["what"]
+    assert not Path("spikelet-sessions/small-native/session.json").exists()
+
+
+def test_a_wrong_leak_is_named_and_exits_1(
+    spikelet: Spikelet, package: Path, tmp_path: Path
+) -> None:
+    loaded = Package.load(package)
+    graph = loaded.graph
+    nodes = [replace(n, leak=29000) if isinstance(n, Lif) else n for n in graph.nodes]
+    wrong = Graph(graph.name, graph.steps, graph.inputs, nodes, graph.outputs)
+    with served(_wrong(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
         result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
     found = result.json
     assert result.code == 1
     assert found["mismatches"] > SAMPLES / 2
     first = found["differences"][0]
-    assert (first["layer"], first["tensor"], first["step"], first["index"]) == ("fc1", "fc1", 0, 4)
+    assert (first["layer"], first["tensor"], first["step"]) == ("lif1", "lif1.membrane", 1)
     assert "differ from golden" in result.err
     report = spikelet("report", "spikelet-sessions/small-native", "--json").json
     page = Path(report["report"]).read_text()

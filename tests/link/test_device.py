@@ -8,16 +8,18 @@ import struct
 import threading
 import time
 import zlib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from link_agent import build_device, compilers, echo_outputs, start
+from link_agent import build_device, compilers, echo_outputs, expected_of, start
 from spikelet import __version__
 from spikelet.errors import UsageError
 from spikelet.link import (
     Device,
+    DeviceDiffers,
     DeviceRefused,
     DeviceReset,
     Dtype,
@@ -30,6 +32,7 @@ from spikelet.link.exchange import Request
 from spikelet.link.messages import Status, TensorGetRequest, TensorPutRequest, Type
 
 IMAGE = random.Random(3).randbytes(300)
+CONSTANTS = bytes((3, 1, 4, 1, 5)) + struct.pack("<3H", 0x1234, 0xFFFF, 1)
 SHA = bytes((0xEC, 0x40, *range(1, 31)))
 
 
@@ -55,7 +58,7 @@ def test_hello(device: Device) -> None:
 
 
 def test_the_crc_of_the_constants_has_any_seed_and_goes_around_the_end(device: Device) -> None:
-    memory = bytes((3, 1, 4, 1, 5)) + struct.pack("<3H", 0x1234, 0xFFFF, 1)
+    memory = CONSTANTS
     size = device.hello.constant_bytes
     assert size == len(memory)
     for first in range(size + 1):
@@ -72,7 +75,7 @@ def test_the_crc_of_the_constants_has_any_seed_and_goes_around_the_end(device: D
 @pytest.mark.parametrize("compiler", list(compilers()))
 def test_put_run_get(tmp_path: Path, compiler: str) -> None:
     elf = build_device(tmp_path / "device", ["-O2"], compiler)
-    with start(elf) as machine, Device(machine.transport, expect_sha256=SHA) as device:
+    with start(elf) as machine, Device(machine.transport) as device:
         device.put_many({"image": IMAGE, "gate": (0b1011).to_bytes(8, "little")})
         assert device.get("image") == IMAGE
         result = device.run()
@@ -162,12 +165,31 @@ def test_mistakes_are_named_before_anything_is_sent(device: Device) -> None:
 
 
 def test_wrong_model_is_refused(device_elf: Path) -> None:
+    with start(device_elf) as machine, Device(machine.transport) as device:
+        right = expected_of(device.hello, CONSTANTS)
+    with start(device_elf) as machine, Device(machine.transport, expected=right) as device:
+        assert device.hello.tensors == right.release
     with (
         start(device_elf) as machine,
         pytest.raises(ModelMismatch, match="holds model 'echo', package ec40") as caught,
     ):
-        Device(machine.transport, expect_sha256=bytes(32))
+        Device(machine.transport, expected=replace(right, package_sha256=bytes(32)))
     assert caught.value.exit_code == 2
+
+
+def test_a_bit_of_the_constants_is_named(device_elf: Path) -> None:
+    with start(device_elf) as machine, Device(machine.transport) as device:
+        info = device.hello
+    for at in range(len(CONSTANTS)):
+        flipped = bytearray(CONSTANTS)
+        flipped[at] ^= 1 << (at % 8)
+        name, byte = ("odd", at) if at < 5 else ("halves", at - 5)
+        with (
+            start(device_elf) as machine,
+            pytest.raises(DeviceDiffers, match=f"constants: {name}, at byte {byte} of") as caught,
+        ):
+            Device(machine.transport, expected=expected_of(info, bytes(flipped)))
+        assert caught.value.exit_code == 3
 
 
 def test_reset(device: Device) -> None:

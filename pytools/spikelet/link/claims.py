@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 
-from spikelet.link.errors import ProtocolError
-from spikelet.link.expected import TICKS_PER_S, Expected, impossible
+from spikelet.link.errors import ProtocolError, impossible
+from spikelet.link.expected import TICKS_PER_S, Expected
 from spikelet.link.facts import DeviceInfo, Kind, LearnAction
 from spikelet.link.messages import (
     DONE_FINISHED,

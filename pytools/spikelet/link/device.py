@@ -20,9 +20,10 @@ from spikelet.link.errors import (
     LinkTimeout,
     ProtocolError,
     WrongVersion,
+    impossible,
 )
 from spikelet.link.exchange import Exchange, LinkStats, Reply, Request
-from spikelet.link.expected import Expected, check_facts, check_table, impossible
+from spikelet.link.expected import Expected, check_facts, check_table
 from spikelet.link.facts import (
     DeviceInfo,
     DeviceTensor,
@@ -621,11 +622,11 @@ class Device:
     ) -> None:
         """Raise where a request was refused; `excuses`: what these may be refused with."""
         for request, reply in zip(requests, replies, strict=True):
-            what = f"{self.transport.name}: {self._named(request, reply)}"
             if reply.status == Status.OK:
                 if reply.more and request.type != Type.TENSOR_GET:
                     raise self._said(f"that more follows its answer to {Type(request.type).name}")
                 continue
+            what = f"{self.transport.name}: {self._named(request, reply)}"
             refused = DeviceRefused(what, reply.status, reply.detail)
             if reply.status not in excuses:  # of a device that keeps the protocol: none of ours
                 raise ProtocolError(
@@ -634,12 +635,15 @@ class Device:
             raise refused
 
     def _put_excuses(self, tensors: Iterable[str]) -> set[Status]:
-        """What PUTs may be refused with: a value that the tensor may not hold."""
+        """What PUTs may be refused with: mostly a value that the tensor may not hold."""
         found = [self.tensor(name) for name in tensors]
         checked = (Dtype.BIT, Dtype.F16, Dtype.F32)
         learning = (Kind.LEARNED, Kind.TARGET)
         some = any(t.dtype in checked or t.kind in learning for t in found)
-        return {Status.RANGE} if some else set()
+        excuses = {Status.RANGE} if some else set()
+        if any(t.kind is Kind.TARGET for t in found):  # the label is LEARN's to write
+            excuses.add(Status.BAD_STATE)
+        return excuses
 
     def _learn_excuses(
         self, label: int | None, inputs: Mapping[str, bytes] | None, sent: Iterable[str]
@@ -665,7 +669,8 @@ class Device:
 
     def _named(self, request: Request, reply: Reply) -> str:
         """A request that was refused, as a person would name it."""
-        what, tensors = Type(request.type).name, self.hello.tensors
+        what = Type(request.type).name
+        tensors = self._hello.tensors if self._hello is not None else ()
         if request.type in (Type.TENSOR_PUT, Type.TENSOR_GET):
             number, offset = struct.unpack_from("<HI", request.payload)
             return f"{what} of tensor {tensors[number].name!r} at byte {offset}"

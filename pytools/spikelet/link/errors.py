@@ -64,3 +64,12 @@ class DeviceRefused(SpikeletError):
 
 class ModelMismatch(UsageError):
     """The device holds another model than the one asked for."""
+
+
+def impossible(port: str, what: str) -> ProtocolError:
+    """The error of an answer that no device gives which keeps the protocol."""
+    return ProtocolError(
+        f"{port}: the device says {what}",
+        "firmware that is not Spikelet's or was changed, or a defect of it",
+        "build the package for the board and flash it; report it if that does not help",
+    )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from spikelet.link.errors import DeviceReset, LinkTimeout, ProtocolError
+from spikelet.link.errors import DeviceReset, LinkTimeout, ProtocolError, impossible
 from spikelet.link.framing import PIECE_MAX, Deframer, Frame, encode
 from spikelet.link.messages import TYPE_MORE, TYPE_REPLY, Status, Type
 from spikelet.link.text import printable
@@ -193,7 +193,7 @@ class Exchange:
             until = min(now + wait, deadline)
             while (now := time.monotonic()) < until:
                 for frame in self._receive(until - now):
-                    reply = _reply_to(frame, item)
+                    reply = _reply_to(self.transport.name, frame, item)
                     if reply and (reply.status != Status.OK or reply.data[:4] == nonce):
                         self._credit = max(1, frame.credit)
                         answered = time.monotonic()
@@ -297,7 +297,7 @@ class Exchange:
 
     def _log(self, frame: Frame) -> None:
         if len(frame.payload) < 5:
-            raise ProtocolError(f"{self.transport.name}: a LOG frame of {len(frame.payload)} bytes")
+            raise impossible(self.transport.name, f"text in a frame of {len(frame.payload)} bytes")
         boot_id = int.from_bytes(frame.payload[1:5], "little")
         self._logged += len(frame.payload)
         if self._logged > LOG_BYTES and self.boot_id is not None:
@@ -324,7 +324,7 @@ class Exchange:
             if index >= len(window):
                 continue
             item = window[index]
-            reply = _reply_to(frame, item)
+            reply = _reply_to(self.transport.name, frame, item)
             if reply is None or item.reply is not None:
                 continue
             if frame.credit == 0 and reply.status == Status.BAD_STATE and self.boot_id is not None:
@@ -409,7 +409,7 @@ def _type_name(code: int) -> str:
         return f"type {code}"
 
 
-def _reply_to(frame: Frame, item: _Open) -> Reply | None:
+def _reply_to(port: str, frame: Frame, item: _Open) -> Reply | None:
     """The frame as the reply to a request; None when it is not that."""
     plain = frame.type & ~TYPE_MORE
     if plain != (item.request.type | TYPE_REPLY) & ~TYPE_MORE or frame.seq != item.seq:
@@ -417,6 +417,7 @@ def _reply_to(frame: Frame, item: _Open) -> Reply | None:
     status = frame.payload[0]
     if status != Status.OK:
         if len(frame.payload) != 5:
-            raise ProtocolError(f"status {status} came with {len(frame.payload) - 1} bytes, not 4")
+            size = len(frame.payload) - 1
+            raise impossible(port, f"status {status} with {size} bytes of detail, not 4")
         return Reply(status, int.from_bytes(frame.payload[1:], "little"), False, b"")
     return Reply(status, 0, bool(frame.type & TYPE_MORE), frame.payload[1:])

@@ -12,7 +12,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from spikelet.link.errors import DeviceDiffers, ModelMismatch, ProtocolError
+from spikelet.errors import UsageError
+from spikelet.link.errors import DeviceDiffers, ModelMismatch, impossible
 from spikelet.link.facts import DeviceTensor, Dtype, Kind
 from spikelet.link.framing import PAYLOAD_MAX
 from spikelet.link.messages import CAPABILITY_LEARN, CAPABILITY_TRACE, PROTOCOL, Facts
@@ -34,6 +35,7 @@ class Expected:
     Attributes:
         package_sha256: of the package, 32 bytes.
         model: its name.
+        board: name of the board.
         isa: of the board.
         tick_unit: as in `DeviceInfo`.
         payload: bytes of a frame's payload.
@@ -42,7 +44,7 @@ class Expected:
         arena_bytes: of the memory plan.
         learns: whether the model has a learner.
         classes: labels that LEARN takes; 0 where it takes none.
-        trace: whether it is a trace build; None where both will do.
+        trace: whether it is a trace build; None where both will do: it was flashed before.
         release: the tensor table of a release build.
         traced: that of a trace build.
         constants: names and bytes of the model's tables, in the image's order.
@@ -51,6 +53,7 @@ class Expected:
 
     package_sha256: bytes
     model: str
+    board: str
     isa: str
     tick_unit: int
     payload: int
@@ -74,6 +77,7 @@ class Expected:
 
         Raises:
             ModelMismatch: the device holds another package.
+            UsageError: it was flashed before, and is another board.
             DeviceDiffers: it claims this one, and something is not what this one makes.
         """
         sha = facts.package_sha256
@@ -84,6 +88,15 @@ class Expected:
                 "the device was flashed with another package",
                 "build this package for the board and flash it, or run the package it holds",
             )
+        if facts.isa != self.isa:
+            what = f"the device's instruction set is {facts.isa}, that of board {self.board} is "
+            if self.trace is not None:  # an image of ours
+                raise differs(port, f"the instruction set: {facts.isa!r}, not {self.isa!r}")
+            raise UsageError(
+                f"{port}: {what}{self.isa}",
+                "another board is on this port",
+                "give the --board that is connected; `spikelet boards` lists them",
+            )
         trace = self.trace
         if trace is None:
             trace = bool(facts.capabilities & CAPABILITY_TRACE)
@@ -91,7 +104,6 @@ class Expected:
         capabilities = CAPABILITY_TRACE * trace + CAPABILITY_LEARN * self.learns
         rows: list[tuple[str, object, object]] = [
             ("model", self.model, facts.model),
-            ("instruction set", self.isa, facts.isa),
             ("capabilities", capabilities, facts.capabilities),
             ("tick unit", self.tick_unit, facts.tick_unit),
             ("payload bytes", self.payload, facts.payload),
@@ -216,12 +228,3 @@ def check_table(port: str, tensors: Sequence[DeviceTensor], arena_bytes: int) ->
         if not math.isfinite(tensor.scale):
             raise impossible(port, f"tensor {tensor.name!r} with the scale {tensor.scale}")
         names.add(tensor.name)
-
-
-def impossible(port: str, what: str) -> ProtocolError:
-    """The error of an answer that no device gives which keeps the protocol."""
-    return ProtocolError(
-        f"{port}: the device says {what}",
-        "firmware that is not Spikelet's or was changed, or a defect of it",
-        "build the package for the board and flash it; report it if that does not help",
-    )

@@ -17,6 +17,7 @@ from spikelet.codegen import totals
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Phase
 from spikelet.link.device import Device
+from spikelet.link.errors import impossible
 from spikelet.metrics import NeuroBench, mean, neurobench
 from spikelet.package import Package
 from spikelet.run.inputs import Stream
@@ -98,7 +99,10 @@ def layer_ticks(
         result = device.run(inputs=inputs, timed=True, deadline_s=deadline_s)
         table = np.frombuffer(device.get("trace"), "<u4").reshape(graph.steps, -1)
         rows.append([0, *(int(table[cell]) for cell in cells), result.ticks])
-    spent = np.diff(np.array(rows, np.int64), axis=1).mean(axis=0)  # (places + 1,)
+    steps = np.diff(np.array(rows, np.int64), axis=1)  # (samples, places + 1)
+    if (steps < 0).any():
+        raise impossible(device.transport.name, "that its count of ticks goes back between layers")
+    spent = steps.mean(axis=0)
     total = float(np.mean(release))
     probe = (float(spent.sum()) - total) / len(places)
     layers = dict.fromkeys((node.name for node in graph.order), 0.0)

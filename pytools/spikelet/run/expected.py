@@ -38,12 +38,13 @@ def expected(
     graph = package.graph
     if generated is None:
         with tempfile.TemporaryDirectory(prefix="spikelet-") as folder:
-            generated = generate(graph, package.sha256, Path(folder), isa=board.isa)
+            generated = generate(graph, package.sha256, Path(folder), target=board.target)
     macros = dict(text.partition("=")[::2] for text in defines)
     sizes = {name: int(macros.get(name) or size) for name, size in SIZES.items()}
     return Expected(
         package_sha256=bytes.fromhex(package.sha256),
         model=graph.name,
+        board=board.name,
         isa=board.isa,
         tick_unit=TICKS.index(board.tick),
         payload=sizes["SPK_LINK_PAYLOAD"],

@@ -16,6 +16,7 @@ from spikelet.errors import Disagreement, UsageError
 from spikelet.graph import Array, Graph
 from spikelet.learn.twin import Twin, checked_targets
 from spikelet.link import Device, LearnAction, LearnResult, LearnState, RunResult
+from spikelet.link.errors import impossible
 from spikelet.package import Package
 from spikelet.run.session import LEAST_MIPS, sample_deadline
 from spikelet.run.workflow import Target, connected, make
@@ -55,7 +56,7 @@ class DeviceLearner:
         rows = []
         for i in range(samples):
             self.ran = self.device.run(inputs=self._bytes(inputs, i), deadline_s=self.deadline_s)
-            rows.append(self.device.get_many(self.graph.outputs))
+            rows.append(self.device.outputs(self.ran))
         return self._values(rows)
 
     def observe(
@@ -112,9 +113,21 @@ class DeviceLearner:
         return self.device.put_learned(wire, steps)
 
     def state(self) -> dict[str, Array]:
-        """All learned tensors by name."""
+        """All learned tensors by name.
+
+        Raises:
+            ProtocolError: they are not those whose CRC the device names.
+        """
         tensors = {learned.tensor.name: learned.tensor for learned in self.graph.learned}
         memory = self.device.get_many(tensors)
+        found = zlib.crc32(b"".join(memory[name] for name in self.device.learned))
+        said = self.crc()
+        if found != said:
+            raise impossible(
+                self.device.transport.name,
+                f"that what it learned has the CRC 0x{said:08x}, and sends tensors of "
+                f"0x{found:08x}",
+            )
         return {name: tensor.from_bytes(memory[name]) for name, tensor in tensors.items()}
 
     def crc(self) -> int:

@@ -223,7 +223,7 @@ class _Player:
             for i in range(len(pool)):
                 result = self._run(pool, i)
                 if result.outputs_crc != digests[i]:
-                    right[i], elements = self._read(pool, i, golden, task)
+                    right[i], elements = self._read(result, pool, i, golden, task)
                     wrong += elements
                 done += 1
                 self._tell("evaluate", done, total, None)
@@ -342,9 +342,11 @@ class _Player:
         self.stack = max(self.stack, result.stack)
         return result
 
-    def _read(self, pool: Pool, i: int, golden: Mapping[str, Array], task: int) -> tuple[bool, int]:
+    def _read(
+        self, ran: RunResult, pool: Pool, i: int, golden: Mapping[str, Array], task: int
+    ) -> tuple[bool, int]:
         """What the device really says: whether it is right, and how many elements differ."""
-        received = self.device.device.get_many(self.graph.outputs)
+        received = self.device.device.outputs(ran)
         found, wrong = {}, 0
         for name in self.graph.outputs:
             tensor = self.graph.tensors[name]

@@ -12,6 +12,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Execution, Graph, Phase, Tensor
 from spikelet.link.device import Device
+from spikelet.link.errors import impossible
 from spikelet.package import Package, PackageError
 from spikelet.run.inputs import Stream
 from spikelet.run.record import Difference, Sample, SessionFolder
@@ -147,6 +148,8 @@ class _Comparison:
         self.replayed = 0
         self.named: list[Difference] = []  # of the sample under way
         self.deadline_s = sample_deadline(self.graph, mips)
+        values = sum(t.size for node in self.graph.order for t in self.graph.written(node))
+        self.most_saturations = 4 * values * self.graph.steps
         if layers and not device.hello.trace:
             raise UsageError(
                 "--layers: the device does not list its layers",
@@ -233,7 +236,7 @@ class _Comparison:
         result = self.device.run(inputs=self._inputs(index), deadline_s=self.deadline_s)
         self.stack_bytes = max(self.stack_bytes, result.stack)
         wanted = [t.name for t in self.final] + (["trace"] if self.layers else [])
-        received = self.device.get_many(wanted)
+        received = self.device.outputs(result, wanted)
         if self.layers:
             mismatches = self._digests(index, execution, row, received["trace"])
         else:
@@ -244,6 +247,12 @@ class _Comparison:
                 mismatches += self._differences(
                     index, tensor, step, golden, tensor.from_bytes(received[tensor.name])
                 )
+        if result.saturations > self.most_saturations:
+            raise impossible(
+                self.device.transport.name,
+                f"that {result.saturations} values saturated; all together can only "
+                f"{self.most_saturations} times",
+            )
         saturated = int(execution.saturations[row])
         mismatches += abs(result.saturations - saturated)
         first = self.graph.tensors[self.graph.outputs[0]]
@@ -276,8 +285,13 @@ class _Comparison:
             values = self._replay(index, int(step), tensor)
             expected = execution.trace[tensor.name][self._row(tensor, int(step))][row]
             found += self._differences(index, tensor, int(step), expected, values)
-        # Digests that differ while all elements agree on replay: a device that is not repeatable.
-        return max(found, 1)
+        if not found:
+            raise impossible(
+                self.device.transport.name,
+                f"for sample {index} digests that are not golden's, and the elements behind them "
+                "are: it is not repeatable, or does not tell the truth",
+            )
+        return found
 
     def _row(self, tensor: Tensor, step: int) -> int:
         node = self._writer(tensor)
@@ -288,7 +302,13 @@ class _Comparison:
 
     def _replay(self, index: int, step: int, tensor: Tensor) -> Array:
         number = self.graph.order.index(self._writer(tensor))
-        self.device.run(inputs=self._inputs(index), stop=(step, number), deadline_s=self.deadline_s)
+        stop = (step, number)
+        result = self.device.run(inputs=self._inputs(index), stop=stop, deadline_s=self.deadline_s)
+        if not result.stopped:
+            raise impossible(
+                self.device.transport.name,
+                f"that it did not come to operator {number}, step {step}",
+            )
         return tensor.from_bytes(self.device.get(tensor.name))
 
     def _differences(

@@ -1,0 +1,200 @@
+"""A device that lies, one lie at a time: each ends in a named error, in bounded memory and time."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import subprocess
+import threading
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from lying_device import MODES, Liar, relay
+
+from cli_support import small_package
+from learned_models import learner_graph, samples
+from spikelet.board import find_board
+from spikelet.errors import SpikeletError
+from spikelet.learn.twin import Twin
+from spikelet.link import Device, FdTransport
+from spikelet.package import Package
+from spikelet.run import Built, SessionFolder, Target, compare, make, package_stream
+from spikelet.run.bench import layer_ticks
+from spikelet.run.learner import DeviceLearner
+from support import need
+
+MEMORY = 32 << 20  # bytes that a session may take, whatever the device says
+SECONDS = 20.0
+NATIVE = find_board("native")
+# Those that end with a deadline, which takes seconds; the rest of their kind is left to `long`.
+SLOW = {"run-silent", "ack-endless", "echo-endless", "put-silent", "hello-nonce"}
+
+
+@functools.cache
+def learning_package() -> Package:
+    return Package(learner_graph())
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Package, Built]]:
+    need("gcc")
+    folder = tmp_path_factory.mktemp("lying")
+    plain, learns = small_package(), learning_package()
+    return {
+        "run": (plain, make(plain, NATIVE, folder / "run", toolchain="gcc")),
+        "layers": (plain, make(plain, NATIVE, folder / "layers", toolchain="gcc", trace=True)),
+        "learn": (learns, make(learns, NATIVE, folder / "learn", toolchain="gcc")),
+    }
+
+
+def stored_crc(built: Built) -> int:
+    return zlib.crc32(b"".join(constant.data for constant in built.generated.constants))
+
+
+@contextlib.contextmanager
+def lying(mode: str, built: Built) -> Iterator[FdTransport]:
+    """The host's end of a link to a real agent behind a liar."""
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen(
+        [built.firmware.elf], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    )
+    assert process.stdin is not None and process.stdout is not None
+    device = process.stdout.fileno(), process.stdin.fileno()
+    liar = Liar(mode, stored_crc(built))
+
+    def run() -> None:
+        with contextlib.suppress(OSError):
+            relay(liar, (theirs.fileno(), theirs.fileno()), device)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield FdTransport(ours, name="liar")
+    finally:
+        ours.close()
+        process.kill()
+        thread.join()
+        theirs.close()
+        process.communicate()
+
+
+def play_run(package: Package, device: Device, folder: Path, layers: bool = False) -> None:
+    folder.mkdir()
+    stream = package_stream(package).head(2)
+    outcome = compare(package, device, stream, SessionFolder(folder), layers=layers)
+    assert outcome.mismatches == 0
+
+
+def play_layers(package: Package, device: Device, folder: Path) -> None:
+    play_run(package, device, folder, layers=True)
+    if device.hello.tick_unit:
+        layer_ticks(package, device, package_stream(package), [1])
+
+
+def play_learn(package: Package, device: Device, folder: Path) -> None:
+    learner, twin = DeviceLearner(package.graph, device), Twin(package.graph)
+    inputs, labels = samples(4)
+    learner.reset()
+    learner.observe(inputs, labels)
+    twin.observe(inputs, labels)
+    learner.agree(twin)
+    assert learner.compare(twin) == []
+    learner.restore(twin.state(), 4)
+    learner.commit()
+    twin.commit()
+    learner.agree(twin)
+    assert learner.compare(twin) == []
+    learner.predict(inputs)
+
+
+SESSIONS: dict[str, Callable[[Package, Device, Path], None]] = {
+    "run": play_run,
+    "layers": play_layers,
+    "learn": play_learn,
+}
+
+
+def ended(kind: str, mode: str, image: tuple[Package, Built], folder: Path) -> SpikeletError | None:
+    """How a session with a liar ended: None where it went through."""
+    package, built = image
+    must = Target(NATIVE, built).expected(package)
+    with lying(mode, built) as transport:
+        try:
+            device = Device(transport, connect_deadline_s=1.5, expected=must)
+            SESSIONS[kind](package, device, folder)
+        except SpikeletError as error:
+            return error
+    return None
+
+
+def bounded(kind: str, mode: str, image: tuple[Package, Built], folder: Path) -> list[str]:
+    """What is wrong with the end of a session: nothing, or a line each."""
+    tracemalloc.start()
+    started = time.monotonic()
+    try:
+        error = ended(kind, mode, image, folder)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    seconds, wrong = time.monotonic() - started, []
+    if peak > MEMORY or seconds > SECONDS:
+        wrong.append(f"{kind} {mode}: {peak} bytes, {seconds:.1f} s")
+    if error is not None:
+        text = str(error)
+        if error.exit_code != 3 or not (error.what and error.cause and error.next):
+            wrong.append(f"{kind} {mode}: exit {error.exit_code}, {text!r}")
+        if any(ord(c) < 32 and c != "\n" for c in text):
+            wrong.append(f"{kind} {mode}: control characters in {text!r}")
+    return wrong if error is not None else [*wrong, f"{kind} {mode}: passes"]
+
+
+@pytest.fixture(autouse=True)
+def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikelet.link.device._DEADLINE_S", 1.0)
+
+
+@pytest.mark.parametrize("kind", SESSIONS)
+def test_an_honest_device_passes(
+    kind: str, images: dict[str, tuple[Package, Built]], tmp_path: Path
+) -> None:
+    error = ended(kind, "honest", images[kind], tmp_path / "s")
+    assert error is None, error
+
+
+def test_there_are_lies_enough() -> None:
+    assert len(MODES) > 100
+
+
+def test_every_lie_ends_in_a_named_error(
+    images: dict[str, tuple[Package, Built]], tmp_path: Path
+) -> None:
+    check([mode for mode in MODES if mode not in SLOW], images, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", sorted(SLOW))
+def test_a_lie_that_ends_with_a_deadline_does(
+    mode: str, images: dict[str, tuple[Package, Built]], tmp_path: Path
+) -> None:
+    check([mode], images, tmp_path)
+
+
+def check(modes: list[str], images: dict[str, tuple[Package, Built]], folder: Path) -> None:
+    """In one kind of session at the least a lie is met; it never does harm in any."""
+    wrong = []
+    for mode in modes:
+        if mode == "honest":
+            continue
+        met = False
+        for kind in SESSIONS:
+            found = bounded(kind, mode, images[kind], folder / f"{mode}-{kind}")
+            met |= found != [f"{kind} {mode}: passes"]
+            wrong += [line for line in found if not line.endswith(": passes")]
+        if not met:
+            wrong.append(f"{mode}: nobody notices")
+    assert wrong == []
