@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import graphs
-from spikelet.graph import Array, Graph, Operator, Role, Tensor
+from spikelet.graph import Array, Graph, Operator, Role, Tensor, operators
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
@@ -126,6 +126,24 @@ def test_statistics_do_not_ask_for_names() -> None:
         found = neurobench(again, again.run(inputs, trace=True), inputs)
         assert found == neurobench(graph, graph.run(inputs, trace=True), inputs)
         assert 0 < found.activation_sparsity < 1 and found.membrane_updates and found.dense
+
+
+def test_every_operator_with_constant_weights_says_which_input_meets_them() -> None:
+    weighted = {
+        kind: cls
+        for kind, cls in operators().items()
+        if cls.__module__.startswith("spikelet.graph.")
+        and "weight" in {f.name for f in dataclasses.fields(cls)}
+    }
+    assert set(weighted) >= {"conv2d", "dense", "depthwise_conv2d", "fully_connected", "lstm"}
+    silent = {k for k, cls in weighted.items() if cls.tensor_roles is Operator.tensor_roles}
+    assert silent == set()
+    neurons = {
+        kind for kind, cls in operators().items()
+        if "leak" in {f.name for f in dataclasses.fields(cls)}
+    }  # fmt: skip
+    assert neurons >= {"lif", "leaky_readout"}
+    assert all(operators()[k].tensor_roles is not Operator.tensor_roles for k in neurons)
 
 
 def test_a_neuron_of_its_own_is_counted_by_its_roles() -> None:
