@@ -41,8 +41,8 @@ def _same(graph: Graph) -> dict[str, str]:
     return same
 
 
-def pairs(graph: Graph, target: Target, turn: int = 0) -> Iterator[tuple[Operator, str, int]]:
-    """Operator, the input that its output is to lie over, and by how many bytes before that.
+def pairs(graph: Graph, target: Target, turn: int = 0) -> Iterator[tuple[Operator, str, Overlap]]:
+    """Operator, the input that its output is to lie over, and how.
 
     turn: which of several inputs that an operator would take.
     """
@@ -63,17 +63,18 @@ def pairs(graph: Graph, target: Target, turn: int = 0) -> Iterator[tuple[Operato
         ]
         if dying:
             name, overlap = dying[turn % len(dying)]
-            yield node, name, 0 if overlap.exact else _up(overlap.lead)
+            yield node, name, overlap
 
 
-def tight(graph: Graph, target: Target, turn: int = 0, less: int = 0) -> Plan:
+def tight(graph: Graph, target: Target, turn: int = 0, more: int = 0) -> Plan:
     """Tensors that are no such pair lie apart from all others.
 
-    `less` takes bytes off every lead that is not 0.
+    more: bytes by which outputs begin earlier than they must, but for those that lie exactly over
+        their input; where it is negative, later than they may.
     """
     over = {
-        graph.written(node)[0].name: (source, lead - less if lead >= less else lead)
-        for node, source, lead in pairs(graph, target, turn)
+        graph.written(node)[0].name: (source, _distance(overlap, more))
+        for node, source, overlap in pairs(graph, target, turn)
     }
     # Chains of outputs over inputs, each with its place relative to the first one's.
     at: dict[str, tuple[str, int]] = {}
@@ -101,3 +102,8 @@ def tight(graph: Graph, target: Target, turn: int = 0, less: int = 0) -> Plan:
         scratch[name] = Scratch(end, _up(size))
         end += _up(size)
     return Plan({name: slots[name] for name in graph.tensors}, scratch, end, end)
+
+
+def _distance(overlap: Overlap, more: int) -> int:
+    lead = _up(overlap.lead)
+    return lead if overlap.exact or lead + more < 0 else lead + more

@@ -39,13 +39,13 @@ NEAR = ("native-gcc-sanitized",)
 FAR = ("rv32-gcc-qemu", "m4-gcc-qemu", "m55-gcc-qemu")
 
 
-def mismatches(target: str, graph: Graph, folder: Path, turn: int = 0, less: int = 0) -> int:
+def mismatches(target: str, graph: Graph, folder: Path, turn: int = 0, more: int = 0) -> int:
     """Elements that differ with the tight plan, every layer compared."""
     name, toolchain, machine, sanitize, tools = EVERY[target]
     for tool in tools:
         need(tool)
     package, board, out = packaged(graph, 3), board_of(name), folder / "build"
-    places = tight(graph, board.target, turn, less)
+    places = tight(graph, board.target, turn, more)
     made = generate(graph, package.sha256, out, trace=True, target=board.target, places=places)
     firmware = build(out, board, out, toolchain=toolchain, trace=True, sanitize=sanitize)
     place = Target(board, Built(made, firmware), machine)
@@ -113,6 +113,14 @@ def test_all_layers_on_all_targets(name: str, target: str, turn: int, tmp_path: 
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("more", [8, 40])
+@pytest.mark.parametrize("target", [*NEAR, *FAR])
+@pytest.mark.parametrize("name", LAYERS)
+def test_more_than_the_lead_is_safe(name: str, target: str, more: int, tmp_path: Path) -> None:
+    assert mismatches(target, LAYERS[name](), tmp_path, more=more) == 0
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("target", EVERY)
 @pytest.mark.parametrize("seed", range(5))
 def test_random_layers_on_all_targets(seed: int, target: str, tmp_path: Path) -> None:
@@ -142,7 +150,7 @@ def test_all_learning_on_all_targets(
 
 def test_a_lead_that_is_too_small_is_noticed(tmp_path: Path) -> None:
     graph = plan_graphs.singles(("conv", "wide", "max"), 4)
-    assert mismatches(NEAR[0], graph, tmp_path, less=16) > 0
+    assert mismatches(NEAR[0], graph, tmp_path, more=-16) > 0
 
 
 class LyingPad(Pad):
