@@ -9,14 +9,13 @@ from spikelet.graph.graph import Graph
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
 
-# Instructions of a neuron in a step, the dearest reset: (RV32IMC, Cortex-M4), gcc, by the membrane
-# and whether the leak has more than 15 bits. `spikelet bench` measures them; see
-# tests/graph/test_states.py.
+# Instructions of a neuron in a step, the dearest reset: (RV32, Cortex-M4), gcc, by the membrane and
+# whether the leak has more than 15 bits; measured by tests/kernels/test_states.py.
 INSTRUCTIONS = {
     ("i16", False): (12, 16),
-    ("i32", False): (21, 17),
-    ("i16", True): (18, 18),
-    ("i32", True): (18, 18),
+    ("i32", False): (20, 17),
+    ("i16", True): (19, 20),
+    ("i32", True): (17, 17),
 }
 
 
@@ -31,7 +30,7 @@ class NeuronState:
         fraction_bits: of the membrane, below the weight's step.
         leak_bits: of the leak's factor.
         ram_bytes: of its membranes.
-        instructions: a step takes, at most: `rv32` and `m4`.
+        instructions: a step takes, to a tenth: `rv32` and `m4`.
     """
 
     layer: str
