@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -40,11 +41,10 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(3)
 
 
-@functools.cache
-def graph_of(name: str) -> Graph:
-    """The learner with its default options, on raw digits."""
+def graph_of(name: str, **options: Any) -> Graph:
+    """The learner, by default with its default options, on raw digits."""
     images, labels = digits()
-    learner, graph = learners()[name](), backbone()
+    learner, graph = learners()[name](**options), backbone()
     setting = Setting(
         "features", CLASSES, seed=7, calibration={"x": images[:300]}, labels=labels[:300]
     )

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from spikelet.graph import Array, Graph
+from spikelet.graph import Array, Graph, Tensor
+from spikelet.graph.tensor import FLOATS
 from spikelet.learn import Twin
-from spikelet.run.learner import device_learner
+from spikelet.link import DeviceRefused
+from spikelet.link.messages import Status
+from spikelet.run.learner import DeviceLearner, device_learner
 from support import need
 
 
@@ -47,6 +51,49 @@ def any_state_is_survived(
                 twin.commit()
                 device.commit()
                 assert device.compare(twin) == [], f"state {number}, committed"
+
+
+def ends_are_survived(
+    graph: Graph, device: DeviceLearner, inputs: Mapping[str, Array], labels: Array | None
+) -> None:
+    """Each learned tensor at an end of its range is as with the twin; beyond it is refused."""
+    twin = Twin(graph)
+    for learned in graph.learned:
+        tensor, start = learned.tensor, graph.initial()
+        for end in ends(graph, tensor):
+            state = {**start, tensor.name: np.full(tensor.shape, end, tensor.numpy_dtype)}
+            twin.restore(state)
+            device.restore(state)
+            with np.errstate(all="ignore"):
+                twin.observe(inputs, labels)
+            device.observe(inputs, labels)
+            assert device.compare(twin) == [], f"{tensor.name} at {end}"
+        for value in beyond(graph, tensor):
+            state = {**start, tensor.name: start[tensor.name].copy()}
+            state[tensor.name].flat[-1] = value
+            with pytest.raises(DeviceRefused) as refused:
+                device.restore(state)
+            assert refused.value.status == Status.RANGE, f"{tensor.name} at {value}"
+
+
+def ends(graph: Graph, tensor: Tensor) -> list[float]:
+    """The lowest and the highest value that a host may write; of floats, finite."""
+    most = float(np.finfo(tensor.numpy_dtype).max) if tensor.dtype in FLOATS else np.inf
+    return [max(min(end, most), -most) for end in graph.admitted(tensor)]
+
+
+def beyond(graph: Graph, tensor: Tensor) -> list[float]:
+    """Values of the type below and above these, and what is no number."""
+    low, high = ends(graph, tensor)
+    if tensor.dtype in FLOATS:
+        kind = tensor.numpy_dtype.type
+        with np.errstate(over="ignore"):
+            below = np.nextafter(kind(low), kind(-np.inf))
+            above = np.nextafter(kind(high), kind(np.inf))
+        return [float(below), float(above), np.inf, -np.inf, np.nan]
+    lowest, highest = tensor.limits
+    around = [low - 1, high + 1, lowest, highest]
+    return [v for v in around if lowest <= v <= highest and not low <= v <= high]
 
 
 def _within(graph: Graph, name: str, values: Array) -> bool:

@@ -174,6 +174,62 @@ static uint32_t spike_mask(const struct spk_tensor *tensor, uint32_t at) {
     return spikes - 8 * at >= 8 ? 0xFF : (1u << (spikes - 8 * at)) - 1;
 }
 
+static uint32_t element_bytes(const struct spk_tensor *tensor) {
+    switch (tensor->dtype) {
+    case SPK_I32:
+    case SPK_U32:
+    case SPK_F32:
+        return 4;
+    case SPK_I16:
+    case SPK_F16:
+        return 2;
+    default:
+        return 1;
+    }
+}
+
+// Whether the tensor may hold the element, or the byte of spikes, that lies at `offset`.
+static int admits(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *at) {
+    uint32_t bits = at[0];
+
+    switch (tensor->dtype) {
+    case SPK_BIT:
+        return (bits & ~spike_mask(tensor, offset)) == 0;
+    case SPK_I8:
+        bits = (uint32_t)(int8_t)bits;
+        break;
+    case SPK_I16:
+        bits = (uint32_t)(int16_t)spk_load16(at);
+        break;
+    case SPK_F16:
+        bits = spk_load16(at);
+        break;
+    case SPK_I32:
+    case SPK_U32:
+    case SPK_F32:
+        bits = spk_load32(at);
+        break;
+    default:
+        break;
+    }
+    const int32_t order = spk_order(bits, (enum spk_dtype)tensor->dtype);
+    return tensor->low <= order && order <= tensor->high;
+}
+
+uint32_t spk_admitted(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
+                      uint32_t size) {
+    const uint32_t element = element_bytes(tensor);
+    uint32_t good = 0;
+
+    if (offset % element || size % element) {
+        return 0;
+    }
+    while (good < size && admits(tensor, offset + good, data + good)) {
+        good += element;
+    }
+    return good;
+}
+
 static int writable(const struct spk_tensor *tensor) {
 #ifdef SPK_LEARN
     if (tensor->kind == SPK_LEARNED || tensor->kind == SPK_TARGET) {
@@ -200,18 +256,11 @@ static enum spk_status tensor_put(const struct spk_request *request, struct spk_
     }
     const uint32_t offset = spk_load32(data + SPK_TENSOR_PUT_OFFSET_AT);
     data += SPK_TENSOR_PUT_DATA_AT;
-    if (tensor->dtype == SPK_BIT) {
-        for (uint32_t i = 0; i < size; i++) {
-            if (data[i] & ~spike_mask(tensor, offset + i)) {
-                return refuse(reply, SPK_STATUS_RANGE, offset + i);
-            }
-        }
-    }
-#ifdef SPK_LEARN
-    const uint32_t good = spk_learning_checked(tensor, offset, data, size);
+    const uint32_t good = spk_admitted(tensor, offset, data, size);
     if (good < size) {
         return refuse(reply, SPK_STATUS_RANGE, offset + good);
     }
+#ifdef SPK_LEARN
     if (tensor->kind == SPK_LEARNED) {
         spk_learning_written();
     }

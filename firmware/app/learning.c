@@ -52,62 +52,6 @@ void spk_learning_stepped(void) {
     learning.unstored = 0;
 }
 
-static uint32_t element_bytes(const struct spk_tensor *tensor) {
-    switch (tensor->dtype) {
-    case SPK_I32:
-    case SPK_U32:
-    case SPK_F32:
-        return 4;
-    case SPK_I16:
-    case SPK_F16:
-        return 2;
-    default:
-        return 1;
-    }
-}
-
-// Whether the tensor may hold the element at `at`: floats are numbers, integers lie in its range.
-static int admits(const struct spk_tensor *tensor, const uint8_t *at) {
-    int64_t value;
-
-    switch (tensor->dtype) {
-    case SPK_F32:
-        return (spk_load16(at + 2) & 0x7F80) != 0x7F80;
-    case SPK_F16:
-        return (spk_load16(at) & 0x7C00) != 0x7C00;
-    case SPK_I32:
-        value = (int32_t)spk_load32(at);
-        break;
-    case SPK_U32:
-        value = spk_load32(at);
-        break;
-    case SPK_I16:
-        value = (int16_t)spk_load16(at);
-        break;
-    case SPK_I8:
-        value = (int8_t)at[0];
-        break;
-    default:
-        value = at[0];
-    }
-    return (tensor->low == 0 && tensor->high == 0) ||
-           (tensor->low <= value && value <= tensor->high);
-}
-
-uint32_t spk_learning_checked(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
-                              uint32_t size) {
-    const uint32_t element = element_bytes(tensor);
-    uint32_t good = 0;
-
-    if (offset % element || size % element) {
-        return 0;
-    }
-    while (good < size && admits(tensor, data + good)) {
-        good += element;
-    }
-    return good;
-}
-
 static enum spk_status commit(uint32_t *ticks, struct spk_reply *reply) {
     const uint32_t before = spk_board_ticks();
 
@@ -123,7 +67,7 @@ static enum spk_status commit(uint32_t *ticks, struct spk_reply *reply) {
     for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
         const struct spk_tensor *tensor = &spk_model.tensors[i];
         if (tensor->kind == SPK_LEARNED &&
-            spk_learning_checked(tensor, 0, tensor->data, tensor->bytes) != tensor->bytes) {
+            spk_admitted(tensor, 0, tensor->data, tensor->bytes) != tensor->bytes) {
             reply->detail = i; // it has diverged
             restore();
             return SPK_STATUS_RANGE;

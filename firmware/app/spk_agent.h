@@ -14,9 +14,13 @@ _Noreturn void spk_agent_main(void);
 void spk_agent_boot(void);
 int spk_agent_poll(void); // 0 when there was nothing to do
 
+struct spk_tensor;
+// Bytes of `data` from its start that the tensor may hold at `offset`; `size` where all is well.
+uint32_t spk_admitted(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
+                      uint32_t size);
+
 #ifdef SPK_LEARN
 #include "spk_link.h"
-#include "spk_model.h"
 
 // What is learned: learning.c.
 void spk_learning_boot(void);
@@ -24,9 +28,6 @@ void spk_learning_session(uint32_t nonce); // what an earlier session did not co
 void spk_learning_stepped(void);           // a learning step begins
 void spk_learning_written(void);           // a host writes to a learned tensor
 int spk_learning_pending(void);            // it did, and has not said that this was all
-// Bytes of `data` from its start that the tensor may hold at `offset`; `size` where all is well.
-uint32_t spk_learning_checked(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
-                              uint32_t size);
 enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply); // LEARN_STATE
 #endif
 

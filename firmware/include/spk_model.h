@@ -40,10 +40,8 @@ struct spk_tensor {
     uint16_t dims[SPK_MAX_RANK]; // elements
     float scale;                 // real = (code - zero_point) * scale
     int32_t zero_point;
-#ifdef SPK_LEARN
-    int64_t low; // what a host writes lies between them, ends included; both 0 = anything
-    int64_t high;
-#endif
+    int32_t low; // what a host writes lies between them, ends included, both as spk_order() has it
+    int32_t high;
 };
 
 // A table that kernels read: weights, biases, thresholds, lookup tables, initial values.
@@ -51,6 +49,22 @@ struct spk_constant {
     const void *data;
     uint32_t bytes;
 };
+
+// The bits of a value as a number that compares as the values of its type do; those of a narrower
+// type are widened as that type is. Infinities, and what is not a number, lie beyond all finite
+// values.
+static inline int32_t spk_order(uint32_t bits, enum spk_dtype dtype) {
+    switch (dtype) {
+    case SPK_U32:
+        return (int32_t)(bits ^ 0x80000000u);
+    case SPK_F32:
+        return bits >> 31 ? -(int32_t)(bits & 0x7FFFFFFFu) : (int32_t)bits;
+    case SPK_F16:
+        return bits >> 15 ? -(int32_t)(bits & 0x7FFFu) : (int32_t)bits;
+    default:
+        return (int32_t)bits;
+    }
+}
 
 struct spk_model {
     const char *name;

@@ -80,11 +80,13 @@ SPK_INLINE void spk_softmax_s8(const struct spk_softmax *c, const int8_t *x, int
         const uint32_t headroom = spk_leading_zeros((uint32_t)sum);
         const int32_t reciprocal =
             spk_softmax_reciprocal((int32_t)(((uint32_t)sum << headroom) - (1u << 31)));
+        const uint32_t exponent = 12 + 31 - 8 - headroom; // 34 at most, as sum < 2^31
         for (uint32_t i = 0; i < c->length; i++) {
             int32_t code = INT8_MIN;
-            if (x[i] - most >= c->lowest) {
+            // From an exponent of 32 on, every share is below half a code.
+            if (x[i] - most >= c->lowest && exponent <= 31) {
                 const int32_t share = spk_high_mul(reciprocal, spk_softmax_power(c, x[i] - most));
-                code = spk_rounding_shift(share, 12 + 31 - 8 - headroom) + INT8_MIN;
+                code = spk_rounding_shift(share, exponent) + INT8_MIN;
             }
             y[i] = (int8_t)spk_clamp(code, INT8_MIN, INT8_MAX);
         }

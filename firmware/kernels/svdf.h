@@ -35,10 +35,10 @@ SPK_INLINE void spk_svdf_s8(const struct spk_svdf *c, const int8_t *x, int16_t *
             const int32_t newest = spk_requantise(frame, c->state_multiplier, c->state_shift);
             for (uint32_t m = 0; m + 1 < c->memory; m++) {
                 state[m] = state[m + 1];
-                sum += *time++ * state[m];
+                sum = spk_add(sum, *time++ * state[m]);
             }
             state[c->memory - 1] = (int16_t)spk_saturate16(newest);
-            sum += *time++ * state[c->memory - 1];
+            sum = spk_add(sum, *time++ * state[c->memory - 1]);
             state += c->memory;
         }
         const int32_t code = spk_requantise(sum, c->out_multiplier, c->out_shift);

@@ -4,11 +4,13 @@ memory, and the device still computes what its twin computes."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from every_learner import graph_of, stream
+from learned_states import ends, ends_are_survived
 from spikelet.graph import Array, Graph
 from spikelet.graph.tensor import FLOATS
 from spikelet.learn import Twin
@@ -25,12 +27,12 @@ def random_state(graph: Graph, rng: np.random.Generator, kind: int) -> dict[str,
     state = {}
     for learned in graph.learned:
         tensor = learned.tensor
-        if tensor.dtype in FLOATS:
+        if tensor.dtype in FLOATS and kind != AT_THE_ENDS:
             values = rng.normal(0, 10.0 if kind == ANYWHERE else 1.0, tensor.shape)
         else:
-            low, high = (end.astype(np.int64) for end in learned.interval)
+            low, high = ends(graph, tensor)
             if kind == ANYWHERE:
-                values = rng.integers(low, high, endpoint=True)
+                values = rng.integers(int(low), int(high), tensor.shape, endpoint=True)
             elif kind == AT_THE_ENDS:
                 values = np.where(rng.random(tensor.shape) < 0.5, low, high)
             else:
@@ -39,10 +41,20 @@ def random_state(graph: Graph, rng: np.random.Generator, kind: int) -> dict[str,
     return state
 
 
-@pytest.mark.parametrize("name", learners())
-def test_any_state_within_its_ranges_is_safe(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in learners()),
+        # An index that can have one value only.
+        ("replay", {"blocks": 1}),
+        ("associative", {"rows": 1, "full": "oldest"}),
+    ],
+)
+def test_any_state_within_its_ranges_is_safe(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
     need("gcc")
-    graph, rng = graph_of(name), np.random.default_rng(5)
+    graph, rng = graph_of(name, **options), np.random.default_rng(5)
     inputs, labels = stream(graph, SAMPLES)
     with device_learner(
         graph, "native", toolchain="gcc", sanitize=True, folder=tmp_path
@@ -58,3 +70,5 @@ def test_any_state_within_its_ranges_is_safe(name: str, tmp_path: Path) -> None:
             device.commit()  # refused, where a value left its range
             twin.commit()
             assert device.compare(twin) == []
+        two = {name: values[:2] for name, values in inputs.items()}
+        ends_are_survived(graph, device, two, None if labels is None else labels[:2])

@@ -17,12 +17,10 @@
 #define PADDING 50 // words of `health`: how long a commit and an upload take
 #endif
 
-#ifdef SPK_LEARN
-#define ANY , 0, 0
-#define ENDS(low, high) , low, high
-#else
-#define ANY
-#endif
+// What a host may write, as spk_order() has it.
+#define ANY32 INT32_MIN, INT32_MAX
+#define FINITE -0x7F7FFFFF, 0x7F7FFFFF
+#define FINITE16 -0x7BFF, 0x7BFF
 
 enum { STEPS = 10, N = 300, TRACED = 4, WEIGHTS = 8, CLASSES = 5, LIMIT = 1000 };
 enum { IN_LEARN = 100, IN_COMMIT = 101 };
@@ -54,13 +52,13 @@ static const uint8_t sha[32] = {0xEC, 0x40, 1,  2,  3,  4,  5,  6,  7,  8,  9,  
                                 15,   16,   17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30};
 
 static const struct spk_tensor tensors[] = {
-    {"image", image, sizeof image, SPK_U8, SPK_INPUT, SPK_NO_OP, 1, {N}, 0.0625f, 0 ANY},
-    {"bomb", bomb, sizeof bomb, SPK_U32, SPK_INPUT, SPK_NO_OP, 1, {2}, 1.0f, 0 ANY},
-    {"gate", gate, sizeof gate, SPK_BIT, SPK_INPUT, SPK_NO_OP, 2, {5, 8}, 1.0f, 0 ANY},
-    {"mix", mix, sizeof mix, SPK_U32, SPK_STATE, 1, 1, {N}, 0.5f, -7 ANY},
-    {"sum", sum, sizeof sum, SPK_U32, SPK_OUTPUT, 3, 1, {3}, 1.0f, 0 ANY},
+    {"image", image, sizeof image, SPK_U8, SPK_INPUT, SPK_NO_OP, 1, {N}, 0.0625f, 0, 0, 255},
+    {"bomb", bomb, sizeof bomb, SPK_U32, SPK_INPUT, SPK_NO_OP, 1, {2}, 1.0f, 0, ANY32},
+    {"gate", gate, sizeof gate, SPK_BIT, SPK_INPUT, SPK_NO_OP, 2, {5, 8}, 1.0f, 0, 0, 1},
+    {"mix", mix, sizeof mix, SPK_U32, SPK_STATE, 1, 1, {N}, 0.5f, -7, ANY32},
+    {"sum", sum, sizeof sum, SPK_U32, SPK_OUTPUT, 3, 1, {3}, 1.0f, 0, ANY32},
 #ifdef SPK_LEARN
-    {"level", level, 4, SPK_F32, SPK_INPUT, SPK_NO_OP, 1, {1}, 1.0f, 0 ANY},
+    {"level", level, 4, SPK_F32, SPK_INPUT, SPK_NO_OP, 1, {1}, 1.0f, 0, FINITE},
     {"weight",
      weight,
      sizeof weight,
@@ -70,18 +68,41 @@ static const struct spk_tensor tensors[] = {
      1,
      {WEIGHTS},
      1.0f,
-     0 ENDS(-LIMIT, LIMIT)},
-    {"ring", ring, 1, SPK_U8, SPK_LEARNED, SPK_NO_OP, 1, {1}, 1.0f, 0 ENDS(0, WEIGHTS - 1)},
-    {"real", real, sizeof real, SPK_F32, SPK_LEARNED, SPK_NO_OP, 1, {3}, 1.0f, 0 ANY},
-    {"half", half, sizeof half, SPK_F16, SPK_LEARNED, SPK_NO_OP, 1, {5}, 1.0f, 0 ANY},
-    {"commits", commits, 4, SPK_U32, SPK_LEARNED, SPK_NO_OP, 1, {1}, 1.0f, 0 ENDS(0, 3000000000)},
-    {"health", health, sizeof health, SPK_I32, SPK_LEARNED, SPK_NO_OP, 1, {PADDING}, 1.0f, 0 ANY},
-    {"label", label, 4, SPK_I32, SPK_TARGET, SPK_NO_OP, 1, {1}, 1.0f, 0 ENDS(0, CLASSES - 1)},
-    {"wanted", wanted, 1, SPK_I8, SPK_TARGET, SPK_NO_OP, 1, {1}, 1.0f, 0 ENDS(-3, 3)},
+     0,
+     -LIMIT,
+     LIMIT},
+    {"ring", ring, 1, SPK_U8, SPK_LEARNED, SPK_NO_OP, 1, {1}, 1.0f, 0, 0, WEIGHTS - 1},
+    {"real", real, sizeof real, SPK_F32, SPK_LEARNED, SPK_NO_OP, 1, {3}, 1.0f, 0, FINITE},
+    {"half", half, sizeof half, SPK_F16, SPK_LEARNED, SPK_NO_OP, 1, {5}, 1.0f, 0, FINITE16},
+    {"commits",
+     commits,
+     4,
+     SPK_U32,
+     SPK_LEARNED,
+     SPK_NO_OP,
+     1,
+     {1},
+     1.0f,
+     0,
+     INT32_MIN,
+     3000000000 - 0x80000000},
+    {"health",
+     health,
+     sizeof health,
+     SPK_I32,
+     SPK_LEARNED,
+     SPK_NO_OP,
+     1,
+     {PADDING},
+     1.0f,
+     0,
+     ANY32},
+    {"label", label, 4, SPK_I32, SPK_TARGET, SPK_NO_OP, 1, {1}, 1.0f, 0, 0, CLASSES - 1},
+    {"wanted", wanted, 1, SPK_I8, SPK_TARGET, SPK_NO_OP, 1, {1}, 1.0f, 0, -3, 3},
 #endif
 #ifdef SPK_TRACE
-    {"spikes", spikes, sizeof spikes, SPK_BIT, SPK_ACTIVATION, 2, 1, {N}, 1.0f, 0 ANY},
-    {"zero", mix, 4, SPK_U32, SPK_ACTIVATION, 0, 1, {1}, 1.0f, 0 ANY},
+    {"spikes", spikes, sizeof spikes, SPK_BIT, SPK_ACTIVATION, 2, 1, {N}, 1.0f, 0, 0, 1},
+    {"zero", mix, 4, SPK_U32, SPK_ACTIVATION, 0, 1, {1}, 1.0f, 0, ANY32},
     {"trace",
      trace,
      sizeof trace,
@@ -91,7 +112,8 @@ static const struct spk_tensor tensors[] = {
      2,
      {STEPS, TRACED},
      1.0f,
-     0 ANY},
+     0,
+     ANY32},
 #endif
 };
 

@@ -380,12 +380,11 @@ def _model(
     graph: Graph, sha256: str, places: Plan, trace: bool, constants: Sequence[Constant]
 ) -> str:
     digest = ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(sha256))
-    rows, ends = [], _ends(graph)
-    every = (0, 0) if graph.learns else None
+    rows = []
     for tensor, op in listed(graph, trace):
         data = _at(places.slots[tensor.name])
         number = _NO_OP if op is None else op
-        rows.append(_entry(tensor, tensor.kind, data, number, ends.get(tensor.name, every)))
+        rows.append(_entry(tensor, tensor.kind, data, number, graph.admitted(tensor)))
     lines = []
     if trace:
         columns = len(graph.traced)
@@ -393,7 +392,7 @@ def _model(
             f"static uint32_t trace[{graph.steps * columns}]; // ({graph.steps}, {columns})"
         )
         shaped = Tensor("trace", "u32", (graph.steps, columns), kind="output")
-        rows.append(_entry(shaped, "digests", c.name("trace"), _NO_OP, every))
+        rows.append(_entry(shaped, "digests", c.name("trace"), _NO_OP, shaped.limits))
     lines += [
         f"static const uint8_t package_sha256[32] = {{\n    {digest}}};",
         f"static const struct spk_tensor tensors[{len(rows)}] = {{",
@@ -466,25 +465,12 @@ def listed(graph: Graph, trace: bool) -> list[tuple[Tensor, int | None]]:
 
 
 def _entry(
-    tensor: Tensor, kind: str, data: Expression, number: c.Value, ends: tuple[int, ...] | None
+    tensor: Tensor, kind: str, data: Expression, number: c.Value, ends: tuple[float, float]
 ) -> Expression:
-    """A row of the tensor table; `ends`: what a host writes must lie in them; (0, 0): any value."""
+    """A row of the tensor table; `ends`: what a host writes must lie in them."""
     dtype, kind_of = (c.name(f"SPK_{text.upper()}") for text in (tensor.dtype, kind))
     row = (
         c.quoted(tensor.name), data, tensor.nbytes, dtype, kind_of, number, len(tensor.shape),
         tensor.shape, c.decimal(tensor.scale), tensor.zero_point,
     )  # fmt: skip
-    return c.literal((*row, *(ends or ())))
-
-
-def _ends(graph: Graph) -> dict[str, tuple[int, int]]:
-    """By learned tensor and target, the values that it may hold, where not all of its type."""
-    found = {LABEL: (0, graph.classes - 1)} if graph.classes else {}
-    for learned in graph.learned:
-        if learned.low is not None or learned.high is not None:
-            low, high = learned.tensor.limits
-            found[learned.tensor.name] = (
-                low if learned.low is None else learned.low,
-                high if learned.high is None else learned.high,
-            )
-    return found
+    return c.literal((*row, *map(tensor.order, ends)))

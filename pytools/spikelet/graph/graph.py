@@ -52,6 +52,12 @@ def _tensor(described: Mapping[str, Any], kind: str) -> Tensor:
     )
 
 
+def _end(value: Any, dtype: str) -> float | None:
+    if value is None:
+        return None
+    return float(value) if dtype in FLOATS else int(value)
+
+
 @dataclass
 class Execution:
     """What golden computed for N samples.
@@ -157,6 +163,7 @@ class Graph:
                 known[tensor.name], ready[tensor.name] = tensor, phase
                 if node.when is not None:
                     self._when[tensor.name] = node.when
+                self.bounds.setdefault(tensor.name, tensor.interval())
             self._written[node.name] = written
             self._phases[node.name] = phase
         if not self.outputs:
@@ -228,6 +235,11 @@ class Graph:
             *(t for node in self.nodes for t in self._written[node.name]),
         ]
         return {t.name: t for t in every}
+
+    def admitted(self, tensor: Tensor) -> tuple[float, float]:
+        """Lowest and highest value that a host may write: what all behind it is proved from."""
+        low, high = self.bounds[tensor.name]
+        return low.min().item(), high.max().item()
 
     def written(self, node: Operator) -> list[Tensor]:
         """What an operator writes, states included."""
@@ -421,7 +433,7 @@ class Graph:
                 Learned(
                     _tensor(t, "learned"),
                     constants.get(_INITIAL + t["name"]),
-                    *(None if t[end] is None else int(t[end]) for end in ("low", "high")),
+                    *(_end(t[end], t["dtype"]) for end in ("low", "high")),
                 )
                 for t in data.get("learned", ())
             ]

@@ -103,15 +103,26 @@ class Tensor:
         info = np.iinfo(self.numpy_dtype)
         return int(info.min), int(info.max)
 
-    def interval(self, low: int | None = None, high: int | None = None) -> tuple[Array, Array]:
+    def interval(self, low: float | None = None, high: float | None = None) -> tuple[Array, Array]:
         """Bounds of each element, by default those of the type: int64, or of floats infinities."""
-        if self.dtype in FLOATS:
-            return np.broadcast_to(-np.inf, self.shape), np.broadcast_to(np.inf, self.shape)
-        lowest, highest = self.limits
+        lowest, highest = (-np.inf, np.inf) if self.dtype in FLOATS else self.limits
+        kind = np.float64 if self.dtype in FLOATS else np.int64
         return (
-            np.broadcast_to(np.int64(lowest if low is None else low), self.shape),
-            np.broadcast_to(np.int64(highest if high is None else high), self.shape),
+            np.broadcast_to(kind(lowest if low is None else low), self.shape),
+            np.broadcast_to(kind(highest if high is None else high), self.shape),
         )
+
+    def order(self, value: float) -> int:
+        """A value as an int32 that compares as values do; C twin: spk_order() of spk_model.h.
+
+        An infinity counts as the largest finite value.
+        """
+        if self.dtype in FLOATS:
+            most = np.finfo(self.numpy_dtype).max
+            size = self.numpy_dtype.type(min(abs(value), float(most)))
+            magnitude = int(size.view("<u4" if self.dtype == "f32" else "<u2"))
+            return -magnitude if value < 0 else magnitude
+        return int(value) - (1 << 31 if self.dtype == "u32" else 0)
 
     def to_bytes(self, values: Array) -> bytes:
         """The wire bytes of one sample's values, shape `self.shape`."""
@@ -140,14 +151,16 @@ class Learned:
     Attributes:
         tensor: of kind "learned".
         initial: what it holds before anything was learned, `tensor.shape`; None for zeros.
-        low: lowest value that it ever holds, None for that of its type.
+        low: lowest value that it ever holds, None for that of its type. What a kernel takes for an
+            index, a shift or a divisor, or adds up in integers, needs ends; of a float, which no
+            kernel does that with, every finite number may be right.
         high: highest value that it ever holds, None for that of its type.
     """
 
     tensor: Tensor
     initial: Array | None = None
-    low: int | None = None
-    high: int | None = None
+    low: float | None = None
+    high: float | None = None
 
     def __post_init__(self) -> None:
         if self.tensor.kind != "learned" or not self.tensor.persistent:
@@ -174,8 +187,8 @@ class Learned:
         shape: tuple[int, ...],
         initial: Array | None = None,
         *,
-        low: int | None = None,
-        high: int | None = None,
+        low: float | None = None,
+        high: float | None = None,
         scale: float = 1.0,
     ) -> Self:
         """One with a tensor of that name; real = code * scale."""
@@ -185,12 +198,7 @@ class Learned:
     @property
     def interval(self) -> tuple[Array, Array]:
         """Lowest and highest value of each element."""
-        if self.tensor.dtype in FLOATS:
-            return self.tensor.interval()
-        low, high = self.tensor.limits
-        return self.tensor.interval(
-            low if self.low is None else self.low, high if self.high is None else self.high
-        )
+        return self.tensor.interval(self.low, self.high)
 
     def start(self) -> Array:
         """A fresh copy of the initial value."""

@@ -95,23 +95,17 @@ class Twin:
         return {name: values.copy() for name, values in self.learned.items()}
 
     def restore(self, state: Mapping[str, Array]) -> None:
-        """Go on from a state; raises UsageError where it is of another graph."""
-        expected = {k.tensor.name: k.tensor for k in self.graph.learned}
-        if set(state) != set(expected):
-            raise UsageError(
-                f"a learned state with tensors {', '.join(sorted(state)) or 'none'}; the graph has "
-                f"{', '.join(sorted(expected))}",
-                "it was saved from another model or learner",
-                "restore it where it was saved",
-            )
-        for name, tensor in expected.items():
-            values = state[name]
-            if values.shape != tensor.shape or values.dtype != tensor.numpy_dtype:
+        """Go on from a state; raises UsageError where it is of another graph, or out of range."""
+        check_state(self.graph, state)
+        for name, values in state.items():
+            low, high = self.graph.bounds[name]
+            inside = (values >= low) & (values <= high) & np.isfinite(values)
+            if not inside.all():
+                at = tuple(int(i) for i in np.argwhere(~inside)[0])
                 raise UsageError(
-                    f"learned tensor {name}: {values.dtype} of shape {values.shape}, expected "
-                    f"{tensor.numpy_dtype} of shape {tensor.shape}",
-                    "it was saved from another model or learner",
-                    "restore it where it was saved",
+                    f"learned tensor {name}[{at}] is {values[at]}, not in {low[at]}..{high[at]}",
+                    "the state is damaged, or was saved from another model or learner",
+                    "restore an earlier one, or reset what was learned",
                 )
         for name, values in state.items():
             self.learned[name][...] = values
@@ -131,6 +125,27 @@ class Twin:
         for node, t in self.graph.schedule(self._frozen):
             node.golden(env, t)
         return {name: env[name] for name in self._needed}
+
+
+def check_state(graph: Graph, state: Mapping[str, Array]) -> None:
+    """Raise UsageError where a learned state has not the tensors of a graph, in their shapes."""
+    expected = {k.tensor.name: k.tensor for k in graph.learned}
+    if set(state) != set(expected):
+        raise UsageError(
+            f"a learned state with tensors {', '.join(sorted(state)) or 'none'}; the graph has "
+            f"{', '.join(sorted(expected))}",
+            "it was saved from another model or learner",
+            "restore it where it was saved",
+        )
+    for name, tensor in expected.items():
+        values = state[name]
+        if values.shape != tensor.shape or values.dtype != tensor.numpy_dtype:
+            raise UsageError(
+                f"learned tensor {name}: {values.dtype} of shape {values.shape}, expected "
+                f"{tensor.numpy_dtype} of shape {tensor.shape}",
+                "it was saved from another model or learner",
+                "restore it where it was saved",
+            )
 
 
 def checked_targets(

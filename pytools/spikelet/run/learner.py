@@ -14,7 +14,7 @@ import numpy as np
 from spikelet.board import Board, find_board
 from spikelet.errors import Disagreement, UsageError
 from spikelet.graph import Array, Graph
-from spikelet.learn.twin import Twin, checked_targets
+from spikelet.learn.twin import Twin, check_state, checked_targets
 from spikelet.link import Device, LearnAction, LearnResult, LearnState, RunResult
 from spikelet.link.errors import impossible
 from spikelet.package import Package
@@ -107,7 +107,7 @@ class DeviceLearner:
             DeviceRefused: RANGE for a value that the model cannot hold; the last committed model is
                 in use then.
         """
-        Twin(self.graph).restore(state)
+        check_state(self.graph, state)
         tensors = {learned.tensor.name: learned.tensor for learned in self.graph.learned}
         wire = {name: tensor.to_bytes(state[name]) for name, tensor in tensors.items()}
         return self.device.put_learned(wire, steps)

@@ -31,10 +31,12 @@ const uint8_t spk_const_weights[100] = {1, 2, 3, 4, 0x73, 0x25, 0x20, 0xB0, 0x73
 
 static const uint8_t sha[32] = {0xB0, 0xA2, 0xD5};
 
+#define ANY32 INT32_MIN, INT32_MAX // a host may write
+
 static const struct spk_tensor tensors[] = {
-    {"command", command, sizeof command, SPK_U32, SPK_INPUT, SPK_NO_OP, 1, {2}, 1.0f, 0},
-    {"result", result, sizeof result, SPK_U32, SPK_OUTPUT, 0, 1, {3}, 1.0f, 0},
-    {"initialised", initialised, sizeof initialised, SPK_U32, SPK_STATE, 0, 1, {2}, 1.0f, 0},
+    {"command", command, sizeof command, SPK_U32, SPK_INPUT, SPK_NO_OP, 1, {2}, 1.0f, 0, ANY32},
+    {"result", result, sizeof result, SPK_U32, SPK_OUTPUT, 0, 1, {3}, 1.0f, 0, ANY32},
+    {"initialised", initialised, sizeof initialised, SPK_U32, SPK_STATE, 0, 1, {2}, 1.0f, 0, ANY32},
 };
 
 // The recursion is what is tested; the volatile read keeps compilers from seeing through it.

@@ -32,7 +32,8 @@ class Softmax(Int8Operator):
 
     Differences to the row's maximum are scaled to Q5.26, exponentials are Taylor polynomials about
     -1/8 times a product of exp(-2^k), the reciprocal of the sum comes from three Newton steps, as
-    in TensorFlow Lite's reference kernel.
+    in TensorFlow Lite's reference kernel. Where 512 classes or more are so much alike that no share
+    reaches half a code, that kernel ends at an assertion; here all codes are -128.
 
     Attributes:
         beta: inverse temperature.
