@@ -48,8 +48,9 @@ SPK_SHARED int32_t spk_lstm_gate(const struct spk_lstm *c, uint32_t from_end, ui
         spk_lstm_dot(c->recurrent + row * c->cells, hidden, c->cells, c->recurrent_bias[row]);
     const int32_t first = spk_requantise(seen, c->multiplier[gate], c->shift[gate]);
     const uint32_t second = c->gates + gate;
-    return spk_saturate16(spk_saturate16(first) +
-                          spk_requantise(past, c->multiplier[second], c->shift[second]));
+    const int32_t more = spk_requantise(past, c->multiplier[second], c->shift[second]);
+    // More than a sum of two that saturates can need; `more` may reach any int32.
+    return spk_saturate16(spk_saturate16(first) + spk_clamp(more, 2 * INT16_MIN, 2 * INT16_MAX));
 }
 
 // x: (frames, inputs); hidden, cell: (cells,); y: (frames, cells).

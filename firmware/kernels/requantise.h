@@ -97,13 +97,21 @@ SPK_INLINE int32_t spk_clamp_code(const struct spk_rescale *r, uint32_t code) {
     return (int32_t)code + r->low;
 }
 
+SPK_INLINE int32_t spk_clamp(int32_t x, int32_t low, int32_t high) {
+    return x < low ? low : x > high ? high : x;
+}
+
 // Code of a sum that holds its bias; `near` promises what spk_requantise_near asks for.
 SPK_INLINE int8_t spk_rescale(const struct spk_rescale *r, bool near, int32_t sum,
                               int32_t multiplier, int32_t shift) {
-    const int32_t zero = r->zero_point - r->low;
-    const int32_t code = near ? spk_requantise_near(sum, multiplier, (uint32_t)-shift, zero)
-                              : spk_requantise(sum, multiplier, shift) + zero;
-    return (int8_t)spk_clamp_code(r, (uint32_t)code);
+    const int32_t zero = r->zero_point;
+    if (near) {
+        const int32_t code = spk_requantise_near(sum, multiplier, (uint32_t)-shift, zero - r->low);
+        return (int8_t)spk_clamp_code(r, (uint32_t)code);
+    }
+    // It may reach any int32: clamped before the zero point is added.
+    const int32_t code = spk_requantise(sum, multiplier, shift);
+    return (int8_t)(spk_clamp(code, r->low - zero, r->high - zero) + zero);
 }
 
 // All that spk_requantise_near needs for a channel, side by side.
@@ -146,9 +154,5 @@ SPK_INLINE int8_t spk_rescale_dsp(const struct spk_scale *s, int32_t doubled) {
     return (int8_t)x;
 }
 #endif
-
-SPK_INLINE int32_t spk_clamp(int32_t x, int32_t low, int32_t high) {
-    return x < low ? low : x > high ? high : x;
-}
 
 #endif

@@ -61,10 +61,14 @@ SPK_INLINE void spk_associative_distances(const struct spk_associative *c, const
                                           const uint32_t *patterns, const int32_t *used,
                                           int16_t *distances) {
     const uint32_t count = (uint32_t)*used;
+    const uint32_t padding = c->bits % 32 != 0 ? ~0u << c->bits % 32 : 0; // a host may set it
     for (uint32_t row = 0; row < c->rows; row++) {
         const uint32_t *pattern = patterns + row * c->words;
-        const uint32_t differ =
-            row < count ? spk_associative_differ(cue, pattern, c->words) : SPK_NO_PATTERN;
+        uint32_t differ = SPK_NO_PATTERN;
+        if (row < count) {
+            differ = spk_associative_differ(cue, pattern, c->words);
+            differ -= padding != 0 ? spk_bits_set(pattern[c->words - 1] & padding) : 0;
+        }
         distances[row] = (int16_t)differ;
     }
 }

@@ -20,4 +20,10 @@ SPK_INLINE int32_t spk_feature(const void *features, uint32_t i, enum spk_dtype 
     }
 }
 
+// sum + a * b, proved to fit; defined, too, for features that are states of neurons, which a host
+// may have written between two steps.
+SPK_INLINE int32_t spk_feature_mac(int32_t sum, int32_t a, int32_t b) {
+    return (int32_t)((uint32_t)sum + (uint32_t)a * (uint32_t)b);
+}
+
 #endif

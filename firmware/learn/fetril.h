@@ -139,7 +139,7 @@ SPK_INLINE void spk_fetril_train(const struct spk_fetril_commit *c,
         for (uint32_t i = 0; i < c->n; i++) {
             score = spk_add(score, (int32_t)weight[i] * f[i]);
         }
-        if ((k == y ? score : -score) >= 1 << c->margin) {
+        if (k == y ? score >= 1 << c->margin : score <= -(1 << c->margin)) {
             continue;
         }
         for (uint32_t i = 0; i < c->n; i++) {

@@ -280,7 +280,7 @@ SPK_INLINE void spk_gaussian_learn(const struct spk_gaussian *c,
         sum[i] = spk_add(sum[i], f);
         SPK_UNROLL(4)
         for (uint32_t j = 0; j <= i; j++, moment++) {
-            *moment = spk_add(*moment, f * spk_feature(features, j, c->type));
+            *moment = spk_feature_mac(*moment, f, spk_feature(features, j, c->type));
         }
     }
     if (samples + 1 >= *l->due || (count & (count - 1)) == 0) {

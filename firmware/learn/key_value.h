@@ -23,13 +23,13 @@ SPK_INLINE void spk_signed_sums(const void *features, enum spk_dtype type, uint3
     int32_t total = 0;
     for (uint32_t i = 0; i < 4; i++) {
         const int32_t x = first + i < n ? spk_feature(features, first + i, type) : 0;
-        twice[i] = 2 * x;
-        total += x;
+        twice[i] = spk_add(x, x);
+        total = spk_add(total, x);
     }
-    sums[0] = -total;
+    sums[0] = (int32_t)(0u - (uint32_t)total);
     for (uint32_t i = 0; i < 4; i++) {
         for (uint32_t low = 0; low < 1u << i; low++) {
-            sums[low + (1u << i)] = sums[low] + twice[i];
+            sums[low + (1u << i)] = spk_add(sums[low], twice[i]);
         }
     }
 }
@@ -51,7 +51,7 @@ SPK_INLINE void spk_sign_projection(const struct spk_sign_projection *c, const v
             int32_t sum = sums[row];
             SPK_UNROLL(8)
             for (uint32_t group = 0; group < 8; group++) {
-                sum += work[16 * group + ((random >> (4 * group)) & 15)];
+                sum = spk_add(sum, work[16 * group + ((random >> (4 * group)) & 15)]);
             }
             sums[row] = sum;
         }

@@ -14,7 +14,7 @@ SPK_INLINE bool spk_mse(uint32_t n, float factor, const float *y, const float *t
     for (uint32_t i = 0; i < n; i++) {
         finite = finite && y[i] < 0x1p64f && y[i] > -0x1p64f;
     }
-    *health += finite ? 0 : 1;
+    *health += !finite && *health < INT32_MAX;
     for (uint32_t i = 0; i < n; i++) {
         error[i] = finite ? (y[i] - target[i]) * factor : 0.0f;
     }

@@ -14,7 +14,7 @@ SPK_INLINE void spk_linear_scores(const void *features, enum spk_dtype type, uin
         int32_t sum = bias[c];
         SPK_UNROLL(4)
         for (uint32_t i = 0; i < n; i++) {
-            sum += spk_feature(features, i, type) * weight[i];
+            sum = spk_feature_mac(sum, spk_feature(features, i, type), weight[i]);
         }
         scores[c] = count[c] > 0 ? sum : INT32_MIN;
     }

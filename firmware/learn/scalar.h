@@ -168,12 +168,17 @@ SPK_INLINE int32_t spk_dither(const struct spk_sgd *c, uint32_t shift, uint32_t 
                          : (int32_t)(1u << (shift - 1));
 }
 
+// One more value that was held back; the count stays at its end.
+SPK_INLINE void spk_saturated(uint32_t *saturations) {
+    *saturations += (int32_t)*saturations < INT32_MAX;
+}
+
 // Moves a weight by `step` of its steps.
 SPK_INLINE void spk_move(const struct spk_sgd *c, spk_weight *weight, int32_t w, int32_t step,
                          uint32_t *saturations) {
     int32_t moved = w + step;
     if ((uint32_t)(moved + c->limit) > 2 * (uint32_t)c->limit) {
-        ++*saturations;
+        spk_saturated(saturations);
         moved = spk_clip(moved, c->limit);
     }
     SPK_OPAQUE(moved); // keeps the compiler from sign-extending what it is about to truncate
@@ -201,7 +206,9 @@ SPK_INLINE void spk_end_fixed(const struct spk_sgd *c, spk_weight *weight, int32
     if (c->momentum != 0) {
         const int32_t u = ((c->momentum * *velocity + (1 << 14)) >> 15) + change;
         const int32_t held = spk_clip(u, INT16_MAX);
-        *saturations += held != u ? 1 : 0;
+        if (held != u) {
+            spk_saturated(saturations);
+        }
         *velocity = (spk_value)held;
         const int32_t dither = c->stochastic ? (int32_t)((byte & 255) >> (8 - c->fraction))
                                              : (int32_t)(1u << (c->fraction - 1));
@@ -277,7 +284,9 @@ SPK_INLINE void spk_learn_bias(const struct spk_sgd *c, spk_sum *bias, spk_sum *
     const int64_t moved = *bias + change;
     const int64_t low = moved > c->limit ? c->limit : moved;
     *bias = (int32_t)(low < -c->limit ? -c->limit : low);
-    *saturations += *bias != moved ? 1 : 0;
+    if (*bias != moved) {
+        spk_saturated(saturations);
+    }
 #endif
 }
 

@@ -19,7 +19,7 @@ SPK_SHARED bool spk_softmax_cross_entropy(uint32_t classes, const float *logits,
     }
     if (!finite) {
         spk_clear(error, classes * (uint32_t)sizeof(float));
-        ++*health;
+        *health += *health < INT32_MAX;
         return true;
     }
     float total = 0.0f;

@@ -3,13 +3,13 @@
 #ifndef SPK_SPIKE_RATE_H
 #define SPK_SPIKE_RATE_H
 
-#include "kernels/fixed.h"
+#include "learn/feature.h"
 
 // counts: (n,) int16, 0 to the number of steps; rates: (n,) int8, 127 for a spike in every step.
 SPK_INLINE void spk_spike_rate(const int16_t *counts, uint32_t n, int32_t multiplier,
                                int8_t *rates) {
     for (uint32_t i = 0; i < n; i++) {
-        rates[i] = (int8_t)((counts[i] * multiplier + 0x8000) >> 16);
+        rates[i] = (int8_t)(spk_feature_mac(0x8000, counts[i], multiplier) >> 16);
     }
 }
 

@@ -12,7 +12,7 @@ struct spk_to_scalar {
 };
 
 SPK_INLINE spk_value spk_to_scalar(const struct spk_to_scalar *c, int32_t code) {
-    return spk_narrow((spk_sum)(code - c->zero_point), &c->scale);
+    return spk_narrow((spk_sum)spk_add(code, -c->zero_point), &c->scale);
 }
 
 // x, y: (n,)

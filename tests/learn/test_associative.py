@@ -149,7 +149,10 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         Binarise(name="b", inputs=("x",), threshold=np.zeros(3, np.int32)).infer(
             identity((4,)).inputs, {"x": (np.zeros(4), np.zeros(4))}, 1
         )
-    with pytest.raises(GraphError, match=r"patterns are u32 \(2, 3\), expected u32 \(rows, 2\)"):
+    with pytest.raises(
+        GraphError,
+        match=r"patterns is learned u32 of shape \(2, 3\), expected learned u32 of shape \(2, 2\)",
+    ):
         graph = memory(64, rows=2)
         tensors = [graph.tensors[n] for n in ("features", "associative.patterns")]
         wrong = Tensor("associative.patterns", "u32", (2, 3), "learned")

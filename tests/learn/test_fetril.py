@@ -149,5 +149,5 @@ def test_refuses_features_that_it_cannot_keep() -> None:
 
 @pytest.mark.parametrize("option", ["rows", "epochs", "margin"])
 def test_refuses_options_out_of_range(option: str) -> None:
-    with pytest.raises(ValueError, match=f"{option} 5000 is not in"):
+    with pytest.raises(ValueError, match=f"{option} = 5000 is not in"):
         Fetril(**{option: 5000})

@@ -210,5 +210,5 @@ def test_other_refusals() -> None:
         FineTune().attach(graph, Setting("flat", 5))
     with pytest.raises(UsageError, match="calibration"):
         FineTune(precision="i16").attach(graph, Setting("flat", CLASSES))
-    with pytest.raises(ValueError, match="learning rate"):
+    with pytest.raises(ValueError, match=r"learning_rate = -1\.0 is not in"):
         FineTune(learning_rate=-1.0)

@@ -238,7 +238,7 @@ def test_without_a_penalty_it_is_gradient_descent_in_pytorch() -> None:
 def test_what_it_refuses() -> None:
     with pytest.raises(ValueError, match="is for i16 and i8"):
         Penalties(precision="f32")
-    with pytest.raises(ValueError, match="out of range"):
+    with pytest.raises(ValueError, match="strength = 0 is not in"):
         Penalties(strength=0)
     with pytest.raises(GraphError, match="would drive weights away"):
         alone(Pull(name="pull", inputs=PULL, parts=np.array([-1], np.int16)))

@@ -115,5 +115,5 @@ def test_unknown_digits_are_told_from_known_ones() -> None:
 
 
 def test_refuses_a_percentile_out_of_range() -> None:
-    with pytest.raises(ValueError, match="percent 100"):
+    with pytest.raises(ValueError, match="percent = 100"):
         OpenSet(percent=100)

@@ -183,5 +183,5 @@ def test_refuses_more_features_than_scores_hold() -> None:
         graph_of(n=256)
     with pytest.raises(UsageError, match="400 features"):
         graph_of(n=400)
-    with pytest.raises(ValueError, match="prior 3"):
+    with pytest.raises(ValueError, match="prior = 3"):
         StreamingLda(prior=3)

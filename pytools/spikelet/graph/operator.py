@@ -280,6 +280,44 @@ class Operator:
         if getattr(self, field) not in allowed:
             raise self.error(f"{field} {getattr(self, field)!r} is not one of {', '.join(allowed)}")
 
+    def expect_range(
+        self, tensor: Tensor, bounds: dict[str, Interval], low: int, high: int
+    ) -> None:
+        """Refuse integers that may lie outside of a range."""
+        least, most = int(bounds[tensor.name][0].min()), int(bounds[tensor.name][1].max())
+        if least < low or most > high:
+            raise self.error(
+                f"input {tensor.name} may be {least} to {most}, expected {low} to {high}"
+            )
+
+    def expect_learned(
+        self,
+        tensor: Tensor,
+        bounds: dict[str, Interval],
+        dtype: str,
+        shape: tuple[int, ...],
+        ends: tuple[int, int] | None = None,
+    ) -> None:
+        """Refuse what is no learned integer of a type and shape, or may lie outside of its ends.
+
+        Kernels take such values for indices, shifts and divisors: nothing else keeps a host, or a
+        package, from others.
+        """
+        if (tensor.kind, tensor.dtype, tensor.shape) != ("learned", dtype, shape):
+            raise self.error(
+                f"input {tensor.name} is {tensor.kind} {tensor.dtype} of shape {tensor.shape}, "
+                f"expected learned {dtype} of shape {shape}"
+            )
+        self.expect_range(tensor, bounds, *(ends or tensor.limits))
+
+    def expect_label(self, label: Tensor, bounds: dict[str, Interval], classes: int) -> None:
+        """Refuse what is no class below `classes`, i32 (1,)."""
+        if (label.dtype, label.shape) != ("i32", (1,)):
+            raise self.error(
+                f"label {label.name} is {label.dtype} of shape {label.shape}, expected i32 (1,)"
+            )
+        self.expect_range(label, bounds, 0, classes - 1)
+
     def expect(self, tensor: Tensor, dtypes: tuple[str, ...]) -> None:
         """Refuse an input of another type, or of more than one dimension."""
         if tensor.dtype not in dtypes:

@@ -81,6 +81,21 @@ def parts(text: str, what: str) -> tuple[str, dict[str, str]]:
 
 
 @dataclasses.dataclass(frozen=True)
+class Within:
+    """The lowest and highest value of an option, written `Annotated[int, Within(1, 10)]`."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:.10g}..{self.high:.10g}"
+
+
+RATES = Within(1e-6, 100)  # learning rates
+PARTS = Within(0, 1 - 2.0**-15)  # momentum, decay: 0 or more, less than 1
+
+
+@dataclasses.dataclass(frozen=True)
 class Option:
     """One option of a class.
 
@@ -88,11 +103,13 @@ class Option:
         name: as it is written.
         type: of its value.
         default: of its value.
+        within: the ends of a number; None of what is none.
     """
 
     name: str
     type: Any
     default: Any
+    within: Within | None = None
 
     @property
     def written(self) -> str:
@@ -105,6 +122,8 @@ class Option:
         kinds = _kinds(self.type)
         choices = [c for kind in kinds for c in _choices(kind)]
         words = [_kind(kind) for kind in kinds if not _choices(kind) and kind is not type(None)]
+        if self.within:
+            words = [f"{word} in {self.within}" for word in words]
         none = ["none"] if type(None) in kinds else []
         return " or ".join([*(["|".join(map(str, choices))] if choices else []), *words, *none])
 
@@ -117,6 +136,7 @@ class Option:
 def options(kind: type[Any]) -> dict[str, Option]:
     """The options of a dataclass by name, in order."""
     hints = typing.get_type_hints(kind)
+    annotated = typing.get_type_hints(kind, include_extras=True)
     return {
         field.name: Option(
             field.name,
@@ -124,10 +144,21 @@ def options(kind: type[Any]) -> dict[str, Option]:
             field.default
             if field.default_factory is dataclasses.MISSING
             else field.default_factory(),
+            next((m for m in _metadata(annotated[field.name]) if isinstance(m, Within)), None),
         )
         for field in dataclasses.fields(kind)
         if field.init
     }
+
+
+def check_options(value: Any) -> None:
+    """Raise ValueError where an option of an object is a number outside its ends."""
+    for name, option in options(type(value)).items():
+        given = getattr(value, name)
+        if option.within is None or given is None:
+            continue
+        if not option.within.low <= given <= option.within.high:  # nor where it is no number
+            raise ValueError(f"{name} = {given} is not in {option.within}")
 
 
 def explained(kind: type[Any]) -> dict[str, str]:
@@ -166,6 +197,10 @@ def written(name: str, values: Mapping[str, Any]) -> str:
 
 def _listed(allowed: Mapping[str, Option]) -> str:
     return ", ".join(map(str, allowed.values()))
+
+
+def _metadata(kind: Any) -> tuple[Any, ...]:
+    return getattr(kind, "__metadata__", ())
 
 
 def _kinds(kind: Any) -> list[Any]:

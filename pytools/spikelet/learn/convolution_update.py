@@ -16,6 +16,7 @@ from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn import scalar
 from spikelet.learn.convolution import Weighted, macs
+from spikelet.learn.fixed import add_up
 from spikelet.learn.scalar import Descent, Sgd
 from spikelet.learn.trainable import Learning, kept
 
@@ -233,7 +234,7 @@ class Update(Weighted, Learning):
         if "bias" in at:
             saturated += self._step_biases(env, at, errors)
         if "health" in at:
-            env[at["health"]][0] += saturated
+            add_up(env[at["health"]], saturated)
 
     def _now(self, env: dict[str, Array], at: dict[str, str], step: Sgd | None) -> Sgd:
         if step is None:

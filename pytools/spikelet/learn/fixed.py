@@ -30,6 +30,11 @@ def add(a: Array, b: Array | int) -> Array:
     return saturate(np.asarray(a, np.int64) + np.asarray(b, np.int64))
 
 
+def add_up(counter: Array, more: int) -> None:
+    """Adds to a counter (1,) int32, which stays at its end."""
+    counter[0] = min(int(counter[0]) + more, (1 << 31) - 1)
+
+
 def shift_round(v: Array, n: int | Array) -> Array:
     """`v / 2^n` to the nearest integer, halves up; 0 <= n <= 62, |v| < 2^62."""
     v, n = np.asarray(v, np.int64), np.asarray(n, np.int64)

@@ -11,6 +11,7 @@ import numpy as np
 
 from spikelet.graph import Array, Graph, Learned, Operator, Tensor
 from spikelet.graph.operator import classes
+from spikelet.learn.choices import check_options
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +47,17 @@ class Setting:
 
 @dataclass(kw_only=True)
 class Learner:
-    """Base of all learners: a dataclass whose fields are its options."""
+    """Base of all learners: a dataclass whose fields are its options.
+
+    A number's ends are part of its type, `Annotated[int, Within(1, 10)]`, and are checked here.
+    """
 
     NAME: ClassVar[str] = ""
     # Whether `attach` takes a graph with its head, else one that is cut behind its features.
     WHOLE: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         """The backbone with this learner in it; its first output's maximum is the prediction.

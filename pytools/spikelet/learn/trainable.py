@@ -84,16 +84,6 @@ class Trainable(Operator):
         zero = tensor.zero_point
         return max(abs(int(low.min()) - zero), abs(int(high.max()) - zero))
 
-    def expect_range(
-        self, tensor: Tensor, bounds: dict[str, Interval], low: int, high: int
-    ) -> None:
-        """Refuse integers that may lie outside of a range."""
-        least, most = int(bounds[tensor.name][0].min()), int(bounds[tensor.name][1].max())
-        if least < low or most > high:
-            raise self.error(
-                f"input {tensor.name} may be {least} to {most}, expected {low} to {high}"
-            )
-
     def reach(self, tensor: Tensor, bounds: dict[str, Interval]) -> int:
         """How far from 0 a learned integer may move in either direction."""
         low, high = bounds[tensor.name]

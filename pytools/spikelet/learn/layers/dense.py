@@ -13,6 +13,7 @@ from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn import scalar
+from spikelet.learn.fixed import add_up
 from spikelet.learn.scalar import Descent, Scale, Sgd
 from spikelet.learn.trainable import NOTHING, Learning, Trainable, kept
 
@@ -460,7 +461,7 @@ class DenseUpdate(Learning):
         if "velocity" in at:
             env[at["velocity"]][rows] = held.astype(env[at["velocity"]].dtype)
         if "health" in at:
-            env[at["health"]][0] += saturated
+            add_up(env[at["health"]], saturated)
 
     def _bytes(self, env: dict[str, Array], at: dict[str, str], rows: int, inputs: int) -> Array:
         """The random byte of each weight, (rows, I)."""
@@ -488,7 +489,7 @@ class DenseUpdate(Learning):
         if held is not None:
             env[at["bias_velocity"]][...] = held.astype(env[at["bias_velocity"]].dtype)
         if "health" in at:
-            env[at["health"]][0] += saturated
+            add_up(env[at["health"]], saturated)
 
     def cost(self, ins: list[Tensor]) -> Cost:
         given = dict(zip(self.roles, ins, strict=True))

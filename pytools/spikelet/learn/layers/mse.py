@@ -13,6 +13,7 @@ from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import scalar
+from spikelet.learn.fixed import add_up
 from spikelet.learn.scalar import Scale
 from spikelet.learn.trainable import NOTHING, Learning
 
@@ -67,7 +68,7 @@ class Mse(Learning):
             apart = y.astype(np.int64) - target
             env[self.name] = self._scale.narrow(apart).astype(np.int16)
         elif self.stops(env):
-            env[self.inputs[2]][0] += 1
+            add_up(env[self.inputs[2]], 1)
             env[self.name] = np.zeros_like(y)
         else:
             env[self.name] = (y - target) * np.float32(2 / self._y.size)

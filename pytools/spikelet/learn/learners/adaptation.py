@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.learn.choices import Within
 from spikelet.learn.feature import C_TYPES, extent
 from spikelet.learn.fixed import ONE, add, divide, ema, margin, mean, saturate, shift_round
 from spikelet.learn.learner import Learner, Setting
@@ -29,6 +30,8 @@ from spikelet.learn.prototypes import LinearScores, flat, largest
 
 UNIT = 1 << 12  # a gain of 1
 LEAST, MOST = UNIT // 8, UNIT * 8  # gains
+REACH = 256 * ONE  # of a mean, Q16
+FAR = 2 * REACH  # of a deviation
 INPUTS = 1 << 15  # elements of an input, fewer
 SHARE = 6  # log2 of the samples that the share of low margins looks back
 DRIFT, BACK = 6, 8  # log2 of the steps of a prototype towards a feature, and back to its source
@@ -65,6 +68,10 @@ class AdaptInput(Operator):
             raise self.error(f"source {self.source.shape} does not fit input {ins[1].name}")
         if x.size % len(self.source):
             raise self.error(f"{len(self.source)} groups do not fit input {x.name} of {x.shape}")
+        if np.abs(self.source.astype(np.int64)).max() > REACH:
+            raise self.error(f"a mean of the source is beyond +-{REACH}")
+        for tensor, ends in zip(ins[1:], ((-REACH, REACH), (LEAST, MOST)), strict=True):
+            self.expect_learned(tensor, bounds, "i32", self.source.shape, ends)
         self._dtype = x.dtype
         bounds[self.name] = interval(x.shape, *map(int, x.limits))
         return [dataclasses.replace(x, name=self.name, kind="activation")]
@@ -115,7 +122,17 @@ class AdaptLearn(Operator):
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         if not 0 <= self.memory <= 15 or not 256 <= self.floor <= 256 * ONE:
             raise self.error(f"memory {self.memory} or floor {self.floor} is out of range")
-        self._dtype = ins[0].dtype
+        x, groups = ins[0], self.spread.shape
+        if x.dtype not in ("u8", "i8") or x.size >= INPUTS or x.size % len(self.spread):
+            raise self.error(
+                f"input {x.name} is {x.dtype} {x.shape}, expected u8 or i8 of less than {INPUTS} "
+                f"in {len(self.spread)} groups"
+            )
+        if self.spread.dtype != np.int32 or not 0 <= self.spread.min() <= self.spread.max() <= FAR:
+            raise self.error(f"spread is not int32, 0 to {FAR}")
+        for tensor, ends in zip(ins[1:], ((-REACH, REACH), (0, FAR), (LEAST, MOST)), strict=True):
+            self.expect_learned(tensor, bounds, "i32", groups, ends)
+        self._dtype = x.dtype
         return []
 
     def phase(self, ins: list[Phase]) -> Phase:
@@ -182,6 +199,13 @@ class PrototypeDrift(Operator):
             raise self.error(f"features of magnitude {reach} have no 16-bit prototype")
         if self.source.dtype != np.int16 or self.source.shape != ins[2].shape:
             raise self.error(f"source {self.source.shape} does not fit {ins[2].name}")
+        classes, size = self.source.shape
+        if size != ins[0].size or (ins[1].dtype, ins[1].shape) != ("i32", (classes,)):
+            raise self.error(
+                f"source {self.source.shape} does not fit {ins[0].name}, {ins[1].name}"
+            )
+        self.expect_learned(ins[2], bounds, "i16", self.source.shape)
+        self.expect_learned(ins[3], bounds, "i32", (classes,))
         self._dtype = ins[0].dtype
         return []
 
@@ -255,10 +279,17 @@ class MarginWatch(Operator):
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self._parts, self._classes, self._dtype = ins[3:], ins[0].size, ins[0].dtype
         extent(self, ins[0], bounds)
+        self.expect_learned(ins[1], bounds, "i32", (1,), (0, ONE))
+        self.expect_learned(ins[2], bounds, "i32", (1,))
         for dtype, first in (("i32", self.wide), ("i16", self.narrow)):
             size = sum(t.size for t in self._parts if t.dtype == dtype)
             if first.shape != (size,):
                 raise self.error(f"what {dtype} tensors begin with is {first.shape}, not ({size},)")
+        for tensor, first in self._firsts():
+            low, high = bounds[tensor.name]
+            self.expect_learned(tensor, bounds, tensor.dtype, tensor.shape)
+            if (first < low.min()).any() or (first > high.max()).any():
+                raise self.error(f"{tensor.name} begins with a value that it may not hold")
         return []
 
     def phase(self, ins: list[Phase]) -> Phase:
@@ -316,15 +347,9 @@ class Adaptation(Learner):
     WHOLE: ClassVar[bool] = True
 
     statistics: Literal["all", "channel", "element"] = "all"
-    memory: int = 6
+    memory: Annotated[int, Within(0, 15)] = 6
     head: Literal["auto", "network", "prototypes"] = "auto"
-    collapse: int = 90
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.memory <= 15 or not 20 <= self.collapse <= 100:
-            raise ValueError(
-                f"memory {self.memory} or collapse {self.collapse} is not in 0..15, 20..100"
-            )
+    collapse: Annotated[int, Within(20, 100)] = 90
 
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         own = self._own_head(backbone, setting)
@@ -333,10 +358,9 @@ class Adaptation(Learner):
         source, spread = statistics(setting.calibration[x.name], self._groups(x))
         floor = max(int(spread.mean()) // 4 if len(spread) > 1 else 0, 256)
         gain = np.full(len(source), UNIT, np.int32)
-        limit = 256 * ONE
         moving = [
-            Learned.of(f"{name}.mean", "i32", source.shape, source, low=-limit, high=limit),
-            Learned.of(f"{name}.deviation", "i32", source.shape, spread, low=0, high=2 * limit),
+            Learned.of(f"{name}.mean", "i32", source.shape, source, low=-REACH, high=REACH),
+            Learned.of(f"{name}.deviation", "i32", source.shape, spread, low=0, high=FAR),
             Learned.of(f"{name}.gain", "i32", source.shape, gain, low=LEAST, high=MOST),
         ]
         centre, deviation, gains = (k.tensor.name for k in moving)

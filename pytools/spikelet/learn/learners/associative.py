@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.learn.choices import Within
 from spikelet.learn.feature import C_TYPES, extent
 from spikelet.learn.fixed import shift_round
 from spikelet.learn.learner import Learner, Setting, extended
@@ -154,14 +155,12 @@ def unpacked(patterns: Array, bits: int) -> Array:
     return found
 
 
-def _expect_memory(node: Operator, patterns: Tensor, used: Tensor, bits: int) -> None:
+def _expect_memory(
+    node: Operator, patterns: Tensor, used: Tensor, bits: int, bounds: dict[str, Interval]
+) -> None:
     rows = patterns.shape[0]
-    if patterns.dtype != "u32" or patterns.shape != (rows, words(bits)):
-        raise node.error(
-            f"patterns are {patterns.dtype} {patterns.shape}, expected u32 (rows, {words(bits)})"
-        )
-    if used.dtype != "i32" or used.shape != (1,):
-        raise node.error(f"{used.name} is {used.dtype} of shape {used.shape}, expected i32 (1,)")
+    node.expect_learned(patterns, bounds, "u32", (rows, words(bits)))
+    node.expect_learned(used, bounds, "i32", (1,), (0, rows))
 
 
 @dataclass(kw_only=True)
@@ -176,7 +175,7 @@ class AssociativeDistances(_Memory):
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect(ins[0], ("bit",))
-        _expect_memory(self, ins[1], ins[2], ins[0].size)
+        _expect_memory(self, ins[1], ins[2], ins[0].size, bounds)
         self._check(ins[1].shape[0], ins[0].size)
         bounds[self.name] = interval((self._rows,), 0, NO_PATTERN)
         return [Tensor(self.name, "i16", (self._rows,))]
@@ -214,7 +213,7 @@ class AssociativeRecall(_Memory):
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect(ins[0], ("i16",))
-        _expect_memory(self, ins[1], ins[2], self.bits)
+        _expect_memory(self, ins[1], ins[2], self.bits, bounds)
         self._check(ins[0].size, self.bits)
         if ins[1].shape[0] != self._rows:
             raise self.error(f"{self._rows} distances, but {ins[1].shape[0]} rows of patterns")
@@ -257,13 +256,8 @@ class AssociativeScores(_Memory):
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect(ins[0], ("i16",))
         self._check(ins[0].size, self.bits, self.classes)
-        if ins[1].dtype != "u8" or ins[1].shape != ins[0].shape or ins[2].dtype != "i32":
-            raise self.error(
-                f"labels are {ins[1].dtype} {ins[1].shape}, rows in use {ins[2].dtype}; expected "
-                f"u8 {ins[0].shape} and i32"
-            )
-        if int(bounds[self.inputs[1]][1].max()) >= self.classes:
-            raise self.error(f"labels may reach beyond {self.classes} classes")
+        self.expect_learned(ins[1], bounds, "u8", (self._rows,), (0, self.classes - 1))
+        self.expect_learned(ins[2], bounds, "i32", (1,), (0, self._rows))
         bounds[self.name] = interval((self.classes,), -(1 << 30), 1 << 30)
         return [Tensor(self.name, "i32", (self.classes,))]
 
@@ -301,14 +295,14 @@ class AssociativeWrite(_Memory):
         if len(ins) != (7 if self.labelled else 5):
             raise self.error(f"{len(ins)} inputs, expected {7 if self.labelled else 5}")
         patterns, used, following = ins[2 if self.labelled else 1], ins[-3], ins[-2]
-        _expect_memory(self, patterns, used, ins[0].size)
+        _expect_memory(self, patterns, used, ins[0].size, bounds)
         self._check(patterns.shape[0], ins[0].size)
-        most = [int(bounds[tensor.name][1].max()) for tensor in (used, following)]
-        least = [int(bounds[tensor.name][0].min()) for tensor in (used, following)]
-        if min(least) < 0 or most[0] > self._rows or most[1] >= self._rows:
-            raise self.error(
-                f"{used.name} and {following.name} may reach {most}, beyond {self._rows} rows"
-            )
+        self.expect_learned(following, bounds, "i32", (1,), (0, self._rows - 1))
+        self.expect_learned(ins[-1], bounds, "i32", (1,))
+        if self.labelled:
+            labels = int(bounds[ins[3].name][1].max()) + 1
+            self.expect_learned(ins[3], bounds, "u8", (self._rows,))
+            self.expect_label(ins[1], bounds, labels)
         return []
 
     def phase(self, ins: list[Phase]) -> Phase:
@@ -355,16 +349,10 @@ class Associative(Learner):
 
     NAME: ClassVar[str] = "associative"
 
-    rows: int = 200
+    rows: Annotated[int, Within(1, 65535)] = 200
     weights: Literal["exp2", "pow3"] = "exp2"
-    beta: float = 0.375
+    beta: Annotated[float, Within(1 / 256, 16)] = 0.375
     full: Literal["refuse", "oldest"] = "refuse"
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.rows <= 65535:
-            raise ValueError(f"rows = {self.rows} is not in 1..65535")
-        if not 1 / 256 <= self.beta <= 16:
-            raise ValueError(f"beta = {self.beta} is not in 1/256..16")
 
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         if setting.classes > 256:

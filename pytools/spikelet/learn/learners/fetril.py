@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from spikelet.graph import Array, Graph, Learned, Phase, Tensor, c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.fixed import xorshift32
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
+from spikelet.learn.choices import Within
 from spikelet.learn.feature import C_TYPES
 from spikelet.learn.fixed import add, mean, saturate, shift_round
 from spikelet.learn.learner import Learner, Setting, extended
@@ -63,6 +64,9 @@ class FetrilCollect(Operator):
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self._limit = most_samples(largest(self, ins[0], bounds))
         self._dtype, self._rows = ins[0].dtype, ins[4].shape[0]
+        classes = len(bounds[ins[2].name][0])
+        _check(self, ins[2:], bounds, (classes, ins[0].size, self._rows), self._limit, self._dtype)
+        self.expect_label(ins[1], bounds, classes)
         return []
 
     def golden(self, env: dict[str, Array], t: int) -> None:
@@ -98,6 +102,41 @@ class FetrilCollect(Operator):
         }
         config = em.config(self.name, "spk_fetril_collect", fields)
         return [c.run("spk_fetril_collect", config, *map(em.tensor, self.inputs))]
+
+
+def _check(
+    node: Operator,
+    ins: list[Tensor],
+    bounds: dict[str, Interval],
+    sizes: tuple[int, int, int],
+    samples: int,
+    dtype: str,
+) -> None:
+    """Refuse collected tensors, in the order of `COLLECTED`, of other shapes and ranges.
+
+    Args:
+        node: that reads them.
+        ins: the tensors.
+        bounds: of all tensors.
+        sizes: classes, features and rows.
+        samples: of a class, and of a task.
+        dtype: of the features.
+    """
+    classes, size, rows = sizes
+    if dtype not in ("u8", "i8", "i16"):
+        raise node.error(f"features of type {dtype}, expected u8, i8 or i16")
+    expected: tuple[tuple[str, tuple[int, ...], tuple[int, int] | None], ...] = (
+        ("i32", (classes,), (0, samples)),
+        ("i32", (classes, size), None),
+        (dtype, (rows, size), None),
+        ("u8", (rows,), (0, classes - 1)),
+        ("i32", (1,), (0, rows)),
+        ("i32", (1,), (0, samples)),
+        ("u32", (1,), None),
+        ("i32", (2,), None),
+    )
+    for tensor, (kind, shape, ends) in zip(ins, expected, strict=True):
+        node.expect_learned(tensor, bounds, kind, shape, ends)
 
 
 @dataclass(kw_only=True)
@@ -137,8 +176,16 @@ class FetrilCommit(Operator):
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         if not 1 <= self.epochs <= 1000 or not 0 <= self.margin <= 28:
             raise self.error(f"epochs {self.epochs} or margin {self.margin} is out of range")
+        if not 1 <= self.reach <= REACH or len(ins[1].shape) != 2:
+            raise self.error(f"reach {self.reach} is not 1 to {REACH}, or sums are {ins[1].shape}")
         classes, size = ins[1].shape
         self._shape, self._rows = (classes, size), ins[2].shape[0]
+        most = most_samples(self.reach)
+        _check(self, ins[:8], bounds, (classes, size, self._rows), most, self.dtype)
+        limit = weight_limit(size, self.reach)
+        self.expect_learned(ins[8], bounds, "i16", self._shape, (-limit, limit))
+        self.expect_learned(ins[9], bounds, "i32", (classes,), (-SUM, SUM))
+        self.expect_learned(ins[10], bounds, "i32", (classes,), (0, most))
         return []
 
     def phase(self, ins: list[Phase]) -> Phase:
@@ -169,7 +216,8 @@ class FetrilCommit(Operator):
                 for k in classes[source[classes] == label]:
                     f = base + shift_round(means[k] - means[label], FRACTION)
                     sign = np.where(np.arange(len(w)) == k, 1, -1)
-                    short = (sign * (w @ f + b) < 1 << self.margin) & learned
+                    score = (w @ f + b).astype(np.int32).astype(np.int64)  # wraps, as in C
+                    short = (sign * score < 1 << self.margin) & learned
                     moved = w + sign[:, None] * short[:, None] * (f >> shift)
                     w = np.clip(moved, -most, most)
                     clipped += int((w != moved).sum())
@@ -229,14 +277,9 @@ class Fetril(Learner):
 
     NAME: ClassVar[str] = "fetril"
 
-    rows: int = 64
-    epochs: int = 10
-    margin: int = 18
-
-    def __post_init__(self) -> None:
-        for name, low, high in (("rows", 1, 4096), ("epochs", 1, 1000), ("margin", 0, 28)):
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} {getattr(self, name)} is not in {low}..{high}")
+    rows: Annotated[int, Within(1, 4096)] = 64
+    epochs: Annotated[int, Within(1, 1000)] = 10
+    margin: Annotated[int, Within(0, 28)] = 18
 
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         features = backbone.tensors[setting.features]

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.quantised import Quantised
 from spikelet.learn.backbone import until
+from spikelet.learn.choices import PARTS, RATES, Within
 from spikelet.learn.dense_layer import Learns
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.scalar import Descent, is_float
@@ -63,14 +64,15 @@ class FineTune(Learner):
 
     update: str = HEAD
     precision: Literal["f32", "f16", "i16", "i8"] = "f32"
-    learning_rate: float = 0.01
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    batch: int = 1
+    learning_rate: Annotated[float, RATES] = 0.01
+    momentum: Annotated[float, PARTS] = 0.0
+    weight_decay: Annotated[float, PARTS] = 0.0
+    batch: Annotated[int, Within(1, 64)] = 1
     rounding: Literal["stochastic", "nearest"] = "stochastic"
     recompute: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._descent.check()
 
     @property

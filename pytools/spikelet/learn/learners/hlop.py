@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
+from spikelet.learn.choices import RATES, Within
 from spikelet.learn.dense_layer import DenseLayer
 from spikelet.learn.dense_network import SCHEDULE, DenseNetwork, widths
 from spikelet.learn.feature import C_TYPES
@@ -206,6 +207,12 @@ class HlopLearn(_Subspace):
             raise self.error(f"seed {self.seed} is not 1 to 2^32 - 1")
         if len(ins) == 4 and (ins[3].dtype, ins[3].shape) != ("i32", (1,)):
             raise self.error(f"schedule {ins[3].name} is no i32 of shape (1,)")
+        for rate in ins[3:]:
+            low, high = (
+                int(end) for end in (bounds[rate.name][0].min(), bounds[rate.name][1].max())
+            )
+            if not 0 <= low <= high <= 1 << 15:
+                raise self.error(f"schedule {rate.name} may be {low} to {high}, not 0 to 2^15")
         return []
 
     def phase(self, ins: list[Phase]) -> Phase:
@@ -538,16 +545,17 @@ class Hlop(Learner):
     hidden: str = "100"
     first: str = "auto"
     more: str = "auto"
-    tasks: int = 5
-    step: float = 1.0
-    cuber: int = 0
-    cosine: float = 0.1
+    tasks: Annotated[int, Within(1, 1000)] = 5
+    step: Annotated[float, Within(2.0**-15, 1)] = 1.0
+    cuber: Annotated[int, Within(0, (1 << 31) - 1)] = 0
+    cosine: Annotated[float, Within(2.0**-15, 1)] = 0.1
     precision: Literal["i16", "i8"] = "i16"
-    rate: float = 0.03
-    samples: int = 0
+    rate: Annotated[float, RATES] = 0.03
+    samples: Annotated[int, Within(0, (1 << 31) - 1)] = 0
     rounding: Literal["nearest", "stochastic"] = "stochastic"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         layers = len(widths(self.hidden)) + 1
         for text in (self.first, self.more):
             if text != "auto" and len(widths(text)) != layers:
@@ -555,10 +563,6 @@ class Hlop(Learner):
                     f"first {self.first} and more {self.more} are not for the {layers} layers of "
                     f"hidden {self.hidden} and the scores"
                 )
-        if not 1 <= self.tasks <= 1000 or not 2.0**-15 <= self.step <= 1:
-            raise ValueError(f"tasks {self.tasks} or step {self.step} is out of range")
-        if not (0 <= self.cuber < 1 << 31 and 2.0**-15 <= self.cosine <= 1):
-            raise ValueError(f"cuber {self.cuber} or cosine {self.cosine} is out of range")
 
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         net = DenseNetwork(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.learn.choices import Within
 from spikelet.learn.feature import C_TYPES, extent
 from spikelet.learn.fixed import log2, shift_round
 from spikelet.learn.learner import Learner, Setting, extended
@@ -170,7 +171,9 @@ class _Table(Operator):
 
     _shape: tuple[int, ...] = field(init=False, repr=False, default=(1, 1, 1))
 
-    def _check(self, index: Tensor, counts: Tensor, totals: Tensor, bounds: Interval) -> None:
+    def _check(
+        self, index: Tensor, counts: Tensor, totals: Tensor, bounds: dict[str, Interval]
+    ) -> None:
         self._shape = counts.shape
         if (index.dtype, counts.dtype, totals.dtype) != ("u8", "u8", "i32"):
             raise self.error(
@@ -182,8 +185,11 @@ class _Table(Operator):
                 f"indices {index.shape}, counts {counts.shape} and totals {totals.shape} do not "
                 "fit: expected (B,), (B, K, C), (C,)"
             )
-        if int(bounds[1].max()) >= keys or books > 2048:
-            raise self.error(f"indices reach {int(bounds[1].max())}, a book has {keys} keys")
+        if not 1 <= books <= 2048 or not 1 <= keys <= 256:
+            raise self.error(f"{books} books of {keys} keys, expected at most 2048 of 256")
+        self.expect_range(index, bounds, 0, keys - 1)
+        self.expect_learned(counts, bounds, "u8", counts.shape)
+        self.expect_learned(totals, bounds, "i32", (classes,), (0, MOST))
 
     def _config(self, em: Emitter) -> Expression:
         em.include("learn/key_value.h")
@@ -211,7 +217,7 @@ class KeyValueScores(_Table):
     KIND: ClassVar[str] = "key_value_scores"
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._check(ins[0], ins[1], ins[2], bounds[self.inputs[0]])
+        self._check(ins[0], ins[1], ins[2], bounds)
         bounds[self.name] = interval(ins[2].shape, UNSEEN, self._shape[0] * int(LOG_COUNT.max()))
         return [Tensor(self.name, "i32", ins[2].shape)]
 
@@ -246,13 +252,9 @@ class KeyValueCount(_Table):
     KIND: ClassVar[str] = "key_value_count"
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._check(ins[0], ins[2], ins[3], bounds[self.inputs[0]])
-        if ins[4].dtype != "u8" or ins[4].shape != self._shape[:2]:
-            raise self.error(f"halved is {ins[4].dtype} {ins[4].shape}, expected u8 (B, K)")
-        if int(bounds[self.inputs[4]][1].max()) > HALVINGS:
-            raise self.error(f"a column may be halved {HALVINGS} times")
-        if int(bounds[self.inputs[1]][1].max()) >= self._shape[2]:
-            raise self.error(f"labels reach beyond the table's {self._shape[2]} classes")
+        self._check(ins[0], ins[2], ins[3], bounds)
+        self.expect_learned(ins[4], bounds, "u8", self._shape[:2], (0, HALVINGS))
+        self.expect_label(ins[1], bounds, self._shape[2])
         return []
 
     def phase(self, ins: list[Phase]) -> Phase:
@@ -292,14 +294,9 @@ class KeyValue(Learner):
 
     NAME: ClassVar[str] = "key_value"
 
-    books: int = 32
-    keys: int = 64
-    size: int = 8
-
-    def __post_init__(self) -> None:
-        for name, least, most in (("books", 1, 2048), ("keys", 2, 256), ("size", 1, 256)):
-            if not least <= getattr(self, name) <= most:
-                raise ValueError(f"{name} = {getattr(self, name)} is not in {least}..{most}")
+    books: Annotated[int, Within(1, 2048)] = 32
+    keys: Annotated[int, Within(2, 256)] = 64
+    size: Annotated[int, Within(1, 256)] = 8
 
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         features = setting.fitting(backbone)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from spikelet.graph.ops.mean import Mean
 from spikelet.graph.quantised import Quantised
 from spikelet.learn import float32, scalar
 from spikelet.learn.backbone import until
+from spikelet.learn.choices import PARTS, RATES, Within
 from spikelet.learn.dense_layer import Learns
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.learners.finetune import calibration, saturations, scores_of
@@ -154,20 +155,17 @@ class Ladder(Learner):
     NAME: ClassVar[str] = "ladder"
     WHOLE: ClassVar[bool] = True
 
-    width: int = 16
-    mu: float = 0.9
+    width: Annotated[int, Within(1, 256)] = 16
+    mu: Annotated[float, PARTS] = 0.9
     layers: str | None = None
     precision: Literal["f32", "f16", "i16", "i8"] = "f32"
-    learning_rate: float = 0.03
-    momentum: float = 0.0
-    weight_decay: float = 0.0
+    learning_rate: Annotated[float, RATES] = 0.03
+    momentum: Annotated[float, PARTS] = 0.0
+    weight_decay: Annotated[float, PARTS] = 0.0
     rounding: Literal["stochastic", "nearest"] = "stochastic"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.width <= 256:
-            raise ValueError(f"width {self.width} is not 1 to 256")
-        if not 0 <= self.mu < 1:
-            raise ValueError(f"mu {self.mu} is not in [0, 1)")
+        super().__post_init__()
         self._descent.check()
 
     @property

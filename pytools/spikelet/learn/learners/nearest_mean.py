@@ -63,8 +63,16 @@ class NearestMeanLearn(Operator):
             raise self.error(f"features of magnitude {reach} have no 16-bit mean")
         self._dtype, self._limit = ins[0].dtype, most_samples(reach)
         self._zero = ins[0].zero_point if self.metric == "cosine" else 0
-        weight, bias = (int(bounds[name][1].max()) for name in self.inputs[4:6])
-        self._most = weight, bias
+        classes, shape = ins[2].size, (ins[2].size, ins[0].size)
+        self.expect_label(ins[1], bounds, classes)
+        self.expect_learned(ins[2], bounds, "i32", (classes,), (0, self._limit))
+        self.expect_learned(ins[3], bounds, "i32", shape)
+        self.expect_learned(ins[6], bounds, "i32", (1,))
+        most = []
+        for tensor, dtype, size in ((ins[4], "i16", shape), (ins[5], "i32", (classes,))):
+            most.append(int(bounds[tensor.name][1].max()))
+            self.expect_learned(tensor, bounds, dtype, size, (-most[-1], most[-1]))
+        self._most = most[0], most[1]
         return []
 
     def golden(self, env: dict[str, Array], t: int) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.learn.choices import RATES, Within
 from spikelet.learn.dense_layer import DenseLayer
 from spikelet.learn.dense_network import SCHEDULE, DenseNetwork, widths
 from spikelet.learn.layers.penalty import CODES, Anchor, Gather, Join, Pull, downs, parts
@@ -42,20 +43,19 @@ class Penalties(Learner):
     NAME: ClassVar[str] = "penalties"
 
     kind: Literal["none", "l2", "ewc", "mas"] = "ewc"
-    strength: float | None = None
+    strength: Annotated[float | None, Within(2.0**-40, 2.0**20)] = None
     hidden: str = "128"
-    every: int = 32
+    every: Annotated[int, Within(1, 65536)] = 32
     precision: Literal["f32", "f16", "i16", "i8"] = "i16"
-    rate: float = 0.03
-    samples: int = 0
+    rate: Annotated[float, RATES] = 0.03
+    samples: Annotated[int, Within(0, (1 << 31) - 1)] = 0
     rounding: Literal["nearest", "stochastic"] = "stochastic"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         widths(self.hidden)
         if self.kind != "none" and self.precision not in ("i16", "i8"):
             raise ValueError(f"a penalty of kind {self.kind} is for i16 and i8")
-        if self._strength <= 0 or not 1 <= self.every <= 65536:
-            raise ValueError(f"strength {self.strength} or every {self.every} is out of range")
 
     @property
     def _strength(self) -> float:

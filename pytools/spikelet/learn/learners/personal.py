@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from spikelet.graph.c import Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.learn.backbone import until
+from spikelet.learn.choices import Within
 from spikelet.learn.feature import C_TYPES
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.perceptron import Perceptron, root_mean_square
@@ -106,6 +107,7 @@ class PersonalExemplar(Operator):
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         x = ins[1]
+        self.expect_learned(ins[0], bounds, "u32", (1,))
         if (
             self.exemplars.dtype != x.numpy_dtype
             or self.exemplars.ndim != 2
@@ -168,19 +170,12 @@ class Personal(Learner):
     NAME: ClassVar[str] = "personal"
     WHOLE: ClassVar[bool] = True
 
-    hidden: int = 24
-    gate: int = 16
-    exemplars: int = 200
-    rate: float = 0.02
+    hidden: Annotated[int, Within(1, 4096)] = 24
+    gate: Annotated[int, Within(1, 4096)] = 16
+    exemplars: Annotated[int, Within(1, 65535)] = 200
+    rate: Annotated[float, Within(1e-6, 1)] = 0.02
     precision: Literal["i16", "i8"] = "i16"
     rounding: Literal["nearest", "stochastic"] = "nearest"
-
-    def __post_init__(self) -> None:
-        for name, most in (("hidden", 4096), ("gate", 4096), ("exemplars", 65535)):
-            if not 1 <= getattr(self, name) <= most:
-                raise ValueError(f"{name} = {getattr(self, name)} is not in 1..{most}")
-        if not 0 < self.rate <= 1:
-            raise ValueError(f"rate = {self.rate} is not above 0 and at most 1")
 
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         x = backbone.tensors[setting.features]

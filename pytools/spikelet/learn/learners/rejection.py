@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.learn.choices import Within
 from spikelet.learn.fixed import INT32_MAX, ONE, divide, log2, shift_round
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.learners.nearest_mean import FRACTION, NearestMean
@@ -29,6 +30,7 @@ from spikelet.learn.prototypes import EuclideanDistances, after
 MEMORY = 32  # samples that a class's mean and deviation look back
 START = 2 * ONE  # mean absolute deviations above the mean, before anything was learned
 WIDEST = 64 * ONE
+LIMIT = 32 * ONE  # octaves of 32 bits
 STEP = ONE // 4  # of the threshold in deviations, when a sample lies above and none should
 
 
@@ -72,9 +74,8 @@ class Rejection(Operator):
     _classes: int = field(init=False, repr=False, default=1)
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        if ins[0].dtype != "i32" or any(t.size != ins[0].size for t in ins[1:4]):
-            raise self.error(f"inputs {', '.join(t.name for t in ins)} are of different sizes")
         self._classes = ins[0].size
+        _check(self, ins, bounds)
         novelty, unknown = f"{self.name}.novelty", f"{self.name}.unknown"
         bounds[novelty] = interval((1,), -INT32_MAX - 1, INT32_MAX)
         bounds[unknown] = interval((1,), 0, 1)
@@ -130,6 +131,9 @@ class RejectionLearn(Operator):
         if not 50 <= self.percent <= 99:
             raise self.error(f"percent {self.percent} is not in 50..99")
         self._classes = ins[0].size
+        _check(self, ins[:5], bounds)
+        self.expect_label(ins[5], bounds, self._classes)
+        self.expect_learned(ins[6], bounds, "i32", (self._classes,))
         return []
 
     def golden(self, env: dict[str, Array], t: int) -> None:
@@ -168,6 +172,17 @@ class RejectionLearn(Operator):
         return [c.run("spk_reject_learn", *map(em.tensor, self.inputs), *numbers)]
 
 
+def _check(node: Operator, ins: list[Tensor], bounds: dict[str, Interval]) -> None:
+    """Refuse distances, and thresholds of other shapes and ranges."""
+    if ins[0].dtype != "i32" or len(ins[0].shape) != 1:
+        raise node.error(f"distances are {ins[0].dtype} {ins[0].shape}, expected i32 (C,)")
+    node.expect_range(ins[0], bounds, 0, INT32_MAX)
+    ranges = ((-LIMIT, LIMIT), (0, 2 * LIMIT), (0, MEMORY), (0, WIDEST))
+    shapes = (*[ins[0].shape] * 3, (1,))
+    for tensor, shape, ends in zip(ins[1:], shapes, ranges, strict=True):
+        node.expect_learned(tensor, bounds, "i32", shape, ends)
+
+
 def _times(deviation: Array, spread: Array) -> Array:
     """Both Q16, their product Q16."""
     return shift_round(np.asarray(deviation, np.int64) * np.int64(spread), 16)
@@ -190,11 +205,7 @@ class OpenSet(Learner):
 
     base: Literal["streaming_lda", "nearest_mean"] = "streaming_lda"
     measure: Literal["ratio", "distance"] = "ratio"
-    percent: int = 95
-
-    def __post_init__(self) -> None:
-        if not 50 <= self.percent <= 99:
-            raise ValueError(f"percent {self.percent} is not in 50..99")
+    percent: Annotated[int, Within(50, 99)] = 95
 
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         below = self._below().attach(backbone, setting)
@@ -209,10 +220,10 @@ class OpenSet(Learner):
             nodes.append(MahalanobisDistances(name=distances, inputs=(*scores, *learned)))
         else:
             nodes.append(EuclideanDistances(name=distances, inputs=scores, fraction=FRACTION))
-        limit, unit = 32 * ONE, 1 / ONE  # octaves of 32 bits
+        unit = 1 / ONE
         kept = [
-            Learned.of(f"{name}.mean", "i32", (classes,), low=-limit, high=limit, scale=unit),
-            Learned.of(f"{name}.deviation", "i32", (classes,), low=0, high=2 * limit, scale=unit),
+            Learned.of(f"{name}.mean", "i32", (classes,), low=-LIMIT, high=LIMIT, scale=unit),
+            Learned.of(f"{name}.deviation", "i32", (classes,), low=0, high=2 * LIMIT, scale=unit),
             Learned.of(f"{name}.seen", "i32", (classes,), low=0, high=MEMORY),
             Learned.of(
                 f"{name}.spread", "i32", (1,), np.array([START], np.int32),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting, extended
 from spikelet.learn.perceptron import Perceptron, root_mean_square
 from spikelet.seeds import mix32
@@ -117,6 +118,8 @@ class ReplayStore(_Replay):
                 f"sample {ins[0].name} is {ins[0].dtype} {ins[0].shape}, expected {self._n} "
                 f"elements {ins[2].dtype}"
             )
+        self.expect_label(ins[1], bounds, int(bounds[ins[3].name][1].max()) + 1)
+        self.expect_learned(ins[8], bounds, "u32", (1,))
         return []
 
     def phase(self, ins: list[Phase]) -> Phase:
@@ -173,6 +176,7 @@ class ReplayDraw(_Replay):
         rising = np.all(np.diff(table, prepend=0) > 0)
         if self.cumulative.dtype != np.uint16 or table.shape != (self._blocks,) or not rising:
             raise self.error("cumulative is not (blocks,) uint16, rising from above 0")
+        self.expect_learned(ins[6], bounds, "u32", (1,))
         written = Tensor(
             self.name, ins[0].dtype, (self._n,), scale=self.scale, zero_point=self.zero_point
         )
@@ -261,30 +265,15 @@ class Replay(Learner):
 
     NAME: ClassVar[str] = "replay"
 
-    hidden: int = 32
-    blocks: int = 5
-    slots: int = 32
-    length: int = 0
-    replays: int = 2
-    exponent: float = 0.0
-    rate: float = 0.02
+    hidden: Annotated[int, Within(0, 4096)] = 32
+    blocks: Annotated[int, Within(1, MOST_BLOCKS)] = 5
+    slots: Annotated[int, Within(1, 65535)] = 32
+    length: Annotated[int, Within(0, 1 << 30)] = 0
+    replays: Annotated[int, Within(0, 16)] = 2
+    exponent: Annotated[float, Within(0, 8)] = 0.0
+    rate: Annotated[float, Within(1e-6, 1)] = 0.02
     precision: Literal["i16", "i8", "f32", "f16"] = "i16"
     rounding: Literal["nearest", "stochastic"] = "nearest"
-
-    def __post_init__(self) -> None:
-        ranges = {
-            "hidden": (0, 4096),
-            "blocks": (1, MOST_BLOCKS),
-            "slots": (1, 65535),
-            "length": (0, 1 << 30),
-            "replays": (0, 16),
-            "exponent": (0, 8),
-        }
-        for name, (least, most) in ranges.items():
-            if not least <= getattr(self, name) <= most:
-                raise ValueError(f"{name} = {getattr(self, name)} is not in {least}..{most}")
-        if not 0 < self.rate <= 1:
-            raise ValueError(f"rate = {self.rate} is not above 0 and at most 1")
 
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         x = backbone.tensors[setting.features]

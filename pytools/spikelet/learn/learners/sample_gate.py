@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from spikelet.graph.c import Expression, Statement
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.learn import scalar
-from spikelet.learn.choices import chosen
+from spikelet.learn.choices import Within, chosen
 from spikelet.learn.layers.mse import Mse
 from spikelet.learn.layers.softmax_cross_entropy import SoftmaxCrossEntropy
 from spikelet.learn.learner import Learner, Setting, learners
@@ -126,11 +126,10 @@ class Gated(Learner):
     NAME: ClassVar[str] = "sample_gate"
 
     learner: str = "replay"
-    threshold: float = 0.4
+    threshold: Annotated[float, Within(0, 2)] = 0.4
 
     def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 2:
-            raise ValueError(f"threshold = {self.threshold} is not in 0..2")
+        super().__post_init__()
         self._inner()
 
     def _inner(self) -> Learner:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from spikelet.graph import Array, Graph, Tensor, c
 from spikelet.graph.c import Statement
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
 from spikelet.learn import scalar
+from spikelet.learn.choices import RATES, Within
 from spikelet.learn.dense_network import DenseNetwork, widths
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.trainable import Trainable
@@ -84,11 +85,12 @@ class SingleForward(Learner):
 
     hidden: str = "64"
     precision: Literal["f32", "f16", "i16", "i8"] = "i16"
-    rate: float = 0.03
-    samples: int = 0
+    rate: Annotated[float, RATES] = 0.03
+    samples: Annotated[int, Within(0, (1 << 31) - 1)] = 0
     rounding: Literal["nearest", "stochastic"] = "stochastic"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not widths(self.hidden):
             raise ValueError("hidden 0: single_forward has a hidden layer or more")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Phase, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
+from spikelet.learn.choices import Within
 from spikelet.learn.feature import C_TYPES
 from spikelet.learn.fixed import INT32_MAX, add
 from spikelet.learn.gaussian import (
@@ -36,6 +37,8 @@ from spikelet.learn.learner import Learner, Setting, extended
 from spikelet.learn.prototypes import Distances, LinearScores, flat, largest
 
 WIDEST = 256  # features
+UNIT = 1 << 30  # the largest inverse deviation
+FARTHEST = 17  # the largest exponent of the weights
 PARTS = (
     *("count", "sum", "moment", "weight", "bias", "exponent"),
     *("centre", "inverse", "factor", "due", "health"),
@@ -45,6 +48,25 @@ PARTS = (
 def most_samples(reach: int) -> int:
     """Samples until a sum of products of features of magnitude `reach` could overflow."""
     return min(INT32_MAX // (reach * reach), MOST)
+
+
+def gaussian_tensors(name: str, classes: int, size: int, reach: int) -> list[Learned]:
+    """The learned tensors of a Gaussian for features up to `reach`, in the order of `PARTS`."""
+    triangle = (size * (size + 1) // 2,)
+    most = most_samples(reach)
+    return [
+        Learned.of(f"{name}.count", "i32", (classes,), low=0, high=most),
+        Learned.of(f"{name}.sum", "i32", (classes, size), low=-most * reach, high=most * reach),
+        Learned.of(f"{name}.moment", "i32", triangle),
+        Learned.of(f"{name}.weight", "i16", (classes, size)),
+        Learned.of(f"{name}.bias", "i32", (classes,), low=-BIAS, high=BIAS),
+        Learned.of(f"{name}.exponent", "i32", (1,), low=0, high=FARTHEST),
+        Learned.of(f"{name}.centre", "i32", (size,)),
+        Learned.of(f"{name}.inverse", "i32", (size,), low=0, high=UNIT),
+        Learned.of(f"{name}.factor", "i16", triangle),
+        Learned.of(f"{name}.due", "i32", (1,)),
+        Learned.of(f"{name}.health", "i32", (2,), low=0),
+    ]
 
 
 @dataclass(kw_only=True)
@@ -74,8 +96,14 @@ class Gaussian(Operator):
             raise self.error(
                 f"prior {self.prior} or refresh {self.refresh} is not in 4..65535, 0..16"
             )
-        classes, size = ins[-len(PARTS) + PARTS.index("sum")].shape
+        if not 1 <= self.reach <= REACH or self.dtype not in C_TYPES:
+            raise self.error(f"reach {self.reach} of {self.dtype} is not 1 to {REACH}")
+        given = ins[-len(PARTS) :]
+        classes, size = (*given[PARTS.index("sum")].shape, 0)[:2]
         self._shape = classes, size
+        for tensor, own in zip(given, gaussian_tensors("", classes, size, self.reach), strict=True):
+            ends = own.interval[0].flat[0], own.interval[1].flat[0]
+            self.expect_learned(tensor, bounds, own.tensor.dtype, own.tensor.shape, ends)
         return []
 
     def solve(self, learned: dict[str, Array]) -> None:
@@ -130,6 +158,7 @@ class GaussianLearn(Gaussian):
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         super().infer(ins, bounds, steps)
+        self.expect_label(ins[1], bounds, self._shape[0])
         reach = largest(self, ins[0], bounds)
         if reach > REACH:
             raise self.error(f"features of magnitude {reach}, expected at most {REACH}")
@@ -195,6 +224,14 @@ class MahalanobisDistances(Distances):
 
     KIND: ClassVar[str] = "mahalanobis_distances"
 
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        size = ins[0].size
+        shapes = (("i32", (1,), (0, FARTHEST)), ("i32", (size,), None), ("i32", (size,), (0, UNIT)))
+        for tensor, (dtype, shape, ends) in zip(ins[2:5], shapes, strict=True):
+            self.expect_learned(tensor, bounds, dtype, shape, ends)
+        self.expect_learned(ins[5], bounds, "i16", (size * (size + 1) // 2,))
+        return super().infer(ins, bounds, steps)
+
     def square(self, env: dict[str, Array]) -> Array:
         centre, inverse, factor = (env[name] for name in self.inputs[3:])
         return mahalanobis(flat(env, self.inputs[0]), centre, inverse, factor)
@@ -230,14 +267,8 @@ class StreamingLda(Learner):
 
     NAME: ClassVar[str] = "streaming_lda"
 
-    prior: int = 16
-    refresh: int = 4
-
-    def __post_init__(self) -> None:
-        if not 4 <= self.prior <= 65535:
-            raise ValueError(f"prior {self.prior} is not in 4..65535")
-        if not 0 <= self.refresh <= 16:
-            raise ValueError(f"refresh {self.refresh} is not in 0..16")
+    prior: Annotated[int, Within(4, 65535)] = 16
+    refresh: Annotated[int, Within(0, 16)] = 4
 
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         features = backbone.tensors[setting.features]
@@ -250,7 +281,7 @@ class StreamingLda(Learner):
                 "their covariance would take more memory than a device has",
                 "choose a later, narrower tensor, or nearest_mean",
             )
-        learned = self.tensors(classes, size, reach)
+        learned = gaussian_tensors(self.NAME, classes, size, reach)
         names = tuple(k.tensor.name for k in learned)
         of = dict(zip(PARTS, names, strict=True))
         common: dict[str, Any] = {
@@ -270,26 +301,6 @@ class StreamingLda(Learner):
             GaussianCommit(name=f"{self.NAME}_commit", inputs=names, **common),
         ]
         return extended(backbone, nodes, learned, [scores], classes)
-
-    def tensors(self, classes: int, size: int, reach: int) -> list[Learned]:
-        """The learned tensors, in the order of `PARTS`."""
-        triangle = (size * (size + 1) // 2,)
-        most = most_samples(reach)
-        return [
-            Learned.of(f"{self.NAME}.count", "i32", (classes,), low=0, high=most),
-            Learned.of(
-                f"{self.NAME}.sum", "i32", (classes, size), low=-most * reach, high=most * reach
-            ),
-            Learned.of(f"{self.NAME}.moment", "i32", triangle),
-            Learned.of(f"{self.NAME}.weight", "i16", (classes, size)),
-            Learned.of(f"{self.NAME}.bias", "i32", (classes,), low=-BIAS, high=BIAS),
-            Learned.of(f"{self.NAME}.exponent", "i32", (1,), low=0, high=17),
-            Learned.of(f"{self.NAME}.centre", "i32", (size,)),
-            Learned.of(f"{self.NAME}.inverse", "i32", (size,), low=0, high=1 << 30),
-            Learned.of(f"{self.NAME}.factor", "i16", triangle),
-            Learned.of(f"{self.NAME}.due", "i32", (1,)),
-            Learned.of(f"{self.NAME}.health", "i32", (2,), low=0),
-        ]
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         """`skipped` samples once the sums are full; `saturations` in the last solution."""
