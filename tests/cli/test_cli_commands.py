@@ -35,6 +35,8 @@ def test_run_on_native_compares_every_layer(spikelet: Spikelet, package: Path) -
     assert set(found) >= RUN_KEYS and set(found["link"]) >= LINK_KEYS
     assert (found["samples"], found["correct"], found["mismatches"]) == (SAMPLES, SAMPLES - 3, 0)
     assert found["accuracy"] == pytest.approx(1 - 3 / SAMPLES)
+    assert found["weights"] == HIDDEN * INPUTS + CLASSES * HIDDEN
+    assert 0.5 < found["weights_exercised"] <= 1
     assert found["package_sha256"] == Package.load(package).sha256
     assert found["instructions_per_inference"] is None
     assert found["link"]["retries"] == 0

@@ -21,7 +21,7 @@ from spikelet.cli.options import (
 )
 from spikelet.cli.places import given_path
 from spikelet.cli.run import disagree
-from spikelet.cli.shown import build_rows, differences_shown
+from spikelet.cli.shown import build_rows, differences_shown, weights_exercised
 from spikelet.cli.streaming import session_path, stream
 from spikelet.cli.terminal import Fitted, Terminal, facts, number, percent, table, verdict
 from spikelet.errors import UsageError
@@ -107,6 +107,7 @@ def _shown(bench: dict[str, Any]) -> list[RenderableType]:
             f"{bench['samples']} samples, {bench['build']['toolchain']}",
             {
                 "mismatches": verdict(bench["mismatches"]),
+                "weights exercised": weights_exercised(bench),
                 f"{unit} an inference": spread,
                 "  counted in steps of": number(step, digits=2) if step not in (None, 1) else None,
                 **(spiking if work["dense"] else dense),

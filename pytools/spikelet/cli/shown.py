@@ -154,6 +154,7 @@ def session_shown(result: Mapping[str, Any]) -> list[RenderableType]:
             f"{result['model']} on {result['board']} ({result['machine']})",
             {
                 "mismatches": mismatches,
+                "weights exercised": weights_exercised(result),
                 "samples": f"{samples} of {total}",
                 "accuracy, device": accuracy,
                 "accuracy, golden": golden,
@@ -172,6 +173,12 @@ def session_shown(result: Mapping[str, Any]) -> list[RenderableType]:
     if result["differences"]:
         shown.append(differences_shown(result["differences"]))
     return shown
+
+
+def weights_exercised(result: Mapping[str, Any]) -> str | None:
+    """The share of the weights that the samples speak for."""
+    share = percent(result.get("weights_exercised"))
+    return f"{share} of {number(result['weights'])}" if share else None
 
 
 def link_line(link: Mapping[str, Any]) -> str:

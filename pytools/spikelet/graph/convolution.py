@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,12 @@ class Convolution(Quantised):
             :, :: self.stride[0], :: self.stride[1], :, :: self.dilation[0], :: self.dilation[1]
         ]
         return found
+
+    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+        kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]
+        image = moved[self.inputs[0]]
+        taps = self.windows(image[None], kernel).any(axis=(0, 1, 2))  # (C, KH, KW)
+        return self.weight.size // taps.size * int(taps.sum()), self.weight.size
 
     def window_fields(self, kernel: tuple[int, int]) -> Fields:
         """Fields of a kernel's configuration that tell sizes and places."""

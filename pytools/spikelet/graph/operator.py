@@ -192,6 +192,14 @@ class Operator:
         """By name, those of its tensors that have a role."""
         return {}
 
+    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+        """How many of its constant weights met an element that had moved, and how many there are.
+
+        Args:
+            moved: of each weighted input and state, by name, which elements ever left their rest.
+        """
+        return 0, 0
+
     def synapses(self) -> dict[str, Array]:
         """By weighted input, for each of its elements how many weights that are not 0 it meets.
 

@@ -112,6 +112,8 @@ def session_view(
         "samples": len(samples),
         "total": head.get("total", len(samples)),
         "mismatches": mismatches + release.get("mismatches", 0),
+        "weights_exercised": head.get("weights_exercised"),
+        "weights": head.get("weights"),
         "samples_wrong": sum(s.mismatches > 0 for s in samples),
         "differences": [d["text"] for d in head.get("differences", [])[:DIFFERENCES]],
         "labelled": len(labelled),

@@ -14,6 +14,7 @@ from spikelet.graph import Array, Execution, Graph, Phase, Tensor
 from spikelet.link.device import Device
 from spikelet.link.errors import impossible
 from spikelet.package import Package, PackageError
+from spikelet.run.exercised import Exercised
 from spikelet.run.inputs import Stream
 from spikelet.run.record import Difference, Sample, SessionFolder
 
@@ -36,6 +37,8 @@ class Outcome:
         tick_unit: none, instruction, cycle or us.
         per_tick: what one tick of the device is in `tick_unit`; figures come in steps of it.
         stack_bytes: high-water mark of the device over all parts, 0 where unknown.
+        exercised: weights whose input differed from rest in some sample.
+        weights: all constant weights.
         device: what the device says of itself.
         link: frames, bad_frames, retries of all parts, goodput_bytes_per_s of the last one, and
             `parts`: what each part of the session measured, and of which samples.
@@ -48,6 +51,8 @@ class Outcome:
     tick_unit: str = "none"
     per_tick: float = 1.0
     stack_bytes: int = 0
+    exercised: int = 0
+    weights: int = 0
     device: dict[str, Any] = field(default_factory=dict)
     link: dict[str, Any] = field(default_factory=dict)
 
@@ -142,6 +147,7 @@ class _Comparison:
         self.device, self.stream, self.folder, self.layers = device, stream, folder, layers
         self.instructions_per_tick = instructions_per_tick
         self.outcome = Outcome()
+        self.exercised = Exercised(self.graph)
         self.earlier: list[dict[str, Any]] = []
         self.first = 0
         self.stack_bytes = 0
@@ -210,8 +216,15 @@ class _Comparison:
             inputs = {name: values[start:stop] for name, values in self.stream.inputs.items()}
             execution = self.graph.run(inputs, trace=True)
             self._still_golden(start, stop, execution)
+            self.exercised.add(execution, inputs)
             for row in range(stop - start):
                 yield start + row, execution, row
+
+    def _exercise_kept(self) -> None:
+        """The samples of earlier parts of a session count as well."""
+        for part in self.graph.parts(self.first, trace=True):
+            inputs = {n: v[part.start : part.stop] for n, v in self.stream.inputs.items()}
+            self.exercised.add(self.graph.run(inputs, trace=True), inputs)
 
     def _still_golden(self, start: int, stop: int, execution: Execution) -> None:
         """Golden of today must be what it was when the package was made."""
@@ -377,6 +390,8 @@ class _Comparison:
     def _close(self) -> Outcome:
         outcome, hello = self.outcome, self.device.hello
         self._measure()
+        self._exercise_kept()
+        outcome.exercised, outcome.weights = self.exercised.count()
         said = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"
         outcome.tick_unit = said
         if said != "none" and self.instructions_per_tick is not None:
@@ -436,6 +451,8 @@ def summary(
         "accuracy": outcome.accuracy,
         "golden_accuracy": float(np.mean(golden)) if golden else None,
         "mismatches": outcome.mismatches,
+        "weights_exercised": outcome.exercised / outcome.weights if outcome.weights else None,
+        "weights": outcome.weights,
         "differences": [{**asdict(d), "text": str(d)} for d in outcome.differences],
         "saturations": sum(s.saturations for s in outcome.samples),
         "instructions_per_inference": per["instruction"],

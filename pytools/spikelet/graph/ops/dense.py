@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -105,6 +106,9 @@ class Dense(Operator):
 
     def tensor_roles(self) -> dict[str, Role]:
         return {self.inputs[0]: Role.WEIGHTED}
+
+    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+        return len(self.weight) * int(moved[self.inputs[0]].sum()), self.weight.size
 
     def synapses(self) -> dict[str, Array]:
         return {self.inputs[0]: np.count_nonzero(self.weight, axis=0)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -74,6 +75,10 @@ class FullyConnected(Quantised):
         x = self.centred(env)
         rows = self.rescaled(self.product(x.reshape(-1, self.weight.shape[1]), self.weight))
         env[self.name] = rows.reshape(len(x), *self._output.shape)
+
+    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+        taps = moved[self.inputs[0]].reshape(-1, self.weight.shape[1]).any(axis=0)
+        return len(self.weight) * int(taps.sum()), self.weight.size
 
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=self._rows * self.weight.size, weight_bits=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -147,6 +148,12 @@ class Lstm(Int8Operator):
 
     def tensor_roles(self) -> dict[str, Role]:
         return {self.inputs[0]: Role.WEIGHTED}
+
+    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+        gates, cells, inputs = self.weight.shape
+        taps = moved[self.inputs[0]].reshape(-1, inputs).any(axis=0)
+        met = int(taps.sum()) + int(moved[self.hidden].sum())
+        return gates * cells * met, self.weight.size + self.recurrent.size
 
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -107,6 +108,11 @@ class Svdf(Int8Operator):
 
     def tensor_roles(self) -> dict[str, Role]:
         return {self.inputs[0]: Role.WEIGHTED}
+
+    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+        frame = len(self.weight) * int(moved[self.inputs[0]].sum())
+        past = int(moved[self.state].sum())
+        return frame + past, self.weight.size + self.time.size
 
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=self.weight.size + self.time.size, weight_bits=8)

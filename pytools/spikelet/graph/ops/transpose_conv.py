@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -79,6 +80,21 @@ class TransposeConv(Quantised):
         env[self.name] = self.rescaled(
             full[:, top : top + self.size[0], left : left + self.size[1]]
         )
+
+    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+        image = moved[self.inputs[0]]  # (H, W, I)
+        channels, rows, columns, _ = self.weight.shape
+        taps = 0
+        for i in range(rows):
+            for j in range(columns):
+                seen = image
+                for axis, at in enumerate((i, j)):
+                    places = np.arange(image.shape[axis]) * self.stride[axis] + at
+                    places -= self.padding[axis]
+                    inside = (places >= 0) & (places < self.size[axis])
+                    seen = np.compress(inside, seen, axis=axis)
+                taps += int(seen.any(axis=(0, 1)).sum())
+        return channels * taps, self.weight.size
 
     def cost(self, ins: list[Tensor]) -> Cost:
         return Cost(macs=self.weight.size * ins[0].shape[0] * ins[0].shape[1], weight_bits=8)
