@@ -52,6 +52,10 @@ class Package:
     vectors: dict[str, Array] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
 
+    # graph.json as this version writes the graph, and as the file had it that it was read from. An
+    # older file lacks attributes that came later; while the graph is the same, it keeps its hash.
+    _file: tuple[bytes, bytes] | None = field(default=None, init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
         if self.vectors:
             self.check()
@@ -70,8 +74,11 @@ class Package:
 
     def members(self) -> dict[str, bytes]:
         """Contents of the zip; the manifest holds the hashes of the others."""
+        graph = _json(self.graph.to_json())
+        if self._file is not None and self._file[0] == graph:
+            graph = self._file[1]
         contents = {
-            "graph.json": _json(self.graph.to_json()),
+            "graph.json": graph,
             "tensors.npz": _npz(self.graph.constants()),
             "vectors.npz": _npz(self.vectors),
         }
@@ -142,6 +149,7 @@ class Package:
             vectors = read_arrays(contents["vectors.npz"])
             package = cls(graph, vectors, manifest)
             package.check()
+            package._file = _json(graph.to_json()), contents["graph.json"]
         except PackageError as e:
             raise PackageError(
                 f"package {path}: {e.what}", e.cause or _maker(manifest), e.next or _AGAIN
