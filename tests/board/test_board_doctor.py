@@ -25,7 +25,7 @@ def test_what_runs_these_tests_is_found() -> None:
     assert found["unicorn"].ok == (importlib.util.find_spec("unicorn") is not None)
     for name in ("onnx", "tflite"):
         there = importlib.util.find_spec(name) is not None
-        assert found[name].ok == there and not found[name].required
+        assert found[name].ok == there and found[name].use == "import"
         assert there or "spikelet[import]" in found[name].fix
     for check in found.values():
         assert bool(check.fix) != check.ok
@@ -55,6 +55,6 @@ def test_what_is_missing_comes_with_a_command(
         ("host cc", "gcc"),
     ):
         assert not found[name].ok
-        assert not found[name].required
+        assert found[name].use == "more"
         assert found[name].fix.endswith(f"apt-get install -y {package}")
     assert found["zig"].ok  # it comes from PyPI, not from the PATH

@@ -20,7 +20,7 @@ from cli_support import (
     served,
     small_package,
 )
-from spikelet.board import boards, build, find_board
+from spikelet.board import USES, boards, build, find_board
 from spikelet.codegen import generate
 from spikelet.graph import Graph
 from spikelet.graph.ops.lif import Lif
@@ -172,27 +172,40 @@ def test_boards_models_doctor(spikelet: Spikelet) -> None:
     kinds = {m["name"]: m["kind"] for m in models}
     assert kinds["digits_snn"] == "spiking" and kinds["fashion_cnn"] == "int8"
     checks = spikelet("doctor", "--json")
-    required = [c for c in checks.json["checks"] if c["required"]]
-    good = all(c["ok"] for c in required)
+    good = all(c["ok"] for c in checks.json["checks"] if c["use"] == "run")
     assert checks.json["ok"] is good and checks.code == (0 if good else 2)
     assert all(c["ok"] or c["fix"] for c in checks.json["checks"])
     for command in ("boards", "models", "doctor"):
         assert spikelet(command).out
 
 
-def test_doctor_exits_2_when_something_required_is_missing(
-    spikelet: Spikelet, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("missing", "use"),
+    [("unicorn", "run"), ("torch", "train"), ("snntorch", "train"), ("sklearn", "train"),
+     ("tflite", "import"), ("onnx", "import")],
+)  # fmt: skip
+def test_doctor_asks_for_what_is_wanted(
+    spikelet: Spikelet, monkeypatch: pytest.MonkeyPatch, missing: str, use: str
 ) -> None:
     import importlib.util
 
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *a: None if name == "unicorn" else find(name, *a)
+        importlib.util, "find_spec", lambda name, *a: None if name == missing else find(name, *a)
     )
-    result = spikelet("doctor", "--json")
+    result = spikelet("doctor", use, "--json")
     assert result.code == 2 and result.json["ok"] is False
-    fix = next(c["fix"] for c in result.json["checks"] if c["name"] == "unicorn")
-    assert fix.endswith("-m pip install unicorn")
+    assert [u for u, ready in result.json["uses"].items() if not ready] == [use]
+    checks = [c for c in result.json["checks"] if not c["ok"] and c["use"] == use]
+    assert len(checks) == 1 and "-m pip install" in checks[0]["fix"]
+    assert f"{use}: missing {checks[0]['name']}" in spikelet("doctor", use).out
+    others = [u for u in USES if u != use]
+    assert spikelet("doctor", *others).code == 0
+
+
+def test_doctor_of_an_unknown_use(spikelet: Spikelet) -> None:
+    result = spikelet("doctor", "fly", "--json")
+    assert result.code == 2 and "run, import, train" in result.json["error"]["next"]
 
 
 def test_demo_with_a_package(spikelet: Spikelet, package: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from spikelet.frontends.onnx import load, parse, supported
 from spikelet.frontends.refusal import ImportRefused
 from spikelet.graph import Array
 from spikelet.quantise import quantise, run
+from support import need
 
 Node = tuple[str, list[str], list[str], dict[str, Any]]
 
@@ -316,6 +319,21 @@ def test_sparse_constants_are_refused_by_name() -> None:
 )
 def test_shapes_that_cannot_be_are_refused(shape: tuple[Any, ...], text: str) -> None:
     refused(model(RELU, {"x": shape}), text)
+
+
+@pytest.mark.parametrize("width", ["width", "a b'c", None])
+def test_the_command_that_fixes_a_shape_works(width: str | None, tmp_path: Path) -> None:
+    need("onnxruntime")
+    file = model(RELU, {"x": ("N", width)})
+    onnx.save(file, tmp_path / "in.onnx")
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path / "in.onnx")
+    command = caught.value.next.partition("fix them: python ")[2].partition(", with")[0]
+    command = command.replace("SIZE", "4").replace("1,...", "1,4")
+    words = [str(tmp_path / w.lower()) if w in ("IN.onnx", "OUT.onnx") else w
+             for w in shlex.split(command)]  # fmt: skip
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    assert load(tmp_path / "out.onnx").network.inputs["x"][1] == 4
 
 
 @pytest.mark.parametrize("opset", [0, 6, 99])

@@ -290,7 +290,8 @@ def tanh(
     [
         ((1, 70000), "not 1 to 4 dimensions of 1 to 65535"),
         ((1, 65535, 65535), "elements"),
-        ((1, -1), "dimensions of at least 1"),
+        ((1, -1), "dimensions of at least 0"),
+        ((1, 0), "no element"),
         ((1, 2147483647, 2147483647, 2147483647), "elements"),
         ((1, 2, 2, 2, 2, 2), "not 1 to 4 dimensions"),
         ((1, 1, 1, 1, 1, 1, 1, 1), "at most 6 dimensions"),

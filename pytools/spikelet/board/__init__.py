@@ -7,13 +7,14 @@ for one. Nothing here knows what the link's bytes mean.
 from __future__ import annotations
 
 from spikelet.board.build import BuildError, Firmware, ImageTooLarge, build, too_large
-from spikelet.board.doctor import Check, doctor
+from spikelet.board.doctor import USES, Check, doctor
 from spikelet.board.image import ImageSizes, Section, Symbol
 from spikelet.board.machine import Machine, MachineDied, machines, start
 from spikelet.board.spec import Board, boards, find_board, load_board
 from spikelet.board.toolchain import ToolMissing, toolchains
 
 __all__ = [
+    "USES",
     "Board",
     "BuildError",
     "Check",

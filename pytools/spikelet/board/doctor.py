@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -14,6 +15,14 @@ from pathlib import Path
 
 from spikelet.board.toolchain import zig_path
 
+# What people install Spikelet for; each needs all checks of its name.
+USES = {
+    "run": "build packages and run them on a simulator or a board",
+    "import": "bring in .tflite and .onnx files",
+    "train": "train recipes and export PyTorch modules; with `run`, make demo",
+}
+MORE = "more"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -25,7 +34,8 @@ class Check:
         found: version or path; what is wrong, where it is not ok.
         needed_for: what does not work without it.
         fix: the exact command that mends it; empty when ok.
-        required: whether `make demo` needs it.
+        use: the one of `USES` that cannot do without it; "more" where it is one board's or
+            toolchain's, or of Spikelet's own tests.
     """
 
     name: str
@@ -33,7 +43,7 @@ class Check:
     found: str
     needed_for: str
     fix: str
-    required: bool
+    use: str
 
 
 def _first_line(command: list[str]) -> str:
@@ -54,10 +64,10 @@ def _apt(package: str) -> str:
 
 
 def _program(
-    name: str, command: list[str] | None, needed_for: str, fix: str, required: bool = False
+    name: str, command: list[str] | None, needed_for: str, fix: str, use: str = MORE
 ) -> Check:
     found = _first_line(command) if command else ""
-    return Check(name, bool(found), found or "missing", needed_for, "" if found else fix, required)
+    return Check(name, bool(found), found or "missing", needed_for, "" if found else fix, use)
 
 
 def _on_path(name: str, package: str, needed_for: str) -> Check:
@@ -65,12 +75,15 @@ def _on_path(name: str, package: str, needed_for: str) -> Check:
     return _program(name, [path, "--version"] if path else None, needed_for, _apt(package))
 
 
-def _module(name: str, package: str, needed_for: str, extra: str, required: bool) -> Check:
+def _module(name: str, package: str, needed_for: str, extra: str, use: str) -> Check:
     there = importlib.util.find_spec(name) is not None
-    version = importlib.metadata.version(package) if there else ""
+    version = ""
+    if there:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # not from pip
+            version = importlib.metadata.version(package)
     wanted = f"'spikelet[{extra}]'" if extra else package
     fix = "" if there else f"{sys.executable} -m pip install {wanted}"
-    return Check(name, there, version or "missing", needed_for, fix, required)
+    return Check(name, there, version or ("there" if there else "missing"), needed_for, fix, use)
 
 
 def _sanitizers() -> Check:
@@ -78,7 +91,7 @@ def _sanitizers() -> Check:
     name, needed_for = "clang sanitizers", "make test: firmware under sanitisers, fuzz targets"
     clang = shutil.which("clang")
     if clang is None:
-        return Check(name, False, "clang is missing", needed_for, _apt("clang"), False)
+        return Check(name, False, "clang is missing", needed_for, _apt("clang"), MORE)
     version = _first_line([clang, "-dumpversion"]).split(".")[0]
     fix = _apt(f"libclang-rt-{version}-dev")
     source = (
@@ -95,11 +108,11 @@ def _sanitizers() -> Check:
             text=True,
         )
         if compiled.returncode != 0:
-            return Check(name, False, "do not link", needed_for, fix, False)
+            return Check(name, False, "do not link", needed_for, fix, MORE)
         ran = subprocess.run([str(program), "-runs=1"], capture_output=True)
     ok = ran.returncode == 0
     found = f"clang {version}: address, undefined, fuzzer" if ok else "link, but do not run"
-    return Check(name, ok, found, needed_for, "" if ok else fix, False)
+    return Check(name, ok, found, needed_for, "" if ok else fix, MORE)
 
 
 def _data() -> Check:
@@ -109,11 +122,11 @@ def _data() -> Check:
     spec = importlib.util.find_spec("sklearn")
     root = Path(spec.origin).parent if spec is not None and spec.origin else None
     if root is None:
-        return Check("digits data", False, "scikit-learn is missing", needed_for, fix, True)
+        return Check("digits data", False, "scikit-learn is missing", needed_for, fix, "train")
     file = root / "datasets" / "data" / "digits.csv.gz"
     ok = file.is_file()
     found = str(file) if ok else f"no {file}"
-    return Check("digits data", ok, found, needed_for, "" if ok else fix, True)
+    return Check("digits data", ok, found, needed_for, "" if ok else fix, "train")
 
 
 def doctor() -> list[Check]:
@@ -123,17 +136,18 @@ def doctor() -> list[Check]:
     zig = zig_path()
     host = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     return [
-        Check("python", not old, version, "everything", "install Python 3.11" * old, True),
+        Check("python", not old, version, "everything", "install Python 3.11" * old, "run"),
         _program(
             "zig", [str(zig), "version"] if zig else None,
-            "make demo: compiles the firmware", f"{sys.executable} -m pip install ziglang", True,
+            "spikelet build: compiles the firmware",
+            f"{sys.executable} -m pip install ziglang", "run",
         ),
-        _module("unicorn", "unicorn", "make demo: the emulated RV32 machine", "", True),
-        _module("torch", "torch", "spikelet train", "train", True),
-        _module("snntorch", "snntorch", "spikelet train, models/digits_snn", "train", True),
+        _module("unicorn", "unicorn", "spikelet run: the emulated RV32 machine", "", "run"),
+        _module("torch", "torch", "spikelet train", "train", "train"),
+        _module("snntorch", "snntorch", "spikelet train, models/digits_snn", "train", "train"),
         _data(),
-        _module("onnx", "onnx", "spikelet import of .onnx, spikelet export", "import", False),
-        _module("tflite", "tflite", "spikelet import of .tflite", "import", False),
+        _module("onnx", "onnx", "spikelet import of .onnx, spikelet export", "import", "import"),
+        _module("tflite", "tflite", "spikelet import of .tflite", "import", "import"),
         _on_path("qemu-system-riscv32", "qemu-system-misc", "machine qemu of the RV32 boards"),
         _on_path("qemu-system-arm", "qemu-system-arm", "machine qemu of the Arm boards"),
         _on_path("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf",
@@ -144,5 +158,5 @@ def doctor() -> list[Check]:
             "board native (zig stands in for it), make test", _apt("gcc"),
         ),
         _sanitizers(),
-        _module("clang_format", "clang-format", "make test: the form of the C", "dev", False),
+        _module("clang_format", "clang-format", "make test: the form of the C", "dev", MORE),
     ]  # fmt: skip

@@ -3,37 +3,62 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from spikelet.board import doctor
+from spikelet.board import USES, doctor
 from spikelet.cli.options import JsonOption
 from spikelet.cli.terminal import Terminal, table
+from spikelet.errors import UsageError
 
 EXIT_MISSING = 2
 
 
-def command(as_json: JsonOption = False) -> None:
-    """Check what Spikelet uses; exit code 2 when something that it cannot do without is missing."""
+def command(
+    uses: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[USE]...", show_default=False,
+            help=f"What it is wanted for: {', '.join(USES)}. Default: run.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Check what Spikelet uses; exit code 2 when something that a USE needs is missing."""
     terminal = Terminal.open(as_json)
+    wanted = uses or ["run"]
+    for use in wanted:
+        if use not in USES:
+            raise UsageError(
+                f"doctor: no use is called {use!r}", "a mistyped word", f"one of {', '.join(USES)}"
+            )
     with terminal.err.status("looking"):
         checks = doctor()
-    ok = all(check.ok for check in checks if check.required)
+    missing = {u: [c.name for c in checks if c.use == u and not c.ok] for u in USES}
+    ok = not any(missing[use] for use in wanted)
     made = table("", "", "what", "found", "needed for", "mend it with")
     made.title = None
     for check in checks:
         state = ("ok", "green") if check.ok else ("missing", "bold red")
-        if not check.ok and not check.required:
+        if not check.ok and check.use not in wanted:
             state = ("absent", "yellow")
         made.add_row(
             Text(*state), Text(check.name), Text(check.found), Text(check.needed_for),
             Text(check.fix, "bold"),
         )  # fmt: skip
-    line = Text("all that is required is there", "green")
-    if not ok:
-        missing = ", ".join(check.name for check in checks if check.required and not check.ok)
-        line = Text(f"required and missing: {missing}", "bold red")
-    terminal.result({"ok": ok, "checks": [asdict(check) for check in checks]}, made, "", line)
+    lines = []
+    for use, meaning in USES.items():
+        style = "green" if not missing[use] else "bold red" if use in wanted else "yellow"
+        absent = ", ".join(missing[use])
+        lines.append(Text(f"{use}: {f'missing {absent}' if absent else 'ready'}", style))
+        lines[-1].append(f"   {meaning}", "dim")
+    found = {
+        "ok": ok,
+        "uses": {use: not names for use, names in missing.items()},
+        "checks": [asdict(check) for check in checks],
+    }
+    terminal.result(found, made, "", *lines)
     if not ok:
         raise typer.Exit(EXIT_MISSING)

@@ -9,6 +9,7 @@ it is read, and every node has the inputs and attributes that its operator's sch
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,7 +270,7 @@ class _Reader:
             raise self.error(f"{where} is {self.type_name(kind.elem_type)}", "", _known_types())
         if not kind.HasField("shape"):
             raise self.error(f"{where} has no shape", "", "export it with a shape")
-        shape = [self.dimension(d, i, where) for i, d in enumerate(kind.shape.dim)]
+        shape = [self.dimension(d, i, name) for i, d in enumerate(kind.shape.dim)]
         if not 1 <= len(shape) <= MAX_RANK or math.prod(shape) > MAX_ELEMENTS:
             raise self.error(
                 f"{where} has shape {tuple(shape)}: expected 1 to {MAX_RANK} dimensions and at "
@@ -277,7 +278,8 @@ class _Reader:
             )
         return FileInput(name, np.dtype(TYPES[kind.elem_type]), tuple(shape))
 
-    def dimension(self, found: Any, axis: int, where: str) -> int:
+    def dimension(self, found: Any, axis: int, input_name: str) -> int:
+        where = f"input {shorten(input_name)!r}"
         size = int(found.dim_value)
         if found.HasField("dim_value") and (size >= 1 or axis > 0):
             if size < 1:
@@ -285,12 +287,18 @@ class _Reader:
             return size
         if axis == 0:
             return 1
-        name = shorten(_text(found.dim_param)) or "unnamed"
+        name = shorten(_text(found.dim_param))
+        tool = "python -m onnxruntime.tools.make_dynamic_shape_fixed"
+        fix = (
+            f"{tool} --dim_param {shlex.quote(name)} --dim_value SIZE IN.onnx OUT.onnx"
+            if name
+            else f"{tool} --input_name {shlex.quote(input_name)} --input_shape 1,... IN.onnx "
+            "OUT.onnx, with a size for each axis"
+        )
         raise self.error(
-            f"{where} has no fixed size in axis {axis} ({name})",
+            f"{where} has no fixed size in axis {axis} ({name or 'which has no name'})",
             "it was exported with dynamic axes; only the batch axis may be",
-            "export it with fixed shapes, or fix them: python -m "
-            "onnxruntime.tools.make_dynamic_shape_fixed --dim_param NAME --dim_value SIZE",
+            f"export it with fixed shapes, or fix them: {fix}",
         )
 
     def type_name(self, number: int) -> str:

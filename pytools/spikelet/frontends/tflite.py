@@ -30,7 +30,14 @@ from spikelet.frontends.tflite_file import (
     read,
 )
 from spikelet.frontends.tflite_file import parse as parse_file
-from spikelet.frontends.tflite_layers import CONVERTERS, Building, Layer, graph_shape, only_sizes
+from spikelet.frontends.tflite_layers import (
+    ADVICE,
+    CONVERTERS,
+    Building,
+    Layer,
+    graph_shape,
+    only_sizes,
+)
 from spikelet.graph import Graph, GraphError, Tensor
 from spikelet.graph.names import identifier
 from spikelet.graph.ops.frame import Frame
@@ -113,7 +120,8 @@ def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported
             continue
         if operator.kind not in CONVERTERS:
             raise Layer(model, operator, building).refuse(
-                "this operator is not supported", f"supported are {', '.join(supported())}"
+                "this operator is not supported",
+                ADVICE.get(operator.kind, f"supported are {', '.join(supported())}"),
             )
         _convert(building, operator, number)
     if not building.nodes:
@@ -156,7 +164,7 @@ def _input(building: Building, index: int, source: str) -> Tensor:
     coded = model.tensors[made]
     dtype = {"INT8": "i8", "UINT8": "u8"}.get(coded.dtype)
     if dtype is None or found.data is not None:
-        raise _float_error(source, found)
+        raise _float_error(source, found, coded)
     if len(coded.scales) != 1:
         raise ImportRefused(
             f"model {source}: input {shorten(found.name)!r} has {len(coded.scales)} scales, "
@@ -195,7 +203,26 @@ def _input(building: Building, index: int, source: str) -> Tensor:
     return tensor
 
 
-def _float_error(source: str, found: FileTensor) -> ImportRefused:
+def _float_error(source: str, found: FileTensor, coded: FileTensor | None = None) -> ImportRefused:
+    dtype = (coded or found).dtype
+    if found.data is not None:
+        return ImportRefused(
+            f"model {source}: input {shorten(found.name)!r} is a constant",
+            "the file is damaged, or its writer made a mistake",
+        )
+    if dtype == "INT16":
+        return ImportRefused(
+            f"model {source}: input {shorten(found.name)!r} is coded in INT16, expected INT8 or "
+            "UINT8",
+            "it was converted with activations of 16 bits (ACTIVATIONS_INT16_WEIGHTS_INT8)",
+            "convert with TFLITE_BUILTINS_INT8",
+        )
+    if dtype not in ("FLOAT32", "FLOAT16", "INT8", "UINT8"):
+        return ImportRefused(
+            f"model {source}: input {shorten(found.name)!r} is {dtype}, expected INT8 or UINT8",
+            "indices, tokens, flags or text, which no int8 network computes on",
+            "give the network what is computed of it, such as the rows of its embedding",
+        )
     return ImportRefused(
         f"model {source}: input {shorten(found.name)!r} is {found.dtype}, and not quantised in one "
         "way by all that read it",

@@ -233,12 +233,20 @@ class _Reader:
         number = self.count(graph.OperatorsLength(), "operators", MAX_OPERATORS)
         operators = [self.operator(model, graph.Operators(i), i, count) for i in range(number)]
         inputs = self.indices(graph.InputsAsNumpy(), count, "graph inputs")
+        for index in inputs:
+            self.fixed(graph.Tensors(index), tensors[index])
         outputs = self.indices(graph.OutputsAsNumpy(), count, "graph outputs")
         if not operators or not inputs or not outputs:
             raise self.error(
                 f"{len(operators)} operators, {len(inputs)} inputs, {len(outputs)} outputs: "
                 "expected at least one of each"
             )
+        for index in {*inputs, *outputs, *(i for o in operators for i in o.outputs)}:
+            if 0 in tensors[index].shape:  # others are no values but notes, as of an LSTM
+                raise self.error(
+                    f"tensor {index} ({shorten(tensors[index].name)!r}) has shape "
+                    f"{tensors[index].shape}: no element"
+                )
         elements = sum(math.prod(t.shape) for t in tensors if t.data is None)
         if elements > MAX_ALL_ELEMENTS:
             raise ImportRefused(
@@ -249,7 +257,16 @@ class _Reader:
         return FileModel(tensors, operators, inputs, outputs)
 
     def error(self, text: str) -> ImportRefused:
-        return ImportRefused(f"model {self.source}: {text}", "a damaged or unusual file")
+        """What no converter writes."""
+        return ImportRefused(
+            f"model {self.source}: {text}",
+            "the file is damaged, or its writer made a mistake",
+            "copy or convert it again",
+        )
+
+    def unsupported(self, text: str, cause: str, next_step: str) -> ImportRefused:
+        """What a converter may write, and cannot be carried."""
+        return ImportRefused(f"model {self.source}: {text}", cause, next_step)
 
     def count(self, length: int, what: str, most: int = 1 << 31) -> int:
         if not 0 <= length <= min(most, len(self.data)):
@@ -284,18 +301,35 @@ class _Reader:
         dtype = self.types.get(found.Type(), f"type {found.Type()}")
         shape = found.ShapeAsNumpy()
         dims = () if isinstance(shape, int) else tuple(int(d) for d in shape[: MAX_RANK + 1])
-        if len(dims) > MAX_RANK or any(d < 1 for d in dims):
+        if len(dims) > MAX_RANK or any(d < 0 for d in dims):
             raise self.error(
-                f"{where} has shape {dims}, expected at most {MAX_RANK} dimensions of at least 1"
+                f"{where} has shape {dims}, expected at most {MAX_RANK} dimensions of at least 0"
             )
         if found.Sparsity() is not None:
-            raise self.error(f"{where} is sparse, which is not supported")
+            raise self.unsupported(
+                f"{where} is stored sparse",
+                "it was converted with EXPERIMENTAL_SPARSITY",
+                "convert it without: zeros among the weights are kept as they are",
+            )
         data = self.constant(model, found.Buffer(), dtype, dims, where)
         if data is None and math.prod(dims) > MAX_ELEMENTS:
             raise self.error(f"{where} has shape {dims}: more than {MAX_ELEMENTS} elements")
         scales, zero_points, axis = self.quantisation(found.Quantization(), where)
         variable = bool(found.IsVariable())
         return FileTensor(name, dtype, dims, scales, zero_points, axis, data, variable)
+
+    def fixed(self, found: Any, tensor: FileTensor) -> None:
+        """Refuse an input of which an axis other than the first has no size of its own."""
+        signature = self.spend(found.ShapeSignatureAsNumpy(), "a shape signature")
+        dims = () if isinstance(signature, int) else tuple(int(d) for d in signature[:MAX_RANK])
+        if any(d < 0 for d in dims[1:]):
+            shown = ", ".join("?" if d < 0 else str(d) for d in dims)
+            raise self.unsupported(
+                f"input {shorten(tensor.name)!r} has shape ({shown}): a length that is not known",
+                "it was converted with a dynamic axis; only the batch axis may be",
+                "convert it from a model whose inputs have fixed shapes, such as "
+                "tf.TensorSpec((1, LENGTH, ...)) or keras.Input((LENGTH, ...))",
+            )
 
     def constant(
         self, model: Any, number: int, dtype: str, dims: tuple[int, ...], where: str
@@ -306,12 +340,20 @@ class _Reader:
         if number == 0 or buffer is None:
             return None
         if buffer.Offset() > 1 or buffer.Size() > 1:
-            raise self.error(f"{where} has its data outside of the flatbuffer: not supported")
+            raise self.unsupported(
+                f"{where} has its data outside of the flatbuffer",
+                "a file of more than 2 GB, or one that was written so",
+                "convert it so that constants are a part of the flatbuffer",
+            )
         raw = self.spend(buffer.DataAsNumpy(), where)
         if isinstance(raw, int) or len(raw) == 0:
             return None
         if dtype not in _NUMPY:
-            raise self.error(f"{where} is a constant of {dtype}, which is not supported")
+            raise self.unsupported(
+                f"{where} is a constant of {dtype}",
+                "the converter was asked for this type",
+                f"constants may be {', '.join(_NUMPY)}; convert with TFLITE_BUILTINS_INT8",
+            )
         wanted = math.prod(dims) * np.dtype(_NUMPY[dtype]).itemsize
         if len(raw) != wanted:
             raise self.error(
@@ -325,7 +367,11 @@ class _Reader:
         if found is None or found.ScaleLength() == 0:
             return none
         if found.DetailsType() != 0:
-            raise self.error(f"{where} has custom quantisation, which is not supported")
+            raise self.unsupported(
+                f"{where} has a quantisation other than scales and zero points",
+                "another writer's own form, such as blocks of weights with a scale each",
+                "convert with TFLITE_BUILTINS_INT8",
+            )
         scales = np.array(self.spend(found.ScaleAsNumpy(), where), np.float32)
         zeros = self.spend(found.ZeroPointAsNumpy(), where)
         zero_points = np.zeros(len(scales), np.int64)

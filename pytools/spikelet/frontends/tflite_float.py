@@ -20,7 +20,7 @@ from spikelet.frontends.refusal import ImportRefused, shorten
 from spikelet.frontends.tflite_file import FileModel, read
 from spikelet.frontends.tflite_file import parse as parse_file
 from spikelet.frontends.tflite_float_layers import FLOAT_CONVERTERS, Building, FloatLayer, batched
-from spikelet.frontends.tflite_layers import only_sizes
+from spikelet.frontends.tflite_layers import ADVICE, only_sizes
 from spikelet.graph.names import identifier
 from spikelet.quantise import Network
 
@@ -28,6 +28,7 @@ __all__ = ["is_float", "load", "parse", "supported"]
 
 _ROOMS = (tflite_float_layers,)  # they fill FLOAT_CONVERTERS
 _ADVICE = {
+    **ADVICE,
     "RESIZE_BILINEAR": "RESIZE_NEAREST_NEIGHBOR, or a full-integer model",
     "TRANSPOSE_CONV": "RESIZE_NEAREST_NEIGHBOR and CONV_2D, or a full-integer model",
     "LOG_SOFTMAX": "end the network before it: the largest element is the same",

@@ -81,6 +81,11 @@ class Building:
         del self.known[node.name]
 
 
+_VARIABLES = "a state that is a layer's (SVDF, LSTM), or an input and an output of the network"
+# What to do in place of an operator that is not supported.
+ADVICE = dict.fromkeys(("CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"), _VARIABLES)
+
+
 @dataclass(frozen=True)
 class FileLayer:
     """One operator of the file, whatever becomes of it.
@@ -100,8 +105,8 @@ class FileLayer:
 
     def refuse(self, reason: str, supported: str = "") -> ImportRefused:
         """An error that names it."""
-        outputs = self.operator.outputs
-        node = self.model.tensors[outputs[0]].name if outputs else "without outputs"
+        touched = [i for i in (*self.operator.outputs, *self.operator.inputs) if i >= 0]
+        node = self.model.tensors[touched[0]].name if touched else self.operator.kind
         return refuse(node, self.operator.kind, reason, supported, self.operator.options)
 
     def count(self, inputs: Sequence[int], outputs: int = 1) -> None:
