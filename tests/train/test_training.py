@@ -85,6 +85,9 @@ def test_a_package_says_how_it_was_made(package: Package) -> None:
     assert manifest["data"] == "digits"
     assert manifest["part"] == "test"
     assert manifest["samples"] == 360
+    for layer in manifest["spike_agreement"]:
+        assert 0 < layer["share"] <= 1.2 * layer["weights_share"] < 0.3
+    assert [row["layer"] for row in manifest["state"]] == ["lif1", "lif2"]
     assert set(manifest["versions"]) == {"python", "torch", "snntorch", "numpy", "spikelet"}
     assert manifest["recipe"]["train"]["epochs"] == 6
     assert manifest["created_by"].startswith("spikelet ")

@@ -90,15 +90,30 @@ def packaged(
         "seed": seed,
         "vectors": f"{len(samples)} samples of test",
         "samples": len(samples),
-        "state": [row.to_json() for row in neuron_states(built.graph)],
-        "spike_agreement": _rows(plan, figures),
-        "label_agreement": float(np.mean(figures.float_labels == figures.labels)),
+        **_agreement(plan, built, figures),
     }
     if classes is not None:
         found, real = (float(np.mean(p == classes)) for p in (figures.labels, figures.float_labels))
         manifest["float_accuracy"], manifest["integer_accuracy"] = real, found
         manifest["drift"] = found - real
     return Package(built.graph, vectors, manifest).with_golden()
+
+
+def agreement(
+    network: nn.Module | Mapping[str, nn.Module], plan: Plan, inputs: Mapping[str, Array]
+) -> dict[str, Any]:
+    """What a manifest says of the graph with narrow states, which training chose, on its inputs."""
+    built = plan.build([False] * len(plan.chain))
+    figures = _Judge(network, plan).figures(built, Samples(plan.encoder, inputs))
+    return _agreement(plan, built, figures)
+
+
+def _agreement(plan: Plan, built: Built, figures: _Figures) -> dict[str, Any]:
+    return {
+        "state": [row.to_json() for row in neuron_states(built.graph)],
+        "spike_agreement": _rows(plan, figures),
+        "label_agreement": float(np.mean(figures.float_labels == figures.labels)),
+    }
 
 
 class _Judge:

@@ -30,7 +30,7 @@ class NeuronState:
         fraction_bits: of the membrane, below the weight's step.
         leak_bits: of the leak's factor.
         ram_bytes: of its membranes.
-        instructions: a step takes, to a tenth: `rv32` and `m4`.
+        instructions: a step takes, about: `rv32` and `m4`.
     """
 
     layer: str

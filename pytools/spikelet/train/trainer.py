@@ -19,7 +19,9 @@ from torch.nn.functional import cross_entropy
 import spikelet
 from spikelet.frontends.encoders import Poisson, encode
 from spikelet.frontends.snntorch import export
+from spikelet.frontends.snntorch_graph import Plan
 from spikelet.frontends.snntorch_layers import refuse, stages
+from spikelet.frontends.snntorch_package import agreement
 from spikelet.graph import Array, Graph, tune
 from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds
@@ -231,6 +233,9 @@ def _inputs(graph: Graph, x: Array, seed: int) -> dict[str, Array]:
 
 
 def _package(net: SpikingNet, recipe: Recipe, data: DataSet, part: Part) -> Package:
+    network = recipe.network
+    chain = stages(net.layers, network.readout)
+    plan = Plan(chain, recipe.name, network.steps, network.encoding(), network.readout, None)
     graph = to_graph(net, recipe)
     graph = tune(graph, _inputs(graph, data.x_train[:TYPICAL], epoch_seed(recipe.seed, 0)))
     inputs = _inputs(graph, data.x_test, recipe.seed)
@@ -261,5 +266,6 @@ def _package(net: SpikingNet, recipe: Recipe, data: DataSet, part: Part) -> Pack
         "float_accuracy": correct_float / n,
         "integer_accuracy": correct / n,
         "drift": (correct - correct_float) / n,
+        **agreement(net.layers, plan, inputs),
     }
     return Package(graph, package.vectors, manifest)
