@@ -104,8 +104,8 @@ def lstm(**changes: Any) -> Lstm:
         ({"recurrent": np.ones((4, 2, 3), np.int8)}, "recurrent is int8"),
         ({"bias": np.full((4, 2), (1 << 31) - 1, np.int32)}, "sum of a gate may reach"),
         ({"shift": np.full((2, 4), 25, np.int32)}, "sum of a gate may reach"),
-        ({"cell_bits": 7}, "cell_bits 7"),
-        ({"hidden_factor": (1 << 30, 3)}, "more than 1"),
+        ({"cell_bits": 7}, "cell_bits is 7"),
+        ({"hidden_factor": (1 << 30, 3)}, r"hidden_factor\[1\] is 3"),
     ],
 )
 def test_an_lstm_that_may_overflow_or_does_not_fit_is_refused(changes: Any, text: str) -> None:

@@ -227,6 +227,7 @@ def inferred(node: Conv2dForward, precision: str = "f32", rows: int = 5) -> None
     bounds = {"x": x.interval(-32767, 32767) if integer else x.interval()}
     for t in learned:
         bounds[t.name] = t.interval(-32767, 32767) if integer else t.interval()
+    node.check()
     node.infer([x, *learned], bounds, 1)
 
 
@@ -234,8 +235,8 @@ def inferred(node: Conv2dForward, precision: str = "f32", rows: int = 5) -> None
     ("fields", "precision", "rows", "says"),
     [
         ({"padding": (0, 0, 0, 0)}, "f32", 2, "larger than the padded x of shape"),
-        ({"stride": (0, 1)}, "f32", 5, "is no window"),
-        ({"precision": "f8"}, "f32", 5, "precision 'f8' is not one of"),
+        ({"stride": (0, 1)}, "f32", 5, "stride[0] is 0"),
+        ({"precision": "f8"}, "f32", 5, "precision is 'f8', expected one of"),
         ({"precision": "i16", "weight_scale": SCALE, "output_scale": SCALE, "output_limit": 9},
          "i16", 5, "a sum may reach 38652379171"),
         ({"precision": "i16", "output_limit": 9}, "i16", 5,

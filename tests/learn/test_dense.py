@@ -424,10 +424,10 @@ def test_a_schedule_of_a_half_is_half_the_rate() -> None:
     ("change", "match"),
     [
         ({"rate": 1e-9}, "learning rate"),
-        ({"rate": -1.0}, "not a positive number"),
+        ({"rate": -1.0}, "rate is -1.0"),
         ({"momentum": 1.0}, "not in \\[0, 1\\)"),
-        ({"batch": 0}, "not 1 to 64"),
-        ({"rounding": "up"}, "not nearest or stochastic"),
+        ({"batch": 0}, "batch is 0"),
+        ({"rounding": "up"}, "one of nearest, stochastic"),
     ],
 )
 def test_steps_that_cannot_be_are_refused(change: dict[str, Any], match: str) -> None:

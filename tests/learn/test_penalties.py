@@ -240,9 +240,9 @@ def test_what_it_refuses() -> None:
         Penalties(precision="f32")
     with pytest.raises(ValueError, match="strength = 0 is not in"):
         Penalties(strength=0)
-    with pytest.raises(GraphError, match="would drive weights away"):
+    with pytest.raises(GraphError, match="elements of 0"):
         alone(Pull(name="pull", inputs=PULL, parts=np.array([-1], np.int16)))
-    with pytest.raises(GraphError, match="every 0 is not"):
+    with pytest.raises(GraphError, match="every is 0"):
         alone(Gather(name="gather", inputs=GATHER, squared=True, every=0))
     with pytest.raises(GraphError, match="expected u8"):
         alone(Gather(name="gather", inputs=("features", "features", *GATHER[2:]), squared=True))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from spikelet.graph.c import Fields
+from spikelet.graph.declared import Margins, Pair
 from spikelet.graph.operator import Band
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.tensor import Array, Tensor
@@ -26,9 +27,9 @@ class Convolution(Quantised):
         padding: top, left, bottom, right, in pixels.
     """
 
-    stride: tuple[int, int] = (1, 1)
-    dilation: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    stride: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    padding: Margins = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Code, Codes, Held, TensorScale
 from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.operator import Band, Cost, Emitter, Interval, Operator, Overlap
 from spikelet.graph.target import Target
@@ -39,10 +40,10 @@ class Elementwise(Int8Operator):
     CORNERS: ClassVar[bool] = True
     LARGEST: ClassVar[int] = 0  # magnitude of what is brought to the output's scale
 
-    activation: tuple[int, int] = (-128, 127)
-    constant: Array | None = None
-    constant_scale: float = 1.0
-    constant_zero_point: int = 0
+    activation: Codes = (-128, 127)
+    constant: Annotated[Array, Held("int8")] | None = None
+    constant_scale: TensorScale = 1.0
+    constant_zero_point: Code = 0
     constant_first: bool = False
 
     _operands: tuple[Tensor, ...] = field(init=False, repr=False, default=())

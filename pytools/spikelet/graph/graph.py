@@ -11,23 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from spikelet.graph.operator import Interval, Operator, Phase, operators
+from spikelet.graph import form
+from spikelet.graph.declared import NAME_LENGTH, called, checked, is_identifier
+from spikelet.graph.form import FORMAT, INITIAL, Head
+from spikelet.graph.operator import Interval, Operator, Phase
 from spikelet.graph.tensor import FLOATS, Array, GraphError, Learned, Tensor
 
-FORMAT = 1
 LABEL = "label"  # the target of a graph that learns classes
 MAX_OPERATORS = 0xFFFE
 PART_BYTES = 128 << 20  # of memory that golden may take at a time
-NAME_BYTES = 32  # a tensor's name, `layer.part`, fits the link's 48
-_NAMES = f"is not a C identifier of at most {NAME_BYTES} characters without __"
-
-
-def _is_name(name: str) -> bool:
-    plain = name.isidentifier() and name.isascii() and "__" not in name
-    return plain and len(name) <= NAME_BYTES
-
-
-_INITIAL = "learned/"  # before a learned tensor's name, among the constants
+NAME_BYTES = NAME_LENGTH
 
 
 def _described(tensor: Tensor) -> dict[str, Any]:
@@ -38,24 +31,6 @@ def _described(tensor: Tensor) -> dict[str, Any]:
         "scale": tensor.scale,
         "zero_point": tensor.zero_point,
     }
-
-
-def _tensor(described: Mapping[str, Any], kind: str) -> Tensor:
-    return Tensor(
-        name=str(described["name"]),
-        dtype=str(described["dtype"]),
-        shape=tuple(int(d) for d in described["shape"]),
-        kind=kind,
-        scale=float(described["scale"]),
-        zero_point=int(described["zero_point"]),
-        persistent=kind == "learned",
-    )
-
-
-def _end(value: Any, dtype: str) -> float | None:
-    if value is None:
-        return None
-    return float(value) if dtype in FLOATS else int(value)
 
 
 @dataclass
@@ -106,10 +81,8 @@ class Graph:
     _when: dict[str, tuple[str, int]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier() or not self.name.isascii():
-            raise GraphError(f"graph name {self.name!r} is not a C identifier")
-        if not 1 <= self.steps <= 32767:
-            raise GraphError(f"graph {self.name}: {self.steps} steps, expected 1 to 32767")
+        head = {f.name: getattr(self, f.name) for f in dataclasses.fields(Head)}
+        checked(Head, f"graph {called(self.name)}", head)
         # Operators keep what they infer: another graph with the same ones must not see it.
         self.nodes = [dataclasses.replace(node) for node in self.nodes]
         if not 1 <= len(self.nodes) <= MAX_OPERATORS:
@@ -125,16 +98,15 @@ class Graph:
         for tensor in self.inputs:
             if tensor.name in known:
                 raise GraphError(f"graph {self.name}: two tensors are named {tensor.name}")
-            if not _is_name(tensor.name):
-                raise GraphError(f"graph {self.name}: input {tensor.name!r} {_NAMES}")
+            if not is_identifier(tensor.name):
+                raise GraphError(f"graph {self.name}: input {tensor.name} is a part of another")
             self.bounds[tensor.name] = tensor.interval()
             if tensor.kind != "input":
                 raise GraphError(f"graph {self.name}: input {tensor.name} has kind {tensor.kind}")
             known[tensor.name], ready[tensor.name] = tensor, Phase.ONCE
         self._infer_learned(known, ready)
         for node in self.nodes:
-            if not _is_name(node.name):
-                raise node.error(f"its name {_NAMES}")
+            node.check()
             for name in node.reads:
                 if name not in known:
                     raise node.error(f"reads {name}, which nothing before it writes")
@@ -153,7 +125,7 @@ class Graph:
                 if sample:
                     raise node.error(f"reads {sample[0]} of a sample, and a commit has none")
             self._check_condition(node, phase, known)
-            written = node.infer([known[name] for name in node.inputs], self.bounds, self.steps)
+            written = self._written_by(node, [known[name] for name in node.inputs])
             for i, tensor in enumerate(written):
                 if tensor.name in known:
                     raise node.error(f"a second tensor named {tensor.name}")
@@ -174,6 +146,16 @@ class Graph:
             if ready[name] > Phase.END:
                 raise GraphError(f"graph {self.name}: output {name} is known after learning only")
 
+    def _written_by(self, node: Operator, ins: list[Tensor]) -> list[Tensor]:
+        """What a node infers; what it does not foresee in its fields is an error, too."""
+        try:
+            return node.infer(ins, self.bounds, self.steps)
+        except GraphError as e:
+            raise e if node.name in str(e) else node.error(str(e)) from e
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
+            reads = ", ".join(f"{t.name} {t.dtype} {t.shape}" for t in ins)
+            raise node.error(f"its fields do not fit what it reads, {reads} ({e})") from e
+
     def _check_condition(self, node: Operator, phase: Phase, known: Mapping[str, Tensor]) -> None:
         """Refuse to read what may have been left out; see `Operator.when`."""
         if node.when is not None:
@@ -192,23 +174,19 @@ class Graph:
 
     def _infer_learned(self, known: dict[str, Tensor], ready: dict[str, Phase]) -> None:
         """What does not belong to a sample's prediction: learned tensors and targets."""
-        if not 0 <= self.classes <= 32767:
-            raise GraphError(f"graph {self.name}: {self.classes} classes, expected 0 to 32767")
         for learned in self.learned:
             tensor = learned.tensor
-            parts = tensor.name.split(".")
-            if len(parts) > 2 or not all(map(_is_name, parts)) or tensor.name in known:
+            if tensor.name in known:
                 raise GraphError(
-                    f"graph {self.name}: learned tensor {tensor.name!r} is there already, or "
-                    f"{_NAMES}"
+                    f"graph {self.name}: learned tensor {tensor.name!r} is there already"
                 )
             self.bounds[tensor.name] = learned.interval
             known[tensor.name], ready[tensor.name] = tensor, Phase.ONCE
         for tensor in self.every_target:
-            if tensor.kind != "target" or not _is_name(tensor.name) or tensor.name in known:
+            if tensor.kind != "target" or not is_identifier(tensor.name) or tensor.name in known:
                 raise GraphError(
                     f"graph {self.name}: target {tensor.name!r} has kind {tensor.kind}, is there "
-                    f"already, or {_NAMES}"
+                    "already, or is a part of another"
                 )
             ends = (0, self.classes - 1) if tensor.name == LABEL else (None, None)
             self.bounds[tensor.name] = tensor.interval(*ends)
@@ -417,47 +395,27 @@ class Graph:
         """All constants, by `layer.field`, and by `learned/tensor` the initial values."""
         constants = {f"{n.name}.{k}": v for n in self.nodes for k, v in n.arrays().items()}
         initial = {k.tensor.name: k.initial for k in self.learned}
-        constants.update({_INITIAL + name: v for name, v in initial.items() if v is not None})
+        constants.update({INITIAL + name: v for name, v in initial.items() if v is not None})
         return constants
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], constants: Mapping[str, Array]) -> Graph:
         """The inverse of `to_json` and `constants`; raises GraphError on anything unexpected."""
         if data.get("format") != FORMAT:
-            raise GraphError(f"graph format {data.get('format')!r}, this version reads {FORMAT}")
-        known = operators()
-        nodes: list[Operator] = []
-        try:
-            inputs = [_tensor(t, "input") for t in data["inputs"]]
-            learned = [
-                Learned(
-                    _tensor(t, "learned"),
-                    constants.get(_INITIAL + t["name"]),
-                    *(_end(t[end], t["dtype"]) for end in ("low", "high")),
-                )
-                for t in data.get("learned", ())
-            ]
-            targets = [_tensor(t, "target") for t in data.get("targets", ())]
-            for n in data["nodes"]:
-                if n["op"] not in known:
-                    raise GraphError(
-                        f"layer {n['name']}: unknown operator {n['op']!r}; "
-                        f"known are {', '.join(sorted(known))}"
-                    )
-                arrays = {k: constants[f"{n['name']}.{k}"] for k in n["constants"]}
-                fields = {**n["attributes"], **arrays}
-                if "when" in n:
-                    fields["when"] = (str(n["when"][0]), int(n["when"][1]))
-                nodes.append(known[n["op"]](name=n["name"], inputs=tuple(n["inputs"]), **fields))
-            return cls(
-                data["name"],
-                int(data["steps"]),
-                inputs,
-                nodes,
-                list(data["outputs"]),
-                learned,
-                int(data.get("classes", 0)),
-                targets,
+            raise GraphError(
+                f"graph format {data.get('format')!a:.60}, this version reads {FORMAT}"
             )
-        except (KeyError, TypeError, ValueError) as e:
-            raise GraphError(f"graph: malformed ({type(e).__name__}: {e})") from e
+        read = form.form(form.GraphForm, "graph", data)
+        graph = cls(
+            read.name,
+            read.steps,
+            form.tensors("input", read.inputs),
+            [form.node(entry, constants) for entry in read.nodes],
+            list(read.outputs),
+            form.learned(read.learned, constants),
+            read.classes,
+            form.tensors("target", read.targets),
+        )
+        if more := sorted(set(constants) - set(graph.constants())):
+            raise GraphError(f"graph {graph.name}: {more[0]!a:.60} is no constant of it")
+        return graph

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Code, Held, TensorScale
 from spikelet.graph.operator import Band, Emitter, Interval, Operator, Overlap
 from spikelet.graph.requantise import quantize_multiplier
 from spikelet.graph.target import Target
@@ -85,8 +86,8 @@ class Int8Operator(Operator):
         output_zero_point: the code of real 0.
     """
 
-    output_scale: float = 1.0
-    output_zero_point: int = 0
+    output_scale: TensorScale = 1.0
+    output_zero_point: Code = 0
 
     def activation_input(self, tensor: Tensor, rank: int | None = None) -> None:
         """Refuse what is no int8 activation, or has not `rank` dimensions."""
@@ -151,7 +152,7 @@ class Lookup(Int8Operator):
 
     KIND: ClassVar[str] = ""
 
-    table: Array
+    table: Annotated[Array, Held("int8", 1)]
 
     _size: int = field(init=False, repr=False, default=0)
     _channels: int = field(init=False, repr=False, default=0)

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from spikelet.graph.c import Expression, Fields, Statement
+from spikelet.graph.declared import Identifier, Int32, TensorName, called, checked
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, GraphError, Tensor
 
@@ -153,9 +154,9 @@ class Operator:
 
     KIND: ClassVar[str] = ""
 
-    name: str
-    inputs: tuple[str, ...]
-    when: tuple[str, int] | None = None
+    name: Identifier
+    inputs: tuple[TensorName, ...]
+    when: tuple[TensorName, Int32] | None = None
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -274,19 +275,19 @@ class Operator:
         return {
             f.name: value
             for f in dataclasses.fields(self)
-            if isinstance(value := getattr(self, f.name), np.ndarray)
+            if f.init and isinstance(value := getattr(self, f.name), np.ndarray)
         }
 
     def attributes(self) -> dict[str, Any]:
         """Its other fields, as JSON holds them; a field that starts with _ is derived."""
         skip = {"name", "inputs", "when", *self.arrays()}
-        names = [f.name for f in dataclasses.fields(self)]
-        return {n: getattr(self, n) for n in names if n not in skip and not n.startswith("_")}
+        names = [f.name for f in dataclasses.fields(self) if f.init]
+        return {n: getattr(self, n) for n in names if n not in skip}
 
-    def one_of(self, field: str, allowed: tuple[str, ...]) -> None:
-        """Refuse a text attribute outside `allowed`."""
-        if getattr(self, field) not in allowed:
-            raise self.error(f"{field} {getattr(self, field)!r} is not one of {', '.join(allowed)}")
+    def check(self) -> None:
+        """Raise GraphError where a field does not hold what it declares."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
+        checked(type(self), f"layer {called(self.name)} ({self.KIND})", fields)
 
     def expect_range(
         self, tensor: Tensor, bounds: dict[str, Interval], low: int, high: int

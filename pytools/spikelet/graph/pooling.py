@@ -10,6 +10,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import window_band
+from spikelet.graph.declared import Codes, Margins, Pair
 from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.operator import Band, Cost, Emitter, Interval, Overlap
 from spikelet.graph.overlap import raster, window_starts
@@ -36,10 +37,10 @@ class Pool2d(Int8Operator):
     KIND: ClassVar[str] = ""
     C_NAME: ClassVar[str] = ""
 
-    window: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    activation: tuple[int, int] = (-128, 127)
+    window: Pair
+    stride: Pair = (1, 1)
+    padding: Margins = (0, 0, 0, 0)
+    activation: Codes = (-128, 127)
 
     _input: tuple[int, ...] = field(init=False, repr=False, default=())
     _shape: tuple[int, ...] = field(init=False, repr=False, default=())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields
+from spikelet.graph.declared import Code, Codes, Held, TensorScale
 from spikelet.graph.int8 import by_channel, codes_of, spread
 from spikelet.graph.operator import Emitter, Interval, Operator, Role
 from spikelet.graph.requantise import requantise
@@ -39,13 +40,13 @@ class Quantised(Operator):
 
     OUTPUTS: ClassVar[int] = 0  # the axis of the weights that the output channels lie along
 
-    weight: Array
-    bias: Array
-    multiplier: Array
-    shift: Array
-    output_scale: float
-    output_zero_point: int
-    activation: tuple[int, int] = INT8
+    weight: Annotated[Array, Held("int8")]
+    bias: Annotated[Array, Held("int32", 1)]
+    multiplier: Annotated[Array, Held("int32", 1, 0)]
+    shift: Annotated[Array, Held("int32", 1, -31, 30)]
+    output_scale: TensorScale
+    output_zero_point: Code
+    activation: Codes = INT8
 
     _input: Tensor = field(init=False, repr=False, default=Tensor("none", "i8", (1,)))
     _output: Tensor = field(init=False, repr=False, default=Tensor("none", "i8", (1,)))

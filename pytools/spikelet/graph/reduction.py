@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph.declared import Axis
 from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.operator import Cost, Interval, Overlap
 from spikelet.graph.target import Target
@@ -24,7 +25,7 @@ class Reduction(Int8Operator):
 
     KIND: ClassVar[str] = ""
 
-    axes: tuple[int, ...]
+    axes: tuple[Axis, ...]
     keep_dims: bool = False
 
     _view: tuple[int, int, int] = field(init=False, repr=False, default=(1, 1, 1))

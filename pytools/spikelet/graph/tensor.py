@@ -7,12 +7,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-Array = npt.NDArray[Any]
+from spikelet.graph.declared import GraphError as GraphError
+from spikelet.graph.declared import (
+    Held,
+    Int32,
+    Size,
+    TensorName,
+    TensorScale,
+    called,
+    checked,
+    one_of,
+)
+
+Array = Annotated[npt.NDArray[Any], Held()]
 
 DTYPES = {"bit": 0, "u8": 1, "i8": 2, "i16": 3, "i32": 4, "u32": 5, "f32": 6, "f16": 7}
 KINDS = {
@@ -36,10 +49,7 @@ _NUMPY: dict[str, str] = {
     "f16": "<f2",
 }
 FLOATS = ("f32", "f16")
-
-
-class GraphError(Exception):
-    """A graph that is not well formed, or that cannot be proved safe; names the layer."""
+LARGEST_BYTES = 1 << 28  # of one tensor; no microcontroller has as much
 
 
 @dataclass(frozen=True)
@@ -56,24 +66,25 @@ class Tensor:
         persistent: keeps its memory from step to step.
     """
 
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    kind: str = "activation"
-    scale: float = 1.0
-    zero_point: int = 0
+    name: TensorName
+    dtype: Annotated[str, one_of(*DTYPES)]
+    shape: Annotated[tuple[Size, ...], Field(min_length=1, max_length=4)]
+    kind: Annotated[str, one_of(*KINDS)] = "activation"
+    scale: TensorScale = 1.0
+    zero_point: Int32 = 0
     persistent: bool = False
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise GraphError(f"tensor {self.name}: unknown dtype {self.dtype!r}")
-        if self.kind not in KINDS:
-            raise GraphError(f"tensor {self.name}: unknown kind {self.kind!r}")
-        if not math.isfinite(self.scale) or self.scale <= 0:
-            raise GraphError(f"tensor {self.name}: scale {self.scale} is not a positive number")
-        if not 1 <= len(self.shape) <= 4 or any(not 1 <= d <= 65535 for d in self.shape):
+        checked(type(self), f"tensor {called(self.name)}", vars(self))
+        low, high = (0, 0) if self.dtype in FLOATS else self.limits
+        if not low <= self.zero_point <= high:
             raise GraphError(
-                f"tensor {self.name}: shape {self.shape} is not 1 to 4 dimensions of 1 to 65535"
+                f"tensor {self.name}: zero_point is {self.zero_point}, expected a code of "
+                f"{self.dtype}, {low} to {high}"
+            )
+        if self.nbytes > LARGEST_BYTES:
+            raise GraphError(
+                f"tensor {self.name}: {self.nbytes} bytes, expected {LARGEST_BYTES} at most"
             )
 
     @property
@@ -165,6 +176,14 @@ class Learned:
     def __post_init__(self) -> None:
         if self.tensor.kind != "learned" or not self.tensor.persistent:
             raise GraphError(f"tensor {self.tensor.name}: kind {self.tensor.kind}, not learned")
+        if self.tensor.dtype not in FLOATS:
+            least, most = self.tensor.limits
+            ends = least if self.low is None else self.low, most if self.high is None else self.high
+            if not least <= ends[0] <= ends[1] <= most:
+                raise GraphError(
+                    f"tensor {self.tensor.name}: low is {self.low}, high {self.high}, expected a "
+                    f"range of {self.tensor.dtype}, {least} to {most}"
+                )
         if self.initial is None:
             return
         found = f"{self.initial.dtype} of shape {self.initial.shape}"

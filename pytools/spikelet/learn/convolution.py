@@ -13,6 +13,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement, Value
+from spikelet.graph.declared import Natural, Size, TensorScale
 from spikelet.graph.operator import Cost, Emitter, Interval, Phase
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import scalar
@@ -30,7 +31,7 @@ class Weighted(Windowed):
         weight_scale: of the weights, on integers.
     """
 
-    weight_scale: float = 1.0
+    weight_scale: TensorScale = 1.0
 
     def lead(self, channels: int) -> tuple[int, ...]:
         """The shape of a weight before its last axis."""
@@ -109,8 +110,8 @@ class Forward(Weighted):
     frozen: Array | None = None
     frozen_bias: Array | None = None
     relu: bool = False
-    output_scale: float = 1.0
-    output_limit: int = 0
+    output_scale: TensorScale = 1.0
+    output_limit: Natural = 0
     again: bool = False
 
     _x: Tensor = field(init=False, repr=False)
@@ -243,11 +244,11 @@ class InputGradient(Weighted):
         gradient_limit: it saturates at +-limit, on integers.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[Size, Size, Size]
     frozen: Array | None = None
     mask: bool = False
-    gradient_scale: float = 1.0
-    gradient_limit: int = 0
+    gradient_scale: TensorScale = 1.0
+    gradient_limit: Natural = 0
 
     _scale: Scale = field(init=False, repr=False)
     _learning: int = field(init=False, repr=False, default=0)

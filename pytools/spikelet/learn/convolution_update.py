@@ -7,11 +7,13 @@ are kept; a gradient's sum goes through the samples from the oldest on.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Margin, one_of, within
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn import scalar
@@ -42,14 +44,14 @@ class Update(Weighted, Learning):
         scheduled: a last input (1,) i32 says how much of the rate to use: 2^15 for all.
     """
 
-    frozen_outputs: int = 0
+    frozen_outputs: Margin = 0
     bias: bool = True
-    rate: float
-    momentum: float = 0.0
-    decay: float = 0.0
-    batch: int = 1
-    rounding: str = "nearest"
-    fraction: int = 4
+    rate: Annotated[float, within(1e-12, 1e6)]
+    momentum: Annotated[float, within(0, 1)] = 0.0
+    decay: Annotated[float, within(0, 1)] = 0.0
+    batch: Annotated[int, within(1, 64)] = 1
+    rounding: Annotated[str, one_of("nearest", "stochastic")] = "nearest"
+    fraction: Annotated[int, within(1, 8)] = 4
     scheduled: bool = False
 
     _x: Tensor = field(init=False, repr=False)

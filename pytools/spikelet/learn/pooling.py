@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spikelet.graph.c import Fields
+from spikelet.graph.declared import Natural, Size, TensorScale
 from spikelet.graph.operator import Cost, Emitter, Interval, Phase
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import scalar
@@ -147,10 +148,10 @@ class PoolInputGradient(Pool2d):
         gradient_limit: it saturates at +-limit, on integers.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[Size, Size, Size]
     mask: bool = False
-    gradient_scale: float = 1.0
-    gradient_limit: int = 0
+    gradient_scale: TensorScale = 1.0
+    gradient_limit: Natural = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

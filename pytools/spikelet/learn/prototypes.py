@@ -6,12 +6,13 @@ C twin: firmware/learn/prototypes.h.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
@@ -141,7 +142,7 @@ class EuclideanDistances(Distances):
 
     KIND: ClassVar[str] = "euclidean_distances"
 
-    fraction: int
+    fraction: Annotated[int, within(0, 15)]
 
     def square(self, env: dict[str, Array]) -> Array:
         x = flat(env, self.inputs[0])

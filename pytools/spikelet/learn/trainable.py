@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields
+from spikelet.graph.declared import one_of
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn import scalar
@@ -25,7 +27,7 @@ class Trainable(Operator):
         precision: one of `scalar.PRECISIONS`, the same in a whole graph.
     """
 
-    precision: str = "f32"
+    precision: Annotated[str, one_of(*PRECISIONS)] = "f32"
 
     @property
     def real(self) -> bool:
@@ -34,7 +36,6 @@ class Trainable(Operator):
 
     def expect_precision(self) -> None:
         """Refuse an unknown precision."""
-        self.one_of("precision", PRECISIONS)
 
     def expect_shape(self, tensor: Tensor, dtypes: tuple[str, ...], shape: tuple[int, ...]) -> None:
         """Refuse a tensor of another type or shape."""

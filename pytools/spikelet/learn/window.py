@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spikelet.graph.c import Fields
+from spikelet.graph.declared import Margins, Pair
 from spikelet.learn.trainable import Trainable
 
 Axes = tuple[slice, slice]
@@ -48,9 +49,9 @@ class Windowed(Trainable):
         padding: top, left, bottom, right, in pixels.
     """
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Margins = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
         height, width = self.kernel

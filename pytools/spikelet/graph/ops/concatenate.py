@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Axis
 from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.moving import emit_move, row_major
 from spikelet.graph.operator import Emitter, Interval, Share
@@ -26,7 +27,7 @@ class Concatenate(Int8Operator):
 
     KIND: ClassVar[str] = "concatenate"
 
-    axis: int
+    axis: Axis
 
     _shapes: list[tuple[int, ...]] = field(init=False, repr=False, default_factory=list)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Statement, Value
+from spikelet.graph.declared import Held
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Role
 from spikelet.graph.tensor import Array, Tensor
 
@@ -37,8 +38,8 @@ class Dense(Operator):
 
     KIND: ClassVar[str] = "dense"
 
-    weight: Array
-    bias: Array | None = None
+    weight: Annotated[Array, Held("int8", 2)]
+    bias: Annotated[Array, Held("int32", 1)] | None = None
     by_change: bool = False
 
     _from_spikes: bool = field(init=False, repr=False, default=False)

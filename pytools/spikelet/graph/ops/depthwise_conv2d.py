@@ -10,6 +10,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import Convolution
+from spikelet.graph.declared import Size
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
 from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.overlap import raster, window_starts
@@ -34,7 +35,7 @@ class DepthwiseConv2d(Convolution):
     KIND: ClassVar[str] = "depthwise_conv2d"
     OUTPUTS: ClassVar[int] = 2
 
-    depth_multiplier: int = 1
+    depth_multiplier: Size = 1
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect_int8(ins[0], (3,))

@@ -9,6 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import AnyCode, Int32
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
 from spikelet.graph.tensor import Array, Tensor
 
@@ -26,8 +27,8 @@ class Direct(Operator):
 
     KIND: ClassVar[str] = "direct"
 
-    gain: int = 1
-    zero_point: int = 0
+    gain: Int32 = 1
+    zero_point: AnyCode = 0
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect(ins[0], ("u8",))

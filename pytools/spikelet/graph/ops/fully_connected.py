@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Held
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.quantised import (
     Quantised,
@@ -37,7 +38,7 @@ class FullyConnected(Quantised):
 
     KIND: ClassVar[str] = "fully_connected"
 
-    fraction: Array | None = None
+    fraction: Annotated[Array, Held("int32", 1, 0, (1 << 22) - 1)] | None = None
 
     _rows: int = field(init=False, repr=False, default=1)
 

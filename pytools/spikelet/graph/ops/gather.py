@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Axis, Held
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
@@ -26,8 +27,8 @@ class Gather(Int8Operator):
 
     KIND: ClassVar[str] = "gather"
 
-    axis: int
-    indices: Array
+    axis: Axis
+    indices: Annotated[Array, Held("uint16", 1)]
 
     _input: tuple[int, ...] = field(init=False, repr=False, default=())
 

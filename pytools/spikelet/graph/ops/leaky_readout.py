@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import one_of, within
 from spikelet.graph.fixed import (
     C_ROUNDINGS,
     LEAK_BITS,
@@ -38,10 +39,10 @@ class LeakyReadout(Operator):
 
     KIND: ClassVar[str] = "leaky_readout"
 
-    leak: int = Q15_ONE
-    leak_bits: int = 15
-    leak_round: str = "zero"
-    input_shift: int = 0
+    leak: Annotated[int, within(0, 1 << 31)] = Q15_ONE
+    leak_bits: Annotated[int, within(LEAK_BITS[0], LEAK_BITS[-1])] = 15
+    leak_round: Annotated[str, one_of(*ROUNDINGS)] = "zero"
+    input_shift: Annotated[int, within(0, 15)] = 0
 
     _neurons: int = field(init=False, repr=False, default=0)
     _dtype: str = field(init=False, repr=False, default="i32")
@@ -51,10 +52,7 @@ class LeakyReadout(Operator):
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect(ins[0], ("i16", "i32"))
-        self.one_of("leak_round", ROUNDINGS)
-        if self.leak_bits not in LEAK_BITS:
-            raise self.error(f"leak_bits {self.leak_bits} is not in 15..31")
-        if not 0 <= self.leak <= 1 << self.leak_bits or not 0 <= self.input_shift <= 15:
+        if self.leak > 1 << self.leak_bits:
             raise self.error(f"leak {self.leak} or input_shift {self.input_shift} is out of range")
         self._neurons = ins[0].size
         self._input_wide = ins[0].dtype == "i32"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Fields, Statement, Value
+from spikelet.graph.declared import Held, Int32, one_of, within
 from spikelet.graph.fixed import C_ROUNDINGS, LEAK_BITS, Q15_ONE, ROUNDINGS, leak, saturate
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Role
 from spikelet.graph.tensor import Array, Tensor
@@ -55,18 +56,18 @@ class Lif(Operator):
 
     KIND: ClassVar[str] = "lif"
 
-    threshold: Array
-    leak: int = Q15_ONE
-    leak_bits: int = 15
-    leak_round: str = "zero"
-    compare: str = ">"
-    reset: str = "zero"
-    timing: str = "same_step"
-    reset_value: Array | None = None
-    input_shift: int = 0
-    refractory: int = 0
-    initial: int = 0
-    membrane: str = "auto"
+    threshold: Annotated[Array, Held("int32", 1, 0)]
+    leak: Annotated[int, within(0, 1 << 31)] = Q15_ONE
+    leak_bits: Annotated[int, within(LEAK_BITS[0], LEAK_BITS[-1])] = 15
+    leak_round: Annotated[str, one_of(*ROUNDINGS)] = "zero"
+    compare: Annotated[str, one_of(*COMPARISONS)] = ">"
+    reset: Annotated[str, one_of(*RESETS)] = "zero"
+    timing: Annotated[str, one_of(*TIMINGS)] = "same_step"
+    reset_value: Annotated[Array, Held("int32", 1)] | None = None
+    input_shift: Annotated[int, within(0, 15)] = 0
+    refractory: Annotated[int, within(0, 255)] = 0
+    initial: Int32 = 0
+    membrane: Annotated[str, one_of("auto", "i16", "i32")] = "auto"
 
     _dtype: str = field(init=False, repr=False, default="i32")
     _exact: bool = field(init=False, repr=False, default=False)
@@ -119,21 +120,8 @@ class Lif(Operator):
         return written
 
     def _check(self, n: int) -> None:
-        self.one_of("leak_round", ROUNDINGS)
-        self.one_of("compare", COMPARISONS)
-        self.one_of("reset", RESETS)
-        self.one_of("timing", TIMINGS)
-        self.one_of("membrane", ("auto", "i16", "i32"))
-        if self.leak_bits not in LEAK_BITS:
-            raise self.error(f"leak_bits {self.leak_bits} is not in 15..31")
-        if not 0 <= self.leak <= 1 << self.leak_bits:
+        if self.leak > 1 << self.leak_bits:
             raise self.error(f"leak {self.leak} is not in 0..2^{self.leak_bits} (leak_bits)")
-        if not 0 <= self.input_shift <= 15:
-            raise self.error(f"input_shift {self.input_shift} is not in 0..15")
-        if not -(1 << 31) <= self.initial < 1 << 31:
-            raise self.error(f"initial membrane {self.initial} is beyond 32 bits")
-        if not 0 <= self.refractory <= 255:
-            raise self.error(f"refractory {self.refractory} is not in 0..255 steps")
         if (self.reset_value is not None) != (self.reset == "value"):
             raise self.error("reset_value goes with reset 'value', and only with it")
         for name in ("threshold", "reset_value"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Held, Natural, within
 from spikelet.graph.fixed16 import logistic, saturated, tanh
 from spikelet.graph.int8 import Int8Operator, interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Phase, Role
@@ -41,14 +42,14 @@ class Lstm(Int8Operator):
 
     KIND: ClassVar[str] = "lstm"
 
-    weight: Array
-    recurrent: Array
-    bias: Array
-    multiplier: Array
-    shift: Array
-    cell_bits: int
-    cell_clip: int
-    hidden_factor: tuple[int, int]
+    weight: Annotated[Array, Held("int8", 3)]
+    recurrent: Annotated[Array, Held("int8", 3)]
+    bias: Annotated[Array, Held("int32", 2)]
+    multiplier: Annotated[Array, Held("int32", 2, 0)]
+    shift: Annotated[Array, Held("int32", 2, -30, 30)]
+    cell_bits: Annotated[int, within(0, 6)]
+    cell_clip: Annotated[int, within(0, (1 << 15) - 1)]
+    hidden_factor: tuple[Natural, Annotated[int, within(-31, 0)]]
 
     _shape: tuple[int, int] = field(init=False, repr=False, default=(1, 1))
     _zero: int = field(init=False, repr=False, default=0)

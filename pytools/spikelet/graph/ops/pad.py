@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Code, Margin
 from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.moving import emit_move, row_major
 from spikelet.graph.operator import Emitter, Interval
@@ -28,9 +29,9 @@ class Pad(Int8Operator):
 
     KIND: ClassVar[str] = "pad"
 
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    value: int
+    before: tuple[Margin, ...]
+    after: tuple[Margin, ...]
+    value: Code
 
     _input: tuple[int, ...] = field(init=False, repr=False, default=())
     _shape: tuple[int, ...] = field(init=False, repr=False, default=())

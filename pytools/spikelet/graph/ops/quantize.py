@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph.declared import AnyCode
 from spikelet.graph.int8 import CODES, Lookup, clipped, code_factor, interval, round_half_away
 from spikelet.graph.operator import Interval
 from spikelet.graph.requantise import requantise
@@ -24,6 +25,7 @@ class Quantize(Lookup):
 
     KIND: ClassVar[str] = "quantize"
 
+    output_zero_point: AnyCode = 0
     unsigned: bool = False
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Size
 from spikelet.graph.operator import Emitter, Interval, Operator, Share
 from spikelet.graph.tensor import Array, Tensor
 
@@ -25,7 +26,7 @@ class Reshape(Operator):
 
     KIND: ClassVar[str] = "reshape"
 
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
 
     _channels: int = field(init=False, repr=False, default=0)
 

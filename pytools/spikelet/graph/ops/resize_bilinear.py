@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Held
 from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
@@ -28,8 +29,8 @@ class ResizeBilinear(Int8Operator):
 
     KIND: ClassVar[str] = "resize_bilinear"
 
-    rows: Array
-    columns: Array
+    rows: Annotated[Array, Held("int16", 2)]
+    columns: Annotated[Array, Held("int16", 2)]
 
     _input: tuple[int, ...] = field(init=False, repr=False, default=())
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Held
 from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.overlap import raster
@@ -27,8 +28,8 @@ class ResizeNearest(Int8Operator):
 
     KIND: ClassVar[str] = "resize_nearest"
 
-    rows: Array
-    columns: Array
+    rows: Annotated[Array, Held("uint16", 1)]
+    columns: Annotated[Array, Held("uint16", 1)]
 
     _input: tuple[int, ...] = field(init=False, repr=False, default=())
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Margin, Size, within
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.moving import emit_move, row_major
 from spikelet.graph.operator import Emitter, Interval, Overlap, Share
@@ -28,9 +29,9 @@ class Slice(Int8Operator):
 
     KIND: ClassVar[str] = "slice"
 
-    begin: tuple[int, ...]
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
+    begin: tuple[Margin, ...]
+    size: tuple[Size, ...]
+    stride: tuple[Annotated[int, within(-65535, 65535)], ...]
 
     _input: tuple[int, ...] = field(init=False, repr=False, default=())
 

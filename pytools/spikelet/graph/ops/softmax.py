@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Code, TensorScale
 from spikelet.graph.int8 import Int8Operator, factor
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
 from spikelet.graph.requantise import rounding_divide_by_pot, rounding_doubling_high_mul
@@ -41,9 +42,9 @@ class Softmax(Int8Operator):
 
     KIND: ClassVar[str] = "softmax"
 
-    beta: float = 1.0
-    output_scale: float = 1 / 256
-    output_zero_point: int = -128
+    beta: TensorScale = 1.0
+    output_scale: TensorScale = 1 / 256
+    output_zero_point: Code = -128
 
     _shape: tuple[int, ...] = field(init=False, repr=False, default=())
     _scale: float = field(init=False, repr=False, default=1.0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Held, Natural, within
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Cost, Emitter, Interval, Phase, Role
 from spikelet.graph.requantise import requantise
@@ -35,11 +36,11 @@ class Svdf(Int8Operator):
 
     KIND: ClassVar[str] = "svdf"
 
-    weight: Array
-    time: Array
-    bias: Array
-    state_factor: tuple[int, int]
-    output_factor: tuple[int, int]
+    weight: Annotated[Array, Held("int8", 2)]
+    time: Annotated[Array, Held("int16", 2)]
+    bias: Annotated[Array, Held("int32", 1)]
+    state_factor: tuple[Natural, Annotated[int, within(-31, 30)]]
+    output_factor: tuple[Natural, Annotated[int, within(-31, 30)]]
 
     _zero: int = field(init=False, repr=False, default=0)
 

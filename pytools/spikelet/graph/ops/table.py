@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from spikelet.graph.declared import Words
 from spikelet.graph.int8 import CODES, Lookup
 from spikelet.graph.tensor import Array, Tensor
 
@@ -22,7 +23,7 @@ class Table(Lookup):
 
     KIND: ClassVar[str] = "table"
 
-    function: str = ""
+    function: Words = ""
 
 
 def function_table(

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Axis
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.moving import emit_move, row_major
 from spikelet.graph.operator import Emitter, Interval
@@ -24,7 +25,7 @@ class Transpose(Int8Operator):
 
     KIND: ClassVar[str] = "transpose"
 
-    order: tuple[int, ...]
+    order: tuple[Axis, ...]
 
     _input: tuple[int, ...] = field(init=False, repr=False, default=())
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Margin, Pair
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.tensor import Array, Tensor
@@ -31,9 +32,9 @@ class TransposeConv(Quantised):
 
     KIND: ClassVar[str] = "transpose_conv"
 
-    size: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
+    size: Pair
+    stride: Pair = (1, 1)
+    padding: tuple[Margin, Margin] = (0, 0)
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect_int8(ins[0], (3,))

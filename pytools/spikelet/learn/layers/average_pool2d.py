@@ -9,6 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Natural, TensorScale
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn import scalar
@@ -29,8 +30,8 @@ class AveragePool2dForward(Average, PoolForward):
 
     KIND: ClassVar[str] = "average_pool2d_forward"
 
-    output_scale: float = 1.0
-    output_limit: int = 0
+    output_scale: TensorScale = 1.0
+    output_limit: Natural = 0
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         x = self.expect_values(ins)

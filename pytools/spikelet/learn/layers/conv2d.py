@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Size
 from spikelet.graph.operator import Emitter
 from spikelet.graph.tensor import Array
 from spikelet.learn import scalar
@@ -23,7 +24,7 @@ class _Conv2d(Weighted):
         outputs: channels of the output.
     """
 
-    outputs: int
+    outputs: Size
 
     def lead(self, channels: int) -> tuple[int, ...]:
         return (*self.kernel, channels)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Fields, Statement
+from spikelet.graph.declared import Natural, Size, TensorScale, one_of, within
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Learned, Tensor
@@ -41,13 +42,13 @@ class DenseForward(Trainable):
 
     KIND: ClassVar[str] = "dense_forward"
 
-    outputs: int
+    outputs: Size
     frozen: Array | None = None
     frozen_bias: Array | None = None
     relu: bool = False
-    weight_scale: float = 1.0
-    output_scale: float = 1.0
-    output_limit: int = 0
+    weight_scale: TensorScale = 1.0
+    output_scale: TensorScale = 1.0
+    output_limit: Natural = 0
     again: bool = False
 
     _x: Tensor = field(init=False, repr=False, default=NOTHING)
@@ -206,20 +207,20 @@ class DenseUpdate(Learning):
 
     KIND: ClassVar[str] = "dense_update"
 
-    outputs: int
+    outputs: Size
     frozen: Array | None = None
     bias: bool = True
     gradient: bool = False
     mask: bool = False
-    gradient_scale: float = 1.0
-    gradient_limit: int = 0
-    weight_scale: float = 1.0
-    rate: float
-    momentum: float = 0.0
-    decay: float = 0.0
-    batch: int = 1
-    rounding: str = "nearest"
-    fraction: int = 4
+    gradient_scale: TensorScale = 1.0
+    gradient_limit: Natural = 0
+    weight_scale: TensorScale = 1.0
+    rate: Annotated[float, within(1e-12, 1e6)]
+    momentum: Annotated[float, within(0, 1)] = 0.0
+    decay: Annotated[float, within(0, 1)] = 0.0
+    batch: Annotated[int, within(1, 64)] = 1
+    rounding: Annotated[str, one_of("nearest", "stochastic")] = "nearest"
+    fraction: Annotated[int, within(1, 8)] = 4
     scheduled: bool = False
 
     _x: Tensor = field(init=False, repr=False, default=NOTHING)

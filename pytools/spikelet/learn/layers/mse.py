@@ -9,6 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Statement
+from spikelet.graph.declared import Natural, TensorScale
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
@@ -35,8 +36,8 @@ class Mse(Learning):
 
     KIND: ClassVar[str] = "mse"
 
-    error_scale: float = 1.0
-    error_limit: int = 0
+    error_scale: TensorScale = 1.0
+    error_limit: Natural = 0
 
     _y: Tensor = field(init=False, repr=False, default=NOTHING)
     _scale: Scale = field(init=False, repr=False, default=Scale())

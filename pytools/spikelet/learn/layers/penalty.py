@@ -17,12 +17,13 @@ small registers", CACM 1978.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Held, within
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.feature import C_TYPES
@@ -81,8 +82,8 @@ class Pull(_OfWeight):
 
     KIND: ClassVar[str] = "penalty_pull"
 
-    parts: Array
-    every: int = 1
+    parts: Annotated[Array, Held("int16", 1, 0)]
+    every: Annotated[int, within(1, (1 << 31) - 1)] = 1
     scheduled: bool = False
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
@@ -158,7 +159,7 @@ class Gather(Operator):
     KIND: ClassVar[str] = "penalty_gather"
 
     squared: bool
-    every: int = 1
+    every: Annotated[int, within(1, (1 << 31) - 1)] = 1
 
     _zero: int = field(init=False, repr=False, default=0)
     _downs: tuple[int, int] = field(init=False, repr=False, default=(0, 0))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Q15, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
@@ -30,8 +31,8 @@ class Schedule(Operator):
 
     KIND: ClassVar[str] = "schedule"
 
-    samples: int
-    floor: int = 0
+    samples: Annotated[int, within(1, (1 << 31) - 1)]
+    floor: Q15 = 0
 
     _slope: int = field(init=False, repr=False, default=0)
 

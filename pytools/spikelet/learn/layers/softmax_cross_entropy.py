@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Fields, Statement
+from spikelet.graph.declared import within
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
@@ -38,7 +39,7 @@ class SoftmaxCrossEntropy(Learning):
 
     KIND: ClassVar[str] = "softmax_cross_entropy"
 
-    error_bits: int = 11
+    error_bits: Annotated[int, within(4, 14)] = 11
 
     _classes: int = field(init=False, repr=False, default=0)
     _scale: Scale = field(init=False, repr=False, default=Scale())

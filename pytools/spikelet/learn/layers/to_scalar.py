@@ -9,6 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Natural, TensorScale
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.scalar import Scale
@@ -29,8 +30,8 @@ class ToScalar(Trainable):
 
     KIND: ClassVar[str] = "to_scalar"
 
-    output_scale: float = 1.0
-    output_limit: int = 0
+    output_scale: TensorScale = 1.0
+    output_limit: Natural = 0
 
     _x: Tensor = field(init=False, repr=False, default=NOTHING)
     _scale: Scale = field(init=False, repr=False, default=Scale())

@@ -14,6 +14,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Natural, Real, TensorScale
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
@@ -41,11 +42,11 @@ class WeightedSum(Trainable):
 
     KIND: ClassVar[str] = "weighted_sum"
 
-    gains: tuple[float, ...] = (1.0, 1.0)
+    gains: tuple[Real, ...] = (1.0, 1.0)
     relu: bool = False
     mask: bool = False
-    output_scale: float = 1.0
-    output_limit: int = 0
+    output_scale: TensorScale = 1.0
+    output_limit: Natural = 0
     again: bool = False
 
     _sources: list[Tensor] = field(init=False, repr=False, default_factory=list)

@@ -20,6 +20,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Held, Natural, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.choices import Within
@@ -54,7 +55,7 @@ class AdaptInput(Operator):
 
     KIND: ClassVar[str] = "adapt_input"
 
-    source: Array
+    source: Annotated[Array, Held("int32", 1)]
 
     _dtype: str = field(init=False, repr=False, default="i8")
 
@@ -113,9 +114,9 @@ class AdaptLearn(Operator):
 
     KIND: ClassVar[str] = "adapt_learn"
 
-    spread: Array
-    floor: int
-    memory: int
+    spread: Annotated[Array, Held("int32", 1)]
+    floor: Annotated[int, within(256, 256 * ONE)]
+    memory: Annotated[int, within(0, 15)]
 
     _dtype: str = field(init=False, repr=False, default="i8")
 
@@ -187,9 +188,9 @@ class PrototypeDrift(Operator):
 
     KIND: ClassVar[str] = "prototype_drift"
 
-    source: Array
-    sure: int
-    fraction: int
+    source: Annotated[Array, Held("int16", 2)]
+    sure: Natural
+    fraction: Annotated[int, within(0, 7)]
 
     _dtype: str = field(init=False, repr=False, default="i8")
 
@@ -267,10 +268,10 @@ class MarginWatch(Operator):
 
     KIND: ClassVar[str] = "margin_watch"
 
-    unsure: int
-    collapse: int
-    wide: Array
-    narrow: Array
+    unsure: Natural
+    collapse: Natural
+    wide: Annotated[Array, Held("int32", 1, empty=True)]
+    narrow: Annotated[Array, Held("int16", 1, empty=True)]
 
     _dtype: str = field(init=False, repr=False, default="i32")
     _parts: list[Tensor] = field(init=False, repr=False, default_factory=list)

@@ -18,6 +18,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
+from spikelet.graph.declared import Held, one_of, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.choices import Within
@@ -40,7 +41,7 @@ class Binarise(Operator):
 
     KIND: ClassVar[str] = "binarise"
 
-    threshold: Array
+    threshold: Annotated[Array, Held("int32", 1)]
 
     _dtype: str = field(init=False, repr=False, default="i8")
 
@@ -79,15 +80,14 @@ class _Memory(Operator):
         beta: Q8; of exp2 only.
     """
 
-    weights: str = "exp2"
-    beta: int = 96
+    weights: Annotated[str, one_of(*WEIGHTS)] = "exp2"
+    beta: Annotated[int, within(1, 1 << 12)] = 96
 
     _rows: int = field(init=False, repr=False, default=1)
     _bits: int = field(init=False, repr=False, default=1)
     _classes: int = field(init=False, repr=False, default=0)
 
     def _check(self, rows: int, bits: int, classes: int = 0) -> None:
-        self.one_of("weights", WEIGHTS)
         self._rows, self._bits, self._classes = rows, bits, classes
         if not 0 < self.beta <= 1 << 12:
             raise self.error(f"beta {self.beta} is not in 1..4096 (Q8)")
@@ -209,7 +209,7 @@ class AssociativeRecall(_Memory):
 
     KIND: ClassVar[str] = "associative_recall"
 
-    bits: int
+    bits: Annotated[int, within(1, 16383)]
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect(ins[0], ("i16",))
@@ -250,8 +250,8 @@ class AssociativeScores(_Memory):
 
     KIND: ClassVar[str] = "associative_scores"
 
-    bits: int
-    classes: int
+    bits: Annotated[int, within(1, 16383)]
+    classes: Annotated[int, within(1, 32767)]
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect(ins[0], ("i16",))
@@ -286,12 +286,11 @@ class AssociativeWrite(_Memory):
 
     KIND: ClassVar[str] = "associative_write"
 
-    full: str = "refuse"
+    full: Annotated[str, one_of(*FULL)] = "refuse"
     labelled: bool = False
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect(ins[0], ("bit",))
-        self.one_of("full", FULL)
         if len(ins) != (7 if self.labelled else 5):
             raise self.error(f"{len(ins)} inputs, expected {7 if self.labelled else 5}")
         patterns, used, following = ins[2 if self.labelled else 1], ins[-3], ins[-2]

@@ -19,6 +19,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Phase, Tensor, c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import one_of, within
 from spikelet.graph.fixed import xorshift32
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
 from spikelet.learn.choices import Within
@@ -165,10 +166,10 @@ class FetrilCommit(Operator):
 
     KIND: ClassVar[str] = "fetril_commit"
 
-    epochs: int
-    margin: int
-    reach: int
-    dtype: str
+    epochs: Annotated[int, within(1, 1000)]
+    margin: Annotated[int, within(0, 28)]
+    reach: Annotated[int, within(1, 65535)]
+    dtype: Annotated[str, one_of(*C_TYPES)]
 
     _shape: tuple[int, int] = field(init=False, repr=False, default=(1, 1))
     _rows: int = field(init=False, repr=False, default=1)

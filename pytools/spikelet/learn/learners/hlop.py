@@ -22,6 +22,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Graph, c
 from spikelet.graph.c import Expression, Fields, Statement
+from spikelet.graph.declared import Held, Size, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
@@ -190,10 +191,10 @@ class HlopLearn(_Subspace):
 
     KIND: ClassVar[str] = "hlop_learn"
 
-    first: int
-    more: int
-    step: int
-    seed: int
+    first: Size
+    more: Size
+    step: Annotated[int, within(1, 1 << 15)]
+    seed: Annotated[int, within(1, (1 << 32) - 1)]
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self._check(ins[0], ins[1], ins[2], bounds)
@@ -292,11 +293,11 @@ class CuberCompare(_Subspace):
 
     KIND: ClassVar[str] = "cuber_compare"
 
-    first: int
-    more: int
-    probe: int
-    cosine: int
-    mean: int = 8
+    first: Size
+    more: Size
+    probe: Annotated[int, within(1, (1 << 31) - 1)]
+    cosine: Annotated[int, within(1, 1 << 15)]
+    mean: Annotated[int, within(1, 16)] = 8
 
     _dtype: str = field(init=False, repr=False, default="i16")
     _outputs: int = field(init=False, repr=False, default=1)
@@ -426,7 +427,7 @@ class HlopGate(Operator):
 
     KIND: ClassVar[str] = "hlop_gate"
 
-    room: Array
+    room: Annotated[Array, Held("int32", 1, 0)]
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         for tensor, shape in zip(ins, [(1,), *[(2,)] * len(self.room)], strict=False):

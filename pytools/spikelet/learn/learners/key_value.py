@@ -17,6 +17,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
+from spikelet.graph.declared import Held, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.choices import Within
@@ -50,9 +51,9 @@ class SignProjection(Operator):
 
     KIND: ClassVar[str] = "sign_projection"
 
-    offset: Array
-    seed: int
-    shift: int
+    offset: Annotated[Array, Held("int32", 1)]
+    seed: Annotated[int, within(1, (1 << 32) - 1)]
+    shift: Annotated[int, within(0, 31)]
 
     _dtype: str = field(init=False, repr=False, default="i8")
     _signs: Array = field(init=False, repr=False, default_factory=lambda: np.zeros((1, 1)))
@@ -123,7 +124,7 @@ class NearestKey(Operator):
 
     KIND: ClassVar[str] = "nearest_key"
 
-    keys: Array
+    keys: Annotated[Array, Held("int8", 3)]
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect(ins[0], ("i8",))

@@ -12,6 +12,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Operator, Tensor, c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Held, Natural, TensorScale
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.mean import Mean
@@ -49,10 +50,10 @@ class Standardise(Trainable):
 
     KIND: ClassVar[str] = "standardise"
 
-    gain: Array
-    offset: Array
-    output_scale: float = 1.0
-    output_limit: int = 0
+    gain: Annotated[Array, Held("float64", 1)]
+    offset: Annotated[Array, Held("float64", 1)]
+    output_scale: TensorScale = 1.0
+    output_limit: Natural = 0
 
     _x: Tensor = field(init=False, repr=False)
     _shift: int = field(init=False, repr=False, default=0)

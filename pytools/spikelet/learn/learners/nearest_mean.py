@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import one_of
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
 from spikelet.learn.feature import C_TYPES
 from spikelet.learn.fixed import INT32_MAX, add, divide, isqrt, mean, saturate, shift_round
@@ -49,7 +50,7 @@ class NearestMeanLearn(Operator):
 
     KIND: ClassVar[str] = "nearest_mean_learn"
 
-    metric: str = "euclid"
+    metric: Annotated[str, one_of("euclid", "cosine")] = "euclid"
 
     _dtype: str = field(init=False, repr=False, default="i8")
     _limit: int = field(init=False, repr=False, default=1)
@@ -57,7 +58,6 @@ class NearestMeanLearn(Operator):
     _most: tuple[int, int] = field(init=False, repr=False, default=(0, 0))  # weight, bias
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self.one_of("metric", ("euclid", "cosine"))
         reach = largest(self, ins[0], bounds)
         if reach << FRACTION > np.iinfo(np.int16).max:
             raise self.error(f"features of magnitude {reach} have no 16-bit mean")

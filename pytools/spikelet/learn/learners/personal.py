@@ -18,6 +18,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import Held
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.learn.backbone import until
@@ -103,7 +104,7 @@ class PersonalExemplar(Operator):
 
     KIND: ClassVar[str] = "personal_exemplar"
 
-    exemplars: Array
+    exemplars: Annotated[Array, Held("int8", 2)]
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         x = ins[1]

@@ -18,6 +18,7 @@ import numpy as np
 
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Statement
+from spikelet.graph.declared import within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.choices import Within
@@ -123,7 +124,7 @@ class RejectionLearn(Operator):
     KIND: ClassVar[str] = "rejection_learn"
 
     ratio: bool
-    percent: int
+    percent: Annotated[int, within(50, 99)]
 
     _classes: int = field(init=False, repr=False, default=1)
 

@@ -17,6 +17,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
+from spikelet.graph.declared import AnyCode, Held, Natural, TensorScale
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.choices import Within
@@ -109,7 +110,7 @@ class ReplayStore(_Replay):
 
     KIND: ClassVar[str] = "replay_store"
 
-    length: int = 0
+    length: Natural = 0
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self._check(ins[2:8], bounds)
@@ -166,9 +167,9 @@ class ReplayDraw(_Replay):
 
     KIND: ClassVar[str] = "replay_draw"
 
-    cumulative: Array
-    scale: float = 1.0
-    zero_point: int = 0
+    cumulative: Annotated[Array, Held("uint16", 1)]
+    scale: TensorScale = 1.0
+    zero_point: AnyCode = 0
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self._check(ins[:6], bounds)

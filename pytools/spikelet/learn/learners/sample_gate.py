@@ -17,6 +17,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Statement
+from spikelet.graph.declared import SCALE_MOST, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.learn import scalar
@@ -43,7 +44,7 @@ class SampleGate(Learning):
 
     KIND: ClassVar[str] = "sample_gate"
 
-    threshold: float
+    threshold: Annotated[float, within(0, SCALE_MOST)]
 
     _n: int = field(init=False, repr=False, default=1)
     _least: float = field(init=False, repr=False, default=0)

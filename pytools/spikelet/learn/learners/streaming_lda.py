@@ -18,6 +18,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Phase, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
+from spikelet.graph.declared import one_of, within
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
 from spikelet.learn.choices import Within
 from spikelet.learn.feature import C_TYPES
@@ -84,10 +85,10 @@ class Gaussian(Operator):
 
     KIND: ClassVar[str] = ""
 
-    prior: int
-    refresh: int
-    reach: int
-    dtype: str
+    prior: Annotated[int, within(4, 65535)]
+    refresh: Annotated[int, within(0, 16)]
+    reach: Annotated[int, within(1, 65535)]
+    dtype: Annotated[str, one_of(*C_TYPES)]
 
     _shape: tuple[int, int] = field(init=False, repr=False, default=(1, 1))
 
@@ -101,7 +102,9 @@ class Gaussian(Operator):
         given = ins[-len(PARTS) :]
         classes, size = (*given[PARTS.index("sum")].shape, 0)[:2]
         self._shape = classes, size
-        for tensor, own in zip(given, gaussian_tensors("", classes, size, self.reach), strict=True):
+        for tensor, own in zip(
+            given, gaussian_tensors("own", classes, size, self.reach), strict=True
+        ):
             ends = own.interval[0].flat[0], own.interval[1].flat[0]
             self.expect_learned(tensor, bounds, own.tensor.dtype, own.tensor.shape, ends)
         return []

@@ -1,0 +1,79 @@
+"""What a package's manifest may say: what made the package, and its figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from spikelet.graph.declared import Size, Words, within
+
+_Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Share = Annotated[float, within(0, 1)]
+_Drift = Annotated[float, within(-1, 1)]
+
+
+@dataclass(kw_only=True)
+class Manifest:
+    """Entries of manifest.json but `sha256`; all may be absent.
+
+    Attributes:
+        name: of the model.
+        description: of the recipe.
+        created_by: program and version.
+        versions: of packages that took part, by name.
+        seed: of the recipe.
+        recipe: as it was when the package was made.
+        data: name of the data set.
+        part: "test", or "validation" where options were chosen.
+        test_part: which samples those are.
+        classes: of the labels.
+        image_shape: of one sample.
+        samples: that the accuracies are of.
+        vectors: where the package's samples come from.
+        float: which network `float_accuracy` is of.
+        float_accuracy: share of samples.
+        integer_accuracy: share of samples.
+        drift: integer less float accuracy.
+        macro_f1: of float and integer network.
+        recall: of each class, by network.
+        layer_drift: of each layer, from the float network.
+        layouts: how samples look in the source, by input.
+        source: file that was imported.
+        source_sha256: of that file.
+        source_names: of tensors, by what they are called here.
+        calibration: what ranges were found on.
+        quantisation: its options.
+        bands: layers in bands of rows, and bands.
+        learning: learner and options.
+    """
+
+    name: Words = ""
+    description: Words = ""
+    created_by: Words = ""
+    versions: dict[Words, Words] | None = None
+    seed: Annotated[int, within(-(1 << 63), (1 << 64) - 1)] = 0
+    recipe: dict[Words, Any] | None = None
+    data: Words = ""
+    part: Words = ""
+    test_part: Words = ""
+    classes: Size | None = None
+    image_shape: tuple[Size, ...] | None = None
+    samples: Annotated[int, within(0, (1 << 63) - 1)] = 0
+    vectors: Words = ""
+    float: Words = ""
+    float_accuracy: _Share | None = None
+    integer_accuracy: _Share | None = None
+    drift: _Drift | None = None
+    macro_f1: dict[Words, _Share] | None = None
+    recall: dict[Words, list[_Share]] | None = None
+    layer_drift: tuple[dict[Words, Any], ...] | None = None
+    layouts: dict[Words, Any] | None = None
+    source: Words = ""
+    source_sha256: _Hash | None = None
+    source_names: dict[Words, Words] | None = None
+    calibration: Words = ""
+    quantisation: dict[Words, Any] | None = None
+    bands: dict[Words, Any] | None = None
+    learning: dict[Words, Any] | None = None
