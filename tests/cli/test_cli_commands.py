@@ -147,8 +147,28 @@ def test_inspect(spikelet: Spikelet, package: Path) -> None:
     assert rows["fc2"]["synaptic_ops"] == STEPS * HIDDEN * CLASSES
     assert rows["fc1"]["macs"] == INPUTS * HIDDEN
     assert found["arena_bytes"] >= found["arena_bound_bytes"] > 0
+    graph = Package.load(package).graph
+    assert [s["ram_bytes"] for s in found["states"]] == [
+        graph.tensors[f"lif{i}.membrane"].nbytes for i in (1, 2)
+    ]
+    assert {s["leak_bits"] for s in found["states"]} == {15}
     shown = spikelet("inspect", package)
+    assert "state of the neurons" in shown.out and "against the float module" not in shown.out
     assert "87.50 %" in shown.out and "fc1" in shown.out and found["package_sha256"] in shown.out
+
+
+def test_inspect_shows_how_far_spikes_are_from_the_module(
+    spikelet: Spikelet, package: Path, tmp_path: Path
+) -> None:
+    made = Package.load(package)
+    made.manifest["spike_agreement"] = [
+        {"layer": "lif1", "spikes": 400, "differing": 9, "share": 0.0225, "weights_share": 0.02},
+        {"layer": "lif2", "share": 0.0123, "weights_share": 0.0111},
+    ]
+    made.save(tmp_path / "compared.spk")
+    shown = spikelet("inspect", tmp_path / "compared.spk").out
+    for text in ("against the float module", "400", "2.25 %", "2.00 %", "scores", "1.23 %"):
+        assert text in shown
 
 
 def test_build_gives_the_sizes(spikelet: Spikelet, package: Path) -> None:
