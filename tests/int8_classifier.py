@@ -97,12 +97,28 @@ def setting(graph: Graph, seed: int = 0) -> Setting:
     return Setting(FEATURES, CLASSES, seed, samples(40, 9)[0])
 
 
+class AsCodes(torch.autograd.Function):
+    """Real numbers rounded and held as a tensor's int8 codes; gradients pass between the limits."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, y: torch.Tensor, scale: float, low: float, high: float, half: torch.Tensor
+    ) -> torch.Tensor:
+        codes = torch.clamp(y / scale, low, high)
+        codes = torch.sign(codes) * torch.floor(codes.abs() + half)
+        ctx.save_for_backward((codes > low) & (codes < high))
+        return codes * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return grads[0] * ctx.saved_tensors[0], None, None, None, None
+
+
 class Reference(torch.nn.Module):
-    """The same network of real weights, in float64."""
+    """The same network of real weights, in float64, its activations rounded to int8 codes."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self.relu = {}
         for node in graph.nodes:
             if node.name not in WEIGHTED:
                 continue
@@ -120,8 +136,6 @@ class Reference(torch.nn.Module):
                     f"{node.name}_{part}",
                     torch.nn.Parameter(torch.tensor(np.ascontiguousarray(values))),
                 )
-            self.relu[node.name] = node.output_zero_point == -128
-        self.relu["sum"] = not self.relu["point"]
         self.graph = graph
 
     def frozen(self, codes: Array, first: str) -> dict[str, torch.Tensor]:
@@ -140,6 +154,20 @@ class Reference(torch.nn.Module):
             real["flat"] = torch.tensor((codes - float(tensor.zero_point)) * tensor.scale)
         return real
 
+    def codes(self, name: str, y: torch.Tensor) -> torch.Tensor:
+        """What a layer makes of its sums."""
+        tensor = self.graph.tensors[name]
+        ends = [float(end - tensor.zero_point) for end in (-128, 127)]
+        ends = [-1e9, 1e9] if name == "head" else ends
+        node = next(n for n in self.graph.nodes if n.name == name)
+        half = torch.tensor(0.5 + 2.0**-13)
+        if isinstance(node, Conv2d | DepthwiseConv2d):  # sums are rounded twice
+            half = torch.tensor(0.5 + 2.0 ** (node.shift - 1.0))[:, None, None]
+        elif isinstance(node, Mean):
+            half = torch.tensor(0.5 + 2.0 ** (node.factor()[1] - 1))
+        found: torch.Tensor = AsCodes.apply(y, tensor.scale, *ends, half)  # type: ignore[no-untyped-call]
+        return found
+
     def weighted(self, name: str, real: dict[str, torch.Tensor], x: str) -> torch.Tensor:
         if name in real:
             return real[name]
@@ -148,7 +176,7 @@ class Reference(torch.nn.Module):
         padded = f.pad(real[x], (left, right, top, bottom))
         stride = GEOMETRY[name].get("stride", 1)
         y = f.conv2d(padded, weight, bias, stride, groups=5 if name == "deep" else 1)
-        return f.relu(y) if self.relu[name] else y
+        return self.codes(name, y)
 
     def forward(self, codes: Array, first: str = "first") -> torch.Tensor:
         """Scores of samples (N, *SHAPE); layers before `first` in their int8 codes."""
@@ -157,11 +185,9 @@ class Reference(torch.nn.Module):
         for name in WEIGHTED[:-1]:
             real[name] = self.weighted(name, real, x)
             x = name
-        total = real["wide"] + real["point"]
-        total = f.relu(total) if self.relu["sum"] else total
-        flat = real.get("flat", total.mean((2, 3)))
-        scores: torch.Tensor = flat @ self.head_weight.T + self.head_bias
-        return scores
+        total = self.codes("sum", real["wide"] + real["point"])
+        flat = real.get("flat", self.codes("average", total.mean((2, 3))))
+        return self.codes("head", flat @ self.head_weight.T + self.head_bias)
 
     def stored(self, name: str) -> Array:
         """A parameter in the layout of the learned tensor `layer.part`."""

@@ -13,6 +13,7 @@ import numpy as np
 import every_learner
 import int8_graphs
 import plan_graphs
+from int8_classifier import classifier, setting
 from plan_graphs import CODE, image
 from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.elementwise import Elementwise
@@ -24,6 +25,7 @@ from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.reduction import Reduction
 from spikelet.learn import Setting, identity, scalar, until
 from spikelet.learn.learner import learners
+from spikelet.learn.learners.finetune import FineTune
 from spikelet.learn.network import Dense, trainable
 from spikelet.learn.scalar import Descent
 
@@ -142,6 +144,12 @@ def taught(name: str, **options: Any) -> Graph:
     return made.attach(backbone if made.WHOLE else until(backbone, "features"), setting)
 
 
+def fine_tuned() -> Graph:
+    """A network of all layers that fine-tuning knows."""
+    graph = classifier(relu_after_add=True)
+    return FineTune(update="all").attach(graph, setting(graph))
+
+
 # Graphs of int8 layers, each layer independent of the others.
 LAYERS: dict[str, Callable[[], Graph]] = {
     "convolutions": int8_graphs.convolutions,
@@ -158,4 +166,5 @@ LEARNING: dict[str, Callable[[], Graph]] = {
     "ladder": functools.partial(taught, "ladder"),
     "hlop": functools.partial(taught, "hlop"),
     "sample_gate": functools.partial(taught, "sample_gate"),
+    "finetune": fine_tuned,
 }

@@ -99,7 +99,7 @@ def test_every_update_mask_moves_what_pytorch_moves_and_nothing_else(after_add: 
 @pytest.mark.parametrize(
     ("options", "steps"), [({}, 200), ({"momentum": 0.9, "weight_decay": 0.01}, 70)]
 )
-def test_losses_are_those_of_pytorch(options: dict[str, float], steps: int) -> None:
+def test_losses_and_steps_are_those_of_pytorch(options: dict[str, float], steps: int) -> None:
     graph = classifier(True)
     inputs, labels = samples(steps, 4)
     model = Reference(graph)
@@ -112,19 +112,26 @@ def test_losses_are_those_of_pytorch(options: dict[str, float], steps: int) -> N
     ]
     rate = RATE / (10 if "momentum" in options else 1)
     descent = torch.optim.SGD(groups, rate, momentum=options.get("momentum", 0.0))
-    expected = []
+    twin = Twin(fine_tuned(graph, update="all", **{**options, "learning_rate": rate}))
+    losses, exact = [], 0
     for x, label in zip(inputs["x"], labels, strict=True):
+        for name in PARAMETERS:
+            model.store(name, twin.learned[name].astype(np.float64))
+        start = {name: values.copy() for name, values in twin.learned.items()}
         descent.zero_grad()
         loss = f.cross_entropy(model(x[None]), torch.tensor([label]))
         loss.backward()
         descent.step()
-        expected.append(float(loss.detach()))
-    twin = Twin(fine_tuned(graph, update="all", **{**options, "learning_rate": rate}))
-    scores = torch.tensor(twin.observe(inputs, labels)["head"])
-    losses = f.cross_entropy(scores, torch.tensor(labels), reduction="none").numpy()
-    np.testing.assert_allclose(losses, expected, rtol=2e-3, atol=2e-4)
+        scores = torch.tensor(twin.observe({"x": x[None]}, [label])["head"])
+        losses.append(float(f.cross_entropy(scores, torch.tensor([label]))))
+        # Float32 and float64 may be on either side of half a code, seldom.
+        moved = [(twin.learned[n] - start[n], model.stored(n) - start[n]) for n in PARAMETERS]
+        exact += abs(losses[-1] - float(loss.detach())) < 1e-5 and all(
+            np.allclose(a, b, rtol=2e-3, atol=2e-4 * np.abs(b).max() + 1e-7) for a, b in moved
+        )
+    assert exact >= 0.9 * steps
     if steps == 200:
-        assert np.mean(expected[-50:]) < 0.8 * np.mean(expected[:50])  # it learned
+        assert np.mean(losses[-50:]) < 0.8 * np.mean(losses[:50])  # it learned
 
 
 def test_what_is_computed_again_changes_nothing_but_memory() -> None:
@@ -142,19 +149,19 @@ def test_nothing_goes_below_the_first_layer_that_learns() -> None:
     graph = fine_tuned(classifier(), update="point")
     kinds = {node.name: node.KIND for node in graph.nodes}
     assert kinds["wide"] == "conv2d"  # int8, as it was
-    assert kinds["point"] == "conv2d_forward"
+    assert (kinds["point_sum"], kinds["point"]) == ("conv2d_forward", "as_codes")
     below = {"first_back", "deep_back", "wide_back", "point_back"}
     assert not below & set(kinds)
 
 
-@pytest.mark.parametrize("precision", ["i16", "i8"])
-def test_integers_learn_what_floats_learn(precision: str) -> None:
-    graph = classifier()
+@pytest.mark.parametrize(("precision", "update"), [("i16", "all"), ("f16", "all")])
+def test_integers_learn_what_floats_learn(precision: str, update: str) -> None:
+    graph = classifier(True)
     train, labels = samples(300, 7)
     test, truth = samples(200, 8)
     accuracy = {}
     for used in ("f32", precision):
-        twin = Twin(fine_tuned(graph, update="all", precision=used, learning_rate=0.02))
+        twin = Twin(fine_tuned(graph, update=update, precision=used, learning_rate=0.02))
         before = np.mean(twin.predict(test).outputs["head"].argmax(1) == truth)
         twin.observe(train, labels)
         accuracy[used] = np.mean(twin.predict(test).outputs["head"].argmax(1) == truth)
@@ -165,7 +172,7 @@ def test_integers_learn_what_floats_learn(precision: str) -> None:
 DEVICES = [
     ("native-gcc-sanitized", {"precision": "f32", "recompute": "depthwise", "momentum": 0.9}),
     ("native-gcc-sanitized", {"precision": "i16", "weight_decay": 0.01, "batch": 3}),
-    ("rv32-gcc-qemu", {"precision": "i8", "update": "deep:3+wide:5+point", "momentum": 0.5}),
+    ("rv32-gcc-qemu", {"precision": "i8", "update": "point", "momentum": 0.5}),
     ("rv32f-gcc-qemu", {"precision": "f16", "update": "first:2+biases+head"}),
     ("m4-gcc-qemu", {"precision": "i16", "rounding": "nearest"}),
 ]

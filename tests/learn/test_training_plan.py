@@ -19,7 +19,7 @@ from support import need
 
 
 def fine_tuned(**options: object) -> Graph:
-    graph = classifier()
+    graph = classifier(True)
     return FineTune(**options).attach(graph, setting(graph))  # type: ignore[arg-type]
 
 
@@ -57,7 +57,7 @@ def test_a_commit_is_told_with_its_pages() -> None:
     [
         ("rv32-gcc-qemu", {"precision": "i16"}),
         ("rv32f-gcc-qemu", {"precision": "f32", "recompute": "depthwise"}),
-        ("m4-gcc-qemu", {"precision": "i8", "update": "point+biases"}),
+        ("m4-gcc-qemu", {"precision": "i8", "update": "point"}),
     ],
 )
 def test_the_device_does_what_the_plan_says(

@@ -70,12 +70,16 @@ def features(graph: Graph) -> str:
     """
     given = {t.name for t in graph.inputs}
     for node in reversed(graph.order):
-        weights = node.cost([graph.tensors[name] for name in node.inputs]).weight_bits
         found = [name for name in node.inputs if name not in given]
-        if weights and found:
+        if weighted(graph, node) and found:
             return found[0]
     raise UsageError(
         f"graph {graph.name} has no layer whose input could be features",
         "a network of one layer",
         "name a tensor with --features",
     )
+
+
+def weighted(graph: Graph, node: Operator) -> bool:
+    """Whether an operator has weights, as its cost says."""
+    return node.cost([graph.tensors[name] for name in node.inputs]).weight_bits > 0

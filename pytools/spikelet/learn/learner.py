@@ -9,9 +9,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph import Array, Graph, Learned, Operator, Tensor
+from spikelet.errors import UsageError
+from spikelet.graph import Array, Graph, Learned, Operator, Phase, Tensor
 from spikelet.graph.operator import classes
 from spikelet.learn.choices import check_options
+
+# A network's labels before it learned are compared on so many samples at the least, and on all that
+# take no more multiply-accumulates than this.
+LEAST_COMPARED = 24
+COMPARED_MACS = 1_000_000_000
+MOST_CHANGED = 0.01  # of the labels, in precisions other than float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +60,8 @@ class Learner:
     """
 
     NAME: ClassVar[str] = ""
-    # Whether `attach` takes a graph with its head, else one that is cut behind its features.
+    # Whether it takes a graph with its head, and goes on from what that says; else one that is cut
+    # behind its features, whose head it begins anew.
     WHOLE: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -62,9 +70,20 @@ class Learner:
     def attach(self, backbone: Graph, setting: Setting) -> Graph:
         """The backbone with this learner in it; its first output's maximum is the prediction.
 
+        A learner that takes a whole network says of the calibration data what the network says,
+        before it has learned: in all samples where it calculates in float32 or in the network's own
+        codes, in all but 1 % in other precisions. Of large networks fewer samples are compared.
+
         Raises:
             UsageError, GraphError: it does not fit the backbone; names tensors and shapes.
         """
+        graph = self.build(backbone, setting)
+        if type(self).WHOLE and setting.features not in backbone.outputs:
+            _expect_same_labels(type(self).NAME, backbone, graph, setting)
+        return graph
+
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
+        """What `attach` hands out; each learner has its own."""
         raise NotImplementedError
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
@@ -75,6 +94,33 @@ class Learner:
     def options(cls) -> dict[str, dataclasses.Field[object]]:
         """Its options by name."""
         return {f.name: f for f in dataclasses.fields(cls)}
+
+
+def _expect_same_labels(name: str, backbone: Graph, graph: Graph, setting: Setting) -> None:
+    """Refuse a graph that was given a learner, and now says something else of calibration data."""
+    given = {t.name: setting.calibration.get(t.name, ()) for t in backbone.inputs}
+    samples = min(map(len, given.values()))
+    predicting = [node for node in graph.nodes if graph.phase(node) < Phase.LEARN]
+    macs = sum(node.cost([graph.tensors[n] for n in node.inputs]).macs for node in predicting)
+    count = min(samples, max(LEAST_COMPARED, COMPARED_MACS // max(1, macs)))
+    if not count:
+        return
+    rows = np.unique(np.linspace(0, samples - 1, count).astype(int))
+    inputs = {key: np.asarray(values)[rows] for key, values in given.items()}
+    before, after = (g.predicted(g.run(inputs).outputs[g.outputs[0]]) for g in (backbone, graph))
+    differ = int((before != after).sum())
+    rounds = any(getattr(node, "precision", "f32") != "f32" for node in graph.nodes)
+    if differ > (len(rows) * MOST_CHANGED if rounds else 0):
+        raise UsageError(
+            f"{name}: before anything was learned, {differ} of {len(rows)} calibration samples "
+            f"({100 * differ / len(rows):.1f} %) get another label than the network gives them",
+            "the precision is too coarse for the layers that are to learn"
+            if rounds
+            else "scores that are almost equal, or beyond int8",
+            "let fewer layers learn, or take precision f32 or i16"
+            if rounds
+            else "let fewer layers learn, or leave such samples out of the calibration data",
+        )
 
 
 def extended(

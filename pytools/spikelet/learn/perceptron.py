@@ -42,6 +42,7 @@ class Perceptron:
         rounding: of integer weights: nearest or stochastic.
         size: root of the mean square of the features, in real units; 0 for half of their range.
         seed: of the initial weights, and of stochastic rounding.
+        silent: the last layer starts from weights of 0, so that all logits are equal.
         learned: what the graph needs for it.
     """
 
@@ -53,6 +54,7 @@ class Perceptron:
     rounding: str = "nearest"
     size: float = 0.0
     seed: int = 0
+    silent: bool = False
     learned: list[Learned] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -93,7 +95,7 @@ class Perceptron:
             name=f"{self.name}_{number}",
             x=x,
             precision=self.precision,
-            weight=drawn,
+            weight=np.zeros_like(drawn) if last and self.silent else drawn,
             bias=None,
             learns=Learns(outputs, bias=True),
             format=weight,

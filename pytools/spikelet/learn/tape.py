@@ -30,6 +30,7 @@ from spikelet.learn.dense_layer import (
     value,
 )
 from spikelet.learn.layers.average_pool2d import AveragePool2dForward, AveragePool2dInputGradient
+from spikelet.learn.layers.codes import MOST, AsCodes, AsCodesGradient
 from spikelet.learn.layers.conv2d import Conv2dForward, Conv2dInputGradient, Conv2dUpdate
 from spikelet.learn.layers.depthwise_conv2d import (
     DepthwiseConv2dForward,
@@ -40,6 +41,8 @@ from spikelet.learn.layers.weighted_sum import WeightedSum
 from spikelet.learn.scalar import Descent
 
 VALUE_BITS = 11  # beside the sign, of activations and errors on integers
+PARTS = 64  # of a code, in which the sums of averages are on integers
+FINE = 0.1  # the coarsest scale of integer scores that softmax reads
 LIMITS = (scalar.limit_of(VALUE_BITS),) * 2  # of activations and errors
 ROOM = 1.5  # what a range may grow by while the network learns
 SURE = 16.0  # scores saturate beyond this
@@ -71,8 +74,12 @@ class Formats:
             raise GraphError(f"tensor {name}: its range is not known")
         return fitted(self.precision, ROOM * self.ranges[name], VALUE_BITS)
 
-    def weight(self, name: str, values: Array, products: int) -> Format:
-        """Of weights, for sums of `products` forward or backward."""
+    def weight(self, name: str, values: Array, products: int, deployed: bool = False) -> Format:
+        """Of weights, for sums of `products` forward or backward.
+
+        Those of a deployed layer use all codes that sums leave room for, not a power of two: the
+        layer is to say what it said before.
+        """
         if self.real:
             return FLOAT
         room = 30 - VALUE_BITS - max(0, products - 1).bit_length()
@@ -83,7 +90,33 @@ class Formats:
         if not largest:  # it starts from nothing, and has far to go
             largest = max(FRESH * self.ranges.get(name, 0.0), 2 / math.sqrt(products))
         largest = ROOM * max(largest, self.ranges.get(name, 0.0))
+        if deployed:
+            most = ((1 << 30) - 1) // (products * scalar.limit_of(VALUE_BITS))
+            limit = min(most, 32767 if self.precision == "i16" else 127)
+            return largest / limit, limit
         return fitted(self.precision, largest, bits)
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """What a deployed layer makes of its sums.
+
+    Attributes:
+        scale: of a code.
+        low: lowest code, less the zero point.
+        high: highest code, less the same.
+        nudge: see `AsCodes`.
+    """
+
+    scale: float
+    nudge: Array
+    low: int = -MOST
+    high: int = MOST
+
+    @property
+    def held(self) -> bool:
+        """Whether there is a limit."""
+        return (self.low, self.high) != (-MOST, MOST)
 
 
 @dataclass
@@ -134,7 +167,7 @@ class Tape:
         self.descent = descent
         self.nodes: list[Operator] = []
         self.learned: list[Learned] = []
-        self.again = again
+        self.again = set(again)
         self._given = given
         self._draws = np.random.default_rng([seed, 29])
         self._laid: dict[str, _Laid] = {}
@@ -150,7 +183,14 @@ class Tape:
         return self._tensor(name).shape
 
     def dense(
-        self, name: str, x: str, weight: Array, bias: Array, learns: Learns, relu: bool = False
+        self,
+        name: str,
+        x: str,
+        weight: Array,
+        bias: Array,
+        learns: Learns,
+        relu: bool = False,
+        codes: Codes | None = None,
     ) -> str:
         """`y = weight @ x + bias`, weight (O, I), bias (O,), real numbers; the name of y."""
         layer = DenseLayer(
@@ -158,11 +198,13 @@ class Tape:
             x=self._tensor(x),
             precision=self.formats.precision,
             weight=weight,
-            bias=bias,
+            bias=self._nudged(bias, codes),
             learns=learns,
-            format=self.formats.weight(f"{name}.weight", weight, max(weight.shape)),
+            format=self.formats.weight(
+                f"{name}.weight", weight, max(weight.shape), codes is not None
+            ),
             relu=relu,
-            output=self.formats.value(name),
+            output=self._output(name, codes),
         )
         self.learned += layer.learned
 
@@ -186,7 +228,7 @@ class Tape:
             if wanted:
                 self._arrives(x, to, end[0])
 
-        return self._lay(layer.forward(), layer.y, (x,), back, relu, bool(learns))
+        return self._lay(layer.forward(), layer.y, (x,), back, relu, bool(learns), codes)
 
     def convolution(
         self,
@@ -198,6 +240,7 @@ class Tape:
         stride: tuple[int, int] = (1, 1),
         padding: tuple[int, int, int, int] = (0, 0, 0, 0),
         relu: bool = False,
+        codes: Codes | None = None,
     ) -> str:
         """A convolution of x (H, W, I), of real numbers; the name of its output.
 
@@ -210,6 +253,7 @@ class Tape:
             stride: of height and width.
             padding: top, left, bottom, right.
             relu: negative outputs become 0.
+            codes: what becomes of its sums, of a deployed layer.
         """
         kernel, channels = weight.shape[:2], weight.shape[-1]
         geometry: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
@@ -226,12 +270,12 @@ class Tape:
             x=self._tensor(x),
             precision=self.formats.precision,
             weight=weight,
-            bias=bias,
+            bias=self._nudged(bias, codes),
             learns=learns,
-            format=self.formats.weight(f"{name}.weight", weight, products),
+            format=self.formats.weight(f"{name}.weight", weight, products, codes is not None),
         )
         self.learned += parts.learned
-        scale, limit = self.formats.value(name)
+        scale, limit = self._output(name, codes)
         node = forward(
             name=name,
             inputs=(x, *parts.inputs),
@@ -264,17 +308,21 @@ class Tape:
             self.nodes.append(update)
 
         shape = (*_image(self.shape(x), kernel, stride, padding), channels)
-        return self._lay(node, self._value(name, shape, scale), (x,), back, relu, bool(learns))
+        tensor = self._value(name, shape, scale)
+        return self._lay(node, tensor, (x,), back, relu, bool(learns), codes)
 
-    def mean(self, name: str, x: str) -> str:
-        """The mean over height and width of (H, W, C): (1, 1, C); the name."""
-        height, width, channels = self.shape(x)
-        scale, limit = self.formats.value(name)
-        geometry: dict[str, Any] = {
-            "kernel": (height, width),
-            "stride": (1, 1),
-            "padding": (0, 0, 0, 0),
-        }
+    def average(
+        self,
+        name: str,
+        x: str,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+        codes: Codes | None = None,
+    ) -> str:
+        """The mean of each window of (H, W, C), without what is padding; the name."""
+        scale, limit = self._output(name, codes, PARTS)
+        geometry: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
         node = AveragePool2dForward(
             name=name,
             inputs=(x,),
@@ -287,13 +335,19 @@ class Tape:
         def back(error: Tensor) -> None:
             self._input_gradient(AveragePool2dInputGradient, name, x, (error.name,), **geometry)
 
-        return self._lay(node, self._value(name, (1, 1, channels), scale), (x,), back)
+        shape = (*_image(self.shape(x), kernel, stride, padding), self.shape(x)[2])
+        return self._lay(node, self._value(name, shape, scale), (x,), back, codes=codes)
 
     def weighted_sum(
-        self, name: str, reads: tuple[str, ...], gains: tuple[float, ...], relu: bool = False
+        self,
+        name: str,
+        reads: tuple[str, ...],
+        gains: tuple[float, ...],
+        relu: bool = False,
+        codes: Codes | None = None,
     ) -> str:
         """`sum of gains[i] * reads[i]`, one or two; the name of the sum."""
-        scale, limit = self.formats.value(name)
+        scale, limit = self._output(name, codes)
         node = WeightedSum(
             name=name,
             inputs=reads,
@@ -309,7 +363,8 @@ class Tape:
                 if self.live(part):
                     self._pass_on(part, error, gain)
 
-        return self._lay(node, self._value(name, self.shape(reads[0]), scale), reads, back, relu)
+        tensor = self._value(name, self.shape(reads[0]), scale)
+        return self._lay(node, tensor, reads, back, relu, codes=codes)
 
     def reshape(self, name: str, x: str, shape: tuple[int, ...]) -> str:
         """The same elements in another shape; the name."""
@@ -377,11 +432,59 @@ class Tape:
         back: Callable[[Tensor], None],
         positive: bool = False,
         learns: bool = False,
+        codes: Codes | None = None,
     ) -> str:
+        name = node.name
+        if codes is not None:
+            node = dataclasses.replace(node, name=_sum(name))
+            tensor = dataclasses.replace(tensor, name=node.name)
         live = learns or any(self.live(x) for x in reads)
         self.nodes.append(node)
         self._laid[node.name] = _Laid(node, tensor, positive, live, back)
-        return node.name
+        return name if codes is None else self._lay_codes(name, tensor, codes)
+
+    def _lay_codes(self, name: str, sums: Tensor, codes: Codes) -> str:
+        """Round the sums of a layer to its codes; the layer's name."""
+        precision, real = self.formats.precision, self.formats.real
+        ends: dict[str, Any] = {"low": codes.low, "high": codes.high, "scale": codes.scale}
+        fraction = 0
+        if not (real or codes.held):
+            fraction = min(8, max(0, math.frexp(codes.scale / FINE)[1]))
+            ends |= {"low": -(MOST >> fraction), "high": MOST >> fraction}
+        if name in self.again:
+            self.again.add(sums.name)
+        node = AsCodes(
+            name=name,
+            inputs=(sums.name,),
+            precision=precision,
+            fraction=fraction,
+            nudge=codes.nudge,
+            **ends,
+        )
+
+        def back(error: Tensor) -> None:
+            if not codes.held:
+                self._errors.setdefault(sums.name, []).append(error)
+                return
+            to = named(name, "held")
+            reads = (error.name, self.kept(name))
+            self.nodes.append(AsCodesGradient(name=to, inputs=reads, precision=precision, **ends))
+            self._arrives(sums.name, to, error.scale)
+
+        tensor = self._value(name, sums.shape, 1.0 if real else codes.scale / (1 << fraction))
+        return self._lay(node, tensor, (sums.name,), back)
+
+    def _output(self, name: str, codes: Codes | None, parts: int = 1) -> Format:
+        """The format of a layer's output; integers that become codes are in parts of a code."""
+        if codes is None:
+            return self.formats.value(name)
+        return FLOAT if self.formats.real else (codes.scale / parts, MOST)
+
+    def _nudged(self, bias: Array, codes: Codes | None) -> Array:
+        """The bias of integers: sums above 0 are rounded as those of the deployed layer."""
+        if codes is None or self.formats.real or codes.low < 0:
+            return bias
+        return bias + codes.nudge * codes.scale
 
     def _input_gradient(
         self, make: type[Any], layer: str, x: str, reads: tuple[str, ...], **fields: Any
@@ -459,6 +562,11 @@ def _image(
         (shape[0] + top + bottom - kernel[0]) // stride[0] + 1,
         (shape[1] + left + right - kernel[1]) // stride[1] + 1,
     )
+
+
+def _sum(layer: str) -> str:
+    """Name of the operator of a layer's sums, where another one rounds them to codes."""
+    return named(layer, "sum")
 
 
 def named(layer: str, part: str) -> str:

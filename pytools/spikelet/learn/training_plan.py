@@ -13,6 +13,7 @@ from typing import Any
 from spikelet.codegen import plan
 from spikelet.graph import Graph, Operator, Phase
 from spikelet.graph.target import ANY, Target
+from spikelet.learn.layers.codes import AsCodes
 from spikelet.learn.needs import Needs, needs
 from spikelet.learn.scalar import is_float
 from spikelet.learn.tape import named
@@ -164,18 +165,22 @@ def _row(
     graph: Graph, node: Operator, learning: list[Operator], read: set[str]
 ) -> TrainedLayer | None:
     """A layer's row; None for one without weights."""
-    update = named(node.name, "update")
-    own = {named(node.name, part) for part in ("update", "back", "again")}
+    if isinstance(node, AsCodes):
+        return None  # it belongs to the layer before it
+    codes = [n for n in graph.nodes if isinstance(n, AsCodes) and n.inputs == (node.name,)]
+    last = codes[0] if codes else node  # what writes the layer's output, and has its name
+    layer = last.name
+    update = named(layer, "update")
+    own = {named(name, "again") for name in (node.name, layer)}
+    own |= {named(layer, part) for part in ("update", "back", "held")}
     work = [n for n in learning if n.name in own]
-    state = [
-        k.tensor for k in graph.learned if k.tensor.name.rpartition(".")[0] in (node.name, update)
-    ]
+    state = [k.tensor for k in graph.learned if k.tensor.name.rpartition(".")[0] in (layer, update)]
     held = [getattr(node, field, None) for field in ("frozen", "frozen_bias")]
     frozen = sum(values.nbytes for values in held if values is not None)
     if not state and not frozen:
         return None
-    output = graph.written(node)[0]
-    again = any(n.name == named(node.name, "again") for n in work)
+    output = graph.written(last)[0]
+    again = any(n.name == named(layer, "again") for n in work)
     by_name = {t.name.rpartition(".")[2]: t for t in state}
     parts = []
     if "weight" in by_name:
@@ -185,7 +190,7 @@ def _row(
     if "bias" in by_name:
         parts.append("bias")
     return TrainedLayer(
-        layer=node.name,
+        layer=layer,
         learns=", ".join(parts) or "-",
         learned_bytes=sum(t.nbytes for t in state),
         frozen_bytes=frozen,

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph import c
+from spikelet.graph import c, int8
 from spikelet.graph.c import Fields, Statement
-from spikelet.graph.int8 import factor
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.reduction import Reduction
 from spikelet.graph.requantise import requantise
@@ -26,28 +25,28 @@ class Mean(Reduction):
         super().infer(ins, bounds, steps)
         if self._view[1] > 1 << 23:
             raise self.error(f"the sum of {self._view[1]} codes may reach beyond 32 bits")
-        if 255 * self._view[1] << max(self._factor()[1], 0) >= 1 << 31:
+        if 255 * self._view[1] << max(self.factor()[1], 0) >= 1 << 31:
             raise self.error(
                 f"output_scale {self.output_scale} is so small that sums reach beyond 32 bits"
             )
         return self.reach(ins, bounds)
 
-    def _factor(self) -> tuple[int, int]:
+    def factor(self) -> tuple[int, int]:
         """Multiplier and shift of the sum, the division by the number of codes included."""
         ratio = float(np.float32(self._source[0])) / float(np.float32(self.output_scale))
-        multiplier, shift = factor(ratio)
+        multiplier, shift = int8.factor(ratio)
         count = self._view[1]
         more = min(count.bit_length() - 1, 32, 31 + shift)
         return (multiplier << more) // count, shift - more
 
     def reduced(self, x: Array) -> Array:
         sums = x.sum(axis=2) - self._source[1] * self._view[1]
-        return requantise(sums, *self._factor()) + self.output_zero_point
+        return requantise(sums, *self.factor()) + self.output_zero_point
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/mean.h")
         outer, count, inner = self._view
-        multiplier, shift = self._factor()
+        multiplier, shift = self.factor()
         fields: Fields = {
             "outer": outer,
             "count": count,

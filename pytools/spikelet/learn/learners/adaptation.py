@@ -352,7 +352,7 @@ class Adaptation(Learner):
     head: Literal["auto", "network", "prototypes"] = "auto"
     collapse: Annotated[int, Within(20, 100)] = 90
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         own = self._own_head(backbone, setting)
         x = self._input(backbone, setting, own is None)
         name = self.NAME

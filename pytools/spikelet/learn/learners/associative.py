@@ -353,7 +353,7 @@ class Associative(Learner):
     beta: Annotated[float, Within(1 / 256, 16)] = 0.375
     full: Literal["refuse", "oldest"] = "refuse"
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         if setting.classes > 256:
             raise UsageError(
                 f"an associative memory of {setting.classes} classes",

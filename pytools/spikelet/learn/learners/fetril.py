@@ -282,7 +282,7 @@ class Fetril(Learner):
     epochs: Annotated[int, Within(1, 1000)] = 10
     margin: Annotated[int, Within(0, 28)] = 18
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         features = backbone.tensors[setting.features]
         low, high = backbone.bounds[setting.features]
         reach = max(int(np.abs(low).max()), int(np.abs(high).max()), 1)

@@ -14,21 +14,24 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.ops.add import Add
 from spikelet.graph.ops.argmax import Argmax
+from spikelet.graph.ops.average_pool2d import AveragePool2d
 from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.graph.ops.mean import Mean
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.ops.softmax import Softmax
-from spikelet.graph.quantised import Quantised
-from spikelet.learn.backbone import until
+from spikelet.graph.quantised import INT8, Quantised
+from spikelet.learn.backbone import until, weighted
 from spikelet.learn.choices import PARTS, RATES, Within
 from spikelet.learn.dense_layer import Learns
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.scalar import Descent, is_float
-from spikelet.learn.tape import Formats, Tape, named, ranges
+from spikelet.learn.tape import Codes, Formats, Tape, named, ranges
 
 SAMPLES = 24  # of the calibration data, that ranges are taken from
+ONCE = 2.0**-13  # of a code: halves go away from zero, whatever float32 lost
+LEARNS = (Conv2d, DepthwiseConv2d, FullyConnected)  # layers whose weights have a gradient
 HEAD = "head"  # the layer that is added where a backbone has none
 
 
@@ -37,9 +40,10 @@ class FineTune(Learner):
     """Trains chosen layers of an int8 network on the device, by backpropagation.
 
     What depends on a layer that learns is computed in `precision`, with the weights that the int8
-    codes stand for; what does not stays as it is. Behind the first layer that learns, layers that
-    do not have their weights in flash and only pass gradients on; nothing goes below it. int8
-    clamps are dropped, but for ReLU.
+    codes stand for, and rounded and held as the codes are, clamps and the ends of int8 included;
+    what does not stays as it is. So it says what the network says until it has learned. Behind the
+    first layer that learns, layers that do not have their weights in flash and only pass gradients
+    on; nothing goes below it. Scores are rounded, but may grow beyond int8.
 
     A backbone that is cut behind its features gets a new dense head.
 
@@ -81,7 +85,7 @@ class FineTune(Learner):
             self.learning_rate, self.momentum, self.weight_decay, self.batch, self.rounding
         )
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         formats = Formats(self.precision)
         if not is_float(self.precision):
             inputs, labels = calibration(backbone, setting)
@@ -102,7 +106,7 @@ class FineTune(Learner):
         for node in whole.nodes:
             layer = learns.get(node.name, Learns())
             if layer or any(map(tape.live, node.inputs)):
-                _laid(tape, whole, node, layer)
+                _laid(tape, whole, node, layer, scores)
             else:
                 still.append(node)
         if fresh:
@@ -126,13 +130,35 @@ class FineTune(Learner):
 
     def _learning(self, graph: Graph, fresh: bool) -> dict[str, Learns]:
         """What of each layer learns, by its name."""
-        weighted = {n.name: len(n.bias) for n in graph.nodes if isinstance(n, Quantised)}
-        last = next(reversed(weighted), None)
+        layers = {n.name: n for n in graph.nodes if weighted(graph, n)}
+        last = next(reversed(layers), None)
         found: dict[str, Learns] = {}
 
-        def add(name: str, channels: int, bias: bool) -> None:
+        def add(name: str, part: str) -> None:
+            node = layers[name]
+            if not isinstance(node, LEARNS):
+                able = [n for n, layer in layers.items() if isinstance(layer, LEARNS)]
+                raise UsageError(
+                    f"finetune: update={self.update} asks for layer {name} ({node.KIND}), which "
+                    "cannot learn",
+                    "gradients are known of conv2d, depthwise_conv2d and fully_connected",
+                    f"name of {', '.join([*able, HEAD])} what is to learn"
+                    if able or fresh
+                    else "use a learner that reads features, such as streaming_lda",
+                )
+            channels = len(node.bias)
+            if part == "bias":
+                channels = 0
+            elif part.isdecimal() and 1 <= int(part) <= channels:
+                channels = int(part)
+            elif part:
+                raise UsageError(
+                    f"finetune: update={self.update} asks for {part!r} of {name}",
+                    f"{name} has {channels} output channels",
+                    f"write {name}, {name}:N for the first N of them, or {name}:bias",
+                )
             before = found.get(name, Learns())
-            found[name] = Learns(max(before.channels, channels), before.bias or bias)
+            found[name] = Learns(max(before.channels, channels), bias=True)
 
         for term in filter(None, (part.strip() for part in self.update.split("+"))):
             name, _, part = term.partition(":")
@@ -141,42 +167,32 @@ class FineTune(Learner):
             if name == HEAD and last is not None:
                 name = last
             if term in ("all", "biases"):
-                for each, channels in weighted.items():
-                    add(each, channels if term == "all" else 0, True)
-            elif name not in weighted:
+                for each in layers:
+                    add(each, "bias" if term == "biases" else "")
+            elif name in layers:
+                add(name, part)
+            else:
                 raise UsageError(
                     f"finetune: update={self.update} names {name!r}, which has no weights",
                     "a mistyped layer, or one without weights",
-                    f"choose of {', '.join([*weighted, 'biases', 'all'])}",
-                )
-            elif part == "bias":
-                add(name, 0, True)
-            elif not part:
-                add(name, weighted[name], True)
-            elif part.isdecimal() and 1 <= int(part) <= weighted[name]:
-                add(name, int(part), True)
-            else:
-                raise UsageError(
-                    f"finetune: update={self.update} asks for {part!r} of {name}",
-                    f"{name} has {weighted[name]} output channels",
-                    f"write {name}, {name}:N for the first N of them, or {name}:bias",
+                    f"choose of {', '.join([*layers, 'biases', 'all'])}",
                 )
         return found
 
     def _again(self, graph: Graph, learns: Mapping[str, Learns]) -> set[str]:
         """The layers whose outputs are computed again."""
         found: set[str] = set()
-        weighted = {n.name: n for n in graph.nodes if isinstance(n, Quantised)}
+        layers = {n.name: n for n in graph.nodes if weighted(graph, n)}
         for name in filter(None, (part.strip() for part in self.recompute.split("+"))):
             if name == "depthwise":
-                found |= {n for n, node in weighted.items() if isinstance(node, DepthwiseConv2d)}
-            elif name in weighted:
+                found |= {n for n, node in layers.items() if isinstance(node, DepthwiseConv2d)}
+            elif name in layers:
                 found.add(name)
             else:
                 raise UsageError(
                     f"finetune: recompute={self.recompute} names {name!r}, which has no weights",
                     "a mistyped layer, or one that is not computed from weights",
-                    f"choose of {', '.join([*weighted, 'depthwise'])}",
+                    f"choose of {', '.join([*layers, 'depthwise'])}",
                 )
         return found
 
@@ -227,33 +243,38 @@ def scores_of(backbone: Graph, setting: Setting) -> tuple[str, bool]:
     return name, False
 
 
-def _laid(tape: Tape, graph: Graph, node: Operator, learns: Learns) -> None:
-    """Lay an int8 operator on the tape, in real numbers."""
-    x = node.inputs[0]
+def _laid(tape: Tape, graph: Graph, node: Operator, learns: Learns, scores: str) -> None:
+    """Lay an int8 operator on the tape, in real numbers that are rounded as its codes are."""
+    x, output = node.inputs[0], graph.tensors[node.name]
     if isinstance(node, Conv2d | DepthwiseConv2d) and node.dilation == (1, 1):
         weight, bias = _real(node, graph.tensors[x])
         if isinstance(node, Conv2d):
             weight = weight.transpose(1, 2, 3, 0)
         elif node.depth_multiplier != 1:
             raise _refused(node, f"depth_multiplier {node.depth_multiplier}")
-        relu = _relu(node, node.activation)
-        tape.convolution(node.name, x, weight, bias, learns, node.stride, node.padding, relu)
+        codes = _codes(node, output, node.activation, scores)
+        tape.convolution(node.name, x, weight, bias, learns, node.stride, node.padding, codes=codes)
     elif isinstance(node, FullyConnected) and graph.tensors[x].size == node.weight.shape[1]:
         weight, bias = _real(node, graph.tensors[x])
-        tape.dense(node.name, x, weight, bias, learns, _relu(node, node.activation))
+        codes = _codes(node, output, node.activation, scores)
+        tape.dense(node.name, x, weight, bias, learns, codes=codes)
     elif isinstance(node, Mean) and _over_image(node, tape.shape(x)):
-        shape = graph.tensors[node.name].shape
-        if len(shape) == 3:
-            tape.mean(node.name, x)
-        else:
-            tape.reshape(node.name, tape.mean(named(node.name, "image"), x), shape)
+        codes = _codes(node, output, INT8, scores)
+        height, width, _ = tape.shape(x)
+        to = node.name if len(output.shape) == 3 else named(node.name, "image")
+        tape.average(to, x, (height, width), codes=codes)
+        if to != node.name:
+            tape.reshape(node.name, to, output.shape)
+    elif isinstance(node, AveragePool2d):
+        codes = _codes(node, output, node.activation, scores)
+        tape.average(node.name, x, node.window, node.stride, node.padding, codes)
     elif isinstance(node, Reshape):
         tape.reshape(node.name, x, tuple(node.shape))
     elif isinstance(node, Add) and len({tape.shape(name) for name in node.inputs}) == 1 == (
         len(node.inputs) - 1
     ):
-        relu = _relu(node, node.activation)
-        tape.weighted_sum(node.name, node.inputs, (1.0, 1.0), relu)
+        codes = _codes(node, output, node.activation, scores)
+        tape.weighted_sum(node.name, node.inputs, (1.0, 1.0), codes=codes)
     else:
         raise _refused(node)
 
@@ -263,7 +284,7 @@ def _refused(node: Operator, what: str = "") -> UsageError:
         f"finetune: layer {node.name} ({node.KIND}{', ' + what if what else ''}) depends on what "
         "learns, and has no backward pass",
         "those with one are conv2d and depthwise_conv2d without dilation, fully_connected, add, "
-        "reshape, and mean over height and width",
+        "reshape, average_pool2d, and mean over height and width",
         "let only layers behind it learn",
     )
 
@@ -274,13 +295,21 @@ def _over_image(node: Mean, shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and 2 not in node.axes and math.prod(kept) == shape[2]
 
 
-def _relu(node: Quantised | Add, activation: tuple[int, int]) -> bool:
-    """Whether what it writes is clamped at real 0; refuses a clamp elsewhere above the range."""
-    if activation[0] == node.output_zero_point:
-        return True
-    if activation[0] > -128:
-        raise _refused(node, f"clamped at code {activation[0]}")
-    return False
+def _codes(node: Operator, output: Tensor, activation: tuple[int, int], scores: str) -> Codes:
+    """What a layer makes of its sums: ReLU, ReLU6 and the ends of int8 are limits alike.
+
+    Scores have none: they may grow while they are learned.
+    """
+    nudge = np.full(1, ONCE)
+    if isinstance(node, Conv2d | DepthwiseConv2d | Mean):
+        # The doubled high word is rounded first, to units of 2^shift codes.
+        shift = node.shift if isinstance(node, Quantised) else np.array([node.factor()[1]])
+        nudge = np.clip(2.0 ** (shift - 1.0), ONCE, 0.25)
+    nudge = nudge.astype(np.float32)
+    if node.name == scores:
+        return Codes(output.scale, nudge)
+    low, high = (end - output.zero_point for end in activation)
+    return Codes(output.scale, nudge, low, high)
 
 
 def _real(node: Quantised, x: Tensor) -> tuple[Array, Array]:

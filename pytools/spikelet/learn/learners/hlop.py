@@ -565,7 +565,7 @@ class Hlop(Learner):
                     f"hidden {self.hidden} and the scores"
                 )
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         net = DenseNetwork(
             backbone, setting, self.precision, self.rate, self.rounding, self.samples
         )

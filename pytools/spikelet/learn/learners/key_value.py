@@ -299,7 +299,7 @@ class KeyValue(Learner):
     keys: Annotated[int, Within(2, 256)] = 64
     size: Annotated[int, Within(1, 256)] = 8
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         features = setting.fitting(backbone)
         if len(features) < self.keys:
             raise UsageError(

@@ -173,7 +173,7 @@ class Ladder(Learner):
     def _descent(self) -> Descent:
         return Descent(self.learning_rate, self.momentum, self.weight_decay, rounding=self.rounding)
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         formats = Formats(self.precision)
         rungs = self._rungs(backbone, setting)
         if not is_float(self.precision):

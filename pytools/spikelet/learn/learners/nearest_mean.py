@@ -147,7 +147,7 @@ class NearestMean(Learner):
 
     metric: Literal["euclid", "cosine"] = "euclid"
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         features = backbone.tensors[setting.features]
         low, high = backbone.bounds[setting.features]
         reach = max(int(np.abs(low).max()), int(np.abs(high).max()), 1)

@@ -62,7 +62,7 @@ class Penalties(Learner):
         defaults = {"none": 1.0, "l2": 0.003, "ewc": 0.01, "mas": 2e-5}
         return defaults[self.kind] if self.strength is None else self.strength
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         net = DenseNetwork(
             backbone, setting, self.precision, self.rate, self.rounding, self.samples
         )

@@ -178,18 +178,20 @@ class Personal(Learner):
     precision: Literal["i16", "i8"] = "i16"
     rounding: Literal["nearest", "stochastic"] = "nearest"
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         x = backbone.tensors[setting.features]
         world, samples = self._checked(backbone, x, setting)
         rng = np.random.default_rng(setting.seed)
         chosen = rng.permutation(len(samples))[: self.exemplars]
         size = root_mean_square(x, samples)
 
-        def network(name: str, sizes: list[int], seed: int) -> Perceptron:
-            return Perceptron(name, x, sizes, self.rate, self.precision, self.rounding, size, seed)
+        def network(name: str, sizes: list[int], seed: int, silent: bool) -> Perceptron:
+            options = (self.rate, self.precision, self.rounding, size, seed, silent)
+            return Perceptron(name, x, sizes, *options)
 
-        local = network("personal_local", [self.hidden, setting.classes], 2 * setting.seed)
-        gate = network("personal_gate", [self.gate, 2], 2 * setting.seed + 1)
+        local = network("personal_local", [self.hidden, setting.classes], 2 * setting.seed, False)
+        # Until it has learned who the user is, it chooses the network.
+        gate = network("personal_gate", [self.gate, 2], 2 * setting.seed + 1, True)
         seed = mix32(np.array([setting.seed], np.uint32))
         random = Learned.of("personal.random", "u32", (1,), np.where(seed == 0, 1, seed), low=1)
         early = set()

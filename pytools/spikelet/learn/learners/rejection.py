@@ -208,7 +208,7 @@ class OpenSet(Learner):
     measure: Literal["ratio", "distance"] = "ratio"
     percent: Annotated[int, Within(50, 99)] = 95
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         below = self._below().attach(backbone, setting)
         name, base, classes = self.NAME, self.base, setting.classes
         distances = f"{base}_distances"

@@ -276,7 +276,7 @@ class Replay(Learner):
     precision: Literal["i16", "i8", "f32", "f16"] = "i16"
     rounding: Literal["nearest", "stochastic"] = "nearest"
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         x = backbone.tensors[setting.features]
         if x.dtype not in ("u8", "i8") or not 2 <= setting.classes <= 256:
             raise UsageError(

@@ -138,7 +138,7 @@ class Gated(Learner):
         found: Learner = chosen(self.learner.replace(";", ","), known, "learner")
         return found
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         return gated(self._inner().attach(backbone, setting), self.threshold)
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:

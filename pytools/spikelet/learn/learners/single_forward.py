@@ -94,7 +94,7 @@ class SingleForward(Learner):
         if not widths(self.hidden):
             raise ValueError("hidden 0: single_forward has a hidden layer or more")
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         net = DenseNetwork(
             backbone, setting, self.precision, self.rate, self.rounding, self.samples
         )

@@ -273,7 +273,7 @@ class StreamingLda(Learner):
     prior: Annotated[int, Within(4, 65535)] = 16
     refresh: Annotated[int, Within(0, 16)] = 4
 
-    def attach(self, backbone: Graph, setting: Setting) -> Graph:
+    def build(self, backbone: Graph, setting: Setting) -> Graph:
         features = backbone.tensors[setting.features]
         low, high = backbone.bounds[setting.features]
         reach = max(int(np.abs(low).max()), int(np.abs(high).max()), 1)
