@@ -157,10 +157,8 @@ def test_a_learner_that_begins_as_something_else_is_refused(
         return build(self, changed, where)  # type: ignore[arg-type]
 
     monkeypatch.setattr(cls, "build", other)
-    every_learner.graph_of.cache_clear()
     with pytest.raises(UsageError, match=r"\d+ of 300 calibration samples \(\d+\.\d %\)"):
         every_learner.graph_of(name)
-    every_learner.graph_of.cache_clear()
 
 
 def test_spiking_layers_that_cannot_learn_are_refused_by_name() -> None:
