@@ -39,6 +39,9 @@ class Manifest:
         macro_f1: of float and integer network.
         recall: of each class, by network.
         layer_drift: of each layer, from the float network.
+        state: precision of each neuron layer's state, and its cost.
+        spike_agreement: of each neuron layer, with the float network.
+        label_agreement: share of samples with the float network's label.
         layouts: how samples look in the source, by input.
         source: file that was imported.
         source_sha256: of that file.
@@ -69,6 +72,9 @@ class Manifest:
     macro_f1: dict[Words, _Share] | None = None
     recall: dict[Words, list[_Share]] | None = None
     layer_drift: tuple[dict[Words, Any], ...] | None = None
+    state: tuple[dict[Words, Any], ...] | None = None
+    spike_agreement: tuple[dict[Words, Any], ...] | None = None
+    label_agreement: _Share | None = None
     layouts: dict[Words, Any] | None = None
     source: Words = ""
     source_sha256: _Hash | None = None
