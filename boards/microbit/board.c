@@ -41,7 +41,7 @@ enum {
 };
 
 const struct spk_board_info spk_board_info = {
-    .isa = "armv6-m", .tick_unit = SPK_TICK_CYCLE, .tick_hz = 16000000};
+    .isa = SPK_ISA, .tick_unit = SPK_TICK_CYCLE, .tick_hz = 16000000};
 
 // The end of the chip's own flash, as in board.toml.
 const struct spk_board_storage spk_board_storage = {SPK_STORAGE_BYTES, SPK_STORAGE_PAGE};

@@ -33,7 +33,7 @@ static struct spk_fault last_fault;
 static uint32_t boot_id;
 
 const struct spk_board_info spk_board_info = {
-    .isa = "host", .tick_unit = SPK_TICK_NONE, .tick_hz = 0};
+    .isa = SPK_ISA, .tick_unit = SPK_TICK_NONE, .tick_hz = 0};
 
 static uint32_t hex_read(const char *text) {
     return (uint32_t)strtoul(text, NULL, 16);

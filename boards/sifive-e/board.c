@@ -24,7 +24,7 @@ enum {
 static const uint32_t uart_none = 1u << 31; // receiver: empty; transmitter: full
 
 const struct spk_board_info spk_board_info = {
-    .isa = "rv32imac", .tick_unit = SPK_TICK_INSTRUCTION, .tick_hz = 0};
+    .isa = SPK_ISA, .tick_unit = SPK_TICK_INSTRUCTION, .tick_hz = 0};
 
 void spk_board_init(void) {
     spk_kept_begin();

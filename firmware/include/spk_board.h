@@ -21,7 +21,7 @@ struct spk_fault {
 };
 
 struct spk_board_info {
-    const char *isa;   // for example "rv32imac"
+    const char *isa;   // SPK_ISA: that of board.toml, such as "rv32imac"
     uint8_t tick_unit; // enum spk_tick_unit
     uint32_t tick_hz;  // ticks a second; 0 where a tick is not a time
 };

@@ -138,7 +138,8 @@ def build(
             f"board {board.name} has no sanitised build with {name}",
             next="take board native with gcc or clang",
         )
-    macros = [*(["SPK_TRACE"] if trace else []), *_storage_macros(board), *defines]
+    macros = [*(["SPK_TRACE"] if trace else []), f'SPK_ISA="{board.isa}"']
+    macros += [*_storage_macros(board), *defines]
     flags = _flags(board, spec, model_dir, macros, sanitize)
     sources = [board.path(source) for source in board.sources]
     sources += [*firmware_sources(), *sorted(model_dir.glob("*.c"))]
