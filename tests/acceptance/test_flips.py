@@ -38,7 +38,7 @@ PACKAGES: dict[str, Callable[[], Package]] = {
     "digits_snn": lambda: trained("digits_snn"),
     "digits_bernoulli": lambda: trained("digits_bernoulli"),
     "kws_ref_model": lambda: Package(tflite.load(reference_model("kws_ref_model")).graph),
-    "streaming_lda": lambda: Package(graph_of("streaming_lda")),
+    "ladder": lambda: Package(graph_of("ladder")),
 }
 
 
