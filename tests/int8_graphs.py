@@ -39,10 +39,16 @@ def scaled(
         shifts = rng.choice([-31, -25, -21, -9, -3, -1, 0, 1, 4], channels)
         multipliers = rng.choice([0, 1, 1 << 30, (1 << 31) - 1, 1500000000], channels)
         pairs = list(zip(multipliers, shifts, strict=True))
+    bias = rng.integers(-9000, 9000, channels).astype(np.int32)
+    if case % 4 == 1 and channels >= 3 and not far:
+        # A few channels that live at the ends: their sums lie around a step of the code.
+        pairs[0], bias[0] = (1 << 30, -22), 255 << 22
+        pairs[1] = 1500000000, 0
+        pairs[-1], bias[-1] = (1 << 30, -25), 9 << 25
     zero = ZERO_POINTS[(case + 2) % 5]
     low, high = ACTIVATIONS[case % 5]
     return {
-        "bias": rng.integers(-9000, 9000, channels).astype(np.int32),
+        "bias": bias,
         "multiplier": np.array([m for m, _ in pairs], np.int32),
         "shift": np.array([s for _, s in pairs], np.int32),
         "output_scale": 0.5,

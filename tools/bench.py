@@ -65,6 +65,13 @@ PEERS = {
     ("pretrainedResnet_quant", "mps2-an386"): Peer(29_863_400, 51_704, 56_952),
     ("pretrainedResnet_quant", "virt-rv32"): Peer(54_682_324, 61_216, 56_324),
     ("pretrainedResnet_quant", "mps3-an547"): Peer(4_811_093, 42_008, 57_084),
+    # Bytes of these two are known to a hundred.
+    ("vww_96_int8", "mps2-an386"): Peer(24_102_000, 53_900, 102_700),
+    ("vww_96_int8", "virt-rv32"): Peer(44_734_371, 63_500, 102_300),
+    ("vww_96_int8", "mps3-an547"): Peer(6_433_625, 45_300, 102_800),
+    ("ad01_int8", "mps2-an386"): Peer(582_360, 29_400, 3_900),
+    ("ad01_int8", "virt-rv32"): Peer(1_341_119, 36_900, 3_800),
+    ("ad01_int8", "mps3-an547"): Peer(150_031, 21_400, 10_800),
 }
 
 

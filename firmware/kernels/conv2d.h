@@ -212,13 +212,14 @@ SPK_INLINE void spk_conv2d_sums(const uint32_t *words, uint32_t pairs, const int
 }
 
 // Four channels of `pixels` outputs, from the sums. offsets: what `high` has too much.
-SPK_INLINE void spk_conv2d_codes(const struct spk_rescale *out, uint32_t pixels, bool near,
+SPK_INLINE void spk_conv2d_codes(const struct spk_rescale *out, uint32_t pixels, bool wide,
                                  const uint32_t *sums, uint32_t offsets, uint32_t channel,
                                  uint32_t channels, int8_t *const *to) {
     for (uint32_t k = 0; k < channels; k++, channel++) {
         const uint32_t bias = (uint32_t)out->bias[channel];
         const int32_t multiplier = out->multiplier[channel];
         const int32_t shift = out->shift[channel];
+        const bool near = !wide || shift < 0;
         const uint32_t right = (uint32_t)-shift;
         int32_t offset = near ? spk_near_offset(right, out->zero_point - out->low) : 0;
         SPK_OPAQUE(offset); // one constant of a channel
@@ -233,8 +234,8 @@ SPK_INLINE void spk_conv2d_codes(const struct spk_rescale *out, uint32_t pixels,
                 to[p][channel] = (int8_t)spk_clamp_code(out, (uint32_t)a);
                 to[p + 1][channel] = (int8_t)spk_clamp_code(out, (uint32_t)b);
             } else {
-                to[p][channel] = spk_rescale(out, false, first, multiplier, shift);
-                to[p + 1][channel] = spk_rescale(out, false, second, multiplier, shift);
+                to[p][channel] = spk_rescale(out, false, first, multiplier, shift - SPK_FAR);
+                to[p + 1][channel] = spk_rescale(out, false, second, multiplier, shift - SPK_FAR);
             }
             sums += 2;
         }
@@ -243,7 +244,7 @@ SPK_INLINE void spk_conv2d_codes(const struct spk_rescale *out, uint32_t pixels,
 
 // pixels: 2 or 4 at a time. weights: (outputs / 4, taps, 4), taps even;
 // scratch: (taps, pixels / 2) and 4 * pixels words for the sums.
-SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bool near,
+SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bool wide,
                                  const int8_t *input, uint32_t *scratch, int8_t *output) {
     const uint32_t total = (uint32_t)c->out_height * c->out_width;
     const uint32_t outputs = c->outputs;
@@ -265,7 +266,7 @@ SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bo
         const int8_t *weights = c->weights;
         for (uint32_t o = 0; o < outputs; o += 4) {
             spk_conv2d_sums(scratch, pixels / 2, weights, end);
-            spk_conv2d_codes(&out, pixels, near, end, offsets, o, spk_min_u32(4, outputs - o), to);
+            spk_conv2d_codes(&out, pixels, wide, end, offsets, o, spk_min_u32(4, outputs - o), to);
             weights += 4 * taps;
         }
     }
@@ -273,23 +274,32 @@ SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bo
 
 SPK_SHARED void spk_conv2d_four(const struct spk_conv2d *c, const int8_t *input, uint32_t *scratch,
                                 int8_t *output) {
-    spk_conv2d_pairs(c, 4, true, input, scratch, output);
+    spk_conv2d_pairs(c, 4, false, input, scratch, output);
 }
 
 SPK_SHARED void spk_conv2d_two(const struct spk_conv2d *c, const int8_t *input, uint32_t *scratch,
                                int8_t *output) {
-    spk_conv2d_pairs(c, 2, true, input, scratch, output);
+    spk_conv2d_pairs(c, 2, false, input, scratch, output);
 }
 
-// Where spk_requantise_near does not hold.
-SPK_SHARED void spk_conv2d_any(const struct spk_conv2d *c, const int8_t *input, uint32_t *scratch,
-                               int8_t *output) {
-    spk_conv2d_pairs(c, 2, false, input, scratch, output);
+// Where some channels are marked.
+SPK_SHARED void spk_conv2d_four_wide(const struct spk_conv2d *c, const int8_t *input,
+                                     uint32_t *scratch, int8_t *output) {
+    spk_conv2d_pairs(c, 4, true, input, scratch, output);
+}
+
+SPK_SHARED void spk_conv2d_two_wide(const struct spk_conv2d *c, const int8_t *input,
+                                    uint32_t *scratch, int8_t *output) {
+    spk_conv2d_pairs(c, 2, true, input, scratch, output);
 }
 
 #if defined(SPK_CONV2D_DSP_H)
 // weights: (outputs / 2, taps) int16; scratch: (taps / 4, 2 pixels, 4) int16; taps by eights.
-SPK_INLINE void spk_conv2d_dsp(const struct spk_conv2d *c, enum spk_packing packing,
+SPK_INLINE int8_t spk_conv2d_dsp_code(const struct spk_scale *s, bool wide, int32_t sum) {
+    return wide ? spk_rescale_dsp_wide(s, sum) : spk_rescale_dsp(s, sum * 2);
+}
+
+SPK_INLINE void spk_conv2d_dsp(const struct spk_conv2d *c, enum spk_packing packing, bool wide,
                                const int8_t *input, uint32_t *scratch, int8_t *output) {
     const uint32_t total = (uint32_t)c->out_height * c->out_width;
     const uint32_t outputs = c->outputs;
@@ -310,12 +320,16 @@ SPK_INLINE void spk_conv2d_dsp(const struct spk_conv2d *c, enum spk_packing pack
             const struct spk_dsp_sums sums = spk_conv2d_dsp_sums(scratch, weights, taps);
             weights += taps / 2;
             struct spk_scale s = spk_next_scale_dsp(&scale);
-            *to++ = spk_rescale_dsp(&s, sums.low[0] * 2);
-            *next++ = spk_rescale_dsp(&s, sums.low[1] * 2);
+            *to++ = spk_conv2d_dsp_code(&s, wide, sums.low[0]);
+            *next++ = spk_conv2d_dsp_code(&s, wide, sums.low[1]);
             if (to != end) {
                 s = spk_next_scale_dsp(&scale);
-                *to++ = spk_rescale_dsp(&s, (sums.both[0] - sums.low[0]) >> 7);
-                *next++ = spk_rescale_dsp(&s, (sums.both[1] - sums.low[1]) >> 7);
+                const int32_t first = sums.both[0] - sums.low[0];
+                const int32_t second = sums.both[1] - sums.low[1];
+                *to++ =
+                    wide ? spk_rescale_dsp_wide(&s, first >> 8) : spk_rescale_dsp(&s, first >> 7);
+                *next++ =
+                    wide ? spk_rescale_dsp_wide(&s, second >> 8) : spk_rescale_dsp(&s, second >> 7);
             }
         } while (to != end);
     }
@@ -324,19 +338,29 @@ SPK_INLINE void spk_conv2d_dsp(const struct spk_conv2d *c, enum spk_packing pack
 
 SPK_SHARED void spk_conv2d_dsp_lanes(const struct spk_conv2d *c, const int8_t *input,
                                      uint32_t *scratch, int8_t *output) {
-    spk_conv2d_dsp(c, SPK_LANES, input, scratch, output);
+    spk_conv2d_dsp(c, SPK_LANES, false, input, scratch, output);
+}
+
+SPK_SHARED void spk_conv2d_dsp_lanes_wide(const struct spk_conv2d *c, const int8_t *input,
+                                          uint32_t *scratch, int8_t *output) {
+    spk_conv2d_dsp(c, SPK_LANES, true, input, scratch, output);
 }
 
 // channels by fours; the taps of a quad in the order 0, 2, 1, 3
 SPK_SHARED void spk_conv2d_dsp_quads(const struct spk_conv2d *c, const int8_t *input,
                                      uint32_t *scratch, int8_t *output) {
-    spk_conv2d_dsp(c, SPK_QUADS, input, scratch, output);
+    spk_conv2d_dsp(c, SPK_QUADS, false, input, scratch, output);
+}
+
+SPK_SHARED void spk_conv2d_dsp_quads_wide(const struct spk_conv2d *c, const int8_t *input,
+                                          uint32_t *scratch, int8_t *output) {
+    spk_conv2d_dsp(c, SPK_QUADS, true, input, scratch, output);
 }
 #endif
 
 #if defined(SPK_MVE_H)
 // weights: as spk_mve_outputs asks for; scratch: (taps,) int8. vectors: that hold all taps, or 0.
-SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors,
+SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors, bool wide,
                                    const int8_t *input, uint32_t *scratch, int8_t *output) {
     const struct spk_conv2d copy = *of; // the compiler sees that no output changes it
     const struct spk_conv2d *c = &copy;
@@ -369,33 +393,28 @@ SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors
             } else {
                 spk_conv2d_gather(c, 1, &w, input, SPK_BYTES, scratch);
             }
-            spk_mve_outputs(&out, from, vectors, c->weights, c->taps, c->outputs, output);
+            spk_mve_outputs(&out, wide, from, vectors, c->weights, c->taps, c->outputs, output);
             output += c->outputs;
             w.left[0] += c->stride_right;
         }
     }
 }
 
-SPK_SHARED void spk_conv2d_mve(const struct spk_conv2d *c, const int8_t *input, uint32_t *scratch,
-                               int8_t *output) {
-    spk_conv2d_vectors(c, 0, input, scratch, output);
-}
+#define SPK_CONV2D_MVE(name, vectors, wide)                                                        \
+    SPK_SHARED void spk_conv2d_mve##name(const struct spk_conv2d *c, const int8_t *input,          \
+                                         uint32_t *scratch, int8_t *output) {                      \
+        spk_conv2d_vectors(c, vectors, wide, input, scratch, output);                              \
+    }
 
+SPK_CONV2D_MVE(, 0, false)
+SPK_CONV2D_MVE(_wide, 0, true)
 // Up to 16, 32 and 48 taps.
-SPK_SHARED void spk_conv2d_mve_16(const struct spk_conv2d *c, const int8_t *input,
-                                  uint32_t *scratch, int8_t *output) {
-    spk_conv2d_vectors(c, 1, input, scratch, output);
-}
-
-SPK_SHARED void spk_conv2d_mve_32(const struct spk_conv2d *c, const int8_t *input,
-                                  uint32_t *scratch, int8_t *output) {
-    spk_conv2d_vectors(c, 2, input, scratch, output);
-}
-
-SPK_SHARED void spk_conv2d_mve_48(const struct spk_conv2d *c, const int8_t *input,
-                                  uint32_t *scratch, int8_t *output) {
-    spk_conv2d_vectors(c, 3, input, scratch, output);
-}
+SPK_CONV2D_MVE(_16, 1, false)
+SPK_CONV2D_MVE(_16_wide, 1, true)
+SPK_CONV2D_MVE(_32, 2, false)
+SPK_CONV2D_MVE(_32_wide, 2, true)
+SPK_CONV2D_MVE(_48, 3, false)
+SPK_CONV2D_MVE(_48_wide, 3, true)
 #endif
 
 // How the streaming variants hold weights, and add a run of taps of four channels.

@@ -108,13 +108,13 @@ SPK_INLINE int32_t spk_column_dot(const int32_t *w, struct spk_column x) {
 }
 
 // One line of outputs of one channel.
-SPK_INLINE void spk_depthwise_conv2d_line(const struct spk_lines *l, const int32_t *w, int32_t bias,
-                                          int32_t multiplier, int32_t shift, const int8_t *x,
-                                          int8_t *to) {
+SPK_INLINE void spk_depthwise_conv2d_line(const struct spk_lines *l, bool near, const int32_t *w,
+                                          int32_t bias, int32_t multiplier, int32_t shift,
+                                          const int8_t *x, int8_t *to) {
     const int8_t *const end = to + l->out_along * l->to_along;
     const uint32_t pitch = l->plane_across;
     const uint32_t right = (uint32_t)-shift;
-    int32_t offset = spk_near_offset(right, l->out.zero_point - l->out.low);
+    int32_t offset = near ? spk_near_offset(right, l->out.zero_point - l->out.low) : 0;
     SPK_OPAQUE(offset); // one constant of a line
     struct spk_column a = spk_column(x);
     struct spk_column b = spk_column(x + pitch);
@@ -123,9 +123,13 @@ SPK_INLINE void spk_depthwise_conv2d_line(const struct spk_lines *l, const int32
         const struct spk_column c = spk_column(x);
         x += pitch;
         const int32_t sum = bias + spk_column_dot(w, a) + spk_column_dot(w + 1, b);
-        const int32_t code =
-            spk_requantise_offset(sum + spk_column_dot(w + 2, c), multiplier, right, offset);
-        *to = (int8_t)spk_clamp_code(&l->out, (uint32_t)code);
+        const int32_t whole = sum + spk_column_dot(w + 2, c);
+        if (near) {
+            const int32_t code = spk_requantise_offset(whole, multiplier, right, offset);
+            *to = (int8_t)spk_clamp_code(&l->out, (uint32_t)code);
+        } else {
+            *to = spk_rescale(&l->out, false, whole, multiplier, shift - SPK_FAR);
+        }
         to += l->to_along;
         if (l->stride_along == 1) {
             a = b;
@@ -139,8 +143,8 @@ SPK_INLINE void spk_depthwise_conv2d_line(const struct spk_lines *l, const int32
 }
 
 // plane: (plane_along, plane_across), and one line more with stride 2.
-SPK_INLINE void spk_depthwise_conv2d_lines(const struct spk_lines *l, const int8_t *input,
-                                           int8_t *plane, int8_t *output) {
+SPK_INLINE void spk_depthwise_conv2d_lines(const struct spk_lines *l, bool wide,
+                                           const int8_t *input, int8_t *plane, int8_t *output) {
     const uint32_t size = (uint32_t)l->plane_along * l->plane_across;
     for (uint32_t i = 0; i < size; i++) {
         plane[i] = (int8_t)l->zero_point;
@@ -162,28 +166,34 @@ SPK_INLINE void spk_depthwise_conv2d_lines(const struct spk_lines *l, const int8
             w[i] = weights[i];
         }
         for (uint32_t y = 0; y < l->out_across; y++) {
-            spk_depthwise_conv2d_line(l, w, l->out.bias[channel], l->out.multiplier[channel],
-                                      l->out.shift[channel], plane + y * l->stride_across,
-                                      output + y * (uint32_t)l->to_across + channel);
+            const int32_t bias = l->out.bias[channel];
+            const int32_t multiplier = l->out.multiplier[channel];
+            const int32_t shift = l->out.shift[channel];
+            const int8_t *x = plane + y * l->stride_across;
+            int8_t *to = output + y * (uint32_t)l->to_across + channel;
+            if (wide && shift > 0) {
+                spk_depthwise_conv2d_line(l, false, w, bias, multiplier, shift, x, to);
+            } else {
+                spk_depthwise_conv2d_line(l, true, w, bias, multiplier, shift, x, to);
+            }
         }
     }
 }
 
-// 3 x 3 taps side by side, one output a channel.
-SPK_SHARED void spk_depthwise_conv2d_3x3(const struct spk_lines *lines, const int8_t *input,
-                                         uint32_t *plane, int8_t *output) {
-    struct spk_lines l = *lines; // the compiler sees that no output changes it
-    l.stride_along = 1;
-    spk_depthwise_conv2d_lines(&l, input, (int8_t *)plane, output);
-}
+// 3 x 3 taps side by side, one output a channel. `_2`: stride 2 along the lines; `_wide`: some
+// channels are marked, see requantise.h.
+#define SPK_DEPTHWISE_LINES(name, stride, wide)                                                    \
+    SPK_SHARED void spk_depthwise_conv2d_3x3##name(                                                \
+        const struct spk_lines *lines, const int8_t *input, uint32_t *plane, int8_t *output) {     \
+        struct spk_lines l = *lines; /* the compiler sees that no output changes it */             \
+        l.stride_along = stride;                                                                   \
+        spk_depthwise_conv2d_lines(&l, wide, input, (int8_t *)plane, output);                      \
+    }
 
-// The same with stride 2 along the lines.
-SPK_SHARED void spk_depthwise_conv2d_3x3_2(const struct spk_lines *lines, const int8_t *input,
-                                           uint32_t *plane, int8_t *output) {
-    struct spk_lines l = *lines;
-    l.stride_along = 2;
-    spk_depthwise_conv2d_lines(&l, input, (int8_t *)plane, output);
-}
+SPK_DEPTHWISE_LINES(, 1, false)
+SPK_DEPTHWISE_LINES(_wide, 1, true)
+SPK_DEPTHWISE_LINES(_2, 2, false)
+SPK_DEPTHWISE_LINES(_2_wide, 2, true)
 
 // Any shape, any scale. weights: (kernel_height, kernel_width, outputs).
 SPK_SHARED void spk_depthwise_conv2d_any(const struct spk_depthwise_conv2d *c, const int8_t *input,

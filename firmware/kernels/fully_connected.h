@@ -22,8 +22,8 @@ struct spk_fully_connected {
     uint16_t outputs;
 };
 
-// How sums become codes: rounded once or twice, of factors that are near or any.
-enum spk_connected_rounding { SPK_ONCE_NEAR, SPK_TWICE_NEAR, SPK_ANY };
+// How sums become codes: rounded once or twice; or channel by channel, where some are marked.
+enum spk_connected_rounding { SPK_ONCE_NEAR, SPK_TWICE_NEAR, SPK_WIDE };
 
 SPK_INLINE int32_t spk_fully_connected_code(const struct spk_fully_connected *c,
                                             enum spk_connected_rounding rounding, int32_t x,
@@ -31,17 +31,18 @@ SPK_INLINE int32_t spk_fully_connected_code(const struct spk_fully_connected *c,
     const int32_t multiplier = c->out.multiplier[channel];
     const int32_t shift = c->out.shift[channel];
     const int32_t zero = c->out.zero_point;
-    if (rounding == SPK_ONCE_NEAR) {
+    if (rounding == SPK_WIDE && shift > 0) {
+        const int32_t far = shift - SPK_FAR;
+        const int32_t code = c->fraction
+                                 ? spk_requantise_once(x, multiplier, c->fraction[channel], far)
+                                 : spk_requantise(x, multiplier, far);
+        return spk_clamp(code, c->out.low - zero, c->out.high - zero) + zero;
+    }
+    if (rounding == SPK_ONCE_NEAR || (rounding == SPK_WIDE && c->fraction)) {
         const uint32_t right = (uint32_t)-shift;
         return spk_requantise_once_near(x, multiplier, c->fraction[channel], right, zero);
     }
-    if (rounding == SPK_TWICE_NEAR) {
-        return spk_requantise_near(x, multiplier, (uint32_t)-shift, zero);
-    }
-    const int32_t code = c->fraction
-                             ? spk_requantise_once(x, multiplier, c->fraction[channel], shift)
-                             : spk_requantise(x, multiplier, shift);
-    return spk_clamp(code, c->out.low - zero, c->out.high - zero) + zero;
+    return spk_requantise_near(x, multiplier, (uint32_t)-shift, zero);
 }
 
 // Codes of the sums, without bias, of up to `channels` channels.
@@ -168,7 +169,7 @@ SPK_INLINE void spk_fully_connected_by_vectors(const struct spk_fully_connected 
 #define SPK_FULLY_CONNECTED_ROUNDINGS(order)                                                       \
     SPK_FULLY_CONNECTED(order, once, SPK_ONCE_NEAR)                                                \
     SPK_FULLY_CONNECTED(order, twice, SPK_TWICE_NEAR)                                              \
-    SPK_FULLY_CONNECTED(order, any, SPK_ANY)
+    SPK_FULLY_CONNECTED(order, wide, SPK_WIDE)
 
 SPK_FULLY_CONNECTED_ROUNDINGS(fours)
 #if defined(__ARM_FEATURE_DSP)

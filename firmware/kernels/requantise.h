@@ -78,6 +78,11 @@ SPK_INLINE int32_t spk_requantise_near(int32_t x, int32_t multiplier, uint32_t r
     return spk_requantise_offset(x, multiplier, right, spk_near_offset(right, zero_point));
 }
 
+// Channels of which spk_requantise_near does not hold go with the others in the kernels called
+// _wide: their shift is marked, by an addition that leaves it positive. A layer pays for such a
+// channel what the channel's own outputs cost.
+#define SPK_FAR 95
+
 // How the sums of a layer become int8 codes. Arrays are padded to a multiple of four channels.
 struct spk_rescale {
     const int32_t *bias;       // (channels,) less input zero point * sum of weights
@@ -114,12 +119,21 @@ SPK_INLINE int8_t spk_rescale(const struct spk_rescale *r, bool near, int32_t su
     return (int8_t)(spk_clamp(code, r->low - zero, r->high - zero) + zero);
 }
 
-// All that spk_requantise_near needs for a channel, side by side.
+// The same in a layer with both: `wide` where some channels are marked.
+SPK_INLINE int8_t spk_rescale_marked(const struct spk_rescale *r, bool wide, int32_t sum,
+                                     int32_t multiplier, int32_t shift) {
+    if (wide && shift > 0) {
+        return spk_rescale(r, false, sum, multiplier, shift - SPK_FAR);
+    }
+    return spk_rescale(r, true, sum, multiplier, shift);
+}
+
+// All that spk_requantise_near needs for a channel, side by side; or a marked one.
 struct spk_scale {
-    int32_t bias; // doubled
+    int32_t bias; // doubled; or as it is
     int32_t multiplier;
-    int32_t offset; // (2 * zero_point + 1) << (right - 1)
-    uint32_t right;
+    int32_t offset; // (2 * zero_point + 1) << (right - 1); or zero_point
+    uint32_t right; // or SPK_FAR + shift, 64 and more
 };
 
 // Narrows a layer's codes to its activation, where a kernel let them have the whole range.
@@ -152,6 +166,16 @@ SPK_INLINE int8_t spk_rescale_dsp(const struct spk_scale *s, int32_t doubled) {
     x = (x + (x >> 31) + s->offset) >> s->right;
     __asm__("ssat %0, #8, %0" : "+r"(x));
     return (int8_t)x;
+}
+
+// The same of a sum, where some channels are marked.
+SPK_INLINE int8_t spk_rescale_dsp_wide(const struct spk_scale *s, int32_t sum) {
+    if (s->right < 64) {
+        return spk_rescale_dsp(s, sum * 2);
+    }
+    const int32_t zero = s->offset;
+    const int32_t code = spk_requantise(sum + s->bias, s->multiplier, (int32_t)s->right - SPK_FAR);
+    return (int8_t)(spk_clamp(code, INT8_MIN - zero, INT8_MAX - zero) + zero);
 }
 #endif
 

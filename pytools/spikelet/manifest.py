@@ -48,6 +48,7 @@ class Manifest:
         source_names: of tensors, by what they are called here.
         calibration: what ranges were found on.
         quantisation: its options.
+        simplified: what was left out because no output depends on it, by layer; work and weights.
         bands: layers in bands of rows, and bands.
         learning: learner and options.
     """
@@ -81,5 +82,6 @@ class Manifest:
     source_names: dict[Words, Words] | None = None
     calibration: Words = ""
     quantisation: dict[Words, Any] | None = None
+    simplified: dict[Words, Any] | None = None
     bands: dict[Words, Any] | None = None
     learning: dict[Words, Any] | None = None

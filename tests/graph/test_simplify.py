@@ -11,6 +11,7 @@ from faults import spoil
 from graphs import random_inputs
 from spikelet.frontends.tflite import load
 from spikelet.graph import Array, Graph, Operator, Tensor
+from spikelet.graph.int8 import ranges
 from spikelet.graph.ops.add import Add
 from spikelet.graph.ops.average_pool2d import AveragePool2d
 from spikelet.graph.ops.concatenate import Concatenate
@@ -23,7 +24,7 @@ from spikelet.graph.ops.pad import Pad
 from spikelet.graph.ops.relu import Relu, relu_table
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.requantise import quantize_multiplier
-from spikelet.graph.simplify import Simplified, ranges, simplified
+from spikelet.graph.simplify import Simplified, simplified
 from spikelet.package import Package
 from support import reference_model
 

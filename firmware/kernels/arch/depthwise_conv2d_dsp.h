@@ -20,8 +20,8 @@
 
 // weights: (quads, taps, 2) words, of channels 0 and 2, then of 1 and 3 of a quad; the last quad
 // ends with the last channel, of at least 4. One output a channel. list: (taps,).
-SPK_SHARED void spk_depthwise_conv2d_dsp(const struct spk_depthwise_taps *c, const int8_t *input,
-                                         const int8_t **list, int8_t *output) {
+SPK_INLINE void spk_depthwise_dsp(bool wide, const struct spk_depthwise_taps *c,
+                                  const int8_t *input, const int8_t **list, int8_t *output) {
     const uint32_t last = c->channels - 4u;
     const int8_t *const *const end = list + (uint32_t)c->kernel_height * c->kernel_width;
     struct spk_depthwise_pixel at = {0};
@@ -51,7 +51,8 @@ SPK_SHARED void spk_depthwise_conv2d_dsp(const struct spk_depthwise_taps *c, con
                 SPK_UNROLL(4)
                 for (uint32_t k = 0; k < 4; k++) {
                     const struct spk_scale s = spk_next_scale_dsp(&scale);
-                    to[channel + k] = spk_rescale_dsp(&s, sum[k] * 2);
+                    to[channel + k] =
+                        wide ? spk_rescale_dsp_wide(&s, sum[k]) : spk_rescale_dsp(&s, sum[k] * 2);
                 }
             }
             to += last + 4;
@@ -59,5 +60,7 @@ SPK_SHARED void spk_depthwise_conv2d_dsp(const struct spk_depthwise_taps *c, con
     }
     spk_clamp_codes(&c->out, output, (uint32_t)(to - output));
 }
+
+SPK_DEPTHWISE_TAPS(dsp)
 
 #endif

@@ -9,7 +9,7 @@
 // Codes of eight channels of one output. weights: (taps, 8); `at` is their place in the arrays of
 // scales, which hold the even ones first. from: of the list, codes to the right or, with `gather`,
 // eight of them.
-SPK_INLINE int16x8_t spk_depthwise_mve_eight(const struct spk_rescale *out,
+SPK_INLINE int16x8_t spk_depthwise_mve_eight(const struct spk_rescale *out, bool wide,
                                              const int8_t *const *tap, uint32_t taps, bool gather,
                                              uint32_t first, uint16x8_t from, const int8_t *weights,
                                              uint32_t at) {
@@ -23,15 +23,15 @@ SPK_INLINE int16x8_t spk_depthwise_mve_eight(const struct spk_rescale *out,
         odd = vaddq_s32(odd, vmulltq_int_s16(x, w));
         weights += 8;
     } while (--taps > 0);
-    even = spk_mve_rescale(out, even, at);
-    odd = spk_mve_rescale(out, odd, at + 4);
+    even = spk_mve_rescale(out, wide, even, at);
+    odd = spk_mve_rescale(out, wide, odd, at + 4);
     return vreinterpretq_s16_s32(vsliq_n_s32(even, odd, 16));
 }
 
 // One output a channel, eight channels at the least. weights: (eights, taps, 8); the last eight end
 // with the last channel. list: (taps,).
-SPK_SHARED void spk_depthwise_conv2d_mve(const struct spk_depthwise_taps *c, const int8_t *input,
-                                         const int8_t **list, int8_t *output) {
+SPK_INLINE void spk_depthwise_mve(bool wide, const struct spk_depthwise_taps *c,
+                                  const int8_t *input, const int8_t **list, int8_t *output) {
     const struct spk_rescale out = c->out;
     const uint32_t channels = c->channels;
     const uint32_t taps = (uint32_t)c->kernel_height * c->kernel_width;
@@ -42,9 +42,9 @@ SPK_SHARED void spk_depthwise_conv2d_mve(const struct spk_depthwise_taps *c, con
             spk_depthwise_next(c, y, x, input, list, &at);
             for (uint32_t o = 0; o < channels; o += 8) {
                 const uint32_t channel = spk_min_u32(o, channels - 8);
-                vstrbq_s16(output + channel,
-                           spk_depthwise_mve_eight(&out, list, taps, false, at.offset + channel,
-                                                   vdupq_n_u16(0), weights, o));
+                vstrbq_s16(output + channel, spk_depthwise_mve_eight(&out, wide, list, taps, false,
+                                                                     at.offset + channel,
+                                                                     vdupq_n_u16(0), weights, o));
                 weights += 8 * taps;
             }
             output += channels;
@@ -55,7 +55,7 @@ SPK_SHARED void spk_depthwise_conv2d_mve(const struct spk_depthwise_taps *c, con
 // Sixteen channels of one output, two taps at a time: their products' sum fits 16 bits, for no
 // weight is -128. weights: (pairs, 2, 16). The arrays of scales hold channels 0 4 8 12, then
 // 2 6 10 14, 1 5 9 13 and 3 7 11 15.
-SPK_INLINE int8x16_t spk_depthwise_mve_sixteen(const struct spk_rescale *out,
+SPK_INLINE int8x16_t spk_depthwise_mve_sixteen(const struct spk_rescale *out, bool wide,
                                                const int8_t *const *tap, uint32_t pairs,
                                                uint32_t first, const int8_t *weights, uint32_t at) {
     int32x4_t a = vdupq_n_s32(0);
@@ -95,10 +95,10 @@ SPK_INLINE int8x16_t spk_depthwise_mve_sixteen(const struct spk_rescale *out,
                        [b] "+w"(b), [c] "+w"(c), [d] "+w"(d)
                      : [pairs] "r"(pairs), [first] "r"(first)
                      : "lr", "q4", "q5", "q6", "q7", "memory");
-    a = spk_mve_rescale(out, a, at);
-    b = spk_mve_rescale(out, b, at + 4);
-    c = spk_mve_rescale(out, c, at + 8);
-    d = spk_mve_rescale(out, d, at + 12);
+    a = spk_mve_rescale(out, wide, a, at);
+    b = spk_mve_rescale(out, wide, b, at + 4);
+    c = spk_mve_rescale(out, wide, c, at + 8);
+    d = spk_mve_rescale(out, wide, d, at + 12);
     const int16x8_t even = vreinterpretq_s16_s32(vsliq_n_s32(a, b, 16));
     const int16x8_t odd = vreinterpretq_s16_s32(vsliq_n_s32(c, d, 16));
     return vreinterpretq_s8_s16(vsliq_n_s16(even, odd, 8));
@@ -106,9 +106,9 @@ SPK_INLINE int8x16_t spk_depthwise_mve_sixteen(const struct spk_rescale *out,
 
 // One output a channel, sixteen channels at the least. weights: (sixteens, taps, 16), taps made
 // even by one of zeros; the last sixteen end with the last channel. list: (taps,), even too.
-SPK_SHARED void spk_depthwise_conv2d_mve_sixteens(const struct spk_depthwise_taps *c,
-                                                  const int8_t *input, const int8_t **list,
-                                                  int8_t *output) {
+SPK_INLINE void spk_depthwise_mve_sixteens(bool wide, const struct spk_depthwise_taps *c,
+                                           const int8_t *input, const int8_t **list,
+                                           int8_t *output) {
     const struct spk_rescale out = c->out;
     const uint32_t channels = c->channels;
     const uint32_t taps = (uint32_t)c->kernel_height * c->kernel_width;
@@ -121,8 +121,9 @@ SPK_SHARED void spk_depthwise_conv2d_mve_sixteens(const struct spk_depthwise_tap
             list[2 * pairs - 1] = list[taps - 1];
             for (uint32_t o = 0; o < channels; o += 16) {
                 const uint32_t channel = spk_min_u32(o, channels - 16);
-                vst1q_s8(output + channel, spk_depthwise_mve_sixteen(
-                                               &out, list, pairs, at.offset + channel, weights, o));
+                vst1q_s8(output + channel,
+                         spk_depthwise_mve_sixteen(&out, wide, list, pairs, at.offset + channel,
+                                                   weights, o));
                 weights += 32 * pairs;
             }
             output += channels;
@@ -132,9 +133,8 @@ SPK_SHARED void spk_depthwise_conv2d_mve_sixteens(const struct spk_depthwise_tap
 
 // Any number of channels, and of outputs a channel. weights: (eights, taps, 8), sources:
 // (eights, 8).
-SPK_SHARED void spk_depthwise_conv2d_mve_many(const struct spk_depthwise_taps *c,
-                                              const int8_t *input, const int8_t **list,
-                                              int8_t *output) {
+SPK_INLINE void spk_depthwise_mve_many(bool wide, const struct spk_depthwise_taps *c,
+                                       const int8_t *input, const int8_t **list, int8_t *output) {
     const struct spk_rescale out = c->out;
     const uint32_t taps = (uint32_t)c->kernel_height * c->kernel_width;
     struct spk_depthwise_pixel at = {0};
@@ -143,8 +143,9 @@ SPK_SHARED void spk_depthwise_conv2d_mve_many(const struct spk_depthwise_taps *c
             const int8_t *weights = c->weights;
             spk_depthwise_next(c, y, x, input, list, &at);
             for (uint32_t o = 0; o < c->outputs; o += 8) {
-                const int16x8_t codes = spk_depthwise_mve_eight(
-                    &out, list, taps, true, at.offset, vldrhq_u16(c->sources + o), weights, o);
+                const int16x8_t codes =
+                    spk_depthwise_mve_eight(&out, wide, list, taps, true, at.offset,
+                                            vldrhq_u16(c->sources + o), weights, o);
                 vstrbq_p_s16(output + o, codes, vctp16q(c->outputs - o));
                 weights += 8 * taps;
             }
@@ -152,5 +153,10 @@ SPK_SHARED void spk_depthwise_conv2d_mve_many(const struct spk_depthwise_taps *c
         }
     }
 }
+
+// `_wide`: some shifts are 0 or to the left.
+SPK_DEPTHWISE_TAPS(mve)
+SPK_DEPTHWISE_TAPS(mve_sixteens)
+SPK_DEPTHWISE_TAPS(mve_many)
 
 #endif

@@ -30,6 +30,19 @@ struct spk_depthwise_taps {
     uint16_t pad_left;
 };
 
+// The kernels of a variant. `_wide`: some channels are marked, see requantise.h.
+#define SPK_DEPTHWISE_TAPS(variant)                                                                \
+    SPK_SHARED void spk_depthwise_conv2d_##variant(const struct spk_depthwise_taps *c,             \
+                                                   const int8_t *input, const int8_t **list,       \
+                                                   int8_t *output) {                               \
+        spk_depthwise_##variant(false, c, input, list, output);                                    \
+    }                                                                                              \
+    SPK_SHARED void spk_depthwise_conv2d_##variant##_wide(const struct spk_depthwise_taps *c,      \
+                                                          const int8_t *input,                     \
+                                                          const int8_t **list, int8_t *output) {   \
+        spk_depthwise_##variant(true, c, input, list, output);                                     \
+    }
+
 // The next output, and where its taps are.
 struct spk_depthwise_pixel {
     int32_t top; // of the window, in the input; negative above it
@@ -77,10 +90,10 @@ SPK_INLINE void spk_depthwise_next(const struct spk_depthwise_taps *c, uint32_t 
 
 // Up to four channels of one output. weights: (taps, 4); source: their input channels, or of the
 // first of four neighbours.
-SPK_INLINE void spk_depthwise_four(const struct spk_rescale *out, const int8_t *const *tap,
-                                   const int8_t *const *end, const uint32_t *source,
-                                   bool neighbours, const int8_t *weights, uint32_t channel,
-                                   uint32_t channels, int8_t *to) {
+SPK_INLINE void spk_depthwise_four(const struct spk_rescale *out, bool wide,
+                                   const int8_t *const *tap, const int8_t *const *end,
+                                   const uint32_t *source, bool neighbours, const int8_t *weights,
+                                   uint32_t channel, uint32_t channels, int8_t *to) {
     int32_t a = 0;
     int32_t b = 0;
     int32_t c = 0;
@@ -97,16 +110,16 @@ SPK_INLINE void spk_depthwise_four(const struct spk_rescale *out, const int8_t *
     SPK_UNROLL(4)
     for (uint32_t k = 0; k < 4; k++, channel++) {
         if (k < channels) {
-            to[channel] = spk_rescale(out, true, sum[k] + out->bias[channel],
-                                      out->multiplier[channel], out->shift[channel]);
+            to[channel] = spk_rescale_marked(out, wide, sum[k] + out->bias[channel],
+                                             out->multiplier[channel], out->shift[channel]);
         }
     }
 }
 
 // One output a channel, four channels at the least. weights: (quads, taps, 4), where the last quad
 // ends with the last channel. list: (taps,).
-SPK_SHARED void spk_depthwise_conv2d_fours(const struct spk_depthwise_taps *c, const int8_t *input,
-                                           const int8_t **list, int8_t *output) {
+SPK_INLINE void spk_depthwise_fours(bool wide, const struct spk_depthwise_taps *c,
+                                    const int8_t *input, const int8_t **list, int8_t *output) {
     const struct spk_rescale out = c->out;
     const uint32_t taps = (uint32_t)c->kernel_height * c->kernel_width;
     const uint32_t channels = c->channels;
@@ -118,8 +131,8 @@ SPK_SHARED void spk_depthwise_conv2d_fours(const struct spk_depthwise_taps *c, c
             for (uint32_t o = 0; o < channels; o += 4) {
                 const uint32_t channel = spk_min_u32(o, channels - 4);
                 const uint32_t source = at.offset + channel;
-                spk_depthwise_four(&out, list, list + taps, &source, true, weights, channel, 4,
-                                   output);
+                spk_depthwise_four(&out, wide, list, list + taps, &source, true, weights, channel,
+                                   4, output);
                 weights += 4 * taps;
             }
             output += channels;
@@ -128,8 +141,8 @@ SPK_SHARED void spk_depthwise_conv2d_fours(const struct spk_depthwise_taps *c, c
 }
 
 // Any number of channels, and of outputs a channel. weights: (quads, taps, 4), sources: (quads, 4).
-SPK_SHARED void spk_depthwise_conv2d_many(const struct spk_depthwise_taps *c, const int8_t *input,
-                                          const int8_t **list, int8_t *output) {
+SPK_INLINE void spk_depthwise_many(bool wide, const struct spk_depthwise_taps *c,
+                                   const int8_t *input, const int8_t **list, int8_t *output) {
     const struct spk_rescale out = c->out;
     const uint32_t taps = (uint32_t)c->kernel_height * c->kernel_width;
     struct spk_depthwise_pixel at = {0};
@@ -141,7 +154,7 @@ SPK_SHARED void spk_depthwise_conv2d_many(const struct spk_depthwise_taps *c, co
                 const uint16_t *from = c->sources + o;
                 const uint32_t source[4] = {at.offset + from[0], at.offset + from[1],
                                             at.offset + from[2], at.offset + from[3]};
-                spk_depthwise_four(&out, list, list + taps, source, false, weights, o,
+                spk_depthwise_four(&out, wide, list, list + taps, source, false, weights, o,
                                    c->outputs - o, output);
                 weights += 4 * taps;
             }
@@ -149,5 +162,8 @@ SPK_SHARED void spk_depthwise_conv2d_many(const struct spk_depthwise_taps *c, co
         }
     }
 }
+
+SPK_DEPTHWISE_TAPS(fours)
+SPK_DEPTHWISE_TAPS(many)
 
 #endif

@@ -8,10 +8,22 @@
 #include "kernels/requantise.h"
 
 // Codes, in lanes of 32 bits, from sums without bias; `at` is the place of the first in the arrays.
-// As spk_requantise_near: the doubled high product and the shift round as they are asked to, but
-// for halves of negative values, which go away from zero.
-SPK_INLINE int32x4_t spk_mve_rescale(const struct spk_rescale *out, int32x4_t sum, uint32_t at) {
+// The doubled high product and the shift round as they are asked to, but for halves of negative
+// values, which go away from zero. `wide`: a shift may also be 0 or to the left.
+SPK_INLINE int32x4_t spk_mve_rescale(const struct spk_rescale *out, bool wide, int32x4_t sum,
+                                     uint32_t at) {
     int32x4_t x = vaddq_s32(sum, vldrwq_s32(out->bias + at));
+    if (wide) {
+        const int32x4_t shift = vldrbq_s32(out->shift + at);
+        const int32x4_t none = vdupq_n_s32(0);
+        x = vshlq_s32(x, vmaxq_s32(shift, none));
+        x = vqrdmulhq_s32(x, vldrwq_s32(out->multiplier + at));
+        x = vaddq_s32(x, vshrq_n_s32(vandq_s32(x, shift), 31));
+        x = vrshlq_s32(x, vminq_s32(shift, none));
+        x = vqaddq_n_s32(x, out->zero_point);
+        x = vmaxq_s32(x, vdupq_n_s32(out->low));
+        return vminq_s32(x, vdupq_n_s32(out->high));
+    }
     x = vqrdmulhq_s32(x, vldrwq_s32(out->multiplier + at));
     x = vaddq_s32(x, vshrq_n_s32(x, 31));
     x = vrshlq_s32(x, vldrbq_s32(out->shift + at));
@@ -70,18 +82,18 @@ SPK_INLINE int32x4_t spk_mve_dot_held(const int8x16_t *x, uint32_t vectors, cons
 enum { SPK_MVE_HELD = 3 }; // vectors at most
 
 // Four channels of one output; vectors: that hold the taps, or 0.
-SPK_INLINE int32x4_t spk_mve_four(const struct spk_rescale *out, const int8_t *x,
+SPK_INLINE int32x4_t spk_mve_four(const struct spk_rescale *out, bool wide, const int8_t *x,
                                   const int8x16_t *held, uint32_t vectors, const int8_t *weights,
                                   uint32_t taps, uint32_t at) {
     const int32x4_t sums =
         vectors ? spk_mve_dot_held(held, vectors, weights) : spk_mve_dot(x, weights, taps);
-    return spk_mve_rescale(out, sums, at);
+    return spk_mve_rescale(out, wide, sums, at);
 }
 
 // All channels of one output. weights: (channels / 4, taps / 16, 4, 16), both rounded up.
-SPK_INLINE void spk_mve_outputs(const struct spk_rescale *out, const int8_t *x, uint32_t vectors,
-                                const int8_t *weights, uint32_t taps, uint32_t channels,
-                                int8_t *to) {
+SPK_INLINE void spk_mve_outputs(const struct spk_rescale *out, bool wide, const int8_t *x,
+                                uint32_t vectors, const int8_t *weights, uint32_t taps,
+                                uint32_t channels, int8_t *to) {
     const uint32_t step = (vectors ? vectors : (taps + 15) / 16) * 64;
     int8x16_t held[SPK_MVE_HELD];
     SPK_UNROLL(3)
@@ -90,11 +102,11 @@ SPK_INLINE void spk_mve_outputs(const struct spk_rescale *out, const int8_t *x, 
     }
     uint32_t o = 0;
     for (; o + 4 <= channels; o += 4) {
-        vstrbq_s32(to + o, spk_mve_four(out, x, held, vectors, weights, taps, o));
+        vstrbq_s32(to + o, spk_mve_four(out, wide, x, held, vectors, weights, taps, o));
         weights += step;
     }
     if (o < channels) {
-        vstrbq_p_s32(to + o, spk_mve_four(out, x, held, vectors, weights, taps, o),
+        vstrbq_p_s32(to + o, spk_mve_four(out, wide, x, held, vectors, weights, taps, o),
                      vctp32q(channels - o));
     }
 }

@@ -21,7 +21,12 @@ from spikelet.cli.options import (
 )
 from spikelet.cli.places import given_path
 from spikelet.cli.run import disagree
-from spikelet.cli.shown import build_rows, differences_shown, weights_exercised
+from spikelet.cli.shown import (
+    build_rows,
+    differences_shown,
+    general_kernels,
+    weights_exercised,
+)
 from spikelet.cli.streaming import session_path, stream
 from spikelet.cli.terminal import Fitted, Terminal, facts, number, percent, table, verdict
 from spikelet.errors import UsageError
@@ -118,6 +123,7 @@ def _shown(bench: dict[str, Any]) -> list[RenderableType]:
         ),
         "",
         _layers(bench),
+        *general_kernels(bench["layers"], f"of {bench['board']}"),
     ]
     if bench["differences"]:
         shown.append(differences_shown(bench["differences"]))
@@ -130,7 +136,7 @@ def _layers(bench: dict[str, Any]) -> RenderableType:
         return f"board {bench['board']} counts no ticks: no figures by layer"
     made = table(
         f"layers, mean of {measured['samples']} samples",
-        "layer", "operator", "output", f">{unit}", ">share", ">ops", ">per op",
+        "layer", "operator", "kernel", "output", f">{unit}", ">share", ">ops", ">per op",
         ">flash B", ">RAM B",
     )  # fmt: skip
     total, rest = measured["total"], max(0, measured["rest"])
@@ -138,6 +144,7 @@ def _layers(bench: dict[str, Any]) -> RenderableType:
         made.add_row(
             row["name"],
             row["op"],
+            row["kernel"],
             row["output"],
             number(max(0, row["ticks"])),  # less than what measuring it varies by
             percent(max(0, row["ticks"]) / total),
@@ -146,6 +153,6 @@ def _layers(bench: dict[str, Any]) -> RenderableType:
             number(row["flash_bytes"]) if row["flash_bytes"] else "",
             number(row["ram_bytes"]),
         )
-    made.add_row("rest", "", "", number(rest), percent(rest / total))
-    made.add_row("total", "", "", number(total), percent(1.0), style="bold")
+    made.add_row("rest", "", "", "", number(rest), percent(rest / total))
+    made.add_row("total", "", "", "", number(total), percent(1.0), style="bold")
     return Fitted(made, LESS_IMPORTANT)

@@ -22,6 +22,7 @@ from spikelet.cli.options import (
 from spikelet.cli.shown import (
     accuracy_rows,
     arena_row,
+    general_kernels,
     layer_table,
     origin_rows,
     spiking_tables,
@@ -61,6 +62,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="spikelet-inspect-") as folder:
         generated = generate(loaded.graph, loaded.sha256, Path(folder), target=target)
     found = described(loaded, package, generated)
+    found["target"] = f"for {known.name} ({target})" if known is not None else "in portable C"
     shown = _shown(found)
     if taught is not None:
         found["learning"] = {**loaded.manifest["learning"], **taught.plan.as_dict()}
@@ -177,6 +179,7 @@ def _shown(found: dict[str, Any]) -> list[RenderableType]:
         ),
         "",
         layer_table(found["layers"]),
+        *general_kernels(found["layers"], found["target"]),
         "",
         *spiking_tables(found["states"], manifest.get("spike_agreement", [])),
         tensors,

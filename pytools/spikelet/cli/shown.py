@@ -18,21 +18,32 @@ LESS_IMPORTANT = ("phase", "updates", "bits", "output", "operator", "MACs", "syn
 def layer_table(rows: Sequence[Mapping[str, Any]]) -> Fitted:
     """Layers with shape, bits, work, flash and RAM."""
     made = table(
-        "layers", "layer", "operator", "phase", "output", ">bits", ">MACs", ">syn. ops",
+        "layers", "layer", "operator", "kernel", "phase", "output", ">bits", ">MACs", ">syn. ops",
         ">updates", ">flash B", ">RAM B",
     )  # fmt: skip
     keys = ("weight_bits", "macs", "synaptic_ops", "updates", "flash_bytes")
     for row in rows:
         made.add_row(
-            *(str(row[key]) for key in ("name", "op", "phase", "output")),
+            *(str(row[key]) for key in ("name", "op", "kernel", "phase", "output")),
             *((number(row[key]) or "") if row[key] else "" for key in keys),
             number(row["ram_bytes"]),
         )
     made.add_section()
     for run, sums in totals(rows).items():
         cells = [number(sums[key]) for key in keys[1:]]
-        made.add_row(TITLES[run], "", "", "", "", *cells, "", style="bold")
+        made.add_row(TITLES[run], "", "", "", "", "", *cells, "", style="bold")
     return Fitted(without_empty(made), LESS_IMPORTANT)
+
+
+def general_kernels(rows: Sequence[Mapping[str, Any]], where: str) -> list[RenderableType]:
+    """The layers that do not have the fastest kernel of a target, and why."""
+    slow = [row for row in rows if row.get("general")]
+    if not slow:
+        return []
+    made = table(f"not the fastest kernel {where}", "layer", "kernel", "because")
+    for row in slow:
+        made.add_row(row["name"], row["kernel"], row["general"])
+    return ["", made]
 
 
 def simplified_table(found: Mapping[str, Any]) -> Fitted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -53,6 +54,9 @@ class Constant:
     data: bytes
 
 
+_KERNEL = re.compile(r"\bspk_(\w+)\(")  # a call
+
+
 @dataclass(frozen=True)
 class Generated:
     """What code generation wrote and what it knows of it.
@@ -80,6 +84,7 @@ class CEmitter:
         self.written = {node.name: graph.written(node) for node in graph.order}
         self.places = places
         self.target = target
+        self.kernels: dict[str, str] = {}  # by operator, the functions that it calls
         self.includes: set[str] = set()
         self.macros: dict[str, int] = {}
         self.constants: dict[str, str] = {}
@@ -208,7 +213,7 @@ def generate(
             *([] if stop is None else [c.when(stop, c.RETURN)]),
         ]
         const_bytes[node.name] = sum(em.sizes.values()) - before
-    table = layers(graph, places, const_bytes)
+    table = layers(graph, places, const_bytes, em.kernels, target)
     learning = _learning(graph, em, bodies)
     parts = [
         _head(graph, sha256, table, places, sum(em.sizes.values())),
@@ -240,6 +245,8 @@ def generate(
 def _conditional(node: Operator, em: CEmitter, trace: bool, guard: bool) -> list[Statement]:
     """What executes an operator; a trace build, whose digests are golden's, leaves out none."""
     body = node.emit(em)
+    called = dict.fromkeys(_KERNEL.findall("\n".join(map(str, body))))
+    em.kernels[node.name] = ", ".join(called)
     if guard:
         em.include("spk_guard.h")
         body = [*_opened(node, em), *body, c.run("spk_open", _ARENA, em.places.size)]

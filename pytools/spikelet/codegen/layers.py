@@ -8,6 +8,7 @@ from typing import Any
 
 from spikelet.codegen.plan import Plan
 from spikelet.graph import Graph, Phase
+from spikelet.graph.target import Target
 
 # What a host asks for, and the phases of operators that this executes.
 RUNS = {
@@ -26,6 +27,8 @@ class Layer:
     Attributes:
         name: the operator's name.
         op: its kind.
+        kernel: C functions that the generated C calls for it.
+        general: why it is not the fastest kernel of the target; empty where it is.
         phase: once, step, end, learn or commit.
         output: type and shape of its first result; empty where it only changes what is learned.
         weight_bits: bits a weight, 0 without weights.
@@ -38,6 +41,8 @@ class Layer:
 
     name: str
     op: str
+    kernel: str
+    general: str
     phase: str
     output: str
     weight_bits: int
@@ -52,8 +57,22 @@ class Layer:
         return asdict(self)
 
 
-def layers(graph: Graph, plan: Plan, const_bytes: Mapping[str, int]) -> list[Layer]:
-    """The table, in order of execution; `const_bytes` by operator name."""
+def layers(
+    graph: Graph,
+    plan: Plan,
+    const_bytes: Mapping[str, int],
+    kernels: Mapping[str, str],
+    target: Target,
+) -> list[Layer]:
+    """The table, in order of execution.
+
+    Args:
+        graph: the network.
+        plan: its memory.
+        const_bytes: by operator name.
+        kernels: by operator name, what was emitted.
+        target: that it was emitted for.
+    """
     rows = []
     for node in graph.order:
         cost = node.cost([graph.tensors[name] for name in node.inputs])
@@ -63,6 +82,8 @@ def layers(graph: Graph, plan: Plan, const_bytes: Mapping[str, int]) -> list[Lay
             Layer(
                 name=node.name,
                 op=node.KIND,
+                kernel=kernels.get(node.name, ""),
+                general=node.general(target),
                 phase=graph.phase(node).name.lower(),
                 output=f"{first.dtype} {'x'.join(map(str, first.shape))}" if first else "",
                 weight_bits=cost.weight_bits,

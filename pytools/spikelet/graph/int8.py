@@ -54,6 +54,14 @@ def _once(values: Array) -> Array:
     return np.broadcast_to(kept, (*kept.shape[:-1], values.shape[-1]))
 
 
+def ranges(numbers: Array) -> str:
+    """Ascending numbers as 0-3,7,9-12."""
+    starts = np.flatnonzero(np.diff(numbers, prepend=-2) != 1)
+    ends = [*(starts[1:] - 1), len(numbers) - 1]
+    pairs = [(int(numbers[a]), int(numbers[b])) for a, b in zip(starts, ends, strict=True)]
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in pairs)
+
+
 def round_half_away(x: Array | np.floating[Any]) -> Array:
     """To the nearest integer, halves away from zero, in the type of `x`."""
     x = np.asarray(x)

@@ -246,6 +246,10 @@ class Operator:
         """The same function, with less to compute where an interval is a single value."""
         return self
 
+    def general(self, target: Target) -> str:
+        """Why `emit` calls a more general kernel than the fastest of a target; "" where not."""
+        return ""
+
     def band(self, first: int, end: int) -> Band | None:
         """What makes the rows [first, end) of its output; None where rows need all of an input."""
         return None

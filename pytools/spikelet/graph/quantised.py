@@ -12,12 +12,14 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields
 from spikelet.graph.declared import Code, Codes, Held, TensorScale
-from spikelet.graph.int8 import by_channel, codes_of, spread
+from spikelet.graph.int8 import by_channel, codes_of, ranges, spread
 from spikelet.graph.operator import Emitter, Interval, Operator, Role
 from spikelet.graph.requantise import requantise
+from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
 INT8 = (-128, 127)
+FAR = 95  # SPK_FAR of requantise.h
 MOST_TAPS = 65520  # kernels count them, padded to sixteens, in 16 bits
 
 
@@ -240,26 +242,56 @@ class Quantised(Operator):
         codes: Array = np.clip(scaled + self.output_zero_point, *self.activation).astype(np.int8)
         return codes
 
-    @property
-    def near(self) -> bool:
-        """Whether spk_requantise_near holds for every channel."""
-        return self._largest < 1 << 29 and bool(np.all((self.shift <= -1) & (self.shift >= -20)))
+    def far(self, target: Target) -> Array:
+        """(O,) bool: the channels that a target's fast rounding does not hold for.
 
-    def rescale_fields(self, em: Emitter, sums: Array, order: Array | None = None) -> Fields:
+        It is spk_requantise_near, which is proved from the sums that can occur; on cores with
+        vectors a shift to the right is enough.
+        """
+        shift = self._right_shift
+        if target.mve:
+            return shift > -1
+        low, high = self._reach
+        reach = np.maximum(np.abs(low), np.abs(high))
+        return (reach >= 1 << 29) | (shift > -1) | (shift < -20)
+
+    @property
+    def _right_shift(self) -> Array:
+        """The shift, to the right where it does not matter because the multiplier is 0."""
+        return np.where(self.multiplier == 0, -1, self.shift).astype(np.int32)
+
+    def told(self, far: Array) -> str:
+        """Which channels are rounded in the general way, and why; "" for none."""
+        if not far.any():
+            return ""
+        shifts = -self.shift[far]
+        largest = int(np.maximum(*np.abs(self._reach))[far].max())
+        return (
+            f"any rounding for channels {ranges(np.flatnonzero(far))}: shifts to the right of "
+            f"{shifts.min()} to {shifts.max()}, sums up to {largest}"
+        )
+
+    def rescale_fields(
+        self, em: Emitter, sums: Array, order: Array | None = None, far: Array | None = None
+    ) -> Fields:
         """Fields of a kernel's `struct spk_rescale out`.
 
         Args:
             em: takes the arrays, padded to a multiple of four channels.
             sums: (O,) of each channel's weights.
             order: the channels as the arrays hold them, by default in order.
+            far: (O,) bool, channels that are marked in a kernel called _wide.
         """
+        shift = self._right_shift
+        if far is not None:
+            shift = np.where(far, FAR + shift, shift)
         channels = len(self.bias) if order is None else len(order)
         padding = (0, -channels % 4)
         folded = self._folded(sums)
         arrays = {
             "bias": folded.astype(np.int32),
             "multiplier": self.multiplier,
-            "shift": self.shift.astype(np.int8),
+            "shift": shift.astype(np.int8),
         }
         if order is not None:
             arrays = {field: values[order] for field, values in arrays.items()}
@@ -278,12 +310,20 @@ class Quantised(Operator):
         low, high = self.activation
         return {"out.zero_point": self.output_zero_point, "out.low": low, "out.high": high}
 
-    def scale_fields(self, em: Emitter, sums: Array) -> Fields:
-        """The same for kernels that take a `struct spk_scale` a channel."""
-        right = -self.shift.astype(np.int64)
-        offset = (2 * self.output_zero_point + 1) << (right - 1)
-        table = np.stack([2 * self._folded(sums), self.multiplier, offset, right], axis=1)
-        note = "a channel: doubled bias, multiplier, offset, right shift"
+    def scale_fields(self, em: Emitter, sums: Array, far: Array) -> Fields:
+        """The same for kernels that take a `struct spk_scale` a channel; (O,) `far` is marked."""
+        right, folded = -self._right_shift.astype(np.int64), self._folded(sums)
+        offset = (2 * self.output_zero_point + 1) << np.where(far, 0, right - 1)
+        table = np.stack(
+            [
+                np.where(far, folded, 2 * folded),
+                self.multiplier,
+                np.where(far, self.output_zero_point, offset),
+                np.where(far, FAR - right, right),
+            ],
+            axis=1,
+        )
+        note = "a channel: doubled bias, multiplier, offset, right shift; or it is marked"
         name = em.const(f"{self.name}_scale", table.astype(np.int32), note)
         return {"scales": c.cast("const struct spk_scale *", name), **self._code_fields()}
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spikelet.graph.graph import Graph
-from spikelet.graph.int8 import by_channel
+from spikelet.graph.int8 import by_channel, ranges
 from spikelet.graph.operator import Operator
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.tensor import Array
@@ -99,14 +99,6 @@ def simplified(graph: Graph) -> Simplified:
         (_macs(graph), _macs(made)),
         (_weights(graph.nodes), _weights(made.nodes)),
     )
-
-
-def ranges(numbers: Array) -> str:
-    """Ascending numbers as 0-3,7,9-12."""
-    starts = np.flatnonzero(np.diff(numbers, prepend=-2) != 1)
-    ends = [*(starts[1:] - 1), len(numbers) - 1]
-    pairs = [(int(numbers[a]), int(numbers[b])) for a, b in zip(starts, ends, strict=True)]
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in pairs)
 
 
 def _with(graph: Graph, nodes: list[Operator]) -> Graph:

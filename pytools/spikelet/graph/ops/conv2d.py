@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
-from spikelet.graph.c import Expression, Fields, Statement
+from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import CHUNK_BYTES, Convolution
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
 from spikelet.graph.overlap import raster, window_starts
@@ -18,10 +18,33 @@ from spikelet.graph.quantised import (
     two_a_lane,
     two_channels_a_lane,
 )
-from spikelet.graph.target import Target
+from spikelet.graph.target import ANY, Target
 from spikelet.graph.tensor import Array, Tensor
 
 SCRATCH_BYTES = 2304  # at most: 3 x 3 windows of 64 channels, two at a time
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A kernel.
+
+    Attributes:
+        kernel: what its name ends with.
+        taps: as it counts them.
+        weights: in its order.
+        note: on their shape.
+        scratch: words.
+        why: it is not the fastest of the target; "" where it is.
+        far: (O,) bool, channels that are rounded in the general way.
+    """
+
+    kernel: str
+    taps: int
+    weights: Array
+    note: str
+    scratch: int
+    why: str = ""
+    far: Array = field(default_factory=lambda: np.zeros(0, np.bool_))
 
 
 @dataclass(kw_only=True)
@@ -77,19 +100,43 @@ class Conv2d(Convolution):
             found.append(raster(first, outputs))  # without a scratch, or rows as they lie
         return (max(found, key=lambda overlap: overlap.lead),)
 
+    def general(self, target: Target) -> str:
+        return self._choice(target).why
+
+    def _choice(self, target: Target) -> _Choice:
+        """The kernel for a target."""
+        rows = self.weight.reshape(len(self.weight), -1)
+        far, why = self.far(target), ""
+        found: _Choice | str = ""
+        if target.mve:
+            found = self._mve(rows)
+        elif target.dsp:
+            found = self._dsp(rows)
+        if isinstance(found, str):
+            why, found = found, self._portable(rows, target)
+            far = self.far(ANY)  # it is plain C
+        if found.kernel.startswith("stream"):
+            why = why or f"{rows.shape[1]} taps are too many for {SCRATCH_BYTES} bytes of scratch"
+        elif far.any():
+            why = "; ".join(filter(None, (why, self.told(far))))
+            found = replace(found, kernel=f"{found.kernel}_wide")
+        return replace(found, why=why, far=far)
+
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/conv2d.h")
         rows = self.weight.reshape(len(self.weight), -1)
-        found = None
-        if em.target.mve:
-            found = self._mve(em, rows)
-        elif em.target.dsp:
-            found = self._dsp(em, rows)
-        kernel, taps, weights, scratch = found or self._portable(em, rows)
-        scales = self.scale_fields if kernel.startswith("dsp") else self.rescale_fields
+        found = self._choice(em.target)
+        kernel, taps, scratch = found.kernel, found.taps, found.scratch
+        weights = em.const(f"{self.name}_weight", found.weights, found.note)
+        sums = rows.astype(np.int64).sum(axis=1)
+        if kernel.startswith("dsp"):
+            scales = self.scale_fields(em, sums, found.far)
+        else:
+            plain = kernel.startswith(("mve", "stream"))
+            scales = self.rescale_fields(em, sums, far=None if plain else found.far)
         fields: Fields = {
             "weights": weights,
-            **scales(em, rows.astype(np.int64).sum(axis=1)),
+            **scales,
             **self.window_fields(self.weight.shape[1:3]),
             "outputs": len(rows),
             "taps": taps,
@@ -110,51 +157,48 @@ class Conv2d(Convolution):
         """Whether each output sees one pixel, in the order of the pixels."""
         return self.weight.shape[1:3] == (1, 1) and self.stride == (1, 1) and not any(self.padding)
 
-    def _portable(self, em: Emitter, rows: Array) -> tuple[str, int, Expression, int]:
-        """Kernel, taps, weights, words of scratch."""
+    def _portable(self, rows: Array, target: Target) -> _Choice:
         taps = rows.shape[1]
         even = taps + taps % 2
-        few = em.target.thumb1  # registers
-        pixels = 4 if 8 * even <= SCRATCH_BYTES and self.near and not few else 2
-        kernel = "any" if not self.near else "four" if pixels == 4 else "two"
+        few = target.thumb1  # registers
+        pixels = 4 if 8 * even <= SCRATCH_BYTES and not few else 2
+        kernel = "four" if pixels == 4 else "two"
         scratch = even * (pixels // 2) + 4 * pixels
         if even * 2 * pixels > SCRATCH_BYTES:
             kernel, even, scratch = "stream_fours", taps, 0
-        blocked = by_fours(rows, even)
-        name = em.const(f"{self.name}_weight", blocked, f"(outputs / 4, taps {even}, 4)")
-        return kernel, even, name, scratch
+        note = f"(outputs / 4, taps {even}, 4)"
+        return _Choice(kernel, even, by_fours(rows, even), note, scratch)
 
-    def _dsp(self, em: Emitter, rows: Array) -> tuple[str, int, Expression, int] | None:
-        """The same for Arm's DSP extension, None where it does not suit."""
+    def _dsp(self, rows: Array) -> _Choice | str:
+        """For Arm's DSP extension, or why it does not suit."""
         taps = 8 * -(-rows.shape[1] // 8)
-        if 4 * taps > SCRATCH_BYTES and self.weight.shape[3] % 8 == 0:
-            found = two_channels_a_lane(rows, taps)
-            if found is None:
-                return None
+        large = 4 * taps > SCRATCH_BYTES
+        if large and self.weight.shape[3] % 8:
+            return f"{rows.shape[1]} taps, of channels that are no eights"
+        lanes = two_channels_a_lane(rows, taps) if large else two_a_lane(rows, taps)
+        if lanes is None:
+            return "two weights do not fit 16 bits, or a sum may not fit 24"
+        if large:
             note = f"(outputs / 4, taps {taps} / 4, 2, 4 taps) of two channels"
-            return "stream_quads", taps, em.const(f"{self.name}_weight", found, note), 0
-        lanes = two_a_lane(rows, taps)
-        if lanes is None or not self.near or 4 * taps > SCRATCH_BYTES:
-            return None
+            return _Choice("stream_quads", taps, lanes, note, 0)
         kernel = "dsp_lanes"
         if self.weight.shape[3] % 4 == 0:
             kernel = "dsp_quads"
             lanes = lanes.reshape(len(lanes), -1, 4)[:, :, [0, 2, 1, 3]]
         words = np.ascontiguousarray(lanes).view("<u4")
         note = f"(outputs / 2, taps {taps}) of two channels, two taps a word"
-        return kernel, taps, em.const(f"{self.name}_weight", words, note), taps
+        return _Choice(kernel, taps, words, note, taps)
 
-    def _mve(self, em: Emitter, rows: Array) -> tuple[str, int, Expression, int] | None:
-        """The same for Arm's vector extension, None where it does not suit."""
+    def _mve(self, rows: Array) -> _Choice | str:
+        """For Arm's vector extension, or why it does not suit."""
         taps = rows.shape[1]
         direct = self.weight.shape[1:3] == (1, 1) and not any(self.padding)
         large = taps > SCRATCH_BYTES and not direct
-        if (large and self.weight.shape[3] % 16) or not (large or self.near):
-            return None
-        note = "(outputs / 4, taps / 16, 4, 16)"
-        name = em.const(f"{self.name}_weight", by_sixteens(rows), note)
+        if large and self.weight.shape[3] % 16:
+            return f"{taps} taps, of channels that are no sixteens"
+        weights, note = by_sixteens(rows), "(outputs / 4, taps / 16, 4, 16)"
         if large:
-            return "stream_vectors", taps, name, 0
+            return _Choice("stream_vectors", taps, weights, note, 0)
         vectors = -(-taps // 16)
         kernel = f"mve_{16 * vectors}" if vectors <= 3 else "mve"  # registers hold the taps
-        return kernel, taps, name, 4 * vectors
+        return _Choice(kernel, taps, weights, note, 4 * vectors)

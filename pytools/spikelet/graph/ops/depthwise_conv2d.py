@@ -86,8 +86,7 @@ class DepthwiseConv2d(Convolution):
     def _three(self) -> bool:
         """Whether the kernel for 3 x 3 taps may be taken."""
         return (
-            self.near
-            and self.weight.shape[:2] == (3, 3)
+            self.weight.shape[:2] == (3, 3)
             and self.dilation == (1, 1)
             and self.depth_multiplier == 1
             and max(self.stride) <= 2
@@ -97,7 +96,7 @@ class DepthwiseConv2d(Convolution):
     def _variant(self, target: Target) -> str:
         """The kernel that goes by a list of taps, or "" where none does."""
         height, width, channels = self.weight.shape
-        if not self.near or height * width > MOST_TAPS:
+        if height * width > MOST_TAPS:
             return ""
         one = self.depth_multiplier == 1
         if target.mve:
@@ -108,6 +107,22 @@ class DepthwiseConv2d(Convolution):
             return "dsp" if target.dsp else "fours"
         return "many"
 
+    def general(self, target: Target) -> str:
+        if self._input.shape[2] == 1:
+            return self._as_conv2d().general(target)
+        variant = self._variant(target)
+        height, width, channels = self.weight.shape
+        if not variant:
+            return f"{height} x {width} taps are more than {MOST_TAPS}"
+        found = []
+        if variant.endswith("many"):
+            many = self.depth_multiplier > 1
+            found.append(f"{self.depth_multiplier} outputs a channel" if many else
+                         f"{channels} channels are fewer than the fast kernel takes")  # fmt: skip
+        elif variant == "mve" and channels >= 16:
+            found.append("a weight is -128")
+        return "; ".join(filter(None, (*found, self.told(self.far(target)))))
+
     def _emit_variant(self, em: Emitter, variant: str) -> list[Statement]:
         mve = variant.startswith("mve")
         header = "mve" if mve else "dsp" if variant == "dsp" else "taps"
@@ -115,6 +130,7 @@ class DepthwiseConv2d(Convolution):
         height, width, channels = self.weight.shape
         rows = self.weight.reshape(-1, channels)
         sums = rows.astype(np.int64).sum(axis=0)
+        far = self.far(em.target)
         size = 16 if variant == "mve_sixteens" else 8 if mve else 4
         if size == 16:  # taps by twos
             rows = np.pad(rows, ((0, len(rows) % 2), (0, 0)))
@@ -126,7 +142,7 @@ class DepthwiseConv2d(Convolution):
         weight = rows[:, groups].transpose(1, 0, 2)
         note = f"(channels / {size}, taps {len(rows)}, {size})"
         if variant == "dsp":
-            scales = self.scale_fields(em, sums)
+            scales = self.scale_fields(em, sums, far)
             lanes = np.ascontiguousarray(weight[..., [0, 2, 1, 3]], "<i2")
             weight, note = lanes.view("<u4"), f"{note}, two channels a word: 0 2, 1 3"
         else:
@@ -136,7 +152,7 @@ class DepthwiseConv2d(Convolution):
                 if size == 16:
                     order = order[..., [0, 2, 1, 3]]
                 order = order.transpose(0, 2, 1).reshape(-1)
-            scales = self.rescale_fields(em, sums, order)
+            scales = self.rescale_fields(em, sums, order, None if mve else far)
         fields: Fields = {
             "weights": em.const(f"{self.name}_weight", weight, note),
             **scales,
@@ -152,17 +168,18 @@ class DepthwiseConv2d(Convolution):
         config = em.config(self.name, "spk_depthwise_taps", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
         pointers = c.declare_array("const int8_t *", "list", len(rows))
-        kernel = f"spk_depthwise_conv2d_{variant}"
+        kernel = f"spk_depthwise_conv2d_{variant}{'_wide' if far.any() else ''}"
         return [c.block(pointers, c.run(kernel, config, source, c.name("list"), to))]
 
     def _emit_lines(self, em: Emitter) -> list[Statement]:
         x, y, channels = self._input.shape, self._output.shape, self._input.shape[2]
         pitch, to = (x[1] * channels, channels), (y[1] * channels, channels)
+        far = self.far(em.target)
         along = 0 if y[0] > y[1] else 1  # lines along the longer side start less often
         weight = self.weight.transpose(2, 1, 0) if along == 0 else self.weight.transpose(2, 0, 1)
         fields: Fields = {
             "weights": em.const(f"{self.name}_weight", weight, f"(channels {channels}, 3, 3)"),
-            **self.rescale_fields(em, self.weight.astype(np.int64).sum(axis=(0, 1))),
+            **self.rescale_fields(em, self.weight.astype(np.int64).sum(axis=(0, 1)), far=far),
             "channels": channels,
             "zero_point": self._input.zero_point,
         }
@@ -175,7 +192,7 @@ class DepthwiseConv2d(Convolution):
             fields[f"stride_{side}"] = self.stride[axis]
             fields[f"pad_{side}"] = self.padding[axis]
         config = em.config(self.name, "spk_lines", fields)
-        suffix = "" if self.stride[along] == 1 else "_2"
+        suffix = ("" if self.stride[along] == 1 else "_2") + ("_wide" if far.any() else "")
         source, out = em.tensor(self.inputs[0]), em.tensor(self.name)
         size = (planes[along] + self.stride[along] - 1) * planes[1 - along]
         words = em.scratch(self.name, size)

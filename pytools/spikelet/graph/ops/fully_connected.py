@@ -19,7 +19,7 @@ from spikelet.graph.quantised import (
     two_channels_a_lane,
 )
 from spikelet.graph.requantise_once import requantise_once
-from spikelet.graph.target import Target
+from spikelet.graph.target import ANY, Target
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -88,9 +88,10 @@ class FullyConnected(Quantised):
         em.include("kernels/fully_connected.h")
         channels, n = self.weight.shape
         kernel, weight, note = self._variant(em.target)
+        sums = self.weight.astype(np.int64).sum(axis=1)
         fields: Fields = {
             "weights": em.const(f"{self.name}_weight", weight, note),
-            **self.rescale_fields(em, self.weight.astype(np.int64).sum(axis=1)),
+            **self.rescale_fields(em, sums, far=self.far(em.target)),
             "inputs": n,
             "outputs": channels,
         }
@@ -99,7 +100,7 @@ class FullyConnected(Quantised):
             fields["fraction"] = em.const(f"{self.name}_fraction", self.fraction, note)
         config = em.config(self.name, "spk_fully_connected", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        function = f"spk_fully_connected_{kernel}_{self._rounding()}"
+        function = f"spk_fully_connected_{kernel}_{self._rounding(em.target)}"
         if self._rows == 1:
             return [c.run(function, config, source, to)]
         row = c.name("row")
@@ -112,11 +113,22 @@ class FullyConnected(Quantised):
         call = c.run(function, config, c.cast("const int8_t *", words), to)
         return [c.repeat("row", self._rows, copied, call)]
 
-    def _rounding(self) -> str:
-        """How the kernel rounds."""
+    def far(self, target: Target) -> Array:
         if self.fraction is None:
-            return "twice" if self.near else "any"
-        return "once" if np.all((self.shift <= -2) & (self.shift >= -20)) else "any"
+            return super().far(ANY)  # its rounding is plain C everywhere
+        return (self.shift > -2) | (self.shift < -20)
+
+    def general(self, target: Target) -> str:
+        why = ""
+        if target.dsp and not target.mve and self._variant(target)[0] == "fours":
+            why = "two weights do not fit 16 bits, or a sum may not fit 24"
+        return "; ".join(filter(None, (why, self.told(self.far(target)))))
+
+    def _rounding(self, target: Target) -> str:
+        """How the kernel rounds."""
+        if self.far(target).any():
+            return "wide"
+        return "twice" if self.fraction is None else "once"
 
     def _variant(self, target: Target) -> tuple[str, Array, str]:
         """The order of the weights, the weights in it, and a note on their shape."""
