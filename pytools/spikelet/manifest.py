@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from spikelet.graph.declared import Size, Words, within
+from spikelet.graph.declared import Real, Size, Words, within
 
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Share = Annotated[float, within(0, 1)]
 _Drift = Annotated[float, within(-1, 1)]
+_Count = Annotated[int, within(0, (1 << 63) - 1)]
+
+
+class SpikeAgreement(TypedDict):
+    """How far a layer of golden is from the float module's; without `spikes` it is of scores."""
+
+    layer: Words
+    spikes: NotRequired[_Count]
+    differing: NotRequired[_Count]
+    share: Real | None
+    weights_share: Real | None
 
 
 @dataclass(kw_only=True)
@@ -74,7 +86,7 @@ class Manifest:
     recall: dict[Words, list[_Share]] | None = None
     layer_drift: tuple[dict[Words, Any], ...] | None = None
     state: tuple[dict[Words, Any], ...] | None = None
-    spike_agreement: tuple[dict[Words, Any], ...] | None = None
+    spike_agreement: tuple[SpikeAgreement, ...] | None = None
     label_agreement: _Share | None = None
     layouts: dict[Words, Any] | None = None
     source: Words = ""

@@ -24,7 +24,7 @@ from spikelet.board import USES, boards, build, find_board
 from spikelet.codegen import generate
 from spikelet.graph import Graph
 from spikelet.graph.ops.lif import Lif
-from spikelet.package import Package
+from spikelet.package import Package, PackageError
 from support import need
 
 
@@ -169,6 +169,9 @@ def test_inspect_shows_how_far_spikes_are_from_the_module(
     shown = spikelet("inspect", tmp_path / "compared.spk").out
     for text in ("against the float module", "400", "2.25 %", "2.00 %", "scores", "1.23 %"):
         assert text in shown
+    made.manifest["spike_agreement"][0]["share"] = "2 %"
+    with pytest.raises(PackageError, match="spike_agreement"):
+        made.check()
 
 
 def test_build_gives_the_sizes(spikelet: Spikelet, package: Path) -> None:
