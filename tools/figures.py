@@ -227,12 +227,12 @@ def bars_table(today: str) -> None:
     measured = OUT.parent / "bars.json"
     if measured.is_file():
         found = json.loads(measured.read_text(encoding="utf-8"))
-        seeds = ", ".join(map(str, found["seeds"]))
         place(
             ROOT / "README.md",
             "bars",
-            f"{bars.table(found['bars'])}\n\nSeeds {seeds}. Made on {today} by"
-            " `make bars figures`.",
+            f"{bars.table(found['bars'])}\n\nEach run has its date; runs are of the code"
+            " of that day. `native` is the firmware as a host process; twin, golden in numpy."
+            f" Table made on {today} by `make bars figures`.",
         )
 
 

@@ -16,6 +16,8 @@ from spikelet.run.learner import device_learner
 from spikelet.train.data import DataSet, load
 
 TITLE = "Test-time adaptation under gradual drift, digits"
+WHERE = "native, 1500 samples of the affine drift; the other drifts on the twin only"
+TUNED_ON = "nothing: defaults; `statistics=element` is reported beside"
 BAR = "last half from <= 0.40 to >= 0.90; clean loss <= 0.5 points; a non-affine drift reported"
 SAMPLES, NOISE, HIDDEN = 1500, 0.07, 128
 LEARNERS: dict[str, Learner] = {

@@ -13,6 +13,8 @@ from spikelet.learn.learners.associative import Associative, Binarise
 from spikelet.run.learner import device_learner, outputs_crc
 
 TITLE = "Associative memory, N = 256, P = 1000, 25 % flips"
+WHERE = "virt-rv32 (emulated), every sample"
+TUNED_ON = "nothing: there is no data"
 BAR = ">= 0.99 of the patterns recalled without an error"
 BITS, PATTERNS, CUES, FLIPPED = 256, 1000, 200, 64
 BOARD = "virt-rv32"  # without an FPU, without an instruction that counts bits

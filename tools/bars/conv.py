@@ -18,6 +18,8 @@ from spikelet.run.learner import device_learner, outputs_crc
 from spikelet.run.workflow import Target
 
 TITLE = "conv 3x3, 16 -> 32 channels, 16 x 16, padding 0 and 1: forward, weight and input gradient"
+WHERE = "virt-rv32f, virt-rv32, mps2-an386 (QEMU)"
+TUNED_ON = "nothing"
 BAR = (
     "<= 2.2 / 2.2 / 3.0 instructions a MAC in float32 on RV32IMAFC, 0 bytes of scratch "
     "(PULP-TrainLib 2.45 / 2.19 / 4.39 with 113 to 313 KB)"

@@ -18,7 +18,10 @@ from spikelet.run.learner import device_learner
 from spikelet.train.data import load
 
 TITLE = "FeTrIL, digits 5 + 5 x 1"
-BAR = "accuracy after the last task >= nearest mean + 3 points"
+WHERE = "native, every sample; the comparisons on the twin only"
+TUNED_ON = "no record of it"
+JOINT = 0.950  # accuracy of a linear head that saw all classes at once, of the design's measurement
+BAR = "after the last task >= nearest mean + 3 points, and joint training (0.950) - 5 points"
 TASKS = (range(5), range(5, 6), range(6, 7), range(7, 8), range(8, 9), range(9, 10))
 LEARNERS: dict[str, Learner] = {
     "fetril": Fetril(),
@@ -56,7 +59,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             f"points), average over tasks {np.mean(average['fetril']):.3f}; streaming LDA "
             f"{np.mean(last['streaming_lda']):.3f}; {learned_bytes} B"
         ),
-        "met": bool(gain >= 3),
+        "met": bool(gain >= 3 and np.mean(last["fetril"]) >= JOINT - 0.05),
         "last": last,
         "average": average,
         "bytes": learned_bytes,

@@ -16,6 +16,7 @@ from spikelet.learn.training_plan import training_plan
 from spikelet.run.learner import device_learner
 
 TITLE = "Whole-network fine-tuning, har_cnn with a turned sensor"
+WHERE = "native, every sample; virt-rv32f, virt-rv32 and mps2-an386 (QEMU), 12 steps"
 BAR = "runs in <= 64 KB of RAM with a sparse plan; gains >= 5 points on a shifted sensor"
 RAM = 64 * 1024
 PASSES = 1

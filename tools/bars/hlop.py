@@ -16,7 +16,12 @@ from spikelet.run.learner import DeviceLearner, device_learner
 from spikelet.train.data import DataSet, load
 
 TITLE = "HLOP, five permuted MNIST tasks, 784-100-10, int16"
-BAR = "ACC >= 0.90, BWT of task 1 >= -3 points, naive <= 0.86"
+WHERE = "native, every sample; the twin the first and last 30 of each task"
+TUNED_ON = "no record of it"
+BAR = (
+    "ACC >= 0.90, BWT of task 1 >= -3 points, naive <= 0.86; permuted digits: naive + 0.30; "
+    "CUBER: BWT > 0 on rotations; the last two are not measured"
+)
 TASKS, SAMPLES = 5, 8_000  # a task shows each sample once
 HIDDEN, RATE = "100", 0.03
 TESTED = 5_000
@@ -49,7 +54,9 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             f"ACC {mean['hlop']:.3f}, BWT1 {back['hlop']:+.1f} points; naive {mean['naive']:.3f}, "
             f"{back['naive']:+.1f}; GPM {mean['gpm']:.3f}, {back['gpm']:+.1f} (one seed)"
         ),
-        "met": mean["hlop"] >= 0.90 and back["hlop"] >= -3 and mean["naive"] <= 0.86,
+        # Neither permuted digits nor CUBER is measured here: the bar as a whole is not met.
+        "mnist_met": mean["hlop"] >= 0.90 and back["hlop"] >= -3 and mean["naive"] <= 0.86,
+        "met": False,
         "acc": acc,
         "bwt1": bwt,
     }

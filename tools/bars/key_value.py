@@ -14,6 +14,8 @@ from spikelet.run.learner import device_learner, outputs_crc
 from spikelet.train.data import DataSet, load
 
 TITLE = "Key-value table, class-sorted digits"
+WHERE = "digits: native, every sample; MNIST: twin only"
+TUNED_ON = "nothing: defaults"
 BAR = "sorted >= 0.95 and within 1.5 points of shuffled; keys of classes 0-4 only: >= 0.93"
 BLOCK = 5000  # samples of MNIST that are executed together
 

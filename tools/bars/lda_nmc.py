@@ -16,6 +16,8 @@ from spikelet.run.learner import device_learner
 from spikelet.train.data import load
 
 TITLE = "Streaming LDA and nearest mean, MNIST, 64 features of classes 0 to 4"
+WHERE = "native, the last 5,000 of 20,000 samples; the rest on the twin only"
+TUNED_ON = "nothing: defaults"
 BAR = "LDA >= nearest mean + 5 points; any order of the stream gives the same bits"
 SAMPLES = 20_000
 ON_DEVICE = 5_000  # of them, learned by the native device too

@@ -14,6 +14,8 @@ from spikelet.run.learner import device_learner
 from spikelet.train.data import load
 
 TITLE = "MLP 64-32-10, ReLU, softmax and cross-entropy: one float32 SGD step, batch 1"
+WHERE = "virt-rv32f (QEMU), 200 steps"
+TUNED_ON = "nothing"
 BAR = "<= 22 k instructions and <= 400 B beyond weights on RV32IMAFC (AIfES 302 k, 26 KB)"
 STEPS = 200
 CODE = ("model_start", "model_learn", "spk_softmax_cross_entropy")  # kernels are inlined there

@@ -14,7 +14,9 @@ from spikelet.learn.learners.penalties import Penalties
 from spikelet.run.learner import device_learner
 from spikelet.train.data import DataSet, load
 
-TITLE = "Penalties, five tasks of permuted digits, 64-256-10, int16"
+TITLE = "Penalties (EWC of running gradients, local MAS), permuted digits, 64-256-10, int16"
+WHERE = "native, every sample; the twin the first and last 100 of each task"
+TUNED_ON = "rate and strengths: a held-out part of the training part"
 BAR = "EWC >= naive + 0.20"
 TASKS, EPOCHS = 5, 5
 HIDDEN, RATE = "256", 0.08  # rate and strengths were chosen by a held-out part of the training part

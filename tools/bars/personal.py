@@ -22,6 +22,8 @@ from spikelet.run.workflow import Target, connected, make
 from spikelet.train.data import DataSet, load
 
 TITLE = "Personalisation, mirrored digits"
+WHERE = "virt-rv32 (emulated), every sample"
+TUNED_ON = "no record of it"
 BAR = "user >= 0.88 from <= 0.50; generic loss <= 3 points; <= 10 % more work"
 SAMPLES, PASSES = 200, 25  # of the user's
 OPTIONS: dict[str, Any] = {"hidden": 32, "exemplars": 400, "rate": 0.03}

@@ -14,7 +14,9 @@ from spikelet.run.learner import device_learner, outputs_crc
 from spikelet.train.data import DataSet, load
 
 TITLE = "Replay, 5 permuted digits tasks, and 5 x 2 classes"
-BAR = "5 x 2 classes: naive + 0.35 in <= 16 KB; permuted tasks are reported"
+WHERE = "native, every sample"
+TUNED_ON = "no record of it"
+BAR = "naive + 0.35 in <= 16 KB, on both"
 TASKS, SAMPLES = 5, 600  # of each task
 STREAMS = {"permuted": ("naive", "uniform", "power"), "classes": ("naive", "uniform")}
 OPTIONS: dict[str, Any] = {"hidden": 32, "slots": 32, "replays": 6, "rate": 0.012}
@@ -43,7 +45,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     )
     return {
         "figure": f"{figure}; arena {arena} bytes",
-        "met": gains["classes"] >= 0.35 and arena <= 16384,
+        "met": min(gains.values()) >= 0.35 and arena <= 16384,
         "gains": gains,
         "arena_bytes": arena,
         **found,

@@ -14,6 +14,8 @@ from spikelet.run.learner import device_learner, outputs_crc
 from spikelet.train.data import DataSet, load
 
 TITLE = "Sample gate, digits, 64-32-10 in int16, three passes"
+WHERE = "native, every sample"
+TUNED_ON = "no record of it"
 BAR = ">= 60 % of the updates left out at <= 0.3 points"
 HEAD = "replay;replays=0;blocks=1;slots=1"  # plain descent, one sample a step
 PASSES, THRESHOLD = 3, 0.4

@@ -16,6 +16,8 @@ from spikelet.run.learner import device_learner
 from spikelet.train.data import DataSet, load
 
 TITLE = "Single forward, MNIST, 784-256-256, int16"
+WHERE = "native, every sample; the twin the first and last 60"
+TUNED_ON = "rates: a held-out part of the training part"
 BAR = ">= 0.965 with 20,000 samples, and within 0.8 points of backpropagation"
 SAMPLES, EPOCHS = 20_000, 3
 HIDDEN = "256-256"

@@ -26,7 +26,9 @@ from spikelet.learn.learner import Learner, Setting
 class Penalties(Learner):
     """Dense layers that learn task after task, their weights held back by L2, EWC or MAS.
 
-    Beside its weight, one takes a byte of its anchor with L2, and two more with EWC and MAS.
+    EWC differs from its paper: its importance is the squared gradients of the samples' own labels,
+    of one sample in `every`, taken while the task is learned and not at its end. MAS is its local
+    form. Beside its weight, one takes a byte of its anchor with L2, and two more with EWC and MAS.
 
     Attributes:
         kind: of the penalty; none for plain backpropagation.
