@@ -66,6 +66,13 @@ def packaged(graph: Graph, samples: int) -> Package:
 def equals_golden(
     target: str, graph: Graph, samples: int, folder: Path, optimise: str = ""
 ) -> dict[str, Any]:
+    """`package_equals_golden` of a graph on random inputs."""
+    return package_equals_golden(target, packaged(graph, samples), folder, optimise)
+
+
+def package_equals_golden(
+    target: str, package: Package, folder: Path, optimise: str = ""
+) -> dict[str, Any]:
     """Build a trace image, run it, compare every layer of every step; the run's summary.
 
     optimise: options for model.c in place of the board's.
@@ -74,7 +81,6 @@ def equals_golden(
     board_name, toolchain, machine, sanitize, tools = every[target]
     for tool in tools:
         need(tool)
-    package = packaged(graph, samples)
     board = board_of(board_name)
     if optimise:
         spec = board.toolchains[toolchain]
@@ -92,5 +98,5 @@ def equals_golden(
     )
     assert [str(d) for d in outcome.differences] == []
     assert summary["mismatches"] == 0
-    assert summary["samples"] == samples
+    assert summary["samples"] == len(next(iter(package.inputs.values())))
     return summary

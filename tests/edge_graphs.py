@@ -1,0 +1,289 @@
+"""Every operator at the ends of what its `infer` admits: sizes, scales, zero points, shifts."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from spikelet.graph import Array, Graph, GraphError, Operator, Tensor
+from spikelet.graph.operator import operators
+
+LAST = (1 << 31) - 1
+SCALES = (1e-30, 1e-9, 1e-3, 1.0, 1e9, 1e30)
+ZEROS = (-128, 127, 3)
+MOST_NODES = 200
+
+
+@dataclass
+class Edges:
+    """Operators, each on inputs of its own; those that `infer` refuses are left out."""
+
+    inputs: list[Tensor] = field(default_factory=list)
+    nodes: list[Operator] = field(default_factory=list)
+    steps: int = 1
+
+    def add(self, kind: str, ins: list[Tensor], **fields: Any) -> bool:
+        number = len(self.nodes)
+        own = [replace(t, name=f"x{number}_{i}") for i, t in enumerate(ins)]
+        node = operators()[kind](
+            name=f"n{number}", inputs=tuple(t.name for t in own), **fields
+        )  # fmt: skip
+        try:
+            made = Graph("one", self.steps, own, [node], [self._output(node, own)])
+        except GraphError:
+            return False
+        self.inputs += made.inputs
+        self.nodes.append(node)
+        return True
+
+    def graphs(self, name: str) -> list[Graph]:
+        """All of them, as few graphs as hold so many."""
+        found = []
+        for i in range(0, len(self.nodes), MOST_NODES):
+            nodes = self.nodes[i : i + MOST_NODES]
+            read = {n for node in nodes for n in node.inputs}
+            inputs = [t for t in self.inputs if t.name in read]
+            output = self._output(nodes[-1], [t for t in inputs if t.name in nodes[-1].inputs])
+            found.append(Graph(f"{name}{i}", self.steps, inputs, nodes, [output]))
+        return found
+
+    def _output(self, node: Operator, ins: list[Tensor]) -> str:
+        bounds = {t.name: t.interval() for t in ins}
+        return replace(node).infer(ins, bounds, self.steps)[0].name
+
+
+def code(shape: tuple[int, ...], scale: float = 0.1, zero: int = 3) -> Tensor:
+    return Tensor("x", "i8", shape, kind="input", scale=scale, zero_point=zero)
+
+
+def factors(sums: Array) -> Iterator[dict[str, Any]]:
+    """Multipliers and shifts at their ends, a bias that leaves just room for the sums (O,)."""
+    channels = len(sums)
+    room = LAST - sums
+    for number, shift in enumerate((-31, -30, -21, -20, -2, -1, 0, 1, 8, 30)):
+        multiplier = np.resize(np.array([LAST, 1 << 30, 1500000000, 1, 0]), channels)
+        for sign in (1, -1):
+            yield {
+                "bias": (sign * room).astype(np.int32) if number % 2 else np.zeros(channels, "<i4"),
+                "multiplier": multiplier.astype(np.int32),
+                "shift": np.full(channels, shift, np.int32),
+                "output_scale": 0.5,
+                "output_zero_point": ZEROS[number % 3] if sign > 0 else 127,
+                "activation": ((-128, 127), (0, 0), (-128, -128))[number % 3] if sign < 0
+                else (-128, 127),
+            }  # fmt: skip
+
+
+def weighted(made: Edges) -> None:
+    """Layers with weights: the smallest and odd shapes, weights at the ends of their type."""
+    shapes: dict[str, list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]]] = {
+        "fully_connected": [((1,), (1, 1), {}), ((33,), (5, 33), {})],
+        "conv2d": [((1, 1, 1), (1, 1, 1, 1), {}), ((3, 4, 3), (5, 2, 2, 3), {})],
+        "depthwise_conv2d": [((1, 1, 1), (1, 1, 1), {}), ((4, 3, 5), (3, 3, 5), {})],
+        "transpose_conv": [
+            ((1, 1, 1), (1, 1, 1, 1), {"size": (1, 1)}),
+            ((2, 2, 3), (2, 2, 2, 3), {"size": (4, 4), "stride": (2, 2)}),
+        ],
+    }
+    for kind, (shape, weight, more) in ((k, v) for k, vs in shapes.items() for v in vs):
+        for zero in ZEROS[:2]:
+            values = np.resize(np.array([-128, 127, -128], np.int8), weight)
+            axes = tuple(range(1, len(weight))) if kind != "depthwise_conv2d" else (0, 1)
+            sums = np.abs(values.astype(np.int64)).sum(axis=axes) * (128 + abs(zero))
+            for given in factors(sums):
+                made.add(kind, [code(shape, zero=zero)], weight=values, **given, **more)
+                if kind == "fully_connected":
+                    fraction = np.full(weight[0], (1 << 22) - 1, np.int32)
+                    made.add(
+                        kind, [code(shape, zero=zero)], weight=values, fraction=fraction, **given
+                    )  # fmt: skip
+
+
+def elementwise(made: Edges) -> None:
+    """With the smallest output scale that is admitted, where a sum nearly reaches 32 bits."""
+    for kind in ("add", "sub", "mul", "maximum", "minimum", "prelu"):
+        for a, b in itertools.product((1e-12, 1e-3, 1.0), (1e-9, 1e-3)):
+            zero = ZEROS[int(a < b)]
+            ins = [code((5,), a, zero), code((5,), b, -1 - zero)]
+
+            def fits(power: int) -> bool:
+                trial = Edges()
+                return trial.add(kind, ins, output_scale=2.0**power, output_zero_point=zero)  # noqa: B023
+
+            powers = range(-100, 100)
+            least = bisect.bisect_left(powers, True, key=fits)
+            for power in (*powers[least : least + 2], 90):
+                made.add(kind, ins, output_scale=2.0**power, output_zero_point=zero)
+        same = [code((5,), 0.5, 127), code((5,), 0.5, 127)]
+        made.add(kind, same, output_scale=0.5, output_zero_point=127)
+
+
+def reduced(made: Edges) -> None:
+    for kind, count, zero in itertools.product(
+        ("mean", "reduce_max", "reduce_min"), (1, 3, 4096), ZEROS
+    ):
+        same = {"output_scale": 0.1, "output_zero_point": zero}
+        made.add(kind, [code((count, 2), zero=zero)], axes=(0,), **same)
+        for scale in SCALES:
+            made.add(
+                kind, [code((count, 2), zero=zero)], axes=(0,), output_scale=scale,
+                output_zero_point=-1 - zero,
+            )  # fmt: skip
+    for kind in ("average_pool2d", "max_pool2d"):
+        for window, stride, padding in (
+            ((1, 1), (1, 1), (0, 0, 0, 0)),
+            ((3, 3), (1, 2), (2, 2, 2, 2)),
+            ((9, 9), (1, 1), (2, 0, 2, 4)),
+            ((16, 16), (1, 1), (0, 0, 0, 0)),
+        ):
+            side = 16 if window[0] == 16 else 5
+            made.add(
+                kind, [code((side, side, 9))], window=window, stride=stride, padding=padding,
+                output_scale=0.1, output_zero_point=3,
+            )  # fmt: skip
+
+
+def softmaxes(made: Edges) -> None:
+    for length, scale in itertools.product((1, 2, 511, 512, 513, 1024, 2048, 4095), SCALES[1:]):
+        made.add("softmax", [code((length,), scale)])
+    made.add("softmax", [code((3, 600), 2.0**-30, 127)], beta=17.5)
+    for length in (511, 4095):
+        made.add("softmax", [code((length,), 2.0**-25)])
+
+
+def moved(made: Edges) -> None:
+    """What moves or looks up codes: the indices at both ends."""
+    same: dict[str, Any] = {"output_scale": 0.1, "output_zero_point": 3}
+    for kind in ("tanh", "table", "relu", "quantize", "logistic", "leaky_relu", "hard_swish"):
+        table = np.arange(256).astype(np.uint8).view(np.int8)[::-1].copy()
+        for shape in ((1,), (257,)):
+            made.add(kind, [code(shape)], table=table, **same)
+    ends = np.array([0, 4, 4, 0], np.uint16)
+    made.add("gather", [code((5, 2))], axis=0, indices=ends, **same)
+    made.add("resize_nearest", [code((5, 5, 1))], rows=ends, columns=ends[:1], **same)
+    thirds = np.array([[0, 4, 0], [4, 4, 1024], [0, 0, 512]], np.int16)
+    made.add("resize_bilinear", [code((5, 5, 3))], rows=thirds, columns=thirds, **same)
+    made.add("transpose", [code((1, 7, 3))], order=(2, 0, 1), **same)
+    made.add("slice", [code((7, 3))], begin=(6, 2), size=(1, 1), stride=(1, 1), **same)
+    made.add("slice", [code((7, 3))], begin=(0, 0), size=(3, 2), stride=(3, 2), **same)
+    made.add("pad", [code((1, 1))], before=(0, 3), after=(2, 0), value=-128, **same)
+    made.add("concatenate", [code((1, 1)), code((4, 1))], axis=0, **same)
+    made.add("reshape", [code((6,))], shape=(1, 2, 3))
+    made.add("argmax", [code((1,))])
+    made.add("argmax", [code((3, 300))])
+
+
+def recurrent(made: Edges) -> None:
+    full = np.array([-128, 127, 127], np.int8)
+    for factor, zero in itertools.product(((LAST, 0), (LAST, -31), (1 << 30, 1), (0, 0)), ZEROS):
+        for time in (np.full((4, 5), 32767, np.int16), np.full((4, 5), 1, np.int16)):
+            made.add(
+                "svdf", [code((3,), zero=zero)], weight=np.resize(full, (4, 3)), time=time,
+                bias=np.array([1 << 20, -(1 << 20)], np.int32), state_factor=factor,
+                output_factor=(LAST, factor[1]), output_scale=0.1, output_zero_point=zero,
+            )  # fmt: skip
+    for shift, bits, clip in itertools.product((-30, -9, 0, 8, 13), (0, 6), (0, 1, 32767)):
+        made.add(
+            "lstm", [code((2, 3), zero=ZEROS[bits % 3])], weight=np.resize(full, (4, 3, 3)),
+            recurrent=np.resize(full, (4, 3, 3)), bias=np.full((4, 3), 60000, np.int32),
+            multiplier=np.full((2, 4), LAST, np.int32), shift=np.full((2, 4), shift, np.int32),
+            cell_bits=bits, cell_clip=clip, hidden_factor=(LAST, min(shift, 0)),
+            output_scale=0.1, output_zero_point=127,
+        )  # fmt: skip
+
+
+def spiking(made: Edges) -> None:
+    spikes = Tensor("x", "bit", (33,), kind="input")
+    values = Tensor("x", "u8", (33,), kind="input")
+    current = {w: Tensor("x", w, (33,), kind="input") for w in ("i16", "i32")}
+    end = np.array([LAST], np.int32)
+    for reset, timing, wide in itertools.product(
+        ("none", "zero", "subtract", "value"),
+        ("same_step", "next_step", "next_step_input_lost"),
+        ("i16", "i32"),
+    ):
+        for leak, shift, threshold, refractory in (
+            (32768, 15, 0, 255), (0, 0, LAST, 0), (32767, 7, 32767, 1), (1, 15, 1, 0),
+        ):  # fmt: skip
+            made.add(
+                "lif", [current[wide]], leak=leak, input_shift=shift,
+                threshold=np.array([threshold], np.int32), reset=reset, timing=timing,
+                refractory=refractory, initial=(-(1 << 31), LAST)[shift % 2],
+                reset_value=end if reset == "value" else None,
+            )  # fmt: skip
+    for wide, leak, shift in itertools.product(("i16", "i32"), (0, 1, 32768), (0, 15)):
+        made.add("leaky_readout", [current[wide]], leak=leak, input_shift=shift)
+    for outputs, inputs in ((1, 33), (5, 33)):
+        weight = np.resize(np.array([-128, 127, -128], np.int8), (outputs, inputs))
+        for bias in (None, np.full(outputs, (1 << 31) - 1 - 33 * 128 * 255, np.int32)):
+            for x in (spikes, values):
+                made.add("dense", [x], weight=weight, bias=bias)
+    made.add("spike_count", [spikes])
+    made.add("latency", [values])
+    made.add("poisson", [values, Tensor("x", "u32", (1,), kind="input")])
+    for gain, zero in ((1, 0), (128, 0), (-128, 255), (128, 255)):
+        made.add("direct", [values], gain=gain, zero_point=zero)
+    made.add("frame", [Tensor("x", "u8", (made.steps, 33), kind="input")])
+    made.add("frame", [Tensor("x", "bit", (made.steps, 33), kind="input")])
+
+
+GROUPS: dict[str, tuple[Callable[[Edges], None], int]] = {
+    "weighted": (weighted, 1),
+    "elementwise": (elementwise, 1),
+    "reduced": (reduced, 1),
+    "softmaxes": (softmaxes, 1),
+    "moved": (moved, 1),
+    "recurrent": (recurrent, 1),
+    "spiking": (spiking, 3),
+}
+
+
+def edges(name: str) -> Edges:
+    """The operators of one group."""
+    fill, steps = GROUPS[name]
+    made = Edges(steps=steps)
+    fill(made)
+    return made
+
+
+def some(steps: int) -> Graph:
+    """A part of all groups with so many steps, every kind among it, in one graph."""
+    found = Edges(steps=steps)
+    for name, (_, own) in GROUPS.items():
+        if own != steps:
+            continue
+        every = edges(name)
+        kinds: dict[str, list[Operator]] = {}
+        for node in every.nodes:
+            kinds.setdefault(node.KIND, []).append(node)
+        for nodes in kinds.values():
+            for node in nodes[:: max(1, len(nodes) // 3)]:
+                ins = [t for n in node.inputs for t in every.inputs if t.name == n]
+                renamed = [replace(t, name=f"{name}_{t.name}") for t in ins]
+                found.inputs += renamed
+                found.nodes.append(
+                    replace(node, name=f"{name}_{node.name}", inputs=tuple(t.name for t in renamed))
+                )
+    return found.graphs("some")[0]
+
+
+def end_inputs(graph: Graph) -> dict[str, Array]:
+    """All elements the lowest, the highest, 0 or alternating; one apart from flat; random."""
+    rng = np.random.default_rng(3)
+    found = {}
+    for tensor in graph.inputs:
+        low, high = (int(end) for end in tensor.limits)
+        flat = np.zeros((7, *tensor.shape), np.int64)
+        flat[0], flat[1], flat[2] = low, high, min(max(0, low), high)
+        flat[3].reshape(-1)[::2], flat[3].reshape(-1)[1::2] = low, high
+        flat[4].reshape(-1)[0] = high
+        flat[5] = high
+        flat[5].reshape(-1)[-1] = low
+        flat[6] = rng.integers(low, high, tensor.shape, endpoint=True)
+        found[tensor.name] = flat.astype(tensor.numpy_dtype)
+    return found
