@@ -248,14 +248,18 @@ def test_what_does_not_fit_is_refused(arguments: dict[str, object], text: str) -
     ("reset", "delay"), [("zero", True), ("zero", False), ("none", True), ("subtract", True)]
 )
 def test_the_grid_of_exact_weights(reset: str, delay: bool, beta: float) -> None:
-    """Three grids of weights, both encoders; a threshold a neuron; 400 steps."""
-    for most, step in ((127, 1 / 256), (15, 1 / 32), (127, 0.0037)):
-        for encoder in (Poisson(), DirectCurrent()):
-            net = network(reset, beta, most, step)
-            for i in (1, 3):
-                threshold = torch.linspace(0.5, 1.5, NEURONS)
-                net[i] = snn.Leaky(
-                    beta=beta, threshold=threshold, reset_mechanism=reset, reset_delay=delay
-                )
-            graph = export(net, steps=400, encoder=encoder)
-            assert shares(net, graph, encoder).max() <= 0.001, (most, step, encoder)
+    """Three grids of weights, two encoders; a threshold a neuron; 400 steps."""
+    cases: list[tuple[int, float, Encoder]] = [
+        (127, 1 / 256, Poisson()),
+        (15, 1 / 32, DirectCurrent()),
+        (127, 0.0037, Poisson()),
+    ]
+    for most, step, encoder in cases:
+        net = network(reset, beta, most, step)
+        for i in (1, 3):
+            threshold = torch.linspace(0.5, 1.5, NEURONS)
+            net[i] = snn.Leaky(
+                beta=beta, threshold=threshold, reset_mechanism=reset, reset_delay=delay
+            )
+        graph = export(net, steps=400, encoder=encoder)
+        assert shares(net, graph, encoder).max() <= 0.001, (most, step, encoder)
