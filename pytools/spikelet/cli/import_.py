@@ -240,7 +240,7 @@ def _shown(found: dict[str, Any]) -> list[Any]:
     if "simplified" in manifest:
         shown += [simplified_table(manifest["simplified"]), ""]
     if "layer_drift" in manifest:
-        shown += [_drift(manifest["layer_drift"]), ""]
+        shown += [_drift(manifest["layer_drift"], manifest.get("float_by", "")), ""]
     return [
         *shown,
         facts(
@@ -259,8 +259,11 @@ def _shown(found: dict[str, Any]) -> list[Any]:
     ]
 
 
-def _drift(rows: list[dict[str, Any]]) -> Any:
-    made = table("int8 less float, by tensor", "tensor", "in the source", ">SNR dB", ">cosine")
+def _drift(rows: list[dict[str, Any]], by: str) -> Any:
+    """How far the graph is from the network as it was given, and who executed that."""
+    made = table(
+        f"int8 less float ({by}), by tensor", "tensor", "in the source", ">SNR dB", ">cosine"
+    )
     for row in rows:
         ratio = "equal" if row["snr_db"] is None else f"{row['snr_db']:.1f}"
         made.add_row(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spikelet.graph import Array
-from spikelet.quantise import Quantised, drift
+from spikelet.quantise import Original, Quantised, drift
 
 
 def layouts(quantised: Quantised, dtypes: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -33,7 +33,9 @@ def layouts(quantised: Quantised, dtypes: Mapping[str, str] | None = None) -> di
     }
 
 
-def drift_rows(quantised: Quantised, feeds: Mapping[str, Array]) -> list[dict[str, Any]]:
+def drift_rows(
+    quantised: Quantised, feeds: Mapping[str, Array], original: Original | None = None
+) -> list[dict[str, Any]]:
     """`quantise.drift` as a manifest holds it; a ratio of null is infinite."""
     return [
         {
@@ -42,5 +44,5 @@ def drift_rows(quantised: Quantised, feeds: Mapping[str, Array]) -> list[dict[st
             "snr_db": round(d.snr, 2) if math.isfinite(d.snr) else None,
             "cosine": round(d.cosine, 6),
         }
-        for d in drift(quantised, feeds)
+        for d in drift(quantised, feeds, original)
     ]

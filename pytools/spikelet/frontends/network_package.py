@@ -16,7 +16,16 @@ from spikelet.frontends.refusal import ImportRefused
 from spikelet.graph import Array
 from spikelet.graph.simplify import simplified
 from spikelet.package import Package
-from spikelet.quantise import Network, Options, Quantised, accuracy, encode, quantise
+from spikelet.quantise import (
+    Network,
+    Options,
+    Original,
+    Quantised,
+    accuracy,
+    encode,
+    quantise,
+    unfolded,
+)
 from spikelet.samples import (
     check_lengths,
     check_names,
@@ -41,12 +50,14 @@ class Imported:
         dtypes: of the inputs as the file has them, by name.
         is_float: no activation is quantised in the file, but for inputs that are integers.
         sha256: of the file.
+        original: who executes the file, if anybody.
     """
 
     network: Network
     dtypes: dict[str, str]
     is_float: bool
     sha256: str
+    original: Original | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +158,8 @@ def package(
             "equalised": quantised.equalised,
             "bias_correction": chosen.correct and not network.codes,
         }
-    vectors, figures = _vectors(quantised, tested)
+    original = imported.original or unfolded(network)
+    vectors, figures = _vectors(quantised, tested, original)
     less = simplified(quantised.graph)
     return Package(less.graph, vectors, {**manifest, **figures, **less.noted()}).with_golden()
 
@@ -184,7 +196,7 @@ def _decoded(network: Network, feeds: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _vectors(
-    quantised: Quantised, samples: Samples | None
+    quantised: Quantised, samples: Samples | None, original: Original
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """The package's vectors, and figures of them."""
     if samples is None:
@@ -201,12 +213,13 @@ def _vectors(
     figures: dict[str, Any] = {
         "vectors": f"{samples.source}, {len(samples)} samples",
         "samples": len(samples),
-        "layer_drift": drift_rows(quantised, few),
+        "layer_drift": drift_rows(quantised, few, original),
+        "float_by": original.by,
     }
     if samples.labels is not None:
         labels = samples.labels.reshape(-1).astype(np.int64)
         vectors[labels_key(vectors)] = labels
-        found = accuracy(quantised, samples.feeds, labels)
+        found = accuracy(quantised, samples.feeds, labels, original)
         figures["float_accuracy"], figures["integer_accuracy"] = found.real, found.integer
         figures["drift"] = found.integer - found.real
     return vectors, figures

@@ -16,9 +16,11 @@ from spikelet.frontends.onnx_constants import evaluate, foldable
 from spikelet.frontends.onnx_file import FileModel, read
 from spikelet.frontends.onnx_file import parse as parse_file
 from spikelet.frontends.onnx_layers import CONVERTERS, Building, Layer, Value
+from spikelet.frontends.onnx_original import original
 from spikelet.frontends.refusal import ImportRefused, shorten
 from spikelet.graph.names import identifier
 from spikelet.quantise import Network
+from spikelet.quantise.apart import check_apart
 
 __all__ = ["Imported", "load", "network_of", "parse", "supported"]
 
@@ -44,12 +46,13 @@ def load(path: Path, name: str | None = None) -> Imported:
     """
     model = read(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return _imported(model, name or identifier(path.stem, "model"), str(path), digest)
+    return _imported(model, name or identifier(path.stem, "model"), str(path), digest, path)
 
 
 def parse(data: bytes, name: str = "model") -> Imported:
     """Import an ONNX model from memory; raises ImportRefused as `load` does."""
-    return _imported(parse_file(data, name), name, name, hashlib.sha256(data).hexdigest())
+    digest = hashlib.sha256(data).hexdigest()
+    return _imported(parse_file(data, name), name, name, digest, data)
 
 
 def supported() -> list[str]:
@@ -57,7 +60,9 @@ def supported() -> list[str]:
     return sorted(kind for _, kind in CONVERTERS)
 
 
-def _imported(model: FileModel, name: str, source: str, digest: str) -> Imported:
+def _imported(
+    model: FileModel, name: str, source: str, digest: str, file: bytes | Path
+) -> Imported:
     for i in model.inputs:
         if i.shape[0] != 1:
             raise ImportRefused(
@@ -69,13 +74,22 @@ def _imported(model: FileModel, name: str, source: str, digest: str) -> Imported
     dtypes = {i.name: i.dtype.name for i in model.inputs}
     # QuantizeLinear, QLinearConv, QGemm and so on
     is_float = not any(node.kind.startswith("Q") for node in model.nodes)
-    return Imported(network_of(model, name, source), dtypes, is_float, digest)
+    building = build(model, name, source)
+    _find_outputs(building, source)
+    check_apart(building.network)
+    return Imported(building.network, dtypes, is_float, digest, original(file, building))
 
 
 def network_of(model: FileModel, name: str = "model", source: str = "model") -> Network:
     """The network of a file, with the batch axis that the file has."""
     building = build(model, name, source)
-    network = building.network
+    _find_outputs(building, source)
+    return building.network
+
+
+def _find_outputs(building: Building, source: str) -> None:
+    """Name the network's outputs; refuse those that are not computed."""
+    model, network = building.model, building.network
     for key in model.outputs:
         found = building.values[key]
         if found.array is not None or found.plus is not None or found.tensor in network.inputs:
@@ -84,7 +98,6 @@ def network_of(model: FileModel, name: str = "model", source: str = "model") -> 
             )
         if found.tensor not in network.outputs:
             network.outputs.append(found.tensor)
-    return network
 
 
 def build(model: FileModel, name: str, source: str) -> Building:

@@ -21,8 +21,10 @@ from spikelet.frontends.tflite_file import FileModel, read
 from spikelet.frontends.tflite_file import parse as parse_file
 from spikelet.frontends.tflite_float_layers import FLOAT_CONVERTERS, Building, FloatLayer, batched
 from spikelet.frontends.tflite_layers import ADVICE, only_sizes
+from spikelet.frontends.tflite_original import original
 from spikelet.graph.names import identifier
 from spikelet.quantise import Network
+from spikelet.quantise.apart import check_apart
 
 __all__ = ["is_float", "load", "parse", "supported"]
 
@@ -51,13 +53,13 @@ def load(path: Path, name: str | None = None) -> Imported:
     Raises:
         ImportRefused: the file is damaged, or has what the graph cannot carry.
     """
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    return _imported(read(path), name or identifier(path.stem, "model"), str(path), digest)
+    model = read(path)
+    return _imported(model, name or identifier(path.stem, "model"), str(path), path.read_bytes())
 
 
 def parse(data: bytes, name: str = "model") -> Imported:
     """Import a model from memory; raises ImportRefused as `load` does."""
-    return _imported(parse_file(data, name), name, name, hashlib.sha256(data).hexdigest())
+    return _imported(parse_file(data, name), name, name, data)
 
 
 def supported() -> list[str]:
@@ -65,7 +67,7 @@ def supported() -> list[str]:
     return sorted(FLOAT_CONVERTERS)
 
 
-def _imported(model: FileModel, name: str, source: str, digest: str) -> Imported:
+def _imported(model: FileModel, name: str, source: str, data: bytes) -> Imported:
     building = Building(model, Network(name, {}, [], []))
     for index in model.inputs:
         _input(building, index, source)
@@ -89,7 +91,14 @@ def _imported(model: FileModel, name: str, source: str, digest: str) -> Imported
     for index in model.outputs:
         _output(building, index, source)
     dtypes = dict.fromkeys(building.network.inputs, "float32")
-    return Imported(building.network, dtypes, is_float=True, sha256=digest)
+    check_apart(building.network)
+    return Imported(
+        building.network,
+        dtypes,
+        is_float=True,
+        sha256=hashlib.sha256(data).hexdigest(),
+        original=original(data, building),
+    )
 
 
 def _input(building: Building, index: int, source: str) -> None:

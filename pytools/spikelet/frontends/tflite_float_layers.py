@@ -371,11 +371,13 @@ def pool_2d(layer: FloatLayer) -> None:
 
 @_converts("MEAN")
 def mean(layer: FloatLayer) -> None:
-    """ReduceMean; the batch axis is not there."""
+    """ReduceMean over any axes but the batch axis."""
     layer.count((2,))
     shape = layer.file_tensor(0).shape
     found = {layer.file_axis(axis, shape) for axis in layer.integers(1)}
-    axes = sorted(layer.axis(axis) for axis in found if axis >= layer.dropped(shape))
+    if found and min(found) < layer.dropped(shape):
+        raise layer.refuse("it is over the batch axis", "the other axes")
+    axes = sorted(layer.axis(axis) for axis in found)
     name = layer.source(0)
     if axes:
         name = layer.add("ReduceMean", name, axes=axes, keepdims=1)

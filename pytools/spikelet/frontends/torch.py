@@ -12,7 +12,7 @@ import logging
 import operator
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram, default_decompositions
 from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils._pytree import tree_leaves
 
 import spikelet
 from spikelet.errors import UsageError
@@ -29,10 +30,11 @@ from spikelet.frontends import torch_layers, torch_moving
 from spikelet.frontends.manifest import drift_rows, layouts
 from spikelet.frontends.refusal import ImportRefused, shorten
 from spikelet.frontends.torch_call import ADVICE, HANDLERS, SUPPORTED, Activation, Call, Value
+from spikelet.frontends.torch_probe import check_module, evaluated
 from spikelet.graph import Array
 from spikelet.graph.simplify import simplified
 from spikelet.package import Package
-from spikelet.quantise import Network, Options, accuracy, encode, quantise
+from spikelet.quantise import Network, Options, Original, accuracy, encode, quantise
 from spikelet.samples import check_lengths, checked_labels, labels_key, real_samples
 
 __all__ = ["export", "from_torch"]
@@ -43,6 +45,7 @@ Samples = Example | Iterable[Any] | Mapping[str, Example]
 _ROOMS = (torch_layers, torch_moving)  # they fill HANDLERS
 
 GATHERED = 1024  # samples at most that are taken from batches
+DRIFT_SAMPLES = 64
 VECTORS = 200  # samples of the calibration data that become test vectors
 
 
@@ -63,10 +66,17 @@ def from_torch(
     Raises:
         ImportRefused: names the call, the layer and the line of Python that has no counterpart.
     """
+    return _read(module, example, name).network
+
+
+def _read(module: nn.Module, example: Example | tuple[Example, ...], name: str) -> _Reader:
+    """The module, traced, and tried on several samples at once."""
     _check(module)
     examples = example if isinstance(example, tuple) else (example,)
     samples = tuple(_sample(e) for e in examples)
-    return _Reader(_traced(module, samples), name).network
+    found = _Reader(_traced(module, samples), name)
+    check_module(module, samples)
+    return found
 
 
 def export(
@@ -101,7 +111,8 @@ def export(
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise UsageError(f"name is {name!r}, expected a C identifier")
-    network = from_torch(module, example, name)
+    reader = _read(module, example, name)
+    network = reader.network
     feeds = _feeds(network, calibration, "calibration")
     tested = feeds if test is None else _feeds(network, test, "test")
     classes = None if labels is None else _array(labels)
@@ -112,7 +123,7 @@ def export(
             classes = classes[:VECTORS]
     count = len(next(iter(tested.values())))
     chosen = options or Options()
-    quantised = quantise(network, feeds, chosen)
+    quantised, original = quantise(network, feeds, chosen), reader.original(module)
     vectors = {quantised.names[k]: encode(quantised, v, k) for k, v in tested.items()}
     manifest: dict[str, Any] = {
         "name": name,
@@ -131,13 +142,16 @@ def export(
             "bias_correction": chosen.correct,
         },
         "layouts": layouts(quantised),
-        "layer_drift": drift_rows(quantised, tested),
+        "layer_drift": drift_rows(
+            quantised, {k: v[:DRIFT_SAMPLES] for k, v in tested.items()}, original
+        ),
+        "float_by": original.by,
     }
     if classes is not None:
         highest = quantised.graph.highest_prediction
         classes = checked_labels(classes, "calibration" if test is None else "test", count, highest)
         vectors[labels_key(vectors)] = classes
-        found = accuracy(quantised, tested, classes)
+        found = accuracy(quantised, tested, classes, original)
         manifest["float_accuracy"], manifest["integer_accuracy"] = found.real, found.integer
         manifest["drift"] = found.integer - found.real
     less = simplified(quantised.graph)
@@ -300,6 +314,49 @@ class _Reader:
                     "a higher-order operator, or a module that was compiled",
                     "plain layers and functions of torch are supported",
                 )
+
+    def original(self, module: nn.Module) -> Original:
+        """The module itself; what its layers write on the way comes from its ATen calls."""
+        nodes: dict[str, tuple[torch.fx.Node, int | None]] = {}
+        for node, value in self.values.items():
+            for i, part in enumerate(value) if isinstance(value, tuple) else [(None, value)]:
+                if isinstance(part, Activation):
+                    nodes.setdefault(part.name, (node, i))
+        network = self.network
+
+        def run(feeds: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+            inputs = [torch.from_numpy(np.array(feeds[n], np.float32)) for n in network.inputs]
+            inner = [name for name in names if name in nodes and name not in network.outputs]
+            rows: dict[str, list[Array]] = {name: [] for name in inner}
+            with evaluated(module):
+                found = [v.numpy() for v in tree_leaves(module(*inputs))]
+                for i in range(len(inputs[0])) if inner else ():
+                    values = self.executed([x[i : i + 1] for x in inputs])
+                    for name in inner:
+                        node, part = nodes[name]
+                        value = values[node] if part is None else values[node][part]
+                        rows[name].append(np.array(value.numpy(), np.float32))
+            outputs = dict(zip(network.outputs, found, strict=False))
+            return {**outputs, **{name: np.concatenate(row) for name, row in rows.items()}}
+
+        return Original(f"the module itself, torch {torch.__version__}", run)
+
+    def executed(self, inputs: list[torch.Tensor]) -> dict[torch.fx.Node, Any]:
+        """What each call of the traced module gives for one sample."""
+        values: dict[torch.fx.Node, Any] = {}
+        left = iter(inputs)
+
+        def known(argument: Any) -> Any:
+            return values[argument] if isinstance(argument, torch.fx.Node) else argument
+
+        for node in self.program.graph.nodes:
+            if node.op == "placeholder":
+                given = isinstance(self.values[node], Activation)
+                values[node] = next(left) if given else self.values[node]
+            elif node.op == "call_function":
+                args, kwargs = torch.fx.node.map_aggregate((node.args, node.kwargs), known)
+                values[node] = node.target(*args, **kwargs)
+        return values
 
     def placeholder(self, node: torch.fx.Node) -> Value:
         """An input, or the values of a parameter or a buffer."""

@@ -6,7 +6,7 @@ training make networks; this room knows neither.
 """
 
 from spikelet.quantise.calibrate import METHODS, activation_code, calibrate, weight_code
-from spikelet.quantise.drift import Accuracy, Drift, accuracy, drift
+from spikelet.quantise.drift import Accuracy, Drift, Original, accuracy, drift, unfolded
 from spikelet.quantise.fold import fold
 from spikelet.quantise.fuse import Group, fixed_code, groups, sites
 from spikelet.quantise.meaning import MEANINGS, run
@@ -23,6 +23,7 @@ __all__ = [
     "Network",
     "Node",
     "Options",
+    "Original",
     "Quantised",
     "accuracy",
     "activation_code",
@@ -37,5 +38,6 @@ __all__ = [
     "quantise",
     "run",
     "sites",
+    "unfolded",
     "weight_code",
 ]

@@ -1,9 +1,12 @@
-"""How far the integer graph is from the float network, layer by layer."""
+"""How far the integer graph is from the float network as it was given, layer by layer.
+
+Folded and equalised networks are not compared with: what they do wrong would not show.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +14,7 @@ import numpy as np
 from spikelet.graph import Array
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.quantise.meaning import run
+from spikelet.quantise.network import Network
 from spikelet.quantise.pipeline import Quantised, decode, encode
 
 CHUNK = 64  # samples at a time
@@ -42,24 +46,51 @@ class Accuracy:
     integer: float
 
 
-def drift(quantised: Quantised, feeds: Mapping[str, Array]) -> list[Drift]:
-    """Each int8 tensor of the graph against the float network's, in order of execution.
+@dataclass(frozen=True)
+class Original:
+    """The network as it was given, executed by whoever knows it best.
+
+    Attributes:
+        by: who executes it, in words.
+        run: from inputs by name (N, *rest of the shape) and names of tensors of the network to the
+            values (N, *rest of the shape) of those among them that it can tell; all outputs are.
+    """
+
+    by: str
+    run: Callable[[Mapping[str, Array], Sequence[str]], dict[str, Array]]
+
+
+def unfolded(network: Network) -> Original:
+    """The network's own meaning before any fold, where nobody else executes it."""
+    return Original("the network before any fold", lambda feeds, names: run(network, feeds))
+
+
+def drift(
+    quantised: Quantised, feeds: Mapping[str, Array], original: Original | None = None
+) -> list[Drift]:
+    """Each int8 tensor of the graph against the given network's, in order of execution.
+
+    Tensors that only the folded network has are left out.
 
     Args:
         quantised: the network.
         feeds: inputs by name, (N, *rest of the shape), float.
+        original: who executes the given network; by default its own meaning before any fold.
     """
+    original = original or unfolded(quantised.given)
     layers = _layers(quantised)
-    sums = {name: np.zeros(4) for name in layers}
+    sums: dict[str, Array] = {}
     for part in _chunks(feeds):
-        real, codes = run(quantised.reference, part), _encoded(quantised, part)
+        real, codes = {**original.run(part, list(layers)), **part}, _encoded(quantised, part)
         trace = quantised.graph.run(codes, trace=True).trace
         held = {**codes, **{name: rows[0] for name, rows in trace.items()}}
-        for name, tensor in layers.items():
+        for name in [name for name in layers if name in real]:
             a = real[name].reshape(-1).astype(np.float64)
-            b = decode(quantised, held[tensor], name).reshape(-1).astype(np.float64)
-            sums[name] += a @ a, b @ b, a @ b, (a - b) @ (a - b)
-    return [Drift(name, layers[name], *_compared(*found)) for name, found in sums.items()]
+            found = decode(quantised, held[layers[name]], name).astype(np.float64)
+            b = (found / quantised.factors.get(name, np.ones(1))).reshape(-1)
+            total = sums.setdefault(name, np.zeros(4))
+            total += a @ a, b @ b, a @ b, (a - b) @ (a - b)
+    return [Drift(name, layers[name], *_compared(*sums[name])) for name in layers if name in sums]
 
 
 def _layers(quantised: Quantised) -> dict[str, str]:
@@ -94,13 +125,19 @@ def _compared(signal: float, other: float, product: float, noise: float) -> tupl
     return snr, float(cosine)
 
 
-def accuracy(quantised: Quantised, feeds: Mapping[str, Array], labels: Array) -> Accuracy:
-    """Accuracy of the float network and of the graph; labels (N,)."""
+def accuracy(
+    quantised: Quantised,
+    feeds: Mapping[str, Array],
+    labels: Array,
+    original: Original | None = None,
+) -> Accuracy:
+    """Accuracy of the given network, executed as by `drift`, and of the graph; labels (N,)."""
+    original = original or unfolded(quantised.given)
     name = quantised.network.outputs[0]
     labels, right, at = np.asarray(labels).reshape(-1), np.zeros(2), 0
     for part in _chunks(feeds):
         held = quantised.graph.run(_encoded(quantised, part)).outputs[quantised.names[name]]
-        outputs = run(quantised.reference, part)[name], decode(quantised, held, name)
+        outputs = original.run(part, [name])[name], decode(quantised, held, name)
         wanted = labels[at : at + len(held)]
         right += [np.sum(_predicted(values) == wanted) for values in outputs]
         at += len(held)

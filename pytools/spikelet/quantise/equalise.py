@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from spikelet.graph import Array
+from spikelet.quantise.meaning import shapes
 from spikelet.quantise.network import Network, Node, constant
 
 # What a positive factor of a channel passes through.
@@ -18,18 +19,56 @@ _ROUNDS = 20
 _LARGEST = 2.0**20  # factor of a channel in one round
 
 
-def equalise(network: Network) -> Network:
-    """A folded network with the same outputs whose layers in a row have equalised channels."""
+def equalise(network: Network, factors: dict[str, Array] | None = None) -> Network:
+    """A folded network with the same outputs whose layers in a row have equalised channels.
+
+    Args:
+        network: folded.
+        factors: gets, by tensor between two such layers, what it is multiplied by.
+    """
     found = network.copy()
     pairs = _pairs(found)
+    total = {first: np.ones(len(_weight(found, first))) for first, _, _ in pairs}
     for first, second, _ in pairs:
         for at in (first, second):
             _own_constants(found, at)
     for _ in range(_ROUNDS if pairs else 0):
-        change = max(_equalise(found, *pair) for pair in pairs)
+        change = 1.0
+        for pair in pairs:
+            factor = _equalise(found, *pair)
+            total[pair[0]] *= factor
+            change = max(change, float(np.maximum(factor, 1 / factor).max()))
         if change < 1.01:
             break
+    if factors is not None and pairs:
+        ranks = {name: len(shape) for name, shape in shapes(found).items()}
+        for first, second, repeats in pairs:
+            factors.update(_between(found, first, second, repeats, total[first], ranks))
     return found
+
+
+def _weight(network: Network, at: int) -> Array:
+    return network.constants[network.nodes[at].inputs[1]]
+
+
+def _between(
+    network: Network, first: int, second: int, repeats: int, factor: Array, ranks: dict[str, int]
+) -> dict[str, Array]:
+    """The factor of a channel, for the axes of each tensor from one layer to the next."""
+    head, name = network.nodes[first], network.nodes[second].inputs[0]
+    found: dict[str, Array] = {}
+    while True:
+        rank = ranks[name]
+        if head.op == "Gemm":
+            found[name] = factor.reshape((1,) * (rank - 1) + (-1,))
+        elif rank == 2:
+            found[name] = np.repeat(factor, repeats).reshape(1, -1)
+        else:
+            found[name] = factor.reshape(1, -1, *(1,) * (rank - 2))
+        if name == head.name:
+            return found
+        writer = network.writer(name)
+        name = writer.inputs[0] if writer is not None else head.name
 
 
 def _pairs(network: Network) -> list[tuple[int, int, int]]:
@@ -94,8 +133,8 @@ def _by_channel(network: Network, second: Node, repeats: int, channels: int) -> 
     return rows.transpose(0, 2, 1, 3).reshape(channels, -1)
 
 
-def _equalise(network: Network, first: int, second: int, repeats: int) -> float:
-    """Equalise one pair of layers in place; the largest factor or its inverse."""
+def _equalise(network: Network, first: int, second: int, repeats: int) -> Array:
+    """Equalise one pair of layers in place; the factor of each channel."""
     head, tail = network.nodes[first], network.nodes[second]
     weight = network.constants[head.inputs[1]]
     channels = len(weight)
@@ -117,7 +156,7 @@ def _equalise(network: Network, first: int, second: int, repeats: int) -> float:
         inverse = (1 / factor).reshape(group, -1)[each]  # (O, I / group)
         scaled = values * inverse.reshape(*inverse.shape, *(1,) * (values.ndim - 2))
         network.constants[tail.inputs[1]] = scaled.astype(values.dtype)
-    return float(np.maximum(factor, 1 / factor).max())
+    return factor
 
 
 def _scaled(values: Array, factor: Array, axis: int) -> Array:

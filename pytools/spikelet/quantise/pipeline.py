@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph
+from spikelet.quantise.apart import check_apart
 from spikelet.quantise.calibrate import calibrate, integers, reals
 from spikelet.quantise.correct import simulate, weight_codes
 from spikelet.quantise.equalise import equalise
@@ -50,19 +51,23 @@ class Quantised:
 
     Attributes:
         graph: the int8 graph.
+        given: the network as it was given, before any fold: what figures are compared with.
         network: what was lowered: folded, equalised, biases corrected, with all codes.
         reference: the same network before its biases were corrected; the same function as the one
             that was given.
         equalised: whether `reference` is equalised.
+        factors: by tensor of `network` that equalisation has scaled, by what, for its axes.
         names: by tensor of `network`, the graph's tensor that holds it; fused ones are not there.
         layouts: by tensor of `network`, its axes (without the batch axis) in the order of the
             graph's tensor: (2, 3, 1) where (1, C, H, W) is held as (H, W, C).
     """
 
     graph: Graph
+    given: Network
     network: Network
     reference: Network
     equalised: bool
+    factors: dict[str, Array]
     names: dict[str, str]
     layouts: dict[str, tuple[int, ...]]
 
@@ -90,6 +95,7 @@ def quantise(
             supported; or codes are missing and no data is given.
     """
     options = options or Options()
+    check_apart(network)
     folded = fold(network)
     feeds = None if feeds is None else _few_enough(folded, feeds)
     for name, values in folded.constants.items():
@@ -100,10 +106,11 @@ def quantise(
             )
     free = not folded.codes and feeds is not None
     plain, equalised = None, None
+    factors: dict[str, Array] = {}
     if not free or options.equalise is not True:
         plain = _attempt(folded, feeds, options, free)
     if free and options.equalise is not False:
-        equalised = _attempt(equalise(folded), feeds, options, free)
+        equalised = _attempt(equalise(folded, factors), feeds, options, free)
     if plain is None or (equalised is not None and equalised.error < plain.error):
         chosen = equalised
     else:
@@ -113,9 +120,11 @@ def quantise(
     graph, held = lower(chosen.network)
     return Quantised(
         graph,
+        network,
         chosen.network,
         chosen.reference,
         chosen is equalised,
+        factors if chosen is equalised else {},
         {name: value.tensor.name for name, value in held.items()},
         {name: value.layout for name, value in held.items()},
     )

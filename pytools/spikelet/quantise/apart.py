@@ -1,0 +1,90 @@
+"""Whether a network keeps samples apart: each is computed as if it were alone.
+
+What a device computes is one sample. An operator that mixes samples, or drops some, is invisible
+with one of them, so a network is executed on several at once and on each alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spikelet.errors import UsageError
+from spikelet.frontends.refusal import refuse
+from spikelet.graph import Array
+from spikelet.quantise.meaning import evaluate
+from spikelet.quantise.network import Network
+
+SAMPLES = 3
+MIXED = "it mixes, merges or drops samples along the batch axis"
+ADVICE = "leave the first axis alone: operators work on the axes behind it"
+_ROUNDING = 1e-4  # relative to the largest value: sums in another order
+_FLIPPED = 0.01  # of the elements may differ by more: a step function where rounding flips it
+
+
+def agree(a: Array, b: Array) -> bool:
+    """Whether two arrays hold the same values but for rounding."""
+    if a.shape != b.shape:
+        return False
+    a, b = (np.asarray(v, np.float64) for v in (a, b))
+    with np.errstate(all="ignore"):
+        known = np.isfinite(b)
+        room = _ROUNDING * (np.abs(b) + np.abs(b[known]).max(initial=0.0) / 10) + 1e-30
+        near = (np.abs(a - b) <= room) | (a == b) | (np.isnan(a) & np.isnan(b))
+    return not near.size or float(np.mean(~near)) <= _FLIPPED
+
+
+def batched(together: Array, alone: Sequence[Array]) -> bool:
+    """Whether a tensor of several samples is the tensors of each, one behind the other."""
+    sizes = {v.shape[:1] for v in alone}
+    return sizes == {(1,)} and agree(together, np.concatenate(list(alone)))
+
+
+def apart(together: Array, alone: Sequence[Array]) -> bool:
+    """The same along any axis, or where the samples do not matter: a step on the way."""
+    if all(agree(together, v) for v in alone):
+        return True
+    if len({v.shape for v in alone}) != 1:
+        return False
+    return any(agree(together, np.concatenate(list(alone), axis)) for axis in range(alone[0].ndim))
+
+
+def check_apart(network: Network) -> None:
+    """Refuse, by name, the first node of a network that does not keep samples apart.
+
+    Raises:
+        ImportRefused: names it with its attributes.
+    """
+    if any(shape[:1] != (1,) for shape in network.inputs.values()):
+        return  # refused with a text of its own
+    rng = np.random.default_rng(0)
+    several = {
+        name: rng.normal(0, 1, (SAMPLES, *shape[1:])).astype(np.float32)
+        for name, shape in network.inputs.items()
+    }
+    each: list[dict[str, Any]] = [
+        {"": None, **network.constants, **{k: v[i : i + 1] for k, v in several.items()}}
+        for i in range(SAMPLES)
+    ]
+    whole: dict[str, Any] = {"": None, **network.constants, **several}
+    computed = set(several)
+    for node in network.nodes:
+        for values in each:
+            values[node.name] = evaluate(node, [values[i] for i in node.inputs])
+        alone = [values[node.name] for values in each]
+        if not computed.intersection(node.inputs):
+            whole[node.name] = alone[0]
+            continue
+        computed.add(node.name)
+        try:
+            whole[node.name] = evaluate(node, [whole[i] for i in node.inputs])
+            kept = batched(whole[node.name], alone)
+        except UsageError:
+            kept = False
+        if not kept:
+            raise refuse(
+                node.source or node.name, node.op, f"{MIXED}, {alone[0].shape} of one sample",
+                ADVICE, node.attributes,
+            )  # fmt: skip
