@@ -12,12 +12,13 @@ Integer-Arithmetic-Only Inference", CVPR 2018.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
+from spikelet.graph.declared import Held, TensorScale, within
 from spikelet.graph.operator import Emitter, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
@@ -26,6 +27,7 @@ from spikelet.learn.scalar import Scale
 from spikelet.learn.trainable import Learning, Trainable
 
 MOST = 32767
+NO_NUDGE = np.zeros(1, np.float32)
 
 
 @dataclass(kw_only=True)
@@ -47,11 +49,13 @@ class AsCodes(Trainable):
 
     KIND: ClassVar[str] = "as_codes"
 
-    low: int
-    high: int
-    scale: float
-    fraction: int = 0
-    nudge: Array = field(default_factory=lambda: np.zeros(1, np.float32))
+    low: Annotated[int, within(-MOST, MOST)]
+    high: Annotated[int, within(-MOST, MOST)]
+    scale: TensorScale
+    fraction: Annotated[int, within(0, 14)] = 0
+    nudge: Annotated[Array, Held("float32", 1, 0, 0.25)] = field(
+        default_factory=lambda: np.zeros(1, np.float32)
+    )
     again: bool = False
 
     _size: int = field(init=False, repr=False, default=1)
@@ -138,9 +142,9 @@ class AsCodesGradient(Learning):
 
     KIND: ClassVar[str] = "as_codes_gradient"
 
-    low: int
-    high: int
-    scale: float
+    low: Annotated[int, within(-MOST, MOST)]
+    high: Annotated[int, within(-MOST, MOST)]
+    scale: TensorScale
 
     _size: int = field(init=False, repr=False, default=1)
 
