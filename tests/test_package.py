@@ -188,3 +188,34 @@ def test_a_package_of_0_1_0_keeps_its_hash(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         held = archive.read("sha256").decode().strip()
     assert Package.load(path).sha256 == held
+
+
+def test_a_package_whose_graph_holds_c_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "hostile.spk"
+    packaged().save(path)
+
+    def hostile(members: dict[str, bytes]) -> None:
+        graph = json.loads(members["graph.json"])
+        graph["nodes"][-1]["when"] = ["n", '0) { } extern int puts(const char *); (void)puts("ran"']
+        members["graph.json"] = json.dumps(graph).encode()
+
+    rewritten(path, hostile, seal=True)
+    with pytest.raises(PackageError, match=r"when\[1\] is .0\) \{ \} extern"):
+        Package.load(path)
+
+
+@pytest.mark.parametrize("name", ["graph.json", "manifest.json", "sha256"])
+def test_a_member_beyond_its_limit_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "blank.spk"
+    packaged().save(path)
+    rewritten(path, lambda members: members.update({name: members[name] + b" " * (9 << 20)}))
+    with pytest.raises(PackageError, match=rf"{name} takes \d+ bytes, more than"):
+        Package.load(path)
+
+
+def test_a_member_that_no_package_has_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "more.spk"
+    packaged().save(path)
+    rewritten(path, lambda members: members.update({"model.c": b"int main(void);"}))
+    with pytest.raises(PackageError, match=r"it holds 'model\.c', which no package has"):
+        Package.load(path)
