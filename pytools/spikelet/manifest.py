@@ -44,7 +44,7 @@ class Manifest:
         image_shape: of one sample.
         samples: that the accuracies are of.
         vectors: where the package's samples come from.
-        float: which network `float_accuracy` is of.
+        float: which network `float_accuracy` and `layer_drift` are of, or who executed it.
         float_accuracy: share of samples.
         integer_accuracy: share of samples.
         drift: integer less float accuracy.

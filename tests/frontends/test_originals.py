@@ -77,7 +77,7 @@ def test_a_fold_that_is_wrong_shows(
     rules = sys.modules[fold.__module__]
     monkeypatch.setattr(rules, "_RULES", (wrong, *vars(rules)["_RULES"]))
     bad = make(module, x, labels).manifest
-    assert good["float_by"].startswith(by) and bad["float_by"] == good["float_by"]
+    assert good["float"].startswith(by) and bad["float"] == good["float"]
     assert good["float_accuracy"] == bad["float_accuracy"] == 1
     assert good["integer_accuracy"] > 0.95 > bad["integer_accuracy"]
     assert good["layer_drift"][-1]["snr_db"] > 25
@@ -92,7 +92,7 @@ def test_without_onnxruntime_the_reference_evaluator_tells(
     one = of_onnx(module, x, labels).manifest
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     other = of_onnx(module, x, labels).manifest
-    assert "reference evaluator" in other["float_by"]
+    assert "reference evaluator" in other["float"]
     assert [r["layer"] for r in one["layer_drift"]] == [r["layer"] for r in other["layer_drift"]]
     for a, b in zip(one["layer_drift"], other["layer_drift"], strict=True):
         assert a["snr_db"] == pytest.approx(b["snr_db"], abs=0.05)

@@ -240,7 +240,7 @@ def _shown(found: dict[str, Any]) -> list[Any]:
     if "simplified" in manifest:
         shown += [simplified_table(manifest["simplified"]), ""]
     if "layer_drift" in manifest:
-        shown += [_drift(manifest["layer_drift"], manifest.get("float_by", "")), ""]
+        shown += [_drift(manifest["layer_drift"], manifest.get("float", "")), ""]
     return [
         *shown,
         facts(

@@ -214,7 +214,7 @@ def _vectors(
         "vectors": f"{samples.source}, {len(samples)} samples",
         "samples": len(samples),
         "layer_drift": drift_rows(quantised, few, original),
-        "float_by": original.by,
+        "float": original.by,
     }
     if samples.labels is not None:
         labels = samples.labels.reshape(-1).astype(np.int64)

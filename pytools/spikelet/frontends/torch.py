@@ -145,7 +145,7 @@ def export(
         "layer_drift": drift_rows(
             quantised, {k: v[:DRIFT_SAMPLES] for k, v in tested.items()}, original
         ),
-        "float_by": original.by,
+        "float": original.by,
     }
     if classes is not None:
         highest = quantised.graph.highest_prediction
