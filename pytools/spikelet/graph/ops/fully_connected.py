@@ -113,6 +113,13 @@ class FullyConnected(Quantised):
         call = c.run(function, config, c.cast("const int8_t *", words), to)
         return [c.repeat("row", self._rows, copied, call)]
 
+    @property
+    def _right_shift(self) -> Array:
+        if self.fraction is None:
+            return super()._right_shift
+        nothing = (self.multiplier == 0) & (self.fraction == 0)
+        return np.where(nothing, -1, self.shift).astype(np.int32)
+
     def far(self, target: Target) -> Array:
         if self.fraction is None:
             return super().far(ANY)  # its rounding is plain C everywhere
