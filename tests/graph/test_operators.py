@@ -292,7 +292,6 @@ NAN = np.full((2, 3), np.nan)
         (lambda: Lif(name="fc", inputs=("x",), threshold=np.array([1], np.int32)), "x is u8"),
         (lambda: Poisson(name="fc", inputs=("x",)), "expected two inputs"),
         (lambda: Direct(name="fc", inputs=("x",), gain=0), "gain 0"),
-        (lambda: Latency(name="not a name", inputs=("x",)), "a C identifier"),
     ],
 )
 def test_a_wrong_layer_is_refused_by_name(node: object, text: str) -> None:
