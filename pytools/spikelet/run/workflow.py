@@ -109,14 +109,11 @@ def make(
 
 
 def _could_fit(board: Board, generated: Generated) -> None:
-    """Refuse at once, not after minutes of compiling, what constants or arena rule out."""
+    """Refuse at once, not after minutes of compiling, constants that alone fill the flash."""
     if board.memory is None:
         return
-    over = {
-        "flash": generated.const_bytes - board.memory.flash.bytes,
-        "ram": generated.plan.size + board.memory.stack_bytes - board.memory.ram.bytes,
-    }
-    error = too_large(board, over, least=True)
+    over = generated.const_bytes - board.memory.flash.bytes
+    error = too_large(board, {"flash": over}, least=True)
     if error is not None:
         raise error
 
