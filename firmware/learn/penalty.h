@@ -16,6 +16,10 @@ SPK_INLINE bool spk_penalty_last(int32_t *count, int32_t every) {
     return *count == 0;
 }
 
+SPK_INLINE int32_t spk_penalty_code(const void *codes, bool narrow, uint32_t i) {
+    return narrow ? ((const int8_t *)codes)[i] : ((const int16_t *)codes)[i];
+}
+
 // Part of the distance to the anchor that a weight goes back, Q15; the anchor stands for the
 // weights from anchor << shift to the next, and within them there is no way to go.
 SPK_INLINE int32_t spk_penalty_back(int32_t w, int32_t anchor, uint32_t shift, int32_t part) {
@@ -25,11 +29,12 @@ SPK_INLINE int32_t spk_penalty_back(int32_t w, int32_t anchor, uint32_t shift, i
     return w - spk_shift_round(away * part, 15);
 }
 
-// weight: (n,) int16, or int8 (narrow); anchor: (n,); importance: (n,) or 0, then all weights are
-// alike and `parts` has one element, else one for each importance; rate: Q15, or 0 for 1.0.
-SPK_INLINE void spk_penalty_pull(uint32_t n, bool narrow, uint32_t shift, const int16_t *parts,
-                                 const uint8_t *importance, const int8_t *anchor,
-                                 const int32_t *rate, void *weight) {
+// weight: (n,) int16, or int8 (narrow); anchor: (n,) as the weight, or int8 (coarse); importance:
+// (n,) or 0, then all weights are alike and `parts` has one element, else one for each importance;
+// rate: Q15, or 0 for 1.0.
+SPK_INLINE void spk_penalty_pull(uint32_t n, bool narrow, bool coarse, uint32_t shift,
+                                 const int16_t *parts, const uint8_t *importance,
+                                 const void *anchor, const int32_t *rate, void *weight) {
     for (uint32_t i = 0; i < n; i++) {
         int32_t part = parts[importance ? importance[i] : 0];
         if (part == 0) {
@@ -38,13 +43,51 @@ SPK_INLINE void spk_penalty_pull(uint32_t n, bool narrow, uint32_t shift, const 
         if (rate) {
             part = (part * *rate) >> 15;
         }
+        const int32_t old = spk_penalty_code(anchor, narrow || coarse, i);
+        const int32_t now = spk_penalty_back(spk_penalty_code(weight, narrow, i), old, shift, part);
         if (narrow) {
-            int8_t *w = (int8_t *)weight + i;
-            *w = (int8_t)spk_penalty_back(*w, anchor[i], shift, part);
+            ((int8_t *)weight)[i] = (int8_t)now;
         } else {
-            int16_t *w = (int16_t *)weight + i;
-            *w = (int16_t)spk_penalty_back(*w, anchor[i], shift, part);
+            ((int16_t *)weight)[i] = (int16_t)now;
         }
+    }
+}
+
+struct spk_own_error {
+    uint32_t classes;
+    int32_t one; // an error of 1
+    int32_t every;
+};
+
+// What the softmax said of class i, of which the error is what is left without the label.
+SPK_INLINE int32_t spk_penalty_said(const struct spk_own_error *c, const int16_t *error,
+                                    int32_t label, uint32_t i) {
+    const int32_t p = error[i] + ((int32_t)i == label ? c->one : 0);
+    return p < 0 ? 0 : p > c->one ? c->one : p;
+}
+
+// The error of a label drawn from what the softmax said; 0 but in the last of `every` samples.
+// error, to: (classes,).
+SPK_INLINE void spk_penalty_own_error(const struct spk_own_error *c, const int16_t *error,
+                                      int32_t label, uint32_t *random, int32_t *count,
+                                      int16_t *to) {
+    if (!spk_penalty_last(count, c->every)) {
+        spk_clear(to, c->classes * (uint32_t)sizeof(int16_t));
+        return;
+    }
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < c->classes; i++) {
+        total += (uint32_t)spk_penalty_said(c, error, label, i);
+    }
+    *random = spk_xorshift32(*random);
+    uint32_t rest = (uint32_t)(((uint64_t)*random * total) >> 32);
+    bool drawn = false;
+    for (uint32_t i = 0; i < c->classes; i++) {
+        const int32_t p = spk_penalty_said(c, error, label, i);
+        const bool here = !drawn && (rest < (uint32_t)p || i == c->classes - 1);
+        rest -= (uint32_t)p; // read before it is drawn only
+        drawn = drawn || here;
+        to[i] = (int16_t)(p - (here ? c->one : 0));
     }
 }
 
@@ -111,11 +154,15 @@ SPK_INLINE void spk_importance_join(uint32_t n, const uint8_t *sums, uint8_t *ga
 }
 
 // The weights as they are become the anchor.
-SPK_INLINE void spk_penalty_anchor(uint32_t n, bool narrow, uint32_t shift, const void *weight,
-                                   int8_t *anchor) {
+SPK_INLINE void spk_penalty_anchor(uint32_t n, bool narrow, bool coarse, uint32_t shift,
+                                   const void *weight, void *anchor) {
     for (uint32_t i = 0; i < n; i++) {
-        const int32_t w = narrow ? ((const int8_t *)weight)[i] : ((const int16_t *)weight)[i];
-        anchor[i] = (int8_t)(w >> shift);
+        const int32_t w = spk_penalty_code(weight, narrow, i) >> shift;
+        if (narrow || coarse) {
+            ((int8_t *)anchor)[i] = (int8_t)w;
+        } else {
+            ((int16_t *)anchor)[i] = (int16_t)w;
+        }
     }
 }
 

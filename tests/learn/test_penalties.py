@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from learning import device_equals_twin
-from spikelet.graph import Graph, GraphError, Learned, Operator, Tensor
+from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Tensor
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.learn import Setting, Twin, identity
+from spikelet.learn.dense_network import DenseNetwork
 from spikelet.learn.layers.penalty import (
     CODES,
     REACHED,
@@ -22,13 +24,20 @@ from spikelet.learn.layers.penalty import (
     Anchor,
     Gather,
     Join,
+    OwnError,
     Pull,
     downs,
     parts,
 )
 from spikelet.learn.learner import extended
 from spikelet.learn.learners.penalties import Penalties
+from spikelet.learn.scalar import PRECISIONS
+from spikelet.run.learner import device_learner
 from spikelet.train.data import load
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools" / "bars"))
+
+from _float_ewc import FloatEwc
 
 # Integers only: a core with an FPU runs what one without it runs.
 TARGETS = ("native-gcc-sanitized", "rv32-gcc-qemu", "m4-gcc-qemu")
@@ -41,7 +50,13 @@ def network(**options: object) -> Graph:
     return learner.attach(identity((64,), "u8", scale=1 / 255), Setting("features", 10, seed=1))
 
 
-def alone(*nodes: Operator, weight: str = "i16", limit: int = 32767) -> Graph:
+def alone(
+    *nodes: Operator,
+    weight: str = "i16",
+    limit: int = 32767,
+    exact: bool = False,
+    reach: int = 32767,
+) -> Graph:
     """Operators on one layer's tensors, features (9,) u8 and post (5,) i16 being inputs."""
     x = Tensor("x", "u8", SHAPE[1:], kind="input")
     post = Tensor("p", "i16", SHAPE[:1], kind="input")
@@ -51,13 +66,15 @@ def alone(*nodes: Operator, weight: str = "i16", limit: int = 32767) -> Graph:
     ], ["features"])  # fmt: skip
     learned = [
         Learned.of("w.weight", weight, SHAPE, low=-limit, high=limit),
-        Learned.of("w.anchor", "i8", SHAPE),
+        Learned.of("w.anchor", "i16", SHAPE, low=-reach, high=reach)
+        if exact
+        else Learned.of("w.anchor", "i8", SHAPE),
         Learned.of("w.importance", "u8", SHAPE, high=CODES),
         Learned.of("w.gathered", "u8", SHAPE, high=CODES),
         Learned.of("w.random", "u32", (1,), np.array([9], np.uint32), low=1),
         Learned.of("w.count", "i32", (1,), low=0, high=0),
     ]
-    return extended(backbone, nodes, learned, ["features"])
+    return extended(backbone, nodes, learned, ["features"], SHAPE[0])
 
 
 PULL = ("w.weight", "w.anchor", "w.count")
@@ -78,7 +95,9 @@ def test_device_equals_twin(target: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("options", [
     {"kind": "l2", "hidden": "7", "strength": 0.5}, {"kind": "mas", "hidden": "7"},
     {"kind": "mas", "hidden": "0", "precision": "i8", "rate": 0.1, "strength": 0.1},
-], ids=["l2", "mas", "mas-i8"])  # fmt: skip
+    {"kind": "ewc", "hidden": "9-7", "precision": "i8", "rate": 0.1, "strength": 0.1},
+    {"kind": "ewc", "hidden": "0"},
+], ids=["l2", "mas", "mas-i8", "ewc-i8-deep", "ewc-linear"])  # fmt: skip
 def test_other_penalties_on_the_device(options: dict[str, object], tmp_path: Path) -> None:
     x, y = DIGITS.x_train[:150], DIGITS.y_train[:150]
     device_equals_twin(
@@ -111,6 +130,22 @@ def test_a_pull_goes_its_part_of_the_way_and_no_further(
     expected = w - (w - nearest) * part / 32768
     assert np.abs(env["w.weight"] - expected).max() <= 0.5
     assert ((env["w.weight"] - nearest) * (w - nearest) >= 0).all()
+
+
+@given(seed=st.integers(0, 10_000), part=st.integers(0, 32767))
+@settings(max_examples=30, deadline=None)
+def test_to_an_anchor_of_all_bits_no_distance_is_free(seed: int, part: int) -> None:
+    rng = np.random.default_rng(seed)
+    pull = Pull(name="pull", inputs=PULL, parts=np.array([part], np.int16))
+    graph = alone(pull, Anchor(name="anchor", inputs=PULL[:2]), exact=True)
+    env = graph.initial()
+    w, anchor = (rng.integers(-32767, 32768, SHAPE) for _ in range(2))
+    w.flat[:2], anchor.flat[:2] = (-32767, 32767), (32767, -32767)
+    env["w.weight"][...], env["w.anchor"][...] = w, anchor
+    pull.golden(env, 0)
+    assert np.abs(env["w.weight"] - (w - (w - anchor) * part / 32768)).max() <= 0.5
+    graph.nodes[-1].golden(env, 0)
+    assert (env["w.anchor"] == env["w.weight"]).all()
 
 
 @given(seed=st.integers(0, 10_000), limit=st.sampled_from([127, 4095, 32767]))
@@ -156,40 +191,92 @@ def test_gathered_sums_are_unbiased(squared: bool) -> None:
     assert np.abs(found[rows, columns] / expected[rows, columns] - 1).max() < 0.06
 
 
-def test_importance_is_the_sum_of_squared_gradients() -> None:
-    """Of a network that stands still, each weight's importance is its empirical Fisher sum."""
-    graph = network(hidden="16", every=1, rate=1e-5, rounding="nearest")
-    twin = Twin(graph)
-    x, y = DIGITS.x_train[:400], DIGITS.y_train[:400]
+def test_importance_is_the_true_fisher_information() -> None:
+    """Of a network that has learned and stands still: the mean over the labels of its softmax.
+
+    Of weights down to a thousandth of the largest; tolerance: what is drawn and counted is within
+    0.45 octaves of it in the mean. The squared gradients of the true labels are farther off.
+    """
+    x, y = DIGITS.x_train, DIGITS.y_train
+    learned = Twin(network(hidden="16", every=1))
+    learned.observe({"x": x[:300]}, y[:300])
+    twin = Twin(network(hidden="16", every=1, rate=1e-5, rounding="nearest", strength=1e-6))
+    stay = [k for k in twin.learned if k.endswith((".weight", ".bias"))]
+    for name in stay:
+        twin.learned[name][...] = learned.learned[name]
     twin.observe({"x": x}, y)
-    for layer in ("hidden0", "scores"):
-        assert (twin.learned[f"{layer}.weight"] == graph.initial()[f"{layer}.weight"]).all()
-    scales = {k.tensor.name: k.tensor.scale for k in graph.learned}
-    layers = []
-    for layer in ("hidden0", "scores"):
-        real = twin.learned[f"{layer}.weight"] * scales[f"{layer}.weight"]
-        layers.append(torch.tensor(real, dtype=torch.float32, requires_grad=True))
-    fisher = [torch.zeros_like(w) for w in layers]
+    assert all((twin.learned[k] == learned.learned[k]).all() for k in stay if "weight" in k)
+    scales = {k.tensor.name: k.tensor.scale for k in twin.graph.learned}
+    real = {k: torch.tensor((twin.learned[k] * scales[k]).astype(np.float32)) for k in stay}
+    weights = [real[f"{k}.weight"].requires_grad_() for k in ("hidden0", "scores")]
+    true, given_labels = ([torch.zeros_like(w) for w in weights] for _ in range(2))
     for sample, label in zip(x, y, strict=True):
-        h = torch.relu(layers[0] @ torch.tensor(sample / 255, dtype=torch.float32))
-        loss = nn.functional.cross_entropy((layers[1] @ h)[None], torch.tensor([int(label)]))
-        for total, gradient in zip(fisher, torch.autograd.grad(loss, layers), strict=True):
-            total += gradient**2
-    for layer, total in zip(("hidden0", "scores"), fisher, strict=True):
+        h = torch.relu(weights[0] @ torch.tensor(sample / np.float32(255)) + real["hidden0.bias"])
+        said = torch.log_softmax(weights[1] @ h + real["scores.bias"], 0)
+        for k in range(10):
+            gradients = torch.autograd.grad(said[k], weights, retain_graph=True)
+            for i, gradient in enumerate(gradients):
+                true[i] += said[k].detach().exp() * gradient**2
+                given_labels[i] += (k == label) * gradient**2
+    for layer, fisher, other in zip(("hidden0", "scores"), true, given_labels, strict=True):
         codes = twin.learned[f"{layer}.gathered"]
-        exact = total.numpy()
-        large = exact > exact.max() / 1000
-        assert large.sum() > 50
-        ours, theirs = np.log2(REACHED[codes[large]]), np.log2(exact[large])
-        print(
-            layer,
-            large.sum(),
-            np.corrcoef(ours, theirs)[0, 1],
-            np.abs((ours - theirs) - np.median(ours - theirs)).mean(),
-            np.median(ours - theirs),
-        )
-        assert np.corrcoef(ours, theirs)[0, 1] > 0.97
-        assert np.abs((ours - theirs) - np.median(ours - theirs)).mean() < 0.25  # octaves
+        off = [_octaves(codes, total.numpy()) for total in (fisher, other)]
+        assert off[0] < 0.45, layer
+        assert off[1] > 1.3 * off[0], layer
+
+
+def _octaves(codes: Array, exact: Array) -> float:
+    """How far what codes stand for is from a multiple of the exact sums, in the mean."""
+    large = exact > exact.max() / 1000
+    assert large.sum() > 50
+    apart = np.log2(REACHED[codes[large]] + 1) - np.log2(exact[large])
+    return float(np.abs(apart - np.median(apart)).mean())
+
+
+def test_labels_are_drawn_as_the_softmax_says() -> None:
+    x = Tensor("x", "i16", (4,), kind="input", scale=2.0**-11)
+    ins = ("error", "label", "w.random", "w.count")
+    backbone = Graph("own", 1, [x], [Reshape(name="error", inputs=("x",), shape=(4,))], ["error"])
+    learned = [
+        Learned.of("w.random", "u32", (1,), np.array([9], np.uint32), low=1),
+        Learned.of("w.count", "i32", (1,), low=0, high=1),
+    ]
+    graph = extended(backbone, [OwnError(name="own", inputs=ins, every=2)], learned, ["error"], 4)
+    node, env = graph.nodes[-1], graph.initial()
+    p = np.array([1024, 0, 256, 768])
+    for label in range(4):
+        env["error"] = (p - 2048 * (np.arange(4) == label))[None].astype(np.int16)
+        env["label"] = np.array([[label]], np.int32)
+        drawn = np.zeros(4)
+        for _ in range(2000):
+            node.golden(env, 0)
+            assert not env["own"].any()
+            node.golden(env, 0)
+            assert env["own"].sum() == 0
+            assert sorted(p - env["own"][0]) == [0, 0, 0, 2048]
+            drawn += p - env["own"][0] > 0
+        assert drawn[1] == 0
+        assert np.abs(drawn / 2000 - p / 2048).max() < 0.04  # 3.5 standard deviations
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_an_error_goes_back_as_in_learning(precision: str, tmp_path: Path) -> None:
+    """A layer that learns of `DenseBackward` is to the bit one that learns of `DenseUpdate`."""
+    x, y = DIGITS.x_train[:60], DIGITS.y_train[:60]
+    learned = []
+    for apart in (False, True):
+        backbone = identity((64,), "u8", scale=1 / 255)
+        net = DenseNetwork(backbone, Setting("features", 10, 1), precision, 0.05, "nearest")
+        layers = net.classifier([9])
+        error = net.loss("loss", layers[1].y)
+        below = net.backward("below", layers[1], error) if apart else None
+        inner = net.update(layers[1], error, gradient=not apart)
+        net.update(layers[0], below or inner)
+        graph = net.graph(["scores"])
+        twin = device_equals_twin("native-gcc-sanitized", graph, {"x": x}, y, tmp_path / str(apart))
+        learned.append(twin.learned)
+    for name in ("hidden0.weight", "hidden0.bias", "scores.weight", "scores.bias"):
+        np.testing.assert_array_equal(learned[0][name], learned[1][name])
 
 
 @given(seed=st.integers(0, 10_000))
@@ -246,3 +333,45 @@ def test_what_it_refuses() -> None:
         alone(Gather(name="gather", inputs=GATHER, squared=True, every=0))
     with pytest.raises(GraphError, match="expected u8"):
         alone(Gather(name="gather", inputs=("features", "features", *GATHER[2:]), squared=True))
+    with pytest.raises(GraphError, match="expected learned i8"):
+        alone(Anchor(name="a", inputs=PULL[:2]), weight="i8", exact=True, limit=127)
+    with pytest.raises(GraphError, match="may be where weight"):
+        alone(Anchor(name="a", inputs=PULL[:2]), exact=True, limit=4095, reach=4096)
+    with pytest.raises(GraphError, match="has scale 1"):
+        ins = ("post", "label", *GATHER[3:])
+        alone(OwnError(name="own", inputs=ins))
+
+
+def test_ewc_keeps_what_it_does_in_floats() -> None:
+    """Three tasks of permuted digits, against EWC in floats with an exact Fisher at a task's end.
+
+    Tolerance: 5 points of the mean accuracy over the tasks, of two seeds; forgetting costs more.
+    """
+    rate, strength, every = 0.08, 0.004, 8
+    x, y = DIGITS.x_train[:700], DIGITS.y_train[:700]
+    found: dict[str, list[float]] = {"ewc": [], "none": [], "float": []}
+    for seed in (0, 1):
+        rng = np.random.default_rng(seed)
+        pixels = [rng.permutation(64) for _ in range(3)]
+        orders = [np.concatenate([rng.permutation(len(x)) for _ in range(3)]) for _ in pixels]
+        tests = [np.ascontiguousarray(DIGITS.x_test[:, pixel]) for pixel in pixels]
+        net = FloatEwc((64, 64, 10), seed)
+        for pixel, order in zip(pixels, orders, strict=True):
+            given = x[order][:, pixel].astype(np.float32) / 255
+            net.learn(given, y[order], rate, strength, every)
+        said = [net.logits(t.astype(np.float32) / 255)[1].argmax(axis=1) for t in tests]
+        found["float"].append(float(np.mean([k == DIGITS.y_test for k in said])))
+        for kind in ("ewc", "none"):
+            options = {"strength": strength, "every": every} if kind == "ewc" else {}
+            graph = network(kind=kind, hidden="64", rate=rate, samples=len(orders[0]), **options)
+            twin = Twin(graph)
+            with device_learner(graph) as device:
+                for pixel, order in zip(pixels, orders, strict=True):
+                    device.observe({"x": np.ascontiguousarray(x[order][:, pixel])}, y[order])
+                    device.commit()
+                twin.restore(device.state())
+            said = [graph.predicted(twin.predict({"x": t}).outputs["scores"]) for t in tests]
+            found[kind].append(float(np.mean([k == DIGITS.y_test for k in said])))
+    mean = {kind: np.mean(values) for kind, values in found.items()}
+    assert mean["ewc"] > mean["float"] - 0.05, found
+    assert mean["ewc"] > mean["none"] + 0.05, found

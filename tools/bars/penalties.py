@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from _float_ewc import FloatEwc
 from _long import accuracy, learn
 
 from spikelet.graph import Array
@@ -14,12 +15,13 @@ from spikelet.learn.learners.penalties import Penalties
 from spikelet.run.learner import device_learner
 from spikelet.train.data import DataSet, load
 
-TITLE = "Penalties (EWC of running gradients, local MAS), permuted digits, 64-256-10, int16"
+TITLE = "Penalties (EWC with drawn labels, local MAS), permuted digits, 64-256-10, int16"
 WHERE = "native, every sample; the twin the first and last 100 of each task"
 TUNED_ON = "rate and strengths: a held-out part of the training part"
-BAR = "EWC >= naive + 0.20"
+BAR = "EWC >= naive + 0.20, and within 3 points of EWC in floats, exact Fisher at a task's end"
 TASKS, EPOCHS = 5, 5
 HIDDEN, RATE = "256", 0.08  # rate and strengths were chosen by a held-out part of the training part
+STRENGTH, EVERY = 0.004, 32  # in floats, chosen there, too; the device's are the learner's defaults
 CHECKED = 100  # samples of each task that the twin learns too
 
 Kind = Literal["none", "l2", "ewc", "mas"]
@@ -30,30 +32,48 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """The mean accuracy over all tasks after the last one."""
     data = load("digits").flat()
     found: dict[str, list[float]] = {k: [_learned(k, data, seed) for seed in seeds] for k in KINDS}
+    found["float"] = [_in_floats(data, seed) for seed in seeds]
     mean = {k: float(np.mean(v)) for k, v in found.items()}
     return {
         "figure": (
             f"naive {mean['none']:.3f}, L2 {mean['l2']:.3f}, EWC {mean['ewc']:.3f}, "
-            f"MAS {mean['mas']:.3f}"
+            f"MAS {mean['mas']:.3f}; EWC in floats {mean['float']:.3f}"
         ),
-        "met": mean["ewc"] >= mean["none"] + 0.20,
+        "met": mean["ewc"] >= max(mean["none"] + 0.20, mean["float"] - 0.03),
         **found,
     }
 
 
-def _learned(kind: Kind, data: DataSet, seed: int) -> float:
-    """Of all tasks in the end; see `_long.learn`."""
+def _tasks(data: DataSet, seed: int) -> tuple[list[Array], list[Array]]:
+    """Of each task, the order of pixels and that of samples."""
     rng = np.random.default_rng(seed)
     permuted = [np.arange(64), *(rng.permutation(64) for _ in range(TASKS - 1))]
+    count = len(data.x_train)
+    passes = [[rng.permutation(count) for _ in range(EPOCHS)] for _ in permuted]
+    return permuted, [np.concatenate(each) for each in passes]
+
+
+def _in_floats(data: DataSet, seed: int) -> float:
+    """Of all tasks in the end, by EWC as its paper has it."""
+    permuted, orders = _tasks(data, seed)
+    net = FloatEwc((64, int(HIDDEN), data.classes), seed)
+    x, test = (v.astype(np.float32) / 255 for v in (data.x_train, data.x_test))
+    for pixel, order in zip(permuted, orders, strict=True):
+        net.learn(_seen(x[order], pixel), data.y_train[order], RATE, STRENGTH, EVERY)
+    said = [net.logits(_seen(test, pixel))[1].argmax(axis=1) for pixel in permuted]
+    return float(np.mean([found == data.y_test for found in said]))
+
+
+def _learned(kind: Kind, data: DataSet, seed: int) -> float:
+    """Of all tasks in the end; see `_long.learn`."""
+    permuted, orders = _tasks(data, seed)
     samples = EPOCHS * len(data.x_train)
     learner = Penalties(kind=kind, hidden=HIDDEN, rate=RATE, samples=samples)
     backbone = identity((64,), "u8", scale=1 / 255)
     graph = learner.attach(backbone, Setting("features", data.classes, seed))
     twin = Twin(graph)
     with device_learner(graph) as device:
-        for pixel in permuted:
-            passes = [rng.permutation(len(data.x_train)) for _ in range(EPOCHS)]
-            order = np.concatenate(passes)
+        for pixel, order in zip(permuted, orders, strict=True):
             x, y = np.ascontiguousarray(data.x_train[order][:, pixel]), data.y_train[order]
             learn(device, twin, x, y, CHECKED)
             device.commit()

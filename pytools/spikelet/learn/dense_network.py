@@ -25,6 +25,7 @@ from spikelet.learn.dense_layer import (
     softmax_loss,
     value,
 )
+from spikelet.learn.layers.dense_backward import DenseBackward
 from spikelet.learn.layers.relu_gradient import ReluGradient
 from spikelet.learn.layers.schedule import scheduled
 from spikelet.learn.learner import Setting, extended
@@ -178,12 +179,7 @@ class DenseNetwork:
         """
         name = f"{layer.name}_update"
         source = layer.x if x is None else x
-        bits = 12
-        if through is not None and not self.real:
-            room = ((1 << 31) - 1) // (through.y.size * through.format[1])
-            bits = min(bits, (room + 1).bit_length() - 1)
-        to = fitted(self.precision, ERROR, bits)
-        self.largest[name] = to[1]
+        to = self._error_format(name, through)
         update, state = layer.update(
             name,
             error,
@@ -198,6 +194,39 @@ class DenseNetwork:
         self.learned += state
         self.nodes.append(update)
         return value(self.precision, name, source.shape, to[0])
+
+    def backward(
+        self, name: str, layer: DenseLayer, error: Tensor, through: DenseLayer | None = None
+    ) -> Tensor:
+        """The error of what a layer reads, a ReLU's, of an error that it does not learn from.
+
+        Args:
+            name: of the operator, and of that error.
+            layer: that it goes back through.
+            error: of its outputs.
+            through: see `update`.
+        """
+        to = self._error_format(name, through)
+        self.nodes.append(
+            DenseBackward(
+                name=name,
+                inputs=(error.name, layer.inputs[0], layer.x.name),
+                precision=self.precision,
+                output_scale=to[0],
+                output_limit=to[1],
+            )
+        )
+        return value(self.precision, name, layer.x.shape, to[0])
+
+    def _error_format(self, name: str, through: DenseLayer | None) -> Format:
+        """Of the error of what a layer reads; see `update`."""
+        bits = 12
+        if through is not None and not self.real:
+            room = ((1 << 31) - 1) // (through.y.size * through.format[1])
+            bits = min(bits, (room + 1).bit_length() - 1)
+        to = fitted(self.precision, ERROR, bits)
+        self.largest[name] = to[1]
+        return to
 
     def classifier(self, hidden: list[int], *, bias: bool = True) -> list[DenseLayer]:
         """Layers of these widths, then one of logits, `scores`.

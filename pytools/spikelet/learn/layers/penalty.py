@@ -1,9 +1,10 @@
 """Penalties that hold a layer's weights near those of old tasks. C twin: firmware/learn/penalty.h.
 
 `Pull` is the step of a quadratic penalty, `w -= rate * strength * F * (w - anchor)`, beside that of
-the loss. The anchor is what the weights were when the last task ended, to 8 bits; F is 1 (L2), or
-an importance that `Gather` counts: squared gradients (elastic weight consolidation), or products
-of activities (the local form of memory aware synapses).
+the loss. The anchor is what the weights were when the last task ended, all of their bits or 8; F is
+1 (L2), or an importance that `Gather` counts: squared gradients (elastic weight consolidation), or
+products of activities (the local form of memory aware synapses). Squared gradients are the diagonal
+of the Fisher information where their labels are drawn from what the network says: `OwnError`.
 
 An importance is a logarithm in a byte: code c stands for a sum of `16 * (2^(c / 8) - 1)`, up to
 code 240. What is added goes from code to code as far as it reaches, and the rest of the way to the
@@ -45,16 +46,21 @@ class _OfWeight(Operator):
 
     _shift: int = field(init=False, repr=False, default=0)
     _narrow: bool = field(init=False, repr=False, default=False)
+    _coarse: bool = field(init=False, repr=False, default=True)
     _n: int = field(init=False, repr=False, default=1)
 
-    def _weight(self, weight: Tensor, bounds: dict[str, Interval]) -> None:
+    def _weight(self, weight: Tensor, anchor: Tensor, bounds: dict[str, Interval]) -> None:
         if weight.kind != "learned" or weight.dtype not in ("i16", "i8"):
             raise self.error(f"input {weight.name} is no learned weight of type i16 or i8")
         low, high = bounds[weight.name]
         largest = max(-int(low.min()) - 1, int(high.max()))
-        self._shift = max(0, largest.bit_length() - 7)
-        self._narrow = weight.dtype == "i8"
+        self._narrow, self._coarse = weight.dtype == "i8", anchor.dtype != weight.dtype
+        self._shift = max(0, largest.bit_length() - 7) if self._coarse else 0
         self._n = weight.size
+        self._of(anchor, "i8" if self._coarse else weight.dtype)
+        least, most = bounds[anchor.name]
+        if anchor.dtype == "i16" and (least.min() < low.max() or most.max() > high.min()):
+            raise self.error(f"anchor {anchor.name} may be where weight {weight.name} may not")
 
     def _of(self, tensor: Tensor, dtype: str) -> None:
         if (tensor.kind, tensor.dtype, tensor.size) != ("learned", dtype, self._n):
@@ -68,11 +74,12 @@ class _OfWeight(Operator):
 class Pull(_OfWeight):
     """`w -= round(parts[F] * rate * (w - anchor) / 2^15)`, nearest, halves up.
 
-    An anchor a stands for the weights from a * 2^s to (a + 1) * 2^s - 1, s so that it has 8 bits:
-    `w - anchor` is the distance to the nearer end, 0 in between.
+    An anchor of the weight's type is that weight. One of 8 bits, of a weight of 16, stands for the
+    weights from a * 2^s to (a + 1) * 2^s - 1, s so that it reaches: `w - anchor` is the distance to
+    the nearer end, 0 in between.
 
-    Reads weight, anchor i8, a count (1,) i32, then as its attributes say importance u8 and schedule
-    i32 (1,), the factor of the rate, Q15. Changes weight and count.
+    Reads weight, anchor i8 or as the weight, a count (1,) i32, then as its attributes say
+    importance u8 and schedule i32 (1,), the factor of the rate, Q15. Changes weight and count.
 
     Attributes:
         parts: (CODES + 1,) int16 by importance, or (1,) of all weights: Q15, 0 to 2^15 - 1.
@@ -87,8 +94,7 @@ class Pull(_OfWeight):
     scheduled: bool = False
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._weight(ins[0], bounds)
-        self._of(ins[1], "i8")
+        self._weight(ins[0], ins[1], bounds)
         if self.parts.dtype != np.int16 or self.parts.shape not in ((1,), (CODES + 1,)):
             raise self.error(f"parts are {self.parts.dtype} of shape {self.parts.shape}")
         if self.parts.min() < 0:
@@ -136,7 +142,7 @@ class Pull(_OfWeight):
         weight, anchor, count, *rest = map(em.tensor, self.inputs)
         importance = rest[0] if self._weighted else 0
         rate = rest[-1] if self.scheduled else 0
-        size = (c.unsigned(self._n), self._narrow, c.unsigned(self._shift))
+        size = (c.unsigned(self._n), self._narrow, self._coarse, c.unsigned(self._shift))
         pull = c.run("spk_penalty_pull", *size, parts, importance, anchor, rate, weight)
         return [c.when(c.call("spk_penalty_last", count, self.every), pull)]
 
@@ -184,8 +190,7 @@ class Gather(Operator):
             )
         if int(bounds[gathered.name][1].max()) > CODES:
             raise self.error(f"{gathered.name} may exceed {CODES}")
-        if (state.kind, state.dtype, state.shape) != ("learned", "u32", (1,)):
-            raise self.error(f"{state.name} is no learned u32 of shape (1,)")
+        _check_random(self, state)
         self._dtype, self._zero, self._shape = pre.dtype, pre.zero_point, gathered.shape
         self._downs = downs(
             _largest(bounds[pre.name], self._zero), _largest(bounds[post.name], 0), self.squared
@@ -240,6 +245,76 @@ class Gather(Operator):
 
 
 @dataclass(kw_only=True)
+class OwnError(Operator):
+    """The error of logits, had the label been one that the network draws: `p - one_hot(drawn)`.
+
+    p, the softmax, is `error + one_hot(label)`, and the probability of a class to be drawn, by one
+    draw of xorshift32. Squared gradients of such errors have the Fisher information as their mean:
+    those of the labels that were given do not. In samples that are not the last of `every`: 0.
+
+    Reads error (C,) i16 of scale 1 / one, one being 2^4 to 2^14, and label (1,) i32; changes the
+    random state (1,) u32 and a count (1,) i32; writes (C,) i16.
+
+    Attributes:
+        every: it draws with the last of so many samples.
+    """
+
+    KIND: ClassVar[str] = "penalty_own_error"
+
+    every: Annotated[int, within(1, (1 << 31) - 1)] = 1
+
+    _one: int = field(init=False, repr=False, default=1)
+    _classes: int = field(init=False, repr=False, default=1)
+
+    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+        error, label, state, count = ins
+        _check_count(self, count, self.every, bounds)
+        one = round(1 / error.scale)
+        if error.dtype != "i16" or len(error.shape) != 1 or error.zero_point:
+            raise self.error(
+                f"error {error.name} is {error.dtype} {error.shape}, expected i16 (C,)"
+            )
+        if one * error.scale != 1 or not 1 << 4 <= one <= 1 << 14 or one & (one - 1):
+            raise self.error(f"error {error.name} has scale {error.scale}, not 2^-4 to 2^-14")
+        if (label.dtype, label.shape) != ("i32", (1,)):
+            raise self.error(f"label {label.name} is {label.dtype} of shape {label.shape}")
+        low, high = bounds[label.name]
+        if int(low.min()) < 0 or int(high.max()) >= error.size:
+            raise self.error(
+                f"labels are {int(low.min())} to {int(high.max())} for {error.size} classes"
+            )
+        _check_random(self, state)
+        self._one, self._classes = one, error.size
+        written = Tensor(self.name, "i16", error.shape, scale=error.scale)
+        bounds[self.name] = written.interval(-one, one)
+        return [written]
+
+    def phase(self, ins: list[Phase]) -> Phase:
+        return Phase.LEARN
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        error, label, state, count = (env[name] for name in self.inputs)
+        env[self.name] = np.zeros((1, self._classes), np.int16)
+        if not _is_last(count, self.every):
+            return
+        p = error[0].astype(np.int64)
+        p[int(label[0, 0])] += self._one
+        p = np.clip(p, 0, self._one)
+        drawn, state[0] = draws(int(state[0]), 1)
+        at = int(drawn[0]) * int(p.sum()) >> 32
+        p[min(int((np.cumsum(p) <= at).sum()), self._classes - 1)] -= self._one
+        env[self.name] = p[None].astype(np.int16)
+
+    def emit(self, em: Emitter) -> list[Statement]:
+        em.include("learn/penalty.h")
+        error, label, state, count = map(em.tensor, self.inputs)
+        fields: Fields = {"classes": self._classes, "one": self._one, "every": self.every}
+        config = em.config(self.name, "spk_own_error", fields)
+        given = (config, error, label.pointed(), state, count, em.tensor(self.name))
+        return [c.run("spk_penalty_own_error", *given)]
+
+
+@dataclass(kw_only=True)
 class Join(Operator):
     """On commit, what was gathered joins the importance: `log(exp(a) + exp(b))` of the codes.
 
@@ -281,13 +356,15 @@ class Join(Operator):
 
 @dataclass(kw_only=True)
 class Anchor(_OfWeight):
-    """On commit, the anchor becomes `floor(w / 2^s)`: reads the weight, changes the anchor, i8."""
+    """On commit, the anchor becomes `floor(w / 2^s)`, s as in `Pull`.
+
+    Reads the weight, changes the anchor.
+    """
 
     KIND: ClassVar[str] = "penalty_anchor"
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._weight(ins[0], bounds)
-        self._of(ins[1], "i8")
+        self._weight(ins[0], ins[1], bounds)
         return []
 
     def phase(self, ins: list[Phase]) -> Phase:
@@ -300,7 +377,7 @@ class Anchor(_OfWeight):
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/penalty.h")
         weight, anchor = map(em.tensor, self.inputs)
-        size = (c.unsigned(self._n), self._narrow, c.unsigned(self._shift))
+        size = (c.unsigned(self._n), self._narrow, self._coarse, c.unsigned(self._shift))
         return [c.run("spk_penalty_anchor", *size, weight, anchor)]
 
 
@@ -340,6 +417,11 @@ def _check_count(node: Operator, count: Tensor, every: int, bounds: dict[str, In
     low, high = bounds[count.name]
     if int(low[0]) < 0 or int(high[0]) >= every:
         raise node.error(f"count {count.name} may leave 0 to {every - 1}")
+
+
+def _check_random(node: Operator, state: Tensor) -> None:
+    if (state.kind, state.dtype, state.shape) != ("learned", "u32", (1,)):
+        raise node.error(f"{state.name} is no learned u32 of shape (1,)")
 
 
 def _is_last(count: Array, every: int) -> bool:

@@ -1,13 +1,14 @@
 """A network that learns by backpropagation, held near its weights of old tasks by a penalty.
 
-L2: `strength * (w - anchor)`; elastic weight consolidation (EWC): the same times the sum of squared
-gradients of old tasks; memory aware synapses (MAS) in their local form: times the sum of products
-of input and output. Without a penalty it is the naive baseline. A commit ends a task. Sources: see
-`spikelet.learn.layers.penalty`.
+L2: `strength * (w - anchor)`; elastic weight consolidation (EWC): the same times the diagonal of
+the Fisher information, summed over the samples of old tasks; memory aware synapses (MAS) in their
+local form: times the sum of products of input and output. Without a penalty it is the naive
+baseline. A commit ends a task. Sources: see `spikelet.learn.layers.penalty`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
@@ -15,10 +16,11 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from spikelet.graph import Array, Graph, Learned, Tensor
+from spikelet.graph.graph import LABEL
 from spikelet.learn.choices import RATES, Within
 from spikelet.learn.dense_layer import DenseLayer
 from spikelet.learn.dense_network import SCHEDULE, DenseNetwork, widths
-from spikelet.learn.layers.penalty import CODES, Anchor, Gather, Join, Pull, downs, parts
+from spikelet.learn.layers.penalty import CODES, Anchor, Gather, Join, OwnError, Pull, downs, parts
 from spikelet.learn.learner import Learner, Setting
 
 
@@ -26,13 +28,15 @@ from spikelet.learn.learner import Learner, Setting
 class Penalties(Learner):
     """Dense layers that learn task after task, their weights held back by L2, EWC or MAS.
 
-    EWC differs from its paper: its importance is the squared gradients of the samples' own labels,
-    of one sample in `every`, taken while the task is learned and not at its end. MAS is its local
-    form. Beside its weight, one takes a byte of its anchor with L2, and two more with EWC and MAS.
+    EWC weighs by the true Fisher information: squared gradients with a label that is drawn from the
+    softmax, not with the sample's own. It differs from its paper in when: of one sample in `every`,
+    while the task is learned and not at its end, where no sample is left. MAS is its local form.
+    Beside its weight, one takes a byte of its anchor with L2, and two more with MAS; with EWC the
+    anchor has all bits of the weight, for the paper's penalty has no distance that is free.
 
     Attributes:
         kind: of the penalty; none for plain backpropagation.
-        strength: of the penalty, beside the loss of one sample; None for 0.003 with l2, 0.01 with
+        strength: of the penalty, beside the loss of one sample; None for 0.003 with l2, 0.004 with
             ewc and 2e-5 with mas, whose sums are the largest.
         hidden: widths of the layers, such as 128; 0 for a linear classifier.
         every: samples between two steps of the penalty, and between two that are gathered.
@@ -61,7 +65,7 @@ class Penalties(Learner):
 
     @property
     def _strength(self) -> float:
-        defaults = {"none": 1.0, "l2": 0.003, "ewc": 0.01, "mas": 2e-5}
+        defaults = {"none": 1.0, "l2": 0.003, "ewc": 0.004, "mas": 2e-5}
         return defaults[self.kind] if self.strength is None else self.strength
 
     def build(self, backbone: Graph, setting: Setting) -> Graph:
@@ -69,21 +73,47 @@ class Penalties(Learner):
             backbone, setting, self.precision, self.rate, self.rounding, self.samples
         )
         layers = net.classifier(widths(self.hidden))
-        net.descend(layers, lambda layer, error: self._hold(net, layer, error))
+        posts: dict[str, Tensor] = {}
+
+        def before(layer: DenseLayer, error: Tensor) -> None:
+            if self.kind == "ewc" and not posts:
+                posts.update(self._own_errors(net, layers, error))
+            if self.kind != "none":
+                self._hold(net, layer, posts.get(layer.name, layer.y))
+
+        net.descend(layers, before)
         return net.graph(["scores"])
 
-    def _hold(self, net: DenseNetwork, layer: DenseLayer, error: Tensor) -> None:
-        if self.kind == "none":
-            return
+    def _own_errors(
+        self, net: DenseNetwork, layers: list[DenseLayer], error: Tensor
+    ) -> dict[str, Tensor]:
+        """By layer, its error by a label that the network draws, before any weight has moved."""
+        random = Learned.of("own.random", "u32", (1,), np.array([net.seed()], np.uint32), low=1)
+        drawn = Learned.of("own.drawn", "i32", (1,), low=0, high=self.every - 1)
+        net.learned += [random, drawn]
+        last = layers[-1].name
+        ins = (error.name, LABEL, random.tensor.name, drawn.tensor.name)
+        net.nodes.append(OwnError(name=f"{last}_own", inputs=ins, every=self.every))
+        own = dataclasses.replace(error, name=f"{last}_own")
+        found = {last: own}
+        net.largest[own.name] = net.largest[error.name]
+        for i in range(len(layers) - 1, 0, -1):
+            name, through = layers[i - 1].name, layers[i - 1] if i > 1 else None
+            found[name] = own = net.backward(f"{name}_own", layers[i], own, through)
+        return found
+
+    def _hold(self, net: DenseNetwork, layer: DenseLayer, post: Tensor) -> None:
         name, weight = layer.name, layer.learned[0].tensor
         step = net.rate * self._strength * self.every
         anchor = Learned.of(f"{name}.anchor", "i8", weight.shape)
+        if self.kind == "ewc":
+            of = layer.format[1]
+            anchor = Learned.of(f"{name}.anchor", weight.dtype, weight.shape, low=-of, high=of)
         pulled = Learned.of(f"{name}.pulled", "i32", (1,), low=0, high=self.every - 1)
         net.learned += [anchor, pulled]
         ins = [weight.name, anchor.tensor.name, pulled.tensor.name]
         part = np.array([min(round(step * 2**15), 2**15 - 1)], np.int16)
         if self.kind != "l2":
-            post = error if self.kind == "ewc" else layer.y
             part = parts(step * self._unit(net, layer.x, post))
             ins.append(self._gather(net, layer, post))
         net.nodes.append(
