@@ -8,6 +8,7 @@ import plan_graphs
 from cli_support import Spikelet
 from spikelet.codegen import plan
 from spikelet.graph import Graph
+from spikelet.graph.target import Target
 from support import need
 from targets import packaged
 
@@ -42,6 +43,6 @@ def test_an_arena_that_is_too_small_is_refused(spikelet: Spikelet, tmp_path: Pat
 def test_inspect_shows_the_plan_of_a_board(spikelet: Spikelet, tmp_path: Path) -> None:
     path, graph = model(tmp_path)
     result = spikelet("inspect", path, "--board", "mps3-an547", "--json")
-    wanted = plan(graph, "armv8.1-m.main+mve")
+    wanted = plan(graph, Target.parse("armv8.1-m.main+mve"))
     found = result.json["arena_bytes"], result.json["arena_bound_bytes"]
     assert found == (wanted.size, wanted.bound)

@@ -160,7 +160,14 @@ def test_layer_names_stay_whole_on_a_narrow_terminal(width: int, tmp_path: Path)
 
 def test_columns_without_a_figure_are_left_out_and_no_header_is_cut() -> None:
     keys = ("weight_bits", "macs", "synaptic_ops", "updates", "flash_bytes")
-    row = {"name": "fc", "op": "fc", "phase": "once", "output": "i8 4", **dict.fromkeys(keys, 0)}
+    row = {
+        "name": "fc",
+        "op": "fc",
+        "kernel": "",
+        "phase": "once",
+        "output": "i8 4",
+        **dict.fromkeys(keys, 0),
+    }
     lines = _drawn(layer_table([{**row, "macs": 7, "flash_bytes": 8, "ram_bytes": 4}]), 120)
     header = next(line for line in lines.splitlines() if line.startswith("layer "))
     assert " ".join(header.split()) == "layer operator phase output MACs flash B RAM B"
@@ -171,7 +178,8 @@ def test_columns_without_a_figure_are_left_out_and_no_header_is_cut() -> None:
 def test_work_is_summed_by_what_a_host_asks_for() -> None:
     keys = ("weight_bits", "macs", "synaptic_ops", "updates", "flash_bytes", "ram_bytes")
     rows = [
-        {"name": f"l{n}", "op": "o", "phase": phase, "output": "i8 4", **dict.fromkeys(keys, 0)}
+        {"name": f"l{n}", "op": "o", "kernel": "", "phase": phase, "output": "i8 4"}
+        | dict.fromkeys(keys, 0)
         | {"macs": macs}
         for n, (phase, macs) in enumerate(
             [("once", 1), ("step", 20), ("end", 300), ("learn", 4000), ("learn", 5000),
