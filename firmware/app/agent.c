@@ -175,42 +175,28 @@ static uint32_t spike_mask(const struct spk_tensor *tensor, uint32_t at) {
 }
 
 static uint32_t element_bytes(const struct spk_tensor *tensor) {
-    switch (tensor->dtype) {
-    case SPK_I32:
-    case SPK_U32:
-    case SPK_F32:
-        return 4;
-    case SPK_I16:
-    case SPK_F16:
-        return 2;
-    default:
-        return 1;
-    }
+    static const uint8_t sizes[] = {
+        [SPK_BIT] = 1, [SPK_U8] = 1,  [SPK_I8] = 1,  [SPK_I16] = 2,
+        [SPK_I32] = 4, [SPK_U32] = 4, [SPK_F32] = 4, [SPK_F16] = 2,
+    };
+
+    return sizes[tensor->dtype];
 }
 
 // Whether the tensor may hold the element, or the byte of spikes, that lies at `offset`.
-static int admits(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *at) {
-    uint32_t bits = at[0];
+static int admits(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *at,
+                  uint32_t size) {
+    uint32_t bits = 0;
 
-    switch (tensor->dtype) {
-    case SPK_BIT:
+    for (uint32_t i = size; i--;) {
+        bits = bits << 8 | at[i];
+    }
+    if (tensor->dtype == SPK_BIT) {
         return (bits & ~spike_mask(tensor, offset)) == 0;
-    case SPK_I8:
-        bits = (uint32_t)(int8_t)bits;
-        break;
-    case SPK_I16:
-        bits = (uint32_t)(int16_t)spk_load16(at);
-        break;
-    case SPK_F16:
-        bits = spk_load16(at);
-        break;
-    case SPK_I32:
-    case SPK_U32:
-    case SPK_F32:
-        bits = spk_load32(at);
-        break;
-    default:
-        break;
+    }
+    if (tensor->dtype == SPK_I8 || tensor->dtype == SPK_I16) {
+        const uint32_t sign = 1u << (8 * size - 1);
+        bits = (bits ^ sign) - sign;
     }
     const int32_t order = spk_order(bits, (enum spk_dtype)tensor->dtype);
     return tensor->low <= order && order <= tensor->high;
@@ -224,7 +210,7 @@ uint32_t spk_admitted(const struct spk_tensor *tensor, uint32_t offset, const ui
     if (offset % element || size % element) {
         return 0;
     }
-    while (good < size && admits(tensor, offset + good, data + good)) {
+    while (good < size && admits(tensor, offset + good, data + good, element)) {
         good += element;
     }
     return good;
