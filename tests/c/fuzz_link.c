@@ -1,9 +1,10 @@
 // The device's receive path under anything: garbage, frames with a wrong CRC, sealed frames with
 // random contents, and requests that are nearly right. Checked after each: the answer is a good
-// frame that fits the request, and tensors change only where a PUT or RUN was allowed to change
-// them. With SPK_LEARN also: what is learned stays in its range, nothing runs on an upload that is
-// not accepted, and a new session, a reset, a RESTORE or a refused upload finds the last committed
-// model, whatever the storage did.
+// frame that fits the request, tensors change only where a PUT or RUN was allowed to change them, a
+// PUT is refused for its values exactly when the tensor may not hold them, and CONSTANTS has the
+// CRC of the bytes that were asked for. With SPK_LEARN also: what is learned stays in its range,
+// nothing runs on an upload that is not accepted, and a new session, a reset, a RESTORE or a
+// refused upload finds the last committed model, whatever the storage did.
 //   fuzz_link COUNT [SEED]   counts of answers by type and status; 1 when a rule is broken
 // With SPK_LIBFUZZER defined it is a libFuzzer target instead.
 // SPDX-License-Identifier: Apache-2.0
@@ -37,7 +38,8 @@ static uint64_t seen[TYPES][STATUSES + 1]; // answers; the last column: no answe
 static struct {
     uint32_t frames;
     uint8_t type, seq, ack, credit, status;
-} answer; // the last one that is not a LOG
+    uint32_t word; // the first after the status
+} answer;          // the last one that is not a LOG
 static uint8_t shadow[SHADOW_MAX];
 
 #define CHECK(what)                                                                                \
@@ -98,8 +100,9 @@ _Noreturn void spk_board_reset(void) {
     longjmp(at_reset, 1);
 }
 
-static uint32_t crc_of(const uint8_t *data, uint32_t size) { // bit by bit: not the code under test
-    uint32_t crc = ~0u;
+// Goes on from `crc`; bit by bit: not the code under test.
+static uint32_t crc_on(uint32_t crc, const uint8_t *data, uint32_t size) {
+    crc = ~crc;
     for (uint32_t i = 0; i < size; i++) {
         crc ^= data[i];
         for (int bit = 0; bit < 8; bit++) {
@@ -107,6 +110,14 @@ static uint32_t crc_of(const uint8_t *data, uint32_t size) { // bit by bit: not 
         }
     }
     return ~crc;
+}
+
+static uint32_t crc_of(const uint8_t *data, uint32_t size) {
+    return crc_on(0, data, size);
+}
+
+static int named(const struct spk_tensor *tensor, const char *name) {
+    return strcmp(tensor->name, name) == 0;
 }
 
 static uint32_t cobs_encode(const uint8_t *data, uint32_t size, uint8_t *out) {
@@ -162,6 +173,7 @@ static void read_answer(const uint8_t *piece, uint32_t size) {
     answer.ack = plain[2];
     answer.credit = plain[3];
     answer.status = status;
+    answer.word = n >= 13 ? spk_load32(plain + 5) : 0;
     seen[type < TYPES ? type : 0][status]++;
 }
 
@@ -183,17 +195,28 @@ static void read_answers(void) {
 #include "fuzz_learning.h"
 #endif
 
+// Whether a host may have the tensor hold what lies at `at`: said by name, not by the table.
+static int holds(const struct spk_tensor *tensor, const uint8_t *at) {
+    if (named(tensor, "gate")) {
+        return spk_load32(at + 4) >> 8 == 0; // padding bits
+    }
+#ifdef SPK_LEARN
+    if (named(tensor, "real")) { // which learning may take to infinity
+        return finite(at) && finite(at + 4) && finite(at + 8);
+    }
+    return holds_learned(tensor, at);
+#else
+    return 1;
+#endif
+}
+
 static void check_tensors(void) {
     for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
         const struct spk_tensor *tensor = &spk_model.tensors[i];
-        if (strcmp(tensor->name, "gate") == 0) {
-            CHECK(((uint32_t *)tensor->data)[1] >> 8 == 0); // padding bits
-        } else if (strcmp(tensor->name, "bomb") == 0) {
+        if (named(tensor, "bomb")) {
             ((uint32_t *)tensor->data)[1] = 0; // idle loops: a fuzzer would only wait for them
         }
-#ifdef SPK_LEARN
-        check_learned(tensor);
-#endif
+        CHECK(named(tensor, "real") || holds(tensor, tensor->data));
     }
 }
 
@@ -254,21 +277,61 @@ static void check_shadow(uint8_t type, const uint8_t *payload, uint32_t n) {
             spk_load16(payload) == i) {
             memcpy(shadow + at + spk_load32(payload + 2), payload + 6, n - 6);
 #ifdef SPK_LEARN
-            CHECK(strcmp(tensor->name, "label") != 0);
+            CHECK(!named(tensor, "label"));
             CHECK(tensor->kind != SPK_OUTPUT && tensor->kind != SPK_ACTIVATION);
             CHECK(tensor->kind != SPK_DIGESTS);
 #else
             CHECK(tensor->kind == SPK_INPUT || tensor->kind == SPK_STATE);
 #endif
         }
-        if (strcmp(tensor->name, "bomb") == 0) {
+        if (named(tensor, "bomb")) {
             memset(shadow + at + 4, 0, 4);
         }
         // In a trace build "zero" lies on the first element of "mix".
-        if (strcmp(tensor->name, "zero") != 0) {
+        if (!named(tensor, "zero")) {
             CHECK(memcmp(shadow + at, tensor->data, tensor->bytes) == 0);
         }
         at += tensor->bytes;
+    }
+}
+
+// Of a PUT that was served or is out of range: which of the two it had to be. Zero is a value of
+// every tensor.
+static void check_put(const uint8_t *payload, uint32_t n) {
+    static const uint8_t bytes_of[] = {
+        [SPK_BIT] = 1, [SPK_I8] = 1,  [SPK_U8] = 1,  [SPK_I16] = 2,
+        [SPK_F16] = 2, [SPK_I32] = 4, [SPK_U32] = 4, [SPK_F32] = 4,
+    };
+    static uint8_t held[SHADOW_MAX];
+    const struct spk_tensor *tensor = &spk_model.tensors[spk_load16(payload)];
+    const uint32_t offset = spk_load32(payload + 2), element = bytes_of[tensor->dtype];
+    int good = offset <= tensor->bytes && n - 6 <= tensor->bytes - offset;
+
+    if (good && n > 6) { // nothing is good anywhere
+        memset(held, 0, tensor->bytes);
+        memcpy(held + offset, payload + 6, n - 6);
+        good = offset % element == 0 && (n - 6) % element == 0 && holds(tensor, held);
+    }
+    CHECK(good == (answer.status == SPK_STATUS_OK));
+}
+
+static void check_constants(const uint8_t *payload) {
+    static uint8_t bytes[SHADOW_MAX];
+    const uint32_t first = spk_load32(payload + 4), size = spk_load32(payload + 8);
+    const uint32_t all = spk_model.constant_bytes;
+    uint32_t crc = spk_load32(payload), n = 0;
+
+    CHECK((first <= all && size <= all) == (answer.status == SPK_STATUS_OK));
+    if (answer.status == SPK_STATUS_OK) {
+        for (uint32_t i = 0; i < spk_model.constant_count; i++) {
+            memcpy(bytes + n, spk_model.constants[i].data, spk_model.constants[i].bytes);
+            n += spk_model.constants[i].bytes;
+        }
+        CHECK(n == all);
+        for (uint32_t i = 0; i < size; i++) {
+            crc = crc_on(crc, &bytes[(first + i) % all], 1);
+        }
+        CHECK(answer.word == crc);
     }
 }
 
@@ -291,6 +354,13 @@ static void request(uint8_t type, uint8_t seq, const uint8_t *payload, uint32_t 
     if (type != SPK_TYPE_RUN && type != SPK_TYPE_LEARN_STATE &&
         (type != SPK_TYPE_LEARN || answer.status != SPK_STATUS_OK)) {
         check_shadow(type, payload, n);
+    }
+    if (answer.status == SPK_STATUS_OK || answer.status == SPK_STATUS_RANGE) {
+        if (type == SPK_TYPE_TENSOR_PUT) {
+            check_put(payload, n);
+        } else if (type == SPK_TYPE_CONSTANTS) {
+            check_constants(payload);
+        }
     }
 #ifdef SPK_LEARN
     check_learning(type, payload, n);
@@ -405,7 +475,8 @@ static uint32_t nearly(uint8_t type, uint8_t *payload) {
         at = spk_store(at, offset, 4);
         uint32_t n = rnd(3) || offset > tensor->bytes ? rnd(12) : tensor->bytes - offset;
         n = n > SPK_LINK_PAYLOAD - 6 ? SPK_LINK_PAYLOAD - 6 : n;
-        const uint8_t most = rnd(8) ? 0 : 0x7F; // of which floats are no numbers
+        // 0x7F: floats that are no numbers; 0xFF: also -1
+        const uint8_t most = rnd(4) ? 0 : rnd(2) ? 0x7F : 0xFF;
         for (uint32_t i = 0; i < n; i++) {
             *at++ = rnd(50) ? most : (uint8_t)rnd(256);
         }
@@ -416,10 +487,10 @@ static uint32_t nearly(uint8_t type, uint8_t *payload) {
         at = spk_store(at, edgy(offset <= tensor->bytes ? tensor->bytes - offset : 9), 2);
         break;
     case SPK_TYPE_RUN:
-        at = spk_store(at, rnd(9) ? rnd(4) : rnd(256), 1);
-        at = spk_store(at, rnd(6), 1);
+        at = spk_store(at, rnd(9) ? (rnd(2) ? SPK_RUN_RESTART : rnd(8)) : rnd(256), 1);
         at = spk_store(at, rnd(3) ? rnd(4) : edgy(spk_model.steps), 2);
         at = spk_store(at, edgy(spk_model.steps), 2);
+        at = spk_store(at, rnd(9) ? rnd(6) : rnd(0x10000), 2);
         break;
     case SPK_TYPE_ECHO:
         at += random_bytes(at, rnd(SPK_LINK_PAYLOAD + 1));
