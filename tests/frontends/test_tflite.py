@@ -238,10 +238,11 @@ def test_other_margins_stay(margins: list, kept: bool, value: int | None) -> Non
     assert differing(data, imported, inputs) == {}
 
 
-def test_a_uint8_input_is_requantised_on_the_device(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zero_point", [0, 127, 128, 131, 255])
+def test_a_uint8_input_is_requantised_on_the_device(zero_point: int, tmp_path: Path) -> None:
     need("ai_edge_litert")
     w = Writer()
-    x = w.tensor((1, 5, 3), 0.1, 131, dtype="UINT8")
+    x = w.tensor((1, 5, 3), 0.1, zero_point, dtype="UINT8")
     y = w.tensor((1, 5, 3), 0.07, 3)
     w.op("QUANTIZE", [x], [y])
     data = w.finish([x], [y])
@@ -288,12 +289,15 @@ def tanh(
 @pytest.mark.parametrize(
     ("shape", "text"),
     [
-        ((1, 70000), "not 1 to 4 dimensions of 1 to 65535"),
+        (
+            (1, 70000),
+            "input 't0': tensor x: shape[0] is 70000, expected less than or equal to 65535",
+        ),
         ((1, 65535, 65535), "elements"),
         ((1, -1), "dimensions of at least 0"),
         ((1, 0), "no element"),
         ((1, 2147483647, 2147483647, 2147483647), "elements"),
-        ((1, 2, 2, 2, 2, 2), "not 1 to 4 dimensions"),
+        ((1, 2, 2, 2, 2, 2), "shape is (2, 2, 2, 2, 2), expected at most 4 items, not 5"),
         ((1, 1, 1, 1, 1, 1, 1, 1), "at most 6 dimensions"),
     ],
 )
@@ -310,9 +314,19 @@ def test_a_scale_that_is_no_scale_is_refused(scale: float) -> None:
     refused(w, [x], [y], "scale")
 
 
-def test_a_zero_point_outside_of_the_type_is_refused() -> None:
-    w, x, y = tanh((1, 4), 0.1, 200)
-    refused(w, [x], [y], "zero point 200")
+@pytest.mark.parametrize(
+    ("dtype", "zero_point", "ends"),
+    [("INT8", -129, "i8, -128 to 127"), ("INT8", 128, "i8, -128 to 127"),
+     ("UINT8", -1, "u8, 0 to 255"), ("UINT8", 256, "u8, 0 to 255")],
+)  # fmt: skip
+def test_a_zero_point_outside_of_the_type_is_refused(
+    dtype: str, zero_point: int, ends: str
+) -> None:
+    w = Writer()
+    x, y = w.tensor((1, 4), 0.1, zero_point, dtype=dtype), w.tensor((1, 4), 0.1)
+    w.op("QUANTIZE", [x], [y])
+    found = f"input 't0': tensor x: zero_point is {zero_point}, expected a code of {ends}"
+    refused(w, [x], [y], found)
 
 
 def test_the_larger_of_two_operator_codes_counts() -> None:
@@ -458,12 +472,13 @@ def test_sizes_that_are_computed_from_shapes_are_left_to_the_file() -> None:
     assert differing(data, imported, inputs) == {}
 
 
-def test_uint8_at_the_edges_is_the_networks_own_code(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("first", "last"), [(0, 255), (131, 0), (255, 128)])
+def test_uint8_at_the_edges_is_the_networks_own_code(first: int, last: int, tmp_path: Path) -> None:
     """inference_input_type and inference_output_type of uint8."""
     need("ai_edge_litert")
     w = Writer()
-    x, a = w.tensor((1, 6), 0.1, 131, dtype="UINT8"), w.tensor((1, 6), 0.1, 3)
-    b, y = w.tensor((1, 6), 1 / 256, -128), w.tensor((1, 6), 1 / 256, 0, dtype="UINT8")
+    x, a = w.tensor((1, 6), 0.1, first, dtype="UINT8"), w.tensor((1, 6), 0.1, first - 128)
+    b, y = w.tensor((1, 6), 1 / 256, -128), w.tensor((1, 6), 1 / 256, last, dtype="UINT8")
     w.op("QUANTIZE", [x], [a])
     w.op("SOFTMAX", [a], [b], Beta=1.0)
     w.op("QUANTIZE", [b], [y])

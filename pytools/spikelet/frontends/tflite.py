@@ -185,11 +185,7 @@ def _input(building: Building, index: int, source: str) -> Tensor:
             scale=float(coded.scales[0]), zero_point=int(coded.zero_points[0]),
         )  # fmt: skip
     except GraphError as error:
-        raise ImportRefused(f"model {source}: {error}") from error
-    if not tensor.limits[0] <= tensor.zero_point <= tensor.limits[1]:
-        raise ImportRefused(
-            f"model {source}: input {shorten(found.name)!r} has zero point {tensor.zero_point}"
-        )
+        raise ImportRefused(f"model {source}: input {shorten(found.name)!r}: {error}") from error
     building.known[name] = tensor
     if building.frames > 1:
         node = Frame(name=building.fresh(f"{name}_frame"), inputs=(name,))

@@ -23,6 +23,7 @@ from pydantic_core import CoreSchema, core_schema
 
 SCALE_LEAST, SCALE_MOST = 1e-30, 1e30  # so that no product or ratio of two leaves a double
 NAME_LENGTH = 32  # a tensor's name, `layer.part`, fits the link's 48
+_PYDANTIC = re.compile("Input should be|Tuple should have")  # how its own errors begin
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -179,7 +180,8 @@ def _checked(adapter: TypeAdapter[Any], owner: str, name: str, value: Any) -> An
     except ValidationError as e:
         # Of a union the last one says what it is when it is there.
         first = e.errors(include_url=False, include_context=False)[0]
-        text = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+        text = first["msg"].removeprefix("Value error, ").replace(" after validation", "")
+        text = _PYDANTIC.sub("expected", text)
         at = "".join(f"[{part}]" for part in first["loc"] if isinstance(part, int))
         raise GraphError(f"{owner}: {name}{at} is {_shown(first['input'])}, {text}") from None
 

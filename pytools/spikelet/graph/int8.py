@@ -94,13 +94,17 @@ class Int8Operator(Operator):
         output_zero_point: the code of real 0.
     """
 
+    READS: ClassVar[tuple[str, ...]] = ("i8",)  # types of its activations
+
     output_scale: TensorScale = 1.0
     output_zero_point: Code = 0
 
     def activation_input(self, tensor: Tensor, rank: int | None = None) -> None:
-        """Refuse what is no int8 activation, or has not `rank` dimensions."""
-        if tensor.dtype != "i8":
-            raise self.error(f"input {tensor.name} is {tensor.dtype}, expected i8")
+        """Refuse what is no activation of `READS`, or has not `rank` dimensions."""
+        if tensor.dtype not in self.READS:
+            raise self.error(
+                f"input {tensor.name} is {tensor.dtype}, expected {' or '.join(self.READS)}"
+            )
         if rank is not None and len(tensor.shape) != rank:
             raise self.error(
                 f"input {tensor.name} has shape {tensor.shape}, expected {rank} dimensions"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,15 +23,15 @@ class Quantize(Lookup):
     """
 
     KIND: ClassVar[str] = "quantize"
+    READS: ClassVar[tuple[str, ...]] = ("i8", "u8")
 
     output_zero_point: AnyCode = 0
     unsigned: bool = False
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        if ins[0].dtype not in ("i8", "u8"):
-            raise self.error(f"input {ins[0].name} is {ins[0].dtype}, expected i8 or u8")
         if not self.unsigned:
-            return super().infer([dataclasses.replace(ins[0], dtype="i8")], bounds, steps)
+            return super().infer(ins, bounds, steps)
+        self.activation_input(ins[0])
         self.check_table()
         if not 0 <= self.output_zero_point <= 255:
             raise self.error(f"output_zero_point {self.output_zero_point} is not in 0..255")
