@@ -16,6 +16,8 @@ from spikelet.graph import Array, Graph, GraphError, Learned
 from spikelet.learn import Setting, Twin, identity
 from spikelet.learn.learner import extended
 from spikelet.learn.learners.key_value import (
+    HALVINGS,
+    MOST,
     UNSEEN,
     KeyValue,
     KeyValueCount,
@@ -135,8 +137,8 @@ def counting(counts: Array) -> Graph:
     books, _, classes = counts.shape
     learned = [
         Learned.of("counts", "u8", counts.shape, counts),
-        Learned.of("totals", "i32", (classes,), np.full(classes, 1000, np.int32), low=0),
-        Learned.of("halved", "u8", counts.shape[:2], low=0, high=24),
+        Learned.of("totals", "i32", (classes,), np.full(classes, 1000, np.int32), low=0, high=MOST),
+        Learned.of("halved", "u8", counts.shape[:2], low=0, high=HALVINGS),
     ]
     scores = KeyValueScores(name="scores", inputs=("key", "counts", "totals"))
     count = KeyValueCount(name="count", inputs=("key", "label", "counts", "totals", "halved"))

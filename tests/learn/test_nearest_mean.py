@@ -128,9 +128,16 @@ def test_a_full_class_skips_and_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "n", "message"),
-    [("i16", 8, "beyond 32 bits"), ("i8", 8192, "beyond 32 bits"), ("u32", 8, "u32")],
+    ("dtype", "metric", "n", "message"),
+    [
+        ("i16", "euclid", 8, "a score of 8 features .* beyond 32 bits"),
+        ("i8", "euclid", 8192, "a score of 8192 features .* beyond 32 bits"),
+        ("i16", "cosine", 4, "features of magnitude 32768 have no 16-bit mean"),
+        ("u32", "euclid", 8, "u32"),
+    ],
 )
-def test_refuses_features_that_could_overflow(dtype: str, n: int, message: str) -> None:
+def test_refuses_features_that_could_overflow(
+    dtype: str, metric: Literal["euclid", "cosine"], n: int, message: str
+) -> None:
     with pytest.raises(GraphError, match=message):
-        graph_of(dtype, n=n)
+        graph_of(dtype, metric, n)

@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelet.graph.tensor import Array
 
+INT16_MAX = (1 << 15) - 1
 INT32_MAX = (1 << 31) - 1
 ONE = 1 << 16  # 1.0 in Q16
 

@@ -18,7 +18,16 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import one_of
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
 from spikelet.learn.feature import C_TYPES
-from spikelet.learn.fixed import INT32_MAX, add, divide, isqrt, mean, saturate, shift_round
+from spikelet.learn.fixed import (
+    INT16_MAX,
+    INT32_MAX,
+    add,
+    divide,
+    isqrt,
+    mean,
+    saturate,
+    shift_round,
+)
 from spikelet.learn.learner import Learner, Setting, extended
 from spikelet.learn.prototypes import LinearScores, flat, largest
 
@@ -59,7 +68,7 @@ class NearestMeanLearn(Operator):
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         reach = largest(self, ins[0], bounds)
-        if reach << FRACTION > np.iinfo(np.int16).max:
+        if reach << FRACTION > INT16_MAX:
             raise self.error(f"features of magnitude {reach} have no 16-bit mean")
         self._dtype, self._limit = ins[0].dtype, most_samples(reach)
         self._zero = ins[0].zero_point if self.metric == "cosine" else 0
@@ -123,7 +132,7 @@ def mean_tensors(
     wide, bias = reach << FRACTION, size * (reach * reach << FRACTION - 1) + 1
     if metric == "cosine":
         wide, bias = 1 << UNIT, size * (reach << UNIT)
-    bias = min(bias, INT32_MAX)
+    wide, bias = min(wide, INT16_MAX), min(bias, INT32_MAX)  # what needs more is refused by name
     return [
         Learned.of(f"{name}.count", "i32", (classes,), low=0, high=most_samples(reach)),
         Learned.of(f"{name}.sum", "i32", (classes, size)),
