@@ -20,16 +20,7 @@ from spikelet.graph.ops.add import Add
 from spikelet.package import Package
 from spikelet.run import data_stream, package_stream
 from spikelet.samples import LABELS, labels_key
-
-
-class Sum(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.fc = nn.Linear(5, 4)
-
-    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.fc(x + y))
+from torch_modules import Sum
 
 
 def onnx_file(module: nn.Module, names: list[str], path: Path) -> Path:

@@ -167,3 +167,15 @@ def moves(x: Tensor) -> tuple[Tensor, ...]:
         torch.softmax(x, dim=1),
         x.flatten(1).argmax(1),
     )
+
+
+class Sum(nn.Module):
+    """Two inputs, one of which is called y."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc = nn.Linear(5, 4)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.fc(x + y))

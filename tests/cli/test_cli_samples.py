@@ -7,23 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from cli_support import Spikelet
 from spikelet.graph import Array
 from spikelet.package import Package
 from spikelet.run import package_stream
 from spikelet.samples import LABELS
-
-
-class Sum(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.fc = nn.Linear(5, 4)
-
-    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.fc(x + y))
+from torch_modules import Sum
 
 
 def drawn(seed: int = 0) -> Array:

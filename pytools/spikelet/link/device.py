@@ -211,10 +211,10 @@ class Device:
         learns = any(self.tensor(name).kind is Kind.LEARNED for name in tensors)
         if learns:
             self._claims.written()
-        deadline_s = _DEADLINE_S + self._wire_s(_bytes(tensors.values()))
-        replies = self._exchange(requests, deadline_s, learns=learns)
+        sent = _bytes(tensors.values())
+        replies = self._exchange(requests, _DEADLINE_S + self._wire_s(sent), learns=learns)
         self._all_ok(requests, replies, self._put_excuses(tensors))
-        self.stats.bytes += sum(len(data) for data in tensors.values())
+        self.stats.bytes += sent
 
     def get(self, name: str) -> bytes:
         """Reads a whole tensor, in its wire layout.
