@@ -207,3 +207,19 @@ def test_a_cut_network_has_nothing_to_be_compared_with() -> None:
     given = {graph.inputs[0].name: x}
     learns = FineTune().attach(cut, Setting(cut.outputs[0], CLASSES, calibration=given))
     assert learns.outputs == ["head"]
+
+
+def test_class_means_need_not_say_what_the_head_says() -> None:
+    """Prototypes are another head by choice: here beside a network whose own head is turned."""
+    images, labels = every_learner.digits()
+    graph = every_learner.backbone()
+    head = graph.nodes[-1]
+    turned = replace(head, weight=-head.weight)  # type: ignore[attr-defined, call-arg]
+    graph = replace(graph, nodes=[*graph.nodes[:-1], turned])
+    where = Setting("features", 10, calibration={"x": images[:300]}, labels=labels[:300])
+    network, prototypes = (
+        said(learners()["adaptation"](head=kind).attach(graph, where), images)  # type: ignore[call-arg]
+        for kind in ("network", "prototypes")
+    )
+    np.testing.assert_array_equal(network, said(graph, images))
+    assert (prototypes == labels).mean() > 0.75

@@ -78,9 +78,13 @@ class Learner:
             UsageError, GraphError: it does not fit the backbone; names tensors and shapes.
         """
         graph = self.build(backbone, setting)
-        if type(self).WHOLE and setting.features not in backbone.outputs:
+        if type(self).WHOLE and not self.begins_anew(backbone, setting):
             _expect_same_labels(type(self).NAME, backbone, graph, setting)
         return graph
+
+    def begins_anew(self, backbone: Graph, setting: Setting) -> bool:
+        """Whether a learner of whole networks has no head to go on from."""
+        return setting.features in backbone.outputs
 
     def build(self, backbone: Graph, setting: Setting) -> Graph:
         """What `attach` hands out; each learner has its own."""

@@ -352,6 +352,11 @@ class Adaptation(Learner):
     head: Literal["auto", "network", "prototypes"] = "auto"
     collapse: Annotated[int, Within(20, 100)] = 90
 
+    def begins_anew(self, backbone: Graph, setting: Setting) -> bool:
+        """With prototypes it predicts by class means, whatever the network's head says."""
+        anew = super().begins_anew(backbone, setting)
+        return anew or self._own_head(backbone, setting) is None
+
     def build(self, backbone: Graph, setting: Setting) -> Graph:
         own = self._own_head(backbone, setting)
         x = self._input(backbone, setting, own is None)
