@@ -3,13 +3,16 @@
 `python tools/bars.py [NAME...] [--seeds 0 1 2] [--json FILE]` measures the named ones, or all,
 prints a table and ends with 1 where one is not met. FILE keeps what was measured before, of other
 bars and of other seeds: a row has a run for each set of seeds, with its date, and says where it
-ran. Data sets are read from the folder that SPIKELET_DATA names.
+ran. A bar is met where all of its gates are. Where a gate's figures differ between sets of seeds by
+more than the margin, what the closest of them has left to the bar or lacks, the row says so. Data
+sets are read from the folder that SPIKELET_DATA names.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import importlib.util
 import json
 import sys
@@ -30,8 +33,12 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
 
 
+@functools.cache
 def load(name: str) -> ModuleType:
-    """A bar's module: `TITLE`, `BAR`, `WHERE`, `TUNED_ON` and `measure(seeds)`."""
+    """A bar's module: `TITLE`, `WHERE`, `TUNED_ON`, `GATES` and `measure(seeds)`.
+
+    What `measure` returns goes through JSON; `figure` is its text, the gates read the rest.
+    """
     path = FOLDER / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"bars_{name}", path)
     if spec is None or spec.loader is None or not path.is_file():
@@ -54,37 +61,61 @@ def measured(name: str, seeds: Sequence[int]) -> dict[str, Any]:
         found: dict[str, Any] = {**module.measure(seeds), "error": None}
     except Exception as e:  # the table tells of all bars, whatever one of them does
         traceback.print_exc()
-        found = {"figure": f"{type(e).__name__}: {e}", "met": False, "error": str(e)}
-    return {
+        first = str(e).partition("\n")[0]
+        found = {"figure": f"{type(e).__name__}: {first}", "error": str(e)}
+    own = {
         "seeds": list(seeds),
         "date": datetime.date.today().isoformat(),
-        **found,
         "seconds": round(time.perf_counter() - begin, 1),
     }
+    if clash := own.keys() & found.keys():
+        raise ValueError(f"bar {name} measures {', '.join(sorted(clash))}, which a run has itself")
+    found = {**own, **found}
+    return dict(json.loads(json.dumps(found, default=float)))
 
 
 def merged(rows: Sequence[Mapping[str, Any]], name: str, run: Mapping[str, Any]) -> list[Any]:
     """The rows with one more run, in place of an older one of the same bar and seeds."""
-    module = load(name)
     before: list[Any] = next((row["runs"] for row in rows if row["name"] == name), [])
     runs = [*(old for old in before if old["seeds"] != run["seeds"]), run]
-    row = {
-        "name": name,
-        "title": module.TITLE,
-        "bar": module.BAR,
-        "where": module.WHERE,
-        "tuned_on": module.TUNED_ON,
-        "runs": sorted(runs, key=lambda run: tuple(run["seeds"])),
-    }
+    row = {"name": name, "runs": sorted(runs, key=lambda run: tuple(run["seeds"]))}
     return sorted([*(r for r in rows if r["name"] != name), row], key=lambda row: row["name"])
 
 
+def missed(name: str, run: Mapping[str, Any]) -> list[str]:
+    """The gates that a run of a bar does not meet, with its figures."""
+    values = [(gate, gate.value(run)) for gate in load(name).GATES]
+    return [
+        f"{gate}: not measured"
+        if value is None
+        else f"{gate.what} {value:.4g}, not {gate.sense} {gate.bar:g}"
+        for gate, value in values
+        if not gate.met(value)
+    ]
+
+
 def met(row: Mapping[str, Any]) -> str:
-    """Whether all of a row's runs meet its bar, or which of them do."""
-    runs = {", ".join(map(str, run["seeds"])): bool(run["met"]) for run in row["runs"]}
-    if len(set(runs.values())) == 1:
-        return "yes" if all(runs.values()) else "no"
-    return "; ".join(f"seeds {seeds}: {'yes' if good else 'no'}" for seeds, good in runs.items())
+    """Whether all of a row's runs meet its bar, or which of them do, and what they miss."""
+    runs = {_seeds(run): missed(row["name"], run) for run in row["runs"]}
+    if not any(runs.values()):
+        return "yes"
+    if all(runs.values()):
+        found = ["no"]
+    else:
+        found = ["; ".join(f"{seeds}: {'no' if fail else 'yes'}" for seeds, fail in runs.items())]
+    found += [f"{seeds}: {'; '.join(fail)}" for seeds, fail in runs.items() if fail]
+    return "<br>".join(found)
+
+
+def unsteady(row: Mapping[str, Any]) -> list[str]:
+    """The gates whose figures differ between sets of seeds by more than the margin."""
+    found = []
+    for gate in load(row["name"]).GATES:
+        values = [value for run in row["runs"] if (value := gate.value(run)) is not None]
+        margin = min((abs(value - gate.bar) for value in values), default=0)
+        if values and max(values) - min(values) > margin:
+            found.append(f"{gate.what}: {' and '.join(f'{value:.4g}' for value in values)}")
+    return found
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -95,13 +126,19 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     body = []
     for row in rows:
-        runs = "<br>".join(
-            f"seeds {', '.join(map(str, run['seeds']))} ({run['date']}): {run['figure']}"
-            for run in row["runs"]
-        )
-        cells = (row["title"], row["bar"], row["where"], row["tuned_on"], runs, met(row))
+        module = load(row["name"])
+        runs = "<br>".join(f"{_seeds(run)} ({run['date']}): {run['figure']}" for run in row["runs"])
+        verdict = met(row)
+        if differ := unsteady(row):
+            verdict += f"<br>seeds differ by more than the margin: {'; '.join(differ)}"
+        bar = "; ".join(map(str, module.GATES))
+        cells = (module.TITLE, bar, module.WHERE, module.TUNED_ON, runs, verdict)
         body.append(f"| {' | '.join(cells)} |")
     return "\n".join(head + body)
+
+
+def _seeds(run: Mapping[str, Any]) -> str:
+    return f"seeds {', '.join(map(str, run['seeds']))}"
 
 
 def main() -> int:
@@ -120,18 +157,18 @@ def main() -> int:
             print(f"{name} ...", file=sys.stderr, flush=True)
             run = measured(name, options.seeds)
             rows = merged(rows, name, run)
-            said = "met" if run["met"] else "NOT MET"
+            fail = missed(name, run)
+            said = f"NOT MET ({'; '.join(fail)})" if fail else "met"
             print(f"{name}: {said}, {run['figure']} ({run['seconds']} s)", file=sys.stderr)
             if options.json is not None:  # after each: a run of an hour may be cut
-                text = json.dumps({"bars": rows}, indent=1, default=float)
+                text = json.dumps({"bars": rows}, indent=1)
                 options.json.parent.mkdir(parents=True, exist_ok=True)
                 options.json.write_text(text + "\n", encoding="utf-8")
     except UsageError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
     print(table(rows))
-    done = [row for row in rows if row["name"] in chosen]
-    return 0 if all(run["met"] for row in done for run in row["runs"]) else 1
+    return 1 if any(met(row) != "yes" for row in rows if row["name"] in chosen) else 0
 
 
 if __name__ == "__main__":

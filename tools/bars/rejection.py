@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from _gate import Gate
 from sklearn.metrics import roc_auc_score
 
 from spikelet.graph import Array
@@ -17,7 +18,7 @@ from spikelet.train.data import load
 TITLE = "Open-set rejection, digits 0 to 7 known, 8 and 9 unknown"
 WHERE = "native, every sample"
 TUNED_ON = "the measure: 64 features of MNIST"
-BAR = "AUROC >= 0.89 with streaming LDA"
+GATES = (Gate("AUROC with streaming LDA", ">=", 0.89, lambda f: np.mean(f["lda_ratio"]["auroc"])),)
 KNOWN = 8
 # The measure was chosen on MNIST: 0.84 for the ratio, 0.60 for the distance, on 64 features.
 KINDS: dict[str, tuple[Literal["streaming_lda", "nearest_mean"], Literal["ratio", "distance"]]] = {
@@ -59,7 +60,6 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             f"{mean['lda_distance']['auroc']:.3f}; Euclid {mean['euclid_ratio']['auroc']:.3f}, by "
             f"distance alone {mean['euclid_distance']['auroc']:.3f}"
         ),
-        "met": bool(lda["auroc"] >= 0.89),
         **found,
     }
 
