@@ -17,6 +17,7 @@ from support import need
 RV32_QEMU = ("riscv64-unknown-elf-gcc", "qemu-system-riscv32")
 ARM_QEMU = ("arm-none-eabi-gcc", "qemu-system-arm")
 THUMB1 = "mps2-an386, built for a Cortex-M0"  # whose own board has too little RAM
+THUMB1_STACK = 16384  # of 200 operators in one function GCC keeps 5 KB there
 TARGETS = {
     # name: board, toolchain, machine, sanitised, tools
     "native-gcc-sanitized": ("native", "gcc", "native", True, ("gcc",)),
@@ -54,7 +55,9 @@ def board_of(name: str) -> Board:
         name: spec.model_copy(update={"flags": flags[name]})
         for name, spec in board.toolchains.items()
     }
-    return board.model_copy(update={"isa": "armv6-m", "toolchains": toolchains})
+    assert board.memory is not None
+    memory = board.memory.model_copy(update={"stack_bytes": THUMB1_STACK})
+    return board.model_copy(update={"isa": "armv6-m", "toolchains": toolchains, "memory": memory})
 
 
 def packaged(graph: Graph, samples: int) -> Package:

@@ -215,3 +215,17 @@ def test_flags_for_another_core_than_the_board_names_are_said(
     assert "made for armv8.1-m.main+mve, so for a core with MVE (+mve)" in caught.value.what
     assert f"the flags of its toolchain {toolchain} name different cores" in caught.value.cause
     assert str(file) in caught.value.cause
+
+
+@pytest.mark.parametrize(("name", "toolchain"), [("virt-rv32", "zig"), ("mps2-an386", "gcc")])
+def test_a_function_that_takes_more_than_the_stack_is_refused(
+    tmp_path: Path, name: str, toolchain: str
+) -> None:
+    need(tool_of(name, toolchain))
+    (tmp_path / "model.c").write_text(
+        '#include "spk_model.h"\n'
+        "int big(int n)\n{\n    volatile int v[2000];\n    v[n] = n;\n    return v[2 * n];\n}\n"
+    )
+    with pytest.raises(BuildError, match=r"a function of model.c needs 8\d{3} bytes of stack") as e:
+        build(tmp_path, find_board(name), tmp_path / "out", toolchain)
+    assert "memory.stack_bytes" in e.value.next

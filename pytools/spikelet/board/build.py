@@ -165,6 +165,8 @@ def _flags(
 ) -> list[str]:
     """What every compilation and the link are given."""
     flags = [*COMMON, *spec.flags, *(FREESTANDING if board.freestanding else ())]
+    if board.memory is not None:
+        flags.append(f"-Wframe-larger-than={board.memory.stack_bytes}")
     if spec.command[0] == "zig":
         flags.append("-fno-sanitize=undefined")  # zig turns it on by itself
     firmware = firmware_dir()
@@ -293,6 +295,14 @@ def _refused(
             f"make [toolchains.{toolchain}] flags those of {board.isa}, or isa that of the flags",
         )
     text = f"{what} for board {board.name} with {toolchain}:\n    {shown}"
+    if board.memory is not None and (frame := _FRAME.search(result.stderr)):
+        return BuildError(
+            f"a function of {what.split()[0]} needs {frame[1] or frame[2]} bytes of stack, board "
+            f"{board.name} has {board.memory.stack_bytes}",
+            "the model has more operators than the compiler keeps apart in one function",
+            f"raise memory.stack_bytes in {board.folder / BOARD_FILE}, or try another toolchain: "
+            + ", ".join(board.toolchains),
+        )
     if _DISK_FULL.search(shown):
         return BuildError(
             text,
@@ -313,6 +323,7 @@ def _refused(
     )
 
 
+_FRAME = re.compile(r"frame size (?:of (\d+) bytes is larger|\((\d+)\) exceeds limit)")
 _DISK_FULL = re.compile("no space left|disk quota|file too large|file size limit", re.IGNORECASE)
 # What names a place in a source, an object or a symbol, or is no verdict of the compiler at all.
 _IN_SOURCE = re.compile(
