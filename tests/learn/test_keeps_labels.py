@@ -192,13 +192,33 @@ def test_public_models_are_kept(file: str, updates: tuple[str, ...]) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["har_cnn", "fashion_cnn"])
-def test_shipped_models_are_kept(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "updates"),
+    [("har_cnn", ("head", "all")), ("fashion_cnn", ("head",))],
+)
+def test_shipped_models_are_kept(name: str, updates: tuple[str, ...]) -> None:
     graph = Package.load(SHIPPED / name / f"{name}.spk").graph
     x = noise(graph, 60)
-    for update in ("head", "all"):
+    for update in updates:
         learns = FineTune(update=update).attach(graph, setting(graph, x))
         np.testing.assert_array_equal(said(learns, x), said(graph, x), update)
+
+
+def test_a_shipped_model_that_cannot_learn_whole_is_refused() -> None:
+    graph = Package.load(SHIPPED / "fashion_cnn" / "fashion_cnn.spk").graph
+    with pytest.raises(UsageError, match="max_pool2d.* has no backward pass"):
+        FineTune(update="all").attach(graph, setting(graph, noise(graph, 60)))
+
+
+def test_scores_that_int8_cannot_tell_apart_are_told() -> None:
+    """Noise drives two scores of ecg_cnn to 127 in one sample: floats still tell them apart."""
+    graph = Package.load(SHIPPED / "ecg_cnn" / "ecg_cnn.spk").graph
+    x = noise(graph, 60)
+    scores = graph.run({graph.inputs[0].name: x}).outputs[graph.outputs[0]]
+    tied = ((scores == 127).sum(axis=1) > 1).sum()
+    assert tied == 1
+    with pytest.raises(UsageError, match="1 of 60 calibration samples.*\n.*beyond int8"):
+        FineTune(update="all").attach(graph, setting(graph, x))
 
 
 def test_a_cut_network_has_nothing_to_be_compared_with() -> None:
