@@ -206,7 +206,7 @@ def test_shipped_models_are_kept(name: str, updates: tuple[str, ...]) -> None:
 
 def test_a_shipped_model_that_cannot_learn_whole_is_refused() -> None:
     graph = Package.load(SHIPPED / "fashion_cnn" / "fashion_cnn.spk").graph
-    with pytest.raises(UsageError, match="max_pool2d.* has no backward pass"):
+    with pytest.raises(UsageError, match=r"max_pool2d.* has no backward pass"):
         FineTune(update="all").attach(graph, setting(graph, noise(graph, 60)))
 
 
@@ -217,7 +217,7 @@ def test_scores_that_int8_cannot_tell_apart_are_told() -> None:
     scores = graph.run({graph.inputs[0].name: x}).outputs[graph.outputs[0]]
     tied = ((scores == 127).sum(axis=1) > 1).sum()
     assert tied == 1
-    with pytest.raises(UsageError, match="1 of 60 calibration samples.*\n.*beyond int8"):
+    with pytest.raises(UsageError, match=r"1 of 60 calibration samples.*\n.*beyond int8"):
         FineTune(update="all").attach(graph, setting(graph, x))
 
 
