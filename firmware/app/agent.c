@@ -294,7 +294,9 @@ static enum spk_status constants(const uint8_t *data, struct spk_reply *reply) {
     for (uint32_t i = 2 * count; i && left; i--) { // at most twice around
         if (skip < constant->bytes) {
             const uint32_t size = left < constant->bytes - skip ? left : constant->bytes - skip;
-            crc = spk_crc32(crc, (const uint8_t *)constant->data + skip, size);
+            const uint8_t *at =
+                constant->pointed ? *(const spk_table *)constant->data : constant->data;
+            crc = spk_crc32(crc, at + skip, size);
             left -= size;
             skip = 0;
         } else {

@@ -44,11 +44,14 @@ struct spk_tensor {
     int32_t high;
 };
 
-// A table that kernels read: weights, biases, thresholds, lookup tables, initial values.
+// What kernels read: a table (weights, biases, thresholds, lookup tables, initial values), or the
+// numbers between two pointers of a kernel's attributes.
 struct spk_constant {
     const void *data;
-    uint32_t bytes;
+    uint32_t bytes : 31;
+    uint32_t pointed : 1; // data is where the pointer lies by which a kernel finds the table
 };
+typedef const uint8_t *__attribute__((may_alias)) spk_table; // such a pointer
 
 // The bits of a value as a number that compares as the values of its type do; those of a narrower
 // type are widened as that type is. Infinities, and what is not a number, lie beyond all finite

@@ -6,15 +6,15 @@
 #include "kernels/fixed.h"
 
 struct spk_leaky_readout {
-    uint32_t n;                 // neurons
-    uint32_t leak;              // 2^leak_bits keeps all
-    uint32_t leak_bits;         // 15 to 31
-    enum spk_rounding rounding; // of the leak
-    uint32_t input_shift;       // the input enters as input << input_shift
-    bool input_wide;            // input is int32, else int16
-    bool wide;                  // membrane is int32, else int16
-    bool exact;                 // proved: no membrane leaves its type
-    bool small;                 // proved: the membrane stays below 2^15 in size; 15 leak_bits
+    uint32_t n;           // neurons
+    uint32_t leak;        // 2^leak_bits keeps all
+    uint32_t leak_bits;   // 15 to 31
+    uint8_t rounding;     // enum spk_rounding: of the leak
+    uint32_t input_shift; // the input enters as input << input_shift
+    bool input_wide;      // input is int32, else int16
+    bool wide;            // membrane is int32, else int16
+    bool exact;           // proved: no membrane leaves its type
+    bool small;           // proved: the membrane stays below 2^15 in size; 15 leak_bits
 };
 
 // input: (n,) int16 or int32; membrane: (n,) int16 or int32.

@@ -12,13 +12,13 @@ enum spk_reset { SPK_RESET_NONE, SPK_RESET_ZERO, SPK_RESET_VALUE, SPK_RESET_SUBT
 enum spk_timing { SPK_SAME_STEP, SPK_NEXT_STEP, SPK_NEXT_STEP_INPUT_LOST };
 
 struct spk_lif {
-    uint32_t n;                 // neurons
-    uint32_t leak;              // 2^leak_bits keeps all
-    uint32_t leak_bits;         // 15 to 31
-    enum spk_rounding rounding; // of the leak
-    bool inclusive;             // v == threshold fires
-    enum spk_reset reset;
-    enum spk_timing timing;
+    uint32_t n;            // neurons
+    uint32_t leak;         // 2^leak_bits keeps all
+    uint32_t leak_bits;    // 15 to 31
+    uint8_t rounding;      // enum spk_rounding: of the leak
+    bool inclusive;        // v == threshold fires
+    uint8_t reset;         // enum spk_reset
+    uint8_t timing;        // enum spk_timing
     uint32_t input_shift;  // the input enters as input << input_shift
     uint32_t refractory;   // steps without input after a spike
     int32_t initial;       // membrane at start

@@ -15,8 +15,8 @@ enum {
 };
 
 struct spk_adapt {
-    enum spk_dtype type; // of the input
-    uint32_t n;          // elements; element i is of group i modulo groups
+    uint8_t type; // enum spk_dtype: of the input
+    uint32_t n;   // elements; element i is of group i modulo groups
     uint32_t groups;
     const int32_t *spread; // (groups,) Q16, mean absolute deviation of the source
     int32_t floor;         // Q16, added to deviations
@@ -24,7 +24,7 @@ struct spk_adapt {
 };
 
 struct spk_drift {
-    enum spk_dtype type; // of the features
+    uint8_t type; // enum spk_dtype: of the features
     uint32_t n;
     uint32_t classes;
     const int16_t *source; // (classes, n)

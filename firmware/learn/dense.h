@@ -17,7 +17,7 @@ SPK_INLINE void spk_dense_rows(const struct spk_dense_forward *c, enum spk_code 
                                const void *x, const spk_weight *weight, const spk_sum *bias,
                                spk_value *y) {
     struct spk_source source = c->source;
-    source.code = code; // known where this is called
+    source.code = (uint8_t)code; // known where this is called
     const uint32_t n = c->inputs;
     const spk_weight *row[4] = {weight, weight + n, weight + 2 * n, weight + 3 * n};
     spk_sum acc[4] = {0};

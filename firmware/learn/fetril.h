@@ -9,14 +9,14 @@
 enum { SPK_FETRIL_FRACTION = 4, SPK_FETRIL_SUM = 1 << 30 };
 
 struct spk_fetril_collect {
-    enum spk_dtype type; // of the features
+    uint8_t type; // enum spk_dtype: of the features
     uint32_t n;
     int32_t rows;  // places
     int32_t limit; // samples of a class, and of a task
 };
 
 struct spk_fetril_commit {
-    enum spk_dtype type; // of the rows
+    uint8_t type; // enum spk_dtype: of the rows
     uint32_t n;
     uint32_t classes;
     uint32_t epochs;

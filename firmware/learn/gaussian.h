@@ -19,8 +19,8 @@ enum {
 };
 
 struct spk_gaussian {
-    enum spk_dtype type; // of the features
-    uint32_t n;          // features
+    uint8_t type; // enum spk_dtype: of the features
+    uint32_t n;   // features
     uint32_t classes;
     int32_t limit;    // samples in all
     int32_t prior;    // samples that independence of the features is worth

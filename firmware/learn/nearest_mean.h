@@ -9,7 +9,7 @@
 enum { SPK_MEAN_FRACTION = 4, SPK_MEAN_UNIT = 12 };
 
 struct spk_nearest_mean {
-    enum spk_dtype type; // of the features
+    uint8_t type; // enum spk_dtype: of the features
     uint32_t n;
     int32_t limit;      // samples of a class
     bool cosine;        // weights have length 1, else they are means

@@ -65,7 +65,7 @@ struct spk_sgd {
 enum spk_code { SPK_CODE_VALUE, SPK_CODE_U8, SPK_CODE_I8 };
 
 struct spk_source {
-    enum spk_code code;
+    uint8_t code; // enum spk_code
     int32_t zero_point;
 #if SPK_SCALAR_FLOAT
     float scale; // of a code

@@ -202,7 +202,7 @@ static void commit(void) {
 
 static const uint8_t odd[5] = {3, 1, 4, 1, 5};
 static const uint16_t halves[3] = {0x1234, 0xFFFF, 1};
-static const struct spk_constant constants[] = {{odd, sizeof odd}, {halves, sizeof halves}};
+static const struct spk_constant constants[] = {{odd, sizeof odd, 0}, {halves, sizeof halves, 0}};
 
 const struct spk_model spk_model = {
     .name = "echo",

@@ -1,6 +1,7 @@
 """From the graph to C: the memory plan, the layer table, model.c."""
 
-from spikelet.codegen.emit import CEmitter, Constant, Generated, generate, listed
+from spikelet.codegen.constants import Constant
+from spikelet.codegen.emit import CEmitter, Generated, generate, listed
 from spikelet.codegen.fit import ArenaTooSmall, fitted
 from spikelet.codegen.layers import TITLES, Layer, layers, totals
 from spikelet.codegen.plan import Plan, Slot, plan

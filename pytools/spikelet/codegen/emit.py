@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from spikelet import __version__
+from spikelet.codegen.constants import Constant, Laid, held
 from spikelet.codegen.layers import Layer, layers
 from spikelet.codegen.plan import Plan, Scratch, Slot, plan
 from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Phase, Tensor, c
@@ -39,19 +40,6 @@ _NUMPY_TO_C = {
     "float32": "float",
     "float16": "uint16_t",
 }
-
-
-@dataclass(frozen=True)
-class Constant:
-    """A constant array as it lies in a device's memory.
-
-    Attributes:
-        symbol: its name in C.
-        data: its bytes, little endian.
-    """
-
-    symbol: str
-    data: bytes
 
 
 _KERNEL = re.compile(r"\bspk_(\w+)\(")  # a call
@@ -90,7 +78,8 @@ class CEmitter:
         self.constants: dict[str, str] = {}
         self.configs: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
-        self.values: list[Constant] = []
+        self.values: dict[str, bytes] = {}  # by symbol, little endian
+        self.attributes: dict[str, tuple[str, Fields]] = {}  # by symbol of a config, its structure
         self.symbols: dict[tuple[str, bytes], str] = {}  # by what they hold
         self.config_symbols: dict[tuple[str, str, str], str] = {}  # by owner, type and fields
 
@@ -107,7 +96,7 @@ class CEmitter:
             self.constants[symbol] = _array(symbol, flat, note)
             self.sizes[symbol] = flat.nbytes
             little = flat.astype(flat.dtype.newbyteorder("<"))
-            self.values.append(Constant(symbol, little.tobytes()))
+            self.values[symbol] = little.tobytes()
         return c.name(self.symbols[key])
 
     def config(self, name: str, c_struct: str, fields: Fields) -> Expression:
@@ -117,6 +106,7 @@ class CEmitter:
         if key not in self.config_symbols:
             symbol = self.config_symbols[key] = _unused(f"{name}_config", self.configs)
             self.configs[symbol] = f"{head} {symbol} = {{\n{rows}}};\n"
+            self.attributes[symbol] = c_struct, fields
         return c.address(self.config_symbols[key])
 
     def scratch(self, name: str, size: int) -> Expression:
@@ -215,6 +205,8 @@ def generate(
         const_bytes[node.name] = sum(em.sizes.values()) - before
     table = layers(graph, places, const_bytes, em.kernels, target)
     learning = _learning(graph, em, bodies)
+    laid = Laid(em.includes, em.macros, target)
+    constants = held(em.values, em.attributes, laid)
     parts = [
         _head(graph, sha256, table, places, sum(em.sizes.values())),
         *_unless_for(target),
@@ -223,11 +215,12 @@ def generate(
         *em.constants.values(),
         _arena(graph, places, guard),
         *em.configs.values(),
+        *(f"{line}\n" for line in laid.asserted()),
         _function("static void model_start(void)", [*start, *bodies[Phase.ONCE]]),
         _function("static void model_step(uint32_t t)", [*c.unused(c.STEP), *bodies[Phase.STEP]]),
         _function("static void model_finish(void)", bodies[Phase.END]),
         *learning,
-        _model(graph, sha256, places, trace, em.values),
+        _model(graph, sha256, places, trace, constants),
         *(["#endif\n"] if target.conditions() else []),
     ]
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -239,7 +232,7 @@ def generate(
         lines = ["#include <stdint.h>", "extern uint32_t arena[];"]
         lines.append(f"uint32_t arena[{places.size // 4}];\n")
         apart.write_text("\n".join(lines), encoding="utf-8")
-    return Generated(source, places, table, sum(em.sizes.values()), tuple(em.values))
+    return Generated(source, places, table, sum(em.sizes.values()), constants)
 
 
 def _conditional(node: Operator, em: CEmitter, trace: bool, guard: bool) -> list[Statement]:
@@ -429,7 +422,11 @@ def _constants(constants: Sequence[Constant]) -> list[str]:
     """The list of all constants: what a device's CRC is made of."""
     if not constants:
         return []
-    rows = [f"    {{{held.symbol}, sizeof {held.symbol}}}," for held in constants]
+    rows = []
+    for one in constants:
+        place = one.pointer or one.name
+        address = f"&{c.field(place)}" if "." in place else c.identifier(place)
+        rows.append(f"    {{{address}, {len(one.data)}, {int(one.pointer is not None)}}},")
     return [f"static const struct spk_constant constants[{len(constants)}] = {{", *rows, "};"]
 
 
@@ -437,7 +434,7 @@ def _constant_fields(constants: Sequence[Constant]) -> list[str]:
     if not constants:
         return []
     return [
-        f"    .constant_bytes = {sum(len(held.data) for held in constants)},",
+        f"    .constant_bytes = {sum(len(one.data) for one in constants)},",
         f"    .constant_count = {len(constants)},",
         "    .constants = constants,",
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -115,6 +116,13 @@ class Target:
     def riscv(self) -> bool:
         """Whether it is RV32."""
         return self.core == "rv32"
+
+    @property
+    def pointer_bytes(self) -> int | None:
+        """Bytes of an address; None where the core is not known."""
+        if self.core == HOST:
+            return struct.calcsize("P")
+        return None if self.core == PORTABLE else 4
 
     @property
     def thumb1(self) -> bool:

@@ -56,7 +56,7 @@ def expected(
         trace=trace,
         release=_table(graph, trace=False),
         traced=_table(graph, trace=True),
-        constants=tuple((c.symbol, c.data) for c in generated.constants),
+        constants=tuple((c.name, c.data) for c in generated.constants),
         ram_bytes=board.memory.ram.bytes if board.memory else None,
     )
 
