@@ -4,8 +4,9 @@ Trains every spiking model over three seeds and runs the benchmarks; some minute
 makes those of the int8 models only: the one beside other runtimes, where SPIKELET_MODELS names the
 folder of reference models, and those of the packages that are kept in models/, whose accuracy is
 measured again where SPIKELET_DATA names the folder of their data sets. `figures.py learning` makes
-the table and the curves of learning on the device, `figures.py bars` the table of its bars, where
-`tools/bars.py --json out/bars.json` has measured them.
+the table and the curves of learning on the device, `figures.py learners` the table of what differs
+from published methods, `figures.py bars` the table of its bars, where `tools/bars.py --json
+out/bars.json` has measured them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import bars
 import bench
 
+from spikelet.learn.learner import learners
 from spikelet.package import Package
 from spikelet.run import SessionFolder, figures
 from spikelet.run.learning_record import LearningRecord
@@ -222,6 +224,21 @@ def learning(today: str) -> None:
     )
 
 
+def learners_table() -> str:
+    """Learners that are made after published methods, and what differs."""
+    rows = [
+        f"| `{name}` | {kind.AFTER} | {kind.DIFFERS} |"
+        for name, kind in learners().items()
+        if kind.AFTER
+    ]
+    return "\n".join(["| learner | after | here |", "| --- | --- | --- |", *rows])
+
+
+def published(_: str) -> None:
+    """What differs from published methods."""
+    place(ROOT / "README.md", "learners", learners_table())
+
+
 def bars_table(today: str) -> None:
     """The bars of learning, where they were measured."""
     measured = OUT.parent / "bars.json"
@@ -245,7 +262,13 @@ def main() -> None:
     """Measure everything, or what is named, and write it down."""
     today = datetime.date.today().isoformat()
     OUT.mkdir(parents=True, exist_ok=True)
-    parts = {"spiking": spiking, "int8": int8, "learning": learning, "bars": bars_table}
+    parts = {
+        "spiking": spiking,
+        "int8": int8,
+        "learning": learning,
+        "learners": published,
+        "bars": bars_table,
+    }
     for part in sys.argv[1:] or parts:
         parts[part](today)
 

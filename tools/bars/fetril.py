@@ -19,7 +19,7 @@ from spikelet.learn.learners.streaming_lda import StreamingLda
 from spikelet.run.learner import device_learner
 from spikelet.train.data import load
 
-TITLE = "FeTrIL, digits 5 + 5 x 1"
+TITLE = "Feature translation (FeTrIL with a perceptron for head), digits 5 + 5 x 1"
 WHERE = "native, every sample; the comparisons on the twin only"
 TUNED_ON = "no record of it"
 MEANS = ("nearest_mean", "nearest_mean_cosine")

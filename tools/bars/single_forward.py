@@ -16,7 +16,7 @@ from spikelet.learn.learners.single_forward import SingleForward
 from spikelet.run.learner import device_learner
 from spikelet.train.data import DataSet, load
 
-TITLE = "Single forward, MNIST, 784-256-256, int16"
+TITLE = "Single forward with a linear head a layer, MNIST, 784-256-256, int16"
 WHERE = "native, every sample; the twin the first and last 60"
 TUNED_ON = "rates: a held-out part of the training part"
 GATES = (

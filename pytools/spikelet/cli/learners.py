@@ -57,8 +57,9 @@ def _one(terminal: Terminal, name: str, kind: type[Any]) -> None:
     for option, row in zip(options(kind).values(), rows, strict=True):
         made.add_row(option.name, option.written, row["values"], row["meaning"])
     terminal.result(
-        {"name": name, "description": _line(kind), "options": rows},
+        {"name": name, "description": _line(kind), **_published(kind), "options": rows},
         f"{_line(kind)}.",
+        *(f"{text}." for text in [_after(_published(kind))] if text),
         "",
         made if rows else "It has no options.",
     )
@@ -69,6 +70,7 @@ def _rows(kinds: Mapping[str, type[Any]]) -> list[dict[str, Any]]:
         {
             "name": name,
             "description": _line(kind),
+            **_published(kind),
             "options": {o.name: o.default for o in options(kind).values()},
         }
         for name, kind in sorted(kinds.items())
@@ -81,9 +83,20 @@ def _line(kind: type[Any]) -> str:
     return str(text).rstrip(".")
 
 
+def _published(kind: type[Any]) -> dict[str, str]:
+    """What a learner is made after, and the difference; nothing for what has a name of its own."""
+    after = getattr(kind, "AFTER", "")
+    return {"after": after, "differs": kind.DIFFERS} if after else {}
+
+
+def _after(row: Mapping[str, Any]) -> str:
+    return f"After {row['after']}. Here: {row['differs']}" if "after" in row else ""
+
+
 def _table(title: str, rows: list[dict[str, Any]]) -> RenderableType:
     made = table(title, "name", "what it is", "options")
     for row in rows:
         given = (f"{k}={'none' if v is None else v}" for k, v in row["options"].items())
-        made.add_row(row["name"], row["description"], " ".join(given))
+        said = ". ".join(filter(None, (row["description"], _after(row))))
+        made.add_row(row["name"], said, " ".join(given))
     return made

@@ -60,6 +60,9 @@ class Learner:
     """
 
     NAME: ClassVar[str] = ""
+    # The published methods that it is made after, and in a line what differs from them.
+    AFTER: ClassVar[str] = ""
+    DIFFERS: ClassVar[str] = ""
     # Whether it takes a graph with its head, and goes on from what that says; else one that is cut
     # behind its features, whose head it begins anew.
     WHOLE: ClassVar[bool] = False

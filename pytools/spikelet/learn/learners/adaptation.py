@@ -345,6 +345,13 @@ class Adaptation(Learner):
     """
 
     NAME: ClassVar[str] = "adaptation"
+    AFTER: ClassVar[str] = (
+        "Robust Mean Teacher (Döbler et al., CVPR 2023), T3A (Iwasawa and Matsuo, NeurIPS 2021)"
+    )
+    DIFFERS: ClassVar[str] = (
+        "input statistics and class means follow the drift; there is no teacher, no contrastive "
+        "loss and no backward pass"
+    )
     WHOLE: ClassVar[bool] = True
 
     statistics: Literal["all", "channel", "element"] = "all"

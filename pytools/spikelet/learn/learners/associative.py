@@ -347,6 +347,14 @@ class Associative(Learner):
     """
 
     NAME: ClassVar[str] = "associative"
+    AFTER: ClassVar[str] = (
+        "modern Hopfield networks (Ramsauer et al., ICLR 2021), dense associative memory (Krotov "
+        "and Hopfield, 2016)"
+    )
+    DIFFERS: ClassVar[str] = (
+        "one step, on bits; weights are powers of two or cubes of overlaps, not a softmax of real "
+        "products"
+    )
 
     rows: Annotated[int, Within(1, 65535)] = 200
     weights: Literal["exp2", "pow3"] = "exp2"

@@ -277,6 +277,11 @@ class Fetril(Learner):
     """
 
     NAME: ClassVar[str] = "fetril"
+    AFTER: ClassVar[str] = "FeTrIL (Petit et al., WACV 2023)"
+    DIFFERS: ClassVar[str] = (
+        "the head is an int16 perceptron with a margin, not a linear SVM; the nearest class is "
+        "Euclid's, not by cosine; `rows` features of a task are kept, not all"
+    )
 
     rows: Annotated[int, Within(1, 4096)] = 64
     epochs: Annotated[int, Within(1, 1000)] = 10

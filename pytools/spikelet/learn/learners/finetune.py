@@ -64,6 +64,11 @@ class FineTune(Learner):
     """
 
     NAME: ClassVar[str] = "finetune"
+    AFTER: ClassVar[str] = "sparse update (Lin et al., NeurIPS 2022)"
+    DIFFERS: ClassVar[str] = (
+        "layers and channels are named, not searched for; weights that learn have `precision`, "
+        "and gradients are not scaled for int8"
+    )
     WHOLE: ClassVar[bool] = True
 
     update: str = HEAD

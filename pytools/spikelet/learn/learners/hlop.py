@@ -542,6 +542,13 @@ class Hlop(Learner):
     """
 
     NAME: ClassVar[str] = "hlop"
+    AFTER: ClassVar[str] = (
+        "HLOP (Xiao et al., ICLR 2024); with cuber CUBER (Lin et al., NeurIPS 2022)"
+    )
+    DIFFERS: ClassVar[str] = (
+        "activations, not spikes; one Hebbian step a sample, relative to the trace's length, "
+        "without momentum; CUBER asks once a task, and its penalty on the change is left out"
+    )
 
     hidden: str = "100"
     first: str = "auto"

@@ -294,6 +294,11 @@ class KeyValue(Learner):
     """
 
     NAME: ClassVar[str] = "key_value"
+    AFTER: ClassVar[str] = "discrete key-value bottleneck (Träuble et al., ICML 2023)"
+    DIFFERS: ClassVar[str] = (
+        "values are counts of labels, not vectors that descend; keys come from k-means on "
+        "calibration data"
+    )
 
     books: Annotated[int, Within(1, 2048)] = 32
     keys: Annotated[int, Within(2, 256)] = 64

@@ -154,6 +154,11 @@ class Ladder(Learner):
     """
 
     NAME: ClassVar[str] = "ladder"
+    AFTER: ClassVar[str] = "LST, ladder side-tuning (Sung et al., NeurIPS 2022)"
+    DIFFERS: ClassVar[str] = (
+        "rungs read means over the image, mu is an option, and the side network starts at random; "
+        "there mu is learned and the pruned backbone is the start"
+    )
     WHOLE: ClassVar[bool] = True
 
     width: Annotated[int, Within(1, 256)] = 16

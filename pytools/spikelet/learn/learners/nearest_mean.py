@@ -153,6 +153,8 @@ class NearestMean(Learner):
     """
 
     NAME: ClassVar[str] = "nearest_mean"
+    AFTER: ClassVar[str] = "nearest class mean (Mensink et al., TPAMI 2013)"
+    DIFFERS: ClassVar[str] = "the paper's baseline: no metric is learned"
 
     metric: Literal["euclid", "cosine"] = "euclid"
 

@@ -47,6 +47,11 @@ class Penalties(Learner):
     """
 
     NAME: ClassVar[str] = "penalties"
+    AFTER: ClassVar[str] = "EWC (Kirkpatrick et al., PNAS 2017), MAS (Aljundi et al., ECCV 2018)"
+    DIFFERS: ClassVar[str] = (
+        "EWC: one drawn label of one sample in `every`, while a task is learned, summed in a "
+        "logarithm of 8 bits, with one anchor for all tasks; MAS: its local form"
+    )
 
     kind: Literal["none", "l2", "ewc", "mas"] = "ewc"
     strength: Annotated[float | None, Within(2.0**-40, 2.0**20)] = None

@@ -203,6 +203,13 @@ class OpenSet(Learner):
     """
 
     NAME: ClassVar[str] = "rejection"
+    AFTER: ClassVar[str] = (
+        "nearest neighbours' distance ratio (Mendes Júnior et al., Machine Learning 2017)"
+    )
+    DIFFERS: ClassVar[str] = (
+        "distances to classes, not to samples; a threshold a class, which follows the labelled "
+        "stream"
+    )
 
     base: Literal["streaming_lda", "nearest_mean"] = "streaming_lda"
     measure: Literal["ratio", "distance"] = "ratio"

@@ -265,6 +265,12 @@ class Replay(Learner):
     """
 
     NAME: ClassVar[str] = "replay"
+    AFTER: ClassVar[str] = (
+        "latent replay (Pellegrini et al., IROS 2020), in 8 bits (Ravaglia et al., 2021)"
+    )
+    DIFFERS: ClassVar[str] = (
+        "only a head of at most one hidden layer learns; a reservoir of equal size for each task"
+    )
 
     hidden: Annotated[int, Within(0, 4096)] = 32
     blocks: Annotated[int, Within(1, MOST_BLOCKS)] = 5

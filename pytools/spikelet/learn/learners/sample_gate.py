@@ -125,6 +125,11 @@ class Gated(Learner):
     """
 
     NAME: ClassVar[str] = "sample_gate"
+    AFTER: ClassVar[str] = "EL2N (Paul et al., NeurIPS 2021)"
+    DIFFERS: ClassVar[str] = (
+        "the L1 norm, not L2, of each sample as it comes, not averaged over networks early in "
+        "training"
+    )
 
     learner: str = "replay"
     threshold: Annotated[float, Within(0, 2)] = 0.4

@@ -82,6 +82,11 @@ class SingleForward(Learner):
     """
 
     NAME: ClassVar[str] = "single_forward"
+    AFTER: ClassVar[str] = "single forward of ForwardGNN (Park et al., ICLR 2024)"
+    DIFFERS: ClassVar[str] = (
+        "dense layers, not graphs; a learned linear head a layer, not class prototypes; plain "
+        "descent, not Adam"
+    )
 
     hidden: str = "64"
     precision: Literal["f32", "f16", "i16", "i8"] = "i16"

@@ -269,6 +269,11 @@ class StreamingLda(Learner):
     """
 
     NAME: ClassVar[str] = "streaming_lda"
+    AFTER: ClassVar[str] = "streaming LDA (Hayes and Kanan, CVPR-W 2020)"
+    DIFFERS: ClassVar[str] = (
+        "exact integer sums in place of running means; correlations shrink by `prior`, and the "
+        "classifier is solved when stale, not for each prediction"
+    )
 
     prior: Annotated[int, Within(4, 65535)] = 16
     refresh: Annotated[int, Within(0, 16)] = 4
