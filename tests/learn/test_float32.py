@@ -126,6 +126,14 @@ def test_a_step_that_a_double_rounds_twice() -> None:
     assert float32.chain(start, a, b)[0] == np.float32(1.5 + 2.0**-23)  # and what follows it
 
 
+def test_infinite_sums_beside_such_a_step_stay_infinite() -> None:
+    a = np.float32([1 + 2.0**-15, 1.0])[:, None]
+    b = np.float32([2.0**-24 * (1 - 2.0**-15), 0.5])[:, None]
+    start = np.float32([1 + 2.0**-23, -np.inf, np.inf, np.nan])
+    found = float32.chain(start, a, b)
+    assert np.array_equal(found, np.float32([1.5 + 2.0**-23, -np.inf, np.inf, np.nan]), True)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.sampled_from([3, 24]))
 @settings(max_examples=40, deadline=None)
 def test_a_chain_is_its_steps(seed: int, steps: int, bits: int) -> None:

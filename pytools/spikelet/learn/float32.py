@@ -43,7 +43,8 @@ def _to_odd(product: Array, c: Array, total: Array) -> Array:
     from_c = total - product
     rest = (product - (total - from_c)) + (c - from_c)
     bits = total.copy().view(np.int64)
-    even = (rest != 0) & (bits & 1 == 0)
+    # Not of an infinite total, whose rest is not a number.
+    even = ((rest > 0) | (rest < 0)) & (bits & 1 == 0)
     bits += np.where(even, np.where((rest > 0) == (total > 0), 1, -1), 0)
     odd: Array = bits.view(np.float64)
     return odd
