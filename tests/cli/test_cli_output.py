@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,13 +12,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from rich.console import Console
+from rich.text import Text
 
-from cli_support import small_package
+from cli_support import Spikelet, small_package
 from spikelet.cli.inspect import described
 from spikelet.cli.shown import layer_table
-from spikelet.cli.terminal import Fitted, Interrupted, fail, table
+from spikelet.cli.terminal import Fitted, Interrupted, Terminal, facts, fail, table
 from spikelet.codegen import generate, totals
 
 SPIKELET = [sys.executable, "-m", "spikelet"]
@@ -203,3 +208,32 @@ def test_columns_go_in_the_order_given() -> None:
     assert "c" * 10 not in narrow and "b" * 10 in narrow and "left out" in narrow
     narrower = _drawn(fitted, 25)
     assert "b" * 10 not in narrower and "a" * 10 in narrower and "d" * 10 in narrower
+
+
+STEERING = "\x1b[2J\x1b]0;x\x07\u202e\u2028"
+
+
+def test_text_from_outside_does_not_steer_the_terminal(tmp_path: Path) -> None:
+    buffer = io.StringIO()
+    console = Terminal.open(as_json=False).out
+    console.file = buffer
+    shown = table(STEERING, "name")
+    shown.add_row(STEERING)
+    for part in (shown, Text(f"\u3000{STEERING}"), facts(STEERING, {STEERING: STEERING})):
+        console.print(part)
+    assert "\u3000" in buffer.getvalue()
+    assert not any(c in buffer.getvalue() for c in STEERING if not c.isprintable())
+
+
+@pytest.mark.parametrize("name", ["relu", STEERING])
+def test_a_model_whose_names_are_no_text(name: str, spikelet: Spikelet, tmp_path: Path) -> None:
+    """ONNX allows any names, and file systems nearly any: neither is the user's fault."""
+    ends = [helper.make_tensor_value_info(STEERING + n, TensorProto.FLOAT, [1, 4]) for n in "ab"]
+    node = helper.make_node("Relu", [STEERING + "a"], [STEERING + "b"], name=STEERING)
+    graph = helper.make_graph([node], STEERING, [ends[0]], [ends[1]])
+    model, data = tmp_path / f"{name}.onnx", tmp_path / f"{name}.npz"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), model)
+    np.savez(data, x=np.random.default_rng(1).random((4, 4), np.float32))
+    result = spikelet("import", model, "--calibrate", data, "-o", "relu.spk")
+    assert result.code == 0, result.err
+    assert not any(c in result.out + result.err for c in STEERING if not c.isprintable())

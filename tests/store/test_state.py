@@ -82,6 +82,15 @@ def test_another_version_is_refused(package: Package, saved: Path) -> None:
         LearnedState.load(edited(saved, format=2), package)
 
 
+@pytest.mark.parametrize("steps", [-1, 1 << 32, 10**30])
+def test_steps_that_no_device_counts_are_refused(package: Package, saved: Path, steps: int) -> None:
+    """Whoever edits a file can make its hash anew."""
+    state = LearnedState.load(saved, package)
+    LearnedState(state.package_sha256, state.graph, state.tensors, steps).save(saved)
+    with pytest.raises(StateError, match="its manifest is not one of a learned state"):
+        LearnedState.load(saved, package)
+
+
 def test_any_change_is_noticed(package: Package, saved: Path) -> None:
     original = saved.read_bytes()
     name, values = next(iter(LearnedState.load(saved, package).tensors.items()))

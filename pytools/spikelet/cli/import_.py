@@ -30,6 +30,7 @@ from spikelet.package import Package
 from spikelet.quantise import METHODS, Options
 from spikelet.run.inputs import data_stream
 from spikelet.samples import labels_key
+from spikelet.text import words
 
 RANDOM_SAMPLES = 16
 LONGEST_NAME = 48  # of a tensor of the source; TensorFlow's converter joins all that it fuses
@@ -190,15 +191,15 @@ def _tflite(
         imported.graph,
         {},
         {
-            "source": file.name,
+            "source": words(file.name),
             "source_sha256": imported.sha256,
-            "source_names": imported.original,
+            "source_names": {k: words(name) for k, name in imported.original.items()},
             **imported.simplified.noted(),
             "versions": {"spikelet": __version__, "numpy": np.__version__},
         },
     )
     vectors, source = _vectors(package, data)
-    manifest = {**package.manifest, "vectors": source}
+    manifest = {**package.manifest, "vectors": words(source)}
     package = Package(imported.graph, vectors, manifest).with_golden()
     accuracy = _accuracy(package)
     if accuracy is not None:

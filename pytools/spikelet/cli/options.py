@@ -98,7 +98,7 @@ FeaturesOption = Annotated[
 ClassesOption = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=1, max=65535, show_default=False,
+        metavar="N", min=1, max=32767, show_default=False,
         help="Of --learn: classes to tell apart. Default: as many as the data has.",
     ),
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
@@ -13,10 +13,12 @@ from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
 from spikelet.errors import SpikeletError
+from spikelet.text import visible
 
 PIPED_WIDTH = 120  # columns where no terminal says how many
 LINK_STATE = "; port "  # begins it in the errors of `spikelet.link`
@@ -32,9 +34,20 @@ class Interrupted(SpikeletError):
         super().__init__(what, cause, next)
 
 
+class _Plain(Console):
+    """A console that colours what it prints itself: what is printed cannot steer it."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """What is printed, in pieces."""
+        for piece in super().render(renderable, options):
+            yield piece if piece.control else piece._replace(text=visible(piece.text, "\n\t"))
+
+
 def _console(stderr: bool) -> Console:
     # No markup: names and paths may hold brackets.
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    console = _Plain(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPED_WIDTH
     return console

@@ -35,6 +35,7 @@ from spikelet.samples import (
     load_arrays,
     real_samples,
 )
+from spikelet.text import words
 
 FEWEST = 20  # samples that are parted into some for ranges and others for figures
 DRIFT_SAMPLES = 64
@@ -144,15 +145,15 @@ def package(
         checked_labels(samples.labels, samples.source, len(samples), highest)
     manifest: dict[str, Any] = {
         "name": quantised.graph.name,
-        "source": file,
+        "source": words(file),
         "source_sha256": imported.sha256,
-        "source_names": {held: name for name, held in quantised.names.items()},
+        "source_names": {held: words(name) for name, held in quantised.names.items()},
         "layouts": layouts(quantised, imported.dtypes),
         "versions": {"spikelet": __version__, "numpy": np.__version__},
     }
     if told:
         chosen = options or Options()
-        manifest["calibration"] = told
+        manifest["calibration"] = words(told)
         manifest["quantisation"] = {
             "ranges": chosen.method,
             "equalised": quantised.equalised,
@@ -211,7 +212,7 @@ def _vectors(
     vectors = {quantised.names[k]: encode(quantised, v, k) for k, v in samples.feeds.items()}
     few = {k: v[:DRIFT_SAMPLES] for k, v in samples.feeds.items()}
     figures: dict[str, Any] = {
-        "vectors": f"{samples.source}, {len(samples)} samples",
+        "vectors": words(f"{samples.source}, {len(samples)} samples"),
         "samples": len(samples),
         "layer_drift": drift_rows(quantised, few, original),
         "float": original.by,

@@ -24,6 +24,7 @@ from spikelet.package import Package
 FORMAT = 1
 MANIFEST = "manifest"
 _LIMIT_BYTES = 1 << 30
+_MOST_STEPS = (1 << 32) - 1  # that a device counts
 
 
 class StateError(UsageError):
@@ -116,7 +117,8 @@ def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             "save it again from the device",
         ) from error
     kinds = {"format": int, "package_sha256": str, "graph": str, "steps": int, "sha256": str}
-    if not isinstance(about, dict) or any(type(about.get(k)) is not t for k, t in kinds.items()):
+    good = isinstance(about, dict) and all(type(about.get(k)) is t for k, t in kinds.items())
+    if not good or not 0 <= about["steps"] <= _MOST_STEPS:
         raise StateError(
             f"{path}: its manifest is not one of a learned state",
             "another program wrote it",

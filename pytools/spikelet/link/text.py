@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from spikelet.text import words
+
 
 def printable(raw: bytes) -> str:
     """UTF-8 as text, every control, format and line character and what is no UTF-8 replaced."""
-    return "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}"
-        for c in raw.decode("utf-8", "replace")
-    )
+    return words(raw.decode("utf-8", "replace"))
