@@ -40,6 +40,26 @@ def test_every_bar_says_where_it_runs_what_it_was_chosen_on_and_what_it_asks_for
         assert bars.missed(name, run(FIRST)) == [f"{gate}: not measured" for gate in module.GATES]
 
 
+def test_options_chosen_on_held_out_data_can_be_chosen_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in bars.names():
+        module = bars.load(name)
+        by_command = "held-out" in module.TUNED_ON and "by hand" not in module.TUNED_ON
+        assert by_command == hasattr(module, "tuning"), name
+    quick = bars.load("sample_gate")
+    monkeypatch.setattr(quick, "TRIED", (0.4,))
+    monkeypatch.setattr(quick, "PASSES", 1)
+    monkeypatch.setattr(
+        sys, "argv", ["bars.py", "sample_gate", "mlp_step", "--tune", "--seeds", "0"]
+    )
+    assert bars.main() == 0
+    lost, left_out, none = capsys.readouterr().out.splitlines()
+    assert lost.startswith("sample_gate: points lost with 0.4: ")
+    assert 0 < float(left_out.removeprefix("sample_gate: left out with 0.4: ")) < 1
+    assert none == "mlp_step tries no options"
+
+
 def test_runs_are_merged_by_bar_and_seeds() -> None:
     rows = bars.merged([], "sample_gate", gated(SECOND, 0.46))
     rows = bars.merged(rows, "adaptation", adapted(FIRST, 0.3))

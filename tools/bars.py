@@ -37,7 +37,8 @@ def names() -> list[str]:
 def load(name: str) -> ModuleType:
     """A bar's module: `TITLE`, `WHERE`, `TUNED_ON`, `GATES` and `measure(seeds)`.
 
-    What `measure` returns goes through JSON; `figure` is its text, the gates read the rest.
+    What `measure` returns goes through JSON; `figure` is its text, the gates read the rest. Where
+    there is `tuning(seeds)`, it tries the options on a held-out fifth of the training part.
     """
     path = FOLDER / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"bars_{name}", path)
@@ -141,18 +142,35 @@ def _seeds(run: Mapping[str, Any]) -> str:
     return f"seeds {', '.join(map(str, run['seeds']))}"
 
 
+def tune(chosen: Sequence[str], seeds: Sequence[int]) -> None:
+    """Print what the options of some bars make of held-out data, where the bars try any."""
+    for name in chosen:
+        tuning = getattr(load(name), "tuning", None)
+        if tuning is None:
+            print(f"{name} tries no options")
+            continue
+        for tried, figure in tuning(seeds).items():
+            print(f"{name}: {tried}: {figure:.4f}")
+
+
 def main() -> int:
     """Measure what is named, or all; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--json", type=Path, help="write all that was measured there, too")
+    parser.add_argument(
+        "--tune", action="store_true", help="measure nothing; try the options on held-out data"
+    )
     options = parser.parse_args()
     rows: list[Any] = []
     if options.json is not None and options.json.is_file():
         rows = json.loads(options.json.read_text(encoding="utf-8"))["bars"]
     chosen = options.names or names()
     try:
+        if options.tune:
+            tune(chosen, options.seeds)
+            return 0
         for name in chosen:
             print(f"{name} ...", file=sys.stderr, flush=True)
             run = measured(name, options.seeds)

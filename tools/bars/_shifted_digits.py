@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -111,10 +112,10 @@ def learned(
     return found
 
 
-def tuning(seeds: tuple[int, ...] = (0, 1, 2)) -> dict[float, float]:
+def tuning(seeds: Sequence[int]) -> dict[str, float]:
     """Mean accuracy of float32 on held-out digits of the training part, by learning rate."""
     return {
-        rate: float(
+        f"rate {rate}": float(
             np.mean([learned("f32", "nearest", s, rate, True, False)["after"] for s in seeds])
         )
         for rate in TRIED

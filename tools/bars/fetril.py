@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,11 +18,11 @@ from spikelet.learn.learners.fetril import Fetril
 from spikelet.learn.learners.nearest_mean import NearestMean
 from spikelet.learn.learners.streaming_lda import StreamingLda
 from spikelet.run.learner import device_learner
-from spikelet.train.data import load
+from spikelet.train.data import DataSet, load
 
 TITLE = "Feature translation (FeTrIL with a perceptron for head), digits 5 + 5 x 1"
 WHERE = "native, every sample; the comparisons on the twin only"
-TUNED_ON = "no record of it"
+TUNED_ON = "epochs and margin: a held-out fifth of the training part"
 MEANS = ("nearest_mean", "nearest_mean_cosine")
 GATES = (
     Gate("after the last task, points above nearest mean", ">=", 3,
@@ -30,8 +31,10 @@ GATES = (
          lambda f: points(_best(f, "joint", "joint_linear"), f["last"]["fetril"])),
 )  # fmt: skip
 TASKS = (range(5), range(5, 6), range(6, 7), range(7, 8), range(8, 9), range(9, 10))
+OPTIONS: dict[str, Any] = {"epochs": 40, "margin": 20}
+TRIED = {"epochs": (10, 40), "margin": (16, 18, 20)}
 LEARNERS: dict[str, Learner] = {
-    "fetril": Fetril(),
+    "fetril": Fetril(**OPTIONS),
     "nearest_mean": NearestMean(),
     "nearest_mean_cosine": NearestMean(metric="cosine"),
     "streaming_lda": StreamingLda(),
@@ -45,10 +48,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     average: dict[str, list[float]] = {name: [] for name in LEARNERS}
     learned_bytes = 0
     for seed in seeds:
-        graph = trained(data, 5, 64, seed, epochs=40, batch=32)
-        x, x_test = (codes(graph, real(data, v)) for v in (data.x_train, data.x_test))
-        backbone, rng = until(graph, FEATURES), np.random.default_rng(seed)
-        tasks = [rng.permutation(np.flatnonzero(np.isin(data.y_train, list(t)))) for t in TASKS]
+        backbone, x, x_test, tasks = _tasks(data, seed)
         for name, learner in LEARNERS.items():
             learns = learner.attach(backbone, Setting(FEATURES, 10, seed))
             if name == "fetril":
@@ -59,8 +59,8 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             last[name].append(curve[-1])
             average[name].append(float(np.mean(curve)))
         # The same head with nothing to translate: all classes are one task, all features are kept.
-        whole = Fetril(rows=len(x)).attach(backbone, Setting(FEATURES, 10, seed))
-        everything = [rng.permutation(len(x))]
+        whole = Fetril(rows=len(x), **OPTIONS).attach(backbone, Setting(FEATURES, 10, seed))
+        everything = [np.random.default_rng(seed).permutation(len(x))]
         last["joint"] += _curve(whole, x, data.y_train, x_test, data.y_test, everything, False)
         last["joint_linear"].append(_linear(backbone, x, data.y_train, x_test, data.y_test))
     found = {"last": last, "average": average, "bytes": learned_bytes}
@@ -75,6 +75,31 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
         ),
         **found,
     }
+
+
+def tuning(seeds: Sequence[int]) -> dict[str, float]:
+    """Accuracy after the last task, on held-out digits of the training part."""
+    data = load("digits").held_out()
+    courses = [_tasks(data, seed) for seed in seeds]
+    found = {}
+    for epochs, margin in itertools.product(*TRIED.values()):
+        last = []
+        for (backbone, x, x_test, tasks), seed in zip(courses, seeds, strict=True):
+            learner = Fetril(epochs=epochs, margin=margin)
+            graph = learner.attach(backbone, Setting(FEATURES, 10, seed))
+            curve = _curve(graph, x, data.y_train, x_test, data.y_test, tasks, False)
+            last.append(curve[-1])
+        found[f"epochs {epochs}, margin {margin}"] = float(np.mean(last))
+    return found
+
+
+def _tasks(data: DataSet, seed: int) -> tuple[Graph, Array, Array, list[Array]]:
+    """A network of the first five classes, codes of all images, and rows of each task."""
+    graph = trained(data, 5, 64, seed, epochs=40, batch=32)
+    x, x_test = (codes(graph, real(data, v)) for v in (data.x_train, data.x_test))
+    rng = np.random.default_rng(seed)
+    tasks = [rng.permutation(np.flatnonzero(np.isin(data.y_train, list(t)))) for t in TASKS]
+    return until(graph, FEATURES), x, x_test, tasks
 
 
 def _best(found: Mapping[str, Any], *names: str) -> list[float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from _gate import Gate, points
-from _shifted_digits import learned, network, stream
+from _shifted_digits import learned, network, stream, tuning
 
 from spikelet.learn import Twin
 from spikelet.run.learner import device_learner
@@ -22,6 +22,8 @@ GATES = (
          lambda f: points(*([r["after"] for r in f[k]] for k in ("f32", "i16")))),
 )  # fmt: skip
 STEPS = 100  # whose instructions are counted
+
+__all__ = ["GATES", "TITLE", "TUNED_ON", "WHERE", "measure", "tuning"]
 
 
 def instructions(seed: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from _gate import Gate, points
-from _shifted_digits import RATE, TRIED, learned
+from _shifted_digits import RATE, TRIED, learned, tuning
 
 TITLE = "int8 training, stochastic rounding against nearest, shifted digits"
 WHERE = "native, every sample at the chosen rate; other rates on the twin only"
@@ -16,6 +16,8 @@ GATES = (
     Gate("points above rounding to nearest", ">=", 8,
          lambda f: points(*map(f["accuracy_by_rate"][str(RATE)].get, ("stochastic", "nearest")))),
 )  # fmt: skip
+
+__all__ = ["GATES", "TITLE", "TUNED_ON", "WHERE", "measure", "tuning"]
 
 
 def measure(seeds: Sequence[int]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from spikelet.train.data import DataSet, load
 
 TITLE = "Penalties (EWC with drawn labels, local MAS), permuted digits, 64-256-10, int16"
 WHERE = "native, every sample; the twin the first and last 100 of each task"
-TUNED_ON = "rate and strengths: a held-out part of the training part"
+TUNED_ON = "rate and strengths: a held-out part of the training part, by hand"
 GATES = (
     Gate("EWC, points above naive", ">=", 20, lambda f: points(f["ewc"], f["none"])),
     Gate("points below EWC in floats, exact Fisher at a task's end", "<=", 3,

@@ -18,7 +18,7 @@ from spikelet.train.data import DataSet, load
 
 TITLE = "Single forward with a linear head a layer, MNIST, 784-256-256, int16"
 WHERE = "native, every sample; the twin the first and last 60"
-TUNED_ON = "rates: a held-out part of the training part"
+TUNED_ON = "rates: a held-out part of the training part, by hand"
 GATES = (
     Gate("20,000 samples of MNIST", ">=", 0.968, lambda f: np.mean(f["single_forward"])),
     Gate("points below backpropagation", "<=", 0.5,
