@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from _gate import Gate, points
-from _long import accuracy, learn
+from _tasks import matrix, permuted, singular_vectors
 
 from spikelet.graph import Array
-from spikelet.learn import Learner, Setting, Twin, identity
-from spikelet.learn.learners.hlop import ONE, Hlop
+from spikelet.learn.learners.hlop import Hlop
 from spikelet.learn.learners.penalties import Penalties
-from spikelet.run.learner import DeviceLearner, device_learner
-from spikelet.train.data import DataSet, load
+from spikelet.train.data import load
 
 TITLE = "HLOP, five permuted MNIST tasks, 784-100-10, int16"
 WHERE = "native, every sample; the twin the first and last 30 of each task"
@@ -29,10 +27,6 @@ GATES = (
 TASKS, SAMPLES = 5, 8_000  # a task shows each sample once
 HIDDEN, RATE = "100", 0.03
 TESTED = 5_000
-CHECKED = 30  # samples at either end of a task that the twin learns too
-TRACES = 1_000  # of a task, for GPM
-
-AfterTask = Callable[[DeviceLearner, Twin, Array], None]
 
 
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
@@ -46,9 +40,11 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     ours = Hlop(hidden=HIDDEN, tasks=TASKS, rate=RATE, samples=SAMPLES)
     matrices: dict[str, list[Array]] = {"hlop": [], "naive": [], "gpm": []}
     for seed in seeds:
-        matrices["hlop"].append(_learned(ours, data, seed))
-        matrices["naive"].append(_learned(naive, data, seed))
-    matrices["gpm"].append(_learned(ours, data, seeds[0], _singular_vectors))
+        course = permuted(data, TASKS, seed, SAMPLES, TESTED)
+        matrices["hlop"].append(matrix(ours, course, seed))
+        matrices["naive"].append(matrix(naive, course, seed))
+    first = permuted(data, TASKS, seeds[0], SAMPLES, TESTED)
+    matrices["gpm"].append(matrix(ours, first, seeds[0], singular_vectors))
     acc = {k: [float(m[-1].mean()) for m in v] for k, v in matrices.items()}
     bwt = {k: [float(m[-1, 0] - m[0, 0]) for m in v] for k, v in matrices.items()}
     mean = {k: float(np.mean(v)) for k, v in acc.items()}
@@ -61,48 +57,3 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
         "acc": acc,
         "bwt1": bwt,
     }
-
-
-def _learned(
-    learner: Learner, data: DataSet, seed: int, after: AfterTask = lambda device, twin, x: None
-) -> Array:
-    """Accuracy of each task after each task, (tasks, tasks)."""
-    rng = np.random.default_rng(seed)
-    pixels = data.x_train.shape[1]
-    permuted = [np.arange(pixels), *(rng.permutation(pixels) for _ in range(TASKS - 1))]
-    backbone = identity((pixels,), "u8", scale=1 / 255)
-    graph = learner.attach(backbone, Setting("features", data.classes, seed))
-    twin = Twin(graph)
-    tested = rng.permutation(len(data.x_test))[:TESTED]
-    found = np.zeros((TASKS, TASKS))
-    with device_learner(graph) as device:
-        for task, pixel in enumerate(permuted):
-            drawn = rng.permutation(len(data.x_train))[:SAMPLES]
-            x = np.ascontiguousarray(data.x_train[drawn][:, pixel])
-            learn(device, twin, x, data.y_train[drawn], CHECKED)
-            after(device, twin, x)
-            device.commit()
-            twin.commit()
-            device.agree(twin)
-            for old in range(task + 1):
-                seen = np.ascontiguousarray(data.x_test[tested][:, permuted[old]])
-                found[task, old] = accuracy(device, twin, seen, data.y_test[tested])
-    return found
-
-
-def _singular_vectors(device: DeviceLearner, twin: Twin, x: Array) -> None:
-    """GPM in place of what was learned: the task's columns become singular vectors of its traces.
-
-    Source: Saha, Garg, Roy, "Gradient Projection Memory for Continual Learning", ICLR 2021.
-    """
-    traces = twin.graph.run({"x": x[-TRACES:]}, trace=True, learned=twin.learned).trace
-    state = twin.state()
-    for layer, source in (("hidden0", "features"), ("scores", "hidden0")):
-        used, begun = (int(v) for v in state[f"{layer}.columns"])
-        old = state[f"{layer}.basis"][:, :used] / ONE
-        seen = traces[source][-1].astype(np.float64)
-        rest = seen - seen @ old @ old.T
-        vectors = np.linalg.svd(rest, full_matrices=False)[2][: begun - used]
-        state[f"{layer}.basis"][:, used:begun] = np.rint(vectors.T * ONE)
-    device.restore(state, twin.steps)
-    twin.restore(state)
