@@ -316,23 +316,37 @@ static int stopped(void) {
 #endif
 }
 
-// Steps until `target` steps are done; at the model's end also what needs all steps.
-static void advance(uint32_t target, int restart) {
-    agent.state = RUN_NONE;
+// Ticks of the model alone: a trace build's digests are not the model's.
+static uint32_t model_ticks(void) {
+#ifdef SPK_TRACE
+    return spk_board_ticks() - spk_trace_ticks();
+#else
+    return spk_board_ticks();
+#endif
+}
+
+// Steps until `target` steps are done; at the model's end also what needs all steps. Ticks of it: a
+// function of its own, so that they do not depend on the code around it.
+__attribute__((noinline)) static uint32_t advance(uint32_t target, int restart) {
+    const uint32_t before = model_ticks();
+    uint32_t step = restart ? 0 : agent.step;
+
     if (restart) {
-        agent.step = 0;
         spk_model.start();
     }
-    while (agent.step < target && !stopped()) {
-        spk_model.step(agent.step);
-        agent.step = (uint16_t)(agent.step + !stopped());
+    for (; step != target && !stopped(); step += !stopped()) {
+        spk_model.step(step);
     }
-    if (!stopped() && agent.step == spk_model.steps) {
+    agent.step = (uint16_t)step;
+    agent.state = RUN_ON;
+    if (!stopped() && step == spk_model.steps) {
         spk_model.finish();
+        agent.state = RUN_FINISHED;
     }
-    if (!stopped()) {
-        agent.state = agent.step == spk_model.steps ? RUN_FINISHED : RUN_ON;
+    if (stopped()) {
+        agent.state = RUN_NONE;
     }
+    return model_ticks() - before;
 }
 
 static uint32_t outputs_crc(void) {
@@ -381,12 +395,7 @@ static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
         return refuse(reply, SPK_STATUS_BAD_STATE, flags);
     }
 #endif
-    const uint32_t before = spk_board_ticks();
-    advance(spk_model.steps - left + (steps ? steps : left), restart);
-    uint32_t ticks = spk_board_ticks() - before;
-#ifdef SPK_TRACE
-    ticks -= spk_trace_ticks();
-#endif
+    const uint32_t ticks = advance(spk_model.steps - left + (steps ? steps : left), restart);
     put(reply,
         agent.state == RUN_FINISHED ? SPK_DONE_FINISHED
         : stopped()                 ? SPK_DONE_STOPPED
@@ -402,15 +411,6 @@ static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
 }
 
 #ifdef SPK_LEARN
-// Ticks of the model alone: a trace build's digests are not the model's.
-static uint32_t model_ticks(void) {
-#ifdef SPK_TRACE
-    return spk_board_ticks() - spk_trace_ticks();
-#else
-    return spk_board_ticks();
-#endif
-}
-
 static enum spk_status learn(const uint8_t *data, struct spk_reply *reply) {
     const uint32_t label = spk_load16(data + SPK_LEARN_LABEL_AT);
     const uint32_t flags = data[SPK_LEARN_FLAGS_AT];
@@ -434,9 +434,7 @@ static enum spk_status learn(const uint8_t *data, struct spk_reply *reply) {
         spk_trace_start();
         spk_trace_arm(0, 0, 0);
 #endif
-        const uint32_t before = model_ticks();
-        advance(spk_model.steps, 1);
-        run_ticks = model_ticks() - before;
+        run_ticks = advance(spk_model.steps, 1);
     }
     if (agent.state != RUN_FINISHED) {
         return refuse(reply, SPK_STATUS_BAD_STATE, agent.step);

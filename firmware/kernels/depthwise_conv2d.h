@@ -109,8 +109,10 @@ SPK_INLINE int32_t spk_column_dot(const int32_t *w, struct spk_column x) {
 
 // One line of outputs of one channel.
 SPK_INLINE void spk_depthwise_conv2d_line(const struct spk_lines *l, bool near, const int32_t *w,
-                                          int32_t bias, int32_t multiplier, int32_t shift,
-                                          const int8_t *x, int8_t *to) {
+                                          uint32_t channel, const int8_t *x, int8_t *to) {
+    const int32_t bias = l->out.bias[channel];
+    const int32_t multiplier = l->out.multiplier[channel];
+    const int32_t shift = l->out.shift[channel];
     const int8_t *const end = to + l->out_along * l->to_along;
     const uint32_t pitch = l->plane_across;
     const uint32_t right = (uint32_t)-shift;
@@ -166,15 +168,12 @@ SPK_INLINE void spk_depthwise_conv2d_lines(const struct spk_lines *l, bool wide,
             w[i] = weights[i];
         }
         for (uint32_t y = 0; y < l->out_across; y++) {
-            const int32_t bias = l->out.bias[channel];
-            const int32_t multiplier = l->out.multiplier[channel];
-            const int32_t shift = l->out.shift[channel];
             const int8_t *x = plane + y * l->stride_across;
             int8_t *to = output + y * (uint32_t)l->to_across + channel;
-            if (wide && shift > 0) {
-                spk_depthwise_conv2d_line(l, false, w, bias, multiplier, shift, x, to);
+            if (wide && l->out.shift[channel] > 0) {
+                spk_depthwise_conv2d_line(l, false, w, channel, x, to);
             } else {
-                spk_depthwise_conv2d_line(l, true, w, bias, multiplier, shift, x, to);
+                spk_depthwise_conv2d_line(l, true, w, channel, x, to);
             }
         }
     }

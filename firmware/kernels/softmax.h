@@ -80,15 +80,18 @@ SPK_INLINE void spk_softmax_s8(const struct spk_softmax *c, const int8_t *x, int
         const uint32_t headroom = spk_leading_zeros((uint32_t)sum);
         const int32_t reciprocal =
             spk_softmax_reciprocal((int32_t)(((uint32_t)sum << headroom) - (1u << 31)));
-        const uint32_t exponent = 12 + 31 - 8 - headroom; // 34 at most, as sum < 2^31
+        // No share is negative; from an exponent of 32 on, every one is below half a code.
+        const uint32_t exponent = 12 + 31 - 8 - headroom; // 23 to 34, as 2^19 <= sum < 2^31
+        const uint32_t right = exponent > 31 ? 31 : exponent;
+        const uint32_t half = exponent > 31 ? 0 : 1u << (exponent - 1);
         for (uint32_t i = 0; i < c->length; i++) {
             int32_t code = INT8_MIN;
-            // From an exponent of 32 on, every share is below half a code.
-            if (x[i] - most >= c->lowest && exponent <= 31) {
-                const int32_t share = spk_high_mul(reciprocal, spk_softmax_power(c, x[i] - most));
-                code = spk_rounding_shift(share, exponent) + INT8_MIN;
+            if (x[i] - most >= c->lowest) {
+                const int64_t product = (int64_t)reciprocal * spk_softmax_power(c, x[i] - most);
+                const uint32_t share = (uint32_t)((product + (1 << 30)) >> 31);
+                code += (int32_t)((share + half) >> right);
             }
-            y[i] = (int8_t)spk_clamp(code, INT8_MIN, INT8_MAX);
+            y[i] = (int8_t)(code > INT8_MAX ? INT8_MAX : code);
         }
     }
 }
