@@ -12,11 +12,11 @@ import pytest
 
 import graphs
 from spikelet.graph import Graph, Operator
+from spikelet.graph.fixed import LEAK_INSTRUCTIONS
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.poisson import Poisson
-from spikelet.graph.states import INSTRUCTIONS
 from support import need
 from targets import packaged
 
@@ -85,9 +85,9 @@ def test_an_update_takes_what_packages_say(
         [*command, "--toolchain", "gcc", "--json"], capture_output=True, text=True, check=True
     )
     ticks = {layer["name"]: layer["ticks"] for layer in json.loads(done.stdout)["layers"]}
-    assert {(membrane, bits > 15) for membrane, _, bits, _, _ in STATES} == set(INSTRUCTIONS)
+    assert {(membrane, bits > 15) for membrane, _, bits, _, _ in STATES} == set(LEAK_INSTRUCTIONS)
     for i, (membrane, _, bits, _, _) in enumerate(STATES):
-        said = INSTRUCTIONS[membrane, bits > 15][core]
+        said = LEAK_INSTRUCTIONS[membrane, bits > 15][core]
         dearest = max(ticks[f"{r}{i}"] for r in ("subtract", "zero", "none")) / (NEURONS * STEPS)
         assert abs(dearest - said) < 1, (membrane, bits, dearest)
         assert ticks[f"out{i}"] / (NEURONS * STEPS) < said + 1

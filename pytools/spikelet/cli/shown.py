@@ -77,8 +77,8 @@ def spiking_tables(
             cost = row["instructions"]
             made.add_row(
                 row["layer"], number(row["neurons"]), row["membrane"], str(row["fraction_bits"]),
-                str(row["leak_bits"]), number(row["ram_bytes"]), number(cost["rv32"]),
-                number(cost["m4"]),
+                str(row["leak_bits"]), number(row["ram_bytes"]), number(cost.get("rv32")),
+                number(cost.get("m4")),
             )  # fmt: skip
         shown += [Fitted(made, ("neurons", "instr. a step, RV32", "M4")), ""]
     if agreement:

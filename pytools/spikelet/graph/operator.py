@@ -62,6 +62,21 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Precision:
+    """Of an operator's membranes.
+
+    Attributes:
+        fraction_bits: below the step of what it adds.
+        leak_bits: fraction bits of the factor that a membrane keeps; 0 where it keeps all or none.
+        instructions: of a neuron in a step, about: on RV32 and on a Cortex-M4; None: not measured.
+    """
+
+    fraction_bits: int
+    leak_bits: int
+    instructions: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
 class Overlap:
     """How an operator's output may lie over an input that nobody reads any more.
 
@@ -192,6 +207,10 @@ class Operator:
     def tensor_roles(self) -> dict[str, Role]:
         """By name, those of its tensors that have a role."""
         return {}
+
+    def membrane_precision(self) -> Precision | None:
+        """Of its tensors with the role of a membrane; None where it does not say."""
+        return None
 
     def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         """How many of its constant weights met an element that had moved, and how many there are.

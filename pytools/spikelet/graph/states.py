@@ -1,4 +1,4 @@
-"""The state of a graph's leaky neurons: its precision and what it costs."""
+"""The state of a graph's neurons: its precision and what it costs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from spikelet.graph.graph import Graph
-from spikelet.graph.ops.leaky_readout import LeakyReadout
-from spikelet.graph.ops.lif import Lif
-
-# Instructions of a neuron in a step, the dearest reset: (RV32, Cortex-M4), gcc, by the membrane and
-# whether the leak has more than 15 bits; measured by tests/kernels/test_states.py.
-INSTRUCTIONS = {
-    ("i16", False): (12, 16),
-    ("i32", False): (20, 17),
-    ("i16", True): (19, 20),
-    ("i32", True): (17, 17),
-}
+from spikelet.graph.operator import Role
 
 
 @dataclass(frozen=True)
@@ -30,7 +20,7 @@ class NeuronState:
         fraction_bits: of the membrane, below the weight's step.
         leak_bits: of the leak's factor.
         ram_bytes: of its membranes.
-        instructions: a step takes, about: `rv32` and `m4`.
+        instructions: a step takes, about: `rv32` and `m4`; neither where nobody measured it.
     """
 
     layer: str
@@ -47,22 +37,25 @@ class NeuronState:
 
 
 def neuron_states(graph: Graph) -> list[NeuronState]:
-    """Of every layer of leaky neurons, in order."""
+    """Of every layer with a membrane, whatever its kind, in order."""
     found = []
     for node in graph.nodes:
-        if not isinstance(node, Lif | LeakyReadout):
+        precision = node.membrane_precision()
+        membranes = [name for name, role in node.tensor_roles().items() if role is Role.MEMBRANE]
+        if precision is None or not membranes:
             continue
-        membrane = graph.tensors[f"{node.name}.membrane" if isinstance(node, Lif) else node.name]
-        rv32, m4 = INSTRUCTIONS[membrane.dtype, node.leak_bits > 15]
+        held = [graph.tensors[name] for name in membranes]
+        neurons = sum(membrane.size for membrane in held)
+        each = zip(("rv32", "m4"), precision.instructions or (), strict=False)
         found.append(
             NeuronState(
                 node.name,
-                membrane.size,
-                membrane.dtype,
-                node.input_shift,
-                node.leak_bits,
-                membrane.nbytes,
-                {"rv32": rv32 * membrane.size, "m4": m4 * membrane.size},
+                neurons,
+                held[0].dtype,
+                precision.fraction_bits,
+                precision.leak_bits,
+                sum(membrane.nbytes for membrane in held),
+                {core: instructions * neurons for core, instructions in each},
             )
         )
     return found

@@ -168,43 +168,6 @@ class DeviceLearner:
         }
 
 
-def first_difference(
-    device: DeviceLearner,
-    twin: Twin,
-    before: Mapping[str, Array],
-    inputs: Mapping[str, Array],
-    labels: Sequence[int] | Array | None = None,
-    targets: Mapping[str, Array] | None = None,
-) -> str | None:
-    """Where device and twin part: both learn a block again from the state before it, in step.
-
-    Args:
-        device: one that disagreed after the block.
-        twin: of the same graph.
-        before: the learned state before the block.
-        inputs: the block's, by name, (N, *shape).
-        labels: (N,), or None.
-        targets: by name, (N, *shape).
-
-    Returns:
-        the first sample and element that differ; None where they agree this time, which is what a
-        device does that is not repeatable.
-    """
-    twin.restore(before)
-    device.restore(before)
-    for i in range(len(next(iter(inputs.values())))):
-        one = {name: values[i : i + 1] for name, values in inputs.items()}
-        label = None if labels is None else [int(labels[i])]
-        target = {name: values[i : i + 1] for name, values in (targets or {}).items()}
-        expected = outputs_crc(device.graph, twin.observe(one, label, target))
-        if device.observe(one, label, target)[0] != expected[0]:
-            return f"sample {i} of the block: the outputs before it was learned differ"
-        found = device.compare(twin)
-        if found:
-            return f"sample {i} of the block: {'; '.join(found)}"
-    return None
-
-
 def outputs_crc(graph: Graph, outputs: Mapping[str, Array]) -> Array:
     """(N,) uint32: what a device says of its outputs, of outputs (N, *shape) by name."""
     in_order = [t for t in graph.tensors.values() if t.name in graph.outputs]

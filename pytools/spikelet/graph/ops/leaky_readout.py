@@ -13,13 +13,14 @@ from spikelet.graph.declared import one_of, within
 from spikelet.graph.fixed import (
     C_ROUNDINGS,
     LEAK_BITS,
+    LEAK_INSTRUCTIONS,
     Q15_ONE,
     ROUNDINGS,
     leak,
     pick_int,
     saturate,
 )
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Role
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Precision, Role
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -76,6 +77,10 @@ class LeakyReadout(Operator):
 
     def tensor_roles(self) -> dict[str, Role]:
         return {self.name: Role.MEMBRANE}
+
+    def membrane_precision(self) -> Precision:
+        cost = LEAK_INSTRUCTIONS[self._dtype, self.leak_bits > 15]
+        return Precision(self.input_shift, self.leak_bits, cost)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.STEP

@@ -10,8 +10,16 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Fields, Statement, Value
 from spikelet.graph.declared import Held, Int32, one_of, within
-from spikelet.graph.fixed import C_ROUNDINGS, LEAK_BITS, Q15_ONE, ROUNDINGS, leak, saturate
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Role
+from spikelet.graph.fixed import (
+    C_ROUNDINGS,
+    LEAK_BITS,
+    LEAK_INSTRUCTIONS,
+    Q15_ONE,
+    ROUNDINGS,
+    leak,
+    saturate,
+)
+from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Precision, Role
 from spikelet.graph.tensor import Array, Tensor
 
 COMPARISONS = (">", ">=")
@@ -143,6 +151,10 @@ class Lif(Operator):
 
     def tensor_roles(self) -> dict[str, Role]:
         return {f"{self.name}.spikes": Role.SPIKES, f"{self.name}.membrane": Role.MEMBRANE}
+
+    def membrane_precision(self) -> Precision:
+        cost = LEAK_INSTRUCTIONS[self._dtype, self.leak_bits > 15]
+        return Precision(self.input_shift, self.leak_bits, cost)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.STEP
