@@ -13,6 +13,7 @@ import numpy as np
 from spikelet import __version__
 from spikelet.codegen.constants import Constant, Laid, held
 from spikelet.codegen.layers import Layer, layers
+from spikelet.codegen.parameters import check_calls
 from spikelet.codegen.plan import Plan, Scratch, Slot, plan
 from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Phase, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
@@ -73,6 +74,7 @@ class CEmitter:
         self.places = places
         self.target = target
         self.kernels: dict[str, str] = {}  # by operator, the functions that it calls
+        self.named: set[str] = set()  # tensors that the C names
         self.includes: set[str] = set()
         self.macros: dict[str, int] = {}
         self.constants: dict[str, str] = {}
@@ -85,6 +87,7 @@ class CEmitter:
 
     def tensor(self, name: str) -> Expression:
         """Typed pointer to a tensor's memory."""
+        self.named.add(name)
         return _pointer(name)
 
     def const(self, name: str, values: Array, note: str) -> Expression:
@@ -192,7 +195,9 @@ def generate(
     bodies: dict[Phase, list[Statement]] = {phase: [] for phase in Phase}
     for number, node in enumerate(graph.order):
         before = sum(em.sizes.values())
-        start += node.emit_start(em)
+        starting = node.emit_start(em)
+        check_calls(f"layer {node.name}", "\n".join(map(str, starting)))
+        start += starting
         phase = graph.phase(node)
         steps: dict[Phase, c.Value] = {Phase.ONCE: 0, Phase.STEP: c.STEP}
         stop = node.emit_stop(em)
@@ -207,20 +212,21 @@ def generate(
     learning = _learning(graph, em, bodies)
     laid = Laid(em.includes, em.macros, target)
     constants = held(em.values, em.attributes, laid)
+    model = _model(graph, sha256, trace, em, constants)
     parts = [
         _head(graph, sha256, table, places, sum(em.sizes.values())),
         *_unless_for(target),
         "".join(f"#define {macro} {value}\n" for macro, value in sorted(em.macros.items())),
         "\n".join(f'#include "{h}"' for h in ["spk_model.h", *sorted(em.includes)]) + "\n",
         *em.constants.values(),
-        _arena(graph, places, guard),
+        _arena(em, guard),
         *em.configs.values(),
         *(f"{line}\n" for line in laid.asserted()),
         _function("static void model_start(void)", [*start, *bodies[Phase.ONCE]]),
         _function("static void model_step(uint32_t t)", [*c.unused(c.STEP), *bodies[Phase.STEP]]),
         _function("static void model_finish(void)", bodies[Phase.END]),
         *learning,
-        _model(graph, sha256, places, trace, constants),
+        model,
         *(["#endif\n"] if target.conditions() else []),
     ]
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -238,7 +244,9 @@ def generate(
 def _conditional(node: Operator, em: CEmitter, trace: bool, guard: bool) -> list[Statement]:
     """What executes an operator; a trace build, whose digests are golden's, leaves out none."""
     body = node.emit(em)
-    called = dict.fromkeys(_KERNEL.findall("\n".join(map(str, body))))
+    text = "\n".join(map(str, body))
+    check_calls(f"layer {node.name}", text)
+    called = dict.fromkeys(_KERNEL.findall(text))
     em.kernels[node.name] = ", ".join(called)
     if guard:
         em.include("spk_guard.h")
@@ -330,7 +338,9 @@ def _columns(rows: Iterable[Iterable[object]]) -> list[str]:
     return lines
 
 
-def _arena(graph: Graph, places: Plan, guard: bool) -> str:
+def _arena(em: CEmitter, guard: bool) -> str:
+    """The arena, and pointers into it; clang warns of one that nothing reads."""
+    places = em.places
     lines = [
         "// What is not needed at the same time (operator numbers, in brackets) shares memory.",
         "extern uint32_t arena[];" if guard else f"static uint32_t arena[{places.size // 4}];",
@@ -340,9 +350,10 @@ def _arena(graph: Graph, places: Plan, guard: bool) -> str:
         c_type = _C_TYPE[slot.tensor.dtype]
         shape = "x".join(map(str, slot.tensor.shape))
         c_name = _pointer(name)
+        unread = "" if name in em.named else "// "
         cast = f"({c_type} *)" if c_type == "uint32_t" else f"({c_type} *)(void *)"
         lines.append(
-            f"static {c_type} *const {c_name} = {cast}({_at(slot)}); "
+            f"{unread}static {c_type} *const {c_name} = {cast}({_at(slot)}); "
             f"// {slot.tensor.dtype} ({shape}) [{slot.first}, {slot.last}]"
         )
     for name, block in places.scratch.items():
@@ -377,8 +388,9 @@ def _load(learned: Learned, em: CEmitter) -> Statement:
 
 
 def _model(
-    graph: Graph, sha256: str, places: Plan, trace: bool, constants: Sequence[Constant]
+    graph: Graph, sha256: str, trace: bool, em: CEmitter, constants: Sequence[Constant]
 ) -> str:
+    places = em.places
     digest = ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(sha256))
     rows = []
     for tensor, op in listed(graph, trace):
@@ -411,7 +423,7 @@ def _model(
         "    .start = model_start,",
         "    .step = model_step,",
         "    .finish = model_finish,",
-        *_learning_fields(graph),
+        *_learning_fields(graph, em),
         "};",
         "",
     ]
@@ -440,10 +452,10 @@ def _constant_fields(constants: Sequence[Constant]) -> list[str]:
     ]
 
 
-def _learning_fields(graph: Graph) -> list[str]:
+def _learning_fields(graph: Graph, em: CEmitter) -> list[str]:
     if not graph.learns:
         return []
-    label = _pointer(LABEL) if graph.classes else "NULL"
+    label = em.tensor(LABEL) if graph.classes else "NULL"
     return [
         f"    .label = {label},",
         f"    .classes = {graph.classes},",
