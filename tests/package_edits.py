@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import importlib.util
 import json
 import math
 import os
 import subprocess
 import sys
+import typing
+import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union
 
 from every_kind import every_graph
 from spikelet.board.build import WARNINGS, zig_environment
 from spikelet.codegen import generate
-from spikelet.graph import Graph, GraphError, Operator, Phase
+from spikelet.graph import Graph, GraphError, Operator, Phase, Tensor, operators
 from spikelet.graph.target import Target
+from spikelet.package import MEMBERS
 from spikelet.paths import firmware_dir
 
 
@@ -108,6 +113,41 @@ def edited(data: dict[str, Any], edit: Edit) -> dict[str, Any]:
     return made
 
 
+def _ends(hint: Any, value: Any) -> list[Any]:
+    """Both ends of an annotation's numbers; those of a tuple one by one, and all at once."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        limits = [limit for part in arguments[1:] for limit in getattr(part, "metadata", ())]
+        low = next((x.ge for x in limits if hasattr(x, "ge")), None)
+        high = next((x.le for x in limits if hasattr(x, "le")), None)
+        return _ends(arguments[0], value) if low is None or high is None else [low, high]
+    if origin in (Union, UnionType):
+        return [end for part in arguments for end in _ends(part, value)]
+    if origin is tuple and isinstance(value, list) and value:
+        parts = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        found = [_ends(part, v) for part, v in zip(parts, value, strict=False)]
+        if not all(found) or len(found) != len(value):
+            return []
+        one = [[*value[:i], x, *value[i + 1 :]] for i, each in enumerate(found) for x in each]
+        return [*one, [each[0] for each in found], [each[-1] for each in found]]
+    return [False, True] if hint is bool else []
+
+
+def at_ends(kind: str, graph: Graph) -> Iterator[Edit]:
+    """The ends of every attribute of the kind, and of every tensor that the graph is given."""
+    data = json.loads(json.dumps(graph.to_json()))
+    number = next(i for i, node in enumerate(data["nodes"]) if node["op"] == kind)
+    hints = typing.get_type_hints(operators()[kind], include_extras=True)
+    for name, value in data["nodes"][number]["attributes"].items():
+        for end in _ends(hints[name], value):
+            yield ("nodes", number, "attributes", name), end
+    hints = typing.get_type_hints(Tensor, include_extras=True)
+    for i, tensor in enumerate(data["inputs"]):
+        for name in ("shape", "scale", "zero_point"):
+            for end in _ends(hints[name], tensor[name]):
+                yield ("inputs", i, name), end
+
+
 def outcome(graph: Graph, edit: Edit, folder: Path, target: str = "portable") -> Graph | None:
     """What it loads as, its C in `folder`; None where it is refused in the project's words."""
     data = edited(json.loads(json.dumps(graph.to_json())), edit)
@@ -137,3 +177,13 @@ def compiles(folders: list[Path], command: list[str]) -> None:
             env=environment,
         )
         assert done.returncode == 0, done.stderr[:3000]
+
+
+def written(path: Path, members: dict[str, bytes]) -> None:
+    """A package of these members, its hash right again."""
+    total = hashlib.sha256()
+    for name in MEMBERS:
+        total.update(f"{name}\0{hashlib.sha256(members[name]).hexdigest()}\0".encode())
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**members, "sha256": total.hexdigest().encode()}.items():
+            archive.writestr(name, data)

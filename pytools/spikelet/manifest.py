@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, NotRequired
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from spikelet.graph.declared import Real, Size, Words, within
@@ -16,6 +16,10 @@ _Drift = Annotated[float, within(-1, 1)]
 _Count = Annotated[int, within(0, (1 << 63) - 1)]
 
 
+_DECLARED = with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
+
+
+@_DECLARED
 class SpikeAgreement(TypedDict):
     """How far a layer of golden is from the float module's; without `spikes` it is of scores."""
 
@@ -24,6 +28,37 @@ class SpikeAgreement(TypedDict):
     differing: NotRequired[_Count]
     share: Real | None
     weights_share: Real | None
+
+
+@_DECLARED
+class Layout(TypedDict):
+    """How an input's samples look in the source."""
+
+    name: NotRequired[Words]
+    shape: Annotated[list[Size], Field(min_length=1, max_length=8)]
+    axes: Annotated[list[Annotated[int, within(1, 8)]], Field(min_length=1, max_length=8)]
+    dtype: Annotated[Words, Field(min_length=1, max_length=32)]
+
+
+@_DECLARED
+class Quantisation(TypedDict):
+    """Options of a quantisation."""
+
+    ranges: Words
+    equalised: bool
+    bias_correction: bool
+
+
+@_DECLARED
+class Learning(TypedDict):
+    """A learner that was attached."""
+
+    learner: Words
+    options: dict[Words, Words | bool | int | float | None]
+    features: Words
+    classes: Size
+    seed: NotRequired[_Count]
+    backbone_sha256: NotRequired[_Hash]
 
 
 @dataclass(kw_only=True)
@@ -88,12 +123,12 @@ class Manifest:
     state: tuple[dict[Words, Any], ...] | None = None
     spike_agreement: tuple[SpikeAgreement, ...] | None = None
     label_agreement: _Share | None = None
-    layouts: dict[Words, Any] | None = None
+    layouts: dict[Words, Layout] | None = None
     source: Words = ""
     source_sha256: _Hash | None = None
     source_names: dict[Words, Words] | None = None
     calibration: Words = ""
-    quantisation: dict[Words, Any] | None = None
+    quantisation: Quantisation | None = None
     simplified: dict[Words, Any] | None = None
     bands: dict[Words, Any] | None = None
-    learning: dict[Words, Any] | None = None
+    learning: Learning | None = None

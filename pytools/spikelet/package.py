@@ -37,6 +37,7 @@ _LIMITS = {
     "manifest.json": 1 << 20,
     SHA256: 256,
 }
+_LIMIT_BYTES = 600 << 20  # of all members, unpacked
 _TENSOR_BYTES = 256 << 20  # of all constants; flash holds less
 _VECTOR_BYTES = 1 << 30  # of all vectors
 _AGAIN = "make it again with `spikelet train`"
@@ -291,6 +292,9 @@ def _read(path: Path) -> dict[str, bytes]:
                     "it was not written by this program",
                     _AGAIN,
                 )
+            total = sum(sizes.values())
+            if total > _LIMIT_BYTES:
+                raise _exhausting(path, f"its members take {total} bytes", _LIMIT_BYTES, "")
             return {name: _member(archive, path, name) for name in wanted}
     except PackageError:
         raise
@@ -308,12 +312,16 @@ def _member(archive: zipfile.ZipFile, path: Path, name: str) -> bytes:
         size, limit = archive.getinfo(name).file_size, _LIMITS[name]
         data = b"" if size > limit else f.read(limit + 1)
     if size > limit or len(data) > limit:
-        raise PackageError(
-            f"package {path}: {name} takes {max(size, len(data))} bytes, more than {limit}",
-            "it is not a Spikelet package, or it was made to exhaust the memory",
-            "give fewer samples, or make it again" if name == "vectors.npz" else _AGAIN,
-        )
+        raise _exhausting(path, f"{name} takes {max(size, len(data))} bytes", limit, name)
     return data
+
+
+def _exhausting(path: Path, what: str, limit: int, name: str) -> PackageError:
+    return PackageError(
+        f"package {path}: {what}, more than {limit}",
+        "it is not a Spikelet package, or it was made to exhaust the memory",
+        _AGAIN if name in MEMBERS[:2] else "give fewer samples, or make it again",
+    )
 
 
 def _parse(path: Path, name: str, data: bytes) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_a_number_field_states_its_range() -> None:
                 if name == "function" and value == HOSTILE[0]:
                     continue  # a note for people
                 with pytest.raises(GraphError, match=name):
-                    form.node(edited(entry, (("attributes", name), value)), graph.constants())
+                    form.nodes([edited(entry, (("attributes", name), value))], graph.constants())
 
 
 @pytest.mark.parametrize("seed", [0])

@@ -116,7 +116,7 @@ def origin_rows(manifest: Mapping[str, Any]) -> dict[str, object]:
             f"{chosen[settings['bias_correction']]}bias correction"
         )
     return {
-        "source": None if source is None else f"{source}, SHA-256 {manifest['source_sha256']}",
+        "source": source and f"{source}, SHA-256 {manifest.get('source_sha256') or 'not noted'}",
         "calibrated on": manifest.get("calibration"),
         "quantised with": quantised,
     }

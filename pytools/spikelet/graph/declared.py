@@ -22,6 +22,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic_core import CoreSchema, core_schema
 
 SCALE_LEAST, SCALE_MOST = 1e-30, 1e30  # so that no product or ratio of two leaves a double
+LONGEST = 65535  # of the lists of a package: dimensions, layers, names
 NAME_LENGTH = 32  # a tensor's name, `layer.part`, fits the link's 48
 _PYDANTIC = re.compile("Input should be|Tuple should have")  # how its own errors begin
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -171,6 +172,10 @@ def checked(cls: type[Any], owner: str, values: Mapping[str, Any]) -> dict[str, 
     missing = [name for name, (_, needed) in declared.items() if needed and name not in values]
     if missing:
         raise GraphError(f"{owner}: {', '.join(missing)} is missing")
+    for name, value in values.items():  # what is refused costs an error for each entry
+        if isinstance(value, list | tuple) and len(value) > LONGEST:
+            length = f"{len(value)} entries, expected {LONGEST} at most"
+            raise GraphError(f"{owner}: {name} has {length}")
     return {name: _checked(declared[name][0], owner, name, v) for name, v in values.items()}
 
 

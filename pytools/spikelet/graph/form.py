@@ -106,9 +106,16 @@ def learned(entries: Iterable[Any], constants: Mapping[str, Array]) -> list[Lear
     ]
 
 
-def node(data: Any, constants: Mapping[str, Array]) -> Operator:
-    """An operator, every field as its class declares it."""
-    given, known = form(NodeForm, f"layer {_name(data)}", data), operators()
+def nodes(entries: Iterable[Any], constants: Mapping[str, Array]) -> list[Operator]:
+    """The operators, every field as its class declares it."""
+    known = operators()  # looks through all modules
+    return [_node(entry, constants, known) for entry in entries]
+
+
+def _node(
+    data: Any, constants: Mapping[str, Array], known: Mapping[str, type[Operator]]
+) -> Operator:
+    given = form(NodeForm, f"layer {_name(data)}", data)
     if given.op not in known:
         raise GraphError(
             f"layer {given.name}: unknown operator {given.op!a:.60}; "

@@ -410,7 +410,7 @@ class Graph:
             read.name,
             read.steps,
             form.tensors("input", read.inputs),
-            [form.node(entry, constants) for entry in read.nodes],
+            form.nodes(read.nodes, constants),
             list(read.outputs),
             form.learned(read.learned, constants),
             read.classes,

@@ -148,14 +148,14 @@ def _given_name(package: Package, name: str, arrays: Mapping[str, Array]) -> str
     """What an input is called in the model that the package was made from, or in the graph."""
     sources = package.manifest.get("source_names")
     source = sources.get(name) if isinstance(sources, Mapping) else None
-    layout = package.manifest.get("layouts", {}).get(name)
-    source = layout["name"] if isinstance(layout, Mapping) and "name" in layout else source
+    layout = (package.manifest.get("layouts") or {}).get(name) or {}
+    source = layout.get("name", source)
     return source if isinstance(source, str) and (source in arrays or name not in arrays) else name
 
 
 def _layouts(package: Package) -> dict[str, Any]:
     """How samples look in the source, by graph input; nothing where the manifest does not say."""
-    found = package.manifest.get("layouts", {})
+    found = package.manifest.get("layouts") or {}
     try:
         for t in package.graph.inputs:
             if t.name in found:

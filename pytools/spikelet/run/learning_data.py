@@ -16,6 +16,8 @@ from spikelet.run.inputs import array_stream
 from spikelet.samples import load_arrays
 from spikelet.seeds import sample_seeds
 
+MOST_CLASSES = 32767  # of a graph
+
 HELD_OUT = 4  # every fourth sample of a file without a test part is evaluated
 
 
@@ -106,7 +108,7 @@ def _known(package: Package) -> tuple[int, ...]:
     recipe = package.manifest.get("recipe")
     section = recipe.get("data") if isinstance(recipe, dict) else None
     count = section.get("classes") if isinstance(section, dict) else None
-    return tuple(range(count)) if isinstance(count, int) else ()
+    return tuple(range(count)) if type(count) is int and 0 < count <= MOST_CLASSES else ()
 
 
 def _of_set(package: Package, name: str, validation: bool) -> tuple[str, Pool, Pool]:
