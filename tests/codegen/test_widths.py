@@ -5,57 +5,18 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import typing
-from collections.abc import Iterator
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union
 
 import pytest
 
-from package_edits import compiles, edited, instances, outcome
+from package_edits import at_ends, compiles, edited, instances, outcome
 from spikelet.codegen import constants, generate
 from spikelet.codegen.parameters import check_calls
-from spikelet.graph import Graph, GraphError, Tensor, c, operators
+from spikelet.graph import Graph, GraphError, c
 from spikelet.paths import firmware_dir
 from support import need
 
 POINTER = c.name("somewhere")
-
-
-def ends(hint: Any, value: Any) -> list[Any]:
-    """Both ends of an annotation's numbers; those of a tuple one by one, and all at once."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Annotated:
-        limits = [limit for part in arguments[1:] for limit in getattr(part, "metadata", ())]
-        low = next((x.ge for x in limits if hasattr(x, "ge")), None)
-        high = next((x.le for x in limits if hasattr(x, "le")), None)
-        return ends(arguments[0], value) if low is None or high is None else [low, high]
-    if origin in (Union, UnionType):
-        return [end for part in arguments for end in ends(part, value)]
-    if origin is tuple and isinstance(value, list) and value:
-        parts = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-        found = [ends(part, v) for part, v in zip(parts, value, strict=False)]
-        if not all(found) or len(found) != len(value):
-            return []
-        one = [[*value[:i], x, *value[i + 1 :]] for i, each in enumerate(found) for x in each]
-        return [*one, [each[0] for each in found], [each[-1] for each in found]]
-    return [False, True] if hint is bool else []
-
-
-def edits(kind: str, graph: Graph) -> Iterator[tuple[tuple[Any, ...], Any]]:
-    """The ends of every attribute of the kind, and of every tensor that the graph is given."""
-    data = json.loads(json.dumps(graph.to_json()))
-    number = next(i for i, node in enumerate(data["nodes"]) if node["op"] == kind)
-    hints = typing.get_type_hints(operators()[kind], include_extras=True)
-    for name, value in data["nodes"][number]["attributes"].items():
-        for end in ends(hints[name], value):
-            yield ("nodes", number, "attributes", name), end
-    hints = typing.get_type_hints(Tensor, include_extras=True)
-    for i, tensor in enumerate(data["inputs"]):
-        for name in ("shape", "scale", "zero_point"):
-            for end in ends(hints[name], tensor[name]):
-                yield ("inputs", i, name), end
 
 
 def test_each_kind_at_some_of_its_ends(tmp_path: Path) -> None:
@@ -63,7 +24,7 @@ def test_each_kind_at_some_of_its_ends(tmp_path: Path) -> None:
     need("gcc")
     rng, loaded = random.Random(1), []
     for kind, graph in sorted(instances().items()):
-        found = list(edits(kind, graph))
+        found = list(at_ends(kind, graph))
         for i, edit in enumerate(rng.sample(found, min(2, len(found)))):
             folder = tmp_path / f"{kind}_{i}"
             if outcome(graph, edit, folder) is not None:
@@ -79,7 +40,7 @@ def test_each_kind_at_all_of_its_ends(tmp_path: Path, target: str) -> None:
     need("gcc")
     loaded = []
     for kind, graph in sorted(instances().items()):
-        for i, edit in enumerate(edits(kind, graph)):
+        for i, edit in enumerate(at_ends(kind, graph)):
             folder = tmp_path / f"{kind}_{i}"
             if outcome(graph, edit, folder, target) is not None:
                 loaded.append(folder)
@@ -93,7 +54,7 @@ def test_a_field_that_became_too_narrow_is_found(
 ) -> None:
     """An attribute declared to 65535, in a field that holds 255: refused, and by its name."""
     graph = instances()["depthwise_conv2d"]
-    stride = next(e for e in edits("depthwise_conv2d", graph) if e[1] == [65535, 65535])
+    stride = next(e for e in at_ends("depthwise_conv2d", graph) if e[1] == [65535, 65535])
     changed = Graph.from_json(edited(json.loads(json.dumps(graph.to_json())), stride),
                               graph.constants())  # fmt: skip
     generate(changed, "0" * 64, tmp_path / "as_it_is")
