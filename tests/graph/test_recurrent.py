@@ -101,7 +101,7 @@ def lstm(**changes: Any) -> Lstm:
     ("changes", "text"),
     [
         ({"weight": np.ones((2, 2, 3), np.int8)}, "does not fit input"),
-        ({"recurrent": np.ones((4, 2, 3), np.int8)}, "recurrent is int8"),
+        ({"recurrent": np.ones((4, 2, 3), np.int8)}, "recurrent has shape"),
         ({"bias": np.full((4, 2), (1 << 31) - 1, np.int32)}, "sum of a gate may reach"),
         ({"shift": np.full((2, 4), 25, np.int32)}, "sum of a gate may reach"),
         ({"cell_bits": 7}, "cell_bits is 7"),

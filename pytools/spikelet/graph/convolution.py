@@ -46,10 +46,6 @@ class Convolution(Quantised):
 
     def image_shape(self, x: Tensor, kernel: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the output."""
-        if min(self.stride) < 1 or min(self.dilation) < 1:
-            raise self.error(f"stride {self.stride} or dilation {self.dilation} is below 1")
-        if min(self.padding) < 0:
-            raise self.error(f"padding {self.padding} is negative")
         size = []
         for axis in (0, 1):
             reach = (kernel[axis] - 1) * self.dilation[axis] + 1

@@ -134,10 +134,6 @@ class Int8Operator(Operator):
             limits: lowest and highest code that may be written.
             reach: (C,) of each channel, unclipped; None for the limits.
         """
-        if not (math.isfinite(self.output_scale) and self.output_scale > 0):
-            raise self.error(f"output_scale {self.output_scale} is not a positive number")
-        if not -128 <= self.output_zero_point <= 127:
-            raise self.error(f"output_zero_point {self.output_zero_point} is not in -128..127")
         low, high = limits
         if not -128 <= low <= high <= 127:
             raise self.error(f"activation {low}..{high} is not a range of int8")

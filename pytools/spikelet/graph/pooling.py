@@ -51,8 +51,6 @@ class Pool2d(Int8Operator):
         height, width, channels = ins[0].shape
         top, left, bottom, right = self.padding
         rows, columns = self.window
-        if min(*self.window, *self.stride) < 1 or min(self.padding) < 0:
-            raise self.error(f"window {self.window} with stride {self.stride} is not positive")
         if max(top, bottom) >= rows or max(left, right) >= columns:
             raise self.error(f"padding {self.padding} is not less than the window {self.window}")
         if rows > height + top + bottom or columns > width + left + right:

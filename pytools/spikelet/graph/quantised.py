@@ -88,21 +88,11 @@ class Quantised(Operator):
             raise self.error(f"{rows.shape[1]} weights a channel, more than {MOST_TAPS}")
         for name in ("bias", "multiplier", "shift"):
             values = getattr(self, name)
-            if values.dtype != np.int32 or values.shape != (channels,):
-                raise self.error(
-                    f"{name} is {values.dtype} of shape {values.shape}, "
-                    f"expected int32 ({channels},)"
-                )
-        if np.any(self.multiplier < 0):
-            raise self.error(f"multiplier {int(self.multiplier.min())} is negative")
-        if np.any(self.shift < -31) or np.any(self.shift > 30):
-            raise self.error("a shift is not in -31..30")
+            if values.shape != (channels,):
+                raise self.error(f"{name} has shape {values.shape}, expected ({channels},)")
         low, high = self.activation
-        if not INT8[0] <= low <= high <= INT8[1]:
-            raise self.error(f"activation {self.activation} is not a range within -128..127")
-        for what, zero in (("input", x.zero_point), ("output", self.output_zero_point)):
-            if not INT8[0] <= zero <= INT8[1]:
-                raise self.error(f"{what} zero point {zero} is not in -128..127")
+        if low > high:
+            raise self.error(f"activation {self.activation} is not a range")
         widths = np.abs(rows.astype(np.int64)).sum(axis=1)
         sums = widths * (128 + abs(x.zero_point)) + np.abs(self.bias.astype(np.int64))
         self._largest = int(sums.max())

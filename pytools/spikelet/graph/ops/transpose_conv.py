@@ -45,8 +45,6 @@ class TransposeConv(Quantised):
             )
         if self.weight.shape[3] != ins[0].shape[2]:
             raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
-        if min(*self.size, *self.stride) < 1 or min(self.padding) < 0:
-            raise self.error(f"size {self.size}, stride {self.stride} or padding {self.padding}")
         channels = len(self.weight)
         shape = (*self.size, channels)
         rows = self.weight.reshape(channels, -1)
