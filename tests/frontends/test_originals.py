@@ -166,6 +166,32 @@ def test_what_keeps_samples_apart_is_carried(kind: str) -> None:
         assert onnx.parse(written(Call(APART[kind]), (8,), dynamic)).network.nodes
 
 
+class Small(nn.Module):
+    """Little is left of numbers near 1: rounding, which differs between one sample and three."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], inputs: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.line, self.function = nn.Linear(inputs, 16), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.line(x))
+
+
+@pytest.mark.parametrize(
+    ("function", "inputs"),
+    [
+        (lambda v: functional.softplus(v * 0.01) - np.log(2), 8),
+        (lambda v: torch.exp(v * 0.002) - 1, 100),
+    ],
+)
+def test_a_difference_of_rounded_numbers_mixes_no_samples(
+    function: Callable[[Tensor], Tensor], inputs: int
+) -> None:
+    assert from_torch(Small(function, inputs), torch.zeros(1, inputs)).nodes
+    assert onnx.parse(written(Small(function, inputs), (inputs,))).network.nodes
+
+
 def test_a_file_that_merges_samples_into_rows_is_refused_with_a_next_step() -> None:
     function = lambda s, x: s.line(x.view(-1, 8)).view(1, 5, 8)  # noqa: E731
     with pytest.raises(UsageError, match=r"Reshape: shape=\[5, 8\].*batch axis") as error:
