@@ -313,6 +313,37 @@ def hooked(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
+class Doubled(nn.Sequential):
+    """Looks like a chain, and is none."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = super().forward(2 * x)
+        return y
+
+
+class Built(nn.Sequential):
+    """A chain that only builds its layers."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 3), leaky())
+
+
+class Halved(nn.Identity):
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 2
+
+
+def patched(layer: nn.Linear) -> nn.Linear:
+    layer.forward = torch.relu  # type: ignore[method-assign, assignment]
+    return layer
+
+
+def hooked_chain() -> nn.Sequential:
+    layers = chain(leaky())
+    layers.register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2,))
+    return layers
+
+
 def noisy(v: Tensor) -> Tensor:
     return torch.sigmoid(v)
 
@@ -362,6 +393,27 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         nn.Sequential(hooked(nn.Linear(4, 3)), leaky()),
         "layer 0 (Linear): it has forward hooks",
     ),
+    "own forward of a chain": (
+        Doubled(nn.Linear(4, 3), leaky()),
+        "layer network (Doubled): it has a forward() of its own",
+    ),
+    "own forward of a part": (
+        nn.Sequential(Doubled(nn.Linear(4, 3)), leaky()),
+        "layer 0 (Doubled): it has a forward() of its own",
+    ),
+    "own forward without effect": (
+        nn.Sequential(nn.Linear(4, 3), leaky(), Halved(), nn.Linear(3, 3), leaky()),
+        "layer 2 (Halved): it has a forward() of its own",
+    ),
+    "a forward put in later": (
+        nn.Sequential(patched(nn.Linear(4, 3)), leaky()),
+        "layer 0 (Linear): it has a forward() of its own",
+    ),
+    "hooks of a chain": (hooked_chain(), "layer network (Sequential): it has forward hooks"),
+    "complex": (
+        nn.Sequential(nn.Linear(4, 3, dtype=torch.complex64), leaky()),
+        "layer 0 (Linear): its weight is complex",
+    ),
     "weight norm": (
         nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), leaky()),
         "layer 0 (ParametrizedLinear): it is not supported here",
@@ -379,6 +431,10 @@ def test_what_the_graph_cannot_hold_is_refused_by_name(case: str) -> None:
     assert text in caught.value.what
     assert caught.value.next
     assert caught.value.exit_code == 2
+
+
+def test_a_class_that_only_builds_a_chain_is_one() -> None:
+    assert [node.KIND for node in export(Built(), steps=4).nodes][:2] == ["dense", "lif"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

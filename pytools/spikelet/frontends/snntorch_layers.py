@@ -22,6 +22,7 @@ SUPPORTED = (
     "nn.Linear and snn.Leaky in turn; nn.Flatten, nn.Dropout, nn.Identity and nested nn.Sequential "
     "between them"
 )
+_TRANSPARENT: tuple[type[nn.Module], ...] = (nn.Sequential, nn.Flatten, nn.Dropout, nn.Identity)
 Readout = Literal["spike_count", "membrane", "sum"]
 READOUTS: tuple[Readout, ...] = ("spike_count", "membrane", "sum")
 
@@ -141,6 +142,7 @@ def leaves(network: nn.Module | Mapping[str, nn.Module]) -> Iterator[tuple[str, 
     if isinstance(network, Mapping):
         pairs = list(network.items())
     elif isinstance(network, nn.Sequential):
+        _check_plain("network", network)
         # named_children() names a layer that is used several times only once
         pairs = [(path, layer) for path, layer in network._modules.items() if layer is not None]
     else:
@@ -150,6 +152,7 @@ def leaves(network: nn.Module | Mapping[str, nn.Module]) -> Iterator[tuple[str, 
             "pass an nn.Sequential, or a dict of its layers by name in order of execution",
         )
     for path, layer in pairs:
+        _check_plain(path, layer)
         if isinstance(layer, nn.Sequential):
             for inner, leaf in leaves(layer):
                 yield f"{path}.{inner}", leaf
@@ -157,14 +160,28 @@ def leaves(network: nn.Module | Mapping[str, nn.Module]) -> Iterator[tuple[str, 
             if layer.start_dim != 1 or layer.end_dim != -1:
                 raise refuse(path, layer, "it keeps some dimensions", "flatten all but the first")
         elif not isinstance(layer, nn.Dropout | nn.Identity):
-            if layer._forward_hooks or layer._forward_pre_hooks:
-                raise refuse(
-                    path,
-                    layer,
-                    "it has forward hooks, which may change what it computes",
-                    "remove them, or weight_norm and its like, before the export",
-                )
             yield path, layer
+
+
+def _check_plain(path: str, layer: nn.Module) -> None:
+    """Refuse what changes the function that a layer's class is known for."""
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        raise refuse(
+            path,
+            layer,
+            "it has forward hooks, which may change what it computes",
+            "remove them, or weight_norm and its like, before the export",
+        )
+    # Other subclasses are refused by their type; of these, one that only builds its layers is fine.
+    known = next((kind for kind in _TRANSPARENT if isinstance(layer, kind)), None)
+    own = known is not None and type(layer).forward is not known.forward
+    if own or "forward" in vars(layer):
+        raise refuse(
+            path,
+            layer,
+            "it has a forward() of its own, whose function is not known",
+            f"supported are {SUPPORTED}",
+        )
 
 
 def _check_shared_state(layers: list[tuple[str, nn.Module]]) -> None:
@@ -289,6 +306,8 @@ def _compare(path: str, layer: snn.Leaky) -> str:
 
 
 def _finite(path: str, layer: nn.Module, part: str, values: Tensor) -> Tensor:
+    if values.is_complex():
+        raise refuse(path, layer, f"its {part} is complex", "real numbers")
     flat = values.detach().double().cpu().reshape(-1)
     bad = int((~torch.isfinite(flat)).sum())
     if bad:
