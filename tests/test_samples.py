@@ -85,6 +85,7 @@ WRONG_LABELS: dict[str, tuple[Array, str]] = {
     "truths": (CLASSES > 1, "expected integers"),
     "one-hot": (np.eye(4, dtype=int)[CLASSES], "expected integers"),
     "too few": (CLASSES[:30], "30 values for"),
+    "one for all": (np.array(3), "1 .*for 60 samples"),
 }
 
 
@@ -117,6 +118,21 @@ def test_a_module_with_an_input_named_y(tmp_path: Path) -> None:
     loaded = Package.load(path)
     assert loaded.sha256 == made.sha256 and loaded.labels is not None
     assert loaded.labels.tolist() == (np.arange(60) % 4).tolist()
+
+
+@pytest.mark.parametrize("names", [("x", LABELS), ("y", LABELS), (LABELS, "labels")])
+def test_inputs_named_as_labels_are(names: tuple[str, str], tmp_path: Path) -> None:
+    file = onnx_file(Sum().eval(), list(names), tmp_path / "two.onnx")
+    feeds = {names[0]: drawn(), names[1]: drawn(seed=1)}
+    key = labels_key(names)
+    assert key not in names
+    np.savez(tmp_path / "given.npz", **feeds, **{key: CLASSES})
+    model = onnx.load(file)
+    samples = network_package.read_samples(tmp_path / "given.npz", model)
+    package = network_package.package(model, "f", samples)
+    assert package.labels is not None and package.labels.tolist() == CLASSES[1::2].tolist()
+    stream = data_stream(package, tmp_path / "given.npz")
+    assert stream.labels is not None and stream.labels.tolist() == CLASSES.tolist()
 
 
 def test_a_graph_with_an_input_named_y(tmp_path: Path) -> None:

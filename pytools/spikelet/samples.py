@@ -1,7 +1,8 @@
 """Samples and labels that a user gives: read and checked in one way, whatever the command.
 
 Arrays are named after the model's inputs, `x` where there is one. Labels are `y`; where an input
-has that name, and anywhere else too, they may be `y.labels`, which no input can be called.
+has that name, and anywhere else too, they may be `y.labels`; where that is an input as well, they
+are `y.labels.labels`.
 """
 
 from __future__ import annotations
@@ -20,17 +21,22 @@ LABELS = "y.labels"
 
 def labels_key(inputs: Iterable[str]) -> str:
     """The key under which labels are written beside arrays for these inputs."""
-    return LABELS if "y" in inputs else "y"
+    key, taken = "y", set(inputs)
+    while key in taken:
+        key += ".labels"
+    return key
 
 
 def labels_keys(inputs: Iterable[str]) -> tuple[str, ...]:
     """The keys under which labels are found beside arrays for these inputs, the first wins."""
-    return tuple(dict.fromkeys((LABELS, labels_key(inputs))))
+    taken = set(inputs)
+    return tuple(key for key in dict.fromkeys((LABELS, labels_key(taken))) if key not in taken)
 
 
 def labels_among(arrays: Mapping[str, Array], inputs: Iterable[str]) -> Array | None:
-    """The array that holds the labels; None where there are none."""
-    return next((arrays[key] for key in labels_keys(inputs) if key in arrays), None)
+    """The array that holds the labels, of one axis or more; None where there are none."""
+    keys = (key for key in labels_keys(inputs) if key in arrays)
+    return next((np.atleast_1d(arrays[key]) for key in keys), None)
 
 
 def load_arrays(path: Path, given: str) -> dict[str, Array]:
