@@ -92,7 +92,14 @@ def _find_outputs(building: Building, source: str) -> None:
     model, network = building.model, building.network
     for key in model.outputs:
         found = building.values[key]
-        if found.array is not None or found.plus is not None or found.tensor in network.inputs:
+        known = found.array is not None or found.plus is not None
+        if not known and found.tensor in network.inputs:
+            raise ImportRefused(
+                f"model {source}: output {shorten(key)!r} is the input {shorten(found.tensor)!r} "
+                "as it is",
+                "its nodes only copy or cast it, and so nothing is left to compute",
+            )
+        if known:
             raise ImportRefused(
                 f"model {source}: output {shorten(key)!r} is not computed from the inputs"
             )
