@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -121,6 +122,19 @@ def test_the_same_session_gives_the_same_page(session: SessionFolder) -> None:
     write_report(session, Path("a.html"))
     write_report(session, Path("b.html"))
     assert Path("a.html").read_bytes() == Path("b.html").read_bytes()
+
+
+def test_no_half_page_is_left_where_the_disk_is_full(session: SessionFolder) -> None:
+    Path("old.html").write_text("old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))  # stands for a full disk
+    try:
+        for name in ("old.html", "new.html"):
+            with pytest.raises(OSError, match="too large"):
+                write_report(session, Path(name))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert Path("old.html").read_text() == "old" and not Path("new.html").exists()
 
 
 def test_differences_are_marked(session: SessionFolder) -> None:

@@ -65,6 +65,13 @@ def test_extensions_bring_others_along() -> None:
         ("", "Known: armv6-m"),
         ("armv7e-m+", "unknown extension ''"),
         ("armv7e-m dsp", "did you mean"),
+        ("ARMv7E-M+FP", "did you mean 'armv7e-m+fp'?"),
+        ("armv7e-m +fp", "did you mean 'armv7e-m+fp'?"),
+        ("RV32IMAC", "did you mean 'rv32imac'?"),
+        ("rv32imac\n", "did you mean 'rv32imac'?"),
+        ("rv32imaczbb", "did you mean 'rv32imac_zbb'?"),
+        ("host+x", "did you mean 'host'?"),
+        ("Cortex-M4F", "did you mean 'armv7e-m'?"),
     ],
 )
 def test_an_unknown_name_is_refused_with_what_is_known_and_near(name: str, near: str) -> None:

@@ -6,6 +6,7 @@ lines what a compiler must tell of itself (`Target.conditions`).
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import struct
@@ -90,6 +91,11 @@ class Target:
             return cls(text, text)
         if re.fullmatch(r"rv32[ig][a-z]*(_[a-z0-9]+)*", text):
             letters, *words = text.removeprefix("rv32").split("_")
+            if "z" in letters and (near := _nearest(text, re.sub("_?z", "_z", text))):
+                raise ValueError(
+                    f"{text!r} joins words without '_'; did you mean {near!r}?"
+                    f" Known here: {', '.join(_RISCV_WORDS)}"
+                )
             _known(text, letters, _RISCV_LETTERS)
             _known(text, words, _RISCV_WORDS)
             return cls(text, "rv32", _closed([*letters, *words]))
@@ -205,12 +211,23 @@ def _known(text: str, extensions: Iterable[str], known: Iterable[str]) -> None:
             )
 
 
+def _nearest(text: str, *candidates: str) -> str | None:
+    """The first that is known, and not what was written."""
+    for candidate in candidates:
+        with contextlib.suppress(ValueError):
+            if candidate != text:
+                return Target.parse(candidate).name
+    return None
+
+
 def _unknown_core(text: str, core: str) -> str:
     known = [*_ARM, "rv32i...", HOST, PORTABLE]
-    near = _CORES.get(core.lower().replace("_", "-"))
+    plain, written = core.lower().strip().replace("_", "-"), re.sub(r"\s", "", text.lower())
+    near = _CORES.get(plain) or _CORES.get(plain.removesuffix("f"))  # the f of its FPU
     if near is None:
+        core = written.partition("+")[0]
         found = difflib.get_close_matches(core, [*_ARM, "rv32imac", HOST, PORTABLE], n=1)
-        near = text.replace(core, found[0], 1) if found else None
+        near = _nearest(text, written, *(written.replace(core, name, 1) for name in found), *found)
     return (
         f"{text!r} is not a known instruction set"
         + (f"; did you mean {near!r}?" if near else ".")

@@ -12,6 +12,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from spikelet.codegen import TITLES, totals
+from spikelet.files import write_whole
 from spikelet.graph import Array, Role
 from spikelet.run.learning_record import (
     BlockEnd,
@@ -65,7 +66,7 @@ def write_report(folder: SessionFolder, out: Path) -> dict[str, Any]:
         view["differences"] = [str(d) for d in folder.differences()[:DIFFERENCES]]
     page = _environment().get_template("report.html.j2").render(view)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_whole(out, page.encode(errors="replace"))
     return view
 
 
