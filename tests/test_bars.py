@@ -102,6 +102,15 @@ def test_a_bar_that_fails_or_says_nothing_is_not_met() -> None:
     assert bars.unsteady(rows[0]) == []
 
 
+def test_a_bar_that_was_never_measured_has_a_row() -> None:
+    rows = bars.complete(bars.merged([], "sample_gate", gated(FIRST, -0.65)))
+    assert [row["name"] for row in rows] == bars.names()
+    verdicts = {row["name"]: bars.met(row) for row in rows}
+    assert verdicts.pop("sample_gate") == "yes"
+    assert set(verdicts.values()) == {"no: not measured"}
+    assert bars.table(rows).count("no: not measured |") == len(verdicts)
+
+
 def test_a_bar_cannot_hide_its_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("hides")
     module.measure = lambda seeds: {"figure": "", "seeds": ["other"]}  # type: ignore[attr-defined]

@@ -83,6 +83,12 @@ def merged(rows: Sequence[Mapping[str, Any]], name: str, run: Mapping[str, Any])
     return sorted([*(r for r in rows if r["name"] != name), row], key=lambda row: row["name"])
 
 
+def complete(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """With a row of no runs for each bar that was never measured."""
+    never = set(names()) - {row["name"] for row in rows}
+    return sorted([*rows, *({"name": n, "runs": []} for n in never)], key=lambda row: row["name"])
+
+
 def missed(name: str, run: Mapping[str, Any]) -> list[str]:
     """The gates that a run of a bar does not meet, with its figures."""
     values = [(gate, gate.value(run)) for gate in load(name).GATES]
@@ -98,6 +104,8 @@ def missed(name: str, run: Mapping[str, Any]) -> list[str]:
 def met(row: Mapping[str, Any]) -> str:
     """Whether all of a row's runs meet its bar, or which of them do, and what they miss."""
     runs = {_seeds(run): missed(row["name"], run) for run in row["runs"]}
+    if not runs:
+        return "no: not measured"
     if not any(runs.values()):
         return "yes"
     if all(runs.values()):

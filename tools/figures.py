@@ -243,11 +243,11 @@ def bars_table(today: str) -> None:
     """The bars of learning, where they were measured."""
     measured = OUT.parent / "bars.json"
     if measured.is_file():
-        found = json.loads(measured.read_text(encoding="utf-8"))
+        rows = bars.complete(json.loads(measured.read_text(encoding="utf-8"))["bars"])
         place(
             ROOT / "README.md",
             "bars",
-            f"{bars.table(found['bars'])}\n\nEach run has its date; runs are of the code"
+            f"{bars.table(rows)}\n\nEach run has its date; runs are of the code"
             " of that day. `native` is the firmware as a host process; twin, golden in numpy."
             f" Table made on {today} by `make bars figures`.",
         )
