@@ -139,27 +139,31 @@ static void find(void) {
     }
 }
 
-void spk_storage_restore(void) {
-    find();
-    if (stored.slot != NO_SLOT) {
-        uint32_t at = stored.slot * spk_storage_slot_bytes() + HEADER;
-        for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
-            const struct spk_tensor *tensor = &spk_model.tensors[i];
-            if (tensor->kind == SPK_LEARNED) {
-                spk_board_storage_read(at, tensor->data, tensor->bytes);
-                at += tensor->bytes;
-            }
-        }
-        if (spk_learned_crc() == stored.crc) {
-            return;
-        }
-        stored.found = SPK_STORED_DAMAGED; // it changed between two readings
-        stored.slot = NO_SLOT;
-        stored.generation = 0;
-        stored.steps = 0;
-    }
+void spk_storage_refuse(void) {
+    stored.found = SPK_STORED_DAMAGED;
+    stored.steps = 0; // the generation stays: the next commit is to be the newer one
     spk_model.load();
     stored.crc = spk_learned_crc();
+}
+
+void spk_storage_restore(void) {
+    find();
+    if (stored.slot == NO_SLOT) {
+        spk_model.load();
+        stored.crc = spk_learned_crc();
+        return;
+    }
+    uint32_t at = stored.slot * spk_storage_slot_bytes() + HEADER;
+    for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
+        const struct spk_tensor *tensor = &spk_model.tensors[i];
+        if (tensor->kind == SPK_LEARNED) {
+            spk_board_storage_read(at, tensor->data, tensor->bytes);
+            at += tensor->bytes;
+        }
+    }
+    if (spk_learned_crc() != stored.crc) { // it changed between two readings
+        spk_storage_refuse();
+    }
 }
 
 static int write_piece(uint32_t at, const uint8_t *piece) {

@@ -9,7 +9,7 @@
 
 // The model that a reset brings back, and what it took to keep it.
 struct spk_stored {
-    uint32_t generation; // commits of this package behind it; 0 = it has learned nothing
+    uint32_t generation; // commits of this package; 0 = none
     uint32_t steps;      // learning steps behind it
     uint32_t crc;        // CRC-32 of its learned tensors, in table order
     uint32_t written;    // bytes written to the storage since boot
@@ -22,6 +22,9 @@ const struct spk_stored *spk_stored(void);
 
 // The learned tensors become those of the newest whole slot of this package, or the initial ones.
 void spk_storage_restore(void);
+
+// What was restored cannot be of this model: the learned tensors become the initial ones.
+void spk_storage_refuse(void);
 
 // Keeps the learned tensors. On any other answer than OK what was kept before is still there, and
 // `detail` holds bytes that are missing (NO_MEM) or the board's own code (STORAGE).

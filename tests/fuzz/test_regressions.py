@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,12 @@ SEEDS = {name: [s for s in t.seeds() if len(s) < 4096] for name, t in TARGETS.it
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.name)
 def test_a_file_that_was_found_is_read_or_refused(path: Path) -> None:
     began = time.process_time()
+    tracemalloc.start()
     allowed(TARGETS[path.suffix[1:]].parse, path.read_bytes())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
     assert time.process_time() - began < SECONDS
+    assert peak < 100 << 20
 
 
 @pytest.mark.parametrize("name", TARGETS)

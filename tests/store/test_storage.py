@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -225,6 +226,43 @@ def test_a_damaged_slot_is_told_and_the_other_one_used(
                     device.device.learn_state(LearnAction.RESTORE)
                 assert caught.value.status == Status.CHECKSUM
             assert device.compare(twin) == []
+
+
+def test_values_that_no_commit_can_have_stored_are_not_used(
+    images: Image, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slot whose CRCs are right, with a value beyond its tensor's range; a commit replaces it."""
+    flash = tmp_path / "flash"
+    monkeypatch.setenv("SPIKELET_STORAGE", str(flash))
+    image = images(package, "native")
+    with device_of(image, package) as device:
+        for _ in range(2):
+            device.observe(*samples(5))
+            device.commit()
+    learned = package.graph.learned
+    sizes = [one.tensor.nbytes for one in learned]
+    number = next(i for i, one in enumerate(learned) if one.tensor.dtype == "i32" and one.low == 0)
+    last = DATA_AT + sum(sizes[: number + 1]) - 1  # byte of its last element's sign
+    with flash.open("r+b") as file:
+        file.seek(SLOTS[1])
+        slot = bytearray(file.read(DATA_AT + sum(sizes)))
+        slot[last] = 0x80
+        slot[20:24] = zlib.crc32(slot[DATA_AT:]).to_bytes(4, "little")
+        slot[60:64] = zlib.crc32(slot[:60]).to_bytes(4, "little")
+        file.seek(SLOTS[1])
+        file.write(slot)
+    twin = Twin(package.graph)
+    with device_of(image, package) as device:
+        state = device.device.learn_state()
+        assert (state.stored, state.steps) == (Stored.DAMAGED, 0)
+        assert device.compare(twin) == []
+        device.observe(*samples(5))
+        twin.observe(*samples(5))
+        twin.commit()
+        device.commit()
+    with device_of(image, package) as device:
+        assert device.device.learn_state().steps == 5
+        assert device.compare(twin) == []
 
 
 def test_a_storage_that_another_process_holds_is_told(

@@ -28,18 +28,21 @@ def agree(a: Array, b: Array) -> bool:
     """Whether two arrays hold the same values but for rounding."""
     if a.shape != b.shape:
         return False
-    a, b = (np.asarray(v, np.float64) for v in (a, b))
+    a, b = (np.asarray(v, np.result_type(v, np.float32)) for v in (a, b))
     with np.errstate(all="ignore"):
-        known = np.isfinite(b)
-        room = _ROUNDING * (np.abs(b) + np.abs(b[known]).max(initial=0.0) / 10) + 1e-30
+        room = np.abs(b)
+        room += room.max(where=np.isfinite(b), initial=0.0) / 10
+        room *= _ROUNDING
+        room += 1e-30
         near = (np.abs(a - b) <= room) | (a == b) | (np.isnan(a) & np.isnan(b))
     return not near.size or float(np.mean(~near)) <= _FLIPPED
 
 
 def batched(together: Array, alone: Sequence[Array]) -> bool:
     """Whether a tensor of several samples is the tensors of each, one behind the other."""
-    sizes = {v.shape[:1] for v in alone}
-    return sizes == {(1,)} and agree(together, np.concatenate(list(alone)))
+    if {v.shape[:1] for v in alone} != {(1,)} or together.shape[:1] != (len(alone),):
+        return False
+    return all(agree(together[i : i + 1], v) for i, v in enumerate(alone))  # large ones, too
 
 
 def apart(together: Array, alone: Sequence[Array]) -> bool:
@@ -70,7 +73,8 @@ def check_apart(network: Network) -> None:
     ]
     whole: dict[str, Any] = {"": None, **network.constants, **several}
     computed = set(several)
-    for node in network.nodes:
+    read = {name: number for number, node in enumerate(network.nodes) for name in node.inputs}
+    for number, node in enumerate(network.nodes):
         for values in each:
             values[node.name] = evaluate(node, [values[i] for i in node.inputs])
         alone = [values[node.name] for values in each]
@@ -91,3 +95,7 @@ def check_apart(network: Network) -> None:
         # Each node is judged by itself: a difference would magnify the rounding of those before it.
         for i, values in enumerate(each):
             values[node.name] = whole[node.name][i : i + 1]
+        for name in {node.name, *node.inputs} - {""}:
+            if read.get(name, -1) <= number:  # nobody reads it any more
+                for values in (whole, *each):
+                    values.pop(name, None)

@@ -9,6 +9,7 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array
+from spikelet.graph.declared import SCALE_MOST
 from spikelet.graph.int8 import round_half_away
 from spikelet.quantise.fuse import KEEPING, Group, fixed_code, groups, shared
 from spikelet.quantise.meaning import run
@@ -79,7 +80,7 @@ def _makes(group: Group, members: list[str]) -> bool:
 def _range(every: list[Array], method: str, percentile: float, name: str) -> tuple[float, float]:
     values = np.concatenate(every) if len(every) > 1 else every[0]
     low, high = float(values.min()), float(values.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
+    if not (high - low) / 255 <= SCALE_MOST:  # infinite ones and what is not a number among it
         raise UsageError(
             f"tensor {name}: values from {low} to {high} on the calibration data",
             "data outside of what the network was trained on, or a logarithm or division of 0",
