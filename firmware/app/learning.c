@@ -15,7 +15,8 @@ static struct {
     uint8_t unstored; // the commit phase has run, but its result could not be stored
 } learning;
 
-// The first learned tensor with a value beyond its range; the number of tensors where there is none.
+// The first learned tensor with a value beyond its range; the number of tensors where there is
+// none.
 static uint32_t beyond_range(void) {
     uint32_t i = 0;
 
