@@ -86,6 +86,8 @@ def _elements(layer: Layer, arrays: list[Array]) -> int:
     """Most elements that the result may have."""
     kind = layer.node.kind
     total = sum(a.size for a in arrays)
+    if len(arrays) < (3 if kind == "Range" else kind in _GROWING):
+        raise layer.refuse(f"{len(arrays)} inputs")
     if kind in _GROWING:
         last = [int(v) for v in np.asarray(arrays[-1]).reshape(-1)[:64]]
         if any(v < 0 for v in last):
@@ -94,7 +96,8 @@ def _elements(layer: Layer, arrays: list[Array]) -> int:
             return math.prod(last)
         return max(arrays[0].size, 1) * math.prod(max(v, 1) for v in last)
     if kind == "Range":
-        start, limit, delta = (float(a.reshape(-1)[0]) if a.size else math.nan for a in arrays)
+        ends = (float(a.reshape(-1)[0]) if a.size else math.nan for a in arrays[:3])
+        start, limit, delta = ends
         if not math.isfinite(start + limit + delta) or delta == 0:
             raise layer.refuse(f"a range from {start} to {limit} in steps of {delta}")
         return int(abs((limit - start) / delta)) + 1
