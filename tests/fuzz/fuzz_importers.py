@@ -14,6 +14,7 @@ a model that can be read. Float models are quantised, too, on a few random sampl
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import os
 import random
@@ -33,6 +34,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "frontends")]
 
 SECONDS, MEGABYTES = 5, 500
+M_MMAP_THRESHOLD = -3  # of malloc.h
 MAX_BYTES = 1 << 16
 RUN_BELOW = 100_000  # elements and multiply-accumulates
 _NUMBERS = (0, 1, 2, 3, 5, 127, 255, 256, 32767, 65535, 65536, 1 << 24, (1 << 31) - 1)
@@ -502,6 +504,8 @@ def main() -> None:
     # What is imported late is not this campaign's memory.
     for seed in target.seeds():
         allowed(target.parse, seed)
+    # glibc would keep what was freed of large arrays: the limit is on what is held.
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     limit = used + (MEGABYTES << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
