@@ -506,9 +506,9 @@ def main() -> None:
         allowed(target.parse, seed)
     # glibc would keep what was freed of large arrays: the limit is on what is held.
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     limit = used + (MEGABYTES << 20)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))  # threads reserve address space
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         known = target.mutate(data, seed) if seed % 2 else atheris.Mutate(data, most)

@@ -69,16 +69,14 @@ def check_apart(network: Network) -> None:
     if any(shape[:1] != (1,) for shape in network.inputs.values()):
         return  # refused with a text of its own
     rng = np.random.default_rng(0)
-    several = {
-        name: rng.standard_normal((SAMPLES, *shape[1:]), np.float32)
-        for name, shape in network.inputs.items()
-    }
+    whole: dict[str, Any] = {"": None, **network.constants}
+    for name, shape in network.inputs.items():
+        whole[name] = rng.standard_normal((SAMPLES, *shape[1:]), np.float32)
     each: list[dict[str, Any]] = [
-        {"": None, **network.constants, **{k: v[i : i + 1] for k, v in several.items()}}
+        {name: v[i : i + 1] if name in network.inputs else v for name, v in whole.items()}
         for i in range(SAMPLES)
     ]
-    whole: dict[str, Any] = {"": None, **network.constants, **several}
-    computed = set(several)
+    computed = set(network.inputs)
     read = {name: number for number, node in enumerate(network.nodes) for name in node.inputs}
     for number, node in enumerate(network.nodes):
         for values in each:
@@ -101,7 +99,8 @@ def check_apart(network: Network) -> None:
         # Each node is judged by itself: a difference would magnify the rounding of those before it.
         for i, values in enumerate(each):
             values[node.name] = whole[node.name][i : i + 1]
+        del alone  # large networks: what nobody reads any more goes at once
         for name in {node.name, *node.inputs} - {""}:
-            if read.get(name, -1) <= number:  # nobody reads it any more
+            if read.get(name, -1) <= number:
                 for values in (whole, *each):
                     values.pop(name, None)
