@@ -490,7 +490,9 @@ def main() -> None:
     target = TARGETS[name]
     folders = [a for a in rest if not a.startswith("-")]
     instrumented = ["spikelet.frontends", "spikelet.graph", "spikelet.quantise", "flatbuffers"]
-    with atheris.instrument_imports(include=instrumented):
+    # atheris 3.0.0 never frees an array that an instrumented line compares: none of large ones.
+    numeric = [f"spikelet.quantise.{name}" for name in ("apart", "calibrate", "meaning")]
+    with atheris.instrument_imports(include=instrumented, exclude=numeric):
         import spikelet.frontends.onnx
         import spikelet.frontends.tflite
         import spikelet.frontends.tflite_float  # noqa: F401
