@@ -79,7 +79,9 @@ class Building:
         """Add a node; the name of what it writes."""
         node = Node(op, self.fresh(name), tuple(inputs), attributes, source)
         zeros = [
-            self.network.constants[i] if i in self.network.constants else np.zeros(self.shapes[i])
+            self.network.constants[i]
+            if i in self.network.constants
+            else np.zeros(self.shapes[i], np.float32)
             for i in inputs
         ]
         self.shapes[node.name] = evaluate(node, zeros).shape

@@ -15,6 +15,7 @@ from spikelet.graph import Array
 from spikelet.quantise.network import Network, Node
 
 CHUNK_BYTES = 1 << 26  # of convolution windows at a time
+MOST_PADDED = 1 << 23  # elements of a sample with its margins
 
 # A meaning takes the inputs (None where an optional one is missing) and the attributes.
 Meaning = Callable[[list[Any], Mapping[str, Any]], Array]
@@ -133,6 +134,10 @@ def _padded(x: Array, pads: Sequence[int], value: float) -> Array:
     grown = [(max(b, 0), max(e, 0)) for b, e in zip(begin, end, strict=True)]
     lead = x.ndim - rank
     if any(b or e for b, e in grown):
+        sizes = zip(x.shape[lead:], grown, strict=True)
+        elements = math.prod(x.shape[1:lead]) * math.prod(n + b + e for n, (b, e) in sizes)
+        if elements > MOST_PADDED:
+            raise ValueError(f"{elements} elements with its margins, at most {MOST_PADDED}")
         x = np.pad(x, [(0, 0)] * lead + grown, constant_values=value)
     cut = tuple(
         slice(max(-b, 0), x.shape[lead + i] - max(-e, 0))
