@@ -63,10 +63,14 @@ def test_run_shows_a_person_the_same_figures(spikelet: Spikelet, package: Path) 
     assert "0 bad, 0 retries" in result.out
 
 
-def _wrong(graph: Graph, sha256: str, folder: Path) -> Path:
-    """A trace image of another graph that claims to be this package's."""
-    generate(graph, sha256, folder, trace=True)
-    return build(folder, find_board("native"), folder, trace=True).elf
+def _wrong(graph: Graph, sha256: str, folder: Path, before: str = "", after: str = "") -> Path:
+    """A trace image of a graph that claims to be this package's, its C changed."""
+    board = find_board("native")
+    source = generate(graph, sha256, folder, trace=True, target=board.target).source
+    text = source.read_text()
+    assert not before or text.count(before) == 1
+    source.write_text(text.replace(before, after) if before else text)
+    return build(folder, board, folder, trace=True).elf
 
 
 def test_a_wrong_weight_is_named_before_a_sample_is_run(
@@ -84,7 +88,7 @@ def test_a_wrong_weight_is_named_before_a_sample_is_run(
     assert not Path("spikelet-sessions/small-native/session.json").exists()
 
 
-def test_a_wrong_leak_is_named_and_exits_1(
+def test_a_wrong_attribute_is_named_before_a_sample_is_run(
     spikelet: Spikelet, package: Path, tmp_path: Path
 ) -> None:
     loaded = Package.load(package)
@@ -92,6 +96,22 @@ def test_a_wrong_leak_is_named_and_exits_1(
     nodes = [replace(n, leak=29000) if isinstance(n, Lif) else n for n in graph.nodes]
     wrong = Graph(graph.name, graph.steps, graph.inputs, nodes, graph.outputs)
     with served(_wrong(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
+        result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
+    error = result.json["error"]
+    assert (result.code, error["kind"]) == (3, "DeviceDiffers")
+    assert "its constants: lif1_config.n, at byte" in error["what"]
+
+
+def test_a_wrong_leak_is_named_and_exits_1(
+    spikelet: Spikelet, package: Path, tmp_path: Path
+) -> None:
+    """Code that is wrong, beside constants that are right."""
+    loaded = Package.load(package)
+    image = _wrong(
+        loaded.graph, loaded.sha256, tmp_path / "wrong", "    spk_lif(&lif1_config,",
+        "    struct spk_lif wrong = lif1_config;\n    wrong.leak = 29000;\n    spk_lif(&wrong,",
+    )  # fmt: skip
+    with served(image) as (url, _):
         result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
     found = result.json
     assert result.code == 1

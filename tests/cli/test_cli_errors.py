@@ -254,8 +254,9 @@ def test_a_device_that_dies_in_the_middle(
 ) -> None:
     _long_data(Path("many.npz"))
     loaded = Package.load(package)
-    generate(loaded.graph, loaded.sha256, tmp_path / "image")
-    image = build(tmp_path / "image", find_board("native"), tmp_path / "image")
+    board = find_board("native")
+    generate(loaded.graph, loaded.sha256, tmp_path / "image", target=board.target)
+    image = build(tmp_path / "image", board, tmp_path / "image")
     with served(image.elf) as (url, device):
         process = subprocess.Popen(
             [sys.executable, "-m", "spikelet", "run", str(package), "-b", "native", "--port", url,

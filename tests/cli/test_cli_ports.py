@@ -35,8 +35,9 @@ def image(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _image(package: Package, folder: Path) -> Path:
-    generate(package.graph, package.sha256, folder)
-    return build(folder, find_board("native"), folder).elf
+    board = find_board("native")
+    generate(package.graph, package.sha256, folder, target=board.target)
+    return build(folder, board, folder).elf
 
 
 @contextlib.contextmanager

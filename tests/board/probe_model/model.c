@@ -10,7 +10,7 @@ enum command {
     LOAD = 3,     // from the address in argument
     STORE = 4,    // to the address in argument
     OVERFLOW = 5, // recursion without end
-    STACK = 6,    // argument bytes of stack, at most 2048
+    STACK = 6,    // argument bytes of stack
     BREAKPOINT = 7,
     DIVIDE = 8, // argument * 2^32 / 7: 64 bits, which takes the compiler's own library
     WASTE = 9,  // argument rounds of arithmetic on memory
@@ -18,7 +18,7 @@ enum command {
     FUSED = 11, // argument rounds of a fused multiply-add: bits of the sum
 };
 
-enum { STACK_MAX = 2048, WASTE_BYTES = 256 };
+enum { STACK_PIECE = 512, WASTE_BYTES = 256 };
 
 static uint32_t command[2];                   // (2,) input: enum command, argument
 static uint32_t result[3];                    // (3,) output: see below
@@ -46,12 +46,13 @@ static uint32_t __attribute__((noinline)) dig(volatile uint32_t *depth) {
 }
 
 static uint32_t __attribute__((noinline)) use_stack(uint32_t bytes) {
-    volatile uint8_t room[STACK_MAX];
-    const uint32_t first = STACK_MAX - (bytes < STACK_MAX ? bytes : STACK_MAX);
-    for (uint32_t i = first; i < STACK_MAX; i++) {
+    volatile uint8_t room[STACK_PIECE];
+    const uint32_t first = STACK_PIECE - (bytes < STACK_PIECE ? bytes : STACK_PIECE);
+    for (uint32_t i = first; i < STACK_PIECE; i++) {
         room[i] = (uint8_t)i;
     }
-    return first < STACK_MAX ? room[first] : 0;
+    const uint32_t rest = bytes > STACK_PIECE ? use_stack(bytes - STACK_PIECE) : 0;
+    return first < STACK_PIECE ? room[first] + rest : rest;
 }
 
 static uint32_t waste(uint32_t rounds) {

@@ -1,0 +1,60 @@
+const std = @import("std");
+pub const zig_version = std.SemanticVersion.parse(zig_version_string) catch unreachable;
+pub const zig_version_string = "0.17.0";
+pub const zig_backend = std.lang.CompilerBackend.stage2_llvm;
+
+pub const output_mode: std.lang.OutputMode = .Lib;
+pub const link_mode: std.lang.LinkMode = .static;
+pub const unwind_tables: std.lang.UnwindTables = .async;
+pub const is_test = false;
+pub const single_threaded = false;
+/// Deprecated; to be removed in 0.18.0. Use `target.abi` instead.
+pub const abi: std.Target.Abi = .none;
+/// Deprecated; to be removed in 0.18.0. Use `target.cpu` instead.
+pub const cpu: std.Target.Cpu = .{
+    .arch = .riscv32,
+    .model = &std.Target.riscv.cpu.generic_rv32,
+    .features = std.Target.riscv.featureSet(&.{
+        .@"32bit",
+        .a,
+        .c,
+        .f,
+        .i,
+        .m,
+        .optimized_nf2_segment_load_store,
+        .relax,
+        .zaamo,
+        .zalrsc,
+        .zca,
+        .zicsr,
+        .zmmul,
+    }),
+};
+/// Deprecated; to be removed in 0.18.0. Use `target.os` instead.
+pub const os: std.Target.Os = .{
+    .tag = .freestanding,
+    .version_range = .{ .none = {} },
+};
+pub const target: std.Target = .{
+    .cpu = cpu,
+    .os = os,
+    .abi = abi,
+    .ofmt = object_format,
+    .dynamic_linker = .none,
+};
+/// Deprecated; to be removed in 0.18.0. Use `target.ofmt` instead.
+pub const object_format: std.Target.ObjectFormat = .elf;
+/// Deprecated, to be removed after 0.18.0
+pub const mode = optimize;
+pub const optimize: std.lang.Optimize = .fast;
+pub const link_libc = false;
+pub const link_libcpp = false;
+pub const have_error_return_tracing = false;
+pub const valgrind_support = false;
+pub const sanitize_thread = false;
+pub const fuzz = false;
+pub const position_independent_code = false;
+pub const position_independent_executable = false;
+pub const strip_debug_info = false;
+pub const code_model: std.lang.CodeModel = .default;
+pub const omit_frame_pointer = false;
