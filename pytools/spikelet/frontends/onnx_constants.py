@@ -89,7 +89,10 @@ def _elements(layer: Layer, arrays: list[Array]) -> int:
     if len(arrays) < (3 if kind == "Range" else kind in _GROWING):
         raise layer.refuse(f"{len(arrays)} inputs")
     if kind in _GROWING:
-        last = [int(v) for v in np.asarray(arrays[-1]).reshape(-1)[:64]]
+        of = np.asarray(arrays[-1])
+        if of.dtype.kind not in "iu":
+            raise layer.refuse(f"a shape or repeats of {of.dtype}")
+        last = [int(v) for v in of.reshape(-1)[:64]]
         if any(v < 0 for v in last):
             raise layer.refuse(f"a shape or repeats of {last}")
         if kind == "ConstantOfShape":
