@@ -86,7 +86,7 @@ def _elements(layer: Layer, arrays: list[Array]) -> int:
     """Most elements that the result may have."""
     kind = layer.node.kind
     total = sum(a.size for a in arrays)
-    if len(arrays) < (3 if kind == "Range" else kind in _GROWING):
+    if len(arrays) < {"Range": 3, "Gather": 2}.get(kind, int(kind in _GROWING)):
         raise layer.refuse(f"{len(arrays)} inputs")
     if kind in _GROWING:
         of = np.asarray(arrays[-1])
@@ -101,9 +101,10 @@ def _elements(layer: Layer, arrays: list[Array]) -> int:
     if kind == "Range":
         ends = (float(a.reshape(-1)[0]) if a.size else math.nan for a in arrays[:3])
         start, limit, delta = ends
-        if not math.isfinite(start + limit + delta) or delta == 0:
+        steps = (limit - start) / delta if delta else math.nan
+        if not math.isfinite(steps):
             raise layer.refuse(f"a range from {start} to {limit} in steps of {delta}")
-        return int(abs((limit - start) / delta)) + 1
+        return int(abs(steps)) + 1
     if kind == "Gather":
         return arrays[0].size * max(arrays[1].size, 1)
     shapes = [a.shape for a in arrays]
