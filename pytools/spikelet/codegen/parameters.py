@@ -12,16 +12,15 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 
+from spikelet.codegen.structs import COMMENT, TYPEDEF
 from spikelet.graph import GraphError
 from spikelet.paths import firmware_dir
 
 _Types = frozenset[str]  # of a parameter; two where an #if chooses
 
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _DIRECTIVE = re.compile(r"^#[^\n]*|\\$", re.MULTILINE)  # what a macro's other lines declare stays
 _FUNCTION = re.compile(r"\b(spk_[\w#]+)\(([^(){};]*)\)\s*\{")
 _PASTED = re.compile(r"##\w+(##)?")  # a part of a name that a macro is given
-_TYPEDEF = re.compile(r"\btypedef (\w+) (\w+);")
 _PARAMETER = re.compile(r"(?:const |volatile )*(?:enum |struct )?(\w+)\s+(\**)")
 _CALL = re.compile(r"\b(spk_\w+)\(")
 _NUMBER = re.compile(r"-?\d+")
@@ -38,12 +37,12 @@ def _functions() -> dict[str, list[list[_Types]]]:
     `*` stands for what a macro puts into a name.
     """
     texts = [
-        _DIRECTIVE.sub("", _COMMENT.sub("", path.read_text(encoding="utf-8")))
+        _DIRECTIVE.sub("", COMMENT.sub("", path.read_text(encoding="utf-8")))
         for folder in ("include", "kernels", "learn")
         for path in sorted((firmware_dir() / folder).rglob("*.h"))
     ]
     known: dict[str, set[str]] = defaultdict(set)
-    for kind, name in (m.groups() for text in texts for m in _TYPEDEF.finditer(text)):
+    for kind, name in (m.groups() for text in texts for m in TYPEDEF.finditer(text)):
         known[name].add(kind)
     functions: dict[str, list[list[_Types]]] = defaultdict(list)
     for name, parameters in (m.groups() for text in texts for m in _FUNCTION.finditer(text)):

@@ -23,12 +23,12 @@ _SCALARS = {
     "bool": "?", "int8_t": "b", "uint8_t": "B", "int16_t": "h", "uint16_t": "H", "int32_t": "i",
     "uint32_t": "I", "int64_t": "q", "uint64_t": "Q", "float": "f",
 }  # fmt: skip
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+TYPEDEF = re.compile(r"\btypedef\s+(\w+)\s+(\w+)\s*;")
 _DIRECTIVE = re.compile(r"\s*#\s*(\w+)\s*(.*)")
 _NAME = re.compile(r"\b[A-Za-z_]\w*\b")
 _STRUCT = re.compile(r"\bstruct\s+(\w+)\s*\{([^{}]*)\}\s*;")
 _ENUM = re.compile(r"\benum\s*\w*\s*\{([^{}]*)\}\s*;")
-_TYPEDEF = re.compile(r"\btypedef\s+(\w+)\s+(\w+)\s*;")
 _FIELD = re.compile(r"\s*(?:const\s+)?((?:struct\s+|enum\s+)?\w+)\s+(.+)", re.DOTALL)
 _DECLARATOR = re.compile(r"((?:\*|const\b|\s)*)(\w+)\s*(?:\[(\w+)\])?\s*")
 _ARITHMETIC = re.compile(r"[0-9\s()+\-*|&<>=!a-z]*")
@@ -75,7 +75,7 @@ class Declared:
         if header in seen or not path.is_file():
             return
         seen.add(header)
-        text = _COMMENT.sub("", path.read_text(encoding="utf-8")).replace("\\\n", " ")
+        text = COMMENT.sub("", path.read_text(encoding="utf-8")).replace("\\\n", " ")
         kept: list[str] = []
         taken: list[tuple[bool, bool]] = []  # of each open condition: is it true, was any branch
         for line in text.splitlines():
@@ -127,7 +127,7 @@ class Declared:
             return None
 
     def _declarations(self, text: str) -> None:
-        self.typedefs |= {found[2]: found[1] for found in _TYPEDEF.finditer(text)}
+        self.typedefs |= {found[2]: found[1] for found in TYPEDEF.finditer(text)}
         for found in _ENUM.finditer(text):
             value: int | None = -1
             for item in filter(None, map(str.strip, found[1].split(","))):

@@ -78,12 +78,8 @@ class Building:
     ) -> str:
         """Add a node; the name of what it writes."""
         node = Node(op, self.fresh(name), tuple(inputs), attributes, source)
-        zeros = [
-            self.network.constants[i]
-            if i in self.network.constants
-            else np.zeros(self.shapes[i], np.float32)
-            for i in inputs
-        ]
+        known, shapes = self.network.constants, self.shapes
+        zeros = [known[i] if i in known else np.zeros(shapes[i], np.float32) for i in inputs]
         self.shapes[node.name] = evaluate(node, zeros).shape
         self.network.nodes.append(node)
         return node.name

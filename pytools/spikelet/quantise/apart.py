@@ -48,7 +48,7 @@ def batched(together: Array, alone: Sequence[Array]) -> bool:
     """Whether a tensor of several samples is the tensors of each, one behind the other."""
     if {v.shape[:1] for v in alone} != {(1,)} or together.shape[:1] != (len(alone),):
         return False
-    return all(agree(together[i : i + 1], v) for i, v in enumerate(alone))  # large ones, too
+    return all(agree(together[i : i + 1], v) for i, v in enumerate(alone))
 
 
 def apart(together: Array, alone: Sequence[Array]) -> bool:
@@ -99,7 +99,7 @@ def check_apart(network: Network) -> None:
         # Each node is judged by itself: a difference would magnify the rounding of those before it.
         for i, values in enumerate(each):
             values[node.name] = whole[node.name][i : i + 1]
-        del alone  # large networks: what nobody reads any more goes at once
+        del alone  # activations may be large: what no later node reads is freed
         for name in {node.name, *node.inputs} - {""}:
             if read.get(name, -1) <= number:
                 for values in (whole, *each):
