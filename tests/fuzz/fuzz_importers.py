@@ -21,8 +21,10 @@ import random
 import re
 import resource
 import struct
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "frontends")]
 
 SECONDS, MEGABYTES = 5, 500
+RUNS = 100_000  # of one process: atheris 3.0.0 holds on to what instrumented lines compare
 M_MMAP_THRESHOLD = -3  # of malloc.h
 MAX_BYTES = 1 << 16
 RUN_BELOW = 100_000  # elements and multiply-accumulates
@@ -366,7 +369,7 @@ def _change_values(model: Any, rng: random.Random) -> None:
         new: Any = rng.choice(_REALS)
     else:
         new = max(min(_number(struct.unpack_from(form, raw, at)[0], rng), 127), -128)
-    places = range(0, len(raw), width) if rng.random() < 0.2 else [at]
+    places = range(0, len(raw) - width + 1, width) if rng.random() < 0.2 else [at]
     for place in places:
         struct.pack_into(form, raw, place, new)
     tensor.raw_data = bytes(raw)
@@ -483,10 +486,28 @@ TARGETS = {
 
 
 def main() -> None:
-    """Run libFuzzer on the format that the first argument names."""
+    """Fuzz for `-max_total_time=` seconds in one process after another, which share a corpus; in
+    this process where that flag is not given, or `-runs=` is.
+    """
+    limit = "-max_total_time="
+    name, *rest = sys.argv[1:] or ["tflite"]
+    total = [int(a.removeprefix(limit)) for a in rest if a.startswith(limit)]
+    if not total or any(a.startswith("-runs=") for a in rest):
+        fuzz(name, rest)
+        return
+    rest = [a for a in rest if not a.startswith(limit)]
+    end = time.monotonic() + total[-1]
+    while (left := math.ceil(end - time.monotonic())) > 0:
+        flags = [*rest, f"-runs={RUNS}", f"{limit}{left}"]
+        code = subprocess.run([sys.executable, __file__, name, *flags], check=False).returncode
+        if code:
+            sys.exit(f"{name}: a process of the campaign ended with code {code}")
+
+
+def fuzz(name: str, rest: list[str]) -> None:
+    """Run libFuzzer on a format; `rest` holds a corpus folder and libFuzzer's flags."""
     import atheris
 
-    name, *rest = sys.argv[1:] or ["tflite"]
     target = TARGETS[name]
     folders = [a for a in rest if not a.startswith("-")]
     instrumented = ["spikelet.frontends", "spikelet.graph", "spikelet.quantise", "flatbuffers"]
