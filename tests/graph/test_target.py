@@ -45,6 +45,15 @@ def test_extensions_bring_others_along() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "near"), [("rv32iacm", "rv32imac"), ("rv32immac_zbb", "rv32imac_zbb")]
+)
+def test_letters_of_risc_v_stand_in_their_order(name: str, near: str) -> None:
+    with pytest.raises(ValueError, match="order") as caught:
+        Target.parse(name)
+    assert f"did you mean {near!r}?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("name", "near"),
     [
         ("armv8m-main", "did you mean 'armv8-m.main'?"),

@@ -36,7 +36,7 @@ _IMPLIES = {
     "v": ("f", "d"),
     "zfh": ("f",),
 }
-_RISCV_LETTERS = "imafdcbvg"
+_RISCV_LETTERS = "igmafdcbv"  # in the order that compilers ask for
 _RISCV_WORDS = (
     "zicsr", "zifencei", "zba", "zbb", "zbc", "zbs", "zfh", "zca", "zcb", "zcmp", "zmmul",
 )  # fmt: skip
@@ -97,6 +97,12 @@ class Target:
                     f" Known here: {', '.join(_RISCV_WORDS)}"
                 )
             _known(text, letters, _RISCV_LETTERS)
+            ordered = "".join(sorted(set(letters), key=_RISCV_LETTERS.index))
+            if letters != ordered:
+                near = "_".join(["rv32" + ordered, *words])
+                raise ValueError(
+                    f"{text!r} has its letters out of order, or twice; did you mean {near!r}?"
+                )
             _known(text, words, _RISCV_WORDS)
             return cls(text, "rv32", _closed([*letters, *words]))
         core, *extensions = text.split("+")

@@ -80,10 +80,21 @@ class Twin:
         return {name: np.concatenate(rows) for name, rows in outputs.items() if rows}
 
     def commit(self) -> None:
-        """Consolidate what was learned: a task ended."""
+        """Consolidate what was learned: a task ended.
+
+        Raises:
+            UsageError: what comes out is beyond what the model can hold, as a device refuses it
+                with RANGE; what was learned is as it was.
+        """
+        before = self.state()
         env: dict[str, Array] = dict(self.learned)
         for node in self._committing:
             node.golden(env, self.graph.steps - 1)
+        try:
+            check_values(self.graph, self.learned)
+        except UsageError:
+            self._set(before)
+            raise
 
     def reset(self) -> None:
         """Forget everything."""
@@ -97,16 +108,10 @@ class Twin:
     def restore(self, state: Mapping[str, Array]) -> None:
         """Go on from a state; raises UsageError where it is of another graph, or out of range."""
         check_state(self.graph, state)
-        for name, values in state.items():
-            low, high = self.graph.bounds[name]
-            inside = (values >= low) & (values <= high) & np.isfinite(values)
-            if not inside.all():
-                at = tuple(int(i) for i in np.argwhere(~inside)[0])
-                raise UsageError(
-                    f"learned tensor {name}[{at}] is {values[at]}, not in {low[at]}..{high[at]}",
-                    "the state is damaged, or was saved from another model or learner",
-                    "restore an earlier one, or reset what was learned",
-                )
+        check_values(self.graph, state)
+        self._set(state)
+
+    def _set(self, state: Mapping[str, Array]) -> None:
         for name, values in state.items():
             self.learned[name][...] = values
 
@@ -145,6 +150,20 @@ def check_state(graph: Graph, state: Mapping[str, Array]) -> None:
                 f"{tensor.numpy_dtype} of shape {tensor.shape}",
                 "it was saved from another model or learner",
                 "restore it where it was saved",
+            )
+
+
+def check_values(graph: Graph, state: Mapping[str, Array]) -> None:
+    """Raise UsageError where a learned state, of the right tensors, has a value out of range."""
+    for name, values in state.items():
+        low, high = graph.bounds[name]
+        inside = (values >= low) & (values <= high) & np.isfinite(values)
+        if not inside.all():
+            at = tuple(int(i) for i in np.argwhere(~inside)[0])
+            raise UsageError(
+                f"learned tensor {name}[{at}] is {values[at]}, not in {low[at]}..{high[at]}",
+                "the state is damaged, was saved from another model or learner, or diverged",
+                "restore an earlier one, or reset what was learned",
             )
 
 
