@@ -529,9 +529,7 @@ def fuzz(name: str, rest: list[str]) -> None:
         allowed(target.parse, seed)
     # glibc would keep what was freed of large arrays: the limit is on what is held.
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
-    used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-    limit = used + (MEGABYTES << 20)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))  # threads reserve address space
+    page, hard = resource.getpagesize(), resource.getrlimit(resource.RLIMIT_DATA)[1]
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         known = target.mutate(data, seed) if seed % 2 else atheris.Mutate(data, most)
@@ -541,6 +539,10 @@ def fuzz(name: str, rest: list[str]) -> None:
     flags = [f"-timeout={SECONDS}", "-rss_limit_mb=0", f"-max_len={MAX_BYTES}", *flags]
 
     def test_one_input(data: bytes) -> None:
+        # From what is held now: what the tool keeps of earlier inputs is not this one's.
+        used = int(Path("/proc/self/statm").read_text().split()[5]) * page
+        # Of data, as threads reserve address space.
+        resource.setrlimit(resource.RLIMIT_DATA, (used + (MEGABYTES << 20), hard))
         allowed(target.parse, data)
 
     atheris.Setup([sys.argv[0], *flags, str(corpus)], test_one_input, custom_mutator=mutate)
