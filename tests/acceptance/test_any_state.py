@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from every_learner import graph_of, stream
-from learned_states import ends, ends_are_survived
-from spikelet.graph import Array, Graph
+from learned_states import beyond, ends, ends_are_survived
+from spikelet.errors import UsageError
+from spikelet.graph import Array, Graph, Phase
 from spikelet.graph.tensor import FLOATS
 from spikelet.learn import Twin
 from spikelet.learn.learner import learners
@@ -72,3 +73,26 @@ def test_any_state_within_its_ranges_is_safe(
             assert device.compare(twin) == []
         two = {name: values[:2] for name, values in inputs.items()}
         ends_are_survived(graph, device, two, None if labels is None else labels[:2])
+
+
+# A commit of theirs reads all that is learned, and is proved for values within their ranges only.
+READS_ALL = ("fetril", "streaming_lda")
+
+
+@pytest.mark.parametrize("name", [name for name in learners() if name not in READS_ALL])
+def test_a_twin_commits_nothing_that_a_device_refuses(name: str) -> None:
+    graph = graph_of(name)
+    twin, start, tried = Twin(graph), graph.initial(), 0
+    committing = [node for node in graph.order if graph.phase(node) is Phase.COMMIT]
+    read = {tensor for node in committing for tensor in node.inputs}
+    for tensor in (k.tensor for k in graph.learned if k.tensor.name not in read):
+        for value in beyond(graph, tensor):
+            twin.restore(start)
+            twin.learned[tensor.name].flat[-1] = value
+            before = twin.state()
+            with pytest.raises(UsageError, match=f"learned tensor {tensor.name}"):
+                twin.commit()
+            for each, values in twin.learned.items():  # nothing is consolidated
+                assert values.tobytes() == before[each].tobytes()
+            tried += 1
+    assert tried

@@ -67,6 +67,7 @@ def test_letters_of_risc_v_stand_in_their_order(name: str, near: str) -> None:
         ("armv7-m+dsp", "unknown extension 'dsp'"),
         ("rv32imacx", "unknown extension 'x'"),
         ("rv32imac_zicssr", "did you mean 'zicsr'?"),
+        ("rv32iacm_zicssr", "did you mean 'zicsr'?"),
         ("rv32", "did you mean 'rv32imac'?"),
         ("rv32emc", "Known: armv6-m"),
         ("rv64gc", "portable is plain C for any other core"),

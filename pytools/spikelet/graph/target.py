@@ -97,13 +97,13 @@ class Target:
                     f" Known here: {', '.join(_RISCV_WORDS)}"
                 )
             _known(text, letters, _RISCV_LETTERS)
+            _known(text, words, _RISCV_WORDS)
             ordered = "".join(sorted(set(letters), key=_RISCV_LETTERS.index))
             if letters != ordered:
                 near = "_".join(["rv32" + ordered, *words])
                 raise ValueError(
                     f"{text!r} has its letters out of order, or twice; did you mean {near!r}?"
                 )
-            _known(text, words, _RISCV_WORDS)
             return cls(text, "rv32", _closed([*letters, *words]))
         core, *extensions = text.split("+")
         if core not in _ARM:

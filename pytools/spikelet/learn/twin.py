@@ -86,15 +86,11 @@ class Twin:
             UsageError: what comes out is beyond what the model can hold, as a device refuses it
                 with RANGE; what was learned is as it was.
         """
-        before = self.state()
-        env: dict[str, Array] = dict(self.learned)
+        after = self.state()
+        env: dict[str, Array] = dict(after)
         for node in self._committing:
             node.golden(env, self.graph.steps - 1)
-        try:
-            check_values(self.graph, self.learned)
-        except UsageError:
-            self._set(before)
-            raise
+        self.restore(after)
 
     def reset(self) -> None:
         """Forget everything."""
@@ -108,10 +104,16 @@ class Twin:
     def restore(self, state: Mapping[str, Array]) -> None:
         """Go on from a state; raises UsageError where it is of another graph, or out of range."""
         check_state(self.graph, state)
-        check_values(self.graph, state)
-        self._set(state)
-
-    def _set(self, state: Mapping[str, Array]) -> None:
+        for name, values in state.items():
+            low, high = self.graph.bounds[name]
+            inside = (values >= low) & (values <= high) & np.isfinite(values)
+            if not inside.all():
+                at = tuple(int(i) for i in np.argwhere(~inside)[0])
+                raise UsageError(
+                    f"learned tensor {name}[{at}] is {values[at]}, not in {low[at]}..{high[at]}",
+                    "the state is damaged, was saved from another model or learner, or diverged",
+                    "restore an earlier one, or reset what was learned",
+                )
         for name, values in state.items():
             self.learned[name][...] = values
 
@@ -150,20 +152,6 @@ def check_state(graph: Graph, state: Mapping[str, Array]) -> None:
                 f"{tensor.numpy_dtype} of shape {tensor.shape}",
                 "it was saved from another model or learner",
                 "restore it where it was saved",
-            )
-
-
-def check_values(graph: Graph, state: Mapping[str, Array]) -> None:
-    """Raise UsageError where a learned state, of the right tensors, has a value out of range."""
-    for name, values in state.items():
-        low, high = graph.bounds[name]
-        inside = (values >= low) & (values <= high) & np.isfinite(values)
-        if not inside.all():
-            at = tuple(int(i) for i in np.argwhere(~inside)[0])
-            raise UsageError(
-                f"learned tensor {name}[{at}] is {values[at]}, not in {low[at]}..{high[at]}",
-                "the state is damaged, was saved from another model or learner, or diverged",
-                "restore an earlier one, or reset what was learned",
             )
 
 
