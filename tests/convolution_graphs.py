@@ -9,8 +9,7 @@ import numpy as np
 
 from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.tensor import Learned
-from spikelet.learn import scalar
-from spikelet.learn.convolution import STORED
+from spikelet.learn.bases.convolution import STORED
 from spikelet.learn.layers.average_pool2d import AveragePool2dForward, AveragePool2dInputGradient
 from spikelet.learn.layers.conv2d import Conv2dForward, Conv2dInputGradient, Conv2dUpdate
 from spikelet.learn.layers.depthwise_conv2d import (
@@ -20,6 +19,7 @@ from spikelet.learn.layers.depthwise_conv2d import (
 )
 from spikelet.learn.layers.max_pool2d import MaxPool2dForward, MaxPool2dInputGradient
 from spikelet.learn.layers.to_scalar import ToScalar
+from spikelet.learn.numbers import scalar
 
 CONV2D = (Conv2dForward, Conv2dInputGradient, Conv2dUpdate)
 DEPTHWISE = (DepthwiseConv2dForward, DepthwiseConv2dInputGradient, DepthwiseConv2dUpdate)

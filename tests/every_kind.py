@@ -90,7 +90,7 @@ def clamped() -> Graph:
     return Graph("clamped", 1, [y], nodes, ["codes"], [health], targets=[target])
 
 
-_MAKERS: list[Callable[[], Graph]] = [
+MAKERS: list[Callable[[], Graph]] = [
     graphs.digits_like,
     graphs.operator_zoo,
     others,
@@ -117,4 +117,4 @@ _MAKERS: list[Callable[[], Graph]] = [
 @functools.cache
 def every_graph() -> tuple[Graph, ...]:
     """All of them."""
-    return tuple(make() for make in _MAKERS)
+    return tuple(make() for make in MAKERS)

@@ -7,7 +7,7 @@ import numpy as np
 from int8_graphs import scaled
 from spikelet.graph import Array, Graph, Tensor
 from spikelet.graph.ops.fully_connected import FullyConnected
-from spikelet.learn.streams import Pool
+from spikelet.learn.continual.streams import Pool
 from spikelet.package import Package
 
 INPUTS, FEATURES, CLASSES, KNOWN = 8, 12, 4, 2

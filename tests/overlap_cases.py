@@ -23,11 +23,12 @@ from spikelet.graph.ops.resize_nearest import ResizeNearest
 from spikelet.graph.ops.slice import Slice
 from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.reduction import Reduction
-from spikelet.learn import Setting, identity, scalar, until
+from spikelet.learn import Setting, identity, until
 from spikelet.learn.learner import learners
 from spikelet.learn.learners.finetune import FineTune
-from spikelet.learn.network import Dense, trainable
-from spikelet.learn.scalar import Descent
+from spikelet.learn.networks.network import Dense, trainable
+from spikelet.learn.numbers import scalar
+from spikelet.learn.numbers.scalar import Descent
 
 SHAPES: list[tuple[int, ...]] = [(1,), (7,), (64,), (1, 1, 5), (3, 5, 7), (4, 1, 16), (2, 9, 33)]
 

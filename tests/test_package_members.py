@@ -26,7 +26,7 @@ from spikelet.errors import UsageError
 from spikelet.manifest import Manifest
 from spikelet.package import Package, PackageError
 from spikelet.run.inputs import data_stream, package_stream
-from spikelet.run.learning_data import learning_data
+from spikelet.run.learning.data import learning_data
 
 N = 8
 MANIFEST: dict[str, Any] = {

@@ -28,7 +28,7 @@ import bench
 from spikelet.learn.learner import learners
 from spikelet.package import Package
 from spikelet.run import SessionFolder, figures
-from spikelet.run.learning_record import LearningRecord
+from spikelet.run.learning.record import LearningRecord
 from spikelet.run.report import learning_view
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,5 +1,5 @@
 // What convolutions that learn share: operands, weights of which a part learns, the step. Golden
-// twin: pytools/spikelet/learn/convolution.py.
+// twin: pytools/spikelet/learn/bases/convolution.py.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef SPK_LEARN_CONVOLUTION_H
 #define SPK_LEARN_CONVOLUTION_H

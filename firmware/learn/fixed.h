@@ -1,5 +1,5 @@
-// Integer primitives that several learners share. Golden twin: pytools/spikelet/learn/fixed.py.
-// SPDX-License-Identifier: Apache-2.0
+// Integer primitives that several learners share. Golden twin:
+// pytools/spikelet/learn/numbers/fixed.py. SPDX-License-Identifier: Apache-2.0
 #ifndef SPK_LEARN_FIXED_H
 #define SPK_LEARN_FIXED_H
 

@@ -1,5 +1,5 @@
-// Floating point with the same bits on every core. Golden twin: pytools/spikelet/learn/float32.py.
-// SPDX-License-Identifier: Apache-2.0
+// Floating point with the same bits on every core. Golden twin:
+// pytools/spikelet/learn/numbers/float32.py. SPDX-License-Identifier: Apache-2.0
 #ifndef SPK_LEARN_FLOAT32_H
 #define SPK_LEARN_FLOAT32_H
 

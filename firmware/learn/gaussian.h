@@ -1,4 +1,4 @@
-// Gaussian classes with one covariance. Golden twin: pytools/spikelet/learn/gaussian.py.
+// Gaussian classes with one covariance. Golden twin: pytools/spikelet/learn/bases/gaussian.py.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef SPK_GAUSSIAN_H
 #define SPK_GAUSSIAN_H

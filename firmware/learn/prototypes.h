@@ -1,4 +1,4 @@
-// Classes as rows of learned integers. Golden twin: pytools/spikelet/learn/prototypes.py.
+// Classes as rows of learned integers. Golden twin: pytools/spikelet/learn/bases/prototypes.py.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef SPK_PROTOTYPES_H
 #define SPK_PROTOTYPES_H

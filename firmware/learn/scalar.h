@@ -1,5 +1,5 @@
 // The number type of the trainable layers, one an image: SPK_SCALAR_F32, _F16, _I16 or _I8.
-// Golden twin: pytools/spikelet/learn/scalar.py, which tells the formats.
+// Golden twin: pytools/spikelet/learn/numbers/scalar.py, which tells the formats.
 // SPDX-License-Identifier: Apache-2.0
 #ifndef SPK_LEARN_SCALAR_H
 #define SPK_LEARN_SCALAR_H

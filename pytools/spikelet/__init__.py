@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from spikelet.version import __version__
+
 if TYPE_CHECKING:
     from spikelet.frontends.torch import export
 
 __all__ = ["__version__", "export"]
-__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from spikelet import __version__
 from spikelet.errors import UsageError
 from spikelet.files import UNREADABLE, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array, Graph, GraphError
 from spikelet.graph.declared import checked
 from spikelet.manifest import Manifest
 from spikelet.samples import labels_among, labels_keys
+from spikelet.version import __version__
 
 MEMBERS = ("graph.json", "tensors.npz", "vectors.npz", "manifest.json")
 SHA256 = "sha256"  # the member that holds the package's hash

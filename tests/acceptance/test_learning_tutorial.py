@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from spikelet.learn.streams import STREAMS, stream
+from spikelet.learn.continual.streams import STREAMS, stream
 from spikelet.paths import models_dir
 from support import need
 

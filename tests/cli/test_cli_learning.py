@@ -11,8 +11,8 @@ import pytest
 
 from cli_support import LINK_KEYS, RUN_KEYS, Spikelet, served
 from learning_package import clouds, samples
+from spikelet.learn.continual.streams import STREAMS
 from spikelet.learn.learner import learners
-from spikelet.learn.streams import STREAMS
 from spikelet.package import Package
 from spikelet.run import SessionFolder
 from spikelet.run.report import write_report

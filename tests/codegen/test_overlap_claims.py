@@ -27,7 +27,7 @@ from spikelet.graph.ops.pad import Pad
 from spikelet.graph.ops.transpose import Transpose
 from spikelet.graph.target import ANY
 from spikelet.graph.target import Target as Core
-from spikelet.learn.scalar import PRECISIONS
+from spikelet.learn.numbers.scalar import PRECISIONS
 from spikelet.run import Built, SessionFolder, Target, package_stream, run
 from support import need
 from targets import ARM_TARGETS, FPU_TARGETS, TARGETS, board_of, packaged

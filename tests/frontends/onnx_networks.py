@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from spikelet.frontends.onnx import build
-from spikelet.frontends.onnx_file import parse
+from spikelet.frontends.onnx.file import parse
 from spikelet.graph import Array
 from spikelet.quantise import Quantised, decode, encode
 

@@ -17,8 +17,8 @@ import onnx
 from onnx import numpy_helper
 
 from spikelet.frontends.onnx import build
-from spikelet.frontends.onnx_file import parse
-from spikelet.frontends.onnx_layers import CONVERTERS
+from spikelet.frontends.onnx.file import parse
+from spikelet.frontends.onnx.layers import CONVERTERS
 from spikelet.graph import Array
 from spikelet.quantise import Code, run
 

@@ -20,9 +20,9 @@ from onnx_networks import NETWORKS, exported, quantised, samples
 from spikelet.errors import UsageError
 from spikelet.frontends.network_package import Samples, package
 from spikelet.frontends.onnx import load, parse, supported
-from spikelet.frontends.refusal import ImportRefused
 from spikelet.graph import Array
 from spikelet.quantise import quantise, run
+from spikelet.refusal import ImportRefused
 from support import need
 
 Node = tuple[str, list[str], list[str], dict[str, Any]]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx_node_cases import CLAIMED, OUTSIDE, Case, cases, computed, outside
 
-from spikelet.frontends.refusal import ImportRefused
+from spikelet.refusal import ImportRefused
 
 
 @pytest.mark.parametrize("kind", sorted(CLAIMED))

@@ -15,12 +15,12 @@ from cli_support import small_graph
 from spikelet.errors import UsageError
 from spikelet.frontends import onnx as frontend
 from spikelet.frontends import tflite
-from spikelet.frontends.onnx_export import export, exported
-from spikelet.frontends.refusal import ImportRefused
+from spikelet.frontends.onnx.export import export, exported
 from spikelet.graph import Array, Graph, Tensor
 from spikelet.graph.operator import operators as operators_of_graphs
 from spikelet.graph.ops.table import Table, function_table
 from spikelet.quantise import decode, encode, quantise
+from spikelet.refusal import ImportRefused
 
 FORMS = [
     ("QDQ", "QInt8", True),

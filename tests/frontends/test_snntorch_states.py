@@ -10,8 +10,6 @@ import snntorch as snn
 import torch
 from torch import Tensor, nn
 
-from spikelet.frontends import quantise
-from spikelet.frontends.encoders import encode
 from spikelet.frontends.snntorch import (
     DirectCurrent,
     Encoder,
@@ -19,8 +17,10 @@ from spikelet.frontends.snntorch import (
     Latency,
     Poisson,
     export,
+    rounding,
 )
-from spikelet.frontends.snntorch_package import STATE_SHARE
+from spikelet.frontends.snntorch.encoders import encode
+from spikelet.frontends.snntorch.package import STATE_SHARE
 from spikelet.graph import Array, Graph
 from spikelet.graph.states import neuron_states
 from spikelet.package import Package
@@ -118,14 +118,14 @@ def test_a_narrow_state_alone_moves_spikes() -> None:
 @pytest.mark.parametrize(("most", "step"), [(1, 0.25), (7, 1 / 16), (100, 0.0037), (127, 0.004)])
 def test_any_grid_of_at_most_127_steps_is_exact(most: int, step: float) -> None:
     weight = grid_weights(20, 30, most, step, 5)
-    found = quantise.weight_step(weight, torch.tensor([1.0]), 1.0, shared=False)
-    held = quantise.weight_codes(weight, found)
-    assert quantise.is_exact(weight, held, found[:, None])
+    found = rounding.weight_step(weight, torch.tensor([1.0]), 1.0, shared=False)
+    held = rounding.weight_codes(weight, found)
+    assert rounding.is_exact(weight, held, found[:, None])
     assert held.abs().max() > 63  # the finest such grid: most resolution for a bias
     off = weight + torch.randn(weight.shape) * step / 50
-    found = quantise.weight_step(off, torch.tensor([1.0]), 1.0, shared=False)
+    found = rounding.weight_step(off, torch.tensor([1.0]), 1.0, shared=False)
     np.testing.assert_array_equal(found, off.double().abs().amax(dim=1) / 127)
-    assert not quantise.is_exact(off, quantise.weight_codes(off, found), found[:, None])
+    assert not rounding.is_exact(off, rounding.weight_codes(off, found), found[:, None])
 
 
 @pytest.mark.parametrize("encoder", [DirectCurrent(), Latency()])

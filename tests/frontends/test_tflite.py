@@ -18,11 +18,11 @@ from tflite_models import Writer
 from tflite_oracle import continued, differing, drawn
 
 from spikelet.board import find_board
-from spikelet.frontends.refusal import ImportRefused
 from spikelet.frontends.tflite import load, parse
 from spikelet.graph import Graph
 from spikelet.graph.names import identifier
 from spikelet.package import Package
+from spikelet.refusal import ImportRefused
 from spikelet.run import SessionFolder, Target, make, package_stream, run
 from support import need
 from targets import equals_golden

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from tflite_floats import CASES, drawn, floated, real_values, worst
 from tflite_models import Writer
 
-from spikelet.frontends import tflite_file, tflite_float
 from spikelet.frontends.network_package import Samples, package
-from spikelet.frontends.refusal import ImportRefused
+from spikelet.frontends.tflite import file as tflite_file
+from spikelet.frontends.tflite import floats as tflite_float
 from spikelet.quantise import decode, encode, quantise, run
+from spikelet.refusal import ImportRefused
 from support import need
 from targets import equals_golden
 

@@ -10,7 +10,8 @@ from tflite_oracle import differing, drawn
 
 from spikelet.cli.app import execute
 from spikelet.errors import UsageError
-from spikelet.frontends import tflite, tflite_float
+from spikelet.frontends import tflite
+from spikelet.frontends.tflite import floats as tflite_float
 from support import need
 from targets import equals_golden
 

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from spikelet.frontends.refusal import ImportRefused
 from spikelet.frontends.torch import from_torch
 from spikelet.quantise import Network, run
+from spikelet.refusal import ImportRefused
 from torch_modules import (
     IMAGE,
     SIGNAL,

@@ -7,7 +7,7 @@ from tflite_models import Writer
 from tflite_oracle import reference
 
 from spikelet.frontends.network_package import Imported
-from spikelet.frontends.tflite_file import FileModel, FileTensor, parse
+from spikelet.frontends.tflite.file import FileModel, FileTensor, parse
 from spikelet.graph import Array
 from spikelet.quantise import run
 

@@ -9,7 +9,7 @@ import flatbuffers
 import numpy as np
 import tflite
 
-from spikelet.frontends.tflite_file import OPTIONS
+from spikelet.frontends.tflite.file import OPTIONS
 from spikelet.graph import Array
 
 _TYPES = {

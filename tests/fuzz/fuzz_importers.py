@@ -180,7 +180,9 @@ def tflite_seeds() -> Iterator[bytes]:
 
 def tflite_parse(data: bytes) -> object:
     """The importers; what they read must run, too, where that is quick."""
-    from spikelet.frontends import tflite, tflite_file, tflite_float
+    from spikelet.frontends import tflite
+    from spikelet.frontends.tflite import file as tflite_file
+    from spikelet.frontends.tflite import floats as tflite_float
 
     if tflite_float.is_float(tflite_file.parse(data, "model")):
         network = tflite_float.parse(data).network
@@ -265,7 +267,7 @@ def onnx_seeds() -> Iterator[bytes]:
     from tflite_networks import separable
 
     from spikelet.frontends import tflite
-    from spikelet.frontends.onnx_export import export
+    from spikelet.frontends.onnx.export import export
 
     rng = np.random.default_rng(0)
     for kind, given, attributes in _NODES:
@@ -516,7 +518,7 @@ def fuzz(name: str, rest: list[str]) -> None:
     with atheris.instrument_imports(include=instrumented, exclude=numeric):
         import spikelet.frontends.onnx
         import spikelet.frontends.tflite
-        import spikelet.frontends.tflite_float  # noqa: F401
+        import spikelet.frontends.tflite.floats  # noqa: F401
 
     corpus = Path(folders[0] if folders else tempfile.mkdtemp(prefix="spikelet-fuzz-"))
     corpus.mkdir(parents=True, exist_ok=True)

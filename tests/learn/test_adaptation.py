@@ -14,8 +14,8 @@ from learning import USUAL, device_equals_twin
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph
 from spikelet.learn import Setting, Twin, identity
-from spikelet.learn.fixed import ONE
 from spikelet.learn.learners.adaptation import UNIT, Adaptation
+from spikelet.learn.numbers.fixed import ONE
 from spikelet.train.data import load
 
 SHAPE, CLASSES = (5, 4, 3), 4

@@ -17,9 +17,9 @@ import isolated
 from convolution_graphs import SCALE, WEIGHT_LIMIT, Builder, Case
 from learning import device_equals_twin
 from spikelet.graph import Array, Graph, GraphError, Tensor
-from spikelet.learn import scalar
 from spikelet.learn.layers.average_pool2d import AveragePool2dForward
 from spikelet.learn.layers.conv2d import Conv2dForward, Conv2dUpdate
+from spikelet.learn.numbers import scalar
 
 # Compiling takes the time: each family on a core without FPU, the floats on two with one.
 DEVICES = [

@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 from learning import device_equals_twin
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, GraphError, Learned, Tensor
-from spikelet.learn import Twin, identity, scalar
+from spikelet.learn import Twin, identity
 from spikelet.learn.layers.dense import DenseForward
 from spikelet.learn.layers.softmax_cross_entropy import SoftmaxCrossEntropy
-from spikelet.learn.network import Dense, trainable
-from spikelet.learn.scalar import PRECISIONS, Descent
+from spikelet.learn.networks.network import Dense, trainable
+from spikelet.learn.numbers import scalar
+from spikelet.learn.numbers.scalar import PRECISIONS, Descent
 from support import need
 
 KINK = 0.01  # a neuron nearer to its threshold may be rounded to the other side of it

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikelet.graph import Array
-from spikelet.learn import fixed
+from spikelet.learn.numbers import fixed
 from support import need
 
 ROOT = Path(__file__).resolve().parents[2]

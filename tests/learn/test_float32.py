@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikelet.graph import Array
-from spikelet.learn import float32
+from spikelet.learn.numbers import float32
 from spikelet.paths import firmware_dir
 from support import need
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spikelet.errors import UsageError
-from spikelet.learn.metrics import (
+from spikelet.learn.continual.metrics import (
     Evaluation,
     Log,
     Training,

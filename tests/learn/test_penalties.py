@@ -16,7 +16,6 @@ from learning import device_equals_twin
 from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Tensor
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.learn import Setting, Twin, identity
-from spikelet.learn.dense_network import DenseNetwork
 from spikelet.learn.layers.penalty import (
     CODES,
     REACHED,
@@ -31,7 +30,8 @@ from spikelet.learn.layers.penalty import (
 )
 from spikelet.learn.learner import extended
 from spikelet.learn.learners.penalties import Penalties
-from spikelet.learn.scalar import PRECISIONS
+from spikelet.learn.networks.dense_network import DenseNetwork
+from spikelet.learn.numbers.scalar import PRECISIONS
 from spikelet.run.learner import device_learner
 from spikelet.train.data import load
 

@@ -16,17 +16,17 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
+from spikelet.learn.continual.metrics import Training, continual
+from spikelet.learn.continual.protocol import experts, rehearsed, tune
+from spikelet.learn.continual.streams import stream
 from spikelet.learn.learner import Learner, Setting, extended
-from spikelet.learn.metrics import Training, continual
 from spikelet.learn.needs import needs
-from spikelet.learn.protocol import experts, rehearsed, tune
-from spikelet.learn.streams import stream
-from spikelet.learn.training_plan import training_plan
+from spikelet.learn.networks.training_plan import training_plan
 from spikelet.package import Package
 from spikelet.run import SessionFolder, Target, make
-from spikelet.run.learning import Lesson, lesson, play
-from spikelet.run.learning_data import LearningData
-from spikelet.run.learning_record import BlockEnd, Evaluated, LearningRecord, Step, log_of
+from spikelet.run.learning.data import LearningData
+from spikelet.run.learning.record import BlockEnd, Evaluated, LearningRecord, Step, log_of
+from spikelet.run.learning.session import Lesson, lesson, play
 from spikelet.run.report import write_report
 from support import need
 

@@ -11,10 +11,9 @@ import pytest
 from learning_package import CLASSES, KNOWN, backbone, pool
 from spikelet.errors import UsageError
 from spikelet.learn.backbone import identity, until
-from spikelet.learn.baselines import BASELINES, baseline
-from spikelet.learn.learner import Setting, learners
-from spikelet.learn.metrics import Evaluation, Training, continual, lifelong
-from spikelet.learn.protocol import (
+from spikelet.learn.continual.baselines import BASELINES, baseline
+from spikelet.learn.continual.metrics import Evaluation, Training, continual, lifelong
+from spikelet.learn.continual.protocol import (
     Tuned,
     attached,
     evaluated,
@@ -25,7 +24,8 @@ from spikelet.learn.protocol import (
     setting,
     tune,
 )
-from spikelet.learn.streams import Pool, stream
+from spikelet.learn.continual.streams import Pool, stream
+from spikelet.learn.learner import Setting, learners
 from spikelet.learn.twin import Twin
 from spikelet.train.data import load
 

@@ -13,8 +13,8 @@ from learned_states import any_state_is_survived
 from learning import USUAL, device_equals_twin
 from spikelet.graph import Array, Graph
 from spikelet.learn import Setting, Twin, identity
-from spikelet.learn.fixed import ONE
 from spikelet.learn.learners.rejection import MEMORY, STEP, OpenSet
+from spikelet.learn.numbers.fixed import ONE
 from spikelet.train.data import load
 
 FEATURES, CLASSES = 9, 4

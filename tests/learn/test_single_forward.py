@@ -15,10 +15,10 @@ from learning import device_equals_twin
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned
 from spikelet.learn import Setting, Twin, identity
-from spikelet.learn.dense_network import widths
 from spikelet.learn.layers.schedule import FULL, Schedule
 from spikelet.learn.learner import extended
 from spikelet.learn.learners.single_forward import SingleForward
+from spikelet.learn.networks.dense_network import widths
 from spikelet.train.data import load
 
 # Integers only: a core with an FPU runs what one without it runs.

@@ -12,8 +12,8 @@ import pytest
 from graphs import digits_like, random_inputs
 from learning import USUAL, device_equals_twin
 from spikelet.learn.backbone import features, readable, until
+from spikelet.learn.continual.protocol import attached, learner
 from spikelet.learn.learner import Setting
-from spikelet.learn.protocol import attached, learner
 from spikelet.paths import firmware_dir
 from support import need
 

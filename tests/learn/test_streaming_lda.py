@@ -14,7 +14,7 @@ from learning import USUAL, device_equals_twin
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, GraphError
 from spikelet.learn import Setting, Twin, identity, needs
-from spikelet.learn.gaussian import LEAST_PIVOT, UNIT, cholesky, mahalanobis, scale, solve
+from spikelet.learn.bases.gaussian import LEAST_PIVOT, UNIT, cholesky, mahalanobis, scale, solve
 from spikelet.learn.learners.streaming_lda import StreamingLda, most_samples
 from spikelet.train.data import load
 

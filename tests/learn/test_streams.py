@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Tensor
-from spikelet.learn.streams import STREAMS, Course, Pool, stream
+from spikelet.learn.continual.streams import STREAMS, Course, Pool, stream
 
 SHAPE = (3, 4)
 

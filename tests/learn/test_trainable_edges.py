@@ -13,11 +13,12 @@ import isolated
 from learning import USUAL, device_equals_twin
 from spikelet.graph import Array, Graph, GraphError, Operator, Tensor
 from spikelet.graph.tensor import Learned
-from spikelet.learn import identity, scalar
+from spikelet.learn import identity
 from spikelet.learn.layers.conv2d import Conv2dUpdate
 from spikelet.learn.layers.dense import DenseForward, DenseUpdate
 from spikelet.learn.layers.to_scalar import ToScalar
-from spikelet.learn.network import Dense, trainable
+from spikelet.learn.networks.network import Dense, trainable
+from spikelet.learn.numbers import scalar
 
 SCALE = 2.0**-7
 WHOLE = {"i8": (-128, 127), "i16": (-32768, 32767)}

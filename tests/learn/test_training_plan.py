@@ -11,7 +11,7 @@ from learning import LEARN_TARGETS
 from spikelet.board import find_board
 from spikelet.graph import Graph
 from spikelet.learn.learners.finetune import FineTune
-from spikelet.learn.training_plan import training_plan
+from spikelet.learn.networks.training_plan import training_plan
 from spikelet.link import LearnAction
 from spikelet.package import Package
 from spikelet.run.learner import device_learner

@@ -9,8 +9,8 @@ import torch
 from torch.func import functional_call
 
 from spikelet.errors import UsageError
-from spikelet.frontends.encoders import DirectCurrent, Encoder, Latency, Poisson, encode
 from spikelet.frontends.snntorch import export
+from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson, encode
 from spikelet.graph import Array
 from spikelet.package import Package
 from spikelet.paths import models_dir

@@ -9,8 +9,8 @@ import numpy as np
 
 from spikelet.graph import Array, Graph
 from spikelet.learn import Twin, identity
-from spikelet.learn.network import Dense, trainable
-from spikelet.learn.scalar import Descent
+from spikelet.learn.networks.network import Dense, trainable
+from spikelet.learn.numbers.scalar import Descent
 from spikelet.run.learner import device_learner
 from spikelet.train.data import DataSet, load
 

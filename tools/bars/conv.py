@@ -11,10 +11,11 @@ from _gate import Gate
 from spikelet.board import find_board
 from spikelet.codegen.plan import plan
 from spikelet.graph import Array, Graph, Learned, Operator, Tensor
-from spikelet.learn import Twin, scalar
-from spikelet.learn.convolution import STORED, macs
+from spikelet.learn import Twin
+from spikelet.learn.bases.convolution import STORED, macs
 from spikelet.learn.layers.conv2d import Conv2dForward, Conv2dInputGradient, Conv2dUpdate
 from spikelet.learn.layers.to_scalar import ToScalar
+from spikelet.learn.numbers import scalar
 from spikelet.run.learner import device_learner, outputs_crc
 from spikelet.run.workflow import Target
 

@@ -13,7 +13,7 @@ from spikelet.board import find_board
 from spikelet.graph import Graph
 from spikelet.learn import Twin
 from spikelet.learn.learners.finetune import FineTune
-from spikelet.learn.training_plan import training_plan
+from spikelet.learn.networks.training_plan import training_plan
 from spikelet.run.learner import device_learner
 
 TITLE = "Whole-network fine-tuning, har_cnn with a turned sensor"

@@ -9,7 +9,6 @@ import traceback
 
 import typer
 
-from spikelet import __version__
 from spikelet.cli import (
     bench,
     boards,
@@ -29,6 +28,7 @@ from spikelet.cli.output import OutputClosed, OutputError
 from spikelet.cli.terminal import Interrupted, fail
 from spikelet.errors import SpikeletError, UsageError
 from spikelet.graph import GraphError
+from spikelet.version import __version__
 
 EXIT_DEFECT = 70
 DEBUG = "SPIKELET_DEBUG"

@@ -12,7 +12,7 @@ from spikelet.cli.places import check_file, given_path
 from spikelet.cli.terminal import Terminal, facts, number
 from spikelet.errors import UsageError
 from spikelet.files import write_whole
-from spikelet.frontends import onnx_export
+from spikelet.frontends.onnx import export as onnx_export
 from spikelet.package import Package
 
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from spikelet import __version__
 from spikelet.cli.inspect import described
 from spikelet.cli.options import JsonOption
 from spikelet.cli.places import check_file, given_path
@@ -23,14 +22,17 @@ from spikelet.cli.shown import (
 from spikelet.cli.terminal import Terminal, facts, number, table
 from spikelet.codegen import generate
 from spikelet.errors import UsageError
-from spikelet.frontends import network_package, onnx, tflite, tflite_file, tflite_float
-from spikelet.frontends.refusal import shorten
+from spikelet.frontends import network_package, onnx, tflite
+from spikelet.frontends.tflite import file as tflite_file
+from spikelet.frontends.tflite import floats as tflite_float
 from spikelet.graph import Array, Graph
 from spikelet.package import Package
 from spikelet.quantise import METHODS, Options
+from spikelet.refusal import shorten
 from spikelet.run.inputs import data_stream
 from spikelet.samples import labels_key
 from spikelet.text import words
+from spikelet.version import __version__
 
 RANDOM_SAMPLES = 16
 LONGEST_NAME = 48  # of a tensor of the source; TensorFlow's converter joins all that it fuses

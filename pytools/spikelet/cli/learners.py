@@ -12,8 +12,8 @@ from spikelet.cli.options import JsonOption
 from spikelet.cli.terminal import Terminal, table
 from spikelet.errors import UsageError
 from spikelet.learn.choices import explained, options
+from spikelet.learn.continual.streams import STREAMS
 from spikelet.learn.learner import learners
-from spikelet.learn.streams import STREAMS
 
 
 def command(

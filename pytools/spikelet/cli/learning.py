@@ -16,16 +16,16 @@ from spikelet.board import Board
 from spikelet.cli.shown import differences_shown, link_line
 from spikelet.cli.terminal import Interrupted, Terminal, facts, number, percent, table, verdict
 from spikelet.errors import LinkDead, SpikeletError, UsageError
-from spikelet.learn.baselines import BASELINES
 from spikelet.learn.choices import parts, written
-from spikelet.learn.protocol import Tuned, learner, tune
+from spikelet.learn.continual.baselines import BASELINES
+from spikelet.learn.continual.protocol import Tuned, learner, tune
+from spikelet.learn.continual.streams import stream as stream_of
+from spikelet.learn.networks.training_plan import TrainingPlan, counted
 from spikelet.learn.state import LearnedState
-from spikelet.learn.streams import stream as stream_of
-from spikelet.learn.training_plan import TrainingPlan, counted
 from spikelet.package import Package
 from spikelet.run import SessionFolder, Target
-from spikelet.run.learning import Lesson, lesson, lesson_setting, play
-from spikelet.run.learning_data import learning_data
+from spikelet.run.learning.data import learning_data
+from spikelet.run.learning.session import Lesson, lesson, lesson_setting, play
 
 STREAM = "class-incremental"
 TUNED = "tuned.json"  # in the session's folder
@@ -202,7 +202,7 @@ def play_shown(
     resume: bool,
     again: Sequence[str],
 ) -> dict[str, Any]:
-    """The session with its progress shown; see `spikelet.run.learning.play`.
+    """The session with its progress shown; see `spikelet.run.learning.session.play`.
 
     Raises:
         Interrupted: Ctrl-C; says how to go on.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from spikelet import __version__
 from spikelet.codegen.constants import Constant, Laid, held
 from spikelet.codegen.layers import Layer, layers
 from spikelet.codegen.parameters import check_calls
@@ -20,6 +19,7 @@ from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.graph import LABEL
 from spikelet.graph.operator import Interval, Share
 from spikelet.graph.target import ANY, Target
+from spikelet.version import __version__
 
 _C_TYPE = {
     "bit": "uint32_t",

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from spikelet import __version__
 from spikelet.errors import UsageError
 from spikelet.frontends.manifest import drift_rows, layouts
-from spikelet.frontends.refusal import ImportRefused
 from spikelet.graph import Array
 from spikelet.graph.simplify import simplified
 from spikelet.package import Package
@@ -26,6 +24,7 @@ from spikelet.quantise import (
     quantise,
     unfolded,
 )
+from spikelet.refusal import ImportRefused
 from spikelet.samples import (
     check_lengths,
     check_names,
@@ -36,6 +35,7 @@ from spikelet.samples import (
     real_samples,
 )
 from spikelet.text import words
+from spikelet.version import __version__
 
 FEWEST = 20  # samples that are parted into some for ranges and others for figures
 DRIFT_SAMPLES = 64

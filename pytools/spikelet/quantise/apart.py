@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.frontends.refusal import refuse
 from spikelet.graph import Array
 from spikelet.quantise.meaning import evaluate
 from spikelet.quantise.network import Network
+from spikelet.refusal import refuse
 
 SAMPLES = 3
 MIXED = "it mixes, merges or drops samples along the batch axis"

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from spikelet.frontends.refusal import ImportRefused, refuse
 from spikelet.graph import Array, Operator, Tensor
 from spikelet.graph.int8 import factor, interval, round_half_away
 from spikelet.graph.ops.reshape import Reshape
@@ -27,6 +26,7 @@ from spikelet.quantise.correct import bias_of
 from spikelet.quantise.fuse import Group, groups
 from spikelet.quantise.meaning import shapes
 from spikelet.quantise.network import Code, Network, Node
+from spikelet.refusal import ImportRefused, refuse
 
 MOST_DIMENSIONS = 4
 _STEM = 20  # of a derived name: 32 with what follows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from spikelet.frontends.refusal import ImportRefused
 from spikelet.graph import Graph, GraphError, Tensor
 from spikelet.graph.names import identifier
 from spikelet.quantise import lower_moving, lower_pointwise, lower_weighted
@@ -18,6 +17,7 @@ from spikelet.quantise.layers import (
 )
 from spikelet.quantise.meaning import UNARY
 from spikelet.quantise.network import Network
+from spikelet.refusal import ImportRefused
 
 _ROOMS = (lower_moving, lower_pointwise, lower_weighted)  # they fill LOWER
 

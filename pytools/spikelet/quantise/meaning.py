@@ -10,9 +10,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from spikelet.errors import UsageError
-from spikelet.frontends.refusal import refuse
 from spikelet.graph import Array
 from spikelet.quantise.network import Network, Node
+from spikelet.refusal import refuse
 
 CHUNK_BYTES = 1 << 26  # of convolution windows at a time
 MOST_PADDED = 1 << 23  # elements of a sample with its margins

@@ -21,10 +21,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from spikelet import __version__
 from spikelet.errors import UsageError
 from spikelet.files import Appended, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array
+from spikelet.version import __version__
 
 try:
     import fcntl

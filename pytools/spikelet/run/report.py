@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from spikelet.codegen import TITLES, totals
 from spikelet.files import write_whole
 from spikelet.graph import Array, Role
-from spikelet.run.learning_record import (
+from spikelet.run.learning.record import (
     BlockEnd,
     Evaluated,
     LearningRecord,

@@ -12,7 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from spikelet import __version__
 from spikelet.board import Board, Firmware, ImageTooLarge, build, start, too_large
 from spikelet.codegen import ArenaTooSmall, Generated, fitted, generate, totals
 from spikelet.errors import UsageError
@@ -25,6 +24,7 @@ from spikelet.run.expected import expected, macros_of
 from spikelet.run.inputs import Stream, data_stream, package_stream
 from spikelet.run.record import SessionFolder
 from spikelet.run.session import Outcome, Progress, compare, summary
+from spikelet.version import __version__
 
 SYMBOLS = 32  # of the largest, that a session keeps
 

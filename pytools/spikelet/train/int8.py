@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-import spikelet
 from spikelet.frontends.manifest import drift_rows, layouts
 from spikelet.frontends.torch import from_torch
 from spikelet.graph import Array
@@ -27,6 +26,7 @@ from spikelet.train.evaluate import CHUNK, codes, predicted
 from spikelet.train.qat import QatNetwork
 from spikelet.train.recipe import Int8Model, Int8Recipe, RecipeError, load_int8_model
 from spikelet.train.trainer import reproducible
+from spikelet.version import __version__
 
 WARM_UP = 0.05  # of the steps, in which the rate rises
 TRIAL = 16  # samples that show before training whether the graph can carry the network
@@ -232,13 +232,13 @@ def package(
     manifest: dict[str, Any] = {
         "name": recipe.name,
         "description": recipe.description,
-        "created_by": f"spikelet {spikelet.__version__}",
+        "created_by": f"spikelet {__version__}",
         "seed": recipe.seed,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
-            "spikelet": spikelet.__version__,
+            "spikelet": __version__,
         },
         "recipe": recipe.model_dump(exclude_none=True),
         "data": data.name,

@@ -8,10 +8,10 @@ import snntorch as snn
 import torch
 from torch import Tensor, nn
 
-from spikelet.frontends import quantise
-from spikelet.frontends.encoders import Encoder
-from spikelet.frontends.snntorch_layers import Readout, stages
-from spikelet.frontends.snntorch_module import unroll
+from spikelet.frontends.snntorch import rounding
+from spikelet.frontends.snntorch.encoders import Encoder
+from spikelet.frontends.snntorch.layers import Readout, stages
+from spikelet.frontends.snntorch.module import unroll
 from spikelet.graph import Graph
 
 
@@ -61,13 +61,13 @@ def deployed(net: SpikingNet, encoder: Encoder, graph: Graph) -> dict[str, Tenso
         spiking = neurons is not None and not shared
         amplitude, scale = (encoder.amplitude, encoder.scale) if i == 0 else (1.0, 1.0)
         firing = neurons.threshold if neurons is not None and spiking else None
-        step = quantise.weight_step(linear.weight, firing, amplitude, shared)
-        codes = quantise.weight_codes(linear.weight, step)
+        step = rounding.weight_step(linear.weight, firing, amplitude, shared)
+        codes = rounding.weight_codes(linear.weight, step)
         path = f"layers.{stage.path}"
         parameters[f"{path}.weight"] = _through(linear.weight, codes * step[:, None])
         unit = step * scale
         if linear.bias is not None:
-            rounded = quantise.bias_codes(linear.bias, unit) * unit
+            rounded = rounding.bias_codes(linear.bias, unit) * unit
             parameters[f"{path}.bias"] = _through(linear.bias, rounded)
         if neurons is None:
             continue
@@ -79,7 +79,7 @@ def deployed(net: SpikingNet, encoder: Encoder, graph: Graph) -> dict[str, Tenso
         parameters[f"{path}.beta"] = _through(beta, torch.full_like(beta, kept))
         if spiking:
             bits = int(attributes["input_shift"])
-            rounded = quantise.threshold_codes(
+            rounded = rounding.threshold_codes(
                 neurons.threshold, unit, bits, neurons.compare == ">", neurons.reset == "subtract"
             )
             rounded = rounded * unit / (1 << bits)

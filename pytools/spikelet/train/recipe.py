@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from spikelet.errors import UsageError
-from spikelet.frontends.encoders import DirectCurrent, Encoder, Latency, Poisson
+from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
 from spikelet.train.data import DataSet, load
 
 

@@ -16,12 +16,11 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-import spikelet
-from spikelet.frontends.encoders import Poisson, encode
 from spikelet.frontends.snntorch import export
-from spikelet.frontends.snntorch_graph import Plan
-from spikelet.frontends.snntorch_layers import refuse, stages
-from spikelet.frontends.snntorch_package import agreement
+from spikelet.frontends.snntorch.encoders import Poisson, encode
+from spikelet.frontends.snntorch.graph import Plan
+from spikelet.frontends.snntorch.layers import refuse, stages
+from spikelet.frontends.snntorch.package import agreement
 from spikelet.graph import Array, Graph, tune
 from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds
@@ -29,6 +28,7 @@ from spikelet.train import Part, Progress
 from spikelet.train.data import DataSet
 from spikelet.train.network import SpikingNet, deployed
 from spikelet.train.recipe import Recipe, load_model
+from spikelet.version import __version__
 
 # The layers are small and stepped one by one: a second thread only waits, and on a busy machine
 # training takes five times as long.
@@ -247,14 +247,14 @@ def _package(net: SpikingNet, recipe: Recipe, data: DataSet, part: Part) -> Pack
     manifest: dict[str, Any] = {
         "name": recipe.name,
         "description": recipe.description,
-        "created_by": f"spikelet {spikelet.__version__}",
+        "created_by": f"spikelet {__version__}",
         "seed": recipe.seed,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
             "snntorch": snntorch.__version__,
             "numpy": np.__version__,
-            "spikelet": spikelet.__version__,
+            "spikelet": __version__,
         },
         "recipe": recipe.model_dump(exclude_none=True),
         "data": data.name,

@@ -12,8 +12,8 @@ from spikelet.graph.c import Statement
 from spikelet.graph.declared import Natural, TensorScale
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn import scalar
-from spikelet.learn.pooling import Average, PoolForward, PoolInputGradient
+from spikelet.learn.bases.pooling import Average, PoolForward, PoolInputGradient
+from spikelet.learn.numbers import scalar
 
 
 @dataclass(kw_only=True)

@@ -22,9 +22,9 @@ from spikelet.graph.declared import Held, TensorScale, within
 from spikelet.graph.operator import Emitter, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn import scalar
-from spikelet.learn.scalar import Scale
-from spikelet.learn.trainable import Learning, Trainable
+from spikelet.learn.bases.trainable import Learning, Trainable
+from spikelet.learn.numbers import scalar
+from spikelet.learn.numbers.scalar import Scale
 
 MOST = 32767
 NO_NUDGE = np.zeros(1, np.float32)

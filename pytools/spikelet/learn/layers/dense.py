@@ -13,10 +13,10 @@ from spikelet.graph.declared import Natural, Size, TensorScale, one_of, within
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Learned, Tensor
-from spikelet.learn import scalar
-from spikelet.learn.fixed import add_up
-from spikelet.learn.scalar import Descent, Scale, Sgd
-from spikelet.learn.trainable import NOTHING, Learning, Trainable, kept
+from spikelet.learn.bases.trainable import NOTHING, Learning, Trainable, kept
+from spikelet.learn.numbers import scalar
+from spikelet.learn.numbers.fixed import add_up
+from spikelet.learn.numbers.scalar import Descent, Scale, Sgd
 
 _STORED = {"f32": np.float32, "f16": np.float16, "i16": np.int16, "i8": np.int8}
 

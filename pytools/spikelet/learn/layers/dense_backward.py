@@ -12,9 +12,9 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Natural, TensorScale
 from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn import scalar
-from spikelet.learn.scalar import Scale
-from spikelet.learn.trainable import Learning
+from spikelet.learn.bases.trainable import Learning
+from spikelet.learn.numbers import scalar
+from spikelet.learn.numbers.scalar import Scale
 
 
 @dataclass(kw_only=True)

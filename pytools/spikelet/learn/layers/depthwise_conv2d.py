@@ -13,9 +13,9 @@ import numpy as np
 from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter
 from spikelet.graph.tensor import Array
-from spikelet.learn import scalar
-from spikelet.learn.convolution import Forward, InputGradient, Weighted
-from spikelet.learn.convolution_update import Update, groups, places
+from spikelet.learn.bases.convolution import Forward, InputGradient, Weighted
+from spikelet.learn.bases.convolution_update import Update, groups, places
+from spikelet.learn.numbers import scalar
 
 
 @dataclass(kw_only=True)

@@ -11,9 +11,9 @@ from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn import scalar
-from spikelet.learn.pooling import Pool2d, PoolForward, PoolInputGradient
-from spikelet.learn.scalar import Scale
+from spikelet.learn.bases.pooling import Pool2d, PoolForward, PoolInputGradient
+from spikelet.learn.numbers import scalar
+from spikelet.learn.numbers.scalar import Scale
 
 
 def largest(node: Pool2d, x: Array) -> tuple[Array, Array]:

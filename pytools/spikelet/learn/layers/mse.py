@@ -13,10 +13,10 @@ from spikelet.graph.declared import Natural, TensorScale
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn import scalar
-from spikelet.learn.fixed import add_up
-from spikelet.learn.scalar import Scale
-from spikelet.learn.trainable import NOTHING, Learning
+from spikelet.learn.bases.trainable import NOTHING, Learning
+from spikelet.learn.numbers import scalar
+from spikelet.learn.numbers.fixed import add_up
+from spikelet.learn.numbers.scalar import Scale
 
 _FINITE = np.float32(2.0**64)
 

@@ -27,9 +27,9 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held, within
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn.feature import C_TYPES
-from spikelet.learn.fixed import shift_round
-from spikelet.learn.scalar import draws
+from spikelet.learn.numbers.feature import C_TYPES
+from spikelet.learn.numbers.fixed import shift_round
+from spikelet.learn.numbers.scalar import draws
 
 CODES = 240
 NEAR = 32

@@ -12,8 +12,8 @@ from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn import scalar
-from spikelet.learn.trainable import Learning
+from spikelet.learn.bases.trainable import Learning
+from spikelet.learn.numbers import scalar
 
 
 @dataclass(kw_only=True)

@@ -14,9 +14,9 @@ from spikelet.graph.declared import within
 from spikelet.graph.operator import Emitter, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn import fixed, float32, scalar
-from spikelet.learn.scalar import Scale
-from spikelet.learn.trainable import Learning
+from spikelet.learn.bases.trainable import Learning
+from spikelet.learn.numbers import fixed, float32, scalar
+from spikelet.learn.numbers.scalar import Scale
 
 _FINITE = np.float32(2.0**64)
 
@@ -26,8 +26,9 @@ class SoftmaxCrossEntropy(Learning):
     """The gradient of the cross-entropy by the logits: `softmax(logits) - one_hot(label)`.
 
     Reads logits (C,) values, label (1,) i32 and its health (1,) i32; writes the error (C,). Floats:
-    exp of `learn/float32.py`, summed in order, times 1 / sum. Integers: powers of two by table
-    (`learn/fixed.py`), times floor(2^32 / sum) in 32 bits; the probability is within 2^-12.
+    exp of `learn/numbers/float32.py`, summed in order, times 1 / sum. Integers: powers of two by
+    table (`learn/numbers/fixed.py`), times floor(2^32 / sum) in 32 bits; the probability is within
+    2^-12.
 
     Float logits that are not within +-2^64 mean that learning diverged: the sample is skipped, and
     counted in health, so that the weights stay finite.

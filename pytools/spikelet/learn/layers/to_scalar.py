@@ -12,8 +12,8 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Natural, TensorScale
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn.scalar import Scale
-from spikelet.learn.trainable import NOTHING, Trainable
+from spikelet.learn.bases.trainable import NOTHING, Trainable
+from spikelet.learn.numbers.scalar import Scale
 
 
 @dataclass(kw_only=True)

@@ -18,8 +18,8 @@ from spikelet.graph.declared import Natural, Real, TensorScale
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn import float32, scalar
-from spikelet.learn.trainable import INT32_MAX, Trainable
+from spikelet.learn.bases.trainable import INT32_MAX, Trainable
+from spikelet.learn.numbers import float32, scalar
 
 
 @dataclass(kw_only=True)

@@ -23,11 +23,11 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held, Natural, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.learn.bases.prototypes import LinearScores, flat, largest
 from spikelet.learn.choices import Within
-from spikelet.learn.feature import C_TYPES, extent
-from spikelet.learn.fixed import ONE, add, divide, ema, margin, mean, saturate, shift_round
 from spikelet.learn.learner import Learner, Setting
-from spikelet.learn.prototypes import LinearScores, flat, largest
+from spikelet.learn.numbers.feature import C_TYPES, extent
+from spikelet.learn.numbers.fixed import ONE, add, divide, ema, margin, mean, saturate, shift_round
 
 UNIT = 1 << 12  # a gain of 1
 LEAST, MOST = UNIT // 8, UNIT * 8  # gains

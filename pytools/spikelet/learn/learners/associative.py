@@ -22,9 +22,9 @@ from spikelet.graph.declared import Held, one_of, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.choices import Within
-from spikelet.learn.feature import C_TYPES, extent
-from spikelet.learn.fixed import shift_round
 from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.numbers.feature import C_TYPES, extent
+from spikelet.learn.numbers.fixed import shift_round
 
 NO_PATTERN = 32767  # the distance of a row that is not in use
 WEIGHTS = ("exp2", "pow3")

@@ -22,12 +22,12 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import one_of, within
 from spikelet.graph.fixed import xorshift32
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
+from spikelet.learn.bases.prototypes import LinearScores, flat, largest
 from spikelet.learn.choices import Within
-from spikelet.learn.feature import C_TYPES
-from spikelet.learn.fixed import add, mean, saturate, shift_round
 from spikelet.learn.learner import Learner, Setting, extended
 from spikelet.learn.learners.nearest_mean import FRACTION, most_samples
-from spikelet.learn.prototypes import LinearScores, flat, largest
+from spikelet.learn.numbers.feature import C_TYPES
+from spikelet.learn.numbers.fixed import add, mean, saturate, shift_round
 from spikelet.seeds import mix32
 
 REACH = (1 << 11) - 1  # the largest magnitude of a feature: 16 bits hold its mean

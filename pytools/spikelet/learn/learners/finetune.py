@@ -24,10 +24,10 @@ from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.quantised import INT8, Quantised
 from spikelet.learn.backbone import until, weighted
 from spikelet.learn.choices import PARTS, RATES, Within
-from spikelet.learn.dense_layer import Learns
 from spikelet.learn.learner import Learner, Setting
-from spikelet.learn.scalar import Descent, is_float
-from spikelet.learn.tape import Codes, Formats, Tape, named, ranges
+from spikelet.learn.networks.dense_layer import Learns
+from spikelet.learn.networks.tape import Codes, Formats, Tape, named, ranges
+from spikelet.learn.numbers.scalar import Descent, is_float
 
 SAMPLES = 24  # of the calibration data, that ranges are taken from
 ONCE = 2.0**-13  # of a code: halves go away from zero, whatever float32 lost

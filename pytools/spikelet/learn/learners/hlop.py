@@ -27,12 +27,12 @@ from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn.choices import RATES, Within
-from spikelet.learn.dense_layer import DenseLayer
-from spikelet.learn.dense_network import SCHEDULE, DenseNetwork, widths
-from spikelet.learn.feature import C_TYPES
-from spikelet.learn.fixed import ema, shift_round
 from spikelet.learn.learner import Learner, Setting
-from spikelet.learn.scalar import draws
+from spikelet.learn.networks.dense_layer import DenseLayer
+from spikelet.learn.networks.dense_network import SCHEDULE, DenseNetwork, widths
+from spikelet.learn.numbers.feature import C_TYPES
+from spikelet.learn.numbers.fixed import ema, shift_round
+from spikelet.learn.numbers.scalar import draws
 
 ONE = 1 << 12  # 1.0 of a basis
 USED, BEGUN = 0, 1  # places in `columns`

@@ -21,9 +21,9 @@ from spikelet.graph.declared import Held, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.choices import Within
-from spikelet.learn.feature import C_TYPES, extent
-from spikelet.learn.fixed import log2, shift_round
 from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.numbers.feature import C_TYPES, extent
+from spikelet.learn.numbers.fixed import log2, shift_round
 from spikelet.seeds import mix32
 
 SIGNS = 32  # that a draw gives

@@ -17,15 +17,15 @@ from spikelet.graph.operator import Cost, Emitter, Interval
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.mean import Mean
 from spikelet.graph.quantised import Quantised
-from spikelet.learn import float32, scalar
 from spikelet.learn.backbone import until
+from spikelet.learn.bases.trainable import Trainable
 from spikelet.learn.choices import PARTS, RATES, Within
-from spikelet.learn.dense_layer import Learns
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.learners.finetune import calibration, saturations, scores_of
-from spikelet.learn.scalar import Descent, is_float
-from spikelet.learn.tape import VALUE_BITS, Formats, Tape, named, ranges
-from spikelet.learn.trainable import Trainable
+from spikelet.learn.networks.dense_layer import Learns
+from spikelet.learn.networks.tape import VALUE_BITS, Formats, Tape, named, ranges
+from spikelet.learn.numbers import float32, scalar
+from spikelet.learn.numbers.scalar import Descent, is_float
 
 HEAD = "ladder_head"  # what it adds to the scores of the network's own head
 REACH = 8.0  # standard deviations that integers hold

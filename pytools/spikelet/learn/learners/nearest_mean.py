@@ -17,8 +17,10 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import one_of
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
-from spikelet.learn.feature import C_TYPES
-from spikelet.learn.fixed import (
+from spikelet.learn.bases.prototypes import LinearScores, flat, largest
+from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.numbers.feature import C_TYPES
+from spikelet.learn.numbers.fixed import (
     INT16_MAX,
     INT32_MAX,
     add,
@@ -28,8 +30,6 @@ from spikelet.learn.fixed import (
     saturate,
     shift_round,
 )
-from spikelet.learn.learner import Learner, Setting, extended
-from spikelet.learn.prototypes import LinearScores, flat, largest
 
 FRACTION = 4  # bits behind the point of a mean
 UNIT = 12  # bits of 1.0 in a mean of length 1

@@ -18,10 +18,10 @@ import numpy as np
 from spikelet.graph import Array, Graph, Learned, Tensor
 from spikelet.graph.graph import LABEL
 from spikelet.learn.choices import RATES, Within
-from spikelet.learn.dense_layer import DenseLayer
-from spikelet.learn.dense_network import SCHEDULE, DenseNetwork, widths
 from spikelet.learn.layers.penalty import CODES, Anchor, Gather, Join, OwnError, Pull, downs, parts
 from spikelet.learn.learner import Learner, Setting
+from spikelet.learn.networks.dense_layer import DenseLayer
+from spikelet.learn.networks.dense_network import SCHEDULE, DenseNetwork, widths
 
 
 @dataclass(kw_only=True)

@@ -23,9 +23,9 @@ from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval, Operator, Phase
 from spikelet.learn.backbone import until
 from spikelet.learn.choices import Within
-from spikelet.learn.feature import C_TYPES
 from spikelet.learn.learner import Learner, Setting
-from spikelet.learn.perceptron import Perceptron, root_mean_square
+from spikelet.learn.networks.perceptron import Perceptron, root_mean_square
+from spikelet.learn.numbers.feature import C_TYPES
 from spikelet.seeds import mix32
 
 USER, GENERIC = 1, 0  # classes of the gate

@@ -21,12 +21,12 @@ from spikelet.graph.c import Statement
 from spikelet.graph.declared import within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.learn.bases.prototypes import EuclideanDistances, after
 from spikelet.learn.choices import Within
-from spikelet.learn.fixed import INT32_MAX, ONE, divide, log2, shift_round
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.learners.nearest_mean import FRACTION, NearestMean
 from spikelet.learn.learners.streaming_lda import MahalanobisDistances, StreamingLda
-from spikelet.learn.prototypes import EuclideanDistances, after
+from spikelet.learn.numbers.fixed import INT32_MAX, ONE, divide, log2, shift_round
 
 MEMORY = 32  # samples that a class's mean and deviation look back
 START = 2 * ONE  # mean absolute deviations above the mean, before anything was learned

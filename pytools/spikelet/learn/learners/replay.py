@@ -22,7 +22,7 @@ from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting, extended
-from spikelet.learn.perceptron import Perceptron, root_mean_square
+from spikelet.learn.networks.perceptron import Perceptron, root_mean_square
 from spikelet.seeds import mix32
 
 MOST_BLOCKS = 32

@@ -20,12 +20,12 @@ from spikelet.graph.c import Expression, Statement
 from spikelet.graph.declared import SCALE_MOST, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Interval
-from spikelet.learn import scalar
+from spikelet.learn.bases.trainable import Learning
 from spikelet.learn.choices import Within, chosen
 from spikelet.learn.layers.mse import Mse
 from spikelet.learn.layers.softmax_cross_entropy import SoftmaxCrossEntropy
 from spikelet.learn.learner import Learner, Setting, learners
-from spikelet.learn.trainable import Learning
+from spikelet.learn.numbers import scalar
 
 COUNT = "sample_gate.count"
 

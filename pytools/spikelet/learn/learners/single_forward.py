@@ -19,11 +19,11 @@ import numpy as np
 from spikelet.graph import Array, Graph, Tensor, c
 from spikelet.graph.c import Statement
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
-from spikelet.learn import scalar
+from spikelet.learn.bases.trainable import Trainable
 from spikelet.learn.choices import RATES, Within
-from spikelet.learn.dense_network import DenseNetwork, widths
 from spikelet.learn.learner import Learner, Setting
-from spikelet.learn.trainable import Trainable
+from spikelet.learn.networks.dense_network import DenseNetwork, widths
+from spikelet.learn.numbers import scalar
 
 
 @dataclass(kw_only=True)

@@ -20,10 +20,7 @@ from spikelet.graph import Array, Graph, Learned, Phase, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.declared import one_of, within
 from spikelet.graph.operator import Cost, Emitter, Interval, Operator
-from spikelet.learn.choices import Within
-from spikelet.learn.feature import C_TYPES
-from spikelet.learn.fixed import INT32_MAX, add
-from spikelet.learn.gaussian import (
+from spikelet.learn.bases.gaussian import (
     BIAS,
     DISTANCE,
     MOST,
@@ -34,8 +31,11 @@ from spikelet.learn.gaussian import (
     solve,
     triangle,
 )
+from spikelet.learn.bases.prototypes import Distances, LinearScores, flat, largest
+from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting, extended
-from spikelet.learn.prototypes import Distances, LinearScores, flat, largest
+from spikelet.learn.numbers.feature import C_TYPES
+from spikelet.learn.numbers.fixed import INT32_MAX, add
 
 WIDEST = 256  # features
 UNIT = 1 << 30  # the largest inverse deviation

@@ -1,0 +1,29 @@
+"""snnTorch: a spiking network as the integer graph, with what each neuron's convention is.
+
+`module` and `layers` read the layers, `rounding` makes their numbers integers, `encoders` say how
+values become spikes, `graph` and `package` put it together.
+"""
+
+from spikelet.frontends.snntorch.exporter import (
+    READOUTS,
+    DirectCurrent,
+    Encoder,
+    ExportError,
+    Latency,
+    Poisson,
+    Readout,
+    State,
+    export,
+)
+
+__all__ = [
+    "READOUTS",
+    "DirectCurrent",
+    "Encoder",
+    "ExportError",
+    "Latency",
+    "Poisson",
+    "Readout",
+    "State",
+    "export",
+]

@@ -1,0 +1,161 @@
+"""snnTorch networks to the integer graph.
+
+A network is a chain of `nn.Linear` and `snn.Leaky`; what each snnTorch layer computes, step by
+step, was read in snntorch 1.0.0. A convention that the graph holds is carried from the layer, any
+other is refused by the layer's name: nothing is approximated but the numbers themselves.
+
+The numbers: weights and biases are rounded to int8 and to the weight's step. The neurons' state is
+exact (int32, a leak of 31 bits) unless it was measured that a narrow one (int16, a leak of 15 bits)
+adds at most a fifth to what the weights' rounding costs; where weights quantise without error, it
+is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from torch import nn
+
+from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
+from spikelet.frontends.snntorch.graph import Plan
+from spikelet.frontends.snntorch.layers import READOUTS, ExportError, Readout, stages
+from spikelet.frontends.snntorch.package import STATES, Codes, State, packaged
+from spikelet.graph import Graph
+from spikelet.package import Package
+
+__all__ = [
+    "READOUTS",
+    "DirectCurrent",
+    "Encoder",
+    "ExportError",
+    "Latency",
+    "Poisson",
+    "Readout",
+    "State",
+    "export",
+]
+
+_MOST_STEPS = 32767
+
+
+@overload
+def export(
+    network: nn.Module | Mapping[str, nn.Module],
+    *,
+    steps: int,
+    encoder: Encoder | None = ...,
+    readout: Readout = ...,
+    name: str = ...,
+    fraction_bits: int | None = ...,
+    state: State = ...,
+) -> Graph: ...
+
+
+@overload
+def export(
+    network: nn.Module | Mapping[str, nn.Module],
+    *,
+    steps: int,
+    test: Codes,
+    encoder: Encoder | None = ...,
+    readout: Readout = ...,
+    name: str = ...,
+    fraction_bits: int | None = ...,
+    state: State = ...,
+    labels: Codes | None = ...,
+    seed: int = ...,
+    out: Path | str | None = ...,
+) -> Package: ...
+
+
+def export(
+    network: nn.Module | Mapping[str, nn.Module],
+    *,
+    steps: int,
+    encoder: Encoder | None = None,
+    readout: Readout = "spike_count",
+    name: str = "snn",
+    fraction_bits: int | None = None,
+    state: State = "auto",
+    test: Codes | None = None,
+    labels: Codes | None = None,
+    seed: int = 0,
+    out: Path | str | None = None,
+) -> Graph | Package:
+    """The integer graph of a trained snnTorch network; with `test`, a package with its figures.
+
+    Weights become int8 codes, symmetric per output channel (one step for all channels of a readout
+    that does not spike); a channel's scale goes into its threshold, and its bias into units of the
+    sum. The graph's input is `x` (n,) u8, with the encoder Poisson also `seed` (1,) u32; its
+    outputs are `label` (1,) i32 and the readout's scores.
+
+    Args:
+        network: an nn.Sequential, or layers by name in order of execution.
+        steps: time steps T of one inference; membranes start at 0.
+        encoder: how `x` becomes spikes or current; DirectCurrent() by default.
+        readout: `spike_count` counts the last neurons' spikes; `membrane` takes their membrane
+            after the last step (reset_mechanism "none"); `sum` adds up a last nn.Linear over time.
+        name: of the graph, a C identifier.
+        fraction_bits: of every membrane, 0 to 15; by default as many as its type provably holds.
+        state: of the neurons. `exact`: int32 and a leak of 31 bits. `narrow`: int16 and 15 bits,
+            int32 where int16 does not do. `auto`: exact; with `test`, narrow in each layer where
+            that adds at most a fifth to the spikes that differ from the module's anyway, because
+            weights were rounded.
+        test: (N, n) uint8 codes of real inputs; they become the package's test vectors.
+        labels: (N,) of `test`: the manifest then holds the accuracies and their difference.
+        seed: of the encoder's random spikes on `test`.
+        out: where to save the package, if given.
+
+    Returns:
+        The graph; with `test` a package, whose manifest holds `spike_agreement` with the module
+        itself by layer, and `state`, what was chosen and what it costs.
+
+    Raises:
+        ExportError: names the layer, what is wrong with it and what is supported.
+    """
+    encoder = DirectCurrent() if encoder is None else encoder
+    _check_arguments(steps, encoder, name, fraction_bits, state)
+    chain = stages(network, readout)
+    bits = None if fraction_bits is None else int(fraction_bits)
+    plan = Plan(chain, name, int(steps), encoder, readout, bits)
+    if test is None:
+        if labels is not None or out is not None:
+            raise ExportError(
+                f"{'labels' if labels is not None else 'out'} is given without test",
+                "there are no samples to make a package of",
+                "give test=, (N, n) uint8 codes",
+            )
+        return plan.build([state != "narrow"] * len(chain)).graph
+    package = packaged(network, plan, state, test, labels, seed)
+    if out is not None:
+        package.save(out)
+    return package
+
+
+def _check_arguments(steps: Any, encoder: Any, name: Any, fraction_bits: Any, state: Any) -> None:
+    """Types and ranges that a caller without a type checker may miss; raises ExportError."""
+    if not isinstance(encoder, Encoder):
+        given = encoder.__name__ if isinstance(encoder, type) else repr(encoder)
+        raise ExportError(
+            f"encoder is {given}, expected DirectCurrent(...), Poisson(...) or Latency(...)",
+            "the class in place of an object of it" if isinstance(encoder, type) else "",
+            f"encoder={given}()" if isinstance(encoder, type) else "encoder=Poisson(), for example",
+        )
+    if not _is_int(steps) or not 1 <= steps <= _MOST_STEPS:
+        raise ExportError(f"steps is {steps!r}, expected an integer of 1 to {_MOST_STEPS}")
+    if not isinstance(name, str):
+        raise ExportError(f"name is {name!r}, expected a C identifier")
+    if state not in STATES:
+        raise ExportError(f"state is {state!r}", next=f"choose one of {', '.join(STATES)}")
+    if fraction_bits is not None and not (_is_int(fraction_bits) and 0 <= fraction_bits <= 15):
+        raise ExportError(
+            f"fraction_bits is {fraction_bits!r}, expected an integer of 0 to 15",
+            next="leave it out to have it chosen",
+        )
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

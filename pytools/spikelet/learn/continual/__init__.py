@@ -1,0 +1,1 @@
+"""Continual learning as an experiment: streams of samples, the protocol, metrics, baselines."""

@@ -1,0 +1,1 @@
+"""Networks that are trained on the device, put together of learning layers."""
