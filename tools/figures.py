@@ -155,13 +155,13 @@ LEARNERS = ("streaming_lda", "fetril", "key_value", "nearest_mean")
 
 
 def taught(package: Path, learner: str, seed: str, more: str = "") -> dict[str, Any]:
-    """`spikelet run --learn` on the emulated board, as JSON."""
+    """`spikelet learn` on the emulated board, as JSON."""
     stream = f"{LEARNING_STREAM},seed={seed}{more}"
     session = OUT.parent / "learning" / f"{learner}-{seed}"
     found: dict[str, Any] = json.loads(
         output(
-            "-m", "spikelet", "run", str(package), "--board", LEARNING_BOARD, "--learn", learner,
-            "--stream", stream, "--session", str(session), "--json",
+            "-m", "spikelet", "learn", str(package), "--board", LEARNING_BOARD,
+            "--learner", learner, "--stream", stream, "--session", str(session), "--json",
         )
     )  # fmt: skip
     return found

@@ -222,7 +222,7 @@ def test_ctrl_c_loses_nothing_and_resume_goes_on(spikelet: Spikelet, package: Pa
     assert 100 <= recorded < MANY
     error = json.loads(out)["error"]
     assert f"{recorded} of {MANY} samples are recorded" in error["what"]
-    resume = f"spikelet run {package} --board native --data many.npz --session s --resume"
+    resume = f"spikelet run {package} --board native --session s --resume --data many.npz"
     assert resume in error["next"]
     assert not _running(elf)
     broken_off = spikelet("report", "s", "--json").json

@@ -1,8 +1,9 @@
-"""`run --learn` and its like: figures, needs told first, tuning apart, mistakes by their names."""
+"""`spikelet learn` and its like: figures, needs told first, tuning apart, mistakes named."""
 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pytest
 
 from cli_support import LINK_KEYS, RUN_KEYS, Spikelet, served
 from learning_package import clouds, samples
-from spikelet.learn.continual.streams import STREAMS
+from spikelet.learn.continual.streams import STREAMS, Block
 from spikelet.learn.learner import learners
 from spikelet.package import Package
 from spikelet.run import SessionFolder
+from spikelet.run.learning.play import _Player
 from spikelet.run.report import write_report
 
 STREAM = "class-incremental,tasks=4"
@@ -36,11 +38,11 @@ def arrays(path: Path, seed: int, **changed: Any) -> Path:
 
 def learn(spikelet: Spikelet, package: Path, *more: object, learner: str = "nearest_mean") -> Any:
     return spikelet(
-        "run", package, "--board", "native", "--learn", learner, "--stream", STREAM, *more
+        "learn", package, "--board", "native", "--learner", learner, "--stream", STREAM, *more
     )
 
 
-def test_run_learns_a_stream(spikelet: Spikelet, package: Path) -> None:
+def test_a_stream_is_learned(spikelet: Spikelet, package: Path) -> None:
     result = learn(spikelet, package, "--json")
     found = result.json
     assert result.code == 0
@@ -70,7 +72,7 @@ def test_run_learns_a_stream(spikelet: Spikelet, package: Path) -> None:
     assert result.err.index("learned state") < result.err.index("block 1 of 4, class 0")
 
 
-def test_run_shows_a_person_what_was_learned(spikelet: Spikelet, package: Path) -> None:
+def test_a_person_is_shown_what_was_learned(spikelet: Spikelet, package: Path) -> None:
     result = learn(spikelet, package, "--no-baselines")
     assert result.code == 0
     assert "mismatches         0" in result.out
@@ -174,35 +176,75 @@ def test_a_learner_behind_a_port(spikelet: Spikelet, package: Path) -> None:
     assert other.code == 2 and "flash" in other.err and "Traceback" not in other.err
 
 
+def test_ctrl_c_names_the_command_that_goes_on(
+    spikelet: Spikelet, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a learner whose options are in part given and in part tuned."""
+    options = ("--tune", "keys=8:16", "--tune-on", arrays(Path("other.npz"), 11), "--session", "s")
+    options += ("--no-baselines", "--json")
+    third = _Player.learn
+
+    def interrupted(self: _Player, number: int, block: Block, first: int) -> None:
+        if number == 2:
+            raise KeyboardInterrupt
+        third(self, number, block, first)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_Player, "learn", interrupted)
+        broken = learn(spikelet, package, *options, learner="key_value,books=4")
+    error = broken.json["error"]
+    assert broken.code == 130 and "all until here is recorded in s" in error["what"]
+    words = shlex.split(error["next"].split("`")[1])
+    assert "--resume" in words and "s/tuned.json" in words and "--tune" not in words
+    resumed = spikelet(*words[1:], "--json").json
+    whole = learn(spikelet, package, *options, learner="key_value,books=4").json
+    assert resumed["complete"] and resumed["mismatches"] == 0
+    assert resumed["learning"] == whole["learning"]
+    assert resumed["learning"]["options"]["books"] == 4
+
+
+def test_run_names_the_command_that_learns(spikelet: Spikelet, package: Path) -> None:
+    for option in (("--learn", "nearest_mean,metric=cosine"), ("--learn=nearest_mean",)):
+        result = spikelet("run", package, "-b", "native", *option, "--stream", STREAM, "--json")
+        error = result.json["error"]
+        assert result.code == 2 and "`spikelet learn`" in error["what"]
+        words = shlex.split(error["next"].strip("`"))
+        assert words[:2] == ["spikelet", "learn"]
+        assert spikelet(*words[1:]).json["mismatches"] == 0
+    assert spikelet("run", package, "-b", "native", "--stream", STREAM).code == 2
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--learn", "nearest"), "learner 'nearest' is not known"),
-        (("--learn", "nearest_mean,k=1"), "learner nearest_mean has no option 'k'"),
-        (("--learn", "nearest_mean,metric=1"), "metric=1 is not one of euclid, cosine"),
-        (("--learn", "nearest_mean", "--stream", "sorted"), "stream 'sorted' is not known"),
-        (("--learn", "nearest_mean", "--stream", "iid,tasks=2"), "independent samples are one"),
-        (("--learn", "nearest_mean", "--stream", "class-incremental,tasks=9"), "4 classes for"),
-        (("--learn", "nearest_mean", "--features", "hiden"), "computes no tensor 'hiden'"),
-        (("--learn", "nearest_mean", "--classes", 3), "label 3 of training sample"),
-        (("--learn", "nearest_mean", "--limit", 3), "--limit beside --learn"),
-        (("--learn", "nearest_mean", "--layers"), "--layers beside --learn"),
-        (("--learn", "nearest_mean", "--tune-on", "x.npz"), "--tune-on x.npz without --tune"),
-        (("--learn", "nearest_mean", "--tune", "metric"), "--tune metric: expected option=value"),
-        (("--learn", "nearest_mean", "--tuned", "none.json"), "tuning none.json: cannot be read"),
-        (("--learn", "nearest_mean", "--data", "none.npz"), "--data none.npz: no such file"),
-        (("--learn", "nearest_mean", "--resume"), "session spikelet-sessions/clouds-native"),
-        (("--learn", "nearest_mean", "--data", "clods"), "no data set of that name"),
-        (("--learn", "nearest_mean", "--features", "x"), "it is an input"),
-        (("--learn", "nearest_mean", "--save-state", "."), "give a file with --save-state"),
-        (("--stream", "iid"), "--stream without --learn"),
-        (("--save-state", "s.npz"), "--save-state without --learn"),
+        (("nearest",), "learner 'nearest' is not known"),
+        (("nearest_mean,k=1",), "learner nearest_mean has no option 'k'"),
+        (("nearest_mean,metric=1",), "metric=1 is not one of euclid, cosine"),
+        (("nearest_mean", "--stream", "sorted"), "stream 'sorted' is not known"),
+        (("nearest_mean", "--stream", "iid,tasks=2"), "independent samples are one"),
+        (("nearest_mean", "--stream", "class-incremental,tasks=9"), "4 classes for"),
+        (("nearest_mean", "--features", "hiden"), "computes no tensor 'hiden'"),
+        (("nearest_mean", "--classes", 3), "label 3 of training sample"),
+        (("nearest_mean", "--limit", 3), "No such option: --limit"),
+        (("nearest_mean,metric=cosine", "--tuned", "x.json"), "beside --learner nearest_mean,m"),
+        (("nearest_mean", "--tune", "metric=cosine", "--tuned", "x.json"), "x.json beside --tune"),
+        (("nearest_mean", "--tune-on", "x.npz", "--tuned", "x.json"), "x.json beside --tune-on"),
+        (("nearest_mean", "--baud", 9600), "--baud 9600 without --port"),
+        (("nearest_mean", "--port", "/dev/x", "--machine", "qemu"), "--machine qemu beside --port"),
+        (("nearest_mean", "--tune-on", "x.npz"), "--tune-on x.npz without --tune"),
+        (("nearest_mean", "--tune", "metric"), "--tune metric: expected option=value"),
+        (("nearest_mean", "--tuned", "none.json"), "tuning none.json: cannot be read"),
+        (("nearest_mean", "--data", "none.npz"), "--data none.npz: no such file"),
+        (("nearest_mean", "--resume"), "session spikelet-sessions/clouds-native"),
+        (("nearest_mean", "--data", "clods"), "no data set of that name"),
+        (("nearest_mean", "--features", "x"), "it is an input"),
+        (("nearest_mean", "--save-state", "."), "give a file with --save-state"),
     ],
 )  # fmt: skip
 def test_every_mistake_is_named(
     spikelet: Spikelet, package: Path, options: tuple[object, ...], expected: str
 ) -> None:
-    result = spikelet("run", package, "--board", "native", *options)
+    result = spikelet("learn", package, "--board", "native", "--learner", *options)
     assert result.code == 2
     assert expected in " ".join(result.err.split())
     assert "next:" in result.err
@@ -231,7 +273,7 @@ def test_a_learner_that_does_not_fit_is_refused_before_it_is_built(
     spikelet: Spikelet, package: Path
 ) -> None:
     result = spikelet(
-        "run", package, "--board", "microbit", "--learn", "nearest_mean", "--classes", 400
+        "learn", package, "--board", "microbit", "--learner", "nearest_mean", "--classes", 400
     )
     assert result.code == 2
     assert "the learner needs an arena of" in result.err and "microbit has" in result.err

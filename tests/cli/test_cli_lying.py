@@ -41,12 +41,12 @@ def board(mode: str, folder: Path) -> Path:
 
 
 def call(spikelet: Spikelet, kind: str, package: Path, device: Path) -> Result:
-    command = ["bench"] if kind == "bench" else ["run"]
-    arguments: list[object] = [*command, package, "-b", device, "--toolchain", "gcc", "--json"]
+    command = kind if kind in ("bench", "learn") else "run"
+    arguments: list[object] = [command, package, "-b", device, "--toolchain", "gcc", "--json"]
     if kind == "layers":
         arguments.append("--layers")
     if kind == "learn":
-        arguments += ["--learn", "nearest_mean", "--stream", "class-incremental,tasks=2"]
+        arguments += ["--learner", "nearest_mean", "--stream", "class-incremental,tasks=2"]
         arguments += ["--classes", 4, "--no-baselines"]
     else:
         arguments += ["--limit", 2]

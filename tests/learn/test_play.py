@@ -22,11 +22,14 @@ from spikelet.learn.continual.streams import stream
 from spikelet.learn.learner import Learner, Setting, extended
 from spikelet.learn.needs import needs
 from spikelet.learn.networks.training_plan import training_plan
+from spikelet.learn.state import LearnedState
 from spikelet.package import Package
-from spikelet.run import SessionFolder, Target, make
+from spikelet.run import Progress, SessionFolder, Target, Watch, make
 from spikelet.run.learning.data import LearningData
+from spikelet.run.learning.lesson import Lesson, lesson
+from spikelet.run.learning.options import LearnOptions
+from spikelet.run.learning.play import play
 from spikelet.run.learning.record import BlockEnd, Evaluated, LearningRecord, Step, log_of
-from spikelet.run.learning.session import Lesson, lesson, play
 from spikelet.run.report import write_report
 from support import need
 
@@ -52,8 +55,12 @@ def played(found: Lesson, board: str, folder: Path, images: Path, **options: Any
     if key not in TARGETS:
         built = make(found.package, find_board(board), images / "-".join(key))
         TARGETS[key] = Target(find_board(board), built)
-    target, text = TARGETS[key], options.pop("text", STREAM)
-    return play(found, stream(text), text, target, SessionFolder(folder), **options)
+    given = {name: options.pop(name) for name in ("tuned", "state", "watch") if name in options}
+    asked = LearnOptions(
+        package=Path("clouds.spk"), board=board, learner="nearest_mean",
+        **{"stream": STREAM, **options},
+    )  # fmt: skip
+    return play(found, asked, TARGETS[key], SessionFolder(folder), **given)
 
 
 # What may differ from board to board; all else of a record is the same.
@@ -119,16 +126,22 @@ class _Cut(Exception):
     pass
 
 
+class _Cuts(Watch):
+    """Breaks off when so many samples are learned."""
+
+    def __init__(self, done: int) -> None:
+        self.done = done
+
+    def progress(self, now: Progress) -> None:
+        if now.doing.startswith("learn") and now.done == self.done:
+            raise _Cut
+
+
 def test_a_session_that_broke_off_goes_on(tmp_path: Path, images: Path) -> None:
     found = taught()
     whole = played(found, "native", tmp_path / "whole", images)
-
-    def cut(doing: str, done: int, *_: object) -> None:
-        if doing.startswith("learn") and done == 55:
-            raise _Cut
-
     with pytest.raises(_Cut):
-        played(found, "native", tmp_path / "cut", images, progress=cut)
+        played(found, "native", tmp_path / "cut", images, watch=_Cuts(55))
     folder = SessionFolder(tmp_path / "cut")
     assert not folder.head()["complete"]
     lines = LearningRecord(folder).lines()
@@ -142,31 +155,27 @@ def test_a_session_that_broke_off_goes_on(tmp_path: Path, images: Path) -> None:
     assert told(LearningRecord(folder)) == told(LearningRecord(SessionFolder(tmp_path / "whole")))
     assert folder.head()["complete"]
     with pytest.raises(UsageError, match="has stream"):
-        played(found, "native", tmp_path / "cut", images, resume=True, text="iid")
+        played(found, "native", tmp_path / "cut", images, resume=True, stream="iid")
 
 
 def test_a_session_that_did_not_end_is_moved_aside(tmp_path: Path, images: Path) -> None:
     found = taught()
-
-    def cut(doing: str, *_: object) -> None:
-        if doing.startswith("learn"):
-            raise _Cut
-
     with pytest.raises(_Cut):
-        played(found, "native", tmp_path / "s", images, progress=cut)
-    played(found, "native", tmp_path / "s", images, text="iid,blocks=1", baselines=())
+        played(found, "native", tmp_path / "s", images, watch=_Cuts(1))
+    played(found, "native", tmp_path / "s", images, stream="iid,blocks=1", baselines=False)
     moved = LearningRecord(SessionFolder(tmp_path / "s.1")).lines()
     assert [type(line) for line in moved] == [Evaluated]
 
 
 def test_learning_goes_on_from_a_state(tmp_path: Path, images: Path) -> None:
-    found, kept = taught(), []
-    played(found, "native", tmp_path / "first", images, kept=kept.append)
-    second = played(found, "native", tmp_path / "second", images, state=kept[0], baselines=())
+    found, file = taught(), tmp_path / "learned.npz"
+    played(found, "native", tmp_path / "first", images, save_state=file)
+    kept = LearnedState.load(file, found.package)
+    second = played(found, "native", tmp_path / "second", images, state=kept, baselines=False)
     assert second["mismatches"] == 0
-    before, after = second["learning"]["curves"][0], kept[0].tensors
+    before, after = second["learning"]["curves"][0], kept.tensors
     assert np.mean(before) > 0.8  # what it knew when it began
-    assert after["nearest_mean.count"].sum() == kept[0].steps == 96
+    assert after["nearest_mean.count"].sum() == kept.steps == 96
 
 
 def test_no_headline_figure_on_tuned_data(tmp_path: Path, images: Path) -> None:
@@ -180,7 +189,7 @@ def test_no_headline_figure_on_tuned_data(tmp_path: Path, images: Path) -> None:
     assert not (tmp_path / "refused" / "learning.jsonl").exists()
     other = LearningData("other clouds", pool(96, 8), pool(32, 9), CLASSES, (0, 1))
     result = played(
-        taught(data=other), "native", tmp_path / "good", images, tuned=tuned, baselines=()
+        taught(data=other), "native", tmp_path / "good", images, tuned=tuned, baselines=False
     )
     learning = result["learning"]["tuned"]
     assert learning["acc_transferred"] == result["learning"]["acc"]
@@ -253,7 +262,7 @@ def test_a_device_that_learns_otherwise_is_named(tmp_path: Path, images: Path) -
     found = taught()
     graph = Wrong().attach(replace(found.backbone, outputs=["head"]), found.where)
     wrong = replace(found, package=Package(graph), learner=Wrong(), plan=training_plan(graph))
-    result = played(wrong, "native", tmp_path, images, baselines=())
+    result = played(wrong, "native", tmp_path, images, baselines=False)
     texts = [difference["text"] for difference in result["differences"]]
     assert texts[0] == "sample 73: the outputs' digests differ"
     assert "block 6: after 84 samples, wrong.sums[3]: golden 24, device 12" in texts

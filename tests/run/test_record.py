@@ -19,9 +19,11 @@ from spikelet.errors import LinkDead, UsageError
 from spikelet.package import PackageError
 from spikelet.run import (
     Built,
+    Progress,
     Sample,
     SessionFolder,
     Target,
+    Watch,
     make,
     package_stream,
     run,
@@ -191,22 +193,25 @@ class _Break(Exception):
     pass
 
 
-def _until(count: int) -> Any:
-    def progress(done: int, total: int, retries: int, mismatches: int) -> None:
-        if done == count:
-            raise _Break
+class _Until(Watch):
+    """Breaks off after so many samples."""
 
-    return progress
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def progress(self, now: Progress) -> None:
+        if now.done == self.count:
+            raise _Break
 
 
 def test_stack_and_link_of_a_resumed_session_cover_all_parts(tmp_path: Path, built: Built) -> None:
     folder = SessionFolder(tmp_path / "s")
     with pytest.raises(_Break):
-        session(folder, built, progress=_until(7))
+        session(folder, built, watch=_Until(7))
     noted = folder.head()
     assert noted["complete"] is False and noted["link"]["parts"][0]["samples"] == 7
     with pytest.raises(_Break):
-        session(folder, built, resume=True, progress=_until(9))
+        session(folder, built, resume=True, watch=_Until(9))
     result = session(folder, built, resume=True)
     parts = result["link"]["parts"]
     assert [(p["first"], p["samples"]) for p in parts] == [(0, 7), (7, 2), (9, SAMPLES - 9)]

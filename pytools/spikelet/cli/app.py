@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import sys
 import traceback
 
@@ -18,6 +20,7 @@ from spikelet.cli import (
     export,
     import_,
     inspect,
+    learn,
     learners,
     models,
     report,
@@ -50,8 +53,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _COMMANDS = (
-    demo, train, import_, export, inspect, build, run, bench, boards, models, learners, doctor,
-    report,
+    demo, train, import_, export, inspect, build, run, learn, bench, boards, models, learners,
+    doctor, report,
 )  # fmt: skip
 for _command in _COMMANDS:
     app.command(_command.__name__.rpartition(".")[2].rstrip("_"))(_command.command)
@@ -83,6 +86,7 @@ def execute(arguments: list[str]) -> int:
 
 def _told(arguments: list[str], as_json: bool) -> int:
     try:
+        _check_moved(arguments)
         code = typer.main.get_command(app).main(
             arguments, prog_name="spikelet", standalone_mode=False
         )
@@ -110,6 +114,17 @@ def _told(arguments: list[str], as_json: bool) -> int:
     except Exception as error:
         _trace()
         return fail(_defect(error), as_json)
+
+
+def _check_moved(arguments: list[str]) -> None:
+    """Name the command that `run --learn` has become; raises UsageError."""
+    if arguments[:1] == ["run"] and any(a.partition("=")[0] == "--learn" for a in arguments):
+        again = [re.sub("^--learn(?==|$)", "--learner", word) for word in arguments[1:]]
+        raise UsageError(
+            "spikelet run: --learn is now a command of its own, `spikelet learn`",
+            "a script that was written for version 0.1",
+            f"`{shlex.join(['spikelet', 'learn', *again])}`",
+        )
 
 
 def _trace() -> None:

@@ -20,19 +20,19 @@ from spikelet.cli.options import (
     ToolchainOption,
 )
 from spikelet.cli.places import given_path
-from spikelet.cli.run import disagree
 from spikelet.cli.shown import (
     build_rows,
     differences_shown,
     general_kernels,
     weights_exercised,
 )
-from spikelet.cli.streaming import session_path, stream
+from spikelet.cli.streaming import disagree, stream
 from spikelet.cli.terminal import Fitted, Terminal, facts, number, percent, table, verdict
 from spikelet.errors import UsageError
 from spikelet.package import Package
 from spikelet.run import SessionFolder, Target, connected, make, package_stream
 from spikelet.run.bench import LAYER_SAMPLES, bench_summary, effective_work, layer_ticks
+from spikelet.run.options import RunOptions
 
 UNITS = {"none": "ticks", "instruction": "instructions", "cycle": "cycles", "us": "us"}
 LESS_IMPORTANT = ("output", "operator", "RAM B", "flash B", "per op", "ops", "share")
@@ -64,14 +64,17 @@ def command(
         )
     loaded = in_bands(terminal, loaded, arena, found)
     samples = package_stream(loaded).head(limit)
-    path = session or session_path(loaded, f"{found.name}-bench")
+    options = RunOptions(
+        package=package, board=board, machine=machine, toolchain=toolchain, limit=limit,
+        arena=arena, session=session,
+    )  # fmt: skip
+    path = options.place(loaded.graph.name, f"{found.name}-bench")
     folder = SessionFolder(path)
     with terminal.err.status("building"):
         release = make(loaded, found, path / "build", toolchain=toolchain)
         trace = make(loaded, found, path / "build-trace", toolchain=toolchain, trace=True)
-    result, outcome = stream(
-        terminal, loaded, Target(found, release, machine), samples, folder, keep=False
-    )
+    target = Target(found, release, machine)
+    result, outcome = stream(terminal, options, loaded, target, samples, folder, whole=False)
     measured = [s.ticks for s in outcome.samples[:LAYER_SAMPLES]]
     with (
         terminal.err.status("measuring the layers"),

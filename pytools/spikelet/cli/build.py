@@ -54,7 +54,7 @@ def command(
 ) -> None:
     """Generate the C and build the image; flash, RAM and stack of it.
 
-    With --learn the image holds the learner; `spikelet run` with the same options knows it.
+    With --learn the image holds the learner; `spikelet learn` with the same options knows it.
     """
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
@@ -62,7 +62,8 @@ def command(
     loaded = in_bands(terminal, loaded, arena, target)
     needed: dict[str, object] = {}
     if learn is not None:
-        from spikelet.cli.learning import plan_rows, taught_by
+        from spikelet.cli.learning_shown import plan_rows
+        from spikelet.cli.lesson import taught_by
 
         taught = taught_by(loaded, learn, features, classes, data, target)
         loaded, needed = taught.package, plan_rows(taught.plan)

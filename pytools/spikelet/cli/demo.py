@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,13 +19,13 @@ from spikelet.cli.options import (
     not_a_folder,
 )
 from spikelet.cli.places import check_file, check_folder, given_path
-from spikelet.cli.run import disagree
 from spikelet.cli.shown import accuracy_rows, build_rows, differences_shown, link_line
-from spikelet.cli.streaming import stream, training
+from spikelet.cli.streaming import disagree, stream, training
 from spikelet.cli.terminal import Terminal, facts, number, percent, verdict
 from spikelet.cli.train import model_path
 from spikelet.package import Package
 from spikelet.run import Built, SessionFolder, Target, make, package_stream
+from spikelet.run.options import RunOptions
 from spikelet.run.report import write_report
 from spikelet.train import train
 
@@ -63,11 +64,12 @@ def command(
     loaded, path = _package(terminal, package, out, seed)
     release, trace = _images(terminal, loaded, found, out, toolchain)
     samples = package_stream(loaded)
+    options = RunOptions(package=path, board=board, machine=machine, toolchain=toolchain)
     with terminal.stage("check", spinner=False) as stage:
         folder = SessionFolder(out / "session")
         checked, _ = stream(
-            terminal, loaded, Target(found, trace, machine), samples, folder,
-            layers=True, shown=0, keep=False,
+            terminal, replace(options, layers=True), loaded, Target(found, trace, machine),
+            samples, folder, whole=False,
         )  # fmt: skip
         cells = len(loaded.graph.traced)
         stage.detail = (
@@ -76,8 +78,8 @@ def command(
         )
     with terminal.stage("measure", spinner=False) as stage:
         measured, _ = stream(
-            terminal, loaded, Target(found, release, machine), samples,
-            SessionFolder(out / "session-release"), keep=False,
+            terminal, options, loaded, Target(found, release, machine), samples,
+            SessionFolder(out / "session-release"), whole=False,
         )  # fmt: skip
         cost = number(measured["instructions_per_inference"], "instructions an inference")
         stage.detail = cost or f"{measured['samples']} samples"

@@ -55,7 +55,8 @@ def command(
     loaded = Package.load(package)
     taught = None
     if learn is not None:
-        from spikelet.cli.learning import plan_shown, taught_by
+        from spikelet.cli.learning_shown import plan_shown
+        from spikelet.cli.lesson import taught_by
 
         taught = taught_by(loaded, learn, features, classes, data, known)
         loaded = taught.package

@@ -1,4 +1,4 @@
-"""`spikelet learners`: what `--learn` and `--stream` take."""
+"""`spikelet learners`: what `learn` takes as --learner and --stream."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def command(
     found = {"learners": _rows(learners()), "streams": _rows(STREAMS)}
     terminal.result(
         found,
-        _table("--learn", found["learners"]),
+        _table("--learner", found["learners"]),
         "",
         _table("--stream", found["streams"]),
         "",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from spikelet.cli.places import given_path
 from spikelet.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def entry_point(command: Command) -> Command:
+    """Marks what is called with a command's options, however many they are."""
+    return command
 
 
 def not_a_folder(package: Path | None) -> Path | None:
@@ -61,6 +68,14 @@ SeedOption = Annotated[
 LimitOption = Annotated[
     int | None, typer.Option(help="Only the first samples; at least 1.", show_default=False)
 ]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on where this session broke off.")]
+SessionOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", parser=given_path, show_default=False,
+        help="The session's folder. Default: one of its own in spikelet-sessions.",
+    ),
+]  # fmt: skip
 ArenaOption = Annotated[
     int | None,
     typer.Option(
@@ -85,27 +100,27 @@ LearnOption = Annotated[
     str | None,
     typer.Option(
         "--learn", metavar="LEARNER", show_default=False,
-        help="NAME[,option=value...]: learn on the device; `spikelet learners` lists them.",
+        help="A learner in it, NAME[,option=value...]; `spikelet learners` lists them.",
     ),
 ]  # fmt: skip
 FeaturesOption = Annotated[
     str | None,
     typer.Option(
         metavar="TENSOR", show_default=False,
-        help="Of --learn: what it reads. Default: what the last layer with weights reads.",
+        help="What the learner reads. Default: what the last layer with weights reads.",
     ),
 ]  # fmt: skip
 ClassesOption = Annotated[
     int | None,
     typer.Option(
         metavar="N", min=1, max=32767, show_default=False,
-        help="Of --learn: classes to tell apart. Default: as many as the data has.",
+        help="Classes that the learner tells apart. Default: as many as the data has.",
     ),
 ]  # fmt: skip
 LearnDataOption = Annotated[
     str | None,
     typer.Option(
         "--data", metavar="DATA", show_default=False,
-        help="Of --learn, that it is fitted on: an .npz file or a data set. Default: the model's.",
+        help="What the learner is fitted on: an .npz file or a data set. Default: the model's.",
     ),
 ]  # fmt: skip

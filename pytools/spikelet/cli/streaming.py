@@ -1,118 +1,134 @@
-"""A session with its progress shown, and nothing lost when it breaks off."""
+"""Sessions and training with their progress shown, and nothing lost when they break off."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import typer
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from spikelet.cli.terminal import Interrupted, Terminal
-from spikelet.errors import LinkDead, SpikeletError, UsageError
+from spikelet.board import Board
+from spikelet.cli.terminal import Interrupted, Terminal, percent
+from spikelet.errors import Disagreement, LinkDead, SpikeletError, UsageError
 from spikelet.package import Package
-from spikelet.run import Outcome, SessionFolder, Stream, Target
+from spikelet.run import Outcome, SessionFolder, Stream, Target, Watch, make
+from spikelet.run import Progress as Now
 from spikelet.run import run as run_session
-from spikelet.train import Progress as Epoch
+from spikelet.run.options import RunOptions, SessionOptions
+
+if TYPE_CHECKING:
+    from spikelet.train import Progress as Epoch
+
+HEALTH = (
+    TimeRemainingColumn(compact=True),
+    TextColumn("[dim]retries[/] {task.fields[retries]}"),
+    TextColumn("[dim]mismatches[/] {task.fields[mismatches]}"),
+)
 
 
-def session_path(package: Package, board: str) -> Path:
-    """Where a session goes by default."""
-    return Path("spikelet-sessions") / f"{package.graph.name}-{Path(board).name}"
-
-
-def stream(
+def prepare(
     terminal: Terminal,
+    options: SessionOptions,
     package: Package,
-    target: Target,
-    samples: Stream,
+    board: Board,
     folder: SessionFolder,
-    *,
-    layers: bool = False,
-    resume: bool = False,
-    shown: int | None = None,
-    again: list[str] | None = None,
-    keep: bool = True,
-) -> tuple[dict[str, Any], Outcome]:
-    """Run a session to its end; see `spikelet.run.run`.
+) -> Target:
+    """What a session runs on; the image of a machine is built in the session's folder."""
+    if options.port is not None or board.transport == "serial":
+        return Target(board, port=options.port, baud=options.baud)
+    trace = isinstance(options, RunOptions) and options.layers
+    with terminal.err.status("building"):
+        built = make(
+            package, board, folder.path / "build", toolchain=options.toolchain, trace=trace
+        )
+    return Target(board, built, options.machine)
+
+
+class _Bar(Watch):
+    """A session's progress bar, with what the device says above it.
 
     Args:
-        terminal: where progress goes.
-        package, target, samples, folder, layers, resume, shown: the session.
-        again: the command that goes on after an interruption.
-        keep: leave the progress bar on the terminal when it is done.
-
-    Raises:
-        Interrupted: Ctrl-C; the text says how many samples are recorded and how to go on.
-        SpikeletError: as `spikelet.run.run`, with the same note.
+        shown: what draws it.
+        folder: of the session.
+        recorded: what is recorded of a session that broke off, and how to go on.
+        total: samples, where that is known.
     """
-    started = False
-    with _sample_progress(terminal, keep) as progress:
-        task = progress.add_task("", total=len(samples), retries=0, mismatches=0, start=False)
 
-        def advance(done: int, total: int, retries: int, mismatches: int) -> None:
-            nonlocal started
-            if not started:
-                progress.start_task(task)
-                progress.update(task, completed=done - 1)
-                started = True
-            progress.update(
-                task, completed=done, total=total, retries=retries, mismatches=mismatches
-            )
+    def __init__(
+        self,
+        shown: Progress,
+        folder: SessionFolder,
+        recorded: Callable[[], tuple[str, str]],
+        total: int | None = None,
+    ) -> None:
+        self.shown, self.folder, self.recorded = shown, folder, recorded
+        self.started = False
+        self.task = shown.add_task(
+            "", total=total, start=False, doing="start", right="", retries=0, mismatches=0
+        )
 
-        def hide() -> None:
-            """An empty bar above an error says nothing."""
-            if not started:
-                progress.update(task, visible=False)
-                progress.live.transient = True
-                # Where no terminal is, rich ends a bar with an empty line.
-                progress.console.quiet = not progress.console.is_interactive
+    def progress(self, now: Now) -> None:
+        """Move the bar; its clock starts with the first sample."""
+        if not self.started:
+            self.started = True
+            self.shown.start_task(self.task)
+            self.shown.update(self.task, completed=now.done - 1)
+        if now.right is not None:
+            self.shown.update(self.task, right=percent(now.right))
+        self.shown.update(
+            self.task, completed=now.done, total=now.total, doing=now.doing, retries=now.retries,
+            mismatches=now.mismatches,
+        )  # fmt: skip
 
-        def log(text: str) -> None:
-            progress.console.print(Text(f"device: {text.rstrip()}", "dim"), soft_wrap=True)
+    def evaluated(self, text: str) -> None:
+        """Show it."""
+        self.shown.console.print(Text(text, "dim"), soft_wrap=True)
 
+    def log(self, text: str) -> None:
+        """Show it."""
+        self.shown.console.print(Text(f"device: {text.rstrip()}", "dim"), soft_wrap=True)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """What breaks off says what is recorded, and how to go on.
+
+        Raises:
+            Interrupted: Ctrl-C.
+            SpikeletError: as it was raised, with a note where the link died.
+        """
         try:
-            outcome = run_session(
-                package,
-                target,
-                samples,
-                folder,
-                layers=layers,
-                resume=resume,
-                shown=shown,
-                progress=advance,
-                on_log=log,
-            )
-            progress.update(task, completed=len(samples))
-            return outcome
+            yield
         except KeyboardInterrupt:
-            hide()
-            progress.stop()
-            if not started:
+            self._hide()
+            self.shown.stop()
+            if not self.started:
                 raise Interrupted(
-                    f"interrupted: no sample of this run is recorded in {folder.path}"
+                    f"interrupted: no sample of this run is recorded in {self.folder.path}"
                 ) from None
-            what, how = _recorded(folder, len(samples), again)
+            what, how = self.recorded()
             raise Interrupted(f"interrupted: {what}", next=how) from None
         except LinkDead as error:
-            if started:
-                error.add_note(". ".join(_recorded(folder, len(samples), again)))
-            hide()
+            if self.started:
+                error.add_note(". ".join(self.recorded()))
+            self._hide()
             raise
         except SpikeletError:
-            hide()
+            self._hide()
             raise
 
-
-def _recorded(folder: SessionFolder, total: int, again: list[str] | None) -> tuple[str, str]:
-    try:
-        count = len(folder.samples())
-    except UsageError:
-        count = 0
-    how = f"`{shlex.join(again)}` goes on after them" if again else "run it again"
-    return f"{count} of {total} samples are recorded in {folder.path}", how
+    def _hide(self) -> None:
+        """An empty bar above an error says nothing."""
+        if not self.started:
+            self.shown.update(self.task, visible=False)
+            self.shown.live.transient = True
+            # Where no terminal is, rich ends a bar with an empty line.
+            self.shown.console.quiet = not self.shown.console.is_interactive
 
 
 class _Rate(TextColumn):
@@ -127,17 +143,98 @@ class _Rate(TextColumn):
         return Text("" if speed is None else f"{speed:,.0f} samples/s", "dim")
 
 
-def _sample_progress(terminal: Terminal, keep: bool) -> Progress:
-    return Progress(
-        BarColumn(bar_width=30),
+def stream(
+    terminal: Terminal,
+    options: RunOptions,
+    package: Package,
+    target: Target,
+    samples: Stream,
+    folder: SessionFolder,
+    whole: bool = True,
+) -> tuple[dict[str, Any], Outcome]:
+    """Run a session to its end; see `spikelet.run.run`.
+
+    Args:
+        terminal: where progress goes.
+        options: what is asked for.
+        package, target, samples, folder: the session.
+        whole: the session is all that the command does: the bar stays when it is done, and one
+            that broke off can be resumed. Otherwise it is a step of a longer command.
+
+    Raises:
+        Interrupted: Ctrl-C; the text says how many samples are recorded and how to go on.
+        SpikeletError: as `spikelet.run.run`, with the same note.
+    """
+
+    def recorded() -> tuple[str, str]:
+        try:
+            count = len(folder.samples())
+        except UsageError:
+            count = 0
+        how = f"{_again(options, folder)} goes on after them" if whole else "run it again"
+        return f"{count} of {len(samples)} samples are recorded in {folder.path}", how
+
+    columns = (BarColumn(bar_width=30), MofNCompleteColumn(), _Rate(), *HEALTH)
+    with Progress(*columns, console=terminal.err, transient=not whole) as progress:
+        bar = _Bar(progress, folder, recorded, len(samples))
+        with bar.explained():
+            outcome = run_session(
+                package, target, samples, folder, layers=options.layers, resume=options.resume,
+                shown=0 if options.layers else None, watch=bar,
+            )  # fmt: skip
+            progress.update(bar.task, completed=len(samples))
+            return outcome
+
+
+@contextmanager
+def learning_bar(
+    terminal: Terminal, options: SessionOptions, folder: SessionFolder
+) -> Iterator[Watch]:
+    """The progress of a session that learns; raises as `stream`."""
+
+    def recorded() -> tuple[str, str]:
+        how = f"{_again(options, folder)} goes on after the last whole block"
+        return f"all until here is recorded in {folder.path}", how
+
+    columns = (
+        TextColumn("{task.fields[doing]}"),
+        BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("[dim]retries[/] {task.fields[retries]}"),
-        TextColumn("[dim]mismatches[/] {task.fields[mismatches]}"),
-        console=terminal.err,
-        transient=not keep,
+        TextColumn("[dim]right[/] {task.fields[right]}"),
+        *HEALTH,
     )
+    with Progress(*columns, console=terminal.err, transient=True) as progress:
+        bar = _Bar(progress, folder, recorded)
+        with bar.explained():
+            yield bar
+
+
+def _again(options: SessionOptions, folder: SessionFolder) -> str:
+    return f"`{shlex.join(options.resumed(folder.path).command())}`"
+
+
+def tell(
+    terminal: Terminal, folder: SessionFolder, result: dict[str, Any], *shown: RenderableType
+) -> None:
+    """The result of a session; ends with exit code 1 where the device differs from golden."""
+    if folder.moved is not None:
+        terminal.note(f"the earlier session had not ended: it is in {folder.moved}")
+    terminal.result(result, *shown)
+    if not terminal.as_json:
+        terminal.note(f"session in {folder.path}; `spikelet report {folder.path}`", "dim")
+    if result["mismatches"]:
+        disagree(terminal, result["mismatches"])
+
+
+def disagree(terminal: Terminal, mismatches: int) -> None:
+    """End with exit code 1."""
+    error = Disagreement(
+        f"{mismatches} elements of the device differ from golden",
+        "a kernel, a compiler or the memory of the device is at fault",
+        "the first differences are named above; `--layers` compares every layer in every step",
+    )
+    terminal.note(str(error), "red")
+    raise typer.Exit(error.exit_code)
 
 
 def training(

@@ -3,6 +3,7 @@
 from spikelet.run.inputs import Stream, data_stream, package_stream
 from spikelet.run.record import Difference, Sample, SessionFolder
 from spikelet.run.session import Outcome, compare, summary
+from spikelet.run.watch import Progress, Watch
 from spikelet.run.workflow import (
     Built,
     Target,
@@ -18,10 +19,12 @@ __all__ = [
     "Built",
     "Difference",
     "Outcome",
+    "Progress",
     "Sample",
     "SessionFolder",
     "Stream",
     "Target",
+    "Watch",
     "banded",
     "choose_stream",
     "compare",

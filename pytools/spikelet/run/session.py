@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from spikelet.package import Package, PackageError
 from spikelet.run.exercised import Exercised
 from spikelet.run.inputs import Stream
 from spikelet.run.record import Difference, Sample, SessionFolder
+from spikelet.run.watch import Progress, Watch
 
 REPLAYS = 3  # disagreeing samples that are replayed step by step, element by element
 NAMED = 5  # disagreeing elements that are named for each replayed sample
@@ -78,13 +79,6 @@ class Outcome:
         return self.correct / self.labelled if self.labelled else None
 
 
-class Progress(Protocol):
-    """Told after every sample."""
-
-    def __call__(self, done: int, total: int, retries: int, mismatches: int) -> None:
-        """`done` of `total` samples."""
-
-
 def compare(
     package: Package,
     device: Device,
@@ -98,7 +92,7 @@ def compare(
     shown: int | None = None,
     mips: float = LEAST_MIPS,
     instructions_per_tick: float | None = None,
-    progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Run every sample of the stream on the device and compare it with golden.
 
@@ -120,7 +114,7 @@ def compare(
             that disagrees takes its place.
         mips: lower bound of the device's speed, for deadlines.
         instructions_per_tick: of an emulator that counts time in instructions.
-        progress: told after every sample.
+        watch: told after every sample.
 
     Raises:
         UsageError: `layers` on a device without a trace build.
@@ -129,7 +123,7 @@ def compare(
     """
     comparison = _Comparison(package, device, stream, folder, layers, mips, instructions_per_tick)
     comparison.earlier = list(parts)
-    return comparison.run(kept, start, shown, progress)
+    return comparison.run(kept, start, shown, watch or Watch())
 
 
 class _Comparison:
@@ -171,7 +165,7 @@ class _Comparison:
         kept: Sequence[Sample],
         start: Callable[[], object] | None,
         shown: int | None,
-        progress: Progress | None,
+        watch: Watch,
     ) -> Outcome:
         outcome = self.outcome
         outcome.add(kept)
@@ -197,8 +191,8 @@ class _Comparison:
                 if shown is not None and self.layers and (index == shown or first_wrong):
                     self._show(index, execution, row)
                 wrong_shown |= first_wrong
-                if progress:
-                    progress(index + 1, total, self.device.stats.retries, outcome.mismatches)
+                retries = self.device.stats.retries
+                watch.progress(Progress(index + 1, total, retries, outcome.mismatches))
                 if time.monotonic() - noted > NOTED_S:
                     self._note()
                     noted = time.monotonic()

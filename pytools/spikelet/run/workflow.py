@@ -23,7 +23,8 @@ from spikelet.package import Package
 from spikelet.run.expected import expected, macros_of
 from spikelet.run.inputs import Stream, data_stream, package_stream
 from spikelet.run.record import SessionFolder
-from spikelet.run.session import Outcome, Progress, compare, summary
+from spikelet.run.session import Outcome, compare, summary
+from spikelet.run.watch import Watch
 from spikelet.version import __version__
 
 SYMBOLS = 32  # of the largest, that a session keeps
@@ -242,8 +243,7 @@ def run(
     layers: bool = False,
     resume: bool = False,
     shown: int | None = None,
-    progress: Progress | None = None,
-    on_log: Callable[[str], None] | None = None,
+    watch: Watch | None = None,
 ) -> tuple[dict[str, Any], Outcome]:
     """Run a session to its end; the summary is also the folder's session.json.
 
@@ -252,6 +252,7 @@ def run(
             earlier session stays as it is until the first sample is there; one that is not
             complete is then moved aside, to `folder.moved`.
     """
+    watch = watch or Watch()
     facts = target.built.facts() if target.built else {}
     head: dict[str, Any] = {
         "board": target.board.name,
@@ -269,7 +270,7 @@ def run(
         "versions": versions(),
         "tensors": _tensors(package),
     }
-    with folder.locked(), connected(target, package, on_log) as (device, machine):
+    with folder.locked(), connected(target, package, watch.log) as (device, machine):
         head["machine"] = machine
         head["unique_id"] = device.hello.unique_id.hex() if target.port is not None else None
         kept = folder.resumable(head) if resume else []
@@ -285,7 +286,7 @@ def run(
             shown=shown,
             mips=target.board.mips,
             instructions_per_tick=target.instructions_per_tick(machine),
-            progress=progress,
+            watch=watch,
         )
         result = summary(package, outcome, facts, head)
         folder.finish(result)

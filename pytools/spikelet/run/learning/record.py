@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,34 @@ _KINDS: dict[str, type[Line]] = {"sample": Step, "evaluation": Evaluated, "block
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
+@dataclass
+class Played:
+    """What a session found.
+
+    Attributes:
+        lines: of the record, in order; `add` appends to them.
+        mismatches: of outputs' digests, elements of outputs in evaluations, and learned elements.
+        differences: the first elements that differ.
+        stored: whether the device has storage for what is committed.
+    """
+
+    lines: list[Line] = field(default_factory=list)
+    mismatches: int = 0
+    differences: list[str] = field(default_factory=list)
+    stored: bool = True
+
+    def add(self, lines: Iterable[Line]) -> None:
+        """Append lines."""
+        for line in lines:
+            self.lines.append(line)
+            self.mismatches += line.mismatches
+
+    @property
+    def steps(self) -> list[Step]:
+        """The samples that were learned."""
+        return [line for line in self.lines if isinstance(line, Step)]
+
+
 class LearningRecord:
     """Reads and writes the lines of a session's folder."""
 
@@ -126,7 +154,7 @@ class LearningRecord:
             raise UsageError(
                 f"session {self.folder.path}: {e}",
                 "it is not the folder of a session that learns",
-                "`spikelet run PKG --board B --learn L --stream S` writes one",
+                "`spikelet learn PKG --board B --learner L` writes one",
             ) from e
         found: list[Line] = []
         texts = raw.split(b"\n")

@@ -1,0 +1,107 @@
+"""What a device is to learn: a package with a learner in it, and the samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spikelet.board import Board
+from spikelet.errors import UsageError
+from spikelet.graph import Graph
+from spikelet.graph.target import ANY
+from spikelet.learn.backbone import features as last_features
+from spikelet.learn.backbone import readable
+from spikelet.learn.choices import described
+from spikelet.learn.continual.protocol import attached, learner, setting
+from spikelet.learn.learner import Learner, Setting
+from spikelet.learn.needs import Needs
+from spikelet.learn.networks.training_plan import TrainingPlan, training_plan
+from spikelet.package import Package
+from spikelet.run.learning.data import LearningData
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A package with a learner in it, and what it is to learn.
+
+    Attributes:
+        package: with the learner; its hash is what the device must hold.
+        backbone: the graph that the learner was attached to.
+        learner: with its options.
+        where: what it was attached to.
+        data: samples.
+        plan: bytes and work, before anything is built.
+    """
+
+    package: Package
+    backbone: Graph
+    learner: Learner
+    where: Setting
+    data: LearningData
+    plan: TrainingPlan
+
+    @property
+    def needs(self) -> Needs:
+        """Bytes and work of the whole graph."""
+        return self.plan.needs
+
+    @property
+    def graph(self) -> Graph:
+        """With the learner."""
+        return self.package.graph
+
+
+def lesson(
+    package: Package,
+    text: str,
+    data: LearningData,
+    board: Board | None = None,
+    features: str | None = None,
+) -> Lesson:
+    """Attach a learner to a package; its draws have the package's seed.
+
+    Args:
+        package: with the backbone.
+        text: the learner and its options.
+        data: what it will learn; its training part calibrates the learner, see `setting`.
+        board: whose RAM it must fit; None for any.
+        features: tensor that it reads; None for what the last layer with weights reads.
+
+    Raises:
+        UsageError: an unknown learner or option; it does not fit the backbone, or the board.
+    """
+    chosen = learner(text)
+    graph, where = lesson_setting(package, data, features)
+    found = attached(graph, chosen, where)
+    memory = None if board is None else board.memory
+    storage = None if memory is None else memory.storage
+    plan = training_plan(
+        found, board.target if board else ANY, storage.page_bytes if storage is not None else 0
+    )
+    if memory is not None:
+        plan.needs.check(memory.ram.bytes - memory.stack_bytes, board.name if board else "")
+    if storage is not None and plan.needs.commit_bytes > storage.bytes // 2:
+        raise UsageError(
+            f"a commit writes {plan.needs.commit_bytes} bytes, a slot of the board's storage holds "
+            f"{storage.bytes // 2}",
+            "more is learned than the board can keep without power",
+            "learn fewer layers or channels, shrink the learner's tables, or take another board",
+        )
+    noted = {
+        "learner": type(chosen).NAME,
+        "options": described(chosen),
+        "features": where.features,
+        "classes": data.classes,
+        "seed": where.seed,
+        "backbone_sha256": package.sha256,
+    }
+    manifest = {**package.manifest, "learning": noted}
+    return Lesson(Package(found, {}, manifest), graph, chosen, where, data, plan)
+
+
+def lesson_setting(
+    package: Package, data: LearningData, features: str | None
+) -> tuple[Graph, Setting]:
+    """The backbone, and what `lesson` attaches a learner to."""
+    seed = int(package.manifest.get("seed", 0))
+    graph, tensor = readable(package.graph, features or last_features(package.graph))
+    return graph, setting(graph, tensor, data.classes, data.train, data.known, seed)

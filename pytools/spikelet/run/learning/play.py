@@ -1,0 +1,339 @@
+"""A session that learns: a stream played to a device, its golden twin beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from spikelet.graph import Array
+from spikelet.learn.continual.protocol import Tuned, commits, evaluated, labels_of, scored
+from spikelet.learn.continual.streams import Block, Course, Pool, stream
+from spikelet.learn.state import LearnedState
+from spikelet.learn.twin import Twin
+from spikelet.link import RunResult
+from spikelet.link.errors import DeviceRefused
+from spikelet.link.messages import STORAGE_NONE, Status
+from spikelet.run.learner import DeviceLearner, outputs_crc
+from spikelet.run.learning.lesson import Lesson
+from spikelet.run.learning.options import LearnOptions
+from spikelet.run.learning.record import (
+    UNKNOWN,
+    BlockEnd,
+    Evaluated,
+    LearningRecord,
+    Line,
+    Played,
+    Step,
+)
+from spikelet.run.learning.summary import learning_figures, session_figures
+from spikelet.run.record import SessionFolder, another_run
+from spikelet.run.watch import Progress, Watch
+from spikelet.run.workflow import Target, connected, versions
+
+CHUNK = 64  # samples that the twin learns at a time
+NAMED = 10  # differences that are named
+DIGESTS = 3  # of them, of outputs while learning
+# What makes two sessions that learn the same, so that one may go on where the other broke off.
+SAME = ("package_sha256", "board", "data_sha256", "stream", "image_sha256")
+
+
+class _Player:
+    """Twin and device through one course."""
+
+    def __init__(
+        self,
+        lesson: Lesson,
+        course: Course,
+        device: DeviceLearner,
+        record: LearningRecord,
+        played: Played,
+        watch: Watch,
+    ) -> None:
+        self.lesson, self.course, self.device = lesson, course, device
+        self.graph, self.record, self.played = lesson.graph, record, played
+        self.twin = Twin(self.graph)
+        self.watch = watch
+        self.ends = set(course.ends())
+        self.stack = self.digests = 0
+        self.skips: list[float] = []  # after each sample of a chunk, and before the first
+
+    def play(self, state: Mapping[str, Array] | None, done: int) -> None:
+        """The course, from a state on; `done` blocks of it were played before."""
+        self.begin(state)
+        if not done:
+            self.evaluate(-1)
+        first = 0
+        for number, block in enumerate(self.course.blocks):
+            if number >= done:
+                self.learn(number, block, first)
+                self.watch.evaluated(self.said(number))
+            first += len(block.samples)
+
+    def begin(self, state: Mapping[str, Array] | None) -> None:
+        """Both from the same state: the given one, or the initial one."""
+        self.device.reset()
+        if state is not None:
+            self.twin.restore(state)
+            self.device.restore(state)
+        self._differ(self.device.compare(self.twin), "at the start")
+
+    def evaluate(self, block: int) -> None:
+        """All tasks on both."""
+        _, outputs = evaluated(self.twin, self.course.evaluation)
+        correct, wrong = [], 0
+        total = sum(map(len, self.course.evaluation))
+        done = 0
+        for task, (pool, golden) in enumerate(zip(self.course.evaluation, outputs, strict=True)):
+            digests = outputs_crc(self.graph, golden)
+            right = scored(self.graph, golden)[0] == pool.labels
+            for i in range(len(pool)):
+                result = self._run(pool, i)
+                if result.outputs_crc != digests[i]:
+                    right[i], elements = self._read(result, pool, i, golden, task)
+                    wrong += elements
+                done += 1
+                self._tell("evaluate", done, total, None)
+            correct.append(int(right.sum()))
+        line = Evaluated(block, correct, [len(p) for p in self.course.evaluation], wrong)
+        self._add(line)
+
+    def learn(self, number: int, block: Block, first: int) -> None:
+        """One block on both, then both compared."""
+        pool = block.samples
+        labels = labels_of(self.graph, pool)
+        right = 0
+        for start in range(0, len(pool), CHUNK):
+            part = pool.take(np.arange(start, min(start + CHUNK, len(pool))))
+            given = None if labels is None else labels[start : start + CHUNK]
+            self.skips = [self._skipped()]
+            golden = self.twin.observe(part.values, given, watch=self._watch)
+            digests = outputs_crc(self.graph, golden)
+            predictions, margins = scored(self.graph, golden)
+            steps: list[Line] = []
+            for i in range(len(part)):
+                said = self.device.observe(
+                    {name: values[i : i + 1] for name, values in part.values.items()},
+                    None if given is None else given[i : i + 1],
+                )
+                same = bool(said[0] == digests[i])
+                if not same and self.digests < DIGESTS:  # leave room for what was learned
+                    self.digests += 1
+                    self._named(f"sample {first + start + i}: the outputs' digests differ")
+                step = self._step(
+                    first + start + i, number, block.task, int(part.labels[i]),
+                    int(predictions[i]) if same else UNKNOWN, float(margins[i]),
+                    int(self.skips[i + 1] - self.skips[i]),
+                )  # fmt: skip
+                right += step.prediction == step.label
+                steps.append(step)
+                self._tell(
+                    f"learn {self.course.tasks[block.task]}",
+                    first + start + i + 1,
+                    self.course.samples,
+                    right / (start + i + 1),
+                )
+            self._add(*steps)
+        wrong = self._differ(self.device.compare(self.twin), f"block {number}")
+        commit = number in self.ends
+        if commit:
+            self.twin.commit()
+            self._commit()
+            if commits(self.graph):
+                wrong += self._differ(self.device.compare(self.twin), f"commit of block {number}")
+        health = self.lesson.learner.health(self.device.state())
+        self._add(
+            BlockEnd(
+                block=number,
+                task=block.task,
+                committed=commit,
+                crc=(now := self.device.device.learn_state()).crc,
+                mismatches=wrong,
+                health={name: float(value) for name, value in health.items()},
+                stack_bytes=self.stack,
+                written_bytes=now.written_bytes,
+                erased_pages=now.erased_pages,
+            )
+        )
+        self.evaluate(number)
+        self.record.save(self.twin.state(), number + 1)
+
+    def _commit(self) -> None:
+        """On the device; one without storage keeps what it learned until it loses power."""
+        try:
+            self.device.commit()
+        except DeviceRefused as error:
+            if error.status != Status.STORAGE or error.detail != STORAGE_NONE:
+                raise
+            self.played.stored = False
+
+    def said(self, number: int) -> str:
+        """The accuracies after a block, in words."""
+        last = next(line for line in reversed(self.played.lines) if isinstance(line, Evaluated))
+        of = [f"{100 * c / n:.0f}" for c, n in zip(last.correct, last.samples, strict=True)]
+        name = self.course.tasks[self.course.blocks[number].task]
+        blocks = len(self.course.blocks)
+        return f"block {number + 1} of {blocks}, {name}; right of each task, %: {' '.join(of)}"
+
+    def _step(
+        self, index: int, block: int, task: int, label: int, prediction: int, margin: float,
+        skipped: int,
+    ) -> Step:  # fmt: skip
+        ran, learned = self.device.ran, self.device.learned
+        if ran is None or learned is None:
+            raise RuntimeError("the device learned without an outcome")
+        self.stack = max(self.stack, ran.stack, learned.stack)
+        return Step(
+            index=index,
+            block=block,
+            task=task,
+            label=label,
+            prediction=prediction,
+            margin=margin,
+            skipped=skipped,
+            saturations=learned.saturations,
+            ticks=ran.ticks,
+            learn_ticks=learned.ticks,
+            mismatches=int(prediction == UNKNOWN),
+        )
+
+    def _watch(self, _sample: int) -> None:
+        self.skips.append(self._skipped())
+
+    def _skipped(self) -> float:
+        return self.lesson.learner.health(self.twin.learned).get("skipped", 0.0)
+
+    def _run(self, pool: Pool, i: int) -> RunResult:
+        inputs = {t.name: t.to_bytes(pool.values[t.name][i]) for t in self.graph.inputs}
+        result = self.device.device.run(inputs=inputs, deadline_s=self.device.deadline_s)
+        self.stack = max(self.stack, result.stack)
+        return result
+
+    def _read(
+        self, ran: RunResult, pool: Pool, i: int, golden: Mapping[str, Array], task: int
+    ) -> tuple[bool, int]:
+        """What the device really says: whether it is right, and how many elements differ."""
+        received = self.device.device.outputs(ran)
+        found, wrong = {}, 0
+        for name in self.graph.outputs:
+            tensor = self.graph.tensors[name]
+            values = tensor.from_bytes(received[name])
+            expected = golden[name][i]
+            different = np.flatnonzero(values != expected)
+            for element in different[:1]:
+                self._named(
+                    f"evaluation of {self.course.tasks[task]}, sample {i}, {name}[{element}]: "
+                    f"golden {expected.flat[element]}, device {values.flat[element]}"
+                )
+            wrong += len(different)
+            found[name] = values[np.newaxis]
+        return bool(scored(self.graph, found)[0][0] == pool.labels[i]), max(wrong, 1)
+
+    def _differ(self, texts: Sequence[str], when: str) -> int:
+        for text in texts:
+            self._named(f"{when}: {text}")
+        return len(texts)
+
+    def _named(self, text: str) -> None:
+        if len(self.played.differences) < NAMED:
+            self.played.differences.append(text)
+
+    def _add(self, *lines: Line) -> None:
+        self.record.add(*lines)
+        self.played.add(lines)
+
+    def _tell(self, doing: str, done: int, total: int, right: float | None) -> None:
+        retries, mismatches = self.device.device.stats.retries, self.played.mismatches
+        self.watch.progress(Progress(done, total, retries, mismatches, doing, right))
+
+
+def play(
+    lesson: Lesson,
+    options: LearnOptions,
+    target: Target,
+    folder: SessionFolder,
+    *,
+    tuned: Tuned | None = None,
+    state: LearnedState | None = None,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
+    """Play a stream to a device and to its twin; the summary is also the folder's session.json.
+
+    Args:
+        lesson: what learns, and of which samples.
+        options: which stream, whether it resumes, what is computed beside it, where the learned
+            state is kept at the end.
+        target: what the session runs on.
+        folder: of the session.
+        tuned: how the learner's options were chosen; None where they were not tuned.
+        state: learned state to begin with; None for the initial one.
+        watch: told after every sample and every block, and what the device says.
+
+    Raises:
+        UsageError: the data was seen by tuning; or there is nothing to resume, or another session.
+        LinkDead: the link died; what was recorded stays, `resume` goes on after whole blocks.
+    """
+    watch = watch or Watch()
+    if tuned is not None:
+        tuned.admit(lesson.data.test, lesson.data.source)
+    course = stream(options.stream).play(lesson.data.train, lesson.data.test)
+    start = None if state is None else state.tensors
+    head = _head(lesson, options, target, course)
+    record, played = LearningRecord(folder), Played()
+    with folder.locked(), connected(target, lesson.package, watch.log) as (link, machine):
+        head["machine"] = machine
+        head["unique_id"] = link.hello.unique_id.hex() if target.port is not None else None
+        done, at = 0, start
+        if options.resume:
+            lines, at, done = _resumed(record, head)
+            played.add(lines)
+        else:
+            folder.begin(head, resume=False)
+            record.path.touch()
+        folder.finish({**head, "complete": False})
+        device = DeviceLearner(lesson.graph, link, head["build"])
+        _Player(lesson, course, device, record, played, watch).play(at, done)
+        if options.save_state is not None:
+            steps = course.samples + (0 if state is None else state.steps)
+            LearnedState.of(lesson.package, device.state(), steps).save(options.save_state)
+        found = session_figures(played, device, target.instructions_per_tick(machine))
+    result = {**head, **found}
+    result["learning"] = learning_figures(lesson, options, course, played, tuned, start)
+    folder.finish(result)
+    return result
+
+
+def _head(lesson: Lesson, options: LearnOptions, target: Target, course: Course) -> dict[str, Any]:
+    """What session.json says from the start."""
+    facts = target.built.facts() if target.built else {}
+    return {
+        "board": target.board.name,
+        "model": lesson.graph.name,
+        "package_sha256": lesson.package.sha256,
+        "steps": lesson.graph.steps,
+        "data": lesson.data.source,
+        "data_sha256": lesson.data.sha256,
+        "layers": False,
+        "toolchain": facts.get("toolchain"),
+        "image_sha256": facts.get("image_sha256"),
+        "flash_bytes": facts.get("flash_bytes"),
+        "ram_bytes": facts.get("ram_bytes"),
+        "build": facts,
+        "manifest": lesson.package.manifest,
+        "versions": versions(),
+        "stream": options.stream,
+        "tasks": course.tasks,
+        "to_learn": course.samples,
+    }
+
+
+def _resumed(
+    record: LearningRecord, head: Mapping[str, Any]
+) -> tuple[list[Line], dict[str, Array], int]:
+    """As `LearningRecord.resumed`; raises UsageError where it was another session, too."""
+    before = record.folder.head()
+    for key in SAME:
+        if before.get(key) != head[key]:
+            raise another_run(record.folder.path, key, before, head)
+    return record.resumed()

@@ -1,0 +1,117 @@
+"""What a session is asked for: one object a verb, checked when it is made.
+
+The fields are the options of the verb's command, with the same names and defaults. So the command
+line that asks for the same is made from the object, whatever its options are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
+from typing import ClassVar, Self
+
+from spikelet.errors import UsageError
+
+AUTO = "auto"  # the first of a board's machines or toolchains that is installed
+SESSIONS = Path("spikelet-sessions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOptions:
+    """What every session is asked for.
+
+    Attributes:
+        package: a file.
+        board: a name, or a folder.
+        port: serial port or pyserial URL of a device that was flashed before.
+        baud: bits a second of the port's line; None for the board's.
+        machine: one of the board's, or auto.
+        toolchain: one of the board's, or auto.
+        session: the session's folder; None for the default, see `place`.
+        resume: go on where that session broke off.
+
+    Raises:
+        UsageError: options that do not go together.
+    """
+
+    VERB: ClassVar[str]
+
+    package: Path
+    board: str
+    port: str | None = None
+    baud: int | None = None
+    machine: str = AUTO
+    toolchain: str = AUTO
+    session: Path | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.port is None:
+            if self.baud is not None:
+                raise UsageError(
+                    f"--baud {self.baud} without --port",
+                    "a machine has no line of its own",
+                    "give --port, or leave out --baud",
+                )
+            return
+        if not self.port.strip():
+            raise UsageError(
+                "--port is empty",
+                "a variable of the shell that is not set",
+                "give a device file or a pyserial URL",
+            )
+        for option, value in (("--machine", self.machine), ("--toolchain", self.toolchain)):
+            if value != AUTO:
+                raise UsageError(
+                    f"{option} {value} beside --port {self.port}",
+                    "a device behind a port was flashed before: nothing is built or started for it",
+                    f"leave out either --port or {option}",
+                )
+
+    def place(self, model: str, board: str) -> Path:
+        """The session's folder.
+
+        Args:
+            model: the package's name.
+            board: the board's name.
+        """
+        return self.session or SESSIONS / f"{model}-{board}"
+
+    def command(self) -> list[str]:
+        """The command line that asks for this."""
+        words = ["spikelet", self.VERB, str(self.package)]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "package" or (field.default is not MISSING and value == field.default):
+                continue
+            option = field.name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{option}" if value else f"--no-{option}")
+                continue
+            for text in value if isinstance(value, tuple) else (value,):
+                words += [f"--{option}", str(text)]
+        return words
+
+    def resumed(self, folder: Path) -> Self:
+        """The same, to go on with the session in `folder`."""
+        del folder
+        return replace(self, resume=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(SessionOptions):
+    """What `spikelet run` is asked for, and what a command that runs sessions asks.
+
+    Attributes:
+        data: an .npz file; None for the package's samples.
+        limit: how many samples; None for all.
+        layers: compare every layer in every step, on a trace build.
+        arena: largest arena, bytes; None for any.
+    """
+
+    VERB = "run"
+
+    data: Path | None = None
+    limit: int | None = None
+    layers: bool = False
+    arena: int | None = None
