@@ -317,7 +317,7 @@ REFUSED: list[tuple[str, dict[str, Any], tuple[int, ...], list[str]]] = [
     ("Transpose", {"perm": [1, 0, 2, 3]}, (1, 1, 8, 8), ["perm=[1, 0, 2, 3]", "batch axis"]),
     ("ArgMax", {"axis": 0}, (1, 2, 3, 3), ["axis=0", "batch axis"]),
     ("Gather", {"axis": 0, "indices": [0, 0]}, (1, 2, 3, 3), ["axis=0", "batch"]),
-    ("Div", {}, (1, 2, 3, 3), ["Div", "not supported", "Conv"]),
+    ("Div", {}, (1, 2, 3, 3), ["Div", "computed divisor", "Reciprocal"]),
     ("Concat", {"axis": 0}, (1, 2, 3, 3), ["axis=0", "batch axis"]),
     ("Reshape", {"shape": [2, 9]}, (1, 2, 3, 3), ["shape=[2, 9]", "batch axis"]),
     ("Pad", {"pads": [0, 0, -1, 0, 0, 0, 0, 0]}, (1, 2, 3, 3), ["pads=", "negative"]),

@@ -11,9 +11,10 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array
 from spikelet.graph.declared import SCALE_MOST
 from spikelet.graph.int8 import round_half_away
-from spikelet.quantise.fuse import KEEPING, Group, fixed_code, groups, shared
+from spikelet.quantise.fuse import Group, fixed_code, groups, shared
 from spikelet.quantise.meaning import run
 from spikelet.quantise.network import Code, Network
+from spikelet.quantise.operator import operator_of
 
 METHODS = ("mse", "percentile", "minmax")
 _BINS = 2048
@@ -69,10 +70,11 @@ def calibrate(
 
 def _makes(group: Group, members: list[str]) -> bool:
     """Whether a group writes values that none of the members before it has."""
-    if group.head.op not in KEEPING or group.head.op == "Pad":  # a margin may lie outside
+    operator = operator_of(group.head)
+    if not operator.keeps_code or operator.adds_values:
         return True
-    limits = [node.attributes for node in group.nodes[1:]]
-    if any((a.get("min") or 0) > 0 or (a.get("max") or 0) < 0 for a in limits):
+    limits = [operator_of(node).limits(node.attributes) or (0, 0) for node in group.nodes[1:]]
+    if any((low or 0) > 0 or (high or 0) < 0 for low, high in limits):
         return True  # a clamp to where no value need be
     return any(name not in members for name in group.head.inputs)
 

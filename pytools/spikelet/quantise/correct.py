@@ -17,18 +17,18 @@ from spikelet.quantise.calibrate import fake_quantised, integers, reals, weight_
 from spikelet.quantise.fuse import sites
 from spikelet.quantise.meaning import execute
 from spikelet.quantise.network import Code, Network, Node, constant
+from spikelet.quantise.operator import operator_of
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm")  # weights (O, ...), one bias an output channel
 LEAST_RATIO = 2.0**-20  # of a sum's step to the output's: what the fast kernels' shifts reach
 LARGEST_BIAS = 2.0**28
 
 
 def linear_nodes(network: Network) -> list[Node]:
-    """`WEIGHTED` nodes whose weights are constants."""
+    """Nodes with weights that are constants."""
     return [
         node
         for node in network.nodes
-        if node.op in WEIGHTED and node.inputs[1] in network.constants
+        if operator_of(node).weighted and node.inputs[1] in network.constants
     ]
 
 
@@ -92,7 +92,7 @@ def simulate(
     def after(node: Node | str, values: Array) -> Array:
         name = node if isinstance(node, str) else node.name
         if reference is not None and isinstance(node, Node) and name in weighted:
-            channel = values.ndim - 1 if node.op == "Gemm" else 1
+            channel = operator_of(node).channel_axis(values.ndim)
             axes = tuple(axis for axis in range(values.ndim) if axis != channel)
             error = (values - reference[name]).mean(axis=axes, dtype=np.float64)
             bias = (bias_of(network, node) - error).astype(np.float32)

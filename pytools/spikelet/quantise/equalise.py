@@ -12,9 +12,8 @@ import numpy as np
 from spikelet.graph import Array
 from spikelet.quantise.meaning import shapes
 from spikelet.quantise.network import Network, Node, constant
+from spikelet.quantise.operator import operator_of
 
-# What a positive factor of a channel passes through.
-_HOMOGENEOUS = ("Relu", "LeakyRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 _ROUNDS = 20
 _LARGEST = 2.0**20  # factor of a channel in one round
 
@@ -89,7 +88,7 @@ def _pairs(network: Network) -> list[tuple[int, int, int]]:
                     found.append((at[name], second, repeats))
                 break
             flat = first.op == "Reshape" and len(first.attributes["shape"]) == 2
-            if first.op not in _HOMOGENEOUS and not flat:
+            if not operator_of(first).homogeneous and not flat:
                 break
             name = first.inputs[0]
     return found

@@ -4,40 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spikelet.quantise.meaning import UNARY
 from spikelet.quantise.network import Code, Network, Node
-
-CLAMPS = ("Relu", "Clip")
-# Operators that clamp what they write.
-CLAMPING = (
-    "Conv", "ConvTranspose", "Gemm", "Add", "Sub", "Mul", "Max", "Min", "MaxPool", "GlobalMaxPool",
-    "AveragePool",
-)  # fmt: skip
-# Operators that move or choose codes: the output has the input's.
-KEEPING = (
-    "AveragePool",
-    "Concat",
-    "Gather",
-    "GlobalMaxPool",
-    "MaxPool",
-    "Pad",
-    "ReduceMax",
-    "ReduceMin",
-    "Reshape",
-    "Resize",
-    "Slice",
-    "Transpose",
-)
-# Operators whose inputs have the output's code, unless something else reads them too.
-_JOINING = ("Concat", "Max", "Min")
-_BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max")
-_UNIT = Code.of(1 / 256, -128)  # of 0 to 1, as TensorFlow Lite has it
-_FIXED = {
-    "Sigmoid": _UNIT,
-    "HardSigmoid": _UNIT,
-    "Softmax": _UNIT,
-    "Tanh": Code.of(1 / 128),
-}
+from spikelet.quantise.operator import operator_of
 
 
 @dataclass(frozen=True)
@@ -45,7 +13,7 @@ class Group:
     """Nodes in a row that become one operator: a head, and what is fused behind it.
 
     Attributes:
-        nodes: the head first. Behind `CLAMPING` come clamps (Relu, Clip);
+        nodes: the head first. Behind an operator that is `clamped` come clamps (Relu, Clip);
             functions of one value (Sigmoid, Gelu, Add of a scalar, ...) form a chain that becomes
             one table.
     """
@@ -65,11 +33,7 @@ class Group:
 
 def is_function(network: Network, node: Node) -> bool:
     """Whether a node is a function of one value: of one tensor and scalar constants."""
-    if node.op in UNARY or (node.op == "Pow" and len(node.inputs) == 1):
-        return node.inputs[0] not in network.constants
-    found = [network.constants.get(name) for name in node.inputs]
-    scalars = [values for values in found if values is not None and values.size == 1]
-    return node.op in _BINARY and len(found) == 2 and len(scalars) == 1
+    return operator_of(node).is_function(node, network.constants)
 
 
 def groups(network: Network) -> list[Group]:
@@ -108,10 +72,13 @@ def _joins(network: Network, group: list[Node], node: Node, reads: dict[str, int
         same = to is not None and (float(own.scale), own.zero_point) == (
             float(to.scale), to.zero_point
         )  # fmt: skip
-        return same and node.op in CLAMPS and group[0].op in CLAMPING
-    if is_function(network, group[0]):
-        return True
-    return node.op in CLAMPS and group[0].op in CLAMPING
+        return same and _clamps(group[0], node)
+    return is_function(network, group[0]) or _clamps(group[0], node)
+
+
+def _clamps(head: Node, node: Node) -> bool:
+    """Whether a node becomes the ends of the codes that a head writes."""
+    return operator_of(head).clamped and operator_of(node).limits(node.attributes) is not None
 
 
 def sites(network: Network) -> dict[str, str]:
@@ -142,25 +109,26 @@ def shared(network: Network) -> list[list[str]]:
     for group in found:
         for name in {i for node in group.nodes for i in node.inputs}:
             readers.setdefault(name, []).append(group)
-        if group.head.op == "ArgMax":
+        operator = operator_of(group.head)
+        if operator.writes_index:
             continue
         where[group.name] = [group.name]
         source = group.head.inputs[0]
-        if group.head.op in KEEPING and group.head.op != "Concat" and source in where:
+        if operator.keeps_code and not operator.joins_codes and source in where:
             _merge(where, source, group.name)
-    softmax = {group.name for group in found if group.head.op == "Softmax"}
+    fixed = {group.name for group in found if fixed_code(group.head) is not None}
     for group in found:
-        if group.head.op not in _JOINING or group.name not in where:
+        if not operator_of(group.head).joins_codes or group.name not in where:
             continue
         for name in group.head.inputs:
             # A tensor that something else reads too keeps a code of its own.
             members = where.get(name, [])
             inside = all(
-                reader is group or (reader.head.op in KEEPING and reader.name in members)
+                reader is group or (operator_of(reader.head).keeps_code and reader.name in members)
                 for member in members
                 for reader in readers.get(member, [])
             )
-            if members and inside and not softmax.intersection(members):
+            if members and inside and not fixed.intersection(members):
                 _merge(where, group.name, name)
     unique = {id(members): members for members in where.values()}
     order = {name: i for i, name in enumerate(where)}
@@ -183,4 +151,4 @@ def fixed_code(node: Node, measured: bool = True) -> Code | None:
             HardSigmoid and Tanh have the code that TensorFlow Lite gives them: coarse for small
             signals, but never exceeded.
     """
-    return _FIXED.get(node.op) if node.op == "Softmax" or not measured else None
+    return operator_of(node).fixed_code(measured)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from spikelet.quantise.correct import bias_of
 from spikelet.quantise.fuse import Group, groups
 from spikelet.quantise.meaning import shapes
 from spikelet.quantise.network import Code, Network, Node
+from spikelet.quantise.operator import operator_of
 from spikelet.refusal import ImportRefused, refuse
 
 MOST_DIMENSIONS = 4
@@ -248,9 +249,7 @@ class Layer:
         low, high = -128, 127
         scale = np.float64(code.scale)
         for node in self.group.nodes[1:]:
-            limits = (0.0, None) if node.op == "Relu" else (
-                node.attributes.get("min"), node.attributes.get("max")
-            )  # fmt: skip
+            limits = operator_of(node).limits(node.attributes) or (None, None)
             below, above = (
                 end if real is None or math.isinf(real) else int(
                     np.clip(round_half_away(np.float64(real) / scale) + code.zero_point, -128, 127)
@@ -327,18 +326,3 @@ class Layer:
         if bias.shape != (len(weight),):
             raise self.refuse(f"a bias of shape {bias.shape} for {len(weight)} channels")
         return integers(weight, code), scales, bias
-
-
-Lower = Callable[[Layer], Value]
-LOWER: dict[str, Lower] = {}
-
-
-def lowers(*names: str) -> Callable[[Lower], Lower]:
-    """Register what becomes of groups with a head of these operators."""
-
-    def register(convert: Lower) -> Lower:
-        for name in names:
-            LOWER[name] = convert
-        return convert
-
-    return register

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from spikelet.graph import Graph, GraphError, Tensor
 from spikelet.graph.names import identifier
-from spikelet.quantise import lower_moving, lower_pointwise, lower_weighted
+from spikelet.quantise.function import lower_function
 from spikelet.quantise.fuse import Group, is_function
 from spikelet.quantise.layers import (
-    LOWER,
     MOST_DIMENSIONS,
     Layer,
     Lowering,
@@ -15,11 +14,9 @@ from spikelet.quantise.layers import (
     channels_last,
     graph_shape,
 )
-from spikelet.quantise.meaning import UNARY
 from spikelet.quantise.network import Network
+from spikelet.quantise.operator import operator_of
 from spikelet.refusal import ImportRefused
-
-_ROOMS = (lower_moving, lower_pointwise, lower_weighted)  # they fill LOWER
 
 
 def lower(network: Network) -> tuple[Graph, dict[str, Value]]:
@@ -44,11 +41,6 @@ def lower(network: Network) -> tuple[Graph, dict[str, Value]]:
     except GraphError as error:
         raise ImportRefused(f"network {network.name}: {error}") from error
     return graph, {k: v for k, v in lowering.values.items() if v.order is None}
-
-
-def lowered_operators() -> list[str]:
-    """The operators that can be lowered."""
-    return sorted([*LOWER, *UNARY, "Pow"])
 
 
 def _input(lowering: Lowering, name: str, number: int) -> Tensor:
@@ -107,13 +99,7 @@ def _lower(lowering: Lowering, group: Group, number: int) -> None:
     if len(shape) > 1 and shape[0] != 1:
         raise lowering.refuse(head, f"its output of shape {shape} has no batch axis of 1")
     is_table = is_function(lowering.network, head)
-    convert = lower_pointwise.function if is_table else LOWER.get(head.op)
-    if convert is None:
-        raise lowering.refuse(
-            head,
-            "this operator is not supported",
-            f"supported are {', '.join(lowered_operators())}",
-        )
+    convert = lower_function if is_table else operator_of(head).lower
     try:
         lowering.values[group.name] = convert(
             Layer(lowering, group, _name(lowering, group, number))

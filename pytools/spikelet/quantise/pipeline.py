@@ -19,6 +19,7 @@ from spikelet.quantise.fuse import groups
 from spikelet.quantise.lower import lower
 from spikelet.quantise.meaning import run, shapes
 from spikelet.quantise.network import Code, Network
+from spikelet.quantise.operator import operator_of
 
 MEMORY_BYTES = 1 << 29  # of all float tensors on the calibration data
 LEAST_SAMPLES = 16
@@ -161,7 +162,7 @@ def _error(network: Network, real: Mapping[str, Array], found: Mapping[str, Arra
     total = 0.0
     for name in network.outputs:
         writer = network.writer(name)
-        if writer is not None and writer.op in ("Softmax", "ArgMax"):
+        if writer is not None and operator_of(writer).ranks:
             name = writer.inputs[0]
         signal = float((real[name].astype(np.float64) ** 2).sum())
         noise = float(((real[name] - found[name]).astype(np.float64) ** 2).sum())

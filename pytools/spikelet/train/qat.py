@@ -31,17 +31,11 @@ from spikelet.quantise import (
     sites,
 )
 from spikelet.quantise.calibrate import integers, reals
-from spikelet.quantise.correct import WEIGHTED
-from spikelet.train.functions import FUNCTIONS
+from spikelet.quantise.operator import network_operators, operator_of
 
 LOW, HIGH = -128, 127
 # Of a layer's largest scale, the least that a channel has: keeps a dead channel's bias in int32.
 SMALLEST_SCALE = 2.0**-12
-# What writes the codes that it reads.
-_MOVES = {
-    "Reshape", "Transpose", "MaxPool", "GlobalMaxPool", "Slice", "Concat", "Pad", "Resize",
-    "ReduceMax", "ReduceMin", "Gather",
-}  # fmt: skip
 
 
 class _Round(torch.autograd.Function):
@@ -153,17 +147,20 @@ class QatNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.network = _with_rounded_operands(fold(network))
+        trainable = sorted(k for k, v in network_operators().items() if v.trainable)
         for node in self.network.nodes:
-            if node.op not in FUNCTIONS:
+            if not operator_of(node).trainable:
                 raise UsageError(
                     f"node {node.source or node.name!r} ({node.op}): it cannot be trained",
-                    next=f"trainable are {', '.join(sorted(FUNCTIONS))}",
+                    next=f"trainable are {', '.join(trainable)}",
                 )
         self.rounding = True
         self.sites = sites(self.network)
-        self.weights = {node.inputs[1]: node for node in self.network.nodes if node.op in WEIGHTED}
+        self.weights = {
+            node.inputs[1]: node for node in self.network.nodes if operator_of(node).weighted
+        }
         trained = {name for node in self.network.nodes for name in node.inputs[1:]
-                   if node.op in WEIGHTED} & set(self.network.constants)  # fmt: skip
+                   if operator_of(node).weighted} & set(self.network.constants)  # fmt: skip
         self.keys = {name: f"c{i}" for i, name in enumerate(self.network.constants)}
         self.constants = nn.ParameterDict()
         for name, values in self.network.constants.items():
@@ -218,9 +215,9 @@ class QatNetwork(nn.Module):
         values = {name: self._held(name, x)}
         for node in self.network.nodes:
             inputs = [self._operand(name, values) for name in node.inputs]
-            found = FUNCTIONS[node.op](inputs, node.attributes)
+            found = operator_of(node).in_torch(inputs, node.attributes)
             if not self._moves(node):
-                found = self._held(node.name, found, node.op == "AveragePool")
+                found = self._held(node.name, found, operator_of(node).averages)
             values[node.name] = found
         return values
 
@@ -228,7 +225,8 @@ class QatNetwork(nn.Module):
         """Whether a node writes codes that were rounded before, in the code that they have."""
         shared = self.sites.get(node.name)
         held = {self.sites.get(name) for name in node.inputs if name not in self.keys}
-        return node.op in _MOVES and held == {shared}
+        operator = operator_of(node)
+        return operator.keeps_code and not operator.averages and held == {shared}
 
     def _held(self, name: str, x: Tensor, away: bool = False) -> Tensor:
         """An activation as the graph holds it."""

@@ -23,7 +23,7 @@ from spikelet.graph.ops.leaky_relu import leaky_relu_table
 from spikelet.graph.ops.resize_bilinear import ONE as RESIZE_ONE
 from spikelet.graph.ops.table import function_table
 from spikelet.graph.requantise_once import FRACTION_BITS
-from spikelet.quantise.meaning import UNARY
+from spikelet.quantise.function import functions
 from spikelet.version import __version__
 
 OPSET = 17
@@ -554,12 +554,14 @@ def _table(to: _Export, node: Any) -> None:
     """The function that made the table, where its name and defaults give the same table again."""
     source, real = to.source(node)
     scale, zero = node.output_scale, node.output_zero_point
-    kinds = {name.lower(): name for name in UNARY if name in _SIMPLE}
+    kinds = {name.lower(): name for name in _SIMPLE}
     kind = kinds.get(node.function, "")
 
     def table(**attributes: float) -> Array:
         with np.errstate(all="ignore"):
-            return function_table(source, scale, zero, lambda x: UNARY[kind](x, **attributes))
+            return function_table(
+                source, scale, zero, lambda x: functions()[kind].value(x, **attributes)
+            )
 
     if node.function in ("requantise", "relu", "clip"):
         clamp = int(node.table.min()), int(node.table.max())
@@ -577,7 +579,7 @@ def _table(to: _Export, node: Any) -> None:
         return
     elif node.function in _GATED:
         gated, gate = _GATED[node.function]
-        same = function_table(source, scale, zero, UNARY[gated])
+        same = function_table(source, scale, zero, functions()[gated].value)
         if np.array_equal(same, node.table):
             real = to.add("Mul", [real, gate(to, node, real)], f"{node.name}/result")
             to.done(node, real)
@@ -589,7 +591,7 @@ def _numbers(kind: str, source: Tensor) -> bool:
     """Whether a function has a value for every code; runtimes write any code for what is none."""
     x = np.float32(source.scale) * (CODES - source.zero_point).astype(np.float32)
     with np.errstate(all="ignore"):
-        return not np.any(np.isnan(UNARY[kind](x)))
+        return not np.any(np.isnan(functions()[kind].value(x)))
 
 
 def _sigmoid(to: _Export, node: Any, real: str) -> str:
