@@ -237,7 +237,7 @@ def convolution(b: Builder, case: Case, name: str, rounding: str) -> None:
         )
         named["schedule"] = f"{name}.schedule"
     named |= {"error": error, "x": x, "weight": f"{name}.weight", "bias": f"{name}.bias"}
-    update.inputs = tuple(named[role] for role in update.roles(image[2]))
+    update.inputs = tuple(named[role] for role in update.roles(image))
     b.nodes.append(update)
 
 

@@ -105,10 +105,10 @@ class Made:
         lead = own["kernel"] if name == "dw" else (*own["kernel"], shape[0])
         n = shape[1] - node.frozen_outputs
         for role, size in (("velocity", (*lead, n)), ("bias_velocity", (shape[1],))):
-            if role in node.roles(channels):
+            if role in node.roles((1, 1, channels)):
                 self.learned.append(Learned.of(f"{node.name}.{role}", "f32", size))
                 parts[role] = f"{node.name}.{role}"
-        node.inputs = tuple(parts[role] for role in node.roles(channels))
+        node.inputs = tuple(parts[role] for role in node.roles((1, 1, channels)))
         self.nodes.append(node)
 
     def graph(self) -> Graph:

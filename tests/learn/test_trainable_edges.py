@@ -100,7 +100,7 @@ def layer(
         learned.append(Learned.of("s", "i32", (1,), low=schedule[0], high=schedule[1]))
     known = {"error": "e", "x": "x", "weight": "w", "schedule": "s"}
     known |= {k.tensor.name.split(".")[1]: k.tensor.name for k in state}
-    update.inputs = tuple(known[role] for role in update.roles)
+    update.inputs = tuple(known[role] for role in update.roles(of["x"].shape))
     return Graph("edge", 1, inputs, [*nodes, update], ["y"], learned)
 
 

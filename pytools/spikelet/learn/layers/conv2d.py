@@ -144,10 +144,12 @@ class Conv2dUpdate(_Conv2d, Update):
         return start
 
     def draws_needed(self, channels: int) -> int:
-        return self.kernel[0] * self.kernel[1] * groups(channels) * self._learning
+        return self.kernel[0] * self.kernel[1] * groups(channels) * self.learning(channels)
 
     def random_bytes(self, drawn: Array, channels: int) -> Array:
-        byte = scalar.random_bytes(drawn).reshape(*self.kernel, groups(channels), self._learning, 4)
+        byte = scalar.random_bytes(drawn).reshape(
+            *self.kernel, groups(channels), self.learning(channels), 4
+        )
         group, place = places(channels)
         return np.moveaxis(byte[:, :, group, :, place], 0, 2)
 

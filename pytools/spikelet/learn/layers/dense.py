@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Fields, Statement
-from spikelet.graph.declared import Natural, Size, TensorScale, one_of, within
+from spikelet.graph.declared import Natural, Size, TensorScale
 from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
 from spikelet.graph.target import Target
-from spikelet.graph.tensor import Array, Learned, Tensor
-from spikelet.learn.bases.trainable import NOTHING, Learning, Trainable, kept
+from spikelet.graph.tensor import Array, Tensor
+from spikelet.learn.bases.convolution import STORED
+from spikelet.learn.bases.trainable import NOTHING, Trainable
+from spikelet.learn.bases.weight_step import WeightStep
 from spikelet.learn.numbers import scalar
-from spikelet.learn.numbers.fixed import add_up
-from spikelet.learn.numbers.scalar import Descent, Scale, Sgd
-
-_STORED = {"f32": np.float32, "f16": np.float16, "i16": np.int16, "i8": np.int8}
+from spikelet.learn.numbers.scalar import Scale
 
 
 @dataclass(kw_only=True)
@@ -118,7 +118,7 @@ class DenseForward(Trainable):
         env[self.name] = out.astype(np.float32 if self.real else np.int16)
 
     def cost(self, ins: list[Tensor]) -> Cost:
-        bits = 8 * np.dtype(_STORED[self.precision]).itemsize
+        bits = 8 * np.dtype(STORED[self.precision]).itemsize
         return Cost(macs=self.outputs * ins[0].size, weight_bits=bits)
 
     def emit(self, em: Emitter) -> list[Statement]:
@@ -153,7 +153,7 @@ def check_frozen(node: Trainable, frozen: Array | None, outputs: int, inputs: in
     """Refuse frozen weights of another type or shape."""
     if outputs < 1:
         raise node.error(f"{outputs} outputs, expected 1 or more")
-    stored = _STORED[node.precision]
+    stored = STORED[node.precision]
     if frozen is not None and (
         frozen.dtype != stored
         or frozen.ndim != 2
@@ -172,7 +172,7 @@ def frozen_c(em: Emitter, name: str, frozen: Array) -> Expression:
 
 
 @dataclass(kw_only=True)
-class DenseUpdate(Learning):
+class DenseUpdate(WeightStep):
     """One step of a dense layer, and the gradient of its input, in one pass over the weights.
 
     With the error e (outputs,), the gradient of the loss by the layer's outputs: the gradient of
@@ -190,181 +190,51 @@ class DenseUpdate(Learning):
     Attributes:
         outputs: rows of the whole weight; the first ones learn.
         frozen: (outputs - n, I) stored weights that do not learn; None for none.
-        bias: whether the bias learns.
         gradient: whether the gradient of x is wanted.
         mask: it is 0 where x is not positive: x came out of a ReLU.
         gradient_scale: of the gradient, on integers.
         gradient_limit: it saturates at +-limit, on integers.
-        weight_scale: of the weights, on integers.
-        rate: learning rate.
-        momentum: 0 for none.
-        decay: weight decay.
-        batch: samples a step.
-        rounding: of integer weights: nearest or stochastic.
-        fraction: bits that an integer velocity has beyond a weight's step.
-        scheduled: a last input (1,) i32 says how much of the rate to use: 2^15 for all.
     """
 
     KIND: ClassVar[str] = "dense_update"
 
     outputs: Size
     frozen: Array | None = None
-    bias: bool = True
     gradient: bool = False
     mask: bool = False
     gradient_scale: TensorScale = 1.0
     gradient_limit: Natural = 0
-    weight_scale: TensorScale = 1.0
-    rate: Annotated[float, within(1e-12, 1e6)]
-    momentum: Annotated[float, within(0, 1)] = 0.0
-    decay: Annotated[float, within(0, 1)] = 0.0
-    batch: Annotated[int, within(1, 64)] = 1
-    rounding: Annotated[str, one_of("nearest", "stochastic")] = "nearest"
-    fraction: Annotated[int, within(1, 8)] = 4
-    scheduled: bool = False
 
-    _x: Tensor = field(init=False, repr=False, default=NOTHING)
     _scale: Scale = field(init=False, repr=False, default=Scale())
-    _sgd: Sgd | None = field(init=False, repr=False, default=None)
-    _bias_sgd: Sgd | None = field(init=False, repr=False, default=None)
-
-    @property
-    def descent(self) -> Descent:
-        """The step in real numbers."""
-        return Descent(self.rate, self.momentum, self.decay, self.batch, self.rounding)
 
     @property
     def learning_rows(self) -> int:
         """How many rows learn."""
         return self.outputs - (0 if self.frozen is None else len(self.frozen))
 
-    @property
-    def roles(self) -> tuple[str, ...]:
-        """What its inputs are, in order."""
-        weight = self.learning_rows > 0
-        learns = weight or self.bias
-        integer = not self.real
-        wanted = {
-            "error": True,
-            "x": True,
-            "weight": weight,
-            "bias": self.bias,
-            "velocity": weight and self.momentum != 0,
-            "bias_velocity": self.bias and self.momentum != 0,
-            "kept_x": weight and self.batch > 1,
-            "kept_error": learns and self.batch > 1,
-            "count": learns and self.batch > 1,
-            "random": weight and integer and self.rounding == "stochastic",
-            "health": learns and integer,
-            "schedule": learns and self.scheduled,
-        }
-        return tuple(role for role, is_in in wanted.items() if is_in)
+    def learned_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self.learning_rows, math.prod(shape)
 
-    def state(
-        self,
-        x: Tensor,
-        error: Tensor,
-        bias_scale: float,
-        seed: int = 1,
-        limits: tuple[int, int] | None = None,
-    ) -> list[Learned]:
-        """The learned tensors that it needs beside weight, bias and schedule: `name.role`.
+    def error_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.outputs,)
 
-        Args:
-            x: its input.
-            error: the error that it reads.
-            bias_scale: of the bias, on integers.
-            seed: of stochastic rounding, not 0.
-            limits: largest size of values of x, and of the error, on integers, for a batch.
-        """
-        value, total = scalar.value_dtype(self.precision), scalar.sum_dtype(self.precision)
-        weights = (self.learning_rows, x.size)
-        before = self.batch - 1
-        x_limit, error_limit = limits or (None, None)
-        step = self.weight_scale * 2.0**-self.fraction
-        made = {
-            "velocity": lambda n: Learned.of(n, value, weights, scale=1.0 if self.real else step),
-            "bias_velocity": lambda n: Learned.of(n, total, (self.outputs,), scale=bias_scale),
-            "kept_x": lambda n: kept(n, x, (before, x.size), x_limit),
-            "kept_error": lambda n: kept(n, error, (before, self.outputs), error_limit),
-            "count": lambda n: Learned.of(n, "i32", (1,), low=0, high=before),
-            "random": lambda n: Learned.of(n, "u32", (1,), np.array([seed], np.uint32), low=1),
-            "health": lambda n: Learned.of(n, "i32", (1,)),
-        }
-        return [made[role](f"{self.name}.{role}") for role in self.roles if role in made]
+    def sample_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (math.prod(shape),)
 
     def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
         self.expect_precision()
-        if len(ins) != len(self.roles):
-            raise self.error(f"reads {len(ins)} tensors, expected {', '.join(self.roles)}")
-        given = dict(zip(self.roles, ins, strict=True))
-        error, self._x = given["error"], given["x"]
-        value, total = scalar.value_dtype(self.precision), scalar.sum_dtype(self.precision)
-        inputs, rows, before = self._x.size, self.learning_rows, self.batch - 1
+        given = self.expect_inputs(ins, bounds)
         self.expect_source(self._x)
-        check_frozen(self, self.frozen, self.outputs, inputs)
-        shapes = {
-            "error": (value, (self.outputs,)),
-            "weight": (self.precision, (rows, inputs)),
-            "bias": (total, (self.outputs,)),
-            "velocity": (value, (rows, inputs)),
-            "bias_velocity": (total, (self.outputs,)),
-            "kept_x": (self._x.dtype, (before, inputs)),
-            "kept_error": (value, (before, self.outputs)),
-            "count": ("i32", (1,)),
-            "random": ("u32", (1,)),
-            "health": ("i32", (1,)),
-            "schedule": ("i32", (1,)),
-        }
-        for role, tensor in given.items():
-            if role in shapes:
-                self.expect_shape(tensor, (shapes[role][0],), shapes[role][1])
-        self.expect_ranges(given, bounds, before)
-        try:
-            self._steps(given, bounds)
-        except ValueError as e:
-            raise self.error(str(e)) from e
+        check_frozen(self, self.frozen, self.outputs, self._x.size)
         if not self.gradient:
             return []
         if not self.real:
             self._prove(given, bounds)
-        ratio = error.scale * self.weight_scale / self.gradient_scale
+        ratio = given["error"].scale * self.weight_scale / self.gradient_scale
         self._scale = self.scale_of(ratio, self.gradient_limit)
         written = self.value(self.name, self._x.shape, self.gradient_scale, self.gradient_limit)
         bounds[self.name] = self.value_bounds(written, self.gradient_limit)
         return [written]
-
-    def _steps(self, given: dict[str, Tensor], bounds: dict[str, Interval]) -> None:
-        """The steps of weights and biases, in their formats."""
-        self.descent.check()
-        if not 1 <= self.fraction <= 8:
-            raise self.error(f"fraction {self.fraction} is not 1 to 8")
-        error, x = given["error"], given["x"]
-        if self.real:
-            self._sgd = Sgd.of(self.precision, self.descent)
-            self._bias_sgd = self._sgd
-            return
-        size = self.largest_kept("error", given, bounds) * self.batch
-        if "weight" in given:
-            weight = given["weight"]
-            if weight.scale != self.weight_scale:
-                raise self.error(f"weight {weight.name} has scale {weight.scale}, not weight_scale")
-            self._sgd = Sgd.of(
-                self.precision,
-                self.descent,
-                (error.scale * x.scale, size * self.largest_kept("x", given, bounds)),
-                (weight.scale, self.reach(weight, bounds)),
-                self.fraction,
-            )
-        if "bias" in given:
-            bias = given["bias"]
-            self._bias_sgd = Sgd.of(
-                self.precision,
-                Descent(self.rate, self.momentum, 0.0, self.batch),
-                (error.scale, size),
-                (self.weight_scale * x.scale, self.reach(bias, bounds)),
-                bits=62,
-            )
 
     def _prove(self, given: dict[str, Tensor], bounds: dict[str, Interval]) -> None:
         largest = self.largest(given["error"], bounds)
@@ -376,44 +246,11 @@ class DenseUpdate(Learning):
         self.prove(total * largest, "the sum of an input gradient")
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        at = dict(zip(self.roles, self.inputs, strict=True))
-        error = scalar.widen(self.precision, env[at["error"]][0])
-        raw = env[at["x"]][0].reshape(-1)
-        x = self.source(self._x, raw)
-        updates = self._full(env, at)
-        weight = scalar.widen(self.precision, env[at["weight"]]) if "weight" in at else None
-        wanted = self._input_gradient(weight, error, x) if self.gradient else None
-        if updates:
-            errors, xs = self._batch(env, at, error, x)
-            if weight is not None:
-                self._step_weights(env, at, weight, errors, xs)
-            if "bias" in at:
-                self._step_biases(env, at, errors)
-        elif "count" in at:
-            n = int(env[at["count"]][0])
-            env[at["kept_error"]][n] = env[at["error"]][0]
-            if "kept_x" in at:
-                env[at["kept_x"]][n] = raw
-        if "count" in at:
-            env[at["count"]][0] = 0 if updates else env[at["count"]][0] + 1
+        at = dict(zip(self.roles(self._x.shape), self.inputs, strict=True))
+        wanted = self._input_gradient(env, at) if self.gradient else None  # of weights as they were
+        self.learn(env, at)
         if wanted is not None:
             env[self.name] = wanted.reshape(1, *self._x.shape)
-
-    def _full(self, env: dict[str, Array], at: dict[str, str]) -> bool:
-        """Whether this sample completes its batch."""
-        return "count" not in at or int(env[at["count"]][0]) == self.batch - 1
-
-    def _batch(
-        self, env: dict[str, Array], at: dict[str, str], error: Array, x: Array
-    ) -> tuple[Array, Array]:
-        """Errors (batch, outputs) and inputs (batch, I), widened, oldest first."""
-        if "count" not in at:
-            return error[None], x[None]
-        errors = scalar.widen(self.precision, env[at["kept_error"]])
-        errors = np.concatenate([errors, error[None]])
-        if "kept_x" not in at:
-            return errors, x[None]
-        return errors, np.concatenate([self.source(self._x, env[at["kept_x"]]), x[None]])
 
     def _active(self, error: Array) -> Array:
         """Indices of the rows that learn and that this step does not leave out."""
@@ -425,7 +262,10 @@ class DenseUpdate(Learning):
         """Whether an error of 0 changes nothing."""
         return self._sgd is not None and self._sgd.resting and self.batch == 1
 
-    def _input_gradient(self, weight: Array | None, error: Array, x: Array) -> Array:
+    def _input_gradient(self, env: dict[str, Array], at: dict[str, str]) -> Array:
+        error = scalar.widen(self.precision, env[at["error"]][0])
+        x = self.source(self._x, env[at["x"]][0].reshape(-1))
+        weight = scalar.widen(self.precision, env[at["weight"]]) if "weight" in at else None
         rows = self._active(error) if weight is not None else np.arange(0)
         parts = [] if weight is None else [weight[rows]]
         errors = [error[rows]]
@@ -440,29 +280,23 @@ class DenseUpdate(Learning):
             out = np.where(x <= 0, out.dtype.type(0), out)
         return out.astype(np.float32 if self.real else np.int16)
 
-    def _now(self, env: dict[str, Array], at: dict[str, str], step: Sgd | None) -> Sgd:
-        if step is None:
-            raise self.error("nothing of it learns")
-        return step.scheduled(int(env[at["schedule"]].flat[0])) if "schedule" in at else step
-
-    def _step_weights(
-        self, env: dict[str, Array], at: dict[str, str], weight: Array, errors: Array, xs: Array
-    ) -> None:
-        sgd = self._now(env, at, self._sgd)
-        rows = self._active(errors[-1])
-        w = weight[rows]
+    def step_weights(
+        self, env: dict[str, Array], at: dict[str, str], xs: list[Array], errors: list[Array]
+    ) -> int:
+        sgd, rows = self.step_now(env, at, self._sgd), self._active(errors[-1])
+        w = scalar.widen(self.precision, env[at["weight"]])[rows]
         u = None
         if "velocity" in at:
             u = scalar.widen(self.precision, env[at["velocity"]])[rows]
         number = np.float32(sgd.rate) if self.real else np.int64(sgd.rate)
-        rated = errors[:, rows] * number
-        d = scalar.chain(self.precision, sgd.begin(w, u), rated[:, :, None], xs[:, None, :])
-        moved, held, saturated = sgd.end(w, u, d, self._bytes(env, at, len(rows), xs.shape[1]))
-        env[at["weight"]][rows] = moved.astype(_STORED[self.precision])
+        rated, values = np.stack(errors)[:, rows] * number, np.stack(xs)
+        d = scalar.chain(self.precision, sgd.begin(w, u), rated[:, :, None], values[:, None, :])
+        byte = self._bytes(env, at, len(rows), self._x.size)
+        moved, held, saturated = sgd.end(w, u, d, byte)
+        env[at["weight"]][rows] = moved.astype(STORED[self.precision])
         if "velocity" in at:
             env[at["velocity"]][rows] = held.astype(env[at["velocity"]].dtype)
-        if "health" in at:
-            add_up(env[at["health"]], saturated)
+        return saturated
 
     def _bytes(self, env: dict[str, Array], at: dict[str, str], rows: int, inputs: int) -> Array:
         """The random byte of each weight, (rows, I)."""
@@ -474,40 +308,27 @@ class DenseUpdate(Learning):
         spread = scalar.random_bytes(drawn).reshape(groups, rows, 4).swapaxes(0, 1)
         return spread.reshape(rows, groups * 4)[:, :inputs]
 
-    def _step_biases(self, env: dict[str, Array], at: dict[str, str], errors: Array) -> None:
-        step = self._now(env, at, self._bias_sgd)
-        gradient = errors[0]
+    def bias_gradient(self, errors: list[Array]) -> Array:
+        total = errors[0]
         for error in errors[1:]:
-            gradient = gradient + error
-        u = (
-            scalar.widen(self.precision, env[at["bias_velocity"]])
-            if "bias_velocity" in at
-            else None
-        )
-        b = scalar.widen(self.precision, env[at["bias"]])
-        moved, held, saturated = step.learn_bias(b, u, gradient)
-        env[at["bias"]][...] = moved.astype(env[at["bias"]].dtype)
-        if held is not None:
-            env[at["bias_velocity"]][...] = held.astype(env[at["bias_velocity"]].dtype)
-        if "health" in at:
-            add_up(env[at["health"]], saturated)
+            total = total + error
+        return total
 
     def cost(self, ins: list[Tensor]) -> Cost:
-        given = dict(zip(self.roles, ins, strict=True))
-        size = given["x"].size
+        size = ins[1].size
         macs = self.learning_rows * size + (self.outputs * size if self.gradient else 0)
-        bits = 8 * np.dtype(_STORED[self.precision]).itemsize
+        bits = 8 * np.dtype(STORED[self.precision]).itemsize
         return Cost(macs=macs, weight_bits=bits)
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         # A group of columns is read before its gradients are written.
         same = self._x.dtype == scalar.value_dtype(self.precision)
         over = Overlap() if self.gradient and same else None
-        return tuple(over if role == "x" else None for role in self.roles)
+        return tuple(over if role == "x" else None for role in self.roles(self._x.shape))
 
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/dense.h")
-        at = {role: em.tensor(n) for role, n in zip(self.roles, self.inputs, strict=True)}
+        given = self.parts_c(em)
         rows = self.learning_rows
         fields: Fields = {
             "inputs": self._x.size,
@@ -516,7 +337,7 @@ class DenseUpdate(Learning):
             "source": self.source_c(self._x),
             "mask": self.mask,
             "biased": self.bias,
-            "batch": self.batch if "count" in self.roles else 1,
+            "batch": self.batch if "count" in given else 1,
         }
         if self.gradient:
             fields["scale"] = self._scale.c(self.precision)
@@ -525,18 +346,16 @@ class DenseUpdate(Learning):
         if self._bias_sgd is not None:
             fields["bias"] = self._bias_sgd.c()
         config = em.config(self.name, "spk_dense_update", fields)
-        parts: Fields = {"error": at["error"], "x": at["x"]}
+        parts: Fields = {role: given.pop(role) for role in ("error", "x")}
         if self.gradient:
             parts["to"] = em.tensor(self.name)
             if self.frozen is not None:
                 parts["held"] = frozen_c(em, self.name, self.frozen)
-        for role in self.roles[2:]:
-            counted = role in ("health", "count")
-            parts[role] = c.cast("uint32_t *", at[role]) if counted else at[role]
+        parts |= given
         kind = [
             "inner" if self.gradient else "first",
             "plain" if self._plain else "any",
-            "stochastic" if "random" in self.roles else "nearest",
+            "stochastic" if "random" in parts else "nearest",
         ]
         call = f"spk_dense_learn_{'_'.join(kind)}"
         return [c.run(call, config, c.compound("struct spk_dense_step", parts))]

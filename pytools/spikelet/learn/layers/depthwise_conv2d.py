@@ -105,11 +105,11 @@ class DepthwiseConv2dUpdate(_DepthwiseConv2d, Update):
         return start
 
     def draws_needed(self, channels: int) -> int:
-        return self.kernel[0] * self.kernel[1] * groups(self._learning)
+        return self.kernel[0] * self.kernel[1] * groups(self.learning(channels))
 
     def random_bytes(self, drawn: Array, channels: int) -> Array:
-        byte = scalar.random_bytes(drawn).reshape(*self.kernel, groups(self._learning), 4)
-        group, place = places(self._learning)
+        byte = scalar.random_bytes(drawn).reshape(*self.kernel, groups(self.learning(channels)), 4)
+        group, place = places(self.learning(channels))
         return byte[:, :, group, place]
 
     def emit(self, em: Emitter) -> list[Statement]:

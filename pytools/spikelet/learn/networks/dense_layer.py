@@ -236,7 +236,9 @@ class DenseLayer(Parameters):
             scheduled=scheduled,
             **dataclasses.asdict(descent),
         )
-        return node, self.bind(node, node.roles, x or self.x, error, seed, limits)
+        return node, self.bind(
+            node, node.roles((x or self.x).shape), x or self.x, error, seed, limits
+        )
 
 
 def fitted(precision: str, largest: float, bits: int) -> Format:

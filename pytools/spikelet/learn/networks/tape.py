@@ -303,7 +303,7 @@ class Tape:
                 weight_scale=parts.format[0],
                 **dataclasses.asdict(self.descent),
             )
-            roles = update.roles(self.shape(x)[-1])
+            roles = update.roles(self.shape(x))
             self.learned += parts.bind(update, roles, self._found(x), error, self._seed(), LIMITS)
             self.nodes.append(update)
 
