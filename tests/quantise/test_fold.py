@@ -258,3 +258,8 @@ def test_a_function_of_channels_that_stands_alone_is_a_depthwise_convolution() -
     network = b.done(b.conv(x, 3, 4, (3, 3), pads=[1] * 4))
     assert folded(network) == ["Conv", "Conv"]
     assert [n.attributes.get("group") for n in fold(network).nodes] == [3, None]
+
+
+def test_an_attribute_that_is_a_word_is_part_of_a_formula() -> None:
+    nodes = [Node("Gelu", "g", ("x",), {"approximate": "tanh"}), Node("Mul", "y", ("x", "g"))]
+    assert fold(Network("n", {"x": (1, 4)}, ["y"], nodes)).nodes == nodes
