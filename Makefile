@@ -15,7 +15,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SPIKELET := $(BIN)/spikelet
 CODE := pytools sim models tests
-C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c tests/c/*.[ch])
+C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c tests/c/*.[ch] \
+    tests/plugin/*/firmware/*/*.h)
 
 .PHONY: demo test test-long check format tools bench bars soak fuzz figures wheel clean
 

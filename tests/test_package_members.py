@@ -53,6 +53,7 @@ MANIFEST: dict[str, Any] = {
         "learner": "replay", "options": {"slots": 32}, "features": "fc1", "classes": 4, "seed": 3,
         "backbone_sha256": "0" * 64,
     },
+    "plugins": {},
 }  # fmt: skip
 DTYPES = ["|O", "<f8", "<c16", ">i4", "|V8", "<U4", "|S3", "<M8[s]", "<i8", "|b1", "<f2", "x", ""]
 SHAPES: list[Any] = [

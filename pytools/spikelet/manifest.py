@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from spikelet.graph.declared import Real, Size, Words, within
 
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Installed = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$")]
 _Share = Annotated[float, within(0, 1)]
 _Drift = Annotated[float, within(-1, 1)]
 _Count = Annotated[int, within(0, (1 << 63) - 1)]
@@ -98,6 +99,7 @@ class Manifest:
         simplified: what was left out because no output depends on it, by layer; work and weights.
         bands: layers in bands of rows, and bands.
         learning: learner and options.
+        plugins: packages whose operators are in the graph, and their versions.
     """
 
     name: Words = ""
@@ -132,3 +134,4 @@ class Manifest:
     simplified: dict[Words, Any] | None = None
     bands: dict[Words, Any] | None = None
     learning: Learning | None = None
+    plugins: dict[_Installed, Words] | None = None

@@ -23,7 +23,9 @@ from spikelet.errors import UsageError
 from spikelet.files import UNREADABLE, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array, Graph, GraphError
 from spikelet.graph.declared import checked
+from spikelet.graph.operator import operator_registry
 from spikelet.manifest import Manifest
+from spikelet.plugins import owner, plugins
 from spikelet.samples import labels_among, labels_keys
 from spikelet.version import __version__
 
@@ -68,6 +70,10 @@ class Package:
     _file: tuple[bytes, bytes] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        owners = filter(None, (owner(type(node)) for node in self.graph.nodes))
+        if needed := {plugin.package: plugin.version for plugin in owners}:
+            said = self.manifest.get("plugins") or {}
+            self.manifest = {**self.manifest, "plugins": {**needed, **said}}
         if self.vectors:
             self.check()
 
@@ -153,6 +159,8 @@ class Package:
         manifest = _parse(path, "manifest.json", contents["manifest.json"])
         manifest.pop("sha256", None)
         try:
+            _check_manifest(manifest)
+            _check_plugins(manifest.get("plugins") or {})
             graph = Graph.from_json(
                 _parse(path, "graph.json", contents["graph.json"]),
                 read_arrays(contents["tensors.npz"], _TENSOR_BYTES),
@@ -249,6 +257,25 @@ def _check_manifest(manifest: Mapping[str, Any]) -> None:
         checked(Manifest, "the manifest", manifest)
     except GraphError as e:
         raise PackageError(str(e), "it was not written by this program") from e
+
+
+def _check_plugins(needed: Mapping[str, str]) -> None:
+    """Refuse a package whose operators are those of a plug-in that is missing or broken."""
+    there = {plugin.package: plugin for plugin in plugins()}
+    faults = operator_registry().faults
+    for name, version in needed.items():
+        if name not in there:
+            raise PackageError(
+                f"it holds operators of the plug-in {name} {version!a:.32}, which is not installed",
+                "it was made where that plug-in is",
+                f"pip install {name}    (a plug-in is code: install it if you trust its makers)",
+            )
+        if (plugin := there[name]) in faults:
+            raise PackageError(
+                f"it holds operators of the plug-in {name}, which is broken: {faults[plugin]}",
+                f"{name} {plugin.version} has a defect, or does not fit this Spikelet",
+                "`spikelet doctor` names broken plug-ins and how to mend them",
+            )
 
 
 def _json(data: Mapping[str, Any]) -> bytes:

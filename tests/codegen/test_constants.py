@@ -124,7 +124,7 @@ struct outer {
 def declared(tmp_path: Path, **macros: int) -> Declared:
     (tmp_path / "x.h").write_text(HEADER)
     made = Declared(macros)
-    made.read(tmp_path, "x.h", set())
+    made.read([tmp_path], "x.h", set())
     return made
 
 

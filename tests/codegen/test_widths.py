@@ -61,7 +61,8 @@ def test_a_field_that_became_too_narrow_is_found(
     shutil.copytree(firmware_dir(), tmp_path / "firmware")
     for header in (tmp_path / "firmware" / "kernels").rglob("depthwise*.h"):
         header.write_text(header.read_text().replace("uint16_t stride_", "uint8_t stride_"))
-    monkeypatch.setattr(constants, "firmware_dir", lambda: tmp_path / "firmware")
+    firmware = tmp_path / "firmware"
+    monkeypatch.setattr(constants, "kernel_dirs", lambda: [firmware, firmware / "include"])
     with pytest.raises(GraphError, match=r"stride_down = 65535 does not fit the 1 bytes"):
         generate(changed, "0" * 64, tmp_path / "narrow")
 

@@ -16,14 +16,15 @@ functional = torch.nn.functional
 from float_networks import Builder, images  # noqa: E402
 from spikelet.errors import UsageError  # noqa: E402
 from spikelet.graph import Array  # noqa: E402
-from spikelet.quantise import MEANINGS, Network, Node, run  # noqa: E402
+from spikelet.quantise import Network, Node, run  # noqa: E402
+from spikelet.quantise.operator import network_operators  # noqa: E402
 
 CASES = settings(max_examples=60, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
 
 
 def meaning(op: str, *inputs: Array | None, **attributes: Any) -> Array:
-    return MEANINGS[op](list(inputs), attributes)
+    return network_operators()[op].meaning(list(inputs), attributes)
 
 
 def normal(seed: int, shape: tuple[int, ...]) -> Array:

@@ -22,6 +22,7 @@ from spikelet.board.spec import BOARD_FILE, Board, ToolchainSpec, find_board
 from spikelet.board.toolchain import choose_toolchain
 from spikelet.errors import UsageError
 from spikelet.paths import boards_dir, cache_dir, firmware_dir
+from spikelet.plugins import kernel_dirs
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
 # Contraction off: a fused multiply-add rounds once where the golden model rounds twice. No errno:
@@ -171,7 +172,7 @@ def _flags(
         flags.append("-fno-sanitize=undefined")  # zig turns it on by itself
     firmware = firmware_dir()
     folders = (
-        firmware / "include", firmware, firmware / "link", firmware / "store", firmware / "app",
+        *kernel_dirs(), firmware / "link", firmware / "store", firmware / "app",
         boards_dir() / "common", model_dir,
     )  # fmt: skip
     for folder in folders:

@@ -12,8 +12,14 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from spikelet.board.spec import Board, board_registry
 from spikelet.board.toolchain import zig_path
+from spikelet.graph.operator import operator_registry
+from spikelet.learn.learner import learner_registry
+from spikelet.plugins import Plugin, Registry, plugins
+from spikelet.quantise.operator import network_registry
 
 # What people install Spikelet for; each needs all checks of its name.
 USES = {
@@ -36,6 +42,7 @@ class Check:
         fix: the exact command that mends it; empty when ok.
         use: the one of `USES` that cannot do without it; "more" where it is one board's or
             toolchain's, or of Spikelet's own tests.
+        broken: it is there, and does not work.
     """
 
     name: str
@@ -44,6 +51,7 @@ class Check:
     needed_for: str
     fix: str
     use: str
+    broken: bool = False
 
 
 def _first_line(command: list[str]) -> str:
@@ -129,6 +137,41 @@ def _data() -> Check:
     return Check("digits data", ok, found, needed_for, "" if ok else fix, "train")
 
 
+def _plugins() -> list[Check]:
+    """What is installed by other packages, and what of it cannot be used."""
+    registries: dict[str, Registry[Any]] = {
+        "operator": operator_registry(),
+        "network operator": network_registry(),
+        "learner": learner_registry(),
+        "board": board_registry(),
+    }
+    checks = []
+    for plugin in plugins():
+        name, needed_for = f"plug-in {plugin.package}", f"what {plugin.module} adds"
+        faults = [r.faults[plugin] for r in registries.values() if plugin in r.faults]
+        if faults:
+            fix = f"{sys.executable} -m pip install --upgrade {plugin.package}    (or uninstall it)"
+            fault = "; ".join(dict.fromkeys(faults))
+            checks.append(Check(name, False, fault, needed_for, fix, MORE, broken=True))
+            continue
+        kinds = {
+            kind: [n for n, thing in r.known.items() if _is_of(thing, plugin)]
+            for kind, r in registries.items()
+        }
+        found = ", ".join(f"{kind} {n}" for kind, names in kinds.items() for n in names)
+        checks.append(
+            Check(name, True, f"{plugin.version}: {found or 'nothing'}", needed_for, "", MORE)
+        )
+    return checks
+
+
+def _is_of(thing: Any, plugin: Plugin) -> bool:
+    """Whether a class or a board comes from a plug-in."""
+    if isinstance(thing, Board):
+        return thing.folder.is_relative_to(plugin.boards.resolve())
+    return plugin.defines(thing)
+
+
 def doctor() -> list[Check]:
     """Look for everything that Spikelet uses, in the order in which a user meets it."""
     version = ".".join(map(str, sys.version_info[:3]))
@@ -159,4 +202,5 @@ def doctor() -> list[Check]:
         ),
         _sanitizers(),
         _module("clang_format", "clang-format", "make test: the form of the C", "dev", MORE),
+        *_plugins(),
     ]  # fmt: skip

@@ -1,11 +1,17 @@
-"""Board files: what boards/NAME/board.toml may say, and how a board is found."""
+"""Board files: what boards/NAME/board.toml may say, and how a board is found.
+
+`extends = "OTHER"` takes over what another board says. Tables are merged entry by entry, lists and
+values are replaced; toolchains and machines that the other board lacks are preferred to its own.
+"""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -19,6 +25,7 @@ from pydantic import (
 from spikelet.errors import UsageError
 from spikelet.graph.target import Target
 from spikelet.paths import boards_dir
+from spikelet.plugins import Plugin, Registry, merged, plugins
 
 BOARD_FILE = "board.toml"
 
@@ -109,7 +116,8 @@ class MachineSpec(_Part):
     """A process that behaves as this board, with link bytes on standard input and output.
 
     Attributes:
-        argv: command line; {elf}, {python}, {sim}, {flash}, {ram} and {storage} are filled in.
+        argv: command line; {board} (its name), {elf}, {python}, {sim}, {flash}, {ram} and
+            {storage} are filled in.
         module: Python module that it needs.
         package: Debian's package of it, named when it is missing.
         pty: the link is a pseudo-terminal, opened by the host as a serial port.
@@ -146,6 +154,7 @@ class Board(_Part):
         toolchains: in order of preference.
         machines: in order of preference.
         folder: where the board file lies.
+        bases: folders of the boards that it extends, the nearest first.
     """
 
     name: str = Field(min_length=1)
@@ -164,6 +173,7 @@ class Board(_Part):
     toolchains: dict[str, ToolchainSpec] = Field(min_length=1)
     machines: dict[str, MachineSpec] = Field(default_factory=dict)
     folder: Path
+    bases: tuple[Path, ...] = ()
 
     @field_validator("isa")
     @classmethod
@@ -185,24 +195,126 @@ class Board(_Part):
             raise ValueError('transport = "machine" needs a [machines.NAME]')
         for file in (*self.sources, *filter(None, [self.link_script])):
             if not self.path(file).is_file():
-                raise ValueError(f"{file} is not in {self.folder} and not in {boards_dir()}")
+                looked = ", ".join(map(str, (self.folder, *self.bases, boards_dir())))
+                raise ValueError(f"{file} is in none of {looked}")
         return self
 
     def path(self, file: str) -> Path:
-        """Where a file that the board names is: its own folder first, then boards/."""
-        own = self.folder / file
-        return own if own.is_file() else boards_dir() / file
+        """Where a file that the board names is: its own folder, those of its bases, boards/."""
+        folders = (self.folder, *self.bases)
+        return next((p for f in folders if (p := f / file).is_file()), boards_dir() / file)
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What one board.toml says."""
+
+    file: Path
+    data: dict[str, Any]
 
 
 def load_board(folder: Path) -> Board:
     """Read a board's folder.
 
     Raises:
-        UsageError: no board.toml, not TOML, or fields that are missing, unknown or out of range.
+        UsageError: no board.toml, not TOML, fields that are missing, unknown or out of range, or a
+            board to extend that is not there.
     """
+    chain = _chain(folder)
+    data: dict[str, Any] = {}
+    for said in reversed(chain):
+        data = _extended(data, said.data)
+    own, *bases = (said.file.parent.resolve() for said in chain)
+    try:
+        return Board.model_validate({**data, "folder": own, "bases": tuple(bases)})
+    except ValidationError as error:
+        faults = [
+            _fault(chain, fault["loc"], fault["type"], fault["msg"]) for fault in error.errors()
+        ]
+        raise UsageError(
+            f"{chain[0].file} does not describe a board:\n    " + "\n    ".join(faults),
+            "a field is missing, misspelt or out of range",
+            f"compare with {boards_dir() / 'virt-rv32' / BOARD_FILE}",
+        ) from None
+
+
+def _fault(chain: list[_Said], loc: tuple[int | str, ...], kind: str, text: str) -> str:
+    """One fault in words, with the file that says it where that is one that the board extends."""
+    if kind == "extra_forbidden":
+        text = "there is no such field"
+    origin = next((said for said in chain if _says(said.data, loc)), chain[0])
+    where = "" if origin is chain[0] else f" (in {origin.file})"
+    return f"{'.'.join(map(str, loc)) or 'board'}: {text}{where}"
+
+
+def _says(data: Any, loc: tuple[int | str, ...]) -> bool:
+    """Whether a file has the entry of this place."""
+    for part in loc:
+        if not isinstance(data, dict) or part not in data:
+            return False
+        data = data[part]
+    return bool(loc)
+
+
+def _chain(folder: Path) -> list[_Said]:
+    """What the board says and what those say that it extends, itself first."""
+    chain = [_read(folder)]
+    while "extends" in (data := chain[-1].data):
+        file, other = chain[-1].file, data.pop("extends")
+        for key in ("name", "description"):
+            if key not in data:
+                raise UsageError(
+                    f"{file} has no {key}",
+                    f"it extends {other!r}, whose {key} is not its own",
+                    f"give it a {key} of its own",
+                )
+        base = _base(file, other)
+        if base.resolve() in [said.file.parent.resolve() for said in chain]:
+            names = " -> ".join(said.file.parent.name for said in chain)
+            raise UsageError(
+                f"{file}: extends = {other!r} leads back to a board that extends this one",
+                f"{names} -> {base.name} is a circle",
+                "let one of them say everything by itself",
+            )
+        chain.append(_read(base))
+    return chain
+
+
+def _base(file: Path, name: Any) -> Path:
+    """The folder of the board that a file extends: beside it, ours, or a plug-in's."""
+    theirs = (plugin.boards for plugin in plugins() if not plugin.fault)
+    rooms = [file.parent.parent, boards_dir(), *theirs]
+    for room in rooms:
+        if (
+            isinstance(name, str)
+            and Path(name).name == name
+            and (room / name / BOARD_FILE).is_file()
+        ):
+            return room / name
+    there = sorted(f.parent.name for room in rooms for f in room.glob(f"*/{BOARD_FILE}"))
+    near = difflib.get_close_matches(str(name), there, n=1, cutoff=0.4)
+    raise UsageError(
+        f"{file}: extends = {name!r} names no board",
+        f"did you mean {near[0]!r}?" if near else "it is the name of a board's folder, no path",
+        f"one of {', '.join(dict.fromkeys(there))}",
+    )
+
+
+def _extended(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Tables merged entry by entry; what only `own` has comes first."""
+    both = {
+        key: _extended(value, own[key])
+        if isinstance(value, dict) and isinstance(own.get(key), dict)
+        else own.get(key, value)
+        for key, value in base.items()
+    }
+    return {**{key: value for key, value in own.items() if key not in base}, **both}
+
+
+def _read(folder: Path) -> _Said:
     file = folder / BOARD_FILE
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        return _Said(file, tomllib.loads(file.read_text(encoding="utf-8")))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder} holds no {BOARD_FILE}",
@@ -211,28 +323,30 @@ def load_board(folder: Path) -> Board:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"cannot read {file}: {error}", "not a TOML file") from error
-    try:
-        return Board.model_validate({**data, "folder": folder.resolve()})
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc'])) or 'board'}: {fault['msg']}"
-            for fault in error.errors()
-        ]
-        raise UsageError(
-            f"{file} does not describe a board:\n    " + "\n    ".join(faults),
-            "a field is missing, misspelt or out of range",
-            f"compare with {boards_dir() / 'virt-rv32' / BOARD_FILE}",
-        ) from None
+
+
+def board_registry() -> Registry[Board]:
+    """The boards of Spikelet and of plug-ins.
+
+    Raises:
+        UsageError: one of Spikelet's own does not load.
+    """
+
+    def of_plugin(plugin: Plugin) -> Iterator[tuple[str, Board]]:
+        return _boards(plugin.boards)
+
+    return merged("board", dict(_boards(boards_dir())), of_plugin)
+
+
+def _boards(room: Path) -> Iterator[tuple[str, Board]]:
+    for file in sorted(room.glob(f"*/{BOARD_FILE}")):
+        board = load_board(file.parent)
+        yield board.name, board
 
 
 def boards() -> dict[str, Board]:
-    """The boards that come with Spikelet, by name.
-
-    Raises:
-        UsageError: one of them does not load.
-    """
-    found = [load_board(file.parent) for file in sorted(boards_dir().glob(f"*/{BOARD_FILE}"))]
-    return {board.name: board for board in found}
+    """The boards of Spikelet and of plug-ins, by name; raises UsageError."""
+    return board_registry().known
 
 
 def find_board(name: str) -> Board:

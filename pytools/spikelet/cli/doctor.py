@@ -43,7 +43,7 @@ def command(
     for check in checks:
         state = ("ok", "green") if check.ok else ("missing", "bold red")
         if not check.ok and check.use not in wanted:
-            state = ("absent", "yellow")
+            state = ("broken" if check.broken else "absent", "yellow")
         made.add_row(
             Text(*state), Text(check.name), Text(check.found), Text(check.needed_for),
             Text(check.fix, "bold"),

@@ -13,7 +13,7 @@ from spikelet.codegen.structs import Declared, Leaf, flat
 from spikelet.graph import GraphError
 from spikelet.graph.c import Expression, Fields
 from spikelet.graph.target import Target
-from spikelet.paths import firmware_dir
+from spikelet.plugins import kernel_dirs
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,12 @@ class Laid:
 
     def __init__(self, headers: Iterable[str], macros: Mapping[str, int], target: Target) -> None:
         self.declared = Declared(dict(macros))
-        seen: set[str] = set()
-        self.declared.read(firmware_dir() / "include", "spk_model.h", seen)
-        for header in sorted(headers):
-            self.declared.read(firmware_dir(), header, seen)
+        folders, seen = kernel_dirs(), set[str]()
+        for header in ("spk_model.h", *sorted(headers)):
+            self.declared.read(folders, header, seen)
+            if header not in seen:
+                looked = ", ".join(map(str, folders))
+                raise GraphError(f"there is no header {header}; looked for in {looked}")
         self.pointer = target.pointer_bytes
         self.sizes: dict[str, int] = {}
 

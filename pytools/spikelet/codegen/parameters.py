@@ -15,6 +15,7 @@ from functools import cache
 from spikelet.codegen.structs import COMMENT, TYPEDEF
 from spikelet.graph import GraphError
 from spikelet.paths import firmware_dir
+from spikelet.plugins import plugins
 
 _Types = frozenset[str]  # of a parameter; two where an #if chooses
 
@@ -36,10 +37,12 @@ def _functions() -> dict[str, list[list[_Types]]]:
 
     `*` stands for what a macro puts into a name.
     """
+    folders = [firmware_dir() / room for room in ("include", "kernels", "learn")]
+    folders += [plugin.firmware for plugin in plugins() if not plugin.fault]
     texts = [
         _DIRECTIVE.sub("", COMMENT.sub("", path.read_text(encoding="utf-8")))
-        for folder in ("include", "kernels", "learn")
-        for path in sorted((firmware_dir() / folder).rglob("*.h"))
+        for folder in folders
+        for path in sorted(folder.rglob("*.h"))
     ]
     known: dict[str, set[str]] = defaultdict(set)
     for kind, name in (m.groups() for text in texts for m in TYPEDEF.finditer(text)):

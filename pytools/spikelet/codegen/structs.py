@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,10 +69,10 @@ class Declared:
     typedefs: dict[str, str] = field(default_factory=dict)
     values: dict[str, int] = field(default_factory=dict)
 
-    def read(self, folder: Path, header: str, seen: set[str]) -> None:
-        """Take over a header and what it includes; what is not in the folder is the compiler's."""
-        path = folder / header
-        if header in seen or not path.is_file():
+    def read(self, folders: Sequence[Path], header: str, seen: set[str]) -> None:
+        """Take over a header and what it includes; what is in no folder is the compiler's."""
+        path = next((p for folder in folders if (p := folder / header).is_file()), None)
+        if header in seen or path is None:
             return
         seen.add(header)
         text = COMMENT.sub("", path.read_text(encoding="utf-8")).replace("\\\n", " ")
@@ -81,13 +81,17 @@ class Declared:
         for line in text.splitlines():
             found = _DIRECTIVE.match(line)
             if found:
-                self._directive(found[1], found[2].strip(), taken, (folder, seen))
+                self._directive(found[1], found[2].strip(), taken, (folders, seen))
             elif all(now for now, _ in taken):
                 kept.append(line)
         self._declarations("\n".join(kept))
 
     def _directive(
-        self, word: str, rest: str, taken: list[tuple[bool, bool]], at: tuple[Path, set[str]]
+        self,
+        word: str,
+        rest: str,
+        taken: list[tuple[bool, bool]],
+        at: tuple[Sequence[Path], set[str]],
     ) -> None:
         if word in ("if", "ifdef", "ifndef"):
             text = {"ifdef": f"defined({rest})", "ifndef": f"!defined({rest})"}.get(word, rest)

@@ -1,4 +1,4 @@
-"""What an operator is. One file of `ops/` holds one operator; nothing else lists them.
+"""What an operator is. One file of `ops/`, or of a plug-in, holds one; nothing else lists them.
 
 An operator is a dataclass: its fields are its attributes, array fields are its constants. It states
 the shapes, types and intervals of what it writes, its golden meaning in numpy, its cost, and the
@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -18,9 +19,10 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from spikelet.graph.c import Expression, Fields, Statement
-from spikelet.graph.declared import Identifier, Int32, TensorName, called, checked
+from spikelet.graph.declared import Identifier, Int32, TensorName, called, checked, is_identifier
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, GraphError, Tensor
+from spikelet.plugins import Plugin, Registry, merged, owner, plugins
 
 
 class Phase(IntEnum):
@@ -369,28 +371,49 @@ Class = TypeVar("Class")
 ROOMS = ("spikelet.graph.ops", "spikelet.learn.layers", "spikelet.learn.learners")
 
 
-def classes(base: type[Class], name: str, rooms: Iterable[str]) -> dict[str, type[Class]]:
-    """What is derived from a class in all modules of some packages.
+def classes(
+    base: type[Class],
+    name: str,
+    rooms: Iterable[str],
+    refused: Mapping[Plugin, str] | None = None,
+) -> Registry[type[Class]]:
+    """What is derived from a class in all modules of some packages and of all plug-ins.
 
     Args:
         base: the class.
         name: its attribute that names a class; what has an empty one is a base itself.
         rooms: packages, whose every module is imported.
+        refused: plug-ins of which nothing is taken, and why.
     """
     for room in rooms:
         package = importlib.import_module(room)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{room}.{module.name}")
-    found: dict[str, type[Class]] = {}
+    plugins()  # imports theirs
+    found: list[type[Class]] = []
     pending = list(base.__subclasses__())
     while pending:
         cls = pending.pop()
         pending.extend(cls.__subclasses__())
         if getattr(cls, name):
-            found[getattr(cls, name)] = cls
-    return found
+            found.append(cls)
+
+    def theirs(plugin: Plugin) -> Iterator[tuple[str, type[Class]]]:
+        for cls in filter(plugin.defines, found):
+            if not (isinstance(called := getattr(cls, name), str) and is_identifier(called)):
+                raise ValueError(f"{cls.__qualname__}.{name} is {called!r}, expected an identifier")
+            yield called, cls
+
+    ours = {getattr(cls, name): cls for cls in found if owner(cls) is None}
+    kind = re.sub("(?<=[a-z])(?=[A-Z])", " ", base.__name__).lower()
+    return merged(kind, ours, theirs, refused)
+
+
+def operator_registry() -> Registry[type[Operator]]:
+    """All operators by kind, found in `ROOMS` and in plug-ins."""
+    return classes(Operator, "KIND", ROOMS)
 
 
 def operators() -> dict[str, type[Operator]]:
-    """All operators by kind, found in `ROOMS`."""
-    return classes(Operator, "KIND", ROOMS)
+    """All operators by kind."""
+    return operator_registry().known

@@ -11,8 +11,9 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Operator, Phase, Tensor
-from spikelet.graph.operator import classes
+from spikelet.graph.operator import classes, operator_registry
 from spikelet.learn.choices import check_options
+from spikelet.plugins import Registry
 
 # A network's labels before it learned are compared on so many samples at the least, and on all that
 # take no more multiply-accumulates than this.
@@ -149,6 +150,16 @@ def extended(
     )
 
 
+def learner_registry() -> Registry[type[Learner]]:
+    """All learners by name, found in the package `learners` and in plug-ins.
+
+    One whose operators are refused would make packages that mean something else: it is, too.
+    """
+    refused = operator_registry().faults
+    registry = classes(Learner, "NAME", ["spikelet.learn.learners"], refused)
+    return Registry(dict(sorted(registry.known.items())), registry.faults)
+
+
 def learners() -> dict[str, type[Learner]]:
-    """All learners by name, found in the package `learners`."""
-    return dict(sorted(classes(Learner, "NAME", ["spikelet.learn.learners"]).items()))
+    """All learners by name."""
+    return learner_registry().known

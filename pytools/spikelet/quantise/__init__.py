@@ -11,14 +11,9 @@ from spikelet.quantise.fold import fold
 from spikelet.quantise.fuse import Group, fixed_code, groups, sites
 from spikelet.quantise.meaning import run
 from spikelet.quantise.network import Code, Network, Node, constant
-from spikelet.quantise.operator import network_operators
 from spikelet.quantise.pipeline import Options, Quantised, decode, encode, quantise
 
-# What each operator of a network computes, from its inputs and attributes, by its name in ONNX.
-MEANINGS = {name: operator.meaning for name, operator in network_operators().items()}
-
 __all__ = [
-    "MEANINGS",
     "METHODS",
     "Accuracy",
     "Code",

@@ -11,7 +11,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from spikelet.graph import Array
-from spikelet.graph.operator import classes
+from spikelet.graph.operator import classes, operator_registry
+from spikelet.plugins import Registry
 from spikelet.quantise.network import Code, Node
 
 if TYPE_CHECKING:
@@ -145,10 +146,15 @@ class NetworkOperator:
         raise NotImplementedError
 
 
+def network_registry() -> Registry[type[NetworkOperator]]:
+    """All of them by name, found in `ROOMS` and in plug-ins whose integer operators are sound."""
+    return classes(NetworkOperator, "OP", ROOMS, operator_registry().faults)
+
+
 @cache
 def network_operators() -> dict[str, NetworkOperator]:
-    """All of them by name, found in `ROOMS`."""
-    return {name: operator() for name, operator in classes(NetworkOperator, "OP", ROOMS).items()}
+    """One of each, by name."""
+    return {name: operator() for name, operator in network_registry().known.items()}
 
 
 def operator_of(node: Node) -> NetworkOperator:
