@@ -230,6 +230,7 @@ class Machine:
 
 def _command(spec: MachineSpec, firmware: Firmware) -> list[str]:
     values = {"elf": str(firmware.elf), "python": sys.executable, "sim": str(sim_dir())}
+    values["board"] = firmware.board.name
     if firmware.board.memory is not None:
         for name in ("flash", "ram", "storage"):
             region = getattr(firmware.board.memory, name)
