@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.text import Text
 
 from cli_support import Spikelet, small_package
-from spikelet.cli.inspect import described
+from spikelet.cli.output import Interrupted
+from spikelet.cli.package_shown import described
 from spikelet.cli.shown import layer_table
-from spikelet.cli.terminal import Fitted, Interrupted, Terminal, facts, fail, table
+from spikelet.cli.terminal import Fitted, Terminal, facts, fail, table
 from spikelet.codegen import generate, totals
 
 SPIKELET = [sys.executable, "-m", "spikelet"]

@@ -8,7 +8,6 @@ from typing import NoReturn
 import pytest
 
 from cli_support import Spikelet
-from spikelet.cli import demo, train
 from spikelet.paths import models_dir
 
 
@@ -17,8 +16,8 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> NoReturn:
         raise AssertionError("it trains before it looks where the package goes")
 
-    for command in (train, demo):
-        monkeypatch.setattr(command, "train", never)
+    monkeypatch.setattr("spikelet.train.train", never)
+    monkeypatch.setattr("spikelet.cli.demo_steps.train", never)
 
 
 @pytest.mark.usefixtures("untrained")

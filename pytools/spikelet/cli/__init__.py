@@ -6,8 +6,8 @@ stated bar was missed, 2 bad usage or bad input, 3 no device or the link died, 7
 Spikelet, 130 interrupted by Ctrl-C with everything obtained recorded, 141 the reader of standard
 output has gone. Output that cannot be written for another reason is 2.
 
-Nothing heavy is imported here: what a command needs takes most of a second to load, and Ctrl-C must
-find `main` in charge of it.
+Nothing heavy is imported here, in `app`, or at the top of a command's file: help and version are
+shown at once, and Ctrl-C must find `main` in charge when a command loads what it needs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 
 EXIT_INTERRUPTED = 130
@@ -39,17 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    # A module that is half imported may turn KeyboardInterrupt into another error, or swallow it.
-    handler = signal.getsignal(signal.SIGINT)
-    guard = handler is signal.default_int_handler and "spikelet.cli.app" not in sys.modules
-    if guard:
-        signal.signal(signal.SIGINT, _leave_json if "--json" in arguments else _leave)
-    try:
+    with loading("--json" in arguments):
         from spikelet.cli.app import execute
         from spikelet.cli.output import OutputError, guarded
-    finally:
-        if guard:
-            signal.signal(signal.SIGINT, handler)
     try:
         with guarded():
             try:
@@ -61,6 +55,24 @@ def _run(arguments: list[str]) -> int:
             return code
     except KeyboardInterrupt:  # a second one, while the first was told
         return EXIT_INTERRUPTED
+
+
+@contextmanager
+def loading(as_json: bool) -> Iterator[None]:
+    """Modules are imported: Ctrl-C ends the process at once.
+
+    A module that is half imported may turn KeyboardInterrupt into another error, or swallow it.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or handler is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _leave_json if as_json else _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

@@ -8,31 +8,23 @@ import re
 import shlex
 import sys
 import traceback
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from spikelet.cli import (
-    bench,
-    boards,
-    build,
-    demo,
-    doctor,
-    export,
-    import_,
-    inspect,
-    learn,
-    learners,
-    models,
-    report,
-    run,
-    train,
-)
-from spikelet.cli.output import OutputClosed, OutputError
-from spikelet.cli.terminal import Interrupted, fail
+from spikelet.cli import loading
+from spikelet.cli.options import application
+from spikelet.cli.output import Interrupted, OutputClosed, OutputError
 from spikelet.errors import SpikeletError, UsageError
-from spikelet.graph import GraphError
 from spikelet.version import __version__
 
+# Names of files in `commands`, in the order in which help lists them.
+COMMANDS = (
+    "demo", "train", "import", "export", "inspect", "build", "run", "learn", "bench", "boards",
+    "models", "learners", "doctor", "report",
+)  # fmt: skip
 EXIT_DEFECT = 70
 DEBUG = "SPIKELET_DEBUG"
 # A write to a file that is open tells no name.
@@ -41,23 +33,32 @@ _SCARCE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN)
 # The base of typer's usage errors; which module defines it depends on typer's version.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
-app = typer.Typer(
+
+class _Commands(TyperGroup):
+    """Loads a command's file when it is asked for."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        if cmd_name not in self.commands:
+            return None
+        file = "import_" if cmd_name == "import" else cmd_name
+        return typer.main.get_command(import_module(f"spikelet.cli.commands.{file}").app)
+
+
+app = application(
     name="spikelet",
+    cls=_Commands,
     help="Spiking and int8 networks from PyTorch, ONNX and TensorFlow Lite to microcontrollers, "
     "checked bit for bit.",
     epilog="Exit codes: 0 good, 1 the device disagreed, 2 bad usage or bad input, "
     "3 no device or the link died, 130 interrupted (nothing recorded is lost), 141 the reader of "
     "the output has gone.",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
 )
-_COMMANDS = (
-    demo, train, import_, export, inspect, build, run, learn, bench, boards, models, learners,
-    doctor, report,
-)  # fmt: skip
-for _command in _COMMANDS:
-    app.command(_command.__name__.rpartition(".")[2].rstrip("_"))(_command.command)
 
 
 def _version(asked: bool) -> None:
@@ -97,23 +98,13 @@ def _told(arguments: list[str], as_json: bool) -> int:
     except SpikeletError as error:
         _trace()
         return fail(error, as_json)
-    except GraphError as error:
-        _trace()
-        return fail(
-            UsageError(
-                str(error),
-                "the network is outside of what can be proved to run on a device",
-                "`spikelet inspect` shows the layers of a package that does",
-            ),
-            as_json,
-        )
     except (KeyboardInterrupt, typer.Abort):
         return fail(Interrupted(), as_json)
     except _ClickError as error:
         return fail(_usage(error), as_json)
     except Exception as error:
         _trace()
-        return fail(_defect(error), as_json)
+        return fail(_refused(error) or _defect(error), as_json)
 
 
 def _check_moved(arguments: list[str]) -> None:
@@ -127,6 +118,26 @@ def _check_moved(arguments: list[str]) -> None:
         )
 
 
+def fail(error: SpikeletError, as_json: bool) -> int:
+    """Say what went wrong; see `terminal.fail`."""
+    with loading(as_json):
+        from spikelet.cli import terminal
+    return terminal.fail(error, as_json)
+
+
+def _refused(error: Exception) -> SpikeletError | None:
+    """What a graph refuses, as an error for a person; None for another error."""
+    from spikelet.graph import GraphError
+
+    if not isinstance(error, GraphError):
+        return None
+    return UsageError(
+        str(error),
+        "the network is outside of what can be proved to run on a device",
+        "`spikelet inspect` shows the layers of a package that does",
+    )
+
+
 def _trace() -> None:
     if os.environ.get(DEBUG):
         traceback.print_exc()
@@ -136,7 +147,8 @@ def _usage(error: Exception) -> SpikeletError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "spikelet"
     text = str(error.format_message()) if hasattr(error, "format_message") else str(error)
-    if not text:  # no arguments at all: typer has printed its help
+    if context is not None and text == context.get_help():  # no arguments at all
+        sys.stderr.write(f"{text}\n\n")
         text = f"{path}: no command was given"
     return UsageError(
         f"{path}: {text}" if not text.startswith(path) else text,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from spikelet.cli.places import given_path
 from spikelet.errors import UsageError
 
-Command = TypeVar("Command", bound=Callable[..., None])
 
-
-def entry_point(command: Command) -> Command:
-    """Marks what is called with a command's options, however many they are."""
-    return command
+def application(**more: Any) -> typer.Typer:
+    """Without rich in its help, which takes longer to load than all else that help needs."""
+    return typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **more
+    )
 
 
 def not_a_folder(package: Path | None) -> Path | None:
@@ -37,6 +37,10 @@ PackageArg = Annotated[
         parser=given_path, callback=not_a_folder,
     ),
 ]  # fmt: skip
+PackageOutOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--out", metavar="PATH", parser=given_path, help="Default: NAME.spk."),
+]
 BoardOption = Annotated[
     str,
     typer.Option("--board", "-b", help="A board's name, or its folder.", show_default=False),

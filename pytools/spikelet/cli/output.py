@@ -24,6 +24,15 @@ class OutputClosed(OutputError):
     exit_code = 141
 
 
+class Interrupted(SpikeletError):
+    """Ctrl-C. Exit code 130, as shells have it for SIGINT."""
+
+    exit_code = 130
+
+    def __init__(self, what: str = "interrupted", cause: str = "", next: str = "") -> None:
+        super().__init__(what, cause, next)
+
+
 class _Guarded:
     """A stream whose failure is told once; what is written after it is thrown away.
 
@@ -41,7 +50,8 @@ class _Guarded:
 
     def write(self, text: str) -> int:
         """Write text."""
-        self._guard(self._stream.write, text)
+        if text != "":  # the probe of a library, which swallows what comes of it
+            self._guard(self._stream.write, text)
         return len(text)
 
     def flush(self) -> None:

@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from spikelet.board import Board
-from spikelet.cli.terminal import Interrupted, Terminal, percent
+from spikelet.cli.output import Interrupted
+from spikelet.cli.terminal import Terminal, percent
 from spikelet.errors import Disagreement, LinkDead, SpikeletError, UsageError
 from spikelet.package import Package
 from spikelet.run import Outcome, SessionFolder, Stream, Target, Watch, make

@@ -25,15 +25,6 @@ LINK_STATE = "; port "  # begins it in the errors of `spikelet.link`
 UNBOUND = 10_000  # columns; more than any table has
 
 
-class Interrupted(SpikeletError):
-    """Ctrl-C. Exit code 130, as shells have it for SIGINT."""
-
-    exit_code = 130
-
-    def __init__(self, what: str = "interrupted", cause: str = "", next: str = "") -> None:
-        super().__init__(what, cause, next)
-
-
 class _Plain(Console):
     """A console that colours what it prints itself: what is printed cannot steer it."""
 

@@ -6,27 +6,34 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from spikelet.board import USES, doctor
-from spikelet.cli.options import JsonOption
-from spikelet.cli.terminal import Terminal, table
+from spikelet.cli import loading
+from spikelet.cli.options import JsonOption, application
 from spikelet.errors import UsageError
 
 EXIT_MISSING = 2
 
 
+app = application()
+
+
+@app.command("doctor")
 def command(
     uses: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[USE]...", show_default=False,
-            help=f"What it is wanted for: {', '.join(USES)}. Default: run.",
+            help="What it is wanted for: run, import or train. Default: run.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Check what Spikelet uses; exit code 2 when something that a USE needs is missing."""
+    with loading(as_json):
+        from rich.text import Text
+
+        from spikelet.board import USES, doctor
+        from spikelet.cli.terminal import Terminal, table
     terminal = Terminal.open(as_json)
     wanted = uses or ["run"]
     for use in wanted:

@@ -1,23 +1,17 @@
-"""`spikelet train`: a recipe becomes a package."""
+"""Recipes by path or by name, and the package that one has become."""
 
 from __future__ import annotations
 
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from spikelet.cli.options import JsonOption, SeedOption
-from spikelet.cli.places import check_file, given_path
-from spikelet.cli.shown import accuracy_rows
-from spikelet.cli.streaming import training
-from spikelet.cli.terminal import Terminal, facts
 from spikelet.errors import UsageError
-from spikelet.package import Package
 from spikelet.paths import models_dir
-from spikelet.train import train
+
+if TYPE_CHECKING:
+    from spikelet.package import Package
 
 
 def model_path(name: str) -> Path:
@@ -36,45 +30,7 @@ def model_path(name: str) -> Path:
     )
 
 
-def command(
-    model_dir: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL_DIR",
-            help="A folder with recipe.toml and model.py, or the name of a shipped model.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", metavar="PATH", parser=given_path, help="Default: NAME.spk."),
-    ] = None,
-    seed: SeedOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Train a recipe and write the package NAME.spk."""
-    terminal = Terminal.open(as_json)
-    folder = model_path(model_dir)
-    check_file(out or Path(f"{_name(folder)}.spk"))
-    package = training(terminal, folder, lambda epoch: train(folder, seed, epoch))
-    out = out or Path(f"{package.graph.name}.spk")
-    package.save(out)
-    terminal.result(
-        package_facts(package, out),
-        facts(
-            f"{out}",
-            {
-                "model": package.graph.name,
-                **accuracy_rows(package.manifest),
-                "tested on": package.manifest.get("test_part"),
-                "seed": package.manifest.get("seed"),
-                "sha256": package.sha256,
-            },
-        ),
-    )
-
-
-def _name(folder: Path) -> str:
+def recipe_name(folder: Path) -> str:
     """The recipe's name, as far as it can be read: a fault in it is told by the training."""
     try:
         recipe = tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))

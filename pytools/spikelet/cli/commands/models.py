@@ -6,14 +6,19 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from spikelet.cli.options import JsonOption
-from spikelet.cli.terminal import Terminal, table
+from spikelet.cli import loading
+from spikelet.cli.options import JsonOption, application
 from spikelet.errors import UsageError
 from spikelet.paths import models_dir
 
+app = application()
 
+
+@app.command("models")
 def command(as_json: JsonOption = False) -> None:
     """List the models that `spikelet train` knows by name."""
+    with loading(as_json):
+        from spikelet.cli.terminal import Terminal, table
     terminal = Terminal.open(as_json)
     rows = [_row(path) for path in sorted(models_dir().glob("*/recipe.toml"))]
     made = table(

@@ -1,102 +1,29 @@
-"""`spikelet demo`: train, build, run, check every layer of every step, report."""
+"""The steps of the demonstration, and what a person is shown of it."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import RenderableType
 
-from spikelet.board import Board, find_board
-from spikelet.cli.options import (
-    JsonOption,
-    MachineOption,
-    SeedOption,
-    ToolchainOption,
-    not_a_folder,
-)
-from spikelet.cli.places import check_file, check_folder, given_path
+from spikelet.board import Board
+from spikelet.cli.places import check_file
+from spikelet.cli.recipes import model_path
 from spikelet.cli.shown import accuracy_rows, build_rows, differences_shown, link_line
-from spikelet.cli.streaming import disagree, stream, training
+from spikelet.cli.streaming import training
 from spikelet.cli.terminal import Terminal, facts, number, percent, verdict
-from spikelet.cli.train import model_path
 from spikelet.package import Package
-from spikelet.run import Built, SessionFolder, Target, make, package_stream
-from spikelet.run.options import RunOptions
-from spikelet.run.report import write_report
+from spikelet.run import Built, make
 from spikelet.train import train
 
 MODEL = "digits_snn"
 
 
-def command(
-    board: Annotated[
-        str, typer.Option("--board", "-b", help="A board that a machine stands in for.")
-    ] = "virt-rv32",
-    out: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--out", metavar="PATH", parser=given_path, help="Folder for all that is made."
-        ),
-    ] = Path("spikelet-demo"),
-    seed: SeedOption = None,
-    machine: MachineOption = "auto",
-    toolchain: ToolchainOption = "auto",
-    package: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PKG",
-            parser=given_path,
-            callback=not_a_folder,
-            help="Run this package in place of training one.",
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """The whole path: a spiking network trained, built, run and checked, with a report."""
-    terminal = Terminal.open(as_json)
-    started = time.monotonic()
-    found = find_board(board)
-    check_folder(out)
-    loaded, path = _package(terminal, package, out, seed)
-    release, trace = _images(terminal, loaded, found, out, toolchain)
-    samples = package_stream(loaded)
-    options = RunOptions(package=path, board=board, machine=machine, toolchain=toolchain)
-    with terminal.stage("check", spinner=False) as stage:
-        folder = SessionFolder(out / "session")
-        checked, _ = stream(
-            terminal, replace(options, layers=True), loaded, Target(found, trace, machine),
-            samples, folder, whole=False,
-        )  # fmt: skip
-        cells = len(loaded.graph.traced)
-        stage.detail = (
-            f"{checked['samples']} samples on {checked['machine']}, {cells} tensors in "
-            f"{loaded.graph.steps} steps each: {checked['mismatches']} mismatches"
-        )
-    with terminal.stage("measure", spinner=False) as stage:
-        measured, _ = stream(
-            terminal, options, loaded, Target(found, release, machine), samples,
-            SessionFolder(out / "session-release"), whole=False,
-        )  # fmt: skip
-        cost = number(measured["instructions_per_inference"], "instructions an inference")
-        stage.detail = cost or f"{measured['samples']} samples"
-    with terminal.stage("report") as stage:
-        folder.finish({**checked, "release": measured})
-        report = out / "report.html"
-        write_report(folder, report)
-        stage.detail = str(report)
-    result = _result(loaded, path, checked, measured, report, time.monotonic() - started)
-    terminal.result(result, *_shown(result))
-    if result["mismatches"]:
-        disagree(terminal, result["mismatches"])
-
-
-def _package(
+def demo_package(
     terminal: Terminal, given: Path | None, out: Path, seed: int | None
 ) -> tuple[Package, Path]:
+    """The package that was given, or one that is trained now, and its file."""
     if given is not None:
         return Package.load(given), given
     folder = model_path(MODEL)
@@ -110,9 +37,10 @@ def _package(
     return package, path
 
 
-def _images(
+def demo_images(
     terminal: Terminal, package: Package, board: Board, out: Path, toolchain: str
 ) -> tuple[Built, Built]:
+    """The release image and the trace image."""
     with terminal.stage("build") as stage:
         release = make(package, board, out / "build", toolchain=toolchain)
         trace = make(package, board, out / "build-trace", toolchain=toolchain, trace=True)
@@ -124,7 +52,7 @@ def _images(
     return release, trace
 
 
-def _result(
+def demo_result(
     package: Package,
     path: Path,
     checked: dict[str, Any],
@@ -132,6 +60,7 @@ def _result(
     report: Path,
     seconds: float,
 ) -> dict[str, Any]:
+    """What `spikelet demo --json` prints."""
     manifest = package.manifest
     return {
         **measured,
@@ -151,7 +80,8 @@ def _result(
     }
 
 
-def _shown(result: dict[str, Any]) -> list[RenderableType]:
+def demo_shown(result: dict[str, Any]) -> list[RenderableType]:
+    """The summary."""
     mismatches = verdict(result["mismatches"])
     mismatches.append("   (every layer in every step, and the release image)", "dim")
     shown: list[RenderableType] = [

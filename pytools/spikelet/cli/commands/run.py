@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spikelet.board import find_board
-from spikelet.cli.bands import in_bands
+from spikelet.cli import loading
 from spikelet.cli.options import (
     ArenaOption,
     BaudOption,
@@ -21,18 +20,14 @@ from spikelet.cli.options import (
     ResumeOption,
     SessionOption,
     ToolchainOption,
-    entry_point,
+    application,
 )
 from spikelet.cli.places import given_path
-from spikelet.cli.shown import session_shown
-from spikelet.cli.streaming import prepare, stream, tell
-from spikelet.cli.terminal import Terminal
-from spikelet.package import Package
-from spikelet.run import SessionFolder, choose_stream
-from spikelet.run.options import RunOptions
+
+app = application()
 
 
-@entry_point
+@app.command("run")
 def command(
     package: PackageArg,
     board: BoardOption,
@@ -58,6 +53,15 @@ def command(
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Run a package on a board, compared with golden sample by sample."""
+    with loading(as_json):
+        from spikelet.board import find_board
+        from spikelet.cli.bands import in_bands
+        from spikelet.cli.shown import session_shown
+        from spikelet.cli.streaming import prepare, stream, tell
+        from spikelet.cli.terminal import Terminal
+        from spikelet.package import Package
+        from spikelet.run import SessionFolder, choose_stream
+        from spikelet.run.options import RunOptions
     terminal = Terminal.open(as_json)
     options = RunOptions(
         package=package, board=board, port=port, baud=baud, machine=machine, data=data,

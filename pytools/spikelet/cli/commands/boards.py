@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from spikelet.board import boards, machines, toolchains
-from spikelet.cli.options import JsonOption
-from spikelet.cli.terminal import Terminal, table
+from spikelet.cli import loading
+from spikelet.cli.options import JsonOption, application
+
+app = application()
 
 
+@app.command("boards")
 def command(as_json: JsonOption = False) -> None:
     """List the boards, their machines and toolchains."""
+    with loading(as_json):
+        from spikelet.board import boards, machines, toolchains
+        from spikelet.cli.terminal import Terminal, table
     terminal = Terminal.open(as_json)
     rows = [
         {

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spikelet.board import find_board
-from spikelet.cli.bands import in_bands
+from spikelet.cli import loading
 from spikelet.cli.options import (
     ArenaOption,
     BoardOption,
@@ -19,33 +18,36 @@ from spikelet.cli.options import (
     LearnOption,
     PackageArg,
     ToolchainOption,
+    application,
     check_learning,
 )
 from spikelet.cli.places import check_folder, given_path
-from spikelet.cli.shown import build_rows
-from spikelet.cli.terminal import Terminal, facts
-from spikelet.package import Package
-from spikelet.run import make
+
+app = application()
+
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="PATH",
+        parser=given_path,
+        help="Default: spikelet-build/MODEL-BOARD.",
+    ),
+]
+LayersOption = Annotated[
+    bool, typer.Option("--layers", help="A trace build: a host may ask for every layer.")
+]
 
 
+@app.command("build")
 def command(
     package: PackageArg,
     board: BoardOption,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--out",
-            metavar="PATH",
-            parser=given_path,
-            help="Default: spikelet-build/MODEL-BOARD.",
-        ),
-    ] = None,
+    out: FolderOption = None,
     toolchain: ToolchainOption = "auto",
     arena: ArenaOption = None,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="A trace build: a host may ask for every layer.")
-    ] = False,
+    layers: LayersOption = False,
     learn: LearnOption = None,
     features: FeaturesOption = None,
     classes: ClassesOption = None,
@@ -56,29 +58,35 @@ def command(
 
     With --learn the image holds the learner; `spikelet learn` with the same options knows it.
     """
+    with loading(as_json):
+        from spikelet.board import find_board
+        from spikelet.cli.bands import in_bands
+        from spikelet.cli.shown import build_rows
+        from spikelet.cli.terminal import Terminal, facts
+        from spikelet.package import Package
+        from spikelet.run import make
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     loaded, target = Package.load(package), find_board(board)
     loaded = in_bands(terminal, loaded, arena, target)
     needed: dict[str, object] = {}
     if learn is not None:
-        from spikelet.cli.learning_shown import plan_rows
-        from spikelet.cli.lesson import taught_by
-
+        with loading(as_json):
+            from spikelet.cli.learning_shown import plan_rows
+            from spikelet.cli.lesson import taught_by
         taught = taught_by(loaded, learn, features, classes, data, target)
         loaded, needed = taught.package, plan_rows(taught.plan)
-    kind = (f"-{learn.partition(',')[0]}" if learn else "") + ("-trace" if layers else "")
-    out = out or Path("spikelet-build") / f"{loaded.graph.name}-{target.name}{kind}"
+    out = out or _folder(f"{loaded.graph.name}-{target.name}", learn, layers)
     check_folder(out)
     with terminal.err.status("building"):
         built = make(loaded, target, out, toolchain=toolchain, trace=layers)
     sizes = built.facts()
-    memory = sizes["memory"] or {}
+    reserved = (sizes["memory"] or {}).get("stack_reserved_bytes")
     terminal.result(
         {
             "model": loaded.graph.name,
             "package_sha256": loaded.sha256,
-            "stack_reserved_bytes": memory.get("stack_reserved_bytes"),
+            "stack_reserved_bytes": reserved,
             **sizes,
             **({"learning": loaded.manifest["learning"]} if learn is not None else {}),
         },
@@ -93,3 +101,9 @@ def command(
             },
         ),
     )
+
+
+def _folder(image: str, learn: str | None, layers: bool) -> Path:
+    """One of its own for each kind of image."""
+    learner = f"-{learn.partition(',')[0]}" if learn else ""
+    return Path("spikelet-build") / f"{image}{learner}{'-trace' if layers else ''}"

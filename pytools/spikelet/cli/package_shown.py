@@ -1,24 +1,12 @@
-"""`spikelet inspect`: what a package holds and what it costs."""
+"""What a package holds: for JSON, and as a person is shown it."""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import RenderableType
 
-from spikelet.board import find_board
-from spikelet.cli.options import (
-    ClassesOption,
-    FeaturesOption,
-    JsonOption,
-    LearnDataOption,
-    LearnOption,
-    PackageArg,
-    check_learning,
-)
 from spikelet.cli.shown import (
     accuracy_rows,
     arena_row,
@@ -27,48 +15,11 @@ from spikelet.cli.shown import (
     origin_rows,
     spiking_tables,
 )
-from spikelet.cli.terminal import Terminal, facts, number, percent, table
-from spikelet.codegen import Generated, generate, totals
+from spikelet.cli.terminal import facts, number, percent, table
+from spikelet.codegen import Generated, totals
 from spikelet.graph import Tensor
 from spikelet.graph.states import neuron_states
-from spikelet.graph.target import ANY
 from spikelet.package import Package
-
-
-def command(
-    package: PackageArg,
-    board: Annotated[
-        str | None,
-        typer.Option("--board", "-b", help="Figures are those of this board's instruction set."),
-    ] = None,
-    learn: LearnOption = None,
-    features: FeaturesOption = None,
-    classes: ClassesOption = None,
-    data: LearnDataOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show a package's layers, memory, accuracy and origin; with --learn, what learning takes."""
-    terminal = Terminal.open(as_json)
-    check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
-    known = find_board(board) if board is not None else None
-    target = known.target if known is not None else ANY
-    loaded = Package.load(package)
-    taught = None
-    if learn is not None:
-        from spikelet.cli.learning_shown import plan_shown
-        from spikelet.cli.lesson import taught_by
-
-        taught = taught_by(loaded, learn, features, classes, data, known)
-        loaded = taught.package
-    with tempfile.TemporaryDirectory(prefix="spikelet-inspect-") as folder:
-        generated = generate(loaded.graph, loaded.sha256, Path(folder), target=target)
-    found = described(loaded, package, generated)
-    found["target"] = f"for {known.name} ({target})" if known is not None else "in portable C"
-    shown = _shown(found)
-    if taught is not None:
-        found["learning"] = {**loaded.manifest["learning"], **taught.plan.as_dict()}
-        shown += ["", *plan_shown(f"--learn {learn}", taught.plan, known)]
-    terminal.result(found, *shown)
 
 
 def described(package: Package, path: Path, generated: Generated) -> dict[str, Any]:
@@ -143,7 +94,8 @@ def _taken(found: dict[str, Any]) -> str:
     )
 
 
-def _shown(found: dict[str, Any]) -> list[RenderableType]:
+def package_shown(found: dict[str, Any]) -> list[RenderableType]:
+    """The package's facts, its layers, and its inputs and outputs."""
     manifest = found["manifest"]
     tensors = table(
         "inputs and outputs",

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from spikelet.cli.options import JsonOption, PackageArg
+from spikelet.cli import loading
+from spikelet.cli.options import JsonOption, PackageArg, application
 from spikelet.cli.places import check_file, given_path
-from spikelet.cli.terminal import Terminal, facts, number
 from spikelet.errors import UsageError
-from spikelet.files import write_whole
-from spikelet.frontends.onnx import export as onnx_export
-from spikelet.package import Package
+
+app = application()
 
 
+@app.command("export")
 def command(
     package: PackageArg,
     out: Annotated[
@@ -25,6 +25,11 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Write an int8 package as an ONNX file in QDQ form."""
+    with loading(as_json):
+        from spikelet.cli.terminal import Terminal, facts, number
+        from spikelet.files import write_whole
+        from spikelet.frontends.onnx import export as onnx_export
+        from spikelet.package import Package
     terminal = Terminal.open(as_json)
     loaded = Package.load(package)
     out = out or Path(f"{loaded.graph.name}.onnx")

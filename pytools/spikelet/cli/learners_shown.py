@@ -1,53 +1,18 @@
-"""`spikelet learners`: what `learn` takes as --learner and --stream."""
+"""What a person is shown of learners and streams, and of the options of one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import RenderableType
 
-from spikelet.cli.options import JsonOption
 from spikelet.cli.terminal import Terminal, table
-from spikelet.errors import UsageError
 from spikelet.learn.choices import explained, options
-from spikelet.learn.continual.streams import STREAMS
-from spikelet.learn.learner import learners
 
 
-def command(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="[NAME]", help="A learner or a stream: what its options mean."),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List the learners and the streams with their options, or explain the options of one."""
-    terminal = Terminal.open(as_json)
-    if name is not None:
-        known: dict[str, type[Any]] = {**learners(), **STREAMS}
-        if name not in known:
-            raise UsageError(
-                f"{name!r} is neither a learner nor a stream",
-                "a misspelt name",
-                f"choose one of {', '.join(known)}",
-            )
-        _one(terminal, name, known[name])
-        return
-    found = {"learners": _rows(learners()), "streams": _rows(STREAMS)}
-    terminal.result(
-        found,
-        _table("--learner", found["learners"]),
-        "",
-        _table("--stream", found["streams"]),
-        "",
-        "NAME[,option=value...]; options are shown with their defaults. "
-        "`spikelet learners NAME` explains them.",
-    )
-
-
-def _one(terminal: Terminal, name: str, kind: type[Any]) -> None:
+def show_one(terminal: Terminal, name: str, kind: type[Any]) -> None:
+    """Print the options of one, with what they mean."""
     meaning = explained(kind)
     rows = [
         {"name": o.name, "default": o.default, "values": o.values, "meaning": meaning[o.name]}
@@ -65,7 +30,8 @@ def _one(terminal: Terminal, name: str, kind: type[Any]) -> None:
     )
 
 
-def _rows(kinds: Mapping[str, type[Any]]) -> list[dict[str, Any]]:
+def rows_of(kinds: Mapping[str, type[Any]]) -> list[dict[str, Any]]:
+    """Each with what it is and its options, for JSON."""
     return [
         {
             "name": name,
@@ -93,7 +59,8 @@ def _after(row: Mapping[str, Any]) -> str:
     return f"After {row['after']}. Here: {row['differs']}" if "after" in row else ""
 
 
-def _table(title: str, rows: list[dict[str, Any]]) -> RenderableType:
+def choices_table(title: str, rows: list[dict[str, Any]]) -> RenderableType:
+    """The same, for a person."""
     made = table(title, "name", "what it is", "options")
     for row in rows:
         given = (f"{k}={'none' if v is None else v}" for k, v in row["options"].items())

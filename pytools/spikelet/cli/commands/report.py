@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from spikelet.cli.options import JsonOption
+from spikelet.cli import loading
+from spikelet.cli.options import JsonOption, application
 from spikelet.cli.places import check_file, given_path
-from spikelet.cli.terminal import Terminal
 from spikelet.errors import UsageError
-from spikelet.run import SessionFolder
-from spikelet.run.report import write_report
+
+app = application()
 
 
+@app.command("report")
 def command(
     session: Annotated[
         Path,
@@ -34,6 +35,10 @@ def command(
     as_json: JsonOption = False,
 ) -> None:
     """Write the HTML report of a session, complete or broken off."""
+    with loading(as_json):
+        from spikelet.cli.terminal import Terminal
+        from spikelet.run import SessionFolder
+        from spikelet.run.report import write_report
     terminal = Terminal.open(as_json)
     out = out or session / "report.html"
     _check(out)

@@ -1,94 +1,20 @@
-"""`spikelet bench`: what an inference costs, layer by layer."""
+"""What a person is shown of a bench."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import RenderableType
 
-from spikelet.board import find_board
-from spikelet.cli.bands import in_bands
-from spikelet.cli.options import (
-    ArenaOption,
-    BoardOption,
-    JsonOption,
-    LimitOption,
-    MachineOption,
-    PackageArg,
-    ToolchainOption,
-)
-from spikelet.cli.places import given_path
-from spikelet.cli.shown import (
-    build_rows,
-    differences_shown,
-    general_kernels,
-    weights_exercised,
-)
-from spikelet.cli.streaming import disagree, stream
-from spikelet.cli.terminal import Fitted, Terminal, facts, number, percent, table, verdict
-from spikelet.errors import UsageError
-from spikelet.package import Package
-from spikelet.run import SessionFolder, Target, connected, make, package_stream
-from spikelet.run.bench import LAYER_SAMPLES, bench_summary, effective_work, layer_ticks
-from spikelet.run.options import RunOptions
+from spikelet.cli.shown import build_rows, differences_shown, general_kernels, weights_exercised
+from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict
 
 UNITS = {"none": "ticks", "instruction": "instructions", "cycle": "cycles", "us": "us"}
 LESS_IMPORTANT = ("output", "operator", "RAM B", "flash B", "per op", "ops", "share")
 
 
-def command(
-    package: PackageArg,
-    board: BoardOption,
-    limit: LimitOption = None,
-    machine: MachineOption = "auto",
-    session: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH", parser=given_path, help="Default: spikelet-sessions/MODEL-BOARD-bench."
-        ),
-    ] = None,
-    toolchain: ToolchainOption = "auto",
-    arena: ArenaOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Instructions or cycles, per inference and per layer, and sizes of the image."""
-    terminal = Terminal.open(as_json)
-    loaded, found = Package.load(package), find_board(board)
-    if found.transport == "serial":
-        raise UsageError(
-            f"bench: board {found.name} is hardware",
-            "per-layer figures need two images, one after the other",
-            "`spikelet run --port` counts the cycles of whole inferences",
-        )
-    loaded = in_bands(terminal, loaded, arena, found)
-    samples = package_stream(loaded).head(limit)
-    options = RunOptions(
-        package=package, board=board, machine=machine, toolchain=toolchain, limit=limit,
-        arena=arena, session=session,
-    )  # fmt: skip
-    path = options.place(loaded.graph.name, f"{found.name}-bench")
-    folder = SessionFolder(path)
-    with terminal.err.status("building"):
-        release = make(loaded, found, path / "build", toolchain=toolchain)
-        trace = make(loaded, found, path / "build-trace", toolchain=toolchain, trace=True)
-    target = Target(found, release, machine)
-    result, outcome = stream(terminal, options, loaded, target, samples, folder, whole=False)
-    measured = [s.ticks for s in outcome.samples[:LAYER_SAMPLES]]
-    with (
-        terminal.err.status("measuring the layers"),
-        connected(Target(found, trace, machine), loaded) as (device, _),
-    ):
-        ticks = layer_ticks(loaded, device, samples, measured)
-    work = effective_work(loaded, samples.inputs)
-    bench = bench_summary(result, outcome, work, ticks, result["build"]["layers"])
-    terminal.result(bench, *_shown(bench))
-    if bench["mismatches"]:
-        disagree(terminal, bench["mismatches"])
-
-
-def _shown(bench: dict[str, Any]) -> list[RenderableType]:
+def bench_shown(bench: dict[str, Any]) -> list[RenderableType]:
+    """The summary, and a row a layer."""
     ticks, work, unit = bench["ticks"], bench["neurobench"], UNITS[bench["tick"]]
     spread = None
     if ticks["mean"] is not None:

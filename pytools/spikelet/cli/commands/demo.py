@@ -1,0 +1,98 @@
+"""`spikelet demo`: train, build, run, check every layer of every step, report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikelet.cli import loading
+from spikelet.cli.options import (
+    JsonOption,
+    MachineOption,
+    SeedOption,
+    ToolchainOption,
+    application,
+    not_a_folder,
+)
+from spikelet.cli.places import check_folder, given_path
+
+app = application()
+
+MachineBoardOption = Annotated[
+    str, typer.Option("--board", "-b", help="A board that a machine stands in for.")
+]
+FolderOption = Annotated[
+    Path,
+    typer.Option(
+        "-o", "--out", metavar="PATH", parser=given_path, help="Folder for all that is made."
+    ),
+]
+PackageOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PKG",
+        parser=given_path,
+        callback=not_a_folder,
+        help="Run this package in place of training one.",
+    ),
+]
+
+
+@app.command("demo")
+def command(
+    board: MachineBoardOption = "virt-rv32",
+    out: FolderOption = Path("spikelet-demo"),
+    seed: SeedOption = None,
+    machine: MachineOption = "auto",
+    toolchain: ToolchainOption = "auto",
+    package: PackageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole path: a spiking network trained, built, run and checked, with a report."""
+    with loading(as_json):
+        from spikelet.board import find_board
+        from spikelet.cli.demo_steps import demo_images, demo_package, demo_result, demo_shown
+        from spikelet.cli.streaming import disagree, stream
+        from spikelet.cli.terminal import Terminal, number
+        from spikelet.run import SessionFolder, Target, package_stream
+        from spikelet.run.options import RunOptions
+        from spikelet.run.report import write_report
+    terminal = Terminal.open(as_json)
+    started = time.monotonic()
+    found = find_board(board)
+    check_folder(out)
+    loaded, path = demo_package(terminal, package, out, seed)
+    release, trace = demo_images(terminal, loaded, found, out, toolchain)
+    samples = package_stream(loaded)
+    options = RunOptions(package=path, board=board, machine=machine, toolchain=toolchain)
+    with terminal.stage("check", spinner=False) as stage:
+        folder = SessionFolder(out / "session")
+        checked, _ = stream(
+            terminal, replace(options, layers=True), loaded, Target(found, trace, machine),
+            samples, folder, whole=False,
+        )  # fmt: skip
+        cells = len(loaded.graph.traced)
+        stage.detail = (
+            f"{checked['samples']} samples on {checked['machine']}, {cells} tensors in "
+            f"{loaded.graph.steps} steps each: {checked['mismatches']} mismatches"
+        )
+    with terminal.stage("measure", spinner=False) as stage:
+        measured, _ = stream(
+            terminal, options, loaded, Target(found, release, machine), samples,
+            SessionFolder(out / "session-release"), whole=False,
+        )  # fmt: skip
+        cost = number(measured["instructions_per_inference"], "instructions an inference")
+        stage.detail = cost or f"{measured['samples']} samples"
+    with terminal.stage("report") as stage:
+        folder.finish({**checked, "release": measured})
+        report = out / "report.html"
+        write_report(folder, report)
+        stage.detail = str(report)
+    result = demo_result(loaded, path, checked, measured, report, time.monotonic() - started)
+    terminal.result(result, *demo_shown(result))
+    if result["mismatches"]:
+        disagree(terminal, result["mismatches"])

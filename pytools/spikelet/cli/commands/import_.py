@@ -1,0 +1,103 @@
+"""`spikelet import`: a model file of another framework becomes a package."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikelet.cli import loading
+from spikelet.cli.options import JsonOption, PackageOutOption, application
+from spikelet.cli.places import check_file, given_path
+
+app = application()
+
+FileArg = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="A .tflite or .onnx model.", show_default=False, parser=given_path
+    ),
+]
+CalibrateOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="X.npz",
+        parser=given_path,
+        help="Arrays x and optionally y: the package's vectors (default: random inputs); a "
+        "float model is quantised with every second sample, the others are its vectors.",
+    ),
+]
+RangesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a float model's tensors: mse, percentile or minmax. Default: mse.",
+        show_default=False,
+    ),
+]
+EqualiseOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--equalise/--no-equalise",
+        help="Equalise a float model's weights across layers. Default: where it helps.",
+        show_default=False,
+    ),
+]
+BiasCorrectionOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--bias-correction/--no-bias-correction",
+        help="Correct a float model's biases for what rounding does. Default: yes.",
+        show_default=False,
+    ),
+]
+FramesOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        show_default=False,
+        help="Runs of a .tflite network with a state that make one inference: x becomes "
+        "(samples, N, ...), the state starts anew with each sample. Default: 1.",
+    ),
+]
+
+
+@app.command("import")
+def command(
+    file: FileArg,
+    calibrate: CalibrateOption = None,
+    ranges: RangesOption = None,
+    equalise: EqualiseOption = None,
+    bias_correction: BiasCorrectionOption = None,
+    frames: FramesOption = None,
+    out: PackageOutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Import a model file and write the package NAME.spk."""
+    with loading(as_json):
+        from spikelet.cli.importing import ImportOptions, has_state, import_shown
+        from spikelet.cli.package_shown import described
+        from spikelet.cli.terminal import Terminal
+        from spikelet.codegen import generate
+    terminal = Terminal.open(as_json)
+    options = ImportOptions(
+        file=file, calibrate=calibrate, ranges=ranges, equalise=equalise,
+        bias_correction=bias_correction, frames=frames, out=out,
+    )  # fmt: skip
+    with terminal.err.status("importing"):
+        package = options.package()
+    out = out or Path(f"{package.graph.name}.spk")
+    check_file(out)
+    package.save(out)
+    with tempfile.TemporaryDirectory(prefix="spikelet-import-") as folder:
+        generated = generate(package.graph, package.sha256, Path(folder))
+    found = described(package, out, generated)
+    terminal.result(found, *import_shown(found))
+    if frames is None and has_state(package.graph) and package.graph.steps == 1:
+        terminal.note(
+            "the network has a state: it starts anew with each inference, of one frame; "
+            "--frames N makes an inference of N frames",
+            "yellow",
+        )

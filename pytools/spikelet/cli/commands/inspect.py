@@ -1,0 +1,68 @@
+"""`spikelet inspect`: what a package holds and what it costs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spikelet.cli import loading
+from spikelet.cli.options import (
+    ClassesOption,
+    FeaturesOption,
+    JsonOption,
+    LearnDataOption,
+    LearnOption,
+    PackageArg,
+    application,
+    check_learning,
+)
+
+app = application()
+
+
+@app.command("inspect")
+def command(
+    package: PackageArg,
+    board: Annotated[
+        str | None,
+        typer.Option("--board", "-b", help="Figures are those of this board's instruction set."),
+    ] = None,
+    learn: LearnOption = None,
+    features: FeaturesOption = None,
+    classes: ClassesOption = None,
+    data: LearnDataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a package's layers, memory, accuracy and origin; with --learn, what learning takes."""
+    with loading(as_json):
+        from spikelet.board import find_board
+        from spikelet.cli.package_shown import described, package_shown
+        from spikelet.cli.terminal import Terminal
+        from spikelet.codegen import generate
+        from spikelet.graph.target import ANY
+        from spikelet.package import Package
+    terminal = Terminal.open(as_json)
+    check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
+    known = find_board(board) if board is not None else None
+    target = known.target if known is not None else ANY
+    loaded = Package.load(package)
+    taught = None
+    if learn is not None:
+        with loading(as_json):
+            from spikelet.cli.learning_shown import plan_shown
+            from spikelet.cli.lesson import taught_by
+
+        taught = taught_by(loaded, learn, features, classes, data, known)
+        loaded = taught.package
+    with tempfile.TemporaryDirectory(prefix="spikelet-inspect-") as folder:
+        generated = generate(loaded.graph, loaded.sha256, Path(folder), target=target)
+    found = described(loaded, package, generated)
+    found["target"] = f"for {known.name} ({target})" if known is not None else "in portable C"
+    shown = package_shown(found)
+    if taught is not None:
+        found["learning"] = {**loaded.manifest["learning"], **taught.plan.as_dict()}
+        shown += ["", *plan_shown(f"--learn {learn}", taught.plan, known)]
+    terminal.result(found, *shown)
