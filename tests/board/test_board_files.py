@@ -73,7 +73,7 @@ def test_a_path_without_a_board_is_refused(tmp_path: Path) -> None:
         ('tick = "instruction"', 'tick = "heartbeat"', "tick: Input should be 'none'"),
         ('"board.c"', '"bored.c"', "bored.c is in none of"),
         ('link_script = "common/rv32.ld"', "", "needs [memory] and link_script"),
-        ('isa = "rv32imac"', 'isa = "rv32imca_zbd"', "isa: Value error, 'rv32imca_zbd' has its"),
+        ('isa = "rv32imac"', 'isa = "rv32imca_zbd"', "isa: Value error, 'rv32imca_zbd' names the"),
         ('isa = "rv32imac"', 'isa = "armv8m-main"', "did you mean 'armv8-m.main'?"),
         ("[memory]", "[memory", "cannot read"),
         ("page_bytes = 4096", "page_bytes = 0x41000", "are not two slots of whole pages"),
