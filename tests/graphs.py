@@ -158,27 +158,21 @@ def leak_zoo(name: str = "leaks") -> Graph:
     return Graph(name, 7, [values(n)], nodes, ["r0"])
 
 
-def operator_zoo(name: str = "operators") -> Graph:
-    """Every other operator in odd sizes: tails of words, of lanes, of columns; biases; chunks."""
-    rng = np.random.default_rng(11)
+def _bias(rng: np.random.Generator, m: int) -> Array:
+    return rng.integers(-300, 300, m).astype(np.int32)
 
-    def bias(m: int) -> Array:
-        return rng.integers(-300, 300, m).astype(np.int32)
 
-    nodes: list[Operator] = [
-        Poisson(name="rate", inputs=("x", "seed")),
-        Latency(name="late", inputs=("x",)),
-        Direct(name="current", inputs=("x",), gain=3, zero_point=100),
-        Lif(name="coder", inputs=("current",), threshold=np.array([700], np.int32), leak=31000),
-    ]
+def _dense_zoo(rng: np.random.Generator) -> list[Operator]:
+    """Dense layers on the spikes of `rate`, `late` and `coder`, and on values."""
     sources = ("rate.spikes", "late", "coder.spikes")
+    nodes: list[Operator] = []
     for i, m in enumerate((1, 2, 3, 4, 5, 31, 32, 33, 37, 64, 70)):
         nodes.append(
             Dense(
                 name=f"lanes{m}",
                 inputs=(sources[i % 3],),
                 weight=weights(rng, m, 150, 25.0),
-                bias=bias(m) if i % 2 else None,
+                bias=_bias(rng, m) if i % 2 else None,
             )
         )
     for m in (1, 33, 40):
@@ -187,7 +181,7 @@ def operator_zoo(name: str = "operators") -> Graph:
                 name=f"changes{m}",
                 inputs=("rate.spikes",),
                 weight=weights(rng, m, 150, 25.0),
-                bias=bias(m) if m != 40 else None,
+                bias=_bias(rng, m) if m != 40 else None,
                 by_change=True,
             )
         )
@@ -195,12 +189,19 @@ def operator_zoo(name: str = "operators") -> Graph:
         big = np.full((m, 250), 127, np.int8)
         nodes += [
             Poisson(name=f"many{m}", inputs=("more", "seed")),
-            Dense(name=f"sums{m}", inputs=(f"many{m}.spikes",), weight=big, bias=bias(m)),
+            Dense(name=f"sums{m}", inputs=(f"many{m}.spikes",), weight=big, bias=_bias(rng, m)),
         ]
-    nodes += [
-        Dense(name="values_u8", inputs=("x",), weight=weights(rng, 7, 150), bias=bias(7)),
+    return [
+        *nodes,
+        Dense(name="values_u8", inputs=("x",), weight=weights(rng, 7, 150), bias=_bias(rng, 7)),
         Dense(name="values_few", inputs=("z",), weight=weights(rng, 9, 3), bias=None),
-        Dense(name="values_i8", inputs=("z",), weight=weights(rng, 4, 3), bias=bias(4)),
+        Dense(name="values_i8", inputs=("z",), weight=weights(rng, 4, 3), bias=_bias(rng, 4)),
+    ]
+
+
+def _state_zoo() -> list[Operator]:
+    """Readouts, and neurons at the ends of their range."""
+    return [
         LeakyReadout(name="sum_i32", inputs=("values_u8",), leak=32768),
         LeakyReadout(name="leak_i16", inputs=("lanes5",), leak=30000, leak_round="nearest"),
         LeakyReadout(name="leak_odd", inputs=("lanes33",), leak=29491, input_shift=4),
@@ -223,10 +224,23 @@ def operator_zoo(name: str = "operators") -> Graph:
             input_shift=7,
             membrane="i16",
         ),
+    ]
+
+
+def operator_zoo(name: str = "operators") -> Graph:
+    """Every other operator in odd sizes: tails of words, of lanes, of columns; biases; chunks."""
+    nodes: list[Operator] = [
+        Poisson(name="rate", inputs=("x", "seed")),
+        Latency(name="late", inputs=("x",)),
+        Direct(name="current", inputs=("x",), gain=3, zero_point=100),
+        Lif(name="coder", inputs=("current",), threshold=np.array([700], np.int32), leak=31000),
+        *_dense_zoo(np.random.default_rng(11)),
+        *_state_zoo(),
         SpikeCount(name="counts", inputs=("coder.spikes",)),
         Argmax(name="best_count", inputs=("counts",)),
         Argmax(name="best_i32", inputs=("sum_i32",)),
         Argmax(name="best_once", inputs=("values_few",)),
+        # Names that mean something in C.
         Argmax(name="int", inputs=("counts",)),
         Argmax(name="t", inputs=("counts",)),
         Argmax(name="arena", inputs=("counts",)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +37,10 @@ Planner = Callable[[Graph, Core], Plan]
 def planned_learner(
     target: str, graph: Graph, folder: Path, planner: Planner
 ) -> Iterator[DeviceLearner]:
-    """As `device_learner`, with a memory plan of the test's own."""
-    name, toolchain, machine, sanitize, _ = LEARN_TARGETS[target]
+    """As `learner_on`, with a memory plan of the test's own."""
+    name, toolchain, machine, sanitize, tools = LEARN_TARGETS[target]
+    for tool in tools:
+        need(tool)
     board, package = board_of(name), Package(graph)
     places = planner(graph, board.target)
     made = generate(graph, package.sha256, folder, target=board.target, places=places)
@@ -48,6 +50,17 @@ def planned_learner(
     built = Built(made, firmware)
     with connected(Target(board, built, machine), package) as (device, _):
         yield DeviceLearner(graph, device, built.facts())
+
+
+def learner_on(target: str, graph: Graph, folder: Path) -> AbstractContextManager[DeviceLearner]:
+    """The learner on a target of LEARN_TARGETS; its image is built into `folder`."""
+    board, toolchain, machine, sanitize, tools = LEARN_TARGETS[target]
+    for tool in tools:
+        need(tool)
+    return device_learner(
+        Package(graph), board_of(board), folder=folder,
+        toolchain=toolchain, machine=machine, sanitize=sanitize,
+    )  # fmt: skip
 
 
 def device_equals_twin(
@@ -60,9 +73,8 @@ def device_equals_twin(
     targets: Mapping[str, Array] | None = None,
     block: int = 100,
     commit_after: Collection[int] = (),
-    planner: Planner | None = None,
 ) -> Twin:
-    """Learn the same samples on both; compare all outputs, and all that is learned, by element.
+    """Learn the same samples on a device and its twin, see `equals_twin`.
 
     Args:
         target: a key of LEARN_TARGETS.
@@ -73,50 +85,44 @@ def device_equals_twin(
         targets: by name, (N, *shape).
         block: samples between two comparisons of what is learned.
         commit_after: numbers of samples after which both commit; ends of blocks.
-        planner: makes the memory plan; None for the one that images have.
 
     Returns:
         the twin, as it is after the last sample.
     """
-    board, toolchain, machine, sanitize, tools = LEARN_TARGETS[target]
-    for tool in tools:
-        need(tool)
-    twin = Twin(graph)
-    samples = len(next(iter(inputs.values())))
-    ends = sorted({*range(block, samples, block), *commit_after, samples})
-    there = (
-        planned_learner(target, graph, folder, planner)
-        if planner is not None
-        else device_learner(
-            Package(graph), board_of(board), folder=folder,
-            toolchain=toolchain, machine=machine, sanitize=sanitize,
+    with learner_on(target, graph, folder) as device:
+        return equals_twin(
+            device, inputs, labels, targets=targets, block=block, commit_after=commit_after
         )
-    )  # fmt: skip
-    with there as device:
-        assert device.compare(twin) == []
-        first = 0
-        for end in ends:
-            part = slice(first, end)
-            said = device.observe(
-                {name: values[part] for name, values in inputs.items()},
-                None if labels is None else labels[part],
-                {name: values[part] for name, values in (targets or {}).items()},
-            )
-            expected = twin.observe(
-                {name: values[part] for name, values in inputs.items()},
-                None if labels is None else labels[part],
-                {name: values[part] for name, values in (targets or {}).items()},
-            )
-            wrong = np.flatnonzero(said != outputs_crc(graph, expected))
-            assert not len(wrong), f"outputs of sample {first + wrong[0]} differ"
-            assert device.compare(twin) == []
-            if end in commit_after:
-                _commit(device, twin)
-            first = end
-    return twin
 
 
-def _commit(device: DeviceLearner, twin: Twin) -> None:
-    device.commit()
-    twin.commit()
+def equals_twin(
+    device: DeviceLearner,
+    inputs: Mapping[str, Array],
+    labels: Array | None,
+    *,
+    targets: Mapping[str, Array] | None = None,
+    block: int = 100,
+    commit_after: Collection[int] = (),
+) -> Twin:
+    """Learn the same samples on both; compare all outputs, and all that is learned, by element."""
+    twin = Twin(device.graph)
+    samples = len(next(iter(inputs.values())))
+    first = 0
     assert device.compare(twin) == []
+    for end in sorted({*range(block, samples, block), *commit_after, samples}):
+        part = slice(first, end)
+        observed = (
+            {name: values[part] for name, values in inputs.items()},
+            None if labels is None else labels[part],
+            {name: values[part] for name, values in (targets or {}).items()},
+        )
+        said, expected = device.observe(*observed), twin.observe(*observed)
+        wrong = np.flatnonzero(said != outputs_crc(device.graph, expected))
+        assert not len(wrong), f"outputs of sample {first + wrong[0]} differ"
+        assert device.compare(twin) == []
+        if end in commit_after:
+            device.commit()
+            twin.commit()
+            assert device.compare(twin) == []
+        first = end
+    return twin

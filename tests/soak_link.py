@@ -25,6 +25,15 @@ from spikelet.errors import LinkDead
 from spikelet.link import Device
 
 CURVE = (0.0, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 2e-4, 4e-4)
+MOST_DEATHS = 20
+
+
+def exchange(device: Device, image: bytes, crc: int, mix: bytes) -> int:
+    """Run an image, write and read tensors; how many things came back wrong."""
+    wrong = int(device.run(inputs={"image": image}, deadline_s=20).outputs_crc != crc)
+    device.put("mix", mix)
+    back = device.get_many(["image", "mix"])
+    return wrong + (back["image"] != image) + (back["mix"] != mix)
 
 
 def soak(device_elf: Path, frames: int, ber: float, seed: int) -> dict[str, float]:
@@ -42,20 +51,13 @@ def soak(device_elf: Path, frames: int, ber: float, seed: int) -> dict[str, floa
         faults = ["--seed", str(seed), "--report", str(report), "--ber", str(ber)]
         with start(device_elf, faults) as machine:
             device = Device(machine.transport)
-            while device.stats.frames < frames:
+            while device.stats.frames < frames and deaths <= MOST_DEATHS:
                 runs += 1
                 pick = rng.randrange(len(images))
-                mix = rng.randbytes(1200)
                 try:
-                    result = device.run(inputs={"image": images[pick]}, deadline_s=20)
-                    wrong += result.outputs_crc != crcs[pick]
-                    device.put("mix", mix)
-                    back = device.get_many(["image", "mix"])
-                    wrong += (back["image"] != images[pick]) + (back["mix"] != mix)
+                    wrong += exchange(device, images[pick], crcs[pick], rng.randbytes(1200))
                 except LinkDead:  # five tries in a row were lost: likely only far above 1e-4
                     deaths += 1
-                    if deaths > 20:
-                        break
             stats = device.stats
             got, bad, retries, sent = stats.frames, stats.bad_frames, stats.retries, stats.sent
             moved, seconds = stats.bytes, stats.seconds

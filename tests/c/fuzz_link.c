@@ -416,21 +416,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
 #else
 
-static uint64_t random_state;
-
-static uint32_t rnd(uint32_t below) { // xorshift64*, Vigna 2016
-    random_state ^= random_state >> 12;
-    random_state ^= random_state << 25;
-    random_state ^= random_state >> 27;
-    return (uint32_t)((random_state * 0x2545F4914F6CDD1Du) >> 32) % below;
-}
-
-static uint32_t random_bytes(uint8_t *out, uint32_t n) {
-    for (uint32_t i = 0; i < n; i++) {
-        out[i] = rnd(3) ? (uint8_t)rnd(256) : 0;
-    }
-    return n;
-}
+#include "fuzz_requests.h"
 
 static void feed_sealed(uint8_t type, uint8_t seq, const uint8_t *payload, uint32_t n) {
     uint8_t wire[2 * OUT_MAX];
@@ -438,89 +424,6 @@ static void feed_sealed(uint8_t type, uint8_t seq, const uint8_t *payload, uint3
 #ifdef SPK_LEARN
     take_over();
 #endif
-}
-
-// An offset or a size near something that matters.
-static uint32_t edgy(uint32_t limit) {
-    switch (rnd(6)) {
-    case 0:
-        return 0;
-    case 1:
-        return limit;
-    case 2:
-        return limit + rnd(3) - 1;
-    case 3:
-        return 0xFFFFFFFFu - rnd(3);
-    default:
-        return rnd(limit + 1);
-    }
-}
-
-// A payload that is nearly right for its type.
-static uint32_t nearly(uint8_t type, uint8_t *payload) {
-    const uint32_t id = rnd(spk_model.tensor_count + 1u);
-    const struct spk_tensor *tensor = &spk_model.tensors[id % spk_model.tensor_count];
-    const uint32_t offset = edgy(tensor->bytes);
-    uint8_t *at = payload;
-
-    switch (type) {
-    case SPK_TYPE_HELLO:
-        at = spk_store(at, rnd(8) ? 0x1234u : rnd(4), 4);
-        at = spk_store(at, rnd(9) ? SPK_PROTOCOL : rnd(4), 1);
-        at = spk_store(at, rnd(9) ? SPK_PROTOCOL : rnd(4), 1);
-        at = spk_store(at, rnd(spk_model.tensor_count + 3u), 2);
-        break;
-    case SPK_TYPE_TENSOR_PUT:
-        at = spk_store(at, id, 2);
-        at = spk_store(at, offset, 4);
-        uint32_t n = rnd(3) || offset > tensor->bytes ? rnd(12) : tensor->bytes - offset;
-        n = n > SPK_LINK_PAYLOAD - 6 ? SPK_LINK_PAYLOAD - 6 : n;
-        // 0x7F: floats that are no numbers; 0xFF: also -1
-        const uint8_t most = rnd(4) ? 0 : rnd(2) ? 0x7F : 0xFF;
-        for (uint32_t i = 0; i < n; i++) {
-            *at++ = rnd(50) ? most : (uint8_t)rnd(256);
-        }
-        break;
-    case SPK_TYPE_TENSOR_GET:
-        at = spk_store(at, id, 2);
-        at = spk_store(at, offset, 4);
-        at = spk_store(at, edgy(offset <= tensor->bytes ? tensor->bytes - offset : 9), 2);
-        break;
-    case SPK_TYPE_RUN:
-        at = spk_store(at, rnd(9) ? (rnd(2) ? SPK_RUN_RESTART : rnd(8)) : rnd(256), 1);
-        at = spk_store(at, rnd(3) ? rnd(4) : edgy(spk_model.steps), 2);
-        at = spk_store(at, edgy(spk_model.steps), 2);
-        at = spk_store(at, rnd(9) ? rnd(6) : rnd(0x10000), 2);
-        break;
-    case SPK_TYPE_ECHO:
-        at += random_bytes(at, rnd(SPK_LINK_PAYLOAD + 1));
-        break;
-    case SPK_TYPE_CONSTANTS:
-        at = spk_store(at, rnd(0xFFFFFFFFu), 4);
-        at = spk_store(at, edgy(spk_model.constant_bytes), 4);
-        at = spk_store(at, edgy(spk_model.constant_bytes), 4);
-        break;
-#ifdef SPK_LEARN
-    case SPK_TYPE_LEARN:
-        at = spk_store(at, rnd(8) ? rnd(5) : rnd(2) ? SPK_NO_LABEL : rnd(9), 2);
-        at = spk_store(at, rnd(20) ? rnd(2) : rnd(256), 1);
-        at = spk_store(at, rnd(4) ? 0 : rnd(3), 2);
-        break;
-    case SPK_TYPE_LEARN_STATE:
-        at = spk_store(at, rnd(30) ? rnd(5) : rnd(256), 1);
-        at = spk_store(at, rnd(6) ? spk_learned_crc() : rnd(0xFFFFFFFFu), 4);
-        at = spk_store(at, rnd(1000), 4);
-        break;
-#endif
-    default:
-        break;
-    }
-    if (rnd(20) == 0) {
-        *at++ = (uint8_t)rnd(256);
-    } else if (rnd(20) == 0 && at > payload) {
-        at--;
-    }
-    return (uint32_t)(at - payload);
 }
 
 static void open_session(void) {
@@ -562,48 +465,50 @@ static void noise(void) {
 #endif
 }
 
-static int report(uint32_t count) {
-    static const uint8_t must[][2] = {
-        {SPK_TYPE_HELLO, SPK_STATUS_OK},
-        {SPK_TYPE_HELLO, SPK_STATUS_VERSION},
-        {SPK_TYPE_HELLO, SPK_STATUS_RANGE},
-        {SPK_TYPE_HELLO, SPK_STATUS_BAD_LEN},
-        {SPK_TYPE_ECHO, SPK_STATUS_OK},
-        {SPK_TYPE_ECHO, SPK_STATUS_BAD_LEN},
-        {SPK_TYPE_TENSOR_PUT, SPK_STATUS_OK},
-        {SPK_TYPE_TENSOR_PUT, SPK_STATUS_BAD_STATE},
-        {SPK_TYPE_TENSOR_PUT, SPK_STATUS_RANGE},
-        {SPK_TYPE_TENSOR_PUT, SPK_STATUS_BAD_TENSOR},
-        {SPK_TYPE_TENSOR_GET, SPK_STATUS_OK},
-        {SPK_TYPE_TENSOR_GET, SPK_STATUS_RANGE},
-        {SPK_TYPE_TENSOR_GET, SPK_STATUS_BAD_TENSOR},
-        {SPK_TYPE_TENSOR_GET, SPK_STATUS_BAD_LEN},
-        {SPK_TYPE_RUN, SPK_STATUS_OK},
-        {SPK_TYPE_RUN, SPK_STATUS_BAD_STATE},
-        {SPK_TYPE_RUN, SPK_STATUS_RANGE},
-        {SPK_TYPE_RESET, SPK_STATUS_OK},
-        {SPK_TYPE_FAULT, SPK_STATUS_OK},
-        {SPK_TYPE_CONSTANTS, SPK_STATUS_OK},
-        {SPK_TYPE_CONSTANTS, SPK_STATUS_RANGE},
-        {SPK_TYPE_CONSTANTS, SPK_STATUS_BAD_LEN},
-        {SPK_TYPE_ACK, SPK_STATUS_OK},
+// Type and status of answers that a long run must have seen.
+static const uint8_t must[][2] = {
+    {SPK_TYPE_HELLO, SPK_STATUS_OK},
+    {SPK_TYPE_HELLO, SPK_STATUS_VERSION},
+    {SPK_TYPE_HELLO, SPK_STATUS_RANGE},
+    {SPK_TYPE_HELLO, SPK_STATUS_BAD_LEN},
+    {SPK_TYPE_ECHO, SPK_STATUS_OK},
+    {SPK_TYPE_ECHO, SPK_STATUS_BAD_LEN},
+    {SPK_TYPE_TENSOR_PUT, SPK_STATUS_OK},
+    {SPK_TYPE_TENSOR_PUT, SPK_STATUS_BAD_STATE},
+    {SPK_TYPE_TENSOR_PUT, SPK_STATUS_RANGE},
+    {SPK_TYPE_TENSOR_PUT, SPK_STATUS_BAD_TENSOR},
+    {SPK_TYPE_TENSOR_GET, SPK_STATUS_OK},
+    {SPK_TYPE_TENSOR_GET, SPK_STATUS_RANGE},
+    {SPK_TYPE_TENSOR_GET, SPK_STATUS_BAD_TENSOR},
+    {SPK_TYPE_TENSOR_GET, SPK_STATUS_BAD_LEN},
+    {SPK_TYPE_RUN, SPK_STATUS_OK},
+    {SPK_TYPE_RUN, SPK_STATUS_BAD_STATE},
+    {SPK_TYPE_RUN, SPK_STATUS_RANGE},
+    {SPK_TYPE_RESET, SPK_STATUS_OK},
+    {SPK_TYPE_FAULT, SPK_STATUS_OK},
+    {SPK_TYPE_CONSTANTS, SPK_STATUS_OK},
+    {SPK_TYPE_CONSTANTS, SPK_STATUS_RANGE},
+    {SPK_TYPE_CONSTANTS, SPK_STATUS_BAD_LEN},
+    {SPK_TYPE_ACK, SPK_STATUS_OK},
 #ifdef SPK_LEARN
-        {SPK_TYPE_LEARN, SPK_STATUS_OK},
-        {SPK_TYPE_LEARN, SPK_STATUS_BAD_STATE},
-        {SPK_TYPE_LEARN, SPK_STATUS_BAD_LEN},
-        {SPK_TYPE_LEARN, SPK_STATUS_RANGE},
-        {SPK_TYPE_LEARN_STATE, SPK_STATUS_OK},
-        {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_STATE},
-        {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_LEN},
-        {SPK_TYPE_LEARN_STATE, SPK_STATUS_RANGE},
-        {SPK_TYPE_LEARN_STATE, SPK_STATUS_STORAGE},
-        {SPK_TYPE_LEARN_STATE, SPK_STATUS_CHECKSUM},
+    {SPK_TYPE_LEARN, SPK_STATUS_OK},
+    {SPK_TYPE_LEARN, SPK_STATUS_BAD_STATE},
+    {SPK_TYPE_LEARN, SPK_STATUS_BAD_LEN},
+    {SPK_TYPE_LEARN, SPK_STATUS_RANGE},
+    {SPK_TYPE_LEARN_STATE, SPK_STATUS_OK},
+    {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_STATE},
+    {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_LEN},
+    {SPK_TYPE_LEARN_STATE, SPK_STATUS_RANGE},
+    {SPK_TYPE_LEARN_STATE, SPK_STATUS_STORAGE},
+    {SPK_TYPE_LEARN_STATE, SPK_STATUS_CHECKSUM},
 #else
-        {SPK_TYPE_LEARN, SPK_STATUS_BAD_TYPE},
-        {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_TYPE},
+    {SPK_TYPE_LEARN, SPK_STATUS_BAD_TYPE},
+    {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_TYPE},
 #endif
-        {SPK_TYPE_LOG, SPK_STATUS_BAD_TYPE},
-    };
+    {SPK_TYPE_LOG, SPK_STATUS_BAD_TYPE},
+};
+
+static int report(uint32_t count) {
     int missing = 0;
 
     printf("frames %u resets %u\n", count, boots - 1);

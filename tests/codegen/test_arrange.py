@@ -38,28 +38,39 @@ def valid(problem: Problem, places: list[int]) -> bool:
     ) and all(place >= 0 and place % UNIT == 0 for place in places)
 
 
+def worth_trying(problem: Problem, places: dict[int, int], block: int) -> list[int]:
+    """Places of a block above those that have one: as low as it can be, or where a twin is."""
+    above, same = problem.above, problem.same
+    low = max(
+        (
+            places[i] + above[i, block]
+            for i in places
+            if (i, block) in above and (i, block) not in same
+        ),
+        default=0,
+    )
+    twins = [i for i in places if (i, block) in same]
+    tried = {low, *(places[i] for i in twins)}
+    tried |= {places[i] + above[i, block] for i in twins}
+    return [
+        place
+        for place in tried
+        if place >= low
+        and all(place == places[i] or place >= places[i] + above[i, block] for i in twins)
+    ]
+
+
 def least(problem: Problem) -> int:
     """By trying each order of the blocks, and for each of them the places that could be best."""
-    above, same = problem.above, problem.same
     best = sum(problem.sizes)
     for order in itertools.permutations(range(len(problem.sizes))):
         partial: list[dict[int, int]] = [{}]
         for block in order:
-            grown = []
-            for places in partial:
-                low = max(
-                    (places[i] + above[i, block] for i in places
-                     if (i, block) in above and (i, block) not in same), default=0
-                )  # fmt: skip
-                twins = [i for i in places if (i, block) in same]
-                tried = {low, *(places[i] for i in twins)}
-                tried |= {places[i] + above[i, block] for i in twins}
-                for place in tried:
-                    if place >= low and all(
-                        place == places[i] or place >= places[i] + above[i, block] for i in twins
-                    ):
-                        grown.append({**places, block: place})
-            partial = grown
+            partial = [
+                {**places, block: place}
+                for places in partial
+                for place in worth_trying(problem, places, block)
+            ]
         for places in partial:
             best = min(best, problem.extent([places[i] for i in range(len(order))]))
     return best

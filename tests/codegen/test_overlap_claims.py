@@ -16,7 +16,7 @@ import pytest
 
 import every_learner
 import plan_graphs
-from learning import LEARN_TARGETS, device_equals_twin
+from learning import LEARN_TARGETS, equals_twin, planned_learner
 from overlap_cases import LAYERS, LEARNING, drawn, taught, trained
 from spikelet.board import boards, build
 from spikelet.codegen import generate
@@ -56,8 +56,6 @@ def mismatches(target: str, graph: Graph, folder: Path, turn: int = 0, more: int
 
 def learns(target: str, graph: Graph, folder: Path, turn: int, steps: int = 40) -> None:
     """Device and twin learn the same, on a tight plan."""
-    for tool in LEARN_TARGETS[target][4]:
-        need(tool)
     labels = None
     if graph.inputs[0].shape == every_learner.backbone().inputs[0].shape:
         inputs, labels = every_learner.stream(graph, steps)
@@ -66,10 +64,9 @@ def learns(target: str, graph: Graph, folder: Path, turn: int, steps: int = 40) 
         if graph.classes:
             labels = np.arange(steps) % graph.classes
     targets = drawn(graph.targets, steps)
-    device_equals_twin(
-        target, graph, inputs, labels, folder, targets=targets, block=steps // 2,
-        planner=functools.partial(tight, turn=turn),
-    )  # fmt: skip
+    planner = functools.partial(tight, turn=turn)
+    with planned_learner(target, graph, folder, planner) as device:
+        equals_twin(device, inputs, labels, targets=targets, block=steps // 2)
 
 
 def without_a_case(kinds: Collection[str], graphs: Collection[Graph], core: Core) -> set[str]:

@@ -482,6 +482,22 @@ def test_every_surrogate_of_snntorch_is_a_strict_step(gradient: Any) -> None:
     assert [n.attributes()["compare"] for n in graph.nodes if n.KIND == "lif"] == [">"]
 
 
+def counts_of(order: list[nn.Module], x: Tensor, steps: int) -> Tensor:
+    """Spikes of the last layer; each place of a neuron in `order` has a membrane of its own."""
+    states = [torch.zeros_like(x) for _ in order]
+    counts = torch.zeros_like(x)
+    with torch.no_grad():
+        for _ in range(steps):
+            y = x
+            for i, layer in enumerate(order):
+                if isinstance(layer, nn.Linear):
+                    y = layer(y)
+                else:
+                    y, states[i] = layer(y, states[i])
+            counts += y
+    return counts
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_layers_that_are_used_again_run_again(seed: int) -> None:
     """Random chains of few layers, nested or not; weights are exact, so most counts are equal."""
@@ -507,17 +523,7 @@ def test_layers_that_are_used_again_run_again(seed: int) -> None:
         assert [node.KIND for node in graph.nodes[: len(order)]] == ["dense", "lif"] * (
             len(order) // 2
         )
-        states = [torch.zeros(40, 12) for _ in order]
-        counts = torch.zeros(40, 12)
-        with torch.no_grad():
-            for _ in range(12):
-                y = torch.tensor(x / 255.0).float()
-                for i, layer in enumerate(order):
-                    if isinstance(layer, nn.Linear):
-                        y = layer(y)
-                    else:
-                        y, states[i] = layer(y, states[i])
-                counts += y
+        counts = counts_of(order, torch.tensor(x / 255.0).float(), 12)
         got = graph.run({"x": x}).outputs["counts"]
         assert np.mean(got == counts.numpy()) > 0.97, (seed, len(order))
 

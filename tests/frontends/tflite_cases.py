@@ -2,87 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from tflite_drawn import (
+    CASES,
+    Case,
+    Rng,
+    activation,
+    case,
+    like,
+    scale,
+    shape_of,
+    start,
+    weights,
+    window,
+    zero,
+)
 from tflite_models import Writer
-
-Rng = np.random.Generator
-# Adds operators that read tensor `x` (1, *shape) to the model; answers what they write.
-Case = Callable[[Writer, int, Rng], list[int]]
-CASES: dict[str, Case] = {}
-
-
-def case(name: str) -> Callable[[Case], Case]:
-    def register(make: Case) -> Case:
-        CASES[name] = make
-        return make
-
-    return register
-
-
-def scale(rng: Rng, low: float = 0.01, high: float = 0.2) -> float:
-    return float(np.float32(np.exp(rng.uniform(np.log(low), np.log(high)))))
-
-
-def zero(rng: Rng) -> int:
-    return int(rng.integers(-128, 128))
-
-
-def shape_of(w: Writer, x: int) -> tuple[int, ...]:
-    return tuple(w.tensors[x]["shape"])
-
-
-def like(w: Writer, x: int, shape: tuple[int, ...]) -> int:
-    """A tensor of another shape in the code of x."""
-    t = w.tensors[x]
-    return w.tensor(shape, float(t["scales"][0]), t["zero_point"])
-
-
-def image(rng: Rng, channels: int | None = None) -> tuple[int, ...]:
-    return (1, *(int(v) for v in rng.integers(4, 10, 2)), channels or int(rng.integers(1, 9)))
-
-
-def start(seed: int, shape: tuple[int, ...] | None = None) -> tuple[Writer, int, Rng]:
-    rng = np.random.default_rng(seed)
-    w = Writer()
-    x = w.tensor(shape or image(rng), scale(rng), zero(rng), name="input")
-    return w, x, rng
-
-
-def activation(rng: Rng) -> int:
-    return int(rng.integers(0, 4))
-
-
-def _window(rng: Rng, shape: tuple[int, ...], kernel: tuple[int, int], dilated: bool) -> Any:
-    """Padding, strides, dilation and the output's height and width."""
-    dilation = [int(v) for v in rng.integers(1, 3 if dilated else 2, 2)]
-    stride = [1, 1] if max(dilation) > 1 else [int(v) for v in rng.integers(1, 4, 2)]
-    same = bool(rng.integers(2))
-    out = []
-    for i in (0, 1):
-        reach = (kernel[i] - 1) * dilation[i] + 1
-        if not same and reach > shape[i + 1]:
-            same, out = True, []
-            return _window(rng, shape, kernel, dilated)
-        out.append(
-            -(-shape[i + 1] // stride[i]) if same else (shape[i + 1] - reach) // stride[i] + 1
-        )
-    return int(not same), stride, dilation, out
-
-
-def _weights(w: Writer, x: int, rng: Rng, shape: tuple[int, ...], axis: int, fan: int) -> Any:
-    channels = shape[axis]
-    per_channel = bool(rng.integers(2))
-    scales = np.array([scale(rng, 0.002, 0.02) for _ in range(channels if per_channel else 1)])
-    data = rng.integers(-127, 128, shape).astype(np.int8)
-    weight = w.tensor(shape, scales, 0, data, axis=axis)
-    source = float(w.tensors[x]["scales"][0])
-    bias = rng.integers(-20000, 20000, channels).astype(np.int32)
-    biased = w.tensor((channels,), np.float32(source) * scales.astype(np.float32), 0, bias)
-    output = source * float(scales.mean()) * 74 * 100 * np.sqrt(fan) / 60
-    return weight, biased, float(np.float32(output))
 
 
 @case("conv_2d")
@@ -90,9 +27,9 @@ def conv_2d(w: Writer, x: int, rng: Rng) -> list[int]:
     shape = shape_of(w, x)
     kernel = tuple(int(v) for v in rng.integers(1, 5, 2))
     outputs = int(rng.integers(1, 10))
-    padding, stride, dilation, out = _window(rng, shape, kernel, True)
+    padding, stride, dilation, out = window(rng, shape, kernel, True)
     fan = kernel[0] * kernel[1] * shape[3]
-    weight, bias, real = _weights(w, x, rng, (outputs, *kernel, shape[3]), 0, fan)
+    weight, bias, real = weights(w, x, rng, (outputs, *kernel, shape[3]), 0, fan)
     y = w.tensor((1, *out, outputs), real, zero(rng))
     return w.op(
         "CONV_2D", [x, weight, bias], [y], Padding=padding, StrideH=stride[0], StrideW=stride[1],
@@ -107,8 +44,8 @@ def depthwise_conv_2d(w: Writer, x: int, rng: Rng) -> list[int]:
     kernel = tuple(int(v) for v in rng.integers(1, 5, 2))
     multiplier = int(rng.integers(1, 4))
     outputs = shape[3] * multiplier
-    padding, stride, dilation, out = _window(rng, shape, kernel, True)
-    weight, bias, real = _weights(w, x, rng, (1, *kernel, outputs), 3, kernel[0] * kernel[1])
+    padding, stride, dilation, out = window(rng, shape, kernel, True)
+    weight, bias, real = weights(w, x, rng, (1, *kernel, outputs), 3, kernel[0] * kernel[1])
     y = w.tensor((1, *out, outputs), real, zero(rng))
     return w.op(
         "DEPTHWISE_CONV_2D", [x, weight, bias], [y], Padding=padding, StrideH=stride[0],
@@ -125,7 +62,7 @@ def grouped_conv_2d(w: Writer, x: int, rng: Rng) -> list[int]:
     copies = rng.integers(0, shape[3], groups * depth).astype(np.int32)
     w.op("GATHER", [x, w.constant(copies)], [wide], Axis=3)
     outputs = groups * int(rng.integers(1, 4))
-    weight, bias, real = _weights(w, x, rng, (outputs, 2, 3, depth), 0, 6 * depth)
+    weight, bias, real = weights(w, x, rng, (outputs, 2, 3, depth), 0, 6 * depth)
     y = w.tensor((*shape[:3], outputs), real, zero(rng))
     return [wide, *w.op(
         "CONV_2D", [wide, weight, bias], [y], Padding=0, StrideH=1, StrideW=1,
@@ -137,7 +74,7 @@ def grouped_conv_2d(w: Writer, x: int, rng: Rng) -> list[int]:
 def fully_connected_rows(w: Writer, x: int, rng: Rng) -> list[int]:
     shape = shape_of(w, x)
     outputs, keep = int(rng.integers(1, 9)), bool(rng.integers(2))
-    weight, bias, real = _weights(w, x, rng, (outputs, shape[3]), 0, shape[3])
+    weight, bias, real = weights(w, x, rng, (outputs, shape[3]), 0, shape[3])
     out = (*shape[:3], outputs) if keep else (shape[1] * shape[2], outputs)
     y = w.tensor(out, real, zero(rng))
     return w.op(
@@ -150,7 +87,7 @@ def fully_connected_rows(w: Writer, x: int, rng: Rng) -> list[int]:
 def fully_connected(w: Writer, x: int, rng: Rng) -> list[int]:
     inputs = int(np.prod(shape_of(w, x)))
     outputs = int(rng.integers(1, 20))
-    weight, bias, real = _weights(w, x, rng, (outputs, inputs), 0, inputs)
+    weight, bias, real = weights(w, x, rng, (outputs, inputs), 0, inputs)
     y = w.tensor((1, outputs), real, zero(rng))
     return w.op(
         "FULLY_CONNECTED", [x, weight, bias if rng.integers(4) else -1], [y],
@@ -226,7 +163,7 @@ def _pool(kind: str) -> Case:
     def make(w: Writer, x: int, rng: Rng) -> list[int]:
         shape = shape_of(w, x)
         kernel = tuple(int(v) for v in rng.integers(1, 5, 2))
-        padding, stride, _, out = _window(rng, shape, kernel, False)
+        padding, stride, _, out = window(rng, shape, kernel, False)
         y = like(w, x, (1, *out, shape[3]))
         return w.op(
             kind, [x], [y], Padding=padding, StrideH=stride[0], StrideW=stride[1],
@@ -553,7 +490,7 @@ def transpose_conv(w: Writer, x: int, rng: Rng) -> list[int]:
     ]
     outputs = int(rng.integers(1, 6))
     fan = max(kernel[0] * kernel[1] * shape[3] // (stride[0] * stride[1]), 1)
-    weight, bias, real = _weights(w, x, rng, (outputs, *kernel, shape[3]), 0, fan)
+    weight, bias, real = weights(w, x, rng, (outputs, *kernel, shape[3]), 0, fan)
     y = w.tensor((1, *size, outputs), real, zero(rng))
     return w.op(
         "TRANSPOSE_CONV", [w.constant([1, *size, outputs]), weight, x, bias], [y],
@@ -607,7 +544,7 @@ def svdf(w: Writer, x: int, rng: Rng) -> list[int]:
         w.tensor((units,), held * scales[1], 0, rng.integers(-9000, 9000, units).astype(np.int32))
         if rng.integers(3) else -1,
     ]  # fmt: skip
-    state = w.tensor((1, memory * units * rank), held, 0, dtype="INT16", variable=True)
+    state = w.variable((1, memory * units * rank), held, 0, "INT16")
     to = held * scales[1] * 9000 * 1700 * np.sqrt(rank) / 60
     y = w.tensor((1, units), to, zero(rng))
     return [flat, *w.op(
@@ -640,10 +577,8 @@ def lstm(w: Writer, x: int, rng: Rng) -> list[int]:
         )
         for g in range(4)
     ]  # fmt: skip
-    hidden = w.tensor((1, cells), *code, variable=True)
-    cell = w.tensor(
-        (1, cells), 2.0 ** -int(rng.integers(9, 16)), 0, dtype="INT16", variable=True
-    )  # fmt: skip
+    hidden = w.variable((1, cells), *code, "INT8")
+    cell = w.variable((1, cells), 2.0 ** -int(rng.integers(9, 16)), 0, "INT16")
     inner = [w.tensor((), 2.0**-12, 0, dtype="INT16") for _ in range(4)]
     inner.append(w.tensor((), *code))
     y = w.tensor((*shape_of(w, frames)[:2], cells), *code)

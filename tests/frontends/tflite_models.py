@@ -67,7 +67,6 @@ class Writer:
         dtype: str = "INT8",
         axis: int = 0,
         name: str | None = None,
-        variable: bool = False,
     ) -> int:
         scales = None if scale is None else np.atleast_1d(np.asarray(scale, np.float32))
         if data is not None:
@@ -81,10 +80,16 @@ class Writer:
                 "dtype": dtype,
                 "axis": axis,
                 "name": name or f"t{len(self.tensors)}",
-                "variable": variable,
+                "variable": False,
             }
         )
         return len(self.tensors) - 1
+
+    def variable(self, shape: tuple[int, ...], scale: float, zero_point: int, dtype: str) -> int:
+        """A tensor that lives from one inference to the next."""
+        index = self.tensor(shape, scale, zero_point, dtype=dtype)
+        self.tensors[index]["variable"] = True
+        return index
 
     def constant(self, data: Array | list[int], dtype: Any = np.int32) -> int:
         values = np.asarray(data, dtype)
@@ -100,37 +105,7 @@ class Writer:
         """The file: the same subgraph so often, its last tensor listed so often."""
         b = flatbuffers.Builder(1024)
         kinds = sorted({op[0] for op in self.ops})
-        buffers = [_table(b, "Buffer")]
-        tensors = []
-        for t in self.tensors:
-            number = 0
-            if t["data"] is not None:
-                number = len(buffers)
-                raw = _vector(
-                    b, np.ascontiguousarray(t["data"]).reshape(-1).view(np.uint8), align=16
-                )
-                buffers.append(_table(b, "Buffer", Data=raw))
-            quantisation = None
-            if t["scales"] is not None:
-                quantisation = _table(
-                    b,
-                    "QuantizationParameters",
-                    Scale=_vector(b, t["scales"]),
-                    ZeroPoint=_vector(b, np.full(len(t["scales"]), t["zero_point"], np.int64)),
-                    QuantizedDimension=t["axis"],
-                )
-            tensors.append(
-                _table(
-                    b,
-                    "Tensor",
-                    Shape=_vector(b, np.asarray(t["shape"], np.int32)),
-                    Type=getattr(tflite.TensorType, t["dtype"]),
-                    Buffer=number,
-                    Name=b.CreateString(t["name"]),
-                    Quantization=quantisation,
-                    IsVariable=t["variable"],
-                )
-            )
+        buffers, tensors = self._tensors(b)
         operators = [self._operator(b, kinds, *op) for op in self.ops]
         graph = _table(
             b,
@@ -160,6 +135,40 @@ class Writer:
         )
         b.Finish(model, b"TFL3")
         return bytes(b.Output())
+
+    def _tensors(self, b: Any) -> tuple[list[int], list[int]]:
+        """The tables of buffers, the first of which is empty, and of tensors."""
+        buffers, tensors = [_table(b, "Buffer")], []
+        for t in self.tensors:
+            number = 0
+            if t["data"] is not None:
+                number = len(buffers)
+                raw = _vector(
+                    b, np.ascontiguousarray(t["data"]).reshape(-1).view(np.uint8), align=16
+                )
+                buffers.append(_table(b, "Buffer", Data=raw))
+            quantisation = None
+            if t["scales"] is not None:
+                quantisation = _table(
+                    b,
+                    "QuantizationParameters",
+                    Scale=_vector(b, t["scales"]),
+                    ZeroPoint=_vector(b, np.full(len(t["scales"]), t["zero_point"], np.int64)),
+                    QuantizedDimension=t["axis"],
+                )
+            tensors.append(
+                _table(
+                    b,
+                    "Tensor",
+                    Shape=_vector(b, np.asarray(t["shape"], np.int32)),
+                    Type=getattr(tflite.TensorType, t["dtype"]),
+                    Buffer=number,
+                    Name=b.CreateString(t["name"]),
+                    Quantization=quantisation,
+                    IsVariable=t["variable"],
+                )
+            )
+        return buffers, tensors
 
     @staticmethod
     def _operator(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 import isolated
 from learning import USUAL, device_equals_twin
-from spikelet.graph import Array, Graph, GraphError, Operator, Tensor
+from spikelet.graph import Array, Graph, GraphError, Tensor
 from spikelet.graph.tensor import Learned
 from spikelet.learn import identity
 from spikelet.learn.layers.conv2d import Conv2dUpdate
@@ -23,6 +24,28 @@ from spikelet.learn.numbers import scalar
 SCALE = 2.0**-7
 WHOLE = {"i8": (-128, 127), "i16": (-32768, 32767)}
 INPUTS, OUTPUTS = 3, 5
+
+
+def given(precision: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[list[Tensor], list[Any]]:
+    """Inputs of the host, and what makes values of a precision of them."""
+    if scalar.is_float(precision):
+        return [Tensor(name, "f32", shape, "input", 1.0) for name, shape in shapes.items()], []
+    inputs = [Tensor(f"{name}_code", "i8", shape, "input", SCALE) for name, shape in shapes.items()]
+    nodes = [
+        ToScalar(
+            name=name, inputs=(f"{name}_code",), precision=precision,
+            output_scale=SCALE, output_limit=127,
+        )
+        for name in shapes
+    ]  # fmt: skip
+    return inputs, nodes
+
+
+def at_end(state: Learned) -> Learned:
+    """Begins at the upper end of its range; counters, floats and health where they always do."""
+    if state.tensor.dtype in ("u32", "f32") or state.tensor.name == "u.health":
+        return state
+    return replace(state, initial=state.interval[1].astype(state.tensor.numpy_dtype))
 
 
 def layer(
@@ -49,25 +72,13 @@ def layer(
     floats = scalar.is_float(precision)
     value, scale = ("f32", 1.0) if floats else ("i16", SCALE)
     shapes = {"x": (INPUTS,), "e": (OUTPUTS,)}
-    inputs: list[Tensor] = []
-    nodes: list[Operator] = []
-    for name, shape in shapes.items():
-        code = name if floats else f"{name}_code"
-        inputs.append(Tensor(code, "f32" if floats else "i8", shape, "input", scale))
-        if not floats:
-            nodes.append(
-                ToScalar(
-                    name=name, inputs=(code,), precision=precision,
-                    output_scale=SCALE, output_limit=127,
-                )
-            )  # fmt: skip
+    inputs, nodes = given(precision, shapes)
     held = None if initial is not None else np.ones((OUTPUTS, INPUTS), np.float32)
     bias = np.zeros(OUTPUTS, np.float32 if floats else np.int32)
     formats: dict[str, Any] = {} if floats else {"weight_scale": SCALE}
-    output: dict[str, Any] = {}
+    output = {} if floats else {"output_scale": SCALE, "output_limit": 32767}
     step: dict[str, Any] = {"rate": 0.05, **formats, **options}
     if not floats:
-        output = {"output_scale": SCALE, "output_limit": 32767}
         step |= {"gradient_scale": SCALE, "gradient_limit": 32767}
     learned = []
     if initial is not None:
@@ -89,12 +100,7 @@ def layer(
     of = {name: Tensor(name, value, shape, scale=scale) for name, shape in shapes.items()}
     state = update.state(of["x"], of["e"], scale * scale, limits=limits)
     if at == "end":
-        ends = {k.tensor.name: k.interval[1].astype(k.tensor.numpy_dtype) for k in state}
-        state = [
-            k if k.tensor.dtype in ("u32", "f32") or k.tensor.name == "u.health"
-            else replace(k, initial=ends[k.tensor.name])
-            for k in state
-        ]  # fmt: skip
+        state = [at_end(k) for k in state]
     learned += state
     if update.scheduled:
         learned.append(Learned.of("s", "i32", (1,), low=schedule[0], high=schedule[1]))

@@ -21,6 +21,7 @@ STEPS = (
     "mean", "reshape", "transpose", "concat", "slice", "pad", "gemm", "swish", "prelu",
 )  # fmt: skip
 FUNCTIONS = ("Relu", "Sigmoid", "HardSwish", "Tanh", "LeakyRelu", "Abs")
+Shape = tuple[int, ...]
 
 
 def step(b: Builder, known: list[str], draw: st.DrawFn) -> str | None:
@@ -28,10 +29,28 @@ def step(b: Builder, known: list[str], draw: st.DrawFn) -> str | None:
     x = draw(st.sampled_from(known[-3:]))
     b.network.outputs = []
     shape = shapes(b.network)[x]
-    channels, space = (shape[1], shape[2:]) if len(shape) > 1 else (1, ())
     op = draw(st.sampled_from(STEPS))
-    image = len(space) in (1, 2)
-    if op in ("conv", "depthwise") and image:
+    if op in ("residual", "concat"):
+        return _joined(b, op, x, known, draw)
+    for kinds in (_weighted, _pointwise, _spatial, _moved):
+        made = kinds(b, op, x, shape, draw)
+        if made is not None:
+            return made
+    return None
+
+
+def _joined(b: Builder, op: str, x: str, known: list[str], draw: st.DrawFn) -> str:
+    """A node of `x` and of a tensor of its shape, which may be itself."""
+    of = shapes(b.network)
+    other = draw(st.sampled_from([name for name in known if of[name] == of[x]]))
+    if op == "residual":
+        return b.node(draw(st.sampled_from(["Add", "Sub", "Mul"])), x, other)
+    return b.node("Concat", x, other, axis=draw(st.integers(1, len(of[x]) - 1)))
+
+
+def _weighted(b: Builder, op: str, x: str, shape: Shape, draw: st.DrawFn) -> str | None:
+    channels, space = (shape[1], shape[2:]) if len(shape) > 1 else (1, ())
+    if op in ("conv", "depthwise") and len(space) in (1, 2):
         kernel = tuple(draw(st.integers(1, min(3, d))) for d in space)
         pads = [draw(st.integers(0, 1)) for _ in range(2 * len(space))]
         group = channels if op == "depthwise" else draw(st.sampled_from([1, math.gcd(channels, 2)]))
@@ -40,48 +59,52 @@ def step(b: Builder, known: list[str], draw: st.DrawFn) -> str | None:
         return b.conv(x, channels, outputs, kernel, bias=bias, pads=pads, group=group)
     if op == "norm" and len(shape) > 1:
         return b.norm(x, channels)
+    if op == "gemm" and 1 < len(shape) < 5:
+        return b.gemm(x, shape[-1], draw(st.integers(1, 5)))
+    return None
+
+
+def _pointwise(b: Builder, op: str, x: str, shape: Shape, draw: st.DrawFn) -> str | None:
+    channels, space = (shape[1], shape[2:]) if len(shape) > 1 else (1, ())
+    of_channels = (channels, *(1,) * len(space))
     if op == "function":
         return b.node(draw(st.sampled_from(FUNCTIONS)), x)
     if op == "swish":
         return b.node("Mul", x, b.node("Sigmoid", x))
-    if op == "prelu" and image:
-        slope = b.rng.uniform(-0.5, 0.5, (channels, *(1,) * len(space)))
+    if op == "prelu" and len(space) in (1, 2):
+        slope = b.rng.uniform(-0.5, 0.5, of_channels)
         return b.node("PRelu", x, b.constant(f"p{len(b.network.nodes)}", slope))
     if op in ("scalar", "constant"):
-        size = () if op == "scalar" else (channels, *(1,) * len(space))
-        values = b.rng.uniform(0.3, 2, size)
+        values = b.rng.uniform(0.3, 2, () if op == "scalar" else of_channels)
         name = b.constant(f"k{len(b.network.nodes)}", values)
         operands = [x, name] if draw(st.booleans()) else [name, x]
-        kind = draw(st.sampled_from(["Add", "Sub", "Mul"]))
-        return b.node(kind, *operands)
-    if op in ("residual", "concat"):
-        found = shapes(b.network)
-        same = [name for name in known if found[name] == shape]
-        other = draw(st.sampled_from(same))
-        if op == "residual":
-            return b.node(draw(st.sampled_from(["Add", "Sub", "Mul"])), x, other)
-        return b.node("Concat", x, other, axis=draw(st.integers(1, len(shape) - 1)))
-    if op == "gate" and image:
+        return b.node(draw(st.sampled_from(["Add", "Sub", "Mul"])), *operands)
+    return None
+
+
+def _spatial(b: Builder, op: str, x: str, shape: Shape, draw: st.DrawFn) -> str | None:
+    space = shape[2:]
+    if len(space) not in (1, 2):
+        return None
+    if op == "gate":
         return b.node("Mul", x, b.node("Sigmoid", b.node("GlobalAveragePool", x)))
-    if op == "pool" and image and min(space) > 1:
+    if op == "pool" and min(space) > 1:
         kind = draw(st.sampled_from(["MaxPool", "AveragePool"]))
-        return b.node(
-            kind, x, kernel_shape=[2] * len(space), strides=[draw(st.integers(1, 2))] * len(space)
-        )
-    if op == "mean" and image:
-        axes = (
-            list(range(2, len(shape)))
-            if draw(st.booleans())
-            else [draw(st.integers(1, len(shape) - 1))]
-        )
+        strides = [draw(st.integers(1, 2))] * len(space)
+        return b.node(kind, x, kernel_shape=[2] * len(space), strides=strides)
+    if op == "mean":
+        inner = draw(st.booleans())
+        axes = list(range(2, len(shape))) if inner else [draw(st.integers(1, len(shape) - 1))]
         return b.node("ReduceMean", x, axes=axes, keepdims=draw(st.integers(0, 1)))
+    return None
+
+
+def _moved(b: Builder, op: str, x: str, shape: Shape, draw: st.DrawFn) -> str | None:
     if op == "reshape" and len(shape) > 2:
         size = math.prod(shape)
         last = draw(st.sampled_from([d for d in range(1, 9) if size % d == 0]))
-        wanted = draw(
-            st.sampled_from([[1, size], [1, last, size // last], [1, size // last, last, 1]])
-        )
-        return b.node("Reshape", x, shape=wanted)
+        forms = [[1, size], [1, last, size // last], [1, size // last, last, 1]]
+        return b.node("Reshape", x, shape=draw(st.sampled_from(forms)))
     if op == "transpose" and len(shape) > 2:
         return b.node("Transpose", x, perm=[0, *draw(st.permutations(range(1, len(shape))))])
     if op == "slice" and len(shape) > 1:
@@ -91,8 +114,6 @@ def step(b: Builder, known: list[str], draw: st.DrawFn) -> str | None:
     if op == "pad" and len(shape) > 2:
         pads = [0, *(draw(st.integers(0, 1)) for _ in shape[1:])] * 2
         return b.node("Pad", x, pads=pads, value=draw(st.sampled_from([0.0, 0.5])))
-    if op == "gemm" and 1 < len(shape) < 5:
-        return b.gemm(x, shape[-1], draw(st.integers(1, 5)))
     return None
 
 

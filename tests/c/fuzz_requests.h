@@ -1,0 +1,117 @@
+// What fuzz_link.c draws: numbers, bytes, and payloads that are nearly right for their type. The
+// model is whichever spk_model is linked.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef FUZZ_REQUESTS_H
+#define FUZZ_REQUESTS_H
+
+#include "spk_agent.h"
+#include "spk_frame.h"
+
+static uint64_t random_state;
+
+static uint32_t rnd(uint32_t below) { // xorshift64*, Vigna 2016
+    random_state ^= random_state >> 12;
+    random_state ^= random_state << 25;
+    random_state ^= random_state >> 27;
+    return (uint32_t)((random_state * 0x2545F4914F6CDD1Du) >> 32) % below;
+}
+
+static uint32_t random_bytes(uint8_t *out, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        out[i] = rnd(3) ? (uint8_t)rnd(256) : 0;
+    }
+    return n;
+}
+
+// An offset or a size near something that matters.
+static uint32_t edgy(uint32_t limit) {
+    switch (rnd(6)) {
+    case 0:
+        return 0;
+    case 1:
+        return limit;
+    case 2:
+        return limit + rnd(3) - 1;
+    case 3:
+        return 0xFFFFFFFFu - rnd(3);
+    default:
+        return rnd(limit + 1);
+    }
+}
+
+// At most `n` bytes of a tensor, and what fits a frame.
+static uint32_t random_values(uint8_t *at, uint32_t n) {
+    // 0x7F: floats that are no numbers; 0xFF: also -1
+    uint8_t most;
+
+    n = n > SPK_LINK_PAYLOAD - 6 ? SPK_LINK_PAYLOAD - 6 : n;
+    most = rnd(4) ? 0 : rnd(2) ? 0x7F : 0xFF;
+    for (uint32_t i = 0; i < n; i++) {
+        at[i] = rnd(50) ? most : (uint8_t)rnd(256);
+    }
+    return n;
+}
+
+// A payload that is nearly right for its type.
+static uint32_t nearly(uint8_t type, uint8_t *payload) {
+    const uint32_t id = rnd(spk_model.tensor_count + 1u);
+    const struct spk_tensor *tensor = &spk_model.tensors[id % spk_model.tensor_count];
+    const uint32_t offset = edgy(tensor->bytes);
+    uint8_t *at = payload;
+
+    switch (type) {
+    case SPK_TYPE_HELLO:
+        at = spk_store(at, rnd(8) ? 0x1234u : rnd(4), 4);
+        at = spk_store(at, rnd(9) ? SPK_PROTOCOL : rnd(4), 1);
+        at = spk_store(at, rnd(9) ? SPK_PROTOCOL : rnd(4), 1);
+        at = spk_store(at, rnd(spk_model.tensor_count + 3u), 2);
+        break;
+    case SPK_TYPE_TENSOR_PUT:
+        at = spk_store(at, id, 2);
+        at = spk_store(at, offset, 4);
+        at +=
+            random_values(at, rnd(3) || offset > tensor->bytes ? rnd(12) : tensor->bytes - offset);
+        break;
+    case SPK_TYPE_TENSOR_GET:
+        at = spk_store(at, id, 2);
+        at = spk_store(at, offset, 4);
+        at = spk_store(at, edgy(offset <= tensor->bytes ? tensor->bytes - offset : 9), 2);
+        break;
+    case SPK_TYPE_RUN:
+        at = spk_store(at, rnd(9) ? (rnd(2) ? SPK_RUN_RESTART : rnd(8)) : rnd(256), 1);
+        at = spk_store(at, rnd(3) ? rnd(4) : edgy(spk_model.steps), 2);
+        at = spk_store(at, edgy(spk_model.steps), 2);
+        at = spk_store(at, rnd(9) ? rnd(6) : rnd(0x10000), 2);
+        break;
+    case SPK_TYPE_ECHO:
+        at += random_bytes(at, rnd(SPK_LINK_PAYLOAD + 1));
+        break;
+    case SPK_TYPE_CONSTANTS:
+        at = spk_store(at, rnd(0xFFFFFFFFu), 4);
+        at = spk_store(at, edgy(spk_model.constant_bytes), 4);
+        at = spk_store(at, edgy(spk_model.constant_bytes), 4);
+        break;
+#ifdef SPK_LEARN
+    case SPK_TYPE_LEARN:
+        at = spk_store(at, rnd(8) ? rnd(5) : rnd(2) ? SPK_NO_LABEL : rnd(9), 2);
+        at = spk_store(at, rnd(20) ? rnd(2) : rnd(256), 1);
+        at = spk_store(at, rnd(4) ? 0 : rnd(3), 2);
+        break;
+    case SPK_TYPE_LEARN_STATE:
+        at = spk_store(at, rnd(30) ? rnd(5) : rnd(256), 1);
+        at = spk_store(at, rnd(6) ? spk_learned_crc() : rnd(0xFFFFFFFFu), 4);
+        at = spk_store(at, rnd(1000), 4);
+        break;
+#endif
+    default:
+        break;
+    }
+    if (rnd(20) == 0) {
+        *at++ = (uint8_t)rnd(256);
+    } else if (rnd(20) == 0 && at > payload) {
+        at--;
+    }
+    return (uint32_t)(at - payload);
+}
+
+#endif
