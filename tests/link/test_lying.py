@@ -23,7 +23,7 @@ from spikelet.errors import SpikeletError
 from spikelet.learn.twin import Twin
 from spikelet.link import Device, FdTransport
 from spikelet.package import Package
-from spikelet.run import Built, SessionFolder, Target, compare, make, package_stream
+from spikelet.run import Built, Recording, SessionFolder, Target, compare, make, package_stream
 from spikelet.run.bench import layer_ticks
 from spikelet.run.learner import DeviceLearner
 from support import need
@@ -86,7 +86,8 @@ def lying(mode: str, built: Built) -> Iterator[FdTransport]:
 def play_run(package: Package, device: Device, folder: Path, layers: bool = False) -> None:
     folder.mkdir()
     stream = package_stream(package).head(2)
-    outcome = compare(package, device, stream, SessionFolder(folder), layers=layers)
+    recording = Recording(SessionFolder(folder), {}, resume=False)
+    outcome = compare(package, device, stream, recording, layers=layers)
     assert outcome.mismatches == 0
 
 
@@ -155,7 +156,7 @@ def bounded(kind: str, mode: str, image: tuple[Package, Built], folder: Path) ->
 
 @pytest.fixture(autouse=True)
 def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikelet.link.device._DEADLINE_S", 1.0)
+    monkeypatch.setattr("spikelet.link.connection.DEADLINE_S", 1.0)
 
 
 @pytest.mark.parametrize("kind", SESSIONS)

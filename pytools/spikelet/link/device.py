@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import struct
-import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping
-from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from collections.abc import Iterable, Mapping
 
 from spikelet.errors import LinkDead, UsageError
-from spikelet.link.claims import Claims
+from spikelet.link.connection import NO_OP, Connection
 from spikelet.link.errors import (
     DeviceRefused,
     DeviceReset,
-    LearningLost,
-    LinkTimeout,
-    ProtocolError,
-    WrongVersion,
-    impossible,
 )
-from spikelet.link.exchange import Exchange, LinkStats, Reply, Request
-from spikelet.link.expected import Expected, check_facts, check_table
+from spikelet.link.exchange import Request
 from spikelet.link.facts import (
     DeviceInfo,
-    DeviceTensor,
     Dtype,
     Kind,
     LearnAction,
@@ -36,26 +24,16 @@ from spikelet.link.facts import (
     Stored,
 )
 from spikelet.link.messages import (
-    CAPABILITY_TRACE,
     DONE_FINISHED,
     DONE_STOPPED,
     LEARN_RUN,
     NO_LABEL,
-    PROTOCOL,
-    PROTOCOL_HASH,
     RUN_RESTART,
     RUN_STOP,
     RUN_TICKS,
-    STATUS_TEXTS,
-    ConstantsReply,
-    ConstantsRequest,
     EchoReply,
     EchoRequest,
-    Entry,
-    Facts,
     FaultReply,
-    HelloReply,
-    HelloRequest,
     LearnReply,
     LearnRequest,
     LearnStateReply,
@@ -68,14 +46,9 @@ from spikelet.link.messages import (
     TensorPutRequest,
     Type,
 )
-from spikelet.link.text import printable
-from spikelet.link.transport import Transport
 
-NO_OP = 0xFFFF  # SPK_NO_OP of spk_model.h
 _PUT_HEAD = 6
 _GET_HEAD = 7
-_DEADLINE_S = 10.0
-_DEADLINE_S_PER_BYTE = 1e-3
 # What LEARN_STATE may be refused with.
 _STATE_EXCUSES = {
     LearnAction.INFO: (),
@@ -85,116 +58,9 @@ _STATE_EXCUSES = {
     LearnAction.ACCEPT: (Status.CHECKSUM, Status.BAD_STATE),
 }
 
-Form = TypeVar("Form", bound="_Message")
 
-
-class _Message(Protocol):
-    """A class of messages.py."""
-
-    @classmethod
-    def unpack(cls: type[Form], data: bytes) -> Form:
-        """Read a payload."""
-
-
-class Device:
-    """A session with one device.
-
-    Args:
-        transport: an open byte stream; the device closes it.
-        connect_deadline_s: for the first answer; a simulator may need time to start.
-        on_log: called with text that the device sends.
-        expected: what the device must be, made from the package; None = any device. Facts, tensor
-            table and constants are compared before anything else is asked.
-
-    Raises:
-        LinkDead: no answer; the text names the likely cause.
-        ModelMismatch: the device holds another package.
-        DeviceDiffers: it claims this package, and is not what the package makes.
-        WrongVersion: no common protocol version.
-        ProtocolError: it says what no device can say.
-    """
-
-    def __init__(
-        self,
-        transport: Transport,
-        connect_deadline_s: float = 10.0,
-        on_log: Callable[[str], None] | None = None,
-        expected: Expected | None = None,
-    ) -> None:
-        self.transport = transport
-        self._link = Exchange(transport, on_log)
-        self._connect_deadline_s = connect_deadline_s
-        self._expected = expected
-        self._lost: DeviceReset | None = None
-        self._unsure = True  # whether the device's next number is ours
-        self._uncommitted = False  # whether the end of the session undoes what was learned
-        self._hello: DeviceInfo | None = None
-        self._by_name: dict[str, DeviceTensor] = {}
-        self.reconnect()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    @property
-    def hello(self) -> DeviceInfo:
-        """What the device said in the handshake."""
-        if self._hello is None:
-            raise LinkDead("the handshake did not finish", next="call reconnect()")
-        return self._hello
-
-    @property
-    def stats(self) -> LinkStats:
-        """Counts since the transport was opened."""
-        return self._link.stats
-
-    @property
-    def on_log(self) -> Callable[[str], None] | None:
-        """Called with text that the device sends."""
-        return self._link.on_log
-
-    @on_log.setter
-    def on_log(self, callback: Callable[[str], None] | None) -> None:
-        self._link.on_log = callback
-
-    def close(self) -> None:
-        """Gives the port back."""
-        self.transport.close()
-
-    def reconnect(self) -> DeviceInfo:
-        """Opens a new session: after a reset of the device, or to begin anew."""
-        self._lost = None
-        self._unsure = True
-        self._uncommitted = False
-        self._hello = self._handshake(self._connect_deadline_s)
-        self._by_name = {tensor.name: tensor for tensor in self._hello.tensors}
-        self._claims = Claims(self.transport.name, self._hello, self._expected)
-        if self._expected is not None:
-            self._expected.check_constants(self.transport.name, self.constants_crc)
-        return self._hello
-
-    def tensor(self, name: str) -> DeviceTensor:
-        """The table's row of that name.
-
-        Raises:
-            UsageError: there is none; the text lists what there is.
-        """
-        found = self._by_name.get(name)
-        if found is None:
-            build = "" if self.hello.trace else "; layer outputs are listed by a trace build only"
-            raise UsageError(
-                f"the device has no tensor {name!r}",
-                f"a mistyped name{build}",
-                f"use one of: {', '.join(self._by_name)}",
-            )
-        return found
+class Device(Connection):
+    """One device, and all that it can be asked; see `Connection` for its arguments and errors."""
 
     def put(self, name: str, data: bytes) -> None:
         """Writes a whole input or state, in its wire layout.
@@ -212,7 +78,7 @@ class Device:
         if learns:
             self._claims.written()
         sent = _bytes(tensors.values())
-        replies = self._exchange(requests, _DEADLINE_S + self._wire_s(sent), learns=learns)
+        replies = self._exchange(requests, self._allowed_s(sent), learns=learns)
         self._all_ok(requests, replies, self._put_excuses(tensors))
         self.stats.bytes += sent
 
@@ -237,7 +103,7 @@ class Device:
         ]
         total = sum(tensor.bytes for tensor in found.values())
         requests = [Request(Type.TENSOR_GET, ask.pack()) for ask in wanted]
-        replies = self._exchange(requests, _DEADLINE_S + self._wire_s(total))
+        replies = self._exchange(requests, self._allowed_s(total))
         self._all_ok(requests, replies)
         for ask, reply in zip(wanted, replies, strict=True):
             got = self._read(TensorGetReply, reply)
@@ -289,9 +155,7 @@ class Device:
             inputs or {}
         )
         sent = _bytes((inputs or {}).values())
-        started = time.monotonic()
-        replies = self._exchange(requests, deadline_s + self._wire_s(sent), slow_last=True)
-        elapsed_s = time.monotonic() - started
+        replies, elapsed_s = self._work(requests, deadline_s + self._wire_s(sent))
         self._all_ok(requests, replies, excuses)
         self.stats.bytes += sent
         reply = self._read(RunReply, replies[-1])
@@ -358,27 +222,14 @@ class Device:
         requests.append(Request(Type.LEARN, LearnRequest(number, flags, len(requests)).pack()))
         size = _bytes(sent.values())
         allowed_s = deadline_s + self._wire_s(size)
-        started = time.monotonic()
-        replies = self._exchange(requests, allowed_s, slow_last=True, learns=True)
-        elapsed_s = time.monotonic() - started
+        replies, elapsed_s = self._work(requests, allowed_s, learns=True)
         self._all_ok(requests, replies, self._learn_excuses(label, inputs, sent))
         self.stats.bytes += size
         result = self._read(LearnReply, replies[-1])
         self._same_boot(result.boot_id)
         self._claims.taught(result, elapsed_s)
         learned = LearnResult(result.ticks, result.stack, result.saturations)
-        if inputs is None:
-            return None, learned
-        ran = RunResult(
-            finished=True,
-            stopped=False,
-            step=self.hello.steps,
-            ticks=result.run_ticks,
-            stack=result.stack,
-            saturations=result.run_saturations,
-            outputs_crc=result.outputs_crc,
-        )
-        return ran, learned
+        return None if inputs is None else _run_before(result, self.hello.steps), learned
 
     def learn_state(
         self,
@@ -412,9 +263,7 @@ class Device:
         payload = LearnStateRequest(action, crc, steps).pack()
         requests = [Request(Type.LEARN_STATE, payload)]
         changes = action in (LearnAction.RESET, LearnAction.ACCEPT)
-        started = time.monotonic()
-        replies = self._exchange(requests, deadline_s, slow_last=True, learns=changes)
-        elapsed_s = time.monotonic() - started
+        replies, elapsed_s = self._work(requests, deadline_s, learns=changes)
         try:
             self._all_ok(requests, replies, _STATE_EXCUSES[action])
         except DeviceRefused:
@@ -422,26 +271,12 @@ class Device:
             raise
         state = self._read(LearnStateReply, replies[0])
         self._same_boot(state.boot_id)
-        try:
-            stored = Stored(state.stored)
-        except ValueError as error:
-            raise self._said(f"that its storage holds {state.stored}") from error
+        if state.stored not in list(Stored):
+            raise self._said(f"that its storage holds {state.stored}")
         self._claims.state(state, action, crc, steps, elapsed_s)
         if action in (LearnAction.COMMIT, LearnAction.RESTORE):
             self._uncommitted = False
-        return LearnState(
-            steps=state.steps,
-            crc=state.crc,
-            generation=state.generation,
-            committed_crc=state.committed_crc,
-            ticks=state.ticks,
-            written_bytes=state.written,
-            erased_pages=state.erased,
-            slot_bytes=state.slot_bytes,
-            page_bytes=state.page_bytes,
-            stored=stored,
-            pending=bool(state.pending),
-        )
+        return _learn_state(state)
 
     @property
     def learned(self) -> list[str]:
@@ -487,11 +322,6 @@ class Device:
                 "build and flash a package with one",
             )
 
-    def _same_boot(self, boot_id: int) -> None:
-        if boot_id != self._link.boot_id:
-            self._lost = self._link.reset_error(boot_id)
-            raise self._lost
-
     def echo(self, data: bytes) -> bytes:
         """Sends bytes to the device and back.
 
@@ -505,32 +335,15 @@ class Device:
         """Several echoes in one window; measures the link."""
         messages = list(messages)
         requests = [Request(Type.ECHO, EchoRequest(data).pack()) for data in messages]
-        sent = self._wire_s(2 * _bytes(messages))
-        replies = self._exchange(requests, _DEADLINE_S + sent)
+        replies = self._exchange(requests, self._allowed_s(2 * _bytes(messages)))
         long = any(len(r.payload) > self.hello.payload - 1 for r in requests)
         self._all_ok(requests, replies, {Status.BAD_LEN} if long else ())
         return [self._read(EchoReply, reply).data for reply in replies]
 
-    def constants_crc(self, seed: int, first: int, size: int) -> int:
-        """CRC-32, begun with `seed`, of the model's constants as they lie in the device's memory.
-
-        Args:
-            seed: what zlib.crc32 would begin with.
-            first: byte to begin at, counted over all constants.
-            size: bytes; behind the last one comes the first.
-        """
-        payload = ConstantsRequest(seed, first, size).pack()
-        requests = [Request(Type.CONSTANTS, payload)]
-        deadline_s = _DEADLINE_S + size * _DEADLINE_S_PER_BYTE
-        replies = self._exchange(requests, deadline_s, slow_last=True)
-        beyond = max(first, size) > self.hello.constant_bytes
-        self._all_ok(requests, replies, {Status.RANGE} if beyond else ())
-        return self._read(ConstantsReply, replies[0]).crc
-
     def fault(self) -> FaultReply:
         """The cause of the last reset, and the last fault."""
         requests = [Request(Type.FAULT, b"")]
-        replies = self._exchange(requests, _DEADLINE_S)
+        replies = self._exchange(requests, self._allowed_s())
         self._all_ok(requests, replies)
         return self._read(FaultReply, replies[0])
 
@@ -542,7 +355,7 @@ class Device:
         """
         before = self.hello.boot_id
         with contextlib.suppress(DeviceReset):  # its reply may be lost, its first text is not
-            self._exchange([Request(Type.RESET, b"")], _DEADLINE_S)
+            self._exchange([Request(Type.RESET, b"")], self._allowed_s())
         info = self.reconnect()
         if info.boot_id == before:
             raise LinkDead(
@@ -551,10 +364,6 @@ class Device:
                 "press the board's reset button",
             )
         return info
-
-    def _wire_s(self, size: int) -> float:
-        """Seconds that tensors of so many bytes may take on the wire, repeats included."""
-        return size * _DEADLINE_S_PER_BYTE + 4 * self._link.wire_s(size)
 
     def _puts(self, tensors: Mapping[str, bytes]) -> list[Request]:
         """PUT requests for whole tensors; checked here, so that the mistake has a name."""
@@ -579,61 +388,6 @@ class Device:
                 requests.append(Request(Type.TENSOR_PUT, part.pack()))
         return requests
 
-    def _exchange(
-        self,
-        requests: list[Request],
-        deadline_s: float,
-        slow_last: bool = False,
-        learns: bool = False,
-    ) -> list[Reply]:
-        if self._lost is not None:
-            raise self._lost
-        if self._unsure:
-            before = self.hello
-            info = self._handshake(self._connect_deadline_s)
-            if info.boot_id != before.boot_id:
-                self._link.boot_id = before.boot_id
-                self._lost = self._link.reset_error(info.boot_id)
-                raise self._lost
-            self._unsure = False
-            self._claims = Claims(self.transport.name, before, self._expected)
-            if self._uncommitted:
-                self._uncommitted = False
-                raise LearningLost(
-                    f"{self.transport.name}: the session was interrupted, and what it had learned "
-                    "and not committed is undone: the last committed model is in use",
-                    "the link failed, or the program was interrupted, in the middle of a request",
-                    "learn again from the first sample after the last commit",
-                )
-        self._uncommitted |= learns
-        # Until the batch is through, an exception (Ctrl-C too) leaves replies under way: then the
-        # next call opens a new session first, which they cannot be taken for part of.
-        self._unsure = True
-        try:
-            replies = self._link.run(requests, deadline_s, slow_last)
-        except DeviceReset as error:
-            self._lost = error
-            raise
-        self._unsure = False
-        return replies
-
-    def _all_ok(
-        self, requests: list[Request], replies: list[Reply], excuses: Collection[Status] = ()
-    ) -> None:
-        """Raise where a request was refused; `excuses`: what these may be refused with."""
-        for request, reply in zip(requests, replies, strict=True):
-            if reply.status == Status.OK:
-                if reply.more and request.type != Type.TENSOR_GET:
-                    raise self._said(f"that more follows its answer to {Type(request.type).name}")
-                continue
-            what = f"{self.transport.name}: {self._named(request, reply)}"
-            refused = DeviceRefused(what, reply.status, reply.detail)
-            if reply.status not in excuses:  # of a device that keeps the protocol: none of ours
-                raise ProtocolError(
-                    f"{refused.what}, which it may not here", refused.cause, refused.next
-                )
-            raise refused
-
     def _put_excuses(self, tensors: Iterable[str]) -> set[Status]:
         """What PUTs may be refused with: mostly a value that the tensor may not hold."""
         found = [self.tensor(name) for name in tensors]
@@ -656,137 +410,35 @@ class Device:
             found.add(Status.BAD_STATE)
         return found
 
-    def _read(self, form: type[Form], reply: Reply) -> Form:
-        """The fields of a reply."""
-        try:
-            return form.unpack(reply.data)
-        except (struct.error, IndexError) as error:
-            name = form.__name__
-            raise self._said(f"a {name} of {len(reply.data)} bytes, which is too short") from error
-
-    def _said(self, what: str) -> ProtocolError:
-        return impossible(self.transport.name, what)
-
-    def _named(self, request: Request, reply: Reply) -> str:
-        """A request that was refused, as a person would name it."""
-        what = Type(request.type).name
-        tensors = self._hello.tensors if self._hello is not None else ()
-        if request.type in (Type.TENSOR_PUT, Type.TENSOR_GET):
-            number, offset = struct.unpack_from("<HI", request.payload)
-            return f"{what} of tensor {tensors[number].name!r} at byte {offset}"
-        if request.type == Type.LEARN:
-            label = LearnRequest.unpack(request.payload).label
-            return f"{what} {'without a label' if label == NO_LABEL else f'with label {label}'}"
-        if request.type == Type.LEARN_STATE:
-            action = LearnAction(LearnStateRequest.unpack(request.payload).action)
-            if (action, reply.status) == (LearnAction.COMMIT, Status.RANGE):
-                name = tensors[reply.detail].name if reply.detail < len(tensors) else "?"
-                return f"COMMIT of tensor {name!r}, which has left its range: learning diverged"
-            return action.name
-        return what
-
-    def _handshake(self, deadline_s: float) -> DeviceInfo:
-        deadline = time.monotonic() + deadline_s
-        nonce = int.from_bytes(os.urandom(4), "little") or 1
-        raw = nonce.to_bytes(4, "little")
-        reply = self._link.hello(HelloRequest(nonce, PROTOCOL, PROTOCOL, 0).pack(), raw, deadline_s)
-        port = self.transport.name
-        if reply.status == Status.VERSION:
-            raise _other_version(port, reply.detail)
-        self._all_ok([Request(Type.HELLO, b"")], [reply._replace(more=False)])
-        if self._read(HelloReply, reply).part != 0:
-            raise self._said("another part of HELLO than it was asked for")
-        facts = self._read(Facts, reply._replace(data=reply.data[6:]))
-        if facts.protocol_hash != PROTOCOL_HASH:
-            raise _other_version(port, facts.protocol)
-        check_facts(port, facts)
-        if self._expected is not None:
-            self._expected.check(port, facts)
-        if reply.more != (facts.tensor_count > 0):
-            raise self._said(f"HELLO of {facts.tensor_count} tensors, and more {reply.more}")
-        self._link.boot_id = facts.boot_id
-        known = self._hello
-        same = (facts.boot_id, facts.package_sha256, facts.tensor_count)
-        if known and same == (known.boot_id, known.package_sha256, len(known.tensors)):
-            tensors = known.tensors
-        else:
-            tensors = self._table(nonce, facts.tensor_count, deadline)
-            if self._expected is not None:
-                trace = bool(facts.capabilities & CAPABILITY_TRACE)
-                tensors = self._expected.named(port, trace, tensors)
-            else:
-                check_table(port, tensors, facts.arena_bytes)
-        self._unsure = False
-        return _info(facts, tensors)
-
-    def _table(self, nonce: int, count: int, deadline: float) -> tuple[DeviceTensor, ...]:
-        tensors: list[DeviceTensor] = []
-        while len(tensors) < count:
-            part = len(tensors) + 1
-            request = Request(Type.HELLO, HelloRequest(nonce, PROTOCOL, PROTOCOL, part).pack())
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise LinkTimeout(
-                    f"{self.transport.name}: {len(tensors)} of {count} tensors were listed in time",
-                    "a slow line, or a device that lists without end",
-                    "repeat; compare the baud with the board's file",
-                )
-            reply = self._link.run([request], left)[0]
-            self._all_ok([request], [reply._replace(more=False)])
-            if self._read(HelloReply, reply) != (nonce, part):
-                raise self._said(f"another part of HELLO than {part}")
-            try:
-                found = _entries(reply.data[6:])
-            except (struct.error, IndexError, ValueError) as error:
-                raise self._said(f"a malformed part {part} of HELLO ({error})") from error
-            tensors += found
-            numbers = [tensor.id for tensor in found]
-            fits = found and numbers == list(range(part - 1, len(tensors)))
-            if not fits or len(tensors) > count or reply.more != (len(tensors) < count):
-                raise self._said(f"tensors {numbers} in part {part} of HELLO, of {count} in all")
-        return tuple(tensors)
-
 
 def _bytes(parts: Iterable[bytes]) -> int:
     return sum(len(part) for part in parts)
 
 
-def _other_version(port: str, protocol: int) -> WrongVersion:
-    cause, next_step = STATUS_TEXTS[Status.VERSION]
-    return WrongVersion(f"{port}: the device speaks protocol {protocol}", cause, next_step)
+def _run_before(reply: LearnReply, steps: int) -> RunResult:
+    """The whole run that came before learning, in the same request."""
+    return RunResult(
+        finished=True,
+        stopped=False,
+        step=steps,
+        ticks=reply.run_ticks,
+        stack=reply.stack,
+        saturations=reply.run_saturations,
+        outputs_crc=reply.outputs_crc,
+    )
 
 
-def _info(facts: Facts, tensors: tuple[DeviceTensor, ...]) -> DeviceInfo:
-    values = facts._asdict()
-    del values["tensor_count"]
-    version = facts.firmware.to_bytes(4, "big")
-    values["firmware"] = ".".join(str(number) for number in version[1:])
-    return DeviceInfo(tensors=tensors, **values)
-
-
-def _entries(data: bytes) -> list[DeviceTensor]:
-    """The table rows in one part of HELLO."""
-    head = struct.calcsize("<HBBHBIfi")
-    found = []
-    while data:
-        entry = Entry.unpack(data)
-        shape = struct.unpack_from(f"<{entry.rank}H", data, head)
-        at = head + 2 * entry.rank
-        end = at + 1 + data[at]
-        if end > len(data):
-            raise ValueError(f"a name of {data[at]} bytes runs over the end")
-        found.append(
-            DeviceTensor(
-                name=printable(data[at + 1 : end]),
-                id=entry.tensor,
-                kind=Kind(entry.kind),
-                dtype=Dtype(entry.dtype),
-                shape=shape,
-                bytes=entry.size,
-                scale=entry.scale,
-                zero_point=entry.zero_point,
-                op=None if entry.op == NO_OP else entry.op,
-            )
-        )
-        data = data[end:]
-    return found
+def _learn_state(reply: LearnStateReply) -> LearnState:
+    return LearnState(
+        steps=reply.steps,
+        crc=reply.crc,
+        generation=reply.generation,
+        committed_crc=reply.committed_crc,
+        ticks=reply.ticks,
+        written_bytes=reply.written,
+        erased_pages=reply.erased,
+        slot_bytes=reply.slot_bytes,
+        page_bytes=reply.page_bytes,
+        stored=Stored(reply.stored),
+        pending=bool(reply.pending),
+    )

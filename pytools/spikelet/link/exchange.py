@@ -190,22 +190,28 @@ class Exchange:
         wait = 2 * TIMEOUT_MIN_S
         while True:
             self._send([item], now)
-            until = min(now + wait, deadline)
-            while (now := time.monotonic()) < until:
-                for frame in self._receive(until - now):
-                    reply = _reply_to(self.transport.name, frame, item)
-                    if reply and (reply.status != Status.OK or reply.data[:4] == nonce):
-                        self._credit = max(1, frame.credit)
-                        answered = time.monotonic()
-                        self._timer.backoff = 1
-                        if item.sends == 1:
-                            self._timer.sample(answered - item.sent_at)
-                        else:
-                            self._timer.floor_s = min(answered - asked, LAST_WAIT_S)
-                        return reply
+            reply = self._hello_reply(item, nonce, min(now + wait, deadline))
+            now = time.monotonic()
+            if reply is not None:
+                break
             if now >= deadline:
                 raise self._timeout([item], deadline_s)
             wait = min(2 * wait, 1.0)
+        self._timer.backoff = 1
+        if item.sends == 1:
+            self._timer.sample(now - item.sent_at)
+        else:
+            self._timer.floor_s = min(now - asked, LAST_WAIT_S)
+        return reply
+
+    def _hello_reply(self, item: _Open, nonce: bytes, until: float) -> Reply | None:
+        while (now := time.monotonic()) < until:
+            for frame in self._receive(until - now):
+                reply = _reply_to(self.transport.name, frame, item)
+                if reply and (reply.status != Status.OK or reply.data[:4] == nonce):
+                    self._credit = max(1, frame.credit)
+                    return reply
+        return None
 
     def _prepare(self, request: Request) -> _Open:
         seq = self._seq

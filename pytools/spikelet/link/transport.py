@@ -233,16 +233,20 @@ def port_holders(path: str) -> list[tuple[int, str]]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         pid = int(process.name)
-        if pid == os.getpid():
-            continue
         with contextlib.suppress(OSError):
-            for link in (process / "fd").iterdir():
-                with contextlib.suppress(OSError):
-                    name = str(link.readlink())
-                    if name.startswith("/dev/") and Path(name).stat().st_rdev == target:
-                        found.append((pid, (process / "comm").read_text().strip()))
-                        break
+            if pid != os.getpid() and _holds(process, target):
+                found.append((pid, (process / "comm").read_text().strip()))
     return found
+
+
+def _holds(process: Path, device: int) -> bool:
+    """Whether a process (a folder of /proc) has a device open; OSError where that is hidden."""
+    for link in (process / "fd").iterdir():
+        with contextlib.suppress(OSError):
+            name = str(link.readlink())
+            if name.startswith("/dev/") and Path(name).stat().st_rdev == device:
+                return True
+    return False
 
 
 def _known_ports() -> str:

@@ -145,19 +145,6 @@ def bench_summary(
     macs = weighted["inference"]["macs"] if "inference" in weighted else 0
     dense = macs and not work.dense  # of spiking networks, what is effective counts
     instructions = outcome.ticks if outcome.tick_unit == "instruction" else None
-    rows = []
-    for row in table:
-        cost = ticks.layers[row["name"]] if ticks else None
-        effective = work.layer_operations.get(row["name"])
-        rows.append(
-            {
-                **row,
-                "ticks": cost,
-                "effective_ops": effective,
-                "ticks_per_effective_op": cost / effective if cost and effective else None,
-                "ticks_per_mac": cost / row["macs"] if cost and row["macs"] else None,
-            }
-        )
     return {
         **summary,
         "tick": outcome.tick_unit,
@@ -178,16 +165,24 @@ def bench_summary(
         "instructions_per_effective_synaptic_operation": (
             instructions / operations if instructions and operations else None
         ),
-        "layers": rows,
+        "layers": [_layer_row(row, work, ticks) for row in table],
         "layers_compared": summary["layers"],
-        "layer_measurement": (
-            {
-                "samples": ticks.samples,
-                "rest": ticks.rest,
-                "probe": ticks.probe,
-                "total": ticks.total,
-            }
-            if ticks
-            else None
-        ),
+        "layer_measurement": ticks and {
+            "samples": ticks.samples,
+            "rest": ticks.rest,
+            "probe": ticks.probe,
+            "total": ticks.total,
+        },
+    }  # fmt: skip
+
+
+def _layer_row(row: dict[str, Any], work: NeuroBench, ticks: LayerTicks | None) -> dict[str, Any]:
+    cost = ticks.layers[row["name"]] if ticks else None
+    effective = work.layer_operations.get(row["name"])
+    return {
+        **row,
+        "ticks": cost,
+        "effective_ops": effective,
+        "ticks_per_effective_op": cost / effective if cost and effective else None,
+        "ticks_per_mac": cost / row["macs"] if cost and row["macs"] else None,
     }

@@ -378,6 +378,33 @@ class SessionFolder:
             return {}
 
 
+class Recording:
+    """A session that is about to be recorded, anew or after the samples that it holds already.
+
+    Args:
+        folder: where it is recorded.
+        head: what is run.
+        resume: go on after what the folder holds of the same run.
+
+    Attributes:
+        kept: outcomes of earlier parts, from the first sample on.
+        parts: what these parts measured, see `SessionFolder.parts`.
+
+    Raises:
+        UsageError: as `SessionFolder.resumable`.
+    """
+
+    def __init__(self, folder: SessionFolder, head: Mapping[str, Any], resume: bool) -> None:
+        self.folder = folder
+        self.kept = folder.resumable(head) if resume else []
+        self.parts = folder.parts() if resume else []
+        self._head, self._resume = head, resume
+
+    def begin(self) -> None:
+        """Open the folder for writing; until then an earlier session stays as it is."""
+        self.folder.begin(self._head, self._resume)
+
+
 def _parsed(line: bytes) -> tuple[Sample, list[Difference]]:
     data = json.loads(line)
     named = [Difference(**d) for d in data.pop("differences", [])]

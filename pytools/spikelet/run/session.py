@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from spikelet.link.errors import impossible
 from spikelet.package import Package, PackageError
 from spikelet.run.exercised import Exercised
 from spikelet.run.inputs import Stream
-from spikelet.run.record import Difference, Sample, SessionFolder
+from spikelet.run.record import Difference, Recording, Sample
 from spikelet.run.watch import Progress, Watch
 
 REPLAYS = 3  # disagreeing samples that are replayed step by step, element by element
@@ -24,6 +24,20 @@ NAMED = 5  # disagreeing elements that are named for each replayed sample
 NOTED_S = 5.0  # seconds between two notes of what stack and link measured so far
 LEAST_MIPS = 1.0  # million instructions a second of the slowest device
 TICKS = ("none", "instruction", "cycle", "us")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a device is, and what its ticks are.
+
+    Attributes:
+        mips: lower bound, million instructions a second; deadlines are made of it.
+        instructions_per_tick: of an emulator that counts time in instructions; None where a tick
+            is what the device says.
+    """
+
+    mips: float = LEAST_MIPS
+    instructions_per_tick: float | None = None
 
 
 @dataclass
@@ -83,15 +97,11 @@ def compare(
     package: Package,
     device: Device,
     stream: Stream,
-    folder: SessionFolder,
+    recording: Recording,
     *,
-    start: Callable[[], object] | None = None,
-    kept: Sequence[Sample] = (),
-    parts: Sequence[dict[str, Any]] = (),
     layers: bool = False,
     shown: int | None = None,
-    mips: float = LEAST_MIPS,
-    instructions_per_tick: float | None = None,
+    speed: Speed = Speed(),
     watch: Watch | None = None,
 ) -> Outcome:
     """Run every sample of the stream on the device and compare it with golden.
@@ -105,15 +115,11 @@ def compare(
         package: what the device runs.
         device: connected.
         stream: the samples.
-        folder: where outcomes go, one by one.
-        start: called when the first sample is there, before anything is recorded.
-        kept: outcomes of an earlier part of this session, from the first sample on.
-        parts: what earlier parts measured of stack and link, see `SessionFolder.parts`.
+        recording: where outcomes go, one by one; it begins with the first one.
         layers: compare every layer and step.
         shown: with `layers`, a sample to record element by element for the report; the first one
             that disagrees takes its place.
-        mips: lower bound of the device's speed, for deadlines.
-        instructions_per_tick: of an emulator that counts time in instructions.
+        speed: of the device.
         watch: told after every sample.
 
     Raises:
@@ -121,9 +127,8 @@ def compare(
         PackageError: golden is not what the package says it was.
         LinkDead: the link died; outcomes so far are in the folder.
     """
-    comparison = _Comparison(package, device, stream, folder, layers, mips, instructions_per_tick)
-    comparison.earlier = list(parts)
-    return comparison.run(kept, start, shown, watch or Watch())
+    comparison = _Comparison(package, device, stream, recording, layers, speed)
+    return comparison.run(shown, watch or Watch())
 
 
 class _Comparison:
@@ -132,22 +137,20 @@ class _Comparison:
         package: Package,
         device: Device,
         stream: Stream,
-        folder: SessionFolder,
+        recording: Recording,
         layers: bool,
-        mips: float,
-        instructions_per_tick: float | None,
+        speed: Speed,
     ) -> None:
         self.graph: Graph = package.graph
-        self.device, self.stream, self.folder, self.layers = device, stream, folder, layers
-        self.instructions_per_tick = instructions_per_tick
+        self.device, self.stream, self.layers = device, stream, layers
+        self.recording, self.folder, self.speed = recording, recording.folder, speed
         self.outcome = Outcome()
         self.exercised = Exercised(self.graph)
-        self.earlier: list[dict[str, Any]] = []
-        self.first = 0
+        self.first = len(recording.kept)
         self.stack_bytes = 0
         self.replayed = 0
         self.named: list[Difference] = []  # of the sample under way
-        self.deadline_s = sample_deadline(self.graph, mips)
+        self.deadline_s = sample_deadline(self.graph, speed.mips)
         values = sum(t.size for node in self.graph.order for t in self.graph.written(node))
         self.most_saturations = 4 * values * self.graph.steps
         if layers and not device.hello.trace:
@@ -160,18 +163,11 @@ class _Comparison:
         states = [t for t in self.graph.traced if t.kind == "state"]
         self.final = [*outputs, *([] if layers else states)]
 
-    def run(
-        self,
-        kept: Sequence[Sample],
-        start: Callable[[], object] | None,
-        shown: int | None,
-        watch: Watch,
-    ) -> Outcome:
+    def run(self, shown: int | None, watch: Watch) -> Outcome:
         outcome = self.outcome
-        outcome.add(kept)
-        if kept:
+        outcome.add(self.recording.kept)
+        if self.recording.kept:
             outcome.differences.extend(self.folder.differences())
-        self.first = len(kept)
         total = len(self.stream)
         wrong_shown = outcome.mismatches > 0
         started, noted = False, time.monotonic()
@@ -181,8 +177,7 @@ class _Comparison:
                 sample = self._sample(index, execution, row)
                 if not started:
                     # Only now: a run without a sample must not cost an earlier session its own.
-                    if start:
-                        start()
+                    self.recording.begin()
                     started = True
                 outcome.add([sample])
                 outcome.differences.extend(self.named)
@@ -200,8 +195,8 @@ class _Comparison:
             if started:
                 self._note()
             raise
-        if not started and start:
-            start()  # a resumed session that was complete
+        if not started:
+            self.recording.begin()  # a resumed session that was complete
         return self._close()
 
     def _golden(self, first: int, total: int) -> Iterator[tuple[int, Execution, int]]:
@@ -356,7 +351,7 @@ class _Comparison:
     def _measure(self) -> None:
         """Stack and link of all parts so far, this one included."""
         stats = self.device.stats
-        parts = list(self.earlier)
+        parts = list(self.recording.parts)
         if len(self.outcome.samples) > self.first or not parts:
             parts.append(
                 {
@@ -388,8 +383,9 @@ class _Comparison:
         outcome.exercised, outcome.weights = self.exercised.count()
         said = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"
         outcome.tick_unit = said
-        if said != "none" and self.instructions_per_tick is not None:
-            outcome.tick_unit, outcome.per_tick = "instruction", self.instructions_per_tick
+        per_tick = self.speed.instructions_per_tick
+        if said != "none" and per_tick is not None:
+            outcome.tick_unit, outcome.per_tick = "instruction", per_tick
         # A trace build computes digests between the layers: its ticks are not the model's.
         if outcome.tick_unit != "none" and not hello.trace and outcome.samples:
             outcome.ticks = outcome.per_tick * float(np.mean([s.ticks for s in outcome.samples]))

@@ -22,8 +22,8 @@ from spikelet.link.transport import open_transport
 from spikelet.package import Package
 from spikelet.run.expected import expected, macros_of
 from spikelet.run.inputs import Stream, data_stream, package_stream
-from spikelet.run.record import SessionFolder
-from spikelet.run.session import Outcome, compare, summary
+from spikelet.run.record import Recording, SessionFolder
+from spikelet.run.session import Outcome, Speed, compare, summary
 from spikelet.run.watch import Watch
 from spikelet.version import __version__
 
@@ -273,21 +273,12 @@ def run(
     with folder.locked(), connected(target, package, watch.log) as (device, machine):
         head["machine"] = machine
         head["unique_id"] = device.hello.unique_id.hex() if target.port is not None else None
-        kept = folder.resumable(head) if resume else []
+        speed = Speed(target.board.mips, target.instructions_per_tick(machine))
+        recording = Recording(folder, head, resume)
         outcome = compare(
-            package,
-            device,
-            stream,
-            folder,
-            start=lambda: folder.begin(head, resume),
-            kept=kept,
-            parts=folder.parts() if resume else (),
-            layers=layers,
-            shown=shown,
-            mips=target.board.mips,
-            instructions_per_tick=target.instructions_per_tick(machine),
-            watch=watch,
-        )
+            package, device, stream, recording,
+            layers=layers, shown=shown, speed=speed, watch=watch,
+        )  # fmt: skip
         result = summary(package, outcome, facts, head)
         folder.finish(result)
     return result, outcome
