@@ -104,7 +104,7 @@ def random_values(tensor: Tensor, rng: np.random.Generator) -> Array:
 
 
 def _shown(graph: Graph) -> list[Tensor]:
-    written = [t for node in graph.order for t in graph.written(node)]
+    written = [t for node in graph.order for t in node.outs]
     return [*written, *(k.tensor for k in graph.learned)]
 
 
@@ -115,7 +115,7 @@ def _build(graph: Graph, folder: Path) -> Path:
     every = [*graph.inputs, *_shown(graph)]
     name = {t.name: em.tensor(t.name) for t in every}
     learned = [k.tensor for k in graph.learned]
-    written = [t for node in graph.order for t in graph.written(node)]
+    written = [t for node in graph.order for t in node.outs]
 
     def each(tensors: list[Tensor], form: str) -> str:
         return "\n".join(form.format(p=name[t.name], n=t.nbytes) for t in tensors)

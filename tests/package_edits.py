@@ -64,10 +64,10 @@ Edit = tuple[tuple[Any, ...], Any]
 
 def cut(graph: Graph, node: Operator) -> Graph:
     """The graph with this operator, what it needs and what the outputs need."""
-    made = {t.name: n for n in graph.nodes for t in graph.written(n)}
+    made = {t.name: n for n in graph.nodes for t in n.outs}
     outputs = list(graph.outputs)
-    if graph.phase(node) <= Phase.END and not graph.learns and graph.written(node):
-        outputs = [graph.written(node)[0].name]
+    if graph.phase(node) <= Phase.END and not graph.learns and node.outs:
+        outputs = [node.outs[0].name]
     wanted, pending = set[str](), [node, *(made[name] for name in outputs)]
     while pending:
         found = pending.pop()

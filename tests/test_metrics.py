@@ -8,6 +8,7 @@ import pytest
 
 import graphs
 from spikelet.graph import Array, Graph, Operator, Role, Tensor, operators
+from spikelet.graph.operator import Inferred
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
@@ -153,9 +154,9 @@ def test_a_neuron_of_its_own_is_counted_by_its_roles() -> None:
     class Relay(Operator):
         KIND = ""
 
-        def infer(self, ins: list[Tensor], bounds: dict[str, Any], steps: int) -> list[Tensor]:
+        def infer(self, bounds: dict[str, Any], steps: int) -> Inferred:
             bounds[f"{self.name}.out"] = bounds[self.inputs[0]]
-            return [Tensor(f"{self.name}.out", "bit", ins[0].shape)]
+            return Inferred([Tensor(f"{self.name}.out", "bit", self.ins[0].shape)])
 
         def golden(self, env: dict[str, Array], t: int) -> None:
             env[f"{self.name}.out"] = env[self.inputs[0]]

@@ -35,7 +35,7 @@ def _same(graph: Graph) -> dict[str, str]:
         for share in node.shares():
             if graph.tensors[share.part].nbytes == graph.tensors[share.whole].nbytes:
                 new, old = (share.part, share.whole)
-                if graph.written(node)[0].name != new:
+                if node.outs[0].name != new:
                     new, old = old, new
                 same[new] = same[old]
     return same
@@ -53,7 +53,7 @@ def pairs(graph: Graph, target: Target, turn: int = 0) -> Iterator[tuple[Operato
         for name in same
     }
     for number, node in enumerate(graph.order):
-        written = graph.written(node)
+        written = node.outs
         if not written or written[0].persistent or same[written[0].name] != written[0].name:
             continue
         dying = [
@@ -73,7 +73,7 @@ def tight(graph: Graph, target: Target, turn: int = 0, more: int = 0) -> Plan:
         their input; where it is negative, later than they may.
     """
     over = {
-        graph.written(node)[0].name: (source, _distance(overlap, more))
+        node.outs[0].name: (source, _distance(overlap, more))
         for node, source, overlap in pairs(graph, target, turn)
     }
     # Chains of outputs over inputs, each with its place relative to the first one's.

@@ -70,10 +70,10 @@ def neurobench(graph: Graph, execution: Execution, inputs: Mapping[str, Array]) 
             else:
                 macs += effective
         if node.synapses():
-            cost = node.cost([graph.tensors[name] for name in node.inputs])
+            cost = node.cost()
             times = graph.steps if graph.phase(node) is Phase.STEP else 1
             dense += times * (cost.synaptic_ops + cost.macs)
-        for tensor in graph.written(node):
+        for tensor in node.outs:
             rows = execution.trace[tensor.name]
             role = roles.get(tensor.name)
             if role is Role.SPIKES:

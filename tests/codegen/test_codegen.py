@@ -119,7 +119,7 @@ def uses(graph: Graph) -> dict[str, set[int]]:
     writes: dict[str, list[int]] = {t.name: [-1] for t in graph.inputs}
     reads: dict[str, list[int]] = {t: [] for t in graph.tensors}
     for moment, number in enumerate(moments):
-        for tensor in graph.written(order[number]):
+        for tensor in order[number].outs:
             writes.setdefault(tensor.name, []).append(moment)
         for name in order[number].inputs:
             reads[name].append(moment)

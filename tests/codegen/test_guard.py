@@ -12,7 +12,7 @@ import pytest
 
 from spikelet.graph import Array, Graph, Learned, Operator, Tensor, c
 from spikelet.graph.c import Expression, Statement
-from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.operator import Emitter, Inferred, Interval
 from spikelet.learn import identity
 from spikelet.learn.learner import extended
 from spikelet.run.learner import device_learner
@@ -29,9 +29,9 @@ class Sloppy(Operator):
 
     more: str
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         bounds[self.name] = bounds[self.inputs[0]]
-        return [Tensor(self.name, "i8", ins[0].shape)]
+        return Inferred([Tensor(self.name, "i8", self.ins[0].shape)])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.name] = env[self.inputs[0]].copy()

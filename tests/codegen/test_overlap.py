@@ -58,7 +58,7 @@ def window(
 
 def conv_accesses(node: Conv2d, shape: tuple[int, ...], kernel: str) -> Iterator[Access]:
     """As spk_conv2d_KERNEL goes: four, two, dsp, mve or direct."""
-    height, width, outputs = node._output.shape
+    height, width, outputs = node.outs[0].shape
     taps = (node.weight.shape[1], node.weight.shape[2])
     how = (shape, taps, node.stride, node.dilation, node.padding)
     total, every = height * width, range(shape[2])
@@ -81,7 +81,7 @@ def depthwise_accesses(
     node: DepthwiseConv2d, shape: tuple[int, ...], kernel: str
 ) -> Iterator[Access]:
     """As spk_depthwise_conv2d_KERNEL goes: any, dsp, mve or 3x3."""
-    height, width, outputs = node._output.shape
+    height, width, outputs = node.outs[0].shape
     how = (shape, node.weight.shape[:2], node.stride, node.dilation, node.padding)
     if kernel == "3x3":
         for channel in range(outputs):
@@ -107,7 +107,7 @@ def other_accesses(node: Operator, shape: tuple[int, ...]) -> Iterator[Access]:
             yield False, i
             yield True, i
     if isinstance(node, MaxPool2d):
-        height, width, channels = node._shape
+        height, width, channels = node.outs[0].shape
         how = (shape, node.window, node.stride, (1, 1), node.padding)
         for at in range(height * width):
             for c in range(channels):
@@ -172,7 +172,7 @@ def test_a_convolution_asks_for_what_its_loops_need(seed: int, kind: str) -> Non
     shape = (int(rng.integers(3, 7)), int(rng.integers(1, 6)), int(rng.integers(1, 6)))
     node = plan_graphs.operator(rng, kind, "n", "x", shape)
     assert isinstance(node, Conv2d)
-    node.infer([plan_graphs.image("x", shape)], {}, 1)
+    node = node.placed([plan_graphs.image("x", shape)], {}, 1)
     kernels = {ANY: ("four", "two"), M4: ("dsp", "four", "two")}
     for core in CORES:
         more = []
@@ -185,7 +185,7 @@ def test_a_convolution_without_scratch_is_known() -> None:
     rng = np.random.default_rng(0)
     shape = (4, 3, 200)
     node = plan_graphs.conv(rng, "n", "x", shape, 3, (3, 3), padding=(1, 1, 1, 1))
-    node.infer([plan_graphs.image("x", shape)], {}, 1)
+    node = node.placed([plan_graphs.image("x", shape)], {}, 1)
     check(node, shape, ANY, list(conv_accesses(node, shape, "direct")))
 
 
@@ -196,7 +196,7 @@ def test_a_depthwise_convolution_asks_for_what_its_loops_need(seed: int, kind: s
     shape = (int(rng.integers(3, 6)), int(rng.integers(2, 6)), int(rng.integers(2, 12)))
     node = plan_graphs.operator(rng, kind, "n", "x", shape)
     assert isinstance(node, DepthwiseConv2d)
-    node.infer([plan_graphs.image("x", shape)], {}, 1)
+    node = node.placed([plan_graphs.image("x", shape)], {}, 1)
     for core in CORES:
         (overlap,) = node.overlaps(core)
         kernel = {"dsp": "dsp", "mve": "mve"}.get(node._variant(core), "any")
@@ -215,7 +215,7 @@ def test_other_operators_ask_for_what_their_loops_need(kind: str) -> None:
             axes = [(0,), (0, 1), (1,), (1, 2), (2,)][seed % 5]
             node = Mean(name="n", inputs=("x",), axes=axes, **plan_graphs.CODE)
         assert node is not None
-        node.infer([plan_graphs.image("x", shape)], {}, 1)
+        node = node.placed([plan_graphs.image("x", shape)], {}, 1)
         check(node, shape, ANY, list(other_accesses(node, shape)))
 
 
@@ -237,7 +237,7 @@ def test_the_plan_keeps_what_is_still_to_be_read(seed: int) -> None:
         for tensor in graph.inputs:
             owner.update(own(tensor.name))
         for node in graph.order:
-            written = graph.written(node)[0].name
+            written = node.outs[0].name
             to = places.slots[written]
             moved = [s for s in node.shares() if not places.shared(s)]
             ranges = (

@@ -193,7 +193,7 @@ def tflite_parse(data: bytes) -> object:
 
 
 def _run(graph: Any) -> None:
-    macs = sum(n.cost([graph.tensors[i] for i in n.inputs]).macs for n in graph.nodes)
+    macs = sum(n.cost().macs for n in graph.nodes)
     if macs + sum(t.size for t in graph.tensors.values()) < RUN_BELOW:
         graph.run({t.name: np.zeros((1, *t.shape), t.numpy_dtype) for t in graph.inputs})
 

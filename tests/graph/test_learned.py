@@ -13,7 +13,7 @@ from spikelet.codegen import plan
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Phase, Tensor
 from spikelet.graph.c import Statement
-from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.operator import Emitter, Inferred, Interval
 from spikelet.learn import Twin, identity, needs, until
 from spikelet.learn.learner import extended
 
@@ -26,10 +26,10 @@ class Scores(Operator):
 
     KIND: ClassVar[str] = "test_scores"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        shape = ins[1].shape[:1]
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        shape = self.ins[1].shape[:1]
         bounds[self.name] = Tensor(self.name, "i32", shape).interval()
-        return [Tensor(self.name, "i32", shape)]
+        return Inferred([Tensor(self.name, "i32", shape)])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x, sums = (env[name].astype(np.int32) for name in self.inputs)
@@ -47,8 +47,8 @@ class Add(Operator):
 
     gate: bool = False
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        return []
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -71,8 +71,8 @@ class Double(Operator):
 
     KIND: ClassVar[str] = "test_double"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        return []
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.COMMIT

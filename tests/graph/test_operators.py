@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -10,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import every_kind
 import graphs
-from spikelet.graph import Graph, GraphError, Tensor
+from spikelet.graph import Graph, GraphError, Tensor, operators
 from spikelet.graph.fixed import LEAK_BITS, leak
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.dense import Dense
@@ -23,6 +26,46 @@ from spikelet.graph.ops.poisson import Poisson
 from spikelet.graph.ops.spike_count import SpikeCount
 
 torch = pytest.importorskip("torch")
+
+
+CARRIED = {"ins", "outs", "facts"}  # what a node of a graph holds beside its attributes
+
+
+def test_infer_leaves_every_kind_of_operator_as_it_is() -> None:
+    kinds: set[str] = set()
+    for graph in every_kind.every_graph():
+        for node in graph.nodes:
+            bare = dataclasses.replace(node)
+            assert (bare.ins, bare.outs, bare.facts) == ((), (), None)
+            before = pickle.dumps(vars(bare))
+            placed = bare.placed(node.ins, dict(graph.bounds), graph.steps)
+            assert pickle.dumps(vars(bare)) == before, f"{node.KIND}: placing it changed it"
+            before = pickle.dumps(vars(placed))
+            inferred = placed.infer(dict(graph.bounds), graph.steps)
+            assert pickle.dumps(vars(placed)) == before, f"{node.KIND}: infer changed it"
+            assert pickle.dumps(inferred.facts) == pickle.dumps(node.facts)
+            assert [t.name for t in inferred.written] == [t.name for t in node.outs]
+            kinds.add(node.KIND)
+    assert kinds == {k for k in operators() if not k.startswith("test_")}
+
+
+def test_no_kind_of_operator_has_a_place_for_hidden_state() -> None:
+    for kind, cls in operators().items():
+        derived = {f.name for f in dataclasses.fields(cls) if not f.init}
+        assert derived == CARRIED, kind
+
+
+def test_a_graph_changes_no_operator_that_it_is_given() -> None:
+    node = Lif(name="lif", inputs=("x",), threshold=np.array([5], np.int32))
+    sizes = (4, 2)
+    made = [
+        Graph("g", 3, [Tensor("x", "i16", (n,), kind="input")], [node], ["lif.spikes"])
+        for n in sizes
+    ]
+    assert (node.ins, node.outs, node.facts) == ((), (), None)
+    for graph, n in zip(made, sizes, strict=True):
+        placed = graph.nodes[0]
+        assert [t.shape for t in (*placed.ins, *placed.outs)] == [(n,)] * 3
 
 
 def exact_leak(v: int, factor: int, rounding: str, bits: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 from every_kind import every_graph
 from spikelet.cli.shown import spiking_tables
 from spikelet.graph import Array, Graph, Operator, Role, Tensor
-from spikelet.graph.operator import Precision
+from spikelet.graph.operator import Inferred, Precision
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.states import neuron_states
 
@@ -19,10 +19,12 @@ class Integrator(Operator):
 
     KIND = ""
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Any], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Any], steps: int) -> Inferred:
         bounds[f"{self.name}.potential"] = bounds[self.inputs[0]]
-        shape = ins[0].shape
-        return [Tensor(f"{self.name}.potential", "i16", shape, kind="state", persistent=True)]
+        shape = self.ins[0].shape
+        return Inferred(
+            [Tensor(f"{self.name}.potential", "i16", shape, kind="state", persistent=True)]
+        )
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[f"{self.name}.potential"] = env[self.inputs[0]]

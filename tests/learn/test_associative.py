@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(GraphError, match=r"patterns of 1025 bits; .* with pow3 1024"):
         memory(1025, rows=2, weights="pow3")
     with pytest.raises(GraphError, match=r"threshold is int32 of shape \(3,\), expected .* \(4,\)"):
-        Binarise(name="b", inputs=("x",), threshold=np.zeros(3, np.int32)).infer(
+        Binarise(name="b", inputs=("x",), threshold=np.zeros(3, np.int32)).placed(
             identity((4,)).inputs, {"x": (np.zeros(4), np.zeros(4))}, 1
         )
     with pytest.raises(
@@ -156,6 +156,6 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         graph = memory(64, rows=2)
         tensors = [graph.tensors[n] for n in ("features", "associative.patterns")]
         wrong = Tensor("associative.patterns", "u32", (2, 3), "learned")
-        AssociativeDistances(name="d", inputs=("features", wrong.name, "n")).infer(
+        AssociativeDistances(name="d", inputs=("features", wrong.name, "n")).placed(
             [tensors[0], wrong, graph.tensors["associative.rows"]], {}, 1
         )

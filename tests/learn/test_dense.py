@@ -358,7 +358,7 @@ def test_extreme_logits(precision: str, logits: tuple[float, ...]) -> None:
     label, health = Tensor("label", "i32", (1,)), Tensor("health", "i32", (1,))
     bounds = {t.name: t.interval() for t in (y, label, health)}
     bounds["label"] = label.interval(0, 2)
-    node.infer([y, label, health][: 2 + real], bounds, 1)
+    node = node.placed([y, label, health][: 2 + real], bounds, 1)
     env = {
         "y": values[None].astype(y.numpy_dtype),
         "label": np.array([[1]], np.int32),

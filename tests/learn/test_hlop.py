@@ -157,7 +157,7 @@ def test_no_sum_leaves_32_bits_and_no_value_its_range(
     )
     values = np.abs(x - kind.zero_point).astype(np.int64)
     assert (values @ np.abs(basis.astype(np.int64))).max() <= INT32_MAX
-    assert np.abs(basis.astype(np.int64)).sum(axis=1).max() * node._limit <= INT32_MAX
+    assert np.abs(basis.astype(np.int64)).sum(axis=1).max() * node.facts.limit <= INT32_MAX
     env = {
         kind.name: x.astype(kind.numpy_dtype)[None],
         "h.basis": basis,

@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"keys = 257 is not in 2\.\.256"):
         KeyValue(keys=257)
     with pytest.raises(GraphError, match=r"layer key .* do not fit 2 queries"):
-        NearestKey(name="key", inputs=("x",), keys=np.zeros((3, 2, 1), np.int8)).infer(
+        NearestKey(name="key", inputs=("x",), keys=np.zeros((3, 2, 1), np.int8)).placed(
             [identity((2,)).inputs[0]], {}, 1
         )
     wide = identity((2,), "i32")

@@ -15,7 +15,7 @@ from spikelet.board import find_board
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Statement
-from spikelet.graph.operator import Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.continual.metrics import Training, continual
 from spikelet.learn.continual.protocol import experts, rehearsed, tune
 from spikelet.learn.continual.streams import stream
@@ -212,8 +212,8 @@ class WrongLearn(Operator):
 
     KIND: ClassVar[str] = "test_wrong_learn"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        return []
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -234,9 +234,9 @@ class Scores(Operator):
 
     KIND: ClassVar[str] = "test_scores"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         bounds[self.name] = bounds[self.inputs[1]]
-        return [Tensor(self.name, "i32", ins[1].shape)]
+        return Inferred([Tensor(self.name, "i32", self.ins[1].shape)])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         features, sums = (env[name] for name in self.inputs)

@@ -178,4 +178,4 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(GraphError, match=r"layer store .* expected 2 elements u8"):
         graph = memory(2, 3)
         ins = [graph.tensors[n] for n in ("now", "label", *graph.nodes[1].inputs[2:])]
-        graph.nodes[1].infer(ins, graph.bounds, 1)
+        graph.nodes[1].placed(ins, graph.bounds, 1)

@@ -120,4 +120,4 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         count = graph.tensors["replay.seen"]
         wrong = type(count)("count", "i32", (1,), "learned")
         node = SampleGate(name="gate", inputs=("e", "count"), precision="i16", threshold=1)
-        node.infer([error, wrong], {}, 1)
+        node.placed([error, wrong], {}, 1)

@@ -101,7 +101,7 @@ def _personalised(digits: DataSet, seed: int) -> dict[str, float]:
 
 def _macs(graph: Graph, names: Sequence[str] = ()) -> int:
     nodes = [node for node in graph.nodes if not names or node.name in names]
-    return sum(node.cost([graph.tensors[name] for name in node.inputs]).macs for node in nodes)
+    return sum(node.cost().macs for node in nodes)
 
 
 def _ticks(world: Graph, samples: dict[str, Array]) -> float:

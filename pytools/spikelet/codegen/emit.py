@@ -70,7 +70,7 @@ class CEmitter:
 
     def __init__(self, graph: Graph, places: Plan, target: Target = ANY) -> None:
         self.bounds: Mapping[str, Interval] = graph.bounds
-        self.written = {node.name: graph.written(node) for node in graph.order}
+        self.written = {node.name: node.outs for node in graph.order}
         self.places = places
         self.target = target
         self.kernels: dict[str, str] = {}  # by operator, the functions that it calls
@@ -476,7 +476,7 @@ def listed(graph: Graph, trace: bool) -> list[tuple[Tensor, int | None]]:
     given = [*graph.inputs, *(k.tensor for k in graph.learned), *graph.every_target]
     rows: list[tuple[Tensor, int | None]] = [(t, None) for t in given]
     for number, node in enumerate(graph.order):
-        rows += [(t, number) for t in graph.written(node)]
+        rows += [(t, number) for t in node.outs]
     return [(t, n) for t, n in rows if trace or t.kind != "activation"]
 
 

@@ -75,9 +75,9 @@ def layers(
     """
     rows = []
     for node in graph.order:
-        cost = node.cost([graph.tensors[name] for name in node.inputs])
+        cost = node.cost()
         times = graph.steps if graph.phase(node) is Phase.STEP else 1
-        first = next(iter(graph.written(node)), None)
+        first = next(iter(node.outs), None)
         rows.append(
             Layer(
                 name=node.name,
@@ -91,7 +91,7 @@ def layers(
                 macs=cost.macs * times,
                 updates=cost.updates * times,
                 flash_bytes=const_bytes.get(node.name, 0),
-                ram_bytes=sum(plan.slots[t.name].size for t in graph.written(node)),
+                ram_bytes=sum(plan.slots[t.name].size for t in node.outs),
             )
         )
     return rows

@@ -230,9 +230,9 @@ class _Sharing:
                     above[a, b] = one.size
         index = {name: i for i, place in enumerate(places) for name in place.at}
         for number, node in enumerate(self.graph.order):
-            if not self.graph.written(node):
+            if not node.outs:
                 continue
-            out = self.graph.written(node)[0].name
+            out = node.outs[0].name
             to, overlaps = index[out], node.overlaps(self.target)
             for source in {index[name] for name in node.inputs}:
                 if not _meet(places[source], places[to], number):
@@ -276,7 +276,7 @@ def _life(graph: Graph, tensor: Tensor) -> _Life:
     order = graph.order
     end = len(order)
     steps = [i for i, node in enumerate(order) if graph.phase(node) is Phase.STEP]
-    writer = next((i for i, n in enumerate(order) if tensor in graph.written(n)), -1)
+    writer = next((i for i, n in enumerate(order) if tensor in n.outs), -1)
     readers = [i for i, n in enumerate(order) if tensor.name in n.reads]
     if tensor.persistent:
         return _Life(-1, end, again=True)

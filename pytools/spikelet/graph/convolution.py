@@ -63,7 +63,7 @@ class Convolution(Quantised):
         kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]
         reach = (kernel[0] - 1) * self.dilation[0] + 1
         return window_band(
-            self._input.shape[0], reach, self.stride[0], (top, left, right), first, end
+            self.ins[0].shape[0], reach, self.stride[0], (top, left, right), first, end
         )
 
     def windows(self, x: Array, kernel: tuple[int, int]) -> Array:
@@ -85,8 +85,8 @@ class Convolution(Quantised):
 
     def window_fields(self, kernel: tuple[int, int]) -> Fields:
         """Fields of a kernel's configuration that tell sizes and places."""
-        height, width, channels = self._input.shape
-        out_height, out_width, _ = self._output.shape
+        height, width, channels = self.ins[0].shape
+        out_height, out_width, _ = self.outs[0].shape
         return {
             "height": height,
             "width": width,

@@ -6,7 +6,7 @@ C twin: firmware/kernels/elementwise.h.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Code, Codes, Held, TensorScale
 from spikelet.graph.int8 import Int8Operator, codes_of
-from spikelet.graph.operator import Band, Cost, Emitter, Interval, Operator, Overlap
+from spikelet.graph.operator import Band, Cost, Emitter, Inferred, Interval, Operator, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
@@ -46,41 +46,42 @@ class Elementwise(Int8Operator):
     constant_zero_point: Code = 0
     constant_first: bool = False
 
-    _operands: tuple[Tensor, ...] = field(init=False, repr=False, default=())
-    _shape: tuple[int, ...] = field(init=False, repr=False, default=())
+    @property
+    def operands(self) -> tuple[Tensor, ...]:
+        """What it computes with, its constant included."""
+        if self.constant is None:
+            return self.ins
+        fixed = Tensor(
+            f"{self.name}.constant",
+            "i8",
+            self.constant.shape,
+            scale=self.constant_scale,
+            zero_point=self.constant_zero_point,
+        )
+        return (fixed, *self.ins) if self.constant_first else (*self.ins, fixed)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        for tensor in ins:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        for tensor in self.ins:
             self.activation_input(tensor)
-        operands = list(ins)
-        if self.constant is not None:
-            if self.constant.dtype != np.int8:
-                raise self.error(f"constant is {self.constant.dtype}, expected int8")
-            fixed = Tensor(
-                f"{self.name}.constant",
-                "i8",
-                self.constant.shape,
-                scale=self.constant_scale,
-                zero_point=self.constant_zero_point,
-            )
-            operands.insert(0 if self.constant_first else 1, fixed)
+        if self.constant is not None and self.constant.dtype != np.int8:
+            raise self.error(f"constant is {self.constant.dtype}, expected int8")
+        operands = self.operands
         if len(operands) != 2:
             raise self.error(f"{len(operands)} operands, expected 2")
-        self._operands = tuple(operands)
         try:
-            self._shape = np.broadcast_shapes(*(t.shape for t in operands))
+            shape = np.broadcast_shapes(*(t.shape for t in operands))
         except ValueError as error:
             raise self.error(
                 f"shapes {operands[0].shape} and {operands[1].shape} do not broadcast"
             ) from error
         limits = self.activation[0], self.activation[1]
-        self.output(self._shape, bounds, limits)
+        self.output(shape, bounds, limits)
         shift = self.factors()["shift"]
         if self.LARGEST << max(shift, 0) >= 1 << 31:
             raise self.error(
                 f"output_scale {self.output_scale} is so small that values reach beyond 32 bits"
             )
-        return self.output(self._shape, bounds, limits, self._reached(bounds))
+        return Inferred(self.output(shape, bounds, limits, self._reached(bounds)))
 
     def _reached(self, bounds: Mapping[str, Interval]) -> Interval | None:
         """(C,) what each channel can become, from the ends of both operands."""
@@ -88,7 +89,7 @@ class Elementwise(Int8Operator):
             return None
         fixed = {} if self.constant is None else {f"{self.name}.constant": (self.constant,) * 2}
         ends = []
-        for operand in self._operands:
+        for operand in self.operands:
             reach = codes_of(operand, {**bounds, **fixed})
             ends.append([end - operand.zero_point for end in reach])
         (a_low, a_high), (b_low, b_high) = ends
@@ -97,13 +98,13 @@ class Elementwise(Int8Operator):
         return corners.min(axis=0), corners.max(axis=0)
 
     def follows(self) -> list[Array | None] | None:
-        channels = self._shape[-1]
-        if any(t.shape[-1] != channels for t in self._operands if t.name in self.inputs):
+        channels = self.outs[0].shape[-1]
+        if any(t.shape[-1] != channels for t in self.operands if t.name in self.inputs):
             return None
         return [np.arange(channels)] * len(self.inputs)
 
     def narrowed(self, ins: list[Array], out: Array) -> Operator:
-        if self.constant is None or self.constant.shape[-1] != self._shape[-1]:
+        if self.constant is None or self.constant.shape[-1] != self.outs[0].shape[-1]:
             return self
         return replace(self, constant=np.ascontiguousarray(self.constant[..., out]))
 
@@ -116,31 +117,33 @@ class Elementwise(Int8Operator):
         raise NotImplementedError
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        rank = len(self._shape)
+        rank = len(self.outs[0].shape)
         values = [env[name] for name in self.inputs]
         if self.constant is not None:
             values.insert(0 if self.constant_first else 1, self.constant[None])
         a, b = (
             v.reshape(v.shape[:1] + (1,) * (rank + 1 - v.ndim) + v.shape[1:]).astype(np.int64)
             - operand.zero_point
-            for v, operand in zip(values, self._operands, strict=True)
+            for v, operand in zip(values, self.operands, strict=True)
         )
         codes = self.combine(a, b) + self.output_zero_point
         env[self.name] = np.clip(codes, *self.activation).astype(np.int8)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=int(np.prod(self._shape)))
+    def cost(self) -> Cost:
+        return Cost(macs=int(np.prod(self.outs[0].shape)))
 
     def band(self, first: int, end: int) -> Band | None:
-        rows, rank = self._shape[0], len(self._shape)
-        if any(len(t.shape) < rank or t.shape[0] != rows for t in self._operands):
+        rows, rank = self.outs[0].shape[0], len(self.outs[0].shape)
+        if any(len(t.shape) < rank or t.shape[0] != rows for t in self.operands):
             return None
         fields = {} if self.constant is None else {"constant": self.constant[first:end]}
         return Band(((first, end),) * len(self.inputs), fields)
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
-        operands = {t.name: t for t in self._operands}
-        return tuple(Overlap() if operands[n].shape == self._shape else None for n in self.inputs)
+        operands = {t.name: t for t in self.operands}
+        return tuple(
+            Overlap() if operands[n].shape == self.outs[0].shape else None for n in self.inputs
+        )
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/elementwise.h")
@@ -151,7 +154,7 @@ class Elementwise(Int8Operator):
             pointers.insert(0 if self.constant_first else 1, placed)
         dims, *strides = self._strides()
         op, factors, exchanged = self.variant()
-        operands = list(zip(pointers, strides, self._operands, strict=True))
+        operands = list(zip(pointers, strides, self.operands, strict=True))
         if exchanged:
             operands.reverse()
         fields: Fields = {"dims": tuple(dims)}
@@ -174,14 +177,14 @@ class Elementwise(Int8Operator):
 
     def _strides(self) -> tuple[list[int], list[int], list[int]]:
         """The output's dimensions, four of them, and the step of each operand in each."""
-        if all(t.shape == self._shape for t in self._operands):
-            return [1, 1, 1, int(np.prod(self._shape))], [0, 0, 0, 1], [0, 0, 0, 1]
+        if all(t.shape == self.outs[0].shape for t in self.operands):
+            return [1, 1, 1, int(np.prod(self.outs[0].shape))], [0, 0, 0, 1], [0, 0, 0, 1]
         steps = []
-        for tensor in self._operands:
+        for tensor in self.operands:
             shape = (1,) * (4 - len(tensor.shape)) + tensor.shape
             own = [int(np.prod(shape[i + 1 :])) for i in range(4)]
             steps.append([0 if d == 1 else s for d, s in zip(shape, own, strict=True)])
-        dims = (1,) * (4 - len(self._shape)) + self._shape
+        dims = (1,) * (4 - len(self.outs[0].shape)) + self.outs[0].shape
         return list(dims), steps[0], steps[1]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from spikelet.graph.tensor import Array
@@ -18,6 +20,19 @@ LEAK_INSTRUCTIONS = {
     ("i16", True): (19, 20),
     ("i32", True): (17, 17),
 }
+
+
+@dataclass(frozen=True)
+class Membranes:
+    """What the membranes of a layer are proved to be.
+
+    Attributes:
+        exact: they never saturate.
+        small: their leak takes no 64-bit product: it has 15 bits, and they stay below 2^15.
+    """
+
+    exact: bool
+    small: bool
 
 
 def leak(v: Array, factor: int, rounding: str, bits: int = 15) -> Array:

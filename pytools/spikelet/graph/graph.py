@@ -76,15 +76,13 @@ class Graph:
     classes: int = 0
     targets: list[Tensor] = field(default_factory=list)
     bounds: dict[str, Interval] = field(init=False, repr=False, default_factory=dict)
-    _written: dict[str, list[Tensor]] = field(init=False, repr=False, default_factory=dict)
     _phases: dict[str, Phase] = field(init=False, repr=False, default_factory=dict)
     _when: dict[str, tuple[str, int]] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.nodes = list(self.nodes)
         head = {f.name: getattr(self, f.name) for f in dataclasses.fields(Head)}
         checked(Head, f"graph {called(self.name)}", head)
-        # Operators keep what they infer: another graph with the same ones must not see it.
-        self.nodes = [dataclasses.replace(node) for node in self.nodes]
         if not 1 <= len(self.nodes) <= MAX_OPERATORS:
             raise GraphError(
                 f"graph {self.name}: {len(self.nodes)} operators, expected 1 to {MAX_OPERATORS}: "
@@ -105,7 +103,7 @@ class Graph:
                 raise GraphError(f"graph {self.name}: input {tensor.name} has kind {tensor.kind}")
             known[tensor.name], ready[tensor.name] = tensor, Phase.ONCE
         self._infer_learned(known, ready)
-        for node in self.nodes:
+        for number, node in enumerate(self.nodes):
             node.check()
             for name in node.reads:
                 if name not in known:
@@ -125,18 +123,14 @@ class Graph:
                 if sample:
                     raise node.error(f"reads {sample[0]} of a sample, and a commit has none")
             self._check_condition(node, phase, known)
-            written = self._written_by(node, [known[name] for name in node.inputs])
-            for i, tensor in enumerate(written):
+            self.nodes[number] = placed = self._placed(node, [known[n] for n in node.inputs])
+            for tensor in placed.outs:
                 if tensor.name in known:
                     raise node.error(f"a second tensor named {tensor.name}")
-                if tensor.name in self.outputs:
-                    tensor = dataclasses.replace(tensor, kind="output")
-                    written[i] = tensor
                 known[tensor.name], ready[tensor.name] = tensor, phase
                 if node.when is not None:
                     self._when[tensor.name] = node.when
                 self.bounds.setdefault(tensor.name, tensor.interval())
-            self._written[node.name] = written
             self._phases[node.name] = phase
         if not self.outputs:
             raise GraphError(f"graph {self.name}: no output is named")
@@ -146,15 +140,20 @@ class Graph:
             if ready[name] > Phase.END:
                 raise GraphError(f"graph {self.name}: output {name} is known after learning only")
 
-    def _written_by(self, node: Operator, ins: list[Tensor]) -> list[Tensor]:
-        """What a node infers; what it does not foresee in its fields is an error, too."""
+    def _placed(self, node: Operator, ins: list[Tensor]) -> Operator:
+        """A node with what it infers; what it does not foresee in its fields is an error, too."""
         try:
-            return node.infer(ins, self.bounds, self.steps)
+            placed = node.placed(ins, self.bounds, self.steps)
         except GraphError as e:
             raise e if node.name in str(e) else node.error(str(e)) from e
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
             reads = ", ".join(f"{t.name} {t.dtype} {t.shape}" for t in ins)
             raise node.error(f"its fields do not fit what it reads, {reads} ({e})") from e
+        placed.outs = tuple(
+            dataclasses.replace(t, kind="output") if t.name in self.outputs else t
+            for t in placed.outs
+        )
+        return placed
 
     def _check_condition(self, node: Operator, phase: Phase, known: Mapping[str, Tensor]) -> None:
         """Refuse to read what may have been left out; see `Operator.when`."""
@@ -210,7 +209,7 @@ class Graph:
             *self.inputs,
             *(learned.tensor for learned in self.learned),
             *self.every_target,
-            *(t for node in self.nodes for t in self._written[node.name]),
+            *(t for node in self.nodes for t in node.outs),
         ]
         return {t.name: t for t in every}
 
@@ -218,10 +217,6 @@ class Graph:
         """Lowest and highest value that a host may write: what all behind it is proved from."""
         low, high = self.bounds[tensor.name]
         return low.min().item(), high.max().item()
-
-    def written(self, node: Operator) -> list[Tensor]:
-        """What an operator writes, states included."""
-        return self._written[node.name]
 
     def phase(self, node: Operator) -> Phase:
         """When an operator runs."""
@@ -280,7 +275,7 @@ class Graph:
             if clipped is not None:
                 saturations[:] += clipped
             if trace:
-                for tensor in self.written(node):
+                for tensor in node.outs:
                     rows.setdefault(tensor.name, []).append(env[tensor.name].copy())
 
         for node in self.order:
@@ -344,12 +339,12 @@ class Graph:
     @cached_property
     def traced(self) -> list[Tensor]:
         """The tensors that a trace digests, in the order of its columns."""
-        return [t for node in self.order for t in self.written(node)]
+        return [t for node in self.order for t in node.outs]
 
     def row(self, name: str, row: int) -> int:
         """The step that row `row` of the trace of `name` belongs to."""
         for node in self.order:
-            if any(t.name == name for t in self.written(node)):
+            if any(t.name == name for t in node.outs):
                 return self.steps - 1 if self.phase(node) >= Phase.END else row
         raise GraphError(f"graph {self.name}: no operator writes {name}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import Code, Held, TensorScale
-from spikelet.graph.operator import Band, Emitter, Interval, Operator, Overlap
+from spikelet.graph.operator import Band, Emitter, Inferred, Interval, Operator, Overlap
 from spikelet.graph.requantise import quantize_multiplier
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, GraphError, Tensor
@@ -162,16 +162,13 @@ class Lookup(Int8Operator):
 
     table: Annotated[Array, Held("int8", 1)]
 
-    _size: int = field(init=False, repr=False, default=0)
-    _channels: int = field(init=False, repr=False, default=0)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.activation_input(ins[0])
         self.check_table()
-        self._size, self._channels = ins[0].size, ins[0].shape[-1]
         limits = int(self.table.min()), int(self.table.max())
         reach = self._reached(codes_of(ins[0], bounds))
-        return self.output(ins[0].shape, bounds, limits, reach)
+        return Inferred(self.output(ins[0].shape, bounds, limits, reach))
 
     def _reached(self, codes: Interval) -> Interval:
         """(C,) lowest and highest entry of the table that each channel's codes lead to."""
@@ -182,7 +179,7 @@ class Lookup(Int8Operator):
         return lowest, highest
 
     def follows(self) -> list[Array | None] | None:
-        return [np.arange(self._channels)]
+        return [np.arange(self.ins[0].shape[-1])]
 
     def check_table(self) -> None:
         """Refuse a table of another type or size."""
@@ -204,7 +201,7 @@ class Lookup(Int8Operator):
         em.include("kernels/lookup.h")
         table = em.const(f"{self.name}_table", self.table, "(256,) by the code's byte")
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [c.run("spk_lookup", source, self._size, table, to)]
+        return [c.run("spk_lookup", source, self.ins[0].size, table, to)]
 
 
 # Every int8 code in the order of a table: 0 to 127, then -128 to -1.

@@ -7,14 +7,15 @@ call of its C kernel.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -124,6 +125,19 @@ class Band:
 Interval = tuple[Array, Array]
 
 
+@dataclass(frozen=True)
+class Inferred:
+    """What an operator finds out of what it reads; the graph carries it.
+
+    Attributes:
+        written: the tensors that it writes, states included.
+        facts: what else golden and C need to know, such as a proved range; None where nothing.
+    """
+
+    written: Sequence[Tensor]
+    facts: Any = None
+
+
 class Emitter(Protocol):
     """What code generation offers to `Operator.emit`; `spikelet.graph.c` makes the rest.
 
@@ -167,6 +181,9 @@ class Operator:
         when: a tensor of one element and the value for which the device executes it, None for
             always. Golden always does: what it writes is read by operators with the same
             condition, or by one that reads the condition, too.
+        ins: the tensors of `inputs`; it has `ins`, `outs` and `facts` in a graph only.
+        outs: the tensors that it writes.
+        facts: see `Inferred`; an operator with some declares their type.
     """
 
     KIND: ClassVar[str] = ""
@@ -175,17 +192,30 @@ class Operator:
     inputs: tuple[TensorName, ...]
     when: tuple[TensorName, Int32] | None = None
 
+    ins: tuple[Tensor, ...] = field(init=False, repr=False, compare=False, default=())
+    outs: tuple[Tensor, ...] = field(init=False, repr=False, compare=False, default=())
+    facts: Any = field(init=False, repr=False, compare=False, default=None)
+
     @property
     def reads(self) -> tuple[str, ...]:
         """Its inputs, and what decides whether it is executed."""
         return self.inputs if self.when is None else (*self.inputs, self.when[0])
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        """The tensors that it writes, states included, and into `bounds` their intervals.
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        """What it writes, and into `bounds` the intervals of that; it changes nothing of itself.
 
-        Raises GraphError on a wrong input or attribute, and where an accumulator may overflow.
+        Of what a graph carries it may read `ins`. Raises GraphError on a wrong input or attribute,
+        and where an accumulator may overflow.
         """
         raise NotImplementedError
+
+    def placed(self, ins: Iterable[Tensor], bounds: dict[str, Interval], steps: int) -> Self:
+        """The operator as it stands in a graph, with `ins`, `outs` and `facts`; see `infer`."""
+        node = copy.copy(self)
+        node.ins = tuple(ins)
+        inferred = node.infer(bounds, steps)
+        node.outs, node.facts = tuple(inferred.written), inferred.facts
+        return node
 
     def phase(self, ins: list[Phase]) -> Phase:
         """When it runs, given when its inputs are written."""
@@ -202,7 +232,7 @@ class Operator:
         """
         raise NotImplementedError
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         """What one execution costs."""
         return Cost()
 

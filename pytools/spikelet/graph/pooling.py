@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,10 +12,10 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import window_band
 from spikelet.graph.declared import Codes, Margins, Pair
 from spikelet.graph.int8 import Int8Operator, codes_of
-from spikelet.graph.operator import Band, Cost, Emitter, Interval, Overlap
+from spikelet.graph.operator import Band, Cost, Emitter, Inferred, Interval, Overlap
 from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.target import Target
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.tensor import Array
 
 # How far TensorFlow Lite lets the scales of input and output be apart, which are the same.
 SCALE_TOLERANCE = 1e-6
@@ -42,10 +42,8 @@ class Pool2d(Int8Operator):
     padding: Margins = (0, 0, 0, 0)
     activation: Codes = (-128, 127)
 
-    _input: tuple[int, ...] = field(init=False, repr=False, default=())
-    _shape: tuple[int, ...] = field(init=False, repr=False, default=())
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.activation_input(ins[0], rank=3)
         self.same_code(ins[0], SCALE_TOLERANCE)
         height, width, channels = ins[0].shape
@@ -57,23 +55,22 @@ class Pool2d(Int8Operator):
             raise self.error(f"window {self.window} is larger than input {ins[0].shape}")
         if rows * columns > 1 << 23:
             raise self.error(f"the sum of a window {self.window} may reach beyond 32 bits")
-        self._input = ins[0].shape
-        self._shape = (
+        shape = (
             (height + top + bottom - rows) // self.stride[0] + 1,
             (width + left + right - columns) // self.stride[1] + 1,
             channels,
         )
         limits = self.activation[0], self.activation[1]
-        return self.output(self._shape, bounds, limits, codes_of(ins[0], bounds))
+        return Inferred(self.output(shape, bounds, limits, codes_of(ins[0], bounds)))
 
     def follows(self) -> list[Array | None] | None:
-        return [np.arange(self._shape[2])]
+        return [np.arange(self.outs[0].shape[2])]
 
     def windows(self, x: Array, outside: int) -> list[Array]:
         """For each cell of the window its value at every output, (N, OH, OW, C)."""
         top, left, bottom, right = self.padding
         padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=outside)
-        high, wide = self._shape[0], self._shape[1]
+        high, wide = self.outs[0].shape[0], self.outs[0].shape[1]
         down, over = self.stride
         return [
             padded[:, i : i + (high - 1) * down + 1 : down, j : j + (wide - 1) * over + 1 : over]
@@ -84,24 +81,26 @@ class Pool2d(Int8Operator):
     def band(self, first: int, end: int) -> Band | None:
         top, left, _, right = self.padding
         padding = (top, left, right)
-        return window_band(self._input[0], self.window[0], self.stride[0], padding, first, end)
+        return window_band(
+            self.ins[0].shape[0], self.window[0], self.stride[0], padding, first, end
+        )
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=int(np.prod(self._shape)) * self.window[0] * self.window[1])
+    def cost(self) -> Cost:
+        return Cost(macs=int(np.prod(self.outs[0].shape)) * self.window[0] * self.window[1])
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         padding = (self.padding[0], self.padding[1])
-        first = window_starts(self._input, self._shape, self.stride, padding)
-        return (raster(first, self._shape[2]),)
+        first = window_starts(self.ins[0].shape, self.outs[0].shape, self.stride, padding)
+        return (raster(first, self.outs[0].shape[2]),)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/pool.h")
         fields: Fields = {
-            "height": self._input[0],
-            "width": self._input[1],
-            "channels": self._input[2],
-            "rows": self._shape[0],
-            "columns": self._shape[1],
+            "height": self.ins[0].shape[0],
+            "width": self.ins[0].shape[1],
+            "channels": self.ins[0].shape[2],
+            "rows": self.outs[0].shape[0],
+            "columns": self.outs[0].shape[1],
             "window_height": self.window[0],
             "window_width": self.window[1],
             "stride_height": self.stride[0],

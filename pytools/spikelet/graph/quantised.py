@@ -13,7 +13,7 @@ from spikelet.graph import c
 from spikelet.graph.c import Fields
 from spikelet.graph.declared import Code, Codes, Held, TensorScale
 from spikelet.graph.int8 import by_channel, codes_of, ranges, spread
-from spikelet.graph.operator import Emitter, Interval, Operator, Role
+from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Role
 from spikelet.graph.requantise import requantise
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
@@ -21,6 +21,21 @@ from spikelet.graph.tensor import Array, Tensor
 INT8 = (-128, 127)
 FAR = 95  # SPK_FAR of requantise.h
 MOST_TAPS = 65520  # kernels count them, padded to sixteens, in 16 bits
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the sums of a layer are proved to be.
+
+    Attributes:
+        seen: (I,) int64, the lowest and highest code of each input channel.
+        reach: (O,) int64, of each sum with its bias.
+        largest: of any channel, the sum with the bias, and of raw products in any order of adding.
+    """
+
+    seen: Interval
+    reach: Interval
+    largest: int
 
 
 @dataclass(kw_only=True)
@@ -50,13 +65,7 @@ class Quantised(Operator):
     output_zero_point: Code
     activation: Codes = INT8
 
-    _input: Tensor = field(init=False, repr=False, default=Tensor("none", "i8", (1,)))
-    _output: Tensor = field(init=False, repr=False, default=Tensor("none", "i8", (1,)))
-    # (I,) int64, the lowest and highest code of each input channel; (O,), of each sum with bias.
-    _seen: Interval = field(init=False, repr=False, default=(np.zeros(0), np.zeros(0)))
-    _reach: Interval = field(init=False, repr=False, default=(np.zeros(0), np.zeros(0)))
-    # Of any channel: the largest sum with the bias, and of raw products, in any order of adding.
-    _largest: int = field(init=False, repr=False, default=0)
+    facts: Sums = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         low, high = self.activation
@@ -64,18 +73,16 @@ class Quantised(Operator):
 
     def infer_int8(
         self,
-        x: Tensor,
         shape: tuple[int, ...],
         rows: Array,
         bounds: dict[str, Interval],
         *,
         apart: bool = False,
         padded: bool = False,
-    ) -> list[Tensor]:
-        """Check constants and sums; the output tensor.
+    ) -> Inferred:
+        """Check constants and sums; the output tensor and what its sums are proved to be.
 
         Args:
-            x: the input.
             shape: of the output, channels last.
             rows: (O, n) the weights of each output channel.
             bounds: gets the output's interval, channel by channel.
@@ -83,7 +90,7 @@ class Quantised(Operator):
                 them, which lie side by side in a row.
             padded: some taps may see the zero point instead of the input.
         """
-        channels = len(rows)
+        x, channels = self.ins[0], len(rows)
         if rows.shape[1] > MOST_TAPS:
             raise self.error(f"{rows.shape[1]} weights a channel, more than {MOST_TAPS}")
         for name in ("bias", "multiplier", "shift"):
@@ -95,33 +102,30 @@ class Quantised(Operator):
             raise self.error(f"activation {self.activation} is not a range")
         widths = np.abs(rows.astype(np.int64)).sum(axis=1)
         sums = widths * (128 + abs(x.zero_point)) + np.abs(self.bias.astype(np.int64))
-        self._largest = int(sums.max())
-        if self._largest >= 1 << 31:
+        largest = int(sums.max())
+        if largest >= 1 << 31:
             channel = int(np.argmax(sums))
-            raise self.error(
-                f"the sum of channel {channel} may reach {self._largest}, beyond 32 bits"
-            )
-        self._input = x
-        self._seen = codes_of(x, bounds)
-        self._reach = self._sums(rows, apart=apart, padded=padded)
-        ends = [self.rescaled(sums - self.bias) for sums in self._reach]
-        if not self._monotone():
+            raise self.error(f"the sum of channel {channel} may reach {largest}, beyond 32 bits")
+        seen = codes_of(x, bounds)
+        reach = self._sums(rows, seen, apart=apart, padded=padded)
+        ends = [self.rescaled(sums - self.bias) for sums in reach]
+        if not self._monotone(reach):
             ends = [np.full(channels, low), np.full(channels, high)]
         bounds[self.name] = spread(shape, *ends)
-        self._output = Tensor(
+        written = Tensor(
             self.name, "i8", shape, scale=self.output_scale, zero_point=self.output_zero_point
         )
-        return [self._output]
+        return Inferred([written], Sums(seen, reach, largest))
 
-    def _sums(self, rows: Array, *, apart: bool, padded: bool) -> Interval:
-        """`_reach`."""
+    def _sums(self, rows: Array, seen: Interval, *, apart: bool, padded: bool) -> Interval:
+        """`Sums.reach`."""
         channels = len(rows)
-        low, high = (end - self._input.zero_point for end in self._seen)
+        low, high = (end - self.ins[0].zero_point for end in seen)
         if padded:
             low, high = np.minimum(low, 0), np.maximum(high, 0)
         if apart:
-            seen = np.arange(channels) * len(low) // channels
-            low, high = low[seen, None], high[seen, None]
+            read = np.arange(channels) * len(low) // channels
+            low, high = low[read, None], high[read, None]
         else:
             times, rest = divmod(rows.shape[1], len(low))
             if rest:  # a row is not of whole pixels
@@ -143,9 +147,9 @@ class Quantised(Operator):
         single = low == high
         weight = np.moveaxis(self.weight.copy(), self.OUTPUTS, 0)
         fields: dict[str, Any] = {n: values.copy() for n, values in self._per_channel().items()}
-        first, last = self._seen
+        first, last = self.facts.seen
         if self._mixing and weight[0].size % len(first) == 0:
-            code = np.where(first == last, first - self._input.zero_point, 0)
+            code = np.where(first == last, first - self.ins[0].zero_point, 0)
             known = (first == last) & ((code == 0) | (not self._padded))
             columns = weight.reshape(len(weight), -1, len(first))
             moved = columns.astype(np.int64).sum(axis=1) @ (code * known)
@@ -179,7 +183,7 @@ class Quantised(Operator):
         return [None]
 
     def mixes(self) -> Array:
-        channels = self._input.shape[-1]
+        channels = self.ins[0].shape[-1]
         rows = self.weight.reshape(len(self.weight), -1)
         if rows.shape[1] % channels:
             return np.ones((len(rows), channels), np.bool_)
@@ -189,7 +193,7 @@ class Quantised(Operator):
     def narrowed(self, ins: list[Array], out: Array) -> Operator:
         fields: dict[str, Any] = {n: values[out] for n, values in self._per_channel().items()}
         weight = np.take(self.weight, out, self.OUTPUTS)
-        channels = self._input.shape[-1]
+        channels = self.ins[0].shape[-1]
         if len(ins[0]) < channels and self._mixing:
             columns = weight.reshape(len(weight), -1, channels)[..., ins[0]]
             shape = weight.shape[1:]
@@ -197,9 +201,9 @@ class Quantised(Operator):
             weight = columns.reshape(len(weight), *shape[:-1], last)
         return dataclasses.replace(self, weight=np.ascontiguousarray(weight), **fields)
 
-    def _monotone(self) -> bool:
+    def _monotone(self, reach: Interval) -> bool:
         """Whether a larger sum never has a lower code: no left shift wraps."""
-        largest = np.maximum(*np.abs(self._reach))
+        largest = np.maximum(*np.abs(reach))
         return bool(np.all(largest << np.maximum(self.shift, 0) < 1 << 31))
 
     def expect_int8(self, x: Tensor, ranks: tuple[int, ...]) -> None:
@@ -215,14 +219,14 @@ class Quantised(Operator):
 
     def centred(self, env: dict[str, Array]) -> Array:
         """The input less its zero point, int16."""
-        return env[self.inputs[0]].astype(np.int16) - np.int16(self._input.zero_point)
+        return env[self.inputs[0]].astype(np.int16) - np.int16(self.ins[0].zero_point)
 
     def product(self, x: Array, rows: Array) -> Array:
         """(..., n) int16 by (O, n) int8: sums (..., O) int32, exact.
 
         Floats hold every partial sum exactly: single precision below 2^24, double below 2^53.
         """
-        width = np.float32 if self._largest < 1 << 24 else np.float64
+        width = np.float32 if self.facts.largest < 1 << 24 else np.float64
         sums: Array = np.matmul(x.astype(width), rows.astype(width).T).astype(np.int32)
         return sums
 
@@ -241,7 +245,7 @@ class Quantised(Operator):
         shift = self._right_shift
         if target.mve:
             return shift > -1
-        low, high = self._reach
+        low, high = self.facts.reach
         reach = np.maximum(np.abs(low), np.abs(high))
         return (reach >= 1 << 29) | (shift > -1) | (shift < -20)
 
@@ -255,7 +259,7 @@ class Quantised(Operator):
         if not far.any():
             return ""
         shifts = -self.shift[far]
-        largest = int(np.maximum(*np.abs(self._reach))[far].max())
+        largest = int(np.maximum(*np.abs(self.facts.reach))[far].max())
         return (
             f"any rounding for channels {ranges(np.flatnonzero(far))}: shifts to the right of "
             f"{shifts.min()} to {shifts.max()}, sums up to {largest}"
@@ -294,7 +298,7 @@ class Quantised(Operator):
 
     def _folded(self, sums: Array) -> Array:
         """Bias less the input's zero point; within 32 bits, as what the sums are proved from."""
-        return self.bias - sums.astype(np.int64) * self._input.zero_point
+        return self.bias - sums.astype(np.int64) * self.ins[0].zero_point
 
     def _code_fields(self) -> Fields:
         low, high = self.activation

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from spikelet.graph.declared import Axis
 from spikelet.graph.int8 import Int8Operator, codes_of
-from spikelet.graph.operator import Cost, Interval, Overlap
+from spikelet.graph.operator import Cost, Inferred, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
@@ -28,32 +29,38 @@ class Reduction(Int8Operator):
     axes: tuple[Axis, ...]
     keep_dims: bool = False
 
-    _view: tuple[int, int, int] = field(init=False, repr=False, default=(1, 1, 1))
-    _shape: tuple[int, ...] = field(init=False, repr=False, default=())
-    _source: tuple[float, int] = field(init=False, repr=False, default=(1.0, 0))
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self.activation_input(ins[0])
-        shape, axes = ins[0].shape, tuple(self.axes)
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        self.activation_input(self.ins[0])
+        shape, axes = self.ins[0].shape, tuple(self.axes)
         if not axes or axes != tuple(range(axes[0], axes[0] + len(axes))):
             raise self.error(f"axes {axes} are not neighbours in ascending order")
         if axes[0] < 0 or axes[-1] >= len(shape):
             raise self.error(f"axes {axes} are outside of input {shape}")
-        first, last = axes[0], axes[-1] + 1
-        outer, inner = int(np.prod(shape[:first])), int(np.prod(shape[last:]))
-        self._view = (outer, int(np.prod(shape[first:last])), inner)
-        kept = (1,) * len(axes) if self.keep_dims else ()
-        self._shape = (*shape[:first], *kept, *shape[last:]) or (1,)
-        self._source = (ins[0].scale, ins[0].zero_point)
-        return self.output(self._shape, bounds)
+        return Inferred(self.output(self._shape, bounds))
 
-    def reach(self, ins: list[Tensor], bounds: dict[str, Interval]) -> list[Tensor]:
+    @property
+    def _view(self) -> tuple[int, int, int]:
+        """The input as (outer, count, inner), where the reduced axes are one."""
+        shape, first, last = self.ins[0].shape, self.axes[0], self.axes[-1] + 1
+        outer, count, inner = (
+            math.prod(part) for part in (shape[:first], shape[first:last], shape[last:])
+        )
+        return outer, count, inner
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """Of the output."""
+        shape = self.ins[0].shape
+        kept = (1,) * len(self.axes) if self.keep_dims else ()
+        return (*shape[: self.axes[0]], *kept, *shape[self.axes[-1] + 1 :]) or (1,)
+
+    def reach(self, bounds: dict[str, Interval]) -> list[Tensor]:
         """`output` again, with the interval of each channel."""
         if not self._by_channel:
             return self.output(self._shape, bounds)
         view = (1, 1, self._view[1], self._view[2])
         low, high = (
-            self.reduced(np.broadcast_to(end, view))[0, 0] for end in codes_of(ins[0], bounds)
+            self.reduced(np.broadcast_to(end, view))[0, 0] for end in codes_of(self.ins[0], bounds)
         )
         return self.output(self._shape, bounds, reach=(low, high))
 
@@ -74,8 +81,8 @@ class Reduction(Int8Operator):
         codes = np.clip(self.reduced(x.reshape(len(x), *self._view)), -128, 127)
         env[self.name] = codes.astype(np.int8).reshape(len(x), *self._shape)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[0].size)
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         # Of each element of `inner` all is read before its mean, which lies at or before it.

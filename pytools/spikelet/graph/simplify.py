@@ -110,7 +110,7 @@ def _macs(graph: Graph) -> int:
 
 
 def _cost(graph: Graph, node: Operator) -> int:
-    return node.cost([graph.tensors[name] for name in node.inputs]).macs
+    return node.cost().macs
 
 
 def _weights(nodes: list[Operator]) -> int:
@@ -159,7 +159,7 @@ def _spread(graph: Graph, left: dict[str, Array]) -> None:
         for node in reversed(graph.nodes):
             follows = node.follows()
             if follows is None:
-                for name in (*node.inputs, *(t.name for t in graph.written(node))):
+                for name in (*node.inputs, *(t.name for t in node.outs)):
                     left[name][:] = True
                 continue
             for name, source in zip(node.inputs, follows, strict=True):

@@ -54,7 +54,7 @@ def tilings(graph: Graph) -> list[Tiling]:
         for layers in range(1, len(graph.nodes) + 1):
             if not _closed(graph, layers):
                 continue
-            rows = graph.written(graph.nodes[layers - 1])[0].shape[0]
+            rows = graph.nodes[layers - 1].outs[0].shape[0]
             for bands in _counts(rows):
                 try:
                     made = tiled(graph, layers, bands)
@@ -72,7 +72,7 @@ def tiled(graph: Graph, layers: int, bands: int) -> Graph:
     """
     if not _closed(graph, layers):
         raise GraphError(f"graph {graph.name}: more than one tensor leaves the first {layers}")
-    out = graph.written(graph.nodes[layers - 1])[0]
+    out = graph.nodes[layers - 1].outs[0]
     if not 1 <= bands <= out.shape[0]:
         raise GraphError(f"graph {graph.name}: {bands} bands of {out.name} {out.shape}")
     nodes: list[Operator] = []
@@ -96,7 +96,7 @@ def tiled(graph: Graph, layers: int, bands: int) -> Graph:
 
 
 def _macs(graph: Graph) -> int:
-    return sum(n.cost([graph.tensors[name] for name in n.inputs]).macs for n in graph.nodes)
+    return sum(n.cost().macs for n in graph.nodes)
 
 
 def _counts(rows: int) -> list[int]:
@@ -108,10 +108,10 @@ def _counts(rows: int) -> list[int]:
 def _closed(graph: Graph, layers: int) -> bool:
     """Whether nothing but the last one's output leaves the first operators."""
     inside = graph.nodes[: layers - 1]
-    made = {t.name for node in inside for t in graph.written(node)}
+    made = {t.name for node in inside for t in node.outs}
     after = {name for node in graph.nodes[layers:] for name in node.inputs}
     return not made & (after | set(graph.outputs)) and all(
-        len(graph.written(node)) == 1 for node in graph.nodes[:layers]
+        len(node.outs) == 1 for node in graph.nodes[:layers]
     )
 
 

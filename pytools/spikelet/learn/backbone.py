@@ -19,7 +19,7 @@ def until(graph: Graph, tensor: str) -> Graph:
     """
     given = tensor in {t.name for t in graph.inputs}
     if tensor not in graph.tensors or given:
-        computed = [t.name for node in graph.order for t in graph.written(node)]
+        computed = [t.name for node in graph.order for t in node.outs]
         raise UsageError(
             f"graph {graph.name} computes no tensor {tensor!r}",
             "it is an input" if given else "a mistyped name, or a tensor of another model",
@@ -28,7 +28,7 @@ def until(graph: Graph, tensor: str) -> Graph:
     needed = {tensor}
     nodes: list[Operator] = []
     for node in reversed(graph.nodes):
-        if needed & {t.name for t in graph.written(node)}:
+        if needed & {t.name for t in node.outs}:
             nodes.insert(0, node)
             needed |= set(node.reads)
     inputs = [t for t in graph.inputs if t.name in needed]
@@ -82,4 +82,4 @@ def features(graph: Graph) -> str:
 
 def weighted(graph: Graph, node: Operator) -> bool:
     """Whether an operator has weights, as its cost says."""
-    return node.cost([graph.tensors[name] for name in node.inputs]).weight_bits > 0
+    return node.cost().weight_bits > 0

@@ -109,7 +109,7 @@ def _expect_same_labels(name: str, backbone: Graph, graph: Graph, setting: Setti
     given = {t.name: setting.calibration.get(t.name, ()) for t in backbone.inputs}
     samples = min(map(len, given.values()))
     predicting = [node for node in graph.nodes if graph.phase(node) < Phase.LEARN]
-    macs = sum(node.cost([graph.tensors[n] for n in node.inputs]).macs for node in predicting)
+    macs = sum(node.cost().macs for node in predicting)
     count = min(samples, max(LEAST_COMPARED, COMPARED_MACS // max(1, macs)))
     if not count:
         return

@@ -62,7 +62,7 @@ def needs(graph: Graph, target: Target = ANY) -> Needs:
     still = min(plan(_still(graph), target).size, arena) - kept
     macs = dict.fromkeys(Phase, 0)
     for node in graph.order:
-        cost = node.cost([graph.tensors[name] for name in node.inputs])
+        cost = node.cost()
         macs[graph.phase(node)] += cost.macs + cost.synaptic_ops
     return Needs(
         arena_bytes=arena,

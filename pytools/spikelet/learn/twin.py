@@ -212,7 +212,7 @@ def _split(graph: Graph) -> tuple[list[Operator], list[Operator]]:
     for node in predicting:
         if touched & set(node.inputs):
             live.add(node.name)
-            touched |= {t.name for t in graph.written(node)}
+            touched |= {t.name for t in node.outs}
     if any(graph.phase(node) is Phase.STEP and node.name in live for node in predicting):
         # Within the time loop both kinds take turns: only what runs before it is apart.
         live |= {node.name for node in predicting if graph.phase(node) is not Phase.ONCE}
@@ -227,5 +227,5 @@ def _needed(graph: Graph, frozen: list[Operator]) -> set[str]:
     apart = {node.name for node in frozen}
     rest = [node for node in graph.order if node.name not in apart]
     read = {name for node in rest for name in node.inputs} | set(graph.outputs)
-    written = {t.name for node in frozen for t in graph.written(node)}
+    written = {t.name for node in frozen for t in node.outs}
     return read & (written | {t.name for t in graph.inputs})

@@ -118,7 +118,7 @@ class Lowering:
         """Add an operator; what it writes."""
         ins = [self.known[name] for name in node.inputs]
         bounds = {t.name: interval(t.shape, *t.limits) for t in ins}
-        written = node.infer(ins, bounds, 1)[0]
+        written = node.placed(ins, bounds, 1).outs[0]
         self.nodes.append(node)
         self.known[written.name] = written
         return written

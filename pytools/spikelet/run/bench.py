@@ -90,7 +90,7 @@ def layer_ticks(
             "flash the one that `spikelet build --layers` makes",
         )
     places = stops(graph)
-    widths = [len(graph.written(node)) for node in graph.order]
+    widths = [len(node.outs) for node in graph.order]
     columns = np.cumsum([0, *widths])  # the first of each operator
     cells = [(t, columns[number]) for t, number in places]
     rows = []

@@ -25,7 +25,7 @@ class Exercised:
         for node in self.graph.nodes:
             roles = node.tensor_roles()
             if Role.WEIGHTED in roles.values():
-                for name in (*node.inputs, *(t.name for t in self.graph.written(node))):
+                for name in (*node.inputs, *(t.name for t in node.outs)):
                     tensor = self.graph.tensors[name]
                     if roles.get(name) is Role.WEIGHTED or tensor.kind == "state":
                         self.moved.setdefault(name, np.zeros(tensor.shape, bool))

@@ -151,7 +151,7 @@ class _Comparison:
         self.replayed = 0
         self.named: list[Difference] = []  # of the sample under way
         self.deadline_s = sample_deadline(self.graph, speed.mips)
-        values = sum(t.size for node in self.graph.order for t in self.graph.written(node))
+        values = sum(t.size for node in self.graph.order for t in node.outs)
         self.most_saturations = 4 * values * self.graph.steps
         if layers and not device.hello.trace:
             raise UsageError(
@@ -300,7 +300,7 @@ class _Comparison:
         return step if self.graph.phase(node) is Phase.STEP else 0
 
     def _writer(self, tensor: Tensor) -> Any:
-        return next(n for n in self.graph.order if tensor in self.graph.written(n))
+        return next(n for n in self.graph.order if tensor in n.outs)
 
     def _replay(self, index: int, step: int, tensor: Tensor) -> Array:
         number = self.graph.order.index(self._writer(tensor))
@@ -414,7 +414,7 @@ def sample_deadline(graph: Graph, mips: float) -> float:
 def _dense_work(graph: Graph) -> int:
     total = 0
     for node in graph.order:
-        cost = node.cost([graph.tensors[name] for name in node.inputs])
+        cost = node.cost()
         times = graph.steps if graph.phase(node) is Phase.STEP else 1
         total += times * (cost.macs + cost.synaptic_ops + 10 * cost.updates + 1000)
     return total

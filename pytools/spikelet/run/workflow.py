@@ -286,7 +286,7 @@ def run(
 
 def _tensors(package: Package) -> list[dict[str, Any]]:
     graph = package.graph
-    writer = {t.name: node for node in graph.order for t in graph.written(node)}
+    writer = {t.name: node for node in graph.order for t in node.outs}
     return [
         {
             "name": t.name,

@@ -71,7 +71,7 @@ def row_of(package: Package, seconds: float = 0.0) -> Row:
     graph = package.graph
     execution = graph.run(package.inputs, trace=True)
     weights = [n.arrays()["weight"].size for n in graph.nodes if "weight" in n.arrays()]
-    costs = [n.cost([graph.tensors[name] for name in n.inputs]) for n in graph.nodes]
+    costs = [n.cost() for n in graph.nodes]
     return Row(
         seed=int(package.manifest["seed"]),
         float_accuracy=float(package.manifest["float_accuracy"]),

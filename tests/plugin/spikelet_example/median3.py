@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -22,14 +22,14 @@ class Median3(Operator):
 
     KIND: ClassVar[str] = "example_median3"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        x = ins[0]
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        x = self.ins[0]
         self.expect(x, ("i8",))
         if x.size < 3:
             raise self.error(f"input {x.name} has {x.size} elements, expected 3 at least")
         low, high = bounds[x.name]
         bounds[self.name] = np.full(x.shape, low.min()), np.full(x.shape, high.max())
-        return [Tensor(self.name, "i8", x.shape, scale=x.scale, zero_point=x.zero_point)]
+        return Inferred([Tensor(self.name, "i8", x.shape, scale=x.scale, zero_point=x.zero_point)])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]
@@ -37,8 +37,8 @@ class Median3(Operator):
         y[:, 1:-1] = np.median(np.stack([x[:, :-2], x[:, 1:-1], x[:, 2:]]), axis=0)
         env[self.name] = y
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[0].size)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("example/median3.h")

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from spikelet.graph import Array, Graph, Learned, Tensor, c
+from spikelet.graph import Array, Graph, Learned, c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import within
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.learn.bases.prototypes import LinearScores, flat
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting, extended
@@ -32,15 +32,15 @@ class MovingMeanLearn(Operator):
 
     shift: Annotated[int, within(1, 8)]
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        features, label, count, mean, bias = ins
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        features, label, count, mean, bias = self.ins
         if features.dtype != "i8":
             raise self.error(f"input {features.name} is {features.dtype}, expected i8")
         self.expect_label(label, bounds, count.size)
         self.expect_learned(count, bounds, "i32", (count.size,), (0, COUNTED))
         self.expect_learned(mean, bounds, "i16", (count.size, features.size), (-MOST, MOST))
         self.expect_learned(bias, bounds, "i32", (count.size,))
-        return []
+        return Inferred([])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         label, count, mean, bias = (env[name] for name in self.inputs[1:])
@@ -50,8 +50,8 @@ class MovingMeanLearn(Operator):
         count[y] += count[y] < COUNTED
         bias[y] = -int((mean[y].astype(np.int64) ** 2).sum() >> FRACTION + 1)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[0].size, updates=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[0].size, updates=self.ins[0].size)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("example/moving_mean.h")

@@ -131,7 +131,7 @@ def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported
         graph = Graph(name, frames, inputs, building.nodes, list(dict.fromkeys(outputs)))
     except GraphError as error:
         raise ImportRefused(f"model {source}: {error}") from error
-    macs = sum(n.cost([graph.tensors[i] for i in n.inputs]).macs for n in graph.nodes)
+    macs = sum(n.cost().macs for n in graph.nodes)
     if macs > MAX_MACS:
         raise ImportRefused(
             f"model {source}: {macs} multiply-accumulates an inference, more than {MAX_MACS}",

@@ -69,7 +69,7 @@ class Building:
         """Add an operator; what it writes."""
         ins = [self.known[name] for name in node.inputs]
         bounds = {t.name: interval(t.shape, *t.limits) for t in ins}
-        written = node.infer(ins, bounds, self.frames)[0]
+        written = node.placed(ins, bounds, self.frames).outs[0]
         self.nodes.append(node)
         self.known[written.name] = written
         return written

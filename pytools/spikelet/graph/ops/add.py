@@ -25,7 +25,7 @@ class Add(Elementwise):
     SIGN: ClassVar[int] = 1  # of the second operand
 
     def factors(self) -> dict[str, int]:
-        return sum_factors(self._operands, self.output_scale)
+        return sum_factors(self.operands, self.output_scale)
 
     def combine(self, a: Array, b: Array) -> Array:
         f = self.factors()

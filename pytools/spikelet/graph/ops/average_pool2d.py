@@ -20,11 +20,11 @@ class AveragePool2d(Pool2d):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]].astype(np.int64)
-        total: Array = np.zeros((len(x), *self._shape), np.int64)
-        count: Array = np.zeros((1, *self._shape), np.int64)
+        total: Array = np.zeros((len(x), *self.outs[0].shape), np.int64)
+        count: Array = np.zeros((1, *self.outs[0].shape), np.int64)
         for cell in self.windows(x, 0):
             total += cell
-        for cell in self.windows(np.ones((1, *self._input), np.int64), 0):
+        for cell in self.windows(np.ones((1, *self.ins[0].shape), np.int64), 0):
             count += cell
         magnitude = (np.abs(total) + count // 2) // count
         codes = np.where(total > 0, magnitude, -magnitude)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -13,8 +13,8 @@ from spikelet.graph.c import Statement
 from spikelet.graph.declared import Axis
 from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.moving import emit_move, row_major
-from spikelet.graph.operator import Emitter, Interval, Share
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.operator import Emitter, Inferred, Interval, Share
+from spikelet.graph.tensor import Array
 
 
 @dataclass(kw_only=True)
@@ -29,26 +29,27 @@ class Concatenate(Int8Operator):
 
     axis: Axis
 
-    _shapes: list[tuple[int, ...]] = field(init=False, repr=False, default_factory=list)
+    @property
+    def _shapes(self) -> list[tuple[int, ...]]:
+        return [tensor.shape for tensor in self.ins]
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        for tensor in ins:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        for tensor in self.ins:
             self.activation_input(tensor)
             self.same_code(tensor)
-        self._shapes = [tensor.shape for tensor in ins]
         first = self._shapes[0]
         if not 0 <= self.axis < len(first):
             raise self.error(f"axis {self.axis} is outside of input {first}")
         rests = {(*s[: self.axis], 0, *s[self.axis + 1 :]) for s in self._shapes}
         if len(rests) != 1:
             raise self.error(f"inputs {self._shapes} differ in more than axis {self.axis}")
-        ends = zip(*(codes_of(tensor, bounds) for tensor in ins), strict=True)
+        ends = zip(*(codes_of(tensor, bounds) for tensor in self.ins), strict=True)
         if self.axis == len(first) - 1:
             low, high = (np.concatenate(end) for end in ends)
         else:
             lows, highs = ends
             low, high = np.min(lows, axis=0), np.max(highs, axis=0)
-        return self.output(self._output_shape(), bounds, reach=(low, high))
+        return Inferred(self.output(self._output_shape(), bounds, reach=(low, high)))
 
     def follows(self) -> list[Array | None] | None:
         shape = self._output_shape()

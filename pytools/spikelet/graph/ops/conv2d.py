@@ -10,7 +10,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import CHUNK_BYTES, Convolution
-from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Overlap
 from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.quantised import (
     by_fours,
@@ -19,7 +19,7 @@ from spikelet.graph.quantised import (
     two_channels_a_lane,
 )
 from spikelet.graph.target import ANY, Target
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.tensor import Array
 
 SCRATCH_BYTES = 2304  # at most: 3 x 3 windows of 64 channels, two at a time
 
@@ -59,7 +59,8 @@ class Conv2d(Convolution):
 
     KIND: ClassVar[str] = "conv2d"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_int8(ins[0], (3,))
         if self.weight.dtype != np.int8 or self.weight.ndim != 4:
             raise self.error(
@@ -71,7 +72,7 @@ class Conv2d(Convolution):
             raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
         shape = (*self.image_shape(ins[0], (height, width)), channels)
         rows = self.weight.reshape(channels, -1)
-        return self.infer_int8(ins[0], shape, rows, bounds, padded=self._padded)
+        return self.infer_int8(shape, rows, bounds, padded=self._padded)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         channels, height, width, _ = self.weight.shape
@@ -87,13 +88,13 @@ class Conv2d(Convolution):
             )
         env[self.name] = out
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        pixels = self._output.shape[0] * self._output.shape[1]
+    def cost(self) -> Cost:
+        pixels = self.outs[0].shape[0] * self.outs[0].shape[1]
         return Cost(macs=pixels * self.weight.size, weight_bits=8)
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         stride, padding = self.stride, (self.padding[0], self.padding[1])
-        first = window_starts(self._input.shape, self._output.shape, stride, padding)
+        first = window_starts(self.ins[0].shape, self.outs[0].shape, stride, padding)
         outputs = len(self.weight)
         found = [raster(first, outputs, gathered=True)]
         if target.mve or 4 * (self.weight[0].size + 1) > SCRATCH_BYTES:
@@ -143,7 +144,7 @@ class Conv2d(Convolution):
             "pointwise": self._pointwise,
         }
         if any(self.padding):
-            row = np.full(self.weight.shape[3], self._input.zero_point, np.int8)
+            row = np.full(self.weight.shape[3], self.ins[0].zero_point, np.int8)
             fields["padding"] = em.const(f"{self.name}_padding", row, "input zero point")
         config = em.config(self.name, "spk_conv2d", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)

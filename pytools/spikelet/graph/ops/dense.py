@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Statement, Value
 from spikelet.graph.declared import Held
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Role
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Role
 from spikelet.graph.tensor import Array, Tensor
 
 # Sums in this range, partial sums included, may share a word two by two: see dense.h.
@@ -42,11 +42,8 @@ class Dense(Operator):
     bias: Annotated[Array, Held("int32", 1)] | None = None
     by_change: bool = False
 
-    _from_spikes: bool = field(init=False, repr=False, default=False)
-    _signed: bool = field(init=False, repr=False, default=False)
-    _dtype: str = field(init=False, repr=False, default="i32")
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect(ins[0], ("bit", "u8", "i8"))
         if self.weight.dtype != np.int8 or self.weight.ndim != 2:
             raise self.error(
@@ -59,29 +56,33 @@ class Dense(Operator):
             raise self.error(
                 f"bias is {self.bias.dtype} of shape {self.bias.shape}, expected int32 ({m},)"
             )
-        self._from_spikes = ins[0].dtype == "bit"
-        self._signed = ins[0].dtype == "i8"
         low, high = self._sums(*bounds[self.inputs[0]])
         worst = max(-int(low.min()), int(high.max()))
         if worst >= 1 << 31:
             channel = int(np.argmax(np.maximum(-low, high)))
             raise self.error(f"the sum of channel {channel} may reach {worst}, beyond 32 bits")
         bounds[self.name] = (low, high)
-        self._dtype = "i16" if worst <= LANE_LIMIT else "i32"
+        dtype = "i16" if worst <= LANE_LIMIT else "i32"
         if not self.by_change:
-            return [Tensor(self.name, self._dtype, (m,))]
-        if not self.can_update_by_change:
+            return Inferred([Tensor(self.name, dtype, (m,))])
+        if not (self._from_spikes and dtype == "i16"):
             raise self.error("by_change needs spikes as input and sums within +-24575")
         bounds[f"{self.name}.previous"] = bounds[self.inputs[0]]
-        return [
-            Tensor(self.name, self._dtype, (m,), kind="state", persistent=True),
-            Tensor(f"{self.name}.previous", "bit", (n,), kind="state", persistent=True),
-        ]
+        return Inferred(
+            [
+                Tensor(self.name, dtype, (m,), kind="state", persistent=True),
+                Tensor(f"{self.name}.previous", "bit", (n,), kind="state", persistent=True),
+            ]
+        )
+
+    @property
+    def _from_spikes(self) -> bool:
+        return self.ins[0].dtype == "bit"
 
     @property
     def can_update_by_change(self) -> bool:
         """Whether `by_change` may be set; known once it is part of a graph."""
-        return self._from_spikes and self._dtype == "i16"
+        return self._from_spikes and self.outs[0].dtype == "i16"
 
     def start(self, env: dict[str, Array], samples: int) -> None:
         if self.by_change:
@@ -101,7 +102,7 @@ class Dense(Operator):
         sums = env[self.inputs[0]].astype(np.int64) @ self.weight.astype(np.int64).T
         if self.bias is not None:
             sums = sums + self.bias
-        env[self.name] = sums.astype(np.int16 if self._dtype == "i16" else np.int32)
+        env[self.name] = sums.astype(np.int16 if self.outs[0].dtype == "i16" else np.int32)
         if self.by_change:
             env[f"{self.name}.previous"] = env[self.inputs[0]]
 
@@ -114,7 +115,7 @@ class Dense(Operator):
     def synapses(self) -> dict[str, Array]:
         return {self.inputs[0]: np.count_nonzero(self.weight, axis=0)}
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         size = self.weight.size
         if self._from_spikes:
             return Cost(synaptic_ops=size, weight_bits=8)
@@ -154,7 +155,7 @@ class Dense(Operator):
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/dense.h")
-        if self._from_spikes and self._dtype == "i16":
+        if self._from_spikes and self.outs[0].dtype == "i16":
             return self._emit_lanes(em)
         m, n = self.weight.shape
         source, sums = em.tensor(self.inputs[0]), em.tensor(self.name)
@@ -173,7 +174,16 @@ class Dense(Operator):
         weight = em.const(
             f"{self.name}_weight", blocked, f"(outputs / 4 {padded // 4}, inputs {n}, 4)"
         )
-        given = (source, self._signed, n, weight, m, bias, self._dtype == "i32", sums)
+        given = (
+            source,
+            self.ins[0].dtype == "i8",
+            n,
+            weight,
+            m,
+            bias,
+            self.outs[0].dtype == "i32",
+            sums,
+        )
         return [c.run("spk_dense_values", *given)]
 
 

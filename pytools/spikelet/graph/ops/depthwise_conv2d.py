@@ -11,11 +11,11 @@ from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import Convolution
 from spikelet.graph.declared import Size
-from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Overlap
 from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.target import Target
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.tensor import Array
 
 MOST_TAPS = 512  # of which there is a list, on the stack
 
@@ -37,7 +37,8 @@ class DepthwiseConv2d(Convolution):
 
     depth_multiplier: Size = 1
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_int8(ins[0], (3,))
         if self.weight.dtype != np.int8 or self.weight.ndim != 3:
             raise self.error(
@@ -52,7 +53,7 @@ class DepthwiseConv2d(Convolution):
             )
         shape = (*self.image_shape(ins[0], (height, width)), channels)
         rows = self.weight.reshape(-1, channels).T
-        return self.infer_int8(ins[0], shape, rows, bounds, apart=True, padded=self._padded)
+        return self.infer_int8(shape, rows, bounds, apart=True, padded=self._padded)
 
     def follows(self) -> list[Array | None]:
         return [np.arange(self.weight.shape[2]) // self.depth_multiplier]
@@ -69,18 +70,18 @@ class DepthwiseConv2d(Convolution):
                 sums += seen * self.weight[i, j].astype(np.int32)
         env[self.name] = self.rescaled(sums)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        pixels = self._output.shape[0] * self._output.shape[1]
+    def cost(self) -> Cost:
+        pixels = self.outs[0].shape[0] * self.outs[0].shape[1]
         return Cost(macs=pixels * self.weight.size, weight_bits=8)
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
-        if self._input.shape[2] == 1:
+        if self.ins[0].shape[2] == 1:
             return self._as_conv2d().overlaps(target)
         if self._three and self._variant(target) == "fours":
             return (Overlap(exact=True),)  # a channel is copied before its outputs are written
         padding = (self.padding[0], self.padding[1])
-        first = window_starts(self._input.shape, self._output.shape, self.stride, padding)
-        return (raster(first, self._output.shape[2]),)
+        first = window_starts(self.ins[0].shape, self.outs[0].shape, self.stride, padding)
+        return (raster(first, self.outs[0].shape[2]),)
 
     @property
     def _three(self) -> bool:
@@ -108,7 +109,7 @@ class DepthwiseConv2d(Convolution):
         return "many"
 
     def general(self, target: Target) -> str:
-        if self._input.shape[2] == 1:
+        if self.ins[0].shape[2] == 1:
             return self._as_conv2d().general(target)
         variant = self._variant(target)
         height, width, channels = self.weight.shape
@@ -163,7 +164,7 @@ class DepthwiseConv2d(Convolution):
             sources = (groups // self.depth_multiplier).astype(np.uint16)
             fields["sources"] = em.const(f"{self.name}_sources", sources, "input channels")
         if any(self.padding):
-            row = np.full(self._input.shape[2], self._input.zero_point, np.int8)
+            row = np.full(self.ins[0].shape[2], self.ins[0].zero_point, np.int8)
             fields["padding"] = em.const(f"{self.name}_padding", row, "input zero point")
         config = em.config(self.name, "spk_depthwise_taps", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
@@ -172,7 +173,7 @@ class DepthwiseConv2d(Convolution):
         return [c.block(pointers, c.run(kernel, config, source, c.name("list"), to))]
 
     def _emit_lines(self, em: Emitter) -> list[Statement]:
-        x, y, channels = self._input.shape, self._output.shape, self._input.shape[2]
+        x, y, channels = self.ins[0].shape, self.outs[0].shape, self.ins[0].shape[2]
         pitch, to = (x[1] * channels, channels), (y[1] * channels, channels)
         far = self.far(em.target)
         along = 0 if y[0] > y[1] else 1  # lines along the longer side start less often
@@ -181,7 +182,7 @@ class DepthwiseConv2d(Convolution):
             "weights": em.const(f"{self.name}_weight", weight, f"(channels {channels}, 3, 3)"),
             **self.rescale_fields(em, self.weight.astype(np.int64).sum(axis=(0, 1)), far=far),
             "channels": channels,
-            "zero_point": self._input.zero_point,
+            "zero_point": self.ins[0].zero_point,
         }
         planes = [1, 1]
         for axis, side in ((along, "along"), (1 - along, "across")):
@@ -214,11 +215,10 @@ class DepthwiseConv2d(Convolution):
             dilation=self.dilation,
             padding=self.padding,
         )
-        conv.infer([self._input], {self._input.name: self._seen}, 1)
-        return conv
+        return conv.placed(self.ins, {self.ins[0].name: self.facts.seen}, 1)
 
     def emit(self, em: Emitter) -> list[Statement]:
-        if self._input.shape[2] == 1:
+        if self.ins[0].shape[2] == 1:
             return self._as_conv2d().emit(em)
         variant = self._variant(em.target)
         if self._three and variant == "fours":
@@ -235,7 +235,7 @@ class DepthwiseConv2d(Convolution):
             **self.rescale_fields(em, self.weight.astype(np.int64).sum(axis=(0, 1))),
             **self.window_fields((height, width)),
             "multiplier": self.depth_multiplier,
-            "zero_point": self._input.zero_point,
+            "zero_point": self.ins[0].zero_point,
         }
         config = em.config(self.name, "spk_depthwise_conv2d", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)

@@ -10,7 +10,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import AnyCode, Int32
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -30,8 +30,8 @@ class Direct(Operator):
     gain: Int32 = 1
     zero_point: AnyCode = 0
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self.expect(ins[0], ("u8",))
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        self.expect(self.ins[0], ("u8",))
         if not 1 <= self.gain <= 128 or not 0 <= self.zero_point <= 255:
             raise self.error(f"gain {self.gain} or zero point {self.zero_point} is out of range")
         low, high = bounds[self.inputs[0]]
@@ -39,14 +39,14 @@ class Direct(Operator):
             (low - self.zero_point) * self.gain,
             (high - self.zero_point) * self.gain,
         )
-        return [Tensor(self.name, "i16", ins[0].shape)]
+        return Inferred([Tensor(self.name, "i16", self.ins[0].shape)])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         values = env[self.inputs[0]].astype(np.int16)
         env[self.name] = (values - self.zero_point) * np.int16(self.gain)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[0].size)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/direct.h")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.moving import emit_move
-from spikelet.graph.operator import Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -21,18 +20,17 @@ class Frame(Operator):
 
     KIND: ClassVar[str] = "frame"
 
-    _size: int = field(init=False, repr=False, default=1)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        x = ins[0]
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        x = self.ins[0]
         if x.dtype not in ("i8", "u8") or len(x.shape) < 2 or x.shape[0] != steps:
             raise self.error(
                 f"input {x.name} is {x.dtype} of shape {x.shape}, expected i8 or u8 ({steps}, ...)"
             )
-        self._size = math.prod(x.shape[1:])
         low, high = bounds[x.name]
         bounds[self.name] = (low.min(axis=0), high.max(axis=0))
-        return [Tensor(self.name, x.dtype, x.shape[1:], scale=x.scale, zero_point=x.zero_point)]
+        return Inferred(
+            [Tensor(self.name, x.dtype, x.shape[1:], scale=x.scale, zero_point=x.zero_point)]
+        )
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.STEP
@@ -42,5 +40,5 @@ class Frame(Operator):
 
     def emit(self, em: Emitter) -> list[Statement]:
         frames = c.cast("const int8_t *", em.tensor(self.inputs[0]))
-        source, to = frames + c.STEP * self._size, c.cast("int8_t *", em.tensor(self.name))
-        return emit_move(em, self.name, source, to, (self._size,), (0, (1,)), (0, (1,)))
+        source, to = frames + c.STEP * self.outs[0].size, c.cast("int8_t *", em.tensor(self.name))
+        return emit_move(em, self.name, source, to, (self.outs[0].size,), (0, (1,)), (0, (1,)))

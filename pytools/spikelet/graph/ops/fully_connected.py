@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held
-from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
 from spikelet.graph.quantised import (
     Quantised,
     by_fours,
@@ -20,7 +20,7 @@ from spikelet.graph.quantised import (
 )
 from spikelet.graph.requantise_once import requantise_once
 from spikelet.graph.target import ANY, Target
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.tensor import Array
 
 
 @dataclass(kw_only=True)
@@ -40,16 +40,18 @@ class FullyConnected(Quantised):
 
     fraction: Annotated[Array, Held("int32", 1, 0, (1 << 22) - 1)] | None = None
 
-    _rows: int = field(init=False, repr=False, default=1)
+    @property
+    def _rows(self) -> int:
+        return self.ins[0].size // int(self.weight.shape[1])
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_int8(ins[0], (1, 2, 3, 4))
         if self.weight.dtype != np.int8 or self.weight.ndim != 2:
             raise self.error(
                 f"weight is {self.weight.dtype} of shape {self.weight.shape}, expected int8 (O, I)"
             )
-        self._rows, rest = divmod(ins[0].size, self.weight.shape[1])
-        if rest:
+        if ins[0].size % self.weight.shape[1]:
             raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
         if self.fraction is not None and (
             self.fraction.dtype != np.int32
@@ -59,7 +61,7 @@ class FullyConnected(Quantised):
             raise self.error("fraction is not (O,) int32 of 0 to 2^22 - 1")
         channels = len(self.weight)
         shape = (channels,) if self._rows == 1 else (self._rows, channels)
-        return self.infer_int8(ins[0], shape, self.weight, bounds)
+        return self.infer_int8(shape, self.weight, bounds)
 
     def rescaled(self, sums: Array) -> Array:
         if self.fraction is None:
@@ -75,13 +77,13 @@ class FullyConnected(Quantised):
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = self.centred(env)
         rows = self.rescaled(self.product(x.reshape(-1, self.weight.shape[1]), self.weight))
-        env[self.name] = rows.reshape(len(x), *self._output.shape)
+        env[self.name] = rows.reshape(len(x), *self.outs[0].shape)
 
     def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         taps = moved[self.inputs[0]].reshape(-1, self.weight.shape[1]).any(axis=0)
         return len(self.weight) * int(taps.sum()), self.weight.size
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(macs=self._rows * self.weight.size, weight_bits=8)
 
     def emit(self, em: Emitter) -> list[Statement]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -12,8 +12,8 @@ from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import Axis, Held
 from spikelet.graph.int8 import Int8Operator
-from spikelet.graph.operator import Emitter, Interval
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.operator import Emitter, Inferred, Interval
+from spikelet.graph.tensor import Array
 
 
 @dataclass(kw_only=True)
@@ -30,12 +30,11 @@ class Gather(Int8Operator):
     axis: Axis
     indices: Annotated[Array, Held("uint16", 1)]
 
-    _input: tuple[int, ...] = field(init=False, repr=False, default=())
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.activation_input(ins[0])
         self.same_code(ins[0])
-        self._input = shape = ins[0].shape
+        shape = ins[0].shape
         if not 0 <= self.axis < len(shape):
             raise self.error(f"axis {self.axis} is outside of input {shape}")
         if self.indices.dtype != np.uint16 or self.indices.ndim != 1 or not len(self.indices):
@@ -45,7 +44,7 @@ class Gather(Int8Operator):
         if int(self.indices.max()) >= shape[self.axis]:
             raise self.error(f"indices reach {int(self.indices.max())} of {shape[self.axis]}")
         n = len(self.indices)
-        return self.output((*shape[: self.axis], n, *shape[self.axis + 1 :]), bounds)
+        return Inferred(self.output((*shape[: self.axis], n, *shape[self.axis + 1 :]), bounds))
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.name] = np.take(env[self.inputs[0]], self.indices, axis=self.axis + 1)
@@ -53,7 +52,10 @@ class Gather(Int8Operator):
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/gather.h")
         indices = em.const(f"{self.name}_indices", self.indices, f"({len(self.indices)},)")
-        outer, inner = math.prod(self._input[: self.axis]), math.prod(self._input[self.axis + 1 :])
+        outer, inner = (
+            math.prod(self.ins[0].shape[: self.axis]),
+            math.prod(self.ins[0].shape[self.axis + 1 :]),
+        )
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        size, count = self._input[self.axis], len(self.indices)
+        size, count = self.ins[0].shape[self.axis], len(self.indices)
         return [c.run("spk_gather_s8", source, outer, size, inner, indices, count, to)]

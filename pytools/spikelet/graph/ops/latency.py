@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.operator import Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -22,25 +22,24 @@ class Latency(Operator):
 
     KIND: ClassVar[str] = "latency"
 
-    _steps: int = field(init=False, repr=False, default=0)
+    facts: int = field(init=False, repr=False, compare=False)  # the graph's steps
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self.expect(ins[0], ("u8",))
-        self._steps = steps
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        self.expect(self.ins[0], ("u8",))
         _, high = bounds[self.inputs[0]]
         bounds[self.name] = (np.zeros_like(high), (high > 0).astype(np.int64))
-        return [Tensor(self.name, "bit", ins[0].shape)]
+        return Inferred([Tensor(self.name, "bit", self.ins[0].shape)], steps)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.STEP
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         values = env[self.inputs[0]].astype(np.int64)
-        when = ((255 - values) * self._steps) >> 8
+        when = ((255 - values) * self.facts) >> 8
         env[self.name] = ((values != 0) & (when == t)).astype(np.uint8)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/latency.h")
         n = len(em.bounds[self.name][0])
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [c.run("spk_latency", source, n, c.STEP, self._steps, to)]
+        return [c.run("spk_latency", source, n, c.STEP, self.facts, to)]

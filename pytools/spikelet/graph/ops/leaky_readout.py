@@ -16,11 +16,21 @@ from spikelet.graph.fixed import (
     LEAK_INSTRUCTIONS,
     Q15_ONE,
     ROUNDINGS,
+    Membranes,
     leak,
     pick_int,
     saturate,
 )
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Precision, Role
+from spikelet.graph.operator import (
+    Cost,
+    Emitter,
+    Inferred,
+    Interval,
+    Operator,
+    Phase,
+    Precision,
+    Role,
+)
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -45,18 +55,12 @@ class LeakyReadout(Operator):
     leak_round: Annotated[str, one_of(*ROUNDINGS)] = "zero"
     input_shift: Annotated[int, within(0, 15)] = 0
 
-    _neurons: int = field(init=False, repr=False, default=0)
-    _dtype: str = field(init=False, repr=False, default="i32")
-    _input_wide: bool = field(init=False, repr=False, default=False)
-    _exact: bool = field(init=False, repr=False, default=False)
-    _small: bool = field(init=False, repr=False, default=False)
+    facts: Membranes = field(init=False, repr=False, compare=False)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self.expect(ins[0], ("i16", "i32"))
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        self.expect(self.ins[0], ("i16", "i32"))
         if self.leak > 1 << self.leak_bits:
             raise self.error(f"leak {self.leak} or input_shift {self.input_shift} is out of range")
-        self._neurons = ins[0].size
-        self._input_wide = ins[0].dtype == "i32"
         x_low, x_high = (b.astype(np.int64) << self.input_shift for b in bounds[self.inputs[0]])
         if max(-int(x_low.min()), int(x_high.max())) >= 1 << 31:
             raise self.error("an input may reach beyond 32 bits: lower input_shift")
@@ -66,34 +70,35 @@ class LeakyReadout(Operator):
             least, most = np.minimum(least, low), np.maximum(most, high)
             low, high = saturate(low, "i32")[0], saturate(high, "i32")[0]
         fits = pick_int(int(least.min()), int(most.max()))
-        self._exact = fits is not None
-        self._dtype = fits or "i32"
-        self._small = (
-            self.leak_bits == 15 and -Q15_ONE < int(least.min()) and int(most.max()) < Q15_ONE
-        )
+        exact = fits is not None
+        dtype = fits or "i32"
+        small = self.leak_bits == 15 and -Q15_ONE < int(least.min()) and int(most.max()) < Q15_ONE
         bounds[self.name] = (saturate(least, "i32")[0], saturate(most, "i32")[0])
-        shape = ins[0].shape
-        return [Tensor(self.name, self._dtype, shape, kind="state", persistent=True)]
+        shape = self.ins[0].shape
+        return Inferred(
+            [Tensor(self.name, dtype, shape, kind="state", persistent=True)],
+            Membranes(exact, small),
+        )
 
     def tensor_roles(self) -> dict[str, Role]:
         return {self.name: Role.MEMBRANE}
 
     def membrane_precision(self) -> Precision:
-        cost = LEAK_INSTRUCTIONS[self._dtype, self.leak_bits > 15]
+        cost = LEAK_INSTRUCTIONS[self.outs[0].dtype, self.leak_bits > 15]
         return Precision(self.input_shift, self.leak_bits, cost)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.STEP
 
     def start(self, env: dict[str, Array], samples: int) -> None:
-        dtype = np.int16 if self._dtype == "i16" else np.int32
-        env[self.name] = np.zeros((samples, self._neurons), dtype)
+        dtype = np.int16 if self.outs[0].dtype == "i16" else np.int32
+        env[self.name] = np.zeros((samples, self.ins[0].size), dtype)
 
     def golden(self, env: dict[str, Array], t: int) -> Array:
         stored = env[self.name]
         x = env[self.inputs[0]].astype(np.int64) << self.input_shift
         v = self._leak(stored.astype(np.int64)) + x
-        v, clipped = saturate(v, self._dtype)
+        v, clipped = saturate(v, self.outs[0].dtype)
         env[self.name] = v.astype(stored.dtype)
         saturations: Array = clipped.sum(axis=1)
         return saturations
@@ -101,12 +106,12 @@ class LeakyReadout(Operator):
     def _leak(self, v: Array) -> Array:
         return leak(v, self.leak, self.leak_round, self.leak_bits)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(updates=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(updates=self.ins[0].size)
 
     def emit_start(self, em: Emitter) -> list[Statement]:
         em.include("kernels/leaky_readout.h")
-        size = 4 if self._dtype == "i32" else 2
+        size = 4 if self.outs[0].dtype == "i32" else 2
         n = len(em.bounds[self.name][0])
         return [c.run("spk_clear", em.tensor(self.name), size * n)]
 
@@ -118,10 +123,10 @@ class LeakyReadout(Operator):
             "leak_bits": self.leak_bits,
             "rounding": c.name(C_ROUNDINGS[self.leak_round]),
             "input_shift": self.input_shift,
-            "input_wide": self._input_wide,
-            "wide": self._dtype == "i32",
-            "exact": self._exact,
-            "small": self._small,
+            "input_wide": self.ins[0].dtype == "i32",
+            "wide": self.outs[0].dtype == "i32",
+            "exact": self.facts.exact,
+            "small": self.facts.small,
         }
         config = em.config(self.name, "spk_leaky_readout", fields)
         source, membrane = em.tensor(self.inputs[0]), em.tensor(self.name)

@@ -16,10 +16,20 @@ from spikelet.graph.fixed import (
     LEAK_INSTRUCTIONS,
     Q15_ONE,
     ROUNDINGS,
+    Membranes,
     leak,
     saturate,
 )
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase, Precision, Role
+from spikelet.graph.operator import (
+    Cost,
+    Emitter,
+    Inferred,
+    Interval,
+    Operator,
+    Phase,
+    Precision,
+    Role,
+)
 from spikelet.graph.tensor import Array, Tensor
 
 COMPARISONS = (">", ">=")
@@ -77,37 +87,32 @@ class Lif(Operator):
     initial: Int32 = 0
     membrane: Annotated[str, one_of("auto", "i16", "i32")] = "auto"
 
-    _dtype: str = field(init=False, repr=False, default="i32")
-    _exact: bool = field(init=False, repr=False, default=False)
-    _small: bool = field(init=False, repr=False, default=False)
-    _input_wide: bool = field(init=False, repr=False, default=False)
-    _neurons: int = field(init=False, repr=False, default=0)
+    facts: Membranes = field(init=False, repr=False, compare=False)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect(ins[0], ("i16", "i32"))
         self._check(ins[0].size)
-        self._input_wide = ins[0].dtype == "i32"
-        self._neurons = ins[0].size
         x_low, x_high = (b.astype(np.int64) << self.input_shift for b in bounds[self.inputs[0]])
         if max(-int(x_low.min()), int(x_high.max())) >= 1 << 31:
             raise self.error("an input may reach beyond 32 bits: lower input_shift")
         (least, most), stored = self._membrane_range(x_low, x_high, steps)
         held = [self.threshold, np.array([self.initial])]
         held += [] if self.reset_value is None else [self.reset_value]
-        self._dtype = self.membrane
+        dtype = self.membrane
         if self.membrane == "auto":
             narrow = all(
                 -Q15_ONE <= int(np.min(v)) and int(np.max(v)) < Q15_ONE
                 for v in (least, most, *held)
             )
-            self._dtype = "i16" if narrow else "i32"
-        limit = np.iinfo(np.int16 if self._dtype == "i16" else np.int32)
-        self._exact = limit.min <= int(least.min()) and int(most.max()) <= limit.max
+            dtype = "i16" if narrow else "i32"
+        limit = np.iinfo(np.int16 if dtype == "i16" else np.int32)
+        exact = limit.min <= int(least.min()) and int(most.max()) <= limit.max
         low, high = (np.clip(v, limit.min, limit.max) for v in stored)
         leaked = [low, high]  # what the leak is applied to
         if self.reset_value is not None and self.timing == "next_step":
             leaked.append(self.reset_value)
-        self._small = self.leak_bits == 15 and all(
+        small = self.leak_bits == 15 and all(
             int(v.min()) > -Q15_ONE and int(v.max()) < Q15_ONE for v in leaked
         )
         zeros = np.zeros_like(low)
@@ -117,15 +122,13 @@ class Lif(Operator):
             bounds[f"{self.name}.refractory"] = (zeros, zeros + self.refractory)
         written = [
             Tensor(f"{self.name}.spikes", "bit", ins[0].shape),
-            Tensor(
-                f"{self.name}.membrane", self._dtype, ins[0].shape, kind="state", persistent=True
-            ),
+            Tensor(f"{self.name}.membrane", dtype, ins[0].shape, kind="state", persistent=True),
         ]
         if self.refractory:
             written.append(
                 Tensor(f"{self.name}.refractory", "u8", ins[0].shape, kind="state", persistent=True)
             )
-        return written
+        return Inferred(written, Membranes(exact, small))
 
     def _check(self, n: int) -> None:
         if self.leak > 1 << self.leak_bits:
@@ -153,17 +156,17 @@ class Lif(Operator):
         return {f"{self.name}.spikes": Role.SPIKES, f"{self.name}.membrane": Role.MEMBRANE}
 
     def membrane_precision(self) -> Precision:
-        cost = LEAK_INSTRUCTIONS[self._dtype, self.leak_bits > 15]
+        cost = LEAK_INSTRUCTIONS[self.outs[1].dtype, self.leak_bits > 15]
         return Precision(self.input_shift, self.leak_bits, cost)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.STEP
 
     def start(self, env: dict[str, Array], samples: int) -> None:
-        dtype = np.int16 if self._dtype == "i16" else np.int32
-        env[f"{self.name}.membrane"] = np.full((samples, self._neurons), self.initial, dtype)
+        dtype = np.int16 if self.outs[1].dtype == "i16" else np.int32
+        env[f"{self.name}.membrane"] = np.full((samples, self.ins[0].size), self.initial, dtype)
         if self.refractory:
-            env[f"{self.name}.refractory"] = np.zeros((samples, self._neurons), np.uint8)
+            env[f"{self.name}.refractory"] = np.zeros((samples, self.ins[0].size), np.uint8)
 
     def _fires(self, v: Array) -> Array:
         fires: Array = v > self.threshold if self.compare == ">" else v >= self.threshold
@@ -184,7 +187,7 @@ class Lif(Operator):
             v = v - late * self.threshold.astype(np.int64)
         if to_value and self.timing == "next_step_input_lost":
             v = np.where(late, value, v)
-        v, clipped = saturate(v, self._dtype)
+        v, clipped = saturate(v, self.outs[1].dtype)
         spikes = self._fires(v)
         if self.timing == "same_step":
             if self.reset == "subtract":
@@ -242,13 +245,13 @@ class Lif(Operator):
             high = np.clip(np.maximum(before[1], new_high), None, (1 << 31) - 1)
         return (least, most), (low, high)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(updates=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(updates=self.ins[0].size)
 
     def _config(self, em: Emitter) -> Expression:
-        wide = self._dtype == "i32"
+        wide = self.outs[1].dtype == "i32"
         fields: Fields = {
-            "n": self._neurons,
+            "n": self.ins[0].size,
             "leak": self.leak,
             "leak_bits": self.leak_bits,
             "rounding": c.name(C_ROUNDINGS[self.leak_round]),
@@ -258,10 +261,10 @@ class Lif(Operator):
             "input_shift": self.input_shift,
             "refractory": self.refractory,
             "initial": self.initial,
-            "input_wide": self._input_wide,
+            "input_wide": self.ins[0].dtype == "i32",
             "wide": wide,
-            "exact": self._exact,
-            "small": self._small,
+            "exact": self.facts.exact,
+            "small": self.facts.small,
         }
         for name in ("threshold", "reset_value"):
             values = getattr(self, name)
@@ -271,7 +274,7 @@ class Lif(Operator):
                 fields[f"{name.removesuffix('_value')}_all"] = int(values[0])
             else:
                 array = values.astype(np.int32 if wide else np.int16)
-                fields[name] = em.const(f"{self.name}_{name}", array, f"({self._neurons},)")
+                fields[name] = em.const(f"{self.name}_{name}", array, f"({self.ins[0].size},)")
         return em.config(self.name, "spk_lif", fields)
 
     def _state(self, em: Emitter) -> tuple[Value, Value]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held, Natural, within
 from spikelet.graph.fixed16 import logistic, saturated, tanh
 from spikelet.graph.int8 import Int8Operator, interval
-from spikelet.graph.operator import Cost, Emitter, Interval, Phase, Role
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Phase, Role
 from spikelet.graph.requantise import requantise, rounding_divide_by_pot
 from spikelet.graph.tensor import Array, Tensor
 
@@ -51,8 +51,11 @@ class Lstm(Int8Operator):
     cell_clip: Annotated[int, within(0, (1 << 15) - 1)]
     hidden_factor: tuple[Natural, Annotated[int, within(-31, 0)]]
 
-    _shape: tuple[int, int] = field(init=False, repr=False, default=(1, 1))
-    _zero: int = field(init=False, repr=False, default=0)
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """Frames, and the size of each."""
+        size = self.weight.shape[2]
+        return self.ins[0].size // size, size
 
     @property
     def hidden(self) -> str:
@@ -64,10 +67,10 @@ class Lstm(Int8Operator):
         """The name of c."""
         return f"{self.name}.cell"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.activation_input(ins[0])
         gates, cells, inputs = self.weight.shape
-        self._shape, self._zero = (ins[0].size // inputs, inputs), ins[0].zero_point
         if gates not in (3, 4) or ins[0].shape[-1] != inputs:
             raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
         for name, shape in (
@@ -78,7 +81,7 @@ class Lstm(Int8Operator):
         ):
             if (found := getattr(self, name).shape) != shape:
                 raise self.error(f"{name} has shape {found}, expected {shape}")
-        zeros = (self._zero, self.output_zero_point)
+        zeros = (ins[0].zero_point, self.output_zero_point)
         biases = np.abs(self.bias.astype(np.int64)), 0
         for rows, zero, bias, shift in zip(
             (self.weight, self.recurrent), zeros, biases, self.shift, strict=True
@@ -97,7 +100,7 @@ class Lstm(Int8Operator):
             ),
             Tensor(self.cell, "i16", (cells,), kind="state", persistent=True),
         ]  # fmt: skip
-        return [*self.output((frames, cells), bounds), *states]
+        return Inferred([*self.output((frames, cells), bounds), *states])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.STEP
@@ -109,7 +112,7 @@ class Lstm(Int8Operator):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         frames = env[self.inputs[0]].astype(np.int64)
-        frames = frames.reshape(len(frames), *self._shape) - self._zero
+        frames = frames.reshape(len(frames), *self._shape) - self.ins[0].zero_point
         hidden, cell = env[self.hidden].astype(np.int64), env[self.cell].astype(np.int64)
         out = np.empty((len(frames), self._shape[0], self.weight.shape[1]), np.int8)
         for i in range(self._shape[0]):
@@ -148,7 +151,7 @@ class Lstm(Int8Operator):
         met = int(taps.sum()) + int(moved[self.hidden].sum())
         return gates * cells * met, self.weight.size + self.recurrent.size
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(
             macs=self._shape[0] * (self.weight.size + self.recurrent.size),
             updates=self._shape[0] * self.weight.shape[1],
@@ -164,7 +167,7 @@ class Lstm(Int8Operator):
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/lstm.h")
         gates, cells, inputs = self.weight.shape
-        folded = self.bias - self.weight.astype(np.int64).sum(axis=2) * self._zero
+        folded = self.bias - self.weight.astype(np.int64).sum(axis=2) * self.ins[0].zero_point
         past = self.recurrent.astype(np.int64).sum(axis=2) * -self.output_zero_point
         arrays = {
             "weights": (self.weight, f"({gates}, {cells}, {inputs})"),

@@ -20,7 +20,7 @@ class MaxPool2d(Pool2d):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]
-        best: Array = np.full((len(x), *self._shape), -128, np.int8)
+        best: Array = np.full((len(x), *self.outs[0].shape), -128, np.int8)
         for cell in self.windows(x, -128):
             np.maximum(best, cell, out=best)
         env[self.name] = np.clip(best, *self.activation).astype(np.int8)

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.elementwise import Elementwise
-from spikelet.graph.operator import Interval
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.operator import Inferred, Interval
+from spikelet.graph.tensor import Array
 
 
 @dataclass(kw_only=True)
@@ -19,11 +19,10 @@ class Maximum(Elementwise):
     KIND: ClassVar[str] = "maximum"
     C_OP: ClassVar[str] = "SPK_MAXIMUM"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        written = super().infer(ins, bounds, steps)
-        for tensor in self._operands:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        for tensor in self.operands:
             self.same_code(tensor)
-        return written
+        return super().infer(bounds, steps)
 
     def factors(self) -> dict[str, int]:
         return {"multiplier": 0, "shift": 0}

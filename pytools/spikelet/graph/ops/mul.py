@@ -21,7 +21,7 @@ class Mul(Elementwise):
     LARGEST: ClassVar[int] = 255 * 255
 
     def factors(self) -> dict[str, int]:
-        a, b = (np.float32(t.scale) for t in self._operands)
+        a, b = (np.float32(t.scale) for t in self.operands)
         multiplier, shift = factor(float(a * b / np.float32(self.output_scale)))
         return {"multiplier": multiplier, "shift": shift}
 

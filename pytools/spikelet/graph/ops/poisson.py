@@ -10,7 +10,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.fixed import xorshift32
-from spikelet.graph.operator import Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 
 # Stands for a seed of 0, which xorshift32 cannot leave.
@@ -29,17 +29,20 @@ class Poisson(Operator):
 
     KIND: ClassVar[str] = "poisson"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         if len(ins) != 2 or ins[1].dtype != "u32" or ins[1].shape != (1,):
             raise self.error("expected two inputs: values (n,) u8 and seed (1,) u32")
         self.expect(ins[0], ("u8",))
         _, high = bounds[self.inputs[0]]
         bounds[f"{self.name}.spikes"] = (np.zeros_like(high), (high > 0).astype(np.int64))
         bounds[f"{self.name}.state"] = (np.array([1]), np.array([0xFFFFFFFF]))
-        return [
-            Tensor(f"{self.name}.spikes", "bit", ins[0].shape),
-            Tensor(f"{self.name}.state", "u32", (1,), kind="state", persistent=True),
-        ]
+        return Inferred(
+            [
+                Tensor(f"{self.name}.spikes", "bit", ins[0].shape),
+                Tensor(f"{self.name}.state", "u32", (1,), kind="state", persistent=True),
+            ]
+        )
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.STEP

@@ -23,7 +23,7 @@ class Prelu(Elementwise):
     LARGEST: ClassVar[int] = 255 * 255
 
     def factors(self) -> dict[str, int]:
-        a, b = (np.float32(t.scale) for t in self._operands)
+        a, b = (np.float32(t.scale) for t in self.operands)
         to = np.float32(self.output_scale)
         above = code_factor(float(a / to))
         below = code_factor(float(np.float32(a * b) / to))

@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.graph.declared import AnyCode
 from spikelet.graph.int8 import CODES, Lookup, clipped, code_factor, interval, round_half_away
-from spikelet.graph.operator import Interval
+from spikelet.graph.operator import Inferred, Interval
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
 
@@ -28,18 +28,18 @@ class Quantize(Lookup):
     output_zero_point: AnyCode = 0
     unsigned: bool = False
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         if not self.unsigned:
-            return super().infer(ins, bounds, steps)
+            return super().infer(bounds, steps)
         self.activation_input(ins[0])
         self.check_table()
         if not 0 <= self.output_zero_point <= 255:
             raise self.error(f"output_zero_point {self.output_zero_point} is not in 0..255")
-        self._size = ins[0].size
         codes = self.table.view(np.uint8)
         bounds[self.name] = interval(ins[0].shape, int(codes.min()), int(codes.max()))
         scale, zero_point = self.output_scale, self.output_zero_point
-        return [Tensor(self.name, "u8", ins[0].shape, scale=scale, zero_point=zero_point)]
+        return Inferred([Tensor(self.name, "u8", ins[0].shape, scale=scale, zero_point=zero_point)])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         super().golden(env, t)

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.operator import Emitter, Inferred, Interval
 from spikelet.graph.reduction import Reduction
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.tensor import Array
 
 
 @dataclass(kw_only=True)
@@ -19,10 +19,10 @@ class ReduceMax(Reduction):
     KIND: ClassVar[str] = "reduce_max"
     LOWEST: ClassVar[bool] = False
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self.same_code(ins[0])
-        super().infer(ins, bounds, steps)
-        return self.reach(ins, bounds)
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        self.same_code(self.ins[0])
+        super().infer(bounds, steps)
+        return Inferred(self.reach(bounds))
 
     def reduced(self, x: Array) -> Array:
         found: Array = x.min(axis=2) if self.LOWEST else x.max(axis=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import Size
-from spikelet.graph.operator import Emitter, Interval, Operator, Share
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Share
+from spikelet.graph.tensor import Array
 
 
 @dataclass(kw_only=True)
@@ -28,23 +28,23 @@ class Reshape(Operator):
 
     shape: tuple[Size, ...]
 
-    _channels: int = field(init=False, repr=False, default=0)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         shape = tuple(self.shape)
         if ins[0].dtype == "bit" or ins[0].persistent:
             raise self.error(f"input {ins[0].name} is {ins[0].dtype}, expected an activation")
         if math.prod(shape) != ins[0].size:
             raise self.error(f"input {ins[0].shape} does not have the elements of {shape}")
-        self._channels = ins[0].shape[-1]
         low, high = bounds[self.inputs[0]]
         bounds[self.name] = (low.reshape(shape), high.reshape(shape))
-        return [dataclasses.replace(ins[0], name=self.name, shape=shape, kind="activation")]
+        return Inferred(
+            [dataclasses.replace(ins[0], name=self.name, shape=shape, kind="activation")]
+        )
 
     def follows(self) -> list[Array | None] | None:
-        if self.shape[-1] == self._channels:
-            return [np.arange(self._channels)]
-        return [np.arange(self.shape[0]) % self._channels] if len(self.shape) == 1 else None
+        if self.shape[-1] == self.ins[0].shape[-1]:
+            return [np.arange(self.ins[0].shape[-1])]
+        return [np.arange(self.shape[0]) % self.ins[0].shape[-1]] if len(self.shape) == 1 else None
 
     def narrowed(self, ins: list[Array], out: Array) -> Operator:
         return dataclasses.replace(self, shape=(*self.shape[:-1], len(out)))

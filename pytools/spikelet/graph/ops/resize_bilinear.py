@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -11,8 +11,8 @@ from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held
 from spikelet.graph.int8 import Int8Operator, codes_of
-from spikelet.graph.operator import Cost, Emitter, Interval
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
+from spikelet.graph.tensor import Array
 
 ONE = 1 << 10  # of a fraction
 
@@ -32,26 +32,24 @@ class ResizeBilinear(Int8Operator):
     rows: Annotated[Array, Held("int16", 2)]
     columns: Annotated[Array, Held("int16", 2)]
 
-    _input: tuple[int, ...] = field(init=False, repr=False, default=())
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.activation_input(ins[0], rank=3)
         self.same_code(ins[0])
-        self._input = ins[0].shape
         for name, table, length in (
-            ("rows", self.rows, self._input[0]),
-            ("columns", self.columns, self._input[1]),
+            ("rows", self.rows, ins[0].shape[0]),
+            ("columns", self.columns, ins[0].shape[1]),
         ):
             if table.dtype != np.int16 or table.ndim != 2 or table.shape[1] != 3:
                 raise self.error(f"{name} is {table.dtype} {table.shape}, expected int16 (n, 3)")
             places, shares = table[:, :2], table[:, 2]
             if places.min() < 0 or places.max() >= length or np.abs(shares).max() > ONE:
                 raise self.error(f"{name} reach {places.max()} of {length}, or beyond a share of 1")
-        shape = (len(self.rows), len(self.columns), self._input[2])
-        return self.output(shape, bounds, reach=codes_of(ins[0], bounds))
+        shape = (len(self.rows), len(self.columns), ins[0].shape[2])
+        return Inferred(self.output(shape, bounds, reach=codes_of(ins[0], bounds)))
 
     def follows(self) -> list[Array | None] | None:
-        return [np.arange(self._input[2])]
+        return [np.arange(self.ins[0].shape[2])]
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]].astype(np.int64)
@@ -64,8 +62,8 @@ class ResizeBilinear(Int8Operator):
         codes = np.sign(total) * ((np.abs(total) + ONE * ONE // 2) // (ONE * ONE))
         env[self.name] = codes.astype(np.int8)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=4 * len(self.rows) * len(self.columns) * self._input[2])
+    def cost(self) -> Cost:
+        return Cost(macs=4 * len(self.rows) * len(self.columns) * self.ins[0].shape[2])
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/resize_bilinear.h")
@@ -74,8 +72,8 @@ class ResizeBilinear(Int8Operator):
             for name, table in (("rows", self.rows), ("columns", self.columns))
         ]
         fields: Fields = {
-            "width": self._input[1],
-            "channels": self._input[2],
+            "width": self.ins[0].shape[1],
+            "channels": self.ins[0].shape[2],
             "rows": tables[0],
             "columns": tables[1],
             "out_height": len(self.rows),

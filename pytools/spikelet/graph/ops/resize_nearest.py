@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -11,10 +11,10 @@ from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import Held
 from spikelet.graph.int8 import Int8Operator, codes_of
-from spikelet.graph.operator import Emitter, Interval, Overlap
+from spikelet.graph.operator import Emitter, Inferred, Interval, Overlap
 from spikelet.graph.overlap import raster
 from spikelet.graph.target import Target
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.tensor import Array
 
 
 @dataclass(kw_only=True)
@@ -31,32 +31,30 @@ class ResizeNearest(Int8Operator):
     rows: Annotated[Array, Held("uint16", 1)]
     columns: Annotated[Array, Held("uint16", 1)]
 
-    _input: tuple[int, ...] = field(init=False, repr=False, default=())
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.activation_input(ins[0], rank=3)
         self.same_code(ins[0])
-        self._input = ins[0].shape
         for name, indices, length in (
-            ("rows", self.rows, self._input[0]),
-            ("columns", self.columns, self._input[1]),
+            ("rows", self.rows, ins[0].shape[0]),
+            ("columns", self.columns, ins[0].shape[1]),
         ):
             if indices.dtype != np.uint16 or indices.ndim != 1 or not len(indices):
                 raise self.error(f"{name} is {indices.dtype} {indices.shape}, expected uint16 (n,)")
             if int(indices.max()) >= length:
                 raise self.error(f"{name} reach {int(indices.max())} of {length}")
-        shape = (len(self.rows), len(self.columns), self._input[2])
-        return self.output(shape, bounds, reach=codes_of(ins[0], bounds))
+        shape = (len(self.rows), len(self.columns), ins[0].shape[2])
+        return Inferred(self.output(shape, bounds, reach=codes_of(ins[0], bounds)))
 
     def follows(self) -> list[Array | None] | None:
-        return [np.arange(self._input[2])]
+        return [np.arange(self.ins[0].shape[2])]
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]
         env[self.name] = np.ascontiguousarray(x[:, self.rows][:, :, self.columns])
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
-        _, width, channels = self._input
+        _, width, channels = self.ins[0].shape
         cells = self.rows[:, None].astype(np.int64) * width + self.columns
         return (raster(cells.reshape(-1) * channels, channels),)
 
@@ -65,7 +63,7 @@ class ResizeNearest(Int8Operator):
         rows = em.const(f"{self.name}_rows", self.rows, f"({len(self.rows)},)")
         columns = em.const(f"{self.name}_columns", self.columns, f"({len(self.columns)},)")
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        _, width, channels = self._input
+        _, width, channels = self.ins[0].shape
         size = (rows, len(self.rows), columns, len(self.columns))
         return [c.run("spk_resize_s8", source, width, channels, *size, to)]
 

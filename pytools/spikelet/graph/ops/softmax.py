@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,10 +12,10 @@ from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Code, TensorScale
 from spikelet.graph.int8 import Int8Operator, factor
-from spikelet.graph.operator import Cost, Emitter, Interval, Overlap
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Overlap
 from spikelet.graph.requantise import rounding_divide_by_pot, rounding_doubling_high_mul
 from spikelet.graph.target import Target
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.tensor import Array
 
 DIFFERENCE_BITS = 5  # integer bits of a difference to the maximum: Q5.26
 TOLERANCE = 1e-3  # of the output's scale, which is 1/256 whatever the file says
@@ -46,25 +46,23 @@ class Softmax(Int8Operator):
     output_scale: TensorScale = 1 / 256
     output_zero_point: Code = -128
 
-    _shape: tuple[int, ...] = field(init=False, repr=False, default=())
-    _scale: float = field(init=False, repr=False, default=1.0)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.activation_input(ins[0])
         near = abs(self.output_scale * 256 - 1) <= TOLERANCE
         if not near or self.output_zero_point != -128:
             raise self.error("expected an output scale of 1/256 and a zero point of -128")
         if ins[0].shape[-1] >= 1 << SUM_BITS:
             raise self.error(f"a row of {ins[0].shape[-1]}, expected at most {(1 << SUM_BITS) - 1}")
-        self._shape, self._scale = ins[0].shape, ins[0].scale
         real = self._real()
         if not (math.isfinite(real) and real > 1):
             raise self.error(f"beta {self.beta} with input scale {ins[0].scale} is out of range")
-        return self.output(ins[0].shape, bounds)
+        return Inferred(self.output(ins[0].shape, bounds))
 
     def _real(self) -> float:
         return min(
-            float(np.float32(self.beta)) * self._scale * (1 << (31 - DIFFERENCE_BITS)), float(_MOST)
+            float(np.float32(self.beta)) * self.ins[0].scale * (1 << (31 - DIFFERENCE_BITS)),
+            float(_MOST),
         )
 
     def _factor(self) -> tuple[int, int, int]:
@@ -94,8 +92,8 @@ class Softmax(Int8Operator):
         codes = np.where(counts, np.clip(codes, -128, 127), -128)
         env[self.name] = codes.astype(np.int8)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[0].size)
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         return (Overlap(),)
@@ -104,8 +102,8 @@ class Softmax(Int8Operator):
         em.include("kernels/softmax.h")
         multiplier, shift, lowest = self._factor()
         fields: Fields = {
-            "rows": math.prod(self._shape[:-1]),
-            "length": self._shape[-1],
+            "rows": math.prod(self.ins[0].shape[:-1]),
+            "length": self.ins[0].shape[-1],
             "multiplier": multiplier,
             "shift": shift,
             "lowest": lowest,

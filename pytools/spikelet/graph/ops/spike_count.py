@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -19,26 +19,25 @@ class SpikeCount(Operator):
 
     KIND: ClassVar[str] = "spike_count"
 
-    _neurons: int = field(init=False, repr=False, default=0)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self.expect(ins[0], ("bit",))
-        self._neurons = ins[0].size
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        self.expect(self.ins[0], ("bit",))
         low, high = bounds[self.inputs[0]]
         bounds[self.name] = (low * steps, high * steps)
-        return [Tensor(self.name, "i16", ins[0].shape, kind="state", persistent=True)]
+        return Inferred(
+            [Tensor(self.name, "i16", self.ins[0].shape, kind="state", persistent=True)]
+        )
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.STEP
 
     def start(self, env: dict[str, Array], samples: int) -> None:
-        env[self.name] = np.zeros((samples, self._neurons), np.int16)
+        env[self.name] = np.zeros((samples, self.ins[0].size), np.int16)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.name] = env[self.name] + env[self.inputs[0]].astype(np.int16)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(updates=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(updates=self.ins[0].size)
 
     def emit_start(self, em: Emitter) -> list[Statement]:
         em.include("kernels/spike_count.h")

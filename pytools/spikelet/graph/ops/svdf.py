@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held, Natural, within
 from spikelet.graph.int8 import Int8Operator
-from spikelet.graph.operator import Cost, Emitter, Interval, Phase, Role
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Phase, Role
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
 
@@ -42,14 +42,13 @@ class Svdf(Int8Operator):
     state_factor: tuple[Natural, Annotated[int, within(-31, 30)]]
     output_factor: tuple[Natural, Annotated[int, within(-31, 30)]]
 
-    _zero: int = field(init=False, repr=False, default=0)
-
     @property
     def state(self) -> str:
         """The state's name."""
         return f"{self.name}.state"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.activation_input(ins[0])
         filters, units = len(self.weight), len(self.bias)
         if self.weight.shape[1] != ins[0].size or len(self.time) != filters or filters % units:
@@ -57,8 +56,7 @@ class Svdf(Int8Operator):
                 f"weight {self.weight.shape}, time {self.time.shape} and bias {self.bias.shape} "
                 f"do not fit input {ins[0].shape}"
             )
-        self._zero = ins[0].zero_point
-        frame = np.abs(self.weight.astype(np.int64)).sum(axis=1) * (128 + abs(self._zero))
+        frame = np.abs(self.weight.astype(np.int64)).sum(axis=1) * (128 + abs(ins[0].zero_point))
         self._check(frame, self.state_factor, "a frame")
         reach = np.minimum(requantise(frame, *self.state_factor) + 1, 1 << 15)
         sums = (np.abs(self.time.astype(np.int64)).sum(axis=1) * reach).reshape(units, -1)
@@ -72,7 +70,7 @@ class Svdf(Int8Operator):
             np.repeat(high[:, None], shape[1], axis=1),
         )
         state = Tensor(self.state, "i16", shape, kind="state", persistent=True)
-        return [*self.output((units,), bounds), state]
+        return Inferred([*self.output((units,), bounds), state])
 
     def _check(self, sums: Array, factor: tuple[int, int], what: str) -> None:
         largest = int(sums.max()) << max(factor[1], 0)
@@ -87,7 +85,7 @@ class Svdf(Int8Operator):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]].astype(np.int64)
-        frame = (x.reshape(len(x), -1) - self._zero) @ self.weight.T.astype(np.int64)
+        frame = (x.reshape(len(x), -1) - self.ins[0].zero_point) @ self.weight.T.astype(np.int64)
         state = np.roll(env[self.state], -1, axis=2).astype(np.int64)
         limit = 1 << 15
         state[:, :, -1] = np.clip(requantise(frame, *self.state_factor), -limit, limit - 1)
@@ -104,7 +102,7 @@ class Svdf(Int8Operator):
         past = int(moved[self.state].sum())
         return frame + past, self.weight.size + self.time.size
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(macs=self.weight.size + self.time.size, weight_bits=8)
 
     def emit_start(self, em: Emitter) -> list[Statement]:
@@ -113,7 +111,7 @@ class Svdf(Int8Operator):
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/svdf.h")
         filters, inputs = self.weight.shape
-        sums = self.weight.astype(np.int64).sum(axis=1) * -self._zero
+        sums = self.weight.astype(np.int64).sum(axis=1) * -self.ins[0].zero_point
         names = ("multiplier", "shift")
         fields: Fields = {
             "weights": em.const(f"{self.name}_weight", self.weight, f"({filters}, {inputs})"),

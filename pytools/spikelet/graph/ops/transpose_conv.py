@@ -11,9 +11,9 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Margin, Pair
-from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
 from spikelet.graph.quantised import Quantised
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.tensor import Array
 
 
 @dataclass(kw_only=True)
@@ -36,7 +36,8 @@ class TransposeConv(Quantised):
     stride: Pair = (1, 1)
     padding: tuple[Margin, Margin] = (0, 0)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_int8(ins[0], (3,))
         if self.weight.dtype != np.int8 or self.weight.ndim != 4:
             raise self.error(
@@ -48,7 +49,7 @@ class TransposeConv(Quantised):
         channels = len(self.weight)
         shape = (*self.size, channels)
         rows = self.weight.reshape(channels, -1)
-        return self.infer_int8(ins[0], shape, rows, bounds, padded=self._padded)
+        return self.infer_int8(shape, rows, bounds, padded=self._padded)
 
     @property
     def _padded(self) -> bool:
@@ -95,8 +96,10 @@ class TransposeConv(Quantised):
                 taps += int(seen.any(axis=(0, 1)).sum())
         return channels * taps, self.weight.size
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=self.weight.size * ins[0].shape[0] * ins[0].shape[1], weight_bits=8)
+    def cost(self) -> Cost:
+        return Cost(
+            macs=self.weight.size * self.ins[0].shape[0] * self.ins[0].shape[1], weight_bits=8
+        )
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/transpose_conv.h")
@@ -106,8 +109,8 @@ class TransposeConv(Quantised):
             "weights": em.const(f"{self.name}_weight", self.weight, note),
             # Taps that fall between the inputs have no code: zero points cannot go into the bias.
             **self.rescale_fields(em, np.zeros(channels, np.int64)),
-            "height": self._input.shape[0],
-            "width": self._input.shape[1],
+            "height": self.ins[0].shape[0],
+            "width": self.ins[0].shape[1],
             "channels": depth,
             "out_height": self.size[0],
             "out_width": self.size[1],
@@ -118,7 +121,7 @@ class TransposeConv(Quantised):
             "stride_right": self.stride[1],
             "pad_top": self.padding[0],
             "pad_left": self.padding[1],
-            "input_zero": self._input.zero_point,
+            "input_zero": self.ins[0].zero_point,
         }
         config = em.config(self.name, "spk_transpose_conv", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)

@@ -14,11 +14,11 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Statement, Value
 from spikelet.graph.declared import Natural, Size, TensorScale
-from spikelet.graph.operator import Cost, Emitter, Interval, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Phase
 from spikelet.graph.tensor import Array, Tensor
+from spikelet.learn.bases.trainable import Scaled
 from spikelet.learn.bases.window import Windowed
 from spikelet.learn.numbers import scalar
-from spikelet.learn.numbers.scalar import Scale
 
 STORED = {"f32": np.float32, "f16": np.float16, "i16": np.int16, "i8": np.int8}
 
@@ -114,13 +114,17 @@ class Forward(Weighted):
     output_limit: Natural = 0
     again: bool = False
 
-    _x: Tensor = field(init=False, repr=False)
-    _scale: Scale = field(init=False, repr=False)
-    _learning: int = field(init=False, repr=False, default=0)
+    facts: Scaled = field(init=False, repr=False, compare=False)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    @property
+    def learning(self) -> int:
+        """How many of its outputs learn."""
+        return self.check_frozen(self.frozen, self.image(self.ins[0].shape)[2])
+
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_precision()
-        x = self._x = ins[0]
+        x = ins[0]
         if x.dtype not in (scalar.value_dtype(self.precision), "i8"):
             raise self.error(
                 f"input {x.name} is {x.dtype}, expected {scalar.value_dtype(self.precision)} or i8"
@@ -128,7 +132,7 @@ class Forward(Weighted):
         out = self.out_image(x.shape)
         channels = x.shape[2]
         outputs = self.channels_out(channels)
-        learning = self._learning = self.check_frozen(self.frozen, channels)
+        learning = self.learning
         expected = 1 + (learning > 0) + (self.frozen_bias is None)
         if len(ins) != expected:
             raise self.error(f"reads {len(ins)} tensors, expected {expected}: x, weight, bias")
@@ -145,23 +149,25 @@ class Forward(Weighted):
                 f"expected {total} ({outputs},)"
             )
         if not self.real:
-            self._prove(ins, bounds)
+            self._prove(bounds)
         ratio = self.weight_scale * self.source_scale(x) / self.output_scale
-        self._scale = self.scale_of(ratio, self.output_limit)
+        scale = self.scale_of(ratio, self.output_limit)
         written = self.value(self.name, (*out, outputs), self.output_scale, self.output_limit)
         bounds[self.name] = self.value_bounds(written, self.output_limit, self.relu)
-        return [written]
+        return Inferred([written], Scaled(scale))
 
-    def _prove(self, ins: list[Tensor], bounds: dict[str, Interval]) -> None:
-        largest = self.largest(ins[0], bounds)
+    def _prove(self, bounds: dict[str, Interval]) -> None:
+        largest = self.largest(self.ins[0], bounds)
         sums = [0]
-        if self._learning:
-            sums.append(self.products(ins[0].shape[2]) * self.largest(ins[1], bounds) * largest)
+        if self.learning:
+            sums.append(
+                self.products(self.ins[0].shape[2]) * self.largest(self.ins[1], bounds) * largest
+            )
         if self.frozen is not None:
             each = np.abs(self.frozen.astype(np.int64))
             sums.append(int(each.sum(axis=tuple(range(each.ndim - 1))).max()) * largest)
         if self.frozen_bias is None:
-            bias = self.largest(ins[-1], bounds)
+            bias = self.largest(self.ins[-1], bounds)
         else:
             bias = int(np.abs(self.frozen_bias.astype(np.int64)).max())
         self.prove(max(sums) + bias, "a sum")
@@ -174,19 +180,19 @@ class Forward(Weighted):
         raise NotImplementedError
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        x = self.source(self._x, env[self.inputs[0]])
-        weight = self.whole(env, self.inputs[1] if self._learning else None, self.frozen)
+        x = self.source(self.ins[0], env[self.inputs[0]])
+        weight = self.whole(env, self.inputs[1] if self.learning else None, self.frozen)
         stored = env[self.inputs[-1]] if self.frozen_bias is None else self.frozen_bias
         bias = scalar.widen(self.precision, stored)
         out = self.out_image(x.shape[1:])
         start = np.broadcast_to(bias, (len(x), *out, len(bias))).copy()
-        made = self._scale.narrow(self.sums(x, weight, start))
+        made = self.facts.scale.narrow(self.sums(x, weight, start))
         if self.relu:
             made = np.where(made < 0, made.dtype.type(0), made)
         env[self.name] = made.astype(np.float32 if self.real else np.int16)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=self.macs(ins[0].shape), weight_bits=self.weight_bits)
+    def cost(self) -> Cost:
+        return Cost(macs=self.macs(self.ins[0].shape), weight_bits=self.weight_bits)
 
     def macs(self, shape: tuple[int, ...], outputs: int | None = None) -> int:
         """Products of a pass over all outputs, or over some; none with padding."""
@@ -197,8 +203,8 @@ class Forward(Weighted):
 
     def emit_call(self, em: Emitter, struct: str, call: str) -> list[Statement]:
         """The call of the kernel, whose configuration is a `struct`."""
-        height, width, channels = self.image(self._x.shape)
-        if self._x.dtype == "i8":
+        height, width, channels = self.image(self.ins[0].shape)
+        if self.ins[0].dtype == "i8":
             em.define("SPK_CONV_CODES")
         config = em.config(
             self.name,
@@ -206,13 +212,13 @@ class Forward(Weighted):
             {
                 **self.window_fields((height, width, channels), "window."),
                 "outputs": self.channels_out(channels),
-                "learned": self._learning,
-                "scale": self._scale.c(self.precision),
-                "source": self.source_c(self._x),
+                "learned": self.learning,
+                "scale": self.facts.scale.c(self.precision),
+                "source": self.source_c(self.ins[0]),
                 "relu": self.relu,
             },
         )
-        weight = em.tensor(self.inputs[1]) if self._learning else 0
+        weight = em.tensor(self.inputs[1]) if self.learning else 0
         if self.frozen_bias is None:
             bias = em.tensor(self.inputs[-1])
         else:
@@ -250,19 +256,24 @@ class InputGradient(Weighted):
     gradient_scale: TensorScale = 1.0
     gradient_limit: Natural = 0
 
-    _scale: Scale = field(init=False, repr=False)
-    _learning: int = field(init=False, repr=False, default=0)
-
     def __post_init__(self) -> None:
         super().__post_init__()
         height, width, channels = self.shape
         self.shape = (int(height), int(width), int(channels))
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    facts: Scaled = field(init=False, repr=False, compare=False)
+
+    @property
+    def learning(self) -> int:
+        """How many of its outputs learn."""
+        return self.check_frozen(self.frozen, self.image(self.shape)[2])
+
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_precision()
         channels = self.image(self.shape)[2]
         outputs = self.channels_out(channels)
-        learning = self._learning = self.check_frozen(self.frozen, channels)
+        learning = self.learning
         expected = 1 + (learning > 0) + self.mask
         if len(ins) != expected:
             raise self.error(f"reads {len(ins)} tensors, expected {expected}: error, weight, x")
@@ -280,12 +291,12 @@ class InputGradient(Weighted):
                 total += self.fan_of(np.abs(self.frozen.astype(np.int64)))
             self.prove(total * self.largest(ins[0], bounds), "the sum of an input gradient")
         error_scale = 1.0 if self.real else ins[0].scale
-        self._scale = self.scale_of(
+        scale = self.scale_of(
             error_scale * self.weight_scale / self.gradient_scale, self.gradient_limit
         )
         written = self.value(self.name, self.shape, self.gradient_scale, self.gradient_limit)
         bounds[self.name] = self.value_bounds(written, self.gradient_limit)
-        return [written]
+        return Inferred([written], Scaled(scale))
 
     def fan(self, learning: int) -> int:
         """Products with learned weights in one sum, at the most."""
@@ -301,16 +312,16 @@ class InputGradient(Weighted):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         error = scalar.widen(self.precision, env[self.inputs[0]])
-        parts = [env[self.inputs[1]]] if self._learning else []
+        parts = [env[self.inputs[1]]] if self.learning else []
         parts += [] if self.frozen is None else [self.frozen]
         start = np.zeros((len(error), *self.shape), np.float32 if self.real else np.int64)
         widened = [scalar.widen(self.precision, part) for part in parts]
-        made = self._scale.narrow(self.sums(error, widened, start))
+        made = self.facts.scale.narrow(self.sums(error, widened, start))
         if self.mask:
             made = np.where(env[self.inputs[-1]] > 0, made, made.dtype.type(0))
         env[self.name] = made.astype(np.float32 if self.real else np.int16)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(macs=macs(self, self.shape), weight_bits=self.weight_bits)
 
     def emit_call(self, em: Emitter, struct: str, call: str) -> list[Statement]:
@@ -321,11 +332,11 @@ class InputGradient(Weighted):
             {
                 **self.window_fields(self.shape, "window."),
                 "outputs": self.channels_out(self.shape[2]),
-                "learned": self._learning,
-                "scale": self._scale.c(self.precision),
+                "learned": self.learning,
+                "scale": self.facts.scale.c(self.precision),
             },
         )
-        weight = em.tensor(self.inputs[1]) if self._learning else 0
+        weight = em.tensor(self.inputs[1]) if self.learning else 0
         frozen = self.frozen_c(em, self.frozen)
         kept = em.tensor(self.inputs[-1]) if self.mask else 0
         error, to = em.tensor(self.inputs[0]), em.tensor(self.name)

@@ -13,8 +13,8 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Margin
-from spikelet.graph.operator import Cost, Emitter, Interval
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
+from spikelet.graph.tensor import Array
 from spikelet.learn.bases.convolution import Weighted, macs
 from spikelet.learn.bases.weight_step import WeightStep
 from spikelet.learn.numbers import scalar
@@ -45,11 +45,11 @@ class Update(Weighted, WeightStep):
     def error_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*self.out_image(shape), self.channels_out(shape[2]))
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         self.expect_precision()
-        if len(ins) < 2:
+        if len(self.ins) < 2:
             raise self.error("reads fewer than 2 tensors, expected error, x, ...")
-        x = ins[1]
+        x = self.ins[1]
         channels = self.image(x.shape)[2]
         outputs, learning = self.channels_out(channels), self.learning(channels)
         if not 0 <= learning <= outputs:
@@ -59,8 +59,8 @@ class Update(Weighted, WeightStep):
         value = scalar.value_dtype(self.precision)
         if x.dtype not in (value, "i8"):
             raise self.error(f"input {x.name} is {x.dtype}, expected {value} or i8")
-        self.expect_inputs(ins, bounds)
-        return []
+        _, steps_taken = self.expect_inputs(bounds)
+        return Inferred([], steps_taken)
 
     def gradient(self, x: Array, error: Array, start: Array) -> Array:
         """`start` and the gradient of one sample: x (H, W, C), error (out H, out W, n)."""
@@ -75,12 +75,12 @@ class Update(Weighted, WeightStep):
         raise NotImplementedError
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        self.learn(env, dict(zip(self.roles(self._x.shape), self.inputs, strict=True)))
+        self.learn(env, dict(zip(self.roles(self.ins[1].shape), self.inputs, strict=True)))
 
     def step_weights(
         self, env: dict[str, Array], at: dict[str, str], xs: list[Array], errors: list[Array]
     ) -> int:
-        sgd = self.step_now(env, at, self._sgd)
+        sgd = self.step_now(env, at, self.facts.weight)
         stored = env[at["weight"]]
         total = np.zeros(stored.shape, np.float32 if self.real else np.int64)
         for x, error in zip(xs, errors, strict=True):
@@ -88,7 +88,7 @@ class Update(Weighted, WeightStep):
         u = scalar.widen(self.precision, env[at["velocity"]]) if "velocity" in at else None
         byte: Array = np.zeros((), np.uint8)
         if "random" in at:
-            channels = self._x.shape[2]
+            channels = self.ins[1].shape[2]
             drawn, state = scalar.draws(int(env[at["random"]][0]), self.draws_needed(channels))
             env[at["random"]][0] = state
             byte = self.random_bytes(drawn, channels)
@@ -105,26 +105,26 @@ class Update(Weighted, WeightStep):
         total: Array = np.add.accumulate(rows, axis=0)[-1]
         return total
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        shape = ins[1].shape
+    def cost(self) -> Cost:
+        shape = self.ins[1].shape
         return Cost(macs=macs(self, shape, self.learning(shape[2])), weight_bits=self.weight_bits)
 
     def emit_call(self, em: Emitter, struct: str, call: str) -> list[Statement]:
         """The call of the kernel, whose configuration is a `struct`."""
-        height, width, channels = self.image(self._x.shape)
-        if self._x.dtype == "i8":
+        height, width, channels = self.image(self.ins[1].shape)
+        if self.ins[1].dtype == "i8":
             em.define("SPK_CONV_CODES")
         fields: Fields = {
             **self.window_fields((height, width, channels), "window."),
             "outputs": self.channels_out(channels),
             "learned": self.learning(channels),
-            "source": self.source_c(self._x),
+            "source": self.source_c(self.ins[1]),
             "batch": self.batch,
         }
-        if self._sgd is not None:
-            fields["sgd"] = self._sgd.c()
-        if self._bias_sgd is not None:
-            fields["bias_sgd"] = self._bias_sgd.c()
+        if self.facts.weight is not None:
+            fields["sgd"] = self.facts.weight.c()
+        if self.facts.bias is not None:
+            fields["bias_sgd"] = self.facts.bias.c()
         config = em.config(self.name, struct, fields)
         return [c.run(call, config, c.compound("struct spk_conv_step", self.parts_c(em)))]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,18 +11,21 @@ from spikelet.graph.c import Fields
 from spikelet.graph.declared import Natural, Size, TensorScale
 from spikelet.graph.operator import Cost, Emitter, Interval, Phase
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn.bases.trainable import INT32_MAX
+from spikelet.learn.bases.trainable import INT32_MAX, Scaled
 from spikelet.learn.bases.window import Windowed
 from spikelet.learn.numbers import scalar
-from spikelet.learn.numbers.scalar import Scale
 
 
 @dataclass(kw_only=True)
 class Pool2d(Windowed):
     """Base of pools over windows of an (H, W, C) tensor of values; padding does not count."""
 
-    _shape: tuple[int, int, int] = field(init=False, repr=False, default=(1, 1, 1))
-    _scale: Scale = field(init=False, repr=False, default_factory=Scale)
+    facts: Scaled = field(init=False, repr=False, compare=False)
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        """Of the larger image: x, or its gradient."""
+        raise NotImplementedError
 
     def pooled(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """Shape of the output; refuses windows that may lie in the padding alone."""
@@ -31,18 +33,28 @@ class Pool2d(Windowed):
         top, left, bottom, right = self.padding
         if max(top, bottom) >= self.kernel[0] or max(left, right) >= self.kernel[1]:
             raise self.error(f"padding {self.padding} is not less than the kernel {self.kernel}")
-        self._shape = self.image(shape)
-        return height, width, self._shape[2]
+        return height, width, self.image(shape)[2]
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(macs=sum(tap.pixels for tap in self.taps(self._shape)) * self._shape[2])
 
     def fields(self) -> Fields:
         """Of `struct spk_learn_pool2d`."""
         return {
             **self.window_fields(self._shape, "window."),
-            "scale": self._scale.c(self.precision),
+            "scale": self.facts.scale.c(self.precision),
         }
+
+
+@dataclass(frozen=True)
+class Parts(Scaled):
+    """How an average is taken.
+
+    Attributes:
+        factors: of a pixel, by the rows and columns of its window that lie inside.
+    """
+
+    factors: Array
 
 
 @dataclass(kw_only=True)
@@ -53,8 +65,7 @@ class Average(Pool2d):
     n is in the scale; else parts have as many bits as sums leave room for.
     """
 
-    _factors: Array = field(init=False, repr=False, default_factory=lambda: np.ones((1, 1)))
-    _bits: int = field(init=False, repr=False, default=0)
+    facts: Parts = field(init=False, repr=False, compare=False)
 
     def counts(self) -> tuple[Array, Array]:
         """Rows inside of each row of windows, and columns."""
@@ -67,49 +78,45 @@ class Average(Pool2d):
                 columns[tap.outputs[1]] += 1
         return rows, columns
 
-    def split(self, products: int, largest: int) -> None:
+    def parts(self, products: int, largest: int, ratio: float, limit: int) -> Parts:
         """Choose the parts.
 
         Args:
             products: in a sum of parts, at the most; 0 for the sum of a window, times its part.
             largest: value.
+            ratio: of the scales of input and output.
+            limit: of the output.
         """
         rows, columns = np.indices(self.kernel) + 1
         n = rows * columns
         if self.real:
-            self._factors = np.float32(1) / n.astype(np.float32)
-        elif not any(self.padding):
-            self._factors = np.ones(self.kernel, np.int32)
+            return Parts(self.scale_of(ratio, limit), np.float32(1) / n.astype(np.float32))
+        if not any(self.padding):
             self.prove((products or int(n.max())) * largest, "a sum")
-        else:
-            for bits in range(24, 0, -1):
-                factors = np.rint(2.0**bits / n).astype(np.int64)
-                most = int((n * factors).max()) if products == 0 else products * (1 << bits)
-                if most * largest <= INT32_MAX:
-                    break
-            self.prove(most * largest, "a sum of parts")
-            self._factors, self._bits = factors.astype(np.int32), bits
-
-    def part(self, ratio: float) -> float:
-        """The ratio of scales, without what the parts hold already."""
-        if self.real or any(self.padding):
-            return ratio * 2.0**-self._bits
-        return ratio / math.prod(self.kernel)
+            scale = self.scale_of(ratio / math.prod(self.kernel), limit)
+            return Parts(scale, np.ones(self.kernel, np.int32))
+        for bits in range(24, 0, -1):
+            factors = np.rint(2.0**bits / n).astype(np.int64)
+            most = int((n * factors).max()) if products == 0 else products * (1 << bits)
+            if most * largest <= INT32_MAX:
+                break
+        self.prove(most * largest, "a sum of parts")
+        return Parts(self.scale_of(ratio * 2.0**-bits, limit), factors.astype(np.int32))
 
     def by_output(self) -> Array:
         """The part of each window's pixels, (out H, out W, 1), as what is calculated with."""
         rows, columns = self.counts()
-        chosen = self._factors[rows[:, None] - 1, columns[None, :] - 1][..., None]
+        chosen = self.facts.factors[rows[:, None] - 1, columns[None, :] - 1][..., None]
         return scalar.widen(self.precision, chosen)
 
     def factor_fields(self, em: Emitter) -> Fields:
         """Of `struct spk_learn_pool2d`."""
         fields = self.fields()
         if any(self.padding):
-            note = f"{self._factors.shape}, parts by rows and columns inside"
-            fields["factors"] = em.const(f"{self.name}_factors", self._factors, note)
+            note = f"{self.facts.factors.shape}, parts by rows and columns inside"
+            fields["factors"] = em.const(f"{self.name}_factors", self.facts.factors, note)
         elif self.real:
-            fields["factor"] = float(self._factors[-1, -1])
+            fields["factor"] = float(self.facts.factors[-1, -1])
         else:
             fields["factor"] = 1
         return fields
@@ -125,16 +132,20 @@ class PoolForward(Pool2d):
 
     again: bool = False
 
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return self.image(self.ins[0].shape)
+
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN if self.again else max(ins)
 
-    def expect_values(self, ins: Sequence[Tensor]) -> Tensor:
+    def expect_values(self) -> Tensor:
         """Refuse all but one image of values."""
         self.expect_precision()
         value = scalar.value_dtype(self.precision)
-        if len(ins) != 1 or ins[0].dtype != value:
-            raise self.error(f"reads {', '.join(t.dtype for t in ins)}, expected one {value}")
-        return ins[0]
+        if len(self.ins) != 1 or self.ins[0].dtype != value:
+            raise self.error(f"reads {', '.join(t.dtype for t in self.ins)}, expected one {value}")
+        return self.ins[0]
 
 
 @dataclass(kw_only=True)
@@ -158,17 +169,21 @@ class PoolInputGradient(Pool2d):
         height, width, channels = self.shape
         self.shape = (int(height), int(width), int(channels))
 
-    def expect_error(self, ins: Sequence[Tensor], reads_x: bool) -> Tensor:
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return self.shape
+
+    def expect_error(self, reads_x: bool) -> Tensor:
         """Refuse other inputs than the error, and x where it is read."""
         self.expect_precision()
         out = self.pooled(self.shape)
         value = scalar.value_dtype(self.precision)
-        if len(ins) != 1 + reads_x:
-            raise self.error(f"reads {len(ins)} tensors, expected error{', x' * reads_x}")
-        self.expect_shape(ins[0], (value,), out)
+        if len(self.ins) != 1 + reads_x:
+            raise self.error(f"reads {len(self.ins)} tensors, expected error{', x' * reads_x}")
+        self.expect_shape(self.ins[0], (value,), out)
         if reads_x:
-            self.expect_shape(ins[1], (value,), self.shape)
-        return ins[0]
+            self.expect_shape(self.ins[1], (value,), self.shape)
+        return self.ins[0]
 
     def written_gradient(self, bounds: dict[str, Interval]) -> list[Tensor]:
         """The tensor that it writes."""

@@ -5,7 +5,7 @@ C twin: firmware/learn/prototypes.h.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import within
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.numbers.feature import C_TYPES, extent
 from spikelet.learn.numbers.fixed import INT32_MAX, saturate
@@ -50,11 +50,8 @@ class LinearScores(Operator):
 
     KIND: ClassVar[str] = "linear_scores"
 
-    _dtype: str = field(init=False, repr=False, default="i8")
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        features, weight, bias, count = ins
-        self._dtype = features.dtype
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        features, weight, bias, count = self.ins
         extent(self, features, bounds)
         classes = bias.size
         if weight.shape != (classes, features.size) or count.shape != bias.shape:
@@ -75,7 +72,7 @@ class LinearScores(Operator):
                 "features, or of a smaller range"
             )
         bounds[self.name] = interval((classes,), INT32_MIN, INT32_MAX)
-        return [Tensor(self.name, "i32", (classes,))]
+        return Inferred([Tensor(self.name, "i32", (classes,))])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return after(ins)
@@ -86,14 +83,14 @@ class LinearScores(Operator):
         sums = flat(env, self.inputs[0]).astype(np.float64) @ weight.T.astype(np.float64) + bias
         env[self.name] = np.where(count > 0, sums, INT32_MIN).astype(np.int32)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[1].size, weight_bits=16)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[1].size, weight_bits=16)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/prototypes.h")
         features, weight, bias, count, to = map(em.tensor, (*self.inputs, self.name))
         classes, size = len(em.bounds[self.name][0]), em.bounds[self.inputs[1]][0].shape[1]
-        given = (features, C_TYPES[self._dtype], size, classes, weight, bias, count, to)
+        given = (features, C_TYPES[self.ins[0].dtype], size, classes, weight, bias, count, to)
         return [c.run("spk_linear_scores", *given)]
 
 
@@ -107,13 +104,11 @@ class Distances(Operator):
 
     KIND: ClassVar[str] = ""
 
-    _dtype: str = field(init=False, repr=False, default="i8")
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._dtype = ins[0].dtype
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         largest(self, ins[0], bounds)
         bounds[self.name] = interval(ins[1].shape, 0, INT32_MAX)
-        return [Tensor(self.name, "i32", ins[1].shape)]
+        return Inferred([Tensor(self.name, "i32", ins[1].shape)])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return after(ins)
@@ -149,13 +144,13 @@ class EuclideanDistances(Distances):
         squares: Array = (x * x).sum(axis=1) << self.fraction
         return squares
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[0].size)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/prototypes.h")
         features, scores, to = map(em.tensor, (*self.inputs, self.name))
         size = em.bounds[self.inputs[0]][0].size
         classes = len(em.bounds[self.name][0])
-        given = (features, C_TYPES[self._dtype], size, classes, self.fraction, scores, to)
+        given = (features, C_TYPES[self.ins[0].dtype], size, classes, self.fraction, scores, to)
         return [c.run("spk_euclidean_distances", *given)]

@@ -19,6 +19,17 @@ INT32_MAX = (1 << 31) - 1
 NOTHING = Tensor("nothing", "i32", (1,))  # before an operator knows what it reads
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """What an operator infers that brings sums to its output.
+
+    Attributes:
+        scale: from the units of a sum to those of the output.
+    """
+
+    scale: scalar.Scale
+
+
 @dataclass(kw_only=True)
 class Trainable(Operator):
     """Base of the operators that calculate in a precision of `learn/numbers/scalar.py`.

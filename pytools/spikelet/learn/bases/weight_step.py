@@ -23,6 +23,19 @@ from spikelet.learn.numbers.fixed import add_up
 from spikelet.learn.numbers.scalar import Descent, Sgd
 
 
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a layer in the numbers of its precision.
+
+    Attributes:
+        weight: None where no weight learns.
+        bias: None where no bias learns.
+    """
+
+    weight: Sgd | None
+    bias: Sgd | None
+
+
 @dataclass(kw_only=True)
 class WeightStep(Learning):
     """Base of the steps of weights and biases by stochastic gradient descent.
@@ -54,9 +67,7 @@ class WeightStep(Learning):
     fraction: Annotated[int, within(1, 8)] = 4
     scheduled: bool = False
 
-    _x: Tensor = field(init=False, repr=False, default=NOTHING)
-    _sgd: Sgd | None = field(init=False, repr=False, default=None)
-    _bias_sgd: Sgd | None = field(init=False, repr=False, default=None)
+    facts: Steps = field(init=False, repr=False, compare=False)
 
     @property
     def descent(self) -> Descent:
@@ -154,32 +165,32 @@ class WeightStep(Learning):
             "schedule": ("i32", (1,)),
         }
 
-    def expect_inputs(self, ins: list[Tensor], bounds: dict[str, Interval]) -> dict[str, Tensor]:
-        """The inputs by their roles; refuses others, and numbers that no format holds."""
-        x = self._x = ins[1] if len(ins) > 1 else NOTHING
+    def expect_inputs(self, bounds: dict[str, Interval]) -> tuple[dict[str, Tensor], Steps]:
+        """The inputs by their roles, and the steps; refuses numbers that no format holds."""
+        x = self.ins[1] if len(self.ins) > 1 else NOTHING
         roles = self.roles(x.shape)
-        if len(ins) != len(roles):
-            raise self.error(f"reads {len(ins)} tensors, expected {', '.join(roles)}")
-        given = dict(zip(roles, ins, strict=True))
+        if len(self.ins) != len(roles):
+            raise self.error(f"reads {len(self.ins)} tensors, expected {', '.join(roles)}")
+        given = dict(zip(roles, self.ins, strict=True))
         shapes = self._shapes(x, given["error"])
         for role, tensor in given.items():
             if role in shapes:
                 self.expect_shape(tensor, (shapes[role][0],), shapes[role][1])
         self.expect_ranges(given, bounds, self.batch - 1)
         try:
-            self._choose_steps(given, bounds)
+            return given, self._steps(given, bounds)
         except ValueError as e:
             raise self.error(str(e)) from e
-        return given
 
-    def _choose_steps(self, given: dict[str, Tensor], bounds: dict[str, Interval]) -> None:
+    def _steps(self, given: dict[str, Tensor], bounds: dict[str, Interval]) -> Steps:
         """The steps of weights and biases, in their formats."""
         self.descent.check()
         if not 1 <= self.fraction <= 8:
             raise self.error(f"fraction {self.fraction} is not 1 to 8")
         if self.real:
-            self._sgd = self._bias_sgd = Sgd.of(self.precision, self.descent)
-            return
+            step = Sgd.of(self.precision, self.descent)
+            return Steps(step, step)
+        weight_step = bias_step = None
         error, x = given["error"], given["x"]
         places = error.size // error.shape[-1]  # that share a weight
         size = self.largest_kept("error", given, bounds) * self.batch * places
@@ -192,7 +203,7 @@ class WeightStep(Learning):
                 )
             if self.SUMS_FIRST:
                 self.prove(largest, "the gradient of a weight")
-            self._sgd = Sgd.of(
+            weight_step = Sgd.of(
                 self.precision,
                 self.descent,
                 (error.scale * x.scale, largest),
@@ -203,13 +214,14 @@ class WeightStep(Learning):
         if "bias" in given:
             if self.SUMS_FIRST:
                 self.prove(size, "the gradient of a bias")
-            self._bias_sgd = Sgd.of(
+            bias_step = Sgd.of(
                 self.precision,
                 Descent(self.rate, self.momentum, 0.0, self.batch),
                 (error.scale, size),
                 (self.weight_scale * x.scale, self.reach(given["bias"], bounds)),
                 bits=62,
             )
+        return Steps(weight_step, bias_step)
 
     def learn(self, env: dict[str, Array], at: dict[str, str]) -> None:
         """Keep a sample, or, with the last one of a batch, move weights and biases.
@@ -218,7 +230,10 @@ class WeightStep(Learning):
             env: all tensors.
             at: names of its inputs by role.
         """
-        x, error = env[at["x"]][0].reshape(self.sample_shape(self._x.shape)), env[at["error"]][0]
+        x, error = (
+            env[at["x"]][0].reshape(self.sample_shape(self.ins[1].shape)),
+            env[at["error"]][0],
+        )
         if "count" in at:
             n = int(env[at["count"]][0])
             if n < self.batch - 1:
@@ -233,7 +248,9 @@ class WeightStep(Learning):
         saturated = 0
         if "weight" in at:
             xs = [*env[at["kept_x"]], x] if "kept_x" in at else [x]
-            saturated += self.step_weights(env, at, [self.source(self._x, v) for v in xs], errors)
+            saturated += self.step_weights(
+                env, at, [self.source(self.ins[1], v) for v in xs], errors
+            )
         if "bias" in at:
             saturated += self._step_biases(env, at, errors)
         if "health" in at:
@@ -256,7 +273,7 @@ class WeightStep(Learning):
         return step.scheduled(int(env[at["schedule"]].flat[0])) if "schedule" in at else step
 
     def _step_biases(self, env: dict[str, Array], at: dict[str, str], errors: list[Array]) -> int:
-        step, b = self.step_now(env, at, self._bias_sgd), env[at["bias"]]
+        step, b = self.step_now(env, at, self.facts.bias), env[at["bias"]]
         u = env[at["bias_velocity"]] if "bias_velocity" in at else None
         moved, held, saturated = step.learn_bias(
             scalar.widen(self.precision, b),
@@ -271,7 +288,7 @@ class WeightStep(Learning):
     def parts_c(self, em: Emitter) -> Fields:
         """The addresses of its inputs by role, as fields of the kernel's step."""
         parts: Fields = {}
-        for role, name in zip(self.roles(self._x.shape), self.inputs, strict=True):
+        for role, name in zip(self.roles(self.ins[1].shape), self.inputs, strict=True):
             at = em.tensor(name)
             parts[role] = c.cast("uint32_t *", at) if role in ("health", "count") else at
         return parts

@@ -10,8 +10,8 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import Natural, TensorScale
-from spikelet.graph.operator import Emitter, Interval
-from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.operator import Emitter, Inferred, Interval
+from spikelet.graph.tensor import Array
 from spikelet.learn.bases.pooling import Average, PoolForward, PoolInputGradient
 from spikelet.learn.numbers import scalar
 
@@ -33,16 +33,16 @@ class AveragePool2dForward(Average, PoolForward):
     output_scale: TensorScale = 1.0
     output_limit: Natural = 0
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        x = self.expect_values(ins)
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        x = self.expect_values()
         out = self.pooled(x.shape)
-        self.split(0, 0 if self.real else self.largest(x, bounds))
         ratio = self.source_scale(x) / self.output_scale
-        self._scale = self.scale_of(self.part(ratio), self.output_limit)
+        largest = 0 if self.real else self.largest(x, bounds)
+        parts = self.parts(0, largest, ratio, self.output_limit)
         written = self.value(self.name, out, self.output_scale, self.output_limit)
         positive = float(bounds[x.name][0].min()) >= 0
         bounds[self.name] = self.value_bounds(written, self.output_limit, positive)
-        return [written]
+        return Inferred([written], parts)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = scalar.widen(self.precision, env[self.inputs[0]])
@@ -50,7 +50,7 @@ class AveragePool2dForward(Average, PoolForward):
         for tap in self.taps(self._shape):
             sums[(slice(None), *tap.outputs)] += x[(slice(None), *tap.inputs)]
         zero = np.zeros_like(sums)
-        made = self._scale.narrow(scalar.mac(self.precision, zero, sums, self.by_output()))
+        made = self.facts.scale.narrow(scalar.mac(self.precision, zero, sums, self.by_output()))
         env[self.name] = made.astype(np.float32 if self.real else np.int16)
 
     def emit(self, em: Emitter) -> list[Statement]:
@@ -69,13 +69,13 @@ class AveragePool2dInputGradient(Average, PoolInputGradient):
 
     KIND: ClassVar[str] = "average_pool2d_input_gradient"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        error = self.expect_error(ins, self.mask)
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        error = self.expect_error(self.mask)
         windows = [-(-k // s) for k, s in zip(self.kernel, self.stride, strict=True)]
-        self.split(windows[0] * windows[1], 0 if self.real else self.largest(error, bounds))
         ratio = self.source_scale(error) / self.gradient_scale
-        self._scale = self.scale_of(self.part(ratio), self.gradient_limit)
-        return self.written_gradient(bounds)
+        largest = 0 if self.real else self.largest(error, bounds)
+        parts = self.parts(windows[0] * windows[1], largest, ratio, self.gradient_limit)
+        return Inferred(self.written_gradient(bounds), parts)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         error = scalar.widen(self.precision, env[self.inputs[0]])
@@ -85,7 +85,7 @@ class AveragePool2dInputGradient(Average, PoolInputGradient):
             at = (slice(None), *tap.inputs)
             seen = error[(slice(None), *tap.outputs)]
             sums[at] = scalar.mac(self.precision, sums[at], seen, part[tap.outputs])
-        made = self._scale.narrow(sums)
+        made = self.facts.scale.narrow(sums)
         if self.mask:
             made = np.where(env[self.inputs[1]] > 0, made, made.dtype.type(0))
         env[self.name] = made.astype(np.float32 if self.real else np.int16)

@@ -19,15 +19,25 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held, TensorScale, within
-from spikelet.graph.operator import Emitter, Interval, Overlap, Phase
+from spikelet.graph.operator import Emitter, Inferred, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn.bases.trainable import Learning, Trainable
+from spikelet.learn.bases.trainable import Learning, Scaled, Trainable
 from spikelet.learn.numbers import scalar
-from spikelet.learn.numbers.scalar import Scale
 
 MOST = 32767
 NO_NUDGE = np.zeros(1, np.float32)
+
+
+@dataclass(frozen=True)
+class Codes(Scaled):
+    """How values become codes.
+
+    Attributes:
+        moved: the nudge in units of x.
+    """
+
+    moved: int
 
 
 @dataclass(kw_only=True)
@@ -58,13 +68,11 @@ class AsCodes(Trainable):
     )
     again: bool = False
 
-    _size: int = field(init=False, repr=False, default=1)
-    _scale: Scale = field(init=False, repr=False, default=Scale())
-    _moved: int = field(init=False, repr=False, default=0)  # the nudge in units of x
+    facts: Codes = field(init=False, repr=False, compare=False)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         self.expect_precision()
-        x = ins[0]
+        x = self.ins[0]
         if x.dtype != scalar.value_dtype(self.precision):
             raise self.error(f"input {x.name} is {x.dtype}, not a tensor of values")
         if not 0 <= self.fraction <= 14:
@@ -79,15 +87,14 @@ class AsCodes(Trainable):
         least = float(np.finfo(np.float32).tiny)
         if not least <= self.scale <= 1 / least:
             raise self.error(f"scale {self.scale:g} is no number that float32 can invert")
-        self._size = x.size
         limit, one = max(-self.low, self.high, 1), 1 << self.fraction
-        self._scale = self.scale_of(x.scale / self.scale, limit)
-        self._moved = min(MOST, round(float(np.median(self.nudge)) * self.scale / x.scale))
+        scale = self.scale_of(x.scale / self.scale, limit)
+        moved = min(MOST, round(float(np.median(self.nudge)) * self.scale / x.scale))
         written = self.value(self.name, x.shape, self.scale / one, limit * one)
         bounds[self.name] = (
             written.interval() if self.real else written.interval(self.low * one, self.high * one)
         )
-        return [written]
+        return Inferred([written], Codes(scale, moved))
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN if self.again else max(ins)
@@ -95,8 +102,8 @@ class AsCodes(Trainable):
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]
         if not self.real:
-            moved = x.astype(np.int64) + np.sign(x) * self._moved
-            codes = np.clip(self._scale.narrow(moved), self.low, self.high)
+            moved = x.astype(np.int64) + np.sign(x) * self.facts.moved
+            codes = np.clip(self.facts.scale.narrow(moved), self.low, self.high)
             env[self.name] = (codes << self.fraction).astype(np.int16)
             return
         inverse = np.float32(1 / self.scale)
@@ -116,14 +123,14 @@ class AsCodes(Trainable):
 
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/codes.h")
-        fields: Fields = {"size": self._size, "low": self.low, "high": self.high}
+        fields: Fields = {"size": self.ins[0].size, "low": self.low, "high": self.high}
         if self.real:
             half = em.const(f"{self.name}_half", self._half, f"({len(self._half)},) by channel")
             fields |= {"half": half, "channels": len(self._half)}
             fields |= {"inverse": _single(1 / self.scale), "scale": _single(self.scale)}
         else:
-            fields |= {"narrowing": self._scale.c(self.precision), "one": 1 << self.fraction}
-            fields["nudge"] = self._moved
+            fields |= {"narrowing": self.facts.scale.c(self.precision), "one": 1 << self.fraction}
+            fields["nudge"] = self.facts.moved
         config = em.config(self.name, "spk_as_codes", fields)
         return [c.run("spk_as_codes", config, em.tensor(self.inputs[0]), em.tensor(self.name))]
 
@@ -146,18 +153,16 @@ class AsCodesGradient(Learning):
     high: Annotated[int, within(-MOST, MOST)]
     scale: TensorScale
 
-    _size: int = field(init=False, repr=False, default=1)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_precision()
         for tensor in ins:
             self.expect_shape(tensor, (scalar.value_dtype(self.precision),), ins[0].shape)
         if not -MOST <= self.low <= self.high <= MOST:
             raise self.error(f"codes {self.low} to {self.high} are no range of 16 bits")
-        self._size = ins[0].size
         low, high = bounds[ins[0].name]
         bounds[self.name] = (np.minimum(low, 0), np.maximum(high, 0))
-        return [Tensor(self.name, ins[0].dtype, ins[0].shape, scale=ins[0].scale)]
+        return Inferred([Tensor(self.name, ins[0].dtype, ins[0].shape, scale=ins[0].scale)])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         error, y = (env[name] for name in self.inputs)
@@ -179,7 +184,7 @@ class AsCodesGradient(Learning):
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/codes.h")
         low, high = (float(end) if self.real else int(end) for end in self._ends)
-        fields: Fields = {"size": self._size, "low": low, "high": high}
+        fields: Fields = {"size": self.ins[0].size, "low": low, "high": high}
         config = em.config(self.name, "spk_as_codes_gradient", fields)
         error, y = map(em.tensor, self.inputs)
         return [c.run("spk_as_codes_gradient", config, error, y, em.tensor(self.name))]

@@ -11,12 +11,12 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.declared import Natural, Size, TensorScale
-from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.bases.convolution import STORED
-from spikelet.learn.bases.trainable import NOTHING, Trainable
-from spikelet.learn.bases.weight_step import WeightStep
+from spikelet.learn.bases.trainable import Scaled, Trainable
+from spikelet.learn.bases.weight_step import Steps, WeightStep
 from spikelet.learn.numbers import scalar
 from spikelet.learn.numbers.scalar import Scale
 
@@ -51,21 +51,20 @@ class DenseForward(Trainable):
     output_limit: Natural = 0
     again: bool = False
 
-    _x: Tensor = field(init=False, repr=False, default=NOTHING)
-    _scale: Scale = field(init=False, repr=False, default=Scale())
+    facts: Scaled = field(init=False, repr=False, compare=False)
 
     @property
     def learning_rows(self) -> int:
         """How many rows learn."""
         return self.outputs - (0 if self.frozen is None else len(self.frozen))
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_precision()
         rows = self.learning_rows
         expected = 1 + (rows > 0) + (self.frozen_bias is None)
         if len(ins) != expected:
             raise self.error(f"reads {len(ins)} tensors, expected {expected}: x, weight, bias")
-        self._x = ins[0]
         self.expect_source(ins[0])
         inputs = ins[0].size
         check_frozen(self, self.frozen, self.outputs, inputs)
@@ -76,22 +75,22 @@ class DenseForward(Trainable):
         elif self.frozen_bias.shape != (self.outputs,):
             raise self.error(f"frozen_bias has shape {self.frozen_bias.shape}, not (outputs,)")
         if not self.real:
-            self._prove(ins, bounds, rows)
+            self._prove(bounds, rows)
         if rows and not self.real and ins[1].scale != self.weight_scale:
             raise self.error(f"weight {ins[1].name} has scale {ins[1].scale}, not weight_scale")
         ratio = self.weight_scale * self.source_scale(ins[0]) / self.output_scale
-        self._scale = self.scale_of(ratio, self.output_limit)
+        scale = self.scale_of(ratio, self.output_limit)
         written = self.value(self.name, (self.outputs,), self.output_scale, self.output_limit)
         bounds[self.name] = self.value_bounds(written, self.output_limit, self.relu)
-        return [written]
+        return Inferred([written], Scaled(scale))
 
-    def _prove(self, ins: list[Tensor], bounds: dict[str, Interval], rows: int) -> None:
-        largest = self.largest(ins[0], bounds)
-        sums = [ins[0].size * self.largest(ins[1], bounds) * largest] if rows else []
+    def _prove(self, bounds: dict[str, Interval], rows: int) -> None:
+        largest = self.largest(self.ins[0], bounds)
+        sums = [self.ins[0].size * self.largest(self.ins[1], bounds) * largest] if rows else []
         if self.frozen is not None:
             sums.append(int(np.abs(self.frozen.astype(np.int64)).sum(axis=1).max()) * largest)
         if self.frozen_bias is None:
-            bias = self.largest(ins[-1], bounds)
+            bias = self.largest(self.ins[-1], bounds)
         else:
             bias = int(np.abs(self.frozen_bias.astype(np.int64)).max())
         self.prove(max(sums) + bias, "a sum")
@@ -100,7 +99,7 @@ class DenseForward(Trainable):
         return Phase.LEARN if self.again else max(ins)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        x = self.source(self._x, env[self.inputs[0]]).reshape(len(env[self.inputs[0]]), -1)
+        x = self.source(self.ins[0], env[self.inputs[0]]).reshape(len(env[self.inputs[0]]), -1)
         parts = [env[self.inputs[1]]] if self.learning_rows else []
         parts += [] if self.frozen is None else [self.frozen]
         weight = scalar.widen(self.precision, np.concatenate(parts))
@@ -112,14 +111,14 @@ class DenseForward(Trainable):
         else:
             # Exact: no partial sum leaves 32 bits.
             sums = start + (x.astype(np.float64) @ weight.T.astype(np.float64)).astype(np.int64)
-        out = self._scale.narrow(sums)
+        out = self.facts.scale.narrow(sums)
         if self.relu:
             out = np.where(out < 0, out.dtype.type(0), out)
         env[self.name] = out.astype(np.float32 if self.real else np.int16)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         bits = 8 * np.dtype(STORED[self.precision]).itemsize
-        return Cost(macs=self.outputs * ins[0].size, weight_bits=bits)
+        return Cost(macs=self.outputs * self.ins[0].size, weight_bits=bits)
 
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/dense.h")
@@ -127,9 +126,9 @@ class DenseForward(Trainable):
             self.name,
             "spk_dense_forward",
             {
-                "inputs": self._x.size,
-                "source": self.source_c(self._x),
-                "scale": self._scale.c(self.precision),
+                "inputs": self.ins[0].size,
+                "source": self.source_c(self.ins[0]),
+                "scale": self.facts.scale.c(self.precision),
                 "relu": self.relu,
             },
         )
@@ -139,7 +138,7 @@ class DenseForward(Trainable):
         else:
             bias = em.const(f"{self.name}_bias", self.frozen_bias, f"({self.outputs},)")
         x, y = em.tensor(self.inputs[0]), em.tensor(self.name)
-        call = f"spk_dense_forward_{self.source_name(self._x)}"
+        call = f"spk_dense_forward_{self.source_name(self.ins[0])}"
         calls = []
         if rows:
             calls.append(c.run(call, config, rows, x, em.tensor(self.inputs[1]), bias, y))
@@ -169,6 +168,17 @@ def check_frozen(node: Trainable, frozen: Array | None, outputs: int, inputs: in
 def frozen_c(em: Emitter, name: str, frozen: Array) -> Expression:
     """Frozen weights in flash."""
     return em.const(f"{name}_frozen", frozen, f"{frozen.shape}, do not learn")
+
+
+@dataclass(frozen=True)
+class DenseSteps(Steps):
+    """The steps, and how the input gradient comes to its scale, where it is computed.
+
+    Attributes:
+        scale: from the units of its sums to those of the gradient.
+    """
+
+    scale: Scale = field(default_factory=Scale)
 
 
 @dataclass(kw_only=True)
@@ -205,7 +215,7 @@ class DenseUpdate(WeightStep):
     gradient_scale: TensorScale = 1.0
     gradient_limit: Natural = 0
 
-    _scale: Scale = field(init=False, repr=False, default=Scale())
+    facts: DenseSteps = field(init=False, repr=False, compare=False)
 
     @property
     def learning_rows(self) -> int:
@@ -221,20 +231,21 @@ class DenseUpdate(WeightStep):
     def sample_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (math.prod(shape),)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_precision()
-        given = self.expect_inputs(ins, bounds)
-        self.expect_source(self._x)
-        check_frozen(self, self.frozen, self.outputs, self._x.size)
+        given, learned = self.expect_inputs(bounds)
+        self.expect_source(ins[1])
+        check_frozen(self, self.frozen, self.outputs, ins[1].size)
         if not self.gradient:
-            return []
+            return Inferred([], DenseSteps(learned.weight, learned.bias))
         if not self.real:
             self._prove(given, bounds)
         ratio = given["error"].scale * self.weight_scale / self.gradient_scale
-        self._scale = self.scale_of(ratio, self.gradient_limit)
-        written = self.value(self.name, self._x.shape, self.gradient_scale, self.gradient_limit)
+        scale = self.scale_of(ratio, self.gradient_limit)
+        written = self.value(self.name, ins[1].shape, self.gradient_scale, self.gradient_limit)
         bounds[self.name] = self.value_bounds(written, self.gradient_limit)
-        return [written]
+        return Inferred([written], DenseSteps(learned.weight, learned.bias, scale))
 
     def _prove(self, given: dict[str, Tensor], bounds: dict[str, Interval]) -> None:
         largest = self.largest(given["error"], bounds)
@@ -246,11 +257,11 @@ class DenseUpdate(WeightStep):
         self.prove(total * largest, "the sum of an input gradient")
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        at = dict(zip(self.roles(self._x.shape), self.inputs, strict=True))
+        at = dict(zip(self.roles(self.ins[1].shape), self.inputs, strict=True))
         wanted = self._input_gradient(env, at) if self.gradient else None  # of weights as they were
         self.learn(env, at)
         if wanted is not None:
-            env[self.name] = wanted.reshape(1, *self._x.shape)
+            env[self.name] = wanted.reshape(1, *self.ins[1].shape)
 
     def _active(self, error: Array) -> Array:
         """Indices of the rows that learn and that this step does not leave out."""
@@ -260,11 +271,11 @@ class DenseUpdate(WeightStep):
     @property
     def _plain(self) -> bool:
         """Whether an error of 0 changes nothing."""
-        return self._sgd is not None and self._sgd.resting and self.batch == 1
+        return self.facts.weight is not None and self.facts.weight.resting and self.batch == 1
 
     def _input_gradient(self, env: dict[str, Array], at: dict[str, str]) -> Array:
         error = scalar.widen(self.precision, env[at["error"]][0])
-        x = self.source(self._x, env[at["x"]][0].reshape(-1))
+        x = self.source(self.ins[1], env[at["x"]][0].reshape(-1))
         weight = scalar.widen(self.precision, env[at["weight"]]) if "weight" in at else None
         rows = self._active(error) if weight is not None else np.arange(0)
         parts = [] if weight is None else [weight[rows]]
@@ -275,7 +286,7 @@ class DenseUpdate(WeightStep):
         start = np.zeros(len(x), np.float32 if self.real else np.int64)
         each = np.concatenate(errors)
         sums = scalar.chain(self.precision, start, each[:, None], np.concatenate(parts))
-        out = self._scale.narrow(sums)
+        out = self.facts.scale.narrow(sums)
         if self.mask:
             out = np.where(x <= 0, out.dtype.type(0), out)
         return out.astype(np.float32 if self.real else np.int16)
@@ -283,7 +294,7 @@ class DenseUpdate(WeightStep):
     def step_weights(
         self, env: dict[str, Array], at: dict[str, str], xs: list[Array], errors: list[Array]
     ) -> int:
-        sgd, rows = self.step_now(env, at, self._sgd), self._active(errors[-1])
+        sgd, rows = self.step_now(env, at, self.facts.weight), self._active(errors[-1])
         w = scalar.widen(self.precision, env[at["weight"]])[rows]
         u = None
         if "velocity" in at:
@@ -291,7 +302,7 @@ class DenseUpdate(WeightStep):
         number = np.float32(sgd.rate) if self.real else np.int64(sgd.rate)
         rated, values = np.stack(errors)[:, rows] * number, np.stack(xs)
         d = scalar.chain(self.precision, sgd.begin(w, u), rated[:, :, None], values[:, None, :])
-        byte = self._bytes(env, at, len(rows), self._x.size)
+        byte = self._bytes(env, at, len(rows), self.ins[1].size)
         moved, held, saturated = sgd.end(w, u, d, byte)
         env[at["weight"]][rows] = moved.astype(STORED[self.precision])
         if "velocity" in at:
@@ -314,37 +325,37 @@ class DenseUpdate(WeightStep):
             total = total + error
         return total
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        size = ins[1].size
+    def cost(self) -> Cost:
+        size = self.ins[1].size
         macs = self.learning_rows * size + (self.outputs * size if self.gradient else 0)
         bits = 8 * np.dtype(STORED[self.precision]).itemsize
         return Cost(macs=macs, weight_bits=bits)
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         # A group of columns is read before its gradients are written.
-        same = self._x.dtype == scalar.value_dtype(self.precision)
+        same = self.ins[1].dtype == scalar.value_dtype(self.precision)
         over = Overlap() if self.gradient and same else None
-        return tuple(over if role == "x" else None for role in self.roles(self._x.shape))
+        return tuple(over if role == "x" else None for role in self.roles(self.ins[1].shape))
 
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/dense.h")
         given = self.parts_c(em)
         rows = self.learning_rows
         fields: Fields = {
-            "inputs": self._x.size,
+            "inputs": self.ins[1].size,
             "rows": rows,
             "frozen": self.outputs - rows,
-            "source": self.source_c(self._x),
+            "source": self.source_c(self.ins[1]),
             "mask": self.mask,
             "biased": self.bias,
             "batch": self.batch if "count" in given else 1,
         }
         if self.gradient:
-            fields["scale"] = self._scale.c(self.precision)
-        if self._sgd is not None:
-            fields["sgd"] = self._sgd.c()
-        if self._bias_sgd is not None:
-            fields["bias"] = self._bias_sgd.c()
+            fields["scale"] = self.facts.scale.c(self.precision)
+        if self.facts.weight is not None:
+            fields["sgd"] = self.facts.weight.c()
+        if self.facts.bias is not None:
+            fields["bias"] = self.facts.bias.c()
         config = em.config(self.name, "spk_dense_update", fields)
         parts: Fields = {role: given.pop(role) for role in ("error", "x")}
         if self.gradient:

@@ -10,11 +10,10 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Natural, TensorScale
-from spikelet.graph.operator import Cost, Emitter, Interval
-from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn.bases.trainable import Learning
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
+from spikelet.graph.tensor import Array
+from spikelet.learn.bases.trainable import Learning, Scaled
 from spikelet.learn.numbers import scalar
-from spikelet.learn.numbers.scalar import Scale
 
 
 @dataclass(kw_only=True)
@@ -36,25 +35,24 @@ class DenseBackward(Learning):
     output_scale: TensorScale = 1.0
     output_limit: Natural = 0
 
-    _shape: tuple[int, ...] = field(init=False, repr=False, default=(1, 1))
-    _scale: Scale = field(init=False, repr=False, default=Scale())
+    facts: Scaled = field(init=False, repr=False, compare=False)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         self.expect_precision()
-        error, weight, x = ins
+        error, weight, x = self.ins
         values = (scalar.value_dtype(self.precision),)
-        self._shape = (error.size, x.size)
+        shape = (error.size, x.size)
         self.expect_shape(error, values, (error.size,))
-        self.expect_shape(weight, (self.precision,), self._shape)
+        self.expect_shape(weight, (self.precision,), shape)
         self.expect_shape(x, values, (x.size,))
         if not self.real:
             sizes = self.largest(weight, bounds) * self.largest(error, bounds)
             self.prove(error.size * sizes, "the sum of an input gradient")
         ratio = error.scale * weight.scale / self.output_scale
-        self._scale = self.scale_of(ratio, self.output_limit)
+        scale = self.scale_of(ratio, self.output_limit)
         written = self.value(self.name, x.shape, self.output_scale, self.output_limit)
         bounds[self.name] = self.value_bounds(written, self.output_limit)
-        return [written]
+        return Inferred([written], Scaled(scale))
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         error, x = (scalar.widen(self.precision, env[self.inputs[i]][0]) for i in (0, 2))
@@ -62,21 +60,21 @@ class DenseBackward(Learning):
         sums = np.zeros(len(x), np.float32 if self.real else np.int64)
         if error.any():
             sums = scalar.chain(self.precision, sums, error[:, None], weight)
-        out = self._scale.narrow(sums)
+        out = self.facts.scale.narrow(sums)
         out = np.where(x <= 0, out.dtype.type(0), out)
         env[self.name] = out[None].astype(np.float32 if self.real else np.int16)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        bits = 8 * ins[1].numpy_dtype.itemsize
-        return Cost(macs=ins[1].size, weight_bits=bits)
+    def cost(self) -> Cost:
+        bits = 8 * self.ins[1].numpy_dtype.itemsize
+        return Cost(macs=self.ins[1].size, weight_bits=bits)
 
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/dense_backward.h")
-        rows, inputs = self._shape
+        rows, inputs = self.ins[1].shape
         fields: Fields = {
             "inputs": inputs,
             "rows": rows,
-            "scale": self._scale.c(self.precision),
+            "scale": self.facts.scale.c(self.precision),
         }
         config = em.config(self.name, "spk_dense_backward", fields)
         error, weight, x = map(em.tensor, self.inputs)

@@ -9,9 +9,10 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.operator import Emitter, Inferred, Interval
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.bases.pooling import Pool2d, PoolForward, PoolInputGradient
+from spikelet.learn.bases.trainable import Scaled
 from spikelet.learn.numbers import scalar
 from spikelet.learn.numbers.scalar import Scale
 
@@ -36,15 +37,15 @@ class MaxPool2dForward(PoolForward):
 
     KIND: ClassVar[str] = "max_pool2d_forward"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        x = self.expect_values(ins)
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        x = self.expect_values()
         written = Tensor(self.name, x.dtype, self.pooled(x.shape), scale=x.scale)
         low, high = bounds[x.name]
         bounds[self.name] = (
             np.full(written.shape, low.min()),
             np.full(written.shape, high.max()),
         )
-        return [written]
+        return Inferred([written], Scaled(Scale()))
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         env[self.name] = largest(self, env[self.inputs[0]])[0]
@@ -66,14 +67,14 @@ class MaxPool2dInputGradient(PoolInputGradient):
 
     KIND: ClassVar[str] = "max_pool2d_input_gradient"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        error = self.expect_error(ins, True)
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        error = self.expect_error(True)
         if not self.real and error.scale != self.gradient_scale:
             raise self.error(
                 f"gradient_scale {self.gradient_scale} is not the error's {error.scale}"
             )
-        self._scale = Scale() if self.real else Scale(1, 1, self.gradient_limit)
-        return self.written_gradient(bounds)
+        scale = Scale() if self.real else Scale(1, 1, self.gradient_limit)
+        return Inferred(self.written_gradient(bounds), Scaled(scale))
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         error, x = env[self.inputs[0]], env[self.inputs[1]]

@@ -10,13 +10,12 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Statement
 from spikelet.graph.declared import Natural, TensorScale
-from spikelet.graph.operator import Emitter, Interval, Overlap
+from spikelet.graph.operator import Emitter, Inferred, Interval, Overlap
 from spikelet.graph.target import Target
-from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn.bases.trainable import NOTHING, Learning
+from spikelet.graph.tensor import Array
+from spikelet.learn.bases.trainable import Learning, Scaled
 from spikelet.learn.numbers import scalar
 from spikelet.learn.numbers.fixed import add_up
-from spikelet.learn.numbers.scalar import Scale
 
 _FINITE = np.float32(2.0**64)
 
@@ -39,16 +38,15 @@ class Mse(Learning):
     error_scale: TensorScale = 1.0
     error_limit: Natural = 0
 
-    _y: Tensor = field(init=False, repr=False, default=NOTHING)
-    _scale: Scale = field(init=False, repr=False, default=Scale())
+    facts: Scaled = field(init=False, repr=False, compare=False)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_precision()
         if len(ins) != 2 + self.real:
             raise self.error(
                 f"reads {len(ins)} tensors, expected y, target" + ", health" * self.real
             )
-        self._y = ins[0]
         value = scalar.value_dtype(self.precision)
         self.expect_shape(ins[0], (value,), ins[0].shape)
         self.expect_shape(ins[1], (value,), ins[0].shape)
@@ -56,23 +54,21 @@ class Mse(Learning):
             raise self.error(f"target has scale {ins[1].scale}, its outputs {ins[0].scale}")
         for tensor in ins[2:]:
             self.expect_shape(tensor, ("i32",), (1,))
-        self._scale = self.scale_of(
-            2 / self._y.size * ins[0].scale / self.error_scale, self.error_limit
-        )
+        scale = self.scale_of(2 / ins[0].size * ins[0].scale / self.error_scale, self.error_limit)
         written = self.value(self.name, ins[0].shape, self.error_scale, self.error_limit)
         bounds[self.name] = self.value_bounds(written, self.error_limit)
-        return [written]
+        return Inferred([written], Scaled(scale))
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         y, target = env[self.inputs[0]], env[self.inputs[1]]
         if not self.real:
             apart = y.astype(np.int64) - target
-            env[self.name] = self._scale.narrow(apart).astype(np.int16)
+            env[self.name] = self.facts.scale.narrow(apart).astype(np.int16)
         elif self.stops(env):
             add_up(env[self.inputs[2]], 1)
             env[self.name] = np.zeros_like(y)
         else:
-            env[self.name] = (y - target) * np.float32(2 / self._y.size)
+            env[self.name] = (y - target) * np.float32(2 / self.ins[0].size)
 
     def stops(self, env: dict[str, Array]) -> bool:
         return self.real and not bool((np.abs(env[self.inputs[0]]) < _FINITE).all())
@@ -83,12 +79,14 @@ class Mse(Learning):
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/mse.h")
         y, target, *health = (em.tensor(name) for name in self.inputs)
-        n, to = self._y.size, em.tensor(self.name)
+        n, to = self.ins[0].size, em.tensor(self.name)
         if self.real:
             factor = float(np.float32(2 / n))
             call = c.call("spk_mse", n, factor, y, target, health[0], to)
             return [c.declare("const bool", f"{self.name}_diverged", call)]
-        config = em.config(self.name, "spk_mse", {"n": n, "scale": self._scale.c(self.precision)})
+        config = em.config(
+            self.name, "spk_mse", {"n": n, "scale": self.facts.scale.c(self.precision)}
+        )
         return [c.run("spk_mse", config, y, target, to)]
 
     def emit_stop(self, em: Emitter) -> Expression | None:

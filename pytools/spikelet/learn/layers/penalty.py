@@ -23,9 +23,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from spikelet.graph import c
-from spikelet.graph.c import Fields, Statement
+from spikelet.graph.c import Fields, Statement, Value
 from spikelet.graph.declared import Held, within
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.numbers.feature import C_TYPES
 from spikelet.learn.numbers.fixed import shift_round
@@ -44,29 +44,33 @@ JOINED = np.rint(8 * np.log2(1 + 2 ** (-np.arange(NEAR) / 8))).astype(np.uint8)
 class _OfWeight(Operator):
     """What reads a weight of n elements i16 or i8 within +-2^bits."""
 
-    _shift: int = field(init=False, repr=False, default=0)
-    _narrow: bool = field(init=False, repr=False, default=False)
-    _coarse: bool = field(init=False, repr=False, default=True)
-    _n: int = field(init=False, repr=False, default=1)
+    facts: int = field(init=False, repr=False, compare=False)  # `_coarseness`
 
-    def _weight(self, weight: Tensor, anchor: Tensor, bounds: dict[str, Interval]) -> None:
+    def _coarseness(self, bounds: dict[str, Interval]) -> int:
+        """Bits of the weight below the anchor's unit; refuses other weights and anchors."""
+        weight, anchor = self.ins[:2]
         if weight.kind != "learned" or weight.dtype not in ("i16", "i8"):
             raise self.error(f"input {weight.name} is no learned weight of type i16 or i8")
         low, high = bounds[weight.name]
         largest = max(-int(low.min()) - 1, int(high.max()))
-        self._narrow, self._coarse = weight.dtype == "i8", anchor.dtype != weight.dtype
-        self._shift = max(0, largest.bit_length() - 7) if self._coarse else 0
-        self._n = weight.size
-        self._of(anchor, "i8" if self._coarse else weight.dtype)
+        coarse = anchor.dtype != weight.dtype
+        self._of(anchor, "i8" if coarse else weight.dtype)
         least, most = bounds[anchor.name]
         if anchor.dtype == "i16" and (least.min() < low.max() or most.max() > high.min()):
             raise self.error(f"anchor {anchor.name} may be where weight {weight.name} may not")
+        return max(0, largest.bit_length() - 7) if coarse else 0
+
+    def _size_c(self) -> tuple[Value, ...]:
+        """Arguments of a kernel: elements, an int8 weight, a coarse anchor, and its bits."""
+        weight, anchor = self.ins[:2]
+        narrow, coarse = weight.dtype == "i8", anchor.dtype != weight.dtype
+        return c.unsigned(weight.size), narrow, coarse, c.unsigned(self.facts)
 
     def _of(self, tensor: Tensor, dtype: str) -> None:
-        if (tensor.kind, tensor.dtype, tensor.size) != ("learned", dtype, self._n):
+        if (tensor.kind, tensor.dtype, tensor.size) != ("learned", dtype, self.ins[0].size):
             raise self.error(
                 f"input {tensor.name} is {tensor.kind} {tensor.dtype} of {tensor.size} elements, "
-                f"expected learned {dtype} of {self._n}"
+                f"expected learned {dtype} of {self.ins[0].size}"
             )
 
 
@@ -93,8 +97,9 @@ class Pull(_OfWeight):
     every: Annotated[int, within(1, (1 << 31) - 1)] = 1
     scheduled: bool = False
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._weight(ins[0], ins[1], bounds)
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
+        shift = self._coarseness(bounds)
         if self.parts.dtype != np.int16 or self.parts.shape not in ((1,), (CODES + 1,)):
             raise self.error(f"parts are {self.parts.dtype} of shape {self.parts.shape}")
         if self.parts.min() < 0:
@@ -110,7 +115,7 @@ class Pull(_OfWeight):
             low, high = (int(end[0]) for end in bounds[ins[-1].name])
             if low < 0 or high > 1 << 15:
                 raise self.error(f"schedule {ins[-1].name} may be {low} to {high}, not 0 to 2^15")
-        return []
+        return Inferred([], shift)
 
     @property
     def _weighted(self) -> bool:
@@ -128,13 +133,13 @@ class Pull(_OfWeight):
         if self.scheduled:
             part = part * int(env[self.inputs[-1]][0, 0]) >> 15
         w = weight.astype(np.int64)
-        low = anchor.astype(np.int64) << self._shift
-        high = low + (1 << self._shift) - 1
+        low = anchor.astype(np.int64) << self.facts
+        high = low + (1 << self.facts) - 1
         away = np.where(w < low, w - low, np.where(w > high, w - high, 0))
         weight[...] = w - shift_round(away * part, 15)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[0].size, weight_bits=8)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[0].size, weight_bits=8)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/penalty.h")
@@ -142,7 +147,7 @@ class Pull(_OfWeight):
         weight, anchor, count, *rest = map(em.tensor, self.inputs)
         importance = rest[0] if self._weighted else 0
         rate = rest[-1] if self.scheduled else 0
-        size = (c.unsigned(self._n), self._narrow, self._coarse, c.unsigned(self._shift))
+        size = self._size_c()
         pull = c.run("spk_penalty_pull", *size, parts, importance, anchor, rate, weight)
         return [c.when(c.call("spk_penalty_last", count, self.every), pull)]
 
@@ -167,13 +172,10 @@ class Gather(Operator):
     squared: bool
     every: Annotated[int, within(1, (1 << 31) - 1)] = 1
 
-    _zero: int = field(init=False, repr=False, default=0)
-    _downs: tuple[int, int] = field(init=False, repr=False, default=(0, 0))
-    _dtype: str = field(init=False, repr=False, default="i16")
-    _shape: tuple[int, ...] = field(init=False, repr=False, default=(1, 1))
+    facts: tuple[int, int] = field(init=False, repr=False, compare=False)  # `downs`
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        pre, post, gathered, state, count = ins
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        pre, post, gathered, state, count = self.ins
         _check_count(self, count, self.every, bounds)
         if pre.dtype not in ("u8", "i8", "i16") or post.dtype != "i16" or post.zero_point:
             raise self.error(
@@ -191,11 +193,10 @@ class Gather(Operator):
         if int(bounds[gathered.name][1].max()) > CODES:
             raise self.error(f"{gathered.name} may exceed {CODES}")
         _check_random(self, state)
-        self._dtype, self._zero, self._shape = pre.dtype, pre.zero_point, gathered.shape
-        self._downs = downs(
-            _largest(bounds[pre.name], self._zero), _largest(bounds[post.name], 0), self.squared
+        shifts = downs(
+            _largest(bounds[pre.name], pre.zero_point), _largest(bounds[post.name], 0), self.squared
         )
-        return []
+        return Inferred([], shifts)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -204,8 +205,8 @@ class Gather(Operator):
         pre, post, gathered, state, count = (env[name] for name in self.inputs)
         if not _is_last(count, self.every):
             return
-        v = self._powers(pre, self._zero, self._downs[0])
-        u = self._powers(post, 0, self._downs[1])
+        v = self._powers(pre, self.ins[0].zero_point, self.facts[0])
+        u = self._powers(post, 0, self.facts[1])
         at = np.ix_(np.flatnonzero(u), np.flatnonzero(v))
         codes = gathered[at].astype(np.int64)
         reached = REACHED[codes] + u[at[0]] * v[at[1]]
@@ -223,23 +224,23 @@ class Gather(Operator):
         powers: Array = (size * size if self.squared else size) >> down
         return powers
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[2].size, weight_bits=8)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[2].size, weight_bits=8)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/penalty.h")
         pre, post, gathered, state, count = map(em.tensor, self.inputs)
         fields: Fields = {
-            "in": self._shape[1],
-            "out": self._shape[0],
-            "zero": self._zero,
+            "in": self.ins[2].shape[1],
+            "out": self.ins[2].shape[0],
+            "zero": self.ins[0].zero_point,
             "squared": self.squared,
-            "pre_down": self._downs[0],
-            "post_down": self._downs[1],
+            "pre_down": self.facts[0],
+            "post_down": self.facts[1],
             "steps": em.const("penalty_steps", STEPS, f"({CODES},)"),
         }
         config = em.config(self.name, "spk_importance", fields)
-        given = (config, pre, C_TYPES[self._dtype], post, state, gathered)
+        given = (config, pre, C_TYPES[self.ins[0].dtype], post, state, gathered)
         gather = c.run("spk_importance_gather", *given)
         return [c.when(c.call("spk_penalty_last", count, self.every), gather)]
 
@@ -263,11 +264,13 @@ class OwnError(Operator):
 
     every: Annotated[int, within(1, (1 << 31) - 1)] = 1
 
-    _one: int = field(init=False, repr=False, default=1)
-    _classes: int = field(init=False, repr=False, default=1)
+    @property
+    def _one(self) -> int:
+        """The code of 1."""
+        return round(1 / self.ins[0].scale)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        error, label, state, count = ins
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        error, label, state, count = self.ins
         _check_count(self, count, self.every, bounds)
         one = round(1 / error.scale)
         if error.dtype != "i16" or len(error.shape) != 1 or error.zero_point:
@@ -284,17 +287,16 @@ class OwnError(Operator):
                 f"labels are {int(low.min())} to {int(high.max())} for {error.size} classes"
             )
         _check_random(self, state)
-        self._one, self._classes = one, error.size
         written = Tensor(self.name, "i16", error.shape, scale=error.scale)
         bounds[self.name] = written.interval(-one, one)
-        return [written]
+        return Inferred([written])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         error, label, state, count = (env[name] for name in self.inputs)
-        env[self.name] = np.zeros((1, self._classes), np.int16)
+        env[self.name] = np.zeros((1, self.ins[0].size), np.int16)
         if not _is_last(count, self.every):
             return
         p = error[0].astype(np.int64)
@@ -302,13 +304,17 @@ class OwnError(Operator):
         p = np.clip(p, 0, self._one)
         drawn, state[0] = draws(int(state[0]), 1)
         at = int(drawn[0]) * int(p.sum()) >> 32
-        p[min(int((np.cumsum(p) <= at).sum()), self._classes - 1)] -= self._one
+        p[min(int((np.cumsum(p) <= at).sum()), self.ins[0].size - 1)] -= self._one
         env[self.name] = p[None].astype(np.int16)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/penalty.h")
         error, label, state, count = map(em.tensor, self.inputs)
-        fields: Fields = {"classes": self._classes, "one": self._one, "every": self.every}
+        fields: Fields = {
+            "classes": self.ins[0].size,
+            "one": self._one,
+            "every": self.every,
+        }
         config = em.config(self.name, "spk_own_error", fields)
         given = (config, error, label.pointed(), state, count, em.tensor(self.name))
         return [c.run("spk_penalty_own_error", *given)]
@@ -325,14 +331,12 @@ class Join(Operator):
 
     KIND: ClassVar[str] = "penalty_join"
 
-    _n: int = field(init=False, repr=False, default=1)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         for tensor in ins:
             if (tensor.kind, tensor.dtype, tensor.size) != ("learned", "u8", ins[0].size):
                 raise self.error(f"input {tensor.name} is no learned u8 of {ins[0].size} elements")
-        self._n = ins[0].size
-        return []
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.COMMIT
@@ -350,7 +354,7 @@ class Join(Operator):
         em.include("learn/penalty.h")
         sums = em.const("penalty_sums", JOINED, f"({NEAR},)")
         gathered, importance = map(em.tensor, self.inputs)
-        n = c.unsigned(self._n)
+        n = c.unsigned(self.ins[0].size)
         return [c.run("spk_importance_join", n, sums, gathered, importance)]
 
 
@@ -363,21 +367,20 @@ class Anchor(_OfWeight):
 
     KIND: ClassVar[str] = "penalty_anchor"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._weight(ins[0], ins[1], bounds)
-        return []
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        return Inferred([], self._coarseness(bounds))
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.COMMIT
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         weight, anchor = (env[name] for name in self.inputs)
-        anchor[...] = (weight >> self._shift).reshape(anchor.shape)
+        anchor[...] = (weight >> self.facts).reshape(anchor.shape)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/penalty.h")
         weight, anchor = map(em.tensor, self.inputs)
-        size = (c.unsigned(self._n), self._narrow, self._coarse, c.unsigned(self._shift))
+        size = self._size_c()
         return [c.run("spk_penalty_anchor", *size, weight, anchor)]
 
 

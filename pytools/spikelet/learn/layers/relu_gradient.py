@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.operator import Emitter, Interval, Overlap
+from spikelet.graph.operator import Emitter, Inferred, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.bases.trainable import Learning
@@ -26,16 +26,14 @@ class ReluGradient(Learning):
 
     KIND: ClassVar[str] = "relu_gradient"
 
-    _n: int = field(init=False, repr=False, default=1)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_precision()
         for tensor in ins:
             self.expect_shape(tensor, (scalar.value_dtype(self.precision),), ins[0].shape)
-        self._n = ins[0].size
         low, high = bounds[ins[0].name]
         bounds[self.name] = (np.minimum(low, 0), np.maximum(high, 0))
-        return [Tensor(self.name, ins[0].dtype, ins[0].shape, scale=ins[0].scale)]
+        return Inferred([Tensor(self.name, ins[0].dtype, ins[0].shape, scale=ins[0].scale)])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         error, y = (env[name] for name in self.inputs)
@@ -47,5 +45,5 @@ class ReluGradient(Learning):
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/relu_gradient.h")
         error, y = map(em.tensor, self.inputs)
-        n = c.unsigned(self._n)
+        n = c.unsigned(self.ins[0].size)
         return [c.run("spk_relu_gradient", n, error, y, em.tensor(self.name))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import Q15, within
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
 
 FULL = 1 << 15  # Q15: the whole learning rate
@@ -34,15 +34,16 @@ class Schedule(Operator):
     samples: Annotated[int, within(1, (1 << 31) - 1)]
     floor: Q15 = 0
 
-    _slope: int = field(init=False, repr=False, default=0)
+    @property
+    def _slope(self) -> int:
+        return ((FULL - self.floor) << 16) // self.samples
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         if not 1 <= self.samples < 1 << 31 or not 0 <= self.floor <= FULL:
             raise self.error(f"{self.samples} samples or floor {self.floor} out of range")
-        _check_count(self, ins[0], self.samples, bounds)
-        self._slope = ((FULL - self.floor) << 16) // self.samples
+        _check_count(self, self.ins[0], self.samples, bounds)
         bounds[self.name] = interval((1,), 0, FULL)
-        return [Tensor(self.name, "i32", (1,), scale=1 / FULL)]
+        return Inferred([Tensor(self.name, "i32", (1,), scale=1 / FULL)])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -66,9 +67,9 @@ class Restart(Operator):
 
     KIND: ClassVar[str] = "schedule_restart"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        _check_count(self, ins[0], (1 << 31) - 1, bounds)
-        return []
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        _check_count(self, self.ins[0], (1 << 31) - 1, bounds)
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.COMMIT

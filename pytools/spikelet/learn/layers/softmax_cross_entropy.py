@@ -11,12 +11,11 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.declared import within
-from spikelet.graph.operator import Emitter, Interval, Overlap
+from spikelet.graph.operator import Emitter, Inferred, Interval, Overlap
 from spikelet.graph.target import Target
-from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn.bases.trainable import Learning
+from spikelet.graph.tensor import Array
+from spikelet.learn.bases.trainable import Learning, Scaled
 from spikelet.learn.numbers import fixed, float32, scalar
-from spikelet.learn.numbers.scalar import Scale
 
 _FINITE = np.float32(2.0**64)
 
@@ -42,31 +41,30 @@ class SoftmaxCrossEntropy(Learning):
 
     error_bits: Annotated[int, within(4, 14)] = 11
 
-    _classes: int = field(init=False, repr=False, default=0)
-    _scale: Scale = field(init=False, repr=False, default=Scale())
+    facts: Scaled = field(init=False, repr=False, compare=False)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_precision()
         value = scalar.value_dtype(self.precision)
         if len(ins) != 2 + self.real or ins[0].dtype != value or len(ins[0].shape) != 1:
             health = ", health (1,) i32" if self.real else ""
             raise self.error(f"expected logits (C,) {value}, label (1,) i32{health}")
-        self._classes = ins[0].size
         for tensor in ins[1:]:
             self.expect_shape(tensor, ("i32",), (1,))
         low, high = bounds[ins[1].name]
-        if int(low.min()) < 0 or int(high.max()) >= self._classes:
+        if int(low.min()) < 0 or int(high.max()) >= ins[0].size:
             raise self.error(
-                f"labels are {int(low.min())} to {int(high.max())} for {self._classes} logits"
+                f"labels are {int(low.min())} to {int(high.max())} for {ins[0].size} logits"
             )
         if not 4 <= self.error_bits <= 14:
             raise self.error(f"error_bits {self.error_bits} is not 4 to 14")
         limit = 1 << self.error_bits
         # Logits as exponents of two, in Q16; a difference of 17 is a probability of 0.
-        self._scale = self.scale_of(ins[0].scale * math.log2(math.e) * 65536, 1 << 22)
+        scale = self.scale_of(ins[0].scale * math.log2(math.e) * 65536, 1 << 22)
         written = self.value(self.name, ins[0].shape, 2.0**-self.error_bits, limit)
         bounds[self.name] = self.value_bounds(written, limit)
-        return [written]
+        return Inferred([written], Scaled(scale))
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         logits = env[self.inputs[0]][0]
@@ -76,7 +74,7 @@ class SoftmaxCrossEntropy(Learning):
             return
         if self.stops(env):
             fixed.add_up(env[self.inputs[2]], 1)
-            env[self.name] = np.zeros((1, self._classes), np.float32)
+            env[self.name] = np.zeros((1, self.ins[0].size), np.float32)
             return
         powers = float32.exp(logits - logits.max())
         total = np.float32(0)
@@ -87,7 +85,7 @@ class SoftmaxCrossEntropy(Learning):
         env[self.name] = error[None]
 
     def _fixed(self, logits: Array, label: int) -> Array:
-        powers = fixed.exp2(self._scale.narrow(logits - logits.max()))
+        powers = fixed.exp2(self.facts.scale.narrow(logits - logits.max()))
         inverse = ((1 << 32) - 1) // int(powers.sum())
         shift = 32 - self.error_bits
         error: Array = (powers * inverse + (1 << (shift - 1))) >> shift
@@ -106,12 +104,12 @@ class SoftmaxCrossEntropy(Learning):
         logits, label, *health = (em.tensor(name) for name in self.inputs)
         to = em.tensor(self.name)
         if self.real:
-            given = (self._classes, logits, label.pointed(), health[0], to)
+            given = (self.ins[0].size, logits, label.pointed(), health[0], to)
             call = c.call("spk_softmax_cross_entropy", *given)
             return [c.declare("const bool", f"{self.name}_diverged", call)]
         fields: Fields = {
-            "classes": self._classes,
-            "scale": self._scale.c(self.precision),
+            "classes": self.ins[0].size,
+            "scale": self.facts.scale.c(self.precision),
             "error_bits": self.error_bits,
         }
         config = em.config(self.name, "spk_softmax_cross_entropy", fields)

@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Tensor
 
 SHIFT = 16
@@ -26,35 +26,35 @@ class SpikeRate(Operator):
 
     KIND: ClassVar[str] = "spike_rate"
 
-    _size: int = field(init=False, repr=False, default=0)
-    _multiplier: int = field(init=False, repr=False, default=0)
+    facts: int = field(init=False, repr=False, compare=False)  # multiplier of a count
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         if len(ins) != 1 or ins[0].dtype != "i16":
             raise self.error(f"reads {', '.join(t.dtype for t in ins)}, expected counts of i16")
         low, high = bounds[self.inputs[0]]
         if (low < 0).any() or (high > steps).any():
             raise self.error(f"reads {ins[0].name}, which is no count of 0 to {steps} spikes")
-        self._size = ins[0].size
-        self._multiplier = round(127 * 2**SHIFT / steps)
-        bounds[self.name] = (self._codes(low), self._codes(high))
-        return [Tensor(self.name, "i8", ins[0].shape, scale=1 / 127)]
+        multiplier = round(127 * 2**SHIFT / steps)
+        bounds[self.name] = (_codes(low, multiplier), _codes(high, multiplier))
+        return Inferred([Tensor(self.name, "i8", ins[0].shape, scale=1 / 127)], multiplier)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.END
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        env[self.name] = self._codes(env[self.inputs[0]]).astype(np.int8)
+        env[self.name] = _codes(env[self.inputs[0]], self.facts).astype(np.int8)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(updates=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(updates=self.ins[0].size)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/spike_rate.h")
         counts, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [c.run("spk_spike_rate", counts, self._size, self._multiplier, to)]
+        return [c.run("spk_spike_rate", counts, self.ins[0].size, self.facts, to)]
 
-    def _codes(self, counts: Array) -> Array:
-        """At most 127 * 2^16 + steps / 2 + 2^15 before the shift: 24 bits."""
-        found: Array = (counts.astype(np.int64) * self._multiplier + 2 ** (SHIFT - 1)) >> SHIFT
-        return found
+
+def _codes(counts: Array, multiplier: int) -> Array:
+    """At most 127 * 2^16 + steps / 2 + 2^15 before the shift: 24 bits."""
+    found: Array = (counts.astype(np.int64) * multiplier + 2 ** (SHIFT - 1)) >> SHIFT
+    return found

@@ -15,11 +15,19 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Natural, Real, TensorScale
-from spikelet.graph.operator import Cost, Emitter, Interval, Overlap, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.bases.trainable import INT32_MAX, Trainable
 from spikelet.learn.numbers import float32, scalar
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The gains on integers: factors by `2^-shift`."""
+
+    factors: tuple[int, ...] = ()
+    shift: int = 0
 
 
 @dataclass(kw_only=True)
@@ -49,35 +57,35 @@ class WeightedSum(Trainable):
     output_limit: Natural = 0
     again: bool = False
 
-    _sources: list[Tensor] = field(init=False, repr=False, default_factory=list)
-    _factors: tuple[int, ...] = field(init=False, repr=False, default=())
-    _shift: int = field(init=False, repr=False, default=0)
-    _size: int = field(init=False, repr=False, default=0)
-
     def __post_init__(self) -> None:
         self.gains = tuple(float(np.float32(g)) for g in self.gains)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    facts: Factors = field(init=False, repr=False, compare=False)
+
+    @property
+    def _sources(self) -> tuple[Tensor, ...]:
+        return self.ins[: len(self.gains)]
+
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_precision()
         if len(self.gains) not in (1, 2) or not all(map(math.isfinite, self.gains)):
             raise self.error(f"gains {self.gains} are not one or two numbers")
         if len(ins) != len(self.gains) + self.mask:
             raise self.error(f"reads {len(ins)} tensors, expected {len(self.gains) + self.mask}")
-        self._sources, self._size = ins[: len(self.gains)], ins[0].size
         for x in self._sources:
             self.expect_source(x)
-        if any(x.size != self._size for x in ins):
+        if any(x.size != ins[0].size for x in ins):
             shapes = ", ".join(f"{x.name} {x.shape}" for x in ins)
             raise self.error(f"its inputs do not have the same number of elements: {shapes}")
         if self.mask and ins[-1].dtype != scalar.value_dtype(self.precision):
             raise self.error(f"the kept {ins[-1].name} is {ins[-1].dtype}, not a tensor of values")
-        if not self.real:
-            self._multipliers(bounds)
+        factors = Factors() if self.real else self._multipliers(bounds)
         written = self.value(self.name, ins[0].shape, self.output_scale, self.output_limit)
         bounds[self.name] = self.value_bounds(written, self.output_limit, self.relu)
-        return [written]
+        return Inferred([written], factors)
 
-    def _multipliers(self, bounds: dict[str, Interval]) -> None:
+    def _multipliers(self, bounds: dict[str, Interval]) -> Factors:
         """The gains in integers: as many bits as a sum in int32 has room for."""
         pairs = list(zip(self.gains, self._sources, strict=True))
         ratios = [gain * x.scale / self.output_scale for gain, x in pairs]
@@ -90,8 +98,7 @@ class WeightedSum(Trainable):
             factors = tuple(round(ratio * 2.0**shift) for ratio in ratios)
             total = sum(abs(m) * size for m, size in zip(factors, sizes, strict=True))
             if total + (1 << (shift - 1)) <= INT32_MAX and shift <= 30:
-                self._factors, self._shift = factors, shift
-                return
+                return Factors(factors, shift)
             shift -= 1
         raise self.error(
             f"output_scale {self.output_scale:g} is too fine for gains {self.gains} of inputs with "
@@ -114,8 +121,8 @@ class WeightedSum(Trainable):
             if len(xs) > 1:
                 out = float32.fma(np.float32(self.gains[1]), xs[1], out)
         else:
-            total = np.sum([x * m for x, m in zip(xs, self._factors, strict=True)], axis=0)
-            out = (total + (1 << (self._shift - 1))) >> self._shift
+            total = np.sum([x * m for x, m in zip(xs, self.facts.factors, strict=True)], axis=0)
+            out = (total + (1 << (self.facts.shift - 1))) >> self.facts.shift
             out = np.clip(out, -self.output_limit, self.output_limit)
         if self.relu:
             out = np.where(out < 0, out.dtype.type(0), out)
@@ -123,8 +130,8 @@ class WeightedSum(Trainable):
             out = np.where(env[self.inputs[-1]].reshape(shape) > 0, out, out.dtype.type(0))
         env[self.name] = out.astype(np.float32 if self.real else np.int16)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=len(self.gains) * ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(macs=len(self.gains) * self.ins[0].size)
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         value = scalar.value_dtype(self.precision)
@@ -133,12 +140,12 @@ class WeightedSum(Trainable):
 
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/weighted_sum.h")
-        fields: Fields = {"size": self._size}
+        fields: Fields = {"size": self.ins[0].size}
         for name, x, at in zip("ab", self._sources, range(2), strict=False):
-            gain = self.gains[at] if self.real else self._factors[at]
+            gain = self.gains[at] if self.real else self.facts.factors[at]
             fields |= {name: self.source_c(x), f"gain_{name}": gain}
         if not self.real:
-            fields |= {"shift": self._shift, "limit": self.output_limit}
+            fields |= {"shift": self.facts.shift, "limit": self.output_limit}
         fields |= {"two": len(self.gains) == 2, "relu": self.relu}
         config = em.config(self.name, "spk_weighted_sum", fields)
         first, *rest = (em.tensor(name) for name in self.inputs)

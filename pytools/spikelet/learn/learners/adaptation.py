@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -22,7 +22,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held, Natural, within
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.bases.prototypes import LinearScores, flat, largest
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting
@@ -57,9 +57,8 @@ class AdaptInput(Operator):
 
     source: Annotated[Array, Held("int32", 1)]
 
-    _dtype: str = field(init=False, repr=False, default="i8")
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         x = ins[0]
         if x.dtype not in ("u8", "i8") or x.size >= INPUTS:
             raise self.error(
@@ -73,9 +72,8 @@ class AdaptInput(Operator):
             raise self.error(f"a mean of the source is beyond +-{REACH}")
         for tensor, ends in zip(ins[1:], ((-REACH, REACH), (LEAST, MOST)), strict=True):
             self.expect_learned(tensor, bounds, "i32", self.source.shape, ends)
-        self._dtype = x.dtype
         bounds[self.name] = interval(x.shape, *map(int, x.limits))
-        return [dataclasses.replace(x, name=self.name, kind="activation")]
+        return Inferred([dataclasses.replace(x, name=self.name, kind="activation")])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x, centre, gain = (env[name] for name in self.inputs)
@@ -85,15 +83,15 @@ class AdaptInput(Operator):
         info = np.iinfo(x.dtype)
         env[self.name] = np.clip(wide, info.min, info.max).astype(x.dtype).reshape(x.shape)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[0].size)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/adaptation.h")
         x, centre, gain, to = map(em.tensor, (*self.inputs, self.name))
         source = em.const(f"{self.name}_source", self.source, "(groups,) mean of the source, Q16")
         n = em.bounds[self.name][0].size
-        groups, dtype = len(self.source), C_TYPES[self._dtype]
+        groups, dtype = len(self.source), C_TYPES[self.ins[0].dtype]
         return [c.run("spk_adapt_input", x, dtype, n, groups, centre, gain, source, to)]
 
 
@@ -118,12 +116,10 @@ class AdaptLearn(Operator):
     floor: Annotated[int, within(256, 256 * ONE)]
     memory: Annotated[int, within(0, 15)]
 
-    _dtype: str = field(init=False, repr=False, default="i8")
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         if not 0 <= self.memory <= 15 or not 256 <= self.floor <= 256 * ONE:
             raise self.error(f"memory {self.memory} or floor {self.floor} is out of range")
-        x, groups = ins[0], self.spread.shape
+        x, groups = self.ins[0], self.spread.shape
         if x.dtype not in ("u8", "i8") or x.size >= INPUTS or x.size % len(self.spread):
             raise self.error(
                 f"input {x.name} is {x.dtype} {x.shape}, expected u8 or i8 of less than {INPUTS} "
@@ -131,10 +127,11 @@ class AdaptLearn(Operator):
             )
         if self.spread.dtype != np.int32 or not 0 <= self.spread.min() <= self.spread.max() <= FAR:
             raise self.error(f"spread is not int32, 0 to {FAR}")
-        for tensor, ends in zip(ins[1:], ((-REACH, REACH), (0, FAR), (LEAST, MOST)), strict=True):
+        for tensor, ends in zip(
+            self.ins[1:], ((-REACH, REACH), (0, FAR), (LEAST, MOST)), strict=True
+        ):
             self.expect_learned(tensor, bounds, "i32", groups, ends)
-        self._dtype = x.dtype
-        return []
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -151,14 +148,14 @@ class AdaptLearn(Operator):
         below = (deviation.astype(np.int64) + self.floor) >> 8
         gain[...] = np.clip(divide(above << 12, below), LEAST, MOST)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(updates=2 * ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(updates=2 * self.ins[0].size)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/adaptation.h")
         note = "(groups,) mean absolute deviation of the source, Q16"
         fields: Fields = {
-            "type": C_TYPES[self._dtype],
+            "type": C_TYPES[self.ins[0].dtype],
             "n": em.bounds[self.inputs[0]][0].size,
             "groups": len(self.spread),
             "spread": em.const(f"{self.name}_spread", self.spread, note),
@@ -192,9 +189,8 @@ class PrototypeDrift(Operator):
     sure: Natural
     fraction: Annotated[int, within(0, 7)]
 
-    _dtype: str = field(init=False, repr=False, default="i8")
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         reach = largest(self, ins[0], bounds)
         if not 0 <= self.fraction <= 7 or reach << self.fraction > np.iinfo(np.int16).max:
             raise self.error(f"features of magnitude {reach} have no 16-bit prototype")
@@ -207,8 +203,7 @@ class PrototypeDrift(Operator):
             )
         self.expect_learned(ins[2], bounds, "i16", self.source.shape)
         self.expect_learned(ins[3], bounds, "i32", (classes,))
-        self._dtype = ins[0].dtype
-        return []
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -222,7 +217,7 @@ class PrototypeDrift(Operator):
         weight[...] = saturate(ema(weight, self.source, BACK), 16)
         bias[...] = prototype_bias(weight, self.fraction)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(macs=self.source.size, updates=self.source.size)
 
     def emit(self, em: Emitter) -> list[Statement]:
@@ -231,7 +226,7 @@ class PrototypeDrift(Operator):
         classes, size = self.source.shape
         note = f"({classes}, {size}) prototypes of the source"
         fields: Fields = {
-            "type": C_TYPES[self._dtype],
+            "type": C_TYPES[self.ins[0].dtype],
             "n": size,
             "classes": classes,
             "source": em.const(f"{self.name}_source", self.source.reshape(-1), note),
@@ -273,17 +268,13 @@ class MarginWatch(Operator):
     wide: Annotated[Array, Held("int32", 1, empty=True)]
     narrow: Annotated[Array, Held("int16", 1, empty=True)]
 
-    _dtype: str = field(init=False, repr=False, default="i32")
-    _parts: list[Tensor] = field(init=False, repr=False, default_factory=list)
-    _classes: int = field(init=False, repr=False, default=1)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._parts, self._classes, self._dtype = ins[3:], ins[0].size, ins[0].dtype
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         extent(self, ins[0], bounds)
         self.expect_learned(ins[1], bounds, "i32", (1,), (0, ONE))
         self.expect_learned(ins[2], bounds, "i32", (1,))
         for dtype, first in (("i32", self.wide), ("i16", self.narrow)):
-            size = sum(t.size for t in self._parts if t.dtype == dtype)
+            size = sum(t.size for t in ins[3:] if t.dtype == dtype)
             if first.shape != (size,):
                 raise self.error(f"what {dtype} tensors begin with is {first.shape}, not ({size},)")
         for tensor, first in self._firsts():
@@ -291,7 +282,7 @@ class MarginWatch(Operator):
             self.expect_learned(tensor, bounds, tensor.dtype, tensor.shape)
             if (first < low.min()).any() or (first > high.max()).any():
                 raise self.error(f"{tensor.name} begins with a value that it may not hold")
-        return []
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -310,7 +301,7 @@ class MarginWatch(Operator):
     def _firsts(self) -> list[tuple[Tensor, Array]]:
         """Each learned tensor and what it begins with."""
         found, at = [], {"i32": 0, "i16": 0}
-        for tensor in self._parts:
+        for tensor in self.ins[3:]:
             first = self.wide if tensor.dtype == "i32" else self.narrow
             begin = at[tensor.dtype]
             at[tensor.dtype] = begin + tensor.size
@@ -325,7 +316,7 @@ class MarginWatch(Operator):
             label = tensor.name.replace(".", "__")
             from_ = em.const(f"{label}__initial", first, f"{tensor.name}, from the source")
             restart.append(c.run("spk_restart", name, from_, tensor.size, tensor.dtype == "i32"))
-        given = (scores, C_TYPES[self._dtype], self._classes, self.unsure, self.collapse)
+        given = (scores, C_TYPES[self.ins[0].dtype], self.ins[0].size, self.unsure, self.collapse)
         return [c.when(c.call("spk_margin_watch", *given, share, health), *restart)]
 
 

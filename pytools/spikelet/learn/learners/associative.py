@@ -20,7 +20,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.declared import Held, one_of, within
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting, extended
 from spikelet.learn.numbers.feature import C_TYPES, extent
@@ -43,18 +43,16 @@ class Binarise(Operator):
 
     threshold: Annotated[Array, Held("int32", 1)]
 
-    _dtype: str = field(init=False, repr=False, default="i8")
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         extent(self, ins[0], bounds)
-        self._dtype = ins[0].dtype
         if self.threshold.dtype != np.int32 or self.threshold.shape != (ins[0].size,):
             raise self.error(
                 f"threshold is {self.threshold.dtype} of shape {self.threshold.shape}, expected "
                 f"int32 ({ins[0].size},)"
             )
         bounds[self.name] = interval(self.threshold.shape, 0, 1)
-        return [Tensor(self.name, "bit", self.threshold.shape)]
+        return Inferred([Tensor(self.name, "bit", self.threshold.shape)])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]
@@ -65,7 +63,16 @@ class Binarise(Operator):
         n = len(self.threshold)
         threshold = em.const(f"{self.name}_threshold", self.threshold, f"({n},)")
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [c.run("spk_binarise", source, C_TYPES[self._dtype], n, threshold, to)]
+        return [c.run("spk_binarise", source, C_TYPES[self.ins[0].dtype], n, threshold, to)]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Patterns of `bits` in `rows`, with labels of so many classes."""
+
+    rows: int
+    bits: int
+    classes: int
 
 
 @dataclass(kw_only=True)
@@ -83,35 +90,33 @@ class _Memory(Operator):
     weights: Annotated[str, one_of(*WEIGHTS)] = "exp2"
     beta: Annotated[int, within(1, 1 << 12)] = 96
 
-    _rows: int = field(init=False, repr=False, default=1)
-    _bits: int = field(init=False, repr=False, default=1)
-    _classes: int = field(init=False, repr=False, default=0)
+    facts: Extent = field(init=False, repr=False, compare=False)
 
-    def _check(self, rows: int, bits: int, classes: int = 0) -> None:
-        self._rows, self._bits, self._classes = rows, bits, classes
+    def _extent(self, rows: int, bits: int, classes: int = 0) -> Extent:
         if not 0 < self.beta <= 1 << 12:
             raise self.error(f"beta {self.beta} is not in 1..4096 (Q8)")
         if bits > (1024 if self.weights == "pow3" else 16383):
             raise self.error(
                 f"patterns of {bits} bits; at most 16383, with pow3 1024, whose cubes fit 31 bits"
             )
+        return Extent(rows, bits, classes)
 
     @property
     def top(self) -> int:
         """Log2 of the nearest pattern's weight."""
-        return 30 - math.ceil(math.log2(self._rows))
+        return 30 - math.ceil(math.log2(self.facts.rows))
 
     @property
     def shift(self) -> int:
         """Bits that cubes are shifted by."""
-        return max(0, math.ceil(math.log2(self._rows * self._bits**3)) - 30)
+        return max(0, math.ceil(math.log2(self.facts.rows * self.facts.bits**3)) - 30)
 
     def _weigh(self, distances: Array) -> Array:
         """(N, rows) int64 weights, 0 of rows that are not in use."""
         there = distances != NO_PATTERN
         distances = distances.astype(np.int64)
         if self.weights == "pow3":
-            weights = shift_round((self._bits - 2 * distances) ** 3, self.shift)
+            weights = shift_round((self.facts.bits - 2 * distances) ** 3, self.shift)
         else:
             least = distances.min(axis=1, keepdims=True)
             down = (2 * self.beta * (distances - least) + 128) >> 8
@@ -122,13 +127,13 @@ class _Memory(Operator):
     def _config(self, em: Emitter) -> Expression:
         em.include("learn/associative.h")
         fields: Fields = {
-            "bits": self._bits,
-            "words": words(self._bits),
-            "rows": self._rows,
+            "bits": self.facts.bits,
+            "words": words(self.facts.bits),
+            "rows": self.facts.rows,
             "beta": self.beta,
             "top": self.top,
             "shift": self.shift,
-            "classes": self._classes,
+            "classes": self.facts.classes,
             "cubic": self.weights == "pow3",
         }
         return em.config(self.name, "spk_associative", fields)
@@ -173,23 +178,24 @@ class AssociativeDistances(_Memory):
 
     KIND: ClassVar[str] = "associative_distances"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect(ins[0], ("bit",))
         _expect_memory(self, ins[1], ins[2], ins[0].size, bounds)
-        self._check(ins[1].shape[0], ins[0].size)
-        bounds[self.name] = interval((self._rows,), 0, NO_PATTERN)
-        return [Tensor(self.name, "i16", (self._rows,))]
+        extent = self._extent(ins[1].shape[0], ins[0].size)
+        bounds[self.name] = interval((extent.rows,), 0, NO_PATTERN)
+        return Inferred([Tensor(self.name, "i16", (extent.rows,))], extent)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         cue, patterns, used = (env[name] for name in self.inputs)
-        stored = 2.0 * unpacked(patterns, self._bits).astype(np.float32) - 1
+        stored = 2.0 * unpacked(patterns, self.facts.bits).astype(np.float32) - 1
         overlaps = (2.0 * cue.astype(np.float32) - 1) @ stored.T  # exact: at most 2^14
-        distances = ((self._bits - overlaps) / 2).astype(np.int16)
+        distances = ((self.facts.bits - overlaps) / 2).astype(np.int16)
         distances[:, int(used[0]) :] = NO_PATTERN
         env[self.name] = distances
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(synaptic_ops=self._rows * self._bits, weight_bits=1)
+    def cost(self) -> Cost:
+        return Cost(synaptic_ops=self.facts.rows * self.facts.bits, weight_bits=1)
 
     def emit(self, em: Emitter) -> list[Statement]:
         arguments = map(em.tensor, (*self.inputs, self.name))
@@ -211,27 +217,28 @@ class AssociativeRecall(_Memory):
 
     bits: Annotated[int, within(1, 16383)]
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect(ins[0], ("i16",))
         _expect_memory(self, ins[1], ins[2], self.bits, bounds)
-        self._check(ins[0].size, self.bits)
-        if ins[1].shape[0] != self._rows:
-            raise self.error(f"{self._rows} distances, but {ins[1].shape[0]} rows of patterns")
+        extent = self._extent(ins[0].size, self.bits)
+        if ins[1].shape[0] != extent.rows:
+            raise self.error(f"{extent.rows} distances, but {ins[1].shape[0]} rows of patterns")
         bounds[self.name] = interval((self.bits,), 0, 1)
-        return [Tensor(self.name, "bit", (self.bits,))]
+        return Inferred([Tensor(self.name, "bit", (self.bits,))], extent)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         distances, patterns, _ = (env[name] for name in self.inputs)
-        stored = 2.0 * unpacked(patterns, self._bits) - 1
+        stored = 2.0 * unpacked(patterns, self.facts.bits) - 1
         sums = self._weigh(distances).astype(np.float64) @ stored  # exact: at most 2^30
         env[self.name] = (sums >= 0).astype(np.uint8)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(synaptic_ops=self._rows * self._bits, weight_bits=1)
+    def cost(self) -> Cost:
+        return Cost(synaptic_ops=self.facts.rows * self.facts.bits, weight_bits=1)
 
     def emit(self, em: Emitter) -> list[Statement]:
         config = self._config(em)
-        sums = em.scratch(self.name, 4 * 32 * words(self._bits))
+        sums = em.scratch(self.name, 4 * 32 * words(self.facts.bits))
         read, to = map(em.tensor, self.inputs), em.tensor(self.name)
         return [c.run("spk_associative_recall", config, *read, sums, to)]
 
@@ -253,13 +260,14 @@ class AssociativeScores(_Memory):
     bits: Annotated[int, within(1, 16383)]
     classes: Annotated[int, within(1, 32767)]
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect(ins[0], ("i16",))
-        self._check(ins[0].size, self.bits, self.classes)
-        self.expect_learned(ins[1], bounds, "u8", (self._rows,), (0, self.classes - 1))
-        self.expect_learned(ins[2], bounds, "i32", (1,), (0, self._rows))
+        extent = self._extent(ins[0].size, self.bits, self.classes)
+        self.expect_learned(ins[1], bounds, "u8", (extent.rows,), (0, self.classes - 1))
+        self.expect_learned(ins[2], bounds, "i32", (1,), (0, extent.rows))
         bounds[self.name] = interval((self.classes,), -(1 << 30), 1 << 30)
-        return [Tensor(self.name, "i32", (self.classes,))]
+        return Inferred([Tensor(self.name, "i32", (self.classes,))], extent)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         distances, labels, _ = (env[name] for name in self.inputs)
@@ -289,20 +297,21 @@ class AssociativeWrite(_Memory):
     full: Annotated[str, one_of(*FULL)] = "refuse"
     labelled: bool = False
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect(ins[0], ("bit",))
         if len(ins) != (7 if self.labelled else 5):
             raise self.error(f"{len(ins)} inputs, expected {7 if self.labelled else 5}")
         patterns, used, following = ins[2 if self.labelled else 1], ins[-3], ins[-2]
         _expect_memory(self, patterns, used, ins[0].size, bounds)
-        self._check(patterns.shape[0], ins[0].size)
-        self.expect_learned(following, bounds, "i32", (1,), (0, self._rows - 1))
+        extent = self._extent(patterns.shape[0], ins[0].size)
+        self.expect_learned(following, bounds, "i32", (1,), (0, extent.rows - 1))
         self.expect_learned(ins[-1], bounds, "i32", (1,))
         if self.labelled:
             labels = int(bounds[ins[3].name][1].max()) + 1
-            self.expect_learned(ins[3], bounds, "u8", (self._rows,))
+            self.expect_learned(ins[3], bounds, "u8", (extent.rows,))
             self.expect_label(ins[1], bounds, labels)
-        return []
+        return Inferred([], extent)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -311,7 +320,7 @@ class AssociativeWrite(_Memory):
         values = [env[name] for name in self.inputs]
         cue, (used, following, health) = values[0], values[-3:]
         row = int(following[0])
-        if used[0] == self._rows:
+        if used[0] == self.facts.rows:
             health[0] = min(int(health[0]) + 1, (1 << 31) - 1)
             if self.full == "refuse":
                 return
@@ -320,7 +329,7 @@ class AssociativeWrite(_Memory):
         values[2 if self.labelled else 1][row] = packed(cue)[0]
         if self.labelled:
             values[3][row] = values[1][0, 0]
-        following[0] = (row + 1) % self._rows
+        following[0] = (row + 1) % self.facts.rows
 
     def emit(self, em: Emitter) -> list[Statement]:
         tensors = [em.tensor(name) for name in self.inputs]

@@ -10,7 +10,7 @@ firmware/learn/fetril.h.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
@@ -21,7 +21,7 @@ from spikelet.graph import Array, Graph, Learned, Phase, Tensor, c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import one_of, within
 from spikelet.graph.fixed import xorshift32
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.learn.bases.prototypes import LinearScores, flat, largest
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting, extended
@@ -58,24 +58,23 @@ class FetrilCollect(Operator):
 
     KIND: ClassVar[str] = "fetril_collect"
 
-    _dtype: str = field(init=False, repr=False, default="i8")
-    _limit: int = field(init=False, repr=False, default=1)
-    _rows: int = field(init=False, repr=False, default=1)
+    facts: int = field(init=False, repr=False, compare=False)  # samples whose sums fit
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._limit = most_samples(largest(self, ins[0], bounds))
-        self._dtype, self._rows = ins[0].dtype, ins[4].shape[0]
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
+        limit = most_samples(largest(self, ins[0], bounds))
         classes = len(bounds[ins[2].name][0])
-        _check(self, ins[2:], bounds, (classes, ins[0].size, self._rows), self._limit, self._dtype)
+        sizes = (classes, ins[0].size, ins[4].shape[0])
+        _check(self, ins[2:], bounds, sizes, limit, ins[0].dtype)
         self.expect_label(ins[1], bounds, classes)
-        return []
+        return Inferred([], limit)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         label, count, total, rows, of, kept, seen, random, health = (
             env[name] for name in self.inputs[1:]
         )
         y = int(label[0, 0])
-        if count[y] >= self._limit or seen[0] >= self._limit:
+        if count[y] >= self.facts or seen[0] >= self.facts:
             health[0] = add(health[0], 1)
             return
         x = flat(env, self.inputs[0])[0]
@@ -83,23 +82,23 @@ class FetrilCollect(Operator):
         total[y] = (total[y].astype(np.int64) + x).astype(np.int32)
         seen[0] += 1
         at = int(kept[0])
-        if at < self._rows:
+        if at < self.ins[4].shape[0]:
             kept[0] += 1
         else:
             at = draw(random, int(seen[0]))
-        if at < self._rows:
+        if at < self.ins[4].shape[0]:
             rows[at], of[at] = x, y
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(updates=2 * ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(updates=2 * self.ins[0].size)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/fetril.h")
         fields: Fields = {
-            "type": C_TYPES[self._dtype],
+            "type": C_TYPES[self.ins[0].dtype],
             "n": em.bounds[self.inputs[0]][0].size,
-            "rows": self._rows,
-            "limit": self._limit,
+            "rows": self.ins[4].shape[0],
+            "limit": self.facts,
         }
         config = em.config(self.name, "spk_fetril_collect", fields)
         return [c.run("spk_fetril_collect", config, *map(em.tensor, self.inputs))]
@@ -107,7 +106,7 @@ class FetrilCollect(Operator):
 
 def _check(
     node: Operator,
-    ins: list[Tensor],
+    ins: Sequence[Tensor],
     bounds: dict[str, Interval],
     sizes: tuple[int, int, int],
     samples: int,
@@ -171,23 +170,20 @@ class FetrilCommit(Operator):
     reach: Annotated[int, within(1, 65535)]
     dtype: Annotated[str, one_of(*C_TYPES)]
 
-    _shape: tuple[int, int] = field(init=False, repr=False, default=(1, 1))
-    _rows: int = field(init=False, repr=False, default=1)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         if not 1 <= self.epochs <= 1000 or not 0 <= self.margin <= 28:
             raise self.error(f"epochs {self.epochs} or margin {self.margin} is out of range")
         if not 1 <= self.reach <= REACH or len(ins[1].shape) != 2:
             raise self.error(f"reach {self.reach} is not 1 to {REACH}, or sums are {ins[1].shape}")
         classes, size = ins[1].shape
-        self._shape, self._rows = (classes, size), ins[2].shape[0]
         most = most_samples(self.reach)
-        _check(self, ins[:8], bounds, (classes, size, self._rows), most, self.dtype)
+        _check(self, ins[:8], bounds, (classes, size, ins[2].shape[0]), most, self.dtype)
         limit = weight_limit(size, self.reach)
-        self.expect_learned(ins[8], bounds, "i16", self._shape, (-limit, limit))
+        self.expect_learned(ins[8], bounds, "i16", ins[1].shape, (-limit, limit))
         self.expect_learned(ins[9], bounds, "i32", (classes,), (-SUM, SUM))
         self.expect_learned(ins[10], bounds, "i32", (classes,), (0, most))
-        return []
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.COMMIT
@@ -199,15 +195,15 @@ class FetrilCommit(Operator):
         there = int(kept[0])
         if there == 0:
             return
-        means = np.zeros(self._shape, np.int64)
+        means = np.zeros(self.ins[1].shape, np.int64)
         learned = count > 0
         means[learned] = mean(total[learned], count[learned][:, None], FRACTION)
         means = saturate(means, 16)
         classes = np.flatnonzero(learned)
         centre = means[classes].sum(axis=0) // max(len(classes), 1) >> FRACTION
         source = self._sources(means, classes, of[:there])
-        w, b = np.zeros(self._shape, np.int64), np.zeros(self._shape[0], np.int64)
-        most, step, clipped = weight_limit(self._shape[1], self.reach), self.reach >> 1, 0
+        w, b = np.zeros(self.ins[1].shape, np.int64), np.zeros(self.ins[1].shape[0], np.int64)
+        most, step, clipped = weight_limit(self.ins[1].shape[1], self.reach), self.reach >> 1, 0
         for epoch in range(self.epochs):
             shift = epoch * 3 // self.epochs
             for _ in range(there):
@@ -238,13 +234,13 @@ class FetrilCommit(Operator):
             source[classes] = having[np.argmin((apart * apart).sum(axis=2), axis=1)]
         return source
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        classes, size = self._shape
-        return Cost(macs=2 * self.epochs * self._rows * classes * classes * size)
+    def cost(self) -> Cost:
+        classes, size = self.ins[1].shape
+        return Cost(macs=2 * self.epochs * self.ins[2].shape[0] * classes * classes * size)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/fetril.h")
-        classes, size = self._shape
+        classes, size = self.ins[1].shape
         fields: Fields = {
             "type": C_TYPES[self.dtype],
             "n": size,

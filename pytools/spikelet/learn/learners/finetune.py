@@ -235,7 +235,7 @@ def scores_of(backbone: Graph, setting: Setting) -> tuple[str, bool]:
     if setting.features in backbone.outputs:
         return setting.features, True
     name = backbone.outputs[0]
-    writers = {t.name: node for node in backbone.nodes for t in backbone.written(node)}
+    writers = {t.name: node for node in backbone.nodes for t in node.outs}
     while isinstance(writers[name], Softmax | Argmax):  # the largest score stays the largest
         name = writers[name].inputs[0]
     if backbone.tensors[name].size < setting.classes:

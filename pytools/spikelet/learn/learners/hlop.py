@@ -24,7 +24,7 @@ from spikelet.graph import Graph, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.declared import Held, Size, within
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.graph.tensor import Array, Learned, Tensor
 from spikelet.learn.choices import RATES, Within
 from spikelet.learn.learner import Learner, Setting
@@ -41,18 +41,59 @@ FACTOR, REST = (1 << 19) - 1, (1 << 12) - 1  # their product, rounded, fits 32 b
 _INT32 = (1 << 31) - 1
 
 
+def _fits(n: int) -> int:
+    """The largest x of n elements: sums of basis * x and of x * x fit 32 bits, and x itself 16."""
+    squares = math.isqrt(((1 << 32) - 1) // n)
+    return min(_INT32 // (ONE * n), squares, (1 << 15) - 1)
+
+
+@dataclass(frozen=True)
+class Subspace:
+    """What an input and its basis are proved to be.
+
+    Attributes:
+        n: elements of x.
+        capacity: columns of the basis.
+        zero: of x.
+        shift: a coordinate is a sum by 2^-shift.
+        limit: a coordinate stays within +-limit.
+        largest: size of an element of x less its zero point.
+    """
+
+    n: int
+    capacity: int
+    zero: int
+    shift: int
+    limit: int
+    largest: int
+
+    @property
+    def most(self) -> int:
+        """The largest element of a trace that is written."""
+        return min(2 * self.largest, _fits(self.n))
+
+
+@dataclass(frozen=True)
+class Gradients(Subspace):
+    """The same with the fraction bits of a gradient.
+
+    Attributes:
+        fraction: bits of an element.
+    """
+
+    fraction: int
+
+
 @dataclass(kw_only=True)
 class _Subspace(Operator):
     """What reads a basis (n, K) i16, Q12 within +-1.0, and its columns (2,) i32: used, begun."""
 
-    _n: int = field(init=False, repr=False, default=1)
-    _capacity: int = field(init=False, repr=False, default=1)
-    _zero: int = field(init=False, repr=False, default=0)
-    _shift: int = field(init=False, repr=False, default=0)
-    _limit: int = field(init=False, repr=False, default=0)
+    facts: Subspace = field(init=False, repr=False, compare=False)
 
-    def _check(self, x: Tensor, basis: Tensor, columns: Tensor, bounds: dict[str, Interval]) -> int:
-        """The largest size of an element of x less its zero point."""
+    def _check(
+        self, x: Tensor, basis: Tensor, columns: Tensor, bounds: dict[str, Interval]
+    ) -> Subspace:
+        """What x and its basis are; refuses others, and sums beyond 32 bits."""
         if x.dtype not in ("u8", "i8", "i16"):
             raise self.error(f"input {x.name} is {x.dtype}, expected u8, i8 or i16")
         low, high = bounds[basis.name]
@@ -66,54 +107,49 @@ class _Subspace(Operator):
                 f"basis {basis.name} is {basis.kind} {basis.dtype} of shape {basis.shape}, "
                 f"expected learned i16 ({x.size}, columns) within +-{ONE}"
             )
-        self._n, self._capacity = basis.shape
+        n, capacity = basis.shape
         first, last = bounds[columns.name]
         if (
             (columns.kind, columns.dtype, columns.shape) != ("learned", "i32", (2,))
             or int(first.min()) < 0
-            or int(last.max()) > self._capacity
+            or int(last.max()) > capacity
         ):
             raise self.error(
                 f"{columns.name} is {columns.kind} {columns.dtype} of shape {columns.shape}, "
-                f"expected learned i32 (2,) within 0 and {self._capacity}"
+                f"expected learned i32 (2,) within 0 and {capacity}"
             )
-        self._zero = x.zero_point
-        low, high = (ends.astype(np.int64) - self._zero for ends in bounds[x.name])
+        low, high = (ends.astype(np.int64) - x.zero_point for ends in bounds[x.name])
         largest = max(1, int(-low.min()), int(high.max()))
-        if largest > self._fits():
+        fits = _fits(n)
+        if largest > fits:
             raise self.error(
-                f"input {x.name} reaches {largest}, and sums of {self._n} products fit 32 bits up "
-                f"to {self._fits()}: give it fewer bits"
+                f"input {x.name} reaches {largest}, and sums of {n} products fit 32 bits up "
+                f"to {fits}: give it fewer bits"
             )
-        self._limit = _INT32 // (ONE * self._capacity) - 1
-        reach = math.isqrt(largest * largest * self._n)
-        self._shift = max(0, ((reach - 1) // max(self._limit, 1)).bit_length())
-        if self._limit < 1 or self._shift > 12:
-            raise self.error(f"a basis of {self._capacity} columns is too large for 32 bits")
-        return largest
-
-    def _fits(self) -> int:
-        """The largest x: sums of basis * x and of x * x fit 32 bits, and x itself 16."""
-        squares = math.isqrt(((1 << 32) - 1) // self._n)
-        return min(_INT32 // (ONE * self._n), squares, (1 << 15) - 1)
+        limit = _INT32 // (ONE * capacity) - 1
+        reach = math.isqrt(largest * largest * n)
+        shift = max(0, ((reach - 1) // max(limit, 1)).bit_length())
+        if limit < 1 or shift > 12:
+            raise self.error(f"a basis of {capacity} columns is too large for 32 bits")
+        return Subspace(n, capacity, x.zero_point, shift, limit, largest)
 
     def _coordinates(self, x: Array, basis: Array) -> Array:
         """(K,) of x (n,) in the columns of a basis (n, K)."""
         sums = x.astype(np.float64) @ basis.astype(np.float64)  # exact: below 2^31
-        rounded = shift_round(sums.astype(np.int64), 12 + self._shift)
-        return np.clip(rounded, -self._limit, self._limit)
+        rounded = shift_round(sums.astype(np.int64), 12 + self.facts.shift)
+        return np.clip(rounded, -self.facts.limit, self.facts.limit)
 
     def _back(self, basis: Array, y: Array) -> Array:
         sums = basis.astype(np.float64) @ y.astype(np.float64)
-        return shift_round(sums.astype(np.int64), 12 - self._shift)
+        return shift_round(sums.astype(np.int64), 12 - self.facts.shift)
 
     def _layer(self) -> Fields:
         return {
-            "n": self._n,
-            "capacity": self._capacity,
-            "zero": self._zero,
-            "shift": self._shift,
-            "limit": self._limit,
+            "n": self.facts.n,
+            "capacity": self.facts.capacity,
+            "zero": self.facts.zero,
+            "shift": self.facts.shift,
+            "limit": self.facts.limit,
         }
 
 
@@ -131,43 +167,39 @@ class HlopProject(_Subspace):
 
     KIND: ClassVar[str] = "hlop_project"
 
-    _most: int = field(init=False, repr=False, default=0)
-    _dtype: str = field(init=False, repr=False, default="i16")
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        largest = self._check(ins[0], ins[1], ins[2], bounds)
-        if len(ins) == 4 and (ins[3].dtype, ins[3].shape) != ("u8", (self._capacity,)):
-            raise self.error(f"{ins[3].name} is no u8 of shape ({self._capacity},)")
-        self._dtype = ins[0].dtype
-        self._most = min(2 * largest, self._fits())
-        bounds[self.name] = interval((self._n,), -self._most, self._most)
-        return [Tensor(self.name, "i16", (self._n,), scale=ins[0].scale)]
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
+        found = self._check(ins[0], ins[1], ins[2], bounds)
+        if len(ins) == 4 and (ins[3].dtype, ins[3].shape) != ("u8", (found.capacity,)):
+            raise self.error(f"{ins[3].name} is no u8 of shape ({found.capacity},)")
+        bounds[self.name] = interval((found.n,), -found.most, found.most)
+        return Inferred([Tensor(self.name, "i16", (found.n,), scale=ins[0].scale)], found)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x, basis, columns, *allowed = (env[name] for name in self.inputs)
-        values = x.reshape(-1).astype(np.int64) - self._zero
+        values = x.reshape(-1).astype(np.int64) - self.facts.zero
         used = basis[:, : int(columns[USED])]
         y = self._coordinates(values, used)
         if allowed:
             y[allowed[0][: len(y)] != 0] = 0
         trace = values - self._back(used, y)
-        env[self.name] = np.clip(trace, -self._most, self._most).astype(np.int16)[None]
+        env[self.name] = np.clip(trace, -self.facts.most, self.facts.most).astype(np.int16)[None]
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=2 * self._n * self._capacity, weight_bits=16)
+    def cost(self) -> Cost:
+        return Cost(macs=2 * self.facts.n * self.facts.capacity, weight_bits=16)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/hlop.h")
         config = em.config(
-            self.name, "spk_hlop_project", {"layer": self._layer(), "most": self._most}
+            self.name, "spk_hlop_project", {"layer": self._layer(), "most": self.facts.most}
         )
-        work = c.cast("int32_t *", em.scratch(self.name, 4 * self._capacity))
+        work = c.cast("int32_t *", em.scratch(self.name, 4 * self.facts.capacity))
         x, basis, columns, *rest = map(em.tensor, self.inputs)
         allowed, to = rest[0] if rest else 0, em.tensor(self.name)
-        given = (config, x, C_TYPES[self._dtype], basis, columns, allowed, work, to)
+        given = (config, x, C_TYPES[self.ins[0].dtype], basis, columns, allowed, work, to)
         return [c.run("spk_hlop_project", *given)]
 
 
@@ -196,10 +228,11 @@ class HlopLearn(_Subspace):
     step: Annotated[int, within(1, 1 << 15)]
     seed: Annotated[int, within(1, (1 << 32) - 1)]
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._check(ins[0], ins[1], ins[2], bounds)
-        if self._zero:
-            raise self.error(f"trace {ins[0].name} has a zero point of {self._zero}")
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
+        found = self._check(ins[0], ins[1], ins[2], bounds)
+        if found.zero:
+            raise self.error(f"trace {ins[0].name} has a zero point of {found.zero}")
         if ins[0].dtype != "i16":
             raise self.error(f"trace {ins[0].name} is {ins[0].dtype}, expected i16")
         if not (1 <= self.first and 1 <= self.more and 1 <= self.step <= 1 << 15):
@@ -214,23 +247,23 @@ class HlopLearn(_Subspace):
             )
             if not 0 <= low <= high <= 1 << 15:
                 raise self.error(f"schedule {rate.name} may be {low} to {high}, not 0 to 2^15")
-        return []
+        return Inferred([], found)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
 
     @property
     def _begin(self) -> int:
-        return max(1, ONE // 2 // max(1, math.isqrt(self._n)))
+        return max(1, ONE // 2 // max(1, math.isqrt(self.facts.n)))
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         trace, basis, columns = (env[name] for name in self.inputs[:3])
         used = int(columns[USED])
-        end = min(used + (self.more if used else self.first), self._capacity)
+        end = min(used + (self.more if used else self.first), self.facts.capacity)
         if columns[BEGUN] < end:
-            drawn, _ = draws(self.seed, self._n * (end - used))
+            drawn, _ = draws(self.seed, self.facts.n * (end - used))
             signs = np.where(drawn >> np.uint32(31), -self._begin, self._begin)
-            basis[:, used:end] = signs.reshape(self._n, end - used)
+            basis[:, used:end] = signs.reshape(self.facts.n, end - used)
             columns[BEGUN] = end
         values = trace[0].astype(np.int64)
         norm = int((values * values).sum())
@@ -243,14 +276,14 @@ class HlopLearn(_Subspace):
         block = basis[:, used:end]
         y = self._coordinates(values, block)
         rest = np.clip(values - self._back(block, y), -REST, REST)
-        scaled = shift_round((gain * y) << self._shift, 6 + down)
+        scaled = shift_round((gain * y) << self.facts.shift, 6 + down)
         factor = np.clip(scaled, -FACTOR, FACTOR)
         moved = block + shift_round(rest[:, None] * factor, 12)
         block[...] = np.clip(moved, -ONE, ONE)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         block = max(self.first, self.more)
-        return Cost(macs=3 * self._n * min(block, self._capacity), weight_bits=16)
+        return Cost(macs=3 * self.facts.n * min(block, self.facts.capacity), weight_bits=16)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/hlop.h")
@@ -263,7 +296,7 @@ class HlopLearn(_Subspace):
             "begin": self._begin,
         }
         config = em.config(self.name, "spk_hlop_learn", fields)
-        work = c.cast("int32_t *", em.scratch(self.name, 8 * self._capacity))
+        work = c.cast("int32_t *", em.scratch(self.name, 8 * self.facts.capacity))
         trace, basis, columns, *rest = map(em.tensor, self.inputs)
         schedule = rest[0] if rest else 0
         return [c.run("spk_hlop_learn", config, trace, schedule, basis, columns, work)]
@@ -299,16 +332,13 @@ class CuberCompare(_Subspace):
     cosine: Annotated[int, within(1, 1 << 15)]
     mean: Annotated[int, within(1, 16)] = 8
 
-    _dtype: str = field(init=False, repr=False, default="i16")
-    _outputs: int = field(init=False, repr=False, default=1)
-    _fraction: int = field(init=False, repr=False, default=0)
+    facts: Gradients = field(init=False, repr=False, compare=False)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        error, x, basis, columns, now, then, allowed, count = ins
-        self._check(x, basis, columns, bounds)
-        self._dtype, self._outputs = x.dtype, error.size
-        kept = ("i32", (error.size, self._capacity))
-        shapes = (("i16", (error.size,)), kept, kept, ("u8", (self._capacity,)), ("i32", (1,)))
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        error, x, basis, columns, now, then, allowed, count = self.ins
+        found = self._check(x, basis, columns, bounds)
+        kept = ("i32", (error.size, found.capacity))
+        shapes = (("i16", (error.size,)), kept, kept, ("u8", (found.capacity,)), ("i32", (1,)))
         for tensor, (dtype, shape) in zip((error, now, then, allowed, count), shapes, strict=True):
             if (tensor.dtype, tensor.shape) != (dtype, shape):
                 raise self.error(
@@ -320,11 +350,11 @@ class CuberCompare(_Subspace):
         if not 1 <= self.cosine <= 1 << 15:
             raise self.error(f"cosine {self.cosine} is not 1 to 2^15")
         low, high = bounds[error.name]
-        product = self._limit * max(1, -int(low.min()), int(high.max()))
-        self._fraction = 31 - product.bit_length() - 1
-        if self._fraction < 0:
+        product = found.limit * max(1, -int(low.min()), int(high.max()))
+        fraction = 31 - product.bit_length() - 1
+        if fraction < 0:
             raise self.error(f"gradients reach {product}: give the error fewer bits")
-        return []
+        return Inferred([], Gradients(**vars(found), fraction=fraction))
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -332,9 +362,9 @@ class CuberCompare(_Subspace):
     def golden(self, env: dict[str, Array], t: int) -> None:
         error, x, basis, columns, now, then, allowed, count = (env[k] for k in self.inputs)
         used, begun = int(columns[USED]), int(columns[BEGUN])
-        values = x.reshape(-1).astype(np.int64) - self._zero
+        values = x.reshape(-1).astype(np.int64) - self.facts.zero
         y = self._coordinates(values, basis[:, :begun])
-        gradient = error[0].astype(np.int64)[:, None] * y << self._fraction
+        gradient = error[0].astype(np.int64)[:, None] * y << self.facts.fraction
         now[:, :begun] = ema(now[:, :begun], gradient, self.mean)
         if count[0] >= self.probe:
             return
@@ -358,25 +388,25 @@ class CuberCompare(_Subspace):
     def _squared(self) -> int:
         return self.cosine * self.cosine >> 15
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=(self._n + self._outputs) * self._capacity, weight_bits=16)
+    def cost(self) -> Cost:
+        return Cost(macs=(self.facts.n + self.ins[0].size) * self.facts.capacity, weight_bits=16)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/hlop.h")
         fields: Fields = {
             "layer": self._layer(),
-            "outputs": self._outputs,
+            "outputs": self.ins[0].size,
             "first": self.first,
             "more": self.more,
             "mean": self.mean,
-            "fraction": self._fraction,
+            "fraction": self.facts.fraction,
             "probe": self.probe,
             "squared": self._squared,
         }
         config = em.config(self.name, "spk_cuber", fields)
-        work = c.cast("int32_t *", em.scratch(self.name, 4 * self._capacity))
+        work = c.cast("int32_t *", em.scratch(self.name, 4 * self.facts.capacity))
         error, x, *rest = map(em.tensor, self.inputs)
-        return [c.run("spk_cuber", config, error, x, C_TYPES[self._dtype], *rest, work)]
+        return [c.run("spk_cuber", config, error, x, C_TYPES[self.ins[1].dtype], *rest, work)]
 
 
 @dataclass(kw_only=True)
@@ -388,14 +418,11 @@ class CuberKeep(Operator):
 
     KIND: ClassVar[str] = "cuber_keep"
 
-    _shape: tuple[int, ...] = field(init=False, repr=False, default=(1, 1))
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        _, now, then, allowed, _ = ins
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        _, now, then, allowed, _ = self.ins
         if now.shape != then.shape or allowed.shape != now.shape[1:]:
             raise self.error(f"shapes {now.shape}, {then.shape} and {allowed.shape} do not fit")
-        self._shape = now.shape
-        return []
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.COMMIT
@@ -408,7 +435,7 @@ class CuberKeep(Operator):
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/hlop.h")
-        outputs, capacity = self._shape
+        outputs, capacity = self.ins[1].shape
         size = (c.unsigned(outputs), c.unsigned(capacity))
         return [c.run("spk_cuber_keep", *size, *map(em.tensor, self.inputs))]
 
@@ -429,13 +456,14 @@ class HlopGate(Operator):
 
     room: Annotated[Array, Held("int32", 1, 0)]
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         for tensor, shape in zip(ins, [(1,), *[(2,)] * len(self.room)], strict=False):
             if (tensor.kind, tensor.dtype, tensor.shape) != ("learned", "i32", shape):
                 raise self.error(f"input {tensor.name} is no learned i32 of shape {shape}")
         if self.room.dtype != np.int32 or len(ins) != 1 + len(self.room):
             raise self.error(f"{len(ins) - 1} layers, and room is {self.room.dtype} {self.room}")
-        return []
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -476,18 +504,15 @@ class HlopMerge(Operator):
 
     KIND: ClassVar[str] = "hlop_merge"
 
-    _shape: tuple[int, ...] = field(init=False, repr=False, default=(1, 1))
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        basis, columns = ins
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        basis, columns = self.ins
         if (basis.kind, basis.dtype, len(basis.shape)) != ("learned", "i16", 2):
             raise self.error(f"input {basis.name} is no learned i16 of shape (n, columns)")
         if (columns.kind, columns.dtype, columns.shape) != ("learned", "i32", (2,)):
             raise self.error(f"input {columns.name} is no learned i32 of shape (2,)")
         if int(bounds[columns.name][1].max()) > basis.shape[1]:
             raise self.error(f"{columns.name} may exceed the {basis.shape[1]} columns")
-        self._shape = basis.shape
-        return []
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.COMMIT
@@ -505,13 +530,13 @@ class HlopMerge(Operator):
             basis[:, j] = np.sign(h) * np.minimum(unit, ONE)
         columns[USED] = columns[BEGUN]
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        n, capacity = self._shape
+    def cost(self) -> Cost:
+        n, capacity = self.ins[0].shape
         return Cost(macs=n * capacity * capacity, weight_bits=16)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/hlop.h")
-        n, capacity = self._shape
+        n, capacity = self.ins[0].shape
         basis, columns = map(em.tensor, self.inputs)
         return [c.run("spk_hlop_merge", c.unsigned(n), c.unsigned(capacity), basis, columns)]
 

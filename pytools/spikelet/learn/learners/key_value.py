@@ -19,7 +19,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.declared import Held, within
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting, extended
 from spikelet.learn.numbers.feature import C_TYPES, extent
@@ -55,11 +55,10 @@ class SignProjection(Operator):
     seed: Annotated[int, within(1, (1 << 32) - 1)]
     shift: Annotated[int, within(0, 31)]
 
-    _dtype: str = field(init=False, repr=False, default="i8")
-    _signs: Array = field(init=False, repr=False, default_factory=lambda: np.zeros((1, 1)))
+    facts: Array = field(init=False, repr=False, compare=False)  # (rows, n), `signs`
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._dtype = ins[0].dtype
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         if self.offset.dtype != np.int32 or self.offset.ndim != 1:
             raise self.error(
                 f"offset is {self.offset.dtype} {self.offset.shape}, not int32 (rows,)"
@@ -69,22 +68,22 @@ class SignProjection(Operator):
         most = extent(self, ins[0], bounds) * 2 + int(np.abs(self.offset.astype(np.int64)).max())
         if most + (1 << self.shift) >= 1 << 31:
             raise self.error(f"sums of input {ins[0].name} may reach {most}, beyond 32 bits")
-        self._signs = signs(self.seed, len(self.offset), ins[0].size)
+        drawn = signs(self.seed, len(self.offset), ins[0].size)
         bounds[self.name] = interval(self.offset.shape)
-        return [Tensor(self.name, "i8", self.offset.shape)]
+        return Inferred([Tensor(self.name, "i8", self.offset.shape)], drawn)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]
-        sums = x.reshape(len(x), -1).astype(np.float64) @ self._signs.T  # exact: below 2^31
+        sums = x.reshape(len(x), -1).astype(np.float64) @ self.facts.T  # exact: below 2^31
         shifted = shift_round(sums.astype(np.int64) - self.offset, self.shift)
         env[self.name] = np.clip(shifted, -128, 127).astype(np.int8)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(synaptic_ops=self._signs.size, weight_bits=1)
+    def cost(self) -> Cost:
+        return Cost(synaptic_ops=self.facts.size, weight_bits=1)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/key_value.h")
-        rows, n = self._signs.shape
+        rows, n = self.facts.shape
         fields: Fields = {
             "offset": em.const(f"{self.name}_offset", self.offset, f"({rows},)"),
             "seed": c.unsigned(self.seed),
@@ -95,7 +94,7 @@ class SignProjection(Operator):
         config = em.config(self.name, "spk_sign_projection", fields)
         work = c.cast("int32_t *", em.scratch(self.name, 4 * (8 * 16 + rows)))
         x, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [c.run("spk_sign_projection", config, x, C_TYPES[self._dtype], work, to)]
+        return [c.run("spk_sign_projection", config, x, C_TYPES[self.ins[0].dtype], work, to)]
 
 
 def signs(seed: int, rows: int, n: int) -> Array:
@@ -126,7 +125,8 @@ class NearestKey(Operator):
 
     keys: Annotated[Array, Held("int8", 3)]
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect(ins[0], ("i8",))
         if self.keys.dtype != np.int8 or self.keys.ndim != 3 or self.keys.shape[1] > 256:
             raise self.error(
@@ -137,7 +137,7 @@ class NearestKey(Operator):
         if ins[0].size != books * size or size > 256:
             raise self.error(f"keys {self.keys.shape} do not fit {ins[0].size} queries")
         bounds[self.name] = interval((books,), 0, count - 1)
-        return [Tensor(self.name, "u8", (books,))]
+        return Inferred([Tensor(self.name, "u8", (books,))])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         queries = env[self.inputs[0]]
@@ -150,7 +150,7 @@ class NearestKey(Operator):
             found[:, book] = np.argmin(norms[book] - 2 * q[:, book] @ keys[book].T, axis=1)
         env[self.name] = found
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(macs=self.keys.size, weight_bits=8)
 
     def emit(self, em: Emitter) -> list[Statement]:
@@ -170,12 +170,15 @@ class NearestKey(Operator):
 class _Table(Operator):
     """What reads the table: indices (B,) u8, counts (B, K, C) u8, totals (C,) i32."""
 
-    _shape: tuple[int, ...] = field(init=False, repr=False, default=(1, 1, 1))
+    COUNTS: ClassVar[int] = 1  # the number of the counts among its inputs
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return self.ins[self.COUNTS].shape
 
     def _check(
         self, index: Tensor, counts: Tensor, totals: Tensor, bounds: dict[str, Interval]
     ) -> None:
-        self._shape = counts.shape
         if (index.dtype, counts.dtype, totals.dtype) != ("u8", "u8", "i32"):
             raise self.error(
                 f"inputs are {index.dtype}, {counts.dtype}, {totals.dtype}, expected u8, u8, i32"
@@ -217,10 +220,11 @@ class KeyValueScores(_Table):
 
     KIND: ClassVar[str] = "key_value_scores"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self._check(ins[0], ins[1], ins[2], bounds)
         bounds[self.name] = interval(ins[2].shape, UNSEEN, self._shape[0] * int(LOG_COUNT.max()))
-        return [Tensor(self.name, "i32", ins[2].shape)]
+        return Inferred([Tensor(self.name, "i32", ins[2].shape)])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         index, counts, totals = (env[name] for name in self.inputs)
@@ -230,7 +234,7 @@ class KeyValueScores(_Table):
         scores = likelihood - books * (log2(totals.astype(np.int64) * 4 + keys) >> 4)
         env[self.name] = np.where(totals > 0, scores, UNSEEN).astype(np.int32)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(synaptic_ops=self._shape[0] * self._shape[2])
 
     def emit(self, em: Emitter) -> list[Statement]:
@@ -251,12 +255,14 @@ class KeyValueCount(_Table):
     """
 
     KIND: ClassVar[str] = "key_value_count"
+    COUNTS: ClassVar[int] = 2
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self._check(ins[0], ins[2], ins[3], bounds)
         self.expect_learned(ins[4], bounds, "u8", self._shape[:2], (0, HALVINGS))
         self.expect_label(ins[1], bounds, self._shape[2])
-        return []
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -274,7 +280,7 @@ class KeyValueCount(_Table):
         counts[books, index[0, books], y] += 1
         totals[y] = min(int(totals[y]) + 1, MOST)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(updates=self._shape[0])
 
     def emit(self, em: Emitter) -> list[Statement]:

@@ -13,7 +13,7 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Operator, Tensor, c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held, Natural, TensorScale
-from spikelet.graph.operator import Cost, Emitter, Interval
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.mean import Mean
 from spikelet.graph.quantised import Quantised
@@ -55,33 +55,30 @@ class Standardise(Trainable):
     output_scale: TensorScale = 1.0
     output_limit: Natural = 0
 
-    _x: Tensor = field(init=False, repr=False)
-    _shift: int = field(init=False, repr=False, default=0)
+    facts: int = field(init=False, repr=False, compare=False)  # shift of the sums
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_precision()
         if len(ins) != 1 or ins[0].dtype not in ("i8", "u8"):
             raise self.error(f"reads {ins[0].dtype}, expected codes of 8 bits")
-        self._x = ins[0]
         for array in (self.gain, self.offset):
             if array.shape != (ins[0].size,) or array.dtype != np.float64:
                 raise self.error(f"{array.dtype} of shape {array.shape}, not ({ins[0].size},)")
             if not np.isfinite(array).all():
                 raise self.error("a gain or an offset is not a finite number")
-        if not self.real:
-            self._prove(self.largest(ins[0], bounds))
+        shift = 0 if self.real else self._finest(self.largest(ins[0], bounds))
         written = self.value(self.name, (ins[0].size,), self.output_scale, self.output_limit)
         bounds[self.name] = self.value_bounds(written, self.output_limit)
-        return [written]
+        return Inferred([written], shift)
 
-    def _prove(self, largest: int) -> None:
-        """The finest multipliers whose sums fit 32 bits."""
+    def _finest(self, largest: int) -> int:
+        """The shift of the finest multipliers whose sums fit 32 bits."""
         for shift in range(24, 0, -1):
             gain, offset = self._scaled(shift)
             sums = np.abs(gain) * largest + np.abs(offset) + (1 << (shift - 1))
             if sums.max() < 1 << 31:
-                self._shift = shift
-                return
+                return shift
         raise self.error(f"output_scale {self.output_scale:g} is too fine for its gains")
 
     def _scaled(self, shift: int) -> tuple[Array, Array]:
@@ -94,36 +91,36 @@ class Standardise(Trainable):
         """Gains and offsets as the device has them."""
         if self.real:
             return self.gain.astype(np.float32), self.offset.astype(np.float32)
-        gain, offset = self._scaled(self._shift)
+        gain, offset = self._scaled(self.facts)
         return gain.astype(np.int32), offset.astype(np.int32)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]
-        codes = x.reshape(len(x), -1).astype(np.int64) - self._x.zero_point
+        codes = x.reshape(len(x), -1).astype(np.int64) - self.ins[0].zero_point
         gain, offset = self._constants()
         if self.real:
             env[self.name] = float32.fma(codes.astype(np.float32), gain, offset)
             return
-        sums: Array = codes * gain + offset + (1 << (self._shift - 1))
-        out = sums >> self._shift
+        sums: Array = codes * gain + offset + (1 << (self.facts - 1))
+        out = sums >> self.facts
         env[self.name] = np.clip(out, -self.output_limit, self.output_limit).astype(np.int16)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[0].size)
 
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/ladder.h")
-        n = self._x.size
+        n = self.ins[0].size
         gain, offset = self._constants()
         fields: Fields = {
             "channels": n,
-            "zero_point": self._x.zero_point,
-            "is_signed": self._x.dtype == "i8",
+            "zero_point": self.ins[0].zero_point,
+            "is_signed": self.ins[0].dtype == "i8",
             "gain": em.const(f"{self.name}_gain", gain, f"({n},)"),
             "offset": em.const(f"{self.name}_offset", offset, f"({n},)"),
         }
         if not self.real:
-            fields |= {"shift": self._shift, "limit": self.output_limit}
+            fields |= {"shift": self.facts, "limit": self.output_limit}
         config = em.config(self.name, "spk_standardise", fields)
         return [c.run("spk_standardise", config, em.tensor(self.inputs[0]), em.tensor(self.name))]
 
@@ -226,7 +223,7 @@ class Ladder(Learner):
 
     def _rungs(self, backbone: Graph, setting: Setting) -> list[_Rung]:
         """What the ladder reads, in the order of the network."""
-        writers = {t.name: node for node in backbone.nodes for t in backbone.written(node)}
+        writers = {t.name: node for node in backbone.nodes for t in node.outs}
         if self.layers is None:
             weighted = [
                 node.name
@@ -335,7 +332,7 @@ def _early(graph: Graph, tape: Tape) -> list[Operator]:
     order: list[Operator] = []
     for node in graph.nodes:
         order.append(node)
-        known |= {t.name for t in graph.written(node)}
+        known |= {t.name for t in node.outs}
         while waiting and known.issuperset(waiting[0].inputs):
             known.add(waiting[0].name)
             order.append(waiting.pop(0))

@@ -13,10 +13,10 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from spikelet.graph import Array, Graph, Learned, Tensor, c
+from spikelet.graph import Array, Graph, Learned, c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import one_of
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.learn.bases.prototypes import LinearScores, flat, largest
 from spikelet.learn.learner import Learner, Setting, extended
 from spikelet.learn.numbers.feature import C_TYPES
@@ -41,6 +41,19 @@ def most_samples(reach: int) -> int:
     return min(INT32_MAX // reach, MOST)
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What sums are proved to hold.
+
+    Attributes:
+        samples: of a class, at the most.
+        ends: largest weight and bias.
+    """
+
+    samples: int
+    ends: tuple[int, int]
+
+
 @dataclass(kw_only=True)
 class NearestMeanLearn(Operator):
     """Adds a sample to its class: `sum[y] += f; count[y] += 1`, and the class's weight and bias.
@@ -61,39 +74,40 @@ class NearestMeanLearn(Operator):
 
     metric: Annotated[str, one_of("euclid", "cosine")] = "euclid"
 
-    _dtype: str = field(init=False, repr=False, default="i8")
-    _limit: int = field(init=False, repr=False, default=1)
-    _zero: int = field(init=False, repr=False, default=0)
-    _most: tuple[int, int] = field(init=False, repr=False, default=(0, 0))  # weight, bias
+    facts: Limits = field(init=False, repr=False, compare=False)
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    @property
+    def _zero(self) -> int:
+        """What is taken off a feature."""
+        return self.ins[0].zero_point if self.metric == "cosine" else 0
+
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         reach = largest(self, ins[0], bounds)
         if reach << FRACTION > INT16_MAX:
             raise self.error(f"features of magnitude {reach} have no 16-bit mean")
-        self._dtype, self._limit = ins[0].dtype, most_samples(reach)
-        self._zero = ins[0].zero_point if self.metric == "cosine" else 0
+        limit = most_samples(reach)
         classes, shape = ins[2].size, (ins[2].size, ins[0].size)
         self.expect_label(ins[1], bounds, classes)
-        self.expect_learned(ins[2], bounds, "i32", (classes,), (0, self._limit))
+        self.expect_learned(ins[2], bounds, "i32", (classes,), (0, limit))
         self.expect_learned(ins[3], bounds, "i32", shape)
         self.expect_learned(ins[6], bounds, "i32", (1,))
         most = []
         for tensor, dtype, size in ((ins[4], "i16", shape), (ins[5], "i32", (classes,))):
             most.append(int(bounds[tensor.name][1].max()))
             self.expect_learned(tensor, bounds, dtype, size, (-most[-1], most[-1]))
-        self._most = most[0], most[1]
-        return []
+        return Inferred([], Limits(limit, (most[0], most[1])))
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         label, count, total, weight, bias, health = (env[name] for name in self.inputs[1:])
         y = int(label[0, 0])
-        if count[y] >= self._limit:
+        if count[y] >= self.facts.samples:
             health[0] = add(health[0], 1)
             return
         count[y] += 1
         total[y] = (total[y].astype(np.int64) + flat(env, self.inputs[0])[0]).astype(np.int32)
         centre = mean(total[y], int(count[y]), FRACTION) - (self._zero << FRACTION)
-        wide, deep = self._most
+        wide, deep = self.facts.ends
         if self.metric == "cosine":
             centre = saturate(centre, 16)
             length = max(int(isqrt((centre * centre).sum())), 1)
@@ -105,21 +119,21 @@ class NearestMeanLearn(Operator):
             offset = -int(shift_round(square, FRACTION + 1))
         bias[y] = min(max(offset, -deep), deep)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[0].size, updates=2 * ins[0].size)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[0].size, updates=2 * self.ins[0].size)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/nearest_mean.h")
         features, label, *learned = map(em.tensor, self.inputs)
         size = em.bounds[self.inputs[0]][0].size
         fields: Fields = {
-            "type": C_TYPES[self._dtype],
+            "type": C_TYPES[self.ins[0].dtype],
             "n": size,
-            "limit": self._limit,
+            "limit": self.facts.samples,
             "cosine": self.metric == "cosine",
             "zero_point": self._zero,
-            "wide": self._most[0],
-            "deep": self._most[1],
+            "wide": self.facts.ends[0],
+            "deep": self.facts.ends[1],
         }
         config = em.config(self.name, "spk_nearest_mean", fields)
         return [c.run("spk_nearest_mean_learn", config, features, label, *learned)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import Held
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.backbone import until
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting
@@ -37,11 +37,12 @@ class PersonalGate(Operator):
 
     KIND: ClassVar[str] = "personal_gate"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         if ins[0].dtype != "i16" or ins[0].shape != (2,):
             raise self.error(f"input {ins[0].name} is {ins[0].dtype} {ins[0].shape}, not i16 (2,)")
         bounds[self.name] = interval((1,), 0, 1)
-        return [Tensor(self.name, "i32", (1,))]
+        return Inferred([Tensor(self.name, "i32", (1,))])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         logits = env[self.inputs[0]]
@@ -62,22 +63,18 @@ class PersonalSelect(Operator):
 
     KIND: ClassVar[str] = "personal_select"
 
-    _type: str = field(init=False, repr=False, default="i8")
-    _classes: int = field(init=False, repr=False, default=1)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        gate, local, world = ins
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        gate, local, world = self.ins
         if gate.dtype != "i32" or gate.shape != (1,) or local.dtype != "i16":
             raise self.error(f"gate is {gate.dtype} {gate.shape}, local scores are {local.dtype}")
         if world.dtype not in C_TYPES or (world.size,) != local.shape:
             raise self.error(
                 f"global scores are {world.dtype} {world.shape}, local ones {local.shape}"
             )
-        self._type, self._classes = world.dtype, world.size
         ends = [bounds[name] for name in self.inputs[1:]]
         low, high = min(int(e[0].min()) for e in ends), max(int(e[1].max()) for e in ends)
         bounds[self.name] = interval(local.shape, low, high)
-        return [Tensor(self.name, "i32", local.shape)]
+        return Inferred([Tensor(self.name, "i32", local.shape)])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         gate, local, world = (env[name] for name in self.inputs)
@@ -87,8 +84,8 @@ class PersonalSelect(Operator):
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/personal.h")
         gate, local, world = map(em.tensor, self.inputs)
-        dtype, to = C_TYPES[self._type], em.tensor(self.name)
-        return [c.run("spk_personal_select", self._classes, gate, local, world, dtype, to)]
+        dtype, to = C_TYPES[self.ins[2].dtype], em.tensor(self.name)
+        return [c.run("spk_personal_select", self.ins[2].size, gate, local, world, dtype, to)]
 
 
 @dataclass(kw_only=True)
@@ -106,9 +103,9 @@ class PersonalExemplar(Operator):
 
     exemplars: Annotated[Array, Held("int8", 2)]
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        x = ins[1]
-        self.expect_learned(ins[0], bounds, "u32", (1,))
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        x = self.ins[1]
+        self.expect_learned(self.ins[0], bounds, "u32", (1,))
         if (
             self.exemplars.dtype != x.numpy_dtype
             or self.exemplars.ndim != 2
@@ -126,7 +123,7 @@ class PersonalExemplar(Operator):
         bounds[f"{self.name}.user"] = interval((1,), USER, USER)
         bounds[f"{self.name}.generic"] = interval((1,), GENERIC, GENERIC)
         labels = [Tensor(f"{self.name}.{part}", "i32", (1,)) for part in ("user", "generic")]
-        return [written, *labels]
+        return Inferred([written, *labels])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -195,7 +192,7 @@ class Personal(Learner):
         seed = mix32(np.array([setting.seed], np.uint32))
         random = Learned.of("personal.random", "u32", (1,), np.where(seed == 0, 1, seed), low=1)
         early = set()
-        if any(t.name == x.name for node in backbone.nodes for t in backbone.written(node)):
+        if any(t.name == x.name for node in backbone.nodes for t in node.outs):
             early = {node.name for node in until(backbone, x.name).nodes}
         scores = until(backbone, world)
         nodes: list[Operator] = [

@@ -10,8 +10,8 @@ distance ratio open-set classifier", Machine Learning 2017. C twin: firmware/lea
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import within
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.bases.prototypes import EuclideanDistances, after
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting
@@ -72,15 +72,12 @@ class Rejection(Operator):
 
     ratio: bool
 
-    _classes: int = field(init=False, repr=False, default=1)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._classes = ins[0].size
-        _check(self, ins, bounds)
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        _check(self, self.ins, bounds)
         novelty, unknown = f"{self.name}.novelty", f"{self.name}.unknown"
         bounds[novelty] = interval((1,), -INT32_MAX - 1, INT32_MAX)
         bounds[unknown] = interval((1,), 0, 1)
-        return [Tensor(novelty, "i32", (1,), scale=1 / ONE), Tensor(unknown, "i32", (1,))]
+        return Inferred([Tensor(novelty, "i32", (1,), scale=1 / ONE), Tensor(unknown, "i32", (1,))])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return after(ins)
@@ -97,7 +94,7 @@ class Rejection(Operator):
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/rejection.h")
         tensors = [*self.inputs, f"{self.name}.novelty", f"{self.name}.unknown"]
-        return [c.run("spk_reject", *map(em.tensor, tensors), self._classes, self.ratio)]
+        return [c.run("spk_reject", *map(em.tensor, tensors), self.ins[0].size, self.ratio)]
 
 
 @dataclass(kw_only=True)
@@ -126,16 +123,14 @@ class RejectionLearn(Operator):
     ratio: bool
     percent: Annotated[int, within(50, 99)]
 
-    _classes: int = field(init=False, repr=False, default=1)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         if not 50 <= self.percent <= 99:
             raise self.error(f"percent {self.percent} is not in 50..99")
-        self._classes = ins[0].size
         _check(self, ins[:5], bounds)
-        self.expect_label(ins[5], bounds, self._classes)
-        self.expect_learned(ins[6], bounds, "i32", (self._classes,))
-        return []
+        self.expect_label(ins[5], bounds, ins[0].size)
+        self.expect_learned(ins[6], bounds, "i32", (ins[0].size,))
+        return Inferred([])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         distances, mean, deviation, seen, spread, label, count = (env[name] for name in self.inputs)
@@ -164,16 +159,16 @@ class RejectionLearn(Operator):
     def _down(self) -> int:
         return STEP * (100 - self.percent) // 100
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(updates=3)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/rejection.h")
-        numbers = (self._classes, self.ratio, self._up, self._down)
+        numbers = (self.ins[0].size, self.ratio, self._up, self._down)
         return [c.run("spk_reject_learn", *map(em.tensor, self.inputs), *numbers)]
 
 
-def _check(node: Operator, ins: list[Tensor], bounds: dict[str, Interval]) -> None:
+def _check(node: Operator, ins: Sequence[Tensor], bounds: dict[str, Interval]) -> None:
     """Refuse distances, and thresholds of other shapes and ranges."""
     if ins[0].dtype != "i32" or len(ins[0].shape) != 1:
         raise node.error(f"distances are {ins[0].dtype} {ins[0].shape}, expected i32 (C,)")

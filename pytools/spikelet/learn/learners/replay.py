@@ -8,8 +8,8 @@ A ring of blocks, one a task; within a block every sample is kept with the same 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.declared import AnyCode, Held, Natural, TensorScale
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator, Phase
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting, extended
 from spikelet.learn.networks.perceptron import Perceptron, root_mean_square
@@ -39,24 +39,40 @@ class _Replay(Operator):
     among them, and how many samples that one has seen.
     """
 
-    _blocks: int = field(init=False, repr=False, default=1)
-    _slots: int = field(init=False, repr=False, default=1)
-    _n: int = field(init=False, repr=False, default=1)
+    FIRST: ClassVar[int] = 0  # the number of the memory's first tensor among its inputs
 
-    def _check(self, ins: list[Tensor], bounds: dict[str, Interval]) -> None:
+    @property
+    def _samples(self) -> tuple[int, int, int]:
+        """Blocks, slots of a block, elements of a sample."""
+        blocks, slots, n = self.ins[self.FIRST].shape
+        return blocks, slots, n
+
+    @property
+    def _blocks(self) -> int:
+        return self._samples[0]
+
+    @property
+    def _slots(self) -> int:
+        return self._samples[1]
+
+    @property
+    def _n(self) -> int:
+        return self._samples[2]
+
+    def _check(self, ins: Sequence[Tensor], bounds: dict[str, Interval]) -> None:
         samples, labels, fill, *places = ins[:6]
         if samples.dtype not in ("u8", "i8") or len(samples.shape) != 3:
             raise self.error(
                 f"samples are {samples.dtype} {samples.shape}, expected u8 or i8 (blocks, slots, n)"
             )
-        self._blocks, self._slots, self._n = samples.shape
-        if self._blocks > MOST_BLOCKS:
-            raise self.error(f"{self._blocks} blocks, expected at most {MOST_BLOCKS}")
+        blocks, slots, _ = samples.shape
+        if blocks > MOST_BLOCKS:
+            raise self.error(f"{blocks} blocks, expected at most {MOST_BLOCKS}")
         if labels.dtype != "u8" or labels.shape != samples.shape[:2]:
             raise self.error(
                 f"labels are {labels.dtype} {labels.shape}, expected u8 (blocks, slots)"
             )
-        ranges = ((0, self._slots), (0, self._blocks - 1), (1, self._blocks), (0, (1 << 31) - 1))
+        ranges = ((0, slots), (0, blocks - 1), (1, blocks), (0, (1 << 31) - 1))
         for tensor, (least, most) in zip((fill, *places), ranges, strict=True):
             low, high = bounds[tensor.name]
             shape = samples.shape[:1] if tensor is fill else (1,)
@@ -109,10 +125,12 @@ class ReplayStore(_Replay):
     """
 
     KIND: ClassVar[str] = "replay_store"
+    FIRST: ClassVar[int] = 2
 
     length: Natural = 0
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self._check(ins[2:8], bounds)
         if ins[0].size != self._n or ins[0].dtype != ins[2].dtype or self.length < 0:
             raise self.error(
@@ -121,7 +139,7 @@ class ReplayStore(_Replay):
             )
         self.expect_label(ins[1], bounds, int(bounds[ins[3].name][1].max()) + 1)
         self.expect_learned(ins[8], bounds, "u32", (1,))
-        return []
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -171,7 +189,8 @@ class ReplayDraw(_Replay):
     scale: TensorScale = 1.0
     zero_point: AnyCode = 0
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self._check(ins[:6], bounds)
         table = self.cumulative.astype(np.int64)
         rising = np.all(np.diff(table, prepend=0) > 0)
@@ -186,7 +205,7 @@ class ReplayDraw(_Replay):
         bounds[f"{self.name}.label"] = tuple(  # type: ignore[assignment]
             np.broadcast_to(end.reshape(-1)[0], (1,)) for end in bounds[self.inputs[1]]
         )
-        return [written, Tensor(f"{self.name}.label", "i32", (1,))]
+        return Inferred([written, Tensor(f"{self.name}.label", "i32", (1,))])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -218,9 +237,9 @@ class ReplayClose(_Replay):
 
     KIND: ClassVar[str] = "replay_close"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        self._check(ins, bounds)
-        return []
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        self._check(self.ins, bounds)
+        return Inferred([])
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.COMMIT
@@ -228,7 +247,7 @@ class ReplayClose(_Replay):
     def golden(self, env: dict[str, Array], t: int) -> None:
         self._close([env[name] for name in self.inputs])
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(updates=1)
 
     def emit(self, em: Emitter) -> list[Statement]:

@@ -19,7 +19,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Statement
 from spikelet.graph.declared import SCALE_MOST, within
 from spikelet.graph.int8 import interval
-from spikelet.graph.operator import Emitter, Interval
+from spikelet.graph.operator import Emitter, Inferred, Interval
 from spikelet.learn.bases.trainable import Learning
 from spikelet.learn.choices import Within, chosen
 from spikelet.learn.layers.mse import Mse
@@ -46,23 +46,21 @@ class SampleGate(Learning):
 
     threshold: Annotated[float, within(0, SCALE_MOST)]
 
-    _n: int = field(init=False, repr=False, default=1)
-    _least: float = field(init=False, repr=False, default=0)
+    facts: float = field(init=False, repr=False, compare=False)  # the threshold of a sum
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         self.expect_precision()
-        error, count = ins
+        error, count = self.ins
         self.expect_shape(error, (scalar.value_dtype(self.precision),), error.shape)
         self.expect_shape(count, ("i32",), (2,))
         if not (self.threshold >= 0 and math.isfinite(self.threshold)):
             raise self.error(f"threshold {self.threshold} is not a number from 0 on")
-        self._n = error.size
-        self._least = float(np.float32(self.threshold))
+        least = float(np.float32(self.threshold))
         if not self.real:
-            self.prove(self._n * self.largest(error, bounds), "the sum of an error")
-            self._least = min(math.ceil(self.threshold / error.scale), (1 << 31) - 1)
+            self.prove(self.ins[0].size * self.largest(error, bounds), "the sum of an error")
+            least = min(math.ceil(self.threshold / error.scale), (1 << 31) - 1)
         bounds[self.name] = interval((1,), 0, 1)
-        return [Tensor(self.name, "i32", (1,))]
+        return Inferred([Tensor(self.name, "i32", (1,))], least)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         error, count = (env[name] for name in self.inputs)
@@ -70,7 +68,7 @@ class SampleGate(Learning):
         total = sizes.dtype.type(0)
         for size in sizes:
             total = total + size
-        skip = bool(total < self._least)
+        skip = bool(total < self.facts)
         more = count.astype(np.int64) + np.array([skip, 1])
         count[...] = np.minimum(more, (1 << 31) - 1)
         env[self.name] = np.full((1, 1), skip, np.int32)
@@ -81,8 +79,10 @@ class SampleGate(Learning):
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/sample_gate.h")
         error, count = map(em.tensor, self.inputs)
-        least = self._least if self.real else int(self._least)
-        return [c.run("spk_sample_gate", self._n, error, least, count, em.tensor(self.name))]
+        least = self.facts if self.real else int(self.facts)
+        return [
+            c.run("spk_sample_gate", self.ins[0].size, error, least, count, em.tensor(self.name))
+        ]
 
     def emit_stop(self, em: Emitter) -> Expression | None:
         return em.tensor(self.name).at(0).compared("!=", 0)

@@ -11,14 +11,14 @@ firmware/learn/single_forward.h.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from spikelet.graph import Array, Graph, Tensor, c
 from spikelet.graph.c import Statement
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.learn.bases.trainable import Trainable
 from spikelet.learn.choices import RATES, Within
 from spikelet.learn.learner import Learner, Setting
@@ -32,9 +32,8 @@ class AddScores(Trainable):
 
     KIND: ClassVar[str] = "add_scores"
 
-    _n: int = field(init=False, repr=False, default=1)
-
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         self.expect_precision()
         for tensor in ins:
             self.expect_shape(tensor, (scalar.value_dtype(self.precision),), ins[0].shape)
@@ -43,13 +42,12 @@ class AddScores(Trainable):
                     f"inputs {ins[0].name} and {tensor.name} have scales {ins[0].scale:g} and "
                     f"{tensor.scale:g}"
                 )
-        self._n = ins[0].size
         written = Tensor(
             self.name, scalar.sum_dtype(self.precision), ins[0].shape, scale=ins[0].scale
         )
         most = 0 if self.real else sum(self.largest(tensor, bounds) for tensor in ins)
         bounds[self.name] = self.value_bounds(written, most)
-        return [written]
+        return Inferred([written])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         total = env[self.inputs[0]].astype(np.float32 if self.real else np.int32)
@@ -57,12 +55,12 @@ class AddScores(Trainable):
             total = total + env[name]
         env[self.name] = total
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(synaptic_ops=self._n * len(ins))
+    def cost(self) -> Cost:
+        return Cost(synaptic_ops=self.ins[0].size * len(self.ins))
 
     def emit(self, em: Emitter) -> list[Statement]:
         self.select(em, "learn/single_forward.h")
-        n, to = c.unsigned(self._n), em.tensor(self.name)
+        n, to = c.unsigned(self.ins[0].size), em.tensor(self.name)
         return [
             c.run("spk_add_scores", n, em.tensor(name), i == 0, to)
             for i, name in enumerate(self.inputs)

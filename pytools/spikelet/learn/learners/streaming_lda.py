@@ -10,16 +10,16 @@ firmware/learn/gaussian.h.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph, Learned, Phase, Tensor, c
+from spikelet.graph import Array, Graph, Learned, Phase, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.declared import one_of, within
-from spikelet.graph.operator import Cost, Emitter, Interval, Operator
+from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.learn.bases.gaussian import (
     BIAS,
     DISTANCE,
@@ -90,24 +90,27 @@ class Gaussian(Operator):
     reach: Annotated[int, within(1, 65535)]
     dtype: Annotated[str, one_of(*C_TYPES)]
 
-    _shape: tuple[int, int] = field(init=False, repr=False, default=(1, 1))
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """Classes and features."""
+        classes, size = self.ins[PARTS.index("sum") - len(PARTS)].shape
+        return classes, size
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         if not 4 <= self.prior <= 65535 or not 0 <= self.refresh <= 16:
             raise self.error(
                 f"prior {self.prior} or refresh {self.refresh} is not in 4..65535, 0..16"
             )
         if not 1 <= self.reach <= REACH or self.dtype not in C_TYPES:
             raise self.error(f"reach {self.reach} of {self.dtype} is not 1 to {REACH}")
-        given = ins[-len(PARTS) :]
+        given = self.ins[-len(PARTS) :]
         classes, size = (*given[PARTS.index("sum")].shape, 0)[:2]
-        self._shape = classes, size
         for tensor, own in zip(
             given, gaussian_tensors("own", classes, size, self.reach), strict=True
         ):
             ends = own.interval[0].flat[0], own.interval[1].flat[0]
             self.expect_learned(tensor, bounds, own.tensor.dtype, own.tensor.shape, ends)
-        return []
+        return Inferred([])
 
     def solve(self, learned: dict[str, Array]) -> None:
         """Classifier, factor and when the next one is due, of the sums."""
@@ -159,8 +162,9 @@ class GaussianLearn(Gaussian):
 
     KIND: ClassVar[str] = "gaussian_learn"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
-        super().infer(ins, bounds, steps)
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
+        inferred = super().infer(bounds, steps)
         self.expect_label(ins[1], bounds, self._shape[0])
         reach = largest(self, ins[0], bounds)
         if reach > REACH:
@@ -170,7 +174,7 @@ class GaussianLearn(Gaussian):
                 f"input {ins[0].name} is {ins[0].dtype} {ins[0].shape} up to {reach}, expected "
                 f"{self.dtype} ({self._shape[1]},) up to {self.reach}"
             )
-        return []
+        return inferred
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         learned = self.learned(env)
@@ -187,8 +191,8 @@ class GaussianLearn(Gaussian):
         if stale or count[y] & (count[y] - 1) == 0:
             self.solve(learned)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        size = ins[0].size
+    def cost(self) -> Cost:
+        size = self.ins[0].size
         return Cost(macs=size * (size + 1) // 2, updates=size)
 
     def emit(self, em: Emitter) -> list[Statement]:
@@ -209,7 +213,7 @@ class GaussianCommit(Gaussian):
     def golden(self, env: dict[str, Array], t: int) -> None:
         self.solve(self.learned(env))
 
-    def cost(self, ins: list[Tensor]) -> Cost:
+    def cost(self) -> Cost:
         return Cost(macs=self.solve_macs())
 
     def emit(self, em: Emitter) -> list[Statement]:
@@ -227,13 +231,14 @@ class MahalanobisDistances(Distances):
 
     KIND: ClassVar[str] = "mahalanobis_distances"
 
-    def infer(self, ins: list[Tensor], bounds: dict[str, Interval], steps: int) -> list[Tensor]:
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
         size = ins[0].size
         shapes = (("i32", (1,), (0, FARTHEST)), ("i32", (size,), None), ("i32", (size,), (0, UNIT)))
         for tensor, (dtype, shape, ends) in zip(ins[2:5], shapes, strict=True):
             self.expect_learned(tensor, bounds, dtype, shape, ends)
         self.expect_learned(ins[5], bounds, "i16", (size * (size + 1) // 2,))
-        return super().infer(ins, bounds, steps)
+        return super().infer(bounds, steps)
 
     def square(self, env: dict[str, Array]) -> Array:
         centre, inverse, factor = (env[name] for name in self.inputs[3:])
@@ -243,8 +248,8 @@ class MahalanobisDistances(Distances):
         exponent = int(env[self.inputs[2]][0])
         return scale(super().scores(env), WHITE - DISTANCE - exponent)
 
-    def cost(self, ins: list[Tensor]) -> Cost:
-        return Cost(macs=ins[0].size * (ins[0].size + 3) // 2)
+    def cost(self) -> Cost:
+        return Cost(macs=self.ins[0].size * (self.ins[0].size + 3) // 2)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/gaussian.h")
@@ -252,7 +257,7 @@ class MahalanobisDistances(Distances):
         size = em.bounds[self.inputs[0]][0].size
         classes = len(em.bounds[self.name][0])
         work = c.cast("int32_t *", em.scratch(self.name, 4 * size))
-        given = (features, C_TYPES[self._dtype], size, classes, scores)
+        given = (features, C_TYPES[self.ins[0].dtype], size, classes, scores)
         return [c.run("spk_mahalanobis", *given, *learned, work, to)]
 
 

@@ -595,7 +595,7 @@ def ranges(
             node.start(env, 1)
         for node in nodes:
             node.golden(env, 0)
-            for tensor in graph.written(node):
+            for tensor in node.outs:
                 if tensor.dtype == "f32":
                     size = float(np.abs(env[tensor.name]).max())
                     found[tensor.name] = max(found.get(tensor.name, 0.0), size)

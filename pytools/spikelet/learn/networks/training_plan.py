@@ -141,7 +141,7 @@ def training_plan(graph: Graph, target: Target = ANY, page_bytes: int = 0) -> Tr
     for node in graph.order:
         if graph.phase(node) >= Phase.LEARN:
             continue
-        written = [t for t in graph.written(node) if t.kind in ("activation", "output")]
+        written = [t for t in node.outs if t.kind in ("activation", "output")]
         for tensor in written:
             if tensor.name in read:
                 slot = slots[tensor.name]
@@ -179,7 +179,7 @@ def _row(
     frozen = sum(values.nbytes for values in held if values is not None)
     if not state and not frozen:
         return None
-    output = graph.written(last)[0]
+    output = last.outs[0]
     again = any(n.name == named(layer, "again") for n in work)
     by_name = {t.name.rpartition(".")[2]: t for t in state}
     parts = []
@@ -202,7 +202,7 @@ def _row(
 
 
 def _macs(graph: Graph, node: Operator) -> int:
-    return node.cost([graph.tensors[name] for name in node.inputs]).macs
+    return node.cost().macs
 
 
 def _instructions(graph: Graph, target: Target, macs: int) -> int | None:
