@@ -28,8 +28,8 @@ import bench
 from spikelet.learn.learner import learners
 from spikelet.package import Package
 from spikelet.run import SessionFolder, figures
-from spikelet.run.learning.record import LearningRecord
-from spikelet.run.report import learning_view
+from spikelet.run.learning.learning_record import LearningRecord
+from spikelet.run.session_page import learning_view
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "out" / "bench"
@@ -60,7 +60,7 @@ def spiking(today: str) -> None:
     """Accuracy and cost of the spiking models."""
     accuracies = []
     for model in MODELS:
-        arguments = ("-m", "spikelet.train.report", f"models/{model}", "--seeds", *SEEDS)
+        arguments = ("-m", "spikelet.train.recipe_figures", f"models/{model}", "--seeds", *SEEDS)
         text = output(*arguments)
         made = f"\n\nMade on {today} by `make figures` (`python {' '.join(arguments)}`)."
         place(ROOT / "models" / model / "README.md", "figures", text + made)
@@ -143,7 +143,7 @@ def int8(today: str) -> None:
         place(folder / "README.md", "boards", f"{costs}\n\n{made}")
         if "SPIKELET_DATA" in os.environ:
             name = f"models/{folder.name}"
-            arguments = ("-m", "spikelet.train.report", name, "--package")
+            arguments = ("-m", "spikelet.train.recipe_figures", name, "--package")
             text = output(*arguments, f"{name}/{folder.name}.spk")
             place(folder / "README.md", "figures", f"{text}\n\n{made}")
 

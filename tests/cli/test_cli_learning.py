@@ -17,7 +17,7 @@ from spikelet.learn.learner import learners
 from spikelet.package import Package
 from spikelet.run import SessionFolder
 from spikelet.run.learning.play import _Player
-from spikelet.run.report import write_report
+from spikelet.run.session_page import write_report
 
 STREAM = "class-incremental,tasks=4"
 

@@ -15,7 +15,7 @@ from cli_support import CLASSES, HIDDEN, SAMPLES, STEPS, Spikelet
 from plan_graphs import conv, image
 from spikelet.graph import Graph
 from spikelet.run import SessionFolder
-from spikelet.run.report import session_view, write_report
+from spikelet.run.session_page import session_view, write_report
 from targets import packaged
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "rect", "use", "line", "circle"}

@@ -26,11 +26,11 @@ from spikelet.learn.state import LearnedState
 from spikelet.package import Package
 from spikelet.run import Progress, SessionFolder, Target, Watch, make
 from spikelet.run.learning.data import LearningData
+from spikelet.run.learning.learn_options import LearnOptions
+from spikelet.run.learning.learning_record import BlockEnd, Evaluated, LearningRecord, Step, log_of
 from spikelet.run.learning.lesson import Lesson, lesson
-from spikelet.run.learning.options import LearnOptions
 from spikelet.run.learning.play import play
-from spikelet.run.learning.record import BlockEnd, Evaluated, LearningRecord, Step, log_of
-from spikelet.run.report import write_report
+from spikelet.run.session_page import write_report
 from support import need
 
 STREAM = "class-incremental,tasks=4,blocks=2"

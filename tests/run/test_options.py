@@ -12,8 +12,8 @@ import typer
 
 from spikelet.cli.app import app
 from spikelet.errors import UsageError
-from spikelet.run.learning.options import LearnOptions
-from spikelet.run.options import RunOptions, SessionOptions
+from spikelet.run.learning.learn_options import LearnOptions
+from spikelet.run.session_options import RunOptions, SessionOptions
 
 VERBS: dict[str, type[SessionOptions]] = {"run": RunOptions, "learn": LearnOptions}
 P = Path("a package.spk")

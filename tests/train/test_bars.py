@@ -12,7 +12,7 @@ from spikelet.package import Package
 from spikelet.paths import models_dir
 from spikelet.run import SessionFolder, Target, make, package_stream, run
 from spikelet.train import train
-from spikelet.train.report import Row, measure, row_of
+from spikelet.train.recipe_figures import Row, measure, row_of
 from support import need
 
 # One worker: each model is trained once.

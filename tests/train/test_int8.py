@@ -15,7 +15,7 @@ from spikelet.train import Progress, train
 from spikelet.train.data import load
 from spikelet.train.int8 import spread
 from spikelet.train.recipe import Int8Recipe, RecipeError, load_recipe
-from spikelet.train.report import main
+from spikelet.train.recipe_figures import main
 
 RECIPE = """
 name = "digits_cnn"

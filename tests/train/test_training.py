@@ -19,7 +19,7 @@ from spikelet.train import Progress, train, trainer
 from spikelet.train.data import load
 from spikelet.train.network import SpikingNet, deployed
 from spikelet.train.recipe import load_model
-from spikelet.train.report import main, markdown, measure, row_of
+from spikelet.train.recipe_figures import main, markdown, measure, row_of
 
 
 def quick(folder: Path, name: str = "digits_snn", epochs: int = 6, quantise: int = 2) -> Path:

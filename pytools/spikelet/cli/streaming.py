@@ -21,7 +21,7 @@ from spikelet.package import Package
 from spikelet.run import Outcome, SessionFolder, Stream, Target, Watch, make
 from spikelet.run import Progress as Now
 from spikelet.run import run as run_session
-from spikelet.run.options import RunOptions, SessionOptions
+from spikelet.run.session_options import RunOptions, SessionOptions
 
 if TYPE_CHECKING:
     from spikelet.train import Progress as Epoch

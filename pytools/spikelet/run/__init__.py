@@ -1,8 +1,8 @@
 """Sessions: stream samples to a device, compare each with golden, record, report."""
 
 from spikelet.run.inputs import Stream, data_stream, package_stream
-from spikelet.run.record import Difference, Recording, Sample, SessionFolder
 from spikelet.run.session import Outcome, Speed, compare, summary
+from spikelet.run.session_folder import Difference, Recording, Sample, SessionFolder
 from spikelet.run.watch import Progress, Watch
 from spikelet.run.workflow import (
     Built,

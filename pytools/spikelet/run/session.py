@@ -16,7 +16,7 @@ from spikelet.link.errors import impossible
 from spikelet.package import Package, PackageError
 from spikelet.run.exercised import Exercised
 from spikelet.run.inputs import Stream
-from spikelet.run.record import Difference, Recording, Sample
+from spikelet.run.session_folder import Difference, Recording, Sample
 from spikelet.run.watch import Progress, Watch
 
 REPLAYS = 3  # disagreeing samples that are replayed step by step, element by element

@@ -22,8 +22,8 @@ from spikelet.link.transport import open_transport
 from spikelet.package import Package
 from spikelet.run.expected import expected, macros_of
 from spikelet.run.inputs import Stream, data_stream, package_stream
-from spikelet.run.record import Recording, SessionFolder
 from spikelet.run.session import Outcome, Speed, compare, summary
+from spikelet.run.session_folder import Recording, SessionFolder
 from spikelet.run.watch import Watch
 from spikelet.version import __version__
 

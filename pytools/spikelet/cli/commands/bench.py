@@ -50,7 +50,7 @@ def command(
         from spikelet.package import Package
         from spikelet.run import SessionFolder, Target, connected, make, package_stream
         from spikelet.run.bench import LAYER_SAMPLES, bench_summary, effective_work, layer_ticks
-        from spikelet.run.options import RunOptions
+        from spikelet.run.session_options import RunOptions
     terminal = Terminal.open(as_json)
     loaded, found = Package.load(package), find_board(board)
     if found.transport == "serial":

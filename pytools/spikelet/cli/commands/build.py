@@ -73,7 +73,7 @@ def command(
     if learn is not None:
         with loading(as_json):
             from spikelet.cli.learning_shown import plan_rows
-            from spikelet.cli.lesson import taught_by
+            from spikelet.cli.with_learner import taught_by
         taught = taught_by(loaded, learn, features, classes, data, target)
         loaded, needed = taught.package, plan_rows(taught.plan)
     out = out or _folder(f"{loaded.graph.name}-{target.name}", learn, layers)

@@ -59,8 +59,8 @@ def command(
         from spikelet.cli.streaming import disagree, stream
         from spikelet.cli.terminal import Terminal, number
         from spikelet.run import SessionFolder, Target, package_stream
-        from spikelet.run.options import RunOptions
-        from spikelet.run.report import write_report
+        from spikelet.run.session_options import RunOptions
+        from spikelet.run.session_page import write_report
     terminal = Terminal.open(as_json)
     started = time.monotonic()
     found = find_board(board)

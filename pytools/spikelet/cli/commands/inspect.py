@@ -53,7 +53,7 @@ def command(
     if learn is not None:
         with loading(as_json):
             from spikelet.cli.learning_shown import plan_shown
-            from spikelet.cli.lesson import taught_by
+            from spikelet.cli.with_learner import taught_by
 
         taught = taught_by(loaded, learn, features, classes, data, known)
         loaded = taught.package

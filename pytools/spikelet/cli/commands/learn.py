@@ -104,12 +104,12 @@ def command(
     with loading(as_json):
         from spikelet.board import find_board
         from spikelet.cli.learning_shown import learning_shown
-        from spikelet.cli.lesson import prepared_lesson
         from spikelet.cli.streaming import learning_bar, prepare, tell
         from spikelet.cli.terminal import Terminal
+        from spikelet.cli.with_learner import prepared_lesson
         from spikelet.package import Package
         from spikelet.run import SessionFolder
-        from spikelet.run.learning.options import LearnOptions
+        from spikelet.run.learning.learn_options import LearnOptions
         from spikelet.run.learning.play import play
     terminal = Terminal.open(as_json)
     options = LearnOptions(

@@ -38,7 +38,7 @@ def command(
     with loading(as_json):
         from spikelet.cli.terminal import Terminal
         from spikelet.run import SessionFolder
-        from spikelet.run.report import write_report
+        from spikelet.run.session_page import write_report
     terminal = Terminal.open(as_json)
     out = out or session / "report.html"
     _check(out)

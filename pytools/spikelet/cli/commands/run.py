@@ -61,7 +61,7 @@ def command(
         from spikelet.cli.terminal import Terminal
         from spikelet.package import Package
         from spikelet.run import SessionFolder, choose_stream
-        from spikelet.run.options import RunOptions
+        from spikelet.run.session_options import RunOptions
     terminal = Terminal.open(as_json)
     options = RunOptions(
         package=package, board=board, port=port, baud=baud, machine=machine, data=data,

@@ -16,9 +16,8 @@ from spikelet.link import RunResult
 from spikelet.link.errors import DeviceRefused
 from spikelet.link.messages import STORAGE_NONE, Status
 from spikelet.run.learner import DeviceLearner, outputs_crc
-from spikelet.run.learning.lesson import Lesson
-from spikelet.run.learning.options import LearnOptions
-from spikelet.run.learning.record import (
+from spikelet.run.learning.learn_options import LearnOptions
+from spikelet.run.learning.learning_record import (
     UNKNOWN,
     BlockEnd,
     Evaluated,
@@ -27,8 +26,9 @@ from spikelet.run.learning.record import (
     Played,
     Step,
 )
+from spikelet.run.learning.lesson import Lesson
 from spikelet.run.learning.summary import learning_figures, session_figures
-from spikelet.run.record import SessionFolder, another_run
+from spikelet.run.session_folder import SessionFolder, another_run
 from spikelet.run.watch import Progress, Watch
 from spikelet.run.workflow import Target, connected, versions
 

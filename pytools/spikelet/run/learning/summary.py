@@ -15,9 +15,9 @@ from spikelet.learn.continual.metrics import continual, lifelong
 from spikelet.learn.continual.protocol import Tuned, experts
 from spikelet.learn.continual.streams import Course, stream
 from spikelet.run.learner import DeviceLearner
+from spikelet.run.learning.learn_options import LearnOptions
+from spikelet.run.learning.learning_record import BlockEnd, Evaluated, Played, log_of
 from spikelet.run.learning.lesson import Lesson
-from spikelet.run.learning.options import LearnOptions
-from spikelet.run.learning.record import BlockEnd, Evaluated, Played, log_of
 from spikelet.run.session import TICKS
 
 

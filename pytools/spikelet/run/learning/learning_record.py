@@ -20,7 +20,7 @@ from spikelet.errors import UsageError
 from spikelet.files import Appended, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array
 from spikelet.learn.continual.metrics import Evaluation, Log, Training
-from spikelet.run.record import CHECKPOINT, LEARNING, SessionFolder
+from spikelet.run.session_folder import CHECKPOINT, LEARNING, SessionFolder
 
 UNKNOWN = -1  # the prediction of a device whose outputs are not golden's, once they are gone
 

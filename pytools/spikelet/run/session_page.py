@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from spikelet.codegen import TITLES, totals
 from spikelet.files import write_whole
 from spikelet.graph import Array, Role
-from spikelet.run.learning.record import (
+from spikelet.run.learning.learning_record import (
     BlockEnd,
     Evaluated,
     LearningRecord,
@@ -22,7 +22,7 @@ from spikelet.run.learning.record import (
     Step,
     is_learning,
 )
-from spikelet.run.record import Sample, SessionFolder
+from spikelet.run.session_folder import Sample, SessionFolder
 
 CLASSES = 32  # above that the confusion matrix is too large to read
 PIXELS = 4096  # of an input that is drawn
@@ -64,7 +64,7 @@ def write_report(folder: SessionFolder, out: Path) -> dict[str, Any]:
         view = session_view(head, folder.samples(), folder.shown())
     if not view["differences"] and view["learning"] is None:
         view["differences"] = [str(d) for d in folder.differences()[:DIFFERENCES]]
-    page = _environment().get_template("report.html.j2").render(view)
+    page = _environment().get_template("session_page.html.j2").render(view)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, page.encode(errors="replace"))
     return view

@@ -10,7 +10,7 @@ from spikelet.errors import UsageError
 from spikelet.learn.choices import parts
 from spikelet.learn.continual.protocol import learner
 from spikelet.learn.continual.streams import stream
-from spikelet.run.options import SessionOptions
+from spikelet.run.session_options import SessionOptions
 
 TUNED = "tuned.json"  # in the session's folder
 

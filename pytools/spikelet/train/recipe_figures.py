@@ -1,7 +1,7 @@
 """The measured figures of a recipe, as its README shows them.
 
-    python -m spikelet.train.report models/digits_snn --seeds 0 1 2
-    python -m spikelet.train.report models/kws_dscnn --package models/kws_dscnn/kws_dscnn.spk
+    python -m spikelet.train.recipe_figures models/digits_snn --seeds 0 1 2
+    python -m spikelet.train.recipe_figures models/kws_dscnn --package kws_dscnn.spk
 
 trains the recipe once a seed, or tests a package that was trained before, and writes a table to
 standard output.
@@ -167,7 +167,9 @@ def _line(name: str, rows: Sequence[Row], drift: str, columns: Sequence[Column])
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m spikelet.train.report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m spikelet.train.recipe_figures", description=__doc__
+    )
     parser.add_argument("model_dir", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(

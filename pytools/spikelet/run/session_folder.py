@@ -32,7 +32,7 @@ except ImportError:  # a host without it does not lock
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
-# Of a session that learns, see `learning_record`.
+# Of a session that learns, see `learning.learning_record`.
 LEARNING, CHECKPOINT = "learning.jsonl", "learned.npz"
 
 
