@@ -17,9 +17,9 @@ from spikelet.paths import models_dir
 from spikelet.seeds import sample_seeds
 from spikelet.train import Progress, train, trainer
 from spikelet.train.data import load
-from spikelet.train.network import SpikingNet, deployed
 from spikelet.train.recipe import load_model
 from spikelet.train.recipe_figures import main, markdown, measure, row_of
+from spikelet.train.spiking_net import SpikingNet, deployed
 
 
 def quick(folder: Path, name: str = "digits_snn", epochs: int = 6, quantise: int = 2) -> Path:

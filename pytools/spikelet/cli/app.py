@@ -80,12 +80,12 @@ def execute(arguments: list[str]) -> int:
     """Execute a command line; its exit code. Every error has been told."""
     as_json = "--json" in arguments
     try:
-        return _told(arguments, as_json)
+        return _execute(arguments, as_json)
     except OutputError as error:  # met while another error was told as JSON
         return error.exit_code
 
 
-def _told(arguments: list[str], as_json: bool) -> int:
+def _execute(arguments: list[str], as_json: bool) -> int:
     try:
         _check_moved(arguments)
         code = typer.main.get_command(app).main(

@@ -18,7 +18,7 @@ from spikelet.cli.output import Interrupted
 from spikelet.cli.terminal import Terminal, percent
 from spikelet.errors import Disagreement, LinkDead, SpikeletError, UsageError
 from spikelet.package import Package
-from spikelet.run import Outcome, SessionFolder, Stream, Target, Watch, make
+from spikelet.run import Outcome, SampleStream, SessionFolder, Target, Watch, make
 from spikelet.run import Progress as Now
 from spikelet.run import run as run_session
 from spikelet.run.session_options import RunOptions, SessionOptions
@@ -149,7 +149,7 @@ def stream(
     options: RunOptions,
     package: Package,
     target: Target,
-    samples: Stream,
+    samples: SampleStream,
     folder: SessionFolder,
     whole: bool = True,
 ) -> tuple[dict[str, Any], Outcome]:

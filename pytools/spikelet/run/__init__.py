@@ -1,6 +1,6 @@
 """Sessions: stream samples to a device, compare each with golden, record, report."""
 
-from spikelet.run.inputs import Stream, data_stream, package_stream
+from spikelet.run.inputs import SampleStream, data_stream, package_stream
 from spikelet.run.session import Outcome, Speed, compare, summary
 from spikelet.run.session_folder import Difference, Recording, Sample, SessionFolder
 from spikelet.run.watch import Progress, Watch
@@ -22,9 +22,9 @@ __all__ = [
     "Progress",
     "Recording",
     "Sample",
+    "SampleStream",
     "SessionFolder",
     "Speed",
-    "Stream",
     "Target",
     "Watch",
     "banded",

@@ -20,7 +20,7 @@ from spikelet.link.device import Device
 from spikelet.link.errors import impossible
 from spikelet.metrics import NeuroBench, mean, neurobench
 from spikelet.package import Package
-from spikelet.run.inputs import Stream
+from spikelet.run.inputs import SampleStream
 from spikelet.run.session import TICKS, Outcome
 
 LAYER_SAMPLES = 4  # samples whose layers are measured one by one
@@ -65,7 +65,11 @@ def stops(graph: Graph) -> list[tuple[int, int]]:
 
 
 def layer_ticks(
-    package: Package, device: Device, stream: Stream, release: list[int], deadline_s: float = 30.0
+    package: Package,
+    device: Device,
+    stream: SampleStream,
+    release: list[int],
+    deadline_s: float = 30.0,
 ) -> LayerTicks | None:
     """Measure every operator on a trace build; None on a device without a tick.
 

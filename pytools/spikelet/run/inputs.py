@@ -29,7 +29,7 @@ OUTSIDE = 0.05  # of the values: more of them are scaled otherwise than the trai
 
 
 @dataclass(frozen=True)
-class Stream:
+class SampleStream:
     """Samples in the types of the graph.
 
     Attributes:
@@ -59,7 +59,7 @@ class Stream:
             total.update(self.labels.tobytes())
         return total.hexdigest()
 
-    def head(self, limit: int | None) -> Stream:
+    def head(self, limit: int | None) -> SampleStream:
         """The first `limit` samples."""
         if limit is None:
             return self
@@ -71,10 +71,10 @@ class Stream:
         labels = None if self.labels is None else self.labels[:limit]
         inputs = {k: v[:limit] for k, v in self.inputs.items()}
         golden = {k: v[:limit] for k, v in self.golden.items()}
-        return Stream(self.source, inputs, labels, golden)
+        return SampleStream(self.source, inputs, labels, golden)
 
 
-def package_stream(package: Package) -> Stream:
+def package_stream(package: Package) -> SampleStream:
     """The test vectors that the package carries."""
     labels, manifest = package.labels, package.manifest
     source = "the package's vectors"
@@ -83,10 +83,10 @@ def package_stream(package: Package) -> Stream:
     stored = {name: package.vectors.get(f"golden.{name}") for name in package.graph.outputs}
     golden = {name: values for name, values in stored.items() if values is not None}
     labels = None if labels is None else labels.astype(np.int64)
-    return Stream(source, package.inputs, labels, golden)
+    return SampleStream(source, package.inputs, labels, golden)
 
 
-def data_stream(package: Package, path: Path, option: str = "--data") -> Stream:
+def data_stream(package: Package, path: Path, option: str = "--data") -> SampleStream:
     """A user's arrays `x` (N, *shape) and, where known, `y` (N,) from an .npz file.
 
     Arrays of the input's own integer type are codes; floating-point arrays are real values and are
@@ -106,7 +106,7 @@ def data_stream(package: Package, path: Path, option: str = "--data") -> Stream:
 
 def array_stream(
     package: Package, arrays: Mapping[str, Array], given: str, source: str, highest: int
-) -> Stream:
+) -> SampleStream:
     """Arrays as `data_stream` takes them.
 
     Args:
@@ -141,7 +141,7 @@ def array_stream(
             else:
                 inputs["seed"] = sample_seeds(int(package.manifest.get("seed", 0)), samples)
     check_lengths(inputs, given)
-    return Stream(source, inputs, labels)
+    return SampleStream(source, inputs, labels)
 
 
 def _given_name(package: Package, name: str, arrays: Mapping[str, Array]) -> str:

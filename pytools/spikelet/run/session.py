@@ -15,7 +15,7 @@ from spikelet.link.device import Device
 from spikelet.link.errors import impossible
 from spikelet.package import Package, PackageError
 from spikelet.run.exercised import Exercised
-from spikelet.run.inputs import Stream
+from spikelet.run.inputs import SampleStream
 from spikelet.run.session_folder import Difference, Recording, Sample
 from spikelet.run.watch import Progress, Watch
 
@@ -96,7 +96,7 @@ class Outcome:
 def compare(
     package: Package,
     device: Device,
-    stream: Stream,
+    stream: SampleStream,
     recording: Recording,
     *,
     layers: bool = False,
@@ -136,7 +136,7 @@ class _Comparison:
         self,
         package: Package,
         device: Device,
-        stream: Stream,
+        stream: SampleStream,
         recording: Recording,
         layers: bool,
         speed: Speed,

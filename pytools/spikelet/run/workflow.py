@@ -21,7 +21,7 @@ from spikelet.link.expected import Expected
 from spikelet.link.transport import open_transport
 from spikelet.package import Package
 from spikelet.run.expected import expected, macros_of
-from spikelet.run.inputs import Stream, data_stream, package_stream
+from spikelet.run.inputs import SampleStream, data_stream, package_stream
 from spikelet.run.session import Outcome, Speed, compare, summary
 from spikelet.run.session_folder import Recording, SessionFolder
 from spikelet.run.watch import Watch
@@ -228,7 +228,7 @@ def connected(
             raise
 
 
-def choose_stream(package: Package, data: Path | None, limit: int | None) -> Stream:
+def choose_stream(package: Package, data: Path | None, limit: int | None) -> SampleStream:
     """The user's data, or the package's own."""
     stream = data_stream(package, data) if data else package_stream(package)
     return stream.head(limit)
@@ -237,7 +237,7 @@ def choose_stream(package: Package, data: Path | None, limit: int | None) -> Str
 def run(
     package: Package,
     target: Target,
-    stream: Stream,
+    stream: SampleStream,
     folder: SessionFolder,
     *,
     layers: bool = False,

@@ -26,8 +26,8 @@ from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds
 from spikelet.train import Part, Progress
 from spikelet.train.data import DataSet
-from spikelet.train.network import SpikingNet, deployed
 from spikelet.train.recipe import Recipe, load_model
+from spikelet.train.spiking_net import SpikingNet, deployed
 from spikelet.version import __version__
 
 # The layers are small and stepped one by one: a second thread only waits, and on a busy machine
