@@ -28,7 +28,7 @@ test: $(READY) tools check
 
 # The campaigns: tests marked `long`, then LONG_FUZZ_SECONDS of fuzzing for each importer.
 test-long: $(READY) tools
-	$(BIN)/python -m pytest -n 2 -m long
+	$(BIN)/python -m pytest -n 2 --dist=load -m long
 	$(MAKE) fuzz FUZZ_SECONDS=$(LONG_FUZZ_SECONDS)
 
 check: $(READY)

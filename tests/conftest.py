@@ -6,7 +6,15 @@ import signal
 
 import pytest
 
+from once import Once
 from support import MISSING
+
+
+@pytest.fixture(scope="session")
+def once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes what several files of tests need, once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    return Once((base.parent if hasattr(request.config, "workerinput") else base) / "once")
 
 
 def pytest_configure() -> None:

@@ -14,7 +14,6 @@ import pytest
 from support import need
 
 PLUGIN = Path(__file__).parent / "plugin"
-pytestmark = pytest.mark.xdist_group("plugins")  # one installation
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,6 @@ from support import need
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# One worker: the demo runs once.
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 @dataclass(frozen=True)
 class Demo:

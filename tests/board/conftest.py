@@ -6,21 +6,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from once import Once
 from probes import PROBE, Probe, tool_of
 from spikelet.board import Firmware, Machine, build, start
 from support import need
 
 
 @pytest.fixture(scope="session")
-def firmware(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Firmware]:
-    made: dict[tuple[str, str], Firmware] = {}
-
+def firmware(once: Once) -> Callable[..., Firmware]:
     def make(board: str, toolchain: str) -> Firmware:
         need(tool_of(board, toolchain))
-        key = (board, toolchain)
-        if key not in made:
-            made[key] = build(PROBE, board, tmp_path_factory.mktemp("image"), toolchain)
-        return made[key]
+        return once(
+            f"probe-{board}-{toolchain}", lambda folder: build(PROBE, board, folder, toolchain)
+        )
 
     return make
 

@@ -86,7 +86,7 @@ def test_every_layer_of_a_reference_model_equals_litert(name: str) -> None:
     assert differing(path.read_bytes(), imported, inputs) == {}
 
 
-@pytest.mark.parametrize("toolchain", ["gcc", "clang"])
+@pytest.mark.parametrize("toolchain", ["gcc", pytest.param("clang", marks=pytest.mark.long)])
 def test_the_kernels_equal_golden_in_every_layer(toolchain: str, tmp_path: Path) -> None:
     need(toolchain)
     for seed in range(PARTS):

@@ -38,8 +38,9 @@ GRAPHS = {
 # Compiling is what takes time: every convention on one host and two emulated builds, a part of
 # them under the sanitisers.
 EVERY = {"native-zig": 1, "rv32-zig-unicorn": 1, "rv32-gcc-qemu": 2}
+# Of the two sanitised builds one is enough for every change.
 CASES = [
-    (target, name)
+    pytest.param(target, name, marks=[pytest.mark.long] * (target == "native-clang-sanitized"))
     for target in TARGETS
     for i, name in enumerate(GRAPHS)
     if i < 3 or (i - 3) % EVERY.get(target, 6) == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from link_agent import build_device, sanitizing_compilers, start
+from once import Once
 from spikelet.link import Device
 
 
@@ -17,23 +18,23 @@ def _flags() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def device_elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_device(tmp_path_factory.mktemp("device") / "device", _flags())
+def device_elf(once: Once) -> Path:
+    return once("link-device", lambda folder: build_device(folder / "elf", _flags()))
 
 
 @pytest.fixture(scope="session")
-def fast_elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_device(tmp_path_factory.mktemp("device") / "fast", ["-O2"])
+def fast_elf(once: Once) -> Path:
+    return once("link-fast", lambda folder: build_device(folder / "elf", ["-O2"]))
 
 
 @pytest.fixture(scope="session")
-def trace_elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_device(tmp_path_factory.mktemp("device") / "trace", _flags(), trace=True)
+def trace_elf(once: Once) -> Path:
+    return once("link-trace", lambda folder: build_device(folder / "elf", _flags(), trace=True))
 
 
 @pytest.fixture(scope="session")
-def learner_elf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_device(tmp_path_factory.mktemp("device") / "learner", _flags(), learn=True)
+def learner_elf(once: Once) -> Path:
+    return once("link-learner", lambda folder: build_device(folder / "elf", _flags(), learn=True))
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SOAK = Path(__file__).resolve().parent.parent / "soak_link.py"
 
 
@@ -28,6 +30,7 @@ def test_no_wrong_tensor_at_1e_5(tmp_path: Path) -> None:
     assert row["efficiency"] > 0.8
 
 
+@pytest.mark.long
 def test_curve(tmp_path: Path) -> None:
     picture = tmp_path / "goodput.png"
     rows = _soak(tmp_path, "--curve", "--frames", "150", "--plot", str(picture))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from learned_models import learner_graph
+from once import Once
 from spikelet.board import Firmware, find_board
 from spikelet.package import Package
 from spikelet.paths import sim_dir
@@ -21,17 +21,15 @@ def package() -> Package:
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Package, str], Firmware]:
+def images(once: Once) -> Callable[[Package, str], Firmware]:
     """Images by package and board, each built once; `faulty` is the board whose storage fails."""
-    made: dict[tuple[str, str], Firmware] = {}
 
     def image(package: Package, board: str) -> Firmware:
-        key = (package.sha256, board)
-        if key not in made:
-            need("gcc")
-            found = find_board(str(sim_dir() / "faulty_storage") if board == "faulty" else board)
-            folder: Path = tmp_path_factory.mktemp("image")
-            made[key] = make(package, found, folder, toolchain="gcc").firmware
-        return made[key]
+        need("gcc")
+        of = find_board(str(sim_dir() / "faulty_storage") if board == "faulty" else board)
+        return once(
+            f"store-{package.sha256[:12]}-{board}",
+            lambda folder: make(package, of, folder, toolchain="gcc").firmware,
+        )
 
     return image

@@ -15,9 +15,6 @@ from spikelet.train import train
 from spikelet.train.recipe_figures import Row, measure, row_of
 from support import need
 
-# One worker: each model is trained once.
-pytestmark = pytest.mark.xdist_group("bars")
-
 
 @pytest.fixture(scope="module")
 def digits_snn() -> list[Row]:
