@@ -21,7 +21,7 @@ from rich.text import Text
 
 from cli_support import Spikelet, small_package
 from spikelet.cli.output import Interrupted
-from spikelet.cli.package_shown import described
+from spikelet.cli.package_shown import package_summary
 from spikelet.cli.shown import layer_table
 from spikelet.cli.terminal import Fitted, Terminal, facts, fail, table
 from spikelet.codegen import generate, totals
@@ -149,7 +149,9 @@ def test_layer_names_stay_whole_on_a_narrow_terminal(width: int, tmp_path: Path)
     package = small_package()
     path = tmp_path / "small.spk"
     package.save(path)
-    rows = described(package, path, generate(package.graph, package.sha256, tmp_path))["layers"]
+    rows = package_summary(package, path, generate(package.graph, package.sha256, tmp_path))[
+        "layers"
+    ]
     for row in rows:
         row["name"] = f"{row['name']}_of_the_network"
     lines = _drawn(layer_table(rows), width).splitlines()

@@ -69,7 +69,7 @@ def test_a_session_that_was_tuned_goes_on_with_the_options_that_were_chosen() ->
     options = LearnOptions(
         package=P, board="native", learner="key_value,size=4", tune=("books=4:8",), tune_on="x.npz"
     )
-    again = options.resumed(Path("s"))
+    again = options.to_resume(Path("s"))
     assert again == LearnOptions(
         package=P, board="native", learner="key_value", tuned=Path("s/tuned.json"), resume=True
     )

@@ -6,7 +6,7 @@ from spikelet.board import Board
 from spikelet.cli.terminal import Terminal
 from spikelet.codegen import plan
 from spikelet.package import Package
-from spikelet.run import banded, within
+from spikelet.run import bands_text, with_arena
 
 
 def in_bands(terminal: Terminal, package: Package, arena: int | None, board: Board) -> Package:
@@ -18,10 +18,10 @@ def in_bands(terminal: Terminal, package: Package, arena: int | None, board: Boa
     if arena is None:
         return package
     with terminal.err.status("planning bands"):
-        found, tiling = within(package, arena, board)
+        found, tiling = with_arena(package, arena, board)
     if tiling is None:
         terminal.note(f"the arena takes no more than {arena} bytes as it is", "dim")
         return package
     before, after = (plan(p.graph, board.target).size for p in (package, found))
-    terminal.note(f"{banded(tiling)}: an arena of {after} bytes in place of {before}", "dim")
+    terminal.note(f"{bands_text(tiling)}: an arena of {after} bytes in place of {before}", "dim")
     return found

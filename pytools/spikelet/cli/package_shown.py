@@ -22,7 +22,7 @@ from spikelet.graph.states import neuron_states
 from spikelet.package import Package
 
 
-def described(package: Package, path: Path, generated: Generated) -> dict[str, Any]:
+def package_summary(package: Package, path: Path, generated: Generated) -> dict[str, Any]:
     """A package's facts, for JSON."""
     graph, plan = package.graph, generated.plan
     return {

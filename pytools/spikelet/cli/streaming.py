@@ -57,7 +57,7 @@ class _Bar(Watch):
     Args:
         shown: what draws it.
         folder: of the session.
-        recorded: what is recorded of a session that broke off, and how to go on.
+        what_is_recorded: what is recorded of a session that broke off, and how to go on.
         total: samples, where that is known.
     """
 
@@ -65,10 +65,10 @@ class _Bar(Watch):
         self,
         shown: Progress,
         folder: SessionFolder,
-        recorded: Callable[[], tuple[str, str]],
+        what_is_recorded: Callable[[], tuple[str, str]],
         total: int | None = None,
     ) -> None:
-        self.shown, self.folder, self.recorded = shown, folder, recorded
+        self.shown, self.folder, self.what_is_recorded = shown, folder, what_is_recorded
         self.started = False
         self.task = shown.add_task(
             "", total=total, start=False, doing="start", right="", retries=0, mismatches=0
@@ -96,7 +96,7 @@ class _Bar(Watch):
         self.shown.console.print(Text(f"device: {text.rstrip()}", "dim"), soft_wrap=True)
 
     @contextmanager
-    def explained(self) -> Iterator[None]:
+    def explain_interruption(self) -> Iterator[None]:
         """What breaks off says what is recorded, and how to go on.
 
         Raises:
@@ -112,11 +112,11 @@ class _Bar(Watch):
                 raise Interrupted(
                     f"interrupted: no sample of this run is recorded in {self.folder.path}"
                 ) from None
-            what, how = self.recorded()
+            what, how = self.what_is_recorded()
             raise Interrupted(f"interrupted: {what}", next=how) from None
         except LinkDead as error:
             if self.started:
-                error.add_note(". ".join(self.recorded()))
+                error.add_note(". ".join(self.what_is_recorded()))
             self._hide()
             raise
         except SpikeletError:
@@ -167,7 +167,7 @@ def stream(
         SpikeletError: as `spikelet.run.run`, with the same note.
     """
 
-    def recorded() -> tuple[str, str]:
+    def what_is_recorded() -> tuple[str, str]:
         try:
             count = len(folder.samples())
         except UsageError:
@@ -177,8 +177,8 @@ def stream(
 
     columns = (BarColumn(bar_width=30), MofNCompleteColumn(), _Rate(), *HEALTH)
     with Progress(*columns, console=terminal.err, transient=not whole) as progress:
-        bar = _Bar(progress, folder, recorded, len(samples))
-        with bar.explained():
+        bar = _Bar(progress, folder, what_is_recorded, len(samples))
+        with bar.explain_interruption():
             outcome = run_session(
                 package, target, samples, folder, layers=options.layers, resume=options.resume,
                 shown=0 if options.layers else None, watch=bar,
@@ -193,7 +193,7 @@ def learning_bar(
 ) -> Iterator[Watch]:
     """The progress of a session that learns; raises as `stream`."""
 
-    def recorded() -> tuple[str, str]:
+    def what_is_recorded() -> tuple[str, str]:
         how = f"{_again(options, folder)} goes on after the last whole block"
         return f"all until here is recorded in {folder.path}", how
 
@@ -205,16 +205,16 @@ def learning_bar(
         *HEALTH,
     )
     with Progress(*columns, console=terminal.err, transient=True) as progress:
-        bar = _Bar(progress, folder, recorded)
-        with bar.explained():
+        bar = _Bar(progress, folder, what_is_recorded)
+        with bar.explain_interruption():
             yield bar
 
 
 def _again(options: SessionOptions, folder: SessionFolder) -> str:
-    return f"`{shlex.join(options.resumed(folder.path).command())}`"
+    return f"`{shlex.join(options.to_resume(folder.path).command())}`"
 
 
-def tell(
+def show_result(
     terminal: Terminal, folder: SessionFolder, result: dict[str, Any], *shown: RenderableType
 ) -> None:
     """The result of a session; ends with exit code 1 where the device differs from golden."""

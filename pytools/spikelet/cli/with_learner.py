@@ -19,7 +19,7 @@ from spikelet.run.learning.learn_options import TUNED, LearnOptions
 from spikelet.run.learning.lesson import Lesson, lesson, lesson_setting
 
 
-def taught_by(
+def with_learner(
     package: Package,
     text: str,
     features: str | None,
@@ -32,10 +32,10 @@ def taught_by(
     return lesson(package, text, learning_data(package, data, classes), board, features)
 
 
-def prepared_lesson(
+def prepare_lesson(
     terminal: Terminal, package: Package, board: Board, options: LearnOptions, folder: Path
 ) -> tuple[Lesson, Tuned | None, LearnedState | None]:
-    """The package with its learner, tuned where that is asked for; its needs are told.
+    """The package with its learner, tuned where that is asked for; its needs are shown.
 
     Args:
         terminal: where progress goes.
@@ -92,12 +92,12 @@ def _tuned(
     data = learning_data(package, options.tune_on or "validation", options.classes, "--tune-on")
     graph, where = lesson_setting(package, data, options.features)
 
-    def told(text: str, acc: float) -> None:
+    def show(text: str, acc: float) -> None:
         terminal.note(f"tune   ACC {percent(acc)}   {text}", "dim")
 
     tuned = tune(
         graph, name, fixed, options.grid, stream(options.stream), options.stream, where,
-        data.train, data.test, data.source, told,
+        data.train, data.test, data.source, show,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / TUNED

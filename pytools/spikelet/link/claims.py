@@ -42,7 +42,7 @@ class Claims:
         self.learned: int | None = None  # learning steps behind the learned tensors
         self.before: LearnStateReply | None = None
 
-    def excuses(
+    def run_refusals(
         self, restart: bool, steps: int, stop: tuple[int, int] | None, timed: bool = False
     ) -> set[Status]:
         """What a device may answer to such a RUN but OK."""
@@ -54,7 +54,9 @@ class Claims:
             found.add(Status.RANGE)
         return found
 
-    def ran(self, reply: RunReply, restart: bool, steps: int, stop: bool, elapsed_s: float) -> None:
+    def check_run(
+        self, reply: RunReply, restart: bool, steps: int, stop: bool, elapsed_s: float
+    ) -> None:
         """Check the answer to a RUN that was asked for `steps`, 0 for all that were left."""
         whole = self.info.steps
         start = 0 if restart else self.step
@@ -68,21 +70,21 @@ class Claims:
                 reply.done == DONE_STEPS_LEFT and reply.step < whole and end in (None, reply.step)
             )
         if not good:
-            raise self._said(
+            raise self._impossible(
                 f"that it ran to step {reply.step} of {whole} (done {reply.done}), asked for "
                 f"{steps or 'all'} steps{', and to stop' if stop else ''}"
             )
         self.step = reply.step
         self._work("RUN", reply.ticks, reply.stack, elapsed_s)
 
-    def taught(self, reply: LearnReply, elapsed_s: float) -> None:
+    def check_learning(self, reply: LearnReply, elapsed_s: float) -> None:
         """Check the answer to LEARN."""
         self.step = None
         if self.learned is not None:
             self.learned += 1
         self._work("LEARN", reply.ticks + reply.run_ticks, reply.stack, elapsed_s)
 
-    def outputs(self, crc: int, memory: Mapping[str, bytes]) -> None:
+    def check_outputs(self, crc: int, memory: Mapping[str, bytes]) -> None:
         """Check the CRC that RUN named against the outputs that were read."""
         names = [t.name for t in self.info.tensors if t.kind is Kind.OUTPUT]
         if not all(name in memory for name in names):
@@ -91,21 +93,21 @@ class Claims:
         for name in names:
             found = zlib.crc32(memory[name], found)
         if found != crc:
-            raise self._said(
+            raise self._impossible(
                 f"that its outputs have the CRC 0x{crc:08x}, and sends outputs of 0x{found:08x}"
             )
 
-    def written(self) -> None:
+    def note_write(self) -> None:
         """Learned tensors are about to be written."""
         self.pending = True
         self.learned = None
 
-    def refused(self) -> None:
+    def note_refusal(self) -> None:
         """A LEARN_STATE was refused: what was learned may have been undone."""
         self.learned = self.before = None
         self.pending = False
 
-    def state(
+    def check_state(
         self, reply: LearnStateReply, action: LearnAction, crc: int, steps: int, elapsed_s: float
     ) -> None:
         """Check the answer to LEARN_STATE, against the action and the answers before it."""
@@ -136,10 +138,10 @@ class Claims:
                 )
         for name, found, wanted in rows:
             if found != wanted:
-                raise self._said(f"after {action.name} that {name} is {found}, not {wanted}")
+                raise self._impossible(f"after {action.name} that {name} is {found}, not {wanted}")
         size = sum(t.bytes for t in self.info.tensors if t.kind is Kind.LEARNED)
         if reply.generation and reply.slot_bytes < STORED_HEADER + size:
-            raise self._said(
+            raise self._impossible(
                 f"that {size} learned bytes are committed in a slot of {reply.slot_bytes}"
             )
         self.pending, self.learned = bool(reply.pending), reply.steps
@@ -148,10 +150,10 @@ class Claims:
     def _work(self, what: str, ticks: int, stack: int, elapsed_s: float) -> None:
         most = 0 if self.info.tick_unit == NO_TICKS else TICKS_PER_S * elapsed_s
         if ticks > most:
-            raise self._said(f"that {what} took {ticks} ticks, in {elapsed_s:.3g} s")
+            raise self._impossible(f"that {what} took {ticks} ticks, in {elapsed_s:.3g} s")
         ram = self.expected.ram_bytes if self.expected is not None else None
         if ram is not None and stack > ram:
-            raise self._said(f"that {stack} bytes of stack were used, of {ram} bytes of RAM")
+            raise self._impossible(f"that {stack} bytes of stack were used, of {ram} bytes of RAM")
 
-    def _said(self, what: str) -> ProtocolError:
+    def _impossible(self, what: str) -> ProtocolError:
         return impossible(self.port, what)

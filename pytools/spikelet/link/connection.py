@@ -229,17 +229,19 @@ class Connection:
         return replies
 
     def _all_ok(
-        self, requests: list[Request], replies: list[Reply], excuses: Collection[Status] = ()
+        self, requests: list[Request], replies: list[Reply], allowed: Collection[Status] = ()
     ) -> None:
-        """Raise where a request was refused; `excuses`: what these may be refused with."""
+        """Raise where a request was refused; `allowed`: what these may be refused with."""
         for request, reply in zip(requests, replies, strict=True):
             if reply.status == Status.OK:
                 if reply.more and request.type != Type.TENSOR_GET:
-                    raise self._said(f"that more follows its answer to {Type(request.type).name}")
+                    raise self._impossible(
+                        f"that more follows its answer to {Type(request.type).name}"
+                    )
                 continue
-            what = f"{self.transport.name}: {self._named(request, reply)}"
+            what = f"{self.transport.name}: {self._request_text(request, reply)}"
             refused = DeviceRefused(what, reply.status, reply.detail)
-            if reply.status not in excuses:  # of a device that keeps the protocol: none of ours
+            if reply.status not in allowed:  # of a device that keeps the protocol: none of ours
                 raise ProtocolError(
                     f"{refused.what}, which it may not here", refused.cause, refused.next
                 )
@@ -256,12 +258,14 @@ class Connection:
             return form.unpack(reply.data)
         except (struct.error, IndexError) as error:
             name = form.__name__
-            raise self._said(f"a {name} of {len(reply.data)} bytes, which is too short") from error
+            raise self._impossible(
+                f"a {name} of {len(reply.data)} bytes, which is too short"
+            ) from error
 
-    def _said(self, what: str) -> ProtocolError:
+    def _impossible(self, what: str) -> ProtocolError:
         return impossible(self.transport.name, what)
 
-    def _named(self, request: Request, reply: Reply) -> str:
+    def _request_text(self, request: Request, reply: Reply) -> str:
         """A request that was refused, as a person would name it."""
         what = Type(request.type).name
         tensors = self._hello.tensors if self._hello is not None else ()
@@ -289,7 +293,7 @@ class Connection:
             raise _other_version(port, reply.detail)
         self._all_ok([Request(Type.HELLO, b"")], [reply._replace(more=False)])
         if self._read(HelloReply, reply).part != 0:
-            raise self._said("another part of HELLO than it was asked for")
+            raise self._impossible("another part of HELLO than it was asked for")
         facts = self._read(Facts, reply._replace(data=reply.data[6:]))
         if facts.protocol_hash != PROTOCOL_HASH:
             raise _other_version(port, facts.protocol)
@@ -297,7 +301,7 @@ class Connection:
         if self._expected is not None:
             self._expected.check(port, facts)
         if reply.more != (facts.tensor_count > 0):
-            raise self._said(f"HELLO of {facts.tensor_count} tensors, and more {reply.more}")
+            raise self._impossible(f"HELLO of {facts.tensor_count} tensors, and more {reply.more}")
         self._link.boot_id = facts.boot_id
         known = self._hello
         same = (facts.boot_id, facts.package_sha256, facts.tensor_count)
@@ -328,16 +332,18 @@ class Connection:
             reply = self._link.run([request], left)[0]
             self._all_ok([request], [reply._replace(more=False)])
             if self._read(HelloReply, reply) != (nonce, part):
-                raise self._said(f"another part of HELLO than {part}")
+                raise self._impossible(f"another part of HELLO than {part}")
             try:
                 found = _entries(reply.data[6:])
             except (struct.error, IndexError, ValueError) as error:
-                raise self._said(f"a malformed part {part} of HELLO ({error})") from error
+                raise self._impossible(f"a malformed part {part} of HELLO ({error})") from error
             tensors += found
             numbers = [tensor.id for tensor in found]
             fits = found and numbers == list(range(part - 1, len(tensors)))
             if not fits or len(tensors) > count or reply.more != (len(tensors) < count):
-                raise self._said(f"tensors {numbers} in part {part} of HELLO, of {count} in all")
+                raise self._impossible(
+                    f"tensors {numbers} in part {part} of HELLO, of {count} in all"
+                )
         return tuple(tensors)
 
 

@@ -50,7 +50,7 @@ from spikelet.link.messages import (
 _PUT_HEAD = 6
 _GET_HEAD = 7
 # What LEARN_STATE may be refused with.
-_STATE_EXCUSES = {
+_STATE_REFUSALS = {
     LearnAction.INFO: (),
     LearnAction.RESET: (),
     LearnAction.COMMIT: (Status.STORAGE, Status.NO_MEM, Status.RANGE, Status.BAD_STATE),
@@ -76,10 +76,10 @@ class Device(Connection):
         requests = self._puts(tensors)
         learns = any(self.tensor(name).kind is Kind.LEARNED for name in tensors)
         if learns:
-            self._claims.written()
+            self._claims.note_write()
         sent = _bytes(tensors.values())
         replies = self._exchange(requests, self._allowed_s(sent), learns=learns)
-        self._all_ok(requests, replies, self._put_excuses(tensors))
+        self._all_ok(requests, replies, self._put_refusals(tensors))
         self.stats.bytes += sent
 
     def get(self, name: str) -> bytes:
@@ -108,7 +108,7 @@ class Device(Connection):
         for ask, reply in zip(wanted, replies, strict=True):
             got = self._read(TensorGetReply, reply)
             if got[:2] != ask[:2] or len(got.data) != ask.size or reply.more:
-                raise self._said(
+                raise self._impossible(
                     f"bytes {got.offset}+{len(got.data)} of tensor {got.tensor}, asked for "
                     f"{ask.offset}+{ask.size} of tensor {ask.tensor}"
                 )
@@ -151,16 +151,16 @@ class Device(Connection):
                 raise UsageError(f"run: {name} {value} is not within 0..{limit}")
         requests = self._puts(inputs or {})
         requests.append(Request(Type.RUN, RunRequest(flags, steps, stop_step, stop_op).pack()))
-        excuses = self._claims.excuses(restart, steps, stop, timed) | self._put_excuses(
+        allowed = self._claims.run_refusals(restart, steps, stop, timed) | self._put_refusals(
             inputs or {}
         )
         sent = _bytes((inputs or {}).values())
         replies, elapsed_s = self._work(requests, deadline_s + self._wire_s(sent))
-        self._all_ok(requests, replies, excuses)
+        self._all_ok(requests, replies, allowed)
         self.stats.bytes += sent
         reply = self._read(RunReply, replies[-1])
         self._same_boot(reply.boot_id)
-        self._claims.ran(reply, restart, steps, stop is not None, elapsed_s)
+        self._claims.check_run(reply, restart, steps, stop is not None, elapsed_s)
         return RunResult(
             finished=reply.done == DONE_FINISHED,
             stopped=reply.done == DONE_STOPPED,
@@ -179,7 +179,7 @@ class Device(Connection):
         """
         outputs = [t.name for t in self.hello.tensors if t.kind is Kind.OUTPUT]
         memory = self.get_many(dict.fromkeys([*outputs, *names]))
-        self._claims.outputs(ran.outputs_crc, memory)
+        self._claims.check_outputs(ran.outputs_crc, memory)
         return memory
 
     def learn(
@@ -223,11 +223,11 @@ class Device(Connection):
         size = _bytes(sent.values())
         allowed_s = deadline_s + self._wire_s(size)
         replies, elapsed_s = self._work(requests, allowed_s, learns=True)
-        self._all_ok(requests, replies, self._learn_excuses(label, inputs, sent))
+        self._all_ok(requests, replies, self._learn_refusals(label, inputs, sent))
         self.stats.bytes += size
         result = self._read(LearnReply, replies[-1])
         self._same_boot(result.boot_id)
-        self._claims.taught(result, elapsed_s)
+        self._claims.check_learning(result, elapsed_s)
         learned = LearnResult(result.ticks, result.stack, result.saturations)
         return None if inputs is None else _run_before(result, self.hello.steps), learned
 
@@ -265,15 +265,15 @@ class Device(Connection):
         changes = action in (LearnAction.RESET, LearnAction.ACCEPT)
         replies, elapsed_s = self._work(requests, deadline_s, learns=changes)
         try:
-            self._all_ok(requests, replies, _STATE_EXCUSES[action])
+            self._all_ok(requests, replies, _STATE_REFUSALS[action])
         except DeviceRefused:
-            self._claims.refused()
+            self._claims.note_refusal()
             raise
         state = self._read(LearnStateReply, replies[0])
         self._same_boot(state.boot_id)
         if state.stored not in list(Stored):
-            raise self._said(f"that its storage holds {state.stored}")
-        self._claims.state(state, action, crc, steps, elapsed_s)
+            raise self._impossible(f"that its storage holds {state.stored}")
+        self._claims.check_state(state, action, crc, steps, elapsed_s)
         if action in (LearnAction.COMMIT, LearnAction.RESTORE):
             self._uncommitted = False
         return _learn_state(state)
@@ -388,21 +388,21 @@ class Device(Connection):
                 requests.append(Request(Type.TENSOR_PUT, part.pack()))
         return requests
 
-    def _put_excuses(self, tensors: Iterable[str]) -> set[Status]:
+    def _put_refusals(self, tensors: Iterable[str]) -> set[Status]:
         """What PUTs may be refused with: mostly a value that the tensor may not hold."""
         found = [self.tensor(name) for name in tensors]
         checked = (Dtype.BIT, Dtype.F16, Dtype.F32)
         learning = (Kind.LEARNED, Kind.TARGET)
         some = any(t.dtype in checked or t.kind in learning for t in found)
-        excuses = {Status.RANGE} if some else set()
+        allowed = {Status.RANGE} if some else set()
         if any(t.kind is Kind.TARGET for t in found):  # the label is LEARN's to write
-            excuses.add(Status.BAD_STATE)
-        return excuses
+            allowed.add(Status.BAD_STATE)
+        return allowed
 
-    def _learn_excuses(
+    def _learn_refusals(
         self, label: int | None, inputs: Mapping[str, bytes] | None, sent: Iterable[str]
     ) -> set[Status]:
-        found = self._put_excuses(sent)
+        found = self._put_refusals(sent)
         classes = self._expected.classes if self._expected is not None else None
         if classes is None or (label is None) != (classes == 0) or (label or 0) >= max(1, classes):
             found.add(Status.RANGE)

@@ -7,12 +7,12 @@ from spikelet.run.watch import Progress, Watch
 from spikelet.run.workflow import (
     Built,
     Target,
-    banded,
+    bands_text,
     choose_stream,
     connected,
     make,
     run,
-    within,
+    with_arena,
 )
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "Speed",
     "Target",
     "Watch",
-    "banded",
+    "bands_text",
     "choose_stream",
     "compare",
     "connected",
@@ -36,5 +36,5 @@ __all__ = [
     "package_stream",
     "run",
     "summary",
-    "within",
+    "with_arena",
 ]

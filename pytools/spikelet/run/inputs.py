@@ -182,10 +182,10 @@ def _from_source(
     if values.dtype.kind in "iu":
         shift = 128 if values.dtype == np.uint8 else 0
         return (laid.astype(np.int16) - shift).astype(np.int8)
-    return _quantised(given, tensor, name, laid.astype(np.float64))
+    return _quantise(given, tensor, name, laid.astype(np.float64))
 
 
-def _rounded(values: Array, tensor: Tensor) -> Array:
+def _round_to_codes(values: Array, tensor: Tensor) -> Array:
     """Real values in codes, half away from zero, not limited."""
     scaled = values.astype(np.float64) / tensor.scale
     found: Array = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled) + tensor.zero_point
@@ -227,14 +227,14 @@ def _codes(given: str, tensor: Tensor, name: str, values: Array) -> Array:
             + ("" if tensor.name == "seed" else ", or real values as float32"),
         )
     check_finite(values, given, name)
-    return _quantised(given, tensor, name, values.astype(np.float64))
+    return _quantise(given, tensor, name, values.astype(np.float64))
 
 
-def _quantised(given: str, tensor: Tensor, name: str, values: Array) -> Array:
+def _quantise(given: str, tensor: Tensor, name: str, values: Array) -> Array:
     """Codes of real values, half away from zero; the end of the last step is its last code."""
     low, high = tensor.limits
     scaled = values / tensor.scale
-    codes = _rounded(values, tensor)
+    codes = _round_to_codes(values, tensor)
     # 1.0 on an input of 256 steps of 1/256: not a code, and what x / x.max() gives.
     top = (high + 1 - tensor.zero_point) * (1 + 1e-9)
     outside = (codes < low) | ((codes > high) & (scaled > top))

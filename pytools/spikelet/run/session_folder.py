@@ -341,7 +341,7 @@ class SessionFolder:
         ended = self._samples.read_bytes().endswith(b"\n")
         for i, line in enumerate(lines):
             try:
-                recorded = _parsed(line)
+                recorded = _parse(line)
                 if recorded[0].index != i:
                     raise ValueError(f"it is of sample {recorded[0].index}")
             except (ValueError, TypeError, AttributeError, RecursionError) as e:
@@ -405,7 +405,7 @@ class Recording:
         self.folder.begin(self._head, self._resume)
 
 
-def _parsed(line: bytes) -> tuple[Sample, list[Difference]]:
+def _parse(line: bytes) -> tuple[Sample, list[Difference]]:
     data = json.loads(line)
     named = [Difference(**d) for d in data.pop("differences", [])]
     sample = Sample(**data)

@@ -92,7 +92,7 @@ class SessionOptions:
                 words += [f"--{option}", str(text)]
         return words
 
-    def resumed(self, folder: Path) -> Self:
+    def to_resume(self, folder: Path) -> Self:
         """The same, to go on with the session in `folder`."""
         del folder
         return replace(self, resume=True)

@@ -136,13 +136,13 @@ def _with_arena(
         way_out = f"a board with more memory: the least arena that was found is {none.best} bytes"
     else:
         if tiling is not None:
-            way_out = f"`--arena {room}`: {banded(tiling)}"
+            way_out = f"`--arena {room}`: {bands_text(tiling)}"
     found = ImageTooLarge(what, error.cause, way_out)
     found.over = error.over
     return found
 
 
-def banded(tiling: Tiling) -> str:
+def bands_text(tiling: Tiling) -> str:
     """What bands are and cost, in words."""
     return (
         f"the first {tiling.layers} layers in {tiling.bands} bands of rows, "
@@ -150,7 +150,7 @@ def banded(tiling: Tiling) -> str:
     )
 
 
-def within(package: Package, arena: int, board: Board) -> tuple[Package, Tiling | None]:
+def with_arena(package: Package, arena: int, board: Board) -> tuple[Package, Tiling | None]:
     """The package, with its first layers in bands of rows where its arena would be larger.
 
     Raises:

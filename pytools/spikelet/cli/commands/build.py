@@ -73,8 +73,8 @@ def command(
     if learn is not None:
         with loading(as_json):
             from spikelet.cli.learning_shown import plan_rows
-            from spikelet.cli.with_learner import taught_by
-        taught = taught_by(loaded, learn, features, classes, data, target)
+            from spikelet.cli.with_learner import with_learner
+        taught = with_learner(loaded, learn, features, classes, data, target)
         loaded, needed = taught.package, plan_rows(taught.plan)
     out = out or _folder(f"{loaded.graph.name}-{target.name}", learn, layers)
     check_folder(out)

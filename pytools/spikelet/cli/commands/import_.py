@@ -78,7 +78,7 @@ def command(
     """Import a model file and write the package NAME.spk."""
     with loading(as_json):
         from spikelet.cli.importing import ImportOptions, has_state, import_shown
-        from spikelet.cli.package_shown import described
+        from spikelet.cli.package_shown import package_summary
         from spikelet.cli.terminal import Terminal
         from spikelet.codegen import generate
     terminal = Terminal.open(as_json)
@@ -93,7 +93,7 @@ def command(
     package.save(out)
     with tempfile.TemporaryDirectory(prefix="spikelet-import-") as folder:
         generated = generate(package.graph, package.sha256, Path(folder))
-    found = described(package, out, generated)
+    found = package_summary(package, out, generated)
     terminal.result(found, *import_shown(found))
     if frames is None and has_state(package.graph) and package.graph.steps == 1:
         terminal.note(

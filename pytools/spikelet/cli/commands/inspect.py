@@ -39,7 +39,7 @@ def command(
     """Show a package's layers, memory, accuracy and origin; with --learn, what learning takes."""
     with loading(as_json):
         from spikelet.board import find_board
-        from spikelet.cli.package_shown import described, package_shown
+        from spikelet.cli.package_shown import package_shown, package_summary
         from spikelet.cli.terminal import Terminal
         from spikelet.codegen import generate
         from spikelet.graph.target import ANY
@@ -53,13 +53,13 @@ def command(
     if learn is not None:
         with loading(as_json):
             from spikelet.cli.learning_shown import plan_shown
-            from spikelet.cli.with_learner import taught_by
+            from spikelet.cli.with_learner import with_learner
 
-        taught = taught_by(loaded, learn, features, classes, data, known)
+        taught = with_learner(loaded, learn, features, classes, data, known)
         loaded = taught.package
     with tempfile.TemporaryDirectory(prefix="spikelet-inspect-") as folder:
         generated = generate(loaded.graph, loaded.sha256, Path(folder), target=target)
-    found = described(loaded, package, generated)
+    found = package_summary(loaded, package, generated)
     found["target"] = f"for {known.name} ({target})" if known is not None else "in portable C"
     shown = package_shown(found)
     if taught is not None:

@@ -104,9 +104,9 @@ def command(
     with loading(as_json):
         from spikelet.board import find_board
         from spikelet.cli.learning_shown import learning_shown
-        from spikelet.cli.streaming import learning_bar, prepare, tell
+        from spikelet.cli.streaming import learning_bar, prepare, show_result
         from spikelet.cli.terminal import Terminal
-        from spikelet.cli.with_learner import prepared_lesson
+        from spikelet.cli.with_learner import prepare_lesson
         from spikelet.package import Package
         from spikelet.run import SessionFolder
         from spikelet.run.learning.learn_options import LearnOptions
@@ -125,8 +125,8 @@ def command(
     if save_state is not None:
         check_file(save_state, "--save-state")
     with folder.locked():
-        made, how, state = prepared_lesson(terminal, loaded, found, options, folder.path)
+        made, how, state = prepare_lesson(terminal, loaded, found, options, folder.path)
         target = prepare(terminal, options, made.package, found, folder)
         with learning_bar(terminal, options, folder) as bar:
             result = play(made, options, target, folder, tuned=how, state=state, watch=bar)
-    tell(terminal, folder, result, *learning_shown(result))
+    show_result(terminal, folder, result, *learning_shown(result))

@@ -57,7 +57,7 @@ def command(
         from spikelet.board import find_board
         from spikelet.cli.bands import in_bands
         from spikelet.cli.shown import session_shown
-        from spikelet.cli.streaming import prepare, stream, tell
+        from spikelet.cli.streaming import prepare, show_result, stream
         from spikelet.cli.terminal import Terminal
         from spikelet.package import Package
         from spikelet.run import SessionFolder, choose_stream
@@ -77,4 +77,4 @@ def command(
     with folder.locked():
         target = prepare(terminal, options, loaded, found, folder)
         result, _ = stream(terminal, options, loaded, target, samples, folder)
-    tell(terminal, folder, result, *session_shown(result))
+    show_result(terminal, folder, result, *session_shown(result))

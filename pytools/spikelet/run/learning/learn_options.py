@@ -92,9 +92,9 @@ class LearnOptions(SessionOptions):
         name, _ = parts(self.learner, "learner")
         return super().place(model, f"{board}-{name}")
 
-    def resumed(self, folder: Path) -> Self:
+    def to_resume(self, folder: Path) -> Self:
         """The same, with the options that tuning chose, which are in the session's folder."""
-        again = super().resumed(folder)
+        again = super().to_resume(folder)
         if not self.tune:
             return again
         name, _ = parts(self.learner, "learner")

@@ -160,7 +160,7 @@ class LearningRecord:
         texts = raw.split(b"\n")
         for i, text in enumerate(texts[:-1]):
             try:
-                found.append(_parsed(text))
+                found.append(_parse(text))
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
                 raise UsageError(
                     f"session {self.folder.path}: line {i + 1} of {LEARNING} is damaged ({e})",
@@ -176,7 +176,7 @@ class LearningRecord:
         np.savez_compressed(buffer, allow_pickle=False, blocks=np.array(blocks), **arrays)
         write_whole(self.checkpoint, buffer.getvalue())
 
-    def resumed(self) -> tuple[list[Line], dict[str, Array], int]:
+    def resume(self) -> tuple[list[Line], dict[str, Array], int]:
         """Lines of whole blocks, the learned state after them, and how many they are.
 
         The lines after them are dropped from the file.
@@ -225,7 +225,7 @@ def log_of(lines: Sequence[Line]) -> Log:
     return log
 
 
-def _parsed(text: bytes) -> Line:
+def _parse(text: bytes) -> Line:
     data: dict[str, Any] = json.loads(text)
     kind = _KINDS[data.pop("kind")]
     line = kind(**data)

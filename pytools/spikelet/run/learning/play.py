@@ -68,7 +68,7 @@ class _Player:
         for number, block in enumerate(self.course.blocks):
             if number >= done:
                 self.learn(number, block, first)
-                self.watch.evaluated(self.said(number))
+                self.watch.evaluated(self.accuracies_text(number))
             first += len(block.samples)
 
     def begin(self, state: Mapping[str, Array] | None) -> None:
@@ -91,10 +91,10 @@ class _Player:
             for i in range(len(pool)):
                 result = self._run(pool, i)
                 if result.outputs_crc != digests[i]:
-                    right[i], elements = self._read(result, pool, i, golden, task)
+                    right[i], elements = self._read_outputs(result, pool, i, golden, task)
                     wrong += elements
                 done += 1
-                self._tell("evaluate", done, total, None)
+                self._show_progress("evaluate", done, total, None)
             correct.append(int(right.sum()))
         line = Evaluated(block, correct, [len(p) for p in self.course.evaluation], wrong)
         self._add(line)
@@ -107,7 +107,7 @@ class _Player:
         for start in range(0, len(pool), CHUNK):
             part = pool.take(np.arange(start, min(start + CHUNK, len(pool))))
             given = None if labels is None else labels[start : start + CHUNK]
-            self.skips = [self._skipped()]
+            self.skips = [self._skip_count()]
             golden = self.twin.observe(part.values, given, watch=self._watch)
             digests = outputs_crc(self.graph, golden)
             predictions, margins = scored(self.graph, golden)
@@ -120,7 +120,9 @@ class _Player:
                 same = bool(said[0] == digests[i])
                 if not same and self.digests < DIGESTS:  # leave room for what was learned
                     self.digests += 1
-                    self._named(f"sample {first + start + i}: the outputs' digests differ")
+                    self._note_difference(
+                        f"sample {first + start + i}: the outputs' digests differ"
+                    )
                 step = self._step(
                     first + start + i, number, block.task, int(part.labels[i]),
                     int(predictions[i]) if same else UNKNOWN, float(margins[i]),
@@ -128,7 +130,7 @@ class _Player:
                 )  # fmt: skip
                 right += step.prediction == step.label
                 steps.append(step)
-                self._tell(
+                self._show_progress(
                     f"learn {self.course.tasks[block.task]}",
                     first + start + i + 1,
                     self.course.samples,
@@ -168,7 +170,7 @@ class _Player:
                 raise
             self.played.stored = False
 
-    def said(self, number: int) -> str:
+    def accuracies_text(self, number: int) -> str:
         """The accuracies after a block, in words."""
         last = next(line for line in reversed(self.played.lines) if isinstance(line, Evaluated))
         of = [f"{100 * c / n:.0f}" for c, n in zip(last.correct, last.samples, strict=True)]
@@ -199,9 +201,9 @@ class _Player:
         )
 
     def _watch(self, _sample: int) -> None:
-        self.skips.append(self._skipped())
+        self.skips.append(self._skip_count())
 
-    def _skipped(self) -> float:
+    def _skip_count(self) -> float:
         return self.lesson.learner.health(self.twin.learned).get("skipped", 0.0)
 
     def _run(self, pool: Pool, i: int) -> RunResult:
@@ -210,7 +212,7 @@ class _Player:
         self.stack = max(self.stack, result.stack)
         return result
 
-    def _read(
+    def _read_outputs(
         self, ran: RunResult, pool: Pool, i: int, golden: Mapping[str, Array], task: int
     ) -> tuple[bool, int]:
         """What the device really says: whether it is right, and how many elements differ."""
@@ -222,7 +224,7 @@ class _Player:
             expected = golden[name][i]
             different = np.flatnonzero(values != expected)
             for element in different[:1]:
-                self._named(
+                self._note_difference(
                     f"evaluation of {self.course.tasks[task]}, sample {i}, {name}[{element}]: "
                     f"golden {expected.flat[element]}, device {values.flat[element]}"
                 )
@@ -232,10 +234,10 @@ class _Player:
 
     def _differ(self, texts: Sequence[str], when: str) -> int:
         for text in texts:
-            self._named(f"{when}: {text}")
+            self._note_difference(f"{when}: {text}")
         return len(texts)
 
-    def _named(self, text: str) -> None:
+    def _note_difference(self, text: str) -> None:
         if len(self.played.differences) < NAMED:
             self.played.differences.append(text)
 
@@ -243,7 +245,7 @@ class _Player:
         self.record.add(*lines)
         self.played.add(lines)
 
-    def _tell(self, doing: str, done: int, total: int, right: float | None) -> None:
+    def _show_progress(self, doing: str, done: int, total: int, right: float | None) -> None:
         retries, mismatches = self.device.device.stats.retries, self.played.mismatches
         self.watch.progress(Progress(done, total, retries, mismatches, doing, right))
 
@@ -286,7 +288,7 @@ def play(
         head["unique_id"] = link.hello.unique_id.hex() if target.port is not None else None
         done, at = 0, start
         if options.resume:
-            lines, at, done = _resumed(record, head)
+            lines, at, done = _resume(record, head)
             played.add(lines)
         else:
             folder.begin(head, resume=False)
@@ -328,12 +330,12 @@ def _head(lesson: Lesson, options: LearnOptions, target: Target, course: Course)
     }
 
 
-def _resumed(
+def _resume(
     record: LearningRecord, head: Mapping[str, Any]
 ) -> tuple[list[Line], dict[str, Array], int]:
-    """As `LearningRecord.resumed`; raises UsageError where it was another session, too."""
+    """As `LearningRecord.resume`; raises UsageError where it was another session, too."""
     before = record.folder.head()
     for key in SAME:
         if before.get(key) != head[key]:
             raise another_run(record.folder.path, key, before, head)
-    return record.resumed()
+    return record.resume()
