@@ -1,4 +1,5 @@
-# The two commands: `make demo` and `make test`. All else is a part of one of them, or longer.
+# The three commands: `make demo`; `make quick`, a minute that reaches every room; `make test`, which
+# every change must pass. All else is a part of one of them, or longer.
 #
 # Needs Python 3.11+ and PyPI. `make tools` adds what Debian or Ubuntu offers (QEMU, cross GCC).
 
@@ -18,10 +19,14 @@ CODE := pytools sim models tests
 C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c tests/c/*.[ch] \
     tests/plugin/*/firmware/*/*.h)
 
-.PHONY: demo test test-long check format tools bench bars soak fuzz figures wheel clean
+.PHONY: demo quick test test-long check format tools bench bars soak fuzz figures wheel clean
 
 demo: $(READY)
 	$(SPIKELET) demo -o $(OUT)/demo
+
+# One or two telling tests of each room, marked `quick`; tests/test_quick.py holds them to the rooms.
+quick: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist=load -m quick
 
 test: $(READY) tools check
 	$(BIN)/python -m pytest -n 2 -m "not long"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
 from once import Once
+from quick import has_quick_tests
 from support import MISSING
 
 
@@ -15,6 +17,12 @@ def once(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """Makes what several files of tests need, once for all workers."""
     base = tmp_path_factory.getbasetemp()
     return Once((base.parent if hasattr(request.config, "workerinput") else base) / "once")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m quick` imports no file that has no quick test."""
+    asked = config.option.markexpr == "quick" and collection_path.match("test_*.py")
+    return True if asked and not has_quick_tests(collection_path) else None
 
 
 def pytest_configure() -> None:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 HOUSE = Path(__file__).parents[1]
 PAGE = HOUSE / "docs" / "environment.md"
 PYTHON = ("pytools", "sim", "tools", "tests", "models")
@@ -57,6 +59,7 @@ def test_what_reads_the_environment_is_understood() -> None:
     assert set(read_by_c('x = "SPIKELET_A"; getenv("B"); "C"')) == {"SPIKELET_A", "B"}
 
 
+@pytest.mark.quick
 def test_the_page_names_every_variable_and_no_other() -> None:
     listed = re.findall(r"^\| `([A-Z_]+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(listed) == len(set(listed))

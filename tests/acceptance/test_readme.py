@@ -33,6 +33,7 @@ def test_the_examples_run_and_their_packages_are_bit_exact(
     assert (result["samples"], result["mismatches"]) == (samples, 0)
 
 
+@pytest.mark.quick
 def test_every_command_it_names_exists() -> None:
     named = set(re.findall(r"^spikelet (\w+)", README.read_text(), re.MULTILINE))
     named |= set(re.findall(r"`spikelet (\w+)", README.read_text()))

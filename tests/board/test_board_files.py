@@ -24,6 +24,7 @@ def edit(folder: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
+@pytest.mark.quick
 def test_the_boards_of_the_house_load() -> None:
     found = boards()
     assert {"native", "virt-rv32"} <= set(found)

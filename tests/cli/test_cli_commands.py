@@ -29,6 +29,7 @@ from spikelet.package import Package, PackageError
 from support import need
 
 
+@pytest.mark.quick
 def test_run_on_native_compares_every_layer(spikelet: Spikelet, package: Path) -> None:
     result = spikelet("run", package, "--board", "native", "--layers", "--json")
     found = result.json
@@ -45,6 +46,7 @@ def test_run_on_native_compares_every_layer(spikelet: Spikelet, package: Path) -
     assert recorded == found
 
 
+@pytest.mark.quick
 def test_run_on_unicorn_counts_instructions(spikelet: Spikelet, package: Path) -> None:
     need("zig")
     found = spikelet("run", package, "-b", "virt-rv32", "--limit", 5, "--json").json
@@ -160,6 +162,7 @@ def test_bench_without_a_tick_has_no_figures_by_layer(spikelet: Spikelet, packag
     assert shown.code == 0 and "counts no ticks" in shown.out
 
 
+@pytest.mark.quick
 def test_inspect(spikelet: Spikelet, package: Path) -> None:
     found = spikelet("inspect", package, "--json").json
     assert found["package_sha256"] == Package.load(package).sha256

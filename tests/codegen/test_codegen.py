@@ -49,6 +49,7 @@ CORES = {
 }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("trace", [False, True])
 def test_the_same_graph_gives_the_same_bytes(tmp_path: Path, trace: bool) -> None:
     texts = []
@@ -94,6 +95,7 @@ def test_int8_kernels_have_registers_enough(tmp_path: Path, isa: str, optimise: 
         assert "compile model.c with -Og" in text and "impossible" not in text
 
 
+@pytest.mark.quick
 def test_the_layer_table_and_the_plan_stand_at_the_top(tmp_path: Path) -> None:
     generated = generate(graphs.digits_like(), SHA, tmp_path)
     text = generated.source.read_text()

@@ -102,6 +102,7 @@ def test_shapes_that_pytorch_computes_are_constants() -> None:
     assert np.array_equal(found, np.maximum(x.reshape(3, -1), 0))
 
 
+@pytest.mark.quick
 def test_alpha_and_beta_of_a_gemm_go_into_its_constants() -> None:
     rng = np.random.default_rng(0)
     w, b, x = rng.normal(size=(4, 3)), rng.normal(size=(1, 3)), rng.normal(size=(5, 4))

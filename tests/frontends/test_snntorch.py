@@ -465,6 +465,7 @@ def test_readouts_that_do_not_fit_are_refused() -> None:
         export(chain(leaky()), steps=4, readout="loudest")  # type: ignore[arg-type]
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "gradient",
     [

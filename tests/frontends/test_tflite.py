@@ -145,6 +145,7 @@ def test_a_reference_model_runs_bit_exact(name: str, tmp_path: Path) -> None:
     assert mismatches(graph, drawn(graph, 3, np.random.default_rng(2)), tmp_path) == 0
 
 
+@pytest.mark.quick
 def test_a_saved_package_computes_the_same(tmp_path: Path) -> None:
     graph = parse(tflite_cases.zoo(3, list(tflite_cases.CASES)), "zoo").graph
     inputs = drawn(graph, 3, np.random.default_rng(3))

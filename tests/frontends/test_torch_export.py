@@ -81,6 +81,7 @@ def test_test_samples_become_the_vectors(net: nn.Module, x: Tensor) -> None:
     assert len(many.vectors["x"]) == 200
 
 
+@pytest.mark.quick
 def test_a_network_of_two_inputs(x: Tensor) -> None:
     torch.manual_seed(0)
     left, right = torch.randn(2, 64, 3)

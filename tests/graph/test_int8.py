@@ -93,6 +93,7 @@ def plain(node: Convolution, x: Array, zero: int, out: tuple[int, ...]) -> Array
     return sums
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("make", [int8_graphs.convolutions, int8_graphs.depthwise])
 def test_golden_equals_plain_loops(make: Any) -> None:
     graph: Graph = make()

@@ -180,6 +180,7 @@ def chain(*nodes: Operator) -> Graph:
 LIVE = [[3, 1], [1, 2], [2, 5], [4, 4]]
 
 
+@pytest.mark.quick
 def test_a_channel_of_real_0_is_none_for_who_reads_it_padded_or_not() -> None:
     for pad in (0, 1):
         first = pointwise("a", "x", [*LIVE, [0, 0]], [0] * 5)

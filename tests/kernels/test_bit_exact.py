@@ -38,9 +38,17 @@ GRAPHS = {
 # Compiling is what takes time: every convention on one host and two emulated builds, a part of
 # them under the sanitisers.
 EVERY = {"native-zig": 1, "rv32-zig-unicorn": 1, "rv32-gcc-qemu": 2}
-# Of the two sanitised builds one is enough for every change.
+
+
+def marks(target: str, name: str) -> list[pytest.MarkDecorator]:
+    """One sanitised build is enough for every change; one of its graphs is quick."""
+    if (target, name) == ("native-gcc-sanitized", "classifier"):
+        return [pytest.mark.quick]
+    return [pytest.mark.long] if target == "native-clang-sanitized" else []
+
+
 CASES = [
-    pytest.param(target, name, marks=[pytest.mark.long] * (target == "native-clang-sanitized"))
+    pytest.param(target, name, marks=marks(target, name))
     for target in TARGETS
     for i, name in enumerate(GRAPHS)
     if i < 3 or (i - 3) % EVERY.get(target, 6) == 0

@@ -46,7 +46,13 @@ def blobs(samples: int, dtype: str = "i8", seed: int = 0) -> tuple[Array, Array]
     return x, y
 
 
-@pytest.mark.parametrize(("target", "kind"), list(zip(USUAL, KINDS, strict=True)))
+TWINS = [
+    pytest.param(target, kind, marks=[pytest.mark.quick] * target.startswith("native"))
+    for target, kind in zip(USUAL, KINDS, strict=True)
+]
+
+
+@pytest.mark.parametrize(("target", "kind"), TWINS)
 def test_device_equals_twin(
     target: str, kind: tuple[str, Literal["euclid", "cosine"]], tmp_path: Path
 ) -> None:
@@ -71,6 +77,7 @@ def test_any_order_gives_the_same_bits(order: list[int]) -> None:
     assert len(crcs) == 1
 
 
+@pytest.mark.quick
 @pytest.mark.filterwarnings("ignore:self.within_class_std_dev_")  # pixels that are always 0
 def test_equals_scikit_learn() -> None:
     data = load("digits").flat()

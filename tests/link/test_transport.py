@@ -122,6 +122,7 @@ def test_a_session_over_tcp(fast_elf: Path) -> None:
     assert process.wait(timeout=5) == 0
 
 
+@pytest.mark.quick
 def test_a_session_over_a_serial_port(fast_elf: Path) -> None:
     master, slave, name = _pty()
     process = _serve(fast_elf, master, master)

@@ -34,6 +34,7 @@ def folded(network: Network) -> list[str]:
     return [node.op for node in found.nodes]
 
 
+@pytest.mark.quick
 def test_batch_norm_goes_into_what_is_before_it() -> None:
     assert folded(mobile(blocks=1)) == [
         *["Conv", "Relu"] * 3, "GlobalAveragePool", "Reshape", "Gemm", "Softmax",

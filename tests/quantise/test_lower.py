@@ -248,6 +248,7 @@ def test_channels_are_shuffled() -> None:
     assert kinds.count("transpose") == 1
 
 
+@pytest.mark.quick
 def test_squeeze_and_excite_on_a_residual_block() -> None:
     b = Builder((1, 8, 6, 6))
     x = b.node("HardSwish", b.norm(b.conv("input", 8, 8, (3, 3), pads=[1] * 4), 8))

@@ -150,6 +150,7 @@ def test_errors_name_the_option_that_gave_the_file(tmp_path: Path) -> None:
             data_stream(small_package(), tmp_path / "none.npz", option)
 
 
+@pytest.mark.quick
 def test_the_end_of_the_range_is_the_last_code(tmp_path: Path) -> None:
     path = tmp_path / "data.npz"
     np.savez(path, x=np.array([[0.0, 0.5, 1.0]]))

@@ -127,6 +127,7 @@ def test_resume_of_another_run_is_refused(tmp_path: Path, key: str) -> None:
     assert (tmp_path / "s" / "session.json").read_bytes() == before
 
 
+@pytest.mark.quick
 def test_resume_knows_data_and_hardware_by_what_they_are(tmp_path: Path) -> None:
     folder = recorded(tmp_path / "s", 2)
     assert len(folder.begin({**HEAD, "data": "/elsewhere.npz"}, resume=True)) == 2

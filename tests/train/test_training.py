@@ -167,6 +167,7 @@ def test_training_sees_the_spikes_and_numbers_of_the_device(encoder: Encoder) ->
     np.testing.assert_array_equal(counts, golden)
 
 
+@pytest.mark.quick
 def test_gradients_pass_through_the_rounding() -> None:
     layers = load_model(models_dir() / "digits_bernoulli")(64, 10)
     net = SpikingNet(layers, 4, "spike_count")
