@@ -137,6 +137,12 @@ class _Player:
                     right / (start + i + 1),
                 )
             self._add(*steps)
+        self._end_block(number, block.task)
+        self.evaluate(number)
+        self.record.save(self.twin.state(), number + 1)
+
+    def _end_block(self, number: int, task: int) -> None:
+        """Compare both, and commit where the course says so."""
         wrong = self._differ(self.device.compare(self.twin), f"block {number}")
         commit = number in self.ends
         if commit:
@@ -148,7 +154,7 @@ class _Player:
         self._add(
             BlockEnd(
                 block=number,
-                task=block.task,
+                task=task,
                 committed=commit,
                 crc=(now := self.device.device.learn_state()).crc,
                 mismatches=wrong,
@@ -158,8 +164,6 @@ class _Player:
                 erased_pages=now.erased_pages,
             )
         )
-        self.evaluate(number)
-        self.record.save(self.twin.state(), number + 1)
 
     def _commit(self) -> None:
         """On the device; one without storage keeps what it learned until it loses power."""
