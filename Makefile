@@ -51,7 +51,9 @@ format: $(READY)
 tools:
 	@sh tools/install_tools.sh
 
+# Also writes docs/sizes.csv; `tools/sizes.py --against` says what a change moved.
 bench: $(READY)
+	$(BIN)/python tools/sizes.py
 	$(BIN)/python tools/bench.py --out $(OUT)/bench
 
 # The bars of learning on the device; an hour, and most of them read SPIKELET_DATA.
