@@ -221,6 +221,12 @@ def test_a_readout_that_does_not_spike_is_compared_in_real_units(readout: str) -
     assert 1e-4 < rounded["share"] <= (1 + STATE_SHARE) * rounded["weights_share"] < 0.2
 
 
+@pytest.mark.parametrize("value", [3, None])
+def test_an_unknown_argument_is_refused_as_python_does_it(value: int | None) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sample'"):
+        export(network("zero", 0.9), steps=5, sample=value)  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

@@ -190,25 +190,9 @@ def generate(
     """
     places = places or plan(graph, target)
     em = CEmitter(graph, places, target)
-    const_bytes: dict[str, int] = {}
-    start = [c.assign(c.name("saturations"), 0)]
-    bodies: dict[Phase, list[Statement]] = {phase: [] for phase in Phase}
-    for number, node in enumerate(graph.order):
-        before = sum(em.sizes.values())
-        starting = node.emit_start(em)
-        check_calls(f"layer {node.name}", "\n".join(map(str, starting)))
-        start += starting
-        phase = graph.phase(node)
-        steps: dict[Phase, c.Value] = {Phase.ONCE: 0, Phase.STEP: c.STEP}
-        stop = node.emit_stop(em)
-        bodies[phase] += [
-            c.comment(f"{number}: {node.name}"),
-            *_conditional(node, em, trace, guard),
-            c.run("SPK_PROBE", steps.get(phase, graph.steps - 1), number),
-            *([] if stop is None else [c.when(stop, c.RETURN)]),
-        ]
-        const_bytes[node.name] = sum(em.sizes.values()) - before
-    table = layers(graph, places, const_bytes, em.kernels, target)
+    executed = _executed(graph, em, trace, guard)
+    table = layers(graph, places, executed.const_bytes, em.kernels, target)
+    bodies = executed.bodies
     learning = _learning(graph, em, bodies)
     laid = Laid(em.includes, em.macros, target)
     constants = held(em.values, em.attributes, laid)
@@ -222,23 +206,66 @@ def generate(
         _arena(em, guard),
         *em.configs.values(),
         *(f"{line}\n" for line in laid.asserted()),
-        _function("static void model_start(void)", [*start, *bodies[Phase.ONCE]]),
+        _function("static void model_start(void)", [*executed.start, *bodies[Phase.ONCE]]),
         _function("static void model_step(uint32_t t)", [*c.unused(c.STEP), *bodies[Phase.STEP]]),
         _function("static void model_finish(void)", bodies[Phase.END]),
         *learning,
         model,
         *(["#endif\n"] if target.conditions() else []),
     ]
-    out_dir.mkdir(parents=True, exist_ok=True)
-    source = out_dir / "model.c"
-    source.write_text("\n".join(parts), encoding="utf-8")
-    apart = out_dir / "arena.c"
-    apart.unlink(missing_ok=True)
-    if guard:  # what the compiler sees to lie within an array it does not check
-        lines = ["#include <stdint.h>", "extern uint32_t arena[];"]
-        lines.append(f"uint32_t arena[{places.size // 4}];\n")
-        apart.write_text("\n".join(lines), encoding="utf-8")
+    source = _write(out_dir, "\n".join(parts), places.size if guard else None)
     return Generated(source, places, table, sum(em.sizes.values()), constants)
+
+
+def _write(out_dir: Path, text: str, apart: int | None) -> Path:
+    """Write model.c, and an arena of `apart` bytes beside it; the path of model.c."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    source, arena = out_dir / "model.c", out_dir / "arena.c"
+    source.write_text(text, encoding="utf-8")
+    arena.unlink(missing_ok=True)
+    if apart is not None:  # what the compiler sees to lie within an array it does not check
+        lines = [
+            "#include <stdint.h>",
+            "extern uint32_t arena[];",
+            f"uint32_t arena[{apart // 4}];\n",
+        ]
+        arena.write_text("\n".join(lines), encoding="utf-8")
+    return source
+
+
+@dataclass(frozen=True)
+class _Executed:
+    """The statements that execute a graph.
+
+    Attributes:
+        start: what resets states.
+        bodies: of each phase.
+        const_bytes: by operator, of the constants that it was the first to ask for.
+    """
+
+    start: list[Statement]
+    bodies: dict[Phase, list[Statement]]
+    const_bytes: dict[str, int]
+
+
+def _executed(graph: Graph, em: CEmitter, trace: bool, guard: bool) -> _Executed:
+    made = _Executed([c.assign(c.name("saturations"), 0)], {phase: [] for phase in Phase}, {})
+    for number, node in enumerate(graph.order):
+        before = sum(em.sizes.values())
+        starting = node.emit_start(em)
+        check_calls(f"layer {node.name}", "\n".join(map(str, starting)))
+        made.start.extend(starting)
+        phase = graph.phase(node)
+        steps: dict[Phase, c.Value] = {Phase.ONCE: 0, Phase.STEP: c.STEP}
+        stop = node.emit_stop(em)
+        made.bodies[phase] += [
+            c.comment(f"{number}: {node.name}"),
+            *_conditional(node, em, trace, guard),
+            c.run("SPK_PROBE", steps.get(phase, graph.steps - 1), number),
+            *([] if stop is None else [c.when(stop, c.RETURN)]),
+        ]
+        made.const_bytes[node.name] = sum(em.sizes.values()) - before
+    return made
 
 
 def _conditional(node: Operator, em: CEmitter, trace: bool, guard: bool) -> list[Statement]:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from spikelet.graph import Array
-from spikelet.quantise import Original, Quantised, drift
+from spikelet.quantise import Original, Quantised, accuracy, drift
+
+DRIFT_SAMPLES = 64
 
 
 def layouts(quantised: Quantised, dtypes: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -46,3 +48,20 @@ def drift_rows(
         }
         for d in drift(quantised, feeds, original)
     ]
+
+
+def figures(
+    quantised: Quantised, feeds: Mapping[str, Array], labels: Array | None, original: Original
+) -> dict[str, Any]:
+    """The drift of each layer, and with labels (N,) the accuracies and their difference."""
+    few = {name: values[:DRIFT_SAMPLES] for name, values in feeds.items()}
+    told: dict[str, Any] = {
+        "samples": len(next(iter(feeds.values()))),
+        "layer_drift": drift_rows(quantised, few, original),
+        "float": original.by,
+    }
+    if labels is not None:
+        found = accuracy(quantised, feeds, labels, original)
+        told["float_accuracy"], told["integer_accuracy"] = found.real, found.integer
+        told["drift"] = found.integer - found.real
+    return told

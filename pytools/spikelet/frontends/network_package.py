@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.frontends.manifest import drift_rows, layouts
+from spikelet.frontends.manifest import figures, layouts
 from spikelet.graph import Array
 from spikelet.graph.simplify import simplified
 from spikelet.package import Package
@@ -19,7 +19,6 @@ from spikelet.quantise import (
     Options,
     Original,
     Quantised,
-    accuracy,
     encode,
     quantise,
     unfolded,
@@ -38,7 +37,6 @@ from spikelet.text import words
 from spikelet.version import __version__
 
 FEWEST = 20  # samples that are parted into some for ranges and others for figures
-DRIFT_SAMPLES = 64
 RANDOM_SAMPLES = 16
 
 
@@ -121,14 +119,7 @@ def package(
     """
     network = imported.network
     if imported.is_float and samples is None:
-        shapes = ", ".join(
-            f"{n} (N, {', '.join(map(str, s[1:]))})" for n, s in network.inputs.items()
-        )
-        raise ImportRefused(
-            f"model {file}: a float model, and no data to find the ranges of its tensors",
-            "it was not quantised when it was exported",
-            f"--calibrate X.npz with a hundred samples or more: {shapes} as x, labels as y",
-        )
+        raise _uncalibrated(file, network)
     tested, told, quantised = samples, "", None
     if samples is not None:
         feeds = _decoded(network, samples.feeds)
@@ -160,9 +151,18 @@ def package(
             "bias_correction": chosen.correct and not network.codes,
         }
     original = imported.original or unfolded(network)
-    vectors, figures = _vectors(quantised, tested, original)
+    vectors, measured = _vectors(quantised, tested, original)
     less = simplified(quantised.graph)
-    return Package(less.graph, vectors, {**manifest, **figures, **less.noted()}).with_golden()
+    return Package(less.graph, vectors, {**manifest, **measured, **less.noted()}).with_golden()
+
+
+def _uncalibrated(file: str, network: Network) -> ImportRefused:
+    shapes = ", ".join(f"{n} (N, {', '.join(map(str, s[1:]))})" for n, s in network.inputs.items())
+    return ImportRefused(
+        f"model {file}: a float model, and no data to find the ranges of its tensors",
+        "it was not quantised when it was exported",
+        f"--calibrate X.npz with a hundred samples or more: {shapes} as x, labels as y",
+    )
 
 
 def _with_its_codes(network: Network, samples: Samples | None) -> Quantised | None:
@@ -210,17 +210,8 @@ def _vectors(
         }
         return drawn, {"vectors": f"{RANDOM_SAMPLES} random inputs, seed 0: no data was given"}
     vectors = {quantised.names[k]: encode(quantised, v, k) for k, v in samples.feeds.items()}
-    few = {k: v[:DRIFT_SAMPLES] for k, v in samples.feeds.items()}
-    figures: dict[str, Any] = {
-        "vectors": words(f"{samples.source}, {len(samples)} samples"),
-        "samples": len(samples),
-        "layer_drift": drift_rows(quantised, few, original),
-        "float": original.by,
-    }
+    labels = None
     if samples.labels is not None:
-        labels = samples.labels.reshape(-1).astype(np.int64)
-        vectors[labels_key(vectors)] = labels
-        found = accuracy(quantised, samples.feeds, labels, original)
-        figures["float_accuracy"], figures["integer_accuracy"] = found.real, found.integer
-        figures["drift"] = found.integer - found.real
-    return vectors, figures
+        labels = vectors[labels_key(vectors)] = samples.labels.reshape(-1).astype(np.int64)
+    told = {"vectors": words(f"{samples.source}, {len(samples)} samples")}
+    return vectors, {**told, **figures(quantised, samples.feeds, labels, original)}

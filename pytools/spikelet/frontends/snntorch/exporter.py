@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Required, TypedDict, Unpack, overload
 
 import numpy as np
 from torch import nn
@@ -35,10 +35,27 @@ __all__ = [
     "Poisson",
     "Readout",
     "State",
+    "Tested",
     "export",
 ]
 
 _MOST_STEPS = 32767
+
+
+class Tested(TypedDict, total=False):
+    """What makes a package of a graph: samples to test it with.
+
+    Attributes:
+        test: (N, n) uint8 codes of real inputs; they become the package's test vectors.
+        labels: (N,) of `test`: the manifest then holds the accuracies and their difference.
+        seed: of the encoder's random spikes on `test`, 0 by default.
+        out: where to save the package, if given.
+    """
+
+    test: Required[Codes]
+    labels: Codes | None
+    seed: int
+    out: Path | str | None
 
 
 @overload
@@ -59,15 +76,12 @@ def export(
     network: nn.Module | Mapping[str, nn.Module],
     *,
     steps: int,
-    test: Codes,
     encoder: Encoder | None = ...,
     readout: Readout = ...,
     name: str = ...,
     fraction_bits: int | None = ...,
     state: State = ...,
-    labels: Codes | None = ...,
-    seed: int = ...,
-    out: Path | str | None = ...,
+    **tested: Unpack[Tested],
 ) -> Package: ...
 
 
@@ -80,10 +94,7 @@ def export(
     name: str = "snn",
     fraction_bits: int | None = None,
     state: State = "auto",
-    test: Codes | None = None,
-    labels: Codes | None = None,
-    seed: int = 0,
-    out: Path | str | None = None,
+    **tested: Any,
 ) -> Graph | Package:
     """The integer graph of a trained snnTorch network; with `test`, a package with its figures.
 
@@ -104,10 +115,7 @@ def export(
             int32 where int16 does not do. `auto`: exact; with `test`, narrow in each layer where
             that adds at most a fifth to the spikes that differ from the module's anyway, because
             weights were rounded.
-        test: (N, n) uint8 codes of real inputs; they become the package's test vectors.
-        labels: (N,) of `test`: the manifest then holds the accuracies and their difference.
-        seed: of the encoder's random spikes on `test`.
-        out: where to save the package, if given.
+        tested: `test`, `labels`, `seed` and `out`: see `Tested`.
 
     Returns:
         The graph; with `test` a package, whose manifest holds `spike_agreement` with the module
@@ -118,21 +126,33 @@ def export(
     """
     encoder = DirectCurrent() if encoder is None else encoder
     _check_arguments(steps, encoder, name, fraction_bits, state)
+    given = _given(tested)
     chain = stages(network, readout)
     bits = None if fraction_bits is None else int(fraction_bits)
     plan = Plan(chain, name, int(steps), encoder, readout, bits)
-    if test is None:
-        if labels is not None or out is not None:
+    if "test" not in given:
+        return plan.build([state != "narrow"] * len(chain)).graph
+    labels, seed = given.get("labels"), given.get("seed", 0)
+    package = packaged(network, plan, state, given["test"], labels, seed)
+    if "out" in given:
+        package.save(given["out"])
+    return package
+
+
+def _given(tested: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not None of `Tested`; a name that is not in it is refused as Python does it."""
+    for name in tested:
+        if name not in Tested.__annotations__:
+            raise TypeError(f"export() got an unexpected keyword argument {name!r}")
+    given = {name: value for name, value in tested.items() if value is not None}
+    for name in ("labels", "out"):
+        if name in given and "test" not in given:
             raise ExportError(
-                f"{'labels' if labels is not None else 'out'} is given without test",
+                f"{name} is given without test",
                 "there are no samples to make a package of",
                 "give test=, (N, n) uint8 codes",
             )
-        return plan.build([state != "narrow"] * len(chain)).graph
-    package = packaged(network, plan, state, test, labels, seed)
-    if out is not None:
-        package.save(out)
-    return package
+    return given
 
 
 def _check_arguments(steps: Any, encoder: Any, name: Any, fraction_bits: Any, state: Any) -> None:

@@ -25,14 +25,14 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils._pytree import tree_leaves
 
 from spikelet.errors import UsageError
-from spikelet.frontends.manifest import drift_rows, layouts
+from spikelet.frontends.manifest import figures, layouts
 from spikelet.frontends.torch import layers, moving
 from spikelet.frontends.torch.call import ADVICE, HANDLERS, SUPPORTED, Activation, Call, Value
 from spikelet.frontends.torch.probe import check_module, evaluated
 from spikelet.graph import Array
 from spikelet.graph.simplify import simplified
 from spikelet.package import Package
-from spikelet.quantise import Network, Options, Original, accuracy, encode, quantise
+from spikelet.quantise import Network, Options, Original, Quantised, encode, quantise
 from spikelet.refusal import ImportRefused, shorten
 from spikelet.samples import check_lengths, checked_labels, labels_key, real_samples
 from spikelet.version import __version__
@@ -45,7 +45,6 @@ Samples = Example | Iterable[Any] | Mapping[str, Example]
 _ROOMS = (layers, moving)  # they fill HANDLERS
 
 GATHERED = 1024  # samples at most that are taken from batches
-DRIFT_SAMPLES = 64
 VECTORS = 200  # samples of the calibration data that become test vectors
 
 
@@ -114,51 +113,54 @@ def export(
     reader = _read(module, example, name)
     network = reader.network
     feeds = _feeds(network, calibration, "calibration")
-    tested = feeds if test is None else _feeds(network, test, "test")
+    whole, source = _count(feeds), "calibration" if test is None else "test"
     classes = None if labels is None else _array(labels)
-    if test is None:
-        tested = {k: v[:VECTORS] for k, v in feeds.items()}
-        whole = len(next(iter(feeds.values())))
-        if classes is not None and len(classes) == whole:
-            classes = classes[:VECTORS]
-    count = len(next(iter(tested.values())))
-    chosen = options or Options()
-    quantised, original = quantise(network, feeds, chosen), reader.original(module)
+    if test is None and classes is not None and len(classes) == whole:
+        classes = classes[:VECTORS]
+    first = {k: v[:VECTORS] for k, v in feeds.items()}
+    tested = first if test is None else _feeds(network, test, source)
+    count, chosen = _count(tested), options or Options()
+    quantised = quantise(network, feeds, chosen)
     vectors = {quantised.names[k]: encode(quantised, v, k) for k, v in tested.items()}
-    manifest: dict[str, Any] = {
+    if classes is not None:
+        classes = checked_labels(classes, source, count, quantised.graph.highest_prediction)
+        vectors[labels_key(vectors)] = classes
+    less = simplified(quantised.graph)
+    manifest = {
+        **_manifest(quantised, chosen),
         "name": name,
+        "vectors": f"{count} samples of {source}",
+        "calibration": f"{whole} samples",
+        **figures(quantised, tested, classes, reader.original(module)),
+        **less.noted(),
+    }
+    package = Package(less.graph, vectors, manifest).with_golden()
+    if out is not None:
+        package.save(out)
+    return package
+
+
+def _count(feeds: Mapping[str, Array]) -> int:
+    """How many samples there are."""
+    return len(next(iter(feeds.values())))
+
+
+def _manifest(quantised: Quantised, options: Options) -> dict[str, Any]:
+    """What made a package, and how."""
+    return {
         "created_by": f"spikelet {__version__}",
         "versions": {
             "torch": torch.__version__,
             "numpy": np.__version__,
             "spikelet": __version__,
         },
-        "vectors": f"{count} samples of {'calibration' if test is None else 'test'}",
-        "samples": count,
-        "calibration": f"{len(next(iter(feeds.values())))} samples",
         "quantisation": {
-            "ranges": chosen.method,
+            "ranges": options.method,
             "equalised": quantised.equalised,
-            "bias_correction": chosen.correct,
+            "bias_correction": options.correct,
         },
         "layouts": layouts(quantised),
-        "layer_drift": drift_rows(
-            quantised, {k: v[:DRIFT_SAMPLES] for k, v in tested.items()}, original
-        ),
-        "float": original.by,
     }
-    if classes is not None:
-        highest = quantised.graph.highest_prediction
-        classes = checked_labels(classes, "calibration" if test is None else "test", count, highest)
-        vectors[labels_key(vectors)] = classes
-        found = accuracy(quantised, tested, classes, original)
-        manifest["float_accuracy"], manifest["integer_accuracy"] = found.real, found.integer
-        manifest["drift"] = found.integer - found.real
-    less = simplified(quantised.graph)
-    package = Package(less.graph, vectors, {**manifest, **less.noted()}).with_golden()
-    if out is not None:
-        package.save(out)
-    return package
 
 
 def _feeds(network: Network, samples: Samples, what: str) -> dict[str, Array]:

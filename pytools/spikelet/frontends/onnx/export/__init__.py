@@ -1,0 +1,33 @@
+"""Int8 graphs to ONNX files in QDQ form, so that other runtimes can compute and be compared.
+
+Every tensor is written as codes by a QuantizeLinear and read by a DequantizeLinear; weights are
+int8 with a scale a channel, biases int32. Images (H, W, C) of the graph are (N, C, H, W) in the
+file, N is dynamic; inputs and outputs are float.
+
+`writer` knows names, constants and codes; the other files write one operator each.
+"""
+
+from __future__ import annotations
+
+from spikelet.frontends.onnx.export import functions, layers, resizing
+from spikelet.frontends.onnx.export.writer import EXPORTS, OPSET, Writer
+from spikelet.frontends.onnx.file import onnx_module
+from spikelet.graph import Graph
+
+__all__ = ["OPSET", "export", "exported"]
+
+_ROOMS = (functions, layers, resizing)  # they fill EXPORTS
+
+
+def export(graph: Graph) -> bytes:
+    """The graph as an ONNX file.
+
+    Raises:
+        UsageError: an operator that ONNX has no meaning for, by name.
+    """
+    return Writer(onnx_module(), graph).file()
+
+
+def exported() -> list[str]:
+    """The kinds of operators that can be exported."""
+    return sorted(EXPORTS)
