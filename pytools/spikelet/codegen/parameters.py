@@ -1,7 +1,7 @@
 """What the parameters of the kernels hold: a number that C would cut on its way is refused.
 
-The headers' own declarations are read, so there is no second list that could differ from them. For
-the fields of a kernel's attributes `structs.py` does the same.
+The headers' own declarations are read (`headers.py`), so there is no second list that could differ
+from them. For the fields of a kernel's attributes `structs.py` does the same.
 """
 
 from __future__ import annotations
@@ -12,17 +12,13 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 
-from spikelet.codegen.structs import COMMENT, TYPEDEF
+from spikelet.codegen.headers import every
 from spikelet.graph import GraphError
 from spikelet.paths import firmware_dir
 from spikelet.plugins import plugins
 
 _Types = frozenset[str]  # of a parameter; two where an #if chooses
 
-_DIRECTIVE = re.compile(r"^#[^\n]*|\\$", re.MULTILINE)  # what a macro's other lines declare stays
-_FUNCTION = re.compile(r"\b(spk_[\w#]+)\(([^(){};]*)\)\s*\{")
-_PASTED = re.compile(r"##\w+(##)?")  # a part of a name that a macro is given
-_PARAMETER = re.compile(r"(?:const |volatile )*(?:enum |struct )?(\w+)\s+(\**)")
 _CALL = re.compile(r"\b(spk_\w+)\(")
 _NUMBER = re.compile(r"-?\d+")
 _RANGES = {"bool": (0, 1)}
@@ -39,20 +35,14 @@ def _functions() -> dict[str, list[list[_Types]]]:
     """
     folders = [firmware_dir() / room for room in ("include", "kernels", "learn")]
     folders += [plugin.firmware for plugin in plugins() if not plugin.fault]
-    texts = [
-        _DIRECTIVE.sub("", COMMENT.sub("", path.read_text(encoding="utf-8")))
-        for folder in folders
-        for path in sorted(folder.rglob("*.h"))
-    ]
+    found = every(folders)
     known: dict[str, set[str]] = defaultdict(set)
-    for kind, name in (m.groups() for text in texts for m in TYPEDEF.finditer(text)):
+    for name, kind in found.typedefs:
         known[name].add(kind)
     functions: dict[str, list[list[_Types]]] = defaultdict(list)
-    for name, parameters in (m.groups() for text in texts for m in _FUNCTION.finditer(text)):
-        found = filter(None, (_PARAMETER.match(part.strip()) for part in parameters.split(",")))
-        types = ["pointer" if m[2] else m[1] for m in found]
-        declared = [frozenset(known.get(kind, {kind})) for kind in types]
-        functions[_PASTED.sub("*", name)].append(declared)
+    for function in found.functions:
+        declared = [frozenset(known.get(kind, {kind})) for kind in function.types]
+        functions[function.name].append(declared)
     return functions
 
 
