@@ -12,22 +12,22 @@ from spikelet.quantise.function import Function
 if TYPE_CHECKING:
     from torch import Tensor
 
+# ONNX's defaults, which are PyTorch's constants.
+ALPHA = 1.67326319217681884765625
+GAMMA = 1.05070102214813232421875
+
 
 class Selu(Function):
     """`gamma * x` from 0 on, `gamma * alpha * (exp(x) - 1)` below."""
 
     OP = "Selu"
 
-    def value(
-        self,
-        x: Array,
-        alpha: float = 1.67326319217681884765625,
-        gamma: float = 1.05070102214813232421875,
-    ) -> Array:
+    def value(self, x: Array, alpha: float = ALPHA, gamma: float = GAMMA) -> Array:
         y: Array = np.float32(gamma) * np.where(x < 0, np.float32(alpha) * np.expm1(x), x)
         return y
 
-    def value_in_torch(self, x: Tensor, **attributes: float) -> Tensor:
-        from torch.nn.functional import selu
+    def value_in_torch(self, x: Tensor, alpha: float = ALPHA, gamma: float = GAMMA) -> Tensor:
+        from torch.nn.functional import elu
 
-        return selu(x)  # of these constants
+        found: Tensor = gamma * elu(x, alpha)
+        return found
