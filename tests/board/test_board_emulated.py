@@ -12,7 +12,7 @@ import pytest
 
 import graphs
 from probes import Probe, processor_seconds, tool_of
-from spikelet.board import find_board
+from spikelet.board import boards, find_board
 from spikelet.errors import LinkDead
 from spikelet.package import Package
 from spikelet.run import SessionFolder, Target, make, package_stream, run
@@ -32,6 +32,7 @@ TOOLCHAINS = ("zig", "gcc")
 every = pytest.mark.parametrize(
     ("board", "toolchain"), [(board, toolchain) for board in BOARDS for toolchain in TOOLCHAINS]
 )
+ELSEWHERE = {"virt-rv32"}  # test_board_machines.py has all of this, on two simulators
 TICK_UNITS = {"instruction": 1, "cycle": 2}
 RESET_REQUEST, RESET_FAULT = 1, 2
 FLASH = -1  # an address in the board's flash
@@ -67,6 +68,11 @@ FAULTS: dict[str, dict[tuple[str, int], tuple[int, bool]]] = {
         ("overflow", 0): (7, False),
     },
 }
+
+
+def test_no_board_in_qemu_is_left_out() -> None:
+    emulated = {name for name, board in boards().items() if "qemu" in board.machines}
+    assert emulated == set(BOARDS) | ELSEWHERE
 
 
 @every
