@@ -124,11 +124,25 @@ def test_the_entry_point_loads_nothing_heavy() -> None:
     assert loaded.isdisjoint({"numpy", "typer", "rich", "pydantic", "serial"})
 
 
-@pytest.mark.parametrize("delay_s", [0.15, 0.3, 0.45])
+# Says when the command line is in charge: before that, Ctrl-C ends Python's own start.
+IN_CHARGE = """
+import sys
+def announce(event, what):
+    if event == "import" and what[0] == "spikelet.cli.app":
+        print("in charge", flush=True)
+sys.addaudithook(announce)
+from spikelet.cli import main
+main(["boards"])
+"""
+
+
+@pytest.mark.parametrize("delay_s", [0, 0.1, 0.2, 0.4])
 def test_ctrl_c_at_any_moment_leaves_no_trace(delay_s: float) -> None:
     process = subprocess.Popen(
-        [*SPIKELET, "boards"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", IN_CHARGE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in charge\n"
     time.sleep(delay_s)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
