@@ -1,11 +1,14 @@
 """The bars of learning on the device: each file of tools/bars/ measures one.
 
-`python tools/bars.py [NAME...] [--seeds 0 1 2] [--json FILE]` measures the named ones, or all,
-prints a table and ends with 1 where one is not met. FILE keeps what was measured before, of other
-bars and of other seeds: a row has a run for each set of seeds, with its date, and says where it
-ran. A bar is met where all of its gates are. Where a gate's figures differ between sets of seeds by
-more than the margin, what the closest of them has left to the bar or lacks, the row says so. Data
-sets are read from the folder that SPIKELET_DATA names.
+`python tools/bars.py [NAME...] [--seeds 0 1 2] [--json FILE]` measures the named bars, or all,
+prints a table, and exits with 1 if one is missed. A bar is met if all of its gates are met.
+
+FILE accumulates: a bar has one run for each set of seeds, with its date and where it ran; measuring
+again replaces the run of that bar and those seeds, and leaves the others.
+
+The margin of a gate is the distance from the bar to the figure that is closest to it. If figures
+of different sets of seeds differ by more than the margin, the row says so: other seeds could change
+the verdict. Data sets are read from the folder that SPIKELET_DATA names.
 """
 
 from __future__ import annotations
@@ -102,7 +105,7 @@ def missed(name: str, run: Mapping[str, Any]) -> list[str]:
 
 
 def met(row: Mapping[str, Any]) -> str:
-    """Whether all of a row's runs meet its bar, or which of them do, and what they miss."""
+    """The verdict of a row: yes, or no; with mixed runs, which seeds miss which gate."""
     runs = {_seeds(run): missed(row["name"], run) for run in row["runs"]}
     if not runs:
         return "no: not measured"
@@ -117,7 +120,7 @@ def met(row: Mapping[str, Any]) -> str:
 
 
 def unsteady(row: Mapping[str, Any]) -> list[str]:
-    """The gates whose figures differ between sets of seeds by more than the margin."""
+    """Gates whose figures differ between sets of seeds by more than the margin; see above."""
     found = []
     for gate in load(row["name"]).GATES:
         values = [value for run in row["runs"] if (value := gate.value(run)) is not None]
@@ -128,7 +131,7 @@ def unsteady(row: Mapping[str, Any]) -> list[str]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What each bar asks, where it runs, what its options were chosen on, what was measured."""
+    """In Markdown: of each bar what it asks, where it runs, how options were chosen, figures."""
     head = [
         "| what | bar | where | options chosen on | measured | met |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -151,7 +154,7 @@ def _seeds(run: Mapping[str, Any]) -> str:
 
 
 def tune(chosen: Sequence[str], seeds: Sequence[int]) -> None:
-    """Print what the options of some bars make of held-out data, where the bars try any."""
+    """Print the figures of each option tried on held-out data, for bars that try options."""
     for name in chosen:
         tuning = getattr(load(name), "tuning", None)
         if tuning is None:

@@ -84,7 +84,7 @@ def asked(*arguments: str) -> tuple[int, Result]:
 
 
 def spikelet(*arguments: str) -> Result:
-    """The JSON of a command that must succeed."""
+    """The JSON of a command; exits with its code if it fails."""
     code, result = asked(*arguments)
     if code != 0:
         sys.exit(code)
@@ -114,7 +114,7 @@ def spiking(out: Path) -> list[Result]:
 
 
 def references(out: Path) -> list[Result]:
-    """int8 models of others, beside their peers; none where SPIKELET_MODELS is not set."""
+    """Costs of the reference models beside their peers; empty without SPIKELET_MODELS."""
     folder = os.environ.get("SPIKELET_MODELS")
     if folder is None:
         return []
@@ -129,7 +129,7 @@ def references(out: Path) -> list[Result]:
 
 
 def shipped() -> dict[Path, list[Result]]:
-    """By folder, the int8 models whose packages are kept in models/."""
+    """By folder of models/, the costs of the int8 package that is kept there."""
     found = {}
     for package in sorted((ROOT / "models").glob("*/*.spk")):
         if package.stem == package.parent.name:

@@ -1,11 +1,14 @@
-"""The C that is emitted for all that the tree holds: shows that a change of the code changes none.
+"""Writes the C that the tree generates, to show that a refactoring leaves it alone.
 
-`python tools/emitted.py OUT` writes the model.c of each package in models/ and tests/fixtures, of
-each reference model in the folder that SPIKELET_MODELS names, of each kind of operator, of each
-learner at the ends of its options, and of networks that are read from .tflite, .onnx, PyTorch and
-snnTorch; each for the instruction set of every board. `--against BEFORE` compares with the folder
-that another version wrote, and ends with 1 where a file differs. `--renames FILE` lists what has
-another name now: a line each, `before after`.
+`python tools/emitted.py OUT` writes model.c for the instruction set of every board, of
+
+- each package in models/ and tests/fixtures,
+- each reference model in the folder that SPIKELET_MODELS names,
+- each kind of operator, and each learner at the ends of its options,
+- networks that are read from .tflite, .onnx, PyTorch and snnTorch.
+
+`--against BEFORE` compares with the folder that another version wrote, and exits with 1 if a file
+differs. `--renames FILE` lists names that have changed: a line each, `before after`.
 """
 
 from __future__ import annotations

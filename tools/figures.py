@@ -1,12 +1,13 @@
-"""`make figures`: makes every table of the READMEs again, between their marks.
+"""`make figures`: regenerates every table of the READMEs, between their marks.
 
-Trains every spiking model over three seeds and runs the benchmarks; some minutes. `figures.py int8`
-makes those of the int8 models only: the one beside other runtimes, where SPIKELET_MODELS names the
-folder of reference models, and those of the packages that are kept in models/, whose accuracy is
-measured again where SPIKELET_DATA names the folder of their data sets. `figures.py learning` makes
-the table and the curves of learning on the device, `figures.py learners` the table of what differs
-from published methods, `figures.py bars` the table of its bars, where `tools/bars.py --json
-out/bars.json` has measured them.
+Without arguments all of them, which takes some minutes; otherwise the named ones:
+
+    spiking   trains every spiking model over three seeds, and benchmarks it
+    int8      the comparison with other runtimes (needs SPIKELET_MODELS), and the packages of
+              models/ (accuracy is measured again if SPIKELET_DATA is set)
+    learning  the table and the curves of learning on the device
+    learners  how learners differ from published methods
+    bars      the bars of learning, as `tools/bars.py --json out/bars.json` measured them
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ SEEDS = ("0", "1", "2")
 
 
 def output(*command: str) -> str:
-    """Standard output of a Python module or script; the rest goes to the terminal."""
+    """What a Python module or script prints; its standard error goes to the terminal."""
     done = subprocess.run([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         sys.exit(done.returncode)

@@ -1,13 +1,15 @@
 // Two-dimensional int8 convolution. Golden twin: pytools/spikelet/graph/ops/conv2d.py.
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a few neighbouring outputs see is gathered, widened, into a scratch on the stack; there a
-// convolution of any shape is a product of matrices. The scratch is made once for all channels.
+// The windows of a few neighbouring output pixels are copied into a scratch and widened (im2col of
+// a few pixels). Convolution of any shape is then a product of matrices. One copy serves all output
+// channels.
 //
-// Outputs are written in order, a group of neighbours at a time: 4 pixels by spk_conv2d_four, 2 by
-// _two, _any and _dsp_*, 1 by _mve and _stream_*. The windows of a group are read before any of it
-// is written, but for spk_conv2d_stream_* and, with one row of taps, _mve: these read the window of
-// a pixel while they write it. Nothing is read before the windows of the group that is written.
+// Order of reads and writes, which the memory plan relies on. Outputs are written in order, in
+// groups of pixels: 4 by spk_conv2d_four, 2 by _two, _any and _dsp_*, 1 by _mve and _stream_*. All
+// windows of a group are read before the group is written. Exceptions: spk_conv2d_stream_*, and
+// _mve with one row of taps, read the window of a pixel while they write that pixel. No variant
+// goes back to input before the windows of the group that it is writing.
 #ifndef SPK_CONV2D_H
 #define SPK_CONV2D_H
 
@@ -78,9 +80,9 @@ SPK_INLINE void spk_conv2d_windows(const struct spk_conv2d *c, uint32_t pixels, 
     }
 }
 
-// Two pixels share a word: code + 2^16 * code of the next one. The sum of two products of a word
-// and a weight then holds the sums of both pixels, each within -32512..32768; the offset makes
-// them positive, so that they come apart.
+// Two pixels share a word: code of the first + 2^16 * code of the second. A word times a weight,
+// over two taps, is then the sums of both pixels in one word, each within -32512..32768. Adding the
+// offset makes both halves positive, so that they can be split.
 #define SPK_PAIR_OFFSET 0x7F807F80u
 
 // words: (taps, pixels / 2), from tap `at` on; from: a run of `n` codes for each pixel.
@@ -172,7 +174,8 @@ SPK_INLINE void spk_conv2d_fetch(const struct spk_conv2d *c, uint32_t pixels, ui
 }
 
 // Sums of four channels of `pairs` pairs of pixels, without bias, into the (4, pairs, 2) words at
-// `end`: of a pair modulo 2^32, and of its second pixel with the offset of every two taps.
+// `end`: first the sum of the pair modulo 2^32, then that of its second pixel, which still contains
+// the offset, once for every two taps.
 // words: (taps, pairs), up to `end`; weights: (taps, 4).
 SPK_INLINE void spk_conv2d_sums(const uint32_t *words, uint32_t pairs, const int8_t *weights,
                                 uint32_t *end) {

@@ -10,7 +10,8 @@
 // A column holds the weights from one input to all outputs, four to a word, each as weight + 128 so
 // that lanes never borrow. Byte 0 and 2 belong to outputs 4j and 4j+1, byte 1 and 3 to 4j+2 and
 // 4j+3. `even` sums bytes 0 and 2 in two 16-bit lanes. `shifted` sums word >> 8, that is bytes 1
-// and 3 in lanes plus 2^8 times byte 2; what `even` knows of byte 2 is taken off once, at the end.
+// and 3 in lanes plus 2^8 times byte 2; the sum of byte 2 is in `even`, and is subtracted once, at
+// the end.
 //
 // A lane holds 0x8000 + the sum so far - 128 for every column still to add + 128 for every one
 // still to take off. It stays in 16 bits when every partial sum is within +-24575, which the

@@ -67,10 +67,10 @@ SPK_INLINE void spk_depthwise_conv2d_plain(const struct spk_depthwise_conv2d *c,
     }
 }
 
-// How the kernel for 3 x 3 taps goes through the image: channel by channel, each in a copy with its
-// margins, in lines along its longer side; along a line the nine weights stay in registers and what
-// an output sees moves on. Nothing of a channel is read once its first output is written, so that
-// the output may lie exactly over the input.
+// How the 3 x 3 kernel walks the image. One channel at a time is copied, with its padding. It is
+// walked in lines along the longer side ("along"; the other direction is "across"); the nine
+// weights stay in registers and the window slides. A channel's copy is complete before its first
+// output is written, so the output may lie exactly over the input.
 struct spk_lines {
     const int8_t *weights;  // (channels, 3, 3): across the lines, along them
     struct spk_rescale out; // (channels,)

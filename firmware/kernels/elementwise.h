@@ -2,8 +2,8 @@
 // Golden twins: pytools/spikelet/graph/ops/{add,sub,mul,maximum,minimum,prelu}.py.
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writes an output when both of its operands are read (four at a time with MVE, all of them read
-// before): the output may lie where the one operand of its shape, or either of two, begins.
+// Both operands of an output are read before it is written (with MVE: of four outputs), so the
+// output may overwrite an operand of its own shape from its first byte on.
 #ifndef SPK_ELEMENTWISE_H
 #define SPK_ELEMENTWISE_H
 
@@ -13,14 +13,14 @@
 #endif
 
 // dims: of the output; a_stride, b_stride: elements from one to the next in each dimension, 0 where
-// an operand is broadcast. Of the multipliers, sum and difference use all, a product and the side
-// of a PReLU below zero the last, its other side that of a.
+// an operand is broadcast. A sum and a difference use all three multipliers, a product uses
+// `multiplier`, a PReLU uses `multiplier` below zero and `a_multiplier` elsewhere.
 struct spk_elementwise {
     uint32_t dims[4];
     uint32_t a_stride[4];
     uint32_t b_stride[4];
     int32_t a_zero;
-    int32_t a_one; // what a code counts before its multiplier; in a near sum, which has none, after
+    int32_t a_one; // weight of one code before a_multiplier, which a near sum has not
     int32_t a_multiplier;
     int32_t a_shift;
     int32_t b_zero;
@@ -34,9 +34,10 @@ struct spk_elementwise {
     int32_t high;
 };
 
-// In a near sum or product spk_requantise_near holds. Of a sum, `a` is the operand of the larger
-// scale, half of which is its unit: a_one has the sign too, so a difference is a sum or,
-// where `a` is subtracted, the sum with a negative a_one; SPK_NEAR_LESS takes `b` away.
+// SPK_NEAR_*: the precondition of spk_requantise_near holds. Of a near sum, `a` is the operand of
+// the larger scale, counted in halves of it, so it needs no multiplication; a_one carries its sign.
+// a - b is SPK_NEAR_LESS, which subtracts `b`, or, where the larger scale is that of what is
+// subtracted, SPK_NEAR_SUM with a negative a_one.
 enum spk_elementwise_op {
     SPK_ADD,
     SPK_SUB,

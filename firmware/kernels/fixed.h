@@ -23,9 +23,9 @@
 #endif
 #define SPK_TEXT(x) #x
 
-// Empty instructions that tell the compiler less than it knows. After SPK_OPAQUE(x) it no longer
-// knows how x was made, so it keeps one base address instead of many; across SPK_IN_ORDER it moves
-// no load, so it does not fill the registers with loads and spill the sums.
+// Empty asm statements that hold the optimiser back. After SPK_OPAQUE(x) the compiler does not know
+// how x was computed, so it keeps one base address instead of many. It moves no load across
+// SPK_IN_ORDER, so it does not fill the registers with loads and spill the sums.
 #define SPK_OPAQUE(x) __asm__("" : "+r"(x))
 #define SPK_IN_ORDER() __asm__ volatile("" ::: "memory")
 
@@ -45,7 +45,7 @@ SPK_INLINE void spk_store(void *p, uint32_t i, bool wide, int32_t value) {
     }
 }
 
-// Sums that are proved to fit; defined, too, for a state that a host wrote out of its range.
+// a + b. Proved not to overflow; if a host wrote a state out of its range, it wraps and is defined.
 SPK_INLINE int32_t spk_add(int32_t a, int32_t b) {
     return (int32_t)((uint32_t)a + (uint32_t)b);
 }

@@ -1,8 +1,8 @@
 // Fully connected int8 layer. Golden twin: pytools/spikelet/graph/ops/fully_connected.py.
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every output sees every input: the output may not lie in the input's memory. The input is read up
-// to the next multiple of 8 bytes, where weights are 0.
+// Every output reads every input, so the output may not overlap the input. The input is read up to
+// the next multiple of 8 bytes; the weights there are 0.
 #ifndef SPK_FULLY_CONNECTED_H
 #define SPK_FULLY_CONNECTED_H
 

@@ -9,7 +9,7 @@ struct spk_mean {
     uint32_t outer; // the input is (outer, count, inner), the output (outer, inner)
     uint32_t count;
     uint32_t inner;
-    int32_t zeros; // `count` times the input's zero point
+    int32_t zeros; // count * zero point of the input
     int32_t multiplier;
     int32_t shift;
     int32_t zero;

@@ -2,8 +2,8 @@
 // Golden twins: pytools/spikelet/graph/ops/{average,max}_pool2d.py.
 // SPDX-License-Identifier: Apache-2.0
 //
-// Outputs are written in order, a few channels at a time; while the channels of a pixel are
-// written, its window is still read, but nothing before that window.
+// Outputs are written in order, a few channels at a time. A pixel's window is still read while its
+// channels are written; nothing before that window is read any more.
 #ifndef SPK_POOL_H
 #define SPK_POOL_H
 

@@ -48,9 +48,10 @@ SPK_INLINE int32_t spk_requantise(int32_t x, int32_t multiplier, int32_t shift) 
     return spk_rounding_shift((int32_t)(((int64_t)wide * multiplier + (1 << 30)) >> 31), right);
 }
 
-// The same plus zero_point, for what the exporter proves to be the usual: |x| < 2^29 and a shift to
-// the right, 1 <= right <= 20. Then x * 4 fits a word, its high product keeps the one bit that the
-// first rounding needs, and one addition rounds both and adds the zero point: of spk_near_offset.
+// Fast path of spk_requantise plus zero_point. Precondition, checked by the exporter: |x| < 2^29
+// and a shift to the right, 1 <= right <= 20. x * 4 then fits a word, and the high word of its
+// product keeps the one bit that the first rounding needs. `offset` is spk_near_offset: one
+// addition does both roundings and adds the zero point.
 SPK_INLINE int32_t spk_requantise_offset(int32_t x, int32_t multiplier, uint32_t right,
                                          int32_t offset) {
 #if defined(__ARM_FEATURE_DSP)
@@ -59,7 +60,8 @@ SPK_INLINE int32_t spk_requantise_offset(int32_t x, int32_t multiplier, uint32_t
     return (high + (high >> 31) + offset) >> right;
 #else
     const int32_t high = spk_high_word(x * 4, multiplier); // before its rounding
-    // (high + 1) / 2 is the first rounding. A half goes away from zero: one less if it is negative.
+    // (high + 1) / 2 is the first rounding. Halves are rounded away from zero: subtract 1 if
+    // negative.
     return (high + 2 * (high >> 31) + offset) >> (right + 1);
 #endif
 }
@@ -78,9 +80,9 @@ SPK_INLINE int32_t spk_requantise_near(int32_t x, int32_t multiplier, uint32_t r
     return spk_requantise_offset(x, multiplier, right, spk_near_offset(right, zero_point));
 }
 
-// Channels of which spk_requantise_near does not hold go with the others in the kernels called
-// _wide: their shift is marked, by an addition that leaves it positive. A layer pays for such a
-// channel what the channel's own outputs cost.
+// Kernels called _wide also take channels that break the precondition of spk_requantise_near. Such
+// a channel is marked: SPK_FAR is added to its shift, which makes it positive. Only the outputs of
+// marked channels cost more.
 #define SPK_FAR 95
 
 // How the sums of a layer become int8 codes. Arrays are padded to a multiple of four channels.
@@ -93,7 +95,7 @@ struct spk_rescale {
     int16_t high;
 };
 
-// A code less the lowest one, clamped.
+// `code` is counted from r->low; clamped to the span of the output's codes.
 SPK_INLINE int32_t spk_clamp_code(const struct spk_rescale *r, uint32_t code) {
     const uint32_t span = (uint32_t)(r->high - r->low);
 #if defined(__arm__)
@@ -134,12 +136,12 @@ SPK_INLINE int8_t spk_rescale_marked(const struct spk_rescale *r, bool wide, int
     return spk_rescale(r, true, sum, multiplier, shift);
 }
 
-// All that spk_requantise_near needs for a channel, side by side; or a marked one.
+// What spk_requantise_near needs for a channel, side by side. In brackets: of a marked channel.
 struct spk_scale {
-    int32_t bias; // doubled; or as it is
+    int32_t bias; // doubled [as it is]
     int32_t multiplier;
-    int32_t offset; // (2 * zero_point + 1) << (right - 1); or zero_point
-    uint32_t right; // or SPK_FAR + shift, 64 and more
+    int32_t offset; // (2 * zero_point + 1) << (right - 1) [zero_point]
+    uint32_t right; // [SPK_FAR + shift, 64 or more]
 };
 
 // Narrows a layer's codes to its activation, where a kernel let them have the whole range.

@@ -24,8 +24,9 @@ SPK_INLINE int32_t spk_requantise_once(int32_t x, int32_t multiplier, int32_t fr
     return x < 0 ? -(int32_t)result : (int32_t)result;
 }
 
-// The same plus zero_point, for what the exporter proves to be the usual: -20 <= shift <= -2. With
-// the least significant unit off a negative product, a half of it goes away from zero by itself.
+// Fast path of the above plus zero_point. Precondition, checked by the exporter: -20 <= shift <=
+// -2. A negative product is lowered by its least significant unit; halves then round away from
+// zero.
 SPK_INLINE int32_t spk_requantise_once_near(int32_t x, int32_t multiplier, int32_t fraction,
                                             uint32_t right, int32_t zero_point) {
     const int64_t rest = (int64_t)x * fraction + (x >> 31);

@@ -10,7 +10,7 @@ struct spk_softmax {
     uint32_t length;
     int32_t multiplier; // of a difference to the maximum, to Q5.26
     uint32_t shift;     // to the left, before
-    int32_t lowest;     // difference that counts
+    int32_t lowest;     // below this difference to the maximum a share is 0
 };
 
 // x * 2^shift, saturated.

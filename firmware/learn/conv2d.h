@@ -75,7 +75,7 @@ SPK_INLINE void spk_conv_tile(spk_sum held[4][4], const spk_sum *start, bool ali
                 SPK_CONV_EACH(n, SPK_CONV_UNROLL) {
                     spk_conv_products(sums, v, w, by, n, codes, forward, pixels, channels);
                     by += step;
-                    SPK_IN_ORDER(); // or loads take the registers of sums
+                    SPK_IN_ORDER(); // else loads take the registers of the sums
                 }
                 SPK_CONV_EACH(p, pixels) {
                     v[p] = spk_conv_skip(v[p], SPK_CONV_UNROLL, coded);

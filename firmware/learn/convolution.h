@@ -40,7 +40,7 @@ struct spk_conv_update {
     struct spk_sgd bias_sgd;
 };
 
-// What one step reads and writes; 0 where it has no such thing.
+// What one step reads and writes; NULL where a layer has no such tensor.
 struct spk_conv_step {
     const spk_value *error; // (out_height, out_width, outputs)
     const void *x;          // (height, width, channels), values or codes

@@ -41,7 +41,7 @@ SPK_INLINE void spk_dense_rows(const struct spk_dense_forward *c, enum spk_code 
         SPK_UNROLL(4)
         for (uint32_t o = 0; o < rows; o++) {
             row[o] += 4;
-            SPK_OPAQUE(row[o]); // else it is made anew of the first row, input by input
+            SPK_OPAQUE(row[o]); // else the compiler recomputes it from the first row for each input
         }
     }
     for (; i < n; i++) {
@@ -101,7 +101,7 @@ struct spk_dense_update {
     uint32_t batch;
 };
 
-// What one step reads and writes; 0 where it has no such thing.
+// What one step reads and writes; NULL where a layer has no such tensor.
 struct spk_dense_step {
     const spk_value *error;  // (rows + frozen,)
     const void *x;           // (inputs,) values or codes
@@ -148,7 +148,7 @@ SPK_INLINE void spk_learn_columns(const struct spk_dense_update *c, struct spk_d
         }
         spk_sum rated = sgd->rate * error;
 #if !SPK_SCALAR_FLOAT
-        SPK_OPAQUE(rated); // else it is multiplied out again, weight by weight
+        SPK_OPAQUE(rated); // else the compiler multiplies it out again for each weight
 #endif
         const uint32_t drawn = spk_stochastic(sgd) && update ? spk_draw(random) : 0;
         SPK_UNROLL(4)
