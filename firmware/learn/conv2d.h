@@ -6,13 +6,6 @@
 
 #include "learn/convolution.h"
 
-// The weights of the outputs first..first + outputs: (kernel_height, kernel_width, channels,
-// outputs).
-struct spk_conv_part {
-    const spk_weight *weights;
-    int32_t first, outputs;
-};
-
 // What a tile of sums walks over: rows x columns runs of products. Steps count elements.
 struct spk_conv_walk {
     int32_t rows, columns, run;
@@ -208,7 +201,6 @@ SPK_SHARED void spk_conv_forward_part(const struct spk_convolution *c,
                                       const struct spk_conv_part *part, const void *x,
                                       const spk_sum *bias, spk_value *y) {
     const struct spk_window *g = &c->window;
-    const int32_t most = (int32_t)SPK_CONV_WIDE;
     const int32_t tap = g->channels * part->outputs;
     struct spk_conv_walk k = {.columns = 1,
                               .row = g->width * g->channels,
@@ -222,21 +214,16 @@ SPK_SHARED void spk_conv_forward_part(const struct spk_convolution *c,
         const struct spk_reach down =
             spk_reach_output(at, g->stride_down, g->pad_top, g->kernel_height, g->height);
         k.rows = down.count;
-        int32_t wide = 1;
-        for (int32_t to = 0; to < g->out_width; to += wide) {
-            const struct spk_reach right =
-                spk_reach_output(to, g->stride_right, g->pad_left, g->kernel_width, g->width);
-            const struct spk_reach last = spk_reach_output(to + most - 1, g->stride_right,
-                                                           g->pad_left, g->kernel_width, g->width);
-            wide = to + most <= g->out_width && spk_reach_same(right, last) ? most : 1;
-            k.run = right.count * g->channels;
-            spk_conv_forward_pixels(c, &k,
-                                    spk_conv_skip(x,
-                                                  down.source * k.row + right.source * g->channels,
-                                                  SPK_CONV_CODED(c)),
-                                    part->weights + down.first * k.weight_row + right.first * tap,
-                                    part->outputs, bias, y, (uint32_t)wide);
-            y += wide * c->outputs;
+        struct spk_conv_group next;
+        for (int32_t to = 0; to < g->out_width; to += next.pixels) {
+            next = spk_conv_outputs_at(g, to);
+            k.run = next.taps.count * g->channels;
+            const int32_t from = down.source * k.row + next.taps.source * g->channels;
+            spk_conv_forward_pixels(c, &k, spk_conv_skip(x, from, SPK_CONV_CODED(c)),
+                                    part->weights + down.first * k.weight_row +
+                                        next.taps.first * tap,
+                                    part->outputs, bias, y, (uint32_t)next.pixels);
+            y += next.pixels * c->outputs;
         }
     }
 }
@@ -344,23 +331,18 @@ SPK_INLINE void spk_conv_back_row(const struct spk_convolution *c, struct spk_co
                                   const struct spk_conv_part part[2], const spk_value *dy,
                                   int32_t first_tap, const spk_value *kept, spk_value *dx) {
     const struct spk_window *g = &c->window;
-    const int32_t most = (int32_t)SPK_CONV_WIDE;
     const int32_t stride = g->stride_right;
-    const int32_t far = (most - 1) * stride;
     for (int32_t phase = 0; phase < stride; phase++) {
         int32_t wide = 1;
         for (int32_t at = phase; at < g->width; at += wide * stride) {
-            const struct spk_reach right =
-                spk_reach_input(at, stride, g->pad_left, g->kernel_width, g->out_width);
-            const struct spk_reach last =
-                spk_reach_input(at + far, stride, g->pad_left, g->kernel_width, g->out_width);
-            wide = at + far < g->width && spk_reach_same(right, last) ? most : 1;
-            k[0].columns = right.count;
-            k[1].columns = right.count;
+            const struct spk_conv_group next = spk_conv_inputs_at(g, at, stride);
+            wide = next.pixels;
+            k[0].columns = next.taps.count;
+            k[1].columns = next.taps.count;
             const int32_t pixel = at * g->channels;
-            spk_conv_back_pixels(c, k, part, dy + right.source * c->outputs,
-                                 (first_tap + right.first) * g->channels, kept ? kept + pixel : 0,
-                                 dx + pixel, (uint32_t)wide);
+            spk_conv_back_pixels(c, k, part, dy + next.taps.source * c->outputs,
+                                 (first_tap + next.taps.first) * g->channels,
+                                 kept ? kept + pixel : 0, dx + pixel, (uint32_t)wide);
         }
     }
 }

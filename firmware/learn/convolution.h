@@ -92,6 +92,42 @@ SPK_INLINE spk_value spk_conv_gradient(const struct spk_convolution *c, spk_sum 
     return kept && !(*kept > 0) ? 0 : spk_value_of(sum, &c->scale);
 }
 
+// The weights of the outputs first..first + outputs: (kernel_height, kernel_width, ..., outputs).
+struct spk_conv_part {
+    const spk_weight *weights;
+    int32_t first, outputs;
+};
+
+// One pixel of a row or SPK_CONV_WIDE neighbours: their taps, which are the same ones.
+struct spk_conv_group {
+    struct spk_reach taps;
+    int32_t pixels;
+};
+
+// Outputs from `to` on.
+SPK_INLINE struct spk_conv_group spk_conv_outputs_at(const struct spk_window *g, int32_t to) {
+    const int32_t most = (int32_t)SPK_CONV_WIDE;
+    const struct spk_reach right =
+        spk_reach_output(to, g->stride_right, g->pad_left, g->kernel_width, g->width);
+    const struct spk_reach last =
+        spk_reach_output(to + most - 1, g->stride_right, g->pad_left, g->kernel_width, g->width);
+    const bool alike = to + most <= g->out_width && spk_reach_same(right, last);
+    return (struct spk_conv_group){right, alike ? most : 1};
+}
+
+// Pixels of the input from `at` on, a stride apart: they see neighbouring outputs.
+SPK_INLINE struct spk_conv_group spk_conv_inputs_at(const struct spk_window *g, int32_t at,
+                                                    int32_t stride) {
+    const int32_t most = (int32_t)SPK_CONV_WIDE;
+    const int32_t far = (most - 1) * stride;
+    const struct spk_reach right =
+        spk_reach_input(at, stride, g->pad_left, g->kernel_width, g->out_width);
+    const struct spk_reach last =
+        spk_reach_input(at + far, stride, g->pad_left, g->kernel_width, g->out_width);
+    const bool alike = at + far < g->width && spk_reach_same(right, last);
+    return (struct spk_conv_group){right, alike ? most : 1};
+}
+
 // Whether the batch is complete; else the sample is kept.
 SPK_SHARED bool spk_conv_complete(const struct spk_conv_update *c, const struct spk_conv_step *s) {
     const struct spk_window *g = &c->window;

@@ -122,27 +122,21 @@ SPK_INLINE void spk_depthwise_sums(spk_sum sums[4][4], const spk_sum *start,
     }
 }
 
-// Weights (kernel_height, kernel_width, channels) of the channels from `first` on.
-struct spk_depthwise_part {
-    const spk_weight *weights;
-    int32_t first, channels;
-};
-
 // Outputs of one or SPK_CONV_WIDE neighbouring pixels; x, y: of the first one's first tap, and of
 // the first one, in the first channel.
 SPK_INLINE void spk_depthwise_forward_pixels(const struct spk_convolution *c,
                                              const struct spk_depthwise_walk *k,
-                                             const struct spk_depthwise_part *part, const void *x,
+                                             const struct spk_conv_part *part, const void *x,
                                              int32_t tap, const spk_sum *bias, spk_value *y,
                                              int32_t pixels) {
     const bool coded = SPK_CONV_CODED(c);
     spk_sum sums[4][4];
     int32_t wide = 4;
-    for (int32_t i = 0; i < part->channels; i += wide) {
-        wide = i + 4 <= part->channels ? 4 : 1;
+    for (int32_t i = 0; i < part->outputs; i += wide) {
+        wide = i + 4 <= part->outputs ? 4 : 1;
         const int32_t channel = part->first + i;
         spk_depthwise_sums(sums, bias + channel, k, spk_conv_skip(x, channel, coded),
-                           part->weights + tap * part->channels + i, coded, pixels, wide);
+                           part->weights + tap * part->outputs + i, coded, pixels, wide);
         spk_value *to = y + channel;
         for (int32_t p = 0; p < pixels; p++) {
             for (int32_t j = 0; j < wide; j++) {
@@ -154,34 +148,29 @@ SPK_INLINE void spk_depthwise_forward_pixels(const struct spk_convolution *c,
 }
 
 SPK_SHARED void spk_depthwise_forward_part(const struct spk_convolution *c,
-                                           const struct spk_depthwise_part *part, const void *x,
+                                           const struct spk_conv_part *part, const void *x,
                                            const spk_sum *bias, spk_value *y) {
     const struct spk_window *g = &c->window;
-    const int32_t most = (int32_t)SPK_CONV_WIDE;
     struct spk_depthwise_walk k = {.row = g->width * g->channels,
                                    .column = g->channels,
                                    .pixel = g->stride_right * g->channels,
-                                   .weight_row = g->kernel_width * part->channels,
-                                   .weight_column = part->channels,
+                                   .weight_row = g->kernel_width * part->outputs,
+                                   .weight_column = part->outputs,
                                    .codes = &c->source};
     for (int32_t at = 0; at < g->out_height; at++) {
         const struct spk_reach down =
             spk_reach_output(at, g->stride_down, g->pad_top, g->kernel_height, g->height);
         k.rows = down.count;
-        int32_t wide = 1;
-        for (int32_t to = 0; to < g->out_width; to += wide) {
-            const struct spk_reach right =
-                spk_reach_output(to, g->stride_right, g->pad_left, g->kernel_width, g->width);
-            const struct spk_reach last = spk_reach_output(to + most - 1, g->stride_right,
-                                                           g->pad_left, g->kernel_width, g->width);
-            wide = to + most <= g->out_width && spk_reach_same(right, last) ? most : 1;
-            k.columns = right.count;
+        struct spk_conv_group next;
+        for (int32_t to = 0; to < g->out_width; to += next.pixels) {
+            next = spk_conv_outputs_at(g, to);
+            k.columns = next.taps.count;
             spk_depthwise_forward_pixels(
                 c, &k, part,
-                spk_conv_skip(x, (down.source * g->width + right.source) * g->channels,
+                spk_conv_skip(x, (down.source * g->width + next.taps.source) * g->channels,
                               SPK_CONV_CODED(c)),
-                down.first * g->kernel_width + right.first, bias, y, wide);
-            y += wide * c->outputs;
+                down.first * g->kernel_width + next.taps.first, bias, y, next.pixels);
+            y += next.pixels * c->outputs;
         }
     }
 }
@@ -193,8 +182,8 @@ SPK_INLINE void spk_learn_depthwise_conv2d_forward(const struct spk_convolution 
                                                    const spk_weight *learned,
                                                    const spk_weight *frozen, const spk_sum *bias,
                                                    spk_value *y) {
-    const struct spk_depthwise_part first = {learned, 0, c->learned};
-    const struct spk_depthwise_part second = {frozen, c->learned, c->outputs - c->learned};
+    const struct spk_conv_part first = {learned, 0, c->learned};
+    const struct spk_conv_part second = {frozen, c->learned, c->outputs - c->learned};
     if (c->learned > 0) {
         spk_depthwise_forward_part(c, &first, x, bias, y);
     }
@@ -207,17 +196,17 @@ SPK_INLINE void spk_learn_depthwise_conv2d_forward(const struct spk_convolution 
 // first tap, in the first channel; kept, dx: of the first pixel.
 SPK_INLINE void spk_depthwise_back_pixels(const struct spk_convolution *c,
                                           const struct spk_depthwise_walk *k,
-                                          const struct spk_depthwise_part *part,
-                                          const spk_value *dy, int32_t tap, const spk_value *kept,
-                                          spk_value *dx, int32_t pixels) {
+                                          const struct spk_conv_part *part, const spk_value *dy,
+                                          int32_t tap, const spk_value *kept, spk_value *dx,
+                                          int32_t pixels) {
     const int32_t next = c->window.stride_right * c->outputs;
     spk_sum sums[4][4];
     int32_t wide = 4;
-    for (int32_t i = 0; i < part->channels; i += wide) {
-        wide = i + 4 <= part->channels ? 4 : 1;
+    for (int32_t i = 0; i < part->outputs; i += wide) {
+        wide = i + 4 <= part->outputs ? 4 : 1;
         const int32_t channel = part->first + i;
-        spk_depthwise_sums(sums, 0, k, dy + channel, part->weights + tap * part->channels + i,
-                           false, pixels, wide);
+        spk_depthwise_sums(sums, 0, k, dy + channel, part->weights + tap * part->outputs + i, false,
+                           pixels, wide);
         int32_t at = channel;
         for (int32_t p = 0; p < pixels; p++) {
             for (int32_t j = 0; j < wide; j++) {
@@ -229,36 +218,30 @@ SPK_INLINE void spk_depthwise_back_pixels(const struct spk_convolution *c,
 }
 
 SPK_SHARED void spk_depthwise_back_part(const struct spk_convolution *c,
-                                        const struct spk_depthwise_part *part, const spk_value *dy,
+                                        const struct spk_conv_part *part, const spk_value *dy,
                                         const spk_value *kept, spk_value *dx) {
     const struct spk_window *g = &c->window;
     const int32_t stride = g->stride_right;
-    const int32_t most = (int32_t)SPK_CONV_WIDE;
-    const int32_t far = (most - 1) * stride;
     struct spk_depthwise_walk k = {.row = -g->out_width * c->outputs,
                                    .column = -c->outputs,
                                    .pixel = c->outputs,
-                                   .weight_row = g->stride_down * g->kernel_width * part->channels,
-                                   .weight_column = stride * part->channels};
+                                   .weight_row = g->stride_down * g->kernel_width * part->outputs,
+                                   .weight_column = stride * part->outputs};
     for (int32_t row = 0; row < g->height; row++) {
         const struct spk_reach down =
             spk_reach_input(row, g->stride_down, g->pad_top, g->kernel_height, g->out_height);
         k.rows = down.count;
         // Pixels that are a stride apart see the same taps, of neighbouring outputs.
         for (int32_t phase = 0; phase < stride; phase++) {
-            int32_t wide = 1;
-            for (int32_t at = phase; at < g->width; at += wide * stride) {
-                const struct spk_reach right =
-                    spk_reach_input(at, stride, g->pad_left, g->kernel_width, g->out_width);
-                const struct spk_reach last =
-                    spk_reach_input(at + far, stride, g->pad_left, g->kernel_width, g->out_width);
-                wide = at + far < g->width && spk_reach_same(right, last) ? most : 1;
-                k.columns = right.count;
+            struct spk_conv_group next;
+            for (int32_t at = phase; at < g->width; at += next.pixels * stride) {
+                next = spk_conv_inputs_at(g, at, stride);
+                k.columns = next.taps.count;
                 const int32_t pixel = (row * g->width + at) * c->outputs;
                 spk_depthwise_back_pixels(
-                    c, &k, part, dy + (down.source * g->out_width + right.source) * c->outputs,
-                    down.first * g->kernel_width + right.first, kept ? kept + pixel : 0, dx + pixel,
-                    wide);
+                    c, &k, part, dy + (down.source * g->out_width + next.taps.source) * c->outputs,
+                    down.first * g->kernel_width + next.taps.first, kept ? kept + pixel : 0,
+                    dx + pixel, next.pixels);
             }
         }
     }
@@ -271,8 +254,8 @@ SPK_INLINE void spk_learn_depthwise_conv2d_input_gradient(const struct spk_convo
                                                           const spk_weight *learned,
                                                           const spk_weight *frozen,
                                                           const spk_value *kept, spk_value *dx) {
-    const struct spk_depthwise_part first = {learned, 0, c->learned};
-    const struct spk_depthwise_part second = {frozen, c->learned, c->outputs - c->learned};
+    const struct spk_conv_part first = {learned, 0, c->learned};
+    const struct spk_conv_part second = {frozen, c->learned, c->outputs - c->learned};
     if (c->learned > 0) {
         spk_depthwise_back_part(c, &first, dy, kept, dx);
     }
