@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from spikelet.package import Package
 from spikelet.quantise import Code, Network, Options, Quantised, quantise
 from spikelet.train import Part, Progress
 from spikelet.train.data import DataSet
+from spikelet.train.epochs import Epochs, ScoredBatch
 from spikelet.train.evaluate import CHUNK, codes, predicted
 from spikelet.train.qat import QatNetwork
 from spikelet.train.recipe import Int8Model, Int8Recipe, RecipeError, load_int8_model
@@ -120,14 +122,14 @@ class _Fit:
     ) -> None:
         self.recipe = recipe
         self.augment = model.augment
-        self.progress = progress
         self.x = _fast(torch.from_numpy(channels_first(data, data.x_train)))
         self.labels = torch.from_numpy(data.y_train)
         counts = np.maximum(np.bincount(data.y_train, minlength=data.classes), 1)
         weights = counts.astype(np.float64) ** -recipe.train.class_weights
         weights /= weights[data.y_train].mean()
         self.weights = torch.from_numpy(weights.astype(np.float32))
-        self.epoch = 0
+        total = recipe.train.epochs + recipe.quantise.epochs
+        self.epochs = Epochs(len(self.labels), total, progress)
 
     def phase(
         self, name: str, net: nn.Module, parameters: Any, epochs: int, learning_rate: float
@@ -147,28 +149,15 @@ class _Fit:
             return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-        for _ in range(epochs):
-            self.epoch += 1
-            losses, correct = 0.0, 0
-            for x, targets, labels in self._batches():
-                found = net(x)
-                loss = cross_entropy(
-                    found,
-                    targets,
-                    self.weights,
-                    label_smoothing=self.recipe.train.label_smoothing,
-                )
-                optimiser.zero_grad()
-                torch.autograd.backward(loss)
-                optimiser.step()
-                schedule.step()
-                losses += float(loss.detach()) * len(labels)
-                correct += int((found.argmax(dim=1) == labels).sum())
-            if self.progress is not None:
-                total = self.recipe.train.epochs + self.recipe.quantise.epochs
-                n = len(self.labels)
-                self.progress(Progress(name, self.epoch, total, losses / n, correct / n))
+        self.epochs.run(name, epochs, optimiser, schedule, partial(self._score_batches, net))
         net.eval()
+
+    def _score_batches(self, net: nn.Module) -> Iterator[ScoredBatch]:
+        smoothing = self.recipe.train.label_smoothing
+        for x, targets, labels in self._batches():
+            logits = net(x)
+            loss = cross_entropy(logits, targets, self.weights, label_smoothing=smoothing)
+            yield logits, loss, labels
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The training part in a new order, augmented: inputs, targets, labels."""

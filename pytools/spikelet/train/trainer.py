@@ -6,6 +6,7 @@ import platform
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds
 from spikelet.train import Part, Progress
 from spikelet.train.data import DataSet
+from spikelet.train.epochs import Epochs, ScoredBatch
 from spikelet.train.recipe import Recipe, load_model
 from spikelet.train.spiking_net import SpikingNet, deployed
 from spikelet.version import __version__
@@ -121,10 +123,10 @@ class _Fit:
         self.net = net
         self.recipe = recipe
         self.data = data
-        self.progress = progress
         self.encoder = recipe.network.encoding()
         self.labels = torch.from_numpy(data.y_train)
-        self.epoch = 0
+        total = recipe.train.epochs + recipe.quantise.epochs
+        self.epochs = Epochs(len(self.labels), total, progress)
 
     def run(self) -> None:
         """Both phases; the network is left in evaluation mode."""
@@ -142,37 +144,16 @@ class _Fit:
         )
         batches = -(-len(self.labels) // self.recipe.train.batch)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
-        for _ in range(epochs):
-            self.epoch += 1
-            graph = to_graph(self.net, self.recipe) if phase == "quantised" else None
-            self._pass(phase, graph, optimiser, schedule)
+        scored = partial(self._score_batches, phase == "quantised")
+        self.epochs.run(phase, epochs, optimiser, schedule, scored)
 
-    def _pass(
-        self,
-        phase: str,
-        graph: Graph | None,
-        optimiser: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
-    ) -> None:
-        losses, correct = 0.0, 0
+    def _score_batches(self, rounded: bool) -> Iterator[ScoredBatch]:
+        """The batches of an epoch, `rounded` as the graph of its beginning rounds."""
+        graph = to_graph(self.net, self.recipe) if rounded else None
         for x, labels in self._batches():
-            scores = self._scores(x, graph)
-            loss = cross_entropy(scores * self.recipe.train.score_scale, labels)
-            optimiser.zero_grad()
-            torch.autograd.backward(loss)
-            optimiser.step()
-            schedule.step()
-            losses += float(loss.detach()) * len(labels)
-            correct += int((scores.argmax(dim=1) == labels).sum())
-        if self.progress is not None:
-            total = self.recipe.train.epochs + self.recipe.quantise.epochs
-            n = len(self.labels)
-            self.progress(Progress(phase, self.epoch, total, losses / n, correct / n))
-
-    def _scores(self, x: Tensor, graph: Graph | None) -> Tensor:
-        rounded = {} if graph is None else deployed(self.net, self.encoder, graph)
-        scores: Tensor = functional_call(self.net, rounded, (x,))
-        return scores
+            tensors = {} if graph is None else deployed(self.net, self.encoder, graph)
+            scores: Tensor = functional_call(self.net, tensors, (x,))
+            yield scores, cross_entropy(scores * self.recipe.train.score_scale, labels), labels
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The training part in a new order, coded; random spikes are drawn anew each epoch."""
@@ -183,7 +164,8 @@ class _Fit:
             chosen = order[start : start + chunk]
             seeds = None
             if isinstance(self.encoder, Poisson):
-                seeds = sample_seeds(epoch_seed(self.recipe.seed, self.epoch), n)[chosen.numpy()]
+                seed = epoch_seed(self.recipe.seed, self.epochs.epoch)
+                seeds = sample_seeds(seed, n)[chosen.numpy()]
             codes = self.data.x_train[chosen.numpy()]
             x = encode(codes, self.encoder, self.recipe.network.steps, seeds)
             for i in range(0, len(chosen), batch):

@@ -1,0 +1,62 @@
+"""The epochs of a training: steps over batches, and what is told of each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from spikelet.train import Progress
+
+# Of a batch: its scores (N, classes), its mean loss (), and the labels (N,) that it is counted by.
+ScoredBatch = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass
+class Epochs:
+    """The epochs of one training, counted over all its phases.
+
+    Attributes:
+        samples: of an epoch.
+        total: epochs of all phases.
+        progress: told after each epoch.
+        epoch: the present one, from 1.
+    """
+
+    samples: int
+    total: int
+    progress: Callable[[Progress], None] | None
+    epoch: int = 0
+
+    def run(
+        self,
+        phase: str,
+        epochs: int,
+        optimiser: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        batches: Callable[[], Iterable[ScoredBatch]],
+    ) -> None:
+        """One phase.
+
+        Args:
+            phase: its name.
+            epochs: of it.
+            optimiser: makes a step after each batch.
+            schedule: of the learning rate, by batch.
+            batches: those of an epoch; each is scored after the step of the one before.
+        """
+        for _ in range(epochs):
+            self.epoch += 1
+            losses, correct = 0.0, 0
+            for scores, loss, labels in batches():
+                optimiser.zero_grad()
+                torch.autograd.backward(loss)
+                optimiser.step()
+                schedule.step()
+                losses += float(loss.detach()) * len(labels)
+                correct += int((scores.argmax(dim=1) == labels).sum())
+            if self.progress is not None:
+                n = self.samples
+                self.progress(Progress(phase, self.epoch, self.total, losses / n, correct / n))
