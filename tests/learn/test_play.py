@@ -17,7 +17,7 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.continual.metrics import Training, continual
-from spikelet.learn.continual.protocol import experts, rehearsed, tune
+from spikelet.learn.continual.protocol import TuningData, experts, rehearsed, tune
 from spikelet.learn.continual.streams import stream
 from spikelet.learn.learner import Learner, Setting, extended
 from spikelet.learn.needs import needs
@@ -179,11 +179,10 @@ def test_learning_goes_on_from_a_state(tmp_path: Path, images: Path) -> None:
 
 
 def test_no_headline_figure_on_tuned_data(tmp_path: Path, images: Path) -> None:
-    found, text = taught(), STREAM
-    tuned = tune(
-        found.backbone, "nearest_mean", {}, {"metric": ["euclid"]}, stream(text), text,
-        found.where, DATA.train, DATA.test, "clouds",
-    )  # fmt: skip
+    found, _text = taught(), STREAM
+    data = TuningData(DATA.train, DATA.test, "clouds")
+    grid = {"metric": ["euclid"]}
+    tuned = tune(found.backbone, "nearest_mean", {}, grid, STREAM, found.where, data)
     with pytest.raises(UsageError, match="no figure is reported: 32 of the 32"):
         played(found, "native", tmp_path / "refused", images, tuned=tuned)
     assert not (tmp_path / "refused" / "learning.jsonl").exists()

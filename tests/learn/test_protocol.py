@@ -15,6 +15,7 @@ from spikelet.learn.continual.baselines import BASELINES, baseline
 from spikelet.learn.continual.metrics import Evaluation, Training, continual, lifelong
 from spikelet.learn.continual.protocol import (
     Tuned,
+    TuningData,
     attached,
     evaluated,
     experts,
@@ -31,6 +32,7 @@ from spikelet.train.data import load
 
 STREAM = "class-incremental,tasks=4"
 TRAIN, TEST, OTHER = pool(120, 0), pool(60, 1), pool(60, 5)
+CLOUDS = TuningData(TRAIN, TEST, "clouds")
 WHERE = Setting("hidden", CLASSES)
 
 
@@ -101,10 +103,7 @@ def test_naive_learning_of_permuted_digits_forgets() -> None:
 
 def tuned() -> Tuned:
     grid = {"metric": ["cosine", "euclid"]}
-    text = STREAM
-    return tune(
-        backbone(), "nearest_mean", {}, grid, stream(text), text, WHERE, TRAIN, TEST, "clouds"
-    )
+    return tune(backbone(), "nearest_mean", {}, grid, STREAM, WHERE, CLOUDS)
 
 
 def test_tuning_chooses_the_best_trial() -> None:
@@ -158,5 +157,4 @@ def test_learners_are_named_with_their_options() -> None:
             learner(text)
         assert expected in str(error.value)
     with pytest.raises(UsageError, match="has no option 'metrik'"):
-        tune(backbone(), "nearest_mean", {}, {"metrik": ["1"]}, stream(STREAM), STREAM, WHERE,
-             TRAIN, TEST, "clouds")  # fmt: skip
+        tune(backbone(), "nearest_mean", {}, {"metrik": ["1"]}, STREAM, WHERE, CLOUDS)

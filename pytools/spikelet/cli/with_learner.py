@@ -9,7 +9,7 @@ from spikelet.cli.learning_shown import plan_shown
 from spikelet.cli.terminal import Terminal, number, percent
 from spikelet.errors import UsageError
 from spikelet.learn.choices import parts, written
-from spikelet.learn.continual.protocol import Tuned, learner, tune
+from spikelet.learn.continual.protocol import Tuned, TuningData, learner, tune
 from spikelet.learn.continual.streams import stream
 from spikelet.learn.networks.training_plan import counted
 from spikelet.learn.state import LearnedState
@@ -95,10 +95,8 @@ def _tuned(
     def show(text: str, acc: float) -> None:
         terminal.note(f"tune   ACC {percent(acc)}   {text}", "dim")
 
-    tuned = tune(
-        graph, name, fixed, options.grid, stream(options.stream), options.stream, where,
-        data.train, data.test, data.source, show,
-    )  # fmt: skip
+    chosen_on = TuningData(data.train, data.test, data.source)
+    tuned = tune(graph, name, fixed, options.grid, options.stream, where, chosen_on, show)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / TUNED
     tuned.save(path)

@@ -27,7 +27,7 @@ from spikelet.graph import Array, Graph, GraphError, Phase
 from spikelet.learn.backbone import until
 from spikelet.learn.choices import chosen, options, written
 from spikelet.learn.continual.metrics import Evaluation, Log, Training, continual
-from spikelet.learn.continual.streams import Course, Pool, Stream
+from spikelet.learn.continual.streams import Course, Pool, stream
 from spikelet.learn.learner import Learner, Setting, learners
 from spikelet.learn.twin import Twin
 
@@ -266,17 +266,29 @@ class Tuned:
             )
 
 
+@dataclass(frozen=True)
+class TuningData:
+    """What options are chosen on.
+
+    Attributes:
+        train: what is learned.
+        test: what is evaluated.
+        source: of the data, in words.
+    """
+
+    train: Pool
+    test: Pool
+    source: str
+
+
 def tune(
     graph: Graph,
     name: str,
     fixed: Mapping[str, Any],
     grid: Mapping[str, Sequence[str]],
-    stream: Stream,
     text: str,
     where: Setting,
-    train: Pool,
-    test: Pool,
-    source: str,
+    data: TuningData,
     told: Callable[[str, float], None] | None = None,
 ) -> Tuned:
     """Choose options by the ACC of a golden twin.
@@ -286,12 +298,9 @@ def tune(
         name: of the learner.
         fixed: options that are not tuned.
         grid: values by option; all combinations are tried.
-        stream: that the twin plays.
-        text: of the stream.
+        text: of the stream that the twin plays.
         where: what the learner is attached to.
-        train: what is learned.
-        test: what is evaluated.
-        source: of the data, in words.
+        data: that the stream is made of.
         told: called with the text and ACC of each trial.
 
     Raises:
@@ -302,7 +311,7 @@ def tune(
         for option in grid:
             if option not in options(known[name]):
                 learner(f"{name},{option}=0")  # says what options there are
-    course, trials = stream.play(train, test), []
+    course, trials = stream(text).play(data.train, data.test), []
     for values in itertools.product(*grid.values()):
         tried = {**fixed, **dict(zip(grid, values, strict=True))}
         found = attached(graph, learner(written(name, tried)), where)
@@ -311,8 +320,9 @@ def tune(
         if told is not None:
             told(written(name, tried), acc)
     best = max(trials, key=lambda trial: float(trial["acc"]))
-    samples = frozenset(train.hashes()) | frozenset(test.hashes())
-    return Tuned(name, dict(best["options"]), text, source, _hash_of(samples), trials, samples)
+    samples = frozenset(data.train.hashes()) | frozenset(data.test.hashes())
+    chosen = dict(best["options"])
+    return Tuned(name, chosen, text, data.source, _hash_of(samples), trials, samples)
 
 
 def _hash_of(samples: frozenset[str]) -> str:
