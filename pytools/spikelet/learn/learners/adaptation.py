@@ -386,60 +386,60 @@ class Adaptation(Learner):
         ]
         fixed: list[Learned] = []
         if own is None:
-            features = setting.fitting(backbone)
-            scores, leads = f"{name}_scores", self._prototypes(backbone, setting, features)
-            weight, bias, known, fraction, found = leads
+            drift, predicts, weight, bias, known, leads = self._drifting(backbone, setting)
+            scores = predicts.name
             moving += [weight, bias]
             fixed.append(known)
-            nodes.append(
-                LinearScores(
-                    name=scores,
-                    inputs=(setting.features, *(k.tensor.name for k in (weight, bias, known))),
-                )
-            )
-            assert weight.initial is not None
-            learning.append(
-                PrototypeDrift(
-                    name=f"{name}_drift",
-                    inputs=(setting.features, scores, weight.tensor.name, bias.tensor.name),
-                    source=weight.initial,
-                    sure=int(np.median(found)),
-                    fraction=fraction,
-                )
-            )
+            nodes.append(predicts)
+            learning.append(drift)
         else:
             scores = own
-            found = margin(
-                backbone.run(setting.calibration).outputs[own].reshape(-1, setting.classes)
-            )[1]
+            outputs = backbone.run(setting.calibration).outputs[own]
+            leads = margin(outputs.reshape(-1, setting.classes))[1]
         fixed += [
             Learned.of(f"{name}.share", "i32", (1,), low=0, high=ONE),
             Learned.of(f"{name}.health", "i32", (1,), low=0),
         ]
-        wide, narrow = (
-            np.concatenate(
-                [np.zeros(0, dtype), *(v.reshape(-1) for v in firsts if v.dtype == dtype)]
-            )
-            for dtype in (np.int32, np.int16)
-            for firsts in [[k.start() for k in moving]]
-        )
-        learning.append(
-            MarginWatch(
-                name=f"{name}_watch",
-                inputs=(
-                    scores, f"{name}.share", f"{name}.health", *(k.tensor.name for k in moving)
-                ),
-                unsure=int(np.quantile(found, 0.1)),
-                collapse=ONE * self.collapse // 100 if self.collapse < 100 else ONE + 1,
-                wide=wide,
-                narrow=narrow,
-            )
-        )  # fmt: skip
+        learning.append(self._watch(scores, moving, leads))
         return dataclasses.replace(
             backbone,
             nodes=[*nodes, *learning],
             learned=[*backbone.learned, *moving, *fixed],
             outputs=[scores, *(name for name in backbone.outputs if own and name != scores)],
+        )
+
+    def _drifting(
+        self, backbone: Graph, setting: Setting
+    ) -> tuple[PrototypeDrift, LinearScores, Learned, Learned, Learned, Array]:
+        """The two operators of prototypes; weight, bias, counts; leads of the calibration data."""
+        features = setting.fitting(backbone)
+        weight, bias, known, fraction, leads = self._prototypes(backbone, setting, features)
+        names = [k.tensor.name for k in (weight, bias, known)]
+        scores = LinearScores(name=f"{self.NAME}_scores", inputs=(setting.features, *names))
+        drift = PrototypeDrift(
+            name=f"{self.NAME}_drift",
+            inputs=(setting.features, scores.name, *names[:2]),
+            source=weight.start(),
+            sure=int(np.median(leads)),
+            fraction=fraction,
+        )
+        return drift, scores, weight, bias, known, leads
+
+    def _watch(self, scores: str, moving: list[Learned], leads: Array) -> MarginWatch:
+        """What lets the learned tensors `moving` start anew, by leads of the calibration data."""
+        first = [k.start().reshape(-1) for k in moving]
+        wide, narrow = (
+            np.concatenate([np.zeros(0, dtype), *(v for v in first if v.dtype == dtype)])
+            for dtype in (np.int32, np.int16)
+        )
+        own = (f"{self.NAME}.share", f"{self.NAME}.health")
+        return MarginWatch(
+            name=f"{self.NAME}_watch",
+            inputs=(scores, *own, *(k.tensor.name for k in moving)),
+            unsure=int(np.quantile(leads, 0.1)),
+            collapse=ONE * self.collapse // 100 if self.collapse < 100 else ONE + 1,
+            wide=wide,
+            narrow=narrow,
         )
 
     def _own_head(self, backbone: Graph, setting: Setting) -> str | None:
