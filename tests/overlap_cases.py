@@ -13,6 +13,7 @@ import numpy as np
 import every_learner
 import int8_graphs
 import plan_graphs
+from dense_networks import trainable
 from int8_classifier import classifier, setting
 from plan_graphs import CODE, image
 from spikelet.graph import Array, Graph, Operator, Tensor
@@ -26,7 +27,7 @@ from spikelet.graph.reduction import Reduction
 from spikelet.learn import Setting, identity, until
 from spikelet.learn.learner import learners
 from spikelet.learn.learners.finetune import FineTune
-from spikelet.learn.networks.network import Dense, trainable
+from spikelet.learn.networks.parameters import Learns, RealLayer
 from spikelet.learn.numbers import scalar
 from spikelet.learn.numbers.scalar import Descent
 
@@ -106,15 +107,14 @@ def trained(precision: str, loss: str, sizes: tuple[int, ...] = (6, 9, 5, 4)) ->
     dtype = scalar.value_dtype(precision)
     backbone = identity((sizes[0],), "i8" if dtype == "i16" else dtype, scale=1 / 128)
     made = [
-        Dense(
+        RealLayer(
             rng.normal(size=(n, m)) / np.sqrt(m), rng.normal(size=n) * 0.1,
-            relu=i + 2 < len(sizes), rows=None, bias_learns=True,
+            Learns(n, bias=True), relu=i + 2 < len(sizes),
         )
         for i, (m, n) in enumerate(itertools.pairwise(sizes))
     ]  # fmt: skip
-    calibration = backbone.run({"x": drawn(backbone.inputs, 64)["x"]}).outputs["features"]
-    descent = Descent(0.05, rounding="nearest")
-    graph = trainable(backbone, "features", made, precision, descent, calibration, loss=loss)
+    inputs, descent = drawn(backbone.inputs, 24), Descent(0.05, rounding="nearest")
+    graph = trainable(lambda _: backbone, made, precision, descent, inputs, loss)
     # Its last layer is no output, so that it dies where the loss is made.
     first = next(n.name for n in graph.order if n.name not in backbone.tensors)
     return dataclasses.replace(graph, outputs=[first])

@@ -13,9 +13,11 @@ from learning import device_equals_twin
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, GraphError, Learned
 from spikelet.learn import Setting, Twin, identity
+from spikelet.learn.bases.subspace import ONE
+from spikelet.learn.layers.orthogonal_projection import HlopGate, HlopLearn, HlopMerge, HlopProject
 from spikelet.learn.layers.to_scalar import ToScalar
 from spikelet.learn.learner import extended
-from spikelet.learn.learners.hlop import ONE, Hlop, HlopGate, HlopLearn, HlopMerge, HlopProject
+from spikelet.learn.learners.hlop import Hlop
 from spikelet.train.data import load
 
 # Integers only: a core with an FPU runs what one without it runs.

@@ -29,9 +29,9 @@ from spikelet.learn.layers.penalty import (
     parts,
 )
 from spikelet.learn.learner import extended
-from spikelet.learn.learners.penalties import Penalties
-from spikelet.learn.networks.dense_network import DenseNetwork
-from spikelet.learn.numbers.scalar import PRECISIONS
+from spikelet.learn.learners.penalties import Penalties, error_below
+from spikelet.learn.networks.classifier import classifier, network_behind
+from spikelet.learn.numbers.scalar import PRECISIONS, Descent
 from spikelet.run.learner import device_learner
 from spikelet.train.data import load
 
@@ -136,13 +136,16 @@ def test_a_pull_goes_its_part_of_the_way_and_no_further(
 @settings(max_examples=30, deadline=None)
 def test_to_an_anchor_of_all_bits_no_distance_is_free(seed: int, part: int) -> None:
     rng = np.random.default_rng(seed)
-    pull = Pull(name="pull", inputs=PULL, parts=np.array([part], np.int16))
-    graph = alone(pull, Anchor(name="anchor", inputs=PULL[:2]), exact=True)
+    graph = alone(
+        Pull(name="pull", inputs=PULL, parts=np.array([part], np.int16)),
+        Anchor(name="anchor", inputs=PULL[:2]),
+        exact=True,
+    )
     env = graph.initial()
     w, anchor = (rng.integers(-32767, 32768, SHAPE) for _ in range(2))
     w.flat[:2], anchor.flat[:2] = (-32767, 32767), (32767, -32767)
     env["w.weight"][...], env["w.anchor"][...] = w, anchor
-    pull.golden(env, 0)
+    graph.nodes[-2].golden(env, 0)
     assert np.abs(env["w.weight"] - (w - (w - anchor) * part / 32768)).max() <= 0.5
     graph.nodes[-1].golden(env, 0)
     assert (env["w.anchor"] == env["w.weight"]).all()
@@ -266,13 +269,18 @@ def test_an_error_goes_back_as_in_learning(precision: str, tmp_path: Path) -> No
     learned = []
     for apart in (False, True):
         backbone = identity((64,), "u8", scale=1 / 255)
-        net = DenseNetwork(backbone, Setting("features", 10, 1), precision, 0.05, "nearest")
-        layers = net.classifier([9])
-        error = net.loss("loss", layers[1].y)
-        below = net.backward("below", layers[1], error) if apart else None
-        inner = net.update(layers[1], error, gradient=not apart)
-        net.update(layers[0], below or inner)
-        graph = net.graph(["scores"])
+        net = network_behind(backbone, Setting("features", 10, 1), precision, Descent(0.05))
+        hidden, last = classifier(net, "features", [9], 10)
+        error = net.loss("scores", "loss")
+        if apart:
+            below = error_below(net, "below", last, error)
+            step = last.step("scores_update")
+            net.learned += last.bind(step, hidden.y, error, 1, net.formats.kept)
+            net.nodes.append(step)
+            net.descend("hidden0", below)
+        else:
+            net.descend("scores", error)
+        graph = extended(backbone, net.nodes, net.learned, ["scores"], 10)
         twin = device_equals_twin("native-gcc-sanitized", graph, {"x": x}, y, tmp_path / str(apart))
         learned.append(twin.learned)
     for name in ("hidden0.weight", "hidden0.bias", "scores.weight", "scores.bias"):

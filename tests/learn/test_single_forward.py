@@ -18,7 +18,7 @@ from spikelet.learn import Setting, Twin, identity
 from spikelet.learn.layers.schedule import FULL, Schedule
 from spikelet.learn.learner import extended
 from spikelet.learn.learners.single_forward import SingleForward
-from spikelet.learn.networks.dense_network import widths
+from spikelet.learn.networks.classifier import widths
 from spikelet.train.data import load
 
 # Integers only: a core with an FPU runs what one without it runs.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import isolated
+from dense_networks import trainable
 from learning import USUAL, device_equals_twin
 from spikelet.graph import Array, Graph, GraphError, Tensor
 from spikelet.graph.tensor import Learned
@@ -18,7 +19,7 @@ from spikelet.learn import identity
 from spikelet.learn.layers.conv2d import Conv2dUpdate
 from spikelet.learn.layers.dense import DenseForward, DenseUpdate
 from spikelet.learn.layers.to_scalar import ToScalar
-from spikelet.learn.networks.network import Dense, trainable
+from spikelet.learn.networks.parameters import Learns, RealLayer
 from spikelet.learn.numbers import scalar
 
 SCALE = 2.0**-7
@@ -194,13 +195,13 @@ def test_a_network_that_diverged_has_the_same_bits_on_every_core(
 ) -> None:
     rng = np.random.default_rng(2)
     layers = [
-        Dense((rng.choice([-1, 1], (outputs, inputs)) * size).astype(np.float32),
-              np.zeros(outputs, np.float32), relu=outputs > 3)
+        RealLayer((rng.choice([-1, 1], (outputs, inputs)) * size).astype(np.float32),
+                  np.zeros(outputs, np.float32), Learns(outputs, True), relu=outputs > 3)
         for inputs, outputs, size in ((4, 6, 1e20), (6, 5, 1e38), (5, 3, 1e38))
     ]  # fmt: skip
     descent = scalar.Descent(rate=0.1)
     inputs = {"x": rng.normal(0, 3, (6, 4)).astype(np.float32)}
-    graph = trainable(identity((4,), "f32"), "features", layers, "f32", descent, inputs["x"])
+    graph = trainable(lambda _: identity((4,), "f32"), layers, "f32", descent, inputs)
     with np.errstate(all="ignore"):
         twin = device_equals_twin(target, graph, inputs, np.arange(6) % 3, tmp_path)
         outputs = twin.predict(inputs).outputs[graph.outputs[0]]

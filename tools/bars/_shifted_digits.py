@@ -6,10 +6,11 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
+from _dense import learning
 
 from spikelet.graph import Array, Graph
 from spikelet.learn import Twin, identity
-from spikelet.learn.networks.network import Dense, trainable
+from spikelet.learn.networks.parameters import Learns, RealLayer
 from spikelet.learn.numbers.scalar import Descent
 from spikelet.run.learner import device_learner
 from spikelet.train.data import DataSet, load
@@ -30,7 +31,7 @@ def shifted(x: Array) -> Array:
 
 
 @functools.cache
-def _upright(held_out: bool, seed: int) -> tuple[DataSet, list[Dense]]:
+def _upright(held_out: bool, seed: int) -> tuple[DataSet, list[RealLayer]]:
     """The data, and a 64-64-10 network of its upright digits, by momentum SGD in float64."""
     data = load("digits").held_out().flat() if held_out else load("digits").flat()
     rng = np.random.default_rng(seed)
@@ -55,8 +56,11 @@ def _upright(held_out: bool, seed: int) -> tuple[DataSet, list[Dense]]:
                 v *= 0.9
                 v += g / len(part) + 1e-4 * p
                 p -= 0.1 * v
-    layers = [Dense(weights[0], biases[0], relu=True), Dense(weights[1], biases[1])]
-    return data, layers
+    every = [Learns(len(weight), bias=True) for weight in weights]
+    return data, [
+        RealLayer(weights[0], biases[0], every[0], relu=True),
+        RealLayer(weights[1], biases[1], every[1]),
+    ]
 
 
 def network(
@@ -66,10 +70,7 @@ def network(
     data, layers = _upright(held_out, seed)
     backbone = identity((64,), "u8", scale=1 / 128, zero_point=128)
     descent = Descent(rate, rounding=rounding)
-    graph = trainable(
-        backbone, "features", layers, precision, descent, data.x_train[:256], seed=seed + 1
-    )
-    return graph, data
+    return learning(backbone, layers, precision, descent, data.x_train[:256], seed + 1), data
 
 
 def stream(data: DataSet, seed: int) -> tuple[Array, Array]:

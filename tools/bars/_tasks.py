@@ -13,7 +13,7 @@ from _long import accuracy, learn
 
 from spikelet.graph import Array
 from spikelet.learn import Learner, Setting, Twin, identity
-from spikelet.learn.learners.hlop import ONE
+from spikelet.learn.bases.subspace import ONE
 from spikelet.run.learner import DeviceLearner, device_learner
 from spikelet.train.data import DataSet
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from _dense import learning
 from _gate import Gate
 
 from spikelet.learn import Twin, identity
-from spikelet.learn.networks.network import Dense, trainable
+from spikelet.learn.networks.parameters import Learns, RealLayer
 from spikelet.learn.numbers.scalar import Descent
 from spikelet.run.learner import device_learner
 from spikelet.train.data import load
@@ -35,11 +36,11 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     for seed in seeds:
         rng = np.random.default_rng(seed)
         layers = [
-            Dense(rng.normal(size=(32, 64)) / 8, np.zeros(32), relu=True),
-            Dense(rng.normal(size=(10, 32)) / 6, np.zeros(10)),
+            RealLayer(rng.normal(size=(32, 64)) / 8, np.zeros(32), Learns(32, True), relu=True),
+            RealLayer(rng.normal(size=(10, 32)) / 6, np.zeros(10), Learns(10, True)),
         ]
         backbone = identity((64,), "u8", scale=1 / 255)
-        graph = trainable(backbone, "features", layers, "f32", Descent(0.05), data.x_train[:1])
+        graph = learning(backbone, layers, "f32", Descent(0.05), data.x_train[:1], 1)
         part = rng.permutation(len(data.x_train))[:STEPS]
         x, y = data.x_train[part], data.y_train[part]
         twin = Twin(graph)

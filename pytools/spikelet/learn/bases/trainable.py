@@ -143,7 +143,7 @@ class Trainable(Operator):
 
 
 @dataclass(kw_only=True)
-class Learning(Trainable):
+class LearningOperator(Trainable):
     """A trainable operator that runs once a label or target is known."""
 
     def phase(self, ins: list[Phase]) -> Phase:

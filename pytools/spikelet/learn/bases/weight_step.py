@@ -17,7 +17,7 @@ from spikelet.graph.c import Fields
 from spikelet.graph.declared import TensorScale, one_of, within
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Learned, Tensor
-from spikelet.learn.bases.trainable import NOTHING, Learning, kept
+from spikelet.learn.bases.trainable import NOTHING, LearningOperator, kept
 from spikelet.learn.numbers import scalar
 from spikelet.learn.numbers.fixed import add_up
 from spikelet.learn.numbers.scalar import Descent, Sgd
@@ -37,7 +37,7 @@ class Steps:
 
 
 @dataclass(kw_only=True)
-class WeightStep(Learning):
+class WeightStep(LearningOperator):
     """Base of the steps of weights and biases by stochastic gradient descent.
 
     Reads, in this order, those that `roles` names.

@@ -22,7 +22,7 @@ from spikelet.graph.declared import Held, TensorScale, within
 from spikelet.graph.operator import Emitter, Inferred, Interval, Overlap, Phase
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn.bases.trainable import Learning, Scaled, Trainable
+from spikelet.learn.bases.trainable import LearningOperator, Scaled, Trainable
 from spikelet.learn.numbers import scalar
 
 MOST = 32767
@@ -136,7 +136,7 @@ class AsCodes(Trainable):
 
 
 @dataclass(kw_only=True)
-class AsCodesGradient(Learning):
+class AsCodesGradient(LearningOperator):
     """The error where a value of `AsCodes` is strictly between its limits, else 0; no fraction.
 
     Reads the error and the value, of one shape.

@@ -12,12 +12,12 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Natural, TensorScale
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
 from spikelet.graph.tensor import Array
-from spikelet.learn.bases.trainable import Learning, Scaled
+from spikelet.learn.bases.trainable import LearningOperator, Scaled
 from spikelet.learn.numbers import scalar
 
 
 @dataclass(kw_only=True)
-class DenseBackward(Learning):
+class DenseBackward(LearningOperator):
     """`to[i] = sum over o of weight[o, i] * error[o]`, 0 where x is not positive: it left a ReLU.
 
     The input gradient of `DenseUpdate`, of an error that the layer does not learn from. Sums go

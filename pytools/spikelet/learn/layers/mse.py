@@ -13,7 +13,7 @@ from spikelet.graph.declared import Natural, TensorScale
 from spikelet.graph.operator import Emitter, Inferred, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array
-from spikelet.learn.bases.trainable import Learning, Scaled
+from spikelet.learn.bases.trainable import LearningOperator, Scaled
 from spikelet.learn.numbers import scalar
 from spikelet.learn.numbers.fixed import add_up
 
@@ -21,7 +21,7 @@ _FINITE = np.float32(2.0**64)
 
 
 @dataclass(kw_only=True)
-class Mse(Learning):
+class Mse(LearningOperator):
     """The gradient of `mean((y - target)^2)` by y: `(y - target) * 2 / n`.
 
     Reads y and a target of the same shape and scale, values both, and on floats its health (1,)

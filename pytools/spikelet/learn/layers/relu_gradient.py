@@ -12,12 +12,12 @@ from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Inferred, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn.bases.trainable import Learning
+from spikelet.learn.bases.trainable import LearningOperator
 from spikelet.learn.numbers import scalar
 
 
 @dataclass(kw_only=True)
-class ReluGradient(Learning):
+class ReluGradient(LearningOperator):
     """The error where the output of the ReLU is positive, else 0.
 
     For layers whose gradient is not taken at the ReLU's output, and so not masked there: they

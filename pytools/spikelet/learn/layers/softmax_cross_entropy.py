@@ -14,14 +14,14 @@ from spikelet.graph.declared import within
 from spikelet.graph.operator import Emitter, Inferred, Interval, Overlap
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array
-from spikelet.learn.bases.trainable import Learning, Scaled
+from spikelet.learn.bases.trainable import LearningOperator, Scaled
 from spikelet.learn.numbers import fixed, float32, scalar
 
 _FINITE = np.float32(2.0**64)
 
 
 @dataclass(kw_only=True)
-class SoftmaxCrossEntropy(Learning):
+class SoftmaxCrossEntropy(LearningOperator):
     """The gradient of the cross-entropy by the logits: `softmax(logits) - one_hot(label)`.
 
     Reads logits (C,) values, label (1,) i32 and its health (1,) i32; writes the error (C,). Floats:

@@ -25,9 +25,10 @@ from spikelet.graph.quantised import INT8, Quantised
 from spikelet.learn.backbone import until, weighted
 from spikelet.learn.choices import PARTS, RATES, Within
 from spikelet.learn.learner import Learner, Setting
-from spikelet.learn.networks.dense_layer import Learns
-from spikelet.learn.networks.tape import Codes, Formats, Tape, named, ranges
-from spikelet.learn.numbers.scalar import Descent, is_float
+from spikelet.learn.networks.builder import NetworkBuilder, part_name
+from spikelet.learn.networks.formats import Formats, build_calibrated
+from spikelet.learn.networks.parameters import Codes, Learns, RealLayer
+from spikelet.learn.numbers.scalar import Descent
 
 SAMPLES = 24  # of the calibration data, that ranges are taken from
 ONCE = 2.0**-13  # of a code: halves go away from zero, whatever float32 lost
@@ -91,12 +92,11 @@ class FineTune(Learner):
         )
 
     def build(self, backbone: Graph, setting: Setting) -> Graph:
-        formats = Formats(self.precision)
-        if not is_float(self.precision):
-            inputs, labels = calibration(backbone, setting)
-            real = self._attached(backbone, setting, Formats("f32"))
-            formats = Formats(self.precision, ranges(real, inputs, labels, real.outputs))
-        return self._attached(backbone, setting, formats)
+        return build_calibrated(
+            self.precision,
+            lambda formats: self._attached(backbone, setting, formats),
+            lambda: calibration(backbone, setting),
+        )
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         """Weights and biases that saturated, and samples skipped because float scores diverged."""
@@ -106,30 +106,32 @@ class FineTune(Learner):
         scores, fresh = scores_of(backbone, setting)
         whole = until(backbone, scores)
         learns = self._learning(whole, fresh)
-        tape = Tape(whole.tensors, formats, self._descent, setting.seed, self._again(whole, learns))
+        again, rng = self._again(whole, learns), np.random.default_rng([setting.seed, 29])
+        net = NetworkBuilder(whole.tensors, formats, self._descent, rng, again=again)
         still: list[Operator] = []
         for node in whole.nodes:
             layer = learns.get(node.name, Learns())
-            if layer or any(map(tape.live, node.inputs)):
-                _laid(tape, whole, node, layer, scores)
+            if layer or any(map(net.live, node.inputs)):
+                _lay(net, whole, node, layer, scores)
             else:
                 still.append(node)
         if fresh:
             weight = np.zeros((setting.classes, whole.tensors[scores].size))
             every = Learns(setting.classes, bias=True)
-            scores = tape.dense(HEAD, scores, weight, np.zeros(setting.classes), every)
-        if not tape.live(scores):
+            head = RealLayer(weight, np.zeros(setting.classes), every)
+            scores = net.layer(HEAD, scores, head).name
+        if not net.live(scores):
             raise UsageError(
                 f"finetune: update={self.update} leaves nothing that learns",
                 "each layer learns 0 channels and no bias",
                 "name a layer, or give it channels",
             )
-        tape.backward(scores)
+        net.backward(scores)
         return dataclasses.replace(
             whole,
-            nodes=[*still, *tape.nodes],
+            nodes=[*still, *net.nodes],
             outputs=[scores],
-            learned=[*whole.learned, *tape.learned],
+            learned=[*whole.learned, *net.learned],
             classes=setting.classes,
         )
 
@@ -248,8 +250,8 @@ def scores_of(backbone: Graph, setting: Setting) -> tuple[str, bool]:
     return name, False
 
 
-def _laid(tape: Tape, graph: Graph, node: Operator, learns: Learns, scores: str) -> None:
-    """Lay an int8 operator on the tape, in real numbers that are rounded as its codes are."""
+def _lay(net: NetworkBuilder, graph: Graph, node: Operator, learns: Learns, scores: str) -> None:
+    """Make an int8 operator part of the network, in real numbers, rounded as its codes are."""
     x, output = node.inputs[0], graph.tensors[node.name]
     if isinstance(node, Conv2d | DepthwiseConv2d) and node.dilation == (1, 1):
         weight, bias = _real(node, graph.tensors[x])
@@ -258,28 +260,31 @@ def _laid(tape: Tape, graph: Graph, node: Operator, learns: Learns, scores: str)
         elif node.depth_multiplier != 1:
             raise _refused(node, f"depth_multiplier {node.depth_multiplier}")
         codes = _codes(node, output, node.activation, scores)
-        tape.convolution(node.name, x, weight, bias, learns, node.stride, node.padding, codes=codes)
+        layer = RealLayer(
+            weight, bias, learns, codes=codes, stride=node.stride, padding=node.padding
+        )
+        net.layer(node.name, x, layer)
     elif isinstance(node, FullyConnected) and graph.tensors[x].size == node.weight.shape[1]:
         weight, bias = _real(node, graph.tensors[x])
         codes = _codes(node, output, node.activation, scores)
-        tape.dense(node.name, x, weight, bias, learns, codes=codes)
-    elif isinstance(node, Mean) and _over_image(node, tape.shape(x)):
+        net.layer(node.name, x, RealLayer(weight, bias, learns, codes=codes))
+    elif isinstance(node, Mean) and _over_image(node, net.tensor(x).shape):
         codes = _codes(node, output, INT8, scores)
-        height, width, _ = tape.shape(x)
-        to = node.name if len(output.shape) == 3 else named(node.name, "image")
-        tape.average(to, x, (height, width), codes=codes)
+        height, width, _ = net.tensor(x).shape
+        to = node.name if len(output.shape) == 3 else part_name(node.name, "image")
+        net.average(to, x, (height, width), codes=codes)
         if to != node.name:
-            tape.reshape(node.name, to, output.shape)
+            net.reshape(node.name, to, output.shape)
     elif isinstance(node, AveragePool2d):
         codes = _codes(node, output, node.activation, scores)
-        tape.average(node.name, x, node.window, node.stride, node.padding, codes)
+        net.average(node.name, x, node.window, node.stride, node.padding, codes)
     elif isinstance(node, Reshape):
-        tape.reshape(node.name, x, tuple(node.shape))
-    elif isinstance(node, Add) and len({tape.shape(name) for name in node.inputs}) == 1 == (
+        net.reshape(node.name, x, tuple(node.shape))
+    elif isinstance(node, Add) and len({net.tensor(name).shape for name in node.inputs}) == 1 == (
         len(node.inputs) - 1
     ):
         codes = _codes(node, output, node.activation, scores)
-        tape.weighted_sum(node.name, node.inputs, (1.0, 1.0), codes=codes)
+        net.weighted_sum(node.name, node.inputs, (1.0, 1.0), codes=codes)
     else:
         raise _refused(node)
 

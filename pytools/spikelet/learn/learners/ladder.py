@@ -22,10 +22,11 @@ from spikelet.learn.bases.trainable import Trainable
 from spikelet.learn.choices import PARTS, RATES, Within
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.learners.finetune import calibration, saturations, scores_of
-from spikelet.learn.networks.dense_layer import Learns
-from spikelet.learn.networks.tape import VALUE_BITS, Formats, Tape, named, ranges
+from spikelet.learn.networks.builder import NetworkBuilder, part_name
+from spikelet.learn.networks.formats import VALUE_BITS, Formats, build_calibrated
+from spikelet.learn.networks.parameters import Learns, RealLayer
 from spikelet.learn.numbers import float32, scalar
-from spikelet.learn.numbers.scalar import Descent, is_float
+from spikelet.learn.numbers.scalar import Descent
 
 HEAD = "ladder_head"  # what it adds to the scores of the network's own head
 REACH = 8.0  # standard deviations that integers hold
@@ -176,14 +177,13 @@ class Ladder(Learner):
         return Descent(self.learning_rate, self.momentum, self.weight_decay, rounding=self.rounding)
 
     def build(self, backbone: Graph, setting: Setting) -> Graph:
-        formats = Formats(self.precision)
         rungs = self._rungs(backbone, setting)
-        if not is_float(self.precision):
-            inputs, labels = calibration(backbone, setting)
-            ends = ("ladder",) if setting.features in backbone.outputs else ("ladder", HEAD)
-            real = self._attached(backbone, setting, rungs, Formats("f32"))
-            formats = Formats(self.precision, ranges(real, inputs, labels, ends))
-        return self._attached(backbone, setting, rungs, formats)
+        return build_calibrated(
+            self.precision,
+            lambda formats: self._attached(backbone, setting, rungs, formats),
+            lambda: calibration(backbone, setting),
+            scores=() if setting.features in backbone.outputs else (HEAD,),
+        )
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         """Weights and biases that saturated, and samples skipped because float scores diverged."""
@@ -195,29 +195,31 @@ class Ladder(Learner):
         scores, fresh = scores_of(backbone, setting)
         whole = until(backbone, scores)
         read = {rung.standard: rung.tensor(formats) for rung in rungs}
-        tape = Tape({**whole.tensors, **read}, formats, self._descent, setting.seed)
+        rng = np.random.default_rng([setting.seed, 29])
+        net = NetworkBuilder({**whole.tensors, **read}, formats, self._descent, rng)
         draws = np.random.default_rng([setting.seed, 37])
         every = Learns(self.width, bias=True)
         side = ""
         for i, rung in enumerate(rungs):
-            tape.nodes += rung.nodes(formats)
+            net.nodes += rung.nodes(formats)
             size = len(rung.gain)
             weight = draws.normal(0, (2 / size) ** 0.5, (self.width, size))
             down = f"ladder{i}_down" if i else "ladder0"
-            tape.dense(down, rung.standard, weight, np.zeros(self.width), every, relu=i == 0)
+            layer = RealLayer(weight, np.zeros(self.width), every, relu=i == 0)
+            net.layer(down, rung.standard, layer)
             gains = (self.mu, 1 - self.mu)
-            side = tape.weighted_sum(f"ladder{i}", (side, down), gains, relu=True) if i else down
+            side = net.weighted_sum(f"ladder{i}", (side, down), gains, relu=True) if i else down
         weight, bias = np.zeros((setting.classes, self.width)), np.zeros(setting.classes)
         name = "ladder" if fresh else HEAD
-        tape.dense(name, side, weight, bias, Learns(setting.classes, bias=True))
+        net.layer(name, side, RealLayer(weight, bias, Learns(setting.classes, bias=True)))
         if not fresh:
-            tape.weighted_sum("ladder", (name, scores), (1.0, 1.0))
-        tape.backward("ladder")
+            net.weighted_sum("ladder", (name, scores), (1.0, 1.0))
+        net.backward("ladder")
         return dataclasses.replace(
             whole,
-            nodes=_early(whole, tape),
+            nodes=_early(whole, net),
             outputs=["ladder"],
-            learned=[*whole.learned, *tape.learned],
+            learned=[*whole.learned, *net.learned],
             classes=setting.classes,
         )
 
@@ -268,7 +270,7 @@ class _Rung:
     @property
     def standard(self) -> str:
         """The tensor that the ladder reads."""
-        return named(self.name, "standard")
+        return part_name(self.name, "standard")
 
     def tensor(self, formats: Formats) -> Tensor:
         """The same, as a layer that reads it needs it."""
@@ -307,7 +309,7 @@ def _rung(tensor: Tensor, seen: Array) -> _Rung:
     if not image:
         return _Rung(tensor.name, None, tensor.name, gain, offset)
     mean = Mean(
-        name=named(tensor.name, "mean"),
+        name=part_name(tensor.name, "mean"),
         inputs=(tensor.name,),
         axes=(0, 1),
         output_scale=scale,
@@ -325,10 +327,10 @@ def _trace(backbone: Graph, setting: Setting) -> dict[str, Array]:
     return backbone.run(inputs, trace=True).trace
 
 
-def _early(graph: Graph, tape: Tape) -> list[Operator]:
+def _early(graph: Graph, net: NetworkBuilder) -> list[Operator]:
     """Each operator of the ladder as soon as what it reads is there, so that it is soon free."""
-    known = {t.name for t in graph.inputs} | {k.tensor.name for k in tape.learned}
-    waiting = list(tape.nodes)
+    known = {t.name for t in graph.inputs} | {k.tensor.name for k in net.learned}
+    waiting = list(net.nodes)
     order: list[Operator] = []
     for node in graph.nodes:
         order.append(node)

@@ -18,10 +18,28 @@ import numpy as np
 from spikelet.graph import Array, Graph, Learned, Tensor
 from spikelet.graph.graph import LABEL
 from spikelet.learn.choices import RATES, Within
+from spikelet.learn.layers.dense_backward import DenseBackward
 from spikelet.learn.layers.penalty import CODES, Anchor, Gather, Join, OwnError, Pull, downs, parts
-from spikelet.learn.learner import Learner, Setting
-from spikelet.learn.networks.dense_layer import DenseLayer
-from spikelet.learn.networks.dense_network import SCHEDULE, DenseNetwork, widths
+from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.networks.builder import SCHEDULE, NetworkBuilder
+from spikelet.learn.networks.classifier import classifier, network_behind, widths
+from spikelet.learn.networks.parameters import Parameters, value
+from spikelet.learn.numbers.scalar import Descent
+
+
+def error_below(net: NetworkBuilder, name: str, layer: Parameters, error: Tensor) -> Tensor:
+    """The error of the ReLU that a layer reads, of an error that the layer does not learn from."""
+    scale, limit = net.error_format(name, layer.x.name)
+    net.nodes.append(
+        DenseBackward(
+            name=name,
+            inputs=(error.name, layer.inputs[0], layer.x.name),
+            precision=layer.precision,
+            output_scale=scale,
+            output_limit=limit,
+        )
+    )
+    return value(layer.precision, name, layer.x.shape, scale)
 
 
 @dataclass(kw_only=True)
@@ -74,23 +92,22 @@ class Penalties(Learner):
         return defaults[self.kind] if self.strength is None else self.strength
 
     def build(self, backbone: Graph, setting: Setting) -> Graph:
-        net = DenseNetwork(
-            backbone, setting, self.precision, self.rate, self.rounding, self.samples
-        )
-        layers = net.classifier(widths(self.hidden))
+        descent = Descent(self.rate, rounding=self.rounding)
+        net = network_behind(backbone, setting, self.precision, descent, self.samples)
+        layers = classifier(net, setting.features, widths(self.hidden), setting.classes)
         posts: dict[str, Tensor] = {}
 
-        def before(layer: DenseLayer, error: Tensor) -> None:
+        def before(layer: Parameters, error: Tensor) -> None:
             if self.kind == "ewc" and not posts:
                 posts.update(self._own_errors(net, layers, error))
             if self.kind != "none":
                 self._hold(net, layer, posts.get(layer.name, layer.y))
 
-        net.descend(layers, before)
-        return net.graph(["scores"])
+        net.backward("scores", "loss", before=before)
+        return extended(backbone, net.nodes, net.learned, ["scores"], setting.classes)
 
     def _own_errors(
-        self, net: DenseNetwork, layers: list[DenseLayer], error: Tensor
+        self, net: NetworkBuilder, layers: list[Parameters], error: Tensor
     ) -> dict[str, Tensor]:
         """By layer, its error by a label that the network draws, before any weight has moved."""
         random = Learned.of("own.random", "u32", (1,), np.array([net.seed()], np.uint32), low=1)
@@ -100,16 +117,15 @@ class Penalties(Learner):
         ins = (error.name, LABEL, random.tensor.name, drawn.tensor.name)
         net.nodes.append(OwnError(name=f"{last}_own", inputs=ins, every=self.every))
         own = dataclasses.replace(error, name=f"{last}_own")
-        found = {last: own}
         net.largest[own.name] = net.largest[error.name]
-        for i in range(len(layers) - 1, 0, -1):
-            name, through = layers[i - 1].name, layers[i - 1] if i > 1 else None
-            found[name] = own = net.backward(f"{name}_own", layers[i], own, through)
-        return found
+        errors = {last: own}
+        for layer in reversed(layers[1:]):
+            errors[layer.x.name] = own = error_below(net, f"{layer.x.name}_own", layer, own)
+        return errors
 
-    def _hold(self, net: DenseNetwork, layer: DenseLayer, post: Tensor) -> None:
+    def _hold(self, net: NetworkBuilder, layer: Parameters, post: Tensor) -> None:
         name, weight = layer.name, layer.learned[0].tensor
-        step = net.rate * self._strength * self.every
+        step = self.rate * self._strength * self.every
         anchor = Learned.of(f"{name}.anchor", "i8", weight.shape)
         if self.kind == "ewc":
             of = layer.format[1]
@@ -132,9 +148,9 @@ class Penalties(Learner):
         )
         net.nodes.append(Anchor(name=f"{name}_anchor", inputs=(weight.name, anchor.tensor.name)))
 
-    def _gather(self, net: DenseNetwork, layer: DenseLayer, post: Tensor) -> str:
+    def _gather(self, net: NetworkBuilder, layer: Parameters, post: Tensor) -> str:
         """What counts the importance of a layer's weights; its name."""
-        name, shape = layer.name, layer.weight.shape
+        name, shape = layer.name, layer.real.weight.shape
         importance = Learned.of(f"{name}.importance", "u8", shape, high=CODES)
         gathered = Learned.of(f"{name}.gathered", "u8", shape, high=CODES)
         random = Learned.of(f"{name}.random", "u32", (1,), np.array([net.seed()], np.uint32), low=1)
@@ -152,7 +168,7 @@ class Penalties(Learner):
         ]
         return importance.tensor.name
 
-    def _unit(self, net: DenseNetwork, pre: Tensor, post: Tensor) -> float:
+    def _unit(self, net: NetworkBuilder, pre: Tensor, post: Tensor) -> float:
         """What a sum of 1 stands for: of all samples, `every` times as many as are gathered."""
         squared = self.kind == "ewc"
         a, b = downs(net.largest[pre.name], net.largest[post.name], squared)

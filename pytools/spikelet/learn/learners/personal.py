@@ -19,12 +19,13 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import Held
+from spikelet.graph.graph import LABEL
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.backbone import until
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting
-from spikelet.learn.networks.perceptron import Perceptron, root_mean_square
+from spikelet.learn.networks.classifier import Perceptron, perceptron_network, root_mean_square
 from spikelet.learn.numbers.feature import C_TYPES
 from spikelet.seeds import mix32
 
@@ -181,25 +182,22 @@ class Personal(Learner):
         rng = np.random.default_rng(setting.seed)
         chosen = rng.permutation(len(samples))[: self.exemplars]
         size = root_mean_square(x, samples)
-
-        def network(name: str, sizes: list[int], seed: int, silent: bool) -> Perceptron:
-            options = (self.rate, self.precision, self.rounding, size, seed, silent)
-            return Perceptron(name, x, sizes, *options)
-
-        local = network("personal_local", [self.hidden, setting.classes], 2 * setting.seed, False)
+        net = perceptron_network(x, size, self.precision, self.rate, self.rounding)
+        sizes, first = [self.hidden, setting.classes], 2 * setting.seed
+        local = Perceptron(net, "personal_local", x, sizes, first)
         # Until it has learned who the user is, it chooses the network.
-        gate = network("personal_gate", [self.gate, 2], 2 * setting.seed + 1, True)
+        gate = Perceptron(net, "personal_gate", x, [self.gate, 2], first + 1, silent=True)
         seed = mix32(np.array([setting.seed], np.uint32))
         random = Learned.of("personal.random", "u32", (1,), np.where(seed == 0, 1, seed), low=1)
         early = set()
         if any(t.name == x.name for node in backbone.nodes for t in node.outs):
             early = {node.name for node in until(backbone, x.name).nodes}
         scores = until(backbone, world)
-        nodes: list[Operator] = [
-            *(node for node in scores.nodes if node.name in early),
-            *gate.forward(x.name, "gate"),
-            PersonalGate(name="is_user", inputs=("gate_2",)),
-            *local.forward(x.name, "local", ("is_user", USER)),
+        net.nodes += [node for node in scores.nodes if node.name in early]
+        gate.forward(x.name, "gate")
+        net.nodes.append(PersonalGate(name="is_user", inputs=("gate_2",)))
+        local.forward(x.name, "local", when=("is_user", USER))
+        net.nodes += [
             *(
                 dataclasses.replace(node, when=("is_user", GENERIC))
                 for node in scores.nodes
@@ -211,19 +209,19 @@ class Personal(Learner):
                 inputs=("personal.random", x.name),
                 exemplars=samples[chosen].reshape(len(chosen), -1),
             ),
-            # The local expert may have been left out of the prediction: it is computed again.
-            *local.forward(x.name, "lesson", again=True),
-            *local.backward(x.name, "lesson", "label"),
-            *gate.backward(x.name, "gate", "exemplar.user"),
-            *gate.forward("exemplar", "generic"),
-            *gate.backward("exemplar", "generic", "exemplar.generic"),
         ]
+        # The local expert may have been left out of the prediction: it is computed again.
+        local.forward(x.name, "lesson", again=True)
+        local.backward("lesson", LABEL)
+        gate.backward("gate", "exemplar.user")
+        gate.forward("exemplar", "generic")
+        gate.backward("generic", "exemplar.generic")
         empty = dataclasses.replace(scores, inputs=backbone.inputs)
         return dataclasses.replace(
             empty,
-            nodes=nodes,
+            nodes=net.nodes,
             outputs=["scores", "is_user"],
-            learned=[*backbone.learned, *local.learned, *gate.learned, random],
+            learned=[*backbone.learned, *net.learned, random],
             classes=setting.classes,
         )
 

@@ -18,11 +18,12 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.declared import AnyCode, Held, Natural, TensorScale
+from spikelet.graph.graph import LABEL
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting, extended
-from spikelet.learn.networks.perceptron import Perceptron, root_mean_square
+from spikelet.learn.networks.classifier import Perceptron, perceptron_network, root_mean_square
 from spikelet.seeds import mix32
 
 MOST_BLOCKS = 32
@@ -310,28 +311,18 @@ class Replay(Learner):
                 "take a tensor of u8 or i8 codes, and 2 to 256 classes",
             )
         sizes = [*([self.hidden] if self.hidden else []), setting.classes]
-        head = Perceptron(
-            "replay_head",
-            x,
-            sizes,
-            self.rate,
-            self.precision,
-            self.rounding,
-            root_mean_square(x, setting.fitting(backbone)),
-            setting.seed,
-        )
+        size = root_mean_square(x, setting.fitting(backbone))
+        net = perceptron_network(x, size, self.precision, self.rate, self.rounding)
+        head = Perceptron(net, "replay_head", x, sizes, setting.seed)
         held = self._memory(x, setting)
         memory = tuple(k.tensor.name for k in held[:6])
         random = held[6].tensor.name
-        nodes: list[Operator] = [
-            *head.forward(x.name, "head"),
-            *head.backward(x.name, "head", "label"),
-            ReplayStore(
-                name="replay_store",
-                inputs=(x.name, "label", *memory, random),
-                length=self.length,
-            ),
-        ]
+        head.forward(x.name, "head")
+        head.backward("head", LABEL)
+        store = ReplayStore(
+            name="replay_store", inputs=(x.name, LABEL, *memory, random), length=self.length
+        )
+        net.nodes.append(store)
         weights = np.arange(1, self.blocks + 1) ** -float(self.exponent)
         cumulative = np.cumsum(np.maximum(1, np.rint(UNIT * weights))).astype(np.uint16)
         for number in range(1, self.replays + 1):
@@ -343,11 +334,12 @@ class Replay(Learner):
                 scale=x.scale,
                 zero_point=x.zero_point,
             )
-            nodes += [draw, *head.forward(own, own), *head.backward(own, own, f"{own}.label")]
-        nodes.append(ReplayClose(name="replay_close", inputs=memory))
-        return extended(
-            backbone, nodes, [*head.learned, *held], [f"head_{len(sizes)}"], setting.classes
-        )
+            net.nodes.append(draw)
+            head.forward(own, own)
+            head.backward(own, f"{own}.label")
+        net.nodes.append(ReplayClose(name="replay_close", inputs=memory))
+        learned, scores = [*net.learned, *held], [f"head_{len(sizes)}"]
+        return extended(backbone, net.nodes, learned, scores, setting.classes)
 
     def _memory(self, x: Tensor, setting: Setting) -> list[Learned]:
         shape = (self.blocks, self.slots)

@@ -20,7 +20,7 @@ from spikelet.graph.c import Expression, Statement
 from spikelet.graph.declared import SCALE_MOST, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Inferred, Interval
-from spikelet.learn.bases.trainable import Learning
+from spikelet.learn.bases.trainable import LearningOperator
 from spikelet.learn.choices import Within, chosen
 from spikelet.learn.layers.mse import Mse
 from spikelet.learn.layers.softmax_cross_entropy import SoftmaxCrossEntropy
@@ -31,7 +31,7 @@ COUNT = "sample_gate.count"
 
 
 @dataclass(kw_only=True)
-class SampleGate(Learning):
+class SampleGate(LearningOperator):
     """Ends the learning of a sample where the sum of |error| is below the threshold.
 
     Reads the error (n,) values and count (2,) i32, which changes: samples left out, and samples;

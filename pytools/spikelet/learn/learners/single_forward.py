@@ -21,9 +21,10 @@ from spikelet.graph.c import Statement
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.learn.bases.trainable import Trainable
 from spikelet.learn.choices import RATES, Within
-from spikelet.learn.learner import Learner, Setting
-from spikelet.learn.networks.dense_network import DenseNetwork, widths
+from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.networks.classifier import SCORES, network_behind, random_layer, widths
 from spikelet.learn.numbers import scalar
+from spikelet.learn.numbers.scalar import Descent
 
 
 @dataclass(kw_only=True)
@@ -98,27 +99,27 @@ class SingleForward(Learner):
             raise ValueError("hidden 0: single_forward has a hidden layer or more")
 
     def build(self, backbone: Graph, setting: Setting) -> Graph:
-        net = DenseNetwork(
-            backbone, setting, self.precision, self.rate, self.rounding, self.samples
-        )
-        x = net.features
+        descent = Descent(self.rate, rounding=self.rounding)
+        net = network_behind(backbone, setting, self.precision, descent, self.samples)
+        x = net.tensor(setting.features)
         heads: list[str] = []
         learning: list[Operator] = []
         for i, width in enumerate(widths(self.hidden)):
-            layer = net.layer(f"hidden{i}", x, width)
-            head = net.layer(f"head{i}", layer.y, setting.classes, hidden=False)
+            made = random_layer(net.rng, x.size, width)
+            y = net.layer(f"hidden{i}", x.name, made, detached=True).y
+            made = random_layer(net.rng, width, setting.classes, SCORES)
+            head = net.layer(f"head{i}", y.name, made)
             predicting = len(net.nodes)
-            error = net.loss(f"loss{i}", head.y)
-            net.update(layer, net.update(head, error, gradient=True))
+            net.backward(head.name, f"loss{i}")
             # No layer waits for another: the last one learns first, so that a layer's outputs are
             # needed no more when its error is written, which may lie where they were.
             learning = net.nodes[predicting:] + learning
             del net.nodes[predicting:]
             heads.append(head.name)
-            x = layer.y
+            x = y
         net.nodes.append(AddScores(name="scores", inputs=tuple(heads), precision=self.precision))
         net.nodes += learning
-        return net.graph(["scores"])
+        return extended(backbone, net.nodes, net.learned, ["scores"], setting.classes)
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         counted = [v for k, v in learned.items() if k.endswith("_update.health")]

@@ -15,7 +15,7 @@ from spikelet.graph import Graph, Operator, Phase
 from spikelet.graph.target import ANY, Target
 from spikelet.learn.layers.codes import AsCodes
 from spikelet.learn.needs import Needs, needs
-from spikelet.learn.networks.tape import named
+from spikelet.learn.networks.builder import part_name
 from spikelet.learn.numbers.scalar import is_float
 
 ENDURANCE = 10_000  # times a page of NOR flash may be erased, as data sheets give it
@@ -170,9 +170,9 @@ def _row(
     codes = [n for n in graph.nodes if isinstance(n, AsCodes) and n.inputs == (node.name,)]
     last = codes[0] if codes else node  # what writes the layer's output, and has its name
     layer = last.name
-    update = named(layer, "update")
-    own = {named(name, "again") for name in (node.name, layer)}
-    own |= {named(layer, part) for part in ("update", "back", "held")}
+    update = part_name(layer, "update")
+    own = {part_name(name, "again") for name in (node.name, layer)}
+    own |= {part_name(layer, part) for part in ("update", "back", "held")}
     work = [n for n in learning if n.name in own]
     state = [k.tensor for k in graph.learned if k.tensor.name.rpartition(".")[0] in (layer, update)]
     held = [getattr(node, field, None) for field in ("frozen", "frozen_bias")]
@@ -180,7 +180,7 @@ def _row(
     if not state and not frozen:
         return None
     output = last.outs[0]
-    again = any(n.name == named(layer, "again") for n in work)
+    again = any(n.name == part_name(layer, "again") for n in work)
     by_name = {t.name.rpartition(".")[2]: t for t in state}
     parts = []
     if "weight" in by_name:
