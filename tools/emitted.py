@@ -8,7 +8,9 @@
 - networks that are read from .tflite, .onnx, PyTorch and snnTorch.
 
 `--against BEFORE` compares with the folder that another version wrote, and exits with 1 if a file
-differs. `--renames FILE` lists names that have changed: a line each, `before after`.
+differs. `--renames FILE` lists names that have changed: a line each, `before after`, where before
+is a whole word, or `struct.field` of a kernel's configuration. `tools/renames.txt` has those since
+version 0.1.0.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import multiprocessing
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -141,9 +143,28 @@ def texts(folder: Path) -> dict[str, str]:
 
 
 def renamed(text: str, renames: Sequence[tuple[str, str]]) -> str:
-    """The text with whole words in place of others."""
+    """The text with whole words, and fields of structures, in place of others."""
+    fields: dict[str, dict[str, str]] = {}
     for before, after in renames:
-        text = re.sub(rf"(?<![\w/.]){re.escape(before)}(?![\w/])", after, text)
+        struct, dot, name = before.partition(".")
+        if dot:
+            fields.setdefault(struct, {})[name] = after
+        else:
+            text = re.sub(rf"(?<![\w/.]){re.escape(before)}(?![\w/])", after, text)
+    for struct, names in fields.items():
+        text = _configured(text, struct, names)
+    return text
+
+
+def _configured(text: str, struct: str, names: Mapping[str, str]) -> str:
+    """The text with other names for fields of a structure: where it is filled, and read."""
+    config = rf"^static const struct {struct} (\w+) = {{\n(.*?)^}};"
+    for found in list(re.finditer(config, text, re.MULTILINE | re.DOTALL)):
+        filled = found[2]
+        for name, after in names.items():
+            filled = filled.replace(f"    .{name} = ", f"    .{after} = ")
+            text = re.sub(rf"&{found[1]}\.{name}\b", f"&{found[1]}.{after}", text)
+        text = text.replace(found[2], filled)
     return text
 
 

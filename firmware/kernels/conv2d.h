@@ -13,6 +13,7 @@
 #ifndef SPK_CONV2D_H
 #define SPK_CONV2D_H
 
+#include "kernels/geometry.h"
 #include "kernels/requantise.h"
 #if defined(__riscv_mul) && __riscv_xlen == 32
 #include "kernels/arch/conv2d_rv32.h"
@@ -32,20 +33,7 @@ struct spk_conv2d {
     const int8_t *padding;  // (channels,) the input's zero point, or 0 where nothing reaches out
     struct spk_rescale out; // (outputs,)
     const struct spk_scale *scales;
-    uint16_t height; // of the input, (height, width, channels)
-    uint16_t width;
-    uint16_t channels;
-    uint16_t out_height; // (out_height, out_width, outputs)
-    uint16_t out_width;
-    uint16_t outputs;
-    uint16_t kernel_height;
-    uint16_t kernel_width;
-    uint16_t stride_down;
-    uint16_t stride_right;
-    uint16_t dilation_down;
-    uint16_t dilation_right;
-    uint16_t pad_top;
-    uint16_t pad_left;
+    struct spk_geometry geometry;
     uint16_t taps;  // kernel_height * kernel_width * channels, padded as the variant asks for
     bool pointwise; // one tap, every pixel of the input: output number i sees pixel i
 };
@@ -62,18 +50,19 @@ struct spk_windows {
 // Windows of `pixels` outputs from (y, x) on; past the last output they repeat it.
 SPK_INLINE void spk_conv2d_windows(const struct spk_conv2d *c, uint32_t pixels, uint32_t *y,
                                    uint32_t *x, struct spk_windows *w) {
-    const int32_t most_top = c->height - (c->kernel_height - 1) * c->dilation_down - 1;
-    const int32_t most_left = c->width - c->kernel_width;
-    w->inside = c->dilation_right == 1 || c->kernel_width == 1;
+    const int32_t most_top =
+        c->geometry.height - (c->geometry.kernel_height - 1) * c->geometry.dilation_down - 1;
+    const int32_t most_left = c->geometry.width - c->geometry.kernel_width;
+    w->inside = c->geometry.dilation_right == 1 || c->geometry.kernel_width == 1;
     for (uint32_t p = 0; p < pixels; p++) {
-        const int32_t top = (int32_t)(*y * c->stride_down) - c->pad_top;
-        const int32_t left = (int32_t)(*x * c->stride_right) - c->pad_left;
+        const int32_t top = (int32_t)(*y * c->geometry.stride_down) - c->geometry.pad_top;
+        const int32_t left = (int32_t)(*x * c->geometry.stride_right) - c->geometry.pad_left;
         w->top[p] = top;
         w->left[p] = left;
         w->inside = w->inside && top >= 0 && top <= most_top && left >= 0 && left <= most_left;
-        if (*x + 1 < c->out_width) {
+        if (*x + 1 < c->geometry.out_width) {
             ++*x;
-        } else if (*y + 1 < c->out_height) {
+        } else if (*y + 1 < c->geometry.out_height) {
             *x = 0;
             ++*y;
         }
@@ -139,17 +128,19 @@ SPK_INLINE void spk_conv2d_gather(const struct spk_conv2d *c, uint32_t pixels,
                                   enum spk_packing packing, uint32_t *scratch) {
     const int8_t *from[SPK_MOST_PIXELS];
     uint32_t at = 0;
-    for (uint32_t i = 0; i < c->kernel_height; i++) {
-        const int32_t down = (int32_t)(i * c->dilation_down);
-        for (uint32_t j = 0; j < (w->inside ? 1u : c->kernel_width); j++) {
-            const int32_t right = (int32_t)(j * c->dilation_right);
+    for (uint32_t i = 0; i < c->geometry.kernel_height; i++) {
+        const int32_t down = (int32_t)(i * c->geometry.dilation_down);
+        for (uint32_t j = 0; j < (w->inside ? 1u : c->geometry.kernel_width); j++) {
+            const int32_t right = (int32_t)(j * c->geometry.dilation_right);
             for (uint32_t p = 0; p < pixels; p++) {
                 const int32_t y = w->top[p] + down;
                 const int32_t x = w->left[p] + right;
-                const bool there = (uint32_t)y < c->height && (uint32_t)x < c->width;
-                from[p] = there ? input + (y * c->width + x) * c->channels : c->padding;
+                const bool there =
+                    (uint32_t)y < c->geometry.height && (uint32_t)x < c->geometry.width;
+                from[p] =
+                    there ? input + (y * c->geometry.width + x) * c->geometry.channels : c->padding;
             }
-            const uint32_t n = (w->inside ? c->kernel_width : 1u) * c->channels;
+            const uint32_t n = (w->inside ? c->geometry.kernel_width : 1u) * c->geometry.channels;
             spk_conv2d_pack(packing, scratch, at, pixels, from, n);
             at += n;
         }
@@ -163,9 +154,9 @@ SPK_INLINE void spk_conv2d_fetch(const struct spk_conv2d *c, uint32_t pixels, ui
     if (c->pointwise) {
         const int8_t *from[SPK_MOST_PIXELS];
         for (uint32_t p = 0; p < pixels; p++) {
-            from[p] = input + spk_min_u32(at + p, total - 1) * c->channels;
+            from[p] = input + spk_min_u32(at + p, total - 1) * c->geometry.channels;
         }
-        spk_conv2d_pack(packing, scratch, 0, pixels, from, c->channels);
+        spk_conv2d_pack(packing, scratch, 0, pixels, from, c->geometry.channels);
         return;
     }
     struct spk_windows w;
@@ -249,8 +240,8 @@ SPK_INLINE void spk_conv2d_codes(const struct spk_rescale *out, uint32_t pixels,
 // scratch: (taps, pixels / 2) and 4 * pixels words for the sums.
 SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bool wide,
                                  const int8_t *input, uint32_t *scratch, int8_t *output) {
-    const uint32_t total = (uint32_t)c->out_height * c->out_width;
-    const uint32_t outputs = c->outputs;
+    const uint32_t total = (uint32_t)c->geometry.out_height * c->geometry.out_width;
+    const uint32_t outputs = c->geometry.outputs;
     const uint32_t taps = c->taps;
     const uint32_t offsets = taps / 2 * (SPK_PAIR_OFFSET >> 16);
     const struct spk_rescale out = c->out;
@@ -304,8 +295,8 @@ SPK_INLINE int8_t spk_conv2d_dsp_code(const struct spk_scale *s, bool wide, int3
 
 SPK_INLINE void spk_conv2d_dsp(const struct spk_conv2d *c, enum spk_packing packing, bool wide,
                                const int8_t *input, uint32_t *scratch, int8_t *output) {
-    const uint32_t total = (uint32_t)c->out_height * c->out_width;
-    const uint32_t outputs = c->outputs;
+    const uint32_t total = (uint32_t)c->geometry.out_height * c->geometry.out_width;
+    const uint32_t outputs = c->geometry.outputs;
     const uint32_t taps = c->taps;
     uint32_t y = 0;
     uint32_t x = 0;
@@ -368,21 +359,24 @@ SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors
     const struct spk_conv2d copy = *of; // the compiler sees that no output changes it
     const struct spk_conv2d *c = &copy;
     const struct spk_rescale out = c->out;
-    const uint32_t n = (uint32_t)c->kernel_width * c->channels;
-    const uint32_t pitch = (uint32_t)c->width * c->channels * c->dilation_down;
-    const int32_t depth = (c->kernel_height - 1) * c->dilation_down;
-    const bool side_by_side = c->dilation_right == 1 || c->kernel_width == 1;
+    const uint32_t n = (uint32_t)c->geometry.kernel_width * c->geometry.channels;
+    const uint32_t pitch =
+        (uint32_t)c->geometry.width * c->geometry.channels * c->geometry.dilation_down;
+    const int32_t depth = (c->geometry.kernel_height - 1) * c->geometry.dilation_down;
+    const bool side_by_side = c->geometry.dilation_right == 1 || c->geometry.kernel_width == 1;
     struct spk_windows w;
-    for (uint32_t y = 0; y < c->out_height; y++) {
-        w.top[0] = (int32_t)(y * c->stride_down) - c->pad_top;
-        const bool rows = side_by_side && w.top[0] >= 0 && w.top[0] + depth < c->height;
-        w.left[0] = -c->pad_left;
-        for (uint32_t x = 0; x < c->out_width; x++) {
+    for (uint32_t y = 0; y < c->geometry.out_height; y++) {
+        w.top[0] = (int32_t)(y * c->geometry.stride_down) - c->geometry.pad_top;
+        const bool rows = side_by_side && w.top[0] >= 0 && w.top[0] + depth < c->geometry.height;
+        w.left[0] = -c->geometry.pad_left;
+        for (uint32_t x = 0; x < c->geometry.out_width; x++) {
             const int8_t *from = (const int8_t *)scratch;
-            w.inside = rows && w.left[0] >= 0 && w.left[0] + c->kernel_width <= c->width;
+            w.inside =
+                rows && w.left[0] >= 0 && w.left[0] + c->geometry.kernel_width <= c->geometry.width;
             if (w.inside) {
-                const int8_t *row = input + (w.top[0] * c->width + w.left[0]) * c->channels;
-                if (c->kernel_height == 1) {
+                const int8_t *row =
+                    input + (w.top[0] * c->geometry.width + w.left[0]) * c->geometry.channels;
+                if (c->geometry.kernel_height == 1) {
                     from = row;
                 } else {
                     int8_t *to = (int8_t *)scratch;
@@ -396,9 +390,10 @@ SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors
             } else {
                 spk_conv2d_gather(c, 1, &w, input, SPK_BYTES, scratch);
             }
-            spk_mve_outputs(&out, wide, from, vectors, c->weights, c->taps, c->outputs, output);
-            output += c->outputs;
-            w.left[0] += c->stride_right;
+            spk_mve_outputs(&out, wide, from, vectors, c->weights, c->taps, c->geometry.outputs,
+                            output);
+            output += c->geometry.outputs;
+            w.left[0] += c->geometry.stride_right;
         }
     }
 }
@@ -471,24 +466,26 @@ SPK_INLINE void spk_conv2d_stream(const struct spk_conv2d *c, enum spk_streaming
     const struct spk_rescale out = c->out;
     uint32_t y = 0;
     uint32_t x = 0;
-    for (uint32_t at = 0; at < (uint32_t)c->out_height * c->out_width; at++) {
+    for (uint32_t at = 0; at < (uint32_t)c->geometry.out_height * c->geometry.out_width; at++) {
         struct spk_windows w;
         const void *weights = c->weights;
         spk_conv2d_windows(c, 1, &y, &x, &w);
-        const uint32_t n = (w.inside ? c->kernel_width : 1u) * c->channels;
-        for (uint32_t o = 0; o < c->outputs; o += 4) {
+        const uint32_t n = (w.inside ? c->geometry.kernel_width : 1u) * c->geometry.channels;
+        for (uint32_t o = 0; o < c->geometry.outputs; o += 4) {
             int32_t sum[4] = {0};
-            for (uint32_t i = 0; i < c->kernel_height; i++) {
-                const int32_t down = w.top[0] + (int32_t)(i * c->dilation_down);
-                for (uint32_t j = 0; j < (w.inside ? 1u : c->kernel_width); j++) {
-                    const int32_t right = w.left[0] + (int32_t)(j * c->dilation_right);
-                    const bool there = (uint32_t)down < c->height && (uint32_t)right < c->width;
+            for (uint32_t i = 0; i < c->geometry.kernel_height; i++) {
+                const int32_t down = w.top[0] + (int32_t)(i * c->geometry.dilation_down);
+                for (uint32_t j = 0; j < (w.inside ? 1u : c->geometry.kernel_width); j++) {
+                    const int32_t right = w.left[0] + (int32_t)(j * c->geometry.dilation_right);
+                    const bool there =
+                        (uint32_t)down < c->geometry.height && (uint32_t)right < c->geometry.width;
                     const int8_t *from =
-                        there ? input + (down * c->width + right) * c->channels : c->padding;
+                        there ? input + (down * c->geometry.width + right) * c->geometry.channels
+                              : c->padding;
                     weights = spk_conv2d_run(order, from, n, weights, sum);
                 }
             }
-            for (uint32_t k = 0; k < 4 && o + k < c->outputs; k++) {
+            for (uint32_t k = 0; k < 4 && o + k < c->geometry.outputs; k++) {
                 *output++ = spk_rescale(&out, false, sum[k] + out.bias[o + k],
                                         out.multiplier[o + k], out.shift[o + k]);
             }

@@ -22,12 +22,13 @@
 // ends with the last channel, of at least 4. One output a channel. list: (taps,).
 SPK_INLINE void spk_depthwise_dsp(bool wide, const struct spk_depthwise_taps *c,
                                   const int8_t *input, const int8_t **list, int8_t *output) {
-    const uint32_t last = c->channels - 4u;
-    const int8_t *const *const end = list + (uint32_t)c->kernel_height * c->kernel_width;
+    const uint32_t last = c->geometry.channels - 4u;
+    const int8_t *const *const end =
+        list + (uint32_t)c->geometry.kernel_height * c->geometry.kernel_width;
     struct spk_depthwise_pixel at = {0};
     int8_t *to = output;
-    for (uint32_t y = 0; y < c->out_height; y++) {
-        for (uint32_t x = 0; x < c->out_width; x++) {
+    for (uint32_t y = 0; y < c->geometry.out_height; y++) {
+        for (uint32_t x = 0; x < c->geometry.out_width; x++) {
             const uint32_t *weights = c->weights;
             spk_depthwise_next(c, y, x, input, list, &at);
             for (uint32_t o = 0; o <= last + 3; o += 4) {

@@ -33,11 +33,11 @@ SPK_INLINE int16x8_t spk_depthwise_mve_eight(const struct spk_rescale *out, bool
 SPK_INLINE void spk_depthwise_mve(bool wide, const struct spk_depthwise_taps *c,
                                   const int8_t *input, const int8_t **list, int8_t *output) {
     const struct spk_rescale out = c->out;
-    const uint32_t channels = c->channels;
-    const uint32_t taps = (uint32_t)c->kernel_height * c->kernel_width;
+    const uint32_t channels = c->geometry.channels;
+    const uint32_t taps = (uint32_t)c->geometry.kernel_height * c->geometry.kernel_width;
     struct spk_depthwise_pixel at = {0};
-    for (uint32_t y = 0; y < c->out_height; y++) {
-        for (uint32_t x = 0; x < c->out_width; x++) {
+    for (uint32_t y = 0; y < c->geometry.out_height; y++) {
+        for (uint32_t x = 0; x < c->geometry.out_width; x++) {
             const int8_t *weights = c->weights;
             spk_depthwise_next(c, y, x, input, list, &at);
             for (uint32_t o = 0; o < channels; o += 8) {
@@ -110,12 +110,12 @@ SPK_INLINE void spk_depthwise_mve_sixteens(bool wide, const struct spk_depthwise
                                            const int8_t *input, const int8_t **list,
                                            int8_t *output) {
     const struct spk_rescale out = c->out;
-    const uint32_t channels = c->channels;
-    const uint32_t taps = (uint32_t)c->kernel_height * c->kernel_width;
+    const uint32_t channels = c->geometry.channels;
+    const uint32_t taps = (uint32_t)c->geometry.kernel_height * c->geometry.kernel_width;
     const uint32_t pairs = (taps + 1) / 2;
     struct spk_depthwise_pixel at = {0};
-    for (uint32_t y = 0; y < c->out_height; y++) {
-        for (uint32_t x = 0; x < c->out_width; x++) {
+    for (uint32_t y = 0; y < c->geometry.out_height; y++) {
+        for (uint32_t x = 0; x < c->geometry.out_width; x++) {
             const int8_t *weights = c->weights;
             spk_depthwise_next(c, y, x, input, list, &at);
             list[2 * pairs - 1] = list[taps - 1];
@@ -136,20 +136,20 @@ SPK_INLINE void spk_depthwise_mve_sixteens(bool wide, const struct spk_depthwise
 SPK_INLINE void spk_depthwise_mve_many(bool wide, const struct spk_depthwise_taps *c,
                                        const int8_t *input, const int8_t **list, int8_t *output) {
     const struct spk_rescale out = c->out;
-    const uint32_t taps = (uint32_t)c->kernel_height * c->kernel_width;
+    const uint32_t taps = (uint32_t)c->geometry.kernel_height * c->geometry.kernel_width;
     struct spk_depthwise_pixel at = {0};
-    for (uint32_t y = 0; y < c->out_height; y++) {
-        for (uint32_t x = 0; x < c->out_width; x++) {
+    for (uint32_t y = 0; y < c->geometry.out_height; y++) {
+        for (uint32_t x = 0; x < c->geometry.out_width; x++) {
             const int8_t *weights = c->weights;
             spk_depthwise_next(c, y, x, input, list, &at);
-            for (uint32_t o = 0; o < c->outputs; o += 8) {
+            for (uint32_t o = 0; o < c->geometry.outputs; o += 8) {
                 const int16x8_t codes =
                     spk_depthwise_mve_eight(&out, wide, list, taps, true, at.offset,
                                             vldrhq_u16(c->sources + o), weights, o);
-                vstrbq_p_s16(output + o, codes, vctp16q(c->outputs - o));
+                vstrbq_p_s16(output + o, codes, vctp16q(c->geometry.outputs - o));
                 weights += 8 * taps;
             }
-            output += c->outputs;
+            output += c->geometry.outputs;
         }
     }
 }

@@ -6,6 +6,7 @@
 #ifndef SPK_DEPTHWISE_CONV2D_TAPS_H
 #define SPK_DEPTHWISE_CONV2D_TAPS_H
 
+#include "kernels/geometry.h"
 #include "kernels/requantise.h"
 
 struct spk_depthwise_taps {
@@ -14,20 +15,7 @@ struct spk_depthwise_taps {
     const int8_t *padding;   // (channels,) the input's zero point, or 0 where nothing reaches out
     struct spk_rescale out;  // arrays or scales, as the variant asks for
     const struct spk_scale *scales;
-    uint16_t height; // of the input, (height, width, channels)
-    uint16_t width;
-    uint16_t channels;
-    uint16_t out_height; // (out_height, out_width, outputs)
-    uint16_t out_width;
-    uint16_t outputs;
-    uint16_t kernel_height;
-    uint16_t kernel_width;
-    uint16_t stride_down;
-    uint16_t stride_right;
-    uint16_t dilation_down;
-    uint16_t dilation_right;
-    uint16_t pad_top;
-    uint16_t pad_left;
+    struct spk_geometry geometry;
 };
 
 // The kernels of a variant. `_wide`: some channels are marked, see requantise.h.
@@ -55,16 +43,16 @@ struct spk_depthwise_pixel {
 SPK_INLINE void spk_depthwise_list(const struct spk_depthwise_taps *c,
                                    const struct spk_depthwise_pixel *at, const int8_t *input,
                                    const int8_t **tap) {
-    const uint32_t step = (uint32_t)c->dilation_right * c->channels;
-    for (uint32_t i = 0; i < c->kernel_height; i++) {
-        const int32_t down = at->top + (int32_t)(i * c->dilation_down);
-        const bool there = (uint32_t)down < c->height;
-        const int8_t *from = input + (down * c->width + at->left) * c->channels;
+    const uint32_t step = (uint32_t)c->geometry.dilation_right * c->geometry.channels;
+    for (uint32_t i = 0; i < c->geometry.kernel_height; i++) {
+        const int32_t down = at->top + (int32_t)(i * c->geometry.dilation_down);
+        const bool there = (uint32_t)down < c->geometry.height;
+        const int8_t *from = input + (down * c->geometry.width + at->left) * c->geometry.channels;
         int32_t right = at->left;
-        for (uint32_t j = 0; j < c->kernel_width; j++) {
-            *tap++ = there && (uint32_t)right < c->width ? from : c->padding;
+        for (uint32_t j = 0; j < c->geometry.kernel_width; j++) {
+            *tap++ = there && (uint32_t)right < c->geometry.width ? from : c->padding;
             from += step;
-            right += c->dilation_right;
+            right += c->geometry.dilation_right;
         }
     }
 }
@@ -73,14 +61,14 @@ SPK_INLINE void spk_depthwise_list(const struct spk_depthwise_taps *c,
 SPK_INLINE void spk_depthwise_next(const struct spk_depthwise_taps *c, uint32_t y, uint32_t x,
                                    const int8_t *input, const int8_t **tap,
                                    struct spk_depthwise_pixel *at) {
-    const int32_t reach = (c->kernel_width - 1) * c->dilation_right;
-    const int32_t depth = (c->kernel_height - 1) * c->dilation_down;
-    at->top = (int32_t)(y * c->stride_down) - c->pad_top;
-    at->left = (int32_t)(x * c->stride_right) - c->pad_left;
-    const bool inside =
-        at->top >= 0 && at->top + depth < c->height && at->left >= 0 && at->left + reach < c->width;
+    const int32_t reach = (c->geometry.kernel_width - 1) * c->geometry.dilation_right;
+    const int32_t depth = (c->geometry.kernel_height - 1) * c->geometry.dilation_down;
+    at->top = (int32_t)(y * c->geometry.stride_down) - c->geometry.pad_top;
+    at->left = (int32_t)(x * c->geometry.stride_right) - c->geometry.pad_left;
+    const bool inside = at->top >= 0 && at->top + depth < c->geometry.height && at->left >= 0 &&
+                        at->left + reach < c->geometry.width;
     if (x > 0 && at->inside && inside) {
-        at->offset += (uint32_t)c->stride_right * c->channels;
+        at->offset += (uint32_t)c->geometry.stride_right * c->geometry.channels;
         return;
     }
     at->inside = inside;
@@ -121,11 +109,11 @@ SPK_INLINE void spk_depthwise_four(const struct spk_rescale *out, bool wide,
 SPK_INLINE void spk_depthwise_fours(bool wide, const struct spk_depthwise_taps *c,
                                     const int8_t *input, const int8_t **list, int8_t *output) {
     const struct spk_rescale out = c->out;
-    const uint32_t taps = (uint32_t)c->kernel_height * c->kernel_width;
-    const uint32_t channels = c->channels;
+    const uint32_t taps = (uint32_t)c->geometry.kernel_height * c->geometry.kernel_width;
+    const uint32_t channels = c->geometry.channels;
     struct spk_depthwise_pixel at = {0};
-    for (uint32_t y = 0; y < c->out_height; y++) {
-        for (uint32_t x = 0; x < c->out_width; x++) {
+    for (uint32_t y = 0; y < c->geometry.out_height; y++) {
+        for (uint32_t x = 0; x < c->geometry.out_width; x++) {
             const int8_t *weights = c->weights;
             spk_depthwise_next(c, y, x, input, list, &at);
             for (uint32_t o = 0; o < channels; o += 4) {
@@ -144,21 +132,21 @@ SPK_INLINE void spk_depthwise_fours(bool wide, const struct spk_depthwise_taps *
 SPK_INLINE void spk_depthwise_many(bool wide, const struct spk_depthwise_taps *c,
                                    const int8_t *input, const int8_t **list, int8_t *output) {
     const struct spk_rescale out = c->out;
-    const uint32_t taps = (uint32_t)c->kernel_height * c->kernel_width;
+    const uint32_t taps = (uint32_t)c->geometry.kernel_height * c->geometry.kernel_width;
     struct spk_depthwise_pixel at = {0};
-    for (uint32_t y = 0; y < c->out_height; y++) {
-        for (uint32_t x = 0; x < c->out_width; x++) {
+    for (uint32_t y = 0; y < c->geometry.out_height; y++) {
+        for (uint32_t x = 0; x < c->geometry.out_width; x++) {
             const int8_t *weights = c->weights;
             spk_depthwise_next(c, y, x, input, list, &at);
-            for (uint32_t o = 0; o < c->outputs; o += 4) {
+            for (uint32_t o = 0; o < c->geometry.outputs; o += 4) {
                 const uint16_t *from = c->sources + o;
                 const uint32_t source[4] = {at.offset + from[0], at.offset + from[1],
                                             at.offset + from[2], at.offset + from[3]};
                 spk_depthwise_four(&out, wide, list, list + taps, source, false, weights, o,
-                                   c->outputs - o, output);
+                                   c->geometry.outputs - o, output);
                 weights += 4 * taps;
             }
-            output += c->outputs;
+            output += c->geometry.outputs;
         }
     }
 }

@@ -103,6 +103,11 @@ class Convolution(Quantised):
             "pad_left": self.padding[1],
         }
 
+    def geometry_fields(self, kernel: tuple[int, int]) -> Fields:
+        """Fields of a kernel's `struct spk_geometry geometry`."""
+        fields = {**self.window_fields(kernel), "outputs": self.outs[0].shape[2]}
+        return {f"geometry.{name}": value for name, value in fields.items()}
+
 
 def window_band(
     height: int, reach: int, stride: int, padding: tuple[int, int, int], first: int, end: int

@@ -138,8 +138,7 @@ class Conv2d(Convolution):
         fields: Fields = {
             "weights": weights,
             **scales,
-            **self.window_fields(self.weight.shape[1:3]),
-            "outputs": len(rows),
+            **self.geometry_fields(self.weight.shape[1:3]),
             "taps": taps,
             "pointwise": self._pointwise,
         }

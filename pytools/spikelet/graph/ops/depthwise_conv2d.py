@@ -157,8 +157,7 @@ class DepthwiseConv2d(Convolution):
         fields: Fields = {
             "weights": em.const(f"{self.name}_weight", weight, note),
             **scales,
-            **self.window_fields((height, width)),
-            "outputs": channels,
+            **self.geometry_fields((height, width)),
         }
         if variant.endswith("many"):
             sources = (groups // self.depth_multiplier).astype(np.uint16)
