@@ -64,20 +64,29 @@ def test_a_module_becomes_a_package(net: nn.Module, x: Tensor, tmp_path: Path) -
     assert set(manifest["quantisation"]) == {"ranges", "equalised", "bias_correction"}
 
 
-def test_calibration_may_come_in_batches(net: nn.Module, x: Tensor) -> None:
-    whole = spikelet.export(net, x, x.numpy())
+@pytest.fixture(scope="module")
+def small() -> nn.Module:
+    """For tests of what becomes of samples, whatever the network."""
+    torch.manual_seed(0)
+    channels, height, width = IMAGE
+    size = 4 * (height - 2) * (width - 2)
+    return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(size, 5))
+
+
+def test_calibration_may_come_in_batches(small: nn.Module, x: Tensor) -> None:
+    whole = spikelet.export(small, x, x.numpy())
     with_labels = DataLoader(TensorDataset(x, torch.zeros(len(x))), batch_size=32)
     loader: Any = DataLoader(x, batch_size=64)  # type: ignore[arg-type]
     for batches in (loader, with_labels, [x[:100], x[100:]], iter(x.split(50))):
-        assert spikelet.export(net, x, batches).sha256 == whole.sha256
-    assert spikelet.export(net, x, x, options=Options(method="minmax")).sha256 != whole.sha256
+        assert spikelet.export(small, x, batches).sha256 == whole.sha256
+    assert spikelet.export(small, x, x, options=Options(method="minmax")).sha256 != whole.sha256
 
 
-def test_test_samples_become_the_vectors(net: nn.Module, x: Tensor) -> None:
-    package = spikelet.export(net, x, x, test=x[:7], labels=np.zeros(7, np.int64))
+def test_test_samples_become_the_vectors(small: nn.Module, x: Tensor) -> None:
+    package = spikelet.export(small, x, x, test=x[:7], labels=np.zeros(7, np.int64))
     assert package.vectors["x"].shape[0] == package.manifest["samples"] == 7
     assert package.manifest["vectors"] == "7 samples of test"
-    many = spikelet.export(net, x, torch.cat([x, x]))
+    many = spikelet.export(small, x, torch.cat([x, x]))
     assert len(many.vectors["x"]) == 200
 
 
