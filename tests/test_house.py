@@ -53,10 +53,11 @@ def arrows() -> set[tuple[str, str]]:
 
 
 def drawn(page: str) -> set[tuple[str, str]]:
-    """Arrows of the first mermaid picture: lines such as `a --> b & c`."""
+    """Arrows of the first mermaid picture; `graph_` is `graph`, which is a word of mermaid."""
     (picture, *_) = re.findall(r"```mermaid\n(.*?)```", page, re.DOTALL)
     lines = re.findall(r"^ *(\w+) --> ([\w &]+)$", picture, re.MULTILINE)
-    return {(here, there) for here, rooms in lines for there in rooms.split(" & ")}
+    pairs = {(here, there) for here, rooms in lines for there in rooms.split(" & ")}
+    return {(here.rstrip("_"), there.rstrip("_")) for here, there in pairs}
 
 
 def test_the_picture_is_what_the_imports_say() -> None:
