@@ -78,12 +78,6 @@ SPK_INLINE int64_t spk_shift_round64(int64_t v, uint32_t n) {
     return (v + (((int64_t)1 << n) >> 1)) >> n;
 }
 
-// v / 2^n rounded up with the probability of its fraction; n is 0 to 31.
-SPK_INLINE int32_t spk_shift_stochastic(int32_t v, uint32_t n, uint32_t random) {
-    const uint32_t drawn = n == 0 ? 0 : random >> (32 - n);
-    return (int32_t)(((int64_t)v + drawn) >> n);
-}
-
 // mean + (x - mean) / 2^n, halves up; n is 0 to 31.
 SPK_INLINE int32_t spk_ema(int32_t mean, int32_t x, uint32_t n) {
     return (int32_t)(mean + spk_shift_round64((int64_t)x - mean, n));

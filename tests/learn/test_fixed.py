@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spikelet.graph import Array
@@ -46,7 +46,6 @@ EACH(sat8, spk_sat8(A32))
 EACH(add, spk_add_sat(A32, B32))
 EACH(shift_round, spk_shift_round(A32, C32))
 EACH(shift_round64, spk_shift_round64(a[i], C32))
-EACH(shift_stochastic, spk_shift_stochastic(A32, C32, (uint32_t)b[i]))
 EACH(ema, spk_ema(A32, B32, C32))
 EACH(decay, spk_decay(A32, C32))
 EACH(exp2, spk_exp2(A32))
@@ -140,10 +139,6 @@ def test_c_shifts_equal_python(c: Library) -> None:
         assert np.array_equal(c("shift_round", narrow, 0, n), fixed.shift_round(narrow, n))
         assert np.array_equal(c("shift_round64", wide, 0, 2 * n), fixed.shift_round(wide, 2 * n))
         assert np.array_equal(c("ema", narrow, other, n), fixed.ema(narrow, other, n))
-        random = other & 0xFFFFFFFF
-        assert np.array_equal(
-            c("shift_stochastic", narrow, random, n), fixed.shift_stochastic(narrow, n, random)
-        )
 
 
 @pytest.mark.parametrize("fraction", [0, 4, 10, 14, 16])
@@ -171,15 +166,6 @@ def test_a_saturated_sum_is_the_nearest_there_is(a: int, b: int) -> None:
 @given(v=st.integers(-(2**61), 2**61), n=st.integers(0, 62))
 def test_a_rounding_shift_is_the_nearest_integer_halves_up(v: int, n: int) -> None:
     assert fixed.shift_round(np.array(v), n) == math.floor(Fraction(v, 2**n) + Fraction(1, 2))
-
-
-@given(v=INT32, n=st.integers(1, 12))
-@settings(max_examples=30)
-def test_stochastic_rounding_is_right_on_average(v: int, n: int) -> None:
-    random = (np.arange(1 << n, dtype=np.int64) << (32 - n)).astype(np.uint32)
-    rounded = fixed.shift_stochastic(np.full(1 << n, v), n, random)
-    assert Fraction(int(rounded.sum()), 1 << n) == Fraction(v, 1 << n)
-    assert rounded.max() - rounded.min() <= 1
 
 
 @given(v=INT32, n=st.integers(0, 6))

@@ -13,11 +13,10 @@ import numpy as np
 from spikelet.graph.c import Fields
 from spikelet.graph.operator import Interval, Operator
 from spikelet.graph.tensor import Array, Tensor
-from spikelet.learn.numbers.fixed import shift_round
+from spikelet.learn.numbers.fixed import INT32_MAX, shift_round
 
 ONE = 1 << 12  # 1.0 of a basis
 USED, BEGUN = 0, 1  # places in `columns`
-INT32_MAX = (1 << 31) - 1
 
 
 def _fits(n: int) -> int:

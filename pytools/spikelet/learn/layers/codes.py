@@ -26,7 +26,6 @@ from spikelet.learn.bases.trainable import LearningOperator, Scaled, Trainable
 from spikelet.learn.numbers import scalar
 
 MOST = 32767
-NO_NUDGE = np.zeros(1, np.float32)
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,12 @@ from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator,
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.bases.subspace import (
     BEGUN,
-    INT32_MAX,
     ONE,
     USED,
     SubspaceOperator,
 )
 from spikelet.learn.numbers.feature import C_TYPES
-from spikelet.learn.numbers.fixed import shift_round
+from spikelet.learn.numbers.fixed import INT32_MAX, shift_round
 from spikelet.learn.numbers.scalar import draws
 
 FACTOR, REST = (1 << 19) - 1, (1 << 12) - 1  # their product, rounded, fits 32 bits

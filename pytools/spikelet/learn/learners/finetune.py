@@ -27,7 +27,7 @@ from spikelet.learn.choices import PARTS, RATES, Within
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.networks.builder import NetworkBuilder, part_name
 from spikelet.learn.networks.formats import Formats, build_calibrated
-from spikelet.learn.networks.parameters import Codes, Learns, RealLayer
+from spikelet.learn.networks.parameters import DeployedCodes, Learns, RealLayer
 from spikelet.learn.numbers.scalar import Descent
 
 SAMPLES = 24  # of the calibration data, that ranges are taken from
@@ -305,7 +305,9 @@ def _over_image(node: Mean, shape: tuple[int, ...]) -> bool:
     return len(shape) == 3 and 2 not in node.axes and math.prod(kept) == shape[2]
 
 
-def _codes(node: Operator, output: Tensor, activation: tuple[int, int], scores: str) -> Codes:
+def _codes(
+    node: Operator, output: Tensor, activation: tuple[int, int], scores: str
+) -> DeployedCodes:
     """What a layer makes of its sums: ReLU, ReLU6 and the ends of int8 are limits alike.
 
     Scores have none: they may grow while they are learned.
@@ -317,9 +319,9 @@ def _codes(node: Operator, output: Tensor, activation: tuple[int, int], scores: 
         nudge = np.clip(2.0 ** (shift - 1.0), ONCE, 0.25)
     nudge = nudge.astype(np.float32)
     if node.name == scores:
-        return Codes(output.scale, nudge)
+        return DeployedCodes(output.scale, nudge)
     low, high = (end - output.zero_point for end in activation)
-    return Codes(output.scale, nudge, low, high)
+    return DeployedCodes(output.scale, nudge, low, high)
 
 
 def _real(node: Quantised, x: Tensor) -> tuple[Array, Array]:

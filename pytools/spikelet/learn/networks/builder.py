@@ -27,9 +27,9 @@ from spikelet.learn.layers.weighted_sum import WeightedSum
 from spikelet.learn.networks.formats import Formats
 from spikelet.learn.networks.parameters import (
     FLOAT,
-    Codes,
     ConvolutionParameters,
     DenseParameters,
+    DeployedCodes,
     Format,
     Margins,
     Pair,
@@ -218,7 +218,7 @@ class NetworkBuilder:
         kernel: Pair,
         stride: Pair = (1, 1),
         padding: Margins = (0, 0, 0, 0),
-        codes: Codes | None = None,
+        codes: DeployedCodes | None = None,
     ) -> str:
         """The mean of each window of (H, W, C), without what is padding; the name."""
         scale, limit = self._output(name, codes, parts=PARTS)
@@ -245,7 +245,7 @@ class NetworkBuilder:
         reads: tuple[str, ...],
         gains: tuple[float, ...],
         relu: bool = False,
-        codes: Codes | None = None,
+        codes: DeployedCodes | None = None,
     ) -> str:
         """`sum of gains[i] * reads[i]`, one or two; the name of the sum."""
         scale, limit = self._output(name, codes, relu=relu)
@@ -280,7 +280,7 @@ class NetworkBuilder:
         tensor = self._value(name, shape, before.scale)
         return self._lay(_Laid(node, tensor, self._positive(x), self.live(x), back))
 
-    def _lay(self, laid: _Laid, codes: Codes | None = None) -> str:
+    def _lay(self, laid: _Laid, codes: DeployedCodes | None = None) -> str:
         name = laid.node.name
         if codes is not None:
             laid.node = dataclasses.replace(laid.node, name=part_name(name, "sum"))
@@ -289,7 +289,7 @@ class NetworkBuilder:
         self._laid[laid.node.name] = laid
         return name if codes is None else self._lay_codes(name, laid.tensor, codes)
 
-    def _lay_codes(self, name: str, sums: Tensor, codes: Codes) -> str:
+    def _lay_codes(self, name: str, sums: Tensor, codes: DeployedCodes) -> str:
         """Round the sums of a layer to its codes; the layer's name."""
         precision, real = self.formats.precision, self.formats.real
         ends: dict[str, Any] = {"low": codes.low, "high": codes.high, "scale": codes.scale}
@@ -505,7 +505,12 @@ class NetworkBuilder:
         return value(self.formats.precision, name, shape, scale)
 
     def _output(
-        self, name: str, codes: Codes | None, outputs: int = 1, relu: bool = False, parts: int = 1
+        self,
+        name: str,
+        codes: DeployedCodes | None,
+        outputs: int = 1,
+        relu: bool = False,
+        parts: int = 1,
     ) -> Format:
         """The format of a layer's output; integers that become codes are in parts of a code."""
         if codes is None:

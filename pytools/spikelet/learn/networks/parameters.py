@@ -52,7 +52,7 @@ class Learns:
 
 
 @dataclass(frozen=True, eq=False)
-class Codes:
+class DeployedCodes:
     """What a deployed layer makes of its sums.
 
     Attributes:
@@ -93,7 +93,7 @@ class RealLayer:
     bias: Array | None
     learns: Learns
     relu: bool = False
-    codes: Codes | None = None
+    codes: DeployedCodes | None = None
     rate: float | None = None
     stride: Pair = (1, 1)
     padding: Margins = (0, 0, 0, 0)

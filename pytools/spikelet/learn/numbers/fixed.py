@@ -1,7 +1,7 @@
 """Integer primitives that several learners share; firmware/learn/fixed.h is their C twin.
 
 Values are integers of any numpy type and are computed as int64; results are int64. `Qn` has n
-fraction bits. Random numbers are `xorshift32` of `spikelet.graph.fixed`.
+fraction bits.
 """
 
 from __future__ import annotations
@@ -40,17 +40,6 @@ def shift_round(v: Array, n: int | Array) -> Array:
     """`v / 2^n` to the nearest integer, halves up; 0 <= n <= 62, |v| < 2^62."""
     v, n = np.asarray(v, np.int64), np.asarray(n, np.int64)
     rounded: Array = (v + ((np.int64(1) << n) >> 1)) >> n
-    return rounded
-
-
-def shift_stochastic(v: Array, n: int, random: Array) -> Array:
-    """`v / 2^n` rounded up with the probability of its fraction: int32, 0 <= n <= 31.
-
-    Args:
-        random: uint32 of the shape of `v`; its n top bits are used.
-    """
-    drawn = np.asarray(random, np.int64) >> (32 - n)
-    rounded: Array = (np.asarray(v, np.int64) + drawn) >> n
     return rounded
 
 
