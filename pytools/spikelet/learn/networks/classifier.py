@@ -133,7 +133,7 @@ class Perceptron:
     Features count as scaled to a mean square of 1. Descent is plain, sample by sample.
 
     Attributes:
-        net: what it becomes part of, see `perceptrons`.
+        net: what it becomes part of, see `perceptron_network`.
         name: layer l = 1, 2, ... has the learned tensors `name_l.weight`, `name_l.bias`, ...
         x: what it reads: u8 or i8 codes.
         sizes: outputs of its layers, the last one the classes.
