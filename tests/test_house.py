@@ -71,3 +71,13 @@ def test_no_arrow_leads_back() -> None:
         order.add(here, there)
     assert len(list(order.static_order())) == len({room for pair in arrows() for room in pair})
     assert not [pair for pair in arrows() if pair[0] == GROUND]
+
+
+def test_contributing_names_files_that_exist() -> None:
+    """Paths without NAME; what begins with a room stands in the product or in a room of it."""
+    page = (HOUSE / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    places = (HOUSE, PRODUCT, PRODUCT / "frontends" / "snntorch", PRODUCT / "frontends" / "onnx")
+    words = set(re.findall(r"`([\w./-]+\.(?:py|h|c|md|toml|csv|yml|yaml|txt|spk))`", page))
+    named = {word for word in words if not re.search("NAME|X_Y", word)}
+    assert len(named) > 30
+    assert [word for word in sorted(named) if not any((p / word).is_file() for p in places)] == []
