@@ -99,9 +99,9 @@ def facts(name: str, doc: str, **changes: Any) -> None:
     def change(_liar: Liar, frame: Frame) -> Frames | None:
         if kind(frame) != m.Type.HELLO or frame.payload[5:7] != b"\0\0":
             return None
-        found = m.Facts.unpack(frame.payload[1 + HELLO :])
-        new = {k: v(getattr(found, k)) if callable(v) else v for k, v in changes.items()}
-        return [frame._replace(payload=frame.payload[: 1 + HELLO] + found._replace(**new).pack())]
+        told = m.Facts.unpack(frame.payload[1 + HELLO :])
+        new = {k: v(getattr(told, k)) if callable(v) else v for k, v in changes.items()}
+        return [frame._replace(payload=frame.payload[: 1 + HELLO] + told._replace(**new).pack())]
 
     lie(doc, name)(change)
 
@@ -189,15 +189,15 @@ def table_short(_liar: Liar, frame: Frame) -> Frames | None:
 
 def rows(data: bytes) -> list[tuple[m.Entry, tuple[int, ...], bytes]]:
     """The rows of a part of HELLO: fields, dimensions, name."""
-    found = []
+    entries = []
     while data:
         entry = m.Entry.unpack(data)
         at = TENSOR_HEAD + 2 * entry.rank
         dims = struct.unpack_from(f"<{entry.rank}H", data, TENSOR_HEAD)
         end = at + 1 + data[at]
-        found.append((entry, dims, data[at + 1 : end]))
+        entries.append((entry, dims, data[at + 1 : end]))
         data = data[end:]
-    return found
+    return entries
 
 
 def packed(entry: m.Entry, dims: tuple[int, ...], name: bytes) -> bytes:
@@ -218,13 +218,13 @@ def table(
     def change(_liar: Liar, frame: Frame) -> Frames | None:
         if kind(frame) != m.Type.HELLO or frame.payload[5:7] == b"\0\0":
             return None
-        found = rows(frame.payload[1 + HELLO :])
-        for number, (entry, shape, text) in reversed(list(enumerate(found))):
+        entries = rows(frame.payload[1 + HELLO :])
+        for number, (entry, shape, text) in reversed(list(enumerate(entries))):
             if entry.kind == of:
                 new = {k: v(getattr(entry, k)) if callable(v) else v for k, v in changes.items()}
-                found[number] = entry._replace(**new), dims(shape), name(text)
+                entries[number] = entry._replace(**new), dims(shape), name(text)
                 break
-        return [frame._replace(payload=frame.payload[:7] + b"".join(packed(*r) for r in found))]
+        return [frame._replace(payload=frame.payload[:7] + b"".join(packed(*r) for r in entries))]
 
     lie(doc, mode)(change)
 
@@ -269,9 +269,9 @@ def field(mode: str, doc: str, type_: int, form: Any, name: str, change: Any) ->
     def altered(_liar: Liar, frame: Frame) -> Frames | None:
         if kind(frame) != type_:
             return None
-        found = form.unpack(frame.payload[1:])
-        value = change(getattr(found, name)) if callable(change) else change
-        return [frame._replace(payload=b"\0" + found._replace(**{name: value}).pack())]
+        values = form.unpack(frame.payload[1:])
+        value = change(getattr(values, name)) if callable(change) else change
+        return [frame._replace(payload=b"\0" + values._replace(**{name: value}).pack())]
 
     lie(doc, mode)(altered)
 
@@ -478,8 +478,8 @@ def counting(mode: str, doc: str, name: str, first: int, by: int) -> None:
         if kind(frame) != m.Type.LEARN_STATE:
             return None
         liar.count += 1
-        found = m.LearnStateReply.unpack(frame.payload[1:])
-        new = found._replace(**{name: first + by * liar.count})
+        counts = m.LearnStateReply.unpack(frame.payload[1:])
+        new = counts._replace(**{name: first + by * liar.count})
         return [frame._replace(payload=b"\0" + new.pack())]
 
     lie(doc, f"state-{mode}")(altered)

@@ -62,20 +62,20 @@ def measured(name: str, seeds: Sequence[int]) -> dict[str, Any]:
     module = load(name)
     begin = time.perf_counter()
     try:
-        found: dict[str, Any] = {**module.measure(seeds), "error": None}
+        results: dict[str, Any] = {**module.measure(seeds), "error": None}
     except Exception as e:  # the table tells of all bars, whatever one of them does
         traceback.print_exc()
         first = str(e).partition("\n")[0]
-        found = {"figure": f"{type(e).__name__}: {first}", "error": str(e)}
+        results = {"figure": f"{type(e).__name__}: {first}", "error": str(e)}
     own = {
         "seeds": list(seeds),
         "date": datetime.date.today().isoformat(),
         "seconds": round(time.perf_counter() - begin, 1),
     }
-    if clash := own.keys() & found.keys():
+    if clash := own.keys() & results.keys():
         raise ValueError(f"bar {name} measures {', '.join(sorted(clash))}, which a run has itself")
-    found = {**own, **found}
-    return dict(json.loads(json.dumps(found, default=float)))
+    results = {**own, **results}
+    return dict(json.loads(json.dumps(results, default=float)))
 
 
 def merged(rows: Sequence[Mapping[str, Any]], name: str, run: Mapping[str, Any]) -> list[Any]:
@@ -112,22 +112,22 @@ def met(row: Mapping[str, Any]) -> str:
     if not any(runs.values()):
         return "yes"
     if all(runs.values()):
-        found = ["no"]
+        reasons = ["no"]
     else:
-        found = ["; ".join(f"{seeds}: {'no' if fail else 'yes'}" for seeds, fail in runs.items())]
-    found += [f"{seeds}: {'; '.join(fail)}" for seeds, fail in runs.items() if fail]
-    return "<br>".join(found)
+        reasons = ["; ".join(f"{seeds}: {'no' if fail else 'yes'}" for seeds, fail in runs.items())]
+    reasons += [f"{seeds}: {'; '.join(fail)}" for seeds, fail in runs.items() if fail]
+    return "<br>".join(reasons)
 
 
 def unsteady(row: Mapping[str, Any]) -> list[str]:
     """Gates whose figures differ between sets of seeds by more than the margin; see above."""
-    found = []
+    differing = []
     for gate in load(row["name"]).GATES:
         values = [value for run in row["runs"] if (value := gate.value(run)) is not None]
         margin = min((abs(value - gate.bar) for value in values), default=0)
         if values and max(values) - min(values) > margin:
-            found.append(f"{gate.what}: {' and '.join(f'{value:.4g}' for value in values)}")
-    return found
+            differing.append(f"{gate.what}: {' and '.join(f'{value:.4g}' for value in values)}")
+    return differing
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

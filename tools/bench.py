@@ -103,14 +103,14 @@ def _bench(package: Path, board: str, toolchain: str) -> tuple[str, ...]:
 
 def spiking(out: Path) -> list[Result]:
     """The spiking models on each of their boards; packages that are there are used again."""
-    found = []
+    results = []
     for model, boards in SPIKING.items():
         package = out / f"{model}.spk"
         if not package.is_file():
             spikelet("train", model, "-o", str(package))
         for board, toolchain in itertools.product(boards, TOOLCHAINS):
-            found.append(bench(package, board, toolchain))
-    return found
+            results.append(bench(package, board, toolchain))
+    return results
 
 
 def references(out: Path) -> list[Result]:
@@ -118,22 +118,22 @@ def references(out: Path) -> list[Result]:
     folder = os.environ.get("SPIKELET_MODELS")
     if folder is None:
         return []
-    found = []
+    results = []
     for (model, board), peer in PEERS.items():
         package = out / f"{model}.spk"
         if not package.is_file():
             spikelet("import", str(Path(folder) / f"{model}.tflite"), "-o", str(package))
         result = bench(package, board, "gcc", "--limit", str(INT8_SAMPLES))
-        found.append({**result, "model": model, "peer": vars(peer)})
-    return found
+        results.append({**result, "model": model, "peer": vars(peer)})
+    return results
 
 
 def shipped() -> dict[Path, list[Result]]:
     """By folder of models/, the costs of the int8 package that is kept there."""
-    found = {}
+    by_package = {}
     for package in sorted((ROOT / "models").glob("*/*.spk")):
         if package.stem == package.parent.name:
-            results = found.setdefault(package.parent, [])
+            results = by_package.setdefault(package.parent, [])
             for board in (*INT8_BOARDS, *SMALL_BOARDS):
                 arguments = _bench(package, board, "gcc")
                 code, result = asked(*arguments, "--limit", str(INT8_SAMPLES))
@@ -141,7 +141,7 @@ def shipped() -> dict[Path, list[Result]]:
                     results.append(result)
                 elif code != REFUSED or board in INT8_BOARDS:
                     sys.exit(code)
-    return found
+    return by_package
 
 
 Column = Callable[[Result], str]

@@ -159,12 +159,12 @@ def renamed(text: str, renames: Sequence[tuple[str, str]]) -> str:
 def _configured(text: str, struct: str, names: Mapping[str, str]) -> str:
     """The text with other names for fields of a structure: where it is filled, and read."""
     config = rf"^static const struct {struct} (\w+) = {{\n(.*?)^}};"
-    for found in list(re.finditer(config, text, re.MULTILINE | re.DOTALL)):
-        filled = found[2]
+    for match in list(re.finditer(config, text, re.MULTILINE | re.DOTALL)):
+        filled = match[2]
         for name, after in names.items():
             filled = filled.replace(f"    .{name} = ", f"    .{after} = ")
-            text = re.sub(rf"&{found[1]}\.{name}\b", f"&{found[1]}.{after}", text)
-        text = text.replace(found[2], filled)
+            text = re.sub(rf"&{match[1]}\.{name}\b", f"&{match[1]}.{after}", text)
+        text = text.replace(match[2], filled)
     return text
 
 

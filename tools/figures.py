@@ -159,13 +159,13 @@ def taught(package: Path, learner: str, seed: str, more: str = "") -> dict[str, 
     """`spikelet learn` on the emulated board, as JSON."""
     stream = f"{LEARNING_STREAM},seed={seed}{more}"
     session = OUT.parent / "learning" / f"{learner}-{seed}"
-    found: dict[str, Any] = json.loads(
+    results: dict[str, Any] = json.loads(
         output(
             "-m", "spikelet", "learn", str(package), "--board", LEARNING_BOARD,
             "--learner", learner, "--stream", stream, "--session", str(session), "--json",
         )
     )  # fmt: skip
-    return found
+    return results
 
 
 def learning(today: str) -> None:
@@ -189,17 +189,17 @@ def learning(today: str) -> None:
     rows: list[tuple[str, ...]] = [
         (
             f"`{learner}`",
-            *_acc([run["learning"] for run in found]),
-            f"{100 * mean(run['learning']['bwt'] for run in found):+.1f}",
-            f"{mean(run['learning']['performance_maintenance'] for run in found):+.1f}",
-            f"{mean(run['learning']['sample_efficiency'] for run in found):.2f}",
-            f"{found[0]['learning']['needs']['learned_bytes']:,}",
-            f"{found[0]['learning']['needs']['work_bytes']:,}",
-            f"{mean(run['instructions_per_inference'] for run in found):,.0f}",
-            f"{mean(run['instructions_per_learning_step'] for run in found):,.0f}",
-            str(sum(run["mismatches"] for run in found)),
+            *_acc([run["learning"] for run in records]),
+            f"{100 * mean(run['learning']['bwt'] for run in records):+.1f}",
+            f"{mean(run['learning']['performance_maintenance'] for run in records):+.1f}",
+            f"{mean(run['learning']['sample_efficiency'] for run in records):.2f}",
+            f"{records[0]['learning']['needs']['learned_bytes']:,}",
+            f"{records[0]['learning']['needs']['work_bytes']:,}",
+            f"{mean(run['instructions_per_inference'] for run in records):,.0f}",
+            f"{mean(run['instructions_per_learning_step'] for run in records):,.0f}",
+            str(sum(run["mismatches"] for run in records)),
         )
-        for learner, found in runs.items()
+        for learner, records in runs.items()
     ]
     for name, what in (("naive", "online SGD head"), ("joint", "the same head, all at once")):
         lost = [row["bwt"] for row in baselines[name] if row["bwt"] is not None]
@@ -254,8 +254,8 @@ def bars_table(today: str) -> None:
         )
 
 
-def _acc(found: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    accs = [float(row["acc"]) for row in found]
+def _acc(runs: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    accs = [float(row["acc"]) for row in runs]
     return f"{mean(accs):.3f}", " ".join(f"{acc:.3f}" for acc in accs)
 
 

@@ -102,20 +102,21 @@ def mean(parts: Sequence[tuple[int, NeuroBench]]) -> NeuroBench:
         parts: how many samples, and their metrics; of the same network.
     """
     total = sum(samples for samples, _ in parts)
-    shares, found = [samples / total for samples, _ in parts], [metrics for _, metrics in parts]
+    shares, metrics_ = [samples / total for samples, _ in parts], [metrics for _, metrics in parts]
 
     def of(values: Iterable[float]) -> float:
         return sum(share * value for share, value in zip(shares, values, strict=True))
 
     return NeuroBench(
-        activation_sparsity=of(n.activation_sparsity for n in found),
-        effective_acs=of(n.effective_acs for n in found),
-        effective_macs=of(n.effective_macs for n in found),
-        dense=found[0].dense,
-        membrane_updates=of(n.membrane_updates for n in found),
-        footprint_bytes=found[0].footprint_bytes,
+        activation_sparsity=of(n.activation_sparsity for n in metrics_),
+        effective_acs=of(n.effective_acs for n in metrics_),
+        effective_macs=of(n.effective_macs for n in metrics_),
+        dense=metrics_[0].dense,
+        membrane_updates=of(n.membrane_updates for n in metrics_),
+        footprint_bytes=metrics_[0].footprint_bytes,
         layer_operations={
-            name: of(n.layer_operations[name] for n in found) for name in found[0].layer_operations
+            name: of(n.layer_operations[name] for n in metrics_)
+            for name in metrics_[0].layer_operations
         },
     )
 

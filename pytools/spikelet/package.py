@@ -231,13 +231,13 @@ def _check_vectors(graph: Graph, vectors: Mapping[str, Array]) -> None:
                 f"not {labels[-1]}",
                 next=f"expected are {', '.join([*wanted, labels[-1], *outputs])}",
             )
-        found = f"{values.dtype} of shape {values.shape}"
+        actual = f"{values.dtype} of shape {values.shape}"
         if tensor is None:
             if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
-                raise PackageError(f"{name} is {found}, expected integers of shape (N,)")
+                raise PackageError(f"{name} is {actual}, expected integers of shape (N,)")
         elif values.dtype != tensor.numpy_dtype or values.shape[1:] != tensor.shape:
             shape = ", ".join(map(str, tensor.shape))
-            raise PackageError(f"{name} is {found}, expected {tensor.numpy_dtype} (N, {shape})")
+            raise PackageError(f"{name} is {actual}, expected {tensor.numpy_dtype} (N, {shape})")
         if not len(values):
             raise PackageError(
                 f"{name} holds no sample", "an empty test part", "give at least 1 sample"

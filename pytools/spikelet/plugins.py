@@ -140,8 +140,8 @@ def _loaded(package: str, version: str, module: str, others: list[Plugin]) -> Pl
         imported = importlib.import_module(module)
         if not hasattr(imported, "__path__"):
             raise TypeError(f"{module} is a module, and a plug-in is a package")
-        found = pkgutil.walk_packages(imported.__path__, f"{module}.")
-        modules = [imported, *(importlib.import_module(one.name) for one in found)]
+        inside = pkgutil.walk_packages(imported.__path__, f"{module}.")
+        modules = [imported, *(importlib.import_module(one.name) for one in inside)]
         plugin = Plugin(package, version, module, Path(next(iter(imported.__path__))))
         _check_headers(plugin, modules, [firmware_dir(), *(p.firmware for p in others)])
     except (Exception, SystemExit) as e:

@@ -127,9 +127,9 @@ def real_samples(
     if integer:
         return values
     with np.errstate(over="ignore"):  # of float64 beyond float32
-        found = values.astype(np.float32)
-    check_finite(found, given, name)
-    return found
+        reals = values.astype(np.float32)
+    check_finite(reals, given, name)
+    return reals
 
 
 def check_finite(values: Array, given: str, name: str) -> None:

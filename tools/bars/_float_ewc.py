@@ -68,17 +68,17 @@ class FloatEwc:
         """The diagonal of the Fisher information of both layers, summed over samples x."""
         h, z = self.logits(x)
         p = _softmax(z)
-        found = [np.zeros_like(w) for w in self.weights]
+        sums = [np.zeros_like(w) for w in self.weights]
         for k in range(p.shape[1]):
             error = p.copy()
             error[:, k] -= 1
             below = (error @ self.weights[1]) * (h > 0)
             for i, (e, pre) in enumerate(((below, x), (error, h))):
-                found[i] += (p[:, k : k + 1] * e**2).T @ pre**2
-        return found
+                sums[i] += (p[:, k : k + 1] * e**2).T @ pre**2
+        return sums
 
 
 def _softmax(z: Array) -> Array:
     powers = np.exp(z - z.max(axis=1, keepdims=True))
-    found: Array = powers / powers.sum(axis=1, keepdims=True)
-    return found
+    shares: Array = powers / powers.sum(axis=1, keepdims=True)
+    return shares

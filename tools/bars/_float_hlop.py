@@ -30,10 +30,10 @@ class FloatHlop:
 
     def activations(self, x: Array) -> list[Array]:
         """What each layer reads of samples (N, n), and the logits."""
-        found = [x]
+        layers = [x]
         for weight in self.weights[:-1]:
-            found.append(np.maximum(found[-1] @ weight.T, 0))
-        return [*found, found[-1] @ self.weights[-1].T]
+            layers.append(np.maximum(layers[-1] @ weight.T, 0))
+        return [*layers, layers[-1] @ self.weights[-1].T]
 
     def learn(self, x: Array, y: Array, rate: float, columns: Sequence[int]) -> None:
         """One task: all samples in their order, both rates falling to 0, then its columns join.

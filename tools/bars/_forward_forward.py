@@ -34,8 +34,8 @@ def accuracy(
 
     def outputs(layer: nn.Module, h: torch.Tensor) -> torch.Tensor:
         unit: torch.Tensor = h / (h.norm(dim=1, keepdim=True) + 1e-4)
-        found: torch.Tensor = torch.relu(layer(unit))
-        return found
+        values: torch.Tensor = torch.relu(layer(unit))
+        return values
 
     for _ in range(epochs):
         for part in torch.randperm(len(x)).split(32):

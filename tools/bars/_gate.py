@@ -31,10 +31,10 @@ class Gate:
     def __str__(self) -> str:
         return f"{self.what} {self.sense} {self.bar:g}"
 
-    def value(self, found: Mapping[str, Any]) -> float | None:
+    def value(self, results: Mapping[str, Any]) -> float | None:
         """None where a run has no such figure."""
         try:
-            return float(self.of(found))
+            return float(self.of(results))
         except KeyError:
             return None
 

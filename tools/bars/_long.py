@@ -36,11 +36,11 @@ def learn(device: DeviceLearner, twin: Twin, x: Array, y: Array, checked: int) -
 def accuracy(device: DeviceLearner, twin: Twin, x: Array, y: Array, checked: int = 20) -> float:
     """Of predictions for x (N, n); the device makes the first ones, too."""
     output = twin.graph.outputs[0]
-    found = []
+    accuracies = []
     for first in range(0, len(x), BLOCK):
         scores = twin.predict({"x": x[first : first + BLOCK]}).outputs[output]
         if first == 0:
             here = device.predict({"x": x[:checked]})[output]
             np.testing.assert_array_equal(here, scores[:checked])
-        found.append(twin.graph.predicted(scores))
-    return float((np.concatenate(found) == y).mean())
+        accuracies.append(twin.graph.predicted(scores))
+    return float((np.concatenate(accuracies) == y).mean())

@@ -50,5 +50,5 @@ def real(data: DataSet, x: Array) -> Array:
 def codes(graph: Graph, values: Array) -> Array:
     """Real values (N, n) as int8 codes of the graph's input."""
     tensor = graph.inputs[0]
-    found = np.round(values / tensor.scale) + tensor.zero_point
-    return np.clip(found, -128, 127).astype(np.int8)
+    rounded = np.round(values / tensor.scale) + tensor.zero_point
+    return np.clip(rounded, -128, 127).astype(np.int8)

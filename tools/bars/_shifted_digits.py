@@ -99,7 +99,7 @@ def learned(
     graph, data = network(precision, rounding, seed, rate, held_out)
     twin = Twin(graph)
     x_test = shifted(data.x_test)
-    found = {
+    figures = {
         "upright": accuracy(graph, twin, data.x_test, data.y_test),
         "before": accuracy(graph, twin, x_test, data.y_test),
     }
@@ -109,8 +109,8 @@ def learned(
         with device_learner(graph) as device:
             device.observe({"x": x}, y)
             device.agree(twin)
-    found["after"] = accuracy(graph, twin, x_test, data.y_test)
-    return found
+    figures["after"] = accuracy(graph, twin, x_test, data.y_test)
+    return figures
 
 
 def tuning(seeds: Sequence[int]) -> dict[str, float]:

@@ -68,7 +68,7 @@ def matrix(
     graph = learner.attach(backbone, Setting("features", data.classes, seed))
     twin = Twin(graph)
     tests = [view(data.x_test[course.tested]) for view in views]
-    found = np.zeros((len(views), len(views)))
+    accuracies = np.zeros((len(views), len(views)))
     with device_learner(graph) as device:
         for task, (view, rows) in enumerate(zip(views, course.orders, strict=True)):
             x = view(data.x_train[rows])
@@ -79,8 +79,8 @@ def matrix(
             device.agree(twin)
             for old in range(task + 1):
                 seen = data.y_test[course.tested]
-                found[task, old] = accuracy(device, twin, tests[old], seen)
-    return found
+                accuracies[task, old] = accuracy(device, twin, tests[old], seen)
+    return accuracies
 
 
 def singular_vectors(device: DeviceLearner, twin: Twin, x: Array) -> None:
@@ -101,6 +101,6 @@ def singular_vectors(device: DeviceLearner, twin: Twin, x: Array) -> None:
     twin.restore(state)
 
 
-def backward(found: Array) -> float:
+def backward(accuracies: Array) -> float:
     """Backward transfer: how much the tasks before the last gained, on average, until the end."""
-    return float(np.mean(found[-1, :-1] - np.diag(found)[:-1]))
+    return float(np.mean(accuracies[-1, :-1] - np.diag(accuracies)[:-1]))

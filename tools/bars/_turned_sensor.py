@@ -44,8 +44,8 @@ class Task:
     def accuracy(self, twin: Twin) -> float:
         """Of what the twin says of the rows that are held out."""
         scores = twin.predict(self.part(self.held_out)).outputs[twin.graph.outputs[0]]
-        found = scores.reshape(len(scores), -1).argmax(1)
-        return float((found == self.labels[self.held_out]).mean())
+        classes = scores.reshape(len(scores), -1).argmax(1)
+        return float((classes == self.labels[self.held_out]).mean())
 
     def learned(self, graph: Graph, seed: int, passes: int) -> tuple[float, float]:
         """Accuracy before and after; the native device must be the twin in every bit."""

@@ -59,28 +59,28 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     `recovered` is the accuracy of the last 500 of 1000 clean samples that follow at once.
     """
     data = load("digits")
-    found: dict[str, dict[str, list[float]]] = {}
+    results: dict[str, dict[str, list[float]]] = {}
     for seed in seeds:
         for key, value in _of_seed(data, seed).items():
             for kind, accuracy in value.items():
-                found.setdefault(key, {}).setdefault(kind, []).append(accuracy)
-    mean = {k: {name: float(np.mean(v)) for name, v in row.items()} for k, row in found.items()}
+                results.setdefault(key, {}).setdefault(kind, []).append(accuracy)
+    mean = {k: {name: float(np.mean(v)) for name, v in row.items()} for k, row in results.items()}
     none, adapted, element = mean["none"], mean["adapted"], mean["by_element"]
     return {
         "figure": (
             f"{none['affine']:.3f} to {adapted['affine']:.3f}, clean loss "
-            f"{_loss(found, 'clean'):.2f} points, {adapted['recovered']:.3f} within 500 samples of "
-            f"a sudden end (frozen {none['recovered']:.3f}); gamma {none['gamma']:.3f} "
+            f"{_loss(results, 'clean'):.2f} points, {adapted['recovered']:.3f} within 500 samples "
+            f"of a sudden end (frozen {none['recovered']:.3f}); gamma {none['gamma']:.3f} "
             f"to {adapted['gamma']:.3f}, gradient {none['gradient']:.3f} to "
             f"{adapted['gradient']:.3f} ({element['gradient']:.3f} by element, clean loss "
             f"{100 * (none['clean'] - element['clean']):.2f})"
         ),
-        **found,
+        **results,
     }
 
 
-def _loss(found: Mapping[str, Any], kind: str) -> float:
-    return points(found["none"][kind], found["adapted"][kind])
+def _loss(results: Mapping[str, Any], kind: str) -> float:
+    return points(results["none"][kind], results["adapted"][kind])
 
 
 def _of_seed(data: DataSet, seed: int) -> dict[str, dict[str, float]]:
@@ -94,26 +94,26 @@ def _of_seed(data: DataSet, seed: int) -> dict[str, dict[str, float]]:
     streams = {k: codes(graph, v) for k, v in {**streams, "clean": x}.items()}
     sudden = np.concatenate([streams["affine"], streams["clean"][:1000]])
     last = slice(SAMPLES // 2, None)
-    found: dict[str, dict[str, float]] = {"none": {}}
+    results: dict[str, dict[str, float]] = {"none": {}}
     for kind, stream in streams.items():
         right = graph.predicted(graph.run({"x": stream}).outputs[graph.outputs[0]]) == y
-        found["none"][kind] = float((right if kind == "clean" else right[last]).mean())
+        results["none"][kind] = float((right if kind == "clean" else right[last]).mean())
         if kind == "clean":
-            found["none"]["recovered"] = float(right[500:1000].mean())
+            results["none"]["recovered"] = float(right[500:1000].mean())
     setting_of = {
         "calibration": {"x": codes(graph, real(data, data.x_train))},
         "labels": data.y_train,
     }
     for name, learner in LEARNERS.items():
         learns = learner.attach(graph, Setting(FEATURES, 10, seed, **setting_of))
-        found[name] = {}
+        results[name] = {}
         for kind, stream in streams.items():
             on_device = kind == "affine"
             right = _observed(learns, stream, on_device) == y
-            found[name][kind] = float((right if kind == "clean" else right[last]).mean())
+            results[name][kind] = float((right if kind == "clean" else right[last]).mean())
         after = _observed(learns, sudden, False)[-500:]
-        found[name]["recovered"] = float((after == y[500:1000]).mean())
-    return found
+        results[name]["recovered"] = float((after == y[500:1000]).mean())
+    return results
 
 
 def _observed(graph: Graph, x: Array, on_device: bool) -> Array:

@@ -25,9 +25,11 @@ BOARD = "virt-rv32"  # without an FPU, without an instruction that counts bits
 
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """Both weights on the emulated device and the twin."""
-    found = {weights: [_recalled(weights, seed) for seed in seeds] for weights in ("exp2", "pow3")}
+    results = {
+        weights: [_recalled(weights, seed) for seed in seeds] for weights in ("exp2", "pow3")
+    }
     recalled, right, ticks = (
-        {weights: [row[i] for row in rows] for weights, rows in found.items()} for i in range(3)
+        {weights: [row[i] for row in rows] for weights, rows in results.items()} for i in range(3)
     )
     arena = needs(_memory("exp2")).arena_bytes
     return {
@@ -37,9 +39,9 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             f"({ticks['pow3'][0] / 1000:.0f} k); arena {arena} bytes"
         ),
         "arena_bytes": arena,
-        **{f"recalled_{weights}": recalled[weights] for weights in found},
-        **{f"right_bits_{weights}": right[weights] for weights in found},
-        **{f"instructions_{weights}": ticks[weights] for weights in found},
+        **{f"recalled_{weights}": recalled[weights] for weights in results},
+        **{f"right_bits_{weights}": right[weights] for weights in results},
+        **{f"instructions_{weights}": ticks[weights] for weights in results},
     }
 
 
@@ -65,8 +67,8 @@ def _recalled(weights: str, seed: int) -> tuple[float, float, int]:
         said = device.observe({"x": patterns})
         np.testing.assert_array_equal(said, outputs_crc(graph, twin.observe({"x": patterns})))
         device.agree(twin)
-        found = device.predict({"x": cues})["am_recall"]
+        recalls = device.predict({"x": cues})["am_recall"]
         ticks = 0 if device.ran is None else device.ran.ticks
-    np.testing.assert_array_equal(found, twin.predict({"x": cues}).outputs["am_recall"])
-    same = found == patterns[wanted]
+    np.testing.assert_array_equal(recalls, twin.predict({"x": cues}).outputs["am_recall"])
+    same = recalls == patterns[wanted]
     return float(same.all(axis=1).mean()), float(same.mean()), ticks

@@ -42,14 +42,14 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     beside = [cost("mps2-an386", "f32", p, seeds[0]) for p in (0, 1)]
     beside += [cost("virt-rv32", "i16", p, seeds[0]) for p in (0, 1)]
     beside += [cost("mps2-an386", "i16", p, seeds[0]) for p in (0, 1)]
-    found = {"rows": rows, "other_cores": beside}
-    worst = " / ".join(f"{_worst(found, name):.2f}" for name in PASSES)
+    results = {"rows": rows, "other_cores": beside}
+    worst = " / ".join(f"{_worst(results, name):.2f}" for name in PASSES)
     scratch = max(row["scratch_bytes"] for row in rows)
-    return {"figure": f"{worst} at the worst, scratch {scratch}", **found}
+    return {"figure": f"{worst} at the worst, scratch {scratch}", **results}
 
 
-def _worst(found: Mapping[str, Any], name: str) -> float:
-    return max(float(row["per_mac"][name]) for row in found["rows"])
+def _worst(results: Mapping[str, Any], name: str) -> float:
+    return max(float(row["per_mac"][name]) for row in results["rows"])
 
 
 def cost(board: str, precision: str, padding: int, seed: int) -> dict[str, Any]:

@@ -70,5 +70,5 @@ def _learned(kind: str, data: DataSet, seed: int, cosine: float = COSINE) -> Arr
 
 def _turned(x: Array, degrees: float) -> Array:
     images = x.reshape(-1, 28, 28)
-    found: Array = rotate(images, degrees, axes=(1, 2), reshape=False, order=1)
-    return found.reshape(x.shape)
+    rotated: Array = rotate(images, degrees, axes=(1, 2), reshape=False, order=1)
+    return rotated.reshape(x.shape)

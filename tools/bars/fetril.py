@@ -63,8 +63,8 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
         everything = [np.random.default_rng(seed).permutation(len(x))]
         last["joint"] += _curve(whole, x, data.y_train, x_test, data.y_test, everything, False)
         last["joint_linear"].append(_linear(backbone, x, data.y_train, x_test, data.y_test))
-    found = {"last": last, "average": average, "bytes": learned_bytes}
-    fetril, best = np.mean(last["fetril"]), np.mean(_best(found, *MEANS))
+    results = {"last": last, "average": average, "bytes": learned_bytes}
+    fetril, best = np.mean(last["fetril"]), np.mean(_best(results, *MEANS))
     return {
         "figure": (
             f"{fetril:.3f} against {best:.3f} of nearest mean ({100 * (fetril - best):+.1f} "
@@ -73,7 +73,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             f"{np.mean(average['fetril']):.3f}; streaming LDA {np.mean(last['streaming_lda']):.3f};"
             f" {learned_bytes} B"
         ),
-        **found,
+        **results,
     }
 
 
@@ -81,7 +81,7 @@ def tuning(seeds: Sequence[int]) -> dict[str, float]:
     """Accuracy after the last task, on held-out digits of the training part."""
     data = load("digits").held_out()
     courses = [_tasks(data, seed) for seed in seeds]
-    found = {}
+    accuracies = {}
     for epochs, margin in itertools.product(*TRIED.values()):
         last = []
         for (backbone, x, x_test, tasks), seed in zip(courses, seeds, strict=True):
@@ -89,8 +89,8 @@ def tuning(seeds: Sequence[int]) -> dict[str, float]:
             graph = learner.attach(backbone, Setting(FEATURES, 10, seed))
             curve = _curve(graph, x, data.y_train, x_test, data.y_test, tasks, False)
             last.append(curve[-1])
-        found[f"epochs {epochs}, margin {margin}"] = float(np.mean(last))
-    return found
+        accuracies[f"epochs {epochs}, margin {margin}"] = float(np.mean(last))
+    return accuracies
 
 
 def _tasks(data: DataSet, seed: int) -> tuple[Graph, Array, Array, list[Array]]:
@@ -102,9 +102,9 @@ def _tasks(data: DataSet, seed: int) -> tuple[Graph, Array, Array, list[Array]]:
     return until(graph, FEATURES), x, x_test, tasks
 
 
-def _best(found: Mapping[str, Any], *names: str) -> list[float]:
+def _best(results: Mapping[str, Any], *names: str) -> list[float]:
     """Of some learners, what the best one has after the last task."""
-    return max((found["last"][name] for name in names), key=lambda values: float(np.mean(values)))
+    return max((results["last"][name] for name in names), key=lambda values: float(np.mean(values)))
 
 
 def _linear(backbone: Graph, x: Array, y: Array, x_test: Array, y_test: Array) -> float:

@@ -40,8 +40,8 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     before, after, ram, boards = 0.0, {}, {}, {}
     for name, learner in PLANS.items():
         graph = learner.attach(task.graph, task.setting)
-        found = [task.learned(graph, seed, PASSES) for seed in seeds]
-        before, after[name] = found[0][0], [accuracy for _, accuracy in found]
+        results = [task.learned(graph, seed, PASSES) for seed in seeds]
+        before, after[name] = results[0][0], [accuracy for _, accuracy in results]
         for board in BOARDS[name]:
             boards[f"{board}, {name}"] = _elsewhere(graph, board, task)
         ram[name] = max(boards[f"{board}, {name}"]["ram_bytes"] for board in BOARDS[name])

@@ -50,15 +50,15 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
 
 def tuning(seeds: Sequence[int]) -> dict[str, float]:
     """Mean accuracy, and points above naive, on held-out digits of the training part."""
-    data, found = load("digits").held_out().flat(), {}
+    data, accuracies = load("digits").held_out().flat(), {}
     for epochs in TRIED:
         ours, naive = (
             [_learned(kind, data, seed, epochs)[-1].mean() for seed in seeds]
             for kind in ("hlop", "naive")
         )
-        found[f"accuracy of {epochs} passes"] = float(np.mean(ours))
-        found[f"points above naive of {epochs} passes"] = points(ours, naive)
-    return found
+        accuracies[f"accuracy of {epochs} passes"] = float(np.mean(ours))
+        accuracies[f"points above naive of {epochs} passes"] = points(ours, naive)
+    return accuracies
 
 
 def _course(data: DataSet, seed: int, epochs: int = EPOCHS) -> Course:
@@ -81,11 +81,11 @@ def _learned(kind: str, data: DataSet, seed: int, epochs: int = EPOCHS) -> Array
 def _in_floats(data: DataSet, seed: int) -> Array:
     """The same course, by the same rule without rounding."""
     course, net = _course(data, seed), FloatHlop((64, HIDDEN, data.classes), seed)
-    found = np.zeros((TASKS, TASKS))
+    accuracies = np.zeros((TASKS, TASKS))
     for task, (view, rows) in enumerate(zip(course.views, course.orders, strict=True)):
         columns = [more if task else first for first, more in COLUMNS]
         net.learn(view(data.x_train[rows]) / 255, data.y_train[rows], RATE, columns)
         for old in range(task + 1):
             said = net.activations(course.views[old](data.x_test[course.tested]) / 255)[-1]
-            found[task, old] = (said.argmax(axis=1) == data.y_test[course.tested]).mean()
-    return found
+            accuracies[task, old] = (said.argmax(axis=1) == data.y_test[course.tested]).mean()
+    return accuracies

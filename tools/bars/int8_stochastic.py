@@ -26,7 +26,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     The lower the rate, the more steps are below half a unit of the weight, and lost to rounding to
     nearest: other rates are reported beside the one that was tuned for float32.
     """
-    found = {
+    results = {
         rate: {
             rounding: [
                 learned("i8", rounding, seed, rate, on_device=rate == RATE)["after"]
@@ -36,7 +36,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
         }
         for rate in TRIED
     }
-    means = {rate: {k: float(np.mean(v)) for k, v in row.items()} for rate, row in found.items()}
+    means = {rate: {k: float(np.mean(v)) for k, v in row.items()} for rate, row in results.items()}
     gain = {rate: row["stochastic"] - row["nearest"] for rate, row in means.items()}
     others = ", ".join(f"{100 * gain[rate]:+.1f} at {rate}" for rate in TRIED if rate != RATE)
     return {
@@ -44,5 +44,5 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             f"stochastic {means[RATE]['stochastic']:.3f}, nearest {means[RATE]['nearest']:.3f}: "
             f"{100 * gain[RATE]:+.1f} points at rate {RATE} ({others})"
         ),
-        "accuracy_by_rate": {str(rate): row for rate, row in found.items()},
+        "accuracy_by_rate": {str(rate): row for rate, row in results.items()},
     }

@@ -89,8 +89,8 @@ def _learned_mnist(data: DataSet, calibration: Array, seed: int) -> float:
     for first in range(0, len(order), BLOCK):
         part = order[first : first + BLOCK]
         twin.observe({"x": data.x_train[part]}, data.y_train[part])
-    found = [
+    accuracies = [
         graph.predicted(twin.predict({"x": data.x_test[i : i + BLOCK]}).outputs["kv_scores"])
         for i in range(0, len(data.x_test), BLOCK)
     ]
-    return float((np.concatenate(found) == data.y_test).mean())
+    return float((np.concatenate(accuracies) == data.y_test).mean())

@@ -39,19 +39,19 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
         after[turn] = {}
         for name, learner in LEARNERS.items():
             graph = learner.attach(task.graph, task.setting)
-            found = needs(graph)
-            arena[name], macs[name] = found.arena_bytes, found.learn_macs
+            plan = needs(graph)
+            arena[name], macs[name] = plan.arena_bytes, plan.learn_macs
             after[turn][name] = [task.learned(graph, seed, PASSES)[1] for seed in seeds]
     part = arena["ladder"] / arena["full"]
     return {
         "figure": f"{arena['ladder']} of {arena['full']} B ({100 * part:.0f} %), "
         f"{macs['ladder']} of {macs['full']} MACs to learn; points less: "
-        + ", ".join(f"{turn} {_less(found):.1f}" for turn, found in after.items()),
+        + ", ".join(f"{turn} {_less(plan):.1f}" for turn, plan in after.items()),
         "after": after,
         "arena_bytes": arena,
         "learn_macs": macs,
     }
 
 
-def _less(found: Mapping[str, Any]) -> float:
-    return points(found["full"], found["ladder"])
+def _less(results: Mapping[str, Any]) -> float:
+    return points(results["full"], results["ladder"])

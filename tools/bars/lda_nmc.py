@@ -38,7 +38,7 @@ ON_DEVICE = 5_000  # of them, learned by the native device too
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """Accuracy on the 10,000 test images, after one pass in random order."""
     data = load("mnist")
-    found: dict[str, list[float]] = {"lda": [], "nearest_mean": [], "lda_sorted": []}
+    results: dict[str, list[float]] = {"lda": [], "nearest_mean": [], "lda_sorted": []}
     arena, same = 0, True
     for seed in seeds:
         graph = trained(data, 5, 64, seed, epochs=3)
@@ -53,23 +53,24 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
         by_class = np.argsort(y, kind="stable")
         in_order = _learned(lda, x[by_class], y[by_class])
         same &= shuffled.crc() == in_order.crc() == _on_device(lda, x, y)
-        found["lda"].append(_accuracy(shuffled, x_test, data.y_test))
-        found["lda_sorted"].append(_accuracy(in_order, x_test, data.y_test))
+        results["lda"].append(_accuracy(shuffled, x_test, data.y_test))
+        results["lda_sorted"].append(_accuracy(in_order, x_test, data.y_test))
         mean = _learned(NearestMean().attach(backbone, setting), x, y)
-        found["nearest_mean"].append(_accuracy(mean, x_test, data.y_test))
-    gain = 100 * (np.mean(found["lda"]) - np.mean(found["nearest_mean"]))
+        results["nearest_mean"].append(_accuracy(mean, x_test, data.y_test))
+    gain = 100 * (np.mean(results["lda"]) - np.mean(results["nearest_mean"]))
     mean_raw, lda_raw = _others()
     return {
         "figure": (
-            f"LDA {np.mean(found['lda']):.3f}, nearest mean {np.mean(found['nearest_mean']):.3f} "
-            f"({gain:+.1f} points), {'the same' if same else 'other'} bits sorted by class; "
+            f"LDA {np.mean(results['lda']):.3f}, nearest mean "
+            f"{np.mean(results['nearest_mean']):.3f} ({gain:+.1f} points), "
+            f"{'the same' if same else 'other'} bits sorted by class; "
             f"{arena} B; raw digits {lda_raw['digits']:.3f} and {mean_raw['digits']:.3f}, "
             f"statistics of UCI HAR {lda_raw['uci_har']:.3f} and {mean_raw['uci_har']:.3f}, "
             f"nearest mean of raw MNIST {mean_raw['mnist']:.3f}"
         ),
         "same_bits": bool(same),
         "bytes": arena,
-        **found,
+        **results,
         "nearest_mean_raw": mean_raw,
         "lda_raw": lda_raw,
     }

@@ -32,7 +32,7 @@ WEIGHTS = 4 * (64 * 32 + 32 + 32 * 10 + 10)  # bytes
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """Prediction and step together in QEMU; the device must agree with the twin."""
     data = load("digits").flat()
-    found = []
+    results = []
     for seed in seeds:
         rng = np.random.default_rng(seed)
         layers = [
@@ -54,7 +54,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             twin.observe({"x": x}, y)
             device.agree(twin)
             facts = device.facts
-        found.append(
+        results.append(
             {
                 "instructions_mean": float(np.mean(counted)),
                 "instructions_worst": int(np.max(counted)),
@@ -62,13 +62,13 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
                 "kernel_code_bytes": sum(s["bytes"] for s in facts["symbols"] if s["name"] in CODE),
             }
         )
-    worst = max(row["instructions_worst"] for row in found)
-    mean = float(np.mean([row["instructions_mean"] for row in found]))
-    beyond = max(row["bytes_beyond_weights"] for row in found)
+    worst = max(row["instructions_worst"] for row in results)
+    mean = float(np.mean([row["instructions_mean"] for row in results]))
+    beyond = max(row["bytes_beyond_weights"] for row in results)
     return {
         "figure": (
             f"{mean:.0f} instructions (worst step {worst}), {beyond} B beyond weights, input "
             "and activations included"
         ),
-        "rows": found,
+        "rows": results,
     }

@@ -36,15 +36,17 @@ KINDS: tuple[Kind, ...] = ("none", "l2", "ewc", "mas")
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """The mean accuracy over all tasks after the last one."""
     data = load("digits").flat()
-    found: dict[str, list[float]] = {k: [_learned(k, data, seed) for seed in seeds] for k in KINDS}
-    found["float"] = [_in_floats(data, seed) for seed in seeds]
-    mean = {k: float(np.mean(v)) for k, v in found.items()}
+    results: dict[str, list[float]] = {
+        k: [_learned(k, data, seed) for seed in seeds] for k in KINDS
+    }
+    results["float"] = [_in_floats(data, seed) for seed in seeds]
+    mean = {k: float(np.mean(v)) for k, v in results.items()}
     return {
         "figure": (
             f"naive {mean['none']:.3f}, L2 {mean['l2']:.3f}, EWC {mean['ewc']:.3f}, "
             f"MAS {mean['mas']:.3f}; EWC in floats {mean['float']:.3f}"
         ),
-        **found,
+        **results,
     }
 
 
@@ -65,7 +67,7 @@ def _in_floats(data: DataSet, seed: int) -> float:
     for pixel, order in zip(permuted, orders, strict=True):
         net.learn(_seen(x[order], pixel), data.y_train[order], RATE, STRENGTH, EVERY)
     said = [net.logits(_seen(test, pixel))[1].argmax(axis=1) for pixel in permuted]
-    return float(np.mean([found == data.y_test for found in said]))
+    return float(np.mean([answers == data.y_test for answers in said]))
 
 
 def _learned(kind: Kind, data: DataSet, seed: int) -> float:

@@ -43,8 +43,8 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """A global network a seed, trained upright; the user's samples on the emulated device."""
     digits = load("digits")
     rows = [_personalised(digits, seed) for seed in seeds]
-    found = {name: [row[name] for row in rows] for name in rows[0]}
-    mean = {name: float(np.mean(values)) for name, values in found.items()}
+    results = {name: [row[name] for row in rows] for name in rows[0]}
+    mean = {name: float(np.mean(values)) for name, values in results.items()}
     return {
         "figure": (
             f"user {mean['user_before']:.3f} -> {mean['user']:.3f}, generic "
@@ -52,7 +52,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             f"alone {mean['ticks_before'] / 1000:.0f} k, generic {mean['generic_ticks'] / 1000:.0f}"
             f" k, user {mean['user_ticks'] / 1000:.0f} k; MACs {mean['macs']:.3f} more"
         ),
-        **found,
+        **results,
     }
 
 
@@ -67,18 +67,18 @@ def _personalised(digits: DataSet, seed: int) -> dict[str, float]:
         return {x.name: code.astype(np.int8)}
 
     parts = {"generic": codes(digits.x_test), "user": codes(digits.x_test[:, :, ::-1])}
-    found: dict[str, float] = {}
+    results: dict[str, float] = {}
     for part, samples in parts.items():
         before = world.run(samples).outputs[world.outputs[0]]
-        found[f"{part}_before"] = float((world.predicted(before) == digits.y_test).mean())
-    found["ticks_before"] = _ticks(world, parts["generic"])
+        results[f"{part}_before"] = float((world.predicted(before) == digits.y_test).mean())
+    results["ticks_before"] = _ticks(world, parts["generic"])
 
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(digits.y_train))[:SAMPLES]
     order = np.concatenate([rng.permutation(chosen) for _ in range(PASSES)])
     setting = Setting(x.name, 10, seed=seed, calibration=codes(digits.x_train))
     graph = Personal(**OPTIONS).attach(world, setting)
-    found["macs"] = _macs(graph, ("gate_1", "gate_2")) / _macs(world)
+    results["macs"] = _macs(graph, ("gate_1", "gate_2")) / _macs(world)
     twin = Twin(graph)
     lessons, labels = codes(digits.x_train[order][:, :, ::-1]), digits.y_train[order]
     with device_learner(graph, BOARD) as device:
@@ -91,12 +91,12 @@ def _personalised(digits: DataSet, seed: int) -> dict[str, float]:
             for name, values in outputs.items():
                 np.testing.assert_array_equal(values, expected[name])
             right = graph.predicted(outputs["scores"]) == digits.y_test
-            found[part] = float(right.mean())
+            results[part] = float(right.mean())
             chose = np.flatnonzero(outputs["is_user"][:, 0] == (part == "user"))[:1]
             device.predict({x.name: samples[x.name][chose]})
             assert device.ran is not None
-            found[f"{part}_ticks"] = float(device.ran.ticks)
-    return found
+            results[f"{part}_ticks"] = float(device.ran.ticks)
+    return results
 
 
 def _macs(graph: Graph, names: Sequence[str] = ()) -> int:

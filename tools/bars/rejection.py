@@ -35,7 +35,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     x, x_test = (v.reshape(len(v), -1) for v in (data.x_train, data.x_test))
     rows = np.flatnonzero(data.y_train < KNOWN)
     unknown = data.y_test >= KNOWN
-    found: dict[str, dict[str, list[float]]] = {
+    results: dict[str, dict[str, list[float]]] = {
         kind: {"auroc": [], "accepted": [], "found": [], "accuracy": []} for kind in KINDS
     }
     for seed in seeds:
@@ -46,12 +46,12 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
                 outputs[f"rejection.{name}"].reshape(-1) for name in ("novelty", "unknown")
             )
             best = outputs[f"{base}_scores"].argmax(axis=1)
-            row = found[kind]
+            row = results[kind]
             row["auroc"].append(float(roc_auc_score(unknown, novelty)))
             row["accepted"].append(float((rejected[~unknown] == 0).mean()))
             row["found"].append(float(rejected[unknown].mean()))
             row["accuracy"].append(float((best == data.y_test)[~unknown].mean()))
-    mean = {k: {name: float(np.mean(v)) for name, v in row.items()} for k, row in found.items()}
+    mean = {k: {name: float(np.mean(v)) for name, v in row.items()} for k, row in results.items()}
     lda = mean["lda_ratio"]
     return {
         "figure": (
@@ -60,7 +60,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             f"{mean['lda_distance']['auroc']:.3f}; Euclid {mean['euclid_ratio']['auroc']:.3f}, by "
             f"distance alone {mean['euclid_distance']['auroc']:.3f}"
         ),
-        **found,
+        **results,
     }
 
 
@@ -77,12 +77,12 @@ def _learned(
     twin = Twin(graph)
     twin.observe({"x": x}, y)
     twin.commit()
-    found = twin.predict({"x": x_test}).outputs
+    outputs = twin.predict({"x": x_test}).outputs
     with device_learner(graph) as device:
         device.observe({"x": x}, y)
         device.commit()
         device.agree(twin)
         said = device.predict({"x": x_test})
-        if (outputs_crc(graph, said) != outputs_crc(graph, found)).any():
+        if (outputs_crc(graph, said) != outputs_crc(graph, outputs)).any():
             raise AssertionError("outputs of the device differ from its twin's")
-    return found
+    return outputs

@@ -39,12 +39,12 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
         "uniform": Replay(**OPTIONS),
         "power": Replay(**OPTIONS, exponent=1.0),
     }
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for stream, names in STREAMS.items():
         for name in names:
             learner = learners[name]
-            found[f"{stream}_{name}"] = [_mean(digits, learner, stream, seed) for seed in seeds]
-    mean = {name: float(np.mean(values)) for name, values in found.items()}
+            results[f"{stream}_{name}"] = [_mean(digits, learner, stream, seed) for seed in seeds]
+    mean = {name: float(np.mean(values)) for name, values in results.items()}
     arena = _arena(learners["uniform"])
     figure = "; ".join(
         ", ".join([stream, *(f"{name} {mean[f'{stream}_{name}']:.3f}" for name in names)])
@@ -53,7 +53,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     return {
         "figure": f"{figure}; arena {arena} bytes",
         "arena_bytes": arena,
-        **found,
+        **results,
     }
 
 
@@ -61,7 +61,7 @@ def tuning(seeds: Sequence[int]) -> dict[str, float]:
     """The smaller of the two gains, in points, on held-out digits of the training part."""
     data = load("digits").held_out().flat()
     naive: dict[float, list[list[float]]] = {}  # by rate
-    found = {}
+    by_choice = {}
 
     def accuracies(options: Mapping[str, Any]) -> list[list[float]]:
         learner = Replay(**options)
@@ -74,8 +74,8 @@ def tuning(seeds: Sequence[int]) -> dict[str, float]:
             naive[rate] = accuracies({**OPTIONS, "rate": rate, "replays": 0})
         pairs = zip(accuracies({**OPTIONS, **tried}), naive[rate], strict=True)
         text = ", ".join(f"{k} {v}" for k, v in tried.items())
-        found[text] = min(points(*pair) for pair in pairs)
-    return found
+        by_choice[text] = min(points(*pair) for pair in pairs)
+    return by_choice
 
 
 def _arena(learner: Replay) -> int:
@@ -89,14 +89,14 @@ def _tasks(data: DataSet, stream: str, seed: int) -> list[tuple[Array, Array, Ar
     pixels = [np.arange(data.x_train.shape[1])]
     if stream == "permuted":
         pixels += [rng.permutation(pixels[0]) for _ in range(TASKS - 1)]
-    found = []
+    learning = []
     for task in range(TASKS):
         train, test = np.arange(len(data.y_train)), np.arange(len(data.y_test))
         if stream == "classes":
             train = train[data.y_train // 2 == task]
             test = test[data.y_test // 2 == task]
-        found.append((pixels[task % len(pixels)], rng.permutation(train)[:SAMPLES], test))
-    return found
+        learning.append((pixels[task % len(pixels)], rng.permutation(train)[:SAMPLES], test))
+    return learning
 
 
 def _mean(data: DataSet, learner: Replay, stream: str, seed: int, with_twin: bool = True) -> float:

@@ -47,12 +47,12 @@ def tuning(seeds: Sequence[int]) -> dict[str, float]:
     """The points lost with each threshold, and the share left out, on held-out digits."""
     data = load("digits").held_out().flat()
     plain = [_learned(data, seed, 0)[0] for seed in seeds]
-    found = {}
+    accuracies = {}
     for threshold in TRIED:
         rows = [_learned(data, seed, threshold) for seed in seeds]
-        found[f"points lost with {threshold}"] = points(plain, [row[0] for row in rows])
-        found[f"left out with {threshold}"] = float(np.mean([row[1] for row in rows]))
-    return found
+        accuracies[f"points lost with {threshold}"] = points(plain, [row[0] for row in rows])
+        accuracies[f"left out with {threshold}"] = float(np.mean([row[1] for row in rows]))
+    return accuracies
 
 
 def _learned(data: DataSet, seed: int, threshold: float) -> tuple[float, float]:

@@ -40,7 +40,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     data, digits = load("mnist").flat(), load("digits").flat()
     steps = SAMPLES * EPOCHS
     also = ("digits", "digits_forward_forward")
-    found: dict[str, list[float]] = {name: [] for name in (*RATES, *also)}
+    results: dict[str, list[float]] = {name: [] for name in (*RATES, *also)}
     work = {}
     for seed in seeds:
         learners: dict[str, Learner] = {
@@ -53,12 +53,14 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
         }
         for name, learner in learners.items():
             accurate, work[name] = _learned(learner, data, seed, SAMPLES, EPOCHS)
-            found[name].append(accurate)
+            results[name].append(accurate)
         samples = len(digits.x_train)
         small = SingleForward(hidden="128-128", rate=DIGITS_RATE, samples=DIGITS_EPOCHS * samples)
-        found["digits"].append(_learned(small, digits, seed, samples, DIGITS_EPOCHS)[0])
-        found["digits_forward_forward"].append(_forward_forward.accuracy(digits, [128, 128], seed))
-    mean = {name: float(np.mean(values)) for name, values in found.items()}
+        results["digits"].append(_learned(small, digits, seed, samples, DIGITS_EPOCHS)[0])
+        results["digits_forward_forward"].append(
+            _forward_forward.accuracy(digits, [128, 128], seed)
+        )
+    mean = {name: float(np.mean(values)) for name, values in results.items()}
     local, back = mean["single_forward"], mean["backpropagation"]
     return {
         "figure": (
@@ -66,7 +68,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             f"working memory {work['single_forward']} and {work['backpropagation']} B; digits "
             f"{mean['digits']:.3f}, Forward-Forward in floats {mean['digits_forward_forward']:.3f}"
         ),
-        **found,
+        **results,
         "work_bytes": work,
     }
 

@@ -338,13 +338,13 @@ def _too_large(board: Board, complaint: str) -> ImageTooLarge | None:
     """The linker's complaint about a full region, in figures; None if it says something else."""
     if board.memory is None:
         return None
-    found: dict[str, int] = {}
+    bytes_over: dict[str, int] = {}
     for name, over in re.findall(r"region [`']?(\w+)'? overflowed by (\d+) bytes", complaint):
-        found[name] = max(found.get(name, 0), int(over))
+        bytes_over[name] = max(bytes_over.get(name, 0), int(over))
     for name, over in re.findall(r"in region '(\w+)': overflowed by (\d+) bytes", complaint):
-        found[name] = max(found.get(name, 0), int(over))
+        bytes_over[name] = max(bytes_over.get(name, 0), int(over))
     sizes = {"flash", "ram"}
-    return too_large(board, {name: over for name, over in found.items() if name in sizes})
+    return too_large(board, {name: over for name, over in bytes_over.items() if name in sizes})
 
 
 def too_large(board: Board, over: Mapping[str, int], least: bool = False) -> ImageTooLarge | None:
@@ -355,21 +355,23 @@ def too_large(board: Board, over: Mapping[str, int], least: bool = False) -> Ima
         over: bytes that are too many, by "flash" and "ram".
         least: what is needed is more than these figures say.
     """
-    found = {name: bytes_ for name, bytes_ in over.items() if bytes_ > 0}
-    if board.memory is None or not found:
+    bytes_over = {name: bytes_ for name, bytes_ in over.items() if bytes_ > 0}
+    if board.memory is None or not bytes_over:
         return None
     sizes = {"flash": board.memory.flash.bytes, "ram": board.memory.ram.bytes}
     more = "more than " if least else ""
     parts = [
         f"{name}: {more}{sizes[name] + bytes_} bytes needed, {sizes[name]} there, "
         f"{more}{bytes_} too many"
-        for name, bytes_ in found.items()
+        for name, bytes_ in bytes_over.items()
     ]
-    note = f" (RAM holds the stack of {board.memory.stack_bytes} bytes)" if "ram" in found else ""
+    note = (
+        f" (RAM holds the stack of {board.memory.stack_bytes} bytes)" if "ram" in bytes_over else ""
+    )
     error = ImageTooLarge(
         f"the image does not fit board {board.name}: " + "; ".join(parts) + note,
         "the model is too large for this board, or it is a trace build with long traces",
         "`spikelet inspect` lists what each layer takes; fewer steps or units, or a larger board",
     )
-    error.over = found
+    error.over = bytes_over
     return error

@@ -74,8 +74,8 @@ def _apt(package: str) -> str:
 def _program(
     name: str, command: list[str] | None, needed_for: str, fix: str, use: str = MORE
 ) -> Check:
-    found = _first_line(command) if command else ""
-    return Check(name, bool(found), found or "missing", needed_for, "" if found else fix, use)
+    version = _first_line(command) if command else ""
+    return Check(name, bool(version), version or "missing", needed_for, "" if version else fix, use)
 
 
 def _on_path(name: str, package: str, needed_for: str) -> Check:
@@ -119,8 +119,8 @@ def _sanitizers() -> Check:
             return Check(name, False, "do not link", needed_for, fix, MORE)
         ran = subprocess.run([str(program), "-runs=1"], capture_output=True)
     ok = ran.returncode == 0
-    found = f"clang {version}: address, undefined, fuzzer" if ok else "link, but do not run"
-    return Check(name, ok, found, needed_for, "" if ok else fix, MORE)
+    outcome = f"clang {version}: address, undefined, fuzzer" if ok else "link, but do not run"
+    return Check(name, ok, outcome, needed_for, "" if ok else fix, MORE)
 
 
 def _data() -> Check:
@@ -133,8 +133,8 @@ def _data() -> Check:
         return Check("digits data", False, "scikit-learn is missing", needed_for, fix, "train")
     file = root / "datasets" / "data" / "digits.csv.gz"
     ok = file.is_file()
-    found = str(file) if ok else f"no {file}"
-    return Check("digits data", ok, found, needed_for, "" if ok else fix, "train")
+    outcome = str(file) if ok else f"no {file}"
+    return Check("digits data", ok, outcome, needed_for, "" if ok else fix, "train")
 
 
 def _plugins() -> list[Check]:
@@ -158,9 +158,9 @@ def _plugins() -> list[Check]:
             kind: [n for n, thing in r.known.items() if _is_of(thing, plugin)]
             for kind, r in registries.items()
         }
-        found = ", ".join(f"{kind} {n}" for kind, names in kinds.items() for n in names)
+        offered = ", ".join(f"{kind} {n}" for kind, names in kinds.items() for n in names)
         checks.append(
-            Check(name, True, f"{plugin.version}: {found or 'nothing'}", needed_for, "", MORE)
+            Check(name, True, f"{plugin.version}: {offered or 'nothing'}", needed_for, "", MORE)
         )
     return checks
 

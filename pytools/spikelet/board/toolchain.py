@@ -23,14 +23,14 @@ def zig_path() -> Path | None:
         program = Path(spec.origin).with_name(name)
         if program.is_file():
             return program
-    found = shutil.which("zig")
-    return Path(found) if found else None
+    path = shutil.which("zig")
+    return Path(path) if path else None
 
 
 def find_command(command: tuple[str, ...]) -> list[str] | None:
     """The command with its program's full path, or None where the program is missing."""
-    found = zig_path() if command[0] == "zig" else shutil.which(command[0])
-    return [str(found), *command[1:]] if found else None
+    path = zig_path() if command[0] == "zig" else shutil.which(command[0])
+    return [str(path), *command[1:]] if path else None
 
 
 def how_to_install(program: str, package: str) -> str:
@@ -42,8 +42,8 @@ def how_to_install(program: str, package: str) -> str:
 
 def toolchains(board: Board) -> dict[str, list[str]]:
     """The board's toolchains that are installed: name to command, in order of preference."""
-    found = {name: find_command(spec.command) for name, spec in board.toolchains.items()}
-    return {name: command for name, command in found.items() if command is not None}
+    commands = {name: find_command(spec.command) for name, spec in board.toolchains.items()}
+    return {name: command for name, command in commands.items() if command is not None}
 
 
 def choose_toolchain(board: Board, name: str = "auto") -> tuple[str, list[str]]:

@@ -18,10 +18,10 @@ def in_bands(terminal: Terminal, package: Package, arena: int | None, board: Boa
     if arena is None:
         return package
     with terminal.err.status("planning bands"):
-        found, tiling = with_arena(package, arena, board)
+        fitting, tiling = with_arena(package, arena, board)
     if tiling is None:
         terminal.note(f"the arena takes no more than {arena} bytes as it is", "dim")
         return package
-    before, after = (plan(p.graph, board.target).size for p in (package, found))
+    before, after = (plan(p.graph, board.target).size for p in (package, fitting))
     terminal.note(f"{bands_text(tiling)}: an arena of {after} bytes in place of {before}", "dim")
-    return found
+    return fitting

@@ -195,10 +195,10 @@ def _accuracy(package: Package) -> float | None:
     return float(np.mean(predicted == package.labels))
 
 
-def import_shown(found: dict[str, Any]) -> list[Any]:
+def import_shown(result: dict[str, Any]) -> list[Any]:
     """The layers, what was left out, the drift and the package."""
-    manifest = found["manifest"]
-    shown: list[Any] = [layer_table(found["layers"]), ""]
+    manifest = result["manifest"]
+    shown: list[Any] = [layer_table(result["layers"]), ""]
     if "simplified" in manifest:
         shown += [simplified_table(manifest["simplified"]), ""]
     if "layer_drift" in manifest:
@@ -206,16 +206,16 @@ def import_shown(found: dict[str, Any]) -> list[Any]:
     return [
         *shown,
         facts(
-            found["package"],
+            result["package"],
             {
-                "model": found["model"],
-                "frames": found["steps"] if found["steps"] > 1 else None,
+                "model": result["model"],
+                "frames": result["steps"] if result["steps"] > 1 else None,
                 **origin_rows(manifest),
                 **accuracy_rows(manifest),
                 "vectors": manifest["vectors"],
-                "constants": number(found["weight_bytes"], "B"),
-                "arena": arena_row(found),
-                "sha256": found["package_sha256"],
+                "constants": number(result["weight_bytes"], "B"),
+                "arena": arena_row(result),
+                "sha256": result["package_sha256"],
             },
         ),
     ]

@@ -48,14 +48,14 @@ def plan_rows(plan: TrainingPlan, board: Board | None = None) -> dict[str, objec
 
 def learning_shown(result: Mapping[str, Any]) -> list[RenderableType]:
     """The summary of a session that learned."""
-    found = result["learning"]
+    learning = result["learning"]
     mismatches = verdict(result["mismatches"])
     mismatches.append(
         f"   (outputs of {result['samples']} steps and of all evaluations, "
-        f"the learned state after {len(found['blocks'])} blocks)",
+        f"the learned state after {len(learning['blocks'])} blocks)",
         "dim",
     )
-    options = ",".join(f"{k}={v}" for k, v in found["options"].items())
+    options = ",".join(f"{k}={v}" for k, v in learning["options"].items())
     unit = next(
         (
             name
@@ -64,20 +64,20 @@ def learning_shown(result: Mapping[str, Any]) -> list[RenderableType]:
         ),
         None,
     )
-    tuned = found["tuned"]
+    tuned = learning["tuned"]
     rows: dict[str, object] = {
         "mismatches": mismatches,
-        "learner": found["learner"] + (f",{options}" if options else ""),
-        "stream": found["stream"],
+        "learner": learning["learner"] + (f",{options}" if options else ""),
+        "stream": learning["stream"],
         "samples": f"{number(result['samples'])} learned, {percent(result['accuracy'])} of them "
         "predicted before",
-        "ACC": percent(found["acc"]),
-        "BWT": _points(found["bwt"]),
-        "FWT": _points(found["fwt"]),
-        "maintenance": _plain(found["performance_maintenance"], " points"),
-        "against an expert": _against(found),
-        "skipped": f"{found['skipped']} steps" if found["skipped"] else None,
-        "health": ", ".join(f"{k} {v:g}" for k, v in found["health"].items()) or None,
+        "ACC": percent(learning["acc"]),
+        "BWT": _points(learning["bwt"]),
+        "FWT": _points(learning["fwt"]),
+        "maintenance": _plain(learning["performance_maintenance"], " points"),
+        "against an expert": _against(learning),
+        "skipped": f"{learning['skipped']} steps" if learning["skipped"] else None,
+        "health": ", ".join(f"{k} {v:g}" for k, v in learning["health"].items()) or None,
         "tuned on": None
         if tuned is None
         else f"{tuned['on']}: ACC {percent(tuned['acc_tuned'])} there",
@@ -99,21 +99,21 @@ def learning_shown(result: Mapping[str, Any]) -> list[RenderableType]:
     shown: list[RenderableType] = [
         facts(f"{result['model']} on {result['board']} ({result['machine']}), learning", rows),
         "",
-        _tasks(found),
+        _tasks(learning),
     ]
-    if found["baselines"]:
-        shown += ["", _baselines(found)]
+    if learning["baselines"]:
+        shown += ["", _baselines(learning)]
     if result["differences"]:
         shown.append(differences_shown(result["differences"]))
     return shown
 
 
-def _tasks(found: Mapping[str, Any]) -> RenderableType:
+def _tasks(learning: Mapping[str, Any]) -> RenderableType:
     made = table(
         "accuracy by task", "task", ">learned", ">before", ">when learned", ">at the end", "curve"
     )
-    curves, blocks = found["curves"], found["blocks"]
-    for task, name in enumerate(found["tasks"]):
+    curves, blocks = learning["curves"], learning["blocks"]
+    for task, name in enumerate(learning["tasks"]):
         of = [i for i, block in enumerate(blocks) if block["task"] == task]
         curve = [row[task] for row in curves]
         made.add_row(
@@ -127,9 +127,12 @@ def _tasks(found: Mapping[str, Any]) -> RenderableType:
     return made
 
 
-def _baselines(found: Mapping[str, Any]) -> RenderableType:
+def _baselines(learning: Mapping[str, Any]) -> RenderableType:
     made = table("beside it, on the same features", "learner", ">ACC", ">BWT", ">FWT", "what")
-    rows = [{"name": found["learner"], "what": "on the device", **found}, *found["baselines"]]
+    rows = [
+        {"name": learning["learner"], "what": "on the device", **learning},
+        *learning["baselines"],
+    ]
     for row in rows:
         made.add_row(
             row["name"], percent(row["acc"]), _points(row["bwt"]), _points(row["fwt"]), row["what"]
@@ -145,10 +148,10 @@ def _plain(value: float | None, unit: str = "") -> str | None:
     return None if value is None else f"{value:+.2f}{unit}"
 
 
-def _against(found: Mapping[str, Any]) -> str | None:
-    if found["relative_performance"] is None:
+def _against(learning: Mapping[str, Any]) -> str | None:
+    if learning["relative_performance"] is None:
         return None
-    efficiency = found["sample_efficiency"]
-    return f"relative performance {found['relative_performance']:.3f}" + (
+    efficiency = learning["sample_efficiency"]
+    return f"relative performance {learning['relative_performance']:.3f}" + (
         "" if efficiency is None else f", sample efficiency {efficiency:.3f}"
     )

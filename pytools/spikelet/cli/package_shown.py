@@ -63,9 +63,9 @@ def _real_values(tensor: Tensor) -> list[float] | None:
     return [(code - tensor.zero_point) * tensor.scale for code in tensor.limits]
 
 
-def _about(found: dict[str, Any]) -> dict[str, object]:
+def _about(result: dict[str, Any]) -> dict[str, object]:
     """What is known of its accuracy; one that learns has no head before it has learned."""
-    manifest = found["manifest"]
+    manifest = result["manifest"]
     learning = manifest.get("learning")
     if learning is not None:
         options = ",".join(f"{name}={value}" for name, value in learning["options"].items())
@@ -78,14 +78,14 @@ def _about(found: dict[str, Any]) -> dict[str, object]:
         **accuracy_rows(manifest),
         "labels as the module's": percent(manifest.get("label_agreement")),
         "tested on": manifest.get("test_part"),
-        "vectors": manifest.get("vectors") or f"{found['samples']} samples",
+        "vectors": manifest.get("vectors") or f"{result['samples']} samples",
     }
 
 
-def _taken(found: dict[str, Any]) -> str:
+def _taken(result: dict[str, Any]) -> str:
     """Arrays of samples as `spikelet run --data` takes them."""
-    layouts = found["manifest"].get("layouts") or {}
-    given = [t for t in found["inputs"] if t["name"] != "seed"]
+    layouts = result["manifest"].get("layouts") or {}
+    given = [t for t in result["inputs"] if t["name"] != "seed"]
     shapes = [layouts.get(t["name"], t)["shape"] for t in given]
     names = ["x"] if len(given) == 1 else [t["name"] for t in given]
     return ", ".join(
@@ -94,9 +94,9 @@ def _taken(found: dict[str, Any]) -> str:
     )
 
 
-def package_shown(found: dict[str, Any]) -> list[RenderableType]:
+def package_shown(result: dict[str, Any]) -> list[RenderableType]:
     """The package's facts, its layers, and its inputs and outputs."""
-    manifest = found["manifest"]
+    manifest = result["manifest"]
     tensors = table(
         "inputs and outputs",
         "tensor",
@@ -109,7 +109,7 @@ def package_shown(found: dict[str, Any]) -> list[RenderableType]:
         ">real values",
     )
     for way in ("inputs", "outputs"):
-        for t in found[way]:
+        for t in result[way]:
             tensors.add_row(
                 t["name"], way[:-1], t["dtype"], "x".join(map(str, t["shape"])),
                 str(t["bytes"]), f"{t['scale']:g}", str(t["zero_point"]),
@@ -118,22 +118,22 @@ def package_shown(found: dict[str, Any]) -> list[RenderableType]:
     versions = manifest.get("versions") or {}
     return [
         facts(
-            found["model"] + (f", {found['steps']} time steps" if found["steps"] > 1 else ""),
+            result["model"] + (f", {result['steps']} time steps" if result["steps"] > 1 else ""),
             {
                 **origin_rows(manifest),
-                **_about(found),
-                "--data takes": _taken(found),
-                "constants": number(found["weight_bytes"], "B"),
-                "arena": arena_row(found),
+                **_about(result),
+                "--data takes": _taken(result),
+                "constants": number(result["weight_bytes"], "B"),
+                "arena": arena_row(result),
                 "seed": manifest.get("seed"),
                 "made by": ", ".join(f"{k} {v}" for k, v in versions.items()) or None,
-                "sha256": found["package_sha256"],
+                "sha256": result["package_sha256"],
             },
         ),
         "",
-        layer_table(found["layers"]),
-        *general_kernels(found["layers"], found["target"]),
+        layer_table(result["layers"]),
+        *general_kernels(result["layers"], result["target"]),
         "",
-        *spiking_tables(found["states"], manifest.get("spike_agreement", [])),
+        *spiking_tables(result["states"], manifest.get("spike_agreement", [])),
         tensors,
     ]

@@ -46,19 +46,19 @@ def general_kernels(rows: Sequence[Mapping[str, Any]], where: str) -> list[Rende
     return ["", made]
 
 
-def simplified_table(found: Mapping[str, Any]) -> Fitted:
+def simplified_table(result: Mapping[str, Any]) -> Fitted:
     """What an import left out because no output depends on it."""
     made = table(
         "left out: no output depends on it", "layer", ">channels", ">constant", ">kept",
         ">MACs", ">kept", ">weights", ">kept",
     )  # fmt: skip
-    for row in found["layers"]:
+    for row in result["layers"]:
         work = [number(value) for key in ("macs", "weights") for value in row[key]]
         made.add_row(
             row["name"], str(row["channels"]), str(row["constant"]), str(row["kept"]), *work
         )
     made.add_section()
-    totals = [number(value) for key in ("macs", "weights") for value in found[key]]
+    totals = [number(value) for key in ("macs", "weights") for value in result[key]]
     made.add_row("the network", "", "", "", *totals, style="bold")
     return Fitted(made, ("constant",))
 
@@ -122,9 +122,9 @@ def origin_rows(manifest: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def arena_row(found: Mapping[str, Any]) -> str:
+def arena_row(result: Mapping[str, Any]) -> str:
     """The arena, and how far it is from the least that is possible."""
-    size, bound = found["arena_bytes"], found["arena_bound_bytes"]
+    size, bound = result["arena_bytes"], result["arena_bound_bytes"]
     above = percent(size / bound - 1)
     return f"{number(size, 'B')}   (no plan takes less than {number(bound)}: {above} above)"
 

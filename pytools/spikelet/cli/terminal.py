@@ -159,10 +159,10 @@ def without_empty(made: Table) -> Table:
 
 def _of_columns(made: Table, wanted: Callable[[Column], bool]) -> Table:
     """A copy with some of its columns, numbered anew: rich finds their padding by their number."""
-    found = copy(made)
+    copied = copy(made)
     kept = [c for c in made.columns if wanted(c)]
-    found.columns = [replace(c, _index=i) for i, c in enumerate(kept)]
-    return found
+    copied.columns = [replace(c, _index=i) for i, c in enumerate(kept)]
+    return copied
 
 
 @dataclass(frozen=True)

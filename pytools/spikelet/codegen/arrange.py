@@ -52,12 +52,12 @@ def arrange(problem: Problem, unit: int, floor: int) -> tuple[list[int], int]:
     low = floor  # sizes below were tried, some without an answer
     while low < (high := problem.extent(best)):
         middle = low + (high - low) // 2 // unit * unit
-        found = _Ways(problem, middle).solve(budget)
-        if found:
-            best = found
+        order = _Ways(problem, middle).solve(budget)
+        if order:
+            best = order
             continue
         low = middle + unit
-        if found is False:
+        if order is False:
             floor = low
     return best, floor
 
@@ -145,10 +145,10 @@ class _Ways:
                 self.problem, self.limit, list(self.head), list(self.tail),
                 {**self.decided, **distances}, self.open - {(a, b)},
             )  # fmt: skip
-            found = branch.solve(budget)
-            if found:
-                return found
-            unknown |= found is None
+            order = branch.solve(budget)
+            if order:
+                return order
+            unknown |= order is None
         return None if unknown else False
 
     def _need(self, low: int, high: int) -> int:
@@ -157,13 +157,11 @@ class _Ways:
 
     def _ways(self, a: int, b: int) -> list[tuple[int, dict[tuple[int, int], int]]]:
         """Each way that is within the limit: bytes in all, and its distances."""
-        found = [
-            (self._need(i, j), {(i, j): self.problem.above[i, j]}) for i, j in ((a, b), (b, a))
-        ]
+        ways = [(self._need(i, j), {(i, j): self.problem.above[i, j]}) for i, j in ((a, b), (b, a))]
         if (a, b) in self.problem.same:
             need = max(self.head[a], self.head[b]) + max(self.tail[a], self.tail[b])
-            found.append((need, {(a, b): 0, (b, a): 0}))
-        return [way for way in found if way[0] <= self.limit]
+            ways.append((need, {(a, b): 0, (b, a): 0}))
+        return [way for way in ways if way[0] <= self.limit]
 
     def _propagate(self) -> bool:
         head, tail = self.head, self.tail

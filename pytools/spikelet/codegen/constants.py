@@ -79,27 +79,27 @@ class Laid:
     def parts(self, symbol: str, c_struct: str, fields: Fields) -> list[Constant | Pointer]:
         """Attributes that lie side by side, and the pointers between them."""
         values = dict(flat(fields))
-        found: list[Constant | Pointer] = []
+        members: list[Constant | Pointer] = []
         for leaf in self.leaves(c_struct):
             value = values.pop(leaf.path, 0)
             name = f"{symbol}.{leaf.path}"
             if not leaf.code and isinstance(value, Expression):
-                found.append(Pointer(name, value, leaf.offset))
+                members.append(Pointer(name, value, leaf.offset))
                 continue
             if not leaf.code and self.pointer is None:
                 continue  # nobody knows how many zeros
             data = self.declared.packed(name, leaf, value) if leaf.code else bytes(leaf.size)
-            last = found[-1] if found else None
+            last = members[-1] if members else None
             if isinstance(last, Constant):
                 gap = leaf.offset - last.at - len(last.data)
                 if not gap or self.pointer is not None:
                     together = last.data + bytes(gap) + data
-                    found[-1] = Constant(last.name, together, at=last.at)
+                    members[-1] = Constant(last.name, together, at=last.at)
                     continue
-            found.append(Constant(name, data, at=leaf.offset))
+            members.append(Constant(name, data, at=leaf.offset))
         if values:
             raise GraphError(f"struct {c_struct} has no field {next(iter(values))}")
-        return found
+        return members
 
 
 def held(
@@ -115,7 +115,7 @@ def held(
     Raises:
         GraphError: a field does not hold its value, or is not known.
     """
-    found = []
+    constants = []
     for symbol, (c_struct, fields) in configs.items():
         for part in laid.parts(symbol, c_struct, fields):
             if isinstance(part, Pointer):
@@ -123,6 +123,6 @@ def held(
                 if table not in tables:
                     raise GraphError(f"{part.name} points to {part.value}, which is no table")
                 part = Constant(table, tables[table], part.name, part.at)
-            found.append(part)
-    pointed = {one.name for one in found}
-    return (*(Constant(s, data) for s, data in tables.items() if s not in pointed), *found)
+            constants.append(part)
+    pointed = {one.name for one in constants}
+    return (*(Constant(s, data) for s, data in tables.items() if s not in pointed), *constants)

@@ -79,31 +79,31 @@ class Declarations:
     def of(cls, text: str) -> Declarations:
         """What a text declares."""
         enums = []
-        for found in _ENUM.finditer(text):
-            items = (item.partition("=") for item in found[1].split(",") if item.strip())
+        for match in _ENUM.finditer(text):
+            items = (item.partition("=") for item in match[1].split(",") if item.strip())
             enums.append([(name.strip(), value.strip()) for name, _, value in items])
         return cls(
-            [(found[2], found[1]) for found in _TYPEDEF.finditer(text)],
+            [(match[2], match[1]) for match in _TYPEDEF.finditer(text)],
             enums,
-            {found[1]: found[2] for found in _STRUCT.finditer(text)},
-            [_function(found[1], found[2]) for found in _FUNCTION.finditer(text)],
+            {match[1]: match[2] for match in _STRUCT.finditer(text)},
+            [_function(match[1], match[2]) for match in _FUNCTION.finditer(text)],
         )
 
 
 def _function(name: str, parameters: str) -> Function:
-    found = filter(None, (_PARAMETER.match(part.strip()) for part in parameters.split(",")))
-    return Function(_PASTED.sub("*", name), tuple(POINTER if m[2] else m[1] for m in found))
+    matches = filter(None, (_PARAMETER.match(part.strip()) for part in parameters.split(",")))
+    return Function(_PASTED.sub("*", name), tuple(POINTER if m[2] else m[1] for m in matches))
 
 
 def fields(name: str, text: str) -> Iterator[Field]:
     """The fields of a structure, of the text between its braces; GraphError where one is new."""
     for declaration in filter(str.strip, text.split(";")):
-        found = _FIELD.fullmatch(declaration)
-        for part in found[2].split(",") if found else [""]:
+        match = _FIELD.fullmatch(declaration)
+        for part in match[2].split(",") if match else [""]:
             declarator = _DECLARATOR.fullmatch(part)
-            if found is None or declarator is None:
+            if match is None or declarator is None:
                 raise GraphError(f"struct {name}: {' '.join(declaration.split())!r} is new here")
-            c_type = POINTER if "*" in declarator[1] else found[1]
+            c_type = POINTER if "*" in declarator[1] else match[1]
             yield Field(c_type, declarator[2], declarator[3] or "")
 
 
@@ -142,9 +142,9 @@ class Image:
         kept: list[str] = []
         taken: list[tuple[bool, bool]] = []  # of each open condition: is it true, was any branch
         for line in _uncommented(path).replace("\\\n", " ").splitlines():
-            found = _DIRECTIVE.match(line)
-            if found:
-                self._directive(found[1], found[2].strip(), taken, (folders, seen))
+            directive = _DIRECTIVE.match(line)
+            if directive:
+                self._directive(directive[1], directive[2].strip(), taken, (folders, seen))
             elif all(now for now, _ in taken):
                 kept.append(line)
         self._declare(Declarations.of("\n".join(kept)))
@@ -193,10 +193,10 @@ class Image:
         except (SyntaxError, TypeError, NameError):
             return None
 
-    def _declare(self, found: Declarations) -> None:
-        self.typedefs |= dict(found.typedefs)
-        self.structs |= found.structs
-        for items in found.enums:
+    def _declare(self, declared: Declarations) -> None:
+        self.typedefs |= dict(declared.typedefs)
+        self.structs |= declared.structs
+        for items in declared.enums:
             value: int | None = -1
             for name, given in items:
                 value = self.evaluated(given) if given else None if value is None else value + 1

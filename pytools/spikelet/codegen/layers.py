@@ -102,10 +102,10 @@ def totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
 
     rows: of the layer table, as JSON holds them.
     """
-    found: dict[str, dict[str, int]] = {}
+    sums: dict[str, dict[str, int]] = {}
     for run, phases in RUNS.items():
         names = {phase.name.lower() for phase in phases}
         own = [row for row in rows if row["phase"] in names]
         if own:
-            found[run] = {key: sum(row[key] for row in own) for key in SUMMED}
-    return found
+            sums[run] = {key: sum(row[key] for row in own) for key in SUMMED}
+    return sums

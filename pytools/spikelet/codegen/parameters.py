@@ -35,12 +35,12 @@ def _functions() -> dict[str, list[list[_Types]]]:
     """
     folders = [firmware_dir() / room for room in ("include", "kernels", "learn")]
     folders += [plugin.firmware for plugin in plugins() if not plugin.fault]
-    found = every(folders)
+    headers = every(folders)
     known: dict[str, set[str]] = defaultdict(set)
-    for name, kind in found.typedefs:
+    for name, kind in headers.typedefs:
         known[name].add(kind)
     functions: dict[str, list[list[_Types]]] = defaultdict(list)
-    for function in found.functions:
+    for function in headers.functions:
         declared = [frozenset(known.get(kind, {kind})) for kind in function.types]
         functions[function.name].append(declared)
     return functions
@@ -49,21 +49,21 @@ def _functions() -> dict[str, list[list[_Types]]]:
 @cache
 def _declared(name: str) -> list[list[_Types]]:
     functions = _functions()
-    made = [found for key, found in functions.items() if "*" in key and fnmatchcase(name, key)]
-    return functions.get(name) or [declaration for found in made for declaration in found]
+    made = [types for key, types in functions.items() if "*" in key and fnmatchcase(name, key)]
+    return functions.get(name) or [declaration for types in made for declaration in types]
 
 
 def check_calls(owner: str, text: str) -> None:
     """GraphError where a number does not fit the parameter of the kernel that it is given to."""
     for call in _CALL.finditer(text):
         arguments = list(_arguments(text, call.end()))
-        declared = [found for found in _declared(call[1]) if len(found) == len(arguments)]
+        declared = [types for types in _declared(call[1]) if len(types) == len(arguments)]
         for i, argument in enumerate(arguments):
             if not _NUMBER.fullmatch(argument) or argument == "0":  # 0 is a pointer, too
                 continue
             if not declared:
                 raise GraphError(f"{owner}: no header of the firmware declares {call[1]}")
-            kinds = sorted(frozenset[str]().union(*(found[i] for found in declared)))
+            kinds = sorted(frozenset[str]().union(*(types[i] for types in declared)))
             ranges = [_RANGES[kind] for kind in kinds if kind in _RANGES]
             if not any(low <= int(argument) <= high for low, high in ranges):
                 held = " or ".join(f"{low} to {high}" for low, high in ranges) or "no number"

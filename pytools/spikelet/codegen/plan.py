@@ -108,12 +108,12 @@ def plan(graph: Graph, target: Target = ANY) -> Plan:
             tensor = graph.tensors[name]
             slots[name] = Slot(tensor, offset + at, _up(tensor.nbytes), place.first, place.last)
     blocks = zip(places, offsets, strict=True)
-    found = [Scratch(offset, place.size) for place, offset in blocks if not place.at]
+    scratch = [Scratch(offset, place.size) for place, offset in blocks if not place.at]
     # Kernels read past a tensor's end, and one within another may end where that does.
     ends = [slot.offset + slot.size for slot in slots.values()]
     return Plan(
         slots={name: slots[name] for name in graph.tensors},
-        scratch=dict(zip(scratches, found, strict=True)),
+        scratch=dict(zip(scratches, scratch, strict=True)),
         size=_up(max(problem.extent(offsets), *ends)),
         bound=bound,
     )
@@ -197,11 +197,11 @@ class _Sharing:
         return name, at
 
     def _place(self, root: str) -> _Place:
-        found = {n: at for n in self.graph.tensors for r, at in [self._root(n)] if r == root}
-        lives = [self.lives[name] for name in found]
+        offsets = {n: at for n in self.graph.tensors for r, at in [self._root(n)] if r == root}
+        lives = [self.lives[name] for name in offsets]
         return _Place(
-            at=found,
-            size=_up(max(self.graph.tensors[n].nbytes + at for n, at in found.items())),
+            at=offsets,
+            size=_up(max(self.graph.tensors[n].nbytes + at for n, at in offsets.items())),
             first=min(life.first for life in lives),
             last=max(life.last for life in lives),
             again=any(life.again for life in lives),
@@ -237,15 +237,15 @@ class _Sharing:
             for source in {index[name] for name in node.inputs}:
                 if not _meet(places[source], places[to], number):
                     continue
-                found = [  # with the lead that the places need
+                pairs = [  # with the lead that the places need
                     (overlap, places[to].at[out] - places[source].at[name])
                     for name, overlap in zip(node.inputs, overlaps, strict=True)
                     if index[name] == source
                 ]
-                leads = [o.lead + at for o, at in found if o is not None and not o.exact]
-                if len(leads) == len(found):
+                leads = [o.lead + at for o, at in pairs if o is not None and not o.exact]
+                if len(leads) == len(pairs):
                     above[to, source] = min(max(0, _up(max(leads))), places[to].size)
-                elif all(o is not None and o.exact and o.lead + at == 0 for o, at in found):
+                elif all(o is not None and o.exact and o.lead + at == 0 for o, at in pairs):
                     same |= {(to, source), (source, to)}
         return Problem([place.size for place in places], above, same)
 

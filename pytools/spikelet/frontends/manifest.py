@@ -61,7 +61,7 @@ def figures(
         "float": original.by,
     }
     if labels is not None:
-        found = accuracy(quantised, feeds, labels, original)
-        told["float_accuracy"], told["integer_accuracy"] = found.real, found.integer
-        told["drift"] = found.integer - found.real
+        measured = accuracy(quantised, feeds, labels, original)
+        told["float_accuracy"], told["integer_accuracy"] = measured.real, measured.integer
+        told["drift"] = measured.integer - measured.real
     return told

@@ -127,8 +127,8 @@ def package(
     if not imported.is_float:
         quantised = _with_its_codes(network, samples)
     if quantised is None and samples is not None:
-        found, tested, told = _parted(samples)
-        quantised = quantise(network, found.feeds, options)
+        calibration, tested, told = _parted(samples)
+        quantised = quantise(network, calibration.feeds, options)
     if quantised is None:
         raise UsageError(f"model {file}: nothing to quantise")
     if samples is not None and samples.labels is not None:
@@ -180,20 +180,20 @@ def _parted(samples: Samples) -> tuple[Samples, Samples, str]:
     if len(samples) < FEWEST:
         told = f"{samples.source}: all {len(samples)} samples, which the figures are of, too"
         return samples, samples, told
-    found = samples.every(2, 0)
-    told = f"{samples.source}: every second sample, {len(found)} of {len(samples)}"
-    return found, samples.every(2, 1), told
+    calibration = samples.every(2, 0)
+    told = f"{samples.source}: every second sample, {len(calibration)} of {len(samples)}"
+    return calibration, samples.every(2, 1), told
 
 
 def _decoded(network: Network, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Real values, also of inputs that the file has as integers."""
-    found = dict(feeds)
+    decoded = dict(feeds)
     for name, values in feeds.items():
         if values.dtype.kind in "iu":
             code, shift = network.codes[name], 128 if values.dtype == np.uint8 else 0
             codes = values.astype(np.float32) - shift - code.zero_point
-            found[name] = codes * np.float32(code.scale)
-    return found
+            decoded[name] = codes * np.float32(code.scale)
+    return decoded
 
 
 def _vectors(

@@ -72,10 +72,10 @@ class Convolution(Quantised):
         x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, self.dilation, strict=True)]
         view = sliding_window_view(x, (reach[0], reach[1]), axis=(1, 2))
-        found: Array = view[
+        patches: Array = view[
             :, :: self.stride[0], :: self.stride[1], :, :: self.dilation[0], :: self.dilation[1]
         ]
-        return found
+        return patches
 
     def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]

@@ -326,8 +326,8 @@ class Graph:
     def predicted(self, values: Array) -> Array:
         """(N,) int64 from the first output (N, *shape): its element, or where its largest lies."""
         flat = values.reshape(len(values), -1)
-        found: Array = flat[:, 0] if flat.shape[1] == 1 else np.argmax(flat, axis=1)
-        return found.astype(np.int64)
+        classes: Array = flat[:, 0] if flat.shape[1] == 1 else np.argmax(flat, axis=1)
+        return classes.astype(np.int64)
 
     @property
     def highest_prediction(self) -> int:

@@ -112,10 +112,10 @@ class Int8Operator(Operator):
 
     def same_code(self, tensor: Tensor, tolerance: float = 0.0) -> None:
         """Refuse an input whose code is not the output's: values are moved, not rescaled."""
-        found, own = (tensor.scale, tensor.zero_point), (self.output_scale, self.output_zero_point)
-        if found[1] != own[1] or abs(found[0] - own[0]) > tolerance:
+        code, own = (tensor.scale, tensor.zero_point), (self.output_scale, self.output_zero_point)
+        if code[1] != own[1] or abs(code[0] - own[0]) > tolerance:
             raise self.error(
-                f"input {tensor.name} has scale and zero point {found}, the output {own}; "
+                f"input {tensor.name} has scale and zero point {code}, the output {own}; "
                 "expected the same"
             )
 

@@ -20,9 +20,9 @@ _RESERVED = frozenset(
 
 def identifier(name: str, instead: str) -> str:
     """A C identifier like `name`, or `instead` where none that is short comes out."""
-    found = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-    if not found or len(found) > _LENGTH or found.startswith("spk"):
-        found = instead
-    if found[0].isdigit() or found in _RESERVED or found.endswith("_config"):
-        found = f"n_{found}"
-    return found
+    word = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    if not word or len(word) > _LENGTH or word.startswith("spk"):
+        word = instead
+    if word[0].isdigit() or word in _RESERVED or word.endswith("_config"):
+        word = f"n_{word}"
+    return word

@@ -420,21 +420,21 @@ def classes(
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{room}.{module.name}")
     plugins()  # imports theirs
-    found: list[type[Class]] = []
+    defined: list[type[Class]] = []
     pending = list(base.__subclasses__())
     while pending:
         cls = pending.pop()
         pending.extend(cls.__subclasses__())
         if getattr(cls, name):
-            found.append(cls)
+            defined.append(cls)
 
     def theirs(plugin: Plugin) -> Iterator[tuple[str, type[Class]]]:
-        for cls in filter(plugin.defines, found):
+        for cls in filter(plugin.defines, defined):
             if not (isinstance(called := getattr(cls, name), str) and is_identifier(called)):
                 raise ValueError(f"{cls.__qualname__}.{name} is {called!r}, expected an identifier")
             yield called, cls
 
-    ours = {getattr(cls, name): cls for cls in found if owner(cls) is None}
+    ours = {getattr(cls, name): cls for cls in defined if owner(cls) is None}
     kind = re.sub("(?<=[a-z])(?=[A-Z])", " ", base.__name__).lower()
     return merged(kind, ours, theirs, refused)
 

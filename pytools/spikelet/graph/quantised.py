@@ -333,8 +333,8 @@ def by_sixteens(rows: Array) -> Array:
     """(O, n) to (ceil(O / 4), ceil(n / 16), 4, 16): what lies past the ends is 0."""
     channels, n = rows.shape
     padded = np.pad(rows, ((0, -channels % 4), (0, -n % 16)))
-    found: Array = padded.reshape(len(padded) // 4, 4, -1, 16).transpose(0, 2, 1, 3)
-    return found
+    blocks: Array = padded.reshape(len(padded) // 4, 4, -1, 16).transpose(0, 2, 1, 3)
+    return blocks
 
 
 def two_a_lane(rows: Array, taps: int) -> Array | None:
@@ -349,8 +349,8 @@ def two_a_lane(rows: Array, taps: int) -> Array | None:
     lanes = padded[0::2] + 256 * padded[1::2]
     if lanes.min() < -(1 << 15) or lanes.max() >= 1 << 15:
         return None
-    found: Array = lanes.astype("<i2")
-    return found
+    pairs: Array = lanes.astype("<i2")
+    return pairs
 
 
 def two_channels_a_lane(rows: Array, taps: int) -> Array | None:

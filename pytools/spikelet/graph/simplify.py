@@ -46,11 +46,11 @@ class Layer:
 
     def as_dict(self) -> dict[str, object]:
         """For JSON; `kept` as ranges such as 0-3,7, and only where channels are missing."""
-        found = dataclasses.asdict(self)
-        found["kept"] = len(self.kept)
+        fields = dataclasses.asdict(self)
+        fields["kept"] = len(self.kept)
         if len(self.kept) < self.channels:
-            found["kept_channels"] = ranges(self.kept)
-        return found
+            fields["kept_channels"] = ranges(self.kept)
+        return fields
 
 
 @dataclass(frozen=True)

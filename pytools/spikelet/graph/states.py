@@ -38,7 +38,7 @@ class NeuronState:
 
 def neuron_states(graph: Graph) -> list[NeuronState]:
     """Of every layer with a membrane, whatever its kind, in order."""
-    found = []
+    states = []
     for node in graph.nodes:
         precision = node.membrane_precision()
         membranes = [name for name, role in node.tensor_roles().items() if role is Role.MEMBRANE]
@@ -47,7 +47,7 @@ def neuron_states(graph: Graph) -> list[NeuronState]:
         held = [graph.tensors[name] for name in membranes]
         neurons = sum(membrane.size for membrane in held)
         each = zip(("rv32", "m4"), precision.instructions or (), strict=False)
-        found.append(
+        states.append(
             NeuronState(
                 node.name,
                 neurons,
@@ -58,4 +58,4 @@ def neuron_states(graph: Graph) -> list[NeuronState]:
                 {core: instructions * neurons for core, instructions in each},
             )
         )
-    return found
+    return states

@@ -171,7 +171,7 @@ class Target:
         if not self.arm:
             return []
         small = "defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1"
-        found = [
+        pairs = [
             ("defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'", "an Arm Cortex-M"),
             (small, "a core with Armv6-M's instructions only")
             if self.thumb1
@@ -181,14 +181,14 @@ class Target:
             (self.dsp, "__ARM_FEATURE_DSP", "DSP (+dsp)"),
             (self.mve, "__ARM_FEATURE_MVE", "MVE (+mve)"),
         ):
-            found.append(
+            pairs.append(
                 (f"defined({macro})", f"a core with {words}")
                 if there
                 else (f"!defined({macro})", f"a core without {words}")
             )
         if self.fpu:
-            found.append(("defined(__ARM_FP)", "a core with an FPU (+fp)"))
-        return found
+            pairs.append(("defined(__ARM_FP)", "a core with an FPU (+fp)"))
+        return pairs
 
 
 # C that runs on any core.
@@ -196,13 +196,13 @@ ANY = Target(PORTABLE, PORTABLE)
 
 
 def _closed(extensions: Iterable[str]) -> frozenset[str]:
-    found: set[str] = set()
+    letters: set[str] = set()
     pending = list(extensions)
     while pending:
         extension = pending.pop()
-        found.add(extension)
-        pending += [e for e in _IMPLIES.get(extension, ()) if e not in found]
-    return frozenset(found)
+        letters.add(extension)
+        pending += [e for e in _IMPLIES.get(extension, ()) if e not in letters]
+    return frozenset(letters)
 
 
 def _known(text: str, extensions: Iterable[str], known: Iterable[str]) -> None:
@@ -232,8 +232,8 @@ def _unknown_core(text: str, core: str) -> str:
     near = _CORES.get(plain) or _CORES.get(plain.removesuffix("f"))  # the f of its FPU
     if near is None:
         core = written.partition("+")[0]
-        found = difflib.get_close_matches(core, [*_ARM, "rv32imac", HOST, PORTABLE], n=1)
-        near = _nearest(text, written, *(written.replace(core, name, 1) for name in found), *found)
+        close = difflib.get_close_matches(core, [*_ARM, "rv32imac", HOST, PORTABLE], n=1)
+        near = _nearest(text, written, *(written.replace(core, name, 1) for name in close), *close)
     return (
         f"{text!r} is not a known instruction set"
         + (f"; did you mean {near!r}?" if near else ".")

@@ -186,10 +186,10 @@ class Learned:
                 )
         if self.initial is None:
             return
-        found = f"{self.initial.dtype} of shape {self.initial.shape}"
+        actual = f"{self.initial.dtype} of shape {self.initial.shape}"
         if self.initial.dtype != self.tensor.numpy_dtype or self.initial.shape != self.tensor.shape:
             raise GraphError(
-                f"tensor {self.tensor.name}: its initial value is {found}, expected "
+                f"tensor {self.tensor.name}: its initial value is {actual}, expected "
                 f"{self.tensor.numpy_dtype} of shape {self.tensor.shape}"
             )
         low, high = self.interval

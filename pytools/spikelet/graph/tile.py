@@ -48,7 +48,7 @@ class Tiling:
 
 def tilings(graph: Graph) -> list[Tiling]:
     """Every way to execute the first layers in bands, the least work first."""
-    found = []
+    possible = []
     before = _macs(graph)
     if graph.steps == 1:
         for layers in range(1, len(graph.nodes) + 1):
@@ -60,8 +60,8 @@ def tilings(graph: Graph) -> list[Tiling]:
                     made = tiled(graph, layers, bands)
                 except GraphError:
                     break  # a layer needs whole tensors, or there are too many operators
-                found.append(Tiling(made, layers, bands, _macs(made), before))
-    return sorted(found, key=lambda tiling: (tiling.macs, tiling.layers, tiling.bands))
+                possible.append(Tiling(made, layers, bands, _macs(made), before))
+    return sorted(possible, key=lambda tiling: (tiling.macs, tiling.layers, tiling.bands))
 
 
 def tiled(graph: Graph, layers: int, bands: int) -> Graph:
@@ -151,11 +151,11 @@ def _name(name: str, end: str, taken: set[str]) -> str:
     """The name with that end, shortened and counted until it is a new one."""
     for count in itertools.count():
         tail = f"_{count}{end}" if count else end
-        found = name[: NAME_BYTES - len(tail)].rstrip("_") + tail
-        if found not in taken:
+        short = name[: NAME_BYTES - len(tail)].rstrip("_") + tail
+        if short not in taken:
             break
-    taken.add(found)
-    return found
+    taken.add(short)
+    return short
 
 
 def _rows(tensor: Tensor, name: str, source: str, first: int, count: int) -> Slice:

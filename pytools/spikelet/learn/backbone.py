@@ -70,9 +70,9 @@ def features(graph: Graph) -> str:
     """
     given = {t.name for t in graph.inputs}
     for node in reversed(graph.order):
-        found = [name for name in node.inputs if name not in given]
-        if weighted(graph, node) and found:
-            return found[0]
+        wanted = [name for name in node.inputs if name not in given]
+        if weighted(graph, node) and wanted:
+            return wanted[0]
     raise UsageError(
         f"graph {graph.name} has no layer whose input could be features",
         "a network of one layer",

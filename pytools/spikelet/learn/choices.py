@@ -163,7 +163,7 @@ def check_options(value: Any) -> None:
 
 def explained(kind: type[Any]) -> dict[str, str]:
     """What each option of a class means: the Attributes of its docstring and of its bases'."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         lines = inspect.cleandoc(base.__dict__.get("__doc__") or "").splitlines()
         if "Attributes:" not in lines:
@@ -175,16 +175,18 @@ def explained(kind: type[Any]) -> dict[str, str]:
             key, colon, text = line.strip().partition(":")
             if colon and line.startswith("    ") and not line.startswith("     "):
                 name = key
-                found[name] = text.strip()
+                texts[name] = text.strip()
             elif name:
-                found[name] = f"{found[name]} {line.strip()}".strip()
-    return {name: found.get(name, "").replace("`", "").rstrip(".") for name in options(kind)}
+                texts[name] = f"{texts[name]} {line.strip()}".strip()
+    return {name: texts.get(name, "").replace("`", "").rstrip(".") for name in options(kind)}
 
 
 def described(value: Any) -> dict[str, Any]:
     """All options of an object that `chosen` made, as JSON types."""
     return {
-        name: found if isinstance(found := getattr(value, name), bool | int | float) else str(found)
+        name: option
+        if isinstance(option := getattr(value, name), bool | int | float)
+        else str(option)
         for name in options(type(value))
         if getattr(value, name) is not None
     }
@@ -217,9 +219,9 @@ def _value(where: str, option: Option, text: str) -> Any:
     if type(None) in kinds and text.lower() in ("", "none"):
         return None
     for kind in kinds:
-        found = _read(kind, text)
-        if found is not None:
-            return found
+        parsed = _read(kind, text)
+        if parsed is not None:
+            return parsed
     names = [_kind(kind) for kind in kinds]
     raise UsageError(
         f"{where}: {option.name}={text} is not {' or '.join(n for n in names if n)}",

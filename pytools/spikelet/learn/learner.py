@@ -49,8 +49,8 @@ class Setting:
             return np.zeros((0, *tensor.shape), tensor.numpy_dtype)
         if self.features in self.calibration:
             return self.calibration[self.features]
-        found: Array = backbone.run(self.calibration, trace=True).trace[self.features][-1]
-        return found
+        features: Array = backbone.run(self.calibration, trace=True).trace[self.features][-1]
+        return features
 
 
 @dataclass(kw_only=True)

@@ -46,13 +46,13 @@ class Claims:
         self, restart: bool, steps: int, stop: tuple[int, int] | None, timed: bool = False
     ) -> set[Status]:
         """What a device may answer to such a RUN but OK."""
-        found = set()
+        statuses = set()
         if not restart or self.pending or ((stop is not None or timed) and not self.info.trace):
-            found.add(Status.BAD_STATE)
+            statuses.add(Status.BAD_STATE)
         late = stop is not None and stop[0] >= self.info.steps
         if not restart or steps > self.info.steps or late:
-            found.add(Status.RANGE)
-        return found
+            statuses.add(Status.RANGE)
+        return statuses
 
     def check_run(
         self, reply: RunReply, restart: bool, steps: int, stop: bool, elapsed_s: float
@@ -89,12 +89,12 @@ class Claims:
         names = [t.name for t in self.info.tensors if t.kind is Kind.OUTPUT]
         if not all(name in memory for name in names):
             return
-        found = 0
+        count = 0
         for name in names:
-            found = zlib.crc32(memory[name], found)
-        if found != crc:
+            count = zlib.crc32(memory[name], count)
+        if count != crc:
             raise self._impossible(
-                f"that its outputs have the CRC 0x{crc:08x}, and sends outputs of 0x{found:08x}"
+                f"that its outputs have the CRC 0x{crc:08x}, and sends outputs of 0x{count:08x}"
             )
 
     def note_write(self) -> None:
@@ -136,9 +136,9 @@ class Claims:
                 rows.append(
                     (f"bytes or pages {name}", max(least, value := getattr(reply, name)), value)
                 )
-        for name, found, wanted in rows:
-            if found != wanted:
-                raise self._impossible(f"after {action.name} that {name} is {found}, not {wanted}")
+        for name, actual, wanted in rows:
+            if actual != wanted:
+                raise self._impossible(f"after {action.name} that {name} is {actual}, not {wanted}")
         size = sum(t.bytes for t in self.info.tensors if t.kind is Kind.LEARNED)
         if reply.generation and reply.slot_bytes < STORED_HEADER + size:
             raise self._impossible(

@@ -148,15 +148,15 @@ class Connection:
         Raises:
             UsageError: there is none; the text lists what there is.
         """
-        found = self._by_name.get(name)
-        if found is None:
+        entry = self._by_name.get(name)
+        if entry is None:
             build = "" if self.hello.trace else "; layer outputs are listed by a trace build only"
             raise UsageError(
                 f"the device has no tensor {name!r}",
                 f"a mistyped name{build}",
                 f"use one of: {', '.join(self._by_name)}",
             )
-        return found
+        return entry
 
     def constants_crc(self, seed: int, first: int, size: int) -> int:
         """CRC-32, begun with `seed`, of the model's constants as they lie in the device's memory.
@@ -334,12 +334,12 @@ class Connection:
             if self._read(HelloReply, reply) != (nonce, part):
                 raise self._impossible(f"another part of HELLO than {part}")
             try:
-                found = _entries(reply.data[6:])
+                entries = _entries(reply.data[6:])
             except (struct.error, IndexError, ValueError) as error:
                 raise self._impossible(f"a malformed part {part} of HELLO ({error})") from error
-            tensors += found
-            numbers = [tensor.id for tensor in found]
-            fits = found and numbers == list(range(part - 1, len(tensors)))
+            tensors += entries
+            numbers = [tensor.id for tensor in entries]
+            fits = entries and numbers == list(range(part - 1, len(tensors)))
             if not fits or len(tensors) > count or reply.more != (len(tensors) < count):
                 raise self._impossible(
                     f"tensors {numbers} in part {part} of HELLO, of {count} in all"
@@ -363,7 +363,7 @@ def _info(facts: Facts, tensors: tuple[DeviceTensor, ...]) -> DeviceInfo:
 def _entries(data: bytes) -> list[DeviceTensor]:
     """The table rows in one part of HELLO."""
     head = struct.calcsize("<HBBHBIfi")
-    found = []
+    entries = []
     while data:
         entry = Entry.unpack(data)
         shape = struct.unpack_from(f"<{entry.rank}H", data, head)
@@ -371,7 +371,7 @@ def _entries(data: bytes) -> list[DeviceTensor]:
         end = at + 1 + data[at]
         if end > len(data):
             raise ValueError(f"a name of {data[at]} bytes runs over the end")
-        found.append(
+        entries.append(
             DeviceTensor(
                 name=printable(data[at + 1 : end]),
                 id=entry.tensor,
@@ -385,4 +385,4 @@ def _entries(data: bytes) -> list[DeviceTensor]:
             )
         )
         data = data[end:]
-    return found
+    return entries

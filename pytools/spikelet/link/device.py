@@ -93,15 +93,15 @@ class Device(Connection):
 
     def get_many(self, names: Iterable[str]) -> dict[str, bytes]:
         """Reads several tensors in one window; see `get`."""
-        found = {name: self.tensor(name) for name in names}
-        memory = {tensor.id: bytearray() for tensor in found.values()}
+        entries = {name: self.tensor(name) for name in names}
+        memory = {tensor.id: bytearray() for tensor in entries.values()}
         chunk = self.hello.payload - _GET_HEAD
         wanted = [
             TensorGetRequest(tensor.id, at, min(chunk, tensor.bytes - at))
-            for tensor in found.values()
+            for tensor in entries.values()
             for at in range(0, tensor.bytes, chunk)
         ]
-        total = sum(tensor.bytes for tensor in found.values())
+        total = sum(tensor.bytes for tensor in entries.values())
         requests = [Request(Type.TENSOR_GET, ask.pack()) for ask in wanted]
         replies = self._exchange(requests, self._allowed_s(total))
         self._all_ok(requests, replies)
@@ -114,7 +114,7 @@ class Device(Connection):
                 )
             memory[ask.tensor] += got.data
         self.stats.bytes += total
-        return {name: bytes(memory[tensor.id]) for name, tensor in found.items()}
+        return {name: bytes(memory[tensor.id]) for name, tensor in entries.items()}
 
     def run(
         self,
@@ -390,25 +390,25 @@ class Device(Connection):
 
     def _put_refusals(self, tensors: Iterable[str]) -> set[Status]:
         """What PUTs may be refused with: mostly a value that the tensor may not hold."""
-        found = [self.tensor(name) for name in tensors]
+        entries = [self.tensor(name) for name in tensors]
         checked = (Dtype.BIT, Dtype.F16, Dtype.F32)
         learning = (Kind.LEARNED, Kind.TARGET)
-        some = any(t.dtype in checked or t.kind in learning for t in found)
+        some = any(t.dtype in checked or t.kind in learning for t in entries)
         allowed = {Status.RANGE} if some else set()
-        if any(t.kind is Kind.TARGET for t in found):  # the label is LEARN's to write
+        if any(t.kind is Kind.TARGET for t in entries):  # the label is LEARN's to write
             allowed.add(Status.BAD_STATE)
         return allowed
 
     def _learn_refusals(
         self, label: int | None, inputs: Mapping[str, bytes] | None, sent: Iterable[str]
     ) -> set[Status]:
-        found = self._put_refusals(sent)
+        statuses = self._put_refusals(sent)
         classes = self._expected.classes if self._expected is not None else None
         if classes is None or (label is None) != (classes == 0) or (label or 0) >= max(1, classes):
-            found.add(Status.RANGE)
+            statuses.add(Status.RANGE)
         if inputs is None or self._claims.pending:
-            found.add(Status.BAD_STATE)
-        return found
+            statuses.add(Status.BAD_STATE)
+        return statuses
 
 
 def _bytes(parts: Iterable[bytes]) -> int:

@@ -128,13 +128,13 @@ class Expected:
         own = self.tensors(trace)
         for package, device in zip(own, said, strict=True):
             for field in ("name", "kind", "dtype", "shape", "bytes", "scale", "zero_point", "op"):
-                expected, found = getattr(package, field), getattr(device, field)
+                expected, actual = getattr(package, field), getattr(device, field)
                 if field == "name":
                     expected = cut(expected)
-                if expected != found:
+                if expected != actual:
                     raise differs(
                         port,
-                        f"tensor {package.id} ({package.name}), {field}: {found!r}, the package "
+                        f"tensor {package.id} ({package.name}), {field}: {actual!r}, the package "
                         f"makes {expected!r}",
                     )
         return own

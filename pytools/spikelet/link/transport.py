@@ -230,13 +230,13 @@ def port_holders(path: str) -> list[tuple[int, str]]:
         target = Path(path).stat().st_rdev
     except OSError:
         return []
-    found = []
+    holders = []
     for process in Path("/proc").glob("[0-9]*"):
         pid = int(process.name)
         with contextlib.suppress(OSError):
             if pid != os.getpid() and _holds(process, target):
-                found.append((pid, (process / "comm").read_text().strip()))
-    return found
+                holders.append((pid, (process / "comm").read_text().strip()))
+    return holders
 
 
 def _holds(process: Path, device: int) -> bool:
@@ -270,11 +270,11 @@ def _port_error(url: str, baud: int, error: Exception) -> PortError:
         with contextlib.suppress(OSError, KeyError, ImportError):
             import grp
 
-            found = Path(url).stat()
-            group = str(found.st_gid)
+            status = Path(url).stat()
+            group = str(status.st_gid)
             # Nobody should join root's group for a port, and a group without rights opens nothing.
-            helps = found.st_gid != 0 and found.st_mode & 0o060 == 0o060
-            group = grp.getgrgid(found.st_gid).gr_name
+            helps = status.st_gid != 0 and status.st_mode & 0o060 == 0o060
+            group = grp.getgrgid(status.st_gid).gr_name
         if not helps:
             return PortError(
                 what,

@@ -32,8 +32,8 @@ class Arithmetic(NetworkOperator):
     def in_torch(self, inputs: list[Any], attributes: Attributes) -> Tensor:
         import torch
 
-        found: Tensor = getattr(torch, self.TORCH)(*inputs)
-        return found
+        result: Tensor = getattr(torch, self.TORCH)(*inputs)
+        return result
 
     def fold(self, folding: Folding, node: Node) -> bool:
         return self.with_constant(folding, node) or recognise(folding, node)
@@ -61,8 +61,8 @@ class Arithmetic(NetworkOperator):
         return all(size == 1 for size in sizes)
 
     def is_function(self, node: Node, constants: Mapping[str, Array]) -> bool:
-        found = [constants[name] for name in node.inputs if name in constants]
-        return len(node.inputs) == 2 and [values.size for values in found].count(1) == 1
+        constants_ = [constants[name] for name in node.inputs if name in constants]
+        return len(node.inputs) == 2 and [values.size for values in constants_].count(1) == 1
 
 
 def swapped(folding: Folding, node: Node) -> bool:
@@ -81,8 +81,8 @@ def lower_elementwise(layer: Layer, integer: type[Elementwise]) -> Value:
     rank = len(layer.shape)
     read = [i for i in (0, 1) if i not in fixed]
     if any(len(layer.lowering.shapes[layer.node.inputs[i]]) != rank for i in read):
-        found = [layer.lowering.shapes[name] for name in layer.node.inputs]
-        raise layer.refuse(f"operands of shape {found}", "operands with as many axes")
+        shapes = [layer.lowering.shapes[name] for name in layer.node.inputs]
+        raise layer.refuse(f"operands of shape {shapes}", "operands with as many axes")
     layout = layer.own(read[0]).layout
     chosen = operator_of(layer.node).joins_codes  # the operands have the output's code
     fields: dict[str, Any] = {}

@@ -43,12 +43,12 @@ def calibrate(
         raise UsageError(f"a percentile of {percentile}, expected more than 50 and at most 100")
     values = None if feeds is None else run(network, feeds)
     last = {group.name: group for group in groups(network)}
-    found: dict[str, Code] = {}
+    by_name: dict[str, Code] = {}
     for members in shared(network):
         missing = [name for name in members if name not in network.codes]
         if len(missing) < len(members):  # the others have a given code
             first = next(network.codes[name] for name in members if name in network.codes)
-            found.update(dict.fromkeys(missing, first))
+            by_name.update(dict.fromkeys(missing, first))
             continue
         made = [name for name in members if name not in last or _makes(last[name], members)]
         codes = [
@@ -64,8 +64,8 @@ def calibrate(
                 )
             every = [values[name].reshape(-1) for name in made or members]
             code = activation_code(*_range(every, method, percentile, members[0]))
-        found.update(dict.fromkeys(missing, code))
-    return found
+        by_name.update(dict.fromkeys(missing, code))
+    return by_name
 
 
 def _makes(group: Group, members: list[str]) -> bool:
@@ -88,8 +88,8 @@ def _range(every: list[Array], method: str, percentile: float, name: str) -> tup
             "data outside of what the network was trained on, or a logarithm or division of 0",
         )
     if method == "percentile":
-        found = np.percentile(values, [100 - percentile, percentile])
-        return float(found[0]), float(found[1])
+        ends = np.percentile(values, [100 - percentile, percentile])
+        return float(ends[0]), float(ends[1])
     return (low, high) if method == "minmax" else _least_error(values, low, high)
 
 
@@ -133,8 +133,8 @@ def integers(values: Array, code: Code) -> Array:
     scale = np.asarray(code.scale, np.float64)
     if scale.ndim:
         scale = scale.reshape(*(1,) * code.axis, -1, *(1,) * (values.ndim - code.axis - 1))
-    found = round_half_away(values.astype(np.float64) / scale) + code.zero_point
-    codes: Array = np.clip(found, -128, 127).astype(np.int8)
+    codes_ = round_half_away(values.astype(np.float64) / scale) + code.zero_point
+    codes: Array = np.clip(codes_, -128, 127).astype(np.int8)
     return codes
 
 
@@ -143,13 +143,13 @@ def reals(codes: Array, code: Code) -> Array:
     scale = np.asarray(code.scale, np.float32)
     if scale.ndim:
         scale = scale.reshape(*(1,) * code.axis, -1, *(1,) * (codes.ndim - code.axis - 1))
-    found: Array = (codes.astype(np.float32) - np.float32(code.zero_point)) * scale
-    return found
+    values: Array = (codes.astype(np.float32) - np.float32(code.zero_point)) * scale
+    return values
 
 
 def fake_quantised(values: Array, code: Code) -> Array:
     """Real values as their codes hold them, of one scale."""
     scale = np.float32(code.scale)
     low, high = (-128 - code.zero_point) * scale, (127 - code.zero_point) * scale
-    found: Array = np.rint(np.clip(values, low, high) / scale) * scale
-    return found
+    rounded: Array = np.rint(np.clip(values, low, high) / scale) * scale
+    return rounded

@@ -49,11 +49,11 @@ def weight_codes(
         outputs: by the name of a Conv or Gemm node, its group's.
         per_channel: one scale an output channel, not one a tensor.
     """
-    found: dict[str, Code] = {}
+    codes: dict[str, Code] = {}
     for node in linear_nodes(network):
         name = node.inputs[1]
         given = network.codes.get(name)
-        code = given or found.get(name) or weight_code(network.constants[name], per_channel)
+        code = given or codes.get(name) or weight_code(network.constants[name], per_channel)
         into, out = (float(network.codes[n].scale) for n in (node.inputs[0], outputs[node.name]))
         # At a finer scale the bias would be beyond 32 bits. What it is then coarser by is nothing
         # beside that bias.
@@ -63,8 +63,8 @@ def weight_codes(
         least = least.astype(np.float32)
         if given is None or np.any(code.scale < least):
             scale = np.maximum(code.scale, least if code.scale.ndim else least.max())
-            found[name] = dataclasses.replace(code, scale=scale)
-    return found
+            codes[name] = dataclasses.replace(code, scale=scale)
+    return codes
 
 
 def simulate(

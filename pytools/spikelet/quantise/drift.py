@@ -86,8 +86,8 @@ def drift(
         held = {**codes, **{name: rows[0] for name, rows in trace.items()}}
         for name in [name for name in layers if name in real]:
             a = real[name].reshape(-1).astype(np.float64)
-            found = decode(quantised, held[layers[name]], name).astype(np.float64)
-            b = (found / quantised.factors.get(name, np.ones(1))).reshape(-1)
+            values = decode(quantised, held[layers[name]], name).astype(np.float64)
+            b = (values / quantised.factors.get(name, np.ones(1))).reshape(-1)
             total = sums.setdefault(name, np.zeros(4))
             total += a @ a, b @ b, a @ b, (a - b) @ (a - b)
     return [Drift(name, layers[name], *_compared(*sums[name])) for name in layers if name in sums]
@@ -96,12 +96,12 @@ def drift(
 def _layers(quantised: Quantised) -> dict[str, str]:
     """The tensors that are compared; what only renames or reshapes another is no layer."""
     seen = {node.name for node in quantised.graph.nodes if isinstance(node, Reshape)}
-    found = {}
+    layers = {}
     for name, tensor in quantised.names.items():
         if quantised.graph.tensors[tensor].dtype == "i8" and tensor not in seen:
             seen.add(tensor)
-            found[name] = tensor
-    return found
+            layers[name] = tensor
+    return layers
 
 
 def _chunks(feeds: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
@@ -147,5 +147,5 @@ def accuracy(
 def _predicted(values: Array) -> Array:
     """(N,) from (N, *shape): its element, or where its largest lies."""
     flat = values.reshape(len(values), -1)
-    found: Array = flat[:, 0] if flat.shape[1] == 1 else np.argmax(flat, axis=1)
-    return found.astype(np.int64)
+    classes: Array = flat[:, 0] if flat.shape[1] == 1 else np.argmax(flat, axis=1)
+    return classes.astype(np.int64)

@@ -25,25 +25,25 @@ def equalise(network: Network, factors: dict[str, Array] | None = None) -> Netwo
         network: folded.
         factors: gets, by tensor between two such layers, what it is multiplied by.
     """
-    found = network.copy()
-    pairs = _pairs(found)
-    total = {first: np.ones(len(_weight(found, first))) for first, _, _ in pairs}
+    equalised = network.copy()
+    pairs = _pairs(equalised)
+    total = {first: np.ones(len(_weight(equalised, first))) for first, _, _ in pairs}
     for first, second, _ in pairs:
         for at in (first, second):
-            _own_constants(found, at)
+            _own_constants(equalised, at)
     for _ in range(_ROUNDS if pairs else 0):
         change = 1.0
         for pair in pairs:
-            factor = _equalise(found, *pair)
+            factor = _equalise(equalised, *pair)
             total[pair[0]] *= factor
             change = max(change, float(np.maximum(factor, 1 / factor).max()))
         if change < 1.01:
             break
     if factors is not None and pairs:
-        ranks = {name: len(shape) for name, shape in shapes(found).items()}
+        ranks = {name: len(shape) for name, shape in shapes(equalised).items()}
         for first, second, repeats in pairs:
-            factors.update(_between(found, first, second, repeats, total[first], ranks))
-    return found
+            factors.update(_between(equalised, first, second, repeats, total[first], ranks))
+    return equalised
 
 
 def _weight(network: Network, at: int) -> Array:
@@ -55,17 +55,17 @@ def _between(
 ) -> dict[str, Array]:
     """The factor of a channel, for the axes of each tensor from one layer to the next."""
     head, name = network.nodes[first], network.nodes[second].inputs[0]
-    found: dict[str, Array] = {}
+    factors: dict[str, Array] = {}
     while True:
         rank = ranks[name]
         if head.op == "Gemm":
-            found[name] = factor.reshape((1,) * (rank - 1) + (-1,))
+            factors[name] = factor.reshape((1,) * (rank - 1) + (-1,))
         elif rank == 2:
-            found[name] = np.repeat(factor, repeats).reshape(1, -1)
+            factors[name] = np.repeat(factor, repeats).reshape(1, -1)
         else:
-            found[name] = factor.reshape(1, -1, *(1,) * (rank - 2))
+            factors[name] = factor.reshape(1, -1, *(1,) * (rank - 2))
         if name == head.name:
-            return found
+            return factors
         writer = network.writer(name)
         name = writer.inputs[0] if writer is not None else head.name
 
@@ -73,7 +73,7 @@ def _between(
 def _pairs(network: Network) -> list[tuple[int, int, int]]:
     """Indices of two layers in a row, and how many inputs of the second belong to a channel."""
     at = {node.name: i for i, node in enumerate(network.nodes)}
-    found = []
+    pairs = []
     for second, node in enumerate(network.nodes):
         if node.op not in ("Conv", "Gemm") or node.inputs[1] not in network.constants:
             continue
@@ -85,13 +85,13 @@ def _pairs(network: Network) -> list[tuple[int, int, int]]:
             if first.op in ("Conv", "Gemm") and first.inputs[1] in network.constants:
                 repeats = _repeats(network, first, node)
                 if repeats:
-                    found.append((at[name], second, repeats))
+                    pairs.append((at[name], second, repeats))
                 break
             flat = first.op == "Reshape" and len(first.attributes["shape"]) == 2
             if not operator_of(first).homogeneous and not flat:
                 break
             name = first.inputs[0]
-    return found
+    return pairs
 
 
 def _repeats(network: Network, first: Node, second: Node) -> int:
@@ -161,5 +161,5 @@ def _equalise(network: Network, first: int, second: int, repeats: int) -> Array:
 def _scaled(values: Array, factor: Array, axis: int) -> Array:
     shape = [1] * values.ndim
     shape[axis] = -1
-    found: Array = (values * factor.reshape(shape)).astype(values.dtype)
-    return found
+    scaled: Array = (values * factor.reshape(shape)).astype(values.dtype)
+    return scaled

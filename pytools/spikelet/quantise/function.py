@@ -39,8 +39,8 @@ class Function(NetworkOperator):
         """The same in PyTorch."""
         import torch
 
-        found: Tensor = attrgetter(self.TORCH)(torch)(*x, **attributes)
-        return found
+        result: Tensor = attrgetter(self.TORCH)(torch)(*x, **attributes)
+        return result
 
     def meaning(self, inputs: list[Any], attributes: Attributes) -> Array:
         return self.value(inputs[0], **attributes)

@@ -42,7 +42,7 @@ def groups(network: Network) -> list[Group]:
     for node in network.nodes:
         for name in node.inputs:
             reads[name] = reads.get(name, 0) + 1
-    found: list[list[Node]] = []
+    joined: list[list[Node]] = []
     by_name: dict[str, list[Node]] = {}
     for node in network.nodes:
         group = by_name.get(node.inputs[0]) if is_function(network, node) else None
@@ -52,15 +52,15 @@ def groups(network: Network) -> list[Group]:
             group.append(node)
         else:
             group = [node]
-            found.append(group)
+            joined.append(group)
         by_name[node.name] = group
-    return [Group(tuple(nodes)) for nodes in _in_order(network, found)]
+    return [Group(tuple(nodes)) for nodes in _in_order(network, joined)]
 
 
-def _in_order(network: Network, found: list[list[Node]]) -> list[list[Node]]:
+def _in_order(network: Network, groups_: list[list[Node]]) -> list[list[Node]]:
     """Groups by their last nodes: what a fused node's group reads is written by then."""
     at = {node.name: i for i, node in enumerate(network.nodes)}
-    return sorted(found, key=lambda nodes: at[nodes[-1].name])
+    return sorted(groups_, key=lambda nodes: at[nodes[-1].name])
 
 
 def _joins(network: Network, group: list[Node], node: Node, reads: dict[str, int]) -> bool:
@@ -103,10 +103,10 @@ def _first(network: Network, members: list[str]) -> str:
 
 def shared(network: Network) -> list[list[str]]:
     """The tensors with a code, those that must have the same one together, in order."""
-    found = groups(network)
+    parts = groups(network)
     where: dict[str, list[str]] = {name: [name] for name in network.inputs}
     readers: dict[str, list[Group]] = {}
-    for group in found:
+    for group in parts:
         for name in {i for node in group.nodes for i in node.inputs}:
             readers.setdefault(name, []).append(group)
         operator = operator_of(group.head)
@@ -116,8 +116,8 @@ def shared(network: Network) -> list[list[str]]:
         source = group.head.inputs[0]
         if operator.keeps_code and not operator.joins_codes and source in where:
             _merge(where, source, group.name)
-    fixed = {group.name for group in found if fixed_code(group.head) is not None}
-    for group in found:
+    fixed = {group.name for group in parts if fixed_code(group.head) is not None}
+    for group in parts:
         if not operator_of(group.head).joins_codes or group.name not in where:
             continue
         for name in group.head.inputs:

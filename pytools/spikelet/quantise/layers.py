@@ -57,8 +57,8 @@ def channels_last(rank: int) -> tuple[int, ...]:
 
 def graph_shape(shape: Sequence[int], layout: tuple[int, ...]) -> tuple[int, ...]:
     """The shape in the graph of a tensor of the network."""
-    found = tuple(shape[axis] for axis in layout)
-    return (1, *found) if len(found) == 2 else found or (1,)
+    sizes = tuple(shape[axis] for axis in layout)
+    return (1, *sizes) if len(sizes) == 2 else sizes or (1,)
 
 
 def like(code: Code) -> dict[str, Any]:
@@ -99,11 +99,11 @@ class Lowering:
 
     def fresh(self, name: str) -> str:
         """A name that is not taken yet: this one, or with a number behind it."""
-        found, number = name, 1
-        while found in self.known:
+        free, number = name, 1
+        while free in self.known:
             number += 1
-            found = f"{name}_{number}"
-        return found
+            free = f"{name}_{number}"
+        return free
 
     def derived(self, name: str, what: str) -> str:
         """A name for a step on the way to or from a tensor."""
@@ -230,18 +230,18 @@ class Layer:
     def pair(self, name: str, default: int) -> tuple[int, int]:
         """An attribute of one or two spatial axes."""
         rank = len(self.source_shape) - 2
-        found = [int(v) for v in self.node.attributes.get(name) or [default] * rank]
+        values = [int(v) for v in self.node.attributes.get(name) or [default] * rank]
         one = default if name != "kernel_shape" else 1
-        down, right = (one, *found) if rank == 1 else found
+        down, right = (one, *values) if rank == 1 else values
         return down, right
 
     def margins(self) -> tuple[int, int, int, int]:
         """The attribute pads: top, left, bottom, right."""
         rank = len(self.source_shape) - 2
-        found = [int(v) for v in self.node.attributes.get("pads") or [0] * (2 * rank)]
-        if min(found) < 0:
+        pads = [int(v) for v in self.node.attributes.get("pads") or [0] * (2 * rank)]
+        if min(pads) < 0:
             raise self.refuse("negative pads", "pads from 0 on")
-        top, left, bottom, right = (0, found[0], 0, found[1]) if rank == 1 else found
+        top, left, bottom, right = (0, pads[0], 0, pads[1]) if rank == 1 else pads
         return top, left, bottom, right
 
     def activation(self, code: Code) -> tuple[int, int]:

@@ -113,5 +113,5 @@ def _name(lowering: Lowering, group: Group, number: int) -> str:
     instead = f"{identifier(group.head.op, 'layer')}_{number}"
     parts = [p for p in (group.head.source or group.name).split("/") if p]
     tails = ["_".join(parts[i:]) for i in range(len(parts))]
-    short = (found for tail in tails if (found := identifier(tail, instead)) != instead)
+    short = (name_ for tail in tails if (name_ := identifier(tail, instead)) != instead)
     return lowering.fresh(next(short, instead))

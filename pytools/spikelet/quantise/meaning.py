@@ -43,7 +43,7 @@ def execute(
         after: gets each input's name or node and its value, and returns the value that is used.
     """
     values: dict[str, Any] = {"": None, **network.constants}
-    found: dict[str, Array] = {}
+    results: dict[str, Array] = {}
     for name, shape in network.inputs.items():
         if name not in feeds:
             raise UsageError(f"network {network.name}: no data for input {name}")
@@ -53,11 +53,11 @@ def execute(
                 f"network {network.name}: input {name} has shape {x.shape}, expected "
                 f"(N, {', '.join(map(str, shape[1:]))})"
             )
-        found[name] = values[name] = x if after is None else after(name, x)
+        results[name] = values[name] = x if after is None else after(name, x)
     for node in network.nodes:
         y = evaluate(node, [values[name] for name in node.inputs])
-        found[node.name] = values[node.name] = y if after is None else after(node, y)
-    return found
+        results[node.name] = values[node.name] = y if after is None else after(node, y)
+    return results
 
 
 def evaluate(node: Node, inputs: list[Any]) -> Array:
@@ -87,5 +87,5 @@ def evaluate(node: Node, inputs: list[Any]) -> Array:
 def shapes(network: Network) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor, constants included, the batch axis of 1 included."""
     zeros = {name: np.zeros(shape, np.float32) for name, shape in network.inputs.items()}
-    found = {**network.constants, **run(network, zeros)}
-    return {name: values.shape for name, values in found.items()}
+    arrays = {**network.constants, **run(network, zeros)}
+    return {name: values.shape for name, values in arrays.items()}

@@ -106,9 +106,9 @@ class Network:
 def constant(network: Network, name: str, values: Array | Iterable[float]) -> str:
     """Add a constant under `name`, or under a name like it that is free; the name."""
     taken = {*network.constants, *network.inputs, *(node.name for node in network.nodes)}
-    found, number = name, 1
-    while found in taken:
+    free, number = name, 1
+    while free in taken:
         number += 1
-        found = f"{name}_{number}"
-    network.constants[found] = np.asarray(values)
-    return found
+        free = f"{name}_{number}"
+    network.constants[free] = np.asarray(values)
+    return free

@@ -153,11 +153,11 @@ def _attempt(
     if not free or feeds is None or (not options.correct and options.equalise is not None):
         return _Attempt(coded, coded)
     real = run(network, feeds)
-    found, corrected = simulate(coded, feeds, real if options.correct else None)
-    return _Attempt(coded, corrected, _error(network, real, found))
+    simulated, corrected = simulate(coded, feeds, real if options.correct else None)
+    return _Attempt(coded, corrected, _error(network, real, simulated))
 
 
-def _error(network: Network, real: Mapping[str, Array], found: Mapping[str, Array]) -> float:
+def _error(network: Network, real: Mapping[str, Array], coded: Mapping[str, Array]) -> float:
     """Noise over signal of the outputs; of what goes into a softmax or arg max at the end."""
     total = 0.0
     for name in network.outputs:
@@ -165,7 +165,7 @@ def _error(network: Network, real: Mapping[str, Array], found: Mapping[str, Arra
         if writer is not None and operator_of(writer).ranks:
             name = writer.inputs[0]
         signal = float((real[name].astype(np.float64) ** 2).sum())
-        noise = float(((real[name] - found[name]).astype(np.float64) ** 2).sum())
+        noise = float(((real[name] - coded[name]).astype(np.float64) ** 2).sum())
         total += noise / signal if signal else noise
     return total
 
@@ -215,10 +215,10 @@ def decode(quantised: Quantised, values: Array, name: str | None = None) -> Arra
     name = name or quantised.network.outputs[0]
     held, layout = _held(quantised, name)
     tensor = quantised.graph.tensors[held]
-    found = reals(values, Code.of(tensor.scale, tensor.zero_point))
+    values_ = reals(values, Code.of(tensor.scale, tensor.zero_point))
     # A signal has a row of 1 in front; what has no axis but the batch's has one element.
     sizes = tensor.shape[len(tensor.shape) - len(layout) :] if layout else ()
     back = [0] * len(layout)
     for place, axis in enumerate(layout):
         back[axis - 1] = place + 1
-    return found.reshape(len(values), *sizes).transpose(0, *back)
+    return values_.reshape(len(values), *sizes).transpose(0, *back)

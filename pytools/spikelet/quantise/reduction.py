@@ -45,8 +45,8 @@ class Reduce(NetworkOperator):
         x, keep = inputs[0], bool(attributes.get("keepdims", 1))
         axes = self.axes(x.dim(), attributes)
         dim = list(range(x.dim()) if axes is None else axes)
-        found: Tensor = getattr(torch, self.TORCH)(x, dim=dim, keepdim=keep)
-        return found
+        result: Tensor = getattr(torch, self.TORCH)(x, dim=dim, keepdim=keep)
+        return result
 
     def lower(self, layer: Layer) -> Value:
         rank = len(layer.source_shape)

@@ -22,8 +22,8 @@ MOST_PADDED = 1 << 23  # elements of a sample with its margins
 
 def spatial(attributes: Attributes, name: str, rank: int, default: int) -> list[int]:
     """An attribute with a number for each of `rank` axes."""
-    found = attributes.get(name)
-    return [default] * rank if found is None else [int(v) for v in found]
+    sizes = attributes.get(name)
+    return [default] * rank if sizes is None else [int(v) for v in sizes]
 
 
 def padded(x: Array, pads: Sequence[int], value: float) -> Array:
@@ -111,14 +111,14 @@ def cells(x: Array, attributes: Attributes, outside: float) -> list[Array]:
         for i in range(rank)
     ]
     x = padded(x, [*pads[:rank], *(end for _, end in sides)], outside)
-    found = []
+    edges = []
     for cell in np.ndindex(*kernel):
         steps = tuple(
             slice(at * d, at * d + (count - 1) * s + 1, s)
             for at, d, s, (count, _) in zip(cell, dilations, strides, sides, strict=True)
         )
-        found.append(x[(slice(None), slice(None), *steps)])
-    return found
+        edges.append(x[(slice(None), slice(None), *steps)])
+    return edges
 
 
 def pool_window(layer: Layer, size: tuple[int, int]) -> dict[str, Any]:

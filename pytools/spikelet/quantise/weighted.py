@@ -48,14 +48,14 @@ def _weighted(node: Node | None) -> Weighted | None:
 
 def _with_bias(folding: Folding, node: Node, weight: Array, bias: Array) -> tuple[str, ...]:
     """Inputs of a weighted node with other constants."""
-    found = node.inputs[1]
-    if weight is not folding.values(found):
-        found = folding.constant(found, weight.astype(np.float32))
+    weights = node.inputs[1]
+    if weight is not folding.values(weights):
+        weights = folding.constant(weights, weight.astype(np.float32))
     named, dtype = f"{node.name}.bias", np.dtype(np.float32)
     if len(node.inputs) > 2 and node.inputs[2]:
         named = node.inputs[2]
         dtype = folding.network.constants[named].dtype
-    return node.inputs[0], found, folding.constant(named, bias.astype(dtype))
+    return node.inputs[0], weights, folding.constant(named, bias.astype(dtype))
 
 
 def _constants(folding: Folding, node: Node) -> tuple[Array, Array] | None:
@@ -75,11 +75,11 @@ def into_writer(folding: Folding, node: Node) -> bool:
     operator = _weighted(writer)
     if writer is None or operator is None:
         return False
-    found = _affine(folding, node, operator.channel_axis(len(folding.shapes[writer.name])))
+    affine = _affine(folding, node, operator.channel_axis(len(folding.shapes[writer.name])))
     constants = _constants(folding, writer)
-    if found is None or constants is None:
+    if affine is None or constants is None:
         return False
-    (scale, shift), (weight, bias) = found, constants
+    (scale, shift), (weight, bias) = affine, constants
     if np.any(scale != 1):
         if writer.inputs[1] in folding.network.codes:
             return False
@@ -104,10 +104,10 @@ def into_reader(folding: Folding, node: Node, group: int = 1) -> bool:
         return False
     if before.inputs and _weighted(folding.inner(before.inputs[0])) is not None:
         return False  # it may go into that one
-    found = _affine(folding, before, operator.channel_axis(len(folding.shapes[node.inputs[0]])))
-    if found is None:
+    affine = _affine(folding, before, operator.channel_axis(len(folding.shapes[node.inputs[0]])))
+    if affine is None:
         return False
-    (scale, shift), (weight, bias) = found, constants
+    (scale, shift), (weight, bias) = affine, constants
     if any(node.attributes.get("pads") or ()) and np.any(shift):
         return False
     taps = weight.astype(np.float64).reshape(len(weight), weight.shape[1], -1)  # (O, I / g, taps)
@@ -126,10 +126,10 @@ def as_layer(folding: Folding, node: Node) -> bool:
         constant = folding.values(node.inputs[1]) if len(node.inputs) == 2 else None
         if rank not in (3, 4) or constant is None or constant.size == 1:
             return False
-    found = _affine(folding, node, 1)
-    if found is None:
+    affine = _affine(folding, node, 1)
+    if affine is None:
         return False
-    scale, shift = (v.astype(np.float32) for v in found)
+    scale, shift = (v.astype(np.float32) for v in affine)
     if rank in (3, 4):
         weight = folding.constant(f"{node.name}.weight", scale.reshape(-1, 1, *(1,) * (rank - 2)))
         bias = folding.constant(f"{node.name}.bias", shift)

@@ -118,11 +118,11 @@ def layer_ticks(
 def effective_work(package: Package, inputs: dict[str, Array]) -> NeuroBench:
     """NeuroBench's metrics of golden on these inputs."""
     graph = package.graph
-    found = []
+    parts = []
     for part in graph.parts(graph.check_inputs(inputs), trace=True):
         some = {name: values[part] for name, values in inputs.items()}
-        found.append((part.stop - part.start, neurobench(graph, graph.run(some, trace=True), some)))
-    return mean(found)
+        parts.append((part.stop - part.start, neurobench(graph, graph.run(some, trace=True), some)))
+    return mean(parts)
 
 
 def bench_summary(

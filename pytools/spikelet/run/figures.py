@@ -79,8 +79,8 @@ def svg(figure: Figure, name: str, label: str) -> str:
 
 
 def _opening(tag: str, label: str) -> str:
-    found = re.search(r'viewBox="[^"]*"', tag)
-    box = found.group(0) if found else ""
+    match = re.search(r'viewBox="[^"]*"', tag)
+    box = match.group(0) if match else ""
     safe = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     return f'<svg {box} role="img" aria-label="{safe}">'
 

@@ -155,19 +155,21 @@ def _given_name(package: Package, name: str, arrays: Mapping[str, Array]) -> str
 
 def _layouts(package: Package) -> dict[str, Any]:
     """How samples look in the source, by graph input; nothing where the manifest does not say."""
-    found = package.manifest.get("layouts") or {}
+    layouts = package.manifest.get("layouts") or {}
     try:
         for t in package.graph.inputs:
-            if t.name in found:
-                shape = np.empty((0, *found[t.name]["shape"])).transpose(0, *found[t.name]["axes"])
-                if math.prod(shape.shape[1:]) != t.size or not found[t.name]["dtype"]:
+            if t.name in layouts:
+                shape = np.empty((0, *layouts[t.name]["shape"])).transpose(
+                    0, *layouts[t.name]["axes"]
+                )
+                if math.prod(shape.shape[1:]) != t.size or not layouts[t.name]["dtype"]:
                     raise ValueError(t.name)
     except (KeyError, TypeError, ValueError, MemoryError) as e:
         raise UsageError(
             f"package {package.graph.name}: the manifest's layouts do not fit its inputs ({e})",
             "it was not written by this program",
         ) from e
-    return dict(found)
+    return dict(layouts)
 
 
 def _from_source(
@@ -188,14 +190,14 @@ def _from_source(
 def _round_to_codes(values: Array, tensor: Tensor) -> Array:
     """Real values in codes, half away from zero, not limited."""
     scaled = values.astype(np.float64) / tensor.scale
-    found: Array = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled) + tensor.zero_point
-    return found
+    codes: Array = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled) + tensor.zero_point
+    return codes
 
 
 def _same_order(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Whether a sample has the elements of the wanted shape in its order: flat, or but for ones."""
-    found, plain = (tuple(n for n in s if n != 1) for s in (shape, wanted))
-    same = found == plain or len(found) < 2 or len(plain) < 2
+    actual, plain = (tuple(n for n in s if n != 1) for s in (shape, wanted))
+    same = actual == plain or len(actual) < 2 or len(plain) < 2
     return same and math.prod(shape) == math.prod(wanted)
 
 

@@ -120,13 +120,12 @@ class DeviceLearner:
         """
         tensors = {learned.tensor.name: learned.tensor for learned in self.graph.learned}
         memory = self.device.get_many(tensors)
-        found = zlib.crc32(b"".join(memory[name] for name in self.device.learned))
+        crc = zlib.crc32(b"".join(memory[name] for name in self.device.learned))
         said = self.crc()
-        if found != said:
+        if crc != said:
             raise impossible(
                 self.device.transport.name,
-                f"that what it learned has the CRC 0x{said:08x}, and sends tensors of "
-                f"0x{found:08x}",
+                f"that what it learned has the CRC 0x{said:08x}, and sends tensors of 0x{crc:08x}",
             )
         return {name: tensor.from_bytes(memory[name]) for name, tensor in tensors.items()}
 
@@ -136,24 +135,24 @@ class DeviceLearner:
 
     def compare(self, twin: Twin) -> list[str]:
         """What of the learned state differs from the twin's: the first elements, named."""
-        found = []
+        differing = []
         for name, values in self.state().items():
             expected = twin.learned[name]
             bits = f"u{values.itemsize}"  # of floats, too: 0 is not -0
             wrong = np.flatnonzero(values.ravel().view(bits) != expected.ravel().view(bits))
             for element in wrong[:NAMED]:
-                found.append(
+                differing.append(
                     f"after {twin.steps} samples, {name}[{element}]: golden "
                     f"{expected.flat[element]}, device {values.flat[element]}"
                 )
-        return found
+        return differing
 
     def agree(self, twin: Twin) -> None:
         """Raise Disagreement where the learned state is not the twin's; four bytes travel."""
         if self.crc() != twin.crc():
-            found = self.compare(twin) or ["the device's CRC is not that of what it sent"]
+            differing = self.compare(twin) or ["the device's CRC is not that of what it sent"]
             raise Disagreement(
-                "; ".join(found[:NAMED]),
+                "; ".join(differing[:NAMED]),
                 "a kernel, a compiler or the memory of the device is at fault",
                 "a trace build with --layers names the operator",
             )
@@ -215,14 +214,14 @@ def device_learner(
             "it has no learner",
             "attach one; `spikelet learners` lists them",
         )
-    found = find_board(board) if isinstance(board, str) else board
+    on = find_board(board) if isinstance(board, str) else board
     with tempfile.TemporaryDirectory(prefix="spikelet-") as spare:
         built = None
         if port is None:
             built = make(
-                package, found, folder or Path(spare),
+                package, on, folder or Path(spare),
                 toolchain=toolchain, trace=trace, sanitize=sanitize,
             )  # fmt: skip
-        target = Target(found, built, machine, port)
+        target = Target(on, built, machine, port)
         with connected(target, package) as (device, _):
             yield DeviceLearner(package.graph, device, built.facts() if built else {})

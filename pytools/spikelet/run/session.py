@@ -281,19 +281,19 @@ class _Comparison:
         if self.replayed >= REPLAYS:
             return len(wrong)  # at least one element each
         self.replayed += 1
-        found = 0
+        count = 0
         for step, column in wrong:
             tensor = self.graph.traced[column]
             values = self._replay(index, int(step), tensor)
             expected = execution.trace[tensor.name][self._row(tensor, int(step))][row]
-            found += self._differences(index, tensor, int(step), expected, values)
-        if not found:
+            count += self._differences(index, tensor, int(step), expected, values)
+        if not count:
             raise impossible(
                 self.device.transport.name,
                 f"for sample {index} digests that are not golden's, and the elements behind them "
                 "are: it is not repeatable, or does not tell the truth",
             )
-        return found
+        return count
 
     def _row(self, tensor: Tensor, step: int) -> int:
         node = self._writer(tensor)

@@ -336,7 +336,7 @@ class SessionFolder:
     def _recorded(
         self, head: Mapping[str, Any] | None = None
     ) -> list[tuple[Sample, list[Difference]]]:
-        found: list[tuple[Sample, list[Difference]]] = []
+        samples: list[tuple[Sample, list[Difference]]] = []
         lines = self._lines()
         ended = self._samples.read_bytes().endswith(b"\n")
         for i, line in enumerate(lines):
@@ -354,21 +354,21 @@ class SessionFolder:
                     f"keep the {i} lines before it and --resume; a run without --resume moves the "
                     "session aside",
                 ) from e
-            found.append(recorded)
+            samples.append(recorded)
         if head is None:
             try:
                 head = self._read_head()
             except UsageError:
                 head = {}
         total = head.get("total")
-        if isinstance(total, int) and len(found) > total:
+        if isinstance(total, int) and len(samples) > total:
             raise UsageError(
-                f"session {self.path}: samples.jsonl holds {len(found)} samples, "
+                f"session {self.path}: samples.jsonl holds {len(samples)} samples, "
                 f"session.json says {total}",
                 "the files are of different runs",
                 _FRESH,
             )
-        return found
+        return samples
 
     def shown(self) -> dict[str, Array]:
         """The shown sample's arrays, empty when there is none or it broke off in writing."""

@@ -169,7 +169,7 @@ def learning_view(head: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, A
 
     evaluations = [line for line in lines if isinstance(line, Evaluated)]
     ends = [line for line in lines if isinstance(line, BlockEnd)]
-    found = head.get("learning") or {}
+    learning = head.get("learning") or {}
     count = len(evaluations[0].samples) if evaluations else 0
     tasks = head.get("tasks") or [f"task {i}" for i in range(count)]
     accuracy = np.array(
@@ -178,10 +178,10 @@ def learning_view(head: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, A
     owners = [end.task for end in ends][: max(len(evaluations) - 1, 0)]
     sizes = Counter(line.block for line in lines if isinstance(line, Step))
     learned = np.cumsum([0, *(sizes[i] for i in range(len(owners)))]).tolist()
-    beside = {row["name"]: row["acc"] for row in found.get("baselines", [])}
+    beside = {row["name"]: row["acc"] for row in learning.get("baselines", [])}
     phases = [i for i, task in enumerate(owners) if i + 1 == len(owners) or owners[i + 1] != task]
     return {
-        **found,
+        **learning,
         "tasks": tasks,
         "curves": figures.learning_curves(tasks, learned, accuracy, owners, beside)
         if owners
@@ -194,7 +194,7 @@ def learning_view(head: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, A
         ]
         if evaluations
         else [],
-        "options_text": ", ".join(f"{k} {v}" for k, v in (found.get("options") or {}).items()),
+        "options_text": ", ".join(f"{k} {v}" for k, v in (learning.get("options") or {}).items()),
         "step": next(
             (
                 (head[f"{unit}_per_learning_step"], unit)
@@ -204,9 +204,9 @@ def learning_view(head: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, A
             None,
         ),
         "metrics": [
-            (title, found[key], unit)
+            (title, learning[key], unit)
             for key, title, unit in METRICS
-            if found.get(key) is not None
+            if learning.get(key) is not None
         ],
     }  # fmt: skip
 
@@ -285,11 +285,11 @@ def _shown(
         if name in kinds and _membrane(kinds[name]):
             threshold = shown.get(f"threshold.{name}")
             traces.append((name, golden, device, fired.get(layer[name]), threshold))
-    found = next((s for s in samples if s.index == index), None)
+    result = next((s for s in samples if s.index == index), None)
     steps = int(head.get("steps") or max((len(g) for g, _ in pairs.values()), default=1))
     return {
         "index": index,
-        "record": found,
+        "record": result,
         "compared": sum(golden.size for golden, _ in every.values()),
         "wrong": sum(int((golden != device).sum()) for golden, device in every.values()),
         "image": _input(head, shown),

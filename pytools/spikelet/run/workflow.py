@@ -137,9 +137,9 @@ def _with_arena(
     else:
         if tiling is not None:
             way_out = f"`--arena {room}`: {bands_text(tiling)}"
-    found = ImageTooLarge(what, error.cause, way_out)
-    found.over = error.over
-    return found
+    error_ = ImageTooLarge(what, error.cause, way_out)
+    error_.over = error.over
+    return error_
 
 
 def bands_text(tiling: Tiling) -> str:
@@ -303,14 +303,14 @@ def _tensors(package: Package) -> list[dict[str, Any]]:
 
 def versions() -> dict[str, str]:
     """What ran here."""
-    found = {
+    versions_ = {
         "spikelet": __version__,
         "python": platform.python_version(),
         "platform": f"{sys.platform} {platform.machine()}",
     }
     for name in ("numpy", "torch", "snntorch", "scikit-learn", "ziglang", "unicorn"):
         try:
-            found[name] = metadata.version(name)
+            versions_[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions_

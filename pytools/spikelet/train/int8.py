@@ -83,14 +83,14 @@ def check_scores(model_dir: Path, net: nn.Module, x: Tensor, classes: int) -> No
     path = model_dir / "model.py"
     try:
         with torch.no_grad():
-            found = net(x)
+            logits = net(x)
     except Exception as e:
         raise RecipeError(
             f"model {path}: forward() failed on {tuple(x.shape)}, {type(e).__name__}: {e}",
             "a layer that does not fit the one before it, or the data",
             "the data's shape is the first argument of build(), channels last",
         ) from e
-    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if shape != (len(x), classes):
         raise RecipeError(
             f"model {path}: forward() gives {shape} for {tuple(x.shape)}, expected "
@@ -174,12 +174,12 @@ class _Fit:
 def float_labels(net: nn.Module, data: DataSet, x: Array) -> Array:
     """What a float network predicts for samples, (N,) int64."""
     net.eval()
-    found: list[Array] = []
+    labels: list[Array] = []
     with torch.no_grad():
         for start in range(0, len(x), CHUNK):
             part = torch.from_numpy(channels_first(data, x[start : start + CHUNK]))
-            found.append(net(_fast(part)).argmax(dim=1).numpy())
-    return np.concatenate(found)
+            labels.append(net(_fast(part)).argmax(dim=1).numpy())
+    return np.concatenate(labels)
 
 
 def to_network(net: nn.Module, recipe: Int8Recipe, data: DataSet, x: Tensor) -> Network:

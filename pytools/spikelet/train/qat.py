@@ -215,10 +215,10 @@ class QatNetwork(nn.Module):
         values = {name: self._held(name, x)}
         for node in self.network.nodes:
             inputs = [self._operand(name, values) for name in node.inputs]
-            found = operator_of(node).in_torch(inputs, node.attributes)
+            value = operator_of(node).in_torch(inputs, node.attributes)
             if not self._moves(node):
-                found = self._held(node.name, found, operator_of(node).averages)
-            values[node.name] = found
+                value = self._held(node.name, value, operator_of(node).averages)
+            values[node.name] = value
         return values
 
     def _moves(self, node: Node) -> bool:

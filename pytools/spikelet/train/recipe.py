@@ -136,9 +136,9 @@ def load_recipe(model_dir: Path) -> Recipe | Int8Recipe:
             "`spikelet models` lists those that come with it",
         )
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-        kind = Recipe if "network" in found else Int8Recipe
-        return kind.model_validate(found)
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        kind = Recipe if "network" in table else Int8Recipe
+        return kind.model_validate(table)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise RecipeError(f"recipe {path}: not TOML ({e})", next="mend the line it names") from e
     except ValidationError as e:
@@ -230,8 +230,8 @@ def _function(module: ModuleType, path: Path, signature: str) -> Callable[..., A
     build = getattr(module, "build", None)
     if not callable(build):
         raise RecipeError(f"model {path}: it has no function build", next=f"define {signature}")
-    found: Callable[..., Any] = build
-    return found
+    function: Callable[..., Any] = build
+    return function
 
 
 def _called(path: Path, build: Callable[..., Any], shape: Any, classes: int) -> Any:

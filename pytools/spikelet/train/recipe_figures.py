@@ -88,12 +88,12 @@ def row_of(package: Package, seconds: float = 0.0) -> Row:
 
 def tested(package: Package) -> Row:
     """The figures of an int8 network's package, its graph executed on the whole test part again."""
-    found = row_of(package)
+    row = row_of(package)
     data = DataSection.model_validate(package.manifest["recipe"]["data"]).load()
     if package.manifest["part"] == "validation":
         data = data.held_out()
     labels = predicted(package.graph, data, data.x_test)
-    return dataclasses.replace(found, integer_accuracy=float(np.mean(labels == data.y_test)))
+    return dataclasses.replace(row, integer_accuracy=float(np.mean(labels == data.y_test)))
 
 
 def measure(

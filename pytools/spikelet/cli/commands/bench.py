@@ -52,30 +52,30 @@ def command(
         from spikelet.run.bench import LAYER_SAMPLES, bench_summary, effective_work, layer_ticks
         from spikelet.run.session_options import RunOptions
     terminal = Terminal.open(as_json)
-    loaded, found = Package.load(package), find_board(board)
-    if found.transport == "serial":
+    loaded, on = Package.load(package), find_board(board)
+    if on.transport == "serial":
         raise UsageError(
-            f"bench: board {found.name} is hardware",
+            f"bench: board {on.name} is hardware",
             "per-layer figures need two images, one after the other",
             "`spikelet run --port` counts the cycles of whole inferences",
         )
-    loaded = in_bands(terminal, loaded, arena, found)
+    loaded = in_bands(terminal, loaded, arena, on)
     samples = package_stream(loaded).head(limit)
     options = RunOptions(
         package=package, board=board, machine=machine, toolchain=toolchain, limit=limit,
         arena=arena, session=session,
     )  # fmt: skip
-    path = options.place(loaded.graph.name, f"{found.name}-bench")
+    path = options.place(loaded.graph.name, f"{on.name}-bench")
     folder = SessionFolder(path)
     with terminal.err.status("building"):
-        release = make(loaded, found, path / "build", toolchain=toolchain)
-        trace = make(loaded, found, path / "build-trace", toolchain=toolchain, trace=True)
-    target = Target(found, release, machine)
+        release = make(loaded, on, path / "build", toolchain=toolchain)
+        trace = make(loaded, on, path / "build-trace", toolchain=toolchain, trace=True)
+    target = Target(on, release, machine)
     result, outcome = stream(terminal, options, loaded, target, samples, folder, whole=False)
     measured = [s.ticks for s in outcome.samples[:LAYER_SAMPLES]]
     with (
         terminal.err.status("measuring the layers"),
-        connected(Target(found, trace, machine), loaded) as (device, _),
+        connected(Target(on, trace, machine), loaded) as (device, _),
     ):
         ticks = layer_ticks(loaded, device, samples, measured)
     work = effective_work(loaded, samples.inputs)

@@ -44,7 +44,7 @@ def command(as_json: JsonOption = False) -> None:
     terminal.result({"boards": rows}, made)
 
 
-def _there(found: object) -> str:
+def _there(path: object) -> str:
     """Names; those in brackets are not installed."""
-    items = found.items() if isinstance(found, dict) else ()
+    items = path.items() if isinstance(path, dict) else ()
     return ", ".join(name if there else f"({name}: not installed)" for name, there in items)

@@ -63,16 +63,16 @@ def command(
         from spikelet.run.session_page import write_report
     terminal = Terminal.open(as_json)
     started = time.monotonic()
-    found = find_board(board)
+    on = find_board(board)
     check_folder(out)
     loaded, path = demo_package(terminal, package, out, seed)
-    release, trace = demo_images(terminal, loaded, found, out, toolchain)
+    release, trace = demo_images(terminal, loaded, on, out, toolchain)
     samples = package_stream(loaded)
     options = RunOptions(package=path, board=board, machine=machine, toolchain=toolchain)
     with terminal.stage("check", spinner=False) as stage:
         folder = SessionFolder(out / "session")
         checked, _ = stream(
-            terminal, replace(options, layers=True), loaded, Target(found, trace, machine),
+            terminal, replace(options, layers=True), loaded, Target(on, trace, machine),
             samples, folder, whole=False,
         )  # fmt: skip
         cells = len(loaded.graph.traced)
@@ -82,7 +82,7 @@ def command(
         )
     with terminal.stage("measure", spinner=False) as stage:
         measured, _ = stream(
-            terminal, options, loaded, Target(found, release, machine), samples,
+            terminal, options, loaded, Target(on, release, machine), samples,
             SessionFolder(out / "session-release"), whole=False,
         )  # fmt: skip
         cost = number(measured["instructions_per_inference"], "instructions an inference")

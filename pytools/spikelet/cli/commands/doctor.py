@@ -61,11 +61,11 @@ def command(
         absent = ", ".join(missing[use])
         lines.append(Text(f"{use}: {f'missing {absent}' if absent else 'ready'}", style))
         lines[-1].append(f"   {meaning}", "dim")
-    found = {
+    versions = {
         "ok": ok,
         "uses": {use: not names for use, names in missing.items()},
         "checks": [asdict(check) for check in checks],
     }
-    terminal.result(found, made, "", *lines)
+    terminal.result(versions, made, "", *lines)
     if not ok:
         raise typer.Exit(EXIT_MISSING)

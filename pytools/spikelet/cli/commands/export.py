@@ -42,7 +42,7 @@ def command(
     data = onnx_export.export(loaded.graph)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, data)
-    found = {
+    result = {
         "package": str(package),
         "package_sha256": loaded.sha256,
         "file": str(out),
@@ -57,4 +57,4 @@ def command(
         "size": number(len(data), "B"),
         "package": loaded.sha256,
     }
-    terminal.result(found, facts(str(out), rows))
+    terminal.result(result, facts(str(out), rows))

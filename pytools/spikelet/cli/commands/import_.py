@@ -93,8 +93,8 @@ def command(
     package.save(out)
     with tempfile.TemporaryDirectory(prefix="spikelet-import-") as folder:
         generated = generate(package.graph, package.sha256, Path(folder))
-    found = package_summary(package, out, generated)
-    terminal.result(found, *import_shown(found))
+    result = package_summary(package, out, generated)
+    terminal.result(result, *import_shown(result))
     if frames is None and has_state(package.graph) and package.graph.steps == 1:
         terminal.note(
             "the network has a state: it starts anew with each inference, of one frame; "

@@ -59,10 +59,10 @@ def command(
         loaded = taught.package
     with tempfile.TemporaryDirectory(prefix="spikelet-inspect-") as folder:
         generated = generate(loaded.graph, loaded.sha256, Path(folder), target=target)
-    found = package_summary(loaded, package, generated)
-    found["target"] = f"for {known.name} ({target})" if known is not None else "in portable C"
-    shown = package_shown(found)
+    result = package_summary(loaded, package, generated)
+    result["target"] = f"for {known.name} ({target})" if known is not None else "in portable C"
+    shown = package_shown(result)
     if taught is not None:
-        found["learning"] = {**loaded.manifest["learning"], **taught.plan.as_dict()}
+        result["learning"] = {**loaded.manifest["learning"], **taught.plan.as_dict()}
         shown += ["", *plan_shown(f"--learn {learn}", taught.plan, known)]
-    terminal.result(found, *shown)
+    terminal.result(result, *shown)

@@ -118,15 +118,15 @@ def command(
         load_state=load_state, save_state=save_state, baselines=baselines, port=port, baud=baud,
         machine=machine, toolchain=toolchain, resume=resume, session=session,
     )  # fmt: skip
-    loaded, found = Package.load(package), find_board(board)
-    folder = SessionFolder(options.place(loaded.graph.name, found.name))
+    loaded, on = Package.load(package), find_board(board)
+    folder = SessionFolder(options.place(loaded.graph.name, on.name))
     if resume:
         folder.head()  # says at once when there is nothing to resume
     if save_state is not None:
         check_file(save_state, "--save-state")
     with folder.locked():
-        made, how, state = prepare_lesson(terminal, loaded, found, options, folder.path)
-        target = prepare(terminal, options, made.package, found, folder)
+        made, how, state = prepare_lesson(terminal, loaded, on, options, folder.path)
+        target = prepare(terminal, options, made.package, on, folder)
         with learning_bar(terminal, options, folder) as bar:
             result = play(made, options, target, folder, tuned=how, state=state, watch=bar)
     show_result(terminal, folder, result, *learning_shown(result))

@@ -38,12 +38,12 @@ def command(
             )
         show_one(terminal, name, known[name])
         return
-    found = {"learners": rows_of(learners()), "streams": rows_of(STREAMS)}
+    published = {"learners": rows_of(learners()), "streams": rows_of(STREAMS)}
     terminal.result(
-        found,
-        choices_table("--learner", found["learners"]),
+        published,
+        choices_table("--learner", published["learners"]),
         "",
-        choices_table("--stream", found["streams"]),
+        choices_table("--stream", published["streams"]),
         "",
         "NAME[,option=value...]; options are shown with their defaults. "
         "`spikelet learners NAME` explains them.",

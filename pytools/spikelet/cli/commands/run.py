@@ -68,13 +68,13 @@ def command(
         limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
         arena=arena,
     )  # fmt: skip
-    loaded, found = Package.load(package), find_board(board)
-    loaded = in_bands(terminal, loaded, arena, found)
+    loaded, on = Package.load(package), find_board(board)
+    loaded = in_bands(terminal, loaded, arena, on)
     samples = choose_stream(loaded, data, limit)
-    folder = SessionFolder(options.place(loaded.graph.name, found.name))
+    folder = SessionFolder(options.place(loaded.graph.name, on.name))
     if resume:
         folder.head()  # says at once when there is nothing to resume
     with folder.locked():
-        target = prepare(terminal, options, loaded, found, folder)
+        target = prepare(terminal, options, loaded, on, folder)
         result, _ = stream(terminal, options, loaded, target, samples, folder)
     show_result(terminal, folder, result, *session_shown(result))

@@ -67,8 +67,8 @@ def evaluate(layer: Layer) -> None:
 @converts("Shape")
 def shape(layer: Layer) -> None:
     """The shape of any tensor is known."""
-    found = layer.value(0).shape
-    part = found[slice(layer.attribute("start", 0), layer.attribute("end"))]
+    sizes = layer.value(0).shape
+    part = sizes[slice(layer.attribute("start", 0), layer.attribute("end"))]
     _known(layer, np.array(part, np.int64))
 
 
@@ -139,10 +139,10 @@ def _reference(layer: Layer, arrays: list[Array | None]) -> list[Array]:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", layer.opset)])
     try:
         with np.errstate(all="ignore"):
-            found = ReferenceEvaluator(model).run(None, feeds)
+            results = ReferenceEvaluator(model).run(None, feeds)
     except Exception as error:  # whatever numpy says of arguments that do not fit
         raise layer.refuse(f"it cannot be computed: {type(error).__name__}: {error}") from error
-    arrays_found = [np.asarray(f) for f in found]
+    arrays_found = [np.asarray(f) for f in results]
     if len(arrays_found) == len(outputs):
         return arrays_found
     left = iter(arrays_found)

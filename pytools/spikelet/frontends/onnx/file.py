@@ -142,8 +142,8 @@ def onnx_module() -> Any:
 def _decode_error() -> type[Exception]:
     from google.protobuf.message import DecodeError
 
-    found: type[Exception] = DecodeError
-    return found
+    error: type[Exception] = DecodeError
+    return error
 
 
 def _check_size(source: object, size: int) -> None:
@@ -178,8 +178,8 @@ def _count_fields(data: bytes, descriptor: Any) -> None:
                 size, at = _varint(data, at, end)
             if size < 0 or at + size > end:
                 raise ValueError(f"a field of wire type {wire} at byte {at} reaches beyond its end")
-            if wire == 2 and (found := nested[kind].get(tag >> 3)) is not None:
-                pending += [(at + size, end, kind, depth), (at, at + size, found, depth + 1)]
+            if wire == 2 and (inner := nested[kind].get(tag >> 3)) is not None:
+                pending += [(at + size, end, kind, depth), (at, at + size, inner, depth + 1)]
                 break
             at += size
 
@@ -249,9 +249,9 @@ class _Reader:
 
     def opset(self) -> int:
         newest = int(self.onnx.defs.onnx_opset_version())
-        found = {o.domain if o.domain != "ai.onnx" else "": o.version
+        versions = {o.domain if o.domain != "ai.onnx" else "": o.version
                  for o in self.proto.opset_import}  # fmt: skip
-        version = int(found.get("", 0))
+        version = int(versions.get("", 0))
         if not OLDEST_OPSET <= version <= newest:
             raise self.error(
                 f"opset {version or 'not given'}, expected {OLDEST_OPSET} to {newest}",
@@ -278,16 +278,16 @@ class _Reader:
             )
         return FileInput(name, np.dtype(TYPES[kind.elem_type]), tuple(shape))
 
-    def dimension(self, found: Any, axis: int, input_name: str) -> int:
+    def dimension(self, dim: Any, axis: int, input_name: str) -> int:
         where = f"input {shorten(input_name)!r}"
-        size = int(found.dim_value)
-        if found.HasField("dim_value") and (size >= 1 or axis > 0):
+        size = int(dim.dim_value)
+        if dim.HasField("dim_value") and (size >= 1 or axis > 0):
             if size < 1:
                 raise self.error(f"{where} has {size} elements in axis {axis}, expected 1 or more")
             return size
         if axis == 0:
             return 1
-        name = shorten(_text(found.dim_param))
+        name = shorten(_text(dim.dim_param))
         tool = "python -m onnxruntime.tools.make_dynamic_shape_fixed"
         fix = (
             f"{tool} --dim_param {shlex.quote(name)} --dim_value SIZE IN.onnx OUT.onnx"
@@ -394,21 +394,21 @@ class _Reader:
             node = self.with_schema(node, opset)
         return node
 
-    def attribute(self, node: FileNode, found: Any) -> Any:
+    def attribute(self, node: FileNode, field: Any) -> Any:
         kinds = self.onnx.AttributeProto
-        if found.type in (kinds.GRAPH, kinds.GRAPHS):
+        if field.type in (kinds.GRAPH, kinds.GRAPHS):
             raise node.refuse(
-                f"its attribute {found.name} is a subgraph: control flow is not supported",
+                f"its attribute {field.name} is a subgraph: control flow is not supported",
                 "export the network with fixed branches and unrolled loops",
             )
-        if found.ref_attr_name or found.type not in (
+        if field.ref_attr_name or field.type not in (
             kinds.FLOAT, kinds.INT, kinds.STRING, kinds.TENSOR, kinds.FLOATS, kinds.INTS,
             kinds.STRINGS,
         ):  # fmt: skip
-            raise node.refuse(f"its attribute {found.name} is of a kind that is not supported")
-        if found.type == kinds.TENSOR:
-            return self.array(found.t, f"attribute {found.name} of node {shorten(node.name)!r}")
-        value = self.onnx.helper.get_attribute_value(found)
+            raise node.refuse(f"its attribute {field.name} is of a kind that is not supported")
+        if field.type == kinds.TENSOR:
+            return self.array(field.t, f"attribute {field.name} of node {shorten(node.name)!r}")
+        value = self.onnx.helper.get_attribute_value(field)
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
         if isinstance(value, int | float):
@@ -422,12 +422,12 @@ class _Reader:
             schema = defs.get_schema(node.kind, opset, "")
         except defs.SchemaError:
             raise node.refuse(f"opset {opset} has no such operator") from None
-        for what, found, least, most in (
+        for what, count, least, most in (
             ("inputs", node.inputs, schema.min_input, schema.max_input),
             ("outputs", node.outputs, schema.min_output, schema.max_output),
         ):
-            if not least <= len(found) <= most:
-                raise node.refuse(f"{len(found)} {what}, expected {least} to {most}")
+            if not least <= len(count) <= most:
+                raise node.refuse(f"{len(count)} {what}, expected {least} to {most}")
         for name, value in node.attributes.items():
             if name not in schema.attributes:
                 raise node.refuse(f"opset {opset} has no attribute {name} in it")

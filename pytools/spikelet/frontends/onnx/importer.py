@@ -91,11 +91,11 @@ def _find_outputs(building: Building, source: str) -> None:
     """Name the network's outputs; refuse those that are not computed."""
     model, network = building.model, building.network
     for key in model.outputs:
-        found = building.values[key]
-        known = found.array is not None or found.plus is not None
-        if not known and found.tensor in network.inputs:
+        value = building.values[key]
+        known = value.array is not None or value.plus is not None
+        if not known and value.tensor in network.inputs:
             raise ImportRefused(
-                f"model {source}: output {shorten(key)!r} is the input {shorten(found.tensor)!r} "
+                f"model {source}: output {shorten(key)!r} is the input {shorten(value.tensor)!r} "
                 "as it is",
                 "its nodes only copy or cast it, and so nothing is left to compute",
             )
@@ -103,8 +103,8 @@ def _find_outputs(building: Building, source: str) -> None:
             raise ImportRefused(
                 f"model {source}: output {shorten(key)!r} is not computed from the inputs"
             )
-        if found.tensor not in network.outputs:
-            network.outputs.append(found.tensor)
+        if value.tensor not in network.outputs:
+            network.outputs.append(value.tensor)
 
 
 def build(model: FileModel, name: str, source: str) -> Building:
@@ -157,14 +157,14 @@ def _convert(layer: Layer) -> None:
 
 def _as_declared(layer: Layer, name: str) -> None:
     """Refuse an output whose shape is not the one that the file tells."""
-    found, told = layer.building.values[name].shape, layer.building.model.declared.get(name)
+    shape, told = layer.building.values[name].shape, layer.building.model.declared.get(name)
     if told is None:
         return
-    if len(told) == len(found) and all(b in (None, a) for a, b in zip(found, told, strict=True)):
+    if len(told) == len(shape) and all(b in (None, a) for a, b in zip(shape, told, strict=True)):
         return
     shown = ", ".join("?" if d is None else str(d) for d in told)
     raise layer.refuse(
-        f"its output {shorten(name)!r} has shape {found}, the file declares ({shown})",
+        f"its output {shorten(name)!r} has shape {shape}, the file declares ({shown})",
         "export the model again; onnx.checker.check_model(model, full_check=True) compares shapes",
     )
 

@@ -96,12 +96,12 @@ class Building:
 
     def fresh(self, name: str) -> str:
         """A name of the network that is not taken: this one, or with a number behind it."""
-        found, number = name, 1
-        while found in self._taken or found in self.network.constants:
+        free, number = name, 1
+        while free in self._taken or free in self.network.constants:
             number += 1
-            found = f"{name}_{number}"
-        self._taken.add(found)
-        return found
+            free = f"{name}_{number}"
+        self._taken.add(free)
+        return free
 
 
 @dataclass(frozen=True)
@@ -137,26 +137,26 @@ class Layer:
 
     def activation(self, i: int = 0) -> Value:
         """Input i, which must be computed and real."""
-        found = self.value(i)
-        if found.array is not None:
+        value = self.value(i)
+        if value.array is not None:
             raise self.refuse(f"input {i} is a constant", "a computed tensor")
-        if found.dtype.kind != "f":
+        if value.dtype.kind != "f":
             raise self.refuse(
-                f"input {i} ({shorten(self.node.inputs[i])!r}) is {found.dtype}", "float tensors"
+                f"input {i} ({shorten(self.node.inputs[i])!r}) is {value.dtype}", "float tensors"
             )
-        return found
+        return value
 
     def moved(self, i: int = 0) -> Value:
         """Input i, which must be computed; real, or codes that are only moved."""
-        found = self.value(i)
-        return found if found.array is None and found.quantised else self.activation(i)
+        value = self.value(i)
+        return value if value.array is None and value.quantised else self.activation(i)
 
     def constant(self, i: int, what: str = "a constant") -> Array:
         """The values of input i, which must be a constant."""
-        found = self.value(i)
-        if found.array is None:
+        value = self.value(i)
+        if value.array is None:
             raise self.refuse(f"input {i} ({shorten(self.node.inputs[i])!r}) is computed", what)
-        return found.array
+        return value.array
 
     def integers(self, name: str, i: int = -1) -> list[int] | None:
         """Short integers that are an attribute in older opsets, and input i in newer ones."""
@@ -186,10 +186,10 @@ class Layer:
 
     def axes(self, axes: Sequence[int] | None, rank: int) -> list[int]:
         """Axes in ascending order; all where none are given."""
-        found = sorted(self.axis(a, rank) for a in (range(rank) if axes is None else axes))
-        if len(set(found)) != len(found):
+        chosen = sorted(self.axis(a, rank) for a in (range(rank) if axes is None else axes))
+        if len(set(chosen)) != len(chosen):
             raise self.refuse(f"axes {list(axes or ())} name one twice")
-        return found
+        return chosen
 
     def place(
         self, i: int, values: Array | None = None, use: str = "", code: Code | None = None
@@ -197,12 +197,12 @@ class Layer:
         """A constant of the network made of input i: its name there."""
         key = (self.node.inputs[i], use)
         if key not in self.building.placed:
-            found = self.constant(i) if values is None else values
-            if not np.all(np.isfinite(found)):
+            numbers = self.constant(i) if values is None else values
+            if not np.all(np.isfinite(numbers)):
                 raise self.refuse(f"constant {shorten(key[0])!r} holds what is no finite number")
-            dtype = np.float64 if found.dtype == np.float64 and use == "bias" else np.float32
+            dtype = np.float64 if numbers.dtype == np.float64 and use == "bias" else np.float32
             name = constant(
-                self.building.network, f"{key[0]}{use and '.'}{use}", found.astype(dtype)
+                self.building.network, f"{key[0]}{use and '.'}{use}", numbers.astype(dtype)
             )
             self.building.placed[key] = name
             if code is not None:
@@ -211,12 +211,12 @@ class Layer:
 
     def operand(self, i: int) -> str:
         """Input i, computed or constant, as a tensor of the network; a constant keeps its code."""
-        found = self.value(i)
-        if found.array is None:
+        value = self.value(i)
+        if value.array is None:
             return self.activation(i).tensor
-        if found.dtype.kind not in "fiu":
-            raise self.refuse(f"constant {shorten(self.node.inputs[i])!r} is {found.dtype}")
-        return self.place(i, code=operand_code(found.coded))
+        if value.dtype.kind not in "fiu":
+            raise self.refuse(f"constant {shorten(self.node.inputs[i])!r} is {value.dtype}")
+        return self.place(i, code=operand_code(value.coded))
 
     def add(
         self,
@@ -249,12 +249,12 @@ class Layer:
         name = self.building.fresh(wanted if output is not None else f"{wanted}.{op}")
         network.nodes.append(Node(op, name, tuple(inputs), dict(attributes or {}), self.node.name))
         dtype = np.dtype(np.float32) if like is None else like.dtype
-        found = Value(sizes, dtype, tensor=name)
+        value = Value(sizes, dtype, tensor=name)
         if like is not None and like.tensor in network.codes and like.quantised:
             network.codes[name] = network.codes[like.tensor]
         if output is not None:
-            self.write(found, output)
-        return found
+            self.write(value, output)
+        return value
 
     def write(self, value: Value, output: int = 0) -> None:
         """An output of the file's node is this value."""

@@ -172,7 +172,7 @@ def slice_(layer: Layer) -> None:
         raise layer.refuse(f"starts {starts}, ends {ends}, axes {axes}, steps {steps}")
     layer.axes(axes, len(x.shape))
     shape, attributes = list(x.shape), {}
-    found: list[tuple[int, int, int, int]] = []
+    cuts: list[tuple[int, int, int, int]] = []
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         a = layer.axis(axis, len(x.shape))
         kept = range(*slice(start, end, step).indices(x.shape[a]))
@@ -181,10 +181,10 @@ def slice_(layer: Layer) -> None:
             raise layer.refuse(f"nothing is left of axis {a}")
         shape[a] = len(kept)
         last = kept[0] + len(kept) * step
-        found.append((kept[0], last if last >= 0 else _BACKWARDS_TO_THE_FIRST, a, step))
+        cuts.append((kept[0], last if last >= 0 else _BACKWARDS_TO_THE_FIRST, a, step))
     names = ("starts", "ends", "axes", "steps")
-    attributes = {k: list(v) for k, v in zip(names, zip(*found, strict=True), strict=True)}
-    if tuple(shape) == x.shape and all(step == 1 for *_, step in found):
+    attributes = {k: list(v) for k, v in zip(names, zip(*cuts, strict=True), strict=True)}
+    if tuple(shape) == x.shape and all(step == 1 for *_, step in cuts):
         layer.write(x)
         return
     layer.add("Slice", [x.tensor], shape, attributes, like=x)
@@ -206,13 +206,13 @@ def gather(layer: Layer) -> None:
     step = flat[1] - flat[0] if len(flat) > 1 else 1
     output = 0 if indices.ndim == 1 else None
     if step and flat == list(range(flat[0], flat[0] + step * len(flat), step)):
-        found = part(layer, x, axis, flat[0], len(flat), step, output=output)
+        taken = part(layer, x, axis, flat[0], len(flat), step, output=output)
     else:
         chosen = [len(flat) if i == axis else d for i, d in enumerate(x.shape)]
         attributes = {"axis": axis, "indices": flat}
-        found = layer.add("Gather", [x.tensor], chosen, attributes, like=x, output=output)
+        taken = layer.add("Gather", [x.tensor], chosen, attributes, like=x, output=output)
     if indices.ndim != 1:
-        shaped(layer, found, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+        shaped(layer, taken, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 def _lookup(layer: Layer, index: Value) -> None:
@@ -426,9 +426,9 @@ _ROUNDINGS: dict[str, Callable[[Array, np.float32], Array]] = {
 def _scales(layer: Layer, i: int) -> list[float]:
     """Positive scales that are an attribute, or input i."""
     if "scales" in layer.node.attributes:
-        found = [float(v) for v in layer.attribute("scales")]
+        scales = [float(v) for v in layer.attribute("scales")]
     else:
-        found = [float(v) for v in layer.constant(i).reshape(-1)[:8]] if layer.has(i) else []
-    if any(not 0 < v < 65536 for v in found):
-        raise layer.refuse(f"scales {found}")
-    return found
+        scales = [float(v) for v in layer.constant(i).reshape(-1)[:8]] if layer.has(i) else []
+    if any(not 0 < v < 65536 for v in scales):
+        raise layer.refuse(f"scales {scales}")
+    return scales

@@ -58,23 +58,23 @@ class Runner:
 
     def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """All computed tensors by their names in the file; inputs likewise."""
-        found: dict[str, Array] = self._run(dict(feeds))
-        return found
+        values: dict[str, Array] = self._run(dict(feeds))
+        return values
 
     def given(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Real inputs by the network's names as the file has them."""
-        found = {}
+        wanted = {}
         for i in self.building.model.inputs:
             value = self.building.values[i.name]
             if value.tensor not in feeds:
-                found[i.name] = np.zeros((1, *i.shape[1:]), i.dtype)  # nothing reads it
+                wanted[i.name] = np.zeros((1, *i.shape[1:]), i.dtype)  # nothing reads it
                 continue
             x = np.asarray(feeds[value.tensor], np.float32)
             if i.dtype.kind != "f":
                 code = self.building.network.codes[value.tensor]
                 x = np.rint(x / code.scale) + code.zero_point - value.offset
-            found[i.name] = x.astype(i.dtype)
-        return found
+            wanted[i.name] = x.astype(i.dtype)
+        return wanted
 
     def real(self, values: Array, value: Value, name: str) -> Array:
         """One sample of a tensor as the network has it, float32 (1, *rest)."""
@@ -88,10 +88,10 @@ class Runner:
         given, known = self.given(feeds), [name for name in names if name in self.tensors]
         rows: dict[str, list[Array]] = {name: [] for name in known}
         for i in range(max(map(len, feeds.values()))):
-            found = self({k: v[i : i + 1] if len(v) > i else v for k, v in given.items()})
+            outputs = self({k: v[i : i + 1] if len(v) > i else v for k, v in given.items()})
             for name in known:
                 key, value = self.tensors[name]
-                rows[name].append(self.real(found[key], value, name))
+                rows[name].append(self.real(outputs[key], value, name))
         return {name: np.concatenate(row) for name, row in rows.items()}
 
     def check_apart(self) -> None:
@@ -129,8 +129,8 @@ def _executor(model: Any) -> tuple[str, Any]:
 
         def by_reference(feeds: dict[str, Array]) -> dict[str, Array]:
             with np.errstate(all="ignore"):
-                found = evaluator.run(names, feeds)
-            return {k: np.asarray(v) for k, v in zip(names, found, strict=True)}
+                values = evaluator.run(names, feeds)
+            return {k: np.asarray(v) for k, v in zip(names, values, strict=True)}
 
         return f"onnx {onnx_module().__version__}, reference evaluator", by_reference
     options = onnxruntime.SessionOptions()

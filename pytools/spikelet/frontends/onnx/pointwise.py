@@ -83,9 +83,9 @@ def two_operands(layer: Layer) -> None:
         return
     if layer.node.kind == "Pow" and b.array is None:
         raise layer.refuse("a computed exponent", "a constant exponent")
-    found = layer.add(layer.node.kind, [layer.operand(0), layer.operand(1)], shape)
+    output = layer.add(layer.node.kind, [layer.operand(0), layer.operand(1)], shape)
     if layer.node.kind in ("Mul", "Div") and b.array is not None and b.array.size == 1:
-        _rescaled(layer, a.tensor, found.tensor, float(b.array.reshape(-1)[0]))
+        _rescaled(layer, a.tensor, output.tensor, float(b.array.reshape(-1)[0]))
 
 
 def _rescaled(layer: Layer, source: str, to: str, factor: float) -> None:

@@ -39,10 +39,10 @@ _ACTIVATIONS = "int8 and uint8 activations, with one scale a tensor"
 
 def scales_of(layer: Layer, i: int) -> Array:
     """Input i as scales, float32, positive and in range."""
-    found = layer.constant(i, "a constant scale")
+    per_channel = layer.constant(i, "a constant scale")
     with np.errstate(over="ignore"):
-        scales: Array = found.astype(np.float32)
-    if found.dtype.kind != "f" or not scales.size or not np.all(
+        scales: Array = per_channel.astype(np.float32)
+    if per_channel.dtype.kind != "f" or not scales.size or not np.all(
         (scales >= 1 / LARGEST_SCALE) & (scales <= LARGEST_SCALE)
     ):  # fmt: skip
         raise layer.refuse(f"scale {scales.reshape(-1)[:4]} is not in 2^-60..2^60")
@@ -53,10 +53,10 @@ def zeros_of(layer: Layer, i: int, dtype: np.dtype[Any]) -> Array:
     """Input i as zero points of that type; one 0 where it is not there."""
     if not layer.has(i):
         return np.zeros((), dtype)
-    found = layer.constant(i, "a constant zero point")
-    if found.dtype.kind not in "iu" or not found.size:
-        raise layer.refuse(f"a zero point of {found.dtype}")
-    return found
+    zeros = layer.constant(i, "a constant zero point")
+    if zeros.dtype.kind not in "iu" or not zeros.size:
+        raise layer.refuse(f"a zero point of {zeros.dtype}")
+    return zeros
 
 
 def one_code(layer: Layer, scale: int, zero: int, dtype: np.dtype[Any]) -> tuple[float, Array]:
@@ -177,11 +177,11 @@ def integers(layer: Layer, x: int, scale: int, zero: int, axis: int) -> Coded:
 
 def _operand(layer: Layer, x: int, scale: int, zero: int) -> Value:
     """Codes x, which must be computed, as real values."""
-    found = layer.value(x)
-    if found.array is not None:
+    value = layer.value(x)
+    if value.array is not None:
         raise layer.refuse(f"input {x} is a constant", "a computed tensor")
-    s, z = one_code(layer, scale, zero, found.dtype)
-    return real(layer, found, s, int(z))
+    s, z = one_code(layer, scale, zero, value.dtype)
+    return real(layer, value, s, int(z))
 
 
 def _finish(layer: Layer, y: Value, scale: int, zero: int, dtype: np.dtype[Any]) -> None:
@@ -191,13 +191,11 @@ def _finish(layer: Layer, y: Value, scale: int, zero: int, dtype: np.dtype[Any])
 
 def _bias(layer: Layer, i: int, scales: Array, channels: int) -> str:
     """An int32 bias in units of `scales`, (O,) float64."""
-    found = layer.constant(i, "a constant bias")
-    if found.dtype != np.int32 or found.size not in (1, channels):
-        raise layer.refuse(
-            f"a bias of {found.dtype} of shape {found.shape}", f"int32 ({channels},)"
-        )
+    bias = layer.constant(i, "a constant bias")
+    if bias.dtype != np.int32 or bias.size not in (1, channels):
+        raise layer.refuse(f"a bias of {bias.dtype} of shape {bias.shape}", f"int32 ({channels},)")
     units = np.broadcast_to(scales.astype(np.float64).reshape(-1), (channels,))
-    return layer.place(i, found.reshape(-1).astype(np.float64) * units, "bias")
+    return layer.place(i, bias.reshape(-1).astype(np.float64) * units, "bias")
 
 
 @converts("QLinearConv")

@@ -22,7 +22,7 @@ def weight(layer: Layer, i: int, turned: bool = False) -> str:
         i: input.
         turned: the file has (I, O, ...).
     """
-    found = layer.value(i)
+    value = layer.value(i)
     values = layer.constant(i, "constant weights")
     if values.dtype.kind != "f":
         raise layer.refuse(f"weights of {values.dtype}", "float weights, or DequantizeLinear")
@@ -30,8 +30,8 @@ def weight(layer: Layer, i: int, turned: bool = False) -> str:
         raise layer.refuse(f"weights of shape {values.shape}")
     values = values.swapaxes(0, 1) if turned else values
     code = None
-    if found.coded is not None:
-        values, code = coded_weight(layer, found.coded, turned)
+    if value.coded is not None:
+        values, code = coded_weight(layer, value.coded, turned)
     return layer.place(i, values, "turned" if turned else "weight", code)
 
 
@@ -57,13 +57,13 @@ def bias(layer: Layer, i: int, channels: int, factor: float = 1.0) -> str:
     """Input i as a bias (O,), "" where it is not there; integers are not rounded."""
     if not layer.has(i):
         return ""
-    found = layer.value(i)
+    value = layer.value(i)
     values = layer.constant(i, "a constant bias")
     if values.dtype.kind != "f":
         raise layer.refuse(f"a bias of {values.dtype}", "a float bias, or DequantizeLinear")
-    if found.coded is not None:
-        integers = found.coded.integers - found.coded.zero_points
-        values = integers * found.coded.scales.astype(np.float64)
+    if value.coded is not None:
+        integers = value.coded.integers - value.coded.zero_points
+        values = integers * value.coded.scales.astype(np.float64)
     if values.size not in (1, channels) or values.size != max(values.shape, default=1):
         raise layer.refuse(f"a bias of shape {values.shape}", f"({channels},)")
     return layer.place(i, np.broadcast_to(values.reshape(-1) * factor, (channels,)), "bias")

@@ -72,7 +72,7 @@ def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> li
         )
     layers = list(leaves(network))
     _check_shared_state(layers)
-    found: list[Stage] = []
+    chain: list[Stage] = []
     names = _Names()
     position = 0
     while position < len(layers):
@@ -80,17 +80,17 @@ def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> li
         if type(layer) is snn.Leaky:
             raise refuse(path, layer, "it has no nn.Linear before it", "put one in front")
         linear = _linear(path, layer)
-        if found and found[-1].linear.out_features != linear.in_features:
+        if chain and chain[-1].linear.out_features != linear.in_features:
             raise refuse(
                 path,
                 layer,
-                f"it takes {linear.in_features} inputs, but layer {found[-1].path} in front has "
-                f"{found[-1].linear.out_features} outputs",
+                f"it takes {linear.in_features} inputs, but layer {chain[-1].path} in front has "
+                f"{chain[-1].linear.out_features} outputs",
                 "make the sizes equal",
             )
         after = layers[position + 1] if position + 1 < len(layers) else None
         if after is None and readout == "sum":
-            found.append(Stage(path, names.give(path, "fc"), linear, "sum", "sum", None))
+            chain.append(Stage(path, names.give(path, "fc"), linear, "sum", "sum", None))
             break
         if after is None or type(after[1]) is nn.Linear:
             raise refuse(
@@ -101,7 +101,7 @@ def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> li
                 'export with readout="sum"',
             )
         neurons = _neurons(after[0], after[1], linear.out_features)
-        found.append(
+        chain.append(
             Stage(
                 path,
                 names.give(path, "fc"),
@@ -112,10 +112,10 @@ def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> li
             )
         )
         position += 2
-    if not found:
+    if not chain:
         raise ExportError("the network has no layer", next=f"supported are {SUPPORTED}")
-    _check_readout(found[-1], readout)
-    return found
+    _check_readout(chain[-1], readout)
+    return chain
 
 
 def _check_readout(last: Stage, readout: Readout) -> None:

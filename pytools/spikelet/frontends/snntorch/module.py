@@ -112,7 +112,7 @@ def errors(module: Behaviour, graph: Behaviour, stages: int, unit: float) -> Arr
 
     `unit` is the real value of one unit of the graph's scores.
     """
-    found = [float(np.sum(a != b)) for a, b in zip(module.spikes, graph.spikes, strict=False)]
-    if len(found) < stages:
-        found.append(float(np.sum((graph.scores * unit - module.scores) ** 2)))
-    return np.array(found)
+    counts = [float(np.sum(a != b)) for a, b in zip(module.spikes, graph.spikes, strict=False)]
+    if len(counts) < stages:
+        counts.append(float(np.sum((graph.scores * unit - module.scores) ** 2)))
+    return np.array(counts)

@@ -93,9 +93,11 @@ def packaged(
         **_agreement(plan, built, figures),
     }
     if classes is not None:
-        found, real = (float(np.mean(p == classes)) for p in (figures.labels, figures.float_labels))
-        manifest["float_accuracy"], manifest["integer_accuracy"] = real, found
-        manifest["drift"] = found - real
+        integer, real = (
+            float(np.mean(p == classes)) for p in (figures.labels, figures.float_labels)
+        )
+        manifest["float_accuracy"], manifest["integer_accuracy"] = real, integer
+        manifest["drift"] = integer - real
     return Package(built.graph, vectors, manifest).with_golden()
 
 
@@ -177,8 +179,8 @@ class _Judge:
         return module_behaviour(self.network, self.plan.readout, self.plan.steps, samples)
 
     def _errors(self, module: Behaviour, built: Built, samples: Samples) -> Array:
-        found = graph_behaviour(built.graph, samples)
-        return errors(module, found, len(self.plan.chain), built.unit)
+        behaviour = graph_behaviour(built.graph, samples)
+        return errors(module, behaviour, len(self.plan.chain), built.unit)
 
     def _limit(self, exact: Array) -> Array:
         """What a state may cost; a squared error of scores grows with the square."""
@@ -231,18 +233,18 @@ def _inputs(plan: Plan, test: Codes, seed: int) -> dict[str, Array]:
 
 
 def _labels(labels: Codes, plan: Plan, count: int) -> Array:
-    found = np.asarray(labels.cpu().numpy() if isinstance(labels, Tensor) else labels).reshape(-1)
+    flat = np.asarray(labels.cpu().numpy() if isinstance(labels, Tensor) else labels).reshape(-1)
     classes = plan.chain[-1].linear.out_features
-    if not np.issubdtype(found.dtype, np.integer) or len(found) != count:
+    if not np.issubdtype(flat.dtype, np.integer) or len(flat) != count:
         raise ExportError(
-            f"labels are {len(found)} {found.dtype} for {count} samples of test",
+            f"labels are {len(flat)} {flat.dtype} for {count} samples of test",
             "labels of other samples, or one-hot labels",
             "give one integer a sample",
         )
-    if found.min() < 0 or found.max() >= classes:
+    if flat.min() < 0 or flat.max() >= classes:
         raise ExportError(
-            f"labels reach from {found.min()} to {found.max()}, the network has {classes} classes",
+            f"labels reach from {flat.min()} to {flat.max()}, the network has {classes} classes",
             "labels that count from 1, or of another task",
             f"number the classes from 0 to {classes - 1}",
         )
-    return found.astype(np.int64)
+    return flat.astype(np.int64)

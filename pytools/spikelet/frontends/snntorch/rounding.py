@@ -66,7 +66,7 @@ def _grid(rows: Tensor) -> Tensor:
     127 where there is no such grid. The first columns tell for nearly every row that has none.
     """
     ratio = rows / rows.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
-    found = torch.full((len(rows),), WEIGHT_MAX, dtype=rows.dtype)
+    scales = torch.full((len(rows),), WEIGHT_MAX, dtype=rows.dtype)
     steps = torch.arange(1, WEIGHT_MAX + 1, dtype=rows.dtype)
     few = ratio[:, :8, None] * steps
     hopeful = _whole(few).all(dim=1)  # (m, steps)
@@ -76,9 +76,9 @@ def _grid(rows: Tensor) -> Tensor:
         if bool(on.any()):
             index = torch.nonzero(on)[:, 0]
             index = index[_whole(ratio[index] * count).all(dim=1)]
-            found[index] = count
+            scales[index] = count
             left[index] = False
-    return found
+    return scales
 
 
 def _whole(values: Tensor) -> Tensor:

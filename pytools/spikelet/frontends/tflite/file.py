@@ -152,11 +152,11 @@ class FileModel:
     @cached_property
     def readers(self) -> dict[int, list[FileOperator]]:
         """By tensor, the operators that read it."""
-        found: dict[int, list[FileOperator]] = {}
+        by_tensor: dict[int, list[FileOperator]] = {}
         for operator in self.operators:
             for index in dict.fromkeys(operator.inputs):
-                found.setdefault(index, []).append(operator)
-        return found
+                by_tensor.setdefault(index, []).append(operator)
+        return by_tensor
 
 
 def read(path: Path) -> FileModel:
@@ -275,52 +275,52 @@ class _Reader:
             )
         return length
 
-    def spend(self, found: Any, what: str) -> Any:
+    def spend(self, table: Any, what: str) -> Any:
         """A list that is read, as it is; refused where the file's lists overlap too often."""
-        if not isinstance(found, int) and found is not None:
-            self.left -= found.nbytes if hasattr(found, "nbytes") else len(found)
+        if not isinstance(table, int) and table is not None:
+            self.left -= table.nbytes if hasattr(table, "nbytes") else len(table)
         if self.left < 0:
             raise self.error(f"its lists overlap, up to {what}")
-        return found
+        return table
 
     def indices(
-        self, found: Any, count: int, what: str, *, optional: bool = False
+        self, vector: Any, count: int, what: str, *, optional: bool = False
     ) -> tuple[int, ...]:
-        self.spend(found, what)
-        values = () if isinstance(found, int) else tuple(int(v) for v in found[: MAX_INDICES + 1])
+        self.spend(vector, what)
+        values = () if isinstance(vector, int) else tuple(int(v) for v in vector[: MAX_INDICES + 1])
         if len(values) > MAX_INDICES or any(not -1 <= v < count for v in values):
             raise self.error(f"{what} {values[:8]} point outside of {count} tensors")
         if not optional and -1 in values:
             raise self.error(f"{what} {values[:8]} leave one out")
         return values
 
-    def tensor(self, model: Any, found: Any, index: int) -> FileTensor:
-        read = self.spend(found.Name() or b"", f"the name of tensor {index}")
+    def tensor(self, model: Any, entry: Any, index: int) -> FileTensor:
+        read = self.spend(entry.Name() or b"", f"the name of tensor {index}")
         name = read[:MAX_NAME].decode("utf-8", "replace") or f"tensor_{index}"
         where = f"tensor {index} ({shorten(name)!r})"
-        dtype = self.types.get(found.Type(), f"type {found.Type()}")
-        shape = found.ShapeAsNumpy()
+        dtype = self.types.get(entry.Type(), f"type {entry.Type()}")
+        shape = entry.ShapeAsNumpy()
         dims = () if isinstance(shape, int) else tuple(int(d) for d in shape[: MAX_RANK + 1])
         if len(dims) > MAX_RANK or any(d < 0 for d in dims):
             raise self.error(
                 f"{where} has shape {dims}, expected at most {MAX_RANK} dimensions of at least 0"
             )
-        if found.Sparsity() is not None:
+        if entry.Sparsity() is not None:
             raise self.unsupported(
                 f"{where} is stored sparse",
                 "it was converted with EXPERIMENTAL_SPARSITY",
                 "convert it without: zeros among the weights are kept as they are",
             )
-        data = self.constant(model, found.Buffer(), dtype, dims, where)
+        data = self.constant(model, entry.Buffer(), dtype, dims, where)
         if data is None and math.prod(dims) > MAX_ELEMENTS:
             raise self.error(f"{where} has shape {dims}: more than {MAX_ELEMENTS} elements")
-        scales, zero_points, axis = self.quantisation(found.Quantization(), where)
-        variable = bool(found.IsVariable())
+        scales, zero_points, axis = self.quantisation(entry.Quantization(), where)
+        variable = bool(entry.IsVariable())
         return FileTensor(name, dtype, dims, scales, zero_points, axis, data, variable)
 
-    def fixed(self, found: Any, tensor: FileTensor) -> None:
+    def fixed(self, entry: Any, tensor: FileTensor) -> None:
         """Refuse an input of which an axis other than the first has no size of its own."""
-        signature = self.spend(found.ShapeSignatureAsNumpy(), "a shape signature")
+        signature = self.spend(entry.ShapeSignatureAsNumpy(), "a shape signature")
         dims = () if isinstance(signature, int) else tuple(int(d) for d in signature[:MAX_RANK])
         if any(d < 0 for d in dims[1:]):
             shown = ", ".join("?" if d < 0 else str(d) for d in dims)
@@ -362,18 +362,18 @@ class _Reader:
         values: Array = np.frombuffer(raw.tobytes(), _NUMPY[dtype]).reshape(dims)
         return values
 
-    def quantisation(self, found: Any, where: str) -> tuple[Array, Array, int]:
+    def quantisation(self, entry: Any, where: str) -> tuple[Array, Array, int]:
         none = np.zeros(0, np.float32), np.zeros(0, np.int64), 0
-        if found is None or found.ScaleLength() == 0:
+        if entry is None or entry.ScaleLength() == 0:
             return none
-        if found.DetailsType() != 0:
+        if entry.DetailsType() != 0:
             raise self.unsupported(
                 f"{where} has a quantisation other than scales and zero points",
                 "another writer's own form, such as blocks of weights with a scale each",
                 "convert with TFLITE_BUILTINS_INT8",
             )
-        scales = np.array(self.spend(found.ScaleAsNumpy(), where), np.float32)
-        zeros = self.spend(found.ZeroPointAsNumpy(), where)
+        scales = np.array(self.spend(entry.ScaleAsNumpy(), where), np.float32)
+        zeros = self.spend(entry.ZeroPointAsNumpy(), where)
         zero_points = np.zeros(len(scales), np.int64)
         if not isinstance(zeros, int) and len(zeros):
             zero_points = np.array(zeros, np.int64)
@@ -381,10 +381,10 @@ class _Reader:
             raise self.error(f"{where} has {len(scales)} scales, {len(zero_points)} zero points")
         if not np.all((scales >= 1 / LARGEST_SCALE) & (scales <= LARGEST_SCALE)):
             raise self.error(f"{where} has a scale that is not in 2^-60..2^60: {scales[:4]}")
-        return scales, zero_points, int(found.QuantizedDimension())
+        return scales, zero_points, int(entry.QuantizedDimension())
 
-    def operator(self, model: Any, found: Any, index: int, tensors: int) -> FileOperator:
-        code = found.OpcodeIndex()
+    def operator(self, model: Any, entry: Any, index: int, tensors: int) -> FileOperator:
+        code = entry.OpcodeIndex()
         if not 0 <= code < self.count(model.OperatorCodesLength(), "operator codes"):
             raise self.error(f"operator {index} has code {code} of {model.OperatorCodesLength()}")
         codes = model.OperatorCodes(code)
@@ -394,18 +394,18 @@ class _Reader:
             custom = self.spend(codes.CustomCode() or b"", "the name of a custom operator")
             kind = f"CUSTOM {custom[:40].decode('utf-8', 'replace')}"
         where = f"operator {index} ({kind})"
-        inputs = self.indices(found.InputsAsNumpy(), tensors, f"inputs of {where}", optional=True)
-        outputs = self.indices(found.OutputsAsNumpy(), tensors, f"outputs of {where}")
-        inner = self.indices(found.IntermediatesAsNumpy(), tensors, f"intermediates of {where}")
-        return FileOperator(kind, inputs, outputs, self.options(kind, found, where), inner)
+        inputs = self.indices(entry.InputsAsNumpy(), tensors, f"inputs of {where}", optional=True)
+        outputs = self.indices(entry.OutputsAsNumpy(), tensors, f"outputs of {where}")
+        inner = self.indices(entry.IntermediatesAsNumpy(), tensors, f"intermediates of {where}")
+        return FileOperator(kind, inputs, outputs, self.options(kind, entry, where), inner)
 
-    def options(self, kind: str, found: Any, where: str) -> Mapping[str, Any]:
+    def options(self, kind: str, entry: Any, where: str) -> Mapping[str, Any]:
         if kind not in OPTIONS:
             return {}
         name, fields = OPTIONS[kind]
         table: Any = getattr(self.schema, name)()
-        stored = found.BuiltinOptions()
-        if stored is None or found.BuiltinOptionsType() != getattr(
+        stored = entry.BuiltinOptions()
+        if stored is None or entry.BuiltinOptionsType() != getattr(
             self.schema.BuiltinOptions, name
         ):
             raise self.error(f"{where} has no {name}")

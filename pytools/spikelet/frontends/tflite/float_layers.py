@@ -67,11 +67,11 @@ class Building:
 
     def fresh(self, name: str) -> str:
         """A name that is not taken yet: this one, or with a number behind it."""
-        found, number = name, 1
-        while found in self.shapes or found in self.network.constants:
+        free, number = name, 1
+        while free in self.shapes or free in self.network.constants:
             number += 1
-            found = f"{name}_{number}"
-        return found
+            free = f"{name}_{number}"
+        return free
 
     def add(
         self, op: str, name: str, inputs: Sequence[str], source: str = "", **attributes: Any
@@ -107,8 +107,8 @@ class Building:
             return name
         if not _in_place(own) or not _in_place(to):
             last = self.channels_last(name)
-            found = self.add("Reshape", f"{name}/reshaped", [last], shape=list(shape))
-            return self.channels_first(found)
+            reshaped_ = self.add("Reshape", f"{name}/reshaped", [last], shape=list(shape))
+            return self.channels_first(reshaped_)
         return self.add("Reshape", f"{name}/reshaped", [name], shape=list(to))
 
 
@@ -138,17 +138,17 @@ class FloatLayer(FileLayer):
         if self.has(i) and self.operator.inputs[i] in self.building.constants:
             return self.building.constants[self.operator.inputs[i]]
         values = self.constant(i, ("FLOAT32", "FLOAT16", "INT8"))
-        found = self.file_tensor(i)
-        if found.dtype != "INT8":
+        tensor = self.file_tensor(i)
+        if tensor.dtype != "INT8":
             return values.astype(np.float32)
-        if len(found.scales) == 1:
-            scales, zeros = found.scales[0], found.zero_points[0]
-        elif found.axis in range(values.ndim) and values.shape[found.axis] == len(found.scales):
-            lined = [len(found.scales) if a == found.axis else 1 for a in range(values.ndim)]
-            scales, zeros = found.scales.reshape(lined), found.zero_points.reshape(lined)
+        if len(tensor.scales) == 1:
+            scales, zeros = tensor.scales[0], tensor.zero_points[0]
+        elif tensor.axis in range(values.ndim) and values.shape[tensor.axis] == len(tensor.scales):
+            lined = [len(tensor.scales) if a == tensor.axis else 1 for a in range(values.ndim)]
+            scales, zeros = tensor.scales.reshape(lined), tensor.zero_points.reshape(lined)
         else:
             raise self.refuse(
-                f"input {i} ({found.name!r}) has {len(found.scales)} scales",
+                f"input {i} ({tensor.name!r}) has {len(tensor.scales)} scales",
                 "one, or one a channel",
             )
         real: Array = (values.astype(np.int64) - zeros) * scales
@@ -162,19 +162,19 @@ class FloatLayer(FileLayer):
         """Input i, which is computed, in the network."""
         if not self.has(i):
             raise self.refuse(f"input {i} is missing")
-        index, found = self.operator.inputs[i], self.file_tensor(i)
+        index, tensor = self.operator.inputs[i], self.file_tensor(i)
         if index not in self.building.values:
             what = "a constant" if self.is_constant(i) else "written by no operator before it"
-            raise self.refuse(f"input {i} ({found.name!r}) is {what}", "a computed tensor")
+            raise self.refuse(f"input {i} ({tensor.name!r}) is {what}", "a computed tensor")
         return self.building.values[index]
 
     def axis(self, axis: int, i: int = 0) -> int:
         """An axis of input i in the file, in the network; the batch axis has none."""
         shape = self.file_tensor(i).shape
-        found = self.file_axis(axis, shape) + 1 - self.dropped(shape)
-        if found < 1:
+        position = self.file_axis(axis, shape) + 1 - self.dropped(shape)
+        if position < 1:
             raise self.refuse(f"axis {axis} of shape {shape}", "any axis but the batch axis")
-        return moved(len(self.shape(i))).index(found)
+        return moved(len(self.shape(i))).index(position)
 
     def spend(self, macs: int, windows: int) -> None:
         """Refuse what is too large to be executed."""
@@ -196,7 +196,7 @@ class FloatLayer(FileLayer):
         source = self.title.split(";")[0]  # of what the converter has fused, the first
         return self.building.add(op, name, inputs, source, **attributes)
 
-    def done(self, found: str, output: int = 0, *, shaped: bool = False) -> None:
+    def done(self, value: str, output: int = 0, *, shaped: bool = False) -> None:
         """The network's tensor is output `output`.
 
         Args:
@@ -205,23 +205,23 @@ class FloatLayer(FileLayer):
             shaped: the file may have another shape for the same elements.
         """
         building, to = self.building, batched(self.output(output).shape)
-        own = building.shapes[found]
+        own = building.shapes[value]
         if shaped and math.prod(own) == math.prod(to):
-            found = building.reshaped(found, to)
-        if building.shapes[found] != tuple(to[axis] for axis in moved(len(to))):
+            value = building.reshaped(value, to)
+        if building.shapes[value] != tuple(to[axis] for axis in moved(len(to))):
             raise self.refuse(
                 f"its inputs and attributes give {own}, channels first, the file says "
                 f"{self.output(output).shape}"
             )
         last = building.network.nodes[-1] if building.network.nodes else None
-        if last is not None and last.name == found and found not in building.values.values():
+        if last is not None and last.name == value and value not in building.values.values():
             name = building.fresh(self.output(output).name)
             building.network.nodes[-1] = last.replace(name=name)
-            building.shapes[name] = building.shapes.pop(found)
-            found = name
-        building.values[self.operator.outputs[output]] = found
+            building.shapes[name] = building.shapes.pop(value)
+            value = name
+        building.values[self.operator.outputs[output]] = value
 
-    def activated(self, found: str) -> None:
+    def activated(self, value: str) -> None:
         """Its output is the fused activation of a tensor."""
         number = self.options["FusedActivationFunction"]
         if number not in _ACTIVATIONS:
@@ -230,8 +230,8 @@ class FloatLayer(FileLayer):
             )
         activation = _ACTIVATIONS[number]
         if activation is not None:
-            found = self.add(activation[0], found, **activation[1])
-        self.done(found)
+            value = self.add(activation[0], value, **activation[1])
+        self.done(value)
 
 
 Convert = Callable[[FloatLayer], None]
@@ -337,14 +337,14 @@ def fully_connected(layer: FloatLayer) -> None:
     ]
     if layer.has(2):
         inputs.append(layer.keep(f"{layer.title}/bias", _bias(layer, len(weight))))
-    found = building.channels_first(layer.add("Gemm", *inputs))
+    product = building.channels_first(layer.add("Gemm", *inputs))
     number = layer.options["FusedActivationFunction"]
     activation = _ACTIVATIONS.get(number)
     if number not in _ACTIVATIONS:
         raise layer.refuse(f"fused activation {number}", "none, RELU, RELU6, RELU_N1_TO_1 or TANH")
     if activation is not None:
-        found = layer.add(activation[0], found, **activation[1])
-    layer.done(found, shaped=True)
+        product = layer.add(activation[0], product, **activation[1])
+    layer.done(product, shaped=True)
 
 
 @_converts("AVERAGE_POOL_2D", "MAX_POOL_2D")
@@ -372,10 +372,10 @@ def mean(layer: FloatLayer) -> None:
     """ReduceMean over any axes but the batch axis."""
     layer.count((2,))
     shape = layer.file_tensor(0).shape
-    found = {layer.file_axis(axis, shape) for axis in layer.integers(1)}
-    if found and min(found) < layer.dropped(shape):
+    reduced_axes = {layer.file_axis(axis, shape) for axis in layer.integers(1)}
+    if reduced_axes and min(reduced_axes) < layer.dropped(shape):
         raise layer.refuse("it is over the batch axis", "the other axes")
-    axes = sorted(layer.axis(axis) for axis in found)
+    axes = sorted(layer.axis(axis) for axis in reduced_axes)
     name = layer.source(0)
     if axes:
         name = layer.add("ReduceMean", name, axes=axes, keepdims=1)
@@ -414,15 +414,15 @@ def function(layer: FloatLayer) -> None:
     layer.count((1,))
     source, kind = layer.source(0), layer.operator.kind
     if kind == "RSQRT":
-        found = layer.add("Reciprocal", layer.add("Sqrt", source))
+        value = layer.add("Reciprocal", layer.add("Sqrt", source))
     elif kind == "GELU":
         approximate = "tanh" if layer.options["Approximate"] else "none"
-        found = layer.add("Gelu", source, approximate=approximate)
+        value = layer.add("Gelu", source, approximate=approximate)
     elif kind == "LEAKY_RELU":
-        found = layer.add("LeakyRelu", source, alpha=float(layer.options["Alpha"]))
+        value = layer.add("LeakyRelu", source, alpha=float(layer.options["Alpha"]))
     else:
-        found = layer.add(_UNARY[kind][0], source, **_UNARY[kind][1])
-    layer.done(found)
+        value = layer.add(_UNARY[kind][0], source, **_UNARY[kind][1])
+    layer.done(value)
 
 
 @_converts("SOFTMAX")
@@ -446,8 +446,8 @@ def arg_max(layer: FloatLayer) -> None:
     flat = layer.building.reshaped(source, (1, math.prod(layer.shape())))
     if math.prod(layer.output().shape) != 1:
         raise layer.refuse(f"an output of shape {layer.output().shape}", "one index")
-    found = layer.add("ArgMax", flat, axis=1, keepdims=1)
-    layer.building.values[layer.operator.outputs[0]] = found
+    index = layer.add("ArgMax", flat, axis=1, keepdims=1)
+    layer.building.values[layer.operator.outputs[0]] = index
 
 
 _BINARY = {
@@ -488,11 +488,11 @@ def elementwise(layer: FloatLayer) -> None:
         operands.append(layer.keep(f"{layer.title}/constant", values))
     if any(a not in (1, b) for own in shapes for a, b in zip(own, to, strict=True)):
         raise layer.refuse(f"operands of shape {shapes} for {layer.output().shape}")
-    found = layer.add(_BINARY[layer.operator.kind], *operands)
+    output = layer.add(_BINARY[layer.operator.kind], *operands)
     if "FusedActivationFunction" in layer.options:
-        layer.activated(found)
+        layer.activated(output)
     else:
-        layer.done(found)
+        layer.done(output)
 
 
 # Moving
@@ -556,10 +556,10 @@ def pad(layer: FloatLayer) -> None:
 def split(layer: FloatLayer) -> None:
     """One Slice an output."""
     source, axis, sizes = split_sizes(layer)
-    at, found = 0, layer.axis(axis, source)
+    at, position = 0, layer.axis(axis, source)
     for i, size in enumerate(sizes):
         name = layer.add("Slice", layer.source(source), starts=[at], ends=[at + size],
-                         axes=[found], steps=[1])  # fmt: skip
+                         axes=[position], steps=[1])  # fmt: skip
         layer.done(name, i)
         at += size
 
@@ -578,7 +578,7 @@ def slice_(layer: FloatLayer) -> None:
     if dropped and (begins[0], sizes[0]) != (0, 1):
         raise layer.refuse(f"{sizes[0]} elements of the batch axis", "the batch axis stays")
     ends = [b + s * step for b, s, step in zip(begins, sizes, strides, strict=True)]
-    found = layer.add(
+    cut = layer.add(
         "Slice",
         layer.source(0),
         starts=begins[dropped:],
@@ -586,13 +586,13 @@ def slice_(layer: FloatLayer) -> None:
         axes=[layer.axis(axis) for axis in range(dropped, len(shape))],
         steps=strides[dropped:],
     )
-    layer.done(found, shaped=True)
+    layer.done(cut, shaped=True)
 
 
 @_converts("RESIZE_NEAREST_NEIGHBOR")
 def resize(layer: FloatLayer) -> None:
     """Resize to the nearest element."""
-    rows, columns = (found.tolist() for found in resized(layer))
+    rows, columns = (sizes.tolist() for sizes in resized(layer))
     if (1, len(rows), len(columns), layer.shape()[3]) != layer.output().shape:
         raise layer.refuse(f"size {len(rows)}x{len(columns)}, but {layer.output().shape}")
     layer.done(layer.add("Resize", layer.source(0), rows=rows, columns=columns))

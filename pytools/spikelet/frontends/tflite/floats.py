@@ -102,36 +102,36 @@ def _imported(model: FileModel, name: str, source: str, data: bytes) -> Imported
 
 
 def _input(building: Building, index: int, source: str) -> None:
-    found = building.model.tensors[index]
-    if found.dtype != "FLOAT32" or found.data is not None:
+    tensor = building.model.tensors[index]
+    if tensor.dtype != "FLOAT32" or tensor.data is not None:
         raise ImportRefused(
-            f"model {source}: input {shorten(found.name)!r} is {found.dtype}, but not what is "
+            f"model {source}: input {shorten(tensor.name)!r} is {tensor.dtype}, but not what is "
             "computed of it",
             next="a model that is float throughout, or full-integer",
         )
-    if len(found.shape) < 2 or found.shape[0] != 1:
+    if len(tensor.shape) < 2 or tensor.shape[0] != 1:
         raise ImportRefused(
-            f"model {source}: input {shorten(found.name)!r} has shape {found.shape}",
+            f"model {source}: input {shorten(tensor.name)!r} has shape {tensor.shape}",
             "it was converted for batches of a fixed size, or has no batch axis",
             "convert it with a batch of 1, first of all axes",
         )
     if index not in building.values:
-        name = building.fresh(found.name)
-        building.network.inputs[name] = found.shape
-        building.shapes[name] = found.shape
+        name = building.fresh(tensor.name)
+        building.network.inputs[name] = tensor.shape
+        building.shapes[name] = tensor.shape
         building.values[index] = building.channels_first(name)
 
 
 def _output(building: Building, index: int, source: str) -> None:
-    found = building.model.tensors[index]
+    tensor = building.model.tensors[index]
     if index not in building.values or index in building.model.inputs:
         raise ImportRefused(
-            f"model {source}: output {shorten(found.name)!r} is not computed from the inputs"
+            f"model {source}: output {shorten(tensor.name)!r} is not computed from the inputs"
         )
     name = building.channels_last(building.values[index])
-    if building.shapes[name] != batched(found.shape):
+    if building.shapes[name] != batched(tensor.shape):
         raise ImportRefused(
-            f"model {source}: output {shorten(found.name)!r} is of {math.prod(found.shape)}"
+            f"model {source}: output {shorten(tensor.name)!r} is of {math.prod(tensor.shape)}"
         )
     if name not in building.network.outputs:
         building.network.outputs.append(name)

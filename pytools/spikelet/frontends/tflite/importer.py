@@ -82,15 +82,15 @@ def load(path: Path, name: str | None = None, frames: int = 1) -> Imported:
         ImportRefused: the file is damaged, or has what the graph cannot carry exactly.
     """
     model = read(path)
-    found = _imported(model, name or identifier(path.stem, "model"), str(path), frames)
+    imported = _imported(model, name or identifier(path.stem, "model"), str(path), frames)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return dataclasses.replace(found, sha256=digest)
+    return dataclasses.replace(imported, sha256=digest)
 
 
 def parse(data: bytes, name: str = "model", frames: int = 1) -> Imported:
     """Import a .tflite model from memory; raises ImportRefused as `load` does."""
-    found = _imported(parse_file(data, name), name, name, frames)
-    return dataclasses.replace(found, sha256=hashlib.sha256(data).hexdigest())
+    imported = _imported(parse_file(data, name), name, name, frames)
+    return dataclasses.replace(imported, sha256=hashlib.sha256(data).hexdigest())
 
 
 def supported() -> list[str]:
@@ -137,7 +137,7 @@ def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported
             f"model {source}: {macs} multiply-accumulates an inference, more than {MAX_MACS}",
             "a network that is not for a microcontroller",
         )
-    original = {found: model.tensors[index].name for index, found in building.names.items()}
+    original = {name_: model.tensors[index].name for index, name_ in building.names.items()}
     less = simplified(graph)
     return Imported(less.graph, building.names, less, original)
 
@@ -145,22 +145,22 @@ def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported
 def _input(building: Building, index: int, source: str) -> Tensor:
     """A graph input; a float one becomes the int8 tensor that a QUANTIZE makes of it."""
     model = building.model
-    found = model.tensors[index]
+    entry = model.tensors[index]
     made = index
     readers: list[FileOperator] = []
-    if found.dtype == "FLOAT32":
+    if entry.dtype == "FLOAT32":
         readers = model.readers.get(index, [])
         if any(o.kind != "QUANTIZE" or len(o.outputs) != 1 for o in readers) or not readers:
-            raise _float_error(source, found)
+            raise _float_error(source, entry)
         made = readers[0].outputs[0]
         building.names.update({o.outputs[0]: "" for o in readers})
     coded = model.tensors[made]
     dtype = {"INT8": "i8", "UINT8": "u8"}.get(coded.dtype)
-    if dtype is None or found.data is not None:
-        raise _float_error(source, found, coded)
+    if dtype is None or entry.data is not None:
+        raise _float_error(source, entry, coded)
     if len(coded.scales) != 1:
         raise ImportRefused(
-            f"model {source}: input {shorten(found.name)!r} has {len(coded.scales)} scales, "
+            f"model {source}: input {shorten(entry.name)!r} has {len(coded.scales)} scales, "
             "expected 1",
         )
     for o in readers:
@@ -168,17 +168,17 @@ def _input(building: Building, index: int, source: str) -> Tensor:
         if (other.dtype, *other.scales, *other.zero_points) != (
             coded.dtype, *coded.scales, *coded.zero_points
         ):  # fmt: skip
-            raise _float_error(source, found)
-    wanted = "x" if len(model.inputs) == 1 else identifier(found.name, f"input_{index}")
+            raise _float_error(source, entry)
+    wanted = "x" if len(model.inputs) == 1 else identifier(entry.name, f"input_{index}")
     name = building.fresh(wanted)
     try:
-        shape = graph_shape(found.shape)
+        shape = graph_shape(entry.shape)
         tensor = Tensor(
             name, dtype, (building.frames, *shape) if building.frames > 1 else shape, kind="input",
             scale=float(coded.scales[0]), zero_point=int(coded.zero_points[0]),
         )  # fmt: skip
     except GraphError as error:
-        raise ImportRefused(f"model {source}: input {shorten(found.name)!r}: {error}") from error
+        raise ImportRefused(f"model {source}: input {shorten(entry.name)!r}: {error}") from error
     building.known[name] = tensor
     if building.frames > 1:
         node = Frame(name=building.fresh(f"{name}_frame"), inputs=(name,))
@@ -192,29 +192,29 @@ def _input(building: Building, index: int, source: str) -> Tensor:
     return tensor
 
 
-def _float_error(source: str, found: FileTensor, coded: FileTensor | None = None) -> ImportRefused:
-    dtype = (coded or found).dtype
-    if found.data is not None:
+def _float_error(source: str, tensor: FileTensor, coded: FileTensor | None = None) -> ImportRefused:
+    dtype = (coded or tensor).dtype
+    if tensor.data is not None:
         return ImportRefused(
-            f"model {source}: input {shorten(found.name)!r} is a constant",
+            f"model {source}: input {shorten(tensor.name)!r} is a constant",
             "the file is damaged, or its writer made a mistake",
         )
     if dtype == "INT16":
         return ImportRefused(
-            f"model {source}: input {shorten(found.name)!r} is coded in INT16, expected INT8 or "
+            f"model {source}: input {shorten(tensor.name)!r} is coded in INT16, expected INT8 or "
             "UINT8",
             "it was converted with activations of 16 bits (ACTIVATIONS_INT16_WEIGHTS_INT8)",
             "convert with TFLITE_BUILTINS_INT8",
         )
     if dtype not in ("FLOAT32", "FLOAT16", "INT8", "UINT8"):
         return ImportRefused(
-            f"model {source}: input {shorten(found.name)!r} is {dtype}, expected INT8 or UINT8",
+            f"model {source}: input {shorten(tensor.name)!r} is {dtype}, expected INT8 or UINT8",
             "indices, tokens, flags or text, which no int8 network computes on",
             "give the network what is computed of it, such as the rows of its embedding",
         )
     return ImportRefused(
-        f"model {source}: input {shorten(found.name)!r} is {found.dtype}, and not quantised in one "
-        "way by all that read it",
+        f"model {source}: input {shorten(tensor.name)!r} is {tensor.dtype}, and not quantised in "
+        "one way by all that read it",
         "a float model, or one with integer weights and float activations",
         "convert with TFLITE_BUILTINS_INT8 and a representative data set",
     )

@@ -58,12 +58,12 @@ class Building:
 
     def fresh(self, name: str) -> str:
         """A name that is not taken yet: this one, or with a number behind it."""
-        found, number = name, 1
-        while found in self.taken:
+        free, number = name, 1
+        while free in self.taken:
             number += 1
-            found = f"{name}_{number}"
-        self.taken.add(found)
-        return found
+            free = f"{name}_{number}"
+        self.taken.add(free)
+        return free
 
     def insert(self, node: Operator) -> Tensor:
         """Add an operator; what it writes."""
@@ -111,9 +111,9 @@ class FileLayer:
 
     def count(self, inputs: Sequence[int], outputs: int = 1) -> None:
         """Refuse another number of inputs or outputs."""
-        found = len(self.operator.inputs), len(self.operator.outputs)
-        if found[0] not in inputs or found[1] != outputs:
-            raise self.refuse(f"{found[0]} inputs and {found[1]} outputs")
+        counts = len(self.operator.inputs), len(self.operator.outputs)
+        if counts[0] not in inputs or counts[1] != outputs:
+            raise self.refuse(f"{counts[0]} inputs and {counts[1]} outputs")
 
     def file_tensor(self, i: int) -> FileTensor:
         """Input i as the file has it."""
@@ -127,13 +127,13 @@ class FileLayer:
         """The values of input i, which must be a constant of one of `dtypes`."""
         if not self.has(i):
             raise self.refuse(f"input {i} is missing")
-        found = self.file_tensor(i)
-        if found.data is None or found.dtype not in dtypes:
-            what = "computed" if found.data is None else f"a constant of {found.dtype}"
+        tensor = self.file_tensor(i)
+        if tensor.data is None or tensor.dtype not in dtypes:
+            what = "computed" if tensor.data is None else f"a constant of {tensor.dtype}"
             raise self.refuse(
-                f"input {i} ({found.name!r}) is {what}", f"a constant of {' or '.join(dtypes)}"
+                f"input {i} ({tensor.name!r}) is {what}", f"a constant of {' or '.join(dtypes)}"
             )
-        return found.data
+        return tensor.data
 
     def integers(self, i: int) -> list[int]:
         """The values of input i, a short constant of integers."""
@@ -194,12 +194,12 @@ class Layer(FileLayer):
         if not self.has(i):
             raise self.refuse(f"input {i} is missing")
         index = self.operator.inputs[i]
-        found = self.building.model.tensors[index]
+        tensor = self.building.model.tensors[index]
         if index in self.building.names:
             return self.building.known[self.building.names[index]]
-        if found.data is not None:
-            raise self.refuse(f"input {i} ({found.name!r}) is a constant, which is not supported")
-        raise self.refuse(f"input {i} ({found.name!r}) is written by no operator before it")
+        if tensor.data is not None:
+            raise self.refuse(f"input {i} ({tensor.name!r}) is a constant, which is not supported")
+        raise self.refuse(f"input {i} ({tensor.name!r}) is written by no operator before it")
 
     def code(self, i: int = 0) -> dict[str, Any]:
         """Scale and zero point of output i, as an operator's fields."""
@@ -216,20 +216,20 @@ class Layer(FileLayer):
         name = self.building.names.get(index)
         return next((node for node in self.building.nodes if node.name == name), None)
 
-    def quantisation(self, found: FileTensor, dtype: str = "INT8") -> tuple[float, int]:
+    def quantisation(self, tensor: FileTensor, dtype: str = "INT8") -> tuple[float, int]:
         """Scale and zero point of a tensor that has one of each."""
-        if found.dtype != dtype:
+        if tensor.dtype != dtype:
             raise self.refuse(
-                f"tensor {found.name!r} is {found.dtype}, expected {dtype}",
+                f"tensor {tensor.name!r} is {tensor.dtype}, expected {dtype}",
                 "a full-integer int8 model: convert with TFLITE_BUILTINS_INT8 and a "
                 "representative data set",
             )
-        if len(found.scales) != 1:
-            raise self.refuse(f"tensor {found.name!r} has {len(found.scales)} scales, expected 1")
+        if len(tensor.scales) != 1:
+            raise self.refuse(f"tensor {tensor.name!r} has {len(tensor.scales)} scales, expected 1")
         low, high = (-128, 127) if dtype == "INT8" else (0, 255)
-        if not low <= int(found.zero_points[0]) <= high:
-            raise self.refuse(f"tensor {found.name!r} has zero point {found.zero_points[0]}")
-        return float(found.scales[0]), int(found.zero_points[0])
+        if not low <= int(tensor.zero_points[0]) <= high:
+            raise self.refuse(f"tensor {tensor.name!r} has zero point {tensor.zero_points[0]}")
+        return float(tensor.scales[0]), int(tensor.zero_points[0])
 
     def activation(self) -> tuple[int, int]:
         """The clamp of the fused activation, in codes of the output."""
@@ -247,10 +247,10 @@ class Layer(FileLayer):
 
     def axis(self, axis: int, shape: tuple[int, ...]) -> int:
         """An axis of the file's tensor in the graph's tensor; the batch axis has none."""
-        found = self.file_axis(axis, shape) - self.dropped(shape)
-        if found < 0:
+        position = self.file_axis(axis, shape) - self.dropped(shape)
+        if position < 0:
             raise self.refuse(f"axis {axis} of shape {shape}", "any axis but the batch axis")
-        return found
+        return position
 
     def part(self, what: str) -> str:
         """A name that is not taken, for an operator that is a part of this one."""

@@ -49,9 +49,9 @@ def _same(layer: Layer, source: Tensor) -> None:
     if layer.output().dtype != layer.file_tensor(0).dtype:
         raise layer.refuse(f"an output of {layer.output().dtype}")
     if source.dtype == "i8":
-        found, to = (source.scale, source.zero_point), layer.quantisation(layer.output())
-        if found != to:
-            raise layer.refuse(f"scale and zero point {found} become {to}", "the same code")
+        code, to = (source.scale, source.zero_point), layer.quantisation(layer.output())
+        if code != to:
+            raise layer.refuse(f"scale and zero point {code} become {to}", "the same code")
 
 
 @converts("TRANSPOSE")
@@ -167,11 +167,11 @@ def gather(layer: Layer) -> None:
     if layer.options["BatchDims"] != 0:
         raise layer.refuse("batch dimensions", "BatchDims of 0")
     axis = layer.axis(int(layer.options["Axis"]), layer.file_tensor(0).shape)
-    found = layer.constant(1, ("INT32", "INT64")).reshape(-1)
+    positions = layer.constant(1, ("INT32", "INT64")).reshape(-1)
     source = layer.value(0)
-    if not len(found) or found.min() < 0 or found.max() >= source.shape[axis]:
-        raise layer.refuse(f"indices {found[:8]} of {source.shape[axis]} elements")
-    indices = found.astype(np.uint16)
+    if not len(positions) or positions.min() < 0 or positions.max() >= source.shape[axis]:
+        raise layer.refuse(f"indices {positions[:8]} of {source.shape[axis]} elements")
+    indices = positions.astype(np.uint16)
     layer.add(
         Gather(name=layer.name, inputs=(source.name,), axis=axis, indices=indices, **layer.code())
     )
@@ -193,14 +193,16 @@ def _gathered(layer: Layer, indices: Sequence[Array]) -> None:
     source = layer.value(0)
     _same(layer, source)
     wanted = [
-        (a, found.astype(np.uint16))
-        for a, found in enumerate(indices)
-        if not np.array_equal(found, np.arange(source.shape[a]))
+        (a, positions.astype(np.uint16))
+        for a, positions in enumerate(indices)
+        if not np.array_equal(positions, np.arange(source.shape[a]))
     ] or [(0, np.arange(source.shape[0]).astype(np.uint16))]
-    for i, (axis, found) in enumerate(wanted):
+    for i, (axis, positions) in enumerate(wanted):
         last = i == len(wanted) - 1
         name = layer.name if last else layer.part(f"axis{axis}")
-        node = Gather(name=name, inputs=(source.name,), axis=axis, indices=found, **layer.code())
+        node = Gather(
+            name=name, inputs=(source.name,), axis=axis, indices=positions, **layer.code()
+        )
         if last:
             layer.add(node)
         else:
@@ -355,13 +357,13 @@ def _axes_of(layer: FileLayer, entries: int, rank: int) -> list[int | None]:
     missing = rank - (entries - len(whole) - len(added))
     if missing < 0 or len(whole) > 1:
         raise layer.refuse(f"{entries} entries for {rank} dimensions")
-    found: list[int | None] = []
+    axes: list[int | None] = []
     for i in range(entries):
         if i in whole:
-            found += [None] * missing
+            axes += [None] * missing
         elif i not in added:
-            found.append(i)
-    return found + [None] * (rank - len(found))
+            axes.append(i)
+    return axes + [None] * (rank - len(axes))
 
 
 def _slice(

@@ -22,8 +22,8 @@ _MODULES = (
 def _interpreter() -> tuple[Any, str] | None:
     for module, package in _MODULES:
         try:
-            found = importlib.import_module(module)
-            return found, f"LiteRT ({package} {importlib.metadata.version(package)})"
+            module_ = importlib.import_module(module)
+            return module_, f"LiteRT ({package} {importlib.metadata.version(package)})"
         except ImportError:
             continue
     return None
@@ -31,10 +31,10 @@ def _interpreter() -> tuple[Any, str] | None:
 
 def original(data: bytes, building: Building) -> Original | None:
     """The file's executor; None where LiteRT is not installed, or does not load the file."""
-    found = _interpreter()
-    if found is None:
+    module_and_name = _interpreter()
+    if module_and_name is None:
         return None
-    module, by = found
+    module, by = module_and_name
     try:
         interpreter = module.Interpreter(
             model_content=data,

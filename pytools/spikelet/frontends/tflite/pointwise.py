@@ -54,11 +54,11 @@ def elementwise(layer: Layer) -> None:
     if "FusedActivationFunction" in layer.options:
         fields["activation"] = layer.activation()
     for i in fixed:
-        found = layer.file_tensor(i)
-        scale, zero_point = layer.quantisation(found)
+        tensor = layer.file_tensor(i)
+        scale, zero_point = layer.quantisation(tensor)
         values = layer.constant(i, ("INT8",))
         fields |= {
-            "constant": values.reshape(graph_shape(found.shape)).astype(np.int8),
+            "constant": values.reshape(graph_shape(tensor.shape)).astype(np.int8),
             "constant_scale": scale,
             "constant_zero_point": zero_point,
             "constant_first": i == 0,

@@ -27,19 +27,19 @@ _GATE_SCALE = 2.0**-12  # of the int16 sums
 
 def _scale(layer: Layer, i: int, zero: bool = True) -> np.float32:
     """The one scale of input i, whose zero point is 0."""
-    found = layer.file_tensor(i)
-    if len(found.scales) != 1 or (zero and int(found.zero_points[0])):
-        raise layer.refuse(f"input {i} ({found.name!r}) has not one scale and a zero point of 0")
-    return np.float32(found.scales[0])
+    tensor = layer.file_tensor(i)
+    if len(tensor.scales) != 1 or (zero and int(tensor.zero_points[0])):
+        raise layer.refuse(f"input {i} ({tensor.name!r}) has not one scale and a zero point of 0")
+    return np.float32(tensor.scales[0])
 
 
 def _state(layer: Layer, i: int, dtype: str, size: int) -> FileTensor:
-    found = layer.file_tensor(i) if layer.has(i) else None
-    if found is None or not found.variable or found.dtype != dtype:
+    tensor = layer.file_tensor(i) if layer.has(i) else None
+    if tensor is None or not tensor.variable or tensor.dtype != dtype:
         raise layer.refuse(f"input {i} is not a variable of {dtype}")
-    if math.prod(found.shape) != size:
-        raise layer.refuse(f"a state of shape {found.shape} for {size} values")
-    return found
+    if math.prod(tensor.shape) != size:
+        raise layer.refuse(f"a state of shape {tensor.shape} for {size} values")
+    return tensor
 
 
 @converts("SVDF")
@@ -137,18 +137,18 @@ def lstm(layer: Layer) -> None:
 
 
 def _matrix(layer: Layer, i: int, like: int) -> Array:
-    found, other = layer.constant(i, ("INT8",)), layer.constant(like, ("INT8",))
-    if found.ndim != 2 or found.shape != other.shape:
-        raise layer.refuse(f"input {i} has shape {found.shape}, input {like} {other.shape}")
-    return found
+    matrix, other = layer.constant(i, ("INT8",)), layer.constant(like, ("INT8",))
+    if matrix.ndim != 2 or matrix.shape != other.shape:
+        raise layer.refuse(f"input {i} has shape {matrix.shape}, input {like} {other.shape}")
+    return matrix
 
 
 def _intermediate(layer: Layer) -> tuple[np.float32, int]:
     """Scale and zero point of `o * tanh(c)`, the last of five."""
-    found = [layer.building.model.tensors[i] for i in layer.operator.intermediates]
-    if len(found) != 5 or len(found[4].scales) != 1:
-        raise layer.refuse(f"{len(found)} intermediate tensors", "5, as full-integer models have")
-    return np.float32(found[4].scales[0]), int(found[4].zero_points[0])
+    tensors = [layer.building.model.tensors[i] for i in layer.operator.intermediates]
+    if len(tensors) != 5 or len(tensors[4].scales) != 1:
+        raise layer.refuse(f"{len(tensors)} intermediate tensors", "5, as full-integer models have")
+    return np.float32(tensors[4].scales[0]), int(tensors[4].zero_points[0])
 
 
 def _clip(layer: Layer, scale: np.float32) -> int:

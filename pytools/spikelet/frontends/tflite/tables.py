@@ -96,10 +96,10 @@ def gelu(layer: Layer) -> None:
     def function(x: Array) -> Array:
         if approximate:
             inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
-            found: Array = 0.5 * x * (1 + np.tanh(inner))
+            result: Array = 0.5 * x * (1 + np.tanh(inner))
         else:
-            found = 0.5 * x * np.array([math.erfc(-v / math.sqrt(2)) for v in x])
-        return found
+            result = 0.5 * x * np.array([math.erfc(-v / math.sqrt(2)) for v in x])
+        return result
 
     _convert(layer, _real(layer, source, function))
 
@@ -149,8 +149,8 @@ def _inverse_sqrt(x: int) -> tuple[int, int]:
     for _ in range(5):
         cube = _mul(_mul(guess, guess), guess) << 6
         guess = (_mul(np.array(3 << 27), guess) - _mul(half, cube)) << 3
-    found = int(_mul(guess, np.array(1518500250)))  # sqrt(2) / 2, Q0.31
-    return (found << -right, 0) if right < 0 else (found, right)
+    root = int(_mul(guess, np.array(1518500250)))  # sqrt(2) / 2, Q0.31
+    return (root << -right, 0) if right < 0 else (root, right)
 
 
 def _mul(a: Array, b: Array) -> Array:

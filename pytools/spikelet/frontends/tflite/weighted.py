@@ -37,10 +37,10 @@ def steps(layer: FileLayer, name: str) -> tuple[int, int]:
     """A pair of attributes such as strides, down and right."""
     pattern = {"Stride": "Stride{}", "Dilation": "Dilation{}Factor", "Filter": "Filter{}"}[name]
     sides = ("Height", "Width") if name == "Filter" else ("H", "W")
-    found = tuple(int(layer.options[pattern.format(side)]) for side in sides)
-    if any(not 1 <= v <= 65535 for v in found):
-        raise layer.refuse(f"{name.lower()} {found}", "1 to 65535")
-    return found[0], found[1]
+    strides = tuple(int(layer.options[pattern.format(side)]) for side in sides)
+    if any(not 1 <= v <= 65535 for v in strides):
+        raise layer.refuse(f"{name.lower()} {strides}", "1 to 65535")
+    return strides[0], strides[1]
 
 
 def padding_of(
@@ -81,15 +81,15 @@ def _placed(
 
 def _weights(layer: Layer, rank: int, axis: int) -> Array:
     weight = layer.constant(1, ("INT8",))
-    found = layer.file_tensor(1)
+    tensor = layer.file_tensor(1)
     if weight.ndim != rank:
         raise layer.refuse(f"weights of shape {weight.shape}", f"{rank} dimensions")
-    if np.any(found.zero_points):
+    if np.any(tensor.zero_points):
         raise layer.refuse("weights with a zero point", "symmetric weights")
-    scales = len(found.scales)
-    if scales not in (1, weight.shape[axis]) or (scales > 1 and found.axis != axis):
+    scales = len(tensor.scales)
+    if scales not in (1, weight.shape[axis]) or (scales > 1 and tensor.axis != axis):
         raise layer.refuse(
-            f"{scales} weight scales on axis {found.axis} of {weight.shape}",
+            f"{scales} weight scales on axis {tensor.axis} of {weight.shape}",
             f"one scale, or one for each of axis {axis}",
         )
     return weight
@@ -117,10 +117,10 @@ def _rescaling(
         )
     if once:
         split = [split_factor(ratio) for ratio in ratios]
-        found = {"fraction": np.array([f for _, f, _ in split], np.int32)}
+        arrays = {"fraction": np.array([f for _, f, _ in split], np.int32)}
         factors = [(m, s) for m, _, s in split]
     else:
-        found = {}
+        arrays = {}
         factors = [factor(ratio) for ratio in ratios]
     bias = np.zeros(channels, np.int32)
     if layer.has(at):
@@ -128,7 +128,7 @@ def _rescaling(
         if bias.shape != (channels,):
             raise layer.refuse(f"bias of shape {bias.shape} for {channels} channels")
     return {
-        **found,
+        **arrays,
         "bias": bias,
         "multiplier": np.array([m for m, _ in factors], np.int32),
         "shift": np.array([s for _, s in factors], np.int32),

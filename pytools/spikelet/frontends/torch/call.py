@@ -74,10 +74,10 @@ class Call:
             raise self.refuse(
                 f"its {argument} is computed from the input", f"a constant {argument} is supported"
             )
-        found: Array = torch.as_tensor(value).detach().cpu().to(torch.float32).numpy()
-        if not np.isfinite(found).all():
+        values: Array = torch.as_tensor(value).detach().cpu().to(torch.float32).numpy()
+        if not np.isfinite(values).all():
             raise self.refuse(f"its {argument} holds NaN or infinity", "finite numbers")
-        return np.array(found, order="C")  # the module's memory stays its own
+        return np.array(values, order="C")  # the module's memory stays its own
 
     def keep(self, suffix: str, values: Array | None) -> str:
         """Values as a constant of the network; its name, "" for None."""

@@ -73,9 +73,9 @@ def _read(module: nn.Module, example: Example | tuple[Example, ...], name: str) 
     _check(module)
     examples = example if isinstance(example, tuple) else (example,)
     samples = tuple(_sample(e) for e in examples)
-    found = _Reader(_traced(module, samples), name)
+    reader = _Reader(_traced(module, samples), name)
     check_module(module, samples)
-    return found
+    return reader
 
 
 def export(
@@ -206,16 +206,16 @@ def _array(values: Any) -> Array:
         values = values.detach().cpu()
         values = values.float() if values.dtype == torch.bfloat16 else values.numpy()
     try:
-        found: Array = np.ascontiguousarray(values)
-        if found.dtype.kind in "OSUVMm":
-            raise TypeError(found.dtype)
+        array: Array = np.ascontiguousarray(values)
+        if array.dtype.kind in "OSUVMm":
+            raise TypeError(array.dtype)
     except (TypeError, ValueError) as e:
         raise UsageError(
             f"samples are a {type(values).__name__}, expected tensors or arrays of numbers",
             "batches of dictionaries, or samples of different shapes",
             "give arrays (N, *shape), or batches that are arrays or (samples, labels)",
         ) from e
-    return found
+    return array
 
 
 def _check(module: nn.Module) -> None:
@@ -331,14 +331,14 @@ class _Reader:
             inner = [name for name in names if name in nodes and name not in network.outputs]
             rows: dict[str, list[Array]] = {name: [] for name in inner}
             with evaluated(module):
-                found = [v.numpy() for v in tree_leaves(module(*inputs))]
+                results = [v.numpy() for v in tree_leaves(module(*inputs))]
                 for i in range(len(inputs[0])) if inner else ():
                     values = self.executed([x[i : i + 1] for x in inputs])
                     for name in inner:
                         node, part = nodes[name]
                         value = values[node] if part is None else values[node][part]
                         rows[name].append(np.array(value.numpy(), np.float32))
-            outputs = dict(zip(network.outputs, found, strict=False))
+            outputs = dict(zip(network.outputs, results, strict=False))
             return {**outputs, **{name: np.concatenate(row) for name, row in rows.items()}}
 
         return Original(f"the module itself, torch {torch.__version__}", run)
@@ -366,11 +366,11 @@ class _Reader:
         spec = next(s for s in signature.input_specs if getattr(s.arg, "name", None) == node.name)
         if spec.kind is InputKind.USER_INPUT:
             inputs = [s for s in signature.input_specs if s.kind is InputKind.USER_INPUT]
-            found = node.meta.get("val")
-            if not isinstance(found, torch.Tensor):
+            example = node.meta.get("val")
+            if not isinstance(example, torch.Tensor):
                 raise ImportRefused(f"input {node.name} is no tensor", next="give tensors alone")
             name = "x" if len(inputs) == 1 else node.name
-            self.network.inputs[name] = tuple(int(n) for n in found.shape)
+            self.network.inputs[name] = tuple(int(n) for n in example.shape)
             return Activation(name, self.network.inputs[name])
         held: Mapping[str, Any] = {**self.program.constants, **self.program.state_dict}
         value = held[str(spec.target)]
@@ -432,11 +432,11 @@ class _Reader:
         )  # fmt: skip
         taken = {*self.network.inputs, *self.network.constants}
         taken.update(n.name for n in self.network.nodes)
-        found, number = name, 1
-        while found in taken:
+        free, number = name, 1
+        while free in taken:
             number += 1
-            found = f"{name}_{number}"
-        return found
+            free = f"{name}_{number}"
+        return free
 
     def unknown(self, node: torch.fx.Node, reason: str) -> ImportRefused:
         """A refusal of a node that is no call of an operator."""

@@ -267,8 +267,8 @@ def _upsample(call: Call) -> Activation:
         # PyTorch itself says which: each element of the image holds its index.
         line = torch.arange(spatial[axis], dtype=torch.float32)
         lined = line.reshape([-1 if a == axis else 1 for a in range(len(spatial))])
-        found = resize(lined.expand(1, 1, *spatial).contiguous(), sizes, *scales)[0, 0]
-        sources[name] = [int(i) for i in found.movedim(axis, 0).reshape(sizes[axis], -1)[:, 0]]
+        resized = resize(lined.expand(1, 1, *spatial).contiguous(), sizes, *scales)[0, 0]
+        sources[name] = [int(i) for i in resized.movedim(axis, 0).reshape(sizes[axis], -1)[:, 0]]
     return call.add("Resize", [x.name], sources)
 
 

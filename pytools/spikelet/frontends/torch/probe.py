@@ -61,22 +61,22 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.draws is None and _draws(func, args, kwargs or {}):
             self.draws = Step(str(func), line, ())
         try:
-            found = func(*args, **(kwargs or {}))
+            result = func(*args, **(kwargs or {}))
         except Exception:
             self.failed = Step(str(func), line, ())
             raise
-        tensors = [v for v in tree_leaves(found) if isinstance(v, torch.Tensor) and v.numel()]
+        tensors = [v for v in tree_leaves(result) if isinstance(v, torch.Tensor) and v.numel()]
         if not str(func).startswith("aten.empty"):
             self.steps.append(Step(str(func), line, tuple(map(_copied, tensors))))
-        return found
+        return result
 
 
 def _copied(values: torch.Tensor) -> Array:
     with torch.utils._python_dispatch._disable_current_modes():
-        found: Array = np.array(values.detach().cpu().to(
+        array: Array = np.array(values.detach().cpu().to(
             torch.float64 if values.is_floating_point() else values.dtype
         ).numpy())  # fmt: skip
-    return found
+    return array
 
 
 def _draws(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
@@ -189,7 +189,9 @@ def _check_once(module: nn.Module, several: tuple[torch.Tensor, ...]) -> None:
             f"{MIXED}: with {SAMPLES} samples at once it fails ({type(error).__name__}: {text})",
             "x.flatten(1), x.reshape(x.shape[0], ...): shapes that keep the first axis",
         ) from error
-    kept = all(batched(whole, [found[i] for _, found in runs]) for i, whole in enumerate(together))
+    kept = all(
+        batched(whole, [results[i] for _, results in runs]) for i, whole in enumerate(together)
+    )
     named = _first_mixed(recorder, [run for run, _ in runs], every=not kept)
     if named is not None or not kept:
         refused = _refused(

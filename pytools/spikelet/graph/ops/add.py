@@ -61,7 +61,7 @@ def sum_factors(operands: tuple[Tensor, ...], scale: float) -> dict[str, int]:
     """Multipliers of both operands and of their sum or difference, by field of the C struct."""
     a, b = (np.float32(t.scale) for t in operands)
     twice = 2 * float(max(a, b))
-    found = (
+    factors = (
         factor(float(a) / twice),
         factor(float(b) / twice),
         factor(twice / ((1 << LEFT_SHIFT) * float(np.float32(scale)))),
@@ -69,6 +69,6 @@ def sum_factors(operands: tuple[Tensor, ...], scale: float) -> dict[str, int]:
     names = ("a_", "b_", "")
     return {
         f"{name}{part}": value
-        for name, pair in zip(names, found, strict=True)
+        for name, pair in zip(names, factors, strict=True)
         for part, value in zip(("multiplier", "shift"), pair, strict=True)
     }

@@ -40,8 +40,8 @@ class Argmax(Operator):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         values = env[self.inputs[0]]
-        found = np.argmax(values, axis=-1).astype(np.int32)
-        env[self.name] = found if self._rows > 1 else found.reshape(-1, 1)
+        largest = np.argmax(values, axis=-1).astype(np.int32)
+        env[self.name] = largest if self._rows > 1 else largest.reshape(-1, 1)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/argmax.h")

@@ -55,14 +55,14 @@ class Concatenate(Int8Operator):
         shape = self._output_shape()
         if self.axis != len(shape) - 1:
             return [np.arange(shape[-1])] * len(self.inputs)
-        found: list[Array | None] = []
+        parts: list[Array | None] = []
         at = 0
         for part in self._shapes:
             own = np.full(shape[-1], -1)
             own[at : at + part[-1]] = np.arange(part[-1])
-            found.append(own)
+            parts.append(own)
             at += part[-1]
-        return found
+        return parts
 
     def _output_shape(self) -> tuple[int, ...]:
         total = sum(s[self.axis] for s in self._shapes)
@@ -76,11 +76,11 @@ class Concatenate(Int8Operator):
     def shares(self) -> list[Share]:
         if any(d != 1 for d in self._shapes[0][: self.axis]):
             return []
-        found, at = [], 0
+        parts, at = [], 0
         for name, shape in zip(self.inputs, self._shapes, strict=True):
-            found.append(Share(name, self.name, at))
+            parts.append(Share(name, self.name, at))
             at += math.prod(shape)
-        return found
+        return parts
 
     def emit(self, em: Emitter) -> list[Statement]:
         strides = row_major(self._output_shape())

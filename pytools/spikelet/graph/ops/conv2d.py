@@ -96,10 +96,10 @@ class Conv2d(Convolution):
         stride, padding = self.stride, (self.padding[0], self.padding[1])
         first = window_starts(self.ins[0].shape, self.outs[0].shape, stride, padding)
         outputs = len(self.weight)
-        found = [raster(first, outputs, gathered=True)]
+        claims = [raster(first, outputs, gathered=True)]
         if target.mve or 4 * (self.weight[0].size + 1) > SCRATCH_BYTES:
-            found.append(raster(first, outputs))  # without a scratch, or rows as they lie
-        return (max(found, key=lambda overlap: overlap.lead),)
+            claims.append(raster(first, outputs))  # without a scratch, or rows as they lie
+        return (max(claims, key=lambda overlap: overlap.lead),)
 
     def general(self, target: Target) -> str:
         return self._choice(target).why
@@ -108,33 +108,33 @@ class Conv2d(Convolution):
         """The kernel for a target."""
         rows = self.weight.reshape(len(self.weight), -1)
         far, why = self.far(target), ""
-        found: _Choice | str = ""
+        choice: _Choice | str = ""
         if target.mve:
-            found = self._mve(rows)
+            choice = self._mve(rows)
         elif target.dsp:
-            found = self._dsp(rows)
-        if isinstance(found, str):
-            why, found = found, self._portable(rows, target)
+            choice = self._dsp(rows)
+        if isinstance(choice, str):
+            why, choice = choice, self._portable(rows, target)
             far = self.far(ANY)  # it is plain C
-        if found.kernel.startswith("stream"):
+        if choice.kernel.startswith("stream"):
             why = why or f"{rows.shape[1]} taps are too many for {SCRATCH_BYTES} bytes of scratch"
         elif far.any():
             why = "; ".join(filter(None, (why, self.told(far))))
-            found = replace(found, kernel=f"{found.kernel}_wide")
-        return replace(found, why=why, far=far)
+            choice = replace(choice, kernel=f"{choice.kernel}_wide")
+        return replace(choice, why=why, far=far)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/conv2d.h")
         rows = self.weight.reshape(len(self.weight), -1)
-        found = self._choice(em.target)
-        kernel, taps, scratch = found.kernel, found.taps, found.scratch
-        weights = em.const(f"{self.name}_weight", found.weights, found.note)
+        choice = self._choice(em.target)
+        kernel, taps, scratch = choice.kernel, choice.taps, choice.scratch
+        weights = em.const(f"{self.name}_weight", choice.weights, choice.note)
         sums = rows.astype(np.int64).sum(axis=1)
         if kernel.startswith("dsp"):
-            scales = self.scale_fields(em, sums, found.far)
+            scales = self.scale_fields(em, sums, choice.far)
         else:
             plain = kernel.startswith(("mve", "stream"))
-            scales = self.rescale_fields(em, sums, far=None if plain else found.far)
+            scales = self.rescale_fields(em, sums, far=None if plain else choice.far)
         fields: Fields = {
             "weights": weights,
             **scales,

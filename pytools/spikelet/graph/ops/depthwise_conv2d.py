@@ -115,14 +115,14 @@ class DepthwiseConv2d(Convolution):
         height, width, channels = self.weight.shape
         if not variant:
             return f"{height} x {width} taps are more than {MOST_TAPS}"
-        found = []
+        reasons = []
         if variant.endswith("many"):
             many = self.depth_multiplier > 1
-            found.append(f"{self.depth_multiplier} outputs a channel" if many else
+            reasons.append(f"{self.depth_multiplier} outputs a channel" if many else
                          f"{channels} channels are fewer than the fast kernel takes")  # fmt: skip
         elif variant == "mve" and channels >= 16:
-            found.append("a weight is -128")
-        return "; ".join(filter(None, (*found, self.told(self.far(target)))))
+            reasons.append("a weight is -128")
+        return "; ".join(filter(None, (*reasons, self.told(self.far(target)))))
 
     def _emit_variant(self, em: Emitter, variant: str) -> list[Statement]:
         mve = variant.startswith("mve")

@@ -79,8 +79,8 @@ class Lstm(Int8Operator):
             ("multiplier", (2, gates)),
             ("shift", (2, gates)),
         ):
-            if (found := getattr(self, name).shape) != shape:
-                raise self.error(f"{name} has shape {found}, expected {shape}")
+            if (actual := getattr(self, name).shape) != shape:
+                raise self.error(f"{name} has shape {actual}, expected {shape}")
         zeros = (ins[0].zero_point, self.output_zero_point)
         biases = np.abs(self.bias.astype(np.int64)), 0
         for rows, zero, bias, shift in zip(

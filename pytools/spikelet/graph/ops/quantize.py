@@ -53,8 +53,8 @@ def quantize_table(
     """The table from the code of `source`, i8 or u8, to i8 or the bytes of u8."""
     codes = CODES if source.dtype == "i8" else np.arange(256)
     ratio = float(np.float32(source.scale)) / float(np.float32(scale))
-    found = requantise(codes - source.zero_point, *code_factor(ratio)) + zero_point
-    return np.clip(found, 0, 255).astype(np.uint8).view(np.int8) if unsigned else clipped(found)
+    table = requantise(codes - source.zero_point, *code_factor(ratio)) + zero_point
+    return np.clip(table, 0, 255).astype(np.uint8).view(np.int8) if unsigned else clipped(table)
 
 
 def dequantized_table(source: Tensor, scale: float, zero_point: int) -> Array:

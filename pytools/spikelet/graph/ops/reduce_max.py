@@ -25,8 +25,8 @@ class ReduceMax(Reduction):
         return Inferred(self.reach(bounds))
 
     def reduced(self, x: Array) -> Array:
-        found: Array = x.min(axis=2) if self.LOWEST else x.max(axis=2)
-        return found
+        result: Array = x.min(axis=2) if self.LOWEST else x.max(axis=2)
+        return result
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/reduce_max.h")

@@ -74,6 +74,6 @@ def nearest(size: int, source: int, *, align_corners: bool, half_pixel_centers: 
     if align_corners and size > 1:
         scale = np.float32(source - 1) / np.float32(size - 1)
     at = (np.arange(size, dtype=np.float32) + np.float32(0.5 * half_pixel_centers)) * scale
-    found = np.floor(at + np.float32(0.5)) if align_corners else np.floor(at)
-    indices: Array = np.clip(found.astype(np.int64), 0, source - 1).astype(np.uint16)
+    rows = np.floor(at + np.float32(0.5)) if align_corners else np.floor(at)
+    indices: Array = np.clip(rows.astype(np.int64), 0, source - 1).astype(np.uint16)
     return indices

@@ -41,5 +41,5 @@ def function_table(
     x = np.float32(source.scale) * (CODES - source.zero_point).astype(np.float32)
     y = np.asarray(function(x), np.float64) / float(np.float32(scale))
     codes = np.nan_to_num(np.rint(y), nan=0.0, posinf=1e6, neginf=-1e6) + zero_point
-    found: Array = np.clip(codes, -128, 127).astype(np.int8)
-    return found
+    table: Array = np.clip(codes, -128, 127).astype(np.int8)
+    return table

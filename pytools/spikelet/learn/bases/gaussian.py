@@ -195,5 +195,5 @@ def _pivoted(rest: Array, pivot: np.int64) -> tuple[Array, int]:
     """`rest / pivot` in int32, by a reciprocal Q15; and how many were saturated."""
     reciprocal = (1 << 30) // max(int(pivot), LEAST_PIVOT)
     wide = shift_round(saturate(shift_round(rest, 15)) * reciprocal, 15)
-    found = saturate(wide)
-    return found, int((found != wide).sum())
+    reduced = saturate(wide)
+    return reduced, int((reduced != wide).sum())

@@ -66,12 +66,12 @@ def baseline(name: str, graph: Graph, where: Setting, course: Course) -> Baselin
         log = rehearsed(attached(graph, learner(name), where), course)
     else:
         log = _Head(graph, where, course).log(joint=name == "joint")
-    found = {**continual(log), **lifelong(log)}
+    measures = {**continual(log), **lifelong(log)}
     if name == "joint":  # it has no order, so nothing to transfer
-        found.update(bwt=None, fwt=None, performance_maintenance=None)
+        measures.update(bwt=None, fwt=None, performance_maintenance=None)
     return Baseline(
         name, BASELINES[name],
-        **{key: found[key] for key in ("acc", "bwt", "fwt", "performance_maintenance")},
+        **{key: measures[key] for key in ("acc", "bwt", "fwt", "performance_maintenance")},
     )  # fmt: skip
 
 

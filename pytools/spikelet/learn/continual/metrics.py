@@ -173,7 +173,7 @@ def lifelong(log: Log, experts: Mapping[int, Array] | None = None) -> dict[str, 
     for i, b in enumerate(log):
         if isinstance(b, Training):
             trained[b.task].append(i)
-    found: dict[str, Any] = {
+    measures: dict[str, Any] = {
         "performance_maintenance": _maintenance(points, trained, None),
         "performance_maintenance_terminal": _maintenance(points, trained, terminal),
         "performance_recovery": _recovery(curves, terminal, trained),
@@ -181,8 +181,8 @@ def lifelong(log: Log, experts: Mapping[int, Array] | None = None) -> dict[str, 
         "sample_efficiency": None,
     }
     for way, ratios in zip(("forward", "backward"), _transfers(points, trained), strict=True):
-        found[f"{way}_transfer_ratio"] = _mean([b / a for a, b in ratios if a > 0])
-        found[f"{way}_transfer_contrast"] = _mean(
+        measures[f"{way}_transfer_ratio"] = _mean([b / a for a, b in ratios if a > 0])
+        measures[f"{way}_transfer_contrast"] = _mean(
             [(b - a) / (b + a) for a, b in ratios if a + b > 0]
         )
     if experts:
@@ -192,15 +192,15 @@ def lifelong(log: Log, experts: Mapping[int, Array] | None = None) -> dict[str, 
             if blocks and t in experts
         }
         expert = {t: smooth(100.0 * experts[t]) for t in curve}
-        found["relative_performance"] = _mean([_relative(curve[t], expert[t]) for t in curve])
+        measures["relative_performance"] = _mean([_relative(curve[t], expert[t]) for t in curve])
         at = _experiences(log)
-        found["sample_efficiency"] = _mean(
+        measures["sample_efficiency"] = _mean(
             [
                 _efficiency(curve[t], expert[t], np.concatenate([at[i] for i in trained[t]]))
                 for t in curve
             ]
         )
-    return found
+    return measures
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -285,12 +285,12 @@ def _relative(curve: Array, expert: Array) -> float | None:
 
 def _experiences(log: Log) -> dict[int, Array]:
     """By training block, the numbers of its experiences among all of the run."""
-    found, count = {}, 0
+    tasks, count = {}, 0
     for i, b in enumerate(log):
         if isinstance(b, Training):
-            found[i] = count + np.arange(len(b.correct))
+            tasks[i] = count + np.arange(len(b.correct))
             count += len(b.correct)
-    return found
+    return tasks
 
 
 def _efficiency(curve: Array, expert: Array, at: Array) -> float | None:

@@ -79,9 +79,9 @@ def evaluated(twin: Twin, pools: Sequence[Pool]) -> tuple[Evaluation, list[dict[
         for start in range(0, len(pool), CHUNK):
             rows = {n: v[start : start + CHUNK] for n, v in pool.values.items()}
             parts.append(twin.predict(rows).outputs)
-        found = {name: np.concatenate([p[name] for p in parts]) for name in twin.graph.outputs}
-        accuracy.append(float(np.mean(scored(twin.graph, found)[0] == pool.labels)))
-        outputs.append(found)
+        predicted = {name: np.concatenate([p[name] for p in parts]) for name in twin.graph.outputs}
+        accuracy.append(float(np.mean(scored(twin.graph, predicted)[0] == pool.labels)))
+        outputs.append(predicted)
     return Evaluation(np.array(accuracy)), outputs
 
 
@@ -233,10 +233,10 @@ class Tuned:
             if data.pop("format") != _FORMAT:
                 raise ValueError("it is of another version")
             data["samples"] = frozenset(map(str, data["samples"]))
-            found = cls(**data)
-            if found.sha256 != _hash_of(found.samples):
+            tuned = cls(**data)
+            if tuned.sha256 != _hash_of(tuned.samples):
                 raise ValueError("its samples are not those that its hash is of")
-            if not found.trials or not isinstance(found.acc, float):
+            if not tuned.trials or not isinstance(tuned.acc, float):
                 raise ValueError("it has no trials")
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
             raise UsageError(
@@ -244,7 +244,7 @@ class Tuned:
                 "it is not what tuning wrote, or it was edited",
                 "tune again",
             ) from e
-        return found
+        return tuned
 
     def admit(self, test: Pool, source: str) -> None:
         """Refuse a headline figure on data that tuning saw.
@@ -256,7 +256,7 @@ class Tuned:
         Raises:
             UsageError: some of them were seen.
         """
-        seen = sum(found in self.samples for found in test.hashes())
+        seen = sum(digest in self.samples for digest in test.hashes())
         if seen:
             raise UsageError(
                 f"no figure is reported: {seen} of the {len(test)} evaluation samples ({source}) "
@@ -314,8 +314,8 @@ def tune(
     course, trials = stream(text).play(data.train, data.test), []
     for values in itertools.product(*grid.values()):
         tried = {**fixed, **dict(zip(grid, values, strict=True))}
-        found = attached(graph, learner(written(name, tried)), where)
-        acc = continual(rehearsed(found, course))["acc"]
+        built = attached(graph, learner(written(name, tried)), where)
+        acc = continual(rehearsed(built, course))["acc"]
         trials.append({"options": tried, "acc": acc})
         if told is not None:
             told(written(name, tried), acc)

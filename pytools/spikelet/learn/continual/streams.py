@@ -35,12 +35,12 @@ class Pool:
 
     def __post_init__(self) -> None:
         for name, tensor in self.inputs.items():
-            found = self.values[name]
-            if found.shape != (len(self.labels), *tensor.shape) or (
-                found.dtype != tensor.numpy_dtype
+            values = self.values[name]
+            if values.shape != (len(self.labels), *tensor.shape) or (
+                values.dtype != tensor.numpy_dtype
             ):
                 raise UsageError(
-                    f"samples: {name} is {found.dtype} of shape {found.shape}, expected "
+                    f"samples: {name} is {values.dtype} of shape {values.shape}, expected "
                     f"{tensor.numpy_dtype} of ({len(self.labels)}, "
                     f"{', '.join(map(str, tensor.shape))})"
                 )
@@ -50,7 +50,7 @@ class Pool:
 
     def take(self, rows: Array) -> Pool:
         """Some of the samples, in the order of `rows`."""
-        values = {name: found[rows] for name, found in self.values.items()}
+        values = {name: array[rows] for name, array in self.values.items()}
         return Pool(self.inputs, values, self.labels[rows])
 
     def hashes(self) -> list[str]:
@@ -409,12 +409,12 @@ def _classes(group: Array) -> str:
 
 
 def _permuted(pool: Pool, rows: Array, orders: Mapping[str, Array | None]) -> Pool:
-    found = pool.take(rows)
-    return found.changed(
+    part = pool.take(rows)
+    return part.changed(
         {
-            name: values.reshape(len(found), -1)[:, order].reshape(values.shape)
+            name: values.reshape(len(part), -1)[:, order].reshape(values.shape)
             for name, order in orders.items()
-            if order is not None and (values := found.values[name]) is not None
+            if order is not None and (values := part.values[name]) is not None
         }
     )
 

@@ -56,9 +56,9 @@ class CuberCompare(SubspaceOperator):
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         error, x, basis, columns, now, then, allowed, count = self.ins
-        found = self.expect_subspace(x, basis, columns, bounds)
-        kept = ("i32", (error.size, found.capacity))
-        shapes = (("i16", (error.size,)), kept, kept, ("u8", (found.capacity,)), ("i32", (1,)))
+        subspace = self.expect_subspace(x, basis, columns, bounds)
+        kept = ("i32", (error.size, subspace.capacity))
+        shapes = (("i16", (error.size,)), kept, kept, ("u8", (subspace.capacity,)), ("i32", (1,)))
         for tensor, (dtype, shape) in zip((error, now, then, allowed, count), shapes, strict=True):
             if (tensor.dtype, tensor.shape) != (dtype, shape):
                 raise self.error(
@@ -70,11 +70,11 @@ class CuberCompare(SubspaceOperator):
         if not 1 <= self.cosine <= 1 << 15:
             raise self.error(f"cosine {self.cosine} is not 1 to 2^15")
         low, high = bounds[error.name]
-        product = found.limit * max(1, -int(low.min()), int(high.max()))
+        product = subspace.limit * max(1, -int(low.min()), int(high.max()))
         fraction = 31 - product.bit_length() - 1
         if fraction < 0:
             raise self.error(f"gradients reach {product}: give the error fewer bits")
-        return Inferred([], Gradients(**vars(found), fraction=fraction))
+        return Inferred([], Gradients(**vars(subspace), fraction=fraction))
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN

@@ -21,14 +21,14 @@ def largest(node: Pool2d, x: Array) -> tuple[Array, Array]:
     """The largest value of each window (N, out H, out W, C), and the number of its tap."""
     shape = (len(x), *node.out_image(x.shape[1:]), x.shape[3])
     best = np.zeros(shape, x.dtype)
-    found = np.full(shape, -1)
+    position = np.full(shape, -1)
     for number, tap in enumerate(node.taps(x.shape[1:])):
         at = (slice(None), *tap.outputs)
         seen = x[(slice(None), *tap.inputs)]
-        better = (found[at] < 0) | (seen > best[at])
+        better = (position[at] < 0) | (seen > best[at])
         best[at] = np.where(better, seen, best[at])
-        found[at] = np.where(better, number, found[at])
-    return best, found
+        position[at] = np.where(better, number, position[at])
+    return best, position
 
 
 @dataclass(kw_only=True)
@@ -78,12 +78,12 @@ class MaxPool2dInputGradient(PoolInputGradient):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         error, x = env[self.inputs[0]], env[self.inputs[1]]
-        _, found = largest(self, x)
+        _, position = largest(self, x)
         made = np.zeros(x.shape, np.float32 if self.real else np.int64)
         # A pixel meets the windows in their order by its taps from the last to the first.
         for number, tap in reversed(list(enumerate(self.taps(self.shape)))):
             at, to = (slice(None), *tap.outputs), (slice(None), *tap.inputs)
-            chosen = found[at] == number
+            chosen = position[at] == number
             if self.mask:
                 chosen = chosen & (x[to] > 0)
             added = made[to] + scalar.widen(self.precision, error[at])

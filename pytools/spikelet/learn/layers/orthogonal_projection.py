@@ -47,11 +47,11 @@ class HlopProject(SubspaceOperator):
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         ins = self.ins
-        found = self.expect_subspace(ins[0], ins[1], ins[2], bounds)
-        if len(ins) == 4 and (ins[3].dtype, ins[3].shape) != ("u8", (found.capacity,)):
-            raise self.error(f"{ins[3].name} is no u8 of shape ({found.capacity},)")
-        bounds[self.name] = interval((found.n,), -found.most, found.most)
-        return Inferred([Tensor(self.name, "i16", (found.n,), scale=ins[0].scale)], found)
+        subspace = self.expect_subspace(ins[0], ins[1], ins[2], bounds)
+        if len(ins) == 4 and (ins[3].dtype, ins[3].shape) != ("u8", (subspace.capacity,)):
+            raise self.error(f"{ins[3].name} is no u8 of shape ({subspace.capacity},)")
+        bounds[self.name] = interval((subspace.n,), -subspace.most, subspace.most)
+        return Inferred([Tensor(self.name, "i16", (subspace.n,), scale=ins[0].scale)], subspace)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN
@@ -108,9 +108,9 @@ class HlopLearn(SubspaceOperator):
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         ins = self.ins
-        found = self.expect_subspace(ins[0], ins[1], ins[2], bounds)
-        if found.zero:
-            raise self.error(f"trace {ins[0].name} has a zero point of {found.zero}")
+        subspace = self.expect_subspace(ins[0], ins[1], ins[2], bounds)
+        if subspace.zero:
+            raise self.error(f"trace {ins[0].name} has a zero point of {subspace.zero}")
         if ins[0].dtype != "i16":
             raise self.error(f"trace {ins[0].name} is {ins[0].dtype}, expected i16")
         if not (1 <= self.first and 1 <= self.more and 1 <= self.step <= 1 << 15):
@@ -125,7 +125,7 @@ class HlopLearn(SubspaceOperator):
             )
             if not 0 <= low <= high <= 1 << 15:
                 raise self.error(f"schedule {rate.name} may be {low} to {high}, not 0 to 2^15")
-        return Inferred([], found)
+        return Inferred([], subspace)
 
     def phase(self, ins: list[Phase]) -> Phase:
         return Phase.LEARN

@@ -391,8 +391,8 @@ def parts(strength: float) -> Array:
         strength: that a sum of 1 in an importance's units gives, as a part of the distance.
     """
     most = (1 << 15) - 1
-    found: Array = np.rint(np.minimum(_SUM * strength * 2**15, most)).astype(np.int16)
-    return found
+    powers: Array = np.rint(np.minimum(_SUM * strength * 2**15, most)).astype(np.int16)
+    return powers
 
 
 def downs(pre: int, post: int, squared: bool) -> tuple[int, int]:

@@ -56,5 +56,5 @@ class SpikeRate(Operator):
 
 def _codes(counts: Array, multiplier: int) -> Array:
     """At most 127 * 2^16 + steps / 2 + 2^15 before the shift: 24 bits."""
-    found: Array = (counts.astype(np.int64) * multiplier + 2 ** (SHIFT - 1)) >> SHIFT
-    return found
+    codes: Array = (counts.astype(np.int64) * multiplier + 2 ** (SHIFT - 1)) >> SHIFT
+    return codes

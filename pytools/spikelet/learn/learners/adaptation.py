@@ -300,13 +300,13 @@ class MarginWatch(Operator):
 
     def _firsts(self) -> list[tuple[Tensor, Array]]:
         """Each learned tensor and what it begins with."""
-        found, at = [], {"i32": 0, "i16": 0}
+        firsts, at = [], {"i32": 0, "i16": 0}
         for tensor in self.ins[3:]:
             first = self.wide if tensor.dtype == "i32" else self.narrow
             begin = at[tensor.dtype]
             at[tensor.dtype] = begin + tensor.size
-            found.append((tensor, first[begin : begin + tensor.size]))
-        return found
+            firsts.append((tensor, first[begin : begin + tensor.size]))
+        return firsts
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("learn/adaptation.h")
@@ -447,9 +447,9 @@ class Adaptation(Learner):
         if self.head == "prototypes":
             return None
         sizes = {name: backbone.tensors[name].size for name in backbone.outputs}
-        found = [name for name, size in sizes.items() if size == setting.classes > 1]
-        if found:
-            return found[0]
+        heads = [name for name, size in sizes.items() if size == setting.classes > 1]
+        if heads:
+            return heads[0]
         if self.head == "auto":
             return None
         raise UsageError(

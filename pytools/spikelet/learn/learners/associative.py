@@ -148,16 +148,16 @@ def packed(bits: Array) -> Array:
     """(N, n) bits as (N, words) uint32, least significant bit first, padded with 0."""
     padded = np.zeros((len(bits), 32 * words(bits.shape[1])), np.uint8)
     padded[:, : bits.shape[1]] = bits
-    found: Array = np.packbits(padded, axis=1, bitorder="little").view("<u4")
-    return found
+    packed_: Array = np.packbits(padded, axis=1, bitorder="little").view("<u4")
+    return packed_
 
 
 def unpacked(patterns: Array, bits: int) -> Array:
     """The inverse of `packed`."""
-    found: Array = np.unpackbits(
+    unpacked_: Array = np.unpackbits(
         patterns.astype("<u4").view(np.uint8), axis=1, count=bits, bitorder="little"
     )
-    return found
+    return unpacked_
 
 
 def _expect_memory(

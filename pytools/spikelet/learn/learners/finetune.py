@@ -139,7 +139,7 @@ class FineTune(Learner):
         """What of each layer learns, by its name."""
         layers = {n.name: n for n in graph.nodes if weighted(graph, n)}
         last = next(reversed(layers), None)
-        found: dict[str, Learns] = {}
+        by_layer: dict[str, Learns] = {}
 
         def add(name: str, part: str) -> None:
             node = layers[name]
@@ -164,8 +164,8 @@ class FineTune(Learner):
                     f"{name} has {channels} output channels",
                     f"write {name}, {name}:N for the first N of them, or {name}:bias",
                 )
-            before = found.get(name, Learns())
-            found[name] = Learns(max(before.channels, channels), bias=True)
+            before = by_layer.get(name, Learns())
+            by_layer[name] = Learns(max(before.channels, channels), bias=True)
 
         for term in filter(None, (part.strip() for part in self.update.split("+"))):
             name, _, part = term.partition(":")
@@ -184,24 +184,24 @@ class FineTune(Learner):
                     "a mistyped layer, or one without weights",
                     f"choose of {', '.join([*layers, 'biases', 'all'])}",
                 )
-        return found
+        return by_layer
 
     def _again(self, graph: Graph, learns: Mapping[str, Learns]) -> set[str]:
         """The layers whose outputs are computed again."""
-        found: set[str] = set()
+        again: set[str] = set()
         layers = {n.name: n for n in graph.nodes if weighted(graph, n)}
         for name in filter(None, (part.strip() for part in self.recompute.split("+"))):
             if name == "depthwise":
-                found |= {n for n, node in layers.items() if isinstance(node, DepthwiseConv2d)}
+                again |= {n for n, node in layers.items() if isinstance(node, DepthwiseConv2d)}
             elif name in layers:
-                found.add(name)
+                again.add(name)
             else:
                 raise UsageError(
                     f"finetune: recompute={self.recompute} names {name!r}, which has no weights",
                     "a mistyped layer, or one that is not computed from weights",
                     f"choose of {', '.join([*layers, 'depthwise'])}",
                 )
-        return found
+        return again
 
 
 def saturations(learned: Mapping[str, Array]) -> dict[str, float]:

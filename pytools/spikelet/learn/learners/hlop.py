@@ -193,7 +193,7 @@ class Hlop(Learner):
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         """Refused samples, saturations, and of each layer the part of its rank that is free."""
-        found = {
+        figures = {
             "skipped": float(learned["hlop.health"][0]),
             "saturations": float(
                 sum(int(v[0]) for k, v in learned.items() if k.endswith("_update.health"))
@@ -203,5 +203,5 @@ class Hlop(Learner):
             layer, part = name.split(".")
             if part == "basis":
                 used = int(learned[f"{layer}.columns"][USED])
-                found[f"free_rank.{layer}"] = 1 - used / len(basis)
-        return found
+                figures[f"free_rank.{layer}"] = 1 - used / len(basis)
+        return figures

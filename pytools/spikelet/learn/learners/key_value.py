@@ -107,8 +107,8 @@ def signs(seed: int, rows: int, n: int) -> Array:
         state ^= (state << 5) & 0xFFFFFFFF
         draws.flat[i] = state
     bits = np.unpackbits(draws.T.astype("<u4").copy().view(np.uint8), axis=1, bitorder="little")
-    found: Array = 2.0 * bits[:, :n] - 1.0
-    return found
+    values: Array = 2.0 * bits[:, :n] - 1.0
+    return values
 
 
 @dataclass(kw_only=True)
@@ -145,10 +145,10 @@ class NearestKey(Operator):
         q = queries.reshape(-1, books, size).astype(np.float32)  # sums are exact: below 2^24
         keys = self.keys.astype(np.float32)
         norms = (keys**2).sum(axis=2)
-        found = np.empty((len(queries), books), np.uint8)
+        nearest = np.empty((len(queries), books), np.uint8)
         for book in range(books):
-            found[:, book] = np.argmin(norms[book] - 2 * q[:, book] @ keys[book].T, axis=1)
-        env[self.name] = found
+            nearest[:, book] = np.argmin(norms[book] - 2 * q[:, book] @ keys[book].T, axis=1)
+        env[self.name] = nearest
 
     def cost(self) -> Cost:
         return Cost(macs=self.keys.size, weight_bits=8)

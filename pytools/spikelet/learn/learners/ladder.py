@@ -237,7 +237,7 @@ class Ladder(Learner):
         else:
             names = [part.strip() for part in self.layers.split("+")]
         seen = _trace(backbone, setting)
-        found = []
+        rungs = []
         for name in names:
             tensor = backbone.tensors.get(name)
             if name not in writers or tensor is None or tensor.dtype not in ("i8", "u8"):
@@ -246,8 +246,8 @@ class Ladder(Learner):
                     "it is no layer of the network that writes codes of 8 bits",
                     f"choose of {', '.join(writers)}",
                 )
-            found.append(_rung(tensor, seen[name][-1] if seen else np.zeros((0, *tensor.shape))))
-        return found
+            rungs.append(_rung(tensor, seen[name][-1] if seen else np.zeros((0, *tensor.shape))))
+        return rungs
 
 
 @dataclass(frozen=True, eq=False)

@@ -140,8 +140,8 @@ class Gated(Learner):
 
     def _inner(self) -> Learner:
         known = {name: cls for name, cls in learners().items() if name != self.NAME}
-        found: Learner = chosen(self.learner.replace(";", ","), known, "learner")
-        return found
+        inner: Learner = chosen(self.learner.replace(";", ","), known, "learner")
+        return inner
 
     def build(self, backbone: Graph, setting: Setting) -> Graph:
         return gated(self._inner().attach(backbone, setting), self.threshold)

@@ -114,12 +114,12 @@ class Gaussian(Operator):
 
     def solve(self, learned: dict[str, Array]) -> None:
         """Classifier, factor and when the next one is due, of the sums."""
-        found = solve(learned["count"], learned["sum"], learned["moment"], self.prior)
+        solution = solve(learned["count"], learned["sum"], learned["moment"], self.prior)
         for name in ("weight", "bias", "exponent", "centre", "inverse", "factor"):
-            learned[name][...] = getattr(found, name)
+            learned[name][...] = getattr(solution, name)
         samples = min(int(learned["count"].astype(np.int64).sum()), MOST)
         learned["due"][0] = samples + (samples >> self.refresh) + 1
-        learned["health"][1] = found.saturations
+        learned["health"][1] = solution.saturations
 
     def learned(self, env: dict[str, Array]) -> dict[str, Array]:
         """The learned tensors by the names of `PARTS`."""

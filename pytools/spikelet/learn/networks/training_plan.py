@@ -132,7 +132,7 @@ def training_plan(graph: Graph, target: Target = ANY, page_bytes: int = 0) -> Tr
         target: the board's instruction set.
         page_bytes: of the board's storage of learned tensors; 0 for none.
     """
-    found = needs(graph, target)
+    required = needs(graph, target)
     learning = [n for n in graph.order if graph.phase(n) is Phase.LEARN]
     read = {name for node in learning for name in node.inputs}
     slots = plan(graph, target).slots
@@ -150,14 +150,14 @@ def training_plan(graph: Graph, target: Target = ANY, page_bytes: int = 0) -> Tr
             row = _row(graph, node, learning, read)
             if row is not None:
                 rows.append(row)
-    pages = -(-found.commit_bytes // page_bytes) if page_bytes else None
+    pages = -(-required.commit_bytes // page_bytes) if page_bytes else None
     return TrainingPlan(
         layers=tuple(rows),
-        needs=found,
+        needs=required,
         kept_bytes=sum(kept.values()),
         commit_pages=pages,
         commits=None if pages is None else 2 * ENDURANCE,
-        instructions=_instructions(graph, target, found.learn_macs),
+        instructions=_instructions(graph, target, required.learn_macs),
     )
 
 
@@ -208,5 +208,5 @@ def _macs(graph: Graph, node: Operator) -> int:
 def _instructions(graph: Graph, target: Target, macs: int) -> int | None:
     """Of a learning step, from its multiply-accumulates; None where nothing was measured."""
     used = {p for node in graph.order if (p := getattr(node, "precision", None)) is not None}
-    found = _PER_MAC.get((target.name, any(map(is_float, used))))
-    return None if found is None or not used else round(found * macs)
+    per_mac = _PER_MAC.get((target.name, any(map(is_float, used))))
+    return None if per_mac is None or not used else round(per_mac * macs)

@@ -34,8 +34,8 @@ def fma(a: Number, b: Number, c: Number) -> Array:
 def _suspect(total: Array) -> Array:
     """Where rounding a double to a float may not be what one rounding gives; 0 is exact."""
     bits = np.atleast_1d(total).view(np.int64).reshape(total.shape)
-    found: Array = ((bits & _LOW) == _HALF) | ((np.abs(total) < _TINY) & (total != 0))
-    return found
+    suspects: Array = ((bits & _LOW) == _HALF) | ((np.abs(total) < _TINY) & (total != 0))
+    return suspects
 
 
 def _to_odd(product: Array, c: Array, total: Array) -> Array:

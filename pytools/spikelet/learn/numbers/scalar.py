@@ -424,12 +424,12 @@ def draws(state: int, count: int) -> tuple[Array, int]:
     """`count` draws of xorshift32 after `state`, (count,) uint32, and the state behind them."""
     if count == 0:
         return np.zeros(0, np.uint32), state
-    found = xorshift32(np.array([state], np.uint32))
+    state_ = xorshift32(np.array([state], np.uint32))
     for table in _JUMPS:
-        if len(found) >= count:
+        if len(state_) >= count:
             break
-        found = np.concatenate([found, _apply(table, found)])
-    return found[:count], int(found[count - 1])
+        state_ = np.concatenate([state_, _apply(table, state_)])
+    return state_[:count], int(state_[count - 1])
 
 
 def random_bytes(drawn: Array) -> Array:

@@ -25,17 +25,17 @@ class ArgMax(NetworkOperator):
     def meaning(self, inputs: list[Any], attributes: Attributes) -> Array:
         x, axis = inputs[0], int(attributes.get("axis", 0))
         if attributes.get("select_last_index", 0):
-            found = x.shape[axis] - 1 - np.argmax(np.flip(x, axis), axis=axis)
+            index = x.shape[axis] - 1 - np.argmax(np.flip(x, axis), axis=axis)
         else:
-            found = np.argmax(x, axis=axis)
+            index = np.argmax(x, axis=axis)
         keep = attributes.get("keepdims", 1)
-        y: Array = np.expand_dims(found, axis) if keep else np.asarray(found)
+        y: Array = np.expand_dims(index, axis) if keep else np.asarray(index)
         return y.astype(np.int64)
 
     def in_torch(self, inputs: list[Any], attributes: Attributes) -> Tensor:
         keep = bool(attributes.get("keepdims", 1))
-        found: Tensor = inputs[0].argmax(int(attributes.get("axis", 0)), keep)
-        return found
+        index: Tensor = inputs[0].argmax(int(attributes.get("axis", 0)), keep)
+        return index
 
     def lower(self, layer: Layer) -> Value:
         axis = int(layer.node.attributes.get("axis", 0)) % len(layer.source_shape)

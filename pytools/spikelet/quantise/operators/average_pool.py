@@ -73,10 +73,10 @@ class AveragePool(NetworkOperator):
         whole = list(folding.shapes[node.inputs[0]][2:]) == list(node.attributes["kernel_shape"])
         if whole and not any(margins):
             return folding.replace(node, node.replace(op="GlobalAveragePool", attributes={}))
-        found = zeros_before(folding, node)
-        if found is None or any(margins) or node.attributes.get("ceil_mode", 0):
+        zeros = zeros_before(folding, node)
+        if zeros is None or any(margins) or node.attributes.get("ceil_mode", 0):
             return False
-        pad, pads = found
+        pad, pads = zeros
         attributes = {**node.attributes, "pads": pads, "count_include_pad": 1}
         return folding.replace(node, node.replace(inputs=pad.inputs[:1], attributes=attributes))
 

@@ -41,10 +41,10 @@ class MaxPool(NetworkOperator):
         kernel = list(attributes["kernel_shape"])
         strides = spatial(attributes, "strides", rank, 1)
         dilations = spatial(attributes, "dilations", rank, 1)
-        found: Tensor = call(
+        result: Tensor = call(
             x, kernel, strides, padding, dilations, bool(attributes.get("ceil_mode", 0))
         )
-        return found
+        return result
 
     def lower(self, layer: Layer) -> Value:
         source, size = layer.image()

@@ -32,8 +32,8 @@ class Min(Arithmetic):
     def in_torch(self, inputs: list[Any], attributes: Attributes) -> Tensor:
         import torch
 
-        found: Tensor = functools.reduce(torch.minimum, inputs)
-        return found
+        result: Tensor = functools.reduce(torch.minimum, inputs)
+        return result
 
     def constant_first(self, folding: Folding, node: Node, values: Array) -> bool:
         return swapped(folding, node)

@@ -29,5 +29,5 @@ class Selu(Function):
     def value_in_torch(self, x: Tensor, alpha: float = ALPHA, gamma: float = GAMMA) -> Tensor:
         from torch.nn.functional import elu
 
-        found: Tensor = gamma * elu(x, alpha)
-        return found
+        result: Tensor = gamma * elu(x, alpha)
+        return result

@@ -42,15 +42,15 @@ class Slice(NetworkOperator):
 
     def lower(self, layer: Layer) -> Value:
         shape, layout = layer.source_shape, layer.own().layout
-        found = [
+        cuts = [
             range(length)[part]
             for length, part in zip(shape, _slices(len(shape), layer.node.attributes), strict=True)
         ]
-        if len(found[0]) != 1 or any(len(part) == 0 for part in found):
+        if len(cuts[0]) != 1 or any(len(part) == 0 for part in cuts):
             raise layer.refuse(f"nothing, or no sample, is left of {shape}")
         source = layer.input(layout)
         lead = len(source.shape) - len(layout)
-        picked = [*[range(1)] * lead, *(found[axis] for axis in layout)]
+        picked = [*[range(1)] * lead, *(cuts[axis] for axis in layout)]
         made = IntegerSlice(
             name=layer.name,
             inputs=(source.name,),
@@ -67,9 +67,9 @@ def _slices(rank: int, attributes: Attributes) -> tuple[slice, ...]:
     starts, ends = attributes["starts"], attributes["ends"]
     axes = attributes.get("axes") or range(len(starts))
     steps = attributes.get("steps") or [1] * len(starts)
-    found = [slice(None)] * rank
+    cuts = [slice(None)] * rank
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         # Backwards to before the first element is None in Python.
         last = None if step < 0 and end < -(1 << 30) else int(end)
-        found[int(axis)] = slice(int(start), last, int(step))
-    return tuple(found)
+        cuts[int(axis)] = slice(int(start), last, int(step))
+    return tuple(cuts)

@@ -90,16 +90,16 @@ def learning_data(
             source, train, test = _of_set(package, str(name), False)
         except DataError as e:
             source, train, test = _of_vectors(package, e)
-    found = 1 + int(max(train.labels.max(), test.labels.max()))
-    count = max(found, len(known)) if classes is None else classes
+    class_count = 1 + int(max(train.labels.max(), test.labels.max()))
+    count = max(class_count, len(known)) if classes is None else classes
     for part, pool in (("training", train), ("test", test)):
         wrong = np.flatnonzero(pool.labels >= count)
         if len(wrong):
             raise UsageError(
                 f"label {pool.labels[wrong[0]]} of {part} sample {wrong[0]} is not within "
                 f"0..{count - 1}",
-                f"--classes {count} is fewer than the data has ({found})",
-                f"--classes {found}, or leave it out",
+                f"--classes {count} is fewer than the data has ({class_count})",
+                f"--classes {class_count}, or leave it out",
             )
     return LearningData(source, train, test, count, known)
 

@@ -75,7 +75,7 @@ class LearnOptions(SessionOptions):
     @property
     def grid(self) -> dict[str, list[str]]:
         """Values to try, by option of the learner."""
-        found: dict[str, list[str]] = {}
+        by_option: dict[str, list[str]] = {}
         for text in self.tune:
             option, equals, values = text.partition("=")
             if not equals or not values.strip(":"):
@@ -84,8 +84,8 @@ class LearnOptions(SessionOptions):
                     next="for instance --tune rate=0.01:0.1",
                 )
             name = option.strip().replace("-", "_")
-            found[name] = [value.strip() for value in values.split(":") if value.strip()]
-        return found
+            by_option[name] = [value.strip() for value in values.split(":") if value.strip()]
+        return by_option
 
     def place(self, model: str, board: str) -> Path:
         """The session's folder; a learner has one of its own."""

@@ -156,18 +156,18 @@ class LearningRecord:
                 "it is not the folder of a session that learns",
                 "`spikelet learn PKG --board B --learner L` writes one",
             ) from e
-        found: list[Line] = []
+        read_lines: list[Line] = []
         texts = raw.split(b"\n")
         for i, text in enumerate(texts[:-1]):
             try:
-                found.append(_parse(text))
+                read_lines.append(_parse(text))
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
                 raise UsageError(
                     f"session {self.folder.path}: line {i + 1} of {LEARNING} is damaged ({e})",
                     "the file was edited, or two runs wrote it",
                     "run without --resume, which moves the session aside",
                 ) from e
-        return found
+        return read_lines
 
     def save(self, state: Mapping[str, Array], blocks: int) -> None:
         """Keep the learned state after the first `blocks` blocks."""

@@ -71,11 +71,11 @@ def lesson(
     """
     chosen = learner(text)
     graph, where = lesson_setting(package, data, features)
-    found = attached(graph, chosen, where)
+    built = attached(graph, chosen, where)
     memory = None if board is None else board.memory
     storage = None if memory is None else memory.storage
     plan = training_plan(
-        found, board.target if board else ANY, storage.page_bytes if storage is not None else 0
+        built, board.target if board else ANY, storage.page_bytes if storage is not None else 0
     )
     if memory is not None:
         plan.needs.check(memory.ram.bytes - memory.stack_bytes, board.name if board else "")
@@ -95,7 +95,7 @@ def lesson(
         "backbone_sha256": package.sha256,
     }
     manifest = {**package.manifest, "learning": noted}
-    return Lesson(Package(found, {}, manifest), graph, chosen, where, data, plan)
+    return Lesson(Package(built, {}, manifest), graph, chosen, where, data, plan)
 
 
 def lesson_setting(

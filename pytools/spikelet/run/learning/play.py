@@ -221,7 +221,7 @@ class _Player:
     ) -> tuple[bool, int]:
         """What the device really says: whether it is right, and how many elements differ."""
         received = self.device.device.outputs(ran)
-        found, wrong = {}, 0
+        outputs, wrong = {}, 0
         for name in self.graph.outputs:
             tensor = self.graph.tensors[name]
             values = tensor.from_bytes(received[name])
@@ -233,8 +233,8 @@ class _Player:
                     f"golden {expected.flat[element]}, device {values.flat[element]}"
                 )
             wrong += len(different)
-            found[name] = values[np.newaxis]
-        return bool(scored(self.graph, found)[0][0] == pool.labels[i]), max(wrong, 1)
+            outputs[name] = values[np.newaxis]
+        return bool(scored(self.graph, outputs)[0][0] == pool.labels[i]), max(wrong, 1)
 
     def _differ(self, texts: Sequence[str], when: str) -> int:
         for text in texts:
@@ -303,8 +303,8 @@ def play(
         if options.save_state is not None:
             steps = course.samples + (0 if state is None else state.steps)
             LearnedState.of(lesson.package, device.state(), steps).save(options.save_state)
-        found = session_figures(played, device, target.instructions_per_tick(machine))
-    result = {**head, **found}
+        figures = session_figures(played, device, target.instructions_per_tick(machine))
+    result = {**head, **figures}
     result["learning"] = learning_figures(lesson, options, course, played, tuned, start)
     folder.finish(result)
     return result

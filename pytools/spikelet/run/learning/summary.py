@@ -80,7 +80,7 @@ def learning_figures(
     ends = [line for line in played.lines if isinstance(line, BlockEnd)]
     steps = played.steps
     commit_bytes = lesson.needs.commit_bytes * sum(end.committed for end in ends)
-    found = continual(log)
+    measures = continual(log)
     return {
         "learner": type(lesson.learner).NAME,
         "options": described(lesson.learner),
@@ -93,7 +93,7 @@ def learning_figures(
         "evaluation_samples": [len(pool) for pool in course.evaluation],
         "needs": lesson.needs.as_dict(),
         "plan": [asdict(layer) for layer in lesson.plan.layers],
-        **found,
+        **measures,
         **lifelong(log, experts(lesson.graph, course, state)),
         "curves": [
             (np.array(line.correct) / np.array(line.samples)).tolist()
@@ -104,7 +104,7 @@ def learning_figures(
         "health": ends[-1].health,
         "crc": ends[-1].crc,
         "written_to_flash_bytes": commit_bytes,
-        "tuned": None if tuned is None else _tuned(tuned, found["acc"]),
+        "tuned": None if tuned is None else _tuned(tuned, measures["acc"]),
         "baselines": [
             asdict(baseline(name, lesson.backbone, lesson.where, course))
             for name in (BASELINES if options.baselines else ())

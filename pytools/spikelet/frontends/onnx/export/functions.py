@@ -121,10 +121,10 @@ def _normal_distribution(to: Writer, node: Any, real: str) -> str:
         to.constant(f"{node.name}/{name}", np.float32(value))
         for name, value in (("root", math.sqrt(2)), ("one", 1), ("half", 0.5))
     )
-    found = to.add("Div", [real, root], f"{node.name}/deviations")
-    found = to.add("Erf", [found], f"{node.name}/erf")
-    found = to.add("Add", [found, one], f"{node.name}/twice")
-    return to.add("Mul", [found, half], f"{node.name}/gate")
+    quotient = to.add("Div", [real, root], f"{node.name}/deviations")
+    quotient = to.add("Erf", [quotient], f"{node.name}/erf")
+    quotient = to.add("Add", [quotient, one], f"{node.name}/twice")
+    return to.add("Mul", [quotient, half], f"{node.name}/gate")
 
 
 # Functions that this opset has as a product: of x, and of another function of it.

@@ -28,8 +28,8 @@ def _resize_bilinear(to: Writer, node: Any) -> None:
     shares = [_shares(table, length) for table, length in tables]
     scales = np.array([1, 1, *(len(v) / n for v, n in zip(shares, lengths, strict=True))], "f4")
     reached = [math.floor(n * float(s)) for n, s in zip(lengths, scales[2:], strict=True)]
-    for mode in _COORDINATES if reached == [len(found) for found in shares] else ():
-        if all(np.array_equal(_linear(mode, *found.shape), found) for found in shares):
+    for mode in _COORDINATES if reached == [len(share) for share in shares] else ():
+        if all(np.array_equal(_linear(mode, *share.shape), share) for share in shares):
             factors = to.constant(f"{node.name}/scales", scales)
             real = to.add(
                 "Resize", [real, "", factors], f"{node.name}/resized", mode="linear",
@@ -47,12 +47,12 @@ def _resize_bilinear(to: Writer, node: Any) -> None:
 
 def _shares(table: Array, length: int) -> Array:
     """(outputs, inputs) of each input in each output, of a table of two places and a share."""
-    found = np.zeros((len(table), length))
+    shares = np.zeros((len(table), length))
     each = np.arange(len(table))
     share = table[:, 2] / RESIZE_ONE
-    np.add.at(found, (each, table[:, 0]), 1 - share)
-    np.add.at(found, (each, table[:, 1]), share)
-    return found
+    np.add.at(shares, (each, table[:, 0]), 1 - share)
+    np.add.at(shares, (each, table[:, 1]), share)
+    return shares
 
 
 def _linear(mode: str, size: int, length: int) -> Array:
@@ -60,10 +60,10 @@ def _linear(mode: str, size: int, length: int) -> Array:
     at = np.arange(size)
     place = np.clip(_COORDINATES[mode](at, size, length), 0, length - 1)
     first = np.floor(place).astype(np.int64)
-    found = np.zeros((size, length))
-    np.add.at(found, (at, first), 1 - (place - first))
-    np.add.at(found, (at, np.minimum(first + 1, length - 1)), place - first)
-    return found
+    weights = np.zeros((size, length))
+    np.add.at(weights, (at, first), 1 - (place - first))
+    np.add.at(weights, (at, np.minimum(first + 1, length - 1)), place - first)
+    return weights
 
 
 @exports("resize_nearest")
