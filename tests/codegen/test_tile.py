@@ -18,7 +18,7 @@ from spikelet.graph.ops.add import Add
 from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.tile import tiled, tilings
 from spikelet.package import Package
-from spikelet.run import make, within
+from spikelet.run import make, with_arena
 from support import need
 from targets import equals_golden
 
@@ -139,7 +139,7 @@ def test_a_model_that_is_too_large_is_refused_with_figures_and_a_way_out(tmp_pat
     assert "ram: " in caught.value.what and "16384 there" in caught.value.what
     room = arena - caught.value.over["ram"]
     assert f"`--arena {room}`: the first " in caught.value.next
-    found, tiling = within(package, room, board)
+    found, tiling = with_arena(package, room, board)
     assert tiling is not None
     built = make(found, board, tmp_path / "b", toolchain="gcc")
     assert built.firmware.ram_bytes + 2048 <= 16384
