@@ -31,7 +31,7 @@ def trainable(
         layers: first to last; layer i is named `dense{i}`.
         precision: one of `scalar.PRECISIONS`.
         descent: the step of every layer.
-        inputs: samples (N, *shape) that integers must hold.
+        inputs: samples (N, *shape) that integers must hold, with any label.
         loss: softmax_cross_entropy, for labels, or mse, for a target tensor named `target`.
         prefix: of the names of its tensors and operators.
     """
@@ -55,7 +55,8 @@ def trainable(
     def calibration() -> tuple[dict[str, Array], Array | None]:
         if loss == "mse":
             return {**inputs, "target": np.zeros((samples, outputs), np.float32)}, None
-        return dict(inputs), np.random.default_rng(0).integers(0, outputs, samples)
+        every = {name: values.repeat(outputs, axis=0) for name, values in inputs.items()}
+        return every, np.tile(np.arange(outputs), samples)
 
     return build_calibrated(precision, build, calibration)
 

@@ -20,6 +20,7 @@ from spikelet.package import Package
 from spikelet.run import (
     Built,
     Outcome,
+    Recording,
     SessionFolder,
     Target,
     compare,
@@ -83,8 +84,8 @@ def test_a_flipped_weight_bit_is_named_by_layer_step_and_neuron(
         Device(running.transport, connect_deadline_s=30.0) as device,
     ):
         (tmp_path / "session").mkdir(exist_ok=True)
-        stream, folder = package_stream(package), SessionFolder(tmp_path / "session")
-        found = compare(package, device, stream, folder, layers=True)
+        recording = Recording(SessionFolder(tmp_path / "session"), {}, resume=False)
+        found = compare(package, device, package_stream(package), recording, layers=True)
     assert found.mismatches > 0
     first = found.differences[0]
     assert (first.layer, first.tensor, first.index) == ("fc1", "fc1", 5)
