@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -63,6 +64,45 @@ class Arithmetic(NetworkOperator):
     def is_function(self, node: Node, constants: Mapping[str, Array]) -> bool:
         constants_ = [constants[name] for name in node.inputs if name in constants]
         return len(node.inputs) == 2 and [values.size for values in constants_].count(1) == 1
+
+
+class Extreme(Arithmetic):
+    """The largest or smallest of tensors, element by element; of one number it is a Clip.
+
+    Attributes:
+        NUMPY: the function of numpy that computes it for two.
+        LIMIT: the attribute of Clip that a constant becomes.
+        INTEGER: the graph's operator.
+    """
+
+    NUMPY: ClassVar[str]
+    LIMIT: ClassVar[str]
+    INTEGER: ClassVar[type[Elementwise]]
+    clamped = True
+    joins_codes = True
+
+    def meaning(self, inputs: list[Any], attributes: Attributes) -> Array:
+        return np.asarray(functools.reduce(getattr(np, self.NUMPY), inputs))
+
+    def in_torch(self, inputs: list[Any], attributes: Attributes) -> Tensor:
+        import torch
+
+        result: Tensor = functools.reduce(getattr(torch, self.TORCH), inputs)
+        return result
+
+    def constant_first(self, folding: Folding, node: Node, values: Array) -> bool:
+        return swapped(folding, node)
+
+    def constant_second(self, folding: Folding, node: Node, values: Array) -> bool:
+        """Clip, where it is one number."""
+        if values.size != 1 or not np.all(np.isfinite(values)):
+            return False
+        attributes = {self.LIMIT: float(values.reshape(()))}
+        clip = node.replace(op="Clip", inputs=node.inputs[:1], attributes=attributes)
+        return folding.replace(node, clip)
+
+    def lower(self, layer: Layer) -> Value:
+        return lower_elementwise(layer, self.INTEGER)
 
 
 def swapped(folding: Folding, node: Node) -> bool:
