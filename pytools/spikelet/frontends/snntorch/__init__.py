@@ -4,17 +4,10 @@
 values become spikes, `graph` and `package` put it together.
 """
 
-from spikelet.frontends.snntorch.exporter import (
-    READOUTS,
-    DirectCurrent,
-    Encoder,
-    ExportError,
-    Latency,
-    Poisson,
-    Readout,
-    State,
-    export,
-)
+from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
+from spikelet.frontends.snntorch.exporter import Tested, export
+from spikelet.frontends.snntorch.layers import READOUTS, ExportError, Readout
+from spikelet.frontends.snntorch.package import State
 
 __all__ = [
     "READOUTS",
@@ -25,5 +18,6 @@ __all__ = [
     "Poisson",
     "Readout",
     "State",
+    "Tested",
     "export",
 ]

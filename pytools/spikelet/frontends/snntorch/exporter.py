@@ -19,25 +19,12 @@ from typing import Any, Required, TypedDict, Unpack, overload
 import numpy as np
 from torch import nn
 
-from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
+from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder
 from spikelet.frontends.snntorch.graph import Plan
-from spikelet.frontends.snntorch.layers import READOUTS, ExportError, Readout, stages
+from spikelet.frontends.snntorch.layers import ExportError, Readout, stages
 from spikelet.frontends.snntorch.package import STATES, Codes, State, packaged
 from spikelet.graph import Graph
 from spikelet.package import Package
-
-__all__ = [
-    "READOUTS",
-    "DirectCurrent",
-    "Encoder",
-    "ExportError",
-    "Latency",
-    "Poisson",
-    "Readout",
-    "State",
-    "Tested",
-    "export",
-]
 
 _MOST_STEPS = 32767
 
