@@ -21,6 +21,7 @@ from spikelet.frontends.snntorch import (
     Poisson,
     export,
 )
+from spikelet.frontends.snntorch.layers import NEURON_STATES
 from spikelet.graph import Array, Execution, Graph
 from spikelet.seeds import sample_seeds
 
@@ -92,12 +93,12 @@ def simulate(layers: nn.Sequential, source: Array) -> list[Array]:
     """Spikes (T, N, n) of both layers, one step after the other, as snnTorch's tutorials do."""
     hidden, output = [], []
     with torch.no_grad():
-        mem1 = torch.zeros(SAMPLES, HIDDEN, dtype=torch.float64)
-        mem2 = torch.zeros(SAMPLES, CLASSES, dtype=torch.float64)
+        zeros = torch.zeros(1, dtype=torch.float64)
+        state1, state2 = ([zeros for _ in NEURON_STATES[type(layers[at])]] for at in (1, 3))
         for step in source:
             x = torch.from_numpy(step.astype(np.float64))
-            spikes1, mem1 = layers[1](layers[0](x), mem1)
-            spikes2, mem2 = layers[3](layers[2](spikes1.double()), mem2)
+            spikes1, *state1 = layers[1](layers[0](x), *state1)
+            spikes2, *state2 = layers[3](layers[2](spikes1.double()), *state2)
             hidden.append(spikes1.numpy())
             output.append(spikes2.numpy())
     return [np.stack(hidden), np.stack(output)]

@@ -20,6 +20,8 @@ from spikelet.frontends.snntorch import (
     rounding,
 )
 from spikelet.frontends.snntorch.encoders import encode
+from spikelet.frontends.snntorch.layers import NEURON_STATES
+from spikelet.frontends.snntorch.module import spiking_tensors
 from spikelet.frontends.snntorch.package import STATE_SHARE
 from spikelet.graph import Array, Graph
 from spikelet.graph.states import neuron_states
@@ -66,15 +68,15 @@ def codes(samples: int = SAMPLES) -> Array:
 def snntorch_spikes(net: nn.Sequential, x: Array, encoder: Encoder, steps: int) -> list[Array]:
     """Of every layer of neurons (T, N, n), step by step as snnTorch's tutorials do; float32."""
     coded = encode(x, encoder, steps, sample_seeds(0, len(x)))
-    neurons = [layer for layer in net if isinstance(layer, snn.Leaky)]
-    membranes = [layer.init_leaky() for layer in neurons]
+    neurons = [layer for layer in net if type(layer) in NEURON_STATES]
+    states = [[torch.zeros(1) for _ in NEURON_STATES[type(layer)]] for layer in neurons]
     found: list[list[Array]] = [[] for _ in neurons]
     with torch.no_grad():
         for t in range(steps):
             values, at = coded if coded.dim() == 2 else coded[t], 0
             for layer in net:
-                if isinstance(layer, snn.Leaky):
-                    values, membranes[at] = layer(values, membranes[at])
+                if type(layer) in NEURON_STATES:
+                    values, *states[at] = layer(values, *states[at])
                     found[at].append(values.numpy().astype(np.uint8))
                     at += 1
                 else:
@@ -87,7 +89,7 @@ def golden_spikes(graph: Graph, x: Array) -> list[Array]:
     if len(graph.inputs) > 1:
         inputs["seed"] = sample_seeds(0, len(x))
     trace = graph.run(inputs, trace=True).trace
-    return [trace[f"{node.name}.spikes"] for node in graph.nodes if node.KIND == "lif"]
+    return [trace[name] for name in spiking_tensors(graph)]
 
 
 def shares(net: nn.Sequential, graph: Graph, encoder: Encoder, x: Array | None = None) -> Array:
@@ -163,13 +165,12 @@ def test_a_state_adds_at_most_a_fifth_to_what_the_weights_cost(reset: str, noise
     # Weights that cost little leave little to the state.
     assert any(row["membrane"] == "i32" for row in made.manifest["state"]) == (noise < 1)
     # A layer is exact only where a narrow state costs too much, in it or behind it.
-    for i, row in enumerate(neuron_states(made.graph)):
+    for row in neuron_states(made.graph):
         if row.membrane == "i16":
             continue
-        plan = [node for node in made.graph.nodes if node.KIND == "lif"]
         narrow = export(net, steps=50, encoder=Poisson(), state="narrow")
         other = {n.name: n for n in narrow.nodes}
-        nodes = [other[n.name] if n is plan[i] else n for n in made.graph.nodes]
+        nodes = [other[n.name] if n.name == row.layer else n for n in made.graph.nodes]
         graph = made.graph
         tried = Graph(graph.name, graph.steps, graph.inputs, nodes, graph.outputs)
         assert np.any(shares(net, tried, Poisson(), x) > (1 + STATE_SHARE) * by_weights)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import cast
 
-import snntorch as snn
 import torch
 from torch import Tensor, nn
 
 from spikelet.frontends.snntorch import rounding
 from spikelet.frontends.snntorch.encoders import Encoder
-from spikelet.frontends.snntorch.layers import Readout, stages
+from spikelet.frontends.snntorch.layers import NEURON_STATES, Readout, stages
 from spikelet.frontends.snntorch.module import unroll
 from spikelet.graph import Graph
 
@@ -34,7 +33,7 @@ class SpikingNet(nn.Module):
         for layer in self.layers.modules():
             if isinstance(layer, nn.Sequential | nn.Flatten):
                 continue
-            if not isinstance(layer, snn.Leaky):
+            if type(layer) not in NEURON_STATES:
                 x = layer(x)
                 continue
             if x.dim() == 2:  # a constant current

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -22,9 +22,10 @@ from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.poisson import Poisson as PoissonOperator
 from spikelet.graph.ops.spike_count import SpikeCount
 
-_Leaky = TypeVar("_Leaky", Lif, LeakyReadout)
-# Neurons with so many fraction bits, None where they do not fit.
-_Build = Callable[[int], _Leaky | None]
+# Neurons with so many fraction bits, behind the operators that make what they read of the layer's
+# sums; None where they do not fit.
+_Neurons = tuple[*tuple[Operator, ...], Lif | LeakyReadout]
+_Build = Callable[[int], _Neurons | None]
 
 _MAX_SUM = (1 << 31) - 1
 # A narrow membrane is int16 where its smallest threshold keeps this resolution, else int32 with
@@ -129,7 +130,7 @@ class _Assembly:
         if stage.linear.bias is not None or encoder.zero_point:
             fields["bias"] = _ints(bias, np.int32)
         dense = Dense(name=stage.name, inputs=(self.source,), **fields)
-        self._try(stage.path, dense, stage.name)
+        self._try(stage.path, [dense], stage.name)
         self.nodes.append(dense)
         self.source = stage.name
         return unit
@@ -141,13 +142,13 @@ class _Assembly:
             raise ExportError(f"layer {stage.path}: no neurons follow it")
         leak = _leak(neurons.beta, exact)
 
-        def lif(bits: int) -> Lif | None:
+        def lif(bits: int) -> tuple[Lif] | None:
             threshold = rounding.threshold_codes(
                 neurons.threshold, unit, bits, neurons.compare == ">", neurons.reset == "subtract"
             )
             if bool((threshold > _MAX_SUM).any()):
                 return None
-            return Lif(
+            node = Lif(
                 name=stage.neurons_name,
                 inputs=(stage.name,),
                 threshold=_ints(threshold, np.int32),
@@ -157,9 +158,10 @@ class _Assembly:
                 input_shift=bits,
                 **leak,
             )
+            return (node,)
 
         membrane = f"{stage.neurons_name}.membrane"
-        self.nodes.append(self._choose(stage.neurons_path, lif, membrane, exact, bits))
+        self.nodes += self._choose(stage.neurons_path, lif, membrane, exact, bits)
         self.source = f"{stage.neurons_name}.spikes"
 
     def add_readout(self, stage: Stage, exact: bool, bits: int | None) -> int:
@@ -169,15 +171,14 @@ class _Assembly:
             exact, bits = False, 0  # a plain sum is exact
         leak = _leak(beta, exact)
 
-        def integrator(bits: int) -> LeakyReadout:
-            return LeakyReadout(
-                name=stage.neurons_name, inputs=(stage.name,), input_shift=bits, **leak
-            )
+        def integrator(bits: int) -> tuple[LeakyReadout]:
+            name = stage.neurons_name
+            return (LeakyReadout(name=name, inputs=(stage.name,), input_shift=bits, **leak),)
 
-        node = self._choose(stage.neurons_path, integrator, stage.neurons_name, exact, bits)
-        self.nodes.append(node)
+        chosen = self._choose(stage.neurons_path, integrator, stage.neurons_name, exact, bits)
+        self.nodes += chosen
         self.source = stage.neurons_name
-        return node.input_shift
+        return chosen[-1].input_shift
 
     def finish(self, count: bool) -> Graph:
         """The graph, with its last operators."""
@@ -193,70 +194,70 @@ class _Assembly:
             raise ExportError(str(e)) from e
 
     def _choose(
-        self, path: str, build: _Build[_Leaky], membrane: str, exact: bool, bits: int | None
-    ) -> _Leaky:
+        self, path: str, build: _Build, membrane: str, exact: bool, bits: int | None
+    ) -> _Neurons:
         """The neurons with the fraction bits asked for, or with those that serve best."""
         if bits is None:
             return (self._finest if exact else self._narrow)(path, build, membrane)
-        node = build(bits)
-        if node is None:
+        nodes = build(bits)
+        if nodes is None:
             raise ExportError(
                 f"layer {path}: the threshold exceeds 32 bits with {bits} fraction bits",
                 next="ask for fewer fraction bits",
             )
-        self._try(path, node, membrane)
-        return node
+        self._try(path, nodes, membrane)
+        return nodes
 
-    def _finest(self, path: str, build: _Build[_Leaky], membrane: str) -> _Leaky:
+    def _finest(self, path: str, build: _Build, membrane: str) -> _Neurons:
         """As many fraction bits as an int32 membrane provably holds, input of a step included."""
         plain = build(0)
         if plain is None:
             raise _threshold_too_large(path)
 
-        def peak(node: _Leaky) -> int:
-            bounds = self._try(path, node, membrane).bounds
+        def peak(nodes: _Neurons) -> int:
+            bounds, neurons = self._try(path, nodes, membrane).bounds, nodes[-1]
             held, gained = (
                 max(-int(low.min()), int(high.max()))
-                for low, high in (bounds[membrane], bounds[node.inputs[0]])
+                for low, high in (bounds[membrane], bounds[neurons.inputs[0]])
             )
-            return held + (gained << node.input_shift)
+            return held + (gained << neurons.input_shift)
 
         room = 32 - max(1, peak(plain)).bit_length()
         for candidate in range(min(_EXACT_FRACTION_BITS, room), 0, -1):
-            node = build(candidate)
+            nodes = build(candidate)
             try:
-                if node is not None and peak(node) < _MAX_SUM:
-                    return node
+                if nodes is not None and peak(nodes) < _MAX_SUM:
+                    return nodes
             except ExportError:
                 continue
         return plain
 
-    def _narrow(self, path: str, build: _Build[_Leaky], membrane: str) -> _Leaky:
+    def _narrow(self, path: str, build: _Build, membrane: str) -> _Neurons:
         """In int16 where it is proved to fit and the threshold keeps its resolution."""
-        wide: _Leaky | None = None
+        wide: _Neurons | None = None
         failed: ExportError | None = None
         for candidate in range(_MOST_FRACTION_BITS, -1, -1):
-            node = build(candidate)
-            if node is None:
+            nodes = build(candidate)
+            if nodes is None:
                 continue
             try:
-                dtype = self._try(path, node, membrane).tensors[membrane].dtype
+                dtype = self._try(path, nodes, membrane).tensors[membrane].dtype
             except ExportError as e:
                 failed = e
                 continue
-            low = _smallest_threshold(node)
+            low = _smallest_threshold(nodes[-1])
             if dtype == "i16" and (low is None or low >= _COARSEST_THRESHOLD):
-                return node
+                return nodes
             if wide is None or (low is not None and low >= _WIDE_THRESHOLD):
-                wide = node
+                wide = nodes
         if wide is None:
             raise failed or _threshold_too_large(path)
         return wide
 
-    def _try(self, path: str, node: Operator, output: str) -> Graph:
-        """The graph with this operator added; a GraphError names the layer."""
+    def _try(self, path: str, nodes: Sequence[Operator], output: str) -> Graph:
+        """The graph with these operators added; a GraphError names the layer."""
         try:
-            return Graph(self.name, self.steps, self.inputs, [*self.nodes, node], [output])
+            return Graph(self.name, self.steps, self.inputs, [*self.nodes, *nodes], [output])
         except GraphError as e:
             raise ExportError(f"layer {path}: {e}") from e
 

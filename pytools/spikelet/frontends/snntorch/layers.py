@@ -18,9 +18,12 @@ from torch import Tensor, nn
 from spikelet.errors import UsageError
 from spikelet.graph.graph import NAME_BYTES
 
+# Classes of neurons and what each keeps from step to step, in the order of its `forward`.
+NEURON_STATES: Mapping[type[nn.Module], tuple[str, ...]] = {snn.Leaky: ("mem",)}
+NEURON_NAMES = " or ".join(f"snn.{kind.__name__}" for kind in NEURON_STATES)
 SUPPORTED = (
-    "nn.Linear and snn.Leaky in turn; nn.Flatten, nn.Dropout, nn.Identity and nested nn.Sequential "
-    "between them"
+    f"nn.Linear and {NEURON_NAMES} in turn; nn.Flatten, nn.Dropout, nn.Identity and nested "
+    "nn.Sequential between them"
 )
 _TRANSPARENT: tuple[type[nn.Module], ...] = (nn.Sequential, nn.Flatten, nn.Dropout, nn.Identity)
 Readout = Literal["spike_count", "membrane", "sum"]
@@ -33,14 +36,16 @@ class ExportError(UsageError):
 
 @dataclass(frozen=True)
 class Neurons:
-    """The convention of one snn.Leaky, read and checked.
+    """The convention of one layer of neurons, read and checked.
 
     Attributes:
+        kind: the name of its class.
         beta: kept part of the membrane in a step, 0 to 1.
         threshold: (1,) or (n,) float64.
         compare, reset, timing: as in the operator `lif`.
     """
 
+    kind: str
     beta: float
     threshold: Tensor
     compare: str
@@ -77,7 +82,7 @@ def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> li
     position = 0
     while position < len(layers):
         path, layer = layers[position]
-        if type(layer) is snn.Leaky:
+        if type(layer) in NEURON_STATES:
             raise refuse(path, layer, "it has no nn.Linear before it", "put one in front")
         linear = _linear(path, layer)
         if chain and chain[-1].linear.out_features != linear.in_features:
@@ -96,7 +101,7 @@ def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> li
             raise refuse(
                 path,
                 layer,
-                "no snn.Leaky follows it",
+                f"no {NEURON_NAMES} follows it",
                 "put one behind it, merge two nn.Linear into one, or end the network with it and "
                 'export with readout="sum"',
             )
@@ -122,16 +127,16 @@ def _check_readout(last: Stage, readout: Readout) -> None:
     neurons = last.neurons
     if neurons is None:
         return
+    layer = f"layer {last.neurons_path} ({neurons.kind})"
     if readout == "sum":
         raise ExportError(
-            f'layer {last.neurons_path} (Leaky): it is the last layer, but the readout is "sum"',
+            f'{layer}: it is the last layer, but the readout is "sum"',
             'the readout "sum" adds up the outputs of a last nn.Linear',
             'export with readout="spike_count" or "membrane"',
         )
     if readout == "membrane" and neurons.reset != "none":
         raise ExportError(
-            f'layer {last.neurons_path} (Leaky): reset_mechanism "{neurons.reset}" with the '
-            'readout "membrane"',
+            f'{layer}: reset_mechanism "{neurons.reset}" with the readout "membrane"',
             "a membrane that is reset does not hold the whole evidence",
             'use reset_mechanism="none" in the last layer, or readout="spike_count"',
         )
@@ -208,7 +213,7 @@ def _linear(path: str, layer: nn.Module) -> nn.Linear:
 
 
 def _neurons(path: str, layer: nn.Module, n: int) -> Neurons:
-    if type(layer) is not snn.Leaky:
+    if not isinstance(layer, snn.Leaky) or type(layer) not in NEURON_STATES:
         raise refuse(path, layer, "it is not supported here", f"supported are {SUPPORTED}")
     if layer.inhibition:
         raise refuse(path, layer, "inhibition=True is not supported", "use inhibition=False")
@@ -251,7 +256,8 @@ def _neurons(path: str, layer: nn.Module, n: int) -> Neurons:
             f"threshold {float(threshold.min()):g} is negative",
             "use thresholds of 0 or more: below it a neuron fires at rest",
         )
-    return Neurons(float(beta[0]), threshold, _compare(path, layer), reset, timing)
+    kind = type(layer).__name__
+    return Neurons(kind, float(beta[0]), threshold, _compare(path, layer), reset, timing)
 
 
 def _reset(path: str, layer: snn.Leaky) -> tuple[str, str]:

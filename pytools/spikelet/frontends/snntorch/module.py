@@ -6,27 +6,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import snntorch as snn
 import torch
 from torch import Tensor, nn
 
 from spikelet.frontends.snntorch.encoders import Encoder, encode
-from spikelet.frontends.snntorch.layers import Readout, leaves
+from spikelet.frontends.snntorch.layers import NEURON_STATES, Readout, leaves
 from spikelet.graph import Array, Graph
-from spikelet.graph.ops.lif import Lif
+from spikelet.graph.operator import Role
 
 CHUNK_ELEMENTS = 1 << 25  # elements of a trace that are held at once
 
 
-def unroll(layer: snn.Leaky, x: Tensor) -> tuple[Tensor, Tensor]:
+def unroll(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """One layer of neurons over all steps: spikes (T, N, n) and the last membrane (N, n)."""
-    layer.mem = torch.zeros_like(x[0])
+    states = NEURON_STATES[type(layer)]
+    for name in states:
+        setattr(layer, name, torch.zeros_like(x[0]))
     spikes = []
     for current in x:
         fired = layer(current)
         spikes.append(fired[0] if isinstance(fired, tuple) else fired)
-    membrane: Tensor = layer.mem
-    layer.mem = membrane.detach()[:0]
+    membrane: Tensor = layer.get_buffer("mem")
+    for name in states:
+        setattr(layer, name, layer.get_buffer(name).detach()[:0])
     return torch.stack(spikes).to(x.dtype), membrane
 
 
@@ -75,7 +77,11 @@ def module_behaviour(
 ) -> Behaviour:
     """The module executed as it stands, in its own precision; it is left as it was."""
     layers = [layer for _, layer in leaves(network)]
-    kept = [(layer, layer.mem) for layer in layers if isinstance(layer, snn.Leaky)]
+    kept = [
+        (layer, name, layer.get_buffer(name))
+        for layer in layers
+        for name in NEURON_STATES.get(type(layer), ())
+    ]
     weight = next(layer.weight for layer in layers if isinstance(layer, nn.Linear))
     x = encode(samples.inputs["x"], samples.encoder, steps, samples.inputs.get("seed"))
     x = x.to(weight.device, weight.dtype)
@@ -86,23 +92,33 @@ def module_behaviour(
     try:
         with torch.no_grad():
             for layer in layers:
-                if isinstance(layer, snn.Leaky):
+                if type(layer) in NEURON_STATES:
                     x, membrane = unroll(layer, x)
                     spikes.append(x.cpu().numpy().astype(np.uint8))
                 else:
                     x = layer(x)
     finally:
-        for layer, held in kept:
-            layer.mem = held
+        for layer, name, held in kept:
+            setattr(layer, name, held)
     scores = membrane if readout == "membrane" else x.sum(dim=0)
     real: Array = scores.double().cpu().numpy()
     return Behaviour(spikes, real, np.argmax(real, axis=1))
 
 
+def spiking_tensors(graph: Graph) -> list[str]:
+    """What its neurons write, in order."""
+    return [
+        name
+        for node in graph.nodes
+        for name, role in node.tensor_roles().items()
+        if role is Role.SPIKES
+    ]
+
+
 def graph_behaviour(graph: Graph, samples: Samples) -> Behaviour:
     """A graph of the same chain, executed by golden."""
     run = graph.run(samples.inputs, trace=True)
-    spikes = [run.trace[f"{node.name}.spikes"] for node in graph.nodes if isinstance(node, Lif)]
+    spikes = [run.trace[name] for name in spiking_tensors(graph)]
     label, scores = (run.outputs[name] for name in graph.outputs)
     return Behaviour(spikes, scores.astype(np.float64), label[:, 0].astype(np.int64))
 
