@@ -248,17 +248,14 @@ MASKS: list[tuple[int | None, bool]] = [(None, True), (0, True), (2, True), (2, 
     seed=st.integers(0, 1000),
 )
 @example("f16", [2, 2, 2, 2], "u8", 0.0, 0.0, 3, "nearest", 42)  # a weight above 1
+@example("i16", [2, 2, 2, 2], "u8", 0.0, 0.0, 1, "nearest", 285)  # a dead layer
 @settings(max_examples=40, deadline=None)
 def test_a_step_is_pytorchs(
     precision: str, sizes: list[int], dtype: str, momentum: float, decay: float, batch: int,
     rounding: str, seed: int,
 ) -> None:  # fmt: skip
     descent = Descent(0.05, momentum, decay, batch, rounding)
-    try:
-        graph = network(precision, sizes, descent, dtype, seed=seed)
-    except GraphError as e:  # no input gets through a layer: it has no error to measure
-        assume("choose another rate" not in str(e))
-        raise
+    graph = network(precision, sizes, descent, dtype, seed=seed)
     twin, reference = Twin(graph), Reference(graph, descent)
     rng = np.random.default_rng(seed)
     x, y = samples(rng, graph, batch), rng.integers(0, sizes[-1], batch)

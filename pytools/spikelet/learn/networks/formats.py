@@ -32,6 +32,7 @@ VALUE_BITS = 11  # beside the sign, of measured activations and errors
 LOSS_BITS = 11  # of the fraction of the loss's error, by design
 RANGE_HEADROOM = 1.5  # factor by which a measured range may grow while the network learns
 LOGIT_LIMIT = 16.0  # real; scores saturate beyond
+UNSEEN_RANGE = 1.0  # real, of what stayed at 0 while it was measured: that of the loss's error
 ZERO_INIT_RANGE = 4.0  # weights that start at 0 may grow to so many times what was measured
 LEAST_BITS = 6  # of a weight in a given range: with fewer a network does not learn
 
@@ -280,7 +281,13 @@ def ranges(
         largest[name] = float(np.abs(values).max())
     for name in scores:
         largest[name] = max(largest[name], LOGIT_LIMIT / RANGE_HEADROOM)
-    return {name: max(size, 2.0**-20) for name, size in largest.items() if math.isfinite(size)}
+    # What stayed at 0, as behind a ReLU that no sample got through, may yet come to life.
+    unseen = {name: 0.0 if name in learned else UNSEEN_RANGE for name in largest}
+    return {
+        name: max(size or unseen[name], 2.0**-20)
+        for name, size in largest.items()
+        if math.isfinite(size)
+    }
 
 
 def _learn(graph: Graph, env: dict[str, Array], largest: dict[str, float]) -> None:
