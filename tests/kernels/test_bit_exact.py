@@ -37,6 +37,7 @@ GRAPHS = {
 
 # Compiling is what takes time: every convention on one host and two emulated builds, a part of
 # them under the sanitisers.
+SOME = ("neurons_0", "neurons_6")
 EVERY = {"native-zig": 1, "rv32-zig-unicorn": 1, "rv32-gcc-qemu": 2}
 
 
@@ -44,7 +45,10 @@ def marks(target: str, name: str) -> list[pytest.MarkDecorator]:
     """One sanitised build is enough for every change; one of its graphs is quick."""
     if (target, name) == ("native-gcc-sanitized", "classifier"):
         return [pytest.mark.quick]
-    return [pytest.mark.long] if target == "native-clang-sanitized" else []
+    seldom = target == "native-clang-sanitized" or (
+        target == "rv32-zig-unicorn" and name.startswith("neurons") and name not in SOME
+    )
+    return [pytest.mark.long] * seldom
 
 
 CASES = [

@@ -16,10 +16,11 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
     "depthwise": depthwise,
     "pointwise": lambda: joined(elementwise(), pools()),
 }
-# What differs from target to target there is little, and the native ones are sanitised.
+# For every change; the others compile the same kernels once more. What differs in "pointwise" from
+# target to target is little.
 SOME = ("native-gcc-sanitized", "rv32-gcc-qemu", "m4-gcc-qemu", "m55-gcc-qemu", "m0-zig-qemu")
 CASES = [
-    (target, name)
+    pytest.param(target, name, marks=[pytest.mark.long] * (target not in SOME))
     for target in [*TARGETS, *ARM_TARGETS]
     for name in GRAPHS
     if name != "pointwise" or target in SOME

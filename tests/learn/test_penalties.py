@@ -262,7 +262,10 @@ def test_labels_are_drawn_as_the_softmax_says() -> None:
         assert np.abs(drawn / 2000 - p / 2048).max() < 0.04  # 3.5 standard deviations
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    "precision",
+    [pytest.param(p, marks=[pytest.mark.long] * (p in ("f16", "i8"))) for p in PRECISIONS],
+)
 def test_an_error_goes_back_as_in_learning(precision: str, tmp_path: Path) -> None:
     """A layer that learns of `DenseBackward` is to the bit one that learns of `DenseUpdate`."""
     x, y = DIGITS.x_train[:60], DIGITS.y_train[:60]
