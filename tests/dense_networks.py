@@ -8,7 +8,7 @@ import numpy as np
 
 from spikelet.graph import Array, Graph, Learned, Tensor
 from spikelet.learn.layers.mse import Mse
-from spikelet.learn.learner import extended
+from spikelet.learn.learner import extend
 from spikelet.learn.networks.builder import NetworkBuilder
 from spikelet.learn.networks.formats import Formats, build_calibrated
 from spikelet.learn.networks.parameters import RealLayer, value
@@ -50,7 +50,7 @@ def trainable(
         else:
             net.backward(x, error)
         classes = 0 if targets else outputs
-        return extended(graph, net.nodes, net.learned, [x], classes, targets)
+        return extend(graph, net.nodes, net.learned, [x], classes, targets)
 
     def calibration() -> tuple[dict[str, Array], Array | None]:
         if loss == "mse":

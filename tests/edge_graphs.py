@@ -54,7 +54,7 @@ class Edges:
 
     def _output(self, node: Operator, ins: list[Tensor]) -> str:
         bounds = {t.name: t.interval() for t in ins}
-        return node.placed(ins, bounds, self.steps).outs[0].name
+        return node.place(ins, bounds, self.steps).outs[0].name
 
 
 def code(shape: tuple[int, ...], scale: float = 0.1, zero: int = 3) -> Tensor:

@@ -84,7 +84,7 @@ def ends_are_survived(
 def ends(graph: Graph, tensor: Tensor) -> list[float]:
     """The lowest and the highest value that a host may write; of floats, finite."""
     most = float(np.finfo(tensor.numpy_dtype).max) if tensor.dtype in FLOATS else np.inf
-    return [max(min(end, most), -most) for end in graph.admitted(tensor)]
+    return [max(min(end, most), -most) for end in graph.admitted_range(tensor)]
 
 
 def beyond(graph: Graph, tensor: Tensor) -> list[float]:

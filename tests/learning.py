@@ -14,7 +14,7 @@ from spikelet.graph import Array, Graph
 from spikelet.graph.target import Target as Core
 from spikelet.learn import Twin
 from spikelet.package import Package
-from spikelet.run import Built, Target, connected
+from spikelet.run import BuiltImage, SessionTarget, connect
 from spikelet.run.learner import DeviceLearner, device_learner, outputs_crc
 from support import need
 from targets import ARM_TARGETS, RV32_QEMU, TARGETS, board_of
@@ -47,8 +47,8 @@ def planned_learner(
     firmware = build(
         folder, board, folder, toolchain=toolchain, sanitize=sanitize, defines=("SPK_LEARN",)
     )
-    built = Built(made, firmware)
-    with connected(Target(board, built, machine), package) as (device, _):
+    built = BuiltImage(made, firmware)
+    with connect(SessionTarget(board, built, machine), package) as (device, _):
         yield DeviceLearner(graph, device, built.facts())
 
 

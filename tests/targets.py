@@ -11,7 +11,7 @@ import graphs
 from spikelet.board import Board, find_board
 from spikelet.graph import Graph
 from spikelet.package import Package
-from spikelet.run import SessionFolder, Target, make, package_stream, run
+from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from support import need
 
 RV32_QEMU = ("riscv64-unknown-elf-gcc", "qemu-system-riscv32")
@@ -94,7 +94,7 @@ def package_equals_golden(
     )
     summary, outcome = run(
         package,
-        Target(board, built, machine),
+        SessionTarget(board, built, machine),
         package_stream(package),
         SessionFolder(folder / "session"),
         layers=True,

@@ -22,7 +22,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.files import UNREADABLE, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array, Graph, GraphError
-from spikelet.graph.declared import checked
+from spikelet.graph.declared import check_fields
 from spikelet.graph.operator import operator_registry
 from spikelet.manifest import Manifest
 from spikelet.plugins import owner, plugins
@@ -152,7 +152,7 @@ class Package:
         stored = contents.pop(SHA256).decode("ascii", "replace").strip()
         if stored != _sha256(contents):
             raise PackageError(
-                f"package {path}: {_altered(contents)}",
+                f"package {path}: {_altered_members(contents)}",
                 "the package was altered after it was made",
                 _AGAIN,
             )
@@ -198,7 +198,7 @@ def _sha256(members: Mapping[str, bytes]) -> str:
     return total.hexdigest()
 
 
-def _altered(members: Mapping[str, bytes]) -> str:
+def _altered_members(members: Mapping[str, bytes]) -> str:
     """Which member is not what it was."""
     try:
         hashes = json.loads(members["manifest.json"])["sha256"]
@@ -254,7 +254,7 @@ def _check_vectors(graph: Graph, vectors: Mapping[str, Array]) -> None:
 
 def _check_manifest(manifest: Mapping[str, Any]) -> None:
     try:
-        checked(Manifest, "the manifest", manifest)
+        check_fields(Manifest, "the manifest", manifest)
     except GraphError as e:
         raise PackageError(str(e), "it was not written by this program") from e
 

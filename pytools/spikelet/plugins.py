@@ -85,7 +85,7 @@ def plugins() -> tuple[Plugin, ...]:
     for (package, _), entry in sorted(named.items()):
         version = entry.dist.version if entry.dist else "?"
         sound = [p for p in loaded if not p.fault]
-        loaded.append(_loaded(package, version, entry.value, sound))
+        loaded.append(_load(package, version, entry.value, sound))
     return tuple(loaded)
 
 
@@ -100,7 +100,7 @@ def kernel_dirs() -> list[Path]:
     return [firmware_dir(), firmware_dir() / "include", *filter(Path.is_dir, theirs)]
 
 
-def merged(
+def merge(
     kind: str,
     ours: Mapping[str, T],
     theirs: Callable[[Plugin], Iterator[tuple[str, T]]],
@@ -134,7 +134,7 @@ def merged(
     return registry
 
 
-def _loaded(package: str, version: str, module: str, others: list[Plugin]) -> Plugin:
+def _load(package: str, version: str, module: str, others: list[Plugin]) -> Plugin:
     """A plug-in whose modules are imported; whatever it raises is its fault."""
     try:
         imported = importlib.import_module(module)
@@ -156,14 +156,14 @@ def _check_headers(plugin: Plugin, modules: list[ModuleType], others: list[Path]
         if taken := next((folder for folder in others if (folder / name).is_file()), None):
             raise ValueError(f"header {name} clashes with {taken / name}")
     wanted = [(h, name) for h in headers for name in _INCLUDE.findall(h.read_text())]
-    wanted += [(Path(m.__file__ or ""), name) for m in modules for name in _emitted(m)]
+    wanted += [(Path(m.__file__ or ""), name) for m in modules for name in _included_headers(m)]
     folders = (firmware_dir(), firmware_dir() / "include", plugin.firmware)
     for source, name in wanted:
         if not any((folder / name).is_file() for folder in (*folders, source.parent)):
             raise ValueError(f"header {name}, which {source} includes, is missing")
 
 
-def _emitted(module: ModuleType) -> Iterator[str]:
+def _included_headers(module: ModuleType) -> Iterator[str]:
     """The headers that a module's operators include by a literal: `em.include("NAME.h")`."""
     source = Path(module.__file__ or "")
     nodes = ast.walk(ast.parse(source.read_bytes())) if source.suffix == ".py" else ()

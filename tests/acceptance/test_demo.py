@@ -16,7 +16,7 @@ import pytest
 
 from spikelet.board import find_board
 from spikelet.package import Package
-from spikelet.run import SessionFolder, Target, make, package_stream, run
+from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from support import need
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,7 +136,7 @@ def test_every_layer_of_all_digits_on_every_executor(
     built = make(package, found, tmp_path / "build", toolchain=toolchain, trace=True)
     summary, _ = run(
         package,
-        Target(found, built, machine),
+        SessionTarget(found, built, machine),
         package_stream(package),
         SessionFolder(tmp_path / "session"),
         layers=True,
@@ -156,7 +156,7 @@ def test_one_image_runs_on_both_simulators_in_the_same_instructions(
     for machine in ("unicorn", "qemu"):
         summary, outcome = run(
             package,
-            Target(found, built, machine),
+            SessionTarget(found, built, machine),
             package_stream(package).head(40),
             SessionFolder(tmp_path / machine),
         )

@@ -18,11 +18,11 @@ from spikelet.graph.ops.lif import Lif
 from spikelet.link import Device, DeviceDiffers
 from spikelet.package import Package
 from spikelet.run import (
-    Built,
+    BuiltImage,
     Outcome,
     Recording,
     SessionFolder,
-    Target,
+    SessionTarget,
     compare,
     make,
     package_stream,
@@ -40,10 +40,10 @@ def packaged() -> Package:
     return Package(graph, {**inputs, "y": rng.integers(0, 10, 8)}, {}).with_golden()
 
 
-def outcome(package: Package, board: Board, built: Built, machine: str, out: Path) -> Outcome:
+def outcome(package: Package, board: Board, built: BuiltImage, machine: str, out: Path) -> Outcome:
     _, found = run(
         package,
-        Target(board, built, machine),
+        SessionTarget(board, built, machine),
         package_stream(package),
         SessionFolder(out),
         layers=built.firmware.trace,
@@ -111,7 +111,7 @@ def test_a_wrong_reset_rule_is_named(
     wrong = Graph(right.name, right.steps, right.inputs, nodes, right.outputs)
     generated = generate(wrong, package.sha256, tmp_path / "build", trace=trace)
     firmware = build(tmp_path / "build", board, tmp_path / "build", toolchain="zig", trace=trace)
-    found = outcome(package, board, Built(generated, firmware), machine, tmp_path / "session")
+    found = outcome(package, board, BuiltImage(generated, firmware), machine, tmp_path / "session")
     assert found.mismatches > 0
     first = found.differences[0]
     # Without the layers' digests only the states and outputs after the last step are compared.

@@ -23,7 +23,7 @@ from spikelet.frontends import tflite
 from spikelet.link import Device, DeviceDiffers
 from spikelet.package import Package
 from spikelet.paths import models_dir
-from spikelet.run import Built, Target, make
+from spikelet.run import BuiltImage, SessionTarget, make
 from support import need, reference_model
 
 
@@ -58,7 +58,7 @@ class Place:
     name: str | None
 
 
-def places(built: Built) -> list[Place]:
+def places(built: BuiltImage) -> list[Place]:
     """Every table and every attribute, and where no loader writes them, the pointers between."""
     with built.firmware.elf.open("rb") as file:
         elf = ELFFile(file)
@@ -89,7 +89,7 @@ def missed(package: Package, board: str, toolchain: str, flips: int, folder: Pat
     """Flips over all places in turn, that nobody names; a whole image passes before and after."""
     rng = np.random.default_rng(17)
     built = make(package, find_board(board), folder, toolchain=toolchain)
-    must = Target(built.firmware.board, built).expected(package)
+    must = SessionTarget(built.firmware.board, built).expected(package)
 
     def whole() -> None:
         with start(built.firmware) as machine:

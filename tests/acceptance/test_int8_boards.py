@@ -13,7 +13,7 @@ import graphs
 from spikelet.board import ImageTooLarge, find_board
 from spikelet.frontends import tflite
 from spikelet.package import Package
-from spikelet.run import SessionFolder, Target, make, package_stream, run
+from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from support import need, reference_model
 
 MODELS = {  # name: samples
@@ -64,7 +64,7 @@ def test_it_is_exact_in_every_layer_or_refused_with_figures(
         return
     built = make(loaded, board, tmp_path / "build", toolchain=toolchain, trace=True)
     samples = package_stream(loaded).head(MODELS[model])
-    target, folder = Target(board, built, "qemu"), SessionFolder(tmp_path / "session")
+    target, folder = SessionTarget(board, built, "qemu"), SessionFolder(tmp_path / "session")
     summary, outcome = run(loaded, target, samples, folder, layers=True)
     assert [str(d) for d in outcome.differences] == []
     assert (summary["samples"], summary["mismatches"]) == (len(samples), 0)
@@ -89,6 +89,6 @@ def test_all_of_the_ram_is_little(model: str, board_name: str, most: int, tmp_pa
     loaded = package(model)
     built = make(loaded, board, tmp_path / "build", toolchain="gcc")
     samples, folder = package_stream(loaded).head(1), SessionFolder(tmp_path / "session")
-    summary, _ = run(loaded, Target(board, built, "qemu"), samples, folder)
+    summary, _ = run(loaded, SessionTarget(board, built, "qemu"), samples, folder)
     assert summary["mismatches"] == 0
     assert 0 < summary["ram_bytes"] + summary["stack_bytes"] <= most

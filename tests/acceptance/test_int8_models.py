@@ -10,7 +10,7 @@ import pytest
 from spikelet.board import find_board
 from spikelet.package import Package
 from spikelet.paths import models_dir
-from spikelet.run import SessionFolder, Target, make, package_stream, run
+from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from spikelet.train.recipe import load_recipe
 
 # By model: accuracy and macro-F1 on the test part, at least; bytes of weights with all other
@@ -62,7 +62,7 @@ def test_a_trained_package_runs(name: str, tmp_path: Path) -> None:
     built = make(package, board, tmp_path / "build")
     summary, _ = run(
         package,
-        Target(board, built, "native"),
+        SessionTarget(board, built, "native"),
         package_stream(package).head(32),
         SessionFolder(tmp_path / "session"),
     )

@@ -15,7 +15,7 @@ from probes import Probe, processor_seconds, tool_of
 from spikelet.board import boards, find_board
 from spikelet.errors import LinkDead
 from spikelet.package import Package
-from spikelet.run import SessionFolder, Target, make, package_stream, run
+from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from support import need
 
 ARM_V7, ARM_V8, ARM_V6, RV32 = "armv7", "armv8", "armv6", "rv32"
@@ -205,7 +205,7 @@ def test_a_classifier_equals_golden_in_every_layer_and_step(
         built = make(package, found, tmp_path / f"{trace}", toolchain=toolchain, trace=trace)
         summary, outcome = run(
             package,
-            Target(found, built, "qemu"),
+            SessionTarget(found, built, "qemu"),
             package_stream(package),
             SessionFolder(tmp_path / f"session-{trace}"),
             layers=trace,

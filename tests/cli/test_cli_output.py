@@ -21,8 +21,8 @@ from rich.text import Text
 
 from cli_support import Spikelet, small_package
 from spikelet.cli.output import Interrupted
-from spikelet.cli.package_shown import package_summary
-from spikelet.cli.shown import layer_table
+from spikelet.cli.render import layer_table
+from spikelet.cli.render_package import package_summary
 from spikelet.cli.terminal import Fitted, Terminal, facts, fail, table
 from spikelet.codegen import generate, totals
 

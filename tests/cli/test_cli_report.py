@@ -138,7 +138,7 @@ def test_no_half_page_is_left_where_the_disk_is_full(session: SessionFolder) -> 
 
 
 def test_differences_are_marked(session: SessionFolder) -> None:
-    shown = session.shown()
+    shown = session.shown_sample()
     shown["device.lif1.membrane"] = shown["device.lif1.membrane"].copy()
     shown["device.lif1.membrane"][3, 2] += 1
     spikes = shown["device.lif1.spikes"].copy()

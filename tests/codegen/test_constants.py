@@ -13,7 +13,7 @@ import pytest
 import every_learner
 from every_kind import every_graph, others
 from spikelet.codegen import generate
-from spikelet.codegen.constants import Laid, held
+from spikelet.codegen.constants import Laid, list_constants
 from spikelet.codegen.structs import Declared
 from spikelet.graph import Graph, GraphError, c
 from spikelet.graph.target import Target
@@ -56,7 +56,7 @@ def asserted(model: str, target: Target) -> tuple[str, set[str]]:
             lines.append(f'_Static_assert({place}, "");')
             size = f"sizeof((struct {name} *)0)->{leaf.path} == {leaf.size}"
             lines.append(f'_Static_assert({size}, "");')
-    return "\n".join([*lines, *laid.asserted(), ""]), structs
+    return "\n".join([*lines, *laid.assertions(), ""]), structs
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ def test_bytes_of_attributes(tmp_path: Path) -> None:
     fields: c.Fields = {
         "flag": True, "in": {"p": c.name("table"), "b": 7}, "n": (-2, 3), "kind": c.name("THIRD"),
     }  # fmt: skip
-    first, table, rest = held({"table": b"abc"}, {"x": ("outer", fields)}, laid)
+    first, table, rest = list_constants({"table": b"abc"}, {"x": ("outer", fields)}, laid)
     assert (first.name, first.data, first.at) == ("x.flag", b"\1", 0)
     assert (table.name, table.data, table.pointer, table.at) == ("table", b"abc", "x.in.p", 4)
     numbers = np.array([-2, 3], "<i2").tobytes()
     assert rest.data == b"\0\7\0\0" + numbers + bytes(8) + b"\5"
-    assert laid.asserted()[0].startswith("_Static_assert(sizeof(struct outer) == 32")
+    assert laid.assertions()[0].startswith("_Static_assert(sizeof(struct outer) == 32")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_what_does_not_fit_is_refused(fields: c.Fields, why: str, tmp_path: Path
     laid = Laid([], {}, Target.parse("rv32imac"))
     laid.declared = declared(tmp_path)
     with pytest.raises(GraphError, match=why):
-        held({}, {"x": ("outer", fields)}, laid)
+        list_constants({}, {"x": ("outer", fields)}, laid)
 
 
 def test_an_enumeration_has_no_fixed_width(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from spikelet.graph import Array, Graph, Learned, Operator, Tensor, c
 from spikelet.graph.c import Expression, Statement
 from spikelet.graph.operator import Emitter, Inferred, Interval
 from spikelet.learn import identity
-from spikelet.learn.learner import extended
+from spikelet.learn.learner import extend
 from spikelet.run.learner import device_learner
 from support import need
 
@@ -55,7 +55,7 @@ MORE: dict[str, Callable[[Expression], list[Statement]]] = {
 def graph(more: str) -> Graph:
     other = Learned.of("other.memory", "i8", (N,))
     node = Sloppy(name="y", inputs=("features",), more=more)
-    return extended(identity((N,)), [node], [other], ["y"])
+    return extend(identity((N,)), [node], [other], ["y"])
 
 
 def outcome(more: str, folder: Path) -> Array:

@@ -172,7 +172,7 @@ def test_a_convolution_asks_for_what_its_loops_need(seed: int, kind: str) -> Non
     shape = (int(rng.integers(3, 7)), int(rng.integers(1, 6)), int(rng.integers(1, 6)))
     node = plan_graphs.operator(rng, kind, "n", "x", shape)
     assert isinstance(node, Conv2d)
-    node = node.placed([plan_graphs.image("x", shape)], {}, 1)
+    node = node.place([plan_graphs.image("x", shape)], {}, 1)
     kernels = {ANY: ("four", "two"), M4: ("dsp", "four", "two")}
     for core in CORES:
         more = []
@@ -185,7 +185,7 @@ def test_a_convolution_without_scratch_is_known() -> None:
     rng = np.random.default_rng(0)
     shape = (4, 3, 200)
     node = plan_graphs.conv(rng, "n", "x", shape, 3, (3, 3), padding=(1, 1, 1, 1))
-    node = node.placed([plan_graphs.image("x", shape)], {}, 1)
+    node = node.place([plan_graphs.image("x", shape)], {}, 1)
     check(node, shape, ANY, list(conv_accesses(node, shape, "direct")))
 
 
@@ -196,7 +196,7 @@ def test_a_depthwise_convolution_asks_for_what_its_loops_need(seed: int, kind: s
     shape = (int(rng.integers(3, 6)), int(rng.integers(2, 6)), int(rng.integers(2, 12)))
     node = plan_graphs.operator(rng, kind, "n", "x", shape)
     assert isinstance(node, DepthwiseConv2d)
-    node = node.placed([plan_graphs.image("x", shape)], {}, 1)
+    node = node.place([plan_graphs.image("x", shape)], {}, 1)
     for core in CORES:
         (overlap,) = node.overlaps(core)
         kernel = {"dsp": "dsp", "mve": "mve"}.get(node._variant(core), "any")
@@ -215,7 +215,7 @@ def test_other_operators_ask_for_what_their_loops_need(kind: str) -> None:
             axes = [(0,), (0, 1), (1,), (1, 2), (2,)][seed % 5]
             node = Mean(name="n", inputs=("x",), axes=axes, **plan_graphs.CODE)
         assert node is not None
-        node = node.placed([plan_graphs.image("x", shape)], {}, 1)
+        node = node.place([plan_graphs.image("x", shape)], {}, 1)
         check(node, shape, ANY, list(other_accesses(node, shape)))
 
 

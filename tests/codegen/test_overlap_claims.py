@@ -28,7 +28,7 @@ from spikelet.graph.ops.transpose import Transpose
 from spikelet.graph.target import ANY
 from spikelet.graph.target import Target as Core
 from spikelet.learn.numbers.scalar import PRECISIONS
-from spikelet.run import Built, SessionFolder, Target, package_stream, run
+from spikelet.run import BuiltImage, SessionFolder, SessionTarget, package_stream, run
 from support import need
 from targets import ARM_TARGETS, FPU_TARGETS, TARGETS, board_of, packaged
 from tight import claiming, pairs, tight
@@ -48,7 +48,7 @@ def mismatches(target: str, graph: Graph, folder: Path, turn: int = 0, more: int
     places = tight(graph, board.target, turn, more)
     made = generate(graph, package.sha256, out, trace=True, target=board.target, places=places)
     firmware = build(out, board, out, toolchain=toolchain, trace=True, sanitize=sanitize)
-    place = Target(board, Built(made, firmware), machine)
+    place = SessionTarget(board, BuiltImage(made, firmware), machine)
     session = SessionFolder(folder / "session")
     summary, _ = run(package, place, package_stream(package), session, layers=True)
     return int(summary["mismatches"])

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 import graphs
 import plan_graphs
 from spikelet.board import ImageTooLarge, find_board
-from spikelet.codegen import ArenaTooSmall, fitted, plan
+from spikelet.codegen import ArenaTooSmall, fit_arena, plan
 from spikelet.graph import Graph, GraphError, Operator
 from spikelet.graph.ops.add import Add
 from spikelet.graph.ops.softmax import Softmax
-from spikelet.graph.tile import tiled, tilings
+from spikelet.graph.tile import tile, tilings
 from spikelet.package import Package
 from spikelet.run import make, with_arena
 from support import need
@@ -51,9 +51,9 @@ def test_bands_compute_the_same(layers: int, bands: int) -> None:
     graph = residual()
     if layers in (2, 3, 5, 6):  # more than one tensor leaves them: a shortcut goes around
         with pytest.raises(GraphError, match="more than one tensor"):
-            tiled(graph, layers, bands)
+            tile(graph, layers, bands)
         return
-    made = tiled(graph, layers, bands)
+    made = tile(graph, layers, bands)
     inputs = graphs.random_inputs(graph, 3, np.random.default_rng(bands))
     assert np.array_equal(made.run(inputs).outputs["end"], graph.run(inputs).outputs["end"])
     last = graph.nodes[layers - 1].name
@@ -76,19 +76,19 @@ def test_bands_of_any_network_compute_the_same(seed: int) -> None:
 def test_bands_save_memory_and_say_what_they_cost() -> None:
     graph = residual(32)
     whole = plan(graph).size
-    tiling = fitted(graph, whole * 3 // 4)
+    tiling = fit_arena(graph, whole * 3 // 4)
     assert tiling is not None
     assert plan(tiling.graph).size <= whole * 3 // 4
     assert 0 < tiling.more_work < 0.5
     cheaper = [t for t in tilings(graph) if t.macs < tiling.macs]
     assert all(plan(t.graph).size > whole * 3 // 4 for t in cheaper)
-    assert fitted(graph, whole) is None
+    assert fit_arena(graph, whole) is None
 
 
 def test_an_arena_that_no_bands_reach_is_refused_with_figures() -> None:
     graph = residual(32)
     with pytest.raises(ArenaTooSmall, match=r"an arena of 1000 bytes is too small: it takes \d+"):
-        fitted(graph, 1000)
+        fit_arena(graph, 1000)
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,12 @@ def test_bands_get_names_that_no_layer_has(names: tuple[str, str, str]) -> None:
 
 def test_a_layer_that_needs_whole_tensors_is_named() -> None:
     with pytest.raises(GraphError, match=r"layer end \(softmax\): its rows cannot be made"):
-        tiled(residual(), 9, 2)
+        tile(residual(), 9, 2)
 
 
 @pytest.mark.parametrize("target", ["native-gcc-sanitized", "rv32-gcc-qemu", "m55-gcc-qemu"])
 def test_devices_compute_every_band_as_golden(target: str, tmp_path: Path) -> None:
-    equals_golden(target, tiled(residual(), 8, 4), 3, tmp_path)
+    equals_golden(target, tile(residual(), 8, 4), 3, tmp_path)
 
 
 def test_the_constants_of_a_layer_are_there_once(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_constants_of_a_layer_are_there_once(tmp_path: Path) -> None:
     board = find_board("native")
     built = [
         make(Package(graph), board, tmp_path / str(i), toolchain="gcc").generated.const_bytes
-        for i, graph in enumerate((residual(), tiled(residual(), 8, 4)))
+        for i, graph in enumerate((residual(), tile(residual(), 8, 4)))
     ]
     assert built[0] == built[1]
 

@@ -19,7 +19,7 @@ from onnx_networks import NETWORKS, exported, quantised, samples
 
 from spikelet.errors import UsageError
 from spikelet.frontends.network_package import Samples, package
-from spikelet.frontends.onnx import load, parse, supported
+from spikelet.frontends.onnx import load, parse, supported_operators
 from spikelet.graph import Array
 from spikelet.quantise import quantise, run
 from spikelet.refusal import ImportRefused
@@ -226,7 +226,7 @@ def test_external_data_elsewhere_are_refused(
 def test_an_operator_that_is_not_supported_is_refused_by_name() -> None:
     file = model([("LRN", ["x"], ["y"], {"size": 3, "alpha": 0.5})], {"x": (1, 4, 4, 4)})
     refused(file, "'node0'", "LRN", "size=3", "alpha=0.5", "Conv", "QLinearConv")
-    assert "Conv" in supported() and "LRN" not in supported()
+    assert "Conv" in supported_operators() and "LRN" not in supported_operators()
 
 
 @pytest.mark.parametrize(

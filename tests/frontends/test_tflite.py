@@ -23,7 +23,7 @@ from spikelet.graph import Graph
 from spikelet.graph.names import identifier
 from spikelet.package import Package
 from spikelet.refusal import ImportRefused
-from spikelet.run import SessionFolder, Target, make, package_stream, run
+from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from support import need
 from targets import equals_golden
 
@@ -60,7 +60,7 @@ def mismatches(graph: Graph, inputs: dict, folder: Path, toolchain: str = "gcc")
     package = Package(graph, inputs, {}).with_golden()
     board = find_board("native")
     built = make(package, board, folder / "build", toolchain=toolchain, trace=True, sanitize=True)
-    target = Target(board, built, "native")
+    target = SessionTarget(board, built, "native")
     stream = package_stream(package)
     summary, _ = run(package, target, stream, SessionFolder(folder / "session"), layers=True)
     return int(summary["mismatches"])

@@ -39,7 +39,7 @@ HOSTILE = [
         c.identifier,
         c.field,
         c.header,
-        c.quoted,
+        c.string_literal,
         lambda text: c.call(text, 1),
         lambda text: c.run(text, 1),
         lambda text: c.cast(f"{text} *", 1),

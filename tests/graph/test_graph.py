@@ -57,11 +57,11 @@ def test_digests_are_zlib_crc_of_each_layer_in_each_step() -> None:
     graph = graphs.digits_like()
     run = graph.run(graphs.random_inputs(graph, 3, np.random.default_rng(1)), trace=True)
     table = graph.digests(run, 2)
-    assert table.shape == (6, len(graph.traced))
-    column = [t.name for t in graph.traced].index("lif1.membrane")
+    assert table.shape == (6, len(graph.traced_tensors))
+    column = [t.name for t in graph.traced_tensors].index("lif1.membrane")
     expected = zlib.crc32(run.trace["lif1.membrane"][4, 2].astype("<i2").tobytes())
     assert table[4, column] == expected
-    label = [t.name for t in graph.traced].index("label")
+    label = [t.name for t in graph.traced_tensors].index("label")
     assert table[:5, label].tolist() == [0] * 5 and table[5, label] != 0
 
 

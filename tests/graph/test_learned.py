@@ -15,7 +15,7 @@ from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Phase, T
 from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Inferred, Interval
 from spikelet.learn import Twin, identity, needs, until
-from spikelet.learn.learner import extended
+from spikelet.learn.learner import extend
 
 CLASSES, N = 3, 4
 
@@ -96,7 +96,7 @@ def learner(*nodes: Operator, learned: Learned = SUMS) -> Graph:
         Add(name="add", inputs=READS),
         Double(name="double", inputs=("m.sums",)),
     ]
-    return extended(identity((N,)), every, [learned], ["scores"], classes=CLASSES)
+    return extend(identity((N,)), every, [learned], ["scores"], classes=CLASSES)
 
 
 def samples(count: int = 20) -> tuple[dict[str, Array], Array]:
@@ -208,15 +208,15 @@ def test_a_graph_without_learning_is_described_as_ever() -> None:
             None,  # what reads a label runs when there is one
         ),
         (
-            lambda: extended(identity((N,)), [], [SUMS, SUMS], ["features"]),
+            lambda: extend(identity((N,)), [], [SUMS, SUMS], ["features"]),
             r"learned tensor 'm.sums' is there already",
         ),
         (
-            lambda: extended(identity((N,)), [], [], ["features"], classes=-1),
+            lambda: extend(identity((N,)), [], [], ["features"], classes=-1),
             r"classes is -1, expected",
         ),
         (
-            lambda: extended(identity((N,)), [Scores(name="s", inputs=("features", "label"))], [],
+            lambda: extend(identity((N,)), [Scores(name="s", inputs=("features", "label"))], [],
                              ["s"], classes=2),
             r"output s is known after learning only",
         ),

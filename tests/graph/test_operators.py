@@ -38,7 +38,7 @@ def test_infer_leaves_every_kind_of_operator_as_it_is() -> None:
             bare = dataclasses.replace(node)
             assert (bare.ins, bare.outs, bare.facts) == ((), (), None)
             before = pickle.dumps(vars(bare))
-            placed = bare.placed(node.ins, dict(graph.bounds), graph.steps)
+            placed = bare.place(node.ins, dict(graph.bounds), graph.steps)
             assert pickle.dumps(vars(bare)) == before, f"{node.KIND}: placing it changed it"
             before = pickle.dumps(vars(placed))
             inferred = placed.infer(dict(graph.bounds), graph.steps)

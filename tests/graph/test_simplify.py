@@ -24,7 +24,7 @@ from spikelet.graph.ops.pad import Pad
 from spikelet.graph.ops.relu import Relu, relu_table
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.requantise import quantize_multiplier
-from spikelet.graph.simplify import Simplified, simplified
+from spikelet.graph.simplify import Simplified, simplify
 from spikelet.package import Package
 from support import reference_model
 
@@ -140,7 +140,7 @@ def drawn(graph: Graph, samples: int = 1) -> dict[str, Array]:
 
 def compared(graph: Graph, samples: int = 4) -> Simplified:
     """Every channel that is left has its codes, every code lies within its interval."""
-    less, inputs = simplified(graph), drawn(graph, samples)
+    less, inputs = simplify(graph), drawn(graph, samples)
     before, after = (g.run(inputs, trace=True).trace for g in (graph, less.graph))
     for name, rows in before.items():
         low, high = graph.bounds[name]
@@ -157,7 +157,7 @@ def compared(graph: Graph, samples: int = 4) -> Simplified:
 def test_a_random_network_computes_the_same_with_less(graph: Graph) -> None:
     less = compared(graph)
     assert less.macs[1] <= less.macs[0]
-    again = simplified(less.graph)
+    again = simplify(less.graph)
     assert again.kept == {} and again.weights == (less.weights[1],) * 2
 
 
@@ -230,12 +230,12 @@ def test_a_graph_of_constants_keeps_its_shapes() -> None:
 def test_what_is_left_out_is_in_the_manifest_and_survives_json() -> None:
     first = pointwise("a", "x", [*LIVE, [0, 0]], [0] * 5)
     less = compared(chain(first, pointwise("b", "a", [[1, 2, 3, 4, 99]], [7])))
-    noted = less.noted()["simplified"]
+    noted = less.manifest_entry()["simplified"]
     assert noted["layers"][0] == {
         "name": "a", "channels": 5, "constant": 1, "kept": 4, "kept_channels": "0-3",
         "macs": (90, 72), "weights": (10, 8),
     }  # fmt: skip
-    package = Package(less.graph, drawn(less.graph), less.noted()).with_golden()
+    package = Package(less.graph, drawn(less.graph), less.manifest_entry()).with_golden()
     assert package.manifest["simplified"]["weights"] == (15, 12)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from every_kind import every_graph
-from spikelet.cli.shown import spiking_tables
+from spikelet.cli.render import spiking_tables
 from spikelet.graph import Array, Graph, Operator, Role, Tensor
 from spikelet.graph.operator import Inferred, Precision
 from spikelet.graph.ops.leaky_readout import LeakyReadout

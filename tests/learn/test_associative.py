@@ -18,8 +18,8 @@ from spikelet.learn.learners.associative import (
     Associative,
     AssociativeDistances,
     Binarise,
-    packed,
-    unpacked,
+    pack_bits,
+    unpack_bits,
 )
 
 
@@ -67,7 +67,7 @@ def test_other_features_on_the_device_without_labels(dtype: str, tmp_path: Path)
     setting = Setting("features", 0, calibration={"x": x})
     graph = Associative(rows=50).attach(backbone, setting)
     twin = device_equals_twin("native-gcc-sanitized", graph, {"x": x}, None, tmp_path)
-    bits = unpacked(twin.learned["associative.patterns"], 33)
+    bits = unpack_bits(twin.learned["associative.patterns"], 33)
     np.testing.assert_array_equal(bits[2:50], x[2:50] > np.floor(np.median(x, axis=0)))
     assert twin.learned["associative.health"][0] == 10
 
@@ -111,7 +111,7 @@ def test_a_full_memory_refuses_or_forgets_the_oldest(rows: int, samples: int, fu
         twin.observe({"x": x})
     used = min(rows, samples)
     kept = x[:used] if full == "refuse" else x[samples - used :]
-    held = unpacked(twin.learned["associative.patterns"], 40)[:used]
+    held = unpack_bits(twin.learned["associative.patterns"], 40)[:used]
     assert sorted(map(bytes, held)) == sorted(map(bytes, kept))
     assert Associative().health(twin.learned) == {"rows": used, "full": samples - used}
 
@@ -133,8 +133,8 @@ def test_without_patterns_every_bit_is_1_and_no_class_is_ahead() -> None:
 @given(st.integers(1, 5), st.integers(1, 70))
 def test_packing_is_reversible_and_pads_with_zeros(samples: int, bits: int) -> None:
     x = cues(samples, bits)
-    words = packed(x)
-    np.testing.assert_array_equal(unpacked(words, bits), x)
+    words = pack_bits(x)
+    np.testing.assert_array_equal(unpack_bits(words, bits), x)
     assert sum(int(w).bit_count() for w in words.flat) == x.sum()
 
 
@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(GraphError, match=r"patterns of 1025 bits; .* with pow3 1024"):
         memory(1025, rows=2, weights="pow3")
     with pytest.raises(GraphError, match=r"threshold is int32 of shape \(3,\), expected .* \(4,\)"):
-        Binarise(name="b", inputs=("x",), threshold=np.zeros(3, np.int32)).placed(
+        Binarise(name="b", inputs=("x",), threshold=np.zeros(3, np.int32)).place(
             identity((4,)).inputs, {"x": (np.zeros(4), np.zeros(4))}, 1
         )
     with pytest.raises(
@@ -156,6 +156,6 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         graph = memory(64, rows=2)
         tensors = [graph.tensors[n] for n in ("features", "associative.patterns")]
         wrong = Tensor("associative.patterns", "u32", (2, 3), "learned")
-        AssociativeDistances(name="d", inputs=("features", wrong.name, "n")).placed(
+        AssociativeDistances(name="d", inputs=("features", wrong.name, "n")).place(
             [tensors[0], wrong, graph.tensors["associative.rows"]], {}, 1
         )

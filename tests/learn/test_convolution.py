@@ -228,7 +228,7 @@ def inferred(node: Conv2dForward, precision: str = "f32", rows: int = 5) -> None
     for t in learned:
         bounds[t.name] = t.interval(-32767, 32767) if integer else t.interval()
     node.check()
-    node = node.placed([x, *learned], bounds, 1)
+    node = node.place([x, *learned], bounds, 1)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_pools_refuse_windows_of_padding_alone() -> None:
     node = AveragePool2dForward(name="y", inputs=("x",), kernel=(2, 2), padding=(2, 0, 0, 0))
     x = Tensor("x", "f32", (4, 4, 1))
     with pytest.raises(GraphError, match=r"padding .2, 0, 0, 0. is not less than the kernel"):
-        node.placed([x], {"x": x.interval()}, 1)
+        node.place([x], {"x": x.interval()}, 1)
 
 
 def test_an_update_of_nothing_is_refused() -> None:
@@ -266,4 +266,4 @@ def test_an_update_of_nothing_is_refused() -> None:
     )
     x, e = Tensor("x", "f32", (4, 4, 1)), Tensor("e", "f32", (4, 4, 2))
     with pytest.raises(GraphError, match="nothing of it learns"):
-        node.placed([e, x], {"x": x.interval(), "e": e.interval()}, 1)
+        node.place([e, x], {"x": x.interval(), "e": e.interval()}, 1)

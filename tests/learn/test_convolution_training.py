@@ -21,7 +21,7 @@ from spikelet.learn.layers.depthwise_conv2d import (
 )
 from spikelet.learn.layers.max_pool2d import MaxPool2dForward, MaxPool2dInputGradient
 from spikelet.learn.layers.softmax_cross_entropy import SoftmaxCrossEntropy
-from spikelet.learn.learner import extended
+from spikelet.learn.learner import extend
 from spikelet.train.data import load
 
 LEARNT = 2.25  # mean loss of the last 40 samples; at first it is 2.31
@@ -162,7 +162,7 @@ class Made:
         backbone = identity((8, 8, 1), "i8", scale=1 / 16)
         for node in self.nodes:  # the network reads the backbone's input
             node.inputs = tuple("features" if name == "x" else name for name in node.inputs)
-        return extended(backbone, self.nodes, self.learned, ["fc"], classes=10)
+        return extend(backbone, self.nodes, self.learned, ["fc"], classes=10)
 
 
 def loss(logits: Array, label: int) -> float:

@@ -359,7 +359,7 @@ def test_extreme_logits(precision: str, logits: tuple[float, ...]) -> None:
     label, health = Tensor("label", "i32", (1,)), Tensor("health", "i32", (1,))
     bounds = {t.name: t.interval() for t in (y, label, health)}
     bounds["label"] = label.interval(0, 2)
-    node = node.placed([y, label, health][: 2 + real], bounds, 1)
+    node = node.place([y, label, health][: 2 + real], bounds, 1)
     env = {
         "y": values[None].astype(y.numpy_dtype),
         "label": np.array([[1]], np.int32),
@@ -424,10 +424,10 @@ def test_draws_are_the_generators() -> None:
 
 def test_a_schedule_of_a_half_is_half_the_rate() -> None:
     step = scalar.Sgd.of("i16", Descent(0.1), (2.0**-12, 1 << 14), (2.0**-12, 4095))
-    assert abs(step.scheduled(1 << 14).rate - step.rate / 2) <= 0.5
-    assert step.scheduled(1 << 15) == step
+    assert abs(step.at_rate(1 << 14).rate - step.rate / 2) <= 0.5
+    assert step.at_rate(1 << 15) == step
     real = scalar.Sgd.of("f32", Descent(0.1, decay=0.5))
-    assert real.scheduled(1 << 14).rate == np.float32(-0.1) / 2
+    assert real.at_rate(1 << 14).rate == np.float32(-0.1) / 2
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from spikelet.learn import Setting, Twin, identity
 from spikelet.learn.bases.subspace import ONE
 from spikelet.learn.layers.orthogonal_projection import HlopGate, HlopLearn, HlopMerge, HlopProject
 from spikelet.learn.layers.to_scalar import ToScalar
-from spikelet.learn.learner import extended
+from spikelet.learn.learner import extend
 from spikelet.learn.learners.hlop import Hlop
 from spikelet.train.data import load
 
@@ -38,7 +38,7 @@ def subspace(n: int, capacity: int, dtype: str = "u8", first: int = 8, more: int
     bounded = ToScalar(
         name="x16", inputs=("features",), precision="i16", output_scale=1.0, output_limit=700
     )
-    return extended(
+    return extend(
         backbone,
         [
             *([bounded] if dtype == "i16" else []),
@@ -261,4 +261,4 @@ def test_what_it_refuses() -> None:
     with pytest.raises(GraphError, match="room is"):
         health = Learned.of("h.health", "i32", (1,))
         gate = HlopGate(name="gate", inputs=("h.health",), room=np.zeros(1, np.int32))
-        extended(identity((4,)), [gate], [health], ["features"])
+        extend(identity((4,)), [gate], [health], ["features"])

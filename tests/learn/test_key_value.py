@@ -14,7 +14,7 @@ from learning import USUAL, device_equals_twin
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, GraphError, Learned
 from spikelet.learn import Setting, Twin, identity
-from spikelet.learn.learner import extended
+from spikelet.learn.learner import extend
 from spikelet.learn.learners.key_value import (
     HALVINGS,
     MOST,
@@ -145,7 +145,7 @@ def counting(counts: Array) -> Graph:
     key = NearestKey(
         name="key", inputs=("features",), keys=np.array([[[0], [100]]] * books, np.int8)
     )
-    return extended(identity((books,)), [key, scores, count], learned, ["scores"], classes)
+    return extend(identity((books,)), [key, scores, count], learned, ["scores"], classes)
 
 
 @settings(max_examples=50, deadline=None)
@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"keys = 257 is not in 2\.\.256"):
         KeyValue(keys=257)
     with pytest.raises(GraphError, match=r"layer key .* do not fit 2 queries"):
-        NearestKey(name="key", inputs=("x",), keys=np.zeros((3, 2, 1), np.int8)).placed(
+        NearestKey(name="key", inputs=("x",), keys=np.zeros((3, 2, 1), np.int8)).place(
             [identity((2,)).inputs[0]], {}, 1
         )
     wide = identity((2,), "i32")
@@ -186,4 +186,4 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         projection = SignProjection(
             name="p", inputs=("features",), offset=np.zeros(4, np.int32), seed=1, shift=0
         )
-        extended(wide, [projection], [], ["p"])
+        extend(wide, [projection], [], ["p"])

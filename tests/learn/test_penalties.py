@@ -28,7 +28,7 @@ from spikelet.learn.layers.penalty import (
     downs,
     parts,
 )
-from spikelet.learn.learner import extended
+from spikelet.learn.learner import extend
 from spikelet.learn.learners.penalties import Penalties, error_below
 from spikelet.learn.networks.classifier import classifier, network_behind
 from spikelet.learn.numbers.scalar import PRECISIONS, Descent
@@ -74,7 +74,7 @@ def alone(
         Learned.of("w.random", "u32", (1,), np.array([9], np.uint32), low=1),
         Learned.of("w.count", "i32", (1,), low=0, high=0),
     ]
-    return extended(backbone, nodes, learned, ["features"], SHAPE[0])
+    return extend(backbone, nodes, learned, ["features"], SHAPE[0])
 
 
 PULL = ("w.weight", "w.anchor", "w.count")
@@ -244,7 +244,7 @@ def test_labels_are_drawn_as_the_softmax_says() -> None:
         Learned.of("w.random", "u32", (1,), np.array([9], np.uint32), low=1),
         Learned.of("w.count", "i32", (1,), low=0, high=1),
     ]
-    graph = extended(backbone, [OwnError(name="own", inputs=ins, every=2)], learned, ["error"], 4)
+    graph = extend(backbone, [OwnError(name="own", inputs=ins, every=2)], learned, ["error"], 4)
     node, env = graph.nodes[-1], graph.initial()
     p = np.array([1024, 0, 256, 768])
     for label in range(4):
@@ -283,7 +283,7 @@ def test_an_error_goes_back_as_in_learning(precision: str, tmp_path: Path) -> No
             net.descend("hidden0", below)
         else:
             net.descend("scores", error)
-        graph = extended(backbone, net.nodes, net.learned, ["scores"], 10)
+        graph = extend(backbone, net.nodes, net.learned, ["scores"], 10)
         twin = device_equals_twin("native-gcc-sanitized", graph, {"x": x}, y, tmp_path / str(apart))
         learned.append(twin.learned)
     for name in ("hidden0.weight", "hidden0.bias", "scores.weight", "scores.bias"):

@@ -17,14 +17,14 @@ from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Statement
 from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.continual.metrics import Training, continual
-from spikelet.learn.continual.protocol import TuningData, experts, rehearsed, tune
+from spikelet.learn.continual.protocol import TuningData, experts, rehearse, tune
 from spikelet.learn.continual.streams import stream
-from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.needs import needs
 from spikelet.learn.networks.training_plan import training_plan
 from spikelet.learn.state import LearnedState
 from spikelet.package import Package
-from spikelet.run import Progress, SessionFolder, Target, Watch, make
+from spikelet.run import SampleProgress, SessionFolder, SessionTarget, Watch, make
 from spikelet.run.learning.data import LearningData
 from spikelet.run.learning.learn_options import LearnOptions
 from spikelet.run.learning.learning_record import BlockEnd, Evaluated, LearningRecord, Step, log_of
@@ -41,7 +41,7 @@ def taught(text: str = "nearest_mean", data: LearningData = DATA) -> Lesson:
     return lesson(clouds(), text, data)
 
 
-TARGETS: dict[tuple[str, str], Target] = {}
+TARGETS: dict[tuple[str, str], SessionTarget] = {}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def played(found: Lesson, board: str, folder: Path, images: Path, **options: Any
     key = (found.package.sha256, board)
     if key not in TARGETS:
         built = make(found.package, find_board(board), images / "-".join(key))
-        TARGETS[key] = Target(find_board(board), built)
+        TARGETS[key] = SessionTarget(find_board(board), built)
     given = {name: options.pop(name) for name in ("tuned", "state", "watch") if name in options}
     asked = LearnOptions(
         package=Path("clouds.spk"), board=board, learner="nearest_mean",
@@ -97,7 +97,7 @@ def test_the_record_is_the_twins_log(tmp_path: Path, images: Path) -> None:
     found = taught()
     result = played(found, "native", tmp_path, images)
     course = stream(STREAM).play(DATA.train, DATA.test)
-    expected = rehearsed(found.graph, course)
+    expected = rehearse(found.graph, course)
     lines = LearningRecord(SessionFolder(tmp_path)).lines()
     for mine, golden in zip(log_of(lines), expected, strict=True):
         if isinstance(golden, Training):
@@ -132,7 +132,7 @@ class _Cuts(Watch):
     def __init__(self, done: int) -> None:
         self.done = done
 
-    def progress(self, now: Progress) -> None:
+    def progress(self, now: SampleProgress) -> None:
         if now.doing.startswith("learn") and now.done == self.done:
             raise _Cut
 
@@ -224,7 +224,7 @@ class WrongLearn(Operator):
 
     def emit(self, em: Emitter) -> list[Statement]:
         label, sums = map(em.tensor, self.inputs)
-        return [c.assign(sums.at(label.pointed()), 1, "+=")]
+        return [c.assign(sums.at(label.dereference()), 1, "+=")]
 
 
 @dataclass(kw_only=True)
@@ -254,7 +254,7 @@ class Wrong(Learner):
             Scores(name="scores", inputs=(setting.features, "wrong.sums")),
             WrongLearn(name="wrong", inputs=("label", "wrong.sums")),
         ]
-        return extended(backbone, nodes, [sums], ["scores"], CLASSES)
+        return extend(backbone, nodes, [sums], ["scores"], CLASSES)
 
 
 def test_a_device_that_learns_otherwise_is_named(tmp_path: Path, images: Path) -> None:

@@ -16,12 +16,12 @@ from spikelet.learn.continual.metrics import Evaluation, Training, continual, li
 from spikelet.learn.continual.protocol import (
     Tuned,
     TuningData,
-    attached,
-    evaluated,
+    attach,
+    evaluate,
     experts,
     learner,
-    rehearsed,
-    scored,
+    rehearse,
+    score,
     setting,
     tune,
 )
@@ -37,9 +37,9 @@ WHERE = Setting("hidden", CLASSES)
 
 
 def test_a_rehearsal_is_what_a_twin_does_by_hand() -> None:
-    graph = attached(backbone(), learner("nearest_mean"), WHERE)
+    graph = attach(backbone(), learner("nearest_mean"), WHERE)
     course = stream(STREAM).play(TRAIN, TEST)
-    log = rehearsed(graph, course)
+    log = rehearse(graph, course)
     twin, by_hand = Twin(graph), []
     for block in course.blocks:
         right = []
@@ -51,24 +51,24 @@ def test_a_rehearsal_is_what_a_twin_does_by_hand() -> None:
     assert [b.correct.tolist() for b in log if isinstance(b, Training)] == by_hand
     last = log[-1]
     assert isinstance(last, Evaluation)
-    assert last.accuracy.tolist() == evaluated(twin, course.evaluation)[0].accuracy.tolist()
+    assert last.accuracy.tolist() == evaluate(twin, course.evaluation)[0].accuracy.tolist()
     assert continual(log)["acc"] > 0.8
 
 
 def test_experts_learn_one_task_from_the_start() -> None:
-    graph = attached(backbone(), learner("nearest_mean"), WHERE)
+    graph = attach(backbone(), learner("nearest_mean"), WHERE)
     course = stream(STREAM).play(TRAIN, TEST)
     curves = experts(graph, course)
     # A nearest mean that knows one class never errs, but before its first sample.
     assert all(curve[1:].all() and len(curve) == 30 for curve in curves.values())
-    found = lifelong(rehearsed(graph, course), curves)
+    found = lifelong(rehearse(graph, course), curves)
     assert 0.5 < found["relative_performance"] < 1
 
 
 def test_margins_are_of_the_two_largest_scores() -> None:
     graph = until(backbone(), "head")
     outputs = {"head": np.array([[3, -4], [7, 7]], np.int8)}
-    predictions, margins = scored(graph, outputs)
+    predictions, margins = score(graph, outputs)
     assert (predictions.tolist(), margins.tolist()) == ([0, 0], [7, 0])
 
 
@@ -84,8 +84,8 @@ def test_baselines_forget_or_do_not() -> None:
     found = {name: baseline(name, backbone(), WHERE, course) for name in BASELINES}
     assert found["naive"].acc < 0.6 and (found["naive"].bwt or 0) < -0.4
     assert found["joint"].acc > 0.85 and found["joint"].bwt is None
-    graph = attached(backbone(), learner("nearest_mean"), WHERE)
-    assert found["nearest_mean"].acc == continual(rehearsed(graph, course))["acc"]
+    graph = attach(backbone(), learner("nearest_mean"), WHERE)
+    assert found["nearest_mean"].acc == continual(rehearse(graph, course))["acc"]
 
 
 def test_naive_learning_of_permuted_digits_forgets() -> None:

@@ -14,7 +14,7 @@ from learning import USUAL, device_equals_twin
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, GraphError, Learned
 from spikelet.learn import Setting, Twin, identity
-from spikelet.learn.learner import extended
+from spikelet.learn.learner import extend
 from spikelet.learn.learners.replay import Replay, ReplayClose, ReplayDraw, ReplayStore
 
 INPUTS = 19
@@ -78,7 +78,7 @@ def memory(blocks: int, slots: int, length: int = 0, cumulative: Array | None = 
         ReplayDraw(name="draw", inputs=names, cumulative=cumulative),
         ReplayClose(name="close", inputs=names[:6]),
     ]
-    return extended(identity((2,), "u8"), nodes, held, ["features"], 10)
+    return extend(identity((2,), "u8"), nodes, held, ["features"], 10)
 
 
 def numbered(first: int, end: int) -> dict[str, Array]:
@@ -178,4 +178,4 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(GraphError, match=r"layer store .* expected 2 elements u8"):
         graph = memory(2, 3)
         ins = [graph.tensors[n] for n in ("now", "label", *graph.nodes[1].inputs[2:])]
-        graph.nodes[1].placed(ins, graph.bounds, 1)
+        graph.nodes[1].place(ins, graph.bounds, 1)

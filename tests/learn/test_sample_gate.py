@@ -16,7 +16,7 @@ from spikelet.graph import Array, Graph, GraphError
 from spikelet.learn import Setting, Twin, identity
 from spikelet.learn.learners.nearest_mean import NearestMean
 from spikelet.learn.learners.replay import Replay
-from spikelet.learn.learners.sample_gate import COUNT, Gated, SampleGate, gated
+from spikelet.learn.learners.sample_gate import COUNT, Gated, SampleGate, add_gate
 
 INPUTS, CLASSES = 19, 4
 SETTING = Setting("features", CLASSES, seed=4)
@@ -41,7 +41,7 @@ def head(precision: Any = "i16", **options: Any) -> Graph:
 def test_device_equals_twin(target: str, precision: str, tmp_path: Path) -> None:
     count = 200 if target.startswith("native") else 100
     x, y = samples(count)
-    graph = gated(head(precision), 0.8)
+    graph = add_gate(head(precision), 0.8)
     twin = device_equals_twin(target, graph, {"x": x}, y, tmp_path, block=50)
     skipped, seen = twin.learned[COUNT]
     assert seen == count
@@ -63,7 +63,7 @@ def errors(graph: Graph, twin: Twin, x: Array, y: Array) -> Array:
 def test_a_sample_teaches_exactly_where_its_error_reaches_the_threshold(
     threshold: float, precision: str, seed: int
 ) -> None:
-    graph = gated(head(precision), threshold)
+    graph = add_gate(head(precision), threshold)
     twin = Twin(graph)
     x, y = samples(40, seed)
     for i in range(len(x)):
@@ -81,7 +81,7 @@ def test_a_sample_teaches_exactly_where_its_error_reaches_the_threshold(
 
 def test_without_threshold_nothing_is_left_out_and_the_weights_are_the_same() -> None:
     x, y = samples(60)
-    plain, behind = Twin(head()), Twin(gated(head(), 0.0))
+    plain, behind = Twin(head()), Twin(add_gate(head(), 0.0))
     plain.observe({"x": x}, y)
     behind.observe({"x": x}, y)
     assert behind.learned[COUNT][0] == 0
@@ -113,11 +113,11 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(UsageError, match="learner replay has no option 'hiden'"):
         Gated(learner="replay;hiden=3")
     with pytest.raises(UsageError, match="no error that a sample gate could look at"):
-        gated(NearestMean().attach(identity((INPUTS,)), SETTING), 0.4)
+        add_gate(NearestMean().attach(identity((INPUTS,)), SETTING), 0.4)
     with pytest.raises(GraphError, match=r"layer gate .* count is i32 of shape \(1,\)"):
-        graph = gated(head(), 0.1)
+        graph = add_gate(head(), 0.1)
         error = graph.tensors["head_error"]
         count = graph.tensors["replay.seen"]
         wrong = type(count)("count", "i32", (1,), "learned")
         node = SampleGate(name="gate", inputs=("e", "count"), precision="i16", threshold=1)
-        node.placed([error, wrong], {}, 1)
+        node.place([error, wrong], {}, 1)

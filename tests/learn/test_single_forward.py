@@ -16,7 +16,7 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned
 from spikelet.learn import Setting, Twin, identity
 from spikelet.learn.layers.schedule import FULL, Schedule
-from spikelet.learn.learner import extended
+from spikelet.learn.learner import extend
 from spikelet.learn.learners.single_forward import SingleForward
 from spikelet.learn.networks.classifier import widths
 from spikelet.train.data import load
@@ -116,7 +116,7 @@ def test_a_schedule_falls_in_a_line(samples: int, floor: int, at: float) -> None
     count = round(at * samples)
     learned = Learned.of("s.count", "i32", (1,), np.array([count], np.int32), low=0, high=samples)
     node = Schedule(name="s", inputs=("s.count",), samples=samples, floor=floor)
-    graph = extended(identity((1,)), [node], [learned], ["features"])
+    graph = extend(identity((1,)), [node], [learned], ["features"])
     env: dict[str, Array] = graph.initial()
     node = next(n for n in graph.nodes if isinstance(n, Schedule))
     node.golden(env, 0)

@@ -12,7 +12,7 @@ import pytest
 from graphs import digits_like, random_inputs
 from learning import USUAL, device_equals_twin
 from spikelet.learn.backbone import features, readable, until
-from spikelet.learn.continual.protocol import attached, learner
+from spikelet.learn.continual.protocol import attach, learner
 from spikelet.learn.learner import Setting
 from spikelet.paths import firmware_dir
 from support import need
@@ -41,7 +41,7 @@ def test_device_equals_twin(target: str, text: str, tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     calibration = random_inputs(graph, 60, random)
     where = Setting(rate, 4, 0, calibration, np.arange(60) % 4)
-    taught = attached(graph, learner(text), where)
+    taught = attach(graph, learner(text), where)
     device_equals_twin(
         target, taught, random_inputs(graph, 40, random), np.arange(40) % 4, tmp_path,
         commit_after=(20,),

@@ -105,7 +105,7 @@ def test_each_sample_is_learned_once(learner_elf: Path, campaign: str, seed: int
                 assert device.learn_state(LearnAction.COMMIT).generation == step // 20
                 twin.commit()
                 device.put_learned(twin.tensors(), step)
-                assert device.get_many(device.learned) == twin.tensors()
+                assert device.get_many(device.learned_names) == twin.tensors()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -130,7 +130,7 @@ def test_resets_in_the_middle_of_learning_on_a_bad_wire(learner_elf: Path, seed:
                 assert fuse
                 resets += 1
                 device.reconnect()
-                assert device.get_many(device.learned) == committed
+                assert device.get_many(device.learned_names) == committed
                 assert device.learn_state().steps == steps
                 twin = _of(committed)
         assert resets >= 8

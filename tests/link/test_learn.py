@@ -45,14 +45,14 @@ def refused(status: Status, detail: int) -> pytest.RaisesExc[DeviceRefused]:
 
 
 def tensors(device: Device) -> dict[str, bytes]:
-    return device.get_many(device.learned)
+    return device.get_many(device.learned_names)
 
 
 def test_a_step_runs_learns_and_counts(learner: Device) -> None:
     twin = EchoLearner()
     rng = random.Random(1)
     assert learner.hello.learns
-    assert learner.learned == list(twin.tensors())
+    assert learner.learned_names == list(twin.tensors())
     assert tensors(learner) == twin.tensors()
     for step in range(30):
         image, label, wanted = rng.randbytes(300), rng.randrange(5), rng.randrange(-3, 4)
@@ -68,7 +68,7 @@ def test_a_step_runs_learns_and_counts(learner: Device) -> None:
         twin.learn(label, wanted)
         state = learner.learn_state()
         assert (state.steps, state.crc, state.generation) == (step + 1, twin.crc(), 0)
-        assert not state.committed
+        assert not state.is_committed
     assert tensors(learner) == twin.tensors()
 
 
@@ -195,7 +195,7 @@ def test_nothing_runs_on_an_upload_that_is_not_accepted(learner: Device) -> None
     learner.put("weight", twin.tensors()["weight"])
     learner.reconnect()
     state = learner.learn_state()
-    assert (state.pending, state.steps, state.committed) == (False, 3, True)
+    assert (state.pending, state.steps, state.is_committed) == (False, 3, True)
     assert tensors(learner) == committed.tensors()
 
 
@@ -217,7 +217,7 @@ def test_an_upload_with_a_value_out_of_range_is_undone(
     with refused(Status.RANGE, detail):
         learner.put_learned({**other_state().tensors(), name: data})
     assert tensors(learner) == committed.tensors()
-    assert learner.learn_state().committed
+    assert learner.learn_state().is_committed
     learner.put_learned({**other_state().tensors(), "commits": struct.pack("<I", 3_000_000_000)})
     with pytest.raises(UsageError, match="learned tensor half is missing"):
         learner.put_learned({k: v for k, v in other_state().tensors().items() if k != "half"})
@@ -229,7 +229,7 @@ def test_commit_restore_reset(learner: Device) -> None:
     twin.commit()
     state = learner.learn_state(LearnAction.COMMIT)
     learned = sum(map(len, twin.tensors().values()))
-    assert (state.generation, state.steps, state.committed) == (1, 4, True)
+    assert (state.generation, state.steps, state.is_committed) == (1, 4, True)
     assert state.written_bytes == 64 + -(-learned // 64) * 64
     assert state.erased_pages == -(-(64 + learned) // state.page_bytes) == 1
     assert state.stored is Stored.LOADED
@@ -288,7 +288,7 @@ def test_a_reset_in_the_middle_brings_the_committed_model_back(
     learner.reconnect()
     assert tensors(learner) == committed
     state = learner.learn_state()
-    assert (state.steps, state.generation, state.committed) == (3, 1, True)
+    assert (state.steps, state.generation, state.is_committed) == (3, 1, True)
 
 
 def test_an_interrupted_session_says_what_became_of_its_learning(learner: Device) -> None:

@@ -23,7 +23,15 @@ from spikelet.errors import SpikeletError
 from spikelet.learn.twin import Twin
 from spikelet.link import Device, FdTransport
 from spikelet.package import Package
-from spikelet.run import Built, Recording, SessionFolder, Target, compare, make, package_stream
+from spikelet.run import (
+    BuiltImage,
+    Recording,
+    SessionFolder,
+    SessionTarget,
+    compare,
+    make,
+    package_stream,
+)
 from spikelet.run.bench import layer_ticks
 from spikelet.run.learner import DeviceLearner
 from support import need
@@ -41,7 +49,7 @@ def learning_package() -> Package:
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Package, Built]]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Package, BuiltImage]]:
     need("gcc")
     folder = tmp_path_factory.mktemp("lying")
     plain, learns = small_package(), learning_package()
@@ -52,12 +60,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Package,
     }
 
 
-def stored_crc(built: Built) -> int:
+def stored_crc(built: BuiltImage) -> int:
     return zlib.crc32(b"".join(constant.data for constant in built.generated.constants))
 
 
 @contextlib.contextmanager
-def lying(mode: str, built: Built) -> Iterator[FdTransport]:
+def lying(mode: str, built: BuiltImage) -> Iterator[FdTransport]:
     """The host's end of a link to a real agent behind a liar."""
     ours, theirs = socket.socketpair()
     process = subprocess.Popen(
@@ -120,10 +128,12 @@ SESSIONS: dict[str, Callable[[Package, Device, Path], None]] = {
 }
 
 
-def ended(kind: str, mode: str, image: tuple[Package, Built], folder: Path) -> SpikeletError | None:
+def ended(
+    kind: str, mode: str, image: tuple[Package, BuiltImage], folder: Path
+) -> SpikeletError | None:
     """How a session with a liar ended: None where it went through."""
     package, built = image
-    must = Target(NATIVE, built).expected(package)
+    must = SessionTarget(NATIVE, built).expected(package)
     with lying(mode, built) as transport:
         try:
             device = Device(transport, connect_deadline_s=1.5, expected=must)
@@ -133,7 +143,7 @@ def ended(kind: str, mode: str, image: tuple[Package, Built], folder: Path) -> S
     return None
 
 
-def bounded(kind: str, mode: str, image: tuple[Package, Built], folder: Path) -> list[str]:
+def bounded(kind: str, mode: str, image: tuple[Package, BuiltImage], folder: Path) -> list[str]:
     """What is wrong with the end of a session: nothing, or a line each."""
     tracemalloc.start()
     started = time.monotonic()
@@ -161,7 +171,7 @@ def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", SESSIONS)
 def test_an_honest_device_passes(
-    kind: str, images: dict[str, tuple[Package, Built]], tmp_path: Path
+    kind: str, images: dict[str, tuple[Package, BuiltImage]], tmp_path: Path
 ) -> None:
     error = ended(kind, "honest", images[kind], tmp_path / "s")
     assert error is None, error
@@ -172,7 +182,7 @@ def test_there_are_lies_enough() -> None:
 
 
 def test_every_lie_ends_in_a_named_error(
-    images: dict[str, tuple[Package, Built]], tmp_path: Path
+    images: dict[str, tuple[Package, BuiltImage]], tmp_path: Path
 ) -> None:
     check([mode for mode in MODES if mode not in SLOW], images, tmp_path)
 
@@ -180,12 +190,12 @@ def test_every_lie_ends_in_a_named_error(
 @pytest.mark.long
 @pytest.mark.parametrize("mode", sorted(SLOW))
 def test_a_lie_that_ends_with_a_deadline_does(
-    mode: str, images: dict[str, tuple[Package, Built]], tmp_path: Path
+    mode: str, images: dict[str, tuple[Package, BuiltImage]], tmp_path: Path
 ) -> None:
     check([mode], images, tmp_path)
 
 
-def check(modes: list[str], images: dict[str, tuple[Package, Built]], folder: Path) -> None:
+def check(modes: list[str], images: dict[str, tuple[Package, BuiltImage]], folder: Path) -> None:
     """In one kind of session at the least a lie is met; it never does harm in any."""
     wrong = []
     for mode in modes:

@@ -24,7 +24,7 @@ from spikelet.quantise import (
     sites,
     weight_code,
 )
-from spikelet.quantise.calibrate import fake_quantised, integers, reals
+from spikelet.quantise.calibrate import fake_quantise, integers, reals
 from spikelet.quantise.equalise import equalise
 
 ranges = st.floats(-1e6, 1e6, width=32)
@@ -44,7 +44,7 @@ def test_a_code_holds_its_range_and_zero(low: float, high: float) -> None:
         inside = np.linspace(*ends, 33)
         assert np.all(np.abs(reals(integers(inside, code), code) - inside) <= 0.51 * scale)
         assert np.allclose(
-            fake_quantised(inside, code), reals(integers(inside, code), code), atol=scale
+            fake_quantise(inside, code), reals(integers(inside, code), code), atol=scale
         )
 
 
@@ -59,7 +59,7 @@ def outliers() -> tuple[Network, dict[str, np.ndarray]]:
     b = Builder((1, 4000))
     x = np.random.default_rng(0).normal(0, 1, (8, 4000)).astype(np.float32)
     x[0, 0], x[3, 7] = 40, -20
-    return b.done(b.node("Neg", "input")), {"input": x}
+    return b.finish(b.node("Neg", "input")), {"input": x}
 
 
 def test_methods_differ_in_what_outliers_do() -> None:
@@ -71,7 +71,7 @@ def test_methods_differ_in_what_outliers_do() -> None:
     assert float(percentile.scale) * 255 == pytest.approx(2 * 2.33, rel=0.05)
     x = feeds["input"]
     errors = {
-        m: float(np.mean((fake_quantised(x, calibrate(network, feeds, m)["input"]) - x) ** 2))
+        m: float(np.mean((fake_quantise(x, calibrate(network, feeds, m)["input"]) - x) ** 2))
         for m in METHODS
     }
     assert errors["mse"] <= min(errors.values()) * 1.02
@@ -85,7 +85,7 @@ def test_codes_are_shared_where_operators_keep_them() -> None:
     pool = b.node("MaxPool", conv, kernel_shape=[2, 2])
     flat = b.node("Reshape", pool, shape=[1, 100])
     gate = b.node("Sigmoid", flat)
-    network = b.done(b.node("Mul", flat, gate), b.node("Tanh", flat))
+    network = b.finish(b.node("Mul", flat, gate), b.node("Tanh", flat))
     found = sites(network)
     assert found == {
         "input": "input", conv: conv, pool: conv, flat: conv, gate: gate,
@@ -107,7 +107,7 @@ def test_small_signals_have_fine_codes_where_there_is_data(op: str) -> None:
     x = b.node("Mul", "input", b.constant("small", np.array(0.01)))
     shift = b.constant("shift", np.array(-8.0 if op == "Sigmoid" else 0.0))
     y = b.node(op, b.node("Add", x, shift) if op != "HardSigmoid" else x)
-    network = b.done(b.gemm(y, 6, 3))
+    network = b.finish(b.gemm(y, 6, 3))
     feeds = images(network, 40)
     values = run(network, feeds)[y]
     code = calibrate(network, feeds, "minmax")[y]
@@ -125,7 +125,7 @@ def test_small_signals_have_fine_codes_where_there_is_data(op: str) -> None:
 
 def test_values_that_are_no_numbers_are_named() -> None:
     b = Builder((1, 4))
-    network = b.done(b.node("Log", "input"))
+    network = b.finish(b.node("Log", "input"))
     with pytest.raises(UsageError, match="log0"):
         calibrate(network, {"input": np.zeros((2, 4), np.float32)})
 
@@ -155,7 +155,7 @@ def test_equalisation_passes_a_flattened_image_and_stops_where_it_must() -> None
     b = Builder((1, 4, 6, 6))
     x = b.node("MaxPool", b.conv("input", 4, 3, (3, 3)), kernel_shape=[2, 2])
     x = b.gemm(b.node("Relu", b.gemm(b.node("Reshape", x, shape=[1, 27]), 27, 8)), 8, 5)
-    network = b.done(b.gemm(b.node("Sigmoid", x), 5, 4))
+    network = b.finish(b.gemm(b.node("Sigmoid", x), 5, 4))
     even, feeds = equalise(network), images(network, 5)
     real, found = run(network, feeds), run(even, feeds)
     np.testing.assert_allclose(found[x], real[x], rtol=1e-3, atol=1e-4)
@@ -185,7 +185,7 @@ def test_channels_of_their_own_scale_save_unequal_weights() -> None:
     b.network.constants["w0"] *= np.logspace(0, -3, 16, dtype=np.float32)[:, None, None, None]
     b.network.constants["b0"] *= np.logspace(0, -3, 16, dtype=np.float32)
     back = b.constant("back", np.logspace(0, 3, 16)[:, None, None])
-    network = b.done(b.node("Mul", b.node("Sigmoid", x), back))
+    network = b.finish(b.node("Mul", b.node("Sigmoid", x), back))
     plain = Options(equalise=False, correct=False)
     whole = Options(equalise=False, correct=False, per_channel=False)
 

@@ -34,7 +34,7 @@ def zoo() -> Network:
     y = b.conv(b.node("Reshape", y, shape=[1, 20, 16]), 20, 20, (3,), pads=[1, 1])
     y = b.node("Gelu", b.gemm(b.node("Reshape", y, shape=[1, 320]), 320, 12))
     y = b.gemm(y, 12, 7)
-    return b.done(b.node("Softmax", y, axis=1), b.node("ArgMax", y, axis=1, keepdims=0))
+    return b.finish(b.node("Softmax", y, axis=1), b.node("ArgMax", y, axis=1, keepdims=0))
 
 
 def test_the_graph_on_a_device_is_golden(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_convolutions(data: st.DataObject, rank: int, seed: int) -> None:
     clamp = data.draw(st.sampled_from(["", "Relu", "Clip"]))
     if clamp:
         x = b.node(clamp, x, **({"min": -0.5, "max": 0.7} if clamp == "Clip" else {}))
-    kinds = check(b.done(x), seed=seed % 1000)
+    kinds = check(b.finish(x), seed=seed % 1000)
     assert "table" not in kinds  # the activation is fused
     if depth == 1 and group > 1:
         assert kinds == ["depthwise_conv2d"]
@@ -66,7 +66,7 @@ def test_convolutions(data: st.DataObject, rank: int, seed: int) -> None:
 @pytest.mark.parametrize("shape", [(1, 7), (1, 1, 7), (1, 5, 7), (1, 3, 5, 7)])
 def test_gemm_on_the_last_axis(shape: tuple[int, ...]) -> None:
     b = Builder(shape)
-    kinds = check(b.done(b.node("Relu", b.gemm("input", 7, 6))))
+    kinds = check(b.finish(b.node("Relu", b.gemm("input", 7, 6))))
     assert "fully_connected" in kinds
 
 
@@ -87,18 +87,18 @@ def test_two_operands_and_constants(
     values = b.constant("c", b.rng.normal(0, 1, other))
     x = b.node(op, *((values, "input") if first else ("input", values)))
     # The constant has a code, too: half a step of it, times the input, is a code more.
-    check(b.done(b.node("Relu", x) if relu else x), most=2)
+    check(b.finish(b.node("Relu", x) if relu else x), most=2)
     b = Builder((1, 3, 4, 5), seed)
     b.network.inputs["second"] = (1, 3, *other[-2:]) if len(other) == 4 else (1, 3, 4, 5)
     x = b.node(op, "input", "second")
-    check(b.done(b.node("Relu", x) if relu else x), most=1)
+    check(b.finish(b.node("Relu", x) if relu else x), most=1)
 
 
 @pytest.mark.parametrize("slope", [(3, 1, 1), (1, 3, 4, 5), (5,)])
 def test_slopes(slope: tuple[int, ...]) -> None:
     b = Builder((1, 3, 4, 5))
     slopes = b.constant("c", b.rng.uniform(-0.2, 1.5, slope))
-    assert check(b.done(b.node("PRelu", "input", slopes))) == ["prelu"]
+    assert check(b.finish(b.node("PRelu", "input", slopes))) == ["prelu"]
 
 
 @given(data=st.data(), rank=st.sampled_from([1, 2]), seed=seeds)
@@ -117,7 +117,7 @@ def test_transposed_convolutions(data: st.DataObject, rank: int, seed: int) -> N
     )  # fmt: skip
     if data.draw(st.booleans()):
         x = b.node("Relu", x)
-    assert "transpose_conv" in check(b.done(x))
+    assert "transpose_conv" in check(b.finish(x))
 
 
 @given(data=st.data(), rank=st.sampled_from([1, 2]), seed=seeds)
@@ -136,7 +136,7 @@ def test_pools(data: st.DataObject, rank: int, seed: int) -> None:
         attributes["ceil_mode"] = data.draw(st.integers(0, 1))
     b = Builder((1, 3, *(k + extra for k, extra in zip(kernel, each(1, 6), strict=True))), seed)
     x = b.node(op, "input", **attributes)
-    check(b.done(b.node("Relu", x) if data.draw(st.booleans()) else x), seed=seed % 1000)
+    check(b.finish(b.node("Relu", x) if data.draw(st.booleans()) else x), seed=seed % 1000)
 
 
 FUNCTIONS: list[tuple[str, dict[str, Any]]] = [
@@ -150,14 +150,14 @@ FUNCTIONS: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("op", "attributes"), FUNCTIONS)
 def test_a_function_of_one_value_is_the_nearest_code(op: str, attributes: dict[str, Any]) -> None:
     b = Builder((1, 3, 4, 5))
-    assert check(b.done(b.node(op, "input", **attributes)), most=0) == ["table"]
+    assert check(b.finish(b.node(op, "input", **attributes)), most=0) == ["table"]
 
 
 def test_functions_in_a_row_are_one_table() -> None:
     b = Builder((1, 3, 4, 5))
     x = b.node("Mul", "input", b.constant("half", np.array(0.5)))
     x = b.node("Add", b.constant("one", np.array([1.0])), b.node("Tanh", x))
-    kinds = check(b.done(b.node("Sqrt", b.node("Relu", x))), most=0)
+    kinds = check(b.finish(b.node("Sqrt", b.node("Relu", x))), most=0)
     assert kinds == ["table"]
 
 
@@ -195,7 +195,7 @@ def test_moves_and_reductions(op: str, attributes: dict[str, Any], kinds: list[s
     b = Builder((1, 6, 4, 5))
     x = b.node("Relu", "input")
     y = b.node(op, *([x, x, x] if op == "Concat" else [x]), **attributes)
-    found = check(b.done(y, b.node("Neg", y)))
+    found = check(b.finish(y, b.node("Neg", y)))
     assert [kind for kind in kinds if kind not in found] == []
     moves = found.count("transpose")
     assert moves <= ("transpose" in kinds) + (op in ("ReduceMean", "ReduceMax", "Softmax"))
@@ -204,7 +204,7 @@ def test_moves_and_reductions(op: str, attributes: dict[str, Any], kinds: list[s
 def test_arg_max_is_an_index() -> None:
     b = Builder((1, 12))
     x = b.gemm("input", 12, 9)
-    network = b.done(b.node("ArgMax", x, axis=1, keepdims=0))
+    network = b.finish(b.node("ArgMax", x, axis=1, keepdims=0))
     feeds = images(network, 60)
     found = quantise(network, feeds, FAST)
     assert found.graph.nodes[-1].KIND == "argmax"
@@ -218,7 +218,7 @@ def test_arg_max_is_an_index() -> None:
 def test_arg_max_of_rows(axis: int, keep: int) -> None:
     b = Builder((1, 3, 4, 5))
     x = b.node("Neg", "input")
-    network = b.done(b.node("ArgMax", x, axis=axis, keepdims=keep), x)
+    network = b.finish(b.node("ArgMax", x, axis=axis, keepdims=keep), x)
     feeds = images(network, 20)
     found = quantise(network, feeds, FAST)
     outputs = found.graph.run({"x": encode_one(found, feeds)}).outputs
@@ -236,7 +236,7 @@ def test_a_flattened_image_costs_no_move() -> None:
     b = Builder((1, 4, 5, 6))
     x = b.node("Reshape", b.node("Relu", b.conv("input", 4, 3, (3, 3))), shape=[1, 36])
     x = b.gemm(b.node("Sigmoid", x), 36, 5)
-    assert check(b.done(x)) == ["conv2d", "reshape", "table", "fully_connected"]
+    assert check(b.finish(x)) == ["conv2d", "reshape", "table", "fully_connected"]
 
 
 def test_channels_are_shuffled() -> None:
@@ -244,7 +244,7 @@ def test_channels_are_shuffled() -> None:
     x = b.conv("input", 6, 6, (1, 1))
     x = b.node("Reshape", x, shape=[1, 2, 3, 4, 5])
     x = b.node("Reshape", b.node("Transpose", x, perm=[0, 2, 1, 3, 4]), shape=[1, 6, 4, 5])
-    kinds = check(b.done(b.conv(x, 6, 4, (3, 3))))
+    kinds = check(b.finish(b.conv(x, 6, 4, (3, 3))))
     assert kinds.count("transpose") == 1
 
 
@@ -257,7 +257,7 @@ def test_squeeze_and_excite_on_a_residual_block() -> None:
     x = b.node("Relu", b.node("Add", b.node("Mul", x, gate), "input"))
     x = b.node("Concat", x, b.node("MaxPool", x, kernel_shape=[3, 3], pads=[1] * 4), axis=1)
     x = b.node("ReduceMean", b.conv(x, 16, 5, (1, 1)), axes=[2, 3], keepdims=0)
-    kinds = check(b.done(x))
+    kinds = check(b.finish(x))
     assert kinds.count("table") == 2  # hard swish and hard sigmoid; both ReLUs are fused
 
 
@@ -267,7 +267,7 @@ def test_a_signal_is_an_image_of_one_row() -> None:
     x = b.conv(x, 8, 8, (3,), group=8, pads=[1, 1])
     x = b.node("MaxPool", b.node("Relu", x), kernel_shape=[2], strides=[2])
     x = b.node("Reshape", x, shape=[1, 64])
-    found = check(b.done(b.gemm(x, 64, 6)))
+    found = check(b.finish(b.gemm(x, 64, 6)))
     assert found == ["conv2d", "depthwise_conv2d", "max_pool2d", "reshape", "fully_connected"]
 
 
@@ -275,7 +275,7 @@ def test_given_codes_are_used_and_need_no_data() -> None:
     b = Builder((1, 2, 4, 4))
     x = b.conv("input", 2, 3, (3, 3))
     y = b.node("Requantize", b.node("Relu", x))
-    network = b.done(b.node("MaxPool", y, kernel_shape=[2, 2]))
+    network = b.finish(b.node("MaxPool", y, kernel_shape=[2, 2]))
     relu = network.nodes[1].name
     ints = b.rng.integers(-128, 128, (3, 2, 3, 3))
     scale = np.array([0.01, 0.02, 0.005], np.float32)
@@ -303,10 +303,10 @@ def test_a_concatenation_shares_a_code_unless_somebody_else_reads_a_part() -> No
     b = Builder((1, 4, 5, 5))
     one, two = b.conv("input", 4, 3, (1, 1)), b.conv("input", 4, 5, (1, 1))
     joined = b.node("Concat", one, b.node("Exp", two), axis=1)
-    assert "table" in (kinds := check(b.done(joined)))
+    assert "table" in (kinds := check(b.finish(joined)))
     assert len(kinds) == 4
     apart = b.node("Exp", one)
-    kinds = check(b.done(joined, apart))
+    kinds = check(b.finish(joined, apart))
     assert kinds.count("table") == 3  # both exp, and another code for what exp reads too
 
 
@@ -336,7 +336,7 @@ def test_what_is_not_supported_is_refused_by_name(
         names.append(b.constant("w", b.rng.normal(0, 1, (66, 2, 3, 3))))
     if op in ("Div", "Concat"):
         names.append(b.node("Exp", x))
-    network = b.done(b.node(op, *names, **attributes))
+    network = b.finish(b.node(op, *names, **attributes))
     with pytest.raises(UsageError) as error:
         quantise(network, {"input": images(network, 1)["input"]}, FAST)
     assert network.outputs[0] in str(error.value)
@@ -390,7 +390,7 @@ def test_given_codes_may_differ_on_both_sides(op: str, attributes: dict[str, Any
         op, *(["input", other] if op in ("Concat", "Add", "Mul") else ["input"]), **attributes
     )
     z = b.node("Clip", y, min=-0.25, max=0.5)
-    network = b.done(y, z)
+    network = b.finish(y, z)
     network.codes = {"input": Code.of(0.02, 5), other: Code.of(0.03, -7), y: Code.of(0.017, -20),
                      z: Code.of(0.011, 9)}  # fmt: skip
     found = quantise(network, None)
@@ -406,7 +406,7 @@ def test_given_codes_may_differ_on_both_sides(op: str, attributes: dict[str, Any
 def test_a_channel_of_hardly_any_weight_keeps_its_bias() -> None:
     """Its own scale is so fine that the bias would be beyond 32 bits."""
     b = Builder((1, 4, 5, 5))
-    network = b.done(b.conv("input", 4, 3, (3, 3)))
+    network = b.finish(b.conv("input", 4, 3, (3, 3)))
     network.constants["w0"][1] *= 1e-12
     network.constants["b0"][1] = 2.5
     for codes in ({}, {"w0": Code(np.abs(network.constants["w0"]).max(axis=(1, 2, 3)) / 127)}):
@@ -417,7 +417,7 @@ def test_a_channel_of_hardly_any_weight_keeps_its_bias() -> None:
 
 def test_constants_that_are_no_numbers_are_named() -> None:
     b = Builder((1, 4))
-    network = b.done(b.gemm("input", 4, 3))
+    network = b.finish(b.gemm("input", 4, 3))
     network.constants["w0"][1, 1] = np.nan
     with pytest.raises(UsageError, match="w0"):
         quantise(network, images(network, 2))
@@ -445,7 +445,7 @@ def test_clamps_in_any_order_are_those_of_the_network(
     for low, high in limits:
         given = {k: v for k, v in (("min", low), ("max", high)) if v is not None}
         x = b.node("Clip", x, **given)
-    network = b.done(x)
+    network = b.finish(x)
     feeds = images(network, 20)
     found = quantise(network, feeds, Options(method="minmax"))
     codes = found.graph.run({"x": encode(found, feeds["input"])}).outputs

@@ -201,7 +201,7 @@ def test_the_rest(seed: int, samples: int, channels: int, axis: int) -> None:
 
 def test_a_reshape_keeps_the_samples_apart() -> None:
     b = Builder((1, 2, 3, 4))
-    network = b.done(b.node("Reshape", b.node("Relu", "input"), shape=[1, 4, 6]))
+    network = b.finish(b.node("Reshape", b.node("Relu", "input"), shape=[1, 4, 6]))
     x = images(network, 7)
     found = run(network, x)
     assert found["reshape1"].shape == (7, 4, 6)

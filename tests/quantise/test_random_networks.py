@@ -12,7 +12,7 @@ from float_networks import Builder, images
 from graphs import random_inputs
 from layerwise import differences
 from spikelet.graph import Graph
-from spikelet.graph.simplify import simplified
+from spikelet.graph.simplify import simplify
 from spikelet.quantise import Network, Options, fold, quantise, run
 from spikelet.quantise.meaning import shapes
 
@@ -132,7 +132,7 @@ def networks(draw: st.DrawFn) -> Network:
     outputs = [b.node("Neg", last)]  # something is computed, whatever was moved before
     if draw(st.booleans()) and len(known) > 3:
         outputs.append(b.node("Abs", known[-2]))
-    return b.done(*outputs)
+    return b.finish(*outputs)
 
 
 @given(network=networks())
@@ -153,7 +153,7 @@ def test_a_random_network(network: Network) -> None:
 
 def same_with_less(graph: Graph) -> None:
     """What is left out of a graph changes no code of what is left."""
-    less = simplified(graph)
+    less = simplify(graph)
     inputs = random_inputs(graph, 3, np.random.default_rng(0))
     before, after = (g.run(inputs, trace=True).trace for g in (graph, less.graph))
     for name, rows in before.items():

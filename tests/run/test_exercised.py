@@ -113,7 +113,7 @@ def test_every_operator_with_weights_tells() -> None:
         for kind, operator in operators().items()
         if any(f.name == "weight" and f.type == "Array" for f in dataclasses.fields(operator))
         and operator.__module__.startswith("spikelet.graph")
-        and operator.exercised is Operator.exercised
+        and operator.exercised_weights is Operator.exercised_weights
     ]
     assert without == []
 
@@ -124,6 +124,6 @@ def test_a_weighted_role_and_a_count_go_together() -> None:
         graph_of(node, shape)
         assert Role.WEIGHTED in node.tensor_roles().values()
         moved = {"x": np.ones(shape, bool)}
-        found, every = node.exercised(moved)
+        found, every = node.exercised_weights(moved)
         assert 0 < found <= every == node.arrays()["weight"].size
-        assert node.exercised({"x": np.zeros(shape, bool)}) == (0, every)
+        assert node.exercised_weights({"x": np.zeros(shape, bool)}) == (0, every)

@@ -18,11 +18,11 @@ from spikelet.board import find_board
 from spikelet.errors import LinkDead, UsageError
 from spikelet.package import PackageError
 from spikelet.run import (
-    Built,
-    Progress,
+    BuiltImage,
     Sample,
+    SampleProgress,
     SessionFolder,
-    Target,
+    SessionTarget,
     Watch,
     make,
     package_stream,
@@ -53,19 +53,19 @@ def recorded(path: Path, count: int, complete: bool = False) -> SessionFolder:
 
 def test_a_second_run_into_a_folder_is_refused(tmp_path: Path) -> None:
     first, second = SessionFolder(tmp_path / "s"), SessionFolder(tmp_path / "s")
-    with first.locked(), first.locked():
-        with pytest.raises(UsageError, match=f"process {os.getpid()}") as caught, second.locked():
+    with first.lock(), first.lock():
+        with pytest.raises(UsageError, match=f"process {os.getpid()}") as caught, second.lock():
             pass
         assert caught.value.exit_code == 2 and "--session" in caught.value.next
         script = (
             "import sys; from pathlib import Path; from spikelet.run import SessionFolder\n"
-            "with SessionFolder(Path(sys.argv[1])).locked(): pass"
+            "with SessionFolder(Path(sys.argv[1])).lock(): pass"
         )
         other = subprocess.run(
             [sys.executable, "-c", script, str(tmp_path / "s")], capture_output=True, text=True
         )
         assert other.returncode != 0 and "another run writes there" in other.stderr
-    with second.locked():
+    with second.lock():
         pass
 
 
@@ -179,13 +179,13 @@ def test_files_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(tmp_path_factory: pytest.TempPathFactory) -> BuiltImage:
     return make(small_package(), find_board("native"), tmp_path_factory.mktemp("build"))
 
 
-def session(folder: SessionFolder, built: Built, **options: Any) -> dict[str, Any]:
+def session(folder: SessionFolder, built: BuiltImage, **options: Any) -> dict[str, Any]:
     package = options.pop("package", None) or small_package()
-    target = Target(find_board("native"), built)
+    target = SessionTarget(find_board("native"), built)
     result, _ = run(package, target, package_stream(package), folder, **options)
     return result
 
@@ -200,12 +200,14 @@ class _Until(Watch):
     def __init__(self, count: int) -> None:
         self.count = count
 
-    def progress(self, now: Progress) -> None:
+    def progress(self, now: SampleProgress) -> None:
         if now.done == self.count:
             raise _Break
 
 
-def test_stack_and_link_of_a_resumed_session_cover_all_parts(tmp_path: Path, built: Built) -> None:
+def test_stack_and_link_of_a_resumed_session_cover_all_parts(
+    tmp_path: Path, built: BuiltImage
+) -> None:
     folder = SessionFolder(tmp_path / "s")
     with pytest.raises(_Break):
         session(folder, built, watch=_Until(7))
@@ -225,7 +227,7 @@ def test_stack_and_link_of_a_resumed_session_cover_all_parts(tmp_path: Path, bui
 
 
 def test_a_run_without_a_sample_costs_an_earlier_session_nothing(
-    tmp_path: Path, built: Built, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, built: BuiltImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from spikelet.link.device import Device
 
@@ -238,7 +240,7 @@ def test_a_run_without_a_sample_costs_an_earlier_session_nothing(
     streamed = package_stream(stale)
     streamed.golden["counts"] = streamed.golden["counts"] + 1
     with pytest.raises(PackageError, match="golden's counts of sample 0"):
-        run(stale, Target(find_board("native"), built), streamed, folder)
+        run(stale, SessionTarget(find_board("native"), built), streamed, folder)
     assert [file.read_bytes() for file in files] == before
 
     def dies(*args: object, **options: object) -> None:
@@ -250,13 +252,13 @@ def test_a_run_without_a_sample_costs_an_earlier_session_nothing(
     assert [file.read_bytes() for file in files] == before and folder.moved is None
 
 
-def test_a_port_with_another_instruction_set_is_refused(tmp_path: Path, built: Built) -> None:
+def test_a_port_with_another_instruction_set_is_refused(tmp_path: Path, built: BuiltImage) -> None:
     package, native = small_package(), find_board("native")
     other = native.model_copy(update={"isa": "rv32imac", "name": "other"})
     with served(built.firmware.elf) as (url, _):
         with pytest.raises(UsageError, match="is host, that of board other is rv32imac") as caught:
             run(
-                package, Target(other, port=url), package_stream(package),
+                package, SessionTarget(other, port=url), package_stream(package),
                 SessionFolder(tmp_path / "s"),
             )  # fmt: skip
         assert caught.value.exit_code == 2

@@ -11,7 +11,7 @@ import pytest
 from learned_models import learner_graph, samples
 from spikelet.graph import Learned
 from spikelet.learn import Twin, identity
-from spikelet.learn.learner import extended
+from spikelet.learn.learner import extend
 from spikelet.learn.state import MANIFEST, LearnedState, StateError
 from spikelet.package import Package
 from spikelet.run.learner import device_learner
@@ -132,7 +132,7 @@ def test_values_that_the_graph_does_not_allow_are_refused() -> None:
         Learned.of("m.count", "i32", (3,), low=0, high=10),
         Learned.of("m.weight", "f32", (2,)),
     ]
-    graph = extended(identity((4,)), [], learned, ["features"])
+    graph = extend(identity((4,)), [], learned, ["features"])
     package = Package(graph)
     good = graph.initial()
     assert LearnedState.of(package, good, 0).tensors.keys() == good.keys()

@@ -10,7 +10,7 @@ import pytest
 from spikelet.board import find_board
 from spikelet.package import Package
 from spikelet.paths import models_dir
-from spikelet.run import SessionFolder, Target, make, package_stream, run
+from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from spikelet.train import train
 from spikelet.train.recipe_figures import Row, measure, row_of
 from support import need
@@ -83,7 +83,7 @@ def test_digits_bernoulli_is_quick_and_small(
     built = make(digits_bernoulli, board, tmp_path / "build", toolchain=toolchain)
     summary, _ = run(
         digits_bernoulli,
-        Target(board, built, machine),
+        SessionTarget(board, built, machine),
         package_stream(digits_bernoulli),
         SessionFolder(tmp_path / "session"),
     )

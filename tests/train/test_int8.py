@@ -11,7 +11,7 @@ import torch
 
 from spikelet.errors import UsageError
 from spikelet.package import Package
-from spikelet.train import Progress, train
+from spikelet.train import EpochProgress, train
 from spikelet.train.data import load
 from spikelet.train.int8 import spread
 from spikelet.train.recipe import Int8Recipe, RecipeError, load_recipe
@@ -80,12 +80,12 @@ def short(text: str = RECIPE, epochs: int = 1, quantise: int = 1) -> str:
 
 
 @pytest.fixture(scope="module")
-def progress() -> list[Progress]:
+def progress() -> list[EpochProgress]:
     return []
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory, progress: list[Progress]) -> Package:
+def package(tmp_path_factory: pytest.TempPathFactory, progress: list[EpochProgress]) -> Package:
     return train(recipe(tmp_path_factory.mktemp("int8")), progress=progress.append)
 
 
@@ -95,7 +95,7 @@ def test_an_int8_network_learns_and_drifts_little(package: Package) -> None:
     assert abs(package.manifest["drift"]) <= 0.005
 
 
-def test_progress_counts_both_phases(package: Package, progress: list[Progress]) -> None:
+def test_progress_counts_both_phases(package: Package, progress: list[EpochProgress]) -> None:
     assert [p.phase for p in progress] == ["float"] * 8 + ["quantised"] * 2
     assert [(p.epoch, p.epochs) for p in progress] == [(i, 10) for i in range(1, 11)]
     assert progress[7].loss < progress[0].loss
@@ -187,7 +187,7 @@ def test_faults_of_its_model_are_named(tmp_path: Path, old: str, new: str, what:
 
 def test_what_the_graph_cannot_carry_is_refused_by_layer(tmp_path: Path) -> None:
     model = MODEL.replace("nn.Flatten(),", "nn.Flatten(), nn.LayerNorm(32),")
-    epochs: list[Progress] = []
+    epochs: list[EpochProgress] = []
     with pytest.raises(UsageError, match=r"node '5' \(aten.layer_norm"):
         train(recipe(tmp_path / "a", short(), model), progress=epochs.append)
     assert epochs == []  # before the first one

@@ -92,7 +92,7 @@ def test_what_was_trained_is_what_is_exported(
     assert len(exported) == len(qat.weights)
     for name, codes in zip(qat.weights, exported, strict=True):
         scale = network.codes[name].scale
-        trained = qat.rounded(name)[0].detach().numpy()
+        trained = qat.round_weight(name)[0].detach().numpy()
         ints = np.rint(trained / scale.reshape(-1, *(1 for _ in trained.shape[1:])))
         np.testing.assert_array_equal(np.sort(ints.ravel()), np.sort(codes.ravel()))
         assert np.abs(ints).max() == 127

@@ -15,11 +15,11 @@ from spikelet.graph import Array
 from spikelet.package import Package
 from spikelet.paths import models_dir
 from spikelet.seeds import sample_seeds
-from spikelet.train import Progress, train, trainer
+from spikelet.train import EpochProgress, train, trainer
 from spikelet.train.data import load
 from spikelet.train.recipe import load_model
 from spikelet.train.recipe_figures import main, markdown, measure, row_of
-from spikelet.train.spiking_net import SpikingNet, deployed
+from spikelet.train.spiking_net import SpikingNet, deployed_parameters
 
 
 def quick(folder: Path, name: str = "digits_snn", epochs: int = 6, quantise: int = 2) -> Path:
@@ -106,7 +106,7 @@ def test_a_short_training_learns_and_drifts_little(package: Package) -> None:
 
 
 def test_progress_counts_both_phases(tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[EpochProgress] = []
     train(quick(tmp_path / "m", epochs=3, quantise=1), progress=seen.append)
     assert [(p.phase, p.epoch, p.epochs) for p in seen] == [
         ("float", 1, 4),
@@ -157,7 +157,7 @@ def test_training_sees_the_spikes_and_numbers_of_the_device(encoder: Encoder) ->
     if isinstance(encoder, DirectCurrent):
         coded = torch.from_numpy(x.astype(np.float64)) * encoder.scale
     # Half a step above: a float sum that should equal the threshold may lie on either side of it.
-    parameters = deployed(net, encoder, graph)
+    parameters = deployed_parameters(net, encoder, graph)
     for name in ("layers.1.threshold", "layers.3.threshold"):
         parameters[name] = parameters[name].double() * (1 + 1e-9)
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_gradients_pass_through_the_rounding() -> None:
     layers = load_model(models_dir() / "digits_bernoulli")(64, 10)
     net = SpikingNet(layers, 4, "spike_count")
     graph = export(layers, steps=4, encoder=Poisson())
-    parameters = deployed(net, Poisson(), graph)
+    parameters = deployed_parameters(net, Poisson(), graph)
     weight = parameters["layers.0.weight"]
     step = layers[0].weight.detach().abs().amax(dim=1) / 127
     codes = weight.detach() / step[:, None]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spikelet.graph import Array, Graph
-from spikelet.learn.learner import extended
+from spikelet.learn.learner import extend
 from spikelet.learn.networks.builder import NetworkBuilder
 from spikelet.learn.networks.formats import Formats, build_calibrated
 from spikelet.learn.networks.parameters import RealLayer
@@ -39,7 +39,7 @@ def learning(
         for i, layer in enumerate(layers):
             at = net.layer(f"dense{i}", at, layer).name
         net.backward(at)
-        return extended(backbone, net.nodes, net.learned, [at], layers[-1].outputs)
+        return extend(backbone, net.nodes, net.learned, [at], layers[-1].outputs)
 
     labels = np.random.default_rng(seed).integers(0, layers[-1].outputs, len(x))
     return build_calibrated(precision, build, lambda: ({"x": x}, labels))

@@ -17,7 +17,7 @@ from spikelet.learn.layers.conv2d import Conv2dForward, Conv2dInputGradient, Con
 from spikelet.learn.layers.to_scalar import ToScalar
 from spikelet.learn.numbers import scalar
 from spikelet.run.learner import device_learner, outputs_crc
-from spikelet.run.workflow import Target
+from spikelet.run.workflow import SessionTarget
 
 TITLE = "conv 3x3, 16 -> 32 channels, 16 x 16, padding 0 and 1: forward, weight and input gradient"
 WHERE = "virt-rv32f, virt-rv32, mps2-an386 (QEMU)"
@@ -71,7 +71,9 @@ def cost(board: str, precision: str, padding: int, seed: int) -> dict[str, Any]:
             device.agree(twin)
             assert device.ran is not None
             assert device.learned is not None
-            tick = Target(find_board(board), None, "qemu").instructions_per_tick("qemu") or 1.0
+            tick = (
+                SessionTarget(find_board(board), None, "qemu").instructions_per_tick("qemu") or 1.0
+            )
             ran[passes[-1] if passes else ""] = tick * device.ran.ticks
             learned = tick * device.learned.ticks
     useful = macs(next(node for node in graph.nodes if isinstance(node, Conv2dUpdate)), IMAGE)

@@ -19,7 +19,7 @@ from spikelet.learn import Setting, Twin
 from spikelet.learn.learners.personal import Personal
 from spikelet.package import Package
 from spikelet.run.learner import device_learner, outputs_crc
-from spikelet.run.workflow import Target, connected, make
+from spikelet.run.workflow import SessionTarget, connect, make
 from spikelet.train.data import DataSet, load
 
 TITLE = "Personalisation, mirrored digits"
@@ -109,7 +109,7 @@ def _ticks(world: Graph, samples: dict[str, Array]) -> float:
     board, package = find_board(BOARD), Package(world)
     with tempfile.TemporaryDirectory() as folder:
         built = make(package, board, Path(folder))
-        with connected(Target(board, built, "auto"), package) as (device, _):
+        with connect(SessionTarget(board, built, "auto"), package) as (device, _):
             tensors = {t.name: t for t in world.inputs}
             one = {name: tensors[name].to_bytes(values[0]) for name, values in samples.items()}
             return float(device.run(inputs=one, deadline_s=60).ticks)

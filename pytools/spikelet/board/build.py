@@ -153,7 +153,7 @@ def build(
         linking = [*command, *flags, *_link_flags(board, work), *objects, *spec.link]
         result = _call([*linking, "-o", elf.name], work)
         if result.returncode != 0:
-            raise _too_large(board, result.stderr) or _refused(
+            raise _too_large(board, result.stderr) or _build_error(
                 "the image does not link", name, board, result
             )
         elf.write_bytes((work / elf.name).read_bytes())
@@ -209,7 +209,7 @@ def _compile(
         results = list(pool.map(lambda job: _call(job, work), jobs))
     for source, result in zip(sources, results, strict=True):
         if result.returncode != 0:
-            raise _refused(f"{source.name} does not compile", name, board, result)
+            raise _build_error(f"{source.name} does not compile", name, board, result)
 
 
 def usable_cache() -> Path:
@@ -280,7 +280,7 @@ def _link_flags(board: Board, work: Path) -> list[str]:
     return ["-static", "-Wl,--gc-sections,--build-id=none", "-L.", "-T", str(script)]
 
 
-def _refused(
+def _build_error(
     what: str, toolchain: str, board: Board, result: subprocess.CompletedProcess[str]
 ) -> BuildError:
     lines = (result.stderr or result.stdout).strip().splitlines()

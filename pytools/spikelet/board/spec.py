@@ -25,7 +25,7 @@ from pydantic import (
 from spikelet.errors import UsageError
 from spikelet.graph.target import Target
 from spikelet.paths import boards_dir
-from spikelet.plugins import Plugin, Registry, merged, plugins
+from spikelet.plugins import Plugin, Registry, merge, plugins
 
 BOARD_FILE = "board.toml"
 
@@ -177,7 +177,7 @@ class Board(_Part):
 
     @field_validator("isa")
     @classmethod
-    def _known(cls, isa: str) -> str:
+    def _check_isa(cls, isa: str) -> str:
         return str(Target.parse(isa))
 
     @property
@@ -223,7 +223,7 @@ def load_board(folder: Path) -> Board:
     chain = _chain(folder)
     data: dict[str, Any] = {}
     for said in reversed(chain):
-        data = _extended(data, said.data)
+        data = _merge_tables(data, said.data)
     own, *bases = (said.file.parent.resolve() for said in chain)
     try:
         return Board.model_validate({**data, "folder": own, "bases": tuple(bases)})
@@ -300,10 +300,10 @@ def _base(file: Path, name: Any) -> Path:
     )
 
 
-def _extended(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+def _merge_tables(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Tables merged entry by entry; what only `own` has comes first."""
     both = {
-        key: _extended(value, own[key])
+        key: _merge_tables(value, own[key])
         if isinstance(value, dict) and isinstance(own.get(key), dict)
         else own.get(key, value)
         for key, value in base.items()
@@ -335,7 +335,7 @@ def board_registry() -> Registry[Board]:
     def of_plugin(plugin: Plugin) -> Iterator[tuple[str, Board]]:
         return _boards(plugin.boards)
 
-    return merged("board", dict(_boards(boards_dir())), of_plugin)
+    return merge("board", dict(_boards(boards_dir())), of_plugin)
 
 
 def _boards(room: Path) -> Iterator[tuple[str, Board]]:

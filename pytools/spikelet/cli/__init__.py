@@ -43,9 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     with loading("--json" in arguments):
         from spikelet.cli.app import execute
-        from spikelet.cli.output import OutputError, guarded
+        from spikelet.cli.output import OutputError, guard_streams
     try:
-        with guarded():
+        with guard_streams():
             try:
                 code = execute(arguments)
                 sys.stdout.flush()

@@ -104,7 +104,7 @@ def _execute(arguments: list[str], as_json: bool) -> int:
         return fail(_usage(error), as_json)
     except Exception as error:
         _trace()
-        return fail(_refused(error) or _defect(error), as_json)
+        return fail(_refusal_error(error) or _defect(error), as_json)
 
 
 def _check_moved(arguments: list[str]) -> None:
@@ -125,7 +125,7 @@ def fail(error: SpikeletError, as_json: bool) -> int:
     return terminal.fail(error, as_json)
 
 
-def _refused(error: Exception) -> SpikeletError | None:
+def _refusal_error(error: Exception) -> SpikeletError | None:
     """What a graph refuses, as an error for a person; None for another error."""
     from spikelet.graph import GraphError
 

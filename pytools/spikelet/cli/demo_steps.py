@@ -10,11 +10,11 @@ from rich.console import RenderableType
 from spikelet.board import Board
 from spikelet.cli.places import check_file
 from spikelet.cli.recipes import model_path
-from spikelet.cli.shown import accuracy_rows, build_rows, differences_shown, link_line
+from spikelet.cli.render import accuracy_rows, build_rows, link_line, render_differences
 from spikelet.cli.streaming import training
 from spikelet.cli.terminal import Terminal, facts, number, percent, verdict
 from spikelet.package import Package
-from spikelet.run import Built, make
+from spikelet.run import BuiltImage, make
 from spikelet.train import train
 
 MODEL = "digits_snn"
@@ -39,7 +39,7 @@ def demo_package(
 
 def demo_images(
     terminal: Terminal, package: Package, board: Board, out: Path, toolchain: str
-) -> tuple[Built, Built]:
+) -> tuple[BuiltImage, BuiltImage]:
     """The release image and the trace image."""
     with terminal.stage("build") as stage:
         release = make(package, board, out / "build", toolchain=toolchain)
@@ -80,7 +80,7 @@ def demo_result(
     }
 
 
-def demo_shown(result: dict[str, Any]) -> list[RenderableType]:
+def render_demo(result: dict[str, Any]) -> list[RenderableType]:
     """The summary."""
     mismatches = verdict(result["mismatches"])
     mismatches.append("   (every layer in every step, and the release image)", "dim")
@@ -105,5 +105,5 @@ def demo_shown(result: dict[str, Any]) -> list[RenderableType]:
         ),
     ]
     if result["differences"]:
-        shown.append(differences_shown(result["differences"]))
+        shown.append(render_differences(result["differences"]))
     return shown

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.cli.places import check_file
-from spikelet.cli.shown import (
+from spikelet.cli.render import (
     accuracy_rows,
     arena_row,
     layer_table,
@@ -154,7 +154,7 @@ def _tflite(options: ImportOptions) -> Package:
             "source": words(file.name),
             "source_sha256": imported.sha256,
             "source_names": {k: words(name) for k, name in imported.original.items()},
-            **imported.simplified.noted(),
+            **imported.simplified.manifest_entry(),
             "versions": {"spikelet": __version__, "numpy": np.__version__},
         },
     )
@@ -195,7 +195,7 @@ def _accuracy(package: Package) -> float | None:
     return float(np.mean(predicted == package.labels))
 
 
-def import_shown(result: dict[str, Any]) -> list[Any]:
+def render_import(result: dict[str, Any]) -> list[Any]:
     """The layers, what was left out, the drift and the package."""
     manifest = result["manifest"]
     shown: list[Any] = [layer_table(result["layers"]), ""]

@@ -82,7 +82,7 @@ class _Guarded:
 
 
 @contextlib.contextmanager
-def guarded() -> Iterator[None]:
+def guard_streams() -> Iterator[None]:
     """Standard output and error for the time of a command; see `_Guarded`."""
     before = sys.stdout, sys.stderr
     out, err = (_open(stream) for stream in before)

@@ -18,13 +18,20 @@ from spikelet.cli.output import Interrupted
 from spikelet.cli.terminal import Terminal, percent
 from spikelet.errors import Disagreement, LinkDead, SpikeletError, UsageError
 from spikelet.package import Package
-from spikelet.run import Outcome, SampleStream, SessionFolder, Target, Watch, make
-from spikelet.run import Progress as Now
+from spikelet.run import (
+    Outcome,
+    SampleProgress,
+    SampleStream,
+    SessionFolder,
+    SessionTarget,
+    Watch,
+    make,
+)
 from spikelet.run import run as run_session
 from spikelet.run.session_options import RunOptions, SessionOptions
 
 if TYPE_CHECKING:
-    from spikelet.train import Progress as Epoch
+    from spikelet.train import EpochProgress
 
 HEALTH = (
     TimeRemainingColumn(compact=True),
@@ -39,16 +46,16 @@ def prepare(
     package: Package,
     board: Board,
     folder: SessionFolder,
-) -> Target:
+) -> SessionTarget:
     """What a session runs on; the image of a machine is built in the session's folder."""
     if options.port is not None or board.transport == "serial":
-        return Target(board, port=options.port, baud=options.baud)
+        return SessionTarget(board, port=options.port, baud=options.baud)
     trace = isinstance(options, RunOptions) and options.layers
     with terminal.err.status("building"):
         built = make(
             package, board, folder.path / "build", toolchain=options.toolchain, trace=trace
         )
-    return Target(board, built, options.machine)
+    return SessionTarget(board, built, options.machine)
 
 
 class _Bar(Watch):
@@ -74,7 +81,7 @@ class _Bar(Watch):
             "", total=total, start=False, doing="start", right="", retries=0, mismatches=0
         )
 
-    def progress(self, now: Now) -> None:
+    def progress(self, now: SampleProgress) -> None:
         """Move the bar; its clock starts with the first sample."""
         if not self.started:
             self.started = True
@@ -87,7 +94,7 @@ class _Bar(Watch):
             mismatches=now.mismatches,
         )  # fmt: skip
 
-    def evaluated(self, text: str) -> None:
+    def on_evaluation(self, text: str) -> None:
         """Show it."""
         self.shown.console.print(Text(text, "dim"), soft_wrap=True)
 
@@ -148,7 +155,7 @@ def stream(
     terminal: Terminal,
     options: RunOptions,
     package: Package,
-    target: Target,
+    target: SessionTarget,
     samples: SampleStream,
     folder: SessionFolder,
     whole: bool = True,
@@ -239,7 +246,7 @@ def disagree(terminal: Terminal, mismatches: int) -> None:
 
 
 def training(
-    terminal: Terminal, folder: Path, work: Callable[[Callable[[Epoch], None]], Package]
+    terminal: Terminal, folder: Path, work: Callable[[Callable[[EpochProgress], None]], Package]
 ) -> Package:
     """Train with the epochs shown; says first that a recipe is executed.
 
@@ -259,7 +266,7 @@ def training(
     with Progress(*columns, console=terminal.err, transient=True) as progress:
         task = progress.add_task("", total=None, phase="loading", detail="")
 
-        def epoch(now: Epoch) -> None:
+        def epoch(now: EpochProgress) -> None:
             progress.update(
                 task,
                 completed=now.epoch,

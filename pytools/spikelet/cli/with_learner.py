@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from spikelet.board import Board
-from spikelet.cli.learning_shown import plan_shown
+from spikelet.cli.render_learning import render_plan
 from spikelet.cli.terminal import Terminal, number, percent
 from spikelet.errors import UsageError
-from spikelet.learn.choices import parts, written
+from spikelet.learn.choices import choice_text, parts
 from spikelet.learn.continual.protocol import Tuned, TuningData, learner, tune
 from spikelet.learn.continual.streams import stream
-from spikelet.learn.networks.training_plan import counted
+from spikelet.learn.networks.training_plan import count
 from spikelet.learn.state import LearnedState
 from spikelet.package import Package
 from spikelet.run.learning.data import learning_data
@@ -51,30 +51,30 @@ def prepare_lesson(
         UsageError: a learner, an option or a stream that is not known, or data or a state that
             does not fit.
     """
-    tuned = _tuned(terminal, package, options, folder)
+    tuned = _tuning(terminal, package, options, folder)
     data = learning_data(package, options.data, options.classes)
     if tuned is not None:
         tuned.admit(data.test, data.source)
-    text = written(*parts(options.learner, "learner")) if tuned is None else tuned.text
+    text = choice_text(*parts(options.learner, "learner")) if tuned is None else tuned.text
     made = lesson(package, text, data, board, options.features)
     state = None
     if options.load_state is not None:
         state = LearnedState.load(options.load_state, made.package)
     course = stream(options.stream).play(data.train, data.test)
-    for part in plan_shown(f"{text} on {made.where.features}", made.plan, board):
+    for part in render_plan(f"{text} on {made.where.features}", made.plan, board):
         terminal.err.print(part)
     terminal.note(
-        f"learns {number(course.samples)} samples in {counted(len(course.blocks), 'block')} of "
-        f"{counted(len(course.tasks), 'task')}; predicts "
+        f"learns {number(course.samples)} samples in {count(len(course.blocks), 'block')} of "
+        f"{count(len(course.tasks), 'task')}; predicts "
         f"{number(sum(map(len, course.evaluation)))} others after each block ({data.source}); "
         f"{number(made.needs.commit_bytes * len(course.ends()), 'B')} written to flash in "
-        f"{counted(len(course.ends()), 'commit')}",
+        f"{count(len(course.ends()), 'commit')}",
         "dim",
     )
     return made, tuned, state
 
 
-def _tuned(
+def _tuning(
     terminal: Terminal, package: Package, options: LearnOptions, folder: Path
 ) -> Tuned | None:
     name, fixed = parts(options.learner, "learner")

@@ -1,8 +1,8 @@
 """From the graph to C: the memory plan, the layer table, model.c."""
 
 from spikelet.codegen.constants import Constant
-from spikelet.codegen.emit import CEmitter, Generated, generate, listed
-from spikelet.codegen.fit import ArenaTooSmall, fitted
+from spikelet.codegen.emit import CEmitter, Generated, generate, visible_tensors
+from spikelet.codegen.fit import ArenaTooSmall, fit_arena
 from spikelet.codegen.layers import TITLES, Layer, layers, totals
 from spikelet.codegen.plan import Plan, Slot, plan
 
@@ -15,10 +15,10 @@ __all__ = [
     "Layer",
     "Plan",
     "Slot",
-    "fitted",
+    "fit_arena",
     "generate",
     "layers",
-    "listed",
     "plan",
     "totals",
+    "visible_tensors",
 ]

@@ -68,7 +68,7 @@ class Laid:
         self.sizes[c_struct] = size
         return leaves
 
-    def asserted(self) -> list[str]:
+    def assertions(self) -> list[str]:
         """What holds the compiler to it; nothing where the pointers' size is not known."""
         return [
             f'_Static_assert(sizeof(struct {name}) == {size}, "the host counts {size} bytes");'
@@ -88,7 +88,7 @@ class Laid:
                 continue
             if not leaf.code and self.pointer is None:
                 continue  # nobody knows how many zeros
-            data = self.declared.packed(name, leaf, value) if leaf.code else bytes(leaf.size)
+            data = self.declared.pack(name, leaf, value) if leaf.code else bytes(leaf.size)
             last = members[-1] if members else None
             if isinstance(last, Constant):
                 gap = leaf.offset - last.at - len(last.data)
@@ -102,7 +102,7 @@ class Laid:
         return members
 
 
-def held(
+def list_constants(
     tables: Mapping[str, bytes], configs: Mapping[str, tuple[str, Fields]], laid: Laid
 ) -> tuple[Constant, ...]:
     """All constants, in the order of the image's own list.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spikelet.codegen.constants import Constant, Laid, held
+from spikelet.codegen.constants import Constant, Laid, list_constants
 from spikelet.codegen.layers import Layer, layers
 from spikelet.codegen.parameters import check_calls
 from spikelet.codegen.plan import Plan, Scratch, Slot, plan
@@ -95,7 +95,7 @@ class CEmitter:
         flat = np.ascontiguousarray(values).reshape(-1)
         key = str(flat.dtype), flat.tobytes()
         if key not in self.symbols:
-            symbol = self.symbols[key] = _unused(f"spk_const_{name}", self.constants)
+            symbol = self.symbols[key] = _free_name(f"spk_const_{name}", self.constants)
             self.constants[symbol] = _array(symbol, flat, note)
             self.sizes[symbol] = flat.nbytes
             little = flat.astype(flat.dtype.newbyteorder("<"))
@@ -107,7 +107,7 @@ class CEmitter:
         head, rows = f"static const struct {c.identifier(c_struct)}", _rows(fields)
         key = name, head, rows
         if key not in self.config_symbols:
-            symbol = self.config_symbols[key] = _unused(f"{name}_config", self.configs)
+            symbol = self.config_symbols[key] = _free_name(f"{name}_config", self.configs)
             self.configs[symbol] = f"{head} {symbol} = {{\n{rows}}};\n"
             self.attributes[symbol] = c_struct, fields
         return c.address(self.config_symbols[key])
@@ -138,7 +138,7 @@ def _pointer(tensor: str) -> Expression:
     return c.name("t_" + tensor.replace(".", "__"))
 
 
-def _unused(symbol: str, used: Iterable[str]) -> str:
+def _free_name(symbol: str, used: Iterable[str]) -> str:
     """`symbol`, or with a number where that is taken: `a_b` + `c` is called like `a` + `b_c`."""
     numbered = (f"{symbol}_{i}" for i in count(2))
     return c.identifier(next(s for s in chain([symbol], numbered) if s not in used))
@@ -190,12 +190,12 @@ def generate(
     """
     places = places or plan(graph, target)
     em = CEmitter(graph, places, target)
-    executed = _executed(graph, em, trace, guard)
+    executed = _emit_operators(graph, em, trace, guard)
     table = layers(graph, places, executed.const_bytes, em.kernels, target)
     bodies = executed.bodies
     learning = _learning(graph, em, bodies)
     laid = Laid(em.includes, em.macros, target)
-    constants = held(em.values, em.attributes, laid)
+    constants = list_constants(em.values, em.attributes, laid)
     model = _model(graph, sha256, trace, em, constants)
     parts = [
         _head(graph, sha256, table, places, sum(em.sizes.values())),
@@ -205,7 +205,7 @@ def generate(
         *em.constants.values(),
         _arena(em, guard),
         *em.configs.values(),
-        *(f"{line}\n" for line in laid.asserted()),
+        *(f"{line}\n" for line in laid.assertions()),
         _function("static void model_start(void)", [*executed.start, *bodies[Phase.ONCE]]),
         _function("static void model_step(uint32_t t)", [*c.unused(c.STEP), *bodies[Phase.STEP]]),
         _function("static void model_finish(void)", bodies[Phase.END]),
@@ -248,7 +248,7 @@ class _Executed:
     const_bytes: dict[str, int]
 
 
-def _executed(graph: Graph, em: CEmitter, trace: bool, guard: bool) -> _Executed:
+def _emit_operators(graph: Graph, em: CEmitter, trace: bool, guard: bool) -> _Executed:
     made = _Executed([c.assign(c.name("saturations"), 0)], {phase: [] for phase in Phase}, {})
     for number, node in enumerate(graph.order):
         before = sum(em.sizes.values())
@@ -277,14 +277,14 @@ def _conditional(node: Operator, em: CEmitter, trace: bool, guard: bool) -> list
     em.kernels[node.name] = ", ".join(called)
     if guard:
         em.include("spk_guard.h")
-        body = [*_opened(node, em), *body, c.run("spk_open", _ARENA, em.places.size)]
+        body = [*_guards(node, em), *body, c.run("spk_open", _ARENA, em.places.size)]
     if node.when is None or trace:
         return body
     name, value = node.when
-    return [c.when(em.tensor(name).at(0).compared("==", value), *body)]
+    return [c.when(em.tensor(name).at(0).compare("==", value), *body)]
 
 
-def _opened(node: Operator, em: CEmitter) -> list[Statement]:
+def _guards(node: Operator, em: CEmitter) -> list[Statement]:
     """What leaves an operator its own tensors only, with a pattern in those that it makes."""
     slots = em.places.slots
     reads = [slots[name] for name in node.inputs]
@@ -420,13 +420,13 @@ def _model(
     places = em.places
     digest = ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(sha256))
     rows = []
-    for tensor, op in listed(graph, trace):
+    for tensor, op in visible_tensors(graph, trace):
         data = _at(places.slots[tensor.name])
         number = _NO_OP if op is None else op
-        rows.append(_entry(tensor, tensor.kind, data, number, graph.admitted(tensor)))
+        rows.append(_entry(tensor, tensor.kind, data, number, graph.admitted_range(tensor)))
     lines = []
     if trace:
-        columns = len(graph.traced)
+        columns = len(graph.traced_tensors)
         lines.append(
             f"static uint32_t trace[{graph.steps * columns}]; // ({graph.steps}, {columns})"
         )
@@ -439,7 +439,7 @@ def _model(
         "};",
         *_constants(constants),
         "const struct spk_model spk_model = {",
-        f"    .name = {c.quoted(graph.name)},",
+        f"    .name = {c.string_literal(graph.name)},",
         "    .package_sha256 = package_sha256,",
         "    .tensors = tensors,",
         f"    .tensor_count = {len(rows)},",
@@ -495,7 +495,7 @@ def _learning_fields(graph: Graph, em: CEmitter) -> list[str]:
 _NO_OP = c.name("SPK_NO_OP")
 
 
-def listed(graph: Graph, trace: bool) -> list[tuple[Tensor, int | None]]:
+def visible_tensors(graph: Graph, trace: bool) -> list[tuple[Tensor, int | None]]:
     """The tensors a host may see, each with the number of the operator that writes it.
 
     A trace build lists the digests behind them.
@@ -513,7 +513,7 @@ def _entry(
     """A row of the tensor table; `ends`: what a host writes must lie in them."""
     dtype, kind_of = (c.name(f"SPK_{text.upper()}") for text in (tensor.dtype, kind))
     row = (
-        c.quoted(tensor.name), data, tensor.nbytes, dtype, kind_of, number, len(tensor.shape),
-        tensor.shape, c.decimal(tensor.scale), tensor.zero_point,
+        c.string_literal(tensor.name), data, tensor.nbytes, dtype, kind_of, number,
+        len(tensor.shape), tensor.shape, c.decimal(tensor.scale), tensor.zero_point,
     )  # fmt: skip
     return c.literal((*row, *map(tensor.order, ends)))

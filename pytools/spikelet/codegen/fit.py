@@ -21,7 +21,7 @@ class ArenaTooSmall(UsageError):
     best: int = 0
 
 
-def fitted(graph: Graph, arena: int, target: Target = ANY) -> Tiling | None:
+def fit_arena(graph: Graph, arena: int, target: Target = ANY) -> Tiling | None:
     """The bands with the least work that take at most `arena` bytes; None where none are needed.
 
     Raises:

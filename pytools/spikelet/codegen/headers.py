@@ -110,10 +110,10 @@ def fields(name: str, text: str) -> Iterator[Field]:
 def every(folders: Iterable[Path]) -> Declarations:
     """What all headers of some folders declare, whatever conditions it stands under."""
     paths = (path for folder in folders for path in sorted(folder.rglob("*.h")))
-    return Declarations.of("\n".join(_MACRO_LINE.sub("", _uncommented(path)) for path in paths))
+    return Declarations.of("\n".join(_MACRO_LINE.sub("", _strip_comments(path)) for path in paths))
 
 
-def _uncommented(path: Path) -> str:
+def _strip_comments(path: Path) -> str:
     return _COMMENT.sub("", path.read_text(encoding="utf-8"))
 
 
@@ -141,7 +141,7 @@ class Image:
         seen.add(header)
         kept: list[str] = []
         taken: list[tuple[bool, bool]] = []  # of each open condition: is it true, was any branch
-        for line in _uncommented(path).replace("\\\n", " ").splitlines():
+        for line in _strip_comments(path).replace("\\\n", " ").splitlines():
             directive = _DIRECTIVE.match(line)
             if directive:
                 self._directive(directive[1], directive[2].strip(), taken, (folders, seen))
@@ -158,11 +158,11 @@ class Image:
     ) -> None:
         if word in ("if", "ifdef", "ifndef"):
             text = {"ifdef": f"defined({rest})", "ifndef": f"!defined({rest})"}.get(word, rest)
-            holds = bool(self.evaluated(text))
+            holds = bool(self.evaluate(text))
             taken.append((holds, holds))
         elif word in ("elif", "else"):
             _, before = taken.pop()
-            holds = not before and (word == "else" or bool(self.evaluated(rest)))
+            holds = not before and (word == "else" or bool(self.evaluate(rest)))
             taken.append((holds, before or holds))
         elif word == "endif":
             taken.pop()
@@ -171,9 +171,9 @@ class Image:
                 self.read(at[0], rest.strip('"'), at[1])
             elif word == "define" and re.fullmatch(r"\w+(\s+.*)?", rest):
                 name, _, value = rest.partition(" ")
-                self.macros[name] = self.evaluated(value or "0") or 0
+                self.macros[name] = self.evaluate(value or "0") or 0
 
-    def evaluated(self, text: str) -> int | None:
+    def evaluate(self, text: str) -> int | None:
         """A constant expression; a macro that is not known is 0, None for what is no number."""
         text = re.sub(
             r"\bdefined\s*(\(\s*)?(\w+)(?(1)\s*\))",
@@ -199,6 +199,6 @@ class Image:
         for items in declared.enums:
             value: int | None = -1
             for name, given in items:
-                value = self.evaluated(given) if given else None if value is None else value + 1
+                value = self.evaluate(given) if given else None if value is None else value + 1
                 if value is not None:
                     self.values[name] = value

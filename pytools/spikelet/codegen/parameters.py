@@ -47,7 +47,7 @@ def _functions() -> dict[str, list[list[_Types]]]:
 
 
 @cache
-def _declared(name: str) -> list[list[_Types]]:
+def _declarations(name: str) -> list[list[_Types]]:
     functions = _functions()
     made = [types for key, types in functions.items() if "*" in key and fnmatchcase(name, key)]
     return functions.get(name) or [declaration for types in made for declaration in types]
@@ -57,7 +57,7 @@ def check_calls(owner: str, text: str) -> None:
     """GraphError where a number does not fit the parameter of the kernel that it is given to."""
     for call in _CALL.finditer(text):
         arguments = list(_arguments(text, call.end()))
-        declared = [types for types in _declared(call[1]) if len(types) == len(arguments)]
+        declared = [types for types in _declarations(call[1]) if len(types) == len(arguments)]
         for i, argument in enumerate(arguments):
             if not _NUMBER.fullmatch(argument) or argument == "0":  # 0 is a pointer, too
                 continue

@@ -100,7 +100,7 @@ class _Place:
 
 def plan(graph: Graph, target: Target = ANY) -> Plan:
     """Place all tensors; kernels are those of an instruction set, "" for C that runs on any."""
-    places, scratches, problem = _asked(graph, target)
+    places, scratches, problem = _requests(graph, target)
     offsets, bound = arrange(problem, ALIGN, _most_in_use(places, problem, len(graph.order)))
     slots = {}
     for place, offset in zip(places, offsets, strict=True):
@@ -121,11 +121,11 @@ def plan(graph: Graph, target: Target = ANY) -> Plan:
 
 def least(graph: Graph, target: Target = ANY) -> int:
     """Bytes that no plan goes below; quickly found, and often too few."""
-    places, _, problem = _asked(graph, target)
+    places, _, problem = _requests(graph, target)
     return _most_in_use(places, problem, len(graph.order))
 
 
-def _asked(graph: Graph, target: Target) -> tuple[list[_Place], list[str], Problem]:
+def _requests(graph: Graph, target: Target) -> tuple[list[_Place], list[str], Problem]:
     """The places of tensors, then of scratch; the operators that have scratch; what to arrange."""
     sharing = _Sharing(graph, target)
     places = sharing.places()

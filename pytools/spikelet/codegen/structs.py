@@ -66,7 +66,7 @@ class Declared(Image):
         end, widest = 0, 1
         for one in fields(name, self.structs[name]):
             c_type, label = one.c_type, one.name
-            count = (self.evaluated(one.count) or 0) if one.count else 1
+            count = (self.evaluate(one.count) or 0) if one.count else 1
             if c_type.startswith("struct ") and count != 1:
                 raise GraphError(f"struct {name}: {label} is an array of structures")
             if c_type.startswith("struct "):
@@ -106,7 +106,7 @@ class Declared(Image):
             return int(value)
         raise TypeError(f"{value!r} is no number")
 
-    def packed(self, name: str, leaf: Leaf, value: Value) -> bytes:
+    def pack(self, name: str, leaf: Leaf, value: Value) -> bytes:
         """A field's bytes, little endian.
 
         Raises:

@@ -12,7 +12,7 @@ import numpy as np
 from spikelet.errors import UsageError
 from spikelet.frontends.manifest import figures, layouts
 from spikelet.graph import Array
-from spikelet.graph.simplify import simplified
+from spikelet.graph.simplify import simplify
 from spikelet.package import Package
 from spikelet.quantise import (
     Network,
@@ -21,7 +21,7 @@ from spikelet.quantise import (
     Quantised,
     encode,
     quantise,
-    unfolded,
+    unfolded_original,
 )
 from spikelet.refusal import ImportRefused
 from spikelet.samples import (
@@ -119,15 +119,15 @@ def package(
     """
     network = imported.network
     if imported.is_float and samples is None:
-        raise _uncalibrated(file, network)
+        raise _calibration_missing(file, network)
     tested, told, quantised = samples, "", None
     if samples is not None:
-        feeds = _decoded(network, samples.feeds)
+        feeds = _decode(network, samples.feeds)
         tested = samples = Samples(samples.source, feeds, samples.labels)
     if not imported.is_float:
         quantised = _with_its_codes(network, samples)
     if quantised is None and samples is not None:
-        calibration, tested, told = _parted(samples)
+        calibration, tested, told = _split(samples)
         quantised = quantise(network, calibration.feeds, options)
     if quantised is None:
         raise UsageError(f"model {file}: nothing to quantise")
@@ -150,13 +150,15 @@ def package(
             "equalised": quantised.equalised,
             "bias_correction": chosen.correct and not network.codes,
         }
-    original = imported.original or unfolded(network)
+    original = imported.original or unfolded_original(network)
     vectors, measured = _vectors(quantised, tested, original)
-    less = simplified(quantised.graph)
-    return Package(less.graph, vectors, {**manifest, **measured, **less.noted()}).with_golden()
+    less = simplify(quantised.graph)
+    return Package(
+        less.graph, vectors, {**manifest, **measured, **less.manifest_entry()}
+    ).with_golden()
 
 
-def _uncalibrated(file: str, network: Network) -> ImportRefused:
+def _calibration_missing(file: str, network: Network) -> ImportRefused:
     shapes = ", ".join(f"{n} (N, {', '.join(map(str, s[1:]))})" for n, s in network.inputs.items())
     return ImportRefused(
         f"model {file}: a float model, and no data to find the ranges of its tensors",
@@ -175,7 +177,7 @@ def _with_its_codes(network: Network, samples: Samples | None) -> Quantised | No
         return None
 
 
-def _parted(samples: Samples) -> tuple[Samples, Samples, str]:
+def _split(samples: Samples) -> tuple[Samples, Samples, str]:
     """Samples to find ranges on, samples for figures, and what is told of them."""
     if len(samples) < FEWEST:
         told = f"{samples.source}: all {len(samples)} samples, which the figures are of, too"
@@ -185,7 +187,7 @@ def _parted(samples: Samples) -> tuple[Samples, Samples, str]:
     return calibration, samples.every(2, 1), told
 
 
-def _decoded(network: Network, feeds: Mapping[str, Array]) -> dict[str, Array]:
+def _decode(network: Network, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Real values, also of inputs that the file has as integers."""
     decoded = dict(feeds)
     for name, values in feeds.items():

@@ -51,11 +51,11 @@ class Expression(_Text):
         """`self[index]`."""
         return _expression(f"{identifier(str(self))}[{_value(index)}]")
 
-    def pointed(self) -> Expression:
+    def dereference(self) -> Expression:
         """`*self`."""
         return _expression(f"*{identifier(str(self))}")
 
-    def compared(self, how: Literal["==", "!=", "<", ">"], other: Value) -> Expression:
+    def compare(self, how: Literal["==", "!=", "<", ">"], other: Value) -> Expression:
         """A comparison."""
         if how not in ("==", "!=", "<", ">"):
             raise TypeError(f"{how!r} is no comparison")
@@ -111,38 +111,38 @@ def _value(value: Value) -> str:
     raise TypeError(f"{value!r} is no number and no C expression")
 
 
-def _matched(pattern: re.Pattern[str], text: str, what: str) -> str:
+def _match(pattern: re.Pattern[str], text: str, what: str) -> str:
     if not isinstance(text, str) or not pattern.fullmatch(text):
         raise GraphError(f"{text!r} is not {what} of C")
     return text
 
 
-def _joined(values: tuple[Value, ...]) -> str:
+def _join(values: tuple[Value, ...]) -> str:
     return ", ".join(map(_value, values))
 
 
-def _indented(body: tuple[Statement, ...]) -> list[str]:
+def _indent(body: tuple[Statement, ...]) -> list[str]:
     return [f"    {line}" for statement in body for line in lines(statement)]
 
 
 def field(text: str) -> str:
     """A field of a structure, or of one within it: refused unless it is identifiers and dots."""
-    return _matched(_FIELD, text, "a field")
+    return _match(_FIELD, text, "a field")
 
 
 def identifier(text: str) -> str:
     """Refused with GraphError unless it is an identifier."""
-    return _matched(_IDENTIFIER, text, "an identifier")
+    return _match(_IDENTIFIER, text, "an identifier")
 
 
 def header(text: str) -> str:
     """A file to include; refused unless it is a path of plain names."""
-    return _matched(_HEADER, text, "a header")
+    return _match(_HEADER, text, "a header")
 
 
-def quoted(text: str) -> Expression:
+def string_literal(text: str) -> Expression:
     """A string literal: a name with letters, digits, underscores and dots."""
-    return _expression(f'"{_matched(_TENSOR, text, "a name")}"')
+    return _expression(f'"{_match(_TENSOR, text, "a name")}"')
 
 
 def remark(text: str) -> str:
@@ -180,17 +180,17 @@ def address(text: str) -> Expression:
 
 def call(function: str, *arguments: Value) -> Expression:
     """`function(arguments)`."""
-    return _expression(f"{identifier(function)}({_joined(arguments)})")
+    return _expression(f"{identifier(function)}({_join(arguments)})")
 
 
 def cast(c_type: str, value: Value) -> Expression:
     """`(c_type)value`."""
-    return _expression(f"({_matched(_TYPE, c_type, 'a type')}){_inner(_value(value))}")
+    return _expression(f"({_match(_TYPE, c_type, 'a type')}){_inner(_value(value))}")
 
 
 def compound(c_type: str, parts: Value) -> Expression:
     """`&(c_type){parts}`: a pointer to a value that lives as long as the block around it."""
-    return _expression(f"&({_matched(_TYPE, c_type, 'a type')}){_value(parts)}")
+    return _expression(f"&({_match(_TYPE, c_type, 'a type')}){_value(parts)}")
 
 
 def either(*conditions: Expression) -> Expression:
@@ -217,32 +217,32 @@ def assign(target: Expression, value: Value, how: Literal["=", "+="] = "=") -> S
 
 def declare(c_type: str, variable: str, value: Value) -> Statement:
     """`c_type variable = value;`."""
-    checked = _matched(_TYPE, c_type, "a type")
+    checked = _match(_TYPE, c_type, "a type")
     return _statement(f"{checked} {identifier(variable)} = {_value(value)};")
 
 
 def declare_array(c_type: str, variable: str, size: int) -> Statement:
     """`c_type variable[size];`."""
-    checked = _matched(_TYPE, c_type, "a type")
+    checked = _match(_TYPE, c_type, "a type")
     space = "" if checked.endswith("*") else " "
     return _statement(f"{checked}{space}{identifier(variable)}[{_value(size)}];")
 
 
 def when(condition: Expression, *body: Statement) -> Statement:
     """`if (condition) { body }`."""
-    return _statement(f"if ({_value(condition)}) {{", *_indented(body), "}")
+    return _statement(f"if ({_value(condition)}) {{", *_indent(body), "}")
 
 
 def repeat(counter: str, count: int, *body: Statement) -> Statement:
     """`body` for `counter` from 0 to `count` - 1."""
     i = identifier(counter)
     head = f"for (uint32_t {i} = 0; {i} < {_value(count)}; {i}++) {{"
-    return _statement(head, *_indented(body), "}")
+    return _statement(head, *_indent(body), "}")
 
 
 def block(*body: Statement) -> Statement:
     """`{ body }`."""
-    return _statement("{", *_indented(body), "}")
+    return _statement("{", *_indent(body), "}")
 
 
 def comment(text: str) -> Statement:

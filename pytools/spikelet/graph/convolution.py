@@ -41,7 +41,7 @@ class Convolution(Quantised):
         self.padding = (int(top), int(left), int(bottom), int(last))
 
     @property
-    def _padded(self) -> bool:
+    def _has_padding(self) -> bool:
         return any(self.padding)
 
     def image_shape(self, x: Tensor, kernel: tuple[int, int]) -> tuple[int, int]:
@@ -77,7 +77,7 @@ class Convolution(Quantised):
         ]
         return patches
 
-    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+    def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]
         image = moved[self.inputs[0]]
         taps = self.windows(image[None], kernel).any(axis=(0, 1, 2))  # (C, KH, KW)

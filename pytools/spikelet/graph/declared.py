@@ -1,4 +1,4 @@
-"""What a field may hold: its annotation says it, and `checked` holds values to it.
+"""What a field may hold: its annotation says it, and `check_fields` holds values to it.
 
 This is the one place between a file that somebody else made and the fields of operators, tensors,
 graphs and manifests. Types are those of JSON and strict (a bool is no number, a text is none
@@ -138,7 +138,7 @@ Codes = tuple[Code, Code]
 
 
 @cache
-def _declared(cls: type[Any]) -> dict[str, tuple[TypeAdapter[Any], bool]]:
+def _adapters(cls: type[Any]) -> dict[str, tuple[TypeAdapter[Any], bool]]:
     """By field, what checks it and whether it must be given."""
     hints = typing.get_type_hints(cls, include_extras=True)
     config = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
@@ -152,7 +152,7 @@ def _declared(cls: type[Any]) -> dict[str, tuple[TypeAdapter[Any], bool]]:
     }
 
 
-def checked(cls: type[Any], owner: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def check_fields(cls: type[Any], owner: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of a dataclass as it declares them, lists as tuples.
 
     Args:
@@ -163,7 +163,7 @@ def checked(cls: type[Any], owner: str, values: Mapping[str, Any]) -> dict[str, 
     Raises:
         GraphError: names the field, what it is and what was expected.
     """
-    declared: dict[str, tuple[TypeAdapter[Any], bool]] = _declared(cls)  # type: ignore[arg-type]
+    declared: dict[str, tuple[TypeAdapter[Any], bool]] = _adapters(cls)  # type: ignore[arg-type]
     for name in values:
         if name not in declared:
             raise GraphError(
@@ -176,10 +176,10 @@ def checked(cls: type[Any], owner: str, values: Mapping[str, Any]) -> dict[str, 
         if isinstance(value, list | tuple) and len(value) > LONGEST:
             length = f"{len(value)} entries, expected {LONGEST} at most"
             raise GraphError(f"{owner}: {name} has {length}")
-    return {name: _checked(declared[name][0], owner, name, v) for name, v in values.items()}
+    return {name: _check_field(declared[name][0], owner, name, v) for name, v in values.items()}
 
 
-def _checked(adapter: TypeAdapter[Any], owner: str, name: str, value: Any) -> Any:
+def _check_field(adapter: TypeAdapter[Any], owner: str, name: str, value: Any) -> Any:
     try:
         return adapter.validate_python(_plain(value))
     except ValidationError as e:
@@ -188,10 +188,10 @@ def _checked(adapter: TypeAdapter[Any], owner: str, name: str, value: Any) -> An
         text = first["msg"].removeprefix("Value error, ").replace(" after validation", "")
         text = _PYDANTIC.sub("expected", text)
         at = "".join(f"[{part}]" for part in first["loc"] if isinstance(part, int))
-        raise GraphError(f"{owner}: {name}{at} is {_shown(first['input'])}, {text}") from None
+        raise GraphError(f"{owner}: {name}{at} is {_describe(first['input'])}, {text}") from None
 
 
-def called(name: object) -> str:
+def quote_name(name: object) -> str:
     """A name as errors show it: as it is where it is one, else quoted and short."""
     return name if isinstance(name, str) and is_identifier(name) else f"{name!a:.60}"
 
@@ -203,7 +203,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _shown(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
     return f"{value!a:.60}"

@@ -81,9 +81,9 @@ class Elementwise(Int8Operator):
             raise self.error(
                 f"output_scale {self.output_scale} is so small that values reach beyond 32 bits"
             )
-        return Inferred(self.output(shape, bounds, limits, self._reached(bounds)))
+        return Inferred(self.output(shape, bounds, limits, self._reach(bounds)))
 
-    def _reached(self, bounds: Mapping[str, Interval]) -> Interval | None:
+    def _reach(self, bounds: Mapping[str, Interval]) -> Interval | None:
         """(C,) what each channel can become, from the ends of both operands."""
         if not self.CORNERS:
             return None
@@ -103,7 +103,7 @@ class Elementwise(Int8Operator):
             return None
         return [np.arange(channels)] * len(self.inputs)
 
-    def narrowed(self, ins: list[Array], out: Array) -> Operator:
+    def with_channels(self, ins: list[Array], out: Array) -> Operator:
         if self.constant is None or self.constant.shape[-1] != self.outs[0].shape[-1]:
             return self
         return replace(self, constant=np.ascontiguousarray(self.constant[..., out]))

@@ -25,28 +25,28 @@ def high_mul(a: Array, b: Array | int) -> Array:
     return np.asarray(product)
 
 
-def saturated(x: Array) -> Array:
+def saturate(x: Array) -> Array:
     """Clipped to int16."""
     return np.clip(x, -MOST - 1, MOST)
 
 
 def logistic(x: Array) -> Array:
     """`1 / (1 + exp(-x))` of values with 3 integer bits, as Q0.15; int64 in and out."""
-    size = _wrapped(np.abs(x))
-    half, y = _newton(_exp(_wrapped(-size), 3))
+    size = _wrap(np.abs(x))
+    half, y = _newton(_exp(_wrap(-size), 3))
     del half
-    positive = saturated(y << 1)
+    positive = saturate(y << 1)
     return np.where(x == 0, 1 << 14, np.where(x > 0, positive, MOST - positive))
 
 
 def tanh(x: Array, integer_bits: int) -> Array:
     """tanh of values with 0 to 6 integer bits, as Q0.15; int64 in and out."""
     y = _newton(_exp(np.where(x < 0, x, -x), integer_bits + 1))[1]
-    positive = saturated((y - (1 << 13)) << 2)
+    positive = saturate((y - (1 << 13)) << 2)
     return np.where(x == 0, 0, np.where(x < 0, -positive, positive))
 
 
-def _wrapped(x: Array) -> Array:
+def _wrap(x: Array) -> Array:
     return x.astype(np.int16).astype(np.int64)
 
 
@@ -59,8 +59,8 @@ def _exp(x: Array, integer_bits: int) -> Array:
     a = (part << integer_bits) + (1 << 12)  # Q0.15, about -1/8
     a2 = high_mul(a, a)
     a3, a4 = high_mul(a2, a), high_mul(a2, a2)
-    series = high_mul(_halved(a4, 2) + a3, _THIRD) + a2
-    result = saturated(_EIGHTH + high_mul(a + _halved(series, 1), _EIGHTH))
+    series = high_mul(_halve(a4, 2) + a3, _THIRD) + a2
+    result = saturate(_EIGHTH + high_mul(a + _halve(series, 1), _EIGHTH))
     for k, power in enumerate(EXP_POWERS[: integer_bits + 2], start=-2):
         result = np.where(rest >> (fraction + k) & 1, high_mul(result, power), result)
     if integer_bits > 5:
@@ -74,9 +74,9 @@ def _newton(x: Array) -> tuple[Array, Array]:
     y = 23130 + high_mul(half, -15420)  # 48/17 - 32/17 * half
     for _ in range(3):
         error = (1 << 13) - high_mul(half, y)
-        y = _wrapped(y + saturated(high_mul(y, error) << 2))
+        y = _wrap(y + saturate(high_mul(y, error) << 2))
     return half, y
 
 
-def _halved(x: Array, exponent: int) -> Array:
+def _halve(x: Array, exponent: int) -> Array:
     return rounding_divide_by_pot(x, np.asarray(exponent, np.int64))

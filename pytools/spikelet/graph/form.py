@@ -15,8 +15,8 @@ from spikelet.graph.declared import (
     Size,
     TensorName,
     TensorScale,
-    called,
-    checked,
+    check_fields,
+    quote_name,
     within,
 )
 from spikelet.graph.operator import Operator, operators
@@ -86,7 +86,7 @@ def form(cls: type[_Form], owner: str, data: Any) -> _Form:
     """JSON as one of the forms above; raises GraphError."""
     if not isinstance(data, Mapping):
         raise GraphError(f"{owner}: {data!a:.60} is no JSON object")
-    return cls(**checked(cls, owner, data))
+    return cls(**check_fields(cls, owner, data))
 
 
 def tensors(kind: str, entries: Iterable[Any]) -> list[Tensor]:
@@ -95,7 +95,7 @@ def tensors(kind: str, entries: Iterable[Any]) -> list[Tensor]:
     return [_tensor(entry, kind) for entry in forms]
 
 
-def learned(entries: Iterable[Any], constants: Mapping[str, Array]) -> list[Learned]:
+def read_learned(entries: Iterable[Any], constants: Mapping[str, Array]) -> list[Learned]:
     """The learned tensors, with their initial values."""
     forms = [form(LearnedForm, f"learned {_name(entry)}", entry) for entry in entries]
     return [
@@ -131,7 +131,7 @@ def _node(
         if key in fields or f"{given.name}.{key}" not in constants:
             raise GraphError(f"{owner}: constant {key!a:.60} is missing or given twice")
         fields[key] = constants[f"{given.name}.{key}"]
-    return known[given.op](**checked(known[given.op], owner, fields))
+    return known[given.op](**check_fields(known[given.op], owner, fields))
 
 
 def _tensor(entry: TensorForm, kind: str) -> Tensor:
@@ -159,4 +159,4 @@ def _end(entry: LearnedForm, value: float | None) -> float | None:
 
 def _name(entry: Any) -> str:
     """What an entry is called, for errors."""
-    return called(entry.get("name")) if isinstance(entry, Mapping) else "?"
+    return quote_name(entry.get("name")) if isinstance(entry, Mapping) else "?"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.graph import form
-from spikelet.graph.declared import NAME_LENGTH, called, checked, is_identifier
+from spikelet.graph.declared import NAME_LENGTH, check_fields, is_identifier, quote_name
 from spikelet.graph.form import FORMAT, INITIAL, Head
 from spikelet.graph.operator import Interval, Operator, Phase
 from spikelet.graph.tensor import FLOATS, Array, GraphError, Learned, Tensor
@@ -23,7 +23,7 @@ PART_BYTES = 128 << 20  # of memory that golden may take at a time
 NAME_BYTES = NAME_LENGTH
 
 
-def _described(tensor: Tensor) -> dict[str, Any]:
+def _describe(tensor: Tensor) -> dict[str, Any]:
     return {
         "name": tensor.name,
         "dtype": tensor.dtype,
@@ -82,7 +82,7 @@ class Graph:
     def __post_init__(self) -> None:
         self.nodes = list(self.nodes)
         head = {f.name: getattr(self, f.name) for f in dataclasses.fields(Head)}
-        checked(Head, f"graph {called(self.name)}", head)
+        check_fields(Head, f"graph {quote_name(self.name)}", head)
         if not 1 <= len(self.nodes) <= MAX_OPERATORS:
             raise GraphError(
                 f"graph {self.name}: {len(self.nodes)} operators, expected 1 to {MAX_OPERATORS}: "
@@ -123,7 +123,7 @@ class Graph:
                 if sample:
                     raise node.error(f"reads {sample[0]} of a sample, and a commit has none")
             self._check_condition(node, phase, known)
-            self.nodes[number] = placed = self._placed(node, [known[n] for n in node.inputs])
+            self.nodes[number] = placed = self._place(node, [known[n] for n in node.inputs])
             for tensor in placed.outs:
                 if tensor.name in known:
                     raise node.error(f"a second tensor named {tensor.name}")
@@ -140,10 +140,10 @@ class Graph:
             if ready[name] > Phase.END:
                 raise GraphError(f"graph {self.name}: output {name} is known after learning only")
 
-    def _placed(self, node: Operator, ins: list[Tensor]) -> Operator:
+    def _place(self, node: Operator, ins: list[Tensor]) -> Operator:
         """A node with what it infers; what it does not foresee in its fields is an error, too."""
         try:
-            placed = node.placed(ins, self.bounds, self.steps)
+            placed = node.place(ins, self.bounds, self.steps)
         except GraphError as e:
             raise e if node.name in str(e) else node.error(str(e)) from e
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
@@ -213,7 +213,7 @@ class Graph:
         ]
         return {t.name: t for t in every}
 
-    def admitted(self, tensor: Tensor) -> tuple[float, float]:
+    def admitted_range(self, tensor: Tensor) -> tuple[float, float]:
         """Lowest and highest value that a host may write: what all behind it is proved from."""
         low, high = self.bounds[tensor.name]
         return low.min().item(), high.max().item()
@@ -299,7 +299,7 @@ class Graph:
         # Golden's sums are int64, and an operator holds a few arrays of its size at a time.
         sample = 10 * sum(t.nbytes for t in self.tensors.values())
         if trace:
-            sample += self.steps * sum(t.size * t.numpy_dtype.itemsize for t in self.traced)
+            sample += self.steps * sum(t.size * t.numpy_dtype.itemsize for t in self.traced_tensors)
         size = max(1, min(most, PART_BYTES // sample))
         return (slice(at, min(at + size, samples)) for at in range(0, samples, size))
 
@@ -337,7 +337,7 @@ class Graph:
         return int(self.bounds[first][1].max()) if size == 1 else size - 1
 
     @cached_property
-    def traced(self) -> list[Tensor]:
+    def traced_tensors(self) -> list[Tensor]:
         """The tensors that a trace digests, in the order of its columns."""
         return [t for node in self.order for t in node.outs]
 
@@ -350,8 +350,8 @@ class Graph:
 
     def digests(self, execution: Execution, sample: int) -> Array:
         """CRC-32 of every traced tensor in every step, (T, columns) uint32; 0 where none ran."""
-        table = np.zeros((self.steps, len(self.traced)), np.uint32)
-        for column, tensor in enumerate(self.traced):
+        table = np.zeros((self.steps, len(self.traced_tensors)), np.uint32)
+        for column, tensor in enumerate(self.traced_tensors):
             for row, values in enumerate(execution.trace.get(tensor.name, ())):
                 digest = zlib.crc32(tensor.to_bytes(values[sample]))
                 table[self.row(tensor.name, row), column] = digest
@@ -361,16 +361,16 @@ class Graph:
         """The graph without its constants."""
         learning = {
             "learned": [
-                {**_described(k.tensor), "low": k.low, "high": k.high} for k in self.learned
+                {**_describe(k.tensor), "low": k.low, "high": k.high} for k in self.learned
             ],
             "classes": self.classes,
-            "targets": [_described(t) for t in self.targets],
+            "targets": [_describe(t) for t in self.targets],
         }
         return {
             "format": FORMAT,
             "name": self.name,
             "steps": self.steps,
-            "inputs": [_described(t) for t in self.inputs],
+            "inputs": [_describe(t) for t in self.inputs],
             "nodes": [
                 {
                     "op": n.KIND,
@@ -407,7 +407,7 @@ class Graph:
             form.tensors("input", read.inputs),
             form.nodes(read.nodes, constants),
             list(read.outputs),
-            form.learned(read.learned, constants),
+            form.read_learned(read.learned, constants),
             read.classes,
             form.tensors("target", read.targets),
         )

@@ -167,10 +167,10 @@ class Lookup(Int8Operator):
         self.activation_input(ins[0])
         self.check_table()
         limits = int(self.table.min()), int(self.table.max())
-        reach = self._reached(codes_of(ins[0], bounds))
+        reach = self._reach(codes_of(ins[0], bounds))
         return Inferred(self.output(ins[0].shape, bounds, limits, reach))
 
-    def _reached(self, codes: Interval) -> Interval:
+    def _reach(self, codes: Interval) -> Interval:
         """(C,) lowest and highest entry of the table that each channel's codes lead to."""
         pairs, where = np.unique(np.stack(codes), axis=1, return_inverse=True)
         seen = [self.table[np.arange(low, high + 1) & 255] for low, high in pairs.T]
@@ -208,7 +208,7 @@ class Lookup(Int8Operator):
 CODES = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.int64)
 
 
-def clipped(codes: Array) -> Array:
+def clip(codes: Array) -> Array:
     """Saturated to int8."""
     saturated: Array = np.clip(codes, -128, 127).astype(np.int8)
     return saturated

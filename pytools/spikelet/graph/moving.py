@@ -39,7 +39,7 @@ def emit_move(
         writes: the same for the target.
     """
     em.include("kernels/move.h")
-    dims, strides, to_strides = _joined(list(dims), list(reads[1]), list(writes[1]))
+    dims, strides, to_strides = _join_dims(list(dims), list(reads[1]), list(writes[1]))
     pad = 4 - len(dims)
     fields: Fields = {
         "dims": (1,) * pad + tuple(dims),
@@ -51,7 +51,7 @@ def emit_move(
     return [c.run("spk_move_s8", em.config(name, "spk_move", fields), source, to)]
 
 
-def _joined(
+def _join_dims(
     dims: list[int], strides: list[int], to_strides: list[int]
 ) -> tuple[list[int], list[int], list[int]]:
     """The same box with inner dimensions that follow each other on both sides made one."""

@@ -20,10 +20,17 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar
 import numpy as np
 
 from spikelet.graph.c import Expression, Fields, Statement
-from spikelet.graph.declared import Identifier, Int32, TensorName, called, checked, is_identifier
+from spikelet.graph.declared import (
+    Identifier,
+    Int32,
+    TensorName,
+    check_fields,
+    is_identifier,
+    quote_name,
+)
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, GraphError, Tensor
-from spikelet.plugins import Plugin, Registry, merged, owner, plugins
+from spikelet.plugins import Plugin, Registry, merge, owner, plugins
 
 
 class Phase(IntEnum):
@@ -209,7 +216,7 @@ class Operator:
         """
         raise NotImplementedError
 
-    def placed(self, ins: Iterable[Tensor], bounds: dict[str, Interval], steps: int) -> Self:
+    def place(self, ins: Iterable[Tensor], bounds: dict[str, Interval], steps: int) -> Self:
         """The operator as it stands in a graph, with `ins`, `outs` and `facts`; see `infer`."""
         node = copy.copy(self)
         node.ins = tuple(ins)
@@ -244,7 +251,7 @@ class Operator:
         """Of its tensors with the role of a membrane; None where it does not say."""
         return None
 
-    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+    def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         """How many of its constant weights met an element that had moved, and how many there are.
 
         Args:
@@ -284,7 +291,7 @@ class Operator:
         """(output channels, channels of the first input) bool: which one goes into which."""
         raise NotImplementedError
 
-    def narrowed(self, ins: list[Array], out: Array) -> Operator:
+    def with_channels(self, ins: list[Array], out: Array) -> Operator:
         """The same operator where some channels are left, for one with `follows`.
 
         Args:
@@ -293,7 +300,7 @@ class Operator:
         """
         return self
 
-    def settled(self, bounds: Mapping[str, Interval]) -> Operator:
+    def fold_constants(self, bounds: Mapping[str, Interval]) -> Operator:
         """The same function, with less to compute where an interval is a single value."""
         return self
 
@@ -342,7 +349,7 @@ class Operator:
     def check(self) -> None:
         """Raise GraphError where a field does not hold what it declares."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.init}
-        checked(type(self), f"layer {called(self.name)} ({self.KIND})", fields)
+        check_fields(type(self), f"layer {quote_name(self.name)} ({self.KIND})", fields)
 
     def expect_range(
         self, tensor: Tensor, bounds: dict[str, Interval], low: int, high: int
@@ -436,7 +443,7 @@ def classes(
 
     ours = {getattr(cls, name): cls for cls in defined if owner(cls) is None}
     kind = re.sub("(?<=[a-z])(?=[A-Z])", " ", base.__name__).lower()
-    return merged(kind, ours, theirs, refused)
+    return merge(kind, ours, theirs, refused)
 
 
 def operator_registry() -> Registry[type[Operator]]:

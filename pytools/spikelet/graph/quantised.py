@@ -108,7 +108,7 @@ class Quantised(Operator):
             raise self.error(f"the sum of channel {channel} may reach {largest}, beyond 32 bits")
         seen = codes_of(x, bounds)
         reach = self._sums(rows, seen, apart=apart, padded=padded)
-        ends = [self.rescaled(sums - self.bias) for sums in reach]
+        ends = [self.rescale(sums - self.bias) for sums in reach]
         if not self._monotone(reach):
             ends = [np.full(channels, low), np.full(channels, high)]
         bounds[self.name] = spread(shape, *ends)
@@ -138,7 +138,7 @@ class Quantised(Operator):
         lowest = bias + (up * low + down * high).sum(axis=1)
         return lowest, bias + (up * high + down * low).sum(axis=1)
 
-    def settled(self, bounds: Mapping[str, Interval]) -> Operator:
+    def fold_constants(self, bounds: Mapping[str, Interval]) -> Operator:
         """Channels of one code have no weights; inputs of one code are part of the bias.
 
         A padded layer sees the zero point beside an input, so only a real 0 is left out there.
@@ -150,7 +150,7 @@ class Quantised(Operator):
         first, last = self.facts.seen
         if self._mixing and weight[0].size % len(first) == 0:
             code = np.where(first == last, first - self.ins[0].zero_point, 0)
-            known = (first == last) & ((code == 0) | (not self._padded))
+            known = (first == last) & ((code == 0) | (not self._has_padding))
             columns = weight.reshape(len(weight), -1, len(first))
             moved = columns.astype(np.int64).sum(axis=1) @ (code * known)
             fields["bias"] += moved.astype(np.int32)
@@ -170,7 +170,7 @@ class Quantised(Operator):
         return {name: getattr(self, name) for name in ("bias", "multiplier", "shift")}
 
     @property
-    def _padded(self) -> bool:
+    def _has_padding(self) -> bool:
         """Whether a tap may see what is no input."""
         return False
 
@@ -190,7 +190,7 @@ class Quantised(Operator):
         seen: Array = np.any(rows.reshape(len(rows), -1, channels), axis=1)
         return seen
 
-    def narrowed(self, ins: list[Array], out: Array) -> Operator:
+    def with_channels(self, ins: list[Array], out: Array) -> Operator:
         fields: dict[str, Any] = {n: values[out] for n, values in self._per_channel().items()}
         weight = np.take(self.weight, out, self.OUTPUTS)
         channels = self.ins[0].shape[-1]
@@ -217,7 +217,7 @@ class Quantised(Operator):
     def tensor_roles(self) -> dict[str, Role]:
         return {self.inputs[0]: Role.WEIGHTED}
 
-    def centred(self, env: dict[str, Array]) -> Array:
+    def centred_input(self, env: dict[str, Array]) -> Array:
         """The input less its zero point, int16."""
         return env[self.inputs[0]].astype(np.int16) - np.int16(self.ins[0].zero_point)
 
@@ -230,7 +230,7 @@ class Quantised(Operator):
         sums: Array = np.matmul(x.astype(width), rows.astype(width).T).astype(np.int32)
         return sums
 
-    def rescaled(self, sums: Array) -> Array:
+    def rescale(self, sums: Array) -> Array:
         """Output codes of sums (..., O) int32 without bias."""
         scaled = requantise(sums + self.bias, self.multiplier, self.shift)
         codes: Array = np.clip(scaled + self.output_zero_point, *self.activation).astype(np.int8)
@@ -254,7 +254,7 @@ class Quantised(Operator):
         """The shift, to the right where it does not matter because the multiplier is 0."""
         return np.where(self.multiplier == 0, -1, self.shift).astype(np.int32)
 
-    def told(self, far: Array) -> str:
+    def rounding_note(self, far: Array) -> str:
         """Which channels are rounded in the general way, and why; "" for none."""
         if not far.any():
             return ""
@@ -281,7 +281,7 @@ class Quantised(Operator):
             shift = np.where(far, FAR + shift, shift)
         channels = len(self.bias) if order is None else len(order)
         padding = (0, -channels % 4)
-        folded = self._folded(sums)
+        folded = self._folded_bias(sums)
         arrays = {
             "bias": folded.astype(np.int32),
             "multiplier": self.multiplier,
@@ -296,7 +296,7 @@ class Quantised(Operator):
         }
         return {**fields, **self._code_fields()}
 
-    def _folded(self, sums: Array) -> Array:
+    def _folded_bias(self, sums: Array) -> Array:
         """Bias less the input's zero point; within 32 bits, as what the sums are proved from."""
         return self.bias - sums.astype(np.int64) * self.ins[0].zero_point
 
@@ -306,7 +306,7 @@ class Quantised(Operator):
 
     def scale_fields(self, em: Emitter, sums: Array, far: Array) -> Fields:
         """The same for kernels that take a `struct spk_scale` a channel; (O,) `far` is marked."""
-        right, folded = -self._right_shift.astype(np.int64), self._folded(sums)
+        right, folded = -self._right_shift.astype(np.int64), self._folded_bias(sums)
         offset = (2 * self.output_zero_point + 1) << np.where(far, 0, right - 1)
         table = np.stack(
             [

@@ -60,7 +60,7 @@ class Reduction(Int8Operator):
             return self.output(self._shape, bounds)
         view = (1, 1, self._view[1], self._view[2])
         low, high = (
-            self.reduced(np.broadcast_to(end, view))[0, 0] for end in codes_of(self.ins[0], bounds)
+            self.reduce(np.broadcast_to(end, view))[0, 0] for end in codes_of(self.ins[0], bounds)
         )
         return self.output(self._shape, bounds, reach=(low, high))
 
@@ -72,13 +72,13 @@ class Reduction(Int8Operator):
     def follows(self) -> list[Array | None] | None:
         return [np.arange(self._shape[-1])] if self._by_channel else None
 
-    def reduced(self, x: Array) -> Array:
+    def reduce(self, x: Array) -> Array:
         """The codes of (N, outer, count, inner) int64, (N, outer, inner), unclipped."""
         raise NotImplementedError
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]].astype(np.int64)
-        codes = np.clip(self.reduced(x.reshape(len(x), *self._view)), -128, 127)
+        codes = np.clip(self.reduce(x.reshape(len(x), *self._view)), -128, 127)
         env[self.name] = codes.astype(np.int8).reshape(len(x), *self._shape)
 
     def cost(self) -> Cost:

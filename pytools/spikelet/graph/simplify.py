@@ -71,7 +71,7 @@ class Simplified:
     macs: tuple[int, int]
     weights: tuple[int, int]
 
-    def noted(self) -> dict[str, object]:
+    def manifest_entry(self) -> dict[str, object]:
         """What a package's manifest says of it; nothing where nothing was left out."""
         if not self.layers:
             return {}
@@ -79,13 +79,13 @@ class Simplified:
         return {"simplified": {"macs": self.macs, "weights": self.weights, "layers": layers}}
 
 
-def simplified(graph: Graph) -> Simplified:
+def simplify(graph: Graph) -> Simplified:
     """The graph without what it computes in vain; a graph that learns is left as it is."""
     if graph.learns:
         return Simplified(graph, {}, [], (_macs(graph),) * 2, (_weights(graph.nodes),) * 2)
-    plain = _with(graph, [node.settled(graph.bounds) for node in graph.nodes])
-    kept = {name: np.flatnonzero(left) for name, left in _left(plain).items()}
-    nodes = [_narrowed(plain, node, kept) for node in plain.nodes]
+    plain = _with(graph, [node.fold_constants(graph.bounds) for node in graph.nodes])
+    kept = {name: np.flatnonzero(left) for name, left in _channels_left(plain).items()}
+    nodes = [_narrow(plain, node, kept) for node in plain.nodes]
     made = _with(graph, nodes)
     layers = [
         _layer(graph, before, made, after, kept)
@@ -131,14 +131,14 @@ def _layer(
     )
 
 
-def _narrowed(graph: Graph, node: Operator, kept: dict[str, Array]) -> Operator:
+def _narrow(graph: Graph, node: Operator, kept: dict[str, Array]) -> Operator:
     every = (node.name, *node.inputs)
     if all(len(kept[name]) == graph.tensors[name].shape[-1] for name in every if name in kept):
         return node
-    return node.narrowed([kept[name] for name in node.inputs], kept[node.name])
+    return node.with_channels([kept[name] for name in node.inputs], kept[node.name])
 
 
-def _left(graph: Graph) -> dict[str, Array]:
+def _channels_left(graph: Graph) -> dict[str, Array]:
     """By tensor, which channels stay, (C,) bool: those that are read, and some to fill up."""
     left = {name: np.zeros(t.shape[-1], np.bool_) for name, t in graph.tensors.items()}
     for name in (*(t.name for t in graph.inputs), *graph.outputs):

@@ -96,21 +96,21 @@ class Target:
                     f"{text!r} joins words without '_'; did you mean {near!r}?"
                     f" Known here: {', '.join(_RISCV_WORDS)}"
                 )
-            _known(text, letters, _RISCV_LETTERS)
-            _known(text, words, _RISCV_WORDS)
+            _check_known(text, letters, _RISCV_LETTERS)
+            _check_known(text, words, _RISCV_WORDS)
             ordered = "".join(sorted(set(letters), key=_RISCV_LETTERS.index))
             if letters != ordered:
                 near = "_".join(["rv32" + ordered, *words])
                 raise ValueError(
                     f"{text!r} has its letters out of order, or twice; did you mean {near!r}?"
                 )
-            return cls(text, "rv32", _closed([*letters, *words]))
+            return cls(text, "rv32", _with_implied([*letters, *words]))
         core, *extensions = text.split("+")
         if core not in _ARM:
             raise ValueError(_unknown_core(text, core))
         optional, always = _ARM[core]
-        _known(text, extensions, (*optional, *always))
-        return cls(text, core, _closed([*always, *extensions]))
+        _check_known(text, extensions, (*optional, *always))
+        return cls(text, core, _with_implied([*always, *extensions]))
 
     def __str__(self) -> str:
         return self.name
@@ -195,7 +195,7 @@ class Target:
 ANY = Target(PORTABLE, PORTABLE)
 
 
-def _closed(extensions: Iterable[str]) -> frozenset[str]:
+def _with_implied(extensions: Iterable[str]) -> frozenset[str]:
     letters: set[str] = set()
     pending = list(extensions)
     while pending:
@@ -205,7 +205,7 @@ def _closed(extensions: Iterable[str]) -> frozenset[str]:
     return frozenset(letters)
 
 
-def _known(text: str, extensions: Iterable[str], known: Iterable[str]) -> None:
+def _check_known(text: str, extensions: Iterable[str], known: Iterable[str]) -> None:
     known = tuple(known)
     for extension in extensions:
         if extension not in known:

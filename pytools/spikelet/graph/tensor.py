@@ -20,9 +20,9 @@ from spikelet.graph.declared import (
     Size,
     TensorName,
     TensorScale,
-    called,
-    checked,
+    check_fields,
     one_of,
+    quote_name,
 )
 
 Array = Annotated[npt.NDArray[Any], Held()]
@@ -75,7 +75,7 @@ class Tensor:
     persistent: bool = False
 
     def __post_init__(self) -> None:
-        checked(type(self), f"tensor {called(self.name)}", vars(self))
+        check_fields(type(self), f"tensor {quote_name(self.name)}", vars(self))
         low, high = (0, 0) if self.dtype in FLOATS else self.limits
         if not low <= self.zero_point <= high:
             raise GraphError(

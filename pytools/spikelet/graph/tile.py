@@ -52,25 +52,25 @@ def tilings(graph: Graph) -> list[Tiling]:
     before = _macs(graph)
     if graph.steps == 1:
         for layers in range(1, len(graph.nodes) + 1):
-            if not _closed(graph, layers):
+            if not _is_closed(graph, layers):
                 continue
             rows = graph.nodes[layers - 1].outs[0].shape[0]
             for bands in _counts(rows):
                 try:
-                    made = tiled(graph, layers, bands)
+                    made = tile(graph, layers, bands)
                 except GraphError:
                     break  # a layer needs whole tensors, or there are too many operators
                 possible.append(Tiling(made, layers, bands, _macs(made), before))
     return sorted(possible, key=lambda tiling: (tiling.macs, tiling.layers, tiling.bands))
 
 
-def tiled(graph: Graph, layers: int, bands: int) -> Graph:
+def tile(graph: Graph, layers: int, bands: int) -> Graph:
     """The graph with the first `layers` operators in `bands` bands.
 
     Raises:
         GraphError: one of them cannot make its rows from rows, or the bands are too many.
     """
-    if not _closed(graph, layers):
+    if not _is_closed(graph, layers):
         raise GraphError(f"graph {graph.name}: more than one tensor leaves the first {layers}")
     out = graph.nodes[layers - 1].outs[0]
     if not 1 <= bands <= out.shape[0]:
@@ -105,7 +105,7 @@ def _counts(rows: int) -> list[int]:
     return sorted(heights.values())
 
 
-def _closed(graph: Graph, layers: int) -> bool:
+def _is_closed(graph: Graph, layers: int) -> bool:
     """Whether nothing but the last one's output leaves the first operators."""
     inside = graph.nodes[: layers - 1]
     made = {t.name for node in inside for t in node.outs}

@@ -71,7 +71,7 @@ def features(graph: Graph) -> str:
     given = {t.name for t in graph.inputs}
     for node in reversed(graph.order):
         wanted = [name for name in node.inputs if name not in given]
-        if weighted(graph, node) and wanted:
+        if has_weights(graph, node) and wanted:
             return wanted[0]
     raise UsageError(
         f"graph {graph.name} has no layer whose input could be features",
@@ -80,6 +80,6 @@ def features(graph: Graph) -> str:
     )
 
 
-def weighted(graph: Graph, node: Operator) -> bool:
+def has_weights(graph: Graph, node: Operator) -> bool:
     """Whether an operator has weights, as its cost says."""
     return node.cost().weight_bits > 0

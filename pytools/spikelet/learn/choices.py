@@ -20,7 +20,7 @@ T = TypeVar("T")
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-def chosen(text: str, known: Mapping[str, type[T]], what: str) -> T:
+def parse_choice(text: str, known: Mapping[str, type[T]], what: str) -> T:
     """An object of the class and with the options that a text names.
 
     Args:
@@ -46,14 +46,14 @@ def chosen(text: str, known: Mapping[str, type[T]], what: str) -> T:
             raise UsageError(
                 f"{what} {name} has no option {option!r}",
                 "a misspelt option",
-                f"it has {_listed(allowed)}" if allowed else "it has no options",
+                f"it has {_list_allowed(allowed)}" if allowed else "it has no options",
             )
         values[option] = _value(f"{what} {name}", allowed[option], value)
     try:
         return known[name](**values)
     except ValueError as e:
         raise UsageError(
-            f"{what} {name}: {e}", "a value out of range", f"it has {_listed(allowed)}"
+            f"{what} {name}: {e}", "a value out of range", f"it has {_list_allowed(allowed)}"
         ) from e
 
 
@@ -112,7 +112,7 @@ class Option:
     within: Within | None = None
 
     @property
-    def written(self) -> str:
+    def default_text(self) -> str:
         """The default as it is written."""
         return "none" if self.default is None else str(self.default)
 
@@ -129,7 +129,7 @@ class Option:
 
     def __str__(self) -> str:
         choices = _choices(self.type)
-        text = f"{self.name}={self.written}"
+        text = f"{self.name}={self.default_text}"
         return text + (f" ({'|'.join(map(str, choices))})" if choices else "")
 
 
@@ -161,7 +161,7 @@ def check_options(value: Any) -> None:
             raise ValueError(f"{name} = {given} is not in {option.within}")
 
 
-def explained(kind: type[Any]) -> dict[str, str]:
+def explain_options(kind: type[Any]) -> dict[str, str]:
     """What each option of a class means: the Attributes of its docstring and of its bases'."""
     texts: dict[str, str] = {}
     for base in reversed(kind.__mro__):
@@ -181,8 +181,8 @@ def explained(kind: type[Any]) -> dict[str, str]:
     return {name: texts.get(name, "").replace("`", "").rstrip(".") for name in options(kind)}
 
 
-def described(value: Any) -> dict[str, Any]:
-    """All options of an object that `chosen` made, as JSON types."""
+def describe_options(value: Any) -> dict[str, Any]:
+    """All options of an object that `parse_choice` made, as JSON types."""
     return {
         name: option
         if isinstance(option := getattr(value, name), bool | int | float)
@@ -192,12 +192,12 @@ def described(value: Any) -> dict[str, Any]:
     }
 
 
-def written(name: str, values: Mapping[str, Any]) -> str:
-    """The text that `chosen` reads."""
+def choice_text(name: str, values: Mapping[str, Any]) -> str:
+    """The text that `parse_choice` reads."""
     return ",".join([name, *(f"{option}={value}" for option, value in values.items())])
 
 
-def _listed(allowed: Mapping[str, Option]) -> str:
+def _list_allowed(allowed: Mapping[str, Option]) -> str:
     return ", ".join(map(str, allowed.values()))
 
 

@@ -131,7 +131,7 @@ def _expect_same_labels(name: str, backbone: Graph, graph: Graph, setting: Setti
         )
 
 
-def extended(
+def extend(
     backbone: Graph,
     nodes: Sequence[Operator],
     learned: Sequence[Learned],

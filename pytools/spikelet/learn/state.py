@@ -50,7 +50,7 @@ class LearnedState:
     @classmethod
     def of(cls, package: Package, tensors: Mapping[str, Array], steps: int) -> LearnedState:
         """The state of a package; raises StateError where tensors do not fit its graph."""
-        checked = _checked(package.graph, tensors, "the state")
+        checked = _check_tensors(package.graph, tensors, "the state")
         return cls(package.sha256, package.graph.name, checked, steps)
 
     def save(self, path: Path | str) -> None:
@@ -99,7 +99,7 @@ class LearnedState:
                 "it was saved from another model or learner, or the package was made anew",
                 "restore it into the package that it was saved from",
             )
-        checked = _checked(package.graph, arrays, str(path))
+        checked = _check_tensors(package.graph, arrays, str(path))
         return cls(package.sha256, package.graph.name, checked, about["steps"])
 
 
@@ -138,7 +138,7 @@ def _sha256(about: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
     return total.hexdigest()
 
 
-def _checked(graph: Graph, tensors: Mapping[str, Array], what: str) -> dict[str, Array]:
+def _check_tensors(graph: Graph, tensors: Mapping[str, Array], what: str) -> dict[str, Array]:
     """The tensors in the graph's order, each one checked as the device checks it."""
     wanted = {learned.tensor.name: learned for learned in graph.learned}
     if set(tensors) != set(wanted):

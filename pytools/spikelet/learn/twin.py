@@ -28,7 +28,7 @@ class Twin:
         self._frozen, self._live = _split(graph)
         self._learning = [n for n in graph.order if graph.phase(n) is Phase.LEARN]
         self._committing = [n for n in graph.order if graph.phase(n) is Phase.COMMIT]
-        self._needed = _needed(graph, self._frozen)
+        self._needed = _needed_inputs(graph, self._frozen)
 
     def predict(self, inputs: Mapping[str, Array]) -> Execution:
         """Execute N samples, inputs (N, *shape), with what is learned; nothing is learned."""
@@ -222,7 +222,7 @@ def _split(graph: Graph) -> tuple[list[Operator], list[Operator]]:
     )
 
 
-def _needed(graph: Graph, frozen: list[Operator]) -> set[str]:
+def _needed_inputs(graph: Graph, frozen: list[Operator]) -> set[str]:
     """What the operators that are executed sample by sample read of the inputs and of `frozen`."""
     apart = {node.name for node in frozen}
     rest = [node for node in graph.order if node.name not in apart]

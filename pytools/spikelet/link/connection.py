@@ -311,7 +311,7 @@ class Connection:
             tensors = self._table(nonce, facts.tensor_count, deadline)
             if self._expected is not None:
                 trace = bool(facts.capabilities & CAPABILITY_TRACE)
-                tensors = self._expected.named(port, trace, tensors)
+                tensors = self._expected.check_names(port, trace, tensors)
             else:
                 check_table(port, tensors, facts.arena_bytes)
         self._unsure = False

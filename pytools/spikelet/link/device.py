@@ -279,7 +279,7 @@ class Device(Connection):
         return _learn_state(state)
 
     @property
-    def learned(self) -> list[str]:
+    def learned_names(self) -> list[str]:
         """Names of the learned tensors, in table order."""
         return [t.name for t in self.hello.tensors if t.kind is Kind.LEARNED]
 
@@ -296,15 +296,15 @@ class Device(Connection):
             LinkDead: nothing of it is in use.
         """
         self._learns()
-        missing = [name for name in self.learned if name not in tensors]
+        missing = [name for name in self.learned_names if name not in tensors]
         if missing:
             raise UsageError(
                 f"learned tensor {missing[0]} is missing",
                 "what is learned is replaced as a whole",
-                f"pass all of: {', '.join(self.learned)}",
+                f"pass all of: {', '.join(self.learned_names)}",
             )
         crc = 0
-        for name in self.learned:
+        for name in self.learned_names:
             crc = zlib.crc32(tensors[name], crc)
         try:
             self.put_many(tensors)

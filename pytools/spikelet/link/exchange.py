@@ -112,7 +112,7 @@ class RetransmissionTimer:
             self.round_trip_s, self.variation_s = seconds, seconds / 2
         self.backoff, self.floor_s = 1, 0.0
 
-    def expired(self) -> None:
+    def on_timeout(self) -> None:
         """Nothing came in time."""
         self.backoff = min(2 * self.backoff, BACKOFF_MAX)
 
@@ -247,7 +247,7 @@ class Exchange:
                     raise self._timeout(waiting, last - waiting[0].sent_at)
                 tries += 1
                 if not slow:  # work tells nothing of the wire
-                    self._timer.expired()
+                    self._timer.on_timeout()
                 progress = last
                 self._back_to = -1
                 self._send(waiting, last)

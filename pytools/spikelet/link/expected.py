@@ -117,7 +117,7 @@ class Expected:
             if package != device:
                 raise differs(port, f"{what}: {device!r}, the package makes {package!r}")
 
-    def named(
+    def check_names(
         self, port: str, trace: bool, said: Sequence[DeviceTensor]
     ) -> tuple[DeviceTensor, ...]:
         """The package's own table, once the device's rows are found to be the same.
@@ -130,7 +130,7 @@ class Expected:
             for field in ("name", "kind", "dtype", "shape", "bytes", "scale", "zero_point", "op"):
                 expected, actual = getattr(package, field), getattr(device, field)
                 if field == "name":
-                    expected = cut(expected)
+                    expected = cut_name(expected)
                 if expected != actual:
                     raise differs(
                         port,
@@ -178,7 +178,7 @@ def differs(port: str, what: str) -> DeviceDiffers:
     )
 
 
-def cut(name: str) -> str:
+def cut_name(name: str) -> str:
     """A name as HELLO carries it."""
     return name.encode()[:NAME_BYTES].decode("utf-8", "replace")
 

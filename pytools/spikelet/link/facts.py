@@ -181,7 +181,7 @@ class LearnState:
     pending: bool
 
     @property
-    def committed(self) -> bool:
+    def is_committed(self) -> bool:
         """Whether the learned tensors are the committed ones."""
         return self.crc == self.committed_crc and not self.pending
 

@@ -71,7 +71,7 @@ class _Stream:
         self.last_bytes = (self.last_bytes + data)[-LAST_BYTES:]
         return data
 
-    def _closed(self, error: OSError | None = None) -> TransportClosed:
+    def _closed_error(self, error: OSError | None = None) -> TransportClosed:
         detail = f" ({error.strerror or error})" if error else ""
         return TransportClosed(
             f"{self.name}: closed by the other end{detail}",
@@ -111,7 +111,7 @@ class FdTransport(_Stream):
     def read(self, max_bytes: int, timeout_s: float) -> bytes:
         """See `Transport.read`."""
         if self._in < 0:
-            raise self._closed()
+            raise self._closed_error()
         if not self._readable.poll(max(0.0, timeout_s) * 1000):
             return b""
         try:
@@ -119,15 +119,15 @@ class FdTransport(_Stream):
         except BlockingIOError:
             return b""
         except OSError as error:
-            raise self._closed(error) from error
+            raise self._closed_error(error) from error
         if not data:
-            raise self._closed()
+            raise self._closed_error()
         return self._record(data)
 
     def write(self, data: bytes) -> None:
         """See `Transport.write`."""
         if self._out < 0:
-            raise self._closed()
+            raise self._closed_error()
         view = memoryview(data)
         deadline = time.monotonic() + WRITE_TIMEOUT_S
         while view:
@@ -143,7 +143,7 @@ class FdTransport(_Stream):
                     ) from None
                 self._writable.poll(left * 1000)
             except OSError as error:
-                raise self._closed(error) from error
+                raise self._closed_error(error) from error
 
     def close(self) -> None:
         """See `Transport.close`."""
@@ -177,7 +177,7 @@ class SerialTransport(_Stream):
     def read(self, max_bytes: int, timeout_s: float) -> bytes:
         """See `Transport.read`."""
         if not self._open:
-            raise self._closed()
+            raise self._closed_error()
         try:
             if self._poll is None:
                 data = self._wait(timeout_s)
@@ -190,7 +190,7 @@ class SerialTransport(_Stream):
             else:
                 data = b""
         except (OSError, TypeError) as error:  # pyserial raises TypeError on a port that vanished
-            raise self._closed(error if isinstance(error, OSError) else None) from error
+            raise self._closed_error(error if isinstance(error, OSError) else None) from error
         return self._record(bytes(data))
 
     def _wait(self, timeout_s: float) -> bytes:
@@ -204,7 +204,7 @@ class SerialTransport(_Stream):
     def write(self, data: bytes) -> None:
         """See `Transport.write`."""
         if not self._open:
-            raise self._closed()
+            raise self._closed_error()
         try:
             self._port.write(data)
         except serial.SerialTimeoutException as error:
@@ -214,7 +214,7 @@ class SerialTransport(_Stream):
                 "switch hardware flow control off, or plug the adapter in again",
             ) from error
         except OSError as error:
-            raise self._closed(error) from error
+            raise self._closed_error(error) from error
 
     def close(self) -> None:
         """See `Transport.close`."""

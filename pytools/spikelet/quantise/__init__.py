@@ -6,7 +6,7 @@ training make networks; this room knows neither.
 """
 
 from spikelet.quantise.calibrate import METHODS, activation_code, calibrate, weight_code
-from spikelet.quantise.drift import Accuracy, Drift, Original, accuracy, drift, unfolded
+from spikelet.quantise.drift import Accuracy, Drift, Original, accuracy, drift, unfolded_original
 from spikelet.quantise.fold import fold
 from spikelet.quantise.fuse import Group, fixed_code, groups, sites
 from spikelet.quantise.meaning import run
@@ -37,6 +37,6 @@ __all__ = [
     "quantise",
     "run",
     "sites",
-    "unfolded",
+    "unfolded_original",
     "weight_code",
 ]

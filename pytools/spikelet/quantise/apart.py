@@ -44,7 +44,7 @@ def _differing(a: Array, b: Array, largest: float) -> int:
     return int(np.count_nonzero(~near))
 
 
-def batched(together: Array, alone: Sequence[Array]) -> bool:
+def is_batched(together: Array, alone: Sequence[Array]) -> bool:
     """Whether a tensor of several samples is the tensors of each, one behind the other."""
     if {v.shape[:1] for v in alone} != {(1,)} or together.shape[:1] != (len(alone),):
         return False
@@ -88,7 +88,7 @@ def check_apart(network: Network) -> None:
         computed.add(node.name)
         try:
             whole[node.name] = evaluate(node, [whole[i] for i in node.inputs])
-            kept = batched(whole[node.name], alone)
+            kept = is_batched(whole[node.name], alone)
         except UsageError:
             kept = False
         if not kept:

@@ -91,7 +91,7 @@ class Extreme(Arithmetic):
         return result
 
     def constant_first(self, folding: Folding, node: Node, values: Array) -> bool:
-        return swapped(folding, node)
+        return put_constant_second(folding, node)
 
     def constant_second(self, folding: Folding, node: Node, values: Array) -> bool:
         """Clip, where it is one number."""
@@ -105,7 +105,7 @@ class Extreme(Arithmetic):
         return lower_elementwise(layer, self.INTEGER)
 
 
-def swapped(folding: Folding, node: Node) -> bool:
+def put_constant_second(folding: Folding, node: Node) -> bool:
     """Put the constant second, where the order does not matter."""
     return folding.replace(node, node.replace(inputs=node.inputs[::-1]))
 
@@ -123,7 +123,7 @@ def lower_elementwise(layer: Layer, integer: type[Elementwise]) -> Value:
     if any(len(layer.lowering.shapes[layer.node.inputs[i]]) != rank for i in read):
         shapes = [layer.lowering.shapes[name] for name in layer.node.inputs]
         raise layer.refuse(f"operands of shape {shapes}", "operands with as many axes")
-    layout = layer.own(read[0]).layout
+    layout = layer.input_as_is(read[0]).layout
     chosen = operator_of(layer.node).joins_codes  # the operands have the output's code
     fields: dict[str, Any] = {}
     for i in fixed:
@@ -143,7 +143,7 @@ def lower_elementwise(layer: Layer, integer: type[Elementwise]) -> Value:
         }
     sources = [layer.input(layout, i) for i in read]
     if chosen:
-        sources = [layer.lowering.recoded(source, layer.code) for source in sources]
+        sources = [layer.lowering.recode(source, layer.code) for source in sources]
     made = integer(
         name=layer.name,
         inputs=tuple(source.name for source in sources),
@@ -151,4 +151,4 @@ def lower_elementwise(layer: Layer, integer: type[Elementwise]) -> Value:
         **fields,
         **like(layer.code),
     )
-    return layer.done(layer.add(made), layout)
+    return layer.finish(layer.add(made), layout)

@@ -11,7 +11,7 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array
 from spikelet.graph.declared import SCALE_MOST
 from spikelet.graph.int8 import round_half_away
-from spikelet.quantise.fuse import Group, fixed_code, groups, shared
+from spikelet.quantise.fuse import Group, fixed_code, groups, shared_codes
 from spikelet.quantise.meaning import run
 from spikelet.quantise.network import Code, Network
 from spikelet.quantise.operator import operator_of
@@ -44,7 +44,7 @@ def calibrate(
     values = None if feeds is None else run(network, feeds)
     last = {group.name: group for group in groups(network)}
     by_name: dict[str, Code] = {}
-    for members in shared(network):
+    for members in shared_codes(network):
         missing = [name for name in members if name not in network.codes]
         if len(missing) < len(members):  # the others have a given code
             first = next(network.codes[name] for name in members if name in network.codes)
@@ -102,7 +102,7 @@ def _least_error(values: Array, low: float, high: float) -> tuple[float, float]:
         for above in _SHRINKS if high > 0 else [1.0]:
             code = activation_code(low * below, high * above)
             with np.errstate(over="ignore", invalid="ignore"):  # of values near the largest float
-                error = float((counts * (fake_quantised(centres, code) - centres) ** 2).sum())
+                error = float((counts * (fake_quantise(centres, code) - centres) ** 2).sum())
             if error < best:
                 best, chosen = error, (low * below, high * above)
     return chosen
@@ -147,7 +147,7 @@ def reals(codes: Array, code: Code) -> Array:
     return values
 
 
-def fake_quantised(values: Array, code: Code) -> Array:
+def fake_quantise(values: Array, code: Code) -> Array:
     """Real values as their codes hold them, of one scale."""
     scale = np.float32(code.scale)
     low, high = (-128 - code.zero_point) * scale, (127 - code.zero_point) * scale

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from spikelet.graph import Array
-from spikelet.quantise.calibrate import fake_quantised, integers, reals, weight_code
+from spikelet.quantise.calibrate import fake_quantise, integers, reals, weight_code
 from spikelet.quantise.fuse import sites
 from spikelet.quantise.meaning import execute
 from spikelet.quantise.network import Code, Network, Node, constant
@@ -102,7 +102,7 @@ def simulate(
             shape = [1] * values.ndim
             shape[channel] = -1
             values = values - error.astype(np.float32).reshape(shape)
-        return fake_quantised(values, network.codes[name]) if name in where else values
+        return fake_quantise(values, network.codes[name]) if name in where else values
 
     values = execute(coded, feeds, after)
     read = {name for node in corrected.nodes for name in node.inputs}

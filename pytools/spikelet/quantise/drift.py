@@ -60,7 +60,7 @@ class Original:
     run: Callable[[Mapping[str, Array], Sequence[str]], dict[str, Array]]
 
 
-def unfolded(network: Network) -> Original:
+def unfolded_original(network: Network) -> Original:
     """The network's own meaning before any fold, where nobody else executes it."""
     return Original("the network before any fold", lambda feeds, names: run(network, feeds))
 
@@ -77,11 +77,11 @@ def drift(
         feeds: inputs by name, (N, *rest of the shape), float.
         original: who executes the given network; by default its own meaning before any fold.
     """
-    original = original or unfolded(quantised.given)
+    original = original or unfolded_original(quantised.given)
     layers = _layers(quantised)
     sums: dict[str, Array] = {}
     for part in _chunks(feeds):
-        real, codes = {**original.run(part, list(layers)), **part}, _encoded(quantised, part)
+        real, codes = {**original.run(part, list(layers)), **part}, _encode(quantised, part)
         trace = quantised.graph.run(codes, trace=True).trace
         held = {**codes, **{name: rows[0] for name, rows in trace.items()}}
         for name in [name for name in layers if name in real]:
@@ -90,7 +90,7 @@ def drift(
             b = (values / quantised.factors.get(name, np.ones(1))).reshape(-1)
             total = sums.setdefault(name, np.zeros(4))
             total += a @ a, b @ b, a @ b, (a - b) @ (a - b)
-    return [Drift(name, layers[name], *_compared(*sums[name])) for name in layers if name in sums]
+    return [Drift(name, layers[name], *_compare(*sums[name])) for name in layers if name in sums]
 
 
 def _layers(quantised: Quantised) -> dict[str, str]:
@@ -112,14 +112,14 @@ def _chunks(feeds: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
         }
 
 
-def _encoded(quantised: Quantised, feeds: Mapping[str, Array]) -> dict[str, Array]:
+def _encode(quantised: Quantised, feeds: Mapping[str, Array]) -> dict[str, Array]:
     return {
         quantised.names[name]: encode(quantised, feeds[name], name)
         for name in quantised.network.inputs
     }
 
 
-def _compared(signal: float, other: float, product: float, noise: float) -> tuple[float, float]:
+def _compare(signal: float, other: float, product: float, noise: float) -> tuple[float, float]:
     snr = math.inf if noise == 0 else 10 * math.log10(signal / noise) if signal else -math.inf
     cosine = product / math.sqrt(signal * other) if signal and other else float(noise == 0)
     return snr, float(cosine)
@@ -132,19 +132,19 @@ def accuracy(
     original: Original | None = None,
 ) -> Accuracy:
     """Accuracy of the given network, executed as by `drift`, and of the graph; labels (N,)."""
-    original = original or unfolded(quantised.given)
+    original = original or unfolded_original(quantised.given)
     name = quantised.network.outputs[0]
     labels, right, at = np.asarray(labels).reshape(-1), np.zeros(2), 0
     for part in _chunks(feeds):
-        held = quantised.graph.run(_encoded(quantised, part)).outputs[quantised.names[name]]
+        held = quantised.graph.run(_encode(quantised, part)).outputs[quantised.names[name]]
         outputs = original.run(part, [name])[name], decode(quantised, held, name)
         wanted = labels[at : at + len(held)]
-        right += [np.sum(_predicted(values) == wanted) for values in outputs]
+        right += [np.sum(_predict(values) == wanted) for values in outputs]
         at += len(held)
     return Accuracy(*(right / len(labels)).tolist())
 
 
-def _predicted(values: Array) -> Array:
+def _predict(values: Array) -> Array:
     """(N,) from (N, *shape): its element, or where its largest lies."""
     flat = values.reshape(len(values), -1)
     classes: Array = flat[:, 0] if flat.shape[1] == 1 else np.argmax(flat, axis=1)

@@ -142,13 +142,13 @@ def _equalise(network: Network, first: int, second: int, repeats: int) -> Array:
     used = (before > 0) & (after > 0)
     ratio = np.where(used, after, 1) / np.where(used, before, 1)
     factor = np.clip(np.sqrt(ratio), 1 / _LARGEST, _LARGEST)  # of what the first layer writes
-    network.constants[head.inputs[1]] = _scaled(weight, factor, 0)
+    network.constants[head.inputs[1]] = _scale(weight, factor, 0)
     if len(head.inputs) > 2 and head.inputs[2]:
         name = head.inputs[2]
-        network.constants[name] = _scaled(network.constants[name], factor, 0)
+        network.constants[name] = _scale(network.constants[name], factor, 0)
     values = network.constants[tail.inputs[1]]
     if tail.op == "Gemm":
-        network.constants[tail.inputs[1]] = _scaled(values, 1 / np.repeat(factor, repeats), 1)
+        network.constants[tail.inputs[1]] = _scale(values, 1 / np.repeat(factor, repeats), 1)
     else:
         group = int(tail.attributes.get("group", 1))
         each = np.arange(len(values)) // (len(values) // group)
@@ -158,7 +158,7 @@ def _equalise(network: Network, first: int, second: int, repeats: int) -> Array:
     return factor
 
 
-def _scaled(values: Array, factor: Array, axis: int) -> Array:
+def _scale(values: Array, factor: Array, axis: int) -> Array:
     shape = [1] * values.ndim
     shape[axis] = -1
     scaled: Array = (values * factor.reshape(shape)).astype(values.dtype)

@@ -45,7 +45,7 @@ class Folding:
         """Of a constant."""
         return self.network.constants.get(name)
 
-    def open(self, name: str) -> bool:
+    def may_remove(self, name: str) -> bool:
         """Whether a tensor may disappear: no output, no code of its own."""
         return name not in self.network.outputs and name not in self.network.codes
 
@@ -53,7 +53,7 @@ class Folding:
         """Who writes a tensor that one node reads, and that may disappear."""
         writer = self.network.writer(name)
         reads = sum(node.inputs.count(name) for node in self.network.nodes)
-        return writer if writer is not None and reads == 1 and self.open(name) else None
+        return writer if writer is not None and reads == 1 and self.may_remove(name) else None
 
     # What rules do
 
@@ -87,7 +87,7 @@ class Folding:
     def bypass(self, node: Node) -> bool:
         """Remove a node that changes nothing."""
         source = node.inputs[0]
-        if self.open(node.name):
+        if self.may_remove(node.name):
             self.network.nodes.remove(node)
             self.network.nodes = [
                 n.replace(inputs=tuple(source if i == node.name else i for i in n.inputs))
@@ -140,7 +140,7 @@ def _constant(folding: Folding, node: Node) -> bool:
     """A node that only reads constants becomes one."""
     inputs = [folding.values(name) if name else None for name in node.inputs]
     known = all(v is not None or not name for v, name in zip(inputs, node.inputs, strict=True))
-    if not known or not node.inputs or not folding.open(node.name):
+    if not known or not node.inputs or not folding.may_remove(node.name):
         return False
     folding.network.constants[node.name] = evaluate(node, inputs)
     folding.network.nodes.remove(node)

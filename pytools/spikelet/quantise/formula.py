@@ -21,7 +21,7 @@ _MOST_NODES = 32  # of a function of one tensor that is written as several nodes
 _NO_DIFFERENCE = 1e-6  # relative, of constants that are written in single precision
 
 
-def applied(op: str, *parts: Formula, **attributes: float) -> Formula:
+def apply(op: str, *parts: Formula, **attributes: float) -> Formula:
     """An operator on formulas."""
     return network_operators()[op].formula(attributes, list(parts))
 
@@ -41,7 +41,7 @@ def row(op: str, parts: list[Formula]) -> Formula:
 
 
 @cache
-def _known() -> list[tuple[str, dict[str, Any], Formula]]:
+def _known_formulas() -> list[tuple[str, dict[str, Any], Formula]]:
     """Operators that may be written as several nodes, their attributes, and the formulas."""
     return [
         (name, attributes, formula)
@@ -60,9 +60,9 @@ def recognise(folding: Folding, node: Node) -> bool:
     for source in reversed([name for name in sources if folding.shapes[name] == shape]):
         seen: dict[str, Formula] = {}
         formula = _formula(folding, node.name, source, seen)
-        if not all(folding.open(name) for name in seen if name != node.name):
+        if not all(folding.may_remove(name) for name in seen if name != node.name):
             continue
-        for op, attributes, known in _known():
+        for op, attributes, known in _known_formulas():
             if _is_same(formula, known):
                 made = node.replace(op=op, inputs=(source,), attributes=attributes)
                 return folding.replace(node, made)

@@ -87,7 +87,7 @@ def lower_function(layer: Layer) -> Value:
     """A row of functions of one value: one table."""
     network = layer.lowering.network
     read = next(i for i, name in enumerate(layer.node.inputs) if name not in network.constants)
-    source = layer.own(read)
+    source = layer.input_as_is(read)
     if math.prod(layer.shape) != source.tensor.size:
         raise layer.refuse("a constant that changes the shape")
 

@@ -92,7 +92,7 @@ def sites(network: Network) -> dict[str, str]:
     """
     return {
         name: name if name in network.codes else _first(network, members)
-        for members in shared(network)
+        for members in shared_codes(network)
         for name in members
     }
 
@@ -101,7 +101,7 @@ def _first(network: Network, members: list[str]) -> str:
     return next((name for name in members if name in network.codes), members[0])
 
 
-def shared(network: Network) -> list[list[str]]:
+def shared_codes(network: Network) -> list[list[str]]:
     """The tensors with a code, those that must have the same one together, in order."""
     parts = groups(network)
     where: dict[str, list[str]] = {name: [name] for name in network.inputs}

@@ -105,7 +105,7 @@ class Lowering:
             free = f"{name}_{number}"
         return free
 
-    def derived(self, name: str, what: str) -> str:
+    def derive_name(self, name: str, what: str) -> str:
         """A name for a step on the way to or from a tensor."""
         stem = _DERIVED.sub("", name)[:_STEM].rstrip("_")
         return self.fresh(f"{stem}_{what}")
@@ -118,16 +118,16 @@ class Lowering:
         """Add an operator; what it writes."""
         ins = [self.known[name] for name in node.inputs]
         bounds = {t.name: interval(t.shape, *t.limits) for t in ins}
-        written = node.placed(ins, bounds, 1).outs[0]
+        written = node.place(ins, bounds, 1).outs[0]
         self.nodes.append(node)
         self.known[written.name] = written
         return written
 
-    def shaped(self, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    def reshape(self, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The tensor in another shape."""
         if tensor.shape == shape:
             return tensor
-        name = self.derived(tensor.name, "shaped")
+        name = self.derive_name(tensor.name, "shaped")
         return self.add(Reshape(name=name, inputs=(tensor.name,), shape=shape))
 
     def laid_out(self, name: str, layout: tuple[int, ...]) -> Value:
@@ -144,24 +144,24 @@ class Lowering:
                 order = (*range(lead), *(lead + own.index(axis) for axis in layout))
                 tensor = self.add(
                     Transpose(
-                        name=self.derived(tensor.name, "moved"),
+                        name=self.derive_name(tensor.name, "moved"),
                         inputs=(tensor.name,),
                         order=order,
                         **like(code_of(tensor)),
                     )
                 )
-            tensor = self.shaped(tensor, graph_shape(shape, layout))
+            tensor = self.reshape(tensor, graph_shape(shape, layout))
             self.moved[name, layout] = Value(tensor, layout)
         return self.moved[name, layout]
 
-    def recoded(self, tensor: Tensor, code: Code) -> Tensor:
+    def recode(self, tensor: Tensor, code: Code) -> Tensor:
         """The same real values in another code."""
         if (tensor.scale, tensor.zero_point) == (float(code.scale), code.zero_point):
             return tensor
         key = (tensor.name, float(code.scale), code.zero_point)
         if key not in self.moved:
             table = function_table(tensor, float(code.scale), code.zero_point, lambda v: v)
-            name = self.derived(tensor.name, "recoded")
+            name = self.derive_name(tensor.name, "recoded")
             node = Table(
                 name=name, inputs=(tensor.name,), table=table, function="requantise", **like(code)
             )
@@ -206,7 +206,7 @@ class Layer:
         inputs = self.node.inputs
         return self.lowering.network.constants.get(inputs[i]) if i < len(inputs) else None
 
-    def own(self, i: int = 0) -> Value:
+    def input_as_is(self, i: int = 0) -> Value:
         """Input i as it is."""
         name = self.node.inputs[i]
         if name not in self.lowering.values:
@@ -215,7 +215,7 @@ class Layer:
 
     def input(self, layout: tuple[int, ...], i: int = 0) -> Tensor:
         """Input i in a layout."""
-        if self.own(i).order is not None:
+        if self.input_as_is(i).order is not None:
             raise self.refuse("a flat tensor whose elements are in another order")
         return self.lowering.laid_out(self.node.inputs[i], layout).tensor
 
@@ -263,10 +263,10 @@ class Layer:
         """Add an operator; what it writes."""
         return self.lowering.add(node)
 
-    def done(self, tensor: Tensor, layout: tuple[int, ...]) -> Value:
+    def finish(self, tensor: Tensor, layout: tuple[int, ...]) -> Value:
         """What the group writes, brought to its shape and code."""
-        tensor = self.lowering.shaped(tensor, graph_shape(self.shape, layout))
-        return Value(self.lowering.recoded(tensor, self.code), layout)
+        tensor = self.lowering.reshape(tensor, graph_shape(self.shape, layout))
+        return Value(self.lowering.recode(tensor, self.code), layout)
 
     def rescaling(
         self, source: Tensor, scales: Array, bias: Array, code: Code, *, once: bool = False

@@ -170,7 +170,7 @@ def _error(network: Network, real: Mapping[str, Array], coded: Mapping[str, Arra
     return total
 
 
-def _held(quantised: Quantised, name: str) -> tuple[str, tuple[int, ...]]:
+def _holder(quantised: Quantised, name: str) -> tuple[str, tuple[int, ...]]:
     if name not in quantised.names:
         raise UsageError(
             f"network {quantised.network.name}: the graph holds no tensor {name}",
@@ -191,7 +191,7 @@ def encode(quantised: Quantised, x: Array, name: str | None = None) -> Array:
         (N, *the graph tensor's shape) int8.
     """
     name = name or next(iter(quantised.network.inputs))
-    held, layout = _held(quantised, name)
+    held, layout = _holder(quantised, name)
     shape = quantised.network.inputs[name]
     if x.shape[1:] != tuple(shape[1:]):
         raise UsageError(
@@ -213,7 +213,7 @@ def decode(quantised: Quantised, values: Array, name: str | None = None) -> Arra
         name: of the network's tensor; by default the first output.
     """
     name = name or quantised.network.outputs[0]
-    held, layout = _held(quantised, name)
+    held, layout = _holder(quantised, name)
     tensor = quantised.graph.tensors[held]
     values_ = reals(values, Code.of(tensor.scale, tensor.zero_point))
     # A signal has a row of 1 in front; what has no axis but the batch's has one element.

@@ -53,7 +53,7 @@ class Reduce(NetworkOperator):
         gone = set(self.axes(rank, layer.node.attributes) or range(rank))
         if 0 in gone:
             raise layer.refuse("a reduction over the batch axis")
-        layout = layer.own().layout
+        layout = layer.input_as_is().layout
         places = [i for i, axis in enumerate(layout) if axis in gone]
         if places != list(range(places[0], places[0] + len(places))):
             layout = (*sorted(gone), *(axis for axis in layout if axis not in gone))
@@ -68,7 +68,7 @@ class Reduce(NetworkOperator):
             **like(layer.code if self.INTEGER is Mean else code_of(source)),
         )
         if len(layer.shape) == rank:
-            return layer.done(layer.add(made), layout)
+            return layer.finish(layer.add(made), layout)
         kept = [axis for axis in range(rank) if axis not in gone]
         rest = tuple(kept.index(axis) for axis in layout if axis not in gone)
-        return layer.done(layer.add(made), rest)
+        return layer.finish(layer.add(made), rest)

@@ -26,7 +26,7 @@ def spatial(attributes: Attributes, name: str, rank: int, default: int) -> list[
     return [default] * rank if sizes is None else [int(v) for v in sizes]
 
 
-def padded(x: Array, pads: Sequence[int], value: float) -> Array:
+def pad(x: Array, pads: Sequence[int], value: float) -> Array:
     """With margins (begin of each spatial axis, then end of each); negative ones cut."""
     rank = len(pads) // 2
     begin, end = pads[:rank], pads[rank:]
@@ -46,7 +46,7 @@ def padded(x: Array, pads: Sequence[int], value: float) -> Array:
 
 
 def padded_in_torch(x: Tensor, pads: Sequence[int], value: float) -> Tensor:
-    """With margins of the last `len(pads) / 2` axes, as `padded` has them."""
+    """With margins of the last `len(pads) / 2` axes, as `pad` has them."""
     from torch.nn.functional import pad
 
     rank = len(pads) // 2
@@ -68,7 +68,7 @@ def margins_in_torch(
 def zeros_before(folding: Folding, node: Node) -> tuple[Node, list[int]] | None:
     """The Pad before a node whose zeros may become margins of its own, and these with its own."""
     pad = folding.network.writer(node.inputs[0])
-    if pad is None or pad.op != "Pad" or not folding.open(pad.name):
+    if pad is None or pad.op != "Pad" or not folding.may_remove(pad.name):
         return None
     margins = [int(p) for p in pad.attributes["pads"]]
     rank = len(margins) // 2
@@ -110,7 +110,7 @@ def cells(x: Array, attributes: Attributes, outside: float) -> list[Array]:
         )
         for i in range(rank)
     ]
-    x = padded(x, [*pads[:rank], *(end for _, end in sides)], outside)
+    x = pad(x, [*pads[:rank], *(end for _, end in sides)], outside)
     edges = []
     for cell in np.ndindex(*kernel):
         steps = tuple(

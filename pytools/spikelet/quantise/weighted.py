@@ -41,7 +41,7 @@ def _affine(folding: Folding, node: Node, axis: int) -> tuple[Array, Array] | No
     return operator_of(node).affine(node.attributes, constants, shape, axis)
 
 
-def _weighted(node: Node | None) -> Weighted | None:
+def _as_weighted(node: Node | None) -> Weighted | None:
     operator = None if node is None else operator_of(node)
     return operator if isinstance(operator, Weighted) else None
 
@@ -72,7 +72,7 @@ def _constants(folding: Folding, node: Node) -> tuple[Array, Array] | None:
 def into_writer(folding: Folding, node: Node) -> bool:
     """A weighted node, then an affine function of channels: the weighted one alone."""
     writer = folding.inner(node.inputs[0])
-    operator = _weighted(writer)
+    operator = _as_weighted(writer)
     if writer is None or operator is None:
         return False
     affine = _affine(folding, node, operator.channel_axis(len(folding.shapes[writer.name])))
@@ -99,10 +99,10 @@ def into_reader(folding: Folding, node: Node, group: int = 1) -> bool:
     if node.inputs[1] in folding.network.codes:
         return False
     before = folding.inner(node.inputs[0])
-    constants, operator = _constants(folding, node), _weighted(node)
+    constants, operator = _constants(folding, node), _as_weighted(node)
     if before is None or constants is None or operator is None:
         return False
-    if before.inputs and _weighted(folding.inner(before.inputs[0])) is not None:
+    if before.inputs and _as_weighted(folding.inner(before.inputs[0])) is not None:
         return False  # it may go into that one
     affine = _affine(folding, before, operator.channel_axis(len(folding.shapes[node.inputs[0]])))
     if affine is None:

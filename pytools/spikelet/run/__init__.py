@@ -3,34 +3,34 @@
 from spikelet.run.inputs import SampleStream, data_stream, package_stream
 from spikelet.run.session import Outcome, Speed, compare, summary
 from spikelet.run.session_folder import Difference, Recording, Sample, SessionFolder
-from spikelet.run.watch import Progress, Watch
+from spikelet.run.watch import SampleProgress, Watch
 from spikelet.run.workflow import (
-    Built,
-    Target,
+    BuiltImage,
+    SessionTarget,
     bands_text,
     choose_stream,
-    connected,
+    connect,
     make,
     run,
     with_arena,
 )
 
 __all__ = [
-    "Built",
+    "BuiltImage",
     "Difference",
     "Outcome",
-    "Progress",
     "Recording",
     "Sample",
+    "SampleProgress",
     "SampleStream",
     "SessionFolder",
+    "SessionTarget",
     "Speed",
-    "Target",
     "Watch",
     "bands_text",
     "choose_stream",
     "compare",
-    "connected",
+    "connect",
     "data_stream",
     "make",
     "package_stream",

@@ -45,7 +45,7 @@ class LayerTicks:
     probe: float
     total: float
 
-    def scaled(self, factor: float) -> LayerTicks:
+    def scale(self, factor: float) -> LayerTicks:
         """The same in another unit, of which a tick is `factor`."""
         layers = {name: factor * ticks for name, ticks in self.layers.items()}
         rest, probe, total = factor * self.rest, factor * self.probe, factor * self.total
@@ -143,7 +143,7 @@ def bench_summary(
     """
     counted = outcome.samples if outcome.ticks is not None else []
     every = [outcome.per_tick * s.ticks for s in counted]
-    ticks = ticks.scaled(outcome.per_tick) if ticks else None
+    ticks = ticks.scale(outcome.per_tick) if ticks else None
     operations = work.effective_acs + work.effective_macs
     weighted = totals([row for row in table if row["weight_bits"]])
     macs = weighted["inference"]["macs"] if "inference" in weighted else 0

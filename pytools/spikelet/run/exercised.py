@@ -39,5 +39,5 @@ class Exercised:
 
     def count(self) -> tuple[int, int]:
         """Weights that were exercised, and all weights."""
-        counts = [node.exercised(self.moved) for node in self.graph.nodes]
+        counts = [node.exercised_weights(self.moved) for node in self.graph.nodes]
         return sum(some for some, _ in counts), sum(every for _, every in counts)

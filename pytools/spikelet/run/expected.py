@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from spikelet.board import Board
-from spikelet.codegen import Generated, generate, listed
+from spikelet.codegen import Generated, generate, visible_tensors
 from spikelet.graph import Graph, Tensor
 from spikelet.link import DeviceTensor, Dtype, Expected, Kind
 from spikelet.package import Package
@@ -18,7 +18,7 @@ TICKS = ("none", "instruction", "cycle", "us")
 SIZES = {"SPK_LINK_PAYLOAD": 244, "SPK_LINK_RING": 512}  # as the link's headers have them
 
 
-def expected(
+def expected_image(
     package: Package,
     board: Board,
     generated: Generated | None = None,
@@ -68,9 +68,9 @@ def macros_of(board: Board, toolchain: str | None = None) -> list[str]:
 
 
 def _table(graph: Graph, *, trace: bool) -> tuple[DeviceTensor, ...]:
-    rows = [(tensor, Kind[tensor.kind.upper()], op) for tensor, op in listed(graph, trace)]
+    rows = [(tensor, Kind[tensor.kind.upper()], op) for tensor, op in visible_tensors(graph, trace)]
     if trace:
-        digests = Tensor("trace", "u32", (graph.steps, len(graph.traced)), kind="output")
+        digests = Tensor("trace", "u32", (graph.steps, len(graph.traced_tensors)), kind="output")
         rows.append((digests, Kind.DIGESTS, None))
     return tuple(_row(number, *row) for number, row in enumerate(rows))
 

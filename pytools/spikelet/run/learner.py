@@ -19,7 +19,7 @@ from spikelet.link import Device, LearnAction, LearnResult, LearnState, RunResul
 from spikelet.link.errors import impossible
 from spikelet.package import Package
 from spikelet.run.session import LEAST_MIPS, sample_deadline
-from spikelet.run.workflow import Target, connected, make
+from spikelet.run.workflow import SessionTarget, connect, make
 
 NAMED = 5  # elements that a disagreement names
 
@@ -120,7 +120,7 @@ class DeviceLearner:
         """
         tensors = {learned.tensor.name: learned.tensor for learned in self.graph.learned}
         memory = self.device.get_many(tensors)
-        crc = zlib.crc32(b"".join(memory[name] for name in self.device.learned))
+        crc = zlib.crc32(b"".join(memory[name] for name in self.device.learned_names))
         said = self.crc()
         if crc != said:
             raise impossible(
@@ -222,6 +222,6 @@ def device_learner(
                 package, on, folder or Path(spare),
                 toolchain=toolchain, trace=trace, sanitize=sanitize,
             )  # fmt: skip
-        target = Target(on, built, machine, port)
-        with connected(target, package) as (device, _):
+        target = SessionTarget(on, built, machine, port)
+        with connect(target, package) as (device, _):
             yield DeviceLearner(package.graph, device, built.facts() if built else {})

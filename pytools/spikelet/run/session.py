@@ -17,7 +17,7 @@ from spikelet.package import Package, PackageError
 from spikelet.run.exercised import Exercised
 from spikelet.run.inputs import SampleStream
 from spikelet.run.session_folder import Difference, Recording, Sample
-from spikelet.run.watch import Progress, Watch
+from spikelet.run.watch import SampleProgress, Watch
 
 REPLAYS = 3  # disagreeing samples that are replayed step by step, element by element
 NAMED = 5  # disagreeing elements that are named for each replayed sample
@@ -160,7 +160,7 @@ class _Comparison:
                 "flash the one that `spikelet build --layers` makes",
             )
         outputs = [self.graph.tensors[name] for name in self.graph.outputs]
-        states = [t for t in self.graph.traced if t.kind == "state"]
+        states = [t for t in self.graph.traced_tensors if t.kind == "state"]
         self.final = [*outputs, *([] if layers else states)]
 
     def run(self, shown: int | None, watch: Watch) -> Outcome:
@@ -187,7 +187,7 @@ class _Comparison:
                     self._show(index, execution, row)
                 wrong_shown |= first_wrong
                 retries = self.device.stats.retries
-                watch.progress(Progress(index + 1, total, retries, outcome.mismatches))
+                watch.progress(SampleProgress(index + 1, total, retries, outcome.mismatches))
                 if time.monotonic() - noted > NOTED_S:
                     self._note()
                     noted = time.monotonic()
@@ -204,7 +204,7 @@ class _Comparison:
             start, stop = first + part.start, first + part.stop
             inputs = {name: values[start:stop] for name, values in self.stream.inputs.items()}
             execution = self.graph.run(inputs, trace=True)
-            self._still_golden(start, stop, execution)
+            self._check_golden(start, stop, execution)
             self.exercised.add(execution, inputs)
             for row in range(stop - start):
                 yield start + row, execution, row
@@ -215,7 +215,7 @@ class _Comparison:
             inputs = {n: v[part.start : part.stop] for n, v in self.stream.inputs.items()}
             self.exercised.add(self.graph.run(inputs, trace=True), inputs)
 
-    def _still_golden(self, start: int, stop: int, execution: Execution) -> None:
+    def _check_golden(self, start: int, stop: int, execution: Execution) -> None:
         """Golden of today must be what it was when the package was made."""
         for name, values in self.stream.golden.items():
             now, then = execution.outputs[name], values[start:stop]
@@ -283,7 +283,7 @@ class _Comparison:
         self.replayed += 1
         count = 0
         for step, column in wrong:
-            tensor = self.graph.traced[column]
+            tensor = self.graph.traced_tensors[column]
             values = self._replay(index, int(step), tensor)
             expected = execution.trace[tensor.name][self._row(tensor, int(step))][row]
             count += self._differences(index, tensor, int(step), expected, values)
@@ -333,7 +333,7 @@ class _Comparison:
 
     def _show(self, index: int, execution: Execution, row: int) -> None:
         arrays: dict[str, Array] = {"index": np.array(index)}
-        for tensor in self.graph.traced:
+        for tensor in self.graph.traced_tensors:
             golden = execution.trace[tensor.name][:, row]
             device = [
                 self._replay(index, self.graph.row(tensor.name, i), tensor)

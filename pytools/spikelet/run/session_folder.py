@@ -142,7 +142,7 @@ class SessionFolder:
         return self.path / "samples.jsonl"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Hold the folder for one run; within it, again and again. Makes the folder.
 
         Raises:
@@ -268,7 +268,7 @@ class SessionFolder:
         data = self._read_head()
         try:
             data["complete"] = data.get("complete") is True and (
-                "total" not in data or len(self._recorded(data)) == data["total"]
+                "total" not in data or len(self._read_samples(data)) == data["total"]
             )
         except UsageError:
             data["complete"] = False
@@ -292,11 +292,11 @@ class SessionFolder:
         Raises:
             UsageError: a line is damaged or not in its place; names it.
         """
-        return [sample for sample, _ in self._recorded()]
+        return [sample for sample, _ in self._read_samples()]
 
     def differences(self) -> list[Difference]:
         """The differences that were named, in order of the samples; raises as `samples`."""
-        return [d for _, named in self._recorded() for d in named]
+        return [d for _, named in self._read_samples() for d in named]
 
     def _read_head(self) -> dict[str, Any]:
         try:
@@ -333,7 +333,7 @@ class SessionFolder:
             raise self._missing(e) from e
         return lines if lines[-1] else lines[:-1]
 
-    def _recorded(
+    def _read_samples(
         self, head: Mapping[str, Any] | None = None
     ) -> list[tuple[Sample, list[Difference]]]:
         samples: list[tuple[Sample, list[Difference]]] = []
@@ -370,7 +370,7 @@ class SessionFolder:
             )
         return samples
 
-    def shown(self) -> dict[str, Array]:
+    def shown_sample(self) -> dict[str, Array]:
         """The shown sample's arrays, empty when there is none or it broke off in writing."""
         try:
             return read_arrays(self.path / "shown.npz")

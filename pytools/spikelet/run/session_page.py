@@ -61,7 +61,7 @@ def write_report(folder: SessionFolder, out: Path) -> dict[str, Any]:
         view["mismatches"] = sum(line.mismatches for line in lines)
         view["total"] = head.get("to_learn", view["samples"])
     else:
-        view = session_view(head, folder.samples(), folder.shown())
+        view = session_view(head, folder.samples(), folder.shown_sample())
     if not view["differences"] and view["learning"] is None:
         view["differences"] = [str(d) for d in folder.differences()[:DIFFERENCES]]
     page = _environment().get_template("session_page.html.j2").render(view)
@@ -133,7 +133,7 @@ def session_view(
         "layer_totals": [
             (TITLES[run], sums) for run, sums in totals(image.get("layers") or []).items()
         ],
-        "sample": _shown(head, shown, samples),
+        "sample": _sample_section(head, shown, samples),
         "memory": _memory(image, head, release),
         "link": head.get("link"),
         "device": head.get("device"),
@@ -261,7 +261,7 @@ def _confusion(labelled: Sequence[Sample], manifest: Mapping[str, Any]) -> dict[
     return {"classes": classes, "rows": rows, "pairs": []}
 
 
-def _shown(
+def _sample_section(
     head: Mapping[str, Any], shown: Mapping[str, Array], samples: Sequence[Sample]
 ) -> dict[str, Any] | None:
     if "index" not in shown:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Progress:
+class SampleProgress:
     """Where a session is, after a sample.
 
     Attributes:
@@ -29,10 +29,10 @@ class Progress:
 class Watch:
     """Is told what happens; here nothing is done with it. A subclass takes what it wants."""
 
-    def progress(self, now: Progress) -> None:
+    def progress(self, now: SampleProgress) -> None:
         """A sample is done."""
 
-    def evaluated(self, text: str) -> None:
+    def on_evaluation(self, text: str) -> None:
         """The accuracies after a block, in words."""
 
     def log(self, text: str) -> None:

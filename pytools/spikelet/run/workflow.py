@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from spikelet.board import Board, Firmware, ImageTooLarge, build, start, too_large
-from spikelet.codegen import ArenaTooSmall, Generated, fitted, generate, totals
+from spikelet.codegen import ArenaTooSmall, Generated, fit_arena, generate, totals
 from spikelet.errors import UsageError
 from spikelet.graph.tile import Tiling
 from spikelet.link.device import Device
 from spikelet.link.expected import Expected
 from spikelet.link.transport import open_transport
 from spikelet.package import Package
-from spikelet.run.expected import expected, macros_of
+from spikelet.run.expected import expected_image, macros_of
 from spikelet.run.inputs import SampleStream, data_stream, package_stream
 from spikelet.run.session import Outcome, Speed, compare, summary
 from spikelet.run.session_folder import Recording, SessionFolder
@@ -31,7 +31,7 @@ SYMBOLS = 32  # of the largest, that a session keeps
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltImage:
     """An image, the C that it was made from, and its macros."""
 
     generated: Generated
@@ -92,7 +92,7 @@ def make(
     trace: bool = False,
     defines: tuple[str, ...] = (),
     sanitize: bool = False,
-) -> Built:
+) -> BuiltImage:
     """Generate model.c and build the image in `out`; for errors see `spikelet.board.build`."""
     generated = generate(
         package.graph, package.sha256, out, trace=trace, target=board.target, guard=sanitize
@@ -106,7 +106,7 @@ def make(
         )
     except ImageTooLarge as error:
         raise _with_arena(error, package, board, generated) from error
-    return Built(generated, firmware, defines)
+    return BuiltImage(generated, firmware, defines)
 
 
 def _could_fit(board: Board, generated: Generated) -> None:
@@ -131,7 +131,7 @@ def _with_arena(
     room = arena - error.over["ram"]
     way_out = error.next
     try:
-        tiling = fitted(package.graph, room, board.target)
+        tiling = fit_arena(package.graph, room, board.target)
     except ArenaTooSmall as none:
         way_out = f"a board with more memory: the least arena that was found is {none.best} bytes"
     else:
@@ -156,7 +156,7 @@ def with_arena(package: Package, arena: int, board: Board) -> tuple[Package, Til
     Raises:
         UsageError: no bands take so little.
     """
-    tiling = fitted(package.graph, arena, board.target)
+    tiling = fit_arena(package.graph, arena, board.target)
     if tiling is None:
         return package, None
     noted = {**package.manifest, "bands": {"layers": tiling.layers, "bands": tiling.bands}}
@@ -164,7 +164,7 @@ def with_arena(package: Package, arena: int, board: Board) -> tuple[Package, Til
 
 
 @dataclass(frozen=True)
-class Target:
+class SessionTarget:
     """What a session runs on.
 
     Attributes:
@@ -176,18 +176,18 @@ class Target:
     """
 
     board: Board
-    built: Built | None = None
+    built: BuiltImage | None = None
     machine: str = "auto"
     port: str | None = None
     baud: int | None = None
 
-    def expected(self, package: Package) -> Expected:
+    def expected_image(self, package: Package) -> Expected:
         """What its device must say when it holds the package."""
         if self.built is None:
-            return expected(package, self.board, defines=macros_of(self.board))
+            return expected_image(package, self.board, defines=macros_of(self.board))
         firmware = self.built.firmware
         macros = (*macros_of(self.board, firmware.toolchain), *self.built.defines)
-        return expected(
+        return expected_image(
             package, self.board, self.built.generated, trace=firmware.trace, defines=macros
         )
 
@@ -198,11 +198,11 @@ class Target:
 
 
 @contextmanager
-def connected(
-    target: Target, package: Package, on_log: Callable[[str], None] | None = None
+def connect(
+    target: SessionTarget, package: Package, on_log: Callable[[str], None] | None = None
 ) -> Iterator[tuple[Device, str]]:
     """The device, connected and holding this package, and the name of what it is."""
-    must = target.expected(package)
+    must = target.expected_image(package)
     if target.port is not None:
         transport = open_transport(target.port, target.baud or target.board.baud)
         with Device(transport, expected=must) as device:
@@ -236,7 +236,7 @@ def choose_stream(package: Package, data: Path | None, limit: int | None) -> Sam
 
 def run(
     package: Package,
-    target: Target,
+    target: SessionTarget,
     stream: SampleStream,
     folder: SessionFolder,
     *,
@@ -270,7 +270,7 @@ def run(
         "versions": versions(),
         "tensors": _tensors(package),
     }
-    with folder.locked(), connected(target, package, watch.log) as (device, machine):
+    with folder.lock(), connect(target, package, watch.log) as (device, machine):
         head["machine"] = machine
         head["unique_id"] = device.hello.unique_id.hex() if target.port is not None else None
         speed = Speed(target.board.mips, target.instructions_per_tick(machine))

@@ -18,7 +18,7 @@ Part = Literal["test", "validation"]
 
 
 @dataclass(frozen=True)
-class Progress:
+class EpochProgress:
     """One epoch is done.
 
     Attributes:
@@ -39,7 +39,7 @@ class Progress:
 def train(
     model_dir: Path,
     seed: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[EpochProgress], None] | None = None,
     part: Part = "test",
 ) -> Package:
     """Train a recipe and export it, with the part's samples as test vectors.
@@ -74,4 +74,4 @@ def train(
     return trainer.train(model_dir, recipe, progress, part)
 
 
-__all__ = ["Part", "Progress", "train"]
+__all__ = ["EpochProgress", "Part", "train"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from spikelet.train import Progress
+from spikelet.train import EpochProgress
 
 # Of a batch: its scores (N, classes), its mean loss (), and the labels (N,) that it is counted by.
 ScoredBatch = tuple[Tensor, Tensor, Tensor]
@@ -27,7 +27,7 @@ class Epochs:
 
     samples: int
     total: int
-    progress: Callable[[Progress], None] | None
+    progress: Callable[[EpochProgress], None] | None
     epoch: int = 0
 
     def run(
@@ -59,4 +59,4 @@ class Epochs:
                 correct += int((scores.argmax(dim=1) == labels).sum())
             if self.progress is not None:
                 n = self.samples
-                self.progress(Progress(phase, self.epoch, self.total, losses / n, correct / n))
+                self.progress(EpochProgress(phase, self.epoch, self.total, losses / n, correct / n))

@@ -19,7 +19,7 @@ def codes(graph: Graph, data: DataSet, x: Array) -> Array:
     return integers(data.real(x), code).reshape(len(x), *tensor.shape)
 
 
-def predicted(graph: Graph, data: DataSet, x: Array) -> Array:
+def predict(graph: Graph, data: DataSet, x: Array) -> Array:
     """What the graph predicts for samples (N, *shape): (N,) int64."""
     labels = []
     for start in range(0, len(x), CHUNK):

@@ -17,14 +17,14 @@ from torch.nn.functional import cross_entropy
 from spikelet.frontends.manifest import drift_rows, layouts
 from spikelet.frontends.torch import from_torch
 from spikelet.graph import Array
-from spikelet.graph.simplify import simplified
+from spikelet.graph.simplify import simplify
 from spikelet.metrics import Scores, scores
 from spikelet.package import Package
 from spikelet.quantise import Code, Network, Options, Quantised, quantise
-from spikelet.train import Part, Progress
+from spikelet.train import EpochProgress, Part
 from spikelet.train.data import DataSet
 from spikelet.train.epochs import Epochs, ScoredBatch
-from spikelet.train.evaluate import CHUNK, codes, predicted
+from spikelet.train.evaluate import CHUNK, codes, predict
 from spikelet.train.qat import QatNetwork
 from spikelet.train.recipe import Int8Model, Int8Recipe, RecipeError, load_int8_model
 from spikelet.train.trainer import reproducible
@@ -38,7 +38,7 @@ DRIFT_SAMPLES = 200  # that the signal-to-noise ratio of each layer is measured 
 def train(
     model_dir: Path,
     recipe: Int8Recipe,
-    progress: Callable[[Progress], None] | None,
+    progress: Callable[[EpochProgress], None] | None,
     part: Part,
 ) -> Package:
     """See `spikelet.train.train`."""
@@ -118,7 +118,7 @@ class _Fit:
         recipe: Int8Recipe,
         model: Int8Model,
         data: DataSet,
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[EpochProgress], None] | None,
     ) -> None:
         self.recipe = recipe
         self.augment = model.augment
@@ -212,7 +212,7 @@ def package(
         before: (M,) what the float network predicted for the test part.
     """
     graph = quantised.graph
-    after = predicted(graph, data, data.x_test)
+    after = predict(graph, data, data.x_test)
     y = data.y_test
     figures = {"float": scores(before, y, data.classes), "integer": scores(after, y, data.classes)}
     chosen = spread(y, recipe.package.vectors)
@@ -245,8 +245,8 @@ def package(
         "layouts": layouts(quantised),
         "layer_drift": drift_rows(quantised, feeds),
     }
-    less = simplified(graph)
-    return Package(less.graph, vectors, {**manifest, **less.noted()}).with_golden()
+    less = simplify(graph)
+    return Package(less.graph, vectors, {**manifest, **less.manifest_entry()}).with_golden()
 
 
 def _by_class(figures: Mapping[str, Scores]) -> dict[str, Any]:

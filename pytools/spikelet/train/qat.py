@@ -176,11 +176,11 @@ class QatNetwork(nn.Module):
         representatives = list(dict.fromkeys(self.sites.values()))
         self.ranges = nn.ModuleList(Range(known[name]) for name in representatives)
         self.index = {name: i for i, name in enumerate(representatives)}
-        learned = {n for n in representatives if self._learned(n)}
+        learned = {n for n in representatives if self._is_learned(n)}
         for name, i in self.index.items():
             self.ranges[i].requires_grad_(name in learned)
 
-    def _learned(self, name: str) -> bool:
+    def _is_learned(self, name: str) -> bool:
         """Whether a range is the training's to choose: not an input's, nor one that is known."""
         shared = [n for n, r in self.sites.items() if r == name]
         writers = [self.network.writer(n) for n in shared]
@@ -196,7 +196,7 @@ class QatNetwork(nn.Module):
             {"params": [p for p in parameters if id(p) not in weights], "weight_decay": 0.0},
         ]
 
-    def rounded(self, name: str) -> tuple[Tensor, Tensor]:
+    def round_weight(self, name: str) -> tuple[Tensor, Tensor]:
         """A weight with its channels' rounding (O, ...), and their scales (O,)."""
         weight: Tensor = self.constants[self.keys[name]]
         with torch.no_grad():
@@ -212,12 +212,12 @@ class QatNetwork(nn.Module):
     def tensors(self, x: Tensor) -> dict[str, Tensor]:
         """Every tensor by name."""
         name = next(iter(self.network.inputs))
-        values = {name: self._held(name, x)}
+        values = {name: self._round_activation(name, x)}
         for node in self.network.nodes:
             inputs = [self._operand(name, values) for name in node.inputs]
             value = operator_of(node).in_torch(inputs, node.attributes)
             if not self._moves(node):
-                value = self._held(node.name, value, operator_of(node).averages)
+                value = self._round_activation(node.name, value, operator_of(node).averages)
             values[node.name] = value
         return values
 
@@ -228,7 +228,7 @@ class QatNetwork(nn.Module):
         operator = operator_of(node)
         return operator.keeps_code and not operator.averages and held == {shared}
 
-    def _held(self, name: str, x: Tensor, away: bool = False) -> Tensor:
+    def _round_activation(self, name: str, x: Tensor, away: bool = False) -> Tensor:
         """An activation as the graph holds it."""
         if not self.rounding or name not in self.sites:
             return x
@@ -241,7 +241,7 @@ class QatNetwork(nn.Module):
         if name in values:
             return values[name]
         if name in self.weights and self.rounding:
-            return self.rounded(name)[0]
+            return self.round_weight(name)[0]
         constant: Tensor = self.constants[self.keys[name]]
         return constant
 
@@ -252,7 +252,7 @@ class QatNetwork(nn.Module):
             for name, key in self.keys.items():
                 network.constants[name] = self.constants[key].detach().numpy().copy()
             for name in self.weights:
-                weight, scale = self.rounded(name)
+                weight, scale = self.round_weight(name)
                 network.constants[name] = weight.numpy().copy()
                 network.codes[name] = Code(scale.numpy().copy())
         for name, i in self.index.items():

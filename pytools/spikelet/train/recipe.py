@@ -163,10 +163,10 @@ def _fault(error: Any) -> str:
 def load_model(model_dir: Path) -> Callable[[int, int], nn.Sequential]:
     """`build(inputs, classes) -> nn.Sequential` of MODEL_DIR/model.py, which is executed."""
     path = model_dir / "model.py"
-    build = _function(_executed(path), path, "build(inputs: int, classes: int) -> nn.Sequential")
+    build = _function(_execute(path), path, "build(inputs: int, classes: int) -> nn.Sequential")
 
     def checked(inputs: int, classes: int) -> nn.Sequential:
-        network = _called(path, build, inputs, classes)
+        network = _call(path, build, inputs, classes)
         if not isinstance(network, nn.Sequential):
             raise RecipeError(
                 f"model {path}: build returned a {type(network).__name__}",
@@ -195,12 +195,12 @@ class Int8Model:
 def load_int8_model(model_dir: Path) -> Int8Model:
     """MODEL_DIR/model.py of an int8 network, which is executed."""
     path = model_dir / "model.py"
-    module = _executed(path)
+    module = _execute(path)
     signature = "build(shape: tuple[int, ...], classes: int) -> nn.Module"
     build = _function(module, path, signature)
 
     def checked(shape: tuple[int, ...], classes: int) -> nn.Module:
-        network = _called(path, build, shape, classes)
+        network = _call(path, build, shape, classes)
         if not isinstance(network, nn.Module):
             raise RecipeError(
                 f"model {path}: build returned a {type(network).__name__}",
@@ -211,7 +211,7 @@ def load_int8_model(model_dir: Path) -> Int8Model:
     return Int8Model(checked, getattr(module, "augment", None))
 
 
-def _executed(path: Path) -> ModuleType:
+def _execute(path: Path) -> ModuleType:
     """A recipe's model.py."""
     spec = importlib.util.spec_from_file_location(f"spikelet_recipe_{path.parent.name}", path)
     if not path.is_file() or spec is None or spec.loader is None:
@@ -234,7 +234,7 @@ def _function(module: ModuleType, path: Path, signature: str) -> Callable[..., A
     return function
 
 
-def _called(path: Path, build: Callable[..., Any], shape: Any, classes: int) -> Any:
+def _call(path: Path, build: Callable[..., Any], shape: Any, classes: int) -> Any:
     try:
         return build(shape, classes)
     except Exception as e:

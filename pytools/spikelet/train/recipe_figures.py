@@ -23,8 +23,8 @@ import numpy as np
 from spikelet.errors import SpikeletError
 from spikelet.metrics import NeuroBench, neurobench
 from spikelet.package import Package
-from spikelet.train import Part, Progress, train
-from spikelet.train.evaluate import predicted
+from spikelet.train import EpochProgress, Part, train
+from spikelet.train.evaluate import predict
 from spikelet.train.recipe import DataSection
 
 
@@ -86,13 +86,13 @@ def row_of(package: Package, seconds: float = 0.0) -> Row:
     )
 
 
-def tested(package: Package) -> Row:
+def measure_package(package: Package) -> Row:
     """The figures of an int8 network's package, its graph executed on the whole test part again."""
     row = row_of(package)
     data = DataSection.model_validate(package.manifest["recipe"]["data"]).load()
     if package.manifest["part"] == "validation":
         data = data.held_out()
-    labels = predicted(package.graph, data, data.x_test)
+    labels = predict(package.graph, data, data.x_test)
     return dataclasses.replace(row, integer_accuracy=float(np.mean(labels == data.y_test)))
 
 
@@ -100,7 +100,7 @@ def measure(
     model_dir: Path,
     seeds: Sequence[int],
     part: Part = "test",
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[EpochProgress], None] | None = None,
 ) -> list[Row]:
     """Train a recipe once a seed."""
     rows = []
@@ -180,14 +180,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
 
-    def progress(p: Progress) -> None:
+    def progress(p: EpochProgress) -> None:
         sys.stderr.write(f"\r{p.phase} {p.epoch}/{p.epochs}: loss {p.loss:.3f}  ")
         sys.stderr.write("\n" if p.epoch == p.epochs else "")
 
     try:
         part: Part = "validation" if options.validation else "test"
         if options.package is not None:
-            rows = [tested(Package.load(options.package))]
+            rows = [measure_package(Package.load(options.package))]
         else:
             rows = measure(options.model_dir, options.seeds, part, progress)
     except SpikeletError as e:

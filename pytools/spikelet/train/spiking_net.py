@@ -44,7 +44,7 @@ class SpikingNet(nn.Module):
         return x.sum(dim=0)
 
 
-def deployed(net: SpikingNet, encoder: Encoder, graph: Graph) -> dict[str, Tensor]:
+def deployed_parameters(net: SpikingNet, encoder: Encoder, graph: Graph) -> dict[str, Tensor]:
     """The parameters of `net`, by name, as they will be exported, for torch.func.functional_call.
 
     Gradients pass straight through the rounding (Bengio, Leonard, Courville, "Estimating or

@@ -25,11 +25,11 @@ from spikelet.frontends.snntorch.package import agreement
 from spikelet.graph import Array, Graph, tune
 from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds
-from spikelet.train import Part, Progress
+from spikelet.train import EpochProgress, Part
 from spikelet.train.data import DataSet
 from spikelet.train.epochs import Epochs, ScoredBatch
 from spikelet.train.recipe import Recipe, load_model
-from spikelet.train.spiking_net import SpikingNet, deployed
+from spikelet.train.spiking_net import SpikingNet, deployed_parameters
 from spikelet.version import __version__
 
 # The layers are small and stepped one by one: a second thread only waits, and on a busy machine
@@ -44,7 +44,7 @@ TYPICAL = 256  # training samples that tell how often a layer's inputs spike and
 def train(
     model_dir: Path,
     recipe: Recipe,
-    progress: Callable[[Progress], None] | None,
+    progress: Callable[[EpochProgress], None] | None,
     part: Part,
 ) -> Package:
     """See `spikelet.train.train`."""
@@ -118,7 +118,7 @@ class _Fit:
         net: SpikingNet,
         recipe: Recipe,
         data: DataSet,
-        progress: Callable[[Progress], None] | None,
+        progress: Callable[[EpochProgress], None] | None,
     ) -> None:
         self.net = net
         self.recipe = recipe
@@ -151,7 +151,7 @@ class _Fit:
         """The batches of an epoch, `rounded` as the graph of its beginning rounds."""
         graph = to_graph(self.net, self.recipe) if rounded else None
         for x, labels in self._batches():
-            tensors = {} if graph is None else deployed(self.net, self.encoder, graph)
+            tensors = {} if graph is None else deployed_parameters(self.net, self.encoder, graph)
             scores: Tensor = functional_call(self.net, tensors, (x,))
             yield scores, cross_entropy(scores * self.recipe.train.score_scale, labels), labels
 

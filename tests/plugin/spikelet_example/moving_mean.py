@@ -13,7 +13,7 @@ from spikelet.graph.declared import within
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.learn.bases.prototypes import LinearScores, flat
 from spikelet.learn.choices import Within
-from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.learner import Learner, Setting, extend
 
 FRACTION = 7  # bits behind the point of a mean of int8 features
 MOST = 128 << FRACTION  # magnitude of a mean
@@ -89,4 +89,4 @@ class MovingMean(Learner):
                 shift=self.shift,
             ),
         ]
-        return extended(backbone, nodes, learned, ["example_scores"], classes)
+        return extend(backbone, nodes, learned, ["example_scores"], classes)

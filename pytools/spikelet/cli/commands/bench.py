@@ -44,11 +44,11 @@ def command(
     with loading(as_json):
         from spikelet.board import find_board
         from spikelet.cli.bands import in_bands
-        from spikelet.cli.bench_shown import bench_shown
+        from spikelet.cli.render_bench import render_bench
         from spikelet.cli.streaming import disagree, stream
         from spikelet.cli.terminal import Terminal
         from spikelet.package import Package
-        from spikelet.run import SessionFolder, Target, connected, make, package_stream
+        from spikelet.run import SessionFolder, SessionTarget, connect, make, package_stream
         from spikelet.run.bench import LAYER_SAMPLES, bench_summary, effective_work, layer_ticks
         from spikelet.run.session_options import RunOptions
     terminal = Terminal.open(as_json)
@@ -70,16 +70,16 @@ def command(
     with terminal.err.status("building"):
         release = make(loaded, on, path / "build", toolchain=toolchain)
         trace = make(loaded, on, path / "build-trace", toolchain=toolchain, trace=True)
-    target = Target(on, release, machine)
+    target = SessionTarget(on, release, machine)
     result, outcome = stream(terminal, options, loaded, target, samples, folder, whole=False)
     measured = [s.ticks for s in outcome.samples[:LAYER_SAMPLES]]
     with (
         terminal.err.status("measuring the layers"),
-        connected(Target(on, trace, machine), loaded) as (device, _),
+        connect(SessionTarget(on, trace, machine), loaded) as (device, _),
     ):
         ticks = layer_ticks(loaded, device, samples, measured)
     work = effective_work(loaded, samples.inputs)
     bench = bench_summary(result, outcome, work, ticks, result["build"]["layers"])
-    terminal.result(bench, *bench_shown(bench))
+    terminal.result(bench, *render_bench(bench))
     if bench["mismatches"]:
         disagree(terminal, bench["mismatches"])

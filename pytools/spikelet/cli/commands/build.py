@@ -61,7 +61,7 @@ def command(
     with loading(as_json):
         from spikelet.board import find_board
         from spikelet.cli.bands import in_bands
-        from spikelet.cli.shown import build_rows
+        from spikelet.cli.render import build_rows
         from spikelet.cli.terminal import Terminal, facts
         from spikelet.package import Package
         from spikelet.run import make
@@ -72,7 +72,7 @@ def command(
     needed: dict[str, object] = {}
     if learn is not None:
         with loading(as_json):
-            from spikelet.cli.learning_shown import plan_rows
+            from spikelet.cli.render_learning import plan_rows
             from spikelet.cli.with_learner import with_learner
         taught = with_learner(loaded, learn, features, classes, data, target)
         loaded, needed = taught.package, plan_rows(taught.plan)

@@ -55,10 +55,10 @@ def command(
     """The whole path: a spiking network trained, built, run and checked, with a report."""
     with loading(as_json):
         from spikelet.board import find_board
-        from spikelet.cli.demo_steps import demo_images, demo_package, demo_result, demo_shown
+        from spikelet.cli.demo_steps import demo_images, demo_package, demo_result, render_demo
         from spikelet.cli.streaming import disagree, stream
         from spikelet.cli.terminal import Terminal, number
-        from spikelet.run import SessionFolder, Target, package_stream
+        from spikelet.run import SessionFolder, SessionTarget, package_stream
         from spikelet.run.session_options import RunOptions
         from spikelet.run.session_page import write_report
     terminal = Terminal.open(as_json)
@@ -72,17 +72,17 @@ def command(
     with terminal.stage("check", spinner=False) as stage:
         folder = SessionFolder(out / "session")
         checked, _ = stream(
-            terminal, replace(options, layers=True), loaded, Target(on, trace, machine),
+            terminal, replace(options, layers=True), loaded, SessionTarget(on, trace, machine),
             samples, folder, whole=False,
         )  # fmt: skip
-        cells = len(loaded.graph.traced)
+        cells = len(loaded.graph.traced_tensors)
         stage.detail = (
             f"{checked['samples']} samples on {checked['machine']}, {cells} tensors in "
             f"{loaded.graph.steps} steps each: {checked['mismatches']} mismatches"
         )
     with terminal.stage("measure", spinner=False) as stage:
         measured, _ = stream(
-            terminal, options, loaded, Target(on, release, machine), samples,
+            terminal, options, loaded, SessionTarget(on, release, machine), samples,
             SessionFolder(out / "session-release"), whole=False,
         )  # fmt: skip
         cost = number(measured["instructions_per_inference"], "instructions an inference")
@@ -93,6 +93,6 @@ def command(
         write_report(folder, report)
         stage.detail = str(report)
     result = demo_result(loaded, path, checked, measured, report, time.monotonic() - started)
-    terminal.result(result, *demo_shown(result))
+    terminal.result(result, *render_demo(result))
     if result["mismatches"]:
         disagree(terminal, result["mismatches"])

@@ -77,8 +77,8 @@ def command(
 ) -> None:
     """Import a model file and write the package NAME.spk."""
     with loading(as_json):
-        from spikelet.cli.importing import ImportOptions, has_state, import_shown
-        from spikelet.cli.package_shown import package_summary
+        from spikelet.cli.importing import ImportOptions, has_state, render_import
+        from spikelet.cli.render_package import package_summary
         from spikelet.cli.terminal import Terminal
         from spikelet.codegen import generate
     terminal = Terminal.open(as_json)
@@ -94,7 +94,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="spikelet-import-") as folder:
         generated = generate(package.graph, package.sha256, Path(folder))
     result = package_summary(package, out, generated)
-    terminal.result(result, *import_shown(result))
+    terminal.result(result, *render_import(result))
     if frames is None and has_state(package.graph) and package.graph.steps == 1:
         terminal.note(
             "the network has a state: it starts anew with each inference, of one frame; "

@@ -39,7 +39,7 @@ def command(
     """Show a package's layers, memory, accuracy and origin; with --learn, what learning takes."""
     with loading(as_json):
         from spikelet.board import find_board
-        from spikelet.cli.package_shown import package_shown, package_summary
+        from spikelet.cli.render_package import package_summary, render_package
         from spikelet.cli.terminal import Terminal
         from spikelet.codegen import generate
         from spikelet.graph.target import ANY
@@ -52,7 +52,7 @@ def command(
     taught = None
     if learn is not None:
         with loading(as_json):
-            from spikelet.cli.learning_shown import plan_shown
+            from spikelet.cli.render_learning import render_plan
             from spikelet.cli.with_learner import with_learner
 
         taught = with_learner(loaded, learn, features, classes, data, known)
@@ -61,8 +61,8 @@ def command(
         generated = generate(loaded.graph, loaded.sha256, Path(folder), target=target)
     result = package_summary(loaded, package, generated)
     result["target"] = f"for {known.name} ({target})" if known is not None else "in portable C"
-    shown = package_shown(result)
+    shown = render_package(result)
     if taught is not None:
         result["learning"] = {**loaded.manifest["learning"], **taught.plan.as_dict()}
-        shown += ["", *plan_shown(f"--learn {learn}", taught.plan, known)]
+        shown += ["", *render_plan(f"--learn {learn}", taught.plan, known)]
     terminal.result(result, *shown)

@@ -103,7 +103,7 @@ def command(
     """Let a device learn a stream of labelled samples, compared with golden after every block."""
     with loading(as_json):
         from spikelet.board import find_board
-        from spikelet.cli.learning_shown import learning_shown
+        from spikelet.cli.render_learning import render_learning
         from spikelet.cli.streaming import learning_bar, prepare, show_result
         from spikelet.cli.terminal import Terminal
         from spikelet.cli.with_learner import prepare_lesson
@@ -124,9 +124,9 @@ def command(
         folder.head()  # says at once when there is nothing to resume
     if save_state is not None:
         check_file(save_state, "--save-state")
-    with folder.locked():
+    with folder.lock():
         made, how, state = prepare_lesson(terminal, loaded, on, options, folder.path)
         target = prepare(terminal, options, made.package, on, folder)
         with learning_bar(terminal, options, folder) as bar:
             result = play(made, options, target, folder, tuned=how, state=state, watch=bar)
-    show_result(terminal, folder, result, *learning_shown(result))
+    show_result(terminal, folder, result, *render_learning(result))

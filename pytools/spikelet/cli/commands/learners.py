@@ -23,7 +23,7 @@ def command(
 ) -> None:
     """List the learners and the streams with their options, or explain the options of one."""
     with loading(as_json):
-        from spikelet.cli.learners_shown import choices_table, rows_of, show_one
+        from spikelet.cli.render_learners import choices_table, rows_of, show_one
         from spikelet.cli.terminal import Terminal
         from spikelet.learn.continual.streams import STREAMS
         from spikelet.learn.learner import learners

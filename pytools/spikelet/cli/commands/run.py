@@ -56,7 +56,7 @@ def command(
     with loading(as_json):
         from spikelet.board import find_board
         from spikelet.cli.bands import in_bands
-        from spikelet.cli.shown import session_shown
+        from spikelet.cli.render import render_session
         from spikelet.cli.streaming import prepare, show_result, stream
         from spikelet.cli.terminal import Terminal
         from spikelet.package import Package
@@ -74,7 +74,7 @@ def command(
     folder = SessionFolder(options.place(loaded.graph.name, on.name))
     if resume:
         folder.head()  # says at once when there is nothing to resume
-    with folder.locked():
+    with folder.lock():
         target = prepare(terminal, options, loaded, on, folder)
         result, _ = stream(terminal, options, loaded, target, samples, folder)
-    show_result(terminal, folder, result, *session_shown(result))
+    show_result(terminal, folder, result, *render_session(result))

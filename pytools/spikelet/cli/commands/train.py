@@ -31,7 +31,7 @@ def command(
     """Train a recipe and write the package NAME.spk."""
     with loading(as_json):
         from spikelet.cli.recipes import model_path, package_facts, recipe_name
-        from spikelet.cli.shown import accuracy_rows
+        from spikelet.cli.render import accuracy_rows
         from spikelet.cli.streaming import training
         from spikelet.cli.terminal import Terminal, facts
         from spikelet.train import train

@@ -4,6 +4,6 @@
 each; `original` executes the file as it was given; `export` writes one.
 """
 
-from spikelet.frontends.onnx.importer import build, load, network_of, parse, supported
+from spikelet.frontends.onnx.importer import build, load, network_of, parse, supported_operators
 
-__all__ = ["build", "load", "network_of", "parse", "supported"]
+__all__ = ["build", "load", "network_of", "parse", "supported_operators"]

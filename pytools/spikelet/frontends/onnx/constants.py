@@ -69,16 +69,16 @@ def shape(layer: Layer) -> None:
     """The shape of any tensor is known."""
     sizes = layer.value(0).shape
     part = sizes[slice(layer.attribute("start", 0), layer.attribute("end"))]
-    _known(layer, np.array(part, np.int64))
+    _write_constant(layer, np.array(part, np.int64))
 
 
 @converts("Size")
 def size(layer: Layer) -> None:
     """The number of elements of any tensor is known."""
-    _known(layer, np.array(math.prod(layer.value(0).shape), np.int64))
+    _write_constant(layer, np.array(math.prod(layer.value(0).shape), np.int64))
 
 
-def _known(layer: Layer, array: Array) -> None:
+def _write_constant(layer: Layer, array: Array) -> None:
     layer.write(Value(array.shape, array.dtype, array))
 
 

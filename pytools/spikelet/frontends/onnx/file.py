@@ -73,7 +73,7 @@ class FileNode:
 
     def refuse(self, reason: str, supported: str = "") -> ImportRefused:
         """An error that names it."""
-        shown = {k: _shown(v) for k, v in self.attributes.items()}
+        shown = {k: _shorten(v) for k, v in self.attributes.items()}
         return refuse(self.name, self.kind, reason, supported, shown)
 
 
@@ -244,7 +244,7 @@ class _Reader:
             for value in (*graph.value_info, *graph.output)
             if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape")
         }
-        needed = _needed(nodes, outputs)
+        needed = _needed_nodes(nodes, outputs)
         return FileModel(inputs, outputs, needed, constants, opset, declared)
 
     def opset(self) -> int:
@@ -320,7 +320,7 @@ class _Reader:
         elif tensor.HasField("raw_data"):
             raw = tensor.raw_data
         else:
-            return self.typed(tensor, where, dtype, dims)
+            return self.typed_values(tensor, where, dtype, dims)
         if len(raw) != count * dtype.itemsize:
             raise self.error(
                 f"{where} is {dtype} of shape {dims}: {count * dtype.itemsize} bytes, "
@@ -329,7 +329,9 @@ class _Reader:
         values: Array = np.frombuffer(raw, dtype).reshape(dims)
         return values
 
-    def typed(self, tensor: Any, where: str, dtype: np.dtype[Any], dims: tuple[int, ...]) -> Array:
+    def typed_values(
+        self, tensor: Any, where: str, dtype: np.dtype[Any], dims: tuple[int, ...]
+    ) -> Array:
         """Values from the fields that have a type of their own."""
         field, wide = {
             "f4": ("float_data", "<f4"), "f8": ("double_data", "<f8"), "i8": ("int64_data", "<i8"),
@@ -487,7 +489,7 @@ def _kind(value: Any) -> str:
     return "INT" if isinstance(value, int) else "FLOAT" if isinstance(value, float) else "STRING"
 
 
-def _shown(value: Any) -> Any:
+def _shorten(value: Any) -> Any:
     """An attribute, short enough for a message."""
     if isinstance(value, np.ndarray):
         return f"{value.dtype} of shape {value.shape}"
@@ -498,7 +500,7 @@ def _known_types() -> str:
     return f"types: {', '.join(sorted(np.dtype(t).name for t in TYPES.values()))}"
 
 
-def _needed(nodes: list[FileNode], outputs: Sequence[str]) -> list[FileNode]:
+def _needed_nodes(nodes: list[FileNode], outputs: Sequence[str]) -> list[FileNode]:
     """The nodes that an output depends on, in order."""
     wanted = set(outputs)
 

@@ -22,7 +22,7 @@ from spikelet.quantise import Network
 from spikelet.quantise.apart import check_apart
 from spikelet.refusal import ImportRefused, shorten
 
-__all__ = ["Imported", "load", "network_of", "parse", "supported"]
+__all__ = ["Imported", "load", "network_of", "parse", "supported_operators"]
 
 _ROOMS = (moving, pointwise, quantised, weighted)  # they fill CONVERTERS
 _MOVING = ("Concat", "Gather", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Transpose")
@@ -46,23 +46,21 @@ def load(path: Path, name: str | None = None) -> Imported:
     """
     model = read(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return _imported(model, name or identifier(path.stem, "model"), str(path), digest, path)
+    return _import(model, name or identifier(path.stem, "model"), str(path), digest, path)
 
 
 def parse(data: bytes, name: str = "model") -> Imported:
     """Import an ONNX model from memory; raises ImportRefused as `load` does."""
     digest = hashlib.sha256(data).hexdigest()
-    return _imported(parse_file(data, name), name, name, digest, data)
+    return _import(parse_file(data, name), name, name, digest, data)
 
 
-def supported() -> list[str]:
+def supported_operators() -> list[str]:
     """The operators that can be imported."""
     return sorted(kind for _, kind in CONVERTERS)
 
 
-def _imported(
-    model: FileModel, name: str, source: str, digest: str, file: bytes | Path
-) -> Imported:
+def _import(model: FileModel, name: str, source: str, digest: str, file: bytes | Path) -> Imported:
     for i in model.inputs:
         if i.shape[0] != 1:
             raise ImportRefused(
@@ -139,7 +137,7 @@ def _convert(layer: Layer) -> None:
     if convert is None:
         raise layer.refuse(
             f"this operator{' of ' if node.domain else ''}{node.domain} is not supported",
-            _ADVICE.get(node.kind, f"supported are {', '.join(supported())}"),
+            _ADVICE.get(node.kind, f"supported are {', '.join(supported_operators())}"),
         )
     unknown = set(node.attributes) - quantised.MICROSOFT_ATTRIBUTES if node.domain else ()
     if unknown:
@@ -152,10 +150,10 @@ def _convert(layer: Layer) -> None:
     for name in filter(None, node.outputs):
         if name not in layer.building.values:
             raise layer.refuse(f"its output {shorten(name)!r} is used", "the first output alone")
-        _as_declared(layer, name)
+        _check_declared_shape(layer, name)
 
 
-def _as_declared(layer: Layer, name: str) -> None:
+def _check_declared_shape(layer: Layer, name: str) -> None:
     """Refuse an output whose shape is not the one that the file tells."""
     shape, told = layer.building.values[name].shape, layer.building.model.declared.get(name)
     if told is None:

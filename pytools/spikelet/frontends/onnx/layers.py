@@ -146,7 +146,7 @@ class Layer:
             )
         return value
 
-    def moved(self, i: int = 0) -> Value:
+    def movable_input(self, i: int = 0) -> Value:
         """Input i, which must be computed; real, or codes that are only moved."""
         value = self.value(i)
         return value if value.array is None and value.quantised else self.activation(i)

@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.frontends.onnx.file import MAX_ELEMENTS
 from spikelet.frontends.onnx.layers import MAX_WINDOWS, Layer, Value, converts
-from spikelet.frontends.onnx.weighted import reached, window
+from spikelet.frontends.onnx.weighted import spatial_output, window
 from spikelet.graph import Array
 from spikelet.quantise import constant
 
@@ -21,7 +21,7 @@ _BACKWARDS_TO_THE_FIRST = -(1 << 31)  # the end of a slice with a negative step
 @converts("Reshape")
 def reshape(layer: Layer) -> None:
     """`Reshape` to a constant shape; 0 keeps an axis, -1 is what is left."""
-    x, wanted = layer.moved(), layer.integers("shape", 1) or []
+    x, wanted = layer.movable_input(), layer.integers("shape", 1) or []
     if not layer.attribute("allowzero", 0):
         if any(d == 0 and i >= len(x.shape) for i, d in enumerate(wanted)):
             raise layer.refuse(f"shape {wanted} for an input of shape {x.shape}")
@@ -29,10 +29,10 @@ def reshape(layer: Layer) -> None:
     size, known = math.prod(x.shape), math.prod(d for d in wanted if d != -1)
     if wanted.count(-1) == 1 and known > 0:
         wanted = [size // known if d == -1 else d for d in wanted]
-    shaped(layer, x, wanted)
+    reshaped_output(layer, x, wanted)
 
 
-def shaped(layer: Layer, x: Value, shape: Sequence[int]) -> None:
+def reshaped_output(layer: Layer, x: Value, shape: Sequence[int]) -> None:
     """The output is x in another shape."""
     if any(d < 1 for d in shape) or math.prod(shape) != math.prod(x.shape):
         raise layer.refuse(f"shape {list(shape)} for an input of shape {x.shape}")
@@ -45,38 +45,38 @@ def shaped(layer: Layer, x: Value, shape: Sequence[int]) -> None:
 @converts("Flatten")
 def flatten(layer: Layer) -> None:
     """`Reshape` to two axes."""
-    x, axis = layer.moved(), int(layer.attribute("axis", 1))
+    x, axis = layer.movable_input(), int(layer.attribute("axis", 1))
     if not -len(x.shape) <= axis <= len(x.shape):
         raise layer.refuse(f"axis {axis} of {len(x.shape)} dimensions")
     axis += len(x.shape) if axis < 0 else 0
-    shaped(layer, x, [math.prod(x.shape[:axis]), math.prod(x.shape[axis:])])
+    reshaped_output(layer, x, [math.prod(x.shape[:axis]), math.prod(x.shape[axis:])])
 
 
 @converts("Squeeze")
 def squeeze(layer: Layer) -> None:
     """`Reshape` without axes of 1."""
-    x, axes = layer.moved(), layer.integers("axes", 1)
+    x, axes = layer.movable_input(), layer.integers("axes", 1)
     if axes is None:
         axes = [i for i, d in enumerate(x.shape) if d == 1]
     gone = layer.axes(axes, len(x.shape))
     if any(x.shape[a] != 1 for a in gone):
         raise layer.refuse(f"axes {gone} of shape {x.shape}", "axes of length 1")
-    shaped(layer, x, [d for i, d in enumerate(x.shape) if i not in gone])
+    reshaped_output(layer, x, [d for i, d in enumerate(x.shape) if i not in gone])
 
 
 @converts("Unsqueeze")
 def unsqueeze(layer: Layer) -> None:
     """`Reshape` with more axes of 1."""
-    x, axes = layer.moved(), layer.integers("axes", 1) or []
+    x, axes = layer.movable_input(), layer.integers("axes", 1) or []
     rank = len(x.shape) + len(axes)
     new, left = layer.axes(axes, rank), iter(x.shape)
-    shaped(layer, x, [1 if i in new else next(left) for i in range(rank)])
+    reshaped_output(layer, x, [1 if i in new else next(left) for i in range(rank)])
 
 
 @converts("Transpose")
 def transpose(layer: Layer) -> None:
     """`Transpose`."""
-    x = layer.moved()
+    x = layer.movable_input()
     order = list(layer.attribute("perm") or range(len(x.shape))[::-1])
     if sorted(order) != list(range(len(x.shape))):
         raise layer.refuse(f"perm {order} of shape {x.shape}")
@@ -103,12 +103,12 @@ def expand(layer: Layer) -> None:
 @converts("Concat")
 def concat(layer: Layer) -> None:
     """`Concat` of computed tensors."""
-    values = [layer.moved(i) for i in range(len(layer.node.inputs))]
+    values = [layer.movable_input(i) for i in range(len(layer.node.inputs))]
     axis = layer.axis(int(layer.attribute("axis", 1)), len(values[0].shape))
-    joined(layer, values, axis, like=values[0] if values[0].quantised else None)
+    add_concat(layer, values, axis, like=values[0] if values[0].quantised else None)
 
 
-def joined(
+def add_concat(
     layer: Layer, values: list[Value], axis: int, like: Value | None = None, output: int | None = 0
 ) -> Value:
     """Add a `Concat`."""
@@ -143,7 +143,7 @@ def part(
 @converts("Split")
 def split(layer: Layer) -> None:
     """A `Slice` an output that is used."""
-    x, count = layer.moved(), len(layer.node.outputs)
+    x, count = layer.movable_input(), len(layer.node.outputs)
     axis = layer.axis(int(layer.attribute("axis", 0)), len(x.shape))
     sizes = layer.integers("split", 1)
     if sizes is None:
@@ -163,7 +163,7 @@ def split(layer: Layer) -> None:
 @converts("Slice")
 def slice_(layer: Layer) -> None:
     """`Slice`; what it takes is an attribute in older opsets, constants in newer ones."""
-    x = layer.moved()
+    x = layer.movable_input()
     starts, ends = layer.integers("starts", 1) or [], layer.integers("ends", 2) or []
     axes = layer.integers("axes", 3)
     axes = list(range(len(starts))) if axes is None else axes
@@ -196,7 +196,7 @@ def gather(layer: Layer) -> None:
     if layer.value(0).array is not None and layer.value(1).plus is not None:
         _lookup(layer, layer.value(1))
         return
-    x, indices = layer.moved(), layer.constant(1, "constant indices")
+    x, indices = layer.movable_input(), layer.constant(1, "constant indices")
     axis = layer.axis(int(layer.attribute("axis", 0)), len(x.shape))
     length = x.shape[axis]
     flat = [int(i) for i in indices.reshape(-1)[:MAX_INDICES]]
@@ -212,7 +212,7 @@ def gather(layer: Layer) -> None:
         attributes = {"axis": axis, "indices": flat}
         taken = layer.add("Gather", [x.tensor], chosen, attributes, like=x, output=output)
     if indices.ndim != 1:
-        shaped(layer, taken, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+        reshaped_output(layer, taken, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
 
 
 def _lookup(layer: Layer, index: Value) -> None:
@@ -236,7 +236,7 @@ def _lookup(layer: Layer, index: Value) -> None:
 @converts("Pad")
 def pad(layer: Layer) -> None:
     """`Pad` with a constant; negative margins cut."""
-    x, mode = layer.moved(), layer.attribute("mode", "constant")
+    x, mode = layer.movable_input(), layer.attribute("mode", "constant")
     if mode != "constant":
         raise layer.refuse(f"mode {mode}", "mode constant")
     given = layer.integers("pads", 1) or []
@@ -270,17 +270,17 @@ def pad(layer: Layer) -> None:
 def pool(layer: Layer) -> None:
     """`MaxPool` or `AveragePool`."""
     layer.alone()
-    pooled(layer, layer.moved() if layer.node.kind == "MaxPool" else layer.activation())
+    add_pool(layer, layer.movable_input() if layer.node.kind == "MaxPool" else layer.activation())
 
 
-def pooled(layer: Layer, x: Value, op: str = "") -> Value:
+def add_pool(layer: Layer, x: Value, op: str = "") -> Value:
     """Add a pool over one or two spatial axes, by default the node's own."""
     spatial, kernel = x.shape[2:], [int(k) for k in layer.attribute("kernel_shape") or []]
     if len(spatial) not in (1, 2):
         raise layer.refuse(f"an input of shape {x.shape}", "one or two spatial axes")
     strides, pads, dilations = window(layer, spatial, kernel)
     ceil = bool(layer.attribute("ceil_mode", 0)) and layer.attribute("auto_pad") in (None, "NOTSET")
-    sizes = reached(layer, spatial, kernel, strides, pads, dilations, ceil)
+    sizes = spatial_output(layer, spatial, kernel, strides, pads, dilations, ceil)
     seen = math.prod(kernel) * math.prod(sizes) * x.shape[1]
     if seen > MAX_WINDOWS:
         raise layer.refuse(f"windows of {seen} elements", f"at most {MAX_WINDOWS}")
@@ -346,7 +346,7 @@ def arg_max(layer: Layer) -> None:
 @converts("Upsample", "Resize")
 def resize(layer: Layer) -> None:
     """`Resize` to the nearest elements."""
-    x, old = layer.moved(), layer.node.kind == "Upsample" or layer.opset < 11
+    x, old = layer.movable_input(), layer.node.kind == "Upsample" or layer.opset < 11
     mode = layer.attribute("mode", "nearest")
     if mode != "nearest" or layer.attribute("antialias", 0) or len(x.shape) not in (3, 4):
         raise layer.refuse(
@@ -362,7 +362,7 @@ def resize(layer: Layer) -> None:
             f"coordinates {coordinates}, rounding {rounding}",
             ", ".join([*_COORDINATES, *list(_ROUNDINGS)[1:]]),
         )
-    resized = _resized(layer, x, old)
+    resized = _scales_and_sizes(layer, x, old)
     if all(size == x.shape[axis] for axis, (_, size) in resized.items()):
         layer.write(x)  # as onnxruntime has it, whatever the scale
         return
@@ -380,7 +380,7 @@ def resize(layer: Layer) -> None:
     layer.add("Resize", [x.tensor], [len(i) for i in indices], attributes, like=x)
 
 
-def _resized(layer: Layer, x: Value, old: bool) -> dict[int, tuple[np.float32, int]]:
+def _scales_and_sizes(layer: Layer, x: Value, old: bool) -> dict[int, tuple[np.float32, int]]:
     """Scale and length by axis, in single precision as onnxruntime computes them."""
     axes = [layer.axis(a, len(x.shape)) for a in layer.attribute("axes") or range(len(x.shape))]
     given = [np.float32(s) for s in _scales(layer, 1 if old else 2)]

@@ -15,7 +15,7 @@ from spikelet.frontends.onnx.file import onnx_module
 from spikelet.frontends.onnx.layers import Building, Value
 from spikelet.graph import Array
 from spikelet.quantise import Original
-from spikelet.quantise.apart import ADVICE, MIXED, SAMPLES, apart, batched
+from spikelet.quantise.apart import ADVICE, MIXED, SAMPLES, apart, is_batched
 
 
 class Runner:
@@ -61,7 +61,7 @@ class Runner:
         values: dict[str, Array] = self._run(dict(feeds))
         return values
 
-    def given(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def file_inputs(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Real inputs by the network's names as the file has them."""
         wanted = {}
         for i in self.building.model.inputs:
@@ -85,7 +85,7 @@ class Runner:
 
     def values(self, feeds: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
         """Tensors of the network, sample by sample, as the file is deployed."""
-        given, known = self.given(feeds), [name for name in names if name in self.tensors]
+        given, known = self.file_inputs(feeds), [name for name in names if name in self.tensors]
         rows: dict[str, list[Array]] = {name: [] for name in known}
         for i in range(max(map(len, feeds.values()))):
             outputs = self({k: v[i : i + 1] if len(v) > i else v for k, v in given.items()})
@@ -112,7 +112,7 @@ class Runner:
         for node in model.nodes:
             for name in node.outputs:
                 if name in whole and whole[name].dtype.kind == "f":
-                    kept = batched if name in model.outputs else apart
+                    kept = is_batched if name in model.outputs else apart
                     if not kept(whole[name], [values[name] for values in alone]):
                         raise node.refuse(MIXED, ADVICE)
 

@@ -85,10 +85,10 @@ def two_operands(layer: Layer) -> None:
         raise layer.refuse("a computed exponent", "a constant exponent")
     output = layer.add(layer.node.kind, [layer.operand(0), layer.operand(1)], shape)
     if layer.node.kind in ("Mul", "Div") and b.array is not None and b.array.size == 1:
-        _rescaled(layer, a.tensor, output.tensor, float(b.array.reshape(-1)[0]))
+        _rescale(layer, a.tensor, output.tensor, float(b.array.reshape(-1)[0]))
 
 
-def _rescaled(layer: Layer, source: str, to: str, factor: float) -> None:
+def _rescale(layer: Layer, source: str, to: str, factor: float) -> None:
     """A quantised tensor times a number has the same codes, where nothing else is asked for."""
     codes, name = layer.building.network.codes, layer.node.outputs[0]
     real = factor if layer.node.kind == "Mul" else 1 / factor if factor else 0.0

@@ -20,7 +20,7 @@ from spikelet.frontends.onnx.layers import (
     converts,
     operand_code,
 )
-from spikelet.frontends.onnx.moving import joined, pooled
+from spikelet.frontends.onnx.moving import add_concat, add_pool
 from spikelet.frontends.onnx.weighted import coded_weight, convolve
 from spikelet.graph import Array
 from spikelet.quantise import Code
@@ -90,7 +90,7 @@ def same(a: Code, b: Code) -> bool:
     return float(a.scale) == float(b.scale) and a.zero_point == b.zero_point
 
 
-def written(layer: Layer, x: Value, scale: float, zero: Array) -> None:
+def write_codes(layer: Layer, x: Value, scale: float, zero: Array) -> None:
     """The node's output is x in codes; a tensor that has another code already is requantised."""
     codes = layer.building.network.codes
     of = Value(x.shape, zero.dtype)
@@ -134,7 +134,7 @@ def quantize_linear(layer: Layer) -> None:
         raise layer.refuse("this type", _ACTIVATIONS)
     signed = layer.attribute("output_dtype") == 3
     dtype = np.dtype(np.int8 if signed else np.uint8)
-    written(layer, x, *one_code(layer, 1, 2, dtype))
+    write_codes(layer, x, *one_code(layer, 1, 2, dtype))
 
 
 @converts("DequantizeLinear")
@@ -186,7 +186,7 @@ def _operand(layer: Layer, x: int, scale: int, zero: int) -> Value:
 
 def _finish(layer: Layer, y: Value, scale: int, zero: int, dtype: np.dtype[Any]) -> None:
     """The node's output, which the last node of the network writes, is in codes."""
-    written(layer, y, *one_code(layer, scale, zero, dtype))
+    write_codes(layer, y, *one_code(layer, scale, zero, dtype))
 
 
 def _bias(layer: Layer, i: int, scales: Array, channels: int) -> str:
@@ -289,7 +289,7 @@ def qlinear_pool(layer: Layer) -> None:
     if layer.attribute("channels_last", 0):
         raise layer.refuse("channels_last", "channels_last=0")
     if op == "AveragePool":
-        y = pooled(layer, x, op)
+        y = add_pool(layer, x, op)
     elif len(x.shape) in (3, 4):
         y = layer.add(op, [x.tensor], (*x.shape[:2], *(1 for _ in x.shape[2:])))
     else:
@@ -305,4 +305,4 @@ def qlinear_concat(layer: Layer) -> None:
         raise layer.refuse(f"{count} inputs")
     values = [_operand(layer, i, i + 1, i + 2) for i in range(2, count, 3)]
     axis = layer.axis(int(layer.attribute("axis", 1)), len(values[0].shape))
-    _finish(layer, joined(layer, values, axis), 0, 1, layer.value(2).dtype)
+    _finish(layer, add_concat(layer, values, axis), 0, 1, layer.value(2).dtype)

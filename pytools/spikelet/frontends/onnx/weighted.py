@@ -105,7 +105,7 @@ def _same_padding(
     return begins + ends
 
 
-def reached(
+def spatial_output(
     layer: Layer, spatial: tuple[int, ...], kernel: list[int], strides: list[int],
     pads: list[int], dilations: list[int], ceil: bool = False,
 ) -> list[int]:  # fmt: skip
@@ -135,7 +135,7 @@ def convolve(layer: Layer, x: Value, shape: tuple[int, ...], inputs: list[str]) 
     if layer.attribute("kernel_shape") not in (None, kernel):
         raise layer.refuse(f"weights of shape {shape} for this kernel")
     strides, pads, dilations = window(layer, spatial, kernel)
-    sizes = reached(layer, spatial, kernel, strides, pads, dilations)
+    sizes = spatial_output(layer, spatial, kernel, strides, pads, dilations)
     seen, pixels = math.prod(shape[1:]) * group, math.prod(sizes)
     if seen * pixels > MAX_WINDOWS:
         raise layer.refuse(f"windows of {seen * pixels} elements", f"at most {MAX_WINDOWS}")

@@ -22,7 +22,7 @@ from torch import nn
 from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder
 from spikelet.frontends.snntorch.graph import Plan
 from spikelet.frontends.snntorch.layers import ExportError, Readout, stages
-from spikelet.frontends.snntorch.package import STATES, Codes, State, packaged
+from spikelet.frontends.snntorch.package import STATES, Codes, State, make_package
 from spikelet.graph import Graph
 from spikelet.package import Package
 
@@ -113,20 +113,20 @@ def export(
     """
     encoder = DirectCurrent() if encoder is None else encoder
     _check_arguments(steps, encoder, name, fraction_bits, state)
-    given = _given(tested)
+    given = _tested_arguments(tested)
     chain = stages(network, readout)
     bits = None if fraction_bits is None else int(fraction_bits)
     plan = Plan(chain, name, int(steps), encoder, readout, bits)
     if "test" not in given:
         return plan.build([state != "narrow"] * len(chain)).graph
     labels, seed = given.get("labels"), given.get("seed", 0)
-    package = packaged(network, plan, state, given["test"], labels, seed)
+    package = make_package(network, plan, state, given["test"], labels, seed)
     if "out" in given:
         package.save(given["out"])
     return package
 
 
-def _given(tested: Mapping[str, Any]) -> dict[str, Any]:
+def _tested_arguments(tested: Mapping[str, Any]) -> dict[str, Any]:
     """What is not None of `Tested`; a name that is not in it is refused as Python does it."""
     for name in tested:
         if name not in Tested.__annotations__:

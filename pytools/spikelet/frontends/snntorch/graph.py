@@ -37,7 +37,7 @@ _EXACT_FRACTION_BITS = 15
 
 
 @dataclass(frozen=True)
-class Built:
+class ChainGraph:
     """A graph of a chain.
 
     Attributes:
@@ -62,7 +62,7 @@ class Plan:
     readout: Readout
     fraction_bits: int | None
 
-    def build(self, exact: Sequence[bool]) -> Built:
+    def build(self, exact: Sequence[bool]) -> ChainGraph:
         """The graph, with the state of each stage's neurons exact or narrow."""
         first = self.chain[0]
         assembly = _Assembly(self.name, self.steps, first.linear.in_features, self.encoder)
@@ -77,7 +77,7 @@ class Plan:
             else:
                 assembly.add_neurons(stage, units, its, self.fraction_bits)
         graph = assembly.finish(count=self.readout == "spike_count")
-        return Built(graph, unit, assembly.exact_weights)
+        return ChainGraph(graph, unit, assembly.exact_weights)
 
 
 class _Assembly:

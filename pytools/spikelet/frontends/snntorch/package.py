@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from spikelet.frontends.snntorch.encoders import Poisson
-from spikelet.frontends.snntorch.graph import Built, Plan
+from spikelet.frontends.snntorch.graph import ChainGraph, Plan
 from spikelet.frontends.snntorch.layers import ExportError
 from spikelet.frontends.snntorch.module import (
     Behaviour,
@@ -60,7 +60,7 @@ class _Figures:
     labels: Array
 
 
-def packaged(
+def make_package(
     network: nn.Module | Mapping[str, nn.Module],
     plan: Plan,
     state: State,
@@ -110,7 +110,7 @@ def agreement(
     return _agreement(plan, built, figures)
 
 
-def _agreement(plan: Plan, built: Built, figures: _Figures) -> dict[str, Any]:
+def _agreement(plan: Plan, built: ChainGraph, figures: _Figures) -> dict[str, Any]:
     return {
         "state": [row.to_json() for row in neuron_states(built.graph)],
         "spike_agreement": _rows(plan, figures),
@@ -147,7 +147,7 @@ class _Judge:
                 return [True] * len(exact)
         return exact
 
-    def figures(self, built: Built, samples: Samples) -> _Figures:
+    def figures(self, built: ChainGraph, samples: Samples) -> _Figures:
         """Sums over all samples, in parts that fit the memory."""
         parts = []
         for part in samples.chunks(self.exact.graph):
@@ -178,7 +178,7 @@ class _Judge:
     def _module(self, samples: Samples) -> Behaviour:
         return module_behaviour(self.network, self.plan.readout, self.plan.steps, samples)
 
-    def _errors(self, module: Behaviour, built: Built, samples: Samples) -> Array:
+    def _errors(self, module: Behaviour, built: ChainGraph, samples: Samples) -> Array:
         behaviour = graph_behaviour(built.graph, samples)
         return errors(module, behaviour, len(self.plan.chain), built.unit)
 
@@ -190,7 +190,7 @@ class _Judge:
         limit: Array = exact * share
         return limit
 
-    def _is_narrow(self, built: Built, stage: int) -> bool:
+    def _is_narrow(self, built: ChainGraph, stage: int) -> bool:
         """Whether a narrow state saves anything; in int32 it costs no less than an exact one."""
         rows = {row.layer: row for row in neuron_states(built.graph)}
         return rows[self.plan.chain[stage].neurons_name].membrane == "i16"

@@ -4,6 +4,6 @@
 the files beside it convert one operator each; `floats` reads float files.
 """
 
-from spikelet.frontends.tflite.importer import Imported, load, parse, supported
+from spikelet.frontends.tflite.importer import Imported, load, parse, supported_operators
 
-__all__ = ["Imported", "load", "parse", "supported"]
+__all__ = ["Imported", "load", "parse", "supported_operators"]

@@ -234,7 +234,7 @@ class _Reader:
         operators = [self.operator(model, graph.Operators(i), i, count) for i in range(number)]
         inputs = self.indices(graph.InputsAsNumpy(), count, "graph inputs")
         for index in inputs:
-            self.fixed(graph.Tensors(index), tensors[index])
+            self.check_fixed_shape(graph.Tensors(index), tensors[index])
         outputs = self.indices(graph.OutputsAsNumpy(), count, "graph outputs")
         if not operators or not inputs or not outputs:
             raise self.error(
@@ -318,7 +318,7 @@ class _Reader:
         variable = bool(entry.IsVariable())
         return FileTensor(name, dtype, dims, scales, zero_points, axis, data, variable)
 
-    def fixed(self, entry: Any, tensor: FileTensor) -> None:
+    def check_fixed_shape(self, entry: Any, tensor: FileTensor) -> None:
         """Refuse an input of which an axis other than the first has no size of its own."""
         signature = self.spend(entry.ShapeSignatureAsNumpy(), "a shape signature")
         dims = () if isinstance(signature, int) else tuple(int(d) for d in signature[:MAX_RANK])

@@ -14,7 +14,7 @@ import numpy as np
 
 from spikelet.frontends.tflite.file import FileModel
 from spikelet.frontends.tflite.layers import FileLayer
-from spikelet.frontends.tflite.moving import MAX_PARTS, part, resized, split_sizes, strided
+from spikelet.frontends.tflite.moving import MAX_PARTS, part, resize_places, slice_box, split_sizes
 from spikelet.frontends.tflite.weighted import image_shape, padding_of, steps
 from spikelet.graph import Array
 from spikelet.quantise import Network, Node, constant
@@ -35,12 +35,12 @@ _ACTIVATIONS: dict[int, tuple[str, dict[str, Any]] | None] = {
 }
 
 
-def batched(shape: Shape) -> Shape:
+def with_batch(shape: Shape) -> Shape:
     """The shape of a file's tensor with a batch axis of 1, which the file may leave out."""
     return shape if len(shape) > 1 and shape[0] == 1 else (1, *(shape or (1,)))
 
 
-def moved(rank: int) -> Shape:
+def axis_order(rank: int) -> Shape:
     """Which axis of a file's tensor is at each place of the network's."""
     return (0, rank - 1, *range(1, rank - 1)) if rank > 2 else tuple(range(rank))
 
@@ -84,7 +84,7 @@ class Building:
         self.network.nodes.append(node)
         return node.name
 
-    def transposed(self, name: str, order: Sequence[int]) -> str:
+    def transpose(self, name: str, order: Sequence[int]) -> str:
         """A tensor with its axes in another order."""
         if list(order) == sorted(order):
             return name
@@ -92,17 +92,17 @@ class Building:
 
     def channels_first(self, name: str) -> str:
         """A tensor that has the file's axes, as the network has it."""
-        return self.transposed(name, moved(len(self.shapes[name])))
+        return self.transpose(name, axis_order(len(self.shapes[name])))
 
     def channels_last(self, name: str) -> str:
         """A tensor of the network with the file's axes."""
-        order = moved(len(self.shapes[name]))
-        return self.transposed(name, [order.index(axis) for axis in range(len(order))])
+        order = axis_order(len(self.shapes[name]))
+        return self.transpose(name, [order.index(axis) for axis in range(len(order))])
 
-    def reshaped(self, name: str, shape: Shape) -> str:
+    def reshape(self, name: str, shape: Shape) -> str:
         """A tensor of the network brought to a shape of the file, which has as many elements."""
         own = self.shapes[name]
-        to = tuple(shape[axis] for axis in moved(len(shape)))
+        to = tuple(shape[axis] for axis in axis_order(len(shape)))
         if own == to:
             return name
         if not _in_place(own) or not _in_place(to):
@@ -156,7 +156,7 @@ class FloatLayer(FileLayer):
 
     def shape(self, i: int = 0) -> Shape:
         """Of input i in the file, with a batch axis."""
-        return batched(self.file_tensor(i).shape)
+        return with_batch(self.file_tensor(i).shape)
 
     def source(self, i: int = 0) -> str:
         """Input i, which is computed, in the network."""
@@ -171,10 +171,10 @@ class FloatLayer(FileLayer):
     def axis(self, axis: int, i: int = 0) -> int:
         """An axis of input i in the file, in the network; the batch axis has none."""
         shape = self.file_tensor(i).shape
-        position = self.file_axis(axis, shape) + 1 - self.dropped(shape)
+        position = self.file_axis(axis, shape) + 1 - self.dropped_axes(shape)
         if position < 1:
             raise self.refuse(f"axis {axis} of shape {shape}", "any axis but the batch axis")
-        return moved(len(self.shape(i))).index(position)
+        return axis_order(len(self.shape(i))).index(position)
 
     def spend(self, macs: int, windows: int) -> None:
         """Refuse what is too large to be executed."""
@@ -196,7 +196,7 @@ class FloatLayer(FileLayer):
         source = self.title.split(";")[0]  # of what the converter has fused, the first
         return self.building.add(op, name, inputs, source, **attributes)
 
-    def done(self, value: str, output: int = 0, *, shaped: bool = False) -> None:
+    def finish(self, value: str, output: int = 0, *, shaped: bool = False) -> None:
         """The network's tensor is output `output`.
 
         Args:
@@ -204,11 +204,11 @@ class FloatLayer(FileLayer):
             output: which output.
             shaped: the file may have another shape for the same elements.
         """
-        building, to = self.building, batched(self.output(output).shape)
+        building, to = self.building, with_batch(self.output(output).shape)
         own = building.shapes[value]
         if shaped and math.prod(own) == math.prod(to):
-            value = building.reshaped(value, to)
-        if building.shapes[value] != tuple(to[axis] for axis in moved(len(to))):
+            value = building.reshape(value, to)
+        if building.shapes[value] != tuple(to[axis] for axis in axis_order(len(to))):
             raise self.refuse(
                 f"its inputs and attributes give {own}, channels first, the file says "
                 f"{self.output(output).shape}"
@@ -221,7 +221,7 @@ class FloatLayer(FileLayer):
             value = name
         building.values[self.operator.outputs[output]] = value
 
-    def activated(self, value: str) -> None:
+    def activate(self, value: str) -> None:
         """Its output is the fused activation of a tensor."""
         number = self.options["FusedActivationFunction"]
         if number not in _ACTIVATIONS:
@@ -231,7 +231,7 @@ class FloatLayer(FileLayer):
         activation = _ACTIVATIONS[number]
         if activation is not None:
             value = self.add(activation[0], value, **activation[1])
-        self.done(value)
+        self.finish(value)
 
 
 Convert = Callable[[FloatLayer], None]
@@ -267,7 +267,7 @@ def _convolution(layer: FloatLayer, weight: Array, group: int) -> None:
     inputs = [layer.source(0), layer.keep(f"{layer.title}/weight", weight.transpose(0, 3, 1, 2))]
     if layer.has(2):
         inputs.append(layer.keep(f"{layer.title}/bias", _bias(layer, outputs)))
-    layer.activated(
+    layer.activate(
         layer.add(
             "Conv",
             *inputs,
@@ -332,7 +332,7 @@ def fully_connected(layer: FloatLayer) -> None:
     shape = (1, weight.shape[1]) if rows == 1 else (1, rows, weight.shape[1])
     building = layer.building
     inputs = [
-        building.channels_last(building.reshaped(layer.source(0), shape)),
+        building.channels_last(building.reshape(layer.source(0), shape)),
         layer.keep(f"{layer.title}/weight", weight),
     ]
     if layer.has(2):
@@ -344,7 +344,7 @@ def fully_connected(layer: FloatLayer) -> None:
         raise layer.refuse(f"fused activation {number}", "none, RELU, RELU6, RELU_N1_TO_1 or TANH")
     if activation is not None:
         product = layer.add(activation[0], product, **activation[1])
-    layer.done(product, shaped=True)
+    layer.finish(product, shaped=True)
 
 
 @_converts("AVERAGE_POOL_2D", "MAX_POOL_2D")
@@ -356,7 +356,7 @@ def pool_2d(layer: FloatLayer) -> None:
     cells = math.prod(layer.output().shape) * math.prod(window)
     layer.spend(cells, cells)
     op = "AveragePool" if layer.operator.kind == "AVERAGE_POOL_2D" else "MaxPool"
-    layer.activated(
+    layer.activate(
         layer.add(
             op,
             layer.source(0),
@@ -373,13 +373,13 @@ def mean(layer: FloatLayer) -> None:
     layer.count((2,))
     shape = layer.file_tensor(0).shape
     reduced_axes = {layer.file_axis(axis, shape) for axis in layer.integers(1)}
-    if reduced_axes and min(reduced_axes) < layer.dropped(shape):
+    if reduced_axes and min(reduced_axes) < layer.dropped_axes(shape):
         raise layer.refuse("it is over the batch axis", "the other axes")
     axes = sorted(layer.axis(axis) for axis in reduced_axes)
     name = layer.source(0)
     if axes:
         name = layer.add("ReduceMean", name, axes=axes, keepdims=1)
-    layer.done(name, shaped=True)
+    layer.finish(name, shaped=True)
 
 
 # Functions and operands
@@ -422,7 +422,7 @@ def function(layer: FloatLayer) -> None:
         value = layer.add("LeakyRelu", source, alpha=float(layer.options["Alpha"]))
     else:
         value = layer.add(_UNARY[kind][0], source, **_UNARY[kind][1])
-    layer.done(value)
+    layer.finish(value)
 
 
 @_converts("SOFTMAX")
@@ -433,7 +433,7 @@ def softmax(layer: FloatLayer) -> None:
     if beta != 1:
         factor = layer.keep(f"{layer.title}/beta", np.asarray(beta, np.float32))
         source = layer.add("Mul", source, factor)
-    layer.done(layer.add("Softmax", source, axis=layer.axis(-1)))
+    layer.finish(layer.add("Softmax", source, axis=layer.axis(-1)))
 
 
 @_converts("ARG_MAX")
@@ -443,7 +443,7 @@ def arg_max(layer: FloatLayer) -> None:
     source, axis = layer.source(0), layer.axis(layer.one(1))
     if layer.building.shapes[source][axis] != math.prod(layer.building.shapes[source]):
         raise layer.refuse(f"an input of shape {layer.file_tensor(0).shape}", "a vector")
-    flat = layer.building.reshaped(source, (1, math.prod(layer.shape())))
+    flat = layer.building.reshape(source, (1, math.prod(layer.shape())))
     if math.prod(layer.output().shape) != 1:
         raise layer.refuse(f"an output of shape {layer.output().shape}", "one index")
     index = layer.add("ArgMax", flat, axis=1, keepdims=1)
@@ -471,7 +471,7 @@ def elementwise(layer: FloatLayer) -> None:
         raise layer.refuse(
             "an operand is a constant or computed", "one computed tensor; constant slopes"
         )
-    to = batched(layer.output().shape)
+    to = with_batch(layer.output().shape)
     rank = len(to)
     operands, shapes = [], []
     for i in (0, 1):
@@ -480,19 +480,19 @@ def elementwise(layer: FloatLayer) -> None:
             raise layer.refuse(f"an operand of shape {own} for {layer.output().shape}")
         shapes.append((1,) * (rank - len(own)) + own)
         if not constants[i]:
-            operands.append(layer.building.reshaped(layer.source(i), shapes[i]))
+            operands.append(layer.building.reshape(layer.source(i), shapes[i]))
             continue
         values = layer.real(i)
-        full = values.reshape(shapes[i]).transpose(moved(rank))
+        full = values.reshape(shapes[i]).transpose(axis_order(rank))
         values = values.reshape(()) if values.size == 1 else np.ascontiguousarray(full)
         operands.append(layer.keep(f"{layer.title}/constant", values))
     if any(a not in (1, b) for own in shapes for a, b in zip(own, to, strict=True)):
         raise layer.refuse(f"operands of shape {shapes} for {layer.output().shape}")
     output = layer.add(_BINARY[layer.operator.kind], *operands)
     if "FusedActivationFunction" in layer.options:
-        layer.activated(output)
+        layer.activate(output)
     else:
-        layer.done(output)
+        layer.finish(output)
 
 
 # Moving
@@ -501,7 +501,7 @@ def elementwise(layer: FloatLayer) -> None:
 @_converts("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 def reshape(layer: FloatLayer) -> None:
     """Reshape to what the file states."""
-    layer.done(layer.source(0), shaped=True)
+    layer.finish(layer.source(0), shaped=True)
 
 
 @_converts("TRANSPOSE")
@@ -512,14 +512,14 @@ def transpose(layer: FloatLayer) -> None:
     order = [layer.file_axis(axis, shape) for axis in order]
     if sorted(order) != list(range(len(shape))):
         raise layer.refuse(f"order {order} for shape {shape}")
-    if layer.dropped(shape):
+    if layer.dropped_axes(shape):
         if order[0] != 0:
             raise layer.refuse(f"order {order}", "the batch axis stays first")
     else:
         order = [0, *(axis + 1 for axis in order)]
-    places = moved(len(order))
+    places = axis_order(len(order))
     perm = [places.index(order[axis]) for axis in places]
-    layer.done(layer.add("Transpose", layer.source(0), perm=perm))
+    layer.finish(layer.add("Transpose", layer.source(0), perm=perm))
 
 
 @_converts("CONCATENATION")
@@ -527,7 +527,7 @@ def concatenation(layer: FloatLayer) -> None:
     """Concat."""
     layer.count(range(1, MAX_PARTS + 1))
     inputs = [layer.source(i) for i in range(len(layer.operator.inputs))]
-    layer.activated(layer.add("Concat", *inputs, axis=layer.axis(int(layer.options["Axis"]))))
+    layer.activate(layer.add("Concat", *inputs, axis=layer.axis(int(layer.options["Axis"]))))
 
 
 @_converts("PAD", "PADV2")
@@ -539,17 +539,17 @@ def pad(layer: FloatLayer) -> None:
     if len(margins) != 2 * len(shape) or len(value) != 1:
         raise layer.refuse(f"margins {margins} of shape {shape}")
     sides = [(margins[2 * axis], margins[2 * axis + 1]) for axis in range(len(shape))]
-    if layer.dropped(shape) == 0:
+    if layer.dropped_axes(shape) == 0:
         sides.insert(0, (0, 0))
     to = tuple(b + n + a for (b, a), n in zip(sides, layer.shape(), strict=True))
-    if any(sides[0]) or min(margins) < 0 or to != batched(layer.output().shape):
+    if any(sides[0]) or min(margins) < 0 or to != with_batch(layer.output().shape):
         raise layer.refuse(
             f"margins {margins} of shape {shape} to {layer.output().shape}",
             "margins from 0 on, none on the batch axis",
         )
-    places = moved(len(sides))
+    places = axis_order(len(sides))
     pads = [sides[axis][end] for end in (0, 1) for axis in places]
-    layer.done(layer.add("Pad", layer.source(0), pads=pads, value=float(value[0])))
+    layer.finish(layer.add("Pad", layer.source(0), pads=pads, value=float(value[0])))
 
 
 @_converts("SPLIT", "SPLIT_V")
@@ -560,21 +560,21 @@ def split(layer: FloatLayer) -> None:
     for i, size in enumerate(sizes):
         name = layer.add("Slice", layer.source(source), starts=[at], ends=[at + size],
                          axes=[position], steps=[1])  # fmt: skip
-        layer.done(name, i)
+        layer.finish(name, i)
         at += size
 
 
 @_converts("SLICE", "STRIDED_SLICE")
 def slice_(layer: FloatLayer) -> None:
     """Slice; axes that are new or go away are a matter of the output's shape."""
-    begins, sizes, strides = (part if layer.operator.kind == "SLICE" else strided)(layer)
+    begins, sizes, strides = (part if layer.operator.kind == "SLICE" else slice_box)(layer)
     shape = layer.file_tensor(0).shape
     if len(begins) != len(shape) or not all(
         0 <= b < n and s >= 1 and 0 <= b + (s - 1) * step < n
         for b, s, step, n in zip(begins, sizes, strides, shape, strict=True)
     ):
         raise layer.refuse(f"{sizes} elements from {begins} of {shape}")
-    dropped = layer.dropped(shape)
+    dropped = layer.dropped_axes(shape)
     if dropped and (begins[0], sizes[0]) != (0, 1):
         raise layer.refuse(f"{sizes[0]} elements of the batch axis", "the batch axis stays")
     ends = [b + s * step for b, s, step in zip(begins, sizes, strides, strict=True)]
@@ -586,13 +586,13 @@ def slice_(layer: FloatLayer) -> None:
         axes=[layer.axis(axis) for axis in range(dropped, len(shape))],
         steps=strides[dropped:],
     )
-    layer.done(cut, shaped=True)
+    layer.finish(cut, shaped=True)
 
 
 @_converts("RESIZE_NEAREST_NEIGHBOR")
 def resize(layer: FloatLayer) -> None:
     """Resize to the nearest element."""
-    rows, columns = (sizes.tolist() for sizes in resized(layer))
+    rows, columns = (sizes.tolist() for sizes in resize_places(layer))
     if (1, len(rows), len(columns), layer.shape()[3]) != layer.output().shape:
         raise layer.refuse(f"size {len(rows)}x{len(columns)}, but {layer.output().shape}")
-    layer.done(layer.add("Resize", layer.source(0), rows=rows, columns=columns))
+    layer.finish(layer.add("Resize", layer.source(0), rows=rows, columns=columns))

@@ -18,7 +18,12 @@ from spikelet.frontends.network_package import Imported
 from spikelet.frontends.tflite import float_layers
 from spikelet.frontends.tflite.file import FileModel, read
 from spikelet.frontends.tflite.file import parse as parse_file
-from spikelet.frontends.tflite.float_layers import FLOAT_CONVERTERS, Building, FloatLayer, batched
+from spikelet.frontends.tflite.float_layers import (
+    FLOAT_CONVERTERS,
+    Building,
+    FloatLayer,
+    with_batch,
+)
 from spikelet.frontends.tflite.layers import ADVICE, only_sizes
 from spikelet.frontends.tflite.original import original
 from spikelet.graph.names import identifier
@@ -26,7 +31,7 @@ from spikelet.quantise import Network
 from spikelet.quantise.apart import check_apart
 from spikelet.refusal import ImportRefused, shorten
 
-__all__ = ["is_float", "load", "parse", "supported"]
+__all__ = ["is_float", "load", "parse", "supported_operators"]
 
 _ROOMS = (float_layers,)  # they fill FLOAT_CONVERTERS
 _ADVICE = {
@@ -54,20 +59,20 @@ def load(path: Path, name: str | None = None) -> Imported:
         ImportRefused: the file is damaged, or has what the graph cannot carry.
     """
     model = read(path)
-    return _imported(model, name or identifier(path.stem, "model"), str(path), path.read_bytes())
+    return _import(model, name or identifier(path.stem, "model"), str(path), path.read_bytes())
 
 
 def parse(data: bytes, name: str = "model") -> Imported:
     """Import a model from memory; raises ImportRefused as `load` does."""
-    return _imported(parse_file(data, name), name, name, data)
+    return _import(parse_file(data, name), name, name, data)
 
 
-def supported() -> list[str]:
+def supported_operators() -> list[str]:
     """The operators that can be imported, in the schema's words."""
     return sorted(FLOAT_CONVERTERS)
 
 
-def _imported(model: FileModel, name: str, source: str, data: bytes) -> Imported:
+def _import(model: FileModel, name: str, source: str, data: bytes) -> Imported:
     building = Building(model, Network(name, {}, [], []))
     for index in model.inputs:
         _input(building, index, source)
@@ -79,7 +84,7 @@ def _imported(model: FileModel, name: str, source: str, data: bytes) -> Imported
         if operator.kind not in FLOAT_CONVERTERS:
             raise layer.refuse(
                 "this operator is not supported in a float model",
-                _ADVICE.get(operator.kind, f"supported are {', '.join(supported())}"),
+                _ADVICE.get(operator.kind, f"supported are {', '.join(supported_operators())}"),
             )
         if not operator.outputs:
             raise layer.refuse("no outputs")
@@ -129,7 +134,7 @@ def _output(building: Building, index: int, source: str) -> None:
             f"model {source}: output {shorten(tensor.name)!r} is not computed from the inputs"
         )
     name = building.channels_last(building.values[index])
-    if building.shapes[name] != batched(tensor.shape):
+    if building.shapes[name] != with_batch(tensor.shape):
         raise ImportRefused(
             f"model {source}: output {shorten(tensor.name)!r} is of {math.prod(tensor.shape)}"
         )

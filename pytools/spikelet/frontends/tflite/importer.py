@@ -33,10 +33,10 @@ from spikelet.frontends.tflite.layers import (
 from spikelet.graph import Graph, GraphError, Tensor
 from spikelet.graph.names import identifier
 from spikelet.graph.ops.frame import Frame
-from spikelet.graph.simplify import Simplified, simplified
+from spikelet.graph.simplify import Simplified, simplify
 from spikelet.refusal import ImportRefused, shorten
 
-__all__ = ["Imported", "load", "parse", "supported"]
+__all__ = ["Imported", "load", "parse", "supported_operators"]
 
 MAX_MACS = 1 << 32  # of one inference: golden would take minutes a sample
 _ROOMS = (
@@ -82,23 +82,23 @@ def load(path: Path, name: str | None = None, frames: int = 1) -> Imported:
         ImportRefused: the file is damaged, or has what the graph cannot carry exactly.
     """
     model = read(path)
-    imported = _imported(model, name or identifier(path.stem, "model"), str(path), frames)
+    imported = _import(model, name or identifier(path.stem, "model"), str(path), frames)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return dataclasses.replace(imported, sha256=digest)
 
 
 def parse(data: bytes, name: str = "model", frames: int = 1) -> Imported:
     """Import a .tflite model from memory; raises ImportRefused as `load` does."""
-    imported = _imported(parse_file(data, name), name, name, frames)
+    imported = _import(parse_file(data, name), name, name, frames)
     return dataclasses.replace(imported, sha256=hashlib.sha256(data).hexdigest())
 
 
-def supported() -> list[str]:
+def supported_operators() -> list[str]:
     """The operators that can be imported, in the schema's words."""
     return sorted([*CONVERTERS, "DEQUANTIZE"])
 
 
-def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported:
+def _import(model: FileModel, name: str, source: str, frames: int) -> Imported:
     given = frames * sum(math.prod(model.tensors[i].shape) for i in model.inputs)
     if given > MAX_ALL_ELEMENTS:
         raise ImportRefused(
@@ -114,7 +114,7 @@ def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported
         if operator.kind not in CONVERTERS:
             raise Layer(model, operator, building).refuse(
                 "this operator is not supported",
-                ADVICE.get(operator.kind, f"supported are {', '.join(supported())}"),
+                ADVICE.get(operator.kind, f"supported are {', '.join(supported_operators())}"),
             )
         _convert(building, operator, number)
     if not building.nodes:
@@ -138,7 +138,7 @@ def _imported(model: FileModel, name: str, source: str, frames: int) -> Imported
             "a network that is not for a microcontroller",
         )
     original = {name_: model.tensors[index].name for index, name_ in building.names.items()}
-    less = simplified(graph)
+    less = simplify(graph)
     return Imported(less.graph, building.names, less, original)
 
 

@@ -69,7 +69,7 @@ class Building:
         """Add an operator; what it writes."""
         ins = [self.known[name] for name in node.inputs]
         bounds = {t.name: interval(t.shape, *t.limits) for t in ins}
-        written = node.placed(ins, bounds, self.frames).outs[0]
+        written = node.place(ins, bounds, self.frames).outs[0]
         self.nodes.append(node)
         self.known[written.name] = written
         return written
@@ -153,7 +153,7 @@ class FileLayer:
         """Output i as the file has it."""
         return self.model.tensors[self.operator.outputs[i]]
 
-    def dropped(self, shape: tuple[int, ...]) -> int:
+    def dropped_axes(self, shape: tuple[int, ...]) -> int:
         """How many axes of a file's tensor are not in the graph: its batch axis."""
         return int(len(shape) > 1 and shape[0] == 1)
 
@@ -247,7 +247,7 @@ class Layer(FileLayer):
 
     def axis(self, axis: int, shape: tuple[int, ...]) -> int:
         """An axis of the file's tensor in the graph's tensor; the batch axis has none."""
-        position = self.file_axis(axis, shape) - self.dropped(shape)
+        position = self.file_axis(axis, shape) - self.dropped_axes(shape)
         if position < 0:
             raise self.refuse(f"axis {axis} of shape {shape}", "any axis but the batch axis")
         return position

@@ -22,12 +22,12 @@ from spikelet.graph.ops.transpose import Transpose
 MAX_PARTS = 64
 
 
-def _unbatched(layer: Layer, values: Sequence[int], neutral: int, what: str) -> tuple[int, ...]:
+def _without_batch(layer: Layer, values: Sequence[int], neutral: int, what: str) -> tuple[int, ...]:
     """One value an axis, without that of the batch axis, which must be `neutral`."""
     shape = layer.file_tensor(0).shape
     if len(values) != len(shape):
         raise layer.refuse(f"{what} {list(values)} for shape {shape}")
-    dropped = layer.dropped(shape)
+    dropped = layer.dropped_axes(shape)
     if any(v != neutral for v in values[:dropped]):
         raise layer.refuse(f"{what} {list(values)}", "the batch axis stays as it is")
     return tuple(values[dropped:])
@@ -40,7 +40,7 @@ def reshape(layer: Layer) -> None:
     if math.prod(to) != source.size:
         raise layer.refuse(f"{source.size} elements to shape {to}")
     _same(layer, source)
-    shape = to[layer.dropped(to) :] or (1,)
+    shape = to[layer.dropped_axes(to) :] or (1,)
     layer.add(Reshape(name=layer.name, inputs=(source.name,), shape=shape))
 
 
@@ -61,7 +61,7 @@ def transpose(layer: Layer) -> None:
     shape, order = layer.file_tensor(0).shape, layer.integers(1)
     if sorted(a % len(shape) if shape else 0 for a in order) != list(range(len(shape))):
         raise layer.refuse(f"order {order} for shape {shape}")
-    dropped = layer.dropped(shape)
+    dropped = layer.dropped_axes(shape)
     if dropped and order[0] % len(shape) != 0:
         raise layer.refuse(f"order {order}", "the batch axis stays first")
     axes = tuple(a % len(shape) - dropped for a in order[dropped:])
@@ -114,8 +114,8 @@ def pad(layer: Layer) -> None:
         ):
             raise layer.refuse("a fill value of another code", "one value in the output's code")
         value = int(fill[0])
-    before = _unbatched(layer, margins[0::2], 0, "margins")
-    after = _unbatched(layer, margins[1::2], 0, "margins")
+    before = _without_batch(layer, margins[0::2], 0, "margins")
+    after = _without_batch(layer, margins[1::2], 0, "margins")
     layer.add(
         Pad(
             name=layer.name,
@@ -133,8 +133,8 @@ def mirror_pad(layer: Layer) -> None:
     """One `Gather` an axis: margins repeat the image, its edge once more (SYMMETRIC) or not."""
     layer.count((2,))
     margins = layer.integers(1)
-    before = _unbatched(layer, margins[0::2], 0, "margins")
-    after = _unbatched(layer, margins[1::2], 0, "margins")
+    before = _without_batch(layer, margins[0::2], 0, "margins")
+    after = _without_batch(layer, margins[1::2], 0, "margins")
     mode = int(layer.options["Mode"])
     edge = 0 if mode == 0 else 1
     if mode not in (0, 1):
@@ -146,18 +146,18 @@ def mirror_pad(layer: Layer) -> None:
         line = np.arange(size)
         head, tail = line[1 - edge : low + 1 - edge][::-1], line[::-1][1 - edge : high + 1 - edge]
         indices.append(np.concatenate([head, line, tail]))
-    _gathered(layer, indices)
+    _gather(layer, indices)
 
 
 @converts("TILE")
 def tile(layer: Layer) -> None:
     """One `Gather` an axis that is repeated."""
     layer.count((2,))
-    times = _unbatched(layer, layer.integers(1), 1, "repetitions")
+    times = _without_batch(layer, layer.integers(1), 1, "repetitions")
     shape = layer.value(0).shape
     if any(not 1 <= t or t * n > 65535 for t, n in zip(times, shape, strict=True)):
         raise layer.refuse(f"{times} repetitions of {shape}")
-    _gathered(layer, [np.tile(np.arange(n), t) for t, n in zip(times, shape, strict=True)])
+    _gather(layer, [np.tile(np.arange(n), t) for t, n in zip(times, shape, strict=True)])
 
 
 @converts("GATHER")
@@ -188,7 +188,7 @@ def reverse(layer: Layer) -> None:
     _slice(layer, layer.value(0).name, begin, shape, stride)
 
 
-def _gathered(layer: Layer, indices: Sequence[Array]) -> None:
+def _gather(layer: Layer, indices: Sequence[Array]) -> None:
     """Gather along every axis whose indices are not all of it in order; the last one is added."""
     source = layer.value(0)
     _same(layer, source)
@@ -214,7 +214,7 @@ def space_to_depth(layer: Layer) -> None:
     """A `Transpose` between two shapes of the same memory."""
     layer.count((1,))
     source, block = layer.value(0), int(layer.options["BlockSize"])
-    if len(source.shape) != 3 or layer.dropped(layer.file_tensor(0).shape) != 1 or block < 1:
+    if len(source.shape) != 3 or layer.dropped_axes(layer.file_tensor(0).shape) != 1 or block < 1:
         raise layer.refuse(f"blocks of {block} in shape {layer.file_tensor(0).shape}")
     height, width, channels = source.shape
     if layer.operator.kind == "SPACE_TO_DEPTH":
@@ -263,7 +263,9 @@ def unpack(layer: Layer) -> None:
     count = len(layer.operator.outputs)
     layer.count((1,), count)
     shape, axis = layer.file_tensor(0).shape, int(layer.options["Axis"])
-    if layer.file_axis(axis, shape) < layer.dropped(shape):  # the one element of the batch axis
+    if layer.file_axis(axis, shape) < layer.dropped_axes(
+        shape
+    ):  # the one element of the batch axis
         _same(layer, layer.value(0))
         whole = layer.value(0)
         layer.add(Reshape(name=layer.name, inputs=(whole.name,), shape=whole.shape))
@@ -313,10 +315,10 @@ def part(layer: FileLayer) -> tuple[list[int], list[int], list[int]]:
 @converts("STRIDED_SLICE")
 def strided_slice(layer: Layer) -> None:
     """`Slice`; axes that are new or go away are a matter of the output's shape."""
-    _slice(layer, layer.value(0).name, *strided(layer))
+    _slice(layer, layer.value(0).name, *slice_box(layer))
 
 
-def strided(layer: FileLayer) -> tuple[list[int], list[int], list[int]]:
+def slice_box(layer: FileLayer) -> tuple[list[int], list[int], list[int]]:
     """Begin, size and stride for each axis of a STRIDED_SLICE's input."""
     layer.count((4,))
     shape = layer.file_tensor(0).shape
@@ -370,7 +372,7 @@ def _slice(
     layer: Layer, source: str, begin: Sequence[int], size: Sequence[int], stride: Sequence[int]
 ) -> None:
     shape = layer.file_tensor(0).shape
-    dropped = layer.dropped(shape)
+    dropped = layer.dropped_axes(shape)
     if dropped and (begin[0] != 0 or size[0] != 1):
         raise layer.refuse(f"{size[0]} elements of the batch axis", "the batch axis stays")
     layer.add(
@@ -388,7 +390,7 @@ def _slice(
 @converts("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR")
 def resize(layer: Layer) -> None:
     """`ResizeNearest` or `ResizeBilinear`."""
-    rows, columns = resized(layer)
+    rows, columns = resize_places(layer)
     shape, size = layer.file_tensor(0).shape, layer.integers(1)
     near = layer.operator.kind == "RESIZE_NEAREST_NEIGHBOR"
     fields: dict[str, Any] = {"inputs": (layer.value(0).name,), **layer.code()}
@@ -403,7 +405,7 @@ def resize(layer: Layer) -> None:
     layer.add(ResizeBilinear(name=layer.name, rows=rows, columns=columns, **fields))
 
 
-def resized(layer: FileLayer) -> tuple[Array, Array]:
+def resize_places(layer: FileLayer) -> tuple[Array, Array]:
     """Which rows and columns a resized image has: indices, or indices and weights."""
     layer.count((2,))
     shape, size = layer.file_tensor(0).shape, layer.integers(1)

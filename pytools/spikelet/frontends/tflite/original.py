@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from spikelet.frontends.tflite.float_layers import Building, batched, moved
+from spikelet.frontends.tflite.float_layers import Building, axis_order, with_batch
 from spikelet.graph import Array
 from spikelet.quantise import Original
 
@@ -61,9 +61,9 @@ def original(data: bytes, building: Building) -> Original | None:
         rows = {}
         for name in names:
             index, plain = tensors[name]
-            shape = batched(building.model.tensors[index].shape)
+            shape = with_batch(building.model.tensors[index].shape)
             values = np.array(interpreter.get_tensor(index), np.float32).reshape(shape)
-            rows[name] = values if plain else values.transpose(moved(len(shape)))
+            rows[name] = values if plain else values.transpose(axis_order(len(shape)))
         return rows
 
     def run(feeds: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:

@@ -31,15 +31,15 @@ def reduction(layer: Layer) -> None:
     layer.count((2,))
     shape = layer.file_tensor(0).shape
     axes = sorted({layer.file_axis(axis, shape) for axis in layer.integers(1)})
-    dropped = layer.dropped(shape)
+    dropped = layer.dropped_axes(shape)
     axes = [a - dropped for a in axes if a >= dropped]
     source, keep = layer.value(0), bool(layer.options["KeepDims"])
     if not axes:  # nothing but the batch axis: one value of one
-        source, axes, keep = layer.insert(_reshaped(layer, source, (1, source.size))), [0], False
+        source, axes, keep = layer.insert(_reshape(layer, source, (1, source.size))), [0], False
     elif axes[-1] - axes[0] >= len(axes):
         kept = [a for a in range(len(source.shape)) if a not in axes]
         source, axes = (
-            _moved(layer, source, (*kept, *axes)),
+            _transpose(layer, source, (*kept, *axes)),
             list(range(len(kept), len(kept) + len(axes))),
         )
     layer.add(
@@ -63,15 +63,15 @@ def arg_max(layer: Layer) -> None:
     axis = layer.axis(layer.one(1), layer.file_tensor(0).shape)
     last = len(source.shape) - 1
     if axis != last and source.dtype == "i8":
-        source = _moved(layer, source, (*(a for a in range(last + 1) if a != axis), axis))
+        source = _transpose(layer, source, (*(a for a in range(last + 1) if a != axis), axis))
     layer.add(Argmax(name=layer.name, inputs=(source.name,)))
 
 
-def _reshaped(layer: Layer, source: Tensor, shape: tuple[int, ...]) -> Reshape:
+def _reshape(layer: Layer, source: Tensor, shape: tuple[int, ...]) -> Reshape:
     return Reshape(name=layer.part("rows"), inputs=(source.name,), shape=shape)
 
 
-def _moved(layer: Layer, source: Tensor, order: tuple[int, ...]) -> Tensor:
+def _transpose(layer: Layer, source: Tensor, order: tuple[int, ...]) -> Tensor:
     fields: dict[str, Any] = {
         "output_scale": source.scale,
         "output_zero_point": source.zero_point,

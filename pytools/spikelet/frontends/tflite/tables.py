@@ -13,7 +13,7 @@ import numpy as np
 
 from spikelet.frontends.tflite.layers import Layer, converts
 from spikelet.graph import Array, Tensor
-from spikelet.graph.int8 import CODES, clipped, code_factor, factor, round_half_away
+from spikelet.graph.int8 import CODES, clip, code_factor, factor, round_half_away
 from spikelet.graph.ops.table import Table
 from spikelet.graph.requantise import (
     requantise,
@@ -54,7 +54,7 @@ def _real(layer: Layer, source: Tensor, function: Callable[[Array], Array]) -> A
         y = function(x.astype(np.float64)).astype(np.float32) * (np.float32(1) / np.float32(scale))
     if not np.all(np.abs(y) < 1 << 31):
         raise layer.refuse("values that no int32 holds", "a larger output scale")
-    return clipped(round_half_away(y).astype(np.int64) + zero_point)
+    return clip(round_half_away(y).astype(np.int64) + zero_point)
 
 
 @converts("ABS")
@@ -65,7 +65,7 @@ def absolute(layer: Layer) -> None:
     x = np.abs(CODES - source.zero_point)
     if source.scale != scale:
         x = requantise(x, *code_factor(float(np.float32(source.scale) / np.float32(scale))))
-    _convert(layer, clipped(x + zero_point))
+    _convert(layer, clip(x + zero_point))
 
 
 @converts("EXP")
@@ -113,7 +113,7 @@ def sqrt(layer: Layer) -> None:
     y = np.trunc(np.sqrt(x) / np.float32(scale))
     if not np.all(y < 1 << 31):
         raise layer.refuse("values that no int32 holds", "a larger output scale")
-    _convert(layer, clipped(y.astype(np.int64) + zero_point))
+    _convert(layer, clip(y.astype(np.int64) + zero_point))
 
 
 @converts("RSQRT")
@@ -133,7 +133,7 @@ def rsqrt(layer: Layer) -> None:
         if shift - _RSQRT_SHIFT > 0 and int(one) << (shift - _RSQRT_SHIFT) >= 1 << 31:
             raise layer.refuse("values that no int32 holds", "a larger output scale")
         codes.append(int(requantise(one, multiplier, shift - _RSQRT_SHIFT)) + zero_point)
-    _convert(layer, clipped(np.array(codes, np.int64)))
+    _convert(layer, clip(np.array(codes, np.int64)))
 
 
 def _inverse_sqrt(x: int) -> tuple[int, int]:

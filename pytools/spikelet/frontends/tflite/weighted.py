@@ -62,7 +62,7 @@ def padding_of(
     return before[0], before[1], after[0], after[1]
 
 
-def _placed(
+def _source_and_window(
     layer: Layer, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
 ) -> tuple[Tensor, dict[str, Any]]:
     """What a convolution reads, and its place there; a PAD before it is its own padding."""
@@ -151,7 +151,7 @@ def conv_2d(layer: Layer) -> None:
         )
     stride, dilation = steps(layer, "Stride"), steps(layer, "Dilation")
     fields = _rescaling(layer, weight.shape[0])
-    source, place = _placed(layer, (weight.shape[1], weight.shape[2]), stride, dilation)
+    source, place = _source_and_window(layer, (weight.shape[1], weight.shape[2]), stride, dilation)
     fields |= place
     if groups == 1:
         layer.add(Conv2d(name=layer.name, inputs=(source.name,), weight=weight, **fields))
@@ -166,10 +166,10 @@ def conv_2d(layer: Layer) -> None:
             )
         )
     else:
-        _grouped(layer, source, weight, groups, fields)
+        _convolve_groups(layer, source, weight, groups, fields)
 
 
-def _grouped(
+def _convolve_groups(
     layer: Layer, source: Tensor, weight: Array, groups: int, fields: dict[str, Any]
 ) -> None:
     """A slice of the channels and a convolution for each group, then all of them in one tensor."""
@@ -216,7 +216,7 @@ def depthwise_conv_2d(layer: Layer) -> None:
         )
     stride, dilation = steps(layer, "Stride"), steps(layer, "Dilation")
     fields = _rescaling(layer, weight.shape[3])
-    source, place = _placed(layer, (weight.shape[1], weight.shape[2]), stride, dilation)
+    source, place = _source_and_window(layer, (weight.shape[1], weight.shape[2]), stride, dilation)
     layer.add(
         DepthwiseConv2d(
             name=layer.name,

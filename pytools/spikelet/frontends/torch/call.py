@@ -53,7 +53,7 @@ class Call:
 
     def refuse(self, reason: str, supported: str) -> ImportRefused:
         """An error that names the layer, the call with its arguments, and the line of Python."""
-        shown = {k: _shown(v) for k, v in self.arguments.items()}
+        shown = {k: _describe(v) for k, v in self.arguments.items()}
         where = f" ({self.line})" if self.line else ""
         return refuse(self.layer or self.name, self.target, f"{reason}{where}", supported, shown)
 
@@ -120,13 +120,13 @@ class Call:
         return int(self.arguments[argument]) % rank
 
 
-def _shown(value: Value) -> str:
+def _describe(value: Value) -> str:
     if isinstance(value, Activation):
         return f"{value.name} {value.shape}"
     if isinstance(value, torch.Tensor):
         return f"constant {tuple(value.shape)}"
     if isinstance(value, list | tuple):
-        return shorten(f"[{', '.join(map(_shown, value))}]")
+        return shorten(f"[{', '.join(map(_describe, value))}]")
     return shorten(str(value))
 
 

@@ -28,9 +28,9 @@ from spikelet.errors import UsageError
 from spikelet.frontends.manifest import figures, layouts
 from spikelet.frontends.torch import layers, moving
 from spikelet.frontends.torch.call import ADVICE, HANDLERS, SUPPORTED, Activation, Call, Value
-from spikelet.frontends.torch.probe import check_module, evaluated
+from spikelet.frontends.torch.probe import check_module, evaluation_mode
 from spikelet.graph import Array
-from spikelet.graph.simplify import simplified
+from spikelet.graph.simplify import simplify
 from spikelet.package import Package
 from spikelet.quantise import Network, Options, Original, Quantised, encode, quantise
 from spikelet.refusal import ImportRefused, shorten
@@ -73,7 +73,7 @@ def _read(module: nn.Module, example: Example | tuple[Example, ...], name: str) 
     _check(module)
     examples = example if isinstance(example, tuple) else (example,)
     samples = tuple(_sample(e) for e in examples)
-    reader = _Reader(_traced(module, samples), name)
+    reader = _Reader(_trace(module, samples), name)
     check_module(module, samples)
     return reader
 
@@ -125,14 +125,14 @@ def export(
     if classes is not None:
         classes = checked_labels(classes, source, count, quantised.graph.highest_prediction)
         vectors[labels_key(vectors)] = classes
-    less = simplified(quantised.graph)
+    less = simplify(quantised.graph)
     manifest = {
         **_manifest(quantised, chosen),
         "name": name,
         "vectors": f"{count} samples of {source}",
         "calibration": f"{whole} samples",
         **figures(quantised, tested, classes, reader.original(module)),
-        **less.noted(),
+        **less.manifest_entry(),
     }
     package = Package(less.graph, vectors, manifest).with_golden()
     if out is not None:
@@ -173,7 +173,7 @@ def _feeds(network: Network, samples: Samples, what: str) -> dict[str, Array]:
             next=f"give arrays by name, {what}={{{next(iter(network.inputs))!r}: ..., ...}}",
         )
     else:
-        given = {next(iter(network.inputs)): _gathered(samples, what)}
+        given = {next(iter(network.inputs)): _gather_samples(samples, what)}
     if set(given) != set(network.inputs):
         raise UsageError(
             f"{what} holds {', '.join(given) or 'nothing'}, expected {', '.join(network.inputs)}"
@@ -183,7 +183,7 @@ def _feeds(network: Network, samples: Samples, what: str) -> dict[str, Array]:
     return given
 
 
-def _gathered(samples: Example | Iterable[Any], what: str) -> Array:
+def _gather_samples(samples: Example | Iterable[Any], what: str) -> Array:
     """An array, or the first samples of batches; a batch may be (samples, labels)."""
     if isinstance(samples, torch.Tensor | np.ndarray):
         return _array(samples)
@@ -249,7 +249,7 @@ def _sample(example: Example) -> torch.Tensor:
     return tensor[:1].detach().to(torch.float32)
 
 
-def _traced(module: nn.Module, samples: tuple[torch.Tensor, ...]) -> ExportedProgram:
+def _trace(module: nn.Module, samples: tuple[torch.Tensor, ...]) -> ExportedProgram:
     """The module's ATen calls, without mutation, composite ones as `HANDLERS` knows them."""
     modes = {layer: layer.training for layer in module.modules()}
     dtypes = {p.dtype for p in module.parameters() if p.is_floating_point()}
@@ -330,10 +330,10 @@ class _Reader:
             inputs = [torch.from_numpy(np.array(feeds[n], np.float32)) for n in network.inputs]
             inner = [name for name in names if name in nodes and name not in network.outputs]
             rows: dict[str, list[Array]] = {name: [] for name in inner}
-            with evaluated(module):
+            with evaluation_mode(module):
                 results = [v.numpy() for v in tree_leaves(module(*inputs))]
                 for i in range(len(inputs[0])) if inner else ():
-                    values = self.executed([x[i : i + 1] for x in inputs])
+                    values = self.execute([x[i : i + 1] for x in inputs])
                     for name in inner:
                         node, part = nodes[name]
                         value = values[node] if part is None else values[node][part]
@@ -343,7 +343,7 @@ class _Reader:
 
         return Original(f"the module itself, torch {torch.__version__}", run)
 
-    def executed(self, inputs: list[torch.Tensor]) -> dict[torch.fx.Node, Any]:
+    def execute(self, inputs: list[torch.Tensor]) -> dict[torch.fx.Node, Any]:
         """What each call of the traced module gives for one sample."""
         values: dict[torch.fx.Node, Any] = {}
         left = iter(inputs)
@@ -385,10 +385,10 @@ class _Reader:
             if isinstance(values, tuple | list) and isinstance(index, int) and index < len(values):
                 item: Value = values[index]
                 return item
-            raise self.unknown(node, "this of its results is not supported")
+            raise self.refuse_node(node, "this of its results is not supported")
         target = node.target
         if not isinstance(target, torch._ops.OpOverload):
-            raise self.unknown(node, "it is no ATen operator")
+            raise self.refuse_node(node, "it is no ATen operator")
         arguments = self.resolve(list(node.args))
         keywords = {k: self.resolve(v) for k, v in node.kwargs.items()}
         if not any(isinstance(v, Activation) for v in _flat([arguments, *keywords.values()])):
@@ -438,7 +438,7 @@ class _Reader:
             free = f"{name}_{number}"
         return free
 
-    def unknown(self, node: torch.fx.Node, reason: str) -> ImportRefused:
+    def refuse_node(self, node: torch.fx.Node, reason: str) -> ImportRefused:
         """A refusal of a node that is no call of an operator."""
         call = Call(
             self.network, str(node.target), {}, (), str(node.name), _layer(node), _line(node)

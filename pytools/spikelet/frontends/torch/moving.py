@@ -114,7 +114,7 @@ def _amax(call: Call) -> Activation:
     if call["keepdim"]:
         return call.add("GlobalMaxPool", [x.name], {}, pooled_shape)
     pooled = call.add("GlobalMaxPool", [x.name], {}, pooled_shape, f"{call.name}_pool")
-    return _reshaped(call, pooled)
+    return _add_reshape(call, pooled)
 
 
 @handles("softmax", "_softmax")
@@ -139,10 +139,10 @@ def _argmax(call: Call) -> Activation:
     "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "view_copy"
 )
 def _reshape(call: Call) -> Activation:
-    return _reshaped(call, call.activation("self"))
+    return _add_reshape(call, call.activation("self"))
 
 
-def _reshaped(call: Call, x: Activation) -> Activation:
+def _add_reshape(call: Call, x: Activation) -> Activation:
     if call.shape == x.shape:
         return x
     return call.add("Reshape", [x.name], {"shape": list(call.shape)})
@@ -205,7 +205,7 @@ def _select(call: Call) -> Activation:
         raise call.refuse("it selects from the batch", "the other axes are supported")
     start = int(call["index"]) % x.shape[axis]
     taken = _slice(call, x, axis, start, start + 1, 1, f"{call.name}_slice")
-    return _reshaped(call, taken)
+    return _add_reshape(call, taken)
 
 
 @handles("split", "split_with_sizes", "chunk", "unbind")

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from spikelet.graph import Array
-from spikelet.quantise.apart import MIXED, SAMPLES, agree, apart, batched
+from spikelet.quantise.apart import MIXED, SAMPLES, agree, apart, is_batched
 from spikelet.refusal import ImportRefused, refuse, shorten
 
 _SWITCHES = ("train", "training")  # of calls that draw numbers in training only
@@ -67,11 +67,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise
         tensors = [v for v in tree_leaves(result) if isinstance(v, torch.Tensor) and v.numel()]
         if not str(func).startswith("aten.empty"):
-            self.steps.append(Step(str(func), line, tuple(map(_copied, tensors))))
+            self.steps.append(Step(str(func), line, tuple(map(_copy_arrays, tensors))))
         return result
 
 
-def _copied(values: torch.Tensor) -> Array:
+def _copy_arrays(values: torch.Tensor) -> Array:
     with torch.utils._python_dispatch._disable_current_modes():
         array: Array = np.array(values.detach().cpu().to(
             torch.float64 if values.is_floating_point() else values.dtype
@@ -103,7 +103,7 @@ def _users_line() -> str:
 
 
 @contextmanager
-def evaluated(module: nn.Module) -> Iterator[None]:
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """The module in evaluation mode, without gradients; random numbers elsewhere go on as ever."""
     modes = {layer: layer.training for layer in module.modules()}
     held = random.getstate(), np.random.get_state()
@@ -118,7 +118,7 @@ def evaluated(module: nn.Module) -> Iterator[None]:
             layer.training = mode
 
 
-def _recorded(
+def _record(
     module: nn.Module, inputs: tuple[torch.Tensor, ...], seed: int
 ) -> tuple[_Recorder, list[Array]]:
     for choose in (random.seed, np.random.seed, torch.manual_seed):
@@ -126,7 +126,7 @@ def _recorded(
     recorder = _Recorder()
     with recorder:
         outputs = module(*inputs)
-    return recorder, [_copied(v) for v in tree_leaves(outputs) if isinstance(v, torch.Tensor)]
+    return recorder, [_copy_arrays(v) for v in tree_leaves(outputs) if isinstance(v, torch.Tensor)]
 
 
 def check_module(module: nn.Module, example: tuple[torch.Tensor, ...]) -> None:
@@ -144,7 +144,7 @@ def check_module(module: nn.Module, example: tuple[torch.Tensor, ...]) -> None:
     for positive in (False, True):
         drawn = [torch.randn(SAMPLES, *x.shape[1:], generator=generator) for x in example]
         several = tuple(x.abs() + 0.1 if positive else x for x in drawn)
-        with evaluated(module):
+        with evaluation_mode(module):
             try:
                 _check_once(module, several)
             except _Mixed as mixed:
@@ -163,38 +163,38 @@ def _is_rounding(module: nn.Module, several: tuple[torch.Tensor, ...]) -> bool:
 
 def _check_once(module: nn.Module, several: tuple[torch.Tensor, ...]) -> None:
     each = [tuple(x[i : i + 1] for x in several) for i in range(SAMPLES)]
-    runs = [_recorded(module, inputs, seed) for seed, inputs in enumerate(each)]
+    runs = [_record(module, inputs, seed) for seed, inputs in enumerate(each)]
     first, outputs = runs[0]
     if first.draws is not None:
-        raise _refused(
+        raise _refusal(
             first.draws, "it draws random numbers in forward()",
             "draw them outside and give them as an input, or draw in training alone",
         )  # fmt: skip
-    again, values = _recorded(module, each[0], SAMPLES)
+    again, values = _record(module, each[0], SAMPLES)
     if not all(map(agree, values, outputs)):
         steps = zip(first.steps, again.steps, strict=False)
         named = next((a for a, b in steps if not all(map(agree, b.values, a.values))), None)
-        raise _refused(
+        raise _refusal(
             named, "it gives other values from call to call",
             "a function of its input alone; random numbers and counters outside of forward()",
         )  # fmt: skip
     recorder = _Recorder()
     try:
         with recorder:
-            together = [_copied(v) for v in tree_leaves(module(*several))]
+            together = [_copy_arrays(v) for v in tree_leaves(module(*several))]
     except Exception as error:
         text = shorten(str(error).strip().splitlines()[0] if str(error).strip() else "", 160)
-        raise _refused(
+        raise _refusal(
             recorder.failed,
             f"{MIXED}: with {SAMPLES} samples at once it fails ({type(error).__name__}: {text})",
             "x.flatten(1), x.reshape(x.shape[0], ...): shapes that keep the first axis",
         ) from error
     kept = all(
-        batched(whole, [results[i] for _, results in runs]) for i, whole in enumerate(together)
+        is_batched(whole, [results[i] for _, results in runs]) for i, whole in enumerate(together)
     )
     named = _first_mixed(recorder, [run for run, _ in runs], every=not kept)
     if named is not None or not kept:
-        refused = _refused(
+        refused = _refusal(
             named or recorder.steps[-1], MIXED, "the other axes; f(samples)[i] must be f(sample i)"
         )
         raise _Mixed(refused.what, refused.cause, refused.next)
@@ -213,7 +213,7 @@ def _first_mixed(whole: _Recorder, alone: list[_Recorder], every: bool) -> Step 
     return None
 
 
-def _refused(step: Step | None, reason: str, supported: str) -> ImportRefused:
+def _refusal(step: Step | None, reason: str, supported: str) -> ImportRefused:
     name, line = ("the module", "") if step is None else (step.name, step.line)
     where = f" ({line})" if line else ""
     node = "forward" if step is None else name.split(".")[1]

@@ -72,18 +72,18 @@ class Conv2d(Convolution):
             raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
         shape = (*self.image_shape(ins[0], (height, width)), channels)
         rows = self.weight.reshape(channels, -1)
-        return self.infer_int8(shape, rows, bounds, padded=self._padded)
+        return self.infer_int8(shape, rows, bounds, padded=self._has_padding)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         channels, height, width, _ = self.weight.shape
-        view = self.windows(self.centred(env), (height, width)).transpose(0, 1, 2, 4, 5, 3)
+        view = self.windows(self.centred_input(env), (height, width)).transpose(0, 1, 2, 4, 5, 3)
         rows = self.weight.reshape(channels, -1)
         samples, out_height, out_width = view.shape[:3]
         out = np.empty((samples, out_height, out_width, channels), np.int8)
         chunk = max(1, CHUNK_BYTES // (8 * out_height * out_width * rows.shape[1]))
         for at in range(0, samples, chunk):
             seen = view[at : at + chunk].reshape(-1, rows.shape[1])
-            out[at : at + chunk] = self.rescaled(self.product(seen, rows)).reshape(
+            out[at : at + chunk] = self.rescale(self.product(seen, rows)).reshape(
                 -1, out_height, out_width, channels
             )
         env[self.name] = out
@@ -119,7 +119,7 @@ class Conv2d(Convolution):
         if choice.kernel.startswith("stream"):
             why = why or f"{rows.shape[1]} taps are too many for {SCRATCH_BYTES} bytes of scratch"
         elif far.any():
-            why = "; ".join(filter(None, (why, self.told(far))))
+            why = "; ".join(filter(None, (why, self.rounding_note(far))))
             choice = replace(choice, kernel=f"{choice.kernel}_wide")
         return replace(choice, why=why, far=far)
 

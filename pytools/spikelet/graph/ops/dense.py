@@ -109,7 +109,7 @@ class Dense(Operator):
     def tensor_roles(self) -> dict[str, Role]:
         return {self.inputs[0]: Role.WEIGHTED}
 
-    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+    def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         return len(self.weight) * int(moved[self.inputs[0]].sum()), self.weight.size
 
     def synapses(self) -> dict[str, Array]:

@@ -53,14 +53,14 @@ class DepthwiseConv2d(Convolution):
             )
         shape = (*self.image_shape(ins[0], (height, width)), channels)
         rows = self.weight.reshape(-1, channels).T
-        return self.infer_int8(shape, rows, bounds, apart=True, padded=self._padded)
+        return self.infer_int8(shape, rows, bounds, apart=True, padded=self._has_padding)
 
     def follows(self) -> list[Array | None]:
         return [np.arange(self.weight.shape[2]) // self.depth_multiplier]
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         height, width, channels = self.weight.shape
-        view = self.windows(self.centred(env), (height, width))
+        view = self.windows(self.centred_input(env), (height, width))
         sums = np.zeros((*view.shape[:3], channels), np.int32)
         for i in range(height):
             for j in range(width):
@@ -68,7 +68,7 @@ class DepthwiseConv2d(Convolution):
                 if self.depth_multiplier > 1:
                     seen = np.repeat(seen, self.depth_multiplier, axis=3)
                 sums += seen * self.weight[i, j].astype(np.int32)
-        env[self.name] = self.rescaled(sums)
+        env[self.name] = self.rescale(sums)
 
     def cost(self) -> Cost:
         pixels = self.outs[0].shape[0] * self.outs[0].shape[1]
@@ -122,7 +122,7 @@ class DepthwiseConv2d(Convolution):
                          f"{channels} channels are fewer than the fast kernel takes")  # fmt: skip
         elif variant == "mve" and channels >= 16:
             reasons.append("a weight is -128")
-        return "; ".join(filter(None, (*reasons, self.told(self.far(target)))))
+        return "; ".join(filter(None, (*reasons, self.rounding_note(self.far(target)))))
 
     def _emit_variant(self, em: Emitter, variant: str) -> list[Statement]:
         mve = variant.startswith("mve")
@@ -214,7 +214,7 @@ class DepthwiseConv2d(Convolution):
             dilation=self.dilation,
             padding=self.padding,
         )
-        return conv.placed(self.ins, {self.ins[0].name: self.facts.seen}, 1)
+        return conv.place(self.ins, {self.ins[0].name: self.facts.seen}, 1)
 
     def emit(self, em: Emitter) -> list[Statement]:
         if self.ins[0].shape[2] == 1:

@@ -63,9 +63,9 @@ class FullyConnected(Quantised):
         shape = (channels,) if self._rows == 1 else (self._rows, channels)
         return self.infer_int8(shape, self.weight, bounds)
 
-    def rescaled(self, sums: Array) -> Array:
+    def rescale(self, sums: Array) -> Array:
         if self.fraction is None:
-            return super().rescaled(sums)
+            return super().rescale(sums)
         scaled = requantise_once(sums + self.bias, self.multiplier, self.fraction, self.shift)
         codes: Array = np.clip(scaled + self.output_zero_point, *self.activation).astype(np.int8)
         return codes
@@ -75,11 +75,11 @@ class FullyConnected(Quantised):
         return {**super()._per_channel(), **once}
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        x = self.centred(env)
-        rows = self.rescaled(self.product(x.reshape(-1, self.weight.shape[1]), self.weight))
+        x = self.centred_input(env)
+        rows = self.rescale(self.product(x.reshape(-1, self.weight.shape[1]), self.weight))
         env[self.name] = rows.reshape(len(x), *self.outs[0].shape)
 
-    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+    def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         taps = moved[self.inputs[0]].reshape(-1, self.weight.shape[1]).any(axis=0)
         return len(self.weight) * int(taps.sum()), self.weight.size
 
@@ -131,7 +131,7 @@ class FullyConnected(Quantised):
         why = ""
         if target.dsp and not target.mve and self._variant(target)[0] == "fours":
             why = "two weights do not fit 16 bits, or a sum may not fit 24"
-        return "; ".join(filter(None, (why, self.told(self.far(target)))))
+        return "; ".join(filter(None, (why, self.rounding_note(self.far(target)))))
 
     def _rounding(self, target: Target) -> str:
         """How the kernel rounds."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.int8 import CODES, Lookup, clipped, factor
+from spikelet.graph.int8 import CODES, Lookup, clip, factor
 from spikelet.graph.requantise import rounding_divide_by_pot
 from spikelet.graph.tensor import Array, GraphError, Tensor
 
@@ -46,7 +46,7 @@ def hard_swish_table(source: Tensor, scale: float, zero_point: int) -> Array:
     gate = (gate + (1 << 15)) >> 1
     product = gate * value
     product = np.sign(product) * (np.abs(product) >> 15)
-    return clipped(rounding_divide_by_pot(product, np.asarray(-value_shift)) + zero_point)
+    return clip(rounding_divide_by_pot(product, np.asarray(-value_shift)) + zero_point)
 
 
 def _multiplier16(real: np.float32) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.int8 import CODES, Lookup, clipped, code_factor
+from spikelet.graph.int8 import CODES, Lookup, clip, code_factor
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
 
@@ -26,4 +26,4 @@ def leaky_relu_table(source: Tensor, scale: float, zero_point: int, alpha: float
     above = requantise(x, *code_factor(float(real / to)))
     slope, shift = code_factor(abs(float(real * np.float32(alpha) / to)))
     below = requantise(x, -slope if alpha < 0 else slope, shift)
-    return clipped(np.where(x >= 0, above, below) + zero_point)
+    return clip(np.where(x >= 0, above, below) + zero_point)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.int8 import CODES, Lookup, clipped, round_half_away
+from spikelet.graph.int8 import CODES, Lookup, clip, round_half_away
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -25,4 +25,4 @@ def logistic_table(source: Tensor, scale: float, zero_point: int) -> Array:
     with np.errstate(over="ignore"):
         exponential = np.exp(-x.astype(np.float64)).astype(np.float32)
     y = one / (one + exponential)
-    return clipped(round_half_away(y * (one / np.float32(scale))).astype(np.int64) + zero_point)
+    return clip(round_half_away(y * (one / np.float32(scale))).astype(np.int64) + zero_point)

@@ -11,7 +11,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held, Natural, within
-from spikelet.graph.fixed16 import logistic, saturated, tanh
+from spikelet.graph.fixed16 import logistic, saturate, tanh
 from spikelet.graph.int8 import Int8Operator, interval
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Phase, Role
 from spikelet.graph.requantise import requantise, rounding_divide_by_pot
@@ -127,9 +127,9 @@ class Lstm(Int8Operator):
         )
         forget, output, gate = logistic(forget), logistic(output), tanh(gate, 3)
         enter = logistic(coupled[0]) if coupled else (1 << 15) - 1 - forget
-        kept = _divided(forget * cell, 15)
-        new = _divided(enter * gate, 15 + self.cell_bits)
-        cell = saturated(kept + new.astype(np.int16))
+        kept = _divide(forget * cell, 15)
+        new = _divide(enter * gate, 15 + self.cell_bits)
+        cell = saturate(kept + new.astype(np.int16))
         if self.cell_clip:
             cell = np.clip(cell, -self.cell_clip, self.cell_clip)
         product = output * tanh(cell, self.cell_bits)
@@ -138,14 +138,14 @@ class Lstm(Int8Operator):
 
     def _gate(self, g: int, x: Array, hidden: Array) -> Array:
         seen = x @ self.weight[g].T.astype(np.int64) + self.bias[g]
-        seen = saturated(requantise(seen, self.multiplier[0, g], self.shift[0, g]))
+        seen = saturate(requantise(seen, self.multiplier[0, g], self.shift[0, g]))
         past = hidden @ self.recurrent[g].T.astype(np.int64)
-        return saturated(seen + requantise(past, self.multiplier[1, g], self.shift[1, g]))
+        return saturate(seen + requantise(past, self.multiplier[1, g], self.shift[1, g]))
 
     def tensor_roles(self) -> dict[str, Role]:
         return {self.inputs[0]: Role.WEIGHTED}
 
-    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+    def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         gates, cells, inputs = self.weight.shape
         taps = moved[self.inputs[0]].reshape(-1, inputs).any(axis=0)
         met = int(taps.sum()) + int(moved[self.hidden].sum())
@@ -197,5 +197,5 @@ class Lstm(Int8Operator):
         return [c.run("spk_lstm_s8", config, *map(em.tensor, tensors))]
 
 
-def _divided(x: Array, exponent: int) -> Array:
+def _divide(x: Array, exponent: int) -> Array:
     return rounding_divide_by_pot(x, np.asarray(exponent, np.int64))

@@ -39,7 +39,7 @@ class Mean(Reduction):
         more = min(count.bit_length() - 1, 32, 31 + shift)
         return (multiplier << more) // count, shift - more
 
-    def reduced(self, x: Array) -> Array:
+    def reduce(self, x: Array) -> Array:
         sums = x.sum(axis=2) - self.ins[0].zero_point * self._view[1]
         return requantise(sums, *self.factor()) + self.output_zero_point
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from spikelet.graph.declared import AnyCode
-from spikelet.graph.int8 import CODES, Lookup, clipped, code_factor, interval, round_half_away
+from spikelet.graph.int8 import CODES, Lookup, clip, code_factor, interval, round_half_away
 from spikelet.graph.operator import Inferred, Interval
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
@@ -54,11 +54,11 @@ def quantize_table(
     codes = CODES if source.dtype == "i8" else np.arange(256)
     ratio = float(np.float32(source.scale)) / float(np.float32(scale))
     table = requantise(codes - source.zero_point, *code_factor(ratio)) + zero_point
-    return np.clip(table, 0, 255).astype(np.uint8).view(np.int8) if unsigned else clipped(table)
+    return np.clip(table, 0, 255).astype(np.uint8).view(np.int8) if unsigned else clip(table)
 
 
 def dequantized_table(source: Tensor, scale: float, zero_point: int) -> Array:
     """The same by way of real values: a DEQUANTIZE, then a QUANTIZE, in single precision."""
     codes = CODES if source.dtype == "i8" else np.arange(256)
     real = np.float32(source.scale) * (codes - source.zero_point).astype(np.float32)
-    return clipped(round_half_away(real / np.float32(scale)).astype(np.int64) + zero_point)
+    return clip(round_half_away(real / np.float32(scale)).astype(np.int64) + zero_point)

@@ -24,7 +24,7 @@ class ReduceMax(Reduction):
         super().infer(bounds, steps)
         return Inferred(self.reach(bounds))
 
-    def reduced(self, x: Array) -> Array:
+    def reduce(self, x: Array) -> Array:
         result: Array = x.min(axis=2) if self.LOWEST else x.max(axis=2)
         return result
 

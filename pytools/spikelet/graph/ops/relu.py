@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.int8 import CODES, Lookup, clipped, code_factor, round_half_away
+from spikelet.graph.int8 import CODES, Lookup, clip, code_factor, round_half_away
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
 
@@ -28,4 +28,4 @@ def relu_table(
     codes = requantise(CODES - source.zero_point, *code_factor(ratio)) + zero_point
     floor = zero_point + int(round_half_away(np.float32(low) / to))
     ceiling = 127 if high is None else zero_point + int(round_half_away(np.float32(high) / to))
-    return clipped(np.minimum(np.maximum(codes, max(floor, -128)), min(ceiling, 127)))
+    return clip(np.minimum(np.maximum(codes, max(floor, -128)), min(ceiling, 127)))

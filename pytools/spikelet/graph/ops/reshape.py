@@ -46,7 +46,7 @@ class Reshape(Operator):
             return [np.arange(self.ins[0].shape[-1])]
         return [np.arange(self.shape[0]) % self.ins[0].shape[-1]] if len(self.shape) == 1 else None
 
-    def narrowed(self, ins: list[Array], out: Array) -> Operator:
+    def with_channels(self, ins: list[Array], out: Array) -> Operator:
         return dataclasses.replace(self, shape=(*self.shape[:-1], len(out)))
 
     def golden(self, env: dict[str, Array], t: int) -> None:

@@ -97,7 +97,7 @@ class Svdf(Int8Operator):
     def tensor_roles(self) -> dict[str, Role]:
         return {self.inputs[0]: Role.WEIGHTED}
 
-    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+    def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         frame = len(self.weight) * int(moved[self.inputs[0]].sum())
         past = int(moved[self.state].sum())
         return frame + past, self.weight.size + self.time.size

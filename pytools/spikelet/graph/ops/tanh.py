@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.int8 import CODES, Lookup, clipped, round_half_away
+from spikelet.graph.int8 import CODES, Lookup, clip, round_half_away
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -23,4 +23,4 @@ def tanh_table(source: Tensor, scale: float, zero_point: int) -> Array:
     x = np.float32(source.scale) * (CODES - source.zero_point).astype(np.float32)
     y = np.tanh(x.astype(np.float64)).astype(np.float32)
     inverse = np.float32(1) / np.float32(scale)
-    return clipped(round_half_away(y * inverse).astype(np.int64) + zero_point)
+    return clip(round_half_away(y * inverse).astype(np.int64) + zero_point)

@@ -49,14 +49,14 @@ class TransposeConv(Quantised):
         channels = len(self.weight)
         shape = (*self.size, channels)
         rows = self.weight.reshape(channels, -1)
-        return self.infer_int8(shape, rows, bounds, padded=self._padded)
+        return self.infer_int8(shape, rows, bounds, padded=self._has_padding)
 
     @property
-    def _padded(self) -> bool:
+    def _has_padding(self) -> bool:
         return True  # not every tap has an input
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        x = self.centred(env)
+        x = self.centred_input(env)
         samples, height, width, _ = x.shape
         channels, rows, columns, depth = self.weight.shape
         full = np.zeros(
@@ -77,11 +77,9 @@ class TransposeConv(Quantised):
                     j : j + (width - 1) * self.stride[1] + 1 : self.stride[1],
                 ] += part.reshape(samples, height, width, channels)
         top, left = self.padding
-        env[self.name] = self.rescaled(
-            full[:, top : top + self.size[0], left : left + self.size[1]]
-        )
+        env[self.name] = self.rescale(full[:, top : top + self.size[0], left : left + self.size[1]])
 
-    def exercised(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+    def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         image = moved[self.inputs[0]]  # (H, W, I)
         channels, rows, columns, _ = self.weight.shape
         taps = 0

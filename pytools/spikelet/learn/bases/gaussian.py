@@ -162,7 +162,7 @@ def whiten(factor: Array, x: Array) -> tuple[Array, int]:
     clipped = 0
     for i in range(x.shape[1]):
         rest = (x[:, i] << 15) - y[:, :i] @ factor[i, :i]
-        y[:, i], some = _pivoted(rest, factor[i, i])
+        y[:, i], some = _divide_by_pivot(rest, factor[i, i])
         clipped += some
     return y, clipped
 
@@ -186,12 +186,12 @@ def substitute(factor: Array, x: Array) -> tuple[Array, int]:
     z = np.zeros_like(y)
     for i in reversed(range(x.shape[1])):
         rest = (y[:, i] << 15) - z[:, i + 1 :] @ factor[i + 1 :, i]
-        z[:, i], some = _pivoted(rest, factor[i, i])
+        z[:, i], some = _divide_by_pivot(rest, factor[i, i])
         clipped += some
     return z, clipped
 
 
-def _pivoted(rest: Array, pivot: np.int64) -> tuple[Array, int]:
+def _divide_by_pivot(rest: Array, pivot: np.int64) -> tuple[Array, int]:
     """`rest / pivot` in int32, by a reciprocal Q15; and how many were saturated."""
     reciprocal = (1 << 30) // max(int(pivot), LEAST_PIVOT)
     wide = shift_round(saturate(shift_round(rest, 15)) * reciprocal, 15)

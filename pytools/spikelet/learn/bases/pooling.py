@@ -27,7 +27,7 @@ class Pool2d(Windowed):
         """Of the larger image: x, or its gradient."""
         raise NotImplementedError
 
-    def pooled(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    def pooled_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """Shape of the output; refuses windows that may lie in the padding alone."""
         height, width = self.out_image(shape)
         top, left, bottom, right = self.padding
@@ -176,7 +176,7 @@ class PoolInputGradient(Pool2d):
     def expect_error(self, reads_x: bool) -> Tensor:
         """Refuse other inputs than the error, and x where it is read."""
         self.expect_precision()
-        out = self.pooled(self.shape)
+        out = self.pooled_shape(self.shape)
         value = scalar.value_dtype(self.precision)
         if len(self.ins) != 1 + reads_x:
             raise self.error(f"reads {len(self.ins)} tensors, expected error{', x' * reads_x}")

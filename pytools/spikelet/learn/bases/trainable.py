@@ -175,7 +175,7 @@ class LearningOperator(Trainable):
                 self.expect_range(given[role], bounds, low, high)
 
 
-def kept(name: str, like: Tensor, shape: tuple[int, ...], limit: int | None) -> Learned:
+def kept_samples(name: str, like: Tensor, shape: tuple[int, ...], limit: int | None) -> Learned:
     """Samples of a tensor that are kept for a batch; integer values are within +-limit."""
     held = limit if like.dtype == "i16" else None
     low = None if held is None else -held

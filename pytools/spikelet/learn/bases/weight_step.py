@@ -17,7 +17,7 @@ from spikelet.graph.c import Fields
 from spikelet.graph.declared import TensorScale, one_of, within
 from spikelet.graph.operator import Emitter, Interval
 from spikelet.graph.tensor import Array, Learned, Tensor
-from spikelet.learn.bases.trainable import NOTHING, LearningOperator, kept
+from spikelet.learn.bases.trainable import NOTHING, LearningOperator, kept_samples
 from spikelet.learn.numbers import scalar
 from spikelet.learn.numbers.fixed import add_up
 from spikelet.learn.numbers.scalar import Descent, Sgd
@@ -129,13 +129,13 @@ class WeightStep(LearningOperator):
         step = 1.0 if self.real else self.weight_scale * 2.0**-self.fraction
         count, state = self.batch - 1, np.array([seed], np.uint32)
 
-        def made(role: str) -> Learned:
+        def learned_tensor(role: str) -> Learned:
             name, (dtype, shape) = f"{self.name}.{role}", shapes[role]
             match role:
                 case "kept_x":
-                    return kept(name, x, shape, x_limit)
+                    return kept_samples(name, x, shape, x_limit)
                 case "kept_error":
-                    return kept(name, error, shape, error_limit)
+                    return kept_samples(name, error, shape, error_limit)
                 case "count":
                     return Learned.of(name, dtype, shape, low=0, high=count)
                 case "random":
@@ -144,7 +144,7 @@ class WeightStep(LearningOperator):
             return Learned.of(name, dtype, shape, scale=scale)
 
         given = ("error", "x", "weight", "bias", "schedule")
-        return [made(role) for role in self.roles(x.shape) if role not in given]
+        return [learned_tensor(role) for role in self.roles(x.shape) if role not in given]
 
     def _shapes(self, x: Tensor, error: Tensor) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Type and shape of each input but x."""
@@ -270,7 +270,7 @@ class WeightStep(LearningOperator):
         """A step at the rate that the schedule leaves of it."""
         if step is None:
             raise self.error("nothing of it learns")
-        return step.scheduled(int(env[at["schedule"]].flat[0])) if "schedule" in at else step
+        return step.at_rate(int(env[at["schedule"]].flat[0])) if "schedule" in at else step
 
     def _step_biases(self, env: dict[str, Array], at: dict[str, str], errors: list[Array]) -> int:
         step, b = self.step_now(env, at, self.facts.bias), env[at["bias"]]

@@ -19,7 +19,7 @@ import numpy as np
 from spikelet.graph import Array, Graph
 from spikelet.learn.backbone import until
 from spikelet.learn.continual.metrics import Evaluation, Log, Training, continual, lifelong
-from spikelet.learn.continual.protocol import CHUNK, attached, learner, rehearsed
+from spikelet.learn.continual.protocol import CHUNK, attach, learner, rehearse
 from spikelet.learn.continual.streams import Course, Pool
 from spikelet.learn.learner import Setting
 
@@ -63,7 +63,7 @@ def baseline(name: str, graph: Graph, where: Setting, course: Course) -> Baselin
         course: what is learned.
     """
     if name == "nearest_mean":
-        log = rehearsed(attached(graph, learner(name), where), course)
+        log = rehearse(attach(graph, learner(name), where), course)
     else:
         log = _Head(graph, where, course).log(joint=name == "joint")
     measures = {**continual(log), **lifelong(log)}
@@ -96,7 +96,7 @@ class _Head:
 
     def log(self, joint: bool) -> Log:
         """Of the course in its order, or of all its blocks before each evaluation."""
-        log: list[Evaluation | Training] = [self._evaluated()]
+        log: list[Evaluation | Training] = [self._evaluate()]
         if joint:
             self._together()
         for block, features in zip(self.course.blocks, self.blocks, strict=True):
@@ -106,7 +106,7 @@ class _Head:
                 for i in range(len(labels)):
                     correct[i] = (self.weight @ features[i]).argmax() == labels[i]
                     self._step(features[i : i + 1], labels[i : i + 1], self.rate)
-            log += [Training(block.task, correct), self._evaluated()]
+            log += [Training(block.task, correct), self._evaluate()]
         return log
 
     def _together(self) -> None:
@@ -128,7 +128,7 @@ class _Head:
         error[np.arange(len(labels)), labels] -= 1
         self.weight -= rate * (error.T @ features)
 
-    def _evaluated(self) -> Evaluation:
+    def _evaluate(self) -> Evaluation:
         return Evaluation(
             np.array(
                 [

@@ -72,7 +72,7 @@ def smooth(values: Array) -> Array:
     return smoothed
 
 
-def checked(log: Log) -> int:
+def count_tasks(log: Log) -> int:
     """The number of tasks; raises UsageError where evaluations and training do not alternate."""
     evaluations = [b for b in log if isinstance(b, Evaluation)]
     tasks = len(evaluations[0].accuracy) if evaluations else 0
@@ -103,7 +103,7 @@ def accuracy_matrix(log: Log) -> Array:
 
     A phase is a run of training blocks of one task.
     """
-    checked(log)
+    count_tasks(log)
     rows = [_accuracy(log[0])]
     training = [b.task for b in log if isinstance(b, Training)]
     for i, (task, following) in enumerate(zip_longest(training, training[1:])):
@@ -165,7 +165,7 @@ def lifelong(log: Log, experts: Mapping[int, Array] | None = None) -> dict[str, 
         experts: by task, (n,) whether an expert that learns this task only, from the same start,
             predicts each of its samples, before learning it.
     """
-    tasks = checked(log)
+    tasks = count_tasks(log)
     curves = {i: smooth(100.0 * b.correct) for i, b in enumerate(log) if isinstance(b, Training)}
     terminal = {i: _terminal(curve) for i, curve in curves.items()}
     points = [100.0 * _accuracy(b) if isinstance(b, Evaluation) else None for b in log]

@@ -25,7 +25,7 @@ from spikelet.errors import UsageError
 from spikelet.files import write_whole
 from spikelet.graph import Array, Graph, GraphError, Phase
 from spikelet.learn.backbone import until
-from spikelet.learn.choices import chosen, options, written
+from spikelet.learn.choices import choice_text, options, parse_choice
 from spikelet.learn.continual.metrics import Evaluation, Log, Training, continual
 from spikelet.learn.continual.streams import Course, Pool, stream
 from spikelet.learn.learner import Learner, Setting, learners
@@ -38,7 +38,7 @@ _FORMAT = 1
 
 def learner(text: str) -> Learner:
     """The learner that a text names, with its options; raises UsageError."""
-    return chosen(text, learners(), "learner")
+    return parse_choice(text, learners(), "learner")
 
 
 def labels_of(graph: Graph, pool: Pool) -> Array | None:
@@ -57,7 +57,7 @@ def labels_of(graph: Graph, pool: Pool) -> Array | None:
     return pool.labels if graph.classes else None
 
 
-def scored(graph: Graph, outputs: Mapping[str, Array]) -> tuple[Array, Array]:
+def score(graph: Graph, outputs: Mapping[str, Array]) -> tuple[Array, Array]:
     """Predictions (N,) int64 and margins (N,) of outputs (N, *shape) by name.
 
     The margin is the largest score less the second one; 0 where the first output is one element.
@@ -71,7 +71,7 @@ def scored(graph: Graph, outputs: Mapping[str, Array]) -> tuple[Array, Array]:
     return graph.predicted(first), margins
 
 
-def evaluated(twin: Twin, pools: Sequence[Pool]) -> tuple[Evaluation, list[dict[str, Array]]]:
+def evaluate(twin: Twin, pools: Sequence[Pool]) -> tuple[Evaluation, list[dict[str, Array]]]:
     """Accuracies of all tasks, and the outputs by task; nothing is learned."""
     accuracy, outputs = [], []
     for pool in pools:
@@ -80,16 +80,16 @@ def evaluated(twin: Twin, pools: Sequence[Pool]) -> tuple[Evaluation, list[dict[
             rows = {n: v[start : start + CHUNK] for n, v in pool.values.items()}
             parts.append(twin.predict(rows).outputs)
         predicted = {name: np.concatenate([p[name] for p in parts]) for name in twin.graph.outputs}
-        accuracy.append(float(np.mean(scored(twin.graph, predicted)[0] == pool.labels)))
+        accuracy.append(float(np.mean(score(twin.graph, predicted)[0] == pool.labels)))
         outputs.append(predicted)
     return Evaluation(np.array(accuracy)), outputs
 
 
-def rehearsed(
+def rehearse(
     graph: Graph,
     course: Course,
     start: Mapping[str, Array] | None = None,
-    told: Callable[[int], None] | None = None,
+    after_block: Callable[[int], None] | None = None,
 ) -> Log:
     """The log of a twin that plays a course; it commits at the end of each task.
 
@@ -97,23 +97,23 @@ def rehearsed(
         graph: with a learner.
         course: what it learns.
         start: learned state to begin with; None for the graph's initial one.
-        told: called with the number of samples learned, after each block.
+        after_block: called with the number of samples learned, after each block.
     """
     twin = Twin(graph)
     if start is not None:
         twin.restore(start)
-    log: list[Evaluation | Training] = [evaluated(twin, course.evaluation)[0]]
+    log: list[Evaluation | Training] = [evaluate(twin, course.evaluation)[0]]
     ends, done = set(course.ends()), 0
     for i, block in enumerate(course.blocks):
         pool = block.samples
         outputs = twin.observe(pool.values, labels_of(graph, pool))
-        log.append(Training(block.task, scored(graph, outputs)[0] == pool.labels))
+        log.append(Training(block.task, score(graph, outputs)[0] == pool.labels))
         if i in ends:
             twin.commit()
-        log.append(evaluated(twin, course.evaluation)[0])
+        log.append(evaluate(twin, course.evaluation)[0])
         done += len(pool)
-        if told is not None:
-            told(done)
+        if after_block is not None:
+            after_block(done)
     return log
 
 
@@ -132,7 +132,7 @@ def experts(
         parts = []
         for block in course.of_task(task):
             outputs = twin.observe(block.samples.values, labels_of(graph, block.samples))
-            parts.append(scored(graph, outputs)[0] == block.samples.labels)
+            parts.append(score(graph, outputs)[0] == block.samples.labels)
         curves[task] = np.concatenate(parts)
     return curves
 
@@ -159,7 +159,7 @@ def setting(
     return Setting(features, classes, seed, dict(pool.values), pool.labels)
 
 
-def attached(graph: Graph, chosen_learner: Learner, where: Setting) -> Graph:
+def attach(graph: Graph, chosen_learner: Learner, where: Setting) -> Graph:
     """The backbone with the learner in it.
 
     A learner gets the graph up to the features, or whole where it asks for that and the graph's
@@ -218,7 +218,7 @@ class Tuned:
     @property
     def text(self) -> str:
         """The learner and its options, as `learner` reads them."""
-        return written(self.learner, self.chosen)
+        return choice_text(self.learner, self.chosen)
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -289,7 +289,7 @@ def tune(
     text: str,
     where: Setting,
     data: TuningData,
-    told: Callable[[str, float], None] | None = None,
+    after_trial: Callable[[str, float], None] | None = None,
 ) -> Tuned:
     """Choose options by the ACC of a golden twin.
 
@@ -301,7 +301,7 @@ def tune(
         text: of the stream that the twin plays.
         where: what the learner is attached to.
         data: that the stream is made of.
-        told: called with the text and ACC of each trial.
+        after_trial: called with the text and ACC of each trial.
 
     Raises:
         UsageError: the learner has no such option, or refuses a value.
@@ -314,11 +314,11 @@ def tune(
     course, trials = stream(text).play(data.train, data.test), []
     for values in itertools.product(*grid.values()):
         tried = {**fixed, **dict(zip(grid, values, strict=True))}
-        built = attached(graph, learner(written(name, tried)), where)
-        acc = continual(rehearsed(built, course))["acc"]
+        built = attach(graph, learner(choice_text(name, tried)), where)
+        acc = continual(rehearse(built, course))["acc"]
         trials.append({"options": tried, "acc": acc})
-        if told is not None:
-            told(written(name, tried), acc)
+        if after_trial is not None:
+            after_trial(choice_text(name, tried), acc)
     best = max(trials, key=lambda trial: float(trial["acc"]))
     samples = frozenset(data.train.hashes()) | frozenset(data.test.hashes())
     chosen = dict(best["options"])

@@ -16,7 +16,7 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Tensor
-from spikelet.learn.choices import chosen
+from spikelet.learn.choices import parse_choice
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Pool:
             for row in range(len(self))
         ]
 
-    def changed(self, change: Mapping[str, Array]) -> Pool:
+    def with_inputs(self, change: Mapping[str, Array]) -> Pool:
         """The same samples with other values of some inputs."""
         return Pool(self.inputs, {**self.values, **change}, self.labels)
 
@@ -161,14 +161,14 @@ class Stream:
     def _random(self, *of: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *of])
 
-    def _chosen(self, rows: Array, task: int) -> Array:
+    def _learning_order(self, rows: Array, task: int) -> Array:
         """A task's samples in the order of learning, all passes."""
         random = self._random(1, task)
         rows = random.permutation(rows)[: self.samples or None]
         passes = [rows, *(random.permutation(rows) for _ in range(self.passes - 1))]
         return np.concatenate(passes)
 
-    def _tested(self, rows: Array, task: int) -> Array:
+    def _test_rows(self, rows: Array, task: int) -> Array:
         return np.sort(self._random(2, task).permutation(rows)[: self.evaluate or None])
 
     def _cut(self, task: int, samples: Pool) -> Iterator[Block]:
@@ -211,8 +211,8 @@ class IID(Stream):
 
     def play(self, train: Pool, test: Pool) -> Course:
         """See `Stream.play`."""
-        learned = train.take(self._chosen(np.arange(len(train)), 0))
-        tested = test.take(self._tested(np.arange(len(test)), 0))
+        learned = train.take(self._learning_order(np.arange(len(train)), 0))
+        tested = test.take(self._test_rows(np.arange(len(test)), 0))
         return self._course(["all classes"], [learned], [tested])
 
 
@@ -253,8 +253,8 @@ class ClassIncremental(Stream):
         names = [_classes(group) for group in groups]
         return self._course(
             names,
-            [train.take(self._chosen(_of(train, g), t)) for t, g in enumerate(groups)],
-            [test.take(self._tested(_of(test, g), t)) for t, g in enumerate(groups)],
+            [train.take(self._learning_order(_of(train, g), t)) for t, g in enumerate(groups)],
+            [test.take(self._test_rows(_of(test, g), t)) for t, g in enumerate(groups)],
         )
 
 
@@ -287,7 +287,7 @@ class PowerLaw(ClassIncremental):
         """See `Stream.play`."""
         groups = self.groups(train)
         names = [_classes(group) for group in groups]
-        own = [self._chosen(_of(train, g), t) for t, g in enumerate(groups)]
+        own = [self._learning_order(_of(train, g), t) for t, g in enumerate(groups)]
         learned = []
         for t, rows in enumerate(own):
             random = self._random(3, t)
@@ -297,7 +297,7 @@ class PowerLaw(ClassIncremental):
             ages = random.choice(t, again.sum(), p=weights / weights.sum()) if t else []
             rows[again] = [random.choice(own[k]) for k in ages]
             learned.append(train.take(rows))
-        tested = [test.take(self._tested(_of(test, g), t)) for t, g in enumerate(groups)]
+        tested = [test.take(self._test_rows(_of(test, g), t)) for t, g in enumerate(groups)]
         return self._course(names, learned, tested)
 
 
@@ -320,8 +320,8 @@ class Permuted(Stream):
                 name: self._random(4, t).permutation(train.inputs[name].size) if t else None
                 for name in train.data
             }
-            learned.append(_permuted(train, self._chosen(np.arange(len(train)), t), orders))
-            tested.append(_permuted(test, self._tested(np.arange(len(test)), t), orders))
+            learned.append(_permute(train, self._learning_order(np.arange(len(train)), t), orders))
+            tested.append(_permute(test, self._test_rows(np.arange(len(test)), t), orders))
         return self._course(names, learned, tested)
 
 
@@ -367,15 +367,15 @@ class Drifting(Stream):
         names, learned, tested = [], [], []
         for t in range(self.tasks):
             names.append(f"drift {100 * t / steps:.0f} %")
-            pool = train.take(self._chosen(np.arange(len(train)), t))
+            pool = train.take(self._learning_order(np.arange(len(train)), t))
             within = (np.arange(len(pool)) + 1) / max(len(pool), 1)
             rising = np.maximum(0.0, t - 1 + within) / steps if t else np.zeros(len(pool))
-            learned.append(self._drifted(pool, rising, (5, t)))
-            pool = test.take(self._tested(np.arange(len(test)), t))
-            tested.append(self._drifted(pool, np.full(len(pool), t / steps), (6, t)))
+            learned.append(self._drift(pool, rising, (5, t)))
+            pool = test.take(self._test_rows(np.arange(len(test)), t))
+            tested.append(self._drift(pool, np.full(len(pool), t / steps), (6, t)))
         return self._course(names, learned, tested)
 
-    def _drifted(self, pool: Pool, strength: Array, seed: tuple[int, ...]) -> Pool:
+    def _drift(self, pool: Pool, strength: Array, seed: tuple[int, ...]) -> Pool:
         random, change = self._random(*seed), {}
         for name in pool.data:
             tensor, values = pool.inputs[name], pool.values[name]
@@ -393,7 +393,7 @@ class Drifting(Stream):
             v = v + self.noise * p * random.standard_normal(values.shape)
             codes = np.floor(v * (high - low) + tensor.zero_point + 0.5)
             change[name] = np.clip(codes, low, high).astype(tensor.numpy_dtype)
-        return pool.changed(change)
+        return pool.with_inputs(change)
 
 
 def _of(pool: Pool, classes: Array) -> Array:
@@ -408,9 +408,9 @@ def _classes(group: Array) -> str:
     return f"classes {', '.join(map(str, group[:-1]))} and {group[-1]}"
 
 
-def _permuted(pool: Pool, rows: Array, orders: Mapping[str, Array | None]) -> Pool:
+def _permute(pool: Pool, rows: Array, orders: Mapping[str, Array | None]) -> Pool:
     part = pool.take(rows)
-    return part.changed(
+    return part.with_inputs(
         {
             name: values.reshape(len(part), -1)[:, order].reshape(values.shape)
             for name, order in orders.items()
@@ -426,4 +426,4 @@ STREAMS: dict[str, type[Stream]] = {
 
 def stream(text: str) -> Stream:
     """The stream that a text describes; raises UsageError."""
-    return chosen(text, STREAMS, "stream")
+    return parse_choice(text, STREAMS, "stream")

@@ -35,7 +35,7 @@ class AveragePool2dForward(Average, PoolForward):
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         x = self.expect_values()
-        out = self.pooled(x.shape)
+        out = self.pooled_shape(x.shape)
         ratio = self.source_scale(x) / self.output_scale
         largest = 0 if self.real else self.largest(x, bounds)
         parts = self.parts(0, largest, ratio, self.output_limit)

@@ -102,10 +102,10 @@ class CuberCompare(SubspaceOperator):
         dot, a, b = int((u * v).sum()), int((u * u).sum()), int((v * v).sum())
         down = max(0, max(a, b).bit_length() - 30)
         dot >>= down
-        return dot > 0 and dot * dot >= ((a >> down) * (b >> down) >> 15) * self._squared
+        return dot > 0 and dot * dot >= ((a >> down) * (b >> down) >> 15) * self._squared_cosine
 
     @property
-    def _squared(self) -> int:
+    def _squared_cosine(self) -> int:
         return self.cosine * self.cosine >> 15
 
     def cost(self) -> Cost:
@@ -121,7 +121,7 @@ class CuberCompare(SubspaceOperator):
             "mean": self.mean,
             "fraction": self.facts.fraction,
             "probe": self.probe,
-            "squared": self._squared,
+            "squared": self._squared_cosine,
         }
         config = em.config(self.name, "spk_cuber", fields)
         work = c.cast("int32_t *", em.scratch(self.name, 4 * self.facts.capacity))

@@ -39,7 +39,7 @@ class MaxPool2dForward(PoolForward):
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         x = self.expect_values()
-        written = Tensor(self.name, x.dtype, self.pooled(x.shape), scale=x.scale)
+        written = Tensor(self.name, x.dtype, self.pooled_shape(x.shape), scale=x.scale)
         low, high = bounds[x.name]
         bounds[self.name] = (
             np.full(written.shape, low.min()),

@@ -270,11 +270,11 @@ class HlopGate(Operator):
     def _full(self, em: Emitter) -> Expression:
         layers = zip(self.inputs[1:], self.room, strict=True)
         used = ((em.tensor(name).at(USED), int(room)) for name, room in layers)
-        return c.either(*(columns.compared(">", room) for columns, room in used))
+        return c.either(*(columns.compare(">", room) for columns, room in used))
 
     def emit(self, em: Emitter) -> list[Statement]:
         refused = em.tensor(self.inputs[0]).at(0)
-        counted = c.assign(refused, refused.compared("<", c.name("INT32_MAX")), "+=")
+        counted = c.assign(refused, refused.compare("<", c.name("INT32_MAX")), "+=")
         return [c.when(self._full(em), counted)]
 
     def emit_stop(self, em: Emitter) -> Expression:

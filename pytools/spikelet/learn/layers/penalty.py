@@ -104,10 +104,10 @@ class Pull(_OfWeight):
             raise self.error(f"parts are {self.parts.dtype} of shape {self.parts.shape}")
         if self.parts.min() < 0:
             raise self.error(f"parts of {self.parts.min()} would drive weights away")
-        if len(ins) != 3 + self._weighted + self.scheduled:
+        if len(ins) != 3 + self._has_weights + self.scheduled:
             raise self.error(f"{len(ins)} inputs do not fit its attributes")
         _check_count(self, ins[2], self.every, bounds)
-        if self._weighted:
+        if self._has_weights:
             self._of(ins[3], "u8")
             if int(bounds[ins[3].name][1].max()) > CODES:
                 raise self.error(f"importance {ins[3].name} may exceed {CODES}")
@@ -118,7 +118,7 @@ class Pull(_OfWeight):
         return Inferred([], shift)
 
     @property
-    def _weighted(self) -> bool:
+    def _has_weights(self) -> bool:
         return self.parts.size > 1
 
     def phase(self, ins: list[Phase]) -> Phase:
@@ -129,7 +129,7 @@ class Pull(_OfWeight):
         if not _is_last(count, self.every):
             return
         parts = self.parts.astype(np.int64)
-        part = parts[env[self.inputs[3]]] if self._weighted else parts[0]
+        part = parts[env[self.inputs[3]]] if self._has_weights else parts[0]
         if self.scheduled:
             part = part * int(env[self.inputs[-1]][0, 0]) >> 15
         w = weight.astype(np.int64)
@@ -145,7 +145,7 @@ class Pull(_OfWeight):
         em.include("learn/penalty.h")
         parts = em.const(f"{self.name}_parts", self.parts, "Q15 by importance")
         weight, anchor, count, *rest = map(em.tensor, self.inputs)
-        importance = rest[0] if self._weighted else 0
+        importance = rest[0] if self._has_weights else 0
         rate = rest[-1] if self.scheduled else 0
         size = self._size_c()
         pull = c.run("spk_penalty_pull", *size, parts, importance, anchor, rate, weight)
@@ -316,7 +316,7 @@ class OwnError(Operator):
             "every": self.every,
         }
         config = em.config(self.name, "spk_own_error", fields)
-        given = (config, error, label.pointed(), state, count, em.tensor(self.name))
+        given = (config, error, label.dereference(), state, count, em.tensor(self.name))
         return [c.run("spk_penalty_own_error", *given)]
 
 

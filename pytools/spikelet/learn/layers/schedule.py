@@ -91,7 +91,9 @@ def _check_count(node: Operator, count: Tensor, samples: int, bounds: dict[str, 
         )
 
 
-def scheduled(name: str, samples: int, floor: float = 0.0) -> tuple[list[Learned], list[Operator]]:
+def restarting_schedule(
+    name: str, samples: int, floor: float = 0.0
+) -> tuple[list[Learned], list[Operator]]:
     """The count and the operators of a schedule that restarts at each commit; its rate is `name`.
 
     Args:

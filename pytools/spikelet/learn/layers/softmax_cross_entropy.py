@@ -70,7 +70,9 @@ class SoftmaxCrossEntropy(LearningOperator):
         logits = env[self.inputs[0]][0]
         label = int(env[self.inputs[1]][0, 0])
         if not self.real:
-            env[self.name] = self._fixed(logits.astype(np.int64), label)[None].astype(np.int16)
+            env[self.name] = self._fixed_point_error(logits.astype(np.int64), label)[None].astype(
+                np.int16
+            )
             return
         if self.stops(env):
             fixed.add_up(env[self.inputs[2]], 1)
@@ -84,7 +86,7 @@ class SoftmaxCrossEntropy(LearningOperator):
         error[label] -= np.float32(1)
         env[self.name] = error[None]
 
-    def _fixed(self, logits: Array, label: int) -> Array:
+    def _fixed_point_error(self, logits: Array, label: int) -> Array:
         powers = fixed.exp2(self.facts.scale.narrow(logits - logits.max()))
         inverse = ((1 << 32) - 1) // int(powers.sum())
         shift = 32 - self.error_bits
@@ -104,7 +106,7 @@ class SoftmaxCrossEntropy(LearningOperator):
         logits, label, *health = (em.tensor(name) for name in self.inputs)
         to = em.tensor(self.name)
         if self.real:
-            given = (self.ins[0].size, logits, label.pointed(), health[0], to)
+            given = (self.ins[0].size, logits, label.dereference(), health[0], to)
             call = c.call("spk_softmax_cross_entropy", *given)
             return [c.declare("const bool", f"{self.name}_diverged", call)]
         fields: Fields = {
@@ -113,7 +115,7 @@ class SoftmaxCrossEntropy(LearningOperator):
             "error_bits": self.error_bits,
         }
         config = em.config(self.name, "spk_softmax_cross_entropy", fields)
-        return [c.run("spk_softmax_cross_entropy", config, logits, label.pointed(), to)]
+        return [c.run("spk_softmax_cross_entropy", config, logits, label.dereference(), to)]
 
     def emit_stop(self, em: Emitter) -> Expression | None:
         return c.name(f"{self.name}_diverged") if self.real else None

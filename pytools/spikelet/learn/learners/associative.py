@@ -22,7 +22,7 @@ from spikelet.graph.declared import Held, one_of, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.choices import Within
-from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.numbers.feature import C_TYPES, extent
 from spikelet.learn.numbers.fixed import shift_round
 
@@ -144,7 +144,7 @@ def words(bits: int) -> int:
     return -(-bits // 32)
 
 
-def packed(bits: Array) -> Array:
+def pack_bits(bits: Array) -> Array:
     """(N, n) bits as (N, words) uint32, least significant bit first, padded with 0."""
     padded = np.zeros((len(bits), 32 * words(bits.shape[1])), np.uint8)
     padded[:, : bits.shape[1]] = bits
@@ -152,8 +152,8 @@ def packed(bits: Array) -> Array:
     return packed_
 
 
-def unpacked(patterns: Array, bits: int) -> Array:
-    """The inverse of `packed`."""
+def unpack_bits(patterns: Array, bits: int) -> Array:
+    """The inverse of `pack_bits`."""
     unpacked_: Array = np.unpackbits(
         patterns.astype("<u4").view(np.uint8), axis=1, count=bits, bitorder="little"
     )
@@ -188,7 +188,7 @@ class AssociativeDistances(_Memory):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         cue, patterns, used = (env[name] for name in self.inputs)
-        stored = 2.0 * unpacked(patterns, self.facts.bits).astype(np.float32) - 1
+        stored = 2.0 * unpack_bits(patterns, self.facts.bits).astype(np.float32) - 1
         overlaps = (2.0 * cue.astype(np.float32) - 1) @ stored.T  # exact: at most 2^14
         distances = ((self.facts.bits - overlaps) / 2).astype(np.int16)
         distances[:, int(used[0]) :] = NO_PATTERN
@@ -229,7 +229,7 @@ class AssociativeRecall(_Memory):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         distances, patterns, _ = (env[name] for name in self.inputs)
-        stored = 2.0 * unpacked(patterns, self.facts.bits) - 1
+        stored = 2.0 * unpack_bits(patterns, self.facts.bits) - 1
         sums = self._weigh(distances).astype(np.float64) @ stored  # exact: at most 2^30
         env[self.name] = (sums >= 0).astype(np.uint8)
 
@@ -326,7 +326,7 @@ class AssociativeWrite(_Memory):
                 return
         else:
             used[0] += 1
-        values[2 if self.labelled else 1][row] = packed(cue)[0]
+        values[2 if self.labelled else 1][row] = pack_bits(cue)[0]
         if self.labelled:
             values[3][row] = values[1][0, 0]
         following[0] = (row + 1) % self.facts.rows
@@ -428,7 +428,7 @@ class Associative(Learner):
             )
         )
         outputs = ["am_scores", "am_recall"] if labelled else ["am_recall"]
-        return extended(backbone, nodes, learned, outputs, setting.classes)
+        return extend(backbone, nodes, learned, outputs, setting.classes)
 
     def _threshold(self, tensor: Tensor, features: Array) -> Array:
         if len(features):

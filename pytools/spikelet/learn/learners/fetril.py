@@ -24,7 +24,7 @@ from spikelet.graph.fixed import xorshift32
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.learn.bases.prototypes import LinearScores, flat, largest
 from spikelet.learn.choices import Within
-from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.learners.nearest_mean import FRACTION, most_samples
 from spikelet.learn.numbers.feature import C_TYPES
 from spikelet.learn.numbers.fixed import add, mean, saturate, shift_round
@@ -326,7 +326,7 @@ class Fetril(Learner):
                 **options,
             ),
         ]
-        return extended(backbone, nodes, [*collected, *head], [f"{name}_scores"], classes)
+        return extend(backbone, nodes, [*collected, *head], [f"{name}_scores"], classes)
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         """`skipped` samples of full classes; `saturations` of weights; `kept` rows of the task."""

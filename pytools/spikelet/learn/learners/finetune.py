@@ -22,7 +22,7 @@ from spikelet.graph.ops.mean import Mean
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.quantised import INT8, Quantised
-from spikelet.learn.backbone import until, weighted
+from spikelet.learn.backbone import has_weights, until
 from spikelet.learn.choices import PARTS, RATES, Within
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.networks.builder import NetworkBuilder, part_name
@@ -94,7 +94,7 @@ class FineTune(Learner):
     def build(self, backbone: Graph, setting: Setting) -> Graph:
         return build_calibrated(
             self.precision,
-            lambda formats: self._attached(backbone, setting, formats),
+            lambda formats: self._attach(backbone, setting, formats),
             lambda: calibration(backbone, setting),
         )
 
@@ -102,7 +102,7 @@ class FineTune(Learner):
         """Weights and biases that saturated, and samples skipped because float scores diverged."""
         return saturations(learned)
 
-    def _attached(self, backbone: Graph, setting: Setting, formats: Formats) -> Graph:
+    def _attach(self, backbone: Graph, setting: Setting, formats: Formats) -> Graph:
         scores, fresh = scores_of(backbone, setting)
         whole = until(backbone, scores)
         learns = self._learning(whole, fresh)
@@ -137,7 +137,7 @@ class FineTune(Learner):
 
     def _learning(self, graph: Graph, fresh: bool) -> dict[str, Learns]:
         """What of each layer learns, by its name."""
-        layers = {n.name: n for n in graph.nodes if weighted(graph, n)}
+        layers = {n.name: n for n in graph.nodes if has_weights(graph, n)}
         last = next(reversed(layers), None)
         by_layer: dict[str, Learns] = {}
 
@@ -189,7 +189,7 @@ class FineTune(Learner):
     def _again(self, graph: Graph, learns: Mapping[str, Learns]) -> set[str]:
         """The layers whose outputs are computed again."""
         again: set[str] = set()
-        layers = {n.name: n for n in graph.nodes if weighted(graph, n)}
+        layers = {n.name: n for n in graph.nodes if has_weights(graph, n)}
         for name in filter(None, (part.strip() for part in self.recompute.split("+"))):
             if name == "depthwise":
                 again |= {n for n, node in layers.items() if isinstance(node, DepthwiseConv2d)}
@@ -258,7 +258,7 @@ def _lay(net: NetworkBuilder, graph: Graph, node: Operator, learns: Learns, scor
         if isinstance(node, Conv2d):
             weight = weight.transpose(1, 2, 3, 0)
         elif node.depth_multiplier != 1:
-            raise _refused(node, f"depth_multiplier {node.depth_multiplier}")
+            raise _layer_error(node, f"depth_multiplier {node.depth_multiplier}")
         codes = _codes(node, output, node.activation, scores)
         layer = RealLayer(
             weight, bias, learns, codes=codes, stride=node.stride, padding=node.padding
@@ -286,10 +286,10 @@ def _lay(net: NetworkBuilder, graph: Graph, node: Operator, learns: Learns, scor
         codes = _codes(node, output, node.activation, scores)
         net.weighted_sum(node.name, node.inputs, (1.0, 1.0), codes=codes)
     else:
-        raise _refused(node)
+        raise _layer_error(node)
 
 
-def _refused(node: Operator, what: str = "") -> UsageError:
+def _layer_error(node: Operator, what: str = "") -> UsageError:
     return UsageError(
         f"finetune: layer {node.name} ({node.KIND}{', ' + what if what else ''}) depends on what "
         "learns, and has no backward pass",

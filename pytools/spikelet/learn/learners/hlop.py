@@ -25,7 +25,7 @@ from spikelet.learn.bases.subspace import ONE, USED
 from spikelet.learn.choices import RATES, Within
 from spikelet.learn.layers.cuber import CuberCompare, CuberKeep
 from spikelet.learn.layers.orthogonal_projection import HlopGate, HlopLearn, HlopMerge, HlopProject
-from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.networks.builder import SCHEDULE, NetworkBuilder
 from spikelet.learn.networks.classifier import classifier, network_behind, widths
 from spikelet.learn.networks.parameters import Parameters
@@ -149,7 +149,7 @@ class Hlop(Learner):
             HlopMerge(name=f"{k.name}_merge", inputs=(f"{k.name}.basis", f"{k.name}.columns"))
             for k in layers
         ]
-        return extended(backbone, net.nodes, net.learned, ["scores"], setting.classes)
+        return extend(backbone, net.nodes, net.learned, ["scores"], setting.classes)
 
     def _cuber(
         self, net: NetworkBuilder, layer: Parameters, error: Tensor, block: tuple[int, int]

@@ -21,7 +21,7 @@ from spikelet.graph.declared import Held, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.choices import Within
-from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.numbers.feature import C_TYPES, extent
 from spikelet.learn.numbers.fixed import log2, shift_round
 from spikelet.seeds import mix32
@@ -345,7 +345,7 @@ class KeyValue(Learner):
             KeyValueScores(name="kv_scores", inputs=("kv_key", *_names(learned[:2]))),
             KeyValueCount(name="kv_count", inputs=("kv_key", "label", *_names(learned))),
         ]
-        return extended(backbone, nodes, learned, ["kv_scores"], setting.classes)
+        return extend(backbone, nodes, learned, ["kv_scores"], setting.classes)
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         return {

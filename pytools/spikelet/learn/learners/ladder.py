@@ -76,13 +76,13 @@ class Standardise(Trainable):
     def _finest(self, largest: int) -> int:
         """The shift of the finest multipliers whose sums fit 32 bits."""
         for shift in range(24, 0, -1):
-            gain, offset = self._scaled(shift)
+            gain, offset = self._integer_gains(shift)
             sums = np.abs(gain) * largest + np.abs(offset) + (1 << (shift - 1))
             if sums.max() < 1 << 31:
                 return shift
         raise self.error(f"output_scale {self.output_scale:g} is too fine for its gains")
 
-    def _scaled(self, shift: int) -> tuple[Array, Array]:
+    def _integer_gains(self, shift: int) -> tuple[Array, Array]:
         """Gains and offsets on integers."""
         factor = 2.0**shift / self.output_scale
         gain = np.rint(self.gain * factor).astype(np.int64)
@@ -92,7 +92,7 @@ class Standardise(Trainable):
         """Gains and offsets as the device has them."""
         if self.real:
             return self.gain.astype(np.float32), self.offset.astype(np.float32)
-        gain, offset = self._scaled(self.facts)
+        gain, offset = self._integer_gains(self.facts)
         return gain.astype(np.int32), offset.astype(np.int32)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
@@ -180,7 +180,7 @@ class Ladder(Learner):
         rungs = self._rungs(backbone, setting)
         return build_calibrated(
             self.precision,
-            lambda formats: self._attached(backbone, setting, rungs, formats),
+            lambda formats: self._attach(backbone, setting, rungs, formats),
             lambda: calibration(backbone, setting),
             scores=() if setting.features in backbone.outputs else (HEAD,),
         )
@@ -189,7 +189,7 @@ class Ladder(Learner):
         """Weights and biases that saturated, and samples skipped because float scores diverged."""
         return saturations(learned)
 
-    def _attached(
+    def _attach(
         self, backbone: Graph, setting: Setting, rungs: list[_Rung], formats: Formats
     ) -> Graph:
         scores, fresh = scores_of(backbone, setting)

@@ -18,7 +18,7 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import one_of
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.learn.bases.prototypes import LinearScores, flat, largest
-from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.numbers.feature import C_TYPES
 from spikelet.learn.numbers.fixed import (
     INT16_MAX,
@@ -188,7 +188,7 @@ class NearestMean(Learner):
                 metric=self.metric,
             ),
         ]
-        return extended(backbone, nodes, learned, [scores], setting.classes)
+        return extend(backbone, nodes, learned, [scores], setting.classes)
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         """`skipped` samples of full classes; `classes` that have samples."""

@@ -20,7 +20,7 @@ from spikelet.graph.graph import LABEL
 from spikelet.learn.choices import RATES, Within
 from spikelet.learn.layers.dense_backward import DenseBackward
 from spikelet.learn.layers.penalty import CODES, Anchor, Gather, Join, OwnError, Pull, downs, parts
-from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.networks.builder import SCHEDULE, NetworkBuilder
 from spikelet.learn.networks.classifier import classifier, network_behind, widths
 from spikelet.learn.networks.parameters import Parameters, value
@@ -104,7 +104,7 @@ class Penalties(Learner):
                 self._hold(net, layer, posts.get(layer.name, layer.y))
 
         net.backward("scores", "loss", before=before)
-        return extended(backbone, net.nodes, net.learned, ["scores"], setting.classes)
+        return extend(backbone, net.nodes, net.learned, ["scores"], setting.classes)
 
     def _own_errors(
         self, net: NetworkBuilder, layers: list[Parameters], error: Tensor

@@ -178,7 +178,7 @@ class Personal(Learner):
 
     def build(self, backbone: Graph, setting: Setting) -> Graph:
         x = backbone.tensors[setting.features]
-        world, samples = self._checked(backbone, x, setting)
+        world, samples = self._check_inputs(backbone, x, setting)
         rng = np.random.default_rng(setting.seed)
         chosen = rng.permutation(len(samples))[: self.exemplars]
         size = root_mean_square(x, samples)
@@ -225,7 +225,7 @@ class Personal(Learner):
             classes=setting.classes,
         )
 
-    def _checked(self, backbone: Graph, x: Tensor, setting: Setting) -> tuple[str, Array]:
+    def _check_inputs(self, backbone: Graph, x: Tensor, setting: Setting) -> tuple[str, Array]:
         """The tensor of global scores and the generic samples; raises UsageError."""
         if x.dtype not in ("u8", "i8"):
             raise UsageError(

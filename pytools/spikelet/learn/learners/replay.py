@@ -22,7 +22,7 @@ from spikelet.graph.graph import LABEL
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.choices import Within
-from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.networks.classifier import Perceptron, perceptron_network, root_mean_square
 from spikelet.seeds import mix32
 
@@ -339,7 +339,7 @@ class Replay(Learner):
             head.backward(own, f"{own}.label")
         net.nodes.append(ReplayClose(name="replay_close", inputs=memory))
         learned, scores = [*net.learned, *held], [f"head_{len(sizes)}"]
-        return extended(backbone, net.nodes, learned, scores, setting.classes)
+        return extend(backbone, net.nodes, learned, scores, setting.classes)
 
     def _memory(self, x: Tensor, setting: Setting) -> list[Learned]:
         shape = (self.blocks, self.slots)

@@ -21,7 +21,7 @@ from spikelet.graph.declared import SCALE_MOST, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Inferred, Interval
 from spikelet.learn.bases.trainable import LearningOperator
-from spikelet.learn.choices import Within, chosen
+from spikelet.learn.choices import Within, parse_choice
 from spikelet.learn.layers.mse import Mse
 from spikelet.learn.layers.softmax_cross_entropy import SoftmaxCrossEntropy
 from spikelet.learn.learner import Learner, Setting, learners
@@ -85,10 +85,10 @@ class SampleGate(LearningOperator):
         ]
 
     def emit_stop(self, em: Emitter) -> Expression | None:
-        return em.tensor(self.name).at(0).compared("!=", 0)
+        return em.tensor(self.name).at(0).compare("!=", 0)
 
 
-def gated(graph: Graph, threshold: float) -> Graph:
+def add_gate(graph: Graph, threshold: float) -> Graph:
     """The graph with a sample gate behind its first error: what follows may be left out.
 
     Raises:
@@ -140,11 +140,11 @@ class Gated(Learner):
 
     def _inner(self) -> Learner:
         known = {name: cls for name, cls in learners().items() if name != self.NAME}
-        inner: Learner = chosen(self.learner.replace(";", ","), known, "learner")
+        inner: Learner = parse_choice(self.learner.replace(";", ","), known, "learner")
         return inner
 
     def build(self, backbone: Graph, setting: Setting) -> Graph:
-        return gated(self._inner().attach(backbone, setting), self.threshold)
+        return add_gate(self._inner().attach(backbone, setting), self.threshold)
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         skipped, seen = learned[COUNT]

@@ -21,7 +21,7 @@ from spikelet.graph.c import Statement
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.learn.bases.trainable import Trainable
 from spikelet.learn.choices import RATES, Within
-from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.networks.classifier import SCORES, network_behind, random_layer, widths
 from spikelet.learn.numbers import scalar
 from spikelet.learn.numbers.scalar import Descent
@@ -119,7 +119,7 @@ class SingleForward(Learner):
             x = y
         net.nodes.append(AddScores(name="scores", inputs=tuple(heads), precision=self.precision))
         net.nodes += learning
-        return extended(backbone, net.nodes, net.learned, ["scores"], setting.classes)
+        return extend(backbone, net.nodes, net.learned, ["scores"], setting.classes)
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         counted = [v for k, v in learned.items() if k.endswith("_update.health")]

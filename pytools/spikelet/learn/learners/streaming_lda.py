@@ -33,7 +33,7 @@ from spikelet.learn.bases.gaussian import (
 )
 from spikelet.learn.bases.prototypes import Distances, LinearScores, flat, largest
 from spikelet.learn.choices import Within
-from spikelet.learn.learner import Learner, Setting, extended
+from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.numbers.feature import C_TYPES
 from spikelet.learn.numbers.fixed import INT32_MAX, add
 
@@ -121,7 +121,7 @@ class Gaussian(Operator):
         learned["due"][0] = samples + (samples >> self.refresh) + 1
         learned["health"][1] = solution.saturations
 
-    def learned(self, env: dict[str, Array]) -> dict[str, Array]:
+    def learned_arrays(self, env: dict[str, Array]) -> dict[str, Array]:
         """The learned tensors by the names of `PARTS`."""
         return {p: env[n] for p, n in zip(PARTS, self.inputs[-len(PARTS) :], strict=True)}
 
@@ -177,7 +177,7 @@ class GaussianLearn(Gaussian):
         return inferred
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        learned = self.learned(env)
+        learned = self.learned_arrays(env)
         count, health = learned["count"], learned["health"]
         if count.astype(np.int64).sum() >= most_samples(self.reach):
             health[0] = add(health[0], 1)
@@ -211,7 +211,7 @@ class GaussianCommit(Gaussian):
         return Phase.COMMIT
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        self.solve(self.learned(env))
+        self.solve(self.learned_arrays(env))
 
     def cost(self) -> Cost:
         return Cost(macs=self.solve_macs())
@@ -313,7 +313,7 @@ class StreamingLda(Learner):
             ),
             GaussianCommit(name=f"{self.NAME}_commit", inputs=names, **common),
         ]
-        return extended(backbone, nodes, learned, [scores], classes)
+        return extend(backbone, nodes, learned, [scores], classes)
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         """`skipped` samples once the sums are full; `saturations` in the last solution."""

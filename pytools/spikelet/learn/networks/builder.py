@@ -21,7 +21,7 @@ from spikelet.graph.ops.reshape import Reshape
 from spikelet.learn.layers.average_pool2d import AveragePool2dForward, AveragePool2dInputGradient
 from spikelet.learn.layers.codes import MOST, AsCodes, AsCodesGradient
 from spikelet.learn.layers.relu_gradient import ReluGradient
-from spikelet.learn.layers.schedule import scheduled
+from spikelet.learn.layers.schedule import restarting_schedule
 from spikelet.learn.layers.softmax_cross_entropy import SoftmaxCrossEntropy
 from spikelet.learn.layers.weighted_sum import WeightedSum
 from spikelet.learn.networks.formats import Formats
@@ -116,7 +116,7 @@ class NetworkBuilder:
         self._before: Before | None = None
         self._computed_again: dict[str, str] = {}
         if self._scheduled:
-            self.learned, self.nodes = scheduled(SCHEDULE, samples)
+            self.learned, self.nodes = restarting_schedule(SCHEDULE, samples)
 
     def live(self, name: str) -> bool:
         """Whether a tensor depends on something that learns."""
@@ -294,7 +294,7 @@ class NetworkBuilder:
         precision, real = self.formats.precision, self.formats.real
         ends: dict[str, Any] = {"low": codes.low, "high": codes.high, "scale": codes.scale}
         fraction = 0
-        if not (real or codes.held):
+        if not (real or codes.has_limit):
             fraction = min(8, max(0, math.frexp(codes.scale / FINE)[1]))
             ends |= {"low": -(MOST >> fraction), "high": MOST >> fraction}
         if name in self._again:
@@ -309,11 +309,11 @@ class NetworkBuilder:
         )
 
         def back(error: Tensor) -> None:
-            if not codes.held:
+            if not codes.has_limit:
                 self._errors.setdefault(sums.name, []).append(error)
                 return
             to = part_name(name, "held")
-            reads = (error.name, self._kept(name))
+            reads = (error.name, self._recompute(name))
             self.nodes.append(AsCodesGradient(name=to, inputs=reads, precision=precision, **ends))
             self._arrives(sums.name, to, error.scale)
 
@@ -374,7 +374,7 @@ class NetworkBuilder:
         for laid in reversed(list(self._laid.values())):
             arrived = self._errors.get(laid.tensor.name, [])
             if arrived and laid.live:
-                laid.back(self._summed(laid.tensor.name, arrived))
+                laid.back(self._sum_errors(laid.tensor.name, arrived))
 
     def error_format(self, name: str, x: str) -> Format:
         """The format of an error of x."""
@@ -391,7 +391,7 @@ class NetworkBuilder:
         gradient = self.error_format(name, x) if below else None
         step = layer.step(name, gradient, mask and source is None)
         reads = self._found(x) if source is None else source
-        self.learned += layer.bind(step, reads, error, self.seed(), self.formats.kept)
+        self.learned += layer.bind(step, reads, error, self.seed(), self.formats.kept_limits)
         self.nodes.append(step)
         if gradient is None:
             return
@@ -414,7 +414,7 @@ class NetworkBuilder:
         if learns:
             step = layer.step(name)
             source = self._found(x)
-            self.learned += layer.bind(step, source, error, self.seed(), self.formats.kept)
+            self.learned += layer.bind(step, source, error, self.seed(), self.formats.kept_limits)
             self.nodes.append(step)
 
     def _input_gradient(
@@ -426,7 +426,7 @@ class NetworkBuilder:
         scale, limit = self.error_format(to, x)
         node = make(
             name=to,
-            inputs=(*reads, *((self._kept(x),) if mask else ())),
+            inputs=(*reads, *((self._recompute(x),) if mask else ())),
             precision=self.formats.precision,
             shape=self.tensor(x).shape,
             mask=mask,
@@ -442,7 +442,7 @@ class NetworkBuilder:
         arrived = self._value(error, self.tensor(at).shape, scale)
         self._errors.setdefault(at, []).append(arrived)
 
-    def _summed(self, name: str, errors: list[Tensor]) -> Tensor:
+    def _sum_errors(self, name: str, errors: list[Tensor]) -> Tensor:
         """The one error of a tensor."""
         total = errors[0]
         for i, error in enumerate(errors[1:]):
@@ -455,7 +455,7 @@ class NetworkBuilder:
         arrived = self._errors.setdefault(part, [])
         positive = self._positive(part)
         if gain != 1.0 or positive:
-            kept = (self._kept(part),) if positive else ()
+            kept = (self._recompute(part),) if positive else ()
             to = part_name(part, f"from_{len(arrived)}")
             error = self._sum_of_errors(to, (error,), (gain,), kept)
         arrived.append(error)
@@ -481,13 +481,13 @@ class NetworkBuilder:
         )
         return self._value(to, errors[0].shape, scale)
 
-    def _kept(self, x: str) -> str:
+    def _recompute(self, x: str) -> str:
         """The name under which a backward operator finds an activation."""
         if x not in self._laid or x not in self._again:
             return x
         if x not in self._computed_again:
             node = self._laid[x].node
-            inputs = tuple(self._kept(n) if n in self._laid else n for n in node.inputs)
+            inputs = tuple(self._recompute(n) if n in self._laid else n for n in node.inputs)
             to = part_name(x, "again")
             repeated = dataclasses.replace(node, name=to, inputs=inputs, again=True)  # type: ignore[call-arg]
             self.nodes.append(repeated)
@@ -496,7 +496,7 @@ class NetworkBuilder:
 
     def _found(self, name: str) -> Tensor:
         """An activation as a backward operator finds it."""
-        return dataclasses.replace(self.tensor(name), name=self._kept(name))
+        return dataclasses.replace(self.tensor(name), name=self._recompute(name))
 
     def _positive(self, name: str) -> bool:
         return name in self._laid and self._laid[name].positive

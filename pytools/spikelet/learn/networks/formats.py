@@ -56,7 +56,7 @@ class Formats(ABC):
 
     @property
     @abstractmethod
-    def kept(self) -> Pair:
+    def kept_limits(self) -> Pair:
         """The largest codes of values and errors that are kept for a batch, on integers."""
 
     @abstractmethod
@@ -118,7 +118,7 @@ class Given(Formats):
     whole_bits: bool = False
 
     @property
-    def kept(self) -> Pair:
+    def kept_limits(self) -> Pair:
         """See `Formats`."""
         return (scalar.limit_of(12),) * 2
 
@@ -183,7 +183,7 @@ class Measured(Formats):
     ranges: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def kept(self) -> Pair:
+    def kept_limits(self) -> Pair:
         """See `Formats`."""
         return (scalar.limit_of(VALUE_BITS),) * 2
 

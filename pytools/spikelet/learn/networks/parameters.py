@@ -68,7 +68,7 @@ class DeployedCodes:
     high: int = MOST
 
     @property
-    def held(self) -> bool:
+    def has_limit(self) -> bool:
         """Whether there is a limit."""
         return (self.low, self.high) != (-MOST, MOST)
 
@@ -169,20 +169,20 @@ class Parameters(ABC):
             raise GraphError(f"layer {self.name}: {n} of its {channels} channels cannot learn")
         if not scalar.is_float(self.precision):
             self.bias_scale = self.format[0] * self.x.scale
-        weight = self._stored(self.real.weight, self.precision, self.format)
+        weight = self._store(self.real.weight, self.precision, self.format)
         first, rest = map(np.ascontiguousarray, np.split(weight, [n], self.real.axis))
         self.frozen = rest if n < channels else None
         if n:
             self._learn("weight", self.precision, first.shape, first, self.format)
         total, biases = scalar.sum_dtype(self.precision), (self.bias_scale, self.bias_limit)
         given = self.real.bias
-        bias = None if given is None else self._stored(given, total, biases)
+        bias = None if given is None else self._store(given, total, biases)
         if self.real.learns.bias:
             self._learn("bias", total, (channels,), bias, biases)
         else:
             self.frozen_bias = bias
 
-    def _stored(self, values: Array, dtype: str, format: Format) -> Array:
+    def _store(self, values: Array, dtype: str, format: Format) -> Array:
         if dtype == "f16":
             return float32.to_half(values)
         if dtype == "f32":

@@ -81,19 +81,23 @@ class TrainingPlan:
 
     def rows(self) -> dict[str, str]:
         """The sums, by what they are."""
-        erased = (
-            "" if self.commit_pages is None else f", erases {counted(self.commit_pages, 'page')}"
+        erased = "" if self.commit_pages is None else f", erases {count(self.commit_pages, 'page')}"
+        worn = (
+            ""
+            if self.commits is None
+            else f"; flash lasts for {_group_digits(self.commits)} commits"
         )
-        worn = "" if self.commits is None else f"; flash lasts for {_grouped(self.commits)} commits"
         macs = self.needs.learn_macs
-        work = counted(macs, "multiply-accumulate") if macs else "no multiply-accumulates"
-        about = f", about {_grouped(self.instructions)} instructions" if self.instructions else ""
+        work = count(macs, "multiply-accumulate") if macs else "no multiply-accumulates"
+        about = (
+            f", about {_group_digits(self.instructions)} instructions" if self.instructions else ""
+        )
         return {
-            "peak RAM, arena": f"{_grouped(self.needs.arena_bytes)} B",
-            "learned": f"{_grouped(self.needs.learned_bytes)} B of it",
-            "activations kept": f"{_grouped(self.kept_bytes)} B of it",
-            "initial values": f"{_grouped(self.needs.initial_bytes)} B of flash",
-            "a commit": f"writes {_grouped(self.needs.commit_bytes)} B{erased}{worn}",
+            "peak RAM, arena": f"{_group_digits(self.needs.arena_bytes)} B",
+            "learned": f"{_group_digits(self.needs.learned_bytes)} B of it",
+            "activations kept": f"{_group_digits(self.kept_bytes)} B of it",
+            "initial values": f"{_group_digits(self.needs.initial_bytes)} B of flash",
+            "a commit": f"writes {_group_digits(self.needs.commit_bytes)} B{erased}{worn}",
             "a learning step": work + about,
         }
 
@@ -115,12 +119,12 @@ class TrainingPlan:
         return "\n".join([*lines, "", *(f"{name.ljust(wide)}  {v}" for name, v in sums.items())])
 
 
-def counted(n: int, noun: str) -> str:
+def count(n: int, noun: str) -> str:
     """A number of things: 1 page, 2 pages."""
-    return f"{_grouped(n)} {noun}{'s' * (n != 1)}"
+    return f"{_group_digits(n)} {noun}{'s' * (n != 1)}"
 
 
-def _grouped(n: int) -> str:
+def _group_digits(n: int) -> str:
     return f"{n:,}".replace(",", " ")
 
 

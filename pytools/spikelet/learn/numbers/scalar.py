@@ -283,7 +283,7 @@ class Sgd:
             f"of 1, which {bits} bits do not hold; choose another rate, or finer formats"
         )
 
-    def scheduled(self, schedule: int) -> Sgd:
+    def at_rate(self, schedule: int) -> Sgd:
         """The step at schedule / 2^15 of its rate."""
         if is_float(self.precision):
             part = np.float32(schedule) * np.float32(2.0**-15)

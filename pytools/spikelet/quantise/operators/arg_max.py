@@ -43,9 +43,9 @@ class ArgMax(NetworkOperator):
             raise layer.refuse(
                 "over the batch axis, or the last of equal ones", "the first largest"
             )
-        rows = tuple(a for a in layer.own().layout if a != axis)
+        rows = tuple(a for a in layer.input_as_is().layout if a != axis)
         tensor = layer.add(Argmax(name=layer.name, inputs=(layer.input((*rows, axis)).name,)))
         layout = (*rows, axis)
         if len(layer.shape) < len(layer.source_shape):
             layout = tuple(a - (a > axis) for a in rows)
-        return Value(layer.lowering.shaped(tensor, graph_shape(layer.shape, layout)), layout)
+        return Value(layer.lowering.reshape(tensor, graph_shape(layer.shape, layout)), layout)

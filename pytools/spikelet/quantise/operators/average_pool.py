@@ -96,7 +96,7 @@ class AveragePool(NetworkOperator):
                 **window,
                 **like(code),
             )
-            return layer.done(layer.add(pool), layout)
+            return layer.finish(layer.add(pool), layout)
         if beyond or (any(margins) and not counted):
             raise layer.refuse(
                 "windows that reach beyond the margin, or a dilated window in a margin",
@@ -114,4 +114,4 @@ class AveragePool(NetworkOperator):
             padding=window["padding"],
             **layer.rescaling(source, scales, np.zeros(channels), layer.code),
         )
-        return layer.done(layer.add(made), layout)
+        return layer.finish(layer.add(made), layout)

@@ -39,13 +39,13 @@ class Concat(NetworkOperator):
         axis = int(layer.node.attributes["axis"])
         if axis == 0:
             raise layer.refuse("tensors one behind the other along the batch axis")
-        layout = layer.own().layout
+        layout = layer.input_as_is().layout
         parts = [
-            layer.lowering.recoded(layer.input(layout, i), layer.code).name
+            layer.lowering.recode(layer.input(layout, i), layer.code).name
             for i in range(len(layer.node.inputs))
         ]
         lead = int(len(layout) == 2)
         made = Concatenate(
             name=layer.name, inputs=tuple(parts), axis=lead + layout.index(axis), **like(layer.code)
         )
-        return layer.done(layer.add(made), layout)
+        return layer.finish(layer.add(made), layout)

@@ -16,7 +16,7 @@ from spikelet.quantise.fold import Folding
 from spikelet.quantise.layers import Layer, Value, channels_last, code_of, like
 from spikelet.quantise.network import Node
 from spikelet.quantise.operator import Attributes
-from spikelet.quantise.spatial import margins_in_torch, padded, spatial, zeros_before
+from spikelet.quantise.spatial import margins_in_torch, pad, spatial, zeros_before
 from spikelet.quantise.weighted import Weighted, into_reader
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Conv(Weighted):
         rank = weight.ndim - 2
         strides = spatial(attributes, "strides", rank, 1)
         dilations = spatial(attributes, "dilations", rank, 1)
-        x = padded(x, spatial(attributes, "pads", 2 * rank, 0), 0.0)
+        x = pad(x, spatial(attributes, "pads", 2 * rank, 0), 0.0)
         if rank == 1:  # an image of one row
             x, weight = x[:, :, None], weight[:, :, None]
             strides, dilations = [1, *strides], [1, *dilations]
@@ -51,7 +51,11 @@ class Conv(Weighted):
         reach = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
         view = sliding_window_view(x, (reach[0], reach[1]), axis=(2, 3))
         view = view[:, :, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
-        y = _depthwise(view, weight) if depth == 1 and group > 1 else _grouped(view, weight, group)
+        y = (
+            _depthwise(view, weight)
+            if depth == 1 and group > 1
+            else _sum_groups(view, weight, group)
+        )
         if len(inputs) > 2 and inputs[2] is not None:
             y += inputs[2].astype(y.dtype)[:, None, None]
         return y[:, :, 0] if rank == 1 else y
@@ -98,17 +102,17 @@ class Conv(Weighted):
                 depth_multiplier=len(weight) // channels,
                 **fields,
             )
-            return layer.done(layer.add(made), layout)
+            return layer.finish(layer.add(made), layout)
         rows = np.ascontiguousarray(weight.transpose(0, 2, 3, 1))
         if group == 1:
             conv = Conv2d(name=layer.name, inputs=(source.name,), weight=rows, **fields)
-            return layer.done(layer.add(conv), layout)
+            return layer.finish(layer.add(conv), layout)
         if group > MOST_GROUPS:
             raise layer.refuse(
                 f"{group} groups of {weight.shape[1]} channels",
                 f"1 group, one channel a group, or at most {MOST_GROUPS} groups",
             )
-        return layer.done(_in_groups(layer, source, rows, fields), layout)
+        return layer.finish(_in_groups(layer, source, rows, fields), layout)
 
 
 def _depthwise(view: Array, weight: Array) -> Array:
@@ -122,7 +126,7 @@ def _depthwise(view: Array, weight: Array) -> Array:
     return y.reshape(samples, -1, height, width)
 
 
-def _grouped(view: Array, weight: Array, group: int) -> Array:
+def _sum_groups(view: Array, weight: Array, group: int) -> Array:
     """Windows (N, C, OH, OW, KH, KW), weight (O, C / group, KH, KW): (N, O, OH, OW)."""
     samples, channels, height, width = view.shape[:4]
     outputs, depth, tall, wide = weight.shape
@@ -143,7 +147,7 @@ def _in_groups(layer: Layer, source: Tensor, rows: Array, fields: dict[str, Any]
     each, parts = len(rows) // group, []
     for i in range(group):
         part = Slice(
-            name=layer.lowering.derived(layer.name, f"in{i}"),
+            name=layer.lowering.derive_name(layer.name, f"in{i}"),
             inputs=(source.name,),
             begin=(0, 0, i * depth),
             size=(*source.shape[:2], depth),
@@ -155,7 +159,7 @@ def _in_groups(layer: Layer, source: Tensor, rows: Array, fields: dict[str, Any]
             k: v[own] if isinstance(v, np.ndarray) else v for k, v in fields.items()
         }
         conv = Conv2d(
-            name=layer.lowering.derived(layer.name, f"out{i}"),
+            name=layer.lowering.derive_name(layer.name, f"out{i}"),
             inputs=(layer.add(part).name,),
             weight=np.ascontiguousarray(rows[own]),
             **mine,

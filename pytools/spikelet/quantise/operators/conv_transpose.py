@@ -10,7 +10,7 @@ from spikelet.graph import Array
 from spikelet.graph.ops.transpose_conv import TransposeConv
 from spikelet.quantise.layers import Layer, Value, channels_last
 from spikelet.quantise.operator import Attributes
-from spikelet.quantise.spatial import padded, spatial
+from spikelet.quantise.spatial import pad, spatial
 from spikelet.quantise.weighted import Weighted
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class ConvTranspose(Weighted):
             )
             product = np.tensordot(weight[(slice(None), slice(None), *tap)], x, (1, 1))
             y[(slice(None), slice(None), *places)] += np.moveaxis(product, 0, 1)
-        y = padded(y, [-p for p in pads], 0.0)
+        y = pad(y, [-p for p in pads], 0.0)
         if len(inputs) > 2 and inputs[2] is not None:
             y += inputs[2].astype(y.dtype).reshape(-1, *(1,) * rank)
         return y
@@ -73,4 +73,4 @@ class ConvTranspose(Weighted):
             padding=layer.margins()[:2],
             **layer.rescaling(source, scales, bias, layer.code),
         )
-        return layer.done(layer.add(made), channels_last(len(layer.shape)))
+        return layer.finish(layer.add(made), channels_last(len(layer.shape)))

@@ -32,7 +32,7 @@ class Gather(NetworkOperator):
         return x.index_select(attributes["axis"], torch.tensor(attributes["indices"]))
 
     def lower(self, layer: Layer) -> Value:
-        axis, layout = int(layer.node.attributes["axis"]), layer.own().layout
+        axis, layout = int(layer.node.attributes["axis"]), layer.input_as_is().layout
         if axis == 0:
             raise layer.refuse("samples of a batch")
         source = layer.input(layout)
@@ -43,4 +43,4 @@ class Gather(NetworkOperator):
             indices=np.asarray(layer.node.attributes["indices"], np.uint16),
             **like(code_of(source)),
         )
-        return layer.done(layer.add(made), layout)
+        return layer.finish(layer.add(made), layout)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.graph import Array
-from spikelet.quantise.formula import ARGUMENT, Formula, applied
+from spikelet.quantise.formula import ARGUMENT, Formula, apply
 from spikelet.quantise.function import Function
 from spikelet.quantise.operators.erf import Erf
 
@@ -28,10 +28,10 @@ class Gelu(Function):
 
     def formulas(self) -> list[tuple[dict[str, Any], Formula]]:
         x = ARGUMENT
-        cubic = applied("Add", x, applied("Mul", 0.044715, x, x, x))
-        tanh = applied("Tanh", applied("Mul", math.sqrt(2 / math.pi), cubic))
-        erf = applied("Erf", applied("Mul", x, 1 / math.sqrt(2)))
+        cubic = apply("Add", x, apply("Mul", 0.044715, x, x, x))
+        tanh = apply("Tanh", apply("Mul", math.sqrt(2 / math.pi), cubic))
+        erf = apply("Erf", apply("Mul", x, 1 / math.sqrt(2)))
         return [
-            ({}, applied("Mul", 0.5, x, applied("Add", erf, 1.0))),
-            ({"approximate": "tanh"}, applied("Mul", 0.5, x, applied("Add", tanh, 1.0))),
+            ({}, apply("Mul", 0.5, x, apply("Add", erf, 1.0))),
+            ({"approximate": "tanh"}, apply("Mul", 0.5, x, apply("Add", tanh, 1.0))),
         ]

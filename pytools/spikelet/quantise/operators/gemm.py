@@ -42,10 +42,10 @@ class Gemm(Weighted):
     def lower(self, layer: Layer) -> Value:
         weight, scales, bias = layer.weights()
         layout = tuple(range(1, len(layer.source_shape)))
-        value = layer.own()
+        value = layer.input_as_is()
         order = value.order
         source = value.tensor if order is not None else layer.input(layout)
         weight = weight if order is None else np.ascontiguousarray(weight[:, order])
         fields = layer.rescaling(source, scales, bias, layer.code, once=True)
         made = FullyConnected(name=layer.name, inputs=(source.name,), weight=weight, **fields)
-        return layer.done(layer.add(made), layout)
+        return layer.finish(layer.add(made), layout)

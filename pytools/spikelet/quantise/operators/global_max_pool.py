@@ -40,4 +40,4 @@ class GlobalMaxPool(NetworkOperator):
             activation=layer.activation(code),
             **like(code),
         )
-        return layer.done(layer.add(made), channels_last(len(layer.shape)))
+        return layer.finish(layer.add(made), channels_last(len(layer.shape)))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.graph import Array
-from spikelet.quantise.formula import ARGUMENT, Formula, applied
+from spikelet.quantise.formula import ARGUMENT, Formula, apply
 from spikelet.quantise.function import Function
 
 
@@ -23,6 +23,6 @@ class HardSwish(Function):
 
     def formulas(self) -> list[tuple[dict[str, Any], Formula]]:
         x = ARGUMENT
-        shifted = applied("Clip", applied("Add", x, 3.0), min=0.0, max=6.0)
-        gate = applied("HardSigmoid", x, alpha=1 / 6, beta=0.5)
-        return [({}, applied("Mul", x, gate)), ({}, applied("Mul", x, shifted, 1 / 6))]
+        shifted = apply("Clip", apply("Add", x, 3.0), min=0.0, max=6.0)
+        gate = apply("HardSigmoid", x, alpha=1 / 6, beta=0.5)
+        return [({}, apply("Mul", x, gate)), ({}, apply("Mul", x, shifted, 1 / 6))]

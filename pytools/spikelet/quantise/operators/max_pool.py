@@ -58,4 +58,4 @@ class MaxPool(NetworkOperator):
             **pool_window(layer, size),
             **like(code),
         )
-        return layer.done(layer.add(made), channels_last(len(layer.shape)))
+        return layer.finish(layer.add(made), channels_last(len(layer.shape)))

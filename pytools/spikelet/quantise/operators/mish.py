@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.graph import Array
-from spikelet.quantise.formula import ARGUMENT, Formula, applied
+from spikelet.quantise.formula import ARGUMENT, Formula, apply
 from spikelet.quantise.function import Function
 from spikelet.quantise.operators.softplus import Softplus
 
@@ -23,5 +23,5 @@ class Mish(Function):
         return y
 
     def formulas(self) -> list[tuple[dict[str, Any], Formula]]:
-        gate = applied("Tanh", applied("Softplus", ARGUMENT))
-        return [({}, applied("Mul", ARGUMENT, gate))]
+        gate = apply("Tanh", apply("Softplus", ARGUMENT))
+        return [({}, apply("Mul", ARGUMENT, gate))]

@@ -8,7 +8,7 @@ import numpy as np
 
 from spikelet.graph import Array
 from spikelet.graph.ops.mul import Mul as IntegerMul
-from spikelet.quantise.arithmetic import Arithmetic, lower_elementwise, swapped
+from spikelet.quantise.arithmetic import Arithmetic, lower_elementwise, put_constant_second
 from spikelet.quantise.fold import Folding
 from spikelet.quantise.formula import Formula, row
 from spikelet.quantise.layers import Layer, Value
@@ -40,7 +40,7 @@ class Mul(Arithmetic):
         return super().fold(folding, node) or into_writer(folding, node)
 
     def constant_first(self, folding: Folding, node: Node, values: Array) -> bool:
-        return swapped(folding, node)
+        return put_constant_second(folding, node)
 
     def stand_alone(self, folding: Folding, node: Node) -> bool:
         return as_layer(folding, node)

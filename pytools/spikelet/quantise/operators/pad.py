@@ -13,7 +13,7 @@ from spikelet.quantise.fold import Folding
 from spikelet.quantise.layers import Layer, Value, code_of, like
 from spikelet.quantise.network import Node
 from spikelet.quantise.operator import Attributes, NetworkOperator
-from spikelet.quantise.spatial import padded, padded_in_torch
+from spikelet.quantise.spatial import pad, padded_in_torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ class Pad(NetworkOperator):
     def meaning(self, inputs: list[Any], attributes: Attributes) -> Array:
         if attributes.get("mode", "constant") != "constant":
             raise ValueError("only the mode constant is supported")
-        return padded(inputs[0], [int(p) for p in attributes["pads"]], attributes.get("value", 0.0))
+        return pad(inputs[0], [int(p) for p in attributes["pads"]], attributes.get("value", 0.0))
 
     def in_torch(self, inputs: list[Any], attributes: Attributes) -> Tensor:
         value = float(attributes.get("value", 0.0))
@@ -39,7 +39,7 @@ class Pad(NetworkOperator):
         return not any(node.attributes["pads"])
 
     def lower(self, layer: Layer) -> Value:
-        pads, layout = [int(p) for p in layer.node.attributes["pads"]], layer.own().layout
+        pads, layout = [int(p) for p in layer.node.attributes["pads"]], layer.input_as_is().layout
         rank = len(pads) // 2
         if pads[0] or pads[rank] or min(pads) < 0:
             raise layer.refuse("negative pads, or pads of the batch axis", "pads from 0 on")
@@ -54,4 +54,4 @@ class Pad(NetworkOperator):
             value=int(integers(np.asarray(value), code)),
             **like(code),
         )
-        return layer.done(layer.add(made), layout)
+        return layer.finish(layer.add(made), layout)

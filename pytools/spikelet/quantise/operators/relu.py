@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from spikelet.graph import Array
-from spikelet.quantise.formula import Formula, applied
+from spikelet.quantise.formula import Formula, apply
 from spikelet.quantise.function import Clamp
 from spikelet.quantise.operator import Attributes
 
@@ -24,4 +24,4 @@ class Relu(Clamp):
         return 0.0, None
 
     def formula(self, attributes: Attributes, parts: list[Formula]) -> Formula:
-        return applied("Clip", *parts, min=0.0)
+        return apply("Clip", *parts, min=0.0)

@@ -49,7 +49,7 @@ class Reshape(NetworkOperator):
         return first is not None and folding.replace(node, node.replace(inputs=first.inputs))
 
     def lower(self, layer: Layer) -> Value:
-        shape, source_shape, value = layer.shape, layer.source_shape, layer.own()
+        shape, source_shape, value = layer.shape, layer.source_shape, layer.input_as_is()
         if source_shape[0] != 1 or not 2 <= len(shape) <= MOST_DIMENSIONS + 1:
             raise layer.refuse(
                 f"from shape {source_shape} to {shape}",
@@ -61,16 +61,16 @@ class Reshape(NetworkOperator):
         rank = len(shape)
         for layout in dict.fromkeys([channels_last(rank), *permutations(range(1, rank))]):
             if np.array_equal(places, _places(shape, layout)):
-                return layer.done(value.tensor, layout)
+                return layer.finish(value.tensor, layout)
         if rank == 2 and _only_gemms(layer.lowering, layer.group.name):
-            flat = layer.lowering.shaped(value.tensor, (shape[1],))
-            return Value(layer.lowering.recoded(flat, layer.code), (1,), places)
+            flat = layer.lowering.reshape(value.tensor, (shape[1],))
+            return Value(layer.lowering.recode(flat, layer.code), (1,), places)
         wanted = _places(shape, channels_last(rank))
         for layout in permutations(range(1, len(source_shape))):
             if np.array_equal(_places(source_shape, layout), wanted):
-                return layer.done(layer.input(layout), channels_last(rank))
+                return layer.finish(layer.input(layout), channels_last(rank))
         own = layer.input(tuple(range(1, len(source_shape))))
-        return layer.done(own, tuple(range(1, rank)))
+        return layer.finish(own, tuple(range(1, rank)))
 
 
 def _places(shape: Sequence[int], layout: tuple[int, ...]) -> Array:

@@ -47,4 +47,4 @@ class Resize(NetworkOperator):
             columns=np.asarray(columns, np.uint16),
             **like(code_of(source)),
         )
-        return layer.done(layer.add(made), channels_last(len(layer.shape)))
+        return layer.finish(layer.add(made), channels_last(len(layer.shape)))

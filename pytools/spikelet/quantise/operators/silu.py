@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.graph import Array
-from spikelet.quantise.formula import ARGUMENT, Formula, applied
+from spikelet.quantise.formula import ARGUMENT, Formula, apply
 from spikelet.quantise.function import Function
 
 
@@ -22,4 +22,4 @@ class Silu(Function):
         return y
 
     def formulas(self) -> list[tuple[dict[str, Any], Formula]]:
-        return [({}, applied("Mul", ARGUMENT, applied("Sigmoid", ARGUMENT)))]
+        return [({}, apply("Mul", ARGUMENT, apply("Sigmoid", ARGUMENT)))]

@@ -41,7 +41,7 @@ class Slice(NetworkOperator):
         return forward and folding.shapes[node.name] == folding.shapes[node.inputs[0]]
 
     def lower(self, layer: Layer) -> Value:
-        shape, layout = layer.source_shape, layer.own().layout
+        shape, layout = layer.source_shape, layer.input_as_is().layout
         cuts = [
             range(length)[part]
             for length, part in zip(shape, _slices(len(shape), layer.node.attributes), strict=True)
@@ -59,7 +59,7 @@ class Slice(NetworkOperator):
             stride=tuple(part.step for part in picked),
             **like(code_of(source)),
         )
-        return layer.done(layer.add(made), layout)
+        return layer.finish(layer.add(made), layout)
 
 
 def _slices(rank: int, attributes: Attributes) -> tuple[slice, ...]:

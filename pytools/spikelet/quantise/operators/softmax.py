@@ -40,6 +40,6 @@ class Softmax(NetworkOperator):
         axis = int(layer.node.attributes.get("axis", -1)) % len(layer.shape)
         if axis == 0:
             raise layer.refuse("a softmax over the batch axis")
-        layout = (*(a for a in layer.own().layout if a != axis), axis)
+        layout = (*(a for a in layer.input_as_is().layout if a != axis), axis)
         made = IntegerSoftmax(name=layer.name, inputs=(layer.input(layout).name,))
-        return layer.done(layer.add(made), layout)
+        return layer.finish(layer.add(made), layout)

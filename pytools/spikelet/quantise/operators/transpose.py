@@ -41,7 +41,7 @@ class Transpose(NetworkOperator):
         return folding.replace(node, node.replace(inputs=first.inputs, attributes={"perm": perm}))
 
     def lower(self, layer: Layer) -> Value:
-        perm, value = [int(axis) for axis in layer.node.attributes["perm"]], layer.own()
+        perm, value = [int(axis) for axis in layer.node.attributes["perm"]], layer.input_as_is()
         if perm[0] != 0 or value.order is not None:
             raise layer.refuse("it moves the batch axis", "a batch axis that stays")
-        return layer.done(value.tensor, tuple(perm.index(axis) for axis in value.layout))
+        return layer.finish(value.tensor, tuple(perm.index(axis) for axis in value.layout))

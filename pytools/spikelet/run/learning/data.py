@@ -67,7 +67,7 @@ def learning_data(
     from spikelet.train.data import DATA_SETS, DataError
 
     name = package.manifest.get("data")
-    known = _known(package)
+    known = _known_classes(package)
     if given is not None and given != "validation" and given not in DATA_SETS:
         if not Path(given).suffix and not Path(given).exists():
             raise UsageError(
@@ -104,7 +104,7 @@ def learning_data(
     return LearningData(source, train, test, count, known)
 
 
-def _known(package: Package) -> tuple[int, ...]:
+def _known_classes(package: Package) -> tuple[int, ...]:
     recipe = package.manifest.get("recipe")
     section = recipe.get("data") if isinstance(recipe, dict) else None
     count = section.get("classes") if isinstance(section, dict) else None

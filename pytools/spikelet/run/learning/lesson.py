@@ -10,8 +10,8 @@ from spikelet.graph import Graph
 from spikelet.graph.target import ANY
 from spikelet.learn.backbone import features as last_features
 from spikelet.learn.backbone import readable
-from spikelet.learn.choices import described
-from spikelet.learn.continual.protocol import attached, learner, setting
+from spikelet.learn.choices import describe_options
+from spikelet.learn.continual.protocol import attach, learner, setting
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.needs import Needs
 from spikelet.learn.networks.training_plan import TrainingPlan, training_plan
@@ -71,7 +71,7 @@ def lesson(
     """
     chosen = learner(text)
     graph, where = lesson_setting(package, data, features)
-    built = attached(graph, chosen, where)
+    built = attach(graph, chosen, where)
     memory = None if board is None else board.memory
     storage = None if memory is None else memory.storage
     plan = training_plan(
@@ -88,7 +88,7 @@ def lesson(
         )
     noted = {
         "learner": type(chosen).NAME,
-        "options": described(chosen),
+        "options": describe_options(chosen),
         "features": where.features,
         "classes": data.classes,
         "seed": where.seed,

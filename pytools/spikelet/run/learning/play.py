@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.graph import Array
-from spikelet.learn.continual.protocol import Tuned, commits, evaluated, labels_of, scored
+from spikelet.learn.continual.protocol import Tuned, commits, evaluate, labels_of, score
 from spikelet.learn.continual.streams import Block, Course, Pool, stream
 from spikelet.learn.state import LearnedState
 from spikelet.learn.twin import Twin
@@ -29,8 +29,8 @@ from spikelet.run.learning.learning_record import (
 from spikelet.run.learning.lesson import Lesson
 from spikelet.run.learning.summary import learning_figures, session_figures
 from spikelet.run.session_folder import SessionFolder, another_run
-from spikelet.run.watch import Progress, Watch
-from spikelet.run.workflow import Target, connected, versions
+from spikelet.run.watch import SampleProgress, Watch
+from spikelet.run.workflow import SessionTarget, connect, versions
 
 CHUNK = 64  # samples that the twin learns at a time
 NAMED = 10  # differences that are named
@@ -68,7 +68,7 @@ class _Player:
         for number, block in enumerate(self.course.blocks):
             if number >= done:
                 self.learn(number, block, first)
-                self.watch.evaluated(self.accuracies_text(number))
+                self.watch.on_evaluation(self.accuracies_text(number))
             first += len(block.samples)
 
     def begin(self, state: Mapping[str, Array] | None) -> None:
@@ -81,13 +81,13 @@ class _Player:
 
     def evaluate(self, block: int) -> None:
         """All tasks on both."""
-        _, outputs = evaluated(self.twin, self.course.evaluation)
+        _, outputs = evaluate(self.twin, self.course.evaluation)
         correct, wrong = [], 0
         total = sum(map(len, self.course.evaluation))
         done = 0
         for task, (pool, golden) in enumerate(zip(self.course.evaluation, outputs, strict=True)):
             digests = outputs_crc(self.graph, golden)
-            right = scored(self.graph, golden)[0] == pool.labels
+            right = score(self.graph, golden)[0] == pool.labels
             for i in range(len(pool)):
                 result = self._run(pool, i)
                 if result.outputs_crc != digests[i]:
@@ -110,7 +110,7 @@ class _Player:
             self.skips = [self._skip_count()]
             golden = self.twin.observe(part.values, given, watch=self._watch)
             digests = outputs_crc(self.graph, golden)
-            predictions, margins = scored(self.graph, golden)
+            predictions, margins = score(self.graph, golden)
             steps: list[Line] = []
             for i in range(len(part)):
                 said = self.device.observe(
@@ -234,7 +234,7 @@ class _Player:
                 )
             wrong += len(different)
             outputs[name] = values[np.newaxis]
-        return bool(scored(self.graph, outputs)[0][0] == pool.labels[i]), max(wrong, 1)
+        return bool(score(self.graph, outputs)[0][0] == pool.labels[i]), max(wrong, 1)
 
     def _differ(self, texts: Sequence[str], when: str) -> int:
         for text in texts:
@@ -251,13 +251,13 @@ class _Player:
 
     def _show_progress(self, doing: str, done: int, total: int, right: float | None) -> None:
         retries, mismatches = self.device.device.stats.retries, self.played.mismatches
-        self.watch.progress(Progress(done, total, retries, mismatches, doing, right))
+        self.watch.progress(SampleProgress(done, total, retries, mismatches, doing, right))
 
 
 def play(
     lesson: Lesson,
     options: LearnOptions,
-    target: Target,
+    target: SessionTarget,
     folder: SessionFolder,
     *,
     tuned: Tuned | None = None,
@@ -287,7 +287,7 @@ def play(
     start = None if state is None else state.tensors
     head = _head(lesson, options, target, course)
     record, played = LearningRecord(folder), Played()
-    with folder.locked(), connected(target, lesson.package, watch.log) as (link, machine):
+    with folder.lock(), connect(target, lesson.package, watch.log) as (link, machine):
         head["machine"] = machine
         head["unique_id"] = link.hello.unique_id.hex() if target.port is not None else None
         done, at = 0, start
@@ -310,7 +310,9 @@ def play(
     return result
 
 
-def _head(lesson: Lesson, options: LearnOptions, target: Target, course: Course) -> dict[str, Any]:
+def _head(
+    lesson: Lesson, options: LearnOptions, target: SessionTarget, course: Course
+) -> dict[str, Any]:
     """What session.json says from the start."""
     facts = target.built.facts() if target.built else {}
     return {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.graph import Array
-from spikelet.learn.choices import described
+from spikelet.learn.choices import describe_options
 from spikelet.learn.continual.baselines import BASELINES, baseline
 from spikelet.learn.continual.metrics import continual, lifelong
 from spikelet.learn.continual.protocol import Tuned, experts
@@ -83,9 +83,9 @@ def learning_figures(
     measures = continual(log)
     return {
         "learner": type(lesson.learner).NAME,
-        "options": described(lesson.learner),
+        "options": describe_options(lesson.learner),
         "stream": options.stream,
-        "stream_options": described(stream(options.stream)),
+        "stream_options": describe_options(stream(options.stream)),
         "features": lesson.where.features,
         "classes": lesson.where.classes,
         "tasks": course.tasks,
@@ -104,7 +104,7 @@ def learning_figures(
         "health": ends[-1].health,
         "crc": ends[-1].crc,
         "written_to_flash_bytes": commit_bytes,
-        "tuned": None if tuned is None else _tuned(tuned, measures["acc"]),
+        "tuned": None if tuned is None else _tuning(tuned, measures["acc"]),
         "baselines": [
             asdict(baseline(name, lesson.backbone, lesson.where, course))
             for name in (BASELINES if options.baselines else ())
@@ -112,7 +112,7 @@ def learning_figures(
     }
 
 
-def _tuned(tuned: Tuned, acc: float) -> dict[str, Any]:
+def _tuning(tuned: Tuned, acc: float) -> dict[str, Any]:
     return {
         "on": tuned.source,
         "sha256": tuned.sha256,

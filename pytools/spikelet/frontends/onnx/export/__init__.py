@@ -14,7 +14,7 @@ from spikelet.frontends.onnx.export.writer import EXPORTS, OPSET, Writer
 from spikelet.frontends.onnx.file import onnx_module
 from spikelet.graph import Graph
 
-__all__ = ["OPSET", "export", "exported"]
+__all__ = ["OPSET", "export", "exportable_operators"]
 
 _ROOMS = (functions, layers, resizing)  # they fill EXPORTS
 
@@ -28,6 +28,6 @@ def export(graph: Graph) -> bytes:
     return Writer(onnx_module(), graph).file()
 
 
-def exported() -> list[str]:
+def exportable_operators() -> list[str]:
     """The kinds of operators that can be exported."""
     return sorted(EXPORTS)

@@ -21,18 +21,18 @@ _NAMED = {"logistic": "Sigmoid", "tanh": "Tanh", "hard_swish": "HardSwish"}
 
 
 @exports("hard_swish", "logistic", "tanh")
-def _named(to: Writer, node: Any) -> None:
-    to.done(node, to.add(_NAMED[node.KIND], [to.source(node)[1]], f"{node.name}/result"))
+def _same_function(to: Writer, node: Any) -> None:
+    to.write_output(node, to.add(_NAMED[node.KIND], [to.source(node)[1]], f"{node.name}/result"))
 
 
 @exports("quantize")
 def _quantize(to: Writer, node: Any) -> None:
-    to.done(node, to.source(node)[1])
+    to.write_output(node, to.source(node)[1])
 
 
 @exports("relu")
 def _relu(to: Writer, node: Any) -> None:
-    to.done(node, to.source(node)[1], (int(node.table.min()), int(node.table.max())))
+    to.write_output(node, to.source(node)[1], (int(node.table.min()), int(node.table.max())))
 
 
 @exports("leaky_relu")
@@ -44,9 +44,9 @@ def _leaky_relu(to: Writer, node: Any) -> None:
 
     alpha = _slope(source, node, table)
     if alpha is None:
-        _gathered(to, node)
+        _gather_table(to, node)
     else:
-        to.done(node, to.add("LeakyRelu", [real], f"{node.name}/result", alpha=alpha))
+        to.write_output(node, to.add("LeakyRelu", [real], f"{node.name}/result", alpha=alpha))
 
 
 def _slope(source: Tensor, node: Any, table: Callable[[float], Array]) -> float | None:
@@ -85,24 +85,24 @@ def _table(to: Writer, node: Any) -> None:
         clamp = int(node.table.min()), int(node.table.max())
         same = function_table(source, scale, zero, lambda x: x).clip(*clamp)
         if np.array_equal(same, node.table):
-            to.done(node, real, clamp)
+            to.write_output(node, real, clamp)
             return
     elif kind == "LeakyRelu":
         alpha = _slope(source, node, lambda alpha: table(alpha=alpha))
         if alpha is not None:
-            to.done(node, to.add(kind, [real], f"{node.name}/result", alpha=alpha))
+            to.write_output(node, to.add(kind, [real], f"{node.name}/result", alpha=alpha))
             return
     elif kind and _numbers(kind, source) and np.array_equal(table(), node.table):
-        to.done(node, to.add(kind, [real], f"{node.name}/result"))
+        to.write_output(node, to.add(kind, [real], f"{node.name}/result"))
         return
     elif node.function in _GATED:
         gated, gate = _GATED[node.function]
         same = function_table(source, scale, zero, functions()[gated].value)
         if np.array_equal(same, node.table):
             real = to.add("Mul", [real, gate(to, node, real)], f"{node.name}/result")
-            to.done(node, real)
+            to.write_output(node, real)
             return
-    _gathered(to, node)
+    _gather_table(to, node)
 
 
 def _numbers(kind: str, source: Tensor) -> bool:
@@ -144,7 +144,7 @@ _SIMPLE = frozenset(
 )
 
 
-def _gathered(to: Writer, node: Any) -> None:
+def _gather_table(to: Writer, node: Any) -> None:
     """Each code's value from a table: exact, whatever the function is."""
     source = to.source(node)[0]
     by_code = node.table[np.arange(-128, 128).astype(np.int8).view(np.uint8)].astype(np.int64)
@@ -154,4 +154,4 @@ def _gathered(to: Writer, node: Any) -> None:
     wide = to.onnx.TensorProto.INT32
     codes = to.add("Cast", [f"{source.name}/codes"], f"{node.name}/wide", to=wide)
     index = to.add("Add", [codes, half], f"{node.name}/index")
-    to.done(node, to.add("Gather", [table, index], f"{node.name}/result", axis=0))
+    to.write_output(node, to.add("Gather", [table, index], f"{node.name}/result", axis=0))

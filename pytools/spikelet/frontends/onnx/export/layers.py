@@ -21,7 +21,7 @@ def _conv(to: Writer, node: Any) -> None:
         strides=list(node.stride), dilations=list(node.dilation), pads=list(node.padding),
         group=group, kernel_shape=list(weight.shape[2:]),
     )  # fmt: skip
-    to.done(node, real)
+    to.write_output(node, real)
 
 
 @exports("fully_connected")
@@ -37,17 +37,17 @@ def _fully_connected(to: Writer, node: Any) -> None:
     if len(source.shape) > 1:
         real = to.add("Flatten", [real], f"{node.name}/flat")
     real = to.add("Gemm", [real, *to.weights(node, weight)], f"{node.name}/sums", transB=1)
-    to.done(node, real)
+    to.write_output(node, real)
 
 
 def _rows(to: Writer, node: Any) -> None:
     """A linear layer on each row."""
     source, real = to.source(node)
     inputs = node.weight.shape[1]
-    real = to.shaped(real, source.shape, (source.size // inputs, inputs), node.name)
+    real = to.reshape(real, source.shape, (source.size // inputs, inputs), node.name)
     weight, bias = to.weights(node, node.weight.T, axis=1)
     real = to.add("MatMul", [real, weight], f"{node.name}/products")
-    to.done(node, to.add("Add", [real, bias], f"{node.name}/sums"))
+    to.write_output(node, to.add("Add", [real, bias], f"{node.name}/sums"))
 
 
 @exports("transpose_conv")
@@ -70,7 +70,7 @@ def _transpose_conv(to: Writer, node: Any) -> None:
         pads=[*node.padding, *(max(b, 0) for b in beyond)],
         output_padding=[max(-b, 0) for b in beyond],
     )  # fmt: skip
-    to.done(node, real)
+    to.write_output(node, real)
 
 
 _ELEMENTWISE = {"maximum": "Max", "minimum": "Min", "prelu": "PRelu"}
@@ -83,7 +83,7 @@ def _elementwise(to: Writer, node: Any) -> None:
     for i, name in enumerate(node.inputs):
         shape = to.graph.tensors[name].shape
         full = (1,) * (rank - len(shape)) + shape
-        names.append(to.shaped(real_name(name), shape, full, f"{node.name}/{i}"))
+        names.append(to.reshape(real_name(name), shape, full, f"{node.name}/{i}"))
     if node.constant is not None:
         full = (1,) * (rank - node.constant.ndim) + node.constant.shape
         codes = node.constant.reshape(full).transpose(file_axes(rank))[None]
@@ -95,7 +95,7 @@ def _elementwise(to: Writer, node: Any) -> None:
         made = to.add("DequantizeLinear", parts, f"{node.name}/constant")
         names.insert(0 if node.constant_first else 1, made)
     op = _ELEMENTWISE.get(node.KIND, node.KIND.capitalize())
-    to.done(node, to.add(op, names, f"{node.name}/result"))
+    to.write_output(node, to.add(op, names, f"{node.name}/result"))
 
 
 @exports("average_pool2d", "max_pool2d")
@@ -105,7 +105,7 @@ def _pool(to: Writer, node: Any) -> None:
         op, [to.source(node)[1]], f"{node.name}/pooled", kernel_shape=list(node.window),
         strides=list(node.stride), pads=list(node.padding),
     )  # fmt: skip
-    to.done(node, real)
+    to.write_output(node, real)
 
 
 _REDUCTIONS = {"mean": "ReduceMean", "reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}
@@ -119,7 +119,7 @@ def _reduction(to: Writer, node: Any) -> None:
     op = _REDUCTIONS[node.KIND]
     real = to.add(op, [real], f"{node.name}/reduced", axes=axes, keepdims=1)
     kept = tuple(1 if i in node.axes else d for i, d in enumerate(source.shape))
-    to.done(node, to.shaped(real, kept, to.graph.tensors[node.name].shape, node.name))
+    to.write_output(node, to.reshape(real, kept, to.graph.tensors[node.name].shape, node.name))
 
 
 @exports("softmax")
@@ -130,7 +130,7 @@ def _softmax(to: Writer, node: Any) -> None:
         real = to.add("Mul", [real, beta], f"{node.name}/scaled")
     rank = len(source.shape)
     axis = file_axis(rank - 1, rank)
-    to.done(node, to.add("Softmax", [real], f"{node.name}/shares", axis=axis))
+    to.write_output(node, to.add("Softmax", [real], f"{node.name}/shares", axis=axis))
 
 
 @exports("argmax")
@@ -138,7 +138,7 @@ def _argmax(to: Writer, node: Any) -> None:
     source, real = to.source(node)
     rank = len(source.shape)
     if source.size == source.shape[-1]:
-        real = to.shaped(real, source.shape, (source.size,), node.name)
+        real = to.reshape(real, source.shape, (source.size,), node.name)
         to.add("ArgMax", [real], real_name(node.name), axis=1, keepdims=1)
         return
     axis, rows = file_axis(rank - 1, rank), source.shape[:-1]
@@ -152,9 +152,9 @@ def _argmax(to: Writer, node: Any) -> None:
 @exports("reshape")
 def _reshape(to: Writer, node: Any) -> None:
     source, real = to.source(node)
-    real = to.shaped(real, source.shape, tuple(node.shape), node.name)
+    real = to.reshape(real, source.shape, tuple(node.shape), node.name)
     if source.dtype == "i8":
-        to.done(node, real)
+        to.write_output(node, real)
     else:
         to.add("Identity", [real], real_name(node.name))
 
@@ -163,14 +163,16 @@ def _reshape(to: Writer, node: Any) -> None:
 def _transpose(to: Writer, node: Any) -> None:
     rank = len(node.order)
     perm = [0, *(file_axis(node.order[axis], rank) for axis in file_axes(rank))]
-    to.done(node, to.add("Transpose", [to.source(node)[1]], f"{node.name}/moved", perm=perm))
+    to.write_output(
+        node, to.add("Transpose", [to.source(node)[1]], f"{node.name}/moved", perm=perm)
+    )
 
 
 @exports("concatenate")
 def _concatenate(to: Writer, node: Any) -> None:
     names = [real_name(name) for name in node.inputs]
     axis = file_axis(node.axis, len(to.source(node)[0].shape))
-    to.done(node, to.add("Concat", names, f"{node.name}/joined", axis=axis))
+    to.write_output(node, to.add("Concat", names, f"{node.name}/joined", axis=axis))
 
 
 @exports("pad")
@@ -183,7 +185,7 @@ def _pad(to: Writer, node: Any) -> None:
         to.constant(f"{node.name}/pads", np.array(pads, np.int64)),
         to.constant(f"{node.name}/value", value),
     ]
-    to.done(node, to.add("Pad", [real, *parts], f"{node.name}/padded"))
+    to.write_output(node, to.add("Pad", [real, *parts], f"{node.name}/padded"))
 
 
 @exports("slice")
@@ -199,7 +201,7 @@ def _slice(to: Writer, node: Any) -> None:
     parts.append(to.constant(f"{node.name}/axes", np.arange(1, 1 + len(axes), dtype=np.int64)))
     steps = np.array([node.stride[a] for a in axes], np.int64)
     parts.append(to.constant(f"{node.name}/steps", steps))
-    to.done(node, to.add("Slice", [real, *parts], f"{node.name}/part"))
+    to.write_output(node, to.add("Slice", [real, *parts], f"{node.name}/part"))
 
 
 @exports("gather")
@@ -207,4 +209,4 @@ def _gather(to: Writer, node: Any) -> None:
     source, real = to.source(node)
     chosen = to.constant(f"{node.name}/indices", node.indices.astype(np.int64))
     axis = file_axis(node.axis, len(source.shape))
-    to.done(node, to.add("Gather", [real, chosen], f"{node.name}/chosen", axis=axis))
+    to.write_output(node, to.add("Gather", [real, chosen], f"{node.name}/chosen", axis=axis))

@@ -35,14 +35,14 @@ def _resize_bilinear(to: Writer, node: Any) -> None:
                 "Resize", [real, "", factors], f"{node.name}/resized", mode="linear",
                 coordinate_transformation_mode=mode,
             )  # fmt: skip
-            to.done(node, real)
+            to.write_output(node, real)
             return
     rows, columns = (
         to.constant(f"{node.name}/{name}", values.astype(np.float32))
         for name, values in zip(("rows", "columns"), (shares[0], shares[1].T), strict=True)
     )
     real = to.add("MatMul", [rows, real], f"{node.name}/down")
-    to.done(node, to.add("MatMul", [real, columns], f"{node.name}/across"))
+    to.write_output(node, to.add("MatMul", [real, columns], f"{node.name}/across"))
 
 
 def _shares(table: Array, length: int) -> Array:
@@ -84,4 +84,4 @@ def _resize(to: Writer, node: Any) -> None:
         for axis, indices in enumerate(given, start=2):
             chosen = to.constant(f"{node.name}/{axis}", indices.astype(np.int64))
             real = to.add("Gather", [real, chosen], f"{node.name}/chosen{axis}", axis=axis)
-    to.done(node, real)
+    to.write_output(node, real)

@@ -38,7 +38,7 @@ class Writer:
                     "a spiking network: ONNX has no operators for it",
                 )
             inputs.append(self.info(tensor.name, tensor))
-            self.coded(tensor.name, tensor, read=real_name(tensor.name))
+            self.round_to_codes(tensor.name, tensor, read=real_name(tensor.name))
         for node in graph.nodes:
             if node.KIND not in EXPORTS:
                 raise UsageError(
@@ -93,7 +93,7 @@ class Writer:
         tensor = self.graph.tensors[node.inputs[i]]
         return tensor, real_name(tensor.name)
 
-    def done(self, node: Any, real: str, clamp: tuple[int, int] | None = None) -> None:
+    def write_output(self, node: Any, real: str, clamp: tuple[int, int] | None = None) -> None:
         """The operator's output: `real`, clamped to codes and written as codes."""
         tensor = self.graph.tensors[node.name]
         low, high = getattr(node, "activation", (-128, 127)) if clamp is None else clamp
@@ -106,9 +106,9 @@ class Writer:
                 for end, code in (("low", low), ("high", high))
             ]
             real = self.add("Clip", [real, *limits], f"{node.name}/clip")
-        self.coded(real, tensor, real_name(node.name))
+        self.round_to_codes(real, tensor, real_name(node.name))
 
-    def coded(self, real: str, tensor: Tensor, read: str) -> None:
+    def round_to_codes(self, real: str, tensor: Tensor, read: str) -> None:
         """QuantizeLinear and DequantizeLinear with the tensor's code."""
         dtype = np.int8 if tensor.dtype == "i8" else np.uint8
         code = [
@@ -133,13 +133,11 @@ class Writer:
         units = (np.float32(source.scale) * scales).astype(np.float32)
         codes = np.where(rows, 0, weight)
         return [
-            self.dequantized(f"{node.name}/weight", codes, np.int8, scales, axis),
-            self.dequantized(f"{node.name}/bias", np.where(dead, 0, node.bias), np.int32, units),
+            self.dequantize(f"{node.name}/weight", codes, np.int8, scales, axis),
+            self.dequantize(f"{node.name}/bias", np.where(dead, 0, node.bias), np.int32, units),
         ]
 
-    def dequantized(
-        self, name: str, codes: Array, dtype: type, scales: Array, axis: int = 0
-    ) -> str:
+    def dequantize(self, name: str, codes: Array, dtype: type, scales: Array, axis: int = 0) -> str:
         """Add a constant of codes with a scale a channel; the name of its real values."""
         parts = [
             self.constant(f"{name}/codes", codes.astype(dtype)),
@@ -148,7 +146,7 @@ class Writer:
         ]
         return self.add("DequantizeLinear", parts, name, axis=axis)
 
-    def shaped(self, real: str, of: Sequence[int], to: Sequence[int], name: str) -> str:
+    def reshape(self, real: str, of: Sequence[int], to: Sequence[int], name: str) -> str:
         """Real values of a graph tensor of shape `of`, as one of shape `to`."""
         if tuple(of) == tuple(to):
             return real

@@ -8,23 +8,23 @@ from typing import Any
 from rich.console import RenderableType
 
 from spikelet.cli.terminal import Terminal, table
-from spikelet.learn.choices import explained, options
+from spikelet.learn.choices import explain_options, options
 
 
 def show_one(terminal: Terminal, name: str, kind: type[Any]) -> None:
     """Print the options of one, with what they mean."""
-    meaning = explained(kind)
+    meaning = explain_options(kind)
     rows = [
         {"name": o.name, "default": o.default, "values": o.values, "meaning": meaning[o.name]}
         for o in options(kind).values()
     ]
     made = table(name, "option", "default", "values", "meaning")
     for option, row in zip(options(kind).values(), rows, strict=True):
-        made.add_row(option.name, option.written, row["values"], row["meaning"])
+        made.add_row(option.name, option.default_text, row["values"], row["meaning"])
     terminal.result(
-        {"name": name, "description": _line(kind), **_published(kind), "options": rows},
+        {"name": name, "description": _line(kind), **_publication(kind), "options": rows},
         f"{_line(kind)}.",
-        *(f"{text}." for text in [_after(_published(kind))] if text),
+        *(f"{text}." for text in [_after(_publication(kind))] if text),
         "",
         made if rows else "It has no options.",
     )
@@ -36,7 +36,7 @@ def rows_of(kinds: Mapping[str, type[Any]]) -> list[dict[str, Any]]:
         {
             "name": name,
             "description": _line(kind),
-            **_published(kind),
+            **_publication(kind),
             "options": {o.name: o.default for o in options(kind).values()},
         }
         for name, kind in sorted(kinds.items())
@@ -49,7 +49,7 @@ def _line(kind: type[Any]) -> str:
     return str(text).rstrip(".")
 
 
-def _published(kind: type[Any]) -> dict[str, str]:
+def _publication(kind: type[Any]) -> dict[str, str]:
     """What a learner is made after, and the difference; nothing for what has a name of its own."""
     after = getattr(kind, "AFTER", "")
     return {"after": after, "differs": kind.DIFFERS} if after else {}

@@ -9,14 +9,14 @@ from typing import Any
 from rich.console import RenderableType
 
 from spikelet.board import Board
-from spikelet.cli.shown import differences_shown, link_line
+from spikelet.cli.render import link_line, render_differences
 from spikelet.cli.terminal import facts, number, percent, table, verdict
-from spikelet.learn.networks.training_plan import TrainingPlan, counted
+from spikelet.learn.networks.training_plan import TrainingPlan, count
 
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def plan_shown(title: str, plan: TrainingPlan, board: Board | None = None) -> list[RenderableType]:
+def render_plan(title: str, plan: TrainingPlan, board: Board | None = None) -> list[RenderableType]:
     """What a learner takes: its sums and, where layers are trained, each of them."""
     shown: list[RenderableType] = [facts(title, plan_rows(plan, board))]
     if plan.layers:
@@ -46,7 +46,7 @@ def plan_rows(plan: TrainingPlan, board: Board | None = None) -> dict[str, objec
     }
 
 
-def learning_shown(result: Mapping[str, Any]) -> list[RenderableType]:
+def render_learning(result: Mapping[str, Any]) -> list[RenderableType]:
     """The summary of a session that learned."""
     learning = result["learning"]
     mismatches = verdict(result["mismatches"])
@@ -90,7 +90,7 @@ def learning_shown(result: Mapping[str, Any]) -> list[RenderableType]:
         "RAM, static": number(result["ram_bytes"], "B"),
         "stack, measured": number(result["stack_bytes"], "B"),
         "written to flash": f"{number(result['flash_written_bytes'], 'B')}, "
-        f"{counted(result['flash_erased_pages'], 'page')} erased"
+        f"{count(result['flash_erased_pages'], 'page')} erased"
         if result["stored"]
         else "nothing: the board has no storage, what was learned is lost without power",
         "link": link_line(result["link"]),
@@ -104,7 +104,7 @@ def learning_shown(result: Mapping[str, Any]) -> list[RenderableType]:
     if learning["baselines"]:
         shown += ["", _baselines(learning)]
     if result["differences"]:
-        shown.append(differences_shown(result["differences"]))
+        shown.append(render_differences(result["differences"]))
     return shown
 
 

@@ -6,14 +6,14 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from spikelet.cli.shown import build_rows, differences_shown, general_kernels, weights_exercised
+from spikelet.cli.render import build_rows, general_kernels, render_differences, weights_exercised
 from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict
 
 UNITS = {"none": "ticks", "instruction": "instructions", "cycle": "cycles", "us": "us"}
 LESS_IMPORTANT = ("output", "operator", "RAM B", "flash B", "per op", "ops", "share")
 
 
-def bench_shown(bench: dict[str, Any]) -> list[RenderableType]:
+def render_bench(bench: dict[str, Any]) -> list[RenderableType]:
     """The summary, and a row a layer."""
     ticks, work, unit = bench["ticks"], bench["neurobench"], UNITS[bench["tick"]]
     spread = None
@@ -55,7 +55,7 @@ def bench_shown(bench: dict[str, Any]) -> list[RenderableType]:
         *general_kernels(bench["layers"], f"of {bench['board']}"),
     ]
     if bench["differences"]:
-        shown.append(differences_shown(bench["differences"]))
+        shown.append(render_differences(bench["differences"]))
     return shown
 
 

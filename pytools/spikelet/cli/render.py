@@ -147,7 +147,7 @@ def _of(value: int | None, limit: int | None) -> str | None:
     return f"{text} of {number(limit)}" if text and limit else text
 
 
-def session_shown(result: Mapping[str, Any]) -> list[RenderableType]:
+def render_session(result: Mapping[str, Any]) -> list[RenderableType]:
     """The summary of a run."""
     link = result["link"]
     samples, total = result["samples"], result.get("total", result["samples"])
@@ -182,7 +182,7 @@ def session_shown(result: Mapping[str, Any]) -> list[RenderableType]:
         )
     ]
     if result["differences"]:
-        shown.append(differences_shown(result["differences"]))
+        shown.append(render_differences(result["differences"]))
     return shown
 
 
@@ -200,7 +200,7 @@ def link_line(link: Mapping[str, Any]) -> str:
     )
 
 
-def differences_shown(differences: Sequence[Mapping[str, Any]]) -> Text:
+def render_differences(differences: Sequence[Mapping[str, Any]]) -> Text:
     """The first elements that differ."""
     text = Text("\nfirst differences\n", "bold red")
     for difference in differences[:DIFFERENCES]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from spikelet.cli.shown import (
+from spikelet.cli.render import (
     accuracy_rows,
     arena_row,
     general_kernels,
@@ -82,7 +82,7 @@ def _about(result: dict[str, Any]) -> dict[str, object]:
     }
 
 
-def _taken(result: dict[str, Any]) -> str:
+def _data_arrays(result: dict[str, Any]) -> str:
     """Arrays of samples as `spikelet run --data` takes them."""
     layouts = result["manifest"].get("layouts") or {}
     given = [t for t in result["inputs"] if t["name"] != "seed"]
@@ -94,7 +94,7 @@ def _taken(result: dict[str, Any]) -> str:
     )
 
 
-def package_shown(result: dict[str, Any]) -> list[RenderableType]:
+def render_package(result: dict[str, Any]) -> list[RenderableType]:
     """The package's facts, its layers, and its inputs and outputs."""
     manifest = result["manifest"]
     tensors = table(
@@ -122,7 +122,7 @@ def package_shown(result: dict[str, Any]) -> list[RenderableType]:
             {
                 **origin_rows(manifest),
                 **_about(result),
-                "--data takes": _taken(result),
+                "--data takes": _data_arrays(result),
                 "constants": number(result["weight_bytes"], "B"),
                 "arena": arena_row(result),
                 "seed": manifest.get("seed"),
