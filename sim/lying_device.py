@@ -78,7 +78,7 @@ def lie(doc: str, name: str = "") -> Callable[[Lie], Lie]:
     return enter
 
 
-def refused(frame: Frame, status: int, detail: int = 0) -> Frame:
+def as_refusal(frame: Frame, status: int, detail: int = 0) -> Frame:
     """The same reply, as a refusal."""
     type_ = frame.type & ~m.TYPE_MORE
     return frame._replace(type=type_, payload=bytes((status,)) + detail.to_bytes(4, "little"))
@@ -200,7 +200,7 @@ def rows(data: bytes) -> list[tuple[m.Entry, tuple[int, ...], bytes]]:
     return entries
 
 
-def packed(entry: m.Entry, dims: tuple[int, ...], name: bytes) -> bytes:
+def pack(entry: m.Entry, dims: tuple[int, ...], name: bytes) -> bytes:
     """A row as HELLO carries it."""
     return entry.pack() + struct.pack(f"<{len(dims)}H", *dims) + bytes((len(name),)) + name
 
@@ -224,7 +224,7 @@ def table(
                 new = {k: v(getattr(entry, k)) if callable(v) else v for k, v in changes.items()}
                 entries[number] = entry._replace(**new), dims(shape), name(text)
                 break
-        return [frame._replace(payload=frame.payload[:7] + b"".join(packed(*r) for r in entries))]
+        return [frame._replace(payload=frame.payload[:7] + b"".join(pack(*r) for r in entries))]
 
     lie(doc, mode)(change)
 
@@ -315,7 +315,7 @@ shape("run-silent", "RUN is never answered", m.Type.RUN, lambda _: [])
 
 def refusing(status: m.Status) -> Callable[[Frame], Frames]:
     """Refuses with a status."""
-    return lambda frame: [refused(frame, status, 7)]
+    return lambda frame: [as_refusal(frame, status, 7)]
 
 
 for _status in ("RANGE", "BAD_STATE", "BAD_TYPE", "BUSY", "FAULT"):
@@ -326,11 +326,11 @@ for _status in ("RANGE", "BAD_STATE", "BAD_TYPE", "BUSY", "FAULT"):
         refusing(m.Status[_status]),
     )
 shape("run-status", "RUN is refused with a status that is none", m.Type.RUN,
-      lambda f: [refused(f, 200, 7)])  # fmt: skip
+      lambda f: [as_refusal(f, 200, 7)])  # fmt: skip
 shape("run-status-short", "RUN is refused without a detail", m.Type.RUN,
       lambda f: [f._replace(payload=bytes((m.Status.RANGE, 0)))])  # fmt: skip
 shape("put-range", "an input is refused with RANGE", m.Type.TENSOR_PUT,
-      lambda f: [refused(f, m.Status.RANGE)])  # fmt: skip
+      lambda f: [as_refusal(f, m.Status.RANGE)])  # fmt: skip
 shape("put-silent", "an input is never answered", m.Type.TENSOR_PUT, lambda _: [])
 
 
@@ -358,7 +358,7 @@ shape("get-offset", "another place of the tensor is sent", m.Type.TENSOR_GET,
 shape("get-value", "a byte of the outputs is not that of the run", m.Type.TENSOR_GET,
       lambda f: [got(f, lambda d: bytes((d[0] ^ 1,)) + d[1:])])  # fmt: skip
 shape("get-refused", "tensors are refused with BAD_TENSOR", m.Type.TENSOR_GET,
-      lambda f: [refused(f, m.Status.BAD_TENSOR)])  # fmt: skip
+      lambda f: [as_refusal(f, m.Status.BAD_TENSOR)])  # fmt: skip
 shape("get-endless", "tensors are sent a byte at a time, and more follows", m.Type.TENSOR_GET,
       lambda f: [got(f, lambda d: d[:1])._replace(type=f.type | m.TYPE_MORE)])  # fmt: skip
 
@@ -439,7 +439,7 @@ def constants_fitted(liar: Liar, frame: Frame) -> Frames | None:
 
 
 shape("constants-unknown", "firmware that does not know CONSTANTS", m.Type.CONSTANTS,
-      lambda f: [refused(f, m.Status.BAD_TYPE, m.Type.CONSTANTS)])  # fmt: skip
+      lambda f: [as_refusal(f, m.Status.BAD_TYPE, m.Type.CONSTANTS)])  # fmt: skip
 shape("constants-short", "CONSTANTS' answer is cut off", m.Type.CONSTANTS, cut)
 shape("constants-silent", "CONSTANTS is never answered", m.Type.CONSTANTS, lambda _: [])
 
@@ -461,7 +461,7 @@ learn("ticks", "LEARN takes 4 billion ticks", "ticks", 0xFFFFFFFF)
 learn("boot", "LEARN is of another boot", "boot_id", lambda b: b + 1)
 shape("learn-short", "LEARN's answer is cut off", m.Type.LEARN, cut)
 shape("learn-refused", "LEARN is refused with RANGE", m.Type.LEARN,
-      lambda f: [refused(f, m.Status.RANGE, 3)])  # fmt: skip
+      lambda f: [as_refusal(f, m.Status.RANGE, 3)])  # fmt: skip
 state("steps", "a learning step more", "steps", lambda s: s + 1)
 state("crc", "another CRC of what was learned", "crc", lambda c: c ^ 1)
 state("committed", "another CRC of what is committed", "committed_crc", lambda c: c ^ 1)
@@ -491,7 +491,7 @@ counting("erased", "less erased with every answer", "erased", 10**9, -1)
 state("boot", "LEARN_STATE is of another boot", "boot_id", lambda b: b + 1)
 shape("state-short", "LEARN_STATE's answer is cut off", m.Type.LEARN_STATE, cut)
 shape("state-refused", "LEARN_STATE is refused with BAD_TENSOR", m.Type.LEARN_STATE,
-      lambda f: [refused(f, m.Status.BAD_TENSOR)])  # fmt: skip
+      lambda f: [as_refusal(f, m.Status.BAD_TENSOR)])  # fmt: skip
 
 
 def relay(liar: Liar, host: tuple[int, int], device: tuple[int, int]) -> None:

@@ -91,7 +91,7 @@ Spikelet = Callable[..., Result]
 
 
 @contextmanager
-def served(elf: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+def serve(elf: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """A native image behind a TCP port: its pyserial URL and, once a host is there, its process."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         process: list[subprocess.Popen[bytes]] = []

@@ -167,7 +167,7 @@ class Builder:
         """Precision and scale of weights."""
         return {"precision": self.precision, **({} if self.real else {"weight_scale": SCALE})}
 
-    def written(self, what: str) -> dict[str, object]:
+    def output_fields(self, what: str) -> dict[str, object]:
         """Scale and limit of what is written."""
         if self.real:
             return {}
@@ -203,7 +203,7 @@ def convolution(b: Builder, case: Case, name: str, rounding: str) -> None:
         forward(
             name=f"{name}_y", inputs=(x, *weight, *learned_bias),
             frozen=held, frozen_bias=None if case.bias else bias, relu=case.relu,
-            **case.window, **b.formats, **b.written("output"),
+            **case.window, **b.formats, **b.output_fields("output"),
         )  # type: ignore[arg-type]
     )  # fmt: skip
     b.outputs.append(f"{name}_y")
@@ -212,7 +212,7 @@ def convolution(b: Builder, case: Case, name: str, rounding: str) -> None:
             back(
                 name=f"{name}_dx", inputs=(error, *weight, *([x] if case.mask else [])),
                 shape=image, frozen=held, mask=case.mask,
-                **case.window, **b.formats, **b.written("gradient"),
+                **case.window, **b.formats, **b.output_fields("gradient"),
             )  # type: ignore[arg-type]
         )  # fmt: skip
         b.outputs.append(f"{name}_dx")
@@ -266,10 +266,10 @@ def pool(b: Builder, case: Case, name: str) -> None:
     error = b.value(f"{name}_e", (*case.out, case.image[2]))
     window = replace(case, outputs=0).window
     common = {"precision": b.precision, **window}
-    shaped = {**common, "shape": case.image, "mask": case.mask, **b.written("gradient")}
+    shaped = {**common, "shape": case.image, "mask": case.mask, **b.output_fields("gradient")}
     average, back = f"{name}_average", f"{name}_dx"
     b.nodes += [
-        AveragePool2dForward(name=average, inputs=(x,), **common, **b.written("output")),
+        AveragePool2dForward(name=average, inputs=(x,), **common, **b.output_fields("output")),
         AveragePool2dInputGradient(
             name=back, inputs=(error, x) if case.mask else (error,), **shaped
         ),

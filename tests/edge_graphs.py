@@ -79,7 +79,7 @@ def factors(sums: Array) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def weighted(made: Edges) -> None:
+def weighted_layers(made: Edges) -> None:
     """Layers with weights: the smallest and odd shapes, weights at the ends of their type."""
     shapes: dict[str, list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]]] = {
         "fully_connected": [((1,), (1, 1), {}), ((33,), (5, 33), {})],
@@ -123,7 +123,7 @@ def elementwise(made: Edges) -> None:
         made.add(kind, same, output_scale=0.5, output_zero_point=127)
 
 
-def reduced(made: Edges) -> None:
+def reductions(made: Edges) -> None:
     for kind, count, zero in itertools.product(
         ("mean", "reduce_max", "reduce_min"), (1, 3, 4096), ZEROS
     ):
@@ -156,7 +156,7 @@ def softmaxes(made: Edges) -> None:
         made.add("softmax", [code((length,), 2.0**-25)])
 
 
-def moved(made: Edges) -> None:
+def moving_layers(made: Edges) -> None:
     """What moves or looks up codes: the indices at both ends."""
     same: dict[str, Any] = {"output_scale": 0.1, "output_zero_point": 3}
     for kind in ("tanh", "table", "relu", "quantize", "logistic", "leaky_relu", "hard_swish"):
@@ -233,11 +233,11 @@ def spiking(made: Edges) -> None:
 
 
 GROUPS: dict[str, tuple[Callable[[Edges], None], int]] = {
-    "weighted": (weighted, 1),
+    "weighted": (weighted_layers, 1),
     "elementwise": (elementwise, 1),
-    "reduced": (reduced, 1),
+    "reduced": (reductions, 1),
     "softmaxes": (softmaxes, 1),
-    "moved": (moved, 1),
+    "moved": (moving_layers, 1),
     "recurrent": (recurrent, 1),
     "spiking": (spiking, 3),
 }

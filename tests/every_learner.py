@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.datasets import load_digits
 
-from int8_graphs import scaled
+from int8_graphs import scale_fields
 from spikelet.graph import Array, Graph
 from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.learn import Setting, identity, until
@@ -31,7 +31,7 @@ def backbone() -> Graph:
     means = np.stack([images[labels == k].mean(axis=0) for k in range(CLASSES)])
     weight = np.round(means - means.mean(axis=0)).clip(-127, 127).astype(np.int8)
     head = FullyConnected(
-        name="head", inputs=("features",), weight=weight, **scaled(rng(), CLASSES, 64, 0)
+        name="head", inputs=("features",), weight=weight, **scale_fields(rng(), CLASSES, 64, 0)
     )
     raw = identity((64,))
     return replace(raw, nodes=[*raw.nodes, head], outputs=["head"])

@@ -70,7 +70,7 @@ class Builder:
         names = [self.constant(f"n{number}_{i}", v) for i, v in enumerate(values)]
         return self.node("BatchNormalization", x, *names, epsilon=1e-5)
 
-    def done(self, *outputs: str) -> Network:
+    def finish(self, *outputs: str) -> Network:
         self.network.outputs = list(outputs)
         return self.network
 
@@ -90,7 +90,7 @@ def mobile(
     x = b.node("GlobalAveragePool", x)
     x = b.node("Reshape", x, shape=[1, width])
     x = b.gemm(x, width, 10)
-    return b.done(b.node("Softmax", x, axis=1) if head else x)
+    return b.finish(b.node("Softmax", x, axis=1) if head else x)
 
 
 def images(network: Network, samples: int, seed: int = 1) -> dict[str, Array]:

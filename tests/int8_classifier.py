@@ -138,7 +138,7 @@ class Reference(torch.nn.Module):
                 )
         self.graph = graph
 
-    def frozen(self, codes: Array, first: str) -> dict[str, torch.Tensor]:
+    def deployed_outputs(self, codes: Array, first: str) -> dict[str, torch.Tensor]:
         """What the layers before `first` write, which stay int8: real values."""
         trace = self.graph.run({"x": codes}, trace=True).trace
         found = {"x": codes, **{name: trace[name][0] for name in WEIGHTED}}
@@ -180,7 +180,7 @@ class Reference(torch.nn.Module):
 
     def forward(self, codes: Array, first: str = "first") -> torch.Tensor:
         """Scores of samples (N, *SHAPE); layers before `first` in their int8 codes."""
-        real = self.frozen(codes, first)
+        real = self.deployed_outputs(codes, first)
         x = "x"
         for name in WEIGHTED[:-1]:
             real[name] = self.weighted(name, real, x)
@@ -189,7 +189,7 @@ class Reference(torch.nn.Module):
         flat = real.get("flat", self.codes("average", total.mean((2, 3))))
         return self.codes("head", flat @ self.head_weight.T + self.head_bias)
 
-    def stored(self, name: str) -> Array:
+    def stored_layout(self, name: str) -> Array:
         """A parameter in the layout of the learned tensor `layer.part`."""
         layer, part = name.split(".")
         values: Array = getattr(self, f"{layer}_{part}").detach().numpy()

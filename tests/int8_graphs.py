@@ -29,7 +29,7 @@ def codes(rng: np.random.Generator, shape: tuple[int, ...], case: int) -> Array:
     return np.clip(rng.normal(0, 45, shape), -127, 127).astype(np.int8)
 
 
-def scaled(
+def scale_fields(
     rng: np.random.Generator, channels: int, taps: int, case: int, far: bool = False
 ) -> dict[str, Any]:
     """Bias, factors and output codes of a layer; `far` takes factors from the whole range."""
@@ -136,7 +136,7 @@ def convolutions(part: int = 0, parts: int = 1, name: str = "convolutions") -> G
     nodes: list[Operator] = []
     for case, (shape, outputs, kernel, stride, dilation, padding, far) in enumerate(CONVOLUTIONS):
         weight = codes(rng, (outputs, *kernel, shape[2]), case)
-        fields = scaled(rng, outputs, weight[0].size, case, far)
+        fields = scale_fields(rng, outputs, weight[0].size, case, far)
         if case % parts == part:
             inputs.append(image(f"x{case}", shape, case))
             nodes.append(
@@ -170,7 +170,7 @@ def depthwise(name: str = "depthwise") -> Graph:
                 stride=stride,
                 dilation=dilation,
                 padding=padding,
-                **scaled(rng, weight.shape[2], kernel[0] * kernel[1], case, far),
+                **scale_fields(rng, weight.shape[2], kernel[0] * kernel[1], case, far),
             )
         )
     return Graph(name, 1, inputs, nodes, [nodes[-1].name])
@@ -248,7 +248,7 @@ def pools(name: str = "pools") -> Graph:
     return Graph(name, 1, inputs, nodes, [nodes[-1].name])
 
 
-def connected(name: str = "connected") -> Graph:
+def dense_layers(name: str = "connected") -> Graph:
     """Independent layers, one an input."""
     rng = np.random.default_rng(7)
     inputs: list[Tensor] = []
@@ -263,13 +263,13 @@ def connected(name: str = "connected") -> Graph:
                 inputs=(f"x{case}",),
                 weight=codes(rng, (outputs, n), case),
                 fraction=once,
-                **scaled(rng, outputs, n, case, far),
+                **scale_fields(rng, outputs, n, case, far),
             )
         )
     return Graph(name, 1, inputs, nodes, [nodes[-1].name])
 
 
-def joined(*parts: Graph) -> Graph:
+def join(*parts: Graph) -> Graph:
     """Independent graphs as one, for which an image compiles once."""
     inputs: list[Tensor] = []
     nodes: list[Operator] = []

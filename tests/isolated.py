@@ -79,7 +79,7 @@ def run(graph: Graph, samples: int, folder: Path, seed: int = 0) -> None:
         env.update({name: values[None] for name, values in given.items()})
         for node in graph.order:
             node.golden(env, 0)
-        for tensor in _shown(graph):
+        for tensor in _visible(graph):
             learned = tensor.kind == "learned"
             expected = env[tensor.name] if learned else env[tensor.name][0]
             found = tensor.from_bytes(done.stdout[at : at + tensor.nbytes])
@@ -103,7 +103,7 @@ def random_values(tensor: Tensor, rng: np.random.Generator) -> Array:
     return drawn.astype(tensor.numpy_dtype)
 
 
-def _shown(graph: Graph) -> list[Tensor]:
+def _visible(graph: Graph) -> list[Tensor]:
     written = [t for node in graph.order for t in node.outs]
     return [*written, *(k.tensor for k in graph.learned)]
 
@@ -112,7 +112,7 @@ def _build(graph: Graph, folder: Path) -> Path:
     places: Any = None  # there is no memory plan
     em = CEmitter(graph, places)
     statements = [str(s) for node in graph.order for s in node.emit(em)]
-    every = [*graph.inputs, *_shown(graph)]
+    every = [*graph.inputs, *_visible(graph)]
     name = {t.name: em.tensor(t.name) for t in every}
     learned = [k.tensor for k in graph.learned]
     written = [t for node in graph.order for t in node.outs]
@@ -131,7 +131,7 @@ def _build(graph: Graph, folder: Path) -> Path:
         learned=each(learned, "get({p}, {n});"),
         poisoned=each(written, "memset({p}, 0x7F, {n});"),
         given=each(graph.inputs, "get({p}, {n});"),
-        said=each(_shown(graph), "fwrite({p}, 1, {n}, stdout);"),
+        said=each(_visible(graph), "fwrite({p}, 1, {n}, stdout);"),
     )
     folder.mkdir(parents=True, exist_ok=True)
     source, program = folder / "alone.c", folder / "alone"

@@ -33,7 +33,7 @@ def any_state(graph: Graph, rng: np.random.Generator, at_end: float) -> dict[str
     return state
 
 
-def any_state_is_survived(
+def check_any_state(
     graph: Graph, inputs: Mapping[str, Array], labels: Array | None, folder: Path, states: int = 6
 ) -> None:
     """From any state, samples and a commit give the twin's bits, and no undefined behaviour."""
@@ -58,7 +58,7 @@ def any_state_is_survived(
             assert device.compare(twin) == [], f"state {number}, committed"
 
 
-def ends_are_survived(
+def check_ends(
     graph: Graph, device: DeviceLearner, inputs: Mapping[str, Array], labels: Array | None
 ) -> None:
     """Each learned tensor at an end of its range is as with the twin; beyond it is refused."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from int8_graphs import scaled
+from int8_graphs import scale_fields
 from spikelet.graph import Array, Graph, Tensor
 from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.learn.continual.streams import Pool
@@ -20,7 +20,7 @@ def backbone() -> Graph:
     def layer(name: str, source: str, outputs: int, taps: int) -> FullyConnected:
         weight = np.clip(rng.normal(0, 45, (outputs, taps)), -127, 127).astype(np.int8)
         return FullyConnected(
-            name=name, inputs=(source,), weight=weight, **scaled(rng, outputs, taps, 0)
+            name=name, inputs=(source,), weight=weight, **scale_fields(rng, outputs, taps, 0)
         )
 
     x = Tensor("x", "i8", (INPUTS,), kind="input", scale=0.5)

@@ -34,7 +34,7 @@ from spikelet.learn.numbers.scalar import Descent
 SHAPES: list[tuple[int, ...]] = [(1,), (7,), (64,), (1, 1, 5), (3, 5, 7), (4, 1, 16), (2, 9, 33)]
 
 
-def derived(base: type[Operator]) -> list[Any]:
+def subclasses(base: type[Operator]) -> list[Any]:
     """The kinds of one base, in order of their names."""
     return [cls for _, cls in sorted(operators().items()) if issubclass(cls, base)]
 
@@ -59,10 +59,10 @@ class _Singles:
 def pointwise() -> Graph:
     """Functions of a code and of two, from the classes of their kind."""
     rng, made = np.random.default_rng(1), _Singles()
-    for kind in derived(Lookup):
+    for kind in subclasses(Lookup):
         for shape in SHAPES:
             made.add(kind, [shape], table=plan_graphs.table(rng))
-    for kind in derived(Elementwise):
+    for kind in subclasses(Elementwise):
         for shape in SHAPES[1:]:
             made.add(kind, [shape, shape])
         made.add(kind, [(3, 5, 7), (5, 1)])
@@ -75,7 +75,7 @@ def pointwise() -> Graph:
 def moving() -> Graph:
     """Reductions, moves and softmax."""
     made = _Singles()
-    for kind in derived(Reduction):
+    for kind in subclasses(Reduction):
         for axes in ((0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)):
             for shape in ((3, 5, 7), (4, 4, 16), (2, 3, 33), (1, 6, 5)):
                 made.add(kind, [shape], axes=axes)
@@ -101,7 +101,7 @@ def moving() -> Graph:
     return made.graph("moving")
 
 
-def trained(precision: str, loss: str, sizes: tuple[int, ...] = (6, 9, 5, 4)) -> Graph:
+def trained_layers(precision: str, loss: str, sizes: tuple[int, ...] = (6, 9, 5, 4)) -> Graph:
     """Dense layers on values; the last one's error is that of a loss."""
     rng = np.random.default_rng(len(sizes))
     dtype = scalar.value_dtype(precision)
@@ -113,14 +113,14 @@ def trained(precision: str, loss: str, sizes: tuple[int, ...] = (6, 9, 5, 4)) ->
         )
         for i, (m, n) in enumerate(itertools.pairwise(sizes))
     ]  # fmt: skip
-    inputs, descent = drawn(backbone.inputs, 24), Descent(0.05, rounding="nearest")
+    inputs, descent = draw(backbone.inputs, 24), Descent(0.05, rounding="nearest")
     graph = trainable(lambda _: backbone, made, precision, descent, inputs, loss)
     # Its last layer is no output, so that it dies where the loss is made.
     first = next(n.name for n in graph.order if n.name not in backbone.tensors)
     return dataclasses.replace(graph, outputs=[first])
 
 
-def drawn(tensors: Iterable[Tensor], samples: int) -> dict[str, Array]:
+def draw(tensors: Iterable[Tensor], samples: int) -> dict[str, Array]:
     """Codes over their whole range, numbers within +-1, those in 16 bits within +-500."""
     rng = np.random.default_rng(7)
     found: dict[str, Array] = {}
@@ -145,7 +145,7 @@ def taught(name: str, **options: Any) -> Graph:
     return made.attach(backbone if made.WHOLE else until(backbone, "features"), setting)
 
 
-def fine_tuned() -> Graph:
+def fine_tuned_network() -> Graph:
     """A network of all layers that fine-tuning knows."""
     graph = classifier(relu_after_add=True)
     return FineTune(update="all").attach(graph, setting(graph))
@@ -162,10 +162,10 @@ LAYERS: dict[str, Callable[[], Graph]] = {
 }
 # Graphs that learn.
 LEARNING: dict[str, Callable[[], Graph]] = {
-    "cross entropy, f32": functools.partial(trained, "f32", "softmax_cross_entropy"),
-    "mse, i16": functools.partial(trained, "i16", "mse"),
+    "cross entropy, f32": functools.partial(trained_layers, "f32", "softmax_cross_entropy"),
+    "mse, i16": functools.partial(trained_layers, "i16", "mse"),
     "ladder": functools.partial(taught, "ladder"),
     "hlop": functools.partial(taught, "hlop"),
     "sample_gate": functools.partial(taught, "sample_gate"),
-    "finetune": fine_tuned,
+    "finetune": fine_tuned_network,
 }

@@ -62,7 +62,7 @@ READERS = {
 Edit = tuple[tuple[Any, ...], Any]
 
 
-def cut(graph: Graph, node: Operator) -> Graph:
+def cut_after(graph: Graph, node: Operator) -> Graph:
     """The graph with this operator, what it needs and what the outputs need."""
     made = {t.name: n for n in graph.nodes for t in n.outs}
     outputs = list(graph.outputs)
@@ -89,7 +89,7 @@ def instances() -> dict[str, Graph]:
     found: dict[str, Graph] = {}
     for graph in every_graph():
         for kind in {n.KIND: n for n in reversed(graph.nodes)}.values():
-            made = cut(graph, kind)
+            made = cut_after(graph, kind)
             if kind.KIND not in found or len(made.nodes) < len(found[kind.KIND].nodes):
                 found[kind.KIND] = made
     return found
@@ -104,7 +104,7 @@ def places(data: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
             yield from places(value, (*at, key))
 
 
-def edited(data: dict[str, Any], edit: Edit) -> dict[str, Any]:
+def apply_edit(data: dict[str, Any], edit: Edit) -> dict[str, Any]:
     made = copy.deepcopy(data)
     target: Any = made
     for key in edit[0][:-1]:
@@ -150,7 +150,7 @@ def at_ends(kind: str, graph: Graph) -> Iterator[Edit]:
 
 def outcome(graph: Graph, edit: Edit, folder: Path, target: str = "portable") -> Graph | None:
     """What it loads as, its C in `folder`; None where it is refused in the project's words."""
-    data = edited(json.loads(json.dumps(graph.to_json())), edit)
+    data = apply_edit(json.loads(json.dumps(graph.to_json())), edit)
     try:
         made = Graph.from_json(data, graph.constants())
         generate(made, "0" * 64, folder, target=Target.parse(target))
@@ -179,7 +179,7 @@ def compiles(folders: list[Path], command: list[str]) -> None:
         assert done.returncode == 0, done.stderr[:3000]
 
 
-def written(path: Path, members: dict[str, bytes]) -> None:
+def write_package(path: Path, members: dict[str, bytes]) -> None:
     """A package of these members, its hash right again."""
     total = hashlib.sha256()
     for name in MEMBERS:

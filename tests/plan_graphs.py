@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from int8_graphs import codes, scaled
+from int8_graphs import codes, scale_fields
 from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.int8 import CODES
 from spikelet.graph.ops.add import Add
@@ -35,8 +35,8 @@ def image(name: str, shape: tuple[int, ...]) -> Tensor:
     return Tensor(name, "i8", shape, kind="input", scale=SCALE)
 
 
-def weighted(rng: np.random.Generator, channels: int, taps: int) -> dict[str, Any]:
-    return {**scaled(rng, channels, taps, 0), **CODE, "activation": (-128, 127)}
+def weight_fields(rng: np.random.Generator, channels: int, taps: int) -> dict[str, Any]:
+    return {**scale_fields(rng, channels, taps, 0), **CODE, "activation": (-128, 127)}
 
 
 def conv(
@@ -49,7 +49,7 @@ def conv(
     **how: Any,
 ) -> Conv2d:
     weight = codes(rng, (outputs, *kernel, shape[2]), 0)
-    fields = weighted(rng, outputs, weight[0].size)
+    fields = weight_fields(rng, outputs, weight[0].size)
     return Conv2d(name=name, inputs=(source,), weight=weight, **fields, **how)
 
 
@@ -63,7 +63,7 @@ def depthwise(
     **how: Any,
 ) -> DepthwiseConv2d:
     weight = codes(rng, (*kernel, shape[2] * times), 0)
-    fields = weighted(rng, weight.shape[2], kernel[0] * kernel[1])
+    fields = weight_fields(rng, weight.shape[2], kernel[0] * kernel[1])
     return DepthwiseConv2d(
         name=name, inputs=(source,), weight=weight, depth_multiplier=times, **fields, **how
     )

@@ -60,20 +60,20 @@ def board_of(name: str) -> Board:
     return board.model_copy(update={"isa": "armv6-m", "toolchains": toolchains, "memory": memory})
 
 
-def packaged(graph: Graph, samples: int) -> Package:
+def make_package(graph: Graph, samples: int) -> Package:
     """Random inputs, the first two samples at the ends, with golden's results."""
     inputs = graphs.random_inputs(graph, samples, np.random.default_rng(42))
     return Package(graph, inputs, {}).with_golden()
 
 
-def equals_golden(
+def check_graph(
     target: str, graph: Graph, samples: int, folder: Path, optimise: str = ""
 ) -> dict[str, Any]:
-    """`package_equals_golden` of a graph on random inputs."""
-    return package_equals_golden(target, packaged(graph, samples), folder, optimise)
+    """`check_package` of a graph on random inputs."""
+    return check_package(target, make_package(graph, samples), folder, optimise)
 
 
-def package_equals_golden(
+def check_package(
     target: str, package: Package, folder: Path, optimise: str = ""
 ) -> dict[str, Any]:
     """Build a trace image, run it, compare every layer of every step; the run's summary.

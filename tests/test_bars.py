@@ -21,12 +21,12 @@ def run(seeds: list[int], date: str = "2026-01-01", **found: Any) -> dict[str, A
     return {"seeds": seeds, "date": date, "figure": "some points", **found}
 
 
-def gated(seeds: list[int], lost: float) -> dict[str, Any]:
+def gated_row(seeds: list[int], lost: float) -> dict[str, Any]:
     """Of the sample gate, 70 % of whose updates are left out."""
     return run(seeds, skipped=[0.7], plain=[0.95], gated=[0.95 - lost / 100])
 
 
-def adapted(seeds: list[int], frozen: float) -> dict[str, Any]:
+def adapted_row(seeds: list[int], frozen: float) -> dict[str, Any]:
     none = {"affine": [frozen], "clean": [0.97], "recovered": [0.97]}
     return run(seeds, none=none, adapted={"affine": [0.93], "clean": [0.97], "recovered": [0.97]})
 
@@ -37,7 +37,9 @@ def test_every_bar_says_where_it_runs_what_it_was_chosen_on_and_what_it_asks_for
         assert module.TITLE and module.WHERE and module.TUNED_ON, name
         asked = [gate.what for gate in module.GATES]
         assert asked and len(set(asked)) == len(asked), name
-        assert bars.missed(name, run(FIRST)) == [f"{gate}: not measured" for gate in module.GATES]
+        assert bars.missed_gates(name, run(FIRST)) == [
+            f"{gate}: not measured" for gate in module.GATES
+        ]
 
 
 def test_options_chosen_on_held_out_data_can_be_chosen_again(
@@ -61,14 +63,14 @@ def test_options_chosen_on_held_out_data_can_be_chosen_again(
 
 
 def test_runs_are_merged_by_bar_and_seeds() -> None:
-    rows = bars.merged([], "sample_gate", gated(SECOND, 0.46))
-    rows = bars.merged(rows, "adaptation", adapted(FIRST, 0.3))
-    rows = bars.merged(rows, "sample_gate", gated(FIRST, -0.65))
-    rows = bars.merged(rows, "sample_gate", {**gated(FIRST, -0.64), "date": "2026-02-02"})
+    rows = bars.merge([], "sample_gate", gated_row(SECOND, 0.46))
+    rows = bars.merge(rows, "adaptation", adapted_row(FIRST, 0.3))
+    rows = bars.merge(rows, "sample_gate", gated_row(FIRST, -0.65))
+    rows = bars.merge(rows, "sample_gate", {**gated_row(FIRST, -0.64), "date": "2026-02-02"})
     assert [row["name"] for row in rows] == ["adaptation", "sample_gate"]
     assert [r["date"] for r in rows[1]["runs"]] == ["2026-02-02", "2026-01-01"]
-    assert bars.met(rows[0]) == "yes"
-    assert bars.met(rows[1]) == (
+    assert bars.is_met(rows[0]) == "yes"
+    assert bars.is_met(rows[1]) == (
         "seeds 0, 1, 2: yes; seeds 3, 4, 5: no<br>seeds 3, 4, 5: points lost 0.46, not <= 0.3"
     )
     assert "seeds 0, 1, 2 (2026-02-02)" in bars.table(rows)
@@ -80,32 +82,32 @@ def test_seeds_that_differ_by_more_than_the_margin_are_named() -> None:
     def unsteady(name: str, *runs: dict[str, Any]) -> list[str]:
         return bars.unsteady({"name": name, "runs": list(runs)})
 
-    assert unsteady("sample_gate", gated(FIRST, -0.65), gated(SECOND, 0.46)) == [
+    assert unsteady("sample_gate", gated_row(FIRST, -0.65), gated_row(SECOND, 0.46)) == [
         "points lost: -0.65 and 0.46"
     ]
-    assert unsteady("adaptation", adapted(FIRST, 0.399), adapted(SECOND, 0.403)) == [
+    assert unsteady("adaptation", adapted_row(FIRST, 0.399), adapted_row(SECOND, 0.403)) == [
         "frozen network, last half: 0.399 and 0.403"
     ]
-    assert unsteady("sample_gate", gated(FIRST, -0.25), gated(SECOND, -0.35)) == []
-    both_miss = gated(FIRST, 1.5), gated(SECOND, 2.5)
+    assert unsteady("sample_gate", gated_row(FIRST, -0.25), gated_row(SECOND, -0.35)) == []
+    both_miss = gated_row(FIRST, 1.5), gated_row(SECOND, 2.5)
     assert unsteady("sample_gate", *both_miss) == []
-    assert unsteady("sample_gate", gated(FIRST, -0.65), run(SECOND)) == []
-    rows = bars.merged([], "sample_gate", gated(FIRST, -0.3))
-    rows = bars.merged(rows, "sample_gate", gated(SECOND, 0.2))
+    assert unsteady("sample_gate", gated_row(FIRST, -0.65), run(SECOND)) == []
+    rows = bars.merge([], "sample_gate", gated_row(FIRST, -0.3))
+    rows = bars.merge(rows, "sample_gate", gated_row(SECOND, 0.2))
     said = bars.table(rows)
     assert "| yes<br>seeds differ by more than the margin: points lost: -0.3 and 0.2 |" in said
 
 
 def test_a_bar_that_fails_or_says_nothing_is_not_met() -> None:
-    rows = bars.merged([], "rejection", run(FIRST, error="no data"))
-    assert bars.met(rows[0]).startswith("no<br>seeds 0, 1, 2: AUROC")
+    rows = bars.merge([], "rejection", run(FIRST, error="no data"))
+    assert bars.is_met(rows[0]).startswith("no<br>seeds 0, 1, 2: AUROC")
     assert bars.unsteady(rows[0]) == []
 
 
 def test_a_bar_that_was_never_measured_has_a_row() -> None:
-    rows = bars.complete(bars.merged([], "sample_gate", gated(FIRST, -0.65)))
+    rows = bars.complete(bars.merge([], "sample_gate", gated_row(FIRST, -0.65)))
     assert [row["name"] for row in rows] == bars.names()
-    verdicts = {row["name"]: bars.met(row) for row in rows}
+    verdicts = {row["name"]: bars.is_met(row) for row in rows}
     assert verdicts.pop("sample_gate") == "yes"
     assert set(verdicts.values()) == {"no: not measured"}
     assert bars.table(rows).count("no: not measured |") == len(verdicts)
@@ -116,7 +118,7 @@ def test_a_bar_cannot_hide_its_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     module.measure = lambda seeds: {"figure": "", "seeds": ["other"]}  # type: ignore[attr-defined]
     monkeypatch.setattr(bars, "load", lambda name: module)
     with pytest.raises(ValueError, match="hides measures seeds"):
-        bars.measured("hides", FIRST)
+        bars.measure("hides", FIRST)
 
 
 def test_the_command_measures_one_set_of_seeds_beside_another(

@@ -15,7 +15,7 @@ PACKAGE = "package"  # modules at the top that know the graph
 ENTRIES = {"__init__", "__main__"}  # what users import and start
 
 
-def imported(path: Path) -> Iterator[str]:
+def imports_of(path: Path) -> Iterator[str]:
     """Modules of ours that a file imports, wherever in it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
@@ -30,7 +30,9 @@ def imported(path: Path) -> Iterator[str]:
 def top(name: str) -> str:
     """GROUND or PACKAGE."""
     path = PRODUCT / f"{name}.py"
-    knows = path.is_file() and any(module.startswith("spikelet.graph") for module in imported(path))
+    knows = path.is_file() and any(
+        module.startswith("spikelet.graph") for module in imports_of(path)
+    )
     return PACKAGE if knows else GROUND
 
 
@@ -47,12 +49,12 @@ def arrows() -> set[tuple[str, str]]:
         if len(parts) == 2 and parts[1] in ENTRIES:
             continue
         here = room_of(".".join(parts))
-        there = {room_of(name) for name in imported(path) if name.startswith("spikelet.")}
+        there = {room_of(name) for name in imports_of(path) if name.startswith("spikelet.")}
         made |= {(here, room) for room in there - {here, GROUND}}
     return made
 
 
-def drawn(page: str) -> set[tuple[str, str]]:
+def drawn_arrows(page: str) -> set[tuple[str, str]]:
     """Arrows of the first mermaid picture; `graph_` is `graph`, which is a word of mermaid."""
     (picture, *_) = re.findall(r"```mermaid\n(.*?)```", page, re.DOTALL)
     lines = re.findall(r"^ *(\w+) --> ([\w &]+)$", picture, re.MULTILINE)
@@ -62,7 +64,7 @@ def drawn(page: str) -> set[tuple[str, str]]:
 
 def test_the_picture_is_what_the_imports_say() -> None:
     page = (HOUSE / "DESIGN.md").read_text(encoding="utf-8")
-    assert drawn(page) == arrows()
+    assert drawn_arrows(page) == arrows()
 
 
 def test_no_arrow_leads_back() -> None:

@@ -106,7 +106,7 @@ def test_a_constant_current_counts_as_macs_once() -> None:
     assert found.membrane_updates == (2 + 2 * 6 + 2 + 1 * 6) / 2
 
 
-def renamed(node: Operator) -> Operator:
+def rename(node: Operator) -> Operator:
     """The same operator as a class of another module would be: derived, with a KIND of its own."""
     kind: Any = dataclasses.dataclass(kw_only=True)(
         type(f"My{type(node).__name__}", (type(node),), {"KIND": f"my_{node.KIND}"})
@@ -121,7 +121,7 @@ def test_statistics_do_not_ask_for_names() -> None:
     for graph in made:
         inputs = graphs.random_inputs(graph, 8, np.random.default_rng(0))
         again = Graph(
-            graph.name, graph.steps, graph.inputs, [renamed(n) for n in graph.nodes], graph.outputs
+            graph.name, graph.steps, graph.inputs, [rename(n) for n in graph.nodes], graph.outputs
         )
         assert {n.KIND for n in again.nodes}.isdisjoint({n.KIND for n in graph.nodes})
         found = neurobench(again, again.run(inputs, trace=True), inputs)

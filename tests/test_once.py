@@ -16,13 +16,13 @@ def slowly(place: Path) -> int:
     return os.getpid()
 
 
-def asked(folder: Path) -> int:
+def ask(folder: Path) -> int:
     return Once(folder)("slow", slowly)
 
 
 def test_of_many_processes_one_makes_it(tmp_path: Path) -> None:
     with multiprocessing.get_context("fork").Pool(4) as pool:
-        answers = pool.map(asked, [tmp_path] * 4, chunksize=1)
+        answers = pool.map(ask, [tmp_path] * 4, chunksize=1)
     assert len(set(answers)) == 1
     assert [p.name for p in (tmp_path / "slow").iterdir()] == [f"{answers[0]}"]
 

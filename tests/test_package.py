@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import graphs
-from package_edits import written
+from package_edits import write_package
 from spikelet.package import Package, PackageError
 
 N = 4
@@ -25,17 +25,17 @@ def vectors() -> dict[str, Any]:
     return {**inputs, "y": np.arange(N)}
 
 
-def packaged(manifest: dict[str, Any] | None = None) -> Package:
+def make_package(manifest: dict[str, Any] | None = None) -> Package:
     return Package(graphs.digits_like(), vectors(), manifest or {"seed": 3}).with_golden()
 
 
-def rewritten(path: Path, change: Callable[[dict[str, bytes]], None], seal: bool = False) -> None:
+def rewrite(path: Path, change: Callable[[dict[str, bytes]], None], seal: bool = False) -> None:
     """Pack the members anew after a change; `seal` makes the hashes right again."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     change(members)
     if seal:
-        written(path, members)
+        write_package(path, members)
         return
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
@@ -71,7 +71,7 @@ def test_a_missing_seed_says_where_seeds_come_from() -> None:
 
 
 def test_vectors_that_were_changed_are_refused_when_saved(tmp_path: Path) -> None:
-    package = packaged()
+    package = make_package()
     package.vectors["y"] = np.arange(N - 1)
     with pytest.raises(PackageError, match="y holds 3 samples"):
         package.save(tmp_path / "a.spk")
@@ -80,7 +80,7 @@ def test_vectors_that_were_changed_are_refused_when_saved(tmp_path: Path) -> Non
 
 def test_save_and_load_take_a_text(tmp_path: Path) -> None:
     path = str(tmp_path / "below" / "a.spk")
-    package = packaged()
+    package = make_package()
     package.save(path)
     assert Package.load(path).sha256 == package.sha256
     with zipfile.ZipFile(path) as archive:
@@ -91,7 +91,7 @@ def test_a_save_that_fails_keeps_the_earlier_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.spk"
-    packaged().save(path)
+    make_package().save(path)
     before = path.read_bytes()
 
     def fails(fd: int) -> None:
@@ -99,22 +99,22 @@ def test_a_save_that_fails_keeps_the_earlier_package(
 
     monkeypatch.setattr("os.fsync", fails)
     with pytest.raises(OSError, match="no space"):
-        packaged({"seed": 4}).save(path)
+        make_package({"seed": 4}).save(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_an_altered_manifest_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.spk"
-    packaged({"seed": 3, "integer_accuracy": 0.5}).save(path)
+    make_package({"seed": 3, "integer_accuracy": 0.5}).save(path)
 
     def better(members: dict[str, bytes]) -> None:
         members["manifest.json"] = members["manifest.json"].replace(b"0.5", b"0.9")
 
-    rewritten(path, better)
+    rewrite(path, better)
     with pytest.raises(PackageError, match=r"manifest\.json does not match"):
         Package.load(path)
-    packaged().save(path)
-    rewritten(path, lambda members: members.pop("sha256") and None)
+    make_package().save(path)
+    rewrite(path, lambda members: members.pop("sha256") and None)
     with pytest.raises(PackageError, match="sha256 is missing"):
         Package.load(path)
 
@@ -136,15 +136,15 @@ def test_an_altered_manifest_is_refused(tmp_path: Path) -> None:
 )
 def test_a_manifest_of_other_types(tmp_path: Path, key: str, value: object) -> None:
     with pytest.raises(PackageError, match=f"the manifest: {key}.* is "):
-        packaged({key: value})
+        make_package({key: value})
     path = tmp_path / "a.spk"
-    packaged().save(path)
+    make_package().save(path)
 
     def put(members: dict[str, bytes]) -> None:
         manifest = json.loads(members["manifest.json"])
         members["manifest.json"] = json.dumps({**manifest, key: value}).encode()
 
-    rewritten(path, put, seal=True)
+    rewrite(path, put, seal=True)
     with pytest.raises(PackageError, match=f"the manifest: {key}.* is "):
         Package.load(path)
 
@@ -175,8 +175,8 @@ def test_members_that_are_made_to_break_a_reader(
     tmp_path: Path, member: str, data: bytes, text: str
 ) -> None:
     path = tmp_path / "a.spk"
-    packaged().save(path)
-    rewritten(path, lambda members: members.update({member: data}), seal=True)
+    make_package().save(path)
+    rewrite(path, lambda members: members.update({member: data}), seal=True)
     with pytest.raises(PackageError, match=text):
         Package.load(path)
 
@@ -190,14 +190,14 @@ def test_a_package_of_0_1_0_keeps_its_hash(path: Path) -> None:
 
 def test_a_package_whose_graph_holds_c_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "hostile.spk"
-    packaged().save(path)
+    make_package().save(path)
 
     def hostile(members: dict[str, bytes]) -> None:
         graph = json.loads(members["graph.json"])
         graph["nodes"][-1]["when"] = ["n", '0) { } extern int puts(const char *); (void)puts("ran"']
         members["graph.json"] = json.dumps(graph).encode()
 
-    rewritten(path, hostile, seal=True)
+    rewrite(path, hostile, seal=True)
     with pytest.raises(PackageError, match=r"when\[1\] is .0\) \{ \} extern"):
         Package.load(path)
 
@@ -205,16 +205,16 @@ def test_a_package_whose_graph_holds_c_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["graph.json", "manifest.json", "sha256"])
 def test_a_member_beyond_its_limit_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / "blank.spk"
-    packaged().save(path)
-    rewritten(path, lambda members: members.update({name: members[name] + b" " * (9 << 20)}))
+    make_package().save(path)
+    rewrite(path, lambda members: members.update({name: members[name] + b" " * (9 << 20)}))
     with pytest.raises(PackageError, match=rf"{name} takes \d+ bytes, more than"):
         Package.load(path)
 
 
 def test_a_member_that_no_package_has_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "more.spk"
-    packaged().save(path)
-    rewritten(path, lambda members: members.update({"model.c": b"int main(void);"}))
+    make_package().save(path)
+    rewrite(path, lambda members: members.update({"model.c": b"int main(void);"}))
     with pytest.raises(PackageError, match=r"it holds 'model\.c', which no package has"):
         Package.load(path)
 
@@ -222,7 +222,7 @@ def test_a_member_that_no_package_has_is_refused(tmp_path: Path) -> None:
 def test_members_that_are_too_large_in_sum_are_refused_before_they_are_read(tmp_path: Path) -> None:
     """Each below its limit, by what the zip says of them; they are not there at all."""
     path = tmp_path / "sum.spk"
-    packaged().save(path)
+    make_package().save(path)
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
@@ -236,7 +236,7 @@ def test_members_that_are_too_large_in_sum_are_refused_before_they_are_read(tmp_
 
 def test_members_at_the_limit_of_their_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.spk"
-    packaged().save(path)
+    make_package().save(path)
     with zipfile.ZipFile(path) as archive:
         total = sum(info.file_size for info in archive.infolist())
     monkeypatch.setattr("spikelet.package._LIMIT_BYTES", total)
@@ -249,10 +249,10 @@ def test_members_at_the_limit_of_their_sum(tmp_path: Path, monkeypatch: pytest.M
 def test_a_member_full_of_entries_costs_what_reading_it_costs(tmp_path: Path) -> None:
     """8 MiB of wrong entries; an error for each took 22 s and 3.9 GB."""
     path = tmp_path / "a.spk"
-    packaged().save(path)
+    make_package().save(path)
     head = b'{"format":1,"name":"a","steps":1,"outputs":[],"inputs":[],"nodes":['
     graph = head + b"0," * ((8 << 20) // 2 - len(head)) + b"0]}"
-    rewritten(path, lambda members: members.update({"graph.json": graph}), seal=True)
+    rewrite(path, lambda members: members.update({"graph.json": graph}), seal=True)
     began = time.process_time()
     with pytest.raises(PackageError, match=r"nodes has 41942.. entries, expected 65535 at most"):
         Package.load(path)

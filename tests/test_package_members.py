@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 import graphs
-from package_edits import HOSTILE, VALUES, edited, places, written
+from package_edits import HOSTILE, VALUES, apply_edit, places, write_package
 from spikelet.cli.app import execute
 from spikelet.errors import UsageError
 from spikelet.manifest import Manifest
@@ -71,7 +71,7 @@ def members(manifest: dict[str, Any]) -> dict[str, bytes]:
     return Package(graph, {**vectors, "y": np.arange(N)}, manifest).with_golden().members()
 
 
-def used(path: Path, samples: Path, capfd: pytest.CaptureFixture[str]) -> bool:
+def use(path: Path, samples: Path, capfd: pytest.CaptureFixture[str]) -> bool:
     """Whether it loads; what loads is shown, generated as C, and its samples are read."""
     try:
         package = Package.load(path)
@@ -156,7 +156,7 @@ def other_manifest(data: bytes, rng: random.Random) -> bytes:
     value = rng.choice(VALUES)
     if rng.random() < 0.2:
         at = (*at[:-1], rng.choice(HOSTILE)) if isinstance(at[-1], str) else at
-    return json.dumps(edited(manifest, (at, value))).encode()
+    return json.dumps(apply_edit(manifest, (at, value))).encode()
 
 
 EDITS: dict[str, Callable[[bytes, random.Random], bytes]] = {
@@ -172,9 +172,9 @@ def campaign(edits: int, folder: Path, seed: int, capfd: pytest.CaptureFixture[s
     for i in range(edits):
         name = list(EDITS)[i % 2 if i % 8 else 2]
         changed = EDITS[name](given[name], rng)
-        written(path, {**given, name: changed})
+        write_package(path, {**given, name: changed})
         try:
-            refused += not used(path, samples, capfd)
+            refused += not use(path, samples, capfd)
         except Exception as e:
             raise AssertionError(f"edit {i} of {name}, {changed[:300]!r} ended in {e!r}") from e
     return refused

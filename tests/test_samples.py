@@ -31,7 +31,7 @@ def onnx_file(module: nn.Module, names: list[str], path: Path) -> Path:
     return path
 
 
-def drawn(count: int = 60, seed: int = 0) -> Array:
+def draw(count: int = 60, seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(0, 1, (count, 5)).astype(np.float32)
 
 
@@ -43,11 +43,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return onnx_file(LINE, ["x"], tmp_path_factory.mktemp("line") / "line.onnx")
 
 
-def exported(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
+def export_file(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
     return spikelet.export(LINE, torch.zeros(1, 5), x, labels=y)
 
 
-def imported(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
+def import_file(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
     path = folder / "given.npz"
     np.savez(path, **({"x": x} if y is None else {"x": x, "y": y}))
     model = onnx.load(file)
@@ -57,24 +57,24 @@ def imported(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
 def run(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
     path = folder / "given.npz"
     np.savez(path, **({"x": x} if y is None else {"x": x, "y": y}))
-    package = exported(file, folder, drawn(), None)
+    package = export_file(file, folder, draw(), None)
     stream = data_stream(package, path)
     return Package(package.graph, stream.inputs, package.manifest)
 
 
 WAYS: dict[str, Callable[[Path, Path, Array, Array | None], Package]] = {
-    "export": exported, "import": imported, "run": run,
+    "export": export_file, "import": import_file, "run": run,
 }  # fmt: skip
 SAMPLES: dict[str, tuple[Any, str]] = {
-    "complex": (drawn() + 5j * drawn(seed=1), "complex"),
+    "complex": (draw() + 5j * draw(seed=1), "complex"),
     "integers": (np.arange(300).reshape(60, 5), "expected float"),
     "bytes": (np.zeros((60, 5), np.uint8), "uint8"),
-    "truths": (drawn() > 0, "bool"),
+    "truths": (draw() > 0, "bool"),
     "texts": (np.full((60, 5), "1.5"), "<U3|expected tensors or arrays of numbers"),
-    "nan": (np.where(drawn() > 1, np.nan, drawn()), "NaN or infinity"),
-    "beyond float32": (drawn().astype(np.float64) * 1e300, "NaN or infinity|spans"),
-    "another shape": (drawn()[:, :4], r"\(60, 4\)"),
-    "nothing": (drawn()[:0], r"\(0, 5\)"),
+    "nan": (np.where(draw() > 1, np.nan, draw()), "NaN or infinity"),
+    "beyond float32": (draw().astype(np.float64) * 1e300, "NaN or infinity|spans"),
+    "another shape": (draw()[:, :4], r"\(60, 4\)"),
+    "nothing": (draw()[:0], r"\(0, 5\)"),
 }
 CLASSES = np.arange(60) % 4
 WRONG_LABELS: dict[str, tuple[Array, str]] = {
@@ -106,12 +106,12 @@ def test_wrong_labels_are_refused_everywhere(
 ) -> None:
     y, text = WRONG_LABELS[kind]
     with pytest.raises(UsageError, match=text):
-        WAYS[way](file, tmp_path, drawn(), y)
-    WAYS[way](file, tmp_path, drawn(), CLASSES[:, None].astype(np.uint8))
+        WAYS[way](file, tmp_path, draw(), y)
+    WAYS[way](file, tmp_path, draw(), CLASSES[:, None].astype(np.uint8))
 
 
 def test_a_module_with_an_input_named_y(tmp_path: Path) -> None:
-    feeds = {"x": drawn(), "y": drawn(seed=1)}
+    feeds = {"x": draw(), "y": draw(seed=1)}
     example = (torch.zeros(1, 5), torch.zeros(1, 5))
     path = tmp_path / "sum.spk"
     made = spikelet.export(Sum(), example, feeds, labels=np.arange(60) % 4, out=path)
@@ -123,7 +123,7 @@ def test_a_module_with_an_input_named_y(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [("x", LABELS), ("y", LABELS), (LABELS, "labels")])
 def test_inputs_named_as_labels_are(names: tuple[str, str], tmp_path: Path) -> None:
     file = onnx_file(Sum().eval(), list(names), tmp_path / "two.onnx")
-    feeds = {names[0]: drawn(), names[1]: drawn(seed=1)}
+    feeds = {names[0]: draw(), names[1]: draw(seed=1)}
     key = labels_key(names)
     assert key not in names
     np.savez(tmp_path / "given.npz", **feeds, **{key: CLASSES})
@@ -151,9 +151,9 @@ def test_a_graph_with_an_input_named_y(tmp_path: Path) -> None:
 
 
 def test_both_keys_hold_labels_where_no_input_has_their_name(file: Path, tmp_path: Path) -> None:
-    package = exported(file, tmp_path, drawn(), None)
+    package = export_file(file, tmp_path, draw(), None)
     for key in ("y", LABELS):
-        np.savez(tmp_path / "d.npz", **{"x": drawn(4), key: np.arange(4)})
+        np.savez(tmp_path / "d.npz", **{"x": draw(4), key: np.arange(4)})
         assert data_stream(package, tmp_path / "d.npz").labels is not None
         vectors = {**package.inputs, key: np.arange(60)}
         Package(package.graph, vectors).with_golden().save(tmp_path / "p.spk")

@@ -111,7 +111,7 @@ def signal_net() -> nn.Module:
 IMAGE, SIGNAL = (4, 9, 12), (4, 20)
 
 
-def unsettled(module: nn.Module) -> nn.Module:
+def with_random_statistics(module: nn.Module) -> nn.Module:
     """With statistics that are not those of a new batch norm; in evaluation mode."""
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -57,7 +57,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def measured(name: str, seeds: Sequence[int]) -> dict[str, Any]:
+def measure(name: str, seeds: Sequence[int]) -> dict[str, Any]:
     """One bar over some seeds: what was found, when, and in how many seconds."""
     module = load(name)
     begin = time.perf_counter()
@@ -78,7 +78,7 @@ def measured(name: str, seeds: Sequence[int]) -> dict[str, Any]:
     return dict(json.loads(json.dumps(results, default=float)))
 
 
-def merged(rows: Sequence[Mapping[str, Any]], name: str, run: Mapping[str, Any]) -> list[Any]:
+def merge(rows: Sequence[Mapping[str, Any]], name: str, run: Mapping[str, Any]) -> list[Any]:
     """The rows with one more run, in place of an older one of the same bar and seeds."""
     before: list[Any] = next((row["runs"] for row in rows if row["name"] == name), [])
     runs = [*(old for old in before if old["seeds"] != run["seeds"]), run]
@@ -92,7 +92,7 @@ def complete(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     return sorted([*rows, *({"name": n, "runs": []} for n in never)], key=lambda row: row["name"])
 
 
-def missed(name: str, run: Mapping[str, Any]) -> list[str]:
+def missed_gates(name: str, run: Mapping[str, Any]) -> list[str]:
     """The gates that a run of a bar does not meet, with its figures."""
     values = [(gate, gate.value(run)) for gate in load(name).GATES]
     return [
@@ -100,13 +100,13 @@ def missed(name: str, run: Mapping[str, Any]) -> list[str]:
         if value is None
         else f"{gate.what} {value:.4g}, not {gate.sense} {gate.bar:g}"
         for gate, value in values
-        if not gate.met(value)
+        if not gate.is_met(value)
     ]
 
 
-def met(row: Mapping[str, Any]) -> str:
+def verdict_of(row: Mapping[str, Any]) -> str:
     """The verdict of a row: yes, or no; with mixed runs, which seeds miss which gate."""
-    runs = {_seeds(run): missed(row["name"], run) for run in row["runs"]}
+    runs = {_seeds(run): missed_gates(row["name"], run) for run in row["runs"]}
     if not runs:
         return "no: not measured"
     if not any(runs.values()):
@@ -140,7 +140,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         module = load(row["name"])
         runs = "<br>".join(f"{_seeds(run)} ({run['date']}): {run['figure']}" for run in row["runs"])
-        verdict = met(row)
+        verdict = verdict_of(row)
         if differ := unsteady(row):
             verdict += f"<br>seeds differ by more than the margin: {'; '.join(differ)}"
         bar = "; ".join(map(str, module.GATES))
@@ -184,9 +184,9 @@ def main() -> int:
             return 0
         for name in chosen:
             print(f"{name} ...", file=sys.stderr, flush=True)
-            run = measured(name, options.seeds)
-            rows = merged(rows, name, run)
-            fail = missed(name, run)
+            run = measure(name, options.seeds)
+            rows = merge(rows, name, run)
+            fail = missed_gates(name, run)
             said = f"NOT MET ({'; '.join(fail)})" if fail else "met"
             print(f"{name}: {said}, {run['figure']} ({run['seconds']} s)", file=sys.stderr)
             if options.json is not None:  # after each: a run of an hour may be cut
@@ -197,7 +197,7 @@ def main() -> int:
         print(f"error: {e}", file=sys.stderr)
         return 2
     print(table(rows))
-    return 1 if any(met(row) != "yes" for row in rows if row["name"] in chosen) else 0
+    return 1 if any(verdict_of(row) != "yes" for row in rows if row["name"] in chosen) else 0
 
 
 if __name__ == "__main__":

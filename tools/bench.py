@@ -75,7 +75,7 @@ PEERS = {
 }
 
 
-def asked(*arguments: str) -> tuple[int, Result]:
+def ask(*arguments: str) -> tuple[int, Result]:
     """One command's exit code and JSON; its progress goes to standard error."""
     command = [sys.executable, "-m", "spikelet", *arguments, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -85,7 +85,7 @@ def asked(*arguments: str) -> tuple[int, Result]:
 
 def spikelet(*arguments: str) -> Result:
     """The JSON of a command; exits with its code if it fails."""
-    code, result = asked(*arguments)
+    code, result = ask(*arguments)
     if code != 0:
         sys.exit(code)
     return result
@@ -128,7 +128,7 @@ def references(out: Path) -> list[Result]:
     return results
 
 
-def shipped() -> dict[Path, list[Result]]:
+def shipped_costs() -> dict[Path, list[Result]]:
     """By folder of models/, the costs of the int8 package that is kept there."""
     by_package = {}
     for package in sorted((ROOT / "models").glob("*/*.spk")):
@@ -136,7 +136,7 @@ def shipped() -> dict[Path, list[Result]]:
             results = by_package.setdefault(package.parent, [])
             for board in (*INT8_BOARDS, *SMALL_BOARDS):
                 arguments = _bench(package, board, "gcc")
-                code, result = asked(*arguments, "--limit", str(INT8_SAMPLES))
+                code, result = ask(*arguments, "--limit", str(INT8_SAMPLES))
                 if code == 0:
                     results.append(result)
                 elif code != REFUSED or board in INT8_BOARDS:
@@ -207,7 +207,7 @@ def main() -> None:
     print(table(results, SPIKING_COLUMNS))
     if beside := references(out):
         print(f"\n{table(beside, PEER_COLUMNS)}")
-    for folder, costs in shipped().items():
+    for folder, costs in shipped_costs().items():
         print(f"\n{folder.name}\n{table(costs, INT8_COLUMNS)}")
         results += costs
     path = out / "bench.json"

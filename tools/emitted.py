@@ -77,14 +77,14 @@ def of_case(case: str) -> Graph:
 
 def of_onnx(name: str) -> Graph:
     """A QDQ file that onnxruntime has quantised."""
-    data = onnx_networks.quantised(name, "QDQ", "QInt8", True)
+    data = onnx_networks.quantise_model(name, "QDQ", "QInt8", True)
     return quantise(onnx.parse(data, name).network, None).graph
 
 
 def of_torch(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Graph:
     """A PyTorch module after its quantisation."""
     torch.manual_seed(0)
-    module = torch_modules.unsettled(make())
+    module = torch_modules.with_random_statistics(make())
     x = torch.randn(64, *shape, generator=torch.Generator().manual_seed(1))
     return spikelet.export(module, x[:1], x, name=make.__name__).graph
 
@@ -142,7 +142,7 @@ def texts(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text(encoding="utf-8") for path in files}
 
 
-def renamed(text: str, renames: Sequence[tuple[str, str]]) -> str:
+def rename(text: str, renames: Sequence[tuple[str, str]]) -> str:
     """The text with whole words, and fields of structures, in place of others."""
     fields: dict[str, dict[str, str]] = {}
     for before, after in renames:
@@ -152,11 +152,11 @@ def renamed(text: str, renames: Sequence[tuple[str, str]]) -> str:
         else:
             text = re.sub(rf"(?<![\w/.]){re.escape(before)}(?![\w/])", after, text)
     for struct, names in fields.items():
-        text = _configured(text, struct, names)
+        text = _rename_fields(text, struct, names)
     return text
 
 
-def _configured(text: str, struct: str, names: Mapping[str, str]) -> str:
+def _rename_fields(text: str, struct: str, names: Mapping[str, str]) -> str:
     """The text with other names for fields of a structure: where it is filled, and read."""
     config = rf"^static const struct {struct} (\w+) = {{\n(.*?)^}};"
     for match in list(re.finditer(config, text, re.MULTILINE | re.DOTALL)):
@@ -170,7 +170,7 @@ def _configured(text: str, struct: str, names: Mapping[str, str]) -> str:
 
 def differing(before: Path, after: Path, renames: Sequence[tuple[str, str]]) -> list[str]:
     """The files that are not the same in both folders."""
-    old = {path: renamed(text, renames) for path, text in texts(before).items()}
+    old = {path: rename(text, renames) for path, text in texts(before).items()}
     new = texts(after)
     return [path for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
 

@@ -137,7 +137,7 @@ def int8(today: str) -> None:
         )
         costs = bench.table(beside, bench.PEER_COLUMNS)
         place(ROOT / "README.md", "int8", f"{text}\n\n{costs}\n\n{made}")
-    shipped = bench.shipped()
+    shipped = bench.shipped_costs()
     place(ROOT / "README.md", "models", f"{models(shipped)}\n\n{made}")
     for folder, results in shipped.items():
         costs = bench.table(results, bench.INT8_COLUMNS)
@@ -235,7 +235,7 @@ def learners_table() -> str:
     return "\n".join(["| learner | after | here |", "| --- | --- | --- |", *rows])
 
 
-def published(_: str) -> None:
+def write_published(_: str) -> None:
     """What differs from published methods."""
     place(ROOT / "README.md", "learners", learners_table())
 
@@ -267,7 +267,7 @@ def main() -> None:
         "spiking": spiking,
         "int8": int8,
         "learning": learning,
-        "learners": published,
+        "learners": write_published,
         "bars": bars_table,
     }
     for part in sys.argv[1:] or parts:

@@ -38,7 +38,7 @@ COLUMNS = {  # of docs/sizes.csv: the figure of `spikelet bench --json`
 Sizes = dict[tuple[str, str], dict[str, int]]  # by package and board
 
 
-def measured(path: str, board: str) -> dict[str, int]:
+def measure(path: str, board: str) -> dict[str, int]:
     """The sizes of one package on one board."""
     command = [sys.executable, "-m", "spikelet", "bench", path, "--board", board, "--json"]
     options = ["--machine", "qemu", "--toolchain", "gcc", "--limit", "1"]
@@ -53,7 +53,7 @@ def measured(path: str, board: str) -> dict[str, int]:
     return {name: int(result[figure]) for name, figure in COLUMNS.items()}
 
 
-def written(sizes: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
+def to_text(sizes: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
     """The file's text."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -63,14 +63,14 @@ def written(sizes: Mapping[tuple[str, str], Mapping[str, int]]) -> str:
 
 
 def read(text: str) -> Sizes:
-    """What `written` wrote."""
+    """What `to_text` wrote."""
     return {
         (row.pop("package"), row.pop("board")): {name: int(size) for name, size in row.items()}
         for row in csv.DictReader(io.StringIO(text))
     }
 
 
-def moved(before: Sizes, after: Sizes) -> list[str]:
+def changes(before: Sizes, after: Sizes) -> list[str]:
     """A line for each size that differs, and for each row that only one side has."""
     return [
         *_gone(before, after, "is gone"),
@@ -98,13 +98,13 @@ def main() -> None:
     asked = parser.parse_args()
     before = None if asked.against is None else read(asked.against.read_text(encoding="utf-8"))
     sizes = {
-        (name, board): measured(path, board) for name, path in PACKAGES.items() for board in BOARDS
+        (name, board): measure(path, board) for name, path in PACKAGES.items() for board in BOARDS
     }
     if before is None:
-        asked.out.write_text(written(sizes), encoding="utf-8")
+        asked.out.write_text(to_text(sizes), encoding="utf-8")
         print(asked.out)
         return
-    print("\n".join(sorted(moved(before, sizes)) or ["no size moved"]))
+    print("\n".join(sorted(changes(before, sizes)) or ["no size moved"]))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from every_learner import graph_of, stream
-from learned_states import beyond, ends, ends_are_survived
+from learned_states import beyond, check_ends, ends
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Phase
 from spikelet.graph.tensor import FLOATS
@@ -72,7 +72,7 @@ def test_any_state_within_its_ranges_is_safe(
             twin.commit()
             assert device.compare(twin) == []
         two = {name: values[:2] for name, values in inputs.items()}
-        ends_are_survived(graph, device, two, None if labels is None else labels[:2])
+        check_ends(graph, device, two, None if labels is None else labels[:2])
 
 
 # A commit of theirs reads all that is learned, and is proved for values within their ranges only.

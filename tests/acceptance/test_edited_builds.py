@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from package_edits import VALUES, at_ends, edited, instances, places
+from package_edits import VALUES, apply_edit, at_ends, instances, places
 from spikelet.board import ImageTooLarge, find_board
 from spikelet.graph import Graph, GraphError
 from spikelet.package import Package
@@ -18,7 +18,7 @@ from support import need
 BOARDS = ("native", "native", "mps2-an386", "mps3-an547", "virt-rv32")
 
 
-def loaded(rng: random.Random) -> tuple[str, Graph]:
+def load_edited(rng: random.Random) -> tuple[str, Graph]:
     """A graph that loads although a value of it was changed, and what was changed."""
     made = sorted(instances().items())
     while True:
@@ -27,7 +27,7 @@ def loaded(rng: random.Random) -> tuple[str, Graph]:
         edit = rng.choice(list(places(data))), rng.choice(VALUES)
         if rng.random() < 0.5:
             edit = rng.choice(list(at_ends(kind, graph)))
-        changed = edited(data, edit)
+        changed = apply_edit(data, edit)
         if changed == data:
             continue
         try:
@@ -42,7 +42,7 @@ def build(count: int, folder: Path, seed: int) -> int:
         need(tool)
     rng, refused = random.Random(seed), 0
     for i in range(count):
-        edit, graph = loaded(rng)
+        edit, graph = load_edited(rng)
         board = find_board(BOARDS[i % len(BOARDS)])
         try:
             make(Package(graph, {}, {}), board, folder / str(i))

@@ -33,7 +33,7 @@ from support import need
 TARGETS = [("native", "native"), ("virt-rv32", "unicorn")]
 
 
-def packaged() -> Package:
+def make_package() -> Package:
     graph = graphs.digits_like()
     rng = np.random.default_rng(5)
     inputs = graphs.random_inputs(graph, 8, rng)
@@ -69,7 +69,7 @@ def test_a_flipped_weight_bit_is_named_by_layer_step_and_neuron(
     board_name: str, machine: str, tmp_path: Path
 ) -> None:
     need("zig")
-    package, board = packaged(), find_board(board_name)
+    package, board = make_package(), find_board(board_name)
     built = make(package, board, tmp_path / "build", toolchain="zig", trace=True)
     # Input 20, word 1 of its column: byte 2 belongs to output 4 * 1 + 1.
     words = 24 // 4
@@ -102,7 +102,7 @@ def test_a_wrong_reset_rule_is_named(
     board_name: str, machine: str, trace: bool, tmp_path: Path
 ) -> None:
     need("zig")
-    package, board = packaged(), find_board(board_name)
+    package, board = make_package(), find_board(board_name)
     right = package.graph
     nodes = [
         dataclasses.replace(n, reset="subtract") if isinstance(n, Lif) and n.name == "lif1" else n

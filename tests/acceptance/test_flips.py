@@ -27,7 +27,7 @@ from spikelet.run import BuiltImage, SessionTarget, make
 from support import need, reference_model
 
 
-def trained(name: str) -> Package:
+def train_package(name: str) -> Package:
     from spikelet.train import train
 
     need("torch")
@@ -36,8 +36,8 @@ def trained(name: str) -> Package:
 
 
 PACKAGES: dict[str, Callable[[], Package]] = {
-    "digits_snn": lambda: trained("digits_snn"),
-    "digits_bernoulli": lambda: trained("digits_bernoulli"),
+    "digits_snn": lambda: train_package("digits_snn"),
+    "digits_bernoulli": lambda: train_package("digits_bernoulli"),
     "kws_ref_model": lambda: Package(tflite.load(reference_model("kws_ref_model")).graph),
     "ladder": lambda: Package(graph_of("ladder")),
 }
@@ -85,7 +85,9 @@ def places(built: BuiltImage) -> list[Place]:
     return list(dict.fromkeys(found))
 
 
-def missed(package: Package, board: str, toolchain: str, flips: int, folder: Path) -> list[str]:
+def unnoticed_flips(
+    package: Package, board: str, toolchain: str, flips: int, folder: Path
+) -> list[str]:
     """Flips over all places in turn, that nobody names; a whole image passes before and after."""
     rng = np.random.default_rng(17)
     built = make(package, find_board(board), folder, toolchain=toolchain)
@@ -126,7 +128,7 @@ def missed(package: Package, board: str, toolchain: str, flips: int, folder: Pat
 )
 def test_flips_in_a_spiking_network(board: str, toolchain: str, flips: int, tmp_path: Path) -> None:
     need(toolchain)
-    assert missed(Package(graphs.digits_like()), board, toolchain, flips, tmp_path) == []
+    assert unnoticed_flips(Package(graphs.digits_like()), board, toolchain, flips, tmp_path) == []
 
 
 @pytest.mark.long
@@ -138,4 +140,4 @@ def test_a_thousand_flips_in_four_packages(
     name: str, board: str, toolchain: str, flips: int, tmp_path: Path
 ) -> None:
     need(toolchain)
-    assert missed(PACKAGES[name](), board, toolchain, flips, tmp_path) == []
+    assert unnoticed_flips(PACKAGES[name](), board, toolchain, flips, tmp_path) == []

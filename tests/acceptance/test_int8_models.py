@@ -27,12 +27,12 @@ DRIFT = 0.005
 pytestmark = pytest.mark.parametrize("name", BARS)
 
 
-def shipped(name: str) -> Package:
+def load_shipped(name: str) -> Package:
     return Package.load(models_dir() / name / f"{name}.spk")
 
 
 def test_a_trained_package_meets_its_bars(name: str) -> None:
-    package = shipped(name)
+    package = load_shipped(name)
     manifest = package.manifest
     accuracy, macro_f1, weights, _ = BARS[name]
     assert (manifest["part"], manifest["samples"]) == ("test", SAMPLES[name])
@@ -45,7 +45,7 @@ def test_a_trained_package_meets_its_bars(name: str) -> None:
 
 
 def test_golden_of_a_trained_package_is_the_graphs(name: str) -> None:
-    package = shipped(name)
+    package = load_shipped(name)
     again = package.graph.run(package.inputs).outputs
     for output, values in again.items():
         np.testing.assert_array_equal(values, package.vectors[f"golden.{output}"])
@@ -57,7 +57,7 @@ def test_golden_of_a_trained_package_is_the_graphs(name: str) -> None:
 
 
 def test_a_trained_package_runs(name: str, tmp_path: Path) -> None:
-    package = shipped(name)
+    package = load_shipped(name)
     board = find_board("native")
     built = make(package, board, tmp_path / "build")
     summary, _ = run(

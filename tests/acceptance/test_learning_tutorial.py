@@ -27,14 +27,14 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith("spikelet ")]
 
 
-def expected(command: str) -> int:
+def expected_code(command: str) -> int:
     """The exit code: 2 of what the page says is refused, 3 of a board that is not connected."""
     if "--port /dev/" in command:
         return 3
     return 2 if command.endswith("# refused") else 0
 
 
-def called(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+def call(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command, comments=True)
     if "--stream" in words:
         text = words[words.index("--stream") + 1]
@@ -44,7 +44,7 @@ def called(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def learned(folder: Path, board: str) -> dict[str, Any]:
+def learning_result(folder: Path, board: str) -> dict[str, Any]:
     path = folder / f"spikelet-sessions/continual_digits-{board}-streaming_lda/session.json"
     found: dict[str, Any] = json.loads(path.read_text())
     assert found["complete"] and found["mismatches"] == 0
@@ -59,15 +59,15 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tutorial")
     (folder / "models").symlink_to(models_dir())
     for command in commands():
-        done = called(folder, command)
-        assert done.returncode == expected(command), f"{command}\n{done.stderr}"
+        done = call(folder, command)
+        assert done.returncode == expected_code(command), f"{command}\n{done.stderr}"
         if command.endswith("# refused"):
             assert "no figure is reported" in done.stderr
     return folder
 
 
 def test_a_new_class_is_learned_and_the_old_ones_stay(walked: Path) -> None:
-    found = learned(walked, "virt-rv32")
+    found = learning_result(walked, "virt-rv32")
     assert found["tasks"][-1] == "class 9"
     before, *_, last = found["curves"]
     assert before[-1] == 0 and last[-1] >= 0.7  # of 10 samples
@@ -77,7 +77,7 @@ def test_a_new_class_is_learned_and_the_old_ones_stay(walked: Path) -> None:
 
 
 def test_the_figures_are_the_same_on_every_board(walked: Path) -> None:
-    assert learned(walked, "virt-rv32") == learned(walked, "native")
+    assert learning_result(walked, "virt-rv32") == learning_result(walked, "native")
 
 
 def test_a_report_and_a_state_are_left_behind(walked: Path) -> None:

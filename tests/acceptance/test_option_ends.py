@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from every_learner import graph_of, stream
-from learned_states import ends, ends_are_survived
+from learned_states import check_ends, ends
 from spikelet.codegen.emit import generate
 from spikelet.errors import UsageError
 from spikelet.graph import Graph, GraphError
@@ -142,4 +142,4 @@ def test_learners_at_the_ends_of_their_options_are_safe(
         pytest.skip("these options do not go together, or not with this network")
     inputs, labels = stream(graph, 2)
     with device_learner(graph, toolchain="gcc", sanitize=True, folder=tmp_path / "a") as device:
-        ends_are_survived(graph, device, inputs, labels)
+        check_ends(graph, device, inputs, labels)

@@ -26,7 +26,7 @@ from spikelet.errors import LinkDead, UsageError
 from spikelet.paths import boards_dir
 from spikelet.run import make
 from support import need
-from targets import packaged
+from targets import make_package
 
 EVERY = [("virt-rv32", "zig"), ("virt-rv32", "gcc"), ("native", "gcc"), ("native", "clang"),
          ("native", "zig")]  # fmt: skip
@@ -151,7 +151,7 @@ def test_what_cannot_fit_is_refused_before_it_is_compiled(
     monkeypatch.setenv("PATH", str(tmp_path))  # no compiler but zig's
     board = find_board("mps2-an386")
     assert board.memory is not None
-    package = packaged(graphs.digits_like(hidden=128), 1)
+    package = make_package(graphs.digits_like(hidden=128), 1)
     flash = board.memory.flash.model_copy(update={"bytes": 4096})
     small = board.model_copy(update={"memory": board.memory.model_copy(update={"flash": flash})})
     with pytest.raises(ImageTooLarge, match=r"flash: more than \d+ bytes needed, 4096 there") as e:
@@ -208,7 +208,7 @@ def test_flags_for_another_core_than_the_board_names_are_said(
     file = folder / "board.toml"
     file.write_text(file.read_text().replace("armv7e-m", "armv8.1-m.main+mve"))
     board = find_board(str(folder))
-    package = packaged(plan_graphs.singles(("conv",), 1), 1)
+    package = make_package(plan_graphs.singles(("conv",), 1), 1)
     with pytest.raises(BuildError) as caught:
         make(package, board, tmp_path / "out", toolchain=toolchain)
     assert caught.value.what.count("error:") == 1

@@ -31,7 +31,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
 
 
-def _blocked(tmp_path: Path) -> str:
+def _unwritable_place(tmp_path: Path) -> str:
     """A place below a file, which not even root can write."""
     (tmp_path / "file").write_text("")
     return str(tmp_path / "file" / "below")
@@ -58,20 +58,20 @@ def test_zig_follows_the_cache_that_is_named(
 def test_without_a_home_a_temporary_folder_serves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
 ) -> None:
-    monkeypatch.setenv("HOME", _blocked(tmp_path))
+    monkeypatch.setenv("HOME", _unwritable_place(tmp_path))
     spare = tmp_path / "tmp" / f"spikelet-{os.getuid()}"
     assert usable_cache() == spare
     assert spare.stat().st_mode & 0o777 == 0o700
     if home == "missing":
         monkeypatch.delenv("HOME")
-        monkeypatch.setenv("SPIKELET_CACHE", _blocked(tmp_path))
+        monkeypatch.setenv("SPIKELET_CACHE", _unwritable_place(tmp_path))
     assert zig_environment()["ZIG_GLOBAL_CACHE_DIR"] == str(spare / "zig")
 
 
 def test_a_cache_that_cannot_be_anywhere_names_the_cure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SPIKELET_CACHE", _blocked(tmp_path))
+    monkeypatch.setenv("SPIKELET_CACHE", _unwritable_place(tmp_path))
     # A link in the place of the spare folder is not followed: what lies there is executed.
     (tmp_path / "tmp" / f"spikelet-{os.getuid()}").symlink_to(tmp_path / "home")
     with pytest.raises(UsageError) as caught:
@@ -83,8 +83,8 @@ def test_the_emulator_starts_without_a_writable_home(
     firmware: Callable[..., Firmware], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = firmware("virt-rv32", "zig")
-    monkeypatch.setenv("HOME", _blocked(tmp_path))
-    monkeypatch.setenv("SPIKELET_CACHE", _blocked(tmp_path))
+    monkeypatch.setenv("HOME", _unwritable_place(tmp_path))
+    monkeypatch.setenv("SPIKELET_CACHE", _unwritable_place(tmp_path))
     with start(image, "unicorn") as machine:
         assert Probe(machine).device.echo(b"here") == b"here"
     spare = tmp_path / "tmp" / f"spikelet-{os.getuid()}"

@@ -10,13 +10,13 @@ from spikelet.codegen import plan
 from spikelet.graph import Graph
 from spikelet.graph.target import Target
 from support import need
-from targets import packaged
+from targets import make_package
 
 
 def model(folder: Path) -> tuple[Path, Graph]:
     graph = plan_graphs.two_convolutions()
     path = folder / "two.spk"
-    packaged(graph, 2).save(path)
+    make_package(graph, 2).save(path)
     return path, graph
 
 

@@ -18,7 +18,7 @@ from cli_support import (
     SAMPLES,
     STEPS,
     Spikelet,
-    served,
+    serve,
     small_package,
 )
 from spikelet.board import USES, boards, build, find_board
@@ -83,7 +83,7 @@ def test_a_wrong_weight_is_named_before_a_sample_is_run(
     constants = {name: values.copy() for name, values in loaded.graph.constants().items()}
     constants["fc1.weight"][4, 2] ^= 1
     wrong = Graph.from_json(loaded.graph.to_json(), constants)
-    with served(_wrong(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
+    with serve(_wrong(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
         result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
     error = result.json["error"]
     assert (result.code, error["kind"]) == (3, "DeviceDiffers")
@@ -98,7 +98,7 @@ def test_a_wrong_attribute_is_named_before_a_sample_is_run(
     graph = loaded.graph
     nodes = [replace(n, leak=29000) if isinstance(n, Lif) else n for n in graph.nodes]
     wrong = Graph(graph.name, graph.steps, graph.inputs, nodes, graph.outputs)
-    with served(_wrong(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
+    with serve(_wrong(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
         result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
     error = result.json["error"]
     assert (result.code, error["kind"]) == (3, "DeviceDiffers")
@@ -114,7 +114,7 @@ def test_a_wrong_leak_is_named_and_exits_1(
         loaded.graph, loaded.sha256, tmp_path / "wrong", "    spk_lif(&lif1_config,",
         "    struct spk_lif wrong = lif1_config;\n    wrong.leak = 29000;\n    spk_lif(&wrong,",
     )  # fmt: skip
-    with served(image) as (url, _):
+    with serve(image) as (url, _):
         result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
     found = result.json
     assert result.code == 1

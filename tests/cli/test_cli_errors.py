@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli_support import INPUTS, SAMPLES, Spikelet, served, small_package
+from cli_support import INPUTS, SAMPLES, Spikelet, serve, small_package
 from spikelet.board import build, find_board
 from spikelet.cli import main
 from spikelet.codegen import generate
@@ -63,7 +63,7 @@ def test_help_and_version(spikelet: Spikelet) -> None:
         assert result.code == 0 and "--json" in result.out
 
 
-def _flipped(path: Path, member: str, out: Path) -> None:
+def _flip(path: Path, member: str, out: Path) -> None:
     """A copy with one bit of a member changed, packed anew."""
     with zipfile.ZipFile(path) as before, zipfile.ZipFile(out, "w") as after:
         for name in before.namelist():
@@ -85,8 +85,8 @@ def test_damaged_packages(spikelet: Spikelet, package: Path) -> None:
     data = package.read_bytes()
     Path("short.spk").write_bytes(data[: len(data) // 2])
     Path("empty.spk").write_bytes(b"")
-    _flipped(package, "tensors.npz", Path("altered.spk"))
-    _flipped(package, "manifest.json", Path("manifest.spk"))
+    _flip(package, "tensors.npz", Path("altered.spk"))
+    _flip(package, "manifest.json", Path("manifest.spk"))
     for name, said in (
         ("short.spk", "truncated or damaged"),
         ("empty.spk", "truncated or damaged"),
@@ -257,7 +257,7 @@ def test_a_device_that_dies_in_the_middle(
     board = find_board("native")
     generate(loaded.graph, loaded.sha256, tmp_path / "image", target=board.target)
     image = build(tmp_path / "image", board, tmp_path / "image")
-    with served(image.elf) as (url, device):
+    with serve(image.elf) as (url, device):
         process = subprocess.Popen(
             [sys.executable, "-m", "spikelet", "run", str(package), "-b", "native", "--port", url,
              "--data", "many.npz", "--session", "s", "--json"],

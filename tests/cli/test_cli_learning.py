@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli_support import LINK_KEYS, RUN_KEYS, Spikelet, served
+from cli_support import LINK_KEYS, RUN_KEYS, Spikelet, serve
 from learning_package import clouds, samples
 from spikelet.learn.continual.streams import STREAMS, Block
 from spikelet.learn.learner import learners
@@ -163,12 +163,12 @@ def test_a_learner_behind_a_port(spikelet: Spikelet, package: Path) -> None:
     built = spikelet("build", package, "-b", "native", *chosen, "--json").json
     plain = ("--no-baselines", "--json")
     here = learn(spikelet, package, *plain).json
-    with served(Path(built["elf"])) as (url, _):
+    with serve(Path(built["elf"])) as (url, _):
         there = learn(spikelet, package, "--port", url, "--session", "port", *plain)
     assert (there.code, there.json["mismatches"]) == (0, 0)
     assert there.json["learning"] == here["learning"]
     assert there.json["image_sha256"] is None
-    with served(Path(built["elf"])) as (url, _):
+    with serve(Path(built["elf"])) as (url, _):
         other = learn(
             spikelet, package, "--port", url, "--session", "other",
             learner="nearest_mean,metric=cosine",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx_networks import SHAPE, exported, quantised, samples
+from onnx_networks import SHAPE, export_model, quantise_model, samples
 
 from cli_support import Spikelet, small_package
 from spikelet.package import Package
@@ -15,7 +15,7 @@ from spikelet.quantise import Options
 
 def net(folder: Path, data: bytes | None = None) -> Path:
     path = folder / "net.onnx"
-    path.write_bytes(data or exported("Residual"))
+    path.write_bytes(data or export_model("Residual"))
     return path
 
 
@@ -43,7 +43,7 @@ def test_a_float_model_is_quantised_with_data(spikelet: Spikelet, tmp_path: Path
 
 
 def test_a_users_samples_run_as_the_source_has_them(spikelet: Spikelet, tmp_path: Path) -> None:
-    path = net(tmp_path, quantised("Residual", "QDQ", "QUInt8", True))
+    path = net(tmp_path, quantise_model("Residual", "QDQ", "QUInt8", True))
     package = tmp_path / "net.spk"
     assert spikelet("import", path, "-o", package).code == 0
     assert "random" in Package.load(package).manifest["vectors"]
@@ -91,7 +91,7 @@ def test_samples_that_do_not_fit_are_refused(spikelet: Spikelet, tmp_path: Path)
 def test_what_cannot_be_is_told(spikelet: Spikelet, tmp_path: Path) -> None:
     path = net(tmp_path)
     integer = tmp_path / "int.onnx"
-    integer.write_bytes(quantised("Residual", "QDQ", "QInt8", True))
+    integer.write_bytes(quantise_model("Residual", "QDQ", "QInt8", True))
     for arguments, text in (
         ((path,), "a float model, and no data"),
         ((path, "--ranges", "widest"), "--ranges widest: expected"),
@@ -103,7 +103,7 @@ def test_what_cannot_be_is_told(spikelet: Spikelet, tmp_path: Path) -> None:
 
 
 def test_an_int8_package_is_written_as_onnx(spikelet: Spikelet, tmp_path: Path) -> None:
-    path = net(tmp_path, quantised("Residual", "QDQ", "QInt8", True))
+    path = net(tmp_path, quantise_model("Residual", "QDQ", "QInt8", True))
     package, out = tmp_path / "net.spk", tmp_path / "there" / "out.onnx"
     assert spikelet("import", path, "-o", package).code == 0
     result = spikelet("export", package, "-o", out, "--json")

@@ -151,7 +151,7 @@ def test_ctrl_c_at_any_moment_leaves_no_trace(delay_s: float) -> None:
     assert "Traceback" not in err
 
 
-def _drawn(what: Any, width: int) -> str:
+def _print(what: Any, width: int) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as captured:
         console.print(what)
@@ -168,7 +168,7 @@ def test_layer_names_stay_whole_on_a_narrow_terminal(width: int, tmp_path: Path)
     ]
     for row in rows:
         row["name"] = f"{row['name']}_of_the_network"
-    lines = _drawn(layer_table(rows), width).splitlines()
+    lines = _print(layer_table(rows), width).splitlines()
     assert all(len(line) <= width for line in lines)
     names = [line.split()[0] for line in lines if line.strip()]
     # Every layer is one line: nothing is folded.
@@ -190,10 +190,10 @@ def test_columns_without_a_figure_are_left_out_and_no_header_is_cut() -> None:
         "output": "i8 4",
         **dict.fromkeys(keys, 0),
     }
-    lines = _drawn(layer_table([{**row, "macs": 7, "flash_bytes": 8, "ram_bytes": 4}]), 120)
+    lines = _print(layer_table([{**row, "macs": 7, "flash_bytes": 8, "ram_bytes": 4}]), 120)
     header = next(line for line in lines.splitlines() if line.startswith("layer "))
     assert " ".join(header.split()) == "layer operator phase output MACs flash B RAM B"
-    narrow = _drawn(layer_table([{**row, "macs": 7, "flash_bytes": 8, "ram_bytes": 4}]), 40)
+    narrow = _print(layer_table([{**row, "macs": 7, "flash_bytes": 8, "ram_bytes": 4}]), 40)
     assert "left out" in narrow and "phase" in narrow and "updates" not in narrow
 
 
@@ -211,7 +211,7 @@ def test_work_is_summed_by_what_a_host_asks_for() -> None:
     assert {run: sums["macs"] for run, sums in totals(rows).items()} == {
         "inference": 321, "learning_step": 9000, "commit": 60000,
     }  # fmt: skip
-    drawn = [" ".join(line.split()) for line in _drawn(layer_table(rows), 120).splitlines()]
+    drawn = [" ".join(line.split()) for line in _print(layer_table(rows), 120).splitlines()]
     assert "an inference 321" in drawn[-3] and "a commit 60 000" in drawn[-1].replace(",", " ")
     assert list(totals(rows[:3])) == ["inference"]
 
@@ -220,10 +220,10 @@ def test_columns_go_in_the_order_given() -> None:
     made = table("", "name", "one", "two", ">three")
     made.add_row("a" * 10, "b" * 10, "c" * 10, "d" * 10)
     fitted = Fitted(made, ("two", "one"))
-    assert "c" * 10 in _drawn(fitted, 60)
-    narrow = _drawn(fitted, 40)
+    assert "c" * 10 in _print(fitted, 60)
+    narrow = _print(fitted, 40)
     assert "c" * 10 not in narrow and "b" * 10 in narrow and "left out" in narrow
-    narrower = _drawn(fitted, 25)
+    narrower = _print(fitted, 25)
     assert "b" * 10 not in narrower and "a" * 10 in narrower and "d" * 10 in narrower
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import serial
 
-from cli_support import INPUTS, Spikelet, served, small_package
+from cli_support import INPUTS, Spikelet, serve, small_package
 from spikelet.board import build, find_board
 from spikelet.codegen import generate
 from spikelet.package import Package
@@ -66,7 +66,7 @@ def test_a_device_with_another_model(spikelet: Spikelet, package: Path, tmp_path
     other.manifest["seed"] = 99
     other.save(tmp_path / "other.spk")
     assert other.sha256 != Package.load(package).sha256
-    with served(_image(other, tmp_path / "other")) as (url, _):
+    with serve(_image(other, tmp_path / "other")) as (url, _):
         result = spikelet("run", package, "-b", "native", "--port", url, "--json")
     error = result.json["error"]
     assert (result.code, error["kind"]) == (2, "ModelMismatch")

@@ -16,7 +16,7 @@ from plan_graphs import conv, image
 from spikelet.graph import Graph
 from spikelet.run import SessionFolder
 from spikelet.run.session_page import session_view, write_report
-from targets import packaged
+from targets import make_package
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "rect", "use", "line", "circle"}
 
@@ -104,7 +104,7 @@ def test_an_int8_session_shows_its_image_and_counts_its_elements(
     shape = (6, 5, channels)
     node = conv(np.random.default_rng(0), "conv", "x", shape, 4, (3, 3))
     graph = Graph("image", 1, [image("x", shape)], [node], ["conv"])
-    packaged(graph, 3).save(tmp_path / "image.spk")
+    make_package(graph, 3).save(tmp_path / "image.spk")
     words = ("-b", "native", "--layers", "--session", "image")
     assert spikelet("run", tmp_path / "image.spk", *words).code == 0
     view = write_report(SessionFolder(Path("image")), Path("image.html"))

@@ -16,7 +16,7 @@ from spikelet.samples import LABELS
 from torch_modules import Sum
 
 
-def drawn(seed: int = 0) -> Array:
+def draw(seed: int = 0) -> Array:
     return np.random.default_rng(seed).normal(0, 1, (60, 5)).astype(np.float32)
 
 
@@ -27,7 +27,7 @@ def test_an_input_named_y(spikelet: Spikelet, tmp_path: Path) -> None:
     torch.onnx.export(Sum(), example, held, input_names=["x", "y"], dynamo=False)
     path.write_bytes(held.getvalue())
     data, labels = tmp_path / "d.npz", np.arange(60) % 4
-    np.savez(data, x=drawn(), y=drawn(seed=1), **{LABELS: labels})
+    np.savez(data, x=draw(), y=draw(seed=1), **{LABELS: labels})
     result = spikelet("import", path, "--calibrate", data, "-o", tmp_path / "s.spk", "--json")
     assert result.code == 0 and "float_accuracy" in result.json["manifest"]
     package = Package.load(tmp_path / "s.spk")
@@ -37,8 +37,8 @@ def test_an_input_named_y(spikelet: Spikelet, tmp_path: Path) -> None:
         "--session", tmp_path / "session",
     ).json  # fmt: skip
     assert ran["mismatches"] == 0 and ran["samples"] == 60 and ran["correct"] is not None
-    np.savez(data, x=drawn(), y=drawn(seed=1))
+    np.savez(data, x=draw(), y=draw(seed=1))
     assert spikelet("import", path, "--calibrate", data, "-o", tmp_path / "t.spk").code == 0
-    np.savez(data, x=drawn(), labels=labels)
+    np.savez(data, x=draw(), labels=labels)
     refused = spikelet("import", path, "--calibrate", data)
     assert refused.code == 2 and "expected x, y and optionally y.labels" in refused.err

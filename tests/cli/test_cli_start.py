@@ -27,7 +27,7 @@ finally:
 FILES = {path.stem for path in Path(commands.__file__).parent.glob("[!_]*.py")}
 
 
-def loaded(*arguments: str) -> tuple[str, set[str]]:
+def output_and_modules(*arguments: str) -> tuple[str, set[str]]:
     """What a command prints, and the modules that it has loaded."""
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True
@@ -41,7 +41,7 @@ def test_every_command_is_listed() -> None:
 
 @pytest.mark.parametrize("arguments", [("--version",), ("--help",)])
 def test_version_and_help_load_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    out, modules = loaded(*arguments)
+    out, modules = output_and_modules(*arguments)
     assert not HEAVY & {name.partition(".")[0] for name in modules}
     if arguments == ("--help",):
         assert all(f"  {name} " in out for name in COMMANDS)
@@ -50,7 +50,7 @@ def test_version_and_help_load_nothing_heavy(arguments: tuple[str, ...]) -> None
 @pytest.mark.parametrize("file", sorted(FILES))
 def test_the_help_of_a_command_loads_its_file_alone(file: str) -> None:
     name = file.rstrip("_")
-    out, modules = loaded(name, "--help")
+    out, modules = output_and_modules(name, "--help")
     # typer itself reads the options before a command's name with pydantic: .04 s.
     assert not (HEAVY - {"pydantic"}) & {module.partition(".")[0] for module in modules}
     ours = {m.removeprefix("spikelet.") for m in modules if m.startswith("spikelet.")}
@@ -63,8 +63,8 @@ def test_the_help_of_a_command_loads_its_file_alone(file: str) -> None:
 
 def test_help_names_what_the_code_knows() -> None:
     """These words stand in the help, because what they come from takes long to load."""
-    importing = " ".join(loaded("import", "--help")[0].split())
+    importing = " ".join(output_and_modules("import", "--help")[0].split())
     assert f"{', '.join(METHODS[:-1])} or {METHODS[-1]}. Default: {Options().method}" in importing
     uses = list(USES)
-    doctor = " ".join(loaded("doctor", "--help")[0].split())
+    doctor = " ".join(output_and_modules("doctor", "--help")[0].split())
     assert f"{', '.join(uses[:-1])} or {uses[-1]}" in doctor

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import tflite_networks
-from tflite_floats import floated
+from tflite_floats import to_float
 
 from cli_support import Spikelet
 from spikelet.package import Package
@@ -14,7 +14,7 @@ from spikelet.package import Package
 
 def test_the_command_line_takes_data_as_the_file_has_it(spikelet: Spikelet, tmp_path: Path) -> None:
     path = tmp_path / "net.tflite"
-    path.write_bytes(floated(tflite_networks.separable()))
+    path.write_bytes(to_float(tflite_networks.separable()))
     refused = spikelet("import", path)
     assert refused.code == 2 and "--calibrate" in refused.err and "49, 10, 1" in refused.err
     rng = np.random.default_rng(0)

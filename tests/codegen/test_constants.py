@@ -42,7 +42,7 @@ def every() -> tuple[Graph, ...]:
     return every_graph()
 
 
-def asserted(model: str, target: Target) -> tuple[str, set[str]]:
+def assertions_of(model: str, target: Target) -> tuple[str, set[str]]:
     """C that includes what a model.c does, and asserts the place of each attribute in it."""
     macros = dict(re.findall(r"^#define (\w+) (\d+)$", model, re.MULTILINE))
     headers = re.findall(r'^#include "(.+)"$', model, re.MULTILINE)
@@ -68,7 +68,7 @@ def test_compilers_lay_attributes_out_as_the_host_does(
     files, structs, target = set[str](), set[str](), Target.parse(isa)
     for graph in every:
         made = generate(graph, "0" * 64, tmp_path, target=target)
-        text, found = asserted(made.source.read_text(), target)
+        text, found = assertions_of(made.source.read_text(), target)
         files.add(text)
         structs |= found
     assert len(structs) >= 40, sorted(structs)
@@ -121,7 +121,7 @@ struct outer {
 """
 
 
-def declared(tmp_path: Path, **macros: int) -> Declared:
+def declare(tmp_path: Path, **macros: int) -> Declared:
     (tmp_path / "x.h").write_text(HEADER)
     made = Declared(macros)
     made.read([tmp_path], "x.h", set())
@@ -139,7 +139,7 @@ def declared(tmp_path: Path, **macros: int) -> Declared:
 def test_fields_lie_by_their_width(
     wide: int, pointer: int, offsets: list[int], size: int, tmp_path: Path
 ) -> None:
-    leaves, found = declared(tmp_path, WIDE=wide).layout("outer", pointer)
+    leaves, found = declare(tmp_path, WIDE=wide).layout("outer", pointer)
     names = ["flag", "in.p", "in.a", "in.b", "n", "wide", "kind"]
     assert [leaf.path for leaf in leaves] == names
     assert ([leaf.offset for leaf in leaves], found) == (offsets, size)
@@ -147,7 +147,7 @@ def test_fields_lie_by_their_width(
 
 def test_bytes_of_attributes(tmp_path: Path) -> None:
     laid = Laid([], {}, Target.parse("rv32imac"))
-    laid.declared = declared(tmp_path)
+    laid.declared = declare(tmp_path)
     fields: c.Fields = {
         "flag": True, "in": {"p": c.name("table"), "b": 7}, "n": (-2, 3), "kind": c.name("THIRD"),
     }  # fmt: skip
@@ -173,11 +173,11 @@ def test_bytes_of_attributes(tmp_path: Path) -> None:
 )
 def test_what_does_not_fit_is_refused(fields: c.Fields, why: str, tmp_path: Path) -> None:
     laid = Laid([], {}, Target.parse("rv32imac"))
-    laid.declared = declared(tmp_path)
+    laid.declared = declare(tmp_path)
     with pytest.raises(GraphError, match=why):
         list_constants({}, {"x": ("outer", fields)}, laid)
 
 
 def test_an_enumeration_has_no_fixed_width(tmp_path: Path) -> None:
     with pytest.raises(GraphError, match="type enum kind has no fixed width"):
-        declared(tmp_path, ODD=1).layout("outer", 4)
+        declare(tmp_path, ODD=1).layout("outer", 4)

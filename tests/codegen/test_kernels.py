@@ -37,7 +37,7 @@ def layer(kind: str, **changes: Any) -> Graph:
     rng = np.random.default_rng(2)
     shape = {"conv2d": (32, 1, 1, 32), "depthwise_conv2d": (3, 3, 32), "fully_connected": (32, 32)}
     weight = int8_graphs.codes(rng, shape[kind], 0)
-    fields = {**int8_graphs.scaled(rng, 32, 32, 0), **changes}
+    fields = {**int8_graphs.scale_fields(rng, 32, 32, 0), **changes}
     x = Tensor("x", "i8", (32,) if kind == "fully_connected" else (6, 6, 32), kind="input")
     node: Operator = operators()[kind](name="layer", inputs=("x",), weight=weight, **fields)
     return Graph("one", 1, [x], [node], ["layer"])
@@ -90,8 +90,8 @@ def test_a_channel_without_a_factor_is_usual(tmp_path: Path) -> None:
 
 
 def test_a_general_kernel_says_why(tmp_path: Path) -> None:
-    graph = int8_graphs.joined(
-        int8_graphs.convolutions(), int8_graphs.depthwise(), int8_graphs.connected()
+    graph = int8_graphs.join(
+        int8_graphs.convolutions(), int8_graphs.depthwise(), int8_graphs.dense_layers()
     )
     texts = set()
     for target in TARGETS.values():

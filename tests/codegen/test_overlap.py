@@ -29,7 +29,7 @@ from spikelet.graph.ops.resize_nearest import ResizeNearest
 from spikelet.graph.ops.slice import Slice
 from spikelet.graph.target import ANY
 from spikelet.graph.target import Target as Core
-from targets import equals_golden
+from targets import check_graph
 
 M4, M55 = Core.parse("armv7e-m"), Core.parse("armv8.1-m.main+mve")
 CORES = (ANY, M4, M55)
@@ -138,7 +138,7 @@ def other_accesses(node: Operator, shape: tuple[int, ...]) -> Iterator[Access]:
             yield True, to
 
 
-def spoilt(accesses: Iterable[Access], leads: Iterable[int]) -> list[int]:
+def spoiling_leads(accesses: Iterable[Access], leads: Iterable[int]) -> list[int]:
     """Those leads with which a write reaches a byte that is read later."""
     listed = list(accesses)
     last_read = {byte: i for i, (writes, byte) in enumerate(listed) if not writes}
@@ -154,14 +154,14 @@ def check(node: Operator, shape: tuple[int, ...], core: Core, accesses: list[Acc
     (overlap,) = node.overlaps(core)
     assert overlap is not None
     if overlap.exact:
-        assert spoilt(accesses, [overlap.lead]) == []
+        assert spoiling_leads(accesses, [overlap.lead]) == []
         return 0
     most = math.prod(shape) + max(byte for writes, byte in accesses if writes) + 2
-    wrong = spoilt(accesses, range(overlap.lead, most, max(1, (most - overlap.lead) // 40)))
+    wrong = spoiling_leads(accesses, range(overlap.lead, most, max(1, (most - overlap.lead) // 40)))
     assert wrong == [], (node, core)
-    near = spoilt(accesses, range(overlap.lead, min(most, overlap.lead + 40)))
+    near = spoiling_leads(accesses, range(overlap.lead, min(most, overlap.lead + 40)))
     assert near == [], (node, core)
-    least = max(spoilt(accesses, range(overlap.lead)), default=-1) + 1
+    least = max(spoiling_leads(accesses, range(overlap.lead)), default=-1) + 1
     return overlap.lead - least
 
 
@@ -281,7 +281,7 @@ def test_what_a_kernel_reads_past_a_tensor_is_in_the_arena() -> None:
     """A fully connected layer reads pairs of words of what ends its input's place in half a one."""
     rng = np.random.default_rng(0)
     weight = rng.integers(-9, 9, (20, 4)).astype(np.int8)
-    fields = plan_graphs.weighted(rng, 20, 4)
+    fields = plan_graphs.weight_fields(rng, 20, 4)
     nodes: list[Operator] = [
         Slice(name="end", inputs=("x",), begin=(12,), size=(4,), stride=(1,), **plan_graphs.CODE),
         FullyConnected(name="full", inputs=("end",), weight=weight, **fields),
@@ -321,4 +321,4 @@ def test_random_networks_equal_golden_in_every_layer(
 ) -> None:
     if seed > 1 and target != "native-gcc-sanitized":
         seed += 10
-    equals_golden(target, plan_graphs.network(100 + seed), 3, tmp_path)
+    check_graph(target, plan_graphs.network(100 + seed), 3, tmp_path)

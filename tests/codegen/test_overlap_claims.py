@@ -17,7 +17,7 @@ import pytest
 import every_learner
 import plan_graphs
 from learning import LEARN_TARGETS, equals_twin, planned_learner
-from overlap_cases import LAYERS, LEARNING, drawn, taught, trained
+from overlap_cases import LAYERS, LEARNING, draw, taught, trained_layers
 from spikelet.board import boards, build
 from spikelet.codegen import generate
 from spikelet.graph import Graph, Operator
@@ -30,7 +30,7 @@ from spikelet.graph.target import Target as Core
 from spikelet.learn.numbers.scalar import PRECISIONS
 from spikelet.run import BuiltImage, SessionFolder, SessionTarget, package_stream, run
 from support import need
-from targets import ARM_TARGETS, FPU_TARGETS, TARGETS, board_of, packaged
+from targets import ARM_TARGETS, FPU_TARGETS, TARGETS, board_of, make_package
 from tight import claiming, pairs, tight
 
 EVERY = {**TARGETS, **ARM_TARGETS, **FPU_TARGETS}
@@ -44,7 +44,7 @@ def mismatches(target: str, graph: Graph, folder: Path, turn: int = 0, more: int
     name, toolchain, machine, sanitize, tools = EVERY[target]
     for tool in tools:
         need(tool)
-    package, board, out = packaged(graph, 3), board_of(name), folder / "build"
+    package, board, out = make_package(graph, 3), board_of(name), folder / "build"
     places = tight(graph, board.target, turn, more)
     made = generate(graph, package.sha256, out, trace=True, target=board.target, places=places)
     firmware = build(out, board, out, toolchain=toolchain, trace=True, sanitize=sanitize)
@@ -60,10 +60,10 @@ def learns(target: str, graph: Graph, folder: Path, turn: int, steps: int = 40) 
     if graph.inputs[0].shape == every_learner.backbone().inputs[0].shape:
         inputs, labels = every_learner.stream(graph, steps)
     else:
-        inputs = drawn(graph.inputs, steps)
+        inputs = draw(graph.inputs, steps)
         if graph.classes:
             labels = np.arange(steps) % graph.classes
-    targets = drawn(graph.targets, steps)
+    targets = draw(graph.targets, steps)
     planner = functools.partial(tight, turn=turn)
     with planned_learner(target, graph, folder, planner) as device:
         equals_twin(device, inputs, labels, targets=targets, block=steps // 2)
@@ -131,7 +131,7 @@ def test_random_layers_on_all_targets(seed: int, target: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "make",
     [
-        *(functools.partial(trained, p, loss) for p in PRECISIONS
+        *(functools.partial(trained_layers, p, loss) for p in PRECISIONS
           for loss in ("mse", "softmax_cross_entropy")),
         *(functools.partial(taught, "ladder", precision=p) for p in PRECISIONS),
         functools.partial(taught, "hlop", precision="i8"),

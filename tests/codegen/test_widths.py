@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from package_edits import at_ends, compiles, edited, instances, outcome
+from package_edits import apply_edit, at_ends, compiles, instances, outcome
 from spikelet.codegen import constants, generate
 from spikelet.codegen.parameters import check_calls
 from spikelet.graph import Graph, GraphError, c
@@ -55,7 +55,7 @@ def test_a_field_that_became_too_narrow_is_found(
     """An attribute declared to 65535, in a field that holds 255: refused, and by its name."""
     graph = instances()["depthwise_conv2d"]
     stride = next(e for e in at_ends("depthwise_conv2d", graph) if e[1] == [65535, 65535])
-    changed = Graph.from_json(edited(json.loads(json.dumps(graph.to_json())), stride),
+    changed = Graph.from_json(apply_edit(json.loads(json.dumps(graph.to_json())), stride),
                               graph.constants())  # fmt: skip
     generate(changed, "0" * 64, tmp_path / "as_it_is")
     shutil.copytree(firmware_dir(), tmp_path / "firmware")

@@ -87,12 +87,12 @@ def samples(count: int, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> Array:
 
 
 @cache
-def exported(name: str, dynamo: bool = False) -> bytes:
+def export_model(name: str, dynamo: bool = False) -> bytes:
     """The float model; its batch axis is dynamic."""
-    return saved(module(name), SHAPE, dynamo)
+    return save_model(module(name), SHAPE, dynamo)
 
 
-def saved(network: nn.Module, shape: tuple[int, ...], dynamo: bool = False) -> bytes:
+def save_model(network: nn.Module, shape: tuple[int, ...], dynamo: bool = False) -> bytes:
     buffer = io.BytesIO()
     example = (torch.zeros(1 if not dynamo else 2, *shape),)
     with warnings.catch_warnings():
@@ -123,7 +123,7 @@ class _Reader:
 
 
 @cache
-def quantised(name: str, form: str, activation: str, per_channel: bool) -> bytes:
+def quantise_model(name: str, form: str, activation: str, per_channel: bool) -> bytes:
     """As onnxruntime's quantize_static writes it.
 
     Args:
@@ -137,7 +137,7 @@ def quantised(name: str, form: str, activation: str, per_channel: bool) -> bytes
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        source.write_bytes(exported(name))
+        source.write_bytes(export_model(name))
         quantize_static(
             source,
             target,

@@ -104,7 +104,7 @@ def outside(name: str) -> list[str]:
     return [pattern for pattern in every if fnmatch.fnmatchcase(name, pattern)]
 
 
-def computed(case: Case) -> dict[str, Array]:
+def compute(case: Case) -> dict[str, Array]:
     """What the imported network computes for a test; codes for tensors that are quantised."""
     model = parse(case.model.SerializeToString(), case.name)
     building = build(model, "model", case.name)

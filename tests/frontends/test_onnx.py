@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from onnx_networks import NETWORKS, exported, quantised, samples
+from onnx_networks import NETWORKS, export_model, quantise_model, samples
 
 from spikelet.errors import UsageError
 from spikelet.frontends.network_package import Samples, package
@@ -57,12 +57,12 @@ def model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
-def computed(file: onnx.ModelProto, x: Array) -> Array:
+def compute(file: onnx.ModelProto, x: Array) -> Array:
     network = parse(file.SerializeToString()).network
     return run(network, {"x": x})[network.outputs[0]]
 
 
-def refused(file: onnx.ModelProto | bytes, *texts: str) -> None:
+def check_refused(file: onnx.ModelProto | bytes, *texts: str) -> None:
     data = file if isinstance(file, bytes) else file.SerializeToString()
     with pytest.raises(ImportRefused) as error:
         parse(data)
@@ -110,7 +110,7 @@ def test_alpha_and_beta_of_a_gemm_go_into_its_constants() -> None:
     file = model(
         [("Gemm", ["x", "w", "b"], ["y"], {"alpha": 0.5, "beta": 2.0})], constants={"w": w, "b": b}
     )
-    np.testing.assert_allclose(computed(file, x), 0.5 * x @ w + 2 * b, rtol=1e-5)
+    np.testing.assert_allclose(compute(file, x), 0.5 * x @ w + 2 * b, rtol=1e-5)
 
 
 @pytest.mark.parametrize("opset", [7, 9, 11, 12, 13, 18, 22, 26])
@@ -125,7 +125,7 @@ def test_every_opset_from_seven_on_is_read(opset: int) -> None:
         axes = ("ReduceMean", ["x", "axes"], ["m"], {})
         constants["axes"] = np.array([2])
     x = samples(2, shape=(3, 4))
-    found = computed(model([axes, limits], {"x": ("N", 3, 4)}, None, constants, opset), x)
+    found = compute(model([axes, limits], {"x": ("N", 3, 4)}, None, constants, opset), x)
     np.testing.assert_allclose(found, x.mean(2, keepdims=True).clip(-0.5, 0.5), rtol=1e-6)
 
 
@@ -172,7 +172,7 @@ def test_a_clamp_that_the_quantiser_left_to_the_code_is_in_the_real_meaning() ->
         "w": np.eye(4, dtype=np.float32), "s": np.float32(0.01), "z": np.int8(-128),
     }  # fmt: skip
     x = np.array([[-3, 0.5, 1, 9]], np.float32)
-    found = computed(model(nodes, constants=constants), x)
+    found = compute(model(nodes, constants=constants), x)
     np.testing.assert_allclose(found, [[0, 0.5, 1, 2.55]], rtol=1e-6)
 
 
@@ -217,7 +217,7 @@ def test_external_data_elsewhere_are_refused(
     with pytest.raises(ImportRefused) as error:
         load(folder / "m.onnx")
     assert text in str(error.value)
-    refused(file, "not in the model")
+    check_refused(file, "not in the model")
 
 
 # What is refused
@@ -225,7 +225,7 @@ def test_external_data_elsewhere_are_refused(
 
 def test_an_operator_that_is_not_supported_is_refused_by_name() -> None:
     file = model([("LRN", ["x"], ["y"], {"size": 3, "alpha": 0.5})], {"x": (1, 4, 4, 4)})
-    refused(file, "'node0'", "LRN", "size=3", "alpha=0.5", "Conv", "QLinearConv")
+    check_refused(file, "'node0'", "LRN", "size=3", "alpha=0.5", "Conv", "QLinearConv")
     assert "Conv" in supported_operators() and "LRN" not in supported_operators()
 
 
@@ -255,7 +255,7 @@ def test_an_operator_that_is_not_supported_is_refused_by_name() -> None:
     ],
 )
 def test_nodes_that_are_wrong_are_refused(nodes: list[Node], texts: list[str]) -> None:
-    refused(model(nodes), *texts)
+    check_refused(model(nodes), *texts)
 
 
 def lookup(table: Array, first: int = 128, output: str = "y") -> onnx.ModelProto:
@@ -275,17 +275,17 @@ def lookup(table: Array, first: int = 128, output: str = "y") -> onnx.ModelProto
 def test_a_table_by_codes_is_any_function_of_them() -> None:
     table = np.random.default_rng(0).normal(0, 1, 300).astype(np.float32)
     x = np.array([[-2, 0, 0.6, 100]], np.float32)
-    found = computed(lookup(table, first=140), x)
+    found = compute(lookup(table, first=140), x)
     assert np.array_equal(found, [table[np.array([-1, 3, 4, 127]) + 140]])
 
 
 def test_a_table_that_does_not_fit_its_codes_is_refused() -> None:
     table = np.zeros(256, np.float32)
-    refused(lookup(table, first=127), "from -1 on", "each of the 256 codes")
-    refused(lookup(table, first=129), "from 1 on")
-    refused(lookup(table.astype(np.int64)), "int64")
-    refused(lookup(table + np.inf), "no finite number")
-    refused(lookup(table, output="index"), "not computed from the inputs")
+    check_refused(lookup(table, first=127), "from -1 on", "each of the 256 codes")
+    check_refused(lookup(table, first=129), "from 1 on")
+    check_refused(lookup(table.astype(np.int64)), "int64")
+    check_refused(lookup(table + np.inf), "no finite number")
+    check_refused(lookup(table, output="index"), "not computed from the inputs")
 
 
 def test_control_flow_is_refused_by_name() -> None:
@@ -293,7 +293,7 @@ def test_control_flow_is_refused_by_name() -> None:
     branch.ClearField("input")
     file = model([("If", ["c"], ["y"], {"then_branch": branch, "else_branch": branch})],
                  constants={"c": np.array(True)})  # fmt: skip
-    refused(file, "If", "_branch is a subgraph")
+    check_refused(file, "If", "_branch is a subgraph")
 
 
 def test_sparse_constants_are_refused_by_name() -> None:
@@ -301,7 +301,7 @@ def test_sparse_constants_are_refused_by_name() -> None:
     values = numpy_helper.from_array(np.ones(1, np.float32), "pruned")
     indices = numpy_helper.from_array(np.zeros(1, np.int64), "i")
     file.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
-    refused(file, "'pruned' is sparse")
+    check_refused(file, "'pruned' is sparse")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_sparse_constants_are_refused_by_name() -> None:
     ],
 )
 def test_shapes_that_cannot_be_are_refused(shape: tuple[Any, ...], text: str) -> None:
-    refused(model(RELU, {"x": shape}), text)
+    check_refused(model(RELU, {"x": shape}), text)
 
 
 @pytest.mark.parametrize("width", ["width", "a b'c", None])
@@ -339,15 +339,15 @@ def test_the_command_that_fixes_a_shape_works(width: str | None, tmp_path: Path)
 
 @pytest.mark.parametrize("opset", [0, 6, 99])
 def test_opsets_that_are_not_known_are_refused(opset: int) -> None:
-    refused(model(RELU, opset=opset), f"opset {opset or 'not given'}", "version_converter")
+    check_refused(model(RELU, opset=opset), f"opset {opset or 'not given'}", "version_converter")
 
 
 def test_types_that_int8_has_no_place_for_are_refused() -> None:
     for kind, text in ((TensorProto.STRING, "STRING"), (TensorProto.BFLOAT16, "BFLOAT16")):
-        refused(model(RELU, kind=kind), text)
-    refused(model(RELU, kind=TensorProto.INT32), "int32", "float, int8 or uint8")
+        check_refused(model(RELU, kind=kind), text)
+    check_refused(model(RELU, kind=TensorProto.INT32), "int32", "float, int8 or uint8")
     file = model(RELU, kind=TensorProto.INT8)
-    refused(file, "int8")
+    check_refused(file, "int8")
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_types_that_int8_has_no_place_for_are_refused() -> None:
 def test_constants_that_lie_are_refused(change: Any, text: str) -> None:
     file = model([("Gemm", ["x", "w"], ["y"], {})], constants={"w": np.eye(4, dtype=np.float32)})
     change(file.graph.initializer[0])
-    refused(file) if text == "two tensors are named" else refused(file, text)
+    check_refused(file) if text == "two tensors are named" else check_refused(file, text)
 
 
 def test_values_beyond_their_type_are_refused() -> None:
@@ -377,7 +377,7 @@ def test_values_beyond_their_type_are_refused() -> None:
     tensor = helper.make_tensor("q", TensorProto.INT8, [2], [1, 2])
     tensor.int32_data[1] = 300
     file.graph.initializer.append(tensor)
-    refused(file, "'q' holds values that are not int8")
+    check_refused(file, "'q' holds values that are not int8")
 
 
 SCALES = {"s": np.float32(0.1), "z": np.int8(0)}
@@ -391,12 +391,12 @@ QDQ: list[Node] = [
 @pytest.mark.parametrize("scale", [0.0, -0.1, float("nan"), float("inf"), 1e-38, [0.1, 0.2], []])
 def test_a_scale_that_is_no_scale_is_refused(scale: Any) -> None:
     constants = {**SCALES, "s": np.array(scale, np.float32)}
-    refused(model(QDQ, constants=constants), "node0", "QuantizeLinear", "scale")
+    check_refused(model(QDQ, constants=constants), "node0", "QuantizeLinear", "scale")
 
 
 def test_codes_that_are_read_as_others_are_refused() -> None:
     nodes = [QDQ[0], ("DequantizeLinear", ["q", "s2", "z"], ["r"], {}), QDQ[2]]
-    refused(model(nodes, constants={**SCALES, "s2": np.float32(0.2)}), "scale 0.2", "written")
+    check_refused(model(nodes, constants={**SCALES, "s2": np.float32(0.2)}), "scale 0.2", "written")
 
 
 def test_weights_that_need_nine_bits_are_refused_with_the_way_out() -> None:
@@ -407,18 +407,18 @@ def test_weights_that_need_nine_bits_are_refused_with_the_way_out() -> None:
     constants = {
         "w": np.array([[0], [255], [9], [9]], np.uint8), "s": np.float32(0.1), "z": np.uint8(90),
     }  # fmt: skip
-    refused(model(nodes, constants=constants), "-90 to 165", "zero point 0")
+    check_refused(model(nodes, constants=constants), "-90 to 165", "zero point 0")
 
 
 def test_a_float_model_without_data_is_refused_with_the_way_out() -> None:
-    imported = parse(exported("Residual"))
+    imported = parse(export_model("Residual"))
     with pytest.raises(ImportRefused) as error:
         package(imported, "net.onnx", None)
     assert "--calibrate" in str(error.value) and "x (N, 3, 8, 8)" in str(error.value)
 
 
 def test_figures_are_of_samples_that_ranges_were_not_found_on() -> None:
-    imported = parse(exported("Residual"), "net")
+    imported = parse(export_model("Residual"), "net")
     x = samples(60)
     real = run(imported.network, {"x": x})[imported.network.outputs[0]]
     labels = real.argmax(axis=1)
@@ -475,7 +475,7 @@ GIB = 1 << 30
     ],
 )  # fmt: skip
 def test_constants_that_would_grow_are_refused(node: Node, constants: dict[str, Any]) -> None:
-    refused(model([node, ("Add", ["x", "c"], ["y"], {})], constants=constants), "node0")
+    check_refused(model([node, ("Add", ["x", "c"], ["y"], {})], constants=constants), "node0")
 
 
 @pytest.mark.parametrize(
@@ -500,13 +500,13 @@ def test_work_that_would_grow_is_refused(node: Node) -> None:
         "scales": np.array([1, 1, 60000, 60000], np.float32),
         "shape": np.array([1, 2, 1 << 31, 1 << 31]),
     }
-    refused(model([node], {"x": (1, 2, 8, 8)}, None, constants), "node0")
+    check_refused(model([node], {"x": (1, 2, 8, 8)}, None, constants), "node0")
 
 
 def test_a_network_that_adds_up_is_refused() -> None:
     chain: list[Node] = [("Relu", [f"t{i}"], [f"t{i + 1}"], {}) for i in range(100)]
     chain[0] = ("Relu", ["x"], ["t1"], {})
-    refused(model(chain, {"x": (1, 1 << 20)}, ["t100"]), "elements of all tensors")
+    check_refused(model(chain, {"x": (1, 1 << 20)}, ["t100"]), "elements of all tensors")
 
 
 def field(number: int, content: bytes) -> bytes:
@@ -529,7 +529,7 @@ def field(number: int, content: bytes) -> bytes:
 )
 def test_millions_of_empty_fields_are_never_built(bomb: bytes) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    refused(bomb, "fields")
+    check_refused(bomb, "fields")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
 
@@ -537,14 +537,18 @@ def test_messages_without_end_are_refused() -> None:
     nested = b""
     for _ in range(60):
         nested = field(1, field(5, field(6, nested)))
-    refused(field(7, nested), "nest deeper")
+    check_refused(field(7, nested), "nest deeper")
     for data in (b"", b"\0", b"TFL3", b"\xff" * 100, b"\x3a\xff\xff\xff\xff\x0f"):
-        refused(data)
+        check_refused(data)
 
 
 SMALL = [
-    *(exported(name) for name in NETWORKS),
-    *(quantised(name, form, "QInt8", True) for name in NETWORKS for form in ("QDQ", "QOperator")),
+    *(export_model(name) for name in NETWORKS),
+    *(
+        quantise_model(name, form, "QInt8", True)
+        for name in NETWORKS
+        for form in ("QDQ", "QOperator")
+    ),
     model(QDQ, constants=SCALES).SerializeToString(),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx_node_cases import CLAIMED, OUTSIDE, Case, cases, computed, outside
+from onnx_node_cases import CLAIMED, OUTSIDE, Case, cases, compute, outside
 
 from spikelet.refusal import ImportRefused
 
@@ -22,7 +22,7 @@ NO_TEST_IN_RANGE = {"QLinearConv", "QLinearMatMul"}
 
 
 def check(case: Case) -> None:
-    found = computed(case)
+    found = compute(case)
     for name, wanted in case.outputs.items():
         assert found[name].shape == wanted.shape, case.name
         np.testing.assert_allclose(
@@ -40,7 +40,7 @@ def test_what_is_out_of_range_is_refused() -> None:
         if patterns := outside(case.name):
             matched.update(patterns)
             with pytest.raises(ImportRefused):
-                computed(case)
+                compute(case)
     assert matched == {pattern for patterns in OUTSIDE.values() for pattern in patterns}
 
 

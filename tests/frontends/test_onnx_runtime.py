@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 import tflite_cases
-from onnx_networks import NETWORKS, differences, quantised, samples, session
-from tflite_oracle import drawn
+from onnx_networks import NETWORKS, differences, quantise_model, samples, session
+from tflite_oracle import draw
 
 from cli_support import small_graph
 from spikelet.errors import UsageError
@@ -37,7 +37,7 @@ SHARE = {"Residual": 0.003, "Gated": 0.012, "Branches": 0.03}
 @pytest.mark.parametrize("form", FORMS, ids=["-".join(map(str, f)) for f in FORMS])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_tensor_is_onnxruntimes_within_a_code(name: str, form: tuple[str, str, bool]) -> None:
-    data = quantised(name, *form)
+    data = quantise_model(name, *form)
     imported = frontend.parse(data, name)
     assert not imported.is_float
     made = quantise(imported.network, None)
@@ -52,7 +52,7 @@ def test_every_tensor_is_onnxruntimes_within_a_code(name: str, form: tuple[str, 
 
 @pytest.mark.parametrize("form", FORMS[:1] + FORMS[3:4], ids=["QDQ", "QOperator"])
 def test_weights_and_codes_are_the_files(form: tuple[str, str, bool]) -> None:
-    data = quantised("Residual", *form)
+    data = quantise_model("Residual", *form)
     made = quantise(frontend.parse(data, "m").network, None)
     model = onnx.ModelProto.FromString(data)
     arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
@@ -80,7 +80,7 @@ def to_file(tensor: Tensor, codes: Array) -> Array:
 
 def beside_onnxruntime(graph: Graph, data: bytes, count: int = 20) -> dict[str, Array]:
     """By output, golden less onnxruntime on random inputs, in codes."""
-    inputs = drawn(graph, count, np.random.default_rng(1))
+    inputs = draw(graph, count, np.random.default_rng(1))
     wanted = graph.run(inputs).outputs
     feeds = {t.name: to_file(t, inputs[t.name]) for t in graph.inputs}
     found = session(data).run(None, feeds)
@@ -176,7 +176,7 @@ def test_an_exported_operator_comes_back_with_the_same_integers(case: str) -> No
 def after_import(graph: Graph, data: bytes) -> Array:
     """The output of a graph less that of the graph made of its export, in codes."""
     back = quantise(frontend.parse(data, graph.name).network, None)
-    inputs = drawn(graph, 20, np.random.default_rng(1))
+    inputs = draw(graph, 20, np.random.default_rng(1))
     again = {
         held.name: encode(back, to_file(tensor, inputs[tensor.name]), name)
         for tensor, held, name in zip(
@@ -209,7 +209,7 @@ def test_every_operator_is_exported_or_known_to_have_no_meaning_in_onnx() -> Non
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_that_was_quantised_here_runs_in_onnxruntime(name: str) -> None:
-    imported = frontend.parse(quantised(name, *FORMS[0]), name)
+    imported = frontend.parse(quantise_model(name, *FORMS[0]), name)
     made = quantise(imported.network, None)
     data = export(made.graph)
     off = beside_onnxruntime(made.graph, data)

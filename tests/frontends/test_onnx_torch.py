@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from onnx_networks import NETWORKS, SHAPE, exported, module, samples, saved
+from onnx_networks import NETWORKS, SHAPE, export_model, module, samples, save_model
 from torch import nn
 
 from spikelet.frontends.onnx import parse
 from spikelet.quantise import Quantised, drift, quantise, run
 
 
-def imported(data: bytes, network: nn.Module, shape: tuple[int, ...] = SHAPE) -> Quantised:
+def import_and_compare(
+    data: bytes, network: nn.Module, shape: tuple[int, ...] = SHAPE
+) -> Quantised:
     """The file's network, which must compute what the module does, quantised."""
     x = samples(40, 1, shape)
     found = parse(data).network
@@ -26,11 +28,11 @@ def imported(data: bytes, network: nn.Module, shape: tuple[int, ...] = SHAPE) ->
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_the_older_exporter_writes(name: str) -> None:
-    imported(exported(name), module(name))
+    import_and_compare(export_model(name), module(name))
 
 
 def test_what_the_newer_exporter_writes() -> None:
-    made = imported(exported("Residual", dynamo=True), module("Residual"))
+    made = import_and_compare(export_model("Residual", dynamo=True), module("Residual"))
     assert [node.KIND for node in made.graph.nodes] == [
         "conv2d", "depthwise_conv2d", "conv2d", "add", "max_pool2d", "reshape", "fully_connected"
     ]  # fmt: skip
@@ -58,5 +60,5 @@ class Shapes(nn.Module):
 def test_sizes_that_are_computed_are_folded() -> None:
     torch.manual_seed(0)
     network = Shapes().eval()
-    made = imported(saved(network, SHAPE), network)
+    made = import_and_compare(save_model(network, SHAPE), network)
     assert made.graph.tensors[made.graph.outputs[0]].shape == (5,)

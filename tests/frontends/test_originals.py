@@ -36,7 +36,7 @@ class Gated(nn.Module):
         return y
 
 
-def written(module: nn.Module, shape: tuple[int, ...], dynamic: bool = False) -> bytes:
+def write_onnx(module: nn.Module, shape: tuple[int, ...], dynamic: bool = False) -> bytes:
     """A file of a module, by PyTorch's exporter."""
     held = io.BytesIO()
     axes = {"x": {0: "batch"}} if dynamic else None
@@ -48,7 +48,7 @@ def written(module: nn.Module, shape: tuple[int, ...], dynamic: bool = False) ->
 
 
 def of_onnx(module: nn.Module, x: Tensor, labels: Tensor) -> Package:
-    imported = onnx.parse(written(module, tuple(x.shape[1:])))
+    imported = onnx.parse(write_onnx(module, tuple(x.shape[1:])))
     samples = network_package.Samples("x.npz", {"x": x.numpy()}, labels.numpy())
     return network_package.package(imported, "file", samples)
 
@@ -146,7 +146,7 @@ def test_what_mixes_samples_is_refused_by_name(kind: str) -> None:
         from_torch(Call(function), torch.zeros(1, 8))
     assert call in str(torch_error.value)
     with pytest.raises(UsageError) as onnx_error:
-        onnx.parse(written(Call(function), (8,), dynamic=True))
+        onnx.parse(write_onnx(Call(function), (8,), dynamic=True))
     assert operator in str(onnx_error.value)
 
 
@@ -164,7 +164,7 @@ APART: dict[str, Callable[[Any, Tensor], Tensor]] = {
 def test_what_keeps_samples_apart_is_carried(kind: str) -> None:
     assert from_torch(Call(APART[kind]), torch.zeros(1, 8)).nodes
     for dynamic in (False, True):
-        assert onnx.parse(written(Call(APART[kind]), (8,), dynamic)).network.nodes
+        assert onnx.parse(write_onnx(Call(APART[kind]), (8,), dynamic)).network.nodes
 
 
 class Small(nn.Module):
@@ -190,13 +190,13 @@ def test_a_difference_of_rounded_numbers_mixes_no_samples(
     function: Callable[[Tensor], Tensor], inputs: int
 ) -> None:
     assert from_torch(Small(function, inputs), torch.zeros(1, inputs)).nodes
-    assert onnx.parse(written(Small(function, inputs), (inputs,))).network.nodes
+    assert onnx.parse(write_onnx(Small(function, inputs), (inputs,))).network.nodes
 
 
 def test_a_file_that_merges_samples_into_rows_is_refused_with_a_next_step() -> None:
     function = lambda s, x: s.line(x.view(-1, 8)).view(1, 5, 8)  # noqa: E731
     with pytest.raises(UsageError, match=r"Reshape: shape=\[5, 8\].*batch axis") as error:
-        onnx.parse(written(Call(function), (5, 8)))
+        onnx.parse(write_onnx(Call(function), (5, 8)))
     assert error.value.next
 
 

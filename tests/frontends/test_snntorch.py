@@ -72,7 +72,7 @@ def samples(encoder: Encoder) -> dict[str, Array]:
     return inputs
 
 
-def quantised(layers: nn.Sequential, graph: Graph) -> nn.Sequential:
+def quantise_layers(layers: nn.Sequential, graph: Graph) -> nn.Sequential:
     """The same snnTorch layers in float64, with the integers of the graph as their numbers."""
     nodes = {n.name: n for n in graph.nodes}
     oracle = copy.deepcopy(layers).double()
@@ -104,7 +104,7 @@ def simulate(layers: nn.Sequential, source: Array) -> list[Array]:
     return [np.stack(hidden), np.stack(output)]
 
 
-def coded(encoder: Encoder, graph: Graph, execution: Execution, x: Array) -> Array:
+def first_layer_codes(encoder: Encoder, graph: Graph, execution: Execution, x: Array) -> Array:
     """What the first layer gets in each step, (T, N, n), in codes."""
     if isinstance(encoder, DirectCurrent):
         return np.broadcast_to(x.astype(np.float64), (graph.steps, *x.shape))
@@ -117,7 +117,9 @@ def differing(
     """Spikes that differ between snnTorch and golden, and spikes in all."""
     inputs = samples(encoder)
     execution = (run or graph).run(inputs, trace=True)
-    oracle = simulate(quantised(layers, graph), coded(encoder, graph, execution, inputs["x"]))
+    oracle = simulate(
+        quantise_layers(layers, graph), first_layer_codes(encoder, graph, execution, inputs["x"])
+    )
     found = [execution.trace["lif1.spikes"], execution.trace["lif2.spikes"]]
     assert execution.saturations.sum() == 0
     wrong = sum(int((a != b).sum()) for a, b in zip(oracle, found, strict=True))
@@ -167,7 +169,7 @@ def test_spikes_equal_snntorch_for_any_beta_when_it_rounds_down_too(
     exported = graph
     inputs = samples(Poisson())
     execution = run.run(inputs, trace=True)
-    oracle = simulate(quantised(layers, exported), execution.trace["encode.spikes"])
+    oracle = simulate(quantise_layers(layers, exported), execution.trace["encode.spikes"])
     assert oracle[0].sum() > 500
     assert int((oracle[0] != execution.trace["lif1.spikes"]).sum()) == 0
     assert int((oracle[1] != execution.trace["lif2.spikes"]).sum()) == 0
@@ -299,7 +301,7 @@ def leaky(**options: Any) -> snn.Leaky:
     return snn.Leaky(**{"beta": 0.9, **options})
 
 
-def changed(layer: snn.Leaky, **values: Any) -> snn.Leaky:
+def change(layer: snn.Leaky, **values: Any) -> snn.Leaky:
     for name, value in values.items():
         setattr(layer, name, value)
     return layer
@@ -309,7 +311,7 @@ def chain(second: nn.Module) -> nn.Sequential:
     return nn.Sequential(nn.Linear(4, 3), second)
 
 
-def hooked(layer: nn.Linear) -> nn.Linear:
+def add_hook(layer: nn.Linear) -> nn.Linear:
     layer.register_forward_hook(lambda module, inputs, output: output * 2)
     return layer
 
@@ -334,7 +336,7 @@ class Halved(nn.Identity):
         return x / 2
 
 
-def patched(layer: nn.Linear) -> nn.Linear:
+def patch_forward(layer: nn.Linear) -> nn.Linear:
     layer.forward = torch.relu  # type: ignore[method-assign, assignment]
     return layer
 
@@ -360,9 +362,9 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         "layer 1 (Leaky): graded spikes",
     ),
     "state_quant": (chain(leaky(state_quant=torch.floor)), "layer 1 (Leaky): state_quant"),
-    "inhibition": (chain(changed(leaky(), inhibition=True)), "layer 1 (Leaky): inhibition"),
+    "inhibition": (chain(change(leaky(), inhibition=True)), "layer 1 (Leaky): inhibition"),
     "reset changed later": (
-        chain(changed(leaky(), reset_mechanism="zero")),
+        chain(change(leaky(), reset_mechanism="zero")),
         "reset_mechanism is 'zero', its stored value 'zero', but it executes 'subtract'",
     ),
     "soft spikes": (chain(leaky(spike_grad=noisy)), "its spike function gives"),
@@ -391,7 +393,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         "layer 0 (Flatten): it keeps some dimensions",
     ),
     "hooks": (
-        nn.Sequential(hooked(nn.Linear(4, 3)), leaky()),
+        nn.Sequential(add_hook(nn.Linear(4, 3)), leaky()),
         "layer 0 (Linear): it has forward hooks",
     ),
     "own forward of a chain": (
@@ -407,7 +409,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         "layer 2 (Halved): it has a forward() of its own",
     ),
     "a forward put in later": (
-        nn.Sequential(patched(nn.Linear(4, 3)), leaky()),
+        nn.Sequential(patch_forward(nn.Linear(4, 3)), leaky()),
         "layer 0 (Linear): it has a forward() of its own",
     ),
     "hooks of a chain": (hooked_chain(), "layer network (Sequential): it has forward hooks"),

@@ -15,7 +15,7 @@ import tflite_networks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tflite_models import Writer
-from tflite_oracle import continued, differing, drawn
+from tflite_oracle import differing, draw, run_frames
 
 from spikelet.board import find_board
 from spikelet.frontends.tflite import load, parse
@@ -25,7 +25,7 @@ from spikelet.package import Package
 from spikelet.refusal import ImportRefused
 from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from support import need
-from targets import equals_golden
+from targets import check_graph
 
 # Folder of int8 models of MLPerf Tiny and TensorFlow Lite Micro; they are not in this tree.
 SHARED = Path(os.environ.get("SPIKELET_MODELS", "models-missing"))
@@ -72,7 +72,7 @@ def test_every_operator_equals_the_reference_kernel(case: str) -> None:
     for seed in range(8):
         data = model(case, seed)
         imported = parse(data, case)
-        inputs = drawn(imported.graph, 6, np.random.default_rng(seed))
+        inputs = draw(imported.graph, 6, np.random.default_rng(seed))
         assert differing(data, imported, inputs) == {}, f"seed {seed}"
 
 
@@ -82,7 +82,7 @@ def test_every_layer_of_a_reference_model_equals_litert(name: str) -> None:
     path = reference(name)
     imported = load(path)
     assert len(imported.graph.nodes) == LAYERS[name]
-    inputs = drawn(imported.graph, 6, np.random.default_rng(1))
+    inputs = draw(imported.graph, 6, np.random.default_rng(1))
     assert differing(path.read_bytes(), imported, inputs) == {}
 
 
@@ -92,7 +92,7 @@ def test_the_kernels_equal_golden_in_every_layer(toolchain: str, tmp_path: Path)
     for seed in range(PARTS):
         data = tflite_cases.zoo(seed, list(tflite_cases.CASES)[seed::PARTS])
         graph = parse(data, "zoo").graph
-        inputs = drawn(graph, 4, np.random.default_rng(seed))
+        inputs = draw(graph, 4, np.random.default_rng(seed))
         assert mismatches(graph, inputs, tmp_path / str(seed), toolchain) == 0
 
 
@@ -100,7 +100,7 @@ def test_the_kernels_equal_golden_in_every_layer(toolchain: str, tmp_path: Path)
 def test_the_kernels_equal_golden_on_a_device(target: str, tmp_path: Path) -> None:
     for seed in range(PARTS):
         data = tflite_cases.zoo(seed, list(tflite_cases.CASES)[seed::PARTS])
-        equals_golden(target, parse(data, "zoo").graph, 3, tmp_path / str(seed))
+        check_graph(target, parse(data, "zoo").graph, 3, tmp_path / str(seed))
 
 
 def test_no_network_is_left_out() -> None:
@@ -112,10 +112,10 @@ def test_a_whole_network_equals_litert_and_runs_bit_exact(name: str, tmp_path: P
     need("ai_edge_litert")
     data = tflite_networks.NETWORKS[name]()
     imported = parse(data, name)
-    inputs = drawn(imported.graph, 4, np.random.default_rng(3))
+    inputs = draw(imported.graph, 4, np.random.default_rng(3))
     assert differing(data, imported, inputs) == {}
     for target in ON[name]:
-        equals_golden(target, imported.graph, 1, tmp_path / target)
+        check_graph(target, imported.graph, 1, tmp_path / target)
 
 
 @pytest.mark.parametrize("case", ["svdf", "lstm"])
@@ -124,10 +124,10 @@ def test_a_state_lives_on_from_frame_to_frame(case: str, tmp_path: Path) -> None
     need("ai_edge_litert")
     data, frames = model(case, 3), 6
     imported = parse(data, case, frames)
-    x = drawn(imported.graph, 3, np.random.default_rng(5))
+    x = draw(imported.graph, 3, np.random.default_rng(5))
     trace = imported.graph.run(x, trace=True).trace
     for sample in range(3):
-        wanted = continued(data, imported, x["x"][sample])
+        wanted = run_frames(data, imported, x["x"][sample])
         states = [t.name for t in imported.graph.tensors.values() if t.kind == "state"]
         assert set(states) <= wanted[0].keys() & trace.keys()
         for name in wanted[0].keys() & trace.keys():
@@ -135,20 +135,20 @@ def test_a_state_lives_on_from_frame_to_frame(case: str, tmp_path: Path) -> None
                 found = trace[name][t][sample].reshape(-1)
                 assert np.array_equal(found, wanted[t][name]), (name, t)
     for target in ("native-gcc-sanitized", "rv32-zig-unicorn"):
-        equals_golden(target, imported.graph, 3, tmp_path / target)
+        check_graph(target, imported.graph, 3, tmp_path / target)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_reference_model_runs_bit_exact(name: str, tmp_path: Path) -> None:
     need("gcc")
     graph = load(reference(name)).graph
-    assert mismatches(graph, drawn(graph, 3, np.random.default_rng(2)), tmp_path) == 0
+    assert mismatches(graph, draw(graph, 3, np.random.default_rng(2)), tmp_path) == 0
 
 
 @pytest.mark.quick
 def test_a_saved_package_computes_the_same(tmp_path: Path) -> None:
     graph = parse(tflite_cases.zoo(3, list(tflite_cases.CASES)), "zoo").graph
-    inputs = drawn(graph, 3, np.random.default_rng(3))
+    inputs = draw(graph, 3, np.random.default_rng(3))
     Package(graph, inputs, {}).with_golden().save(tmp_path / "zoo.spk")
     loaded = Package.load(tmp_path / "zoo.spk").graph
     before, after = graph.run(inputs).outputs, loaded.run(inputs).outputs
@@ -183,7 +183,7 @@ def test_float_edges_are_left_to_the_host() -> None:
     assert graph.tensors[graph.outputs[0]].zero_point == -7
 
 
-def convolved(margins: list[list[int]], *, kept: bool, value: int | None = None) -> bytes:
+def convolution_file(margins: list[list[int]], *, kept: bool, value: int | None = None) -> bytes:
     """PAD or PADV2, then a depthwise convolution that pads nothing and RELU6 in the same code."""
     w, rng = Writer(), np.random.default_rng(0)
     x = w.tensor((1, 6, 5, 3), 0.05, -9, name="input")
@@ -208,17 +208,17 @@ def convolved(margins: list[list[int]], *, kept: bool, value: int | None = None)
 )
 def test_a_margin_and_a_clamp_go_into_the_convolution(margins: list, tmp_path: Path) -> None:
     need("ai_edge_litert")
-    data = convolved(margins, kept=False)
+    data = convolution_file(margins, kept=False)
     imported = parse(data)
     (node,) = imported.graph.nodes
     assert node.KIND == "depthwise_conv2d" and len(imported.tensors) == 2
     assert (node.padding, node.activation) == (
         (margins[1][0], margins[2][0], margins[1][1], margins[2][1]), (-40, 127)
     )  # fmt: skip
-    inputs = drawn(imported.graph, 20, np.random.default_rng(0))
+    inputs = draw(imported.graph, 20, np.random.default_rng(0))
     assert differing(data, imported, inputs) == {}
     for target in ("native-gcc-sanitized", "rv32-zig-unicorn"):
-        equals_golden(target, imported.graph, 2, tmp_path / target)
+        check_graph(target, imported.graph, 2, tmp_path / target)
 
 
 @pytest.mark.parametrize(
@@ -231,11 +231,11 @@ def test_a_margin_and_a_clamp_go_into_the_convolution(margins: list, tmp_path: P
 )
 def test_other_margins_stay(margins: list, kept: bool, value: int | None) -> None:
     need("ai_edge_litert")
-    data = convolved(margins, kept=kept, value=value)
+    data = convolution_file(margins, kept=kept, value=value)
     imported = parse(data)
     kinds = [node.KIND for node in imported.graph.nodes]
     assert kinds == ["pad", "depthwise_conv2d", *(["relu"] if kept else [])]
-    inputs = drawn(imported.graph, 20, np.random.default_rng(0))
+    inputs = draw(imported.graph, 20, np.random.default_rng(0))
     assert differing(data, imported, inputs) == {}
 
 
@@ -248,7 +248,7 @@ def test_a_uint8_input_is_requantised_on_the_device(zero_point: int, tmp_path: P
     w.op("QUANTIZE", [x], [y])
     data = w.finish([x], [y])
     imported = parse(data)
-    inputs = drawn(imported.graph, 30, np.random.default_rng(0))
+    inputs = draw(imported.graph, 30, np.random.default_rng(0))
     assert differing(data, imported, inputs) == {}
     need("gcc")
     assert mismatches(imported.graph, inputs, tmp_path) == 0
@@ -272,7 +272,7 @@ def test_what_is_not_supported_is_refused_by_name(kind: str, found: str, support
     assert "scope/layer" in text and kind in text and found in text and supported in text
 
 
-def refused(w: Writer, inputs: list[int], outputs: list[int], text: str) -> None:
+def check_refused(w: Writer, inputs: list[int], outputs: list[int], text: str) -> None:
     with pytest.raises(ImportRefused) as error:
         parse(w.finish(inputs, outputs))
     assert text in str(error.value)
@@ -306,13 +306,13 @@ def test_shapes_that_no_microcontroller_holds_are_refused(
     shape: tuple[int, ...], text: str
 ) -> None:
     w, x, y = tanh(shape)
-    refused(w, [x], [y], text)
+    check_refused(w, [x], [y], text)
 
 
 @pytest.mark.parametrize("scale", [0.0, -0.1, float("nan"), float("inf"), 1e-38])
 def test_a_scale_that_is_no_scale_is_refused(scale: float) -> None:
     w, x, y = tanh((1, 4), scale)
-    refused(w, [x], [y], "scale")
+    check_refused(w, [x], [y], "scale")
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_a_zero_point_outside_of_the_type_is_refused(
     x, y = w.tensor((1, 4), 0.1, zero_point, dtype=dtype), w.tensor((1, 4), 0.1)
     w.op("QUANTIZE", [x], [y])
     found = f"input 't0': tensor x: zero_point is {zero_point}, expected a code of {ends}"
-    refused(w, [x], [y], found)
+    check_refused(w, [x], [y], found)
 
 
 def test_the_larger_of_two_operator_codes_counts() -> None:
@@ -345,20 +345,20 @@ def test_a_cycle_is_refused() -> None:
     x, a, b = (w.tensor((1, 4), 0.1) for _ in range(3))
     w.op("ADD", [x, b], [a], FusedActivationFunction=0)
     w.op("ADD", [x, a], [b], FusedActivationFunction=0)
-    refused(w, [x], [b], "written by no operator before it")
+    check_refused(w, [x], [b], "written by no operator before it")
 
 
 def test_a_tensor_that_is_written_twice_is_refused() -> None:
     w, x, y = tanh((1, 4))
     w.op("TANH", [x], [y])
-    refused(w, [x], [y], "has a value already")
+    check_refused(w, [x], [y], "has a value already")
 
 
 def test_a_float_model_is_refused_with_the_way_out() -> None:
     w = Writer()
     x, y = (w.tensor((1, 4), dtype="FLOAT32") for _ in range(2))
     w.op("TANH", [x], [y])
-    refused(w, [x], [y], "TFLITE_BUILTINS_INT8")
+    check_refused(w, [x], [y], "TFLITE_BUILTINS_INT8")
 
 
 def test_a_window_of_billions_of_products_is_refused() -> None:
@@ -368,7 +368,7 @@ def test_a_window_of_billions_of_products_is_refused() -> None:
         "MAX_POOL_2D", [x], [y], Padding=0, StrideH=1, StrideW=1, FilterHeight=60000,
         FilterWidth=60000, FusedActivationFunction=0,
     )  # fmt: skip
-    refused(w, [x], [y], "")
+    check_refused(w, [x], [y], "")
 
 
 @pytest.mark.parametrize(
@@ -469,7 +469,7 @@ def test_sizes_that_are_computed_from_shapes_are_left_to_the_file() -> None:
     data = w.finish([x], [out])
     imported = parse(data)
     assert [n.KIND for n in imported.graph.nodes] == ["reshape", "tanh"]
-    inputs = drawn(imported.graph, 3, np.random.default_rng(0))
+    inputs = draw(imported.graph, 3, np.random.default_rng(0))
     assert differing(data, imported, inputs) == {}
 
 
@@ -487,7 +487,7 @@ def test_uint8_at_the_edges_is_the_networks_own_code(first: int, last: int, tmp_
     imported = parse(data)
     graph = imported.graph
     assert (graph.inputs[0].dtype, graph.tensors[graph.outputs[0]].dtype) == ("u8", "u8")
-    inputs = drawn(graph, 20, np.random.default_rng(0))
+    inputs = draw(graph, 20, np.random.default_rng(0))
     assert differing(data, imported, inputs) == {}
     need("gcc")
     assert mismatches(graph, inputs, tmp_path) == 0

@@ -11,7 +11,7 @@ import tflite_cases
 import tflite_networks
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tflite_floats import CASES, drawn, floated, real_values, worst
+from tflite_floats import CASES, draw, real_values, to_float, worst
 from tflite_models import Writer
 
 from spikelet.frontends.network_package import Samples, package
@@ -20,7 +20,7 @@ from spikelet.frontends.tflite import floats as tflite_float
 from spikelet.quantise import decode, encode, quantise, run
 from spikelet.refusal import ImportRefused
 from support import need
-from targets import equals_golden
+from targets import check_graph
 
 # Folder of the models of MLPerf Tiny; they are not in this tree.
 SHARED = Path(os.environ.get("SPIKELET_MODELS", "models-missing"))
@@ -29,7 +29,7 @@ REFUSED = ("gather", "reduce_max", "lstm", "svdf", "resize_bilinear", "transpose
 
 def model(case: str, seed: int) -> bytes:
     w, x, rng = tflite_cases.start(seed)
-    return floated(w.finish([x], tflite_cases.CASES[case](w, x, rng)))
+    return to_float(w.finish([x], tflite_cases.CASES[case](w, x, rng)))
 
 
 def reference(name: str) -> Path:
@@ -56,7 +56,7 @@ def test_every_operator_is_litert_s(case: str, seed: int) -> None:
     except ImportRefused as error:  # some of the means are over all samples
         assert case == "mean" and "it is over the batch axis" in str(error)
         return
-    feeds = drawn(imported, 3, np.random.default_rng(seed))
+    feeds = draw(imported, 3, np.random.default_rng(seed))
     found = worst(data, imported, feeds)
     assert found
     assert max(found.values()) < 1e-4, found
@@ -70,7 +70,7 @@ LAID_OUT = sorted(set(CASES) - {"arg_max", "fully_connected_rows", "transpose", 
 def test_every_operator_is_quantised_and_moves_nothing(case: str) -> None:
     for seed in range(2):
         imported = tflite_float.parse(model(case, seed), case)
-        feeds = drawn(imported, 40, np.random.default_rng(seed))
+        feeds = draw(imported, 40, np.random.default_rng(seed))
         made = quantise(imported.network, feeds)
         assert "transpose" not in [node.KIND for node in made.graph.nodes]
         codes = {made.names[name]: encode(made, x, name) for name, x in feeds.items()}
@@ -91,9 +91,9 @@ def test_other_operators_are_refused_by_name(case: str) -> None:
 def test_a_whole_network_is_litert_s_and_has_no_detours(name: str) -> None:
     need("ai_edge_litert")
     int8 = tflite_networks.NETWORKS[name]()
-    data = floated(int8)
+    data = to_float(int8)
     imported = tflite_float.parse(data, name)
-    feeds = {k: np.tanh(v) for k, v in drawn(imported, 4, np.random.default_rng(0)).items()}
+    feeds = {k: np.tanh(v) for k, v in draw(imported, 4, np.random.default_rng(0)).items()}
     assert max(worst(data, imported, feeds).values()) < 1e-4
     made = quantise(imported.network, feeds)
     kinds = [node.KIND for node in made.graph.nodes]
@@ -115,7 +115,7 @@ def test_a_reference_model_is_litert_s_and_runs(tmp_path: Path) -> None:
     made = package(imported, path.name, Samples("x.npz", feeds, None))
     assert len(made.graph.nodes) == 16  # as many as the converter's own int8 model has
     assert min(row["snr_db"] for row in made.manifest["layer_drift"]) > 15
-    equals_golden("rv32-zig-unicorn", made.graph, 1, tmp_path)
+    check_graph("rv32-zig-unicorn", made.graph, 1, tmp_path)
 
 
 def test_weights_of_fewer_bits_become_real() -> None:
@@ -129,8 +129,8 @@ def test_weights_of_fewer_bits_become_real() -> None:
     for weight in stored:
         moved = weight.transpose(0, 3, 1, 2) if weight.ndim == 4 else weight
         assert any(np.array_equal(moved, k) for k in kept)
-    data = floated(path.read_bytes())
-    feeds = drawn(imported, 2, np.random.default_rng(0))
+    data = to_float(path.read_bytes())
+    feeds = draw(imported, 2, np.random.default_rng(0))
     assert max(worst(data, tflite_float.parse(data), feeds).values()) < 1e-4
     assert max(worst(data, imported, feeds).values()) < 1e-4
 
@@ -163,14 +163,14 @@ def test_an_affine_function_behind_a_convolution_goes_into_it() -> None:
     w.op("ADD", [b, shift], [c], FusedActivationFunction=0)
     w.op("RELU6", [c], [d])
     imported = tflite_float.parse(w.finish([x], [d]))
-    made = quantise(imported.network, drawn(imported, 30, rng))
+    made = quantise(imported.network, draw(imported, 30, rng))
     assert [node.KIND for node in made.graph.nodes] == ["conv2d"]
 
 
 def test_litert_tells_the_float_figures() -> None:
     need("ai_edge_litert")
     imported = tflite_float.parse(model("concatenation", 3), "joined")
-    feeds = drawn(imported, 40, np.random.default_rng(0))
+    feeds = draw(imported, 40, np.random.default_rng(0))
     manifest = package(imported, "f", Samples("x", feeds, None)).manifest
     assert manifest["float"].startswith("LiteRT")
     assert min(row["snr_db"] for row in manifest["layer_drift"]) > 20
@@ -181,4 +181,4 @@ def test_a_mean_over_the_samples_is_refused_by_name() -> None:
     x, y = w.tensor((1, 4, 4, 2), name="x"), w.tensor((1, 1, 4, 2), name="y")
     w.op("MEAN", [x, w.constant([0, 1])], [y], KeepDims=True)
     with pytest.raises(ImportRefused, match=r"MEAN.*it is over the batch axis"):
-        tflite_float.parse(floated(w.finish([x], [y])), "m")
+        tflite_float.parse(to_float(w.finish([x], [y])), "m")

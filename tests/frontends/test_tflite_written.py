@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tflite_oracle import differing, drawn
+from tflite_oracle import differing, draw
 
 from spikelet.cli.app import execute
 from spikelet.errors import UsageError
 from spikelet.frontends import tflite
 from spikelet.frontends.tflite import floats as tflite_float
 from support import need
-from targets import equals_golden
+from targets import check_graph
 
 FILES = Path(__file__).parents[1] / "fixtures" / "tflite"
 # What is refused, in which words, and what is told to do.
@@ -49,6 +49,6 @@ def test_an_lstm_of_tensorflow_equals_litert(tmp_path: Path) -> None:
     need("ai_edge_litert")
     data = (FILES / "lstm_int8.tflite").read_bytes()
     imported = tflite.parse(data, "lstm")
-    inputs = drawn(imported.graph, 6, np.random.default_rng(1))
+    inputs = draw(imported.graph, 6, np.random.default_rng(1))
     assert differing(data, imported, inputs) == {}
-    equals_golden("rv32-zig-unicorn", imported.graph, 2, tmp_path)
+    check_graph("rv32-zig-unicorn", imported.graph, 2, tmp_path)

@@ -31,7 +31,7 @@ from torch_modules import (
     functions,
     moves,
     signal_net,
-    unsettled,
+    with_random_statistics,
 )
 
 
@@ -65,7 +65,7 @@ def agree(module: nn.Module, x: Tensor) -> Network:
 )
 def test_usual_blocks(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    agree(unsettled(build()), torch.randn(3, *shape))
+    agree(with_random_statistics(build()), torch.randn(3, *shape))
 
 
 @pytest.mark.parametrize("function", [functions, moves])
@@ -114,7 +114,7 @@ def test_networks_of_any_shape(data: st.DataObject) -> None:
     layers = [conv, *draw(st.permutations([norm, activation, pool]))]
     x = torch.randn(2, 4, *shape)
     last = nn.Linear(int(nn.Sequential(*layers).eval()(x)[0].numel()), 3)
-    agree(unsettled(nn.Sequential(*layers, nn.Flatten(), last)), x)
+    agree(with_random_statistics(nn.Sequential(*layers, nn.Flatten(), last)), x)
 
 
 def test_names_come_from_the_module() -> None:
@@ -133,7 +133,7 @@ def test_names_come_from_the_module() -> None:
 
 
 def test_the_module_is_left_as_it_was() -> None:
-    module = unsettled(ds_cnn())
+    module = with_random_statistics(ds_cnn())
     module.train()
     module[4].eval()
     before = copy.deepcopy(module.state_dict())

@@ -16,7 +16,7 @@ import spikelet
 from spikelet.errors import UsageError
 from spikelet.package import Package
 from spikelet.quantise import Options
-from torch_modules import IMAGE, ds_cnn, unsettled
+from torch_modules import IMAGE, ds_cnn, with_random_statistics
 
 SAMPLES = 160
 
@@ -33,7 +33,7 @@ class Two(nn.Module):
 @pytest.fixture(scope="module")
 def net() -> nn.Module:
     torch.manual_seed(0)
-    return unsettled(ds_cnn())
+    return with_random_statistics(ds_cnn())
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def real_values(found: FileTensor) -> Array | None:
     return values.reshape(found.shape)
 
 
-def floated(data: bytes) -> bytes:
+def to_float(data: bytes) -> bytes:
     """The same model on real numbers, its int8 and int32 constants made float."""
     model: FileModel = parse(data, "int8")
     w = Writer()
@@ -51,7 +51,7 @@ def floated(data: bytes) -> bytes:
     return w.finish(list(model.inputs), list(model.outputs))
 
 
-def drawn(imported: Imported, samples: int, rng: np.random.Generator) -> dict[str, Array]:
+def draw(imported: Imported, samples: int, rng: np.random.Generator) -> dict[str, Array]:
     """Inputs with the file's shapes."""
     return {
         name: rng.normal(0, 2, (samples, *shape[1:])).astype(np.float32)

@@ -73,7 +73,7 @@ class Network:
         biased = self.w.tensor((shape[axis],), unit, 0, found, name=f"{name}/bias")
         return codes * spread, found * unit, [weight, biased]
 
-    def _clamped(self, values: Array, activation: int) -> Array:
+    def _clamp(self, values: Array, activation: int) -> Array:
         low, high = {NONE: (-np.inf, np.inf), RELU: (0, np.inf), RELU6: (0, 6)}[activation]
         return np.clip(values, low, high)
 
@@ -107,7 +107,7 @@ class Network:
         weight, bias, constants = self._weights(x, shape, 0, kernel[0] * kernel[1] * depth, name)
         seen = self._windows(x, kernel, stride, padding)
         sums = np.tensordot(seen, weight, ([4, 5, 3], [1, 2, 3])) + bias
-        y = self._tensor(self._clamped(sums, activation), name)
+        y = self._tensor(self._clamp(sums, activation), name)
         self.w.op(
             "CONV_2D", [x, *constants], [y], Padding=padding, StrideH=stride[0], StrideW=stride[1],
             DilationHFactor=1, DilationWFactor=1, FusedActivationFunction=activation,
@@ -129,7 +129,7 @@ class Network:
         weight, bias, constants = self._weights(x, shape, 3, kernel[0] * kernel[1], name)
         seen = self._windows(x, kernel, stride, padding)
         sums = np.einsum("nhwcij,ijc->nhwc", seen, weight[0]) + bias
-        y = self._tensor(self._clamped(sums, activation), name)
+        y = self._tensor(self._clamp(sums, activation), name)
         self.w.op(
             "DEPTHWISE_CONV_2D", [x, *constants], [y], Padding=padding, StrideH=stride[0],
             StrideW=stride[1], DepthMultiplier=1, DilationHFactor=1, DilationWFactor=1,
@@ -144,17 +144,17 @@ class Network:
         values = self.real[x].reshape(SAMPLES, -1)
         width = values.shape[1]
         weight, bias, constants = self._weights(x, (outputs, width), 0, width / gain**2, name)
-        y = self._tensor(self._clamped(values @ weight.T + bias, activation), name)
+        y = self._tensor(self._clamp(values @ weight.T + bias, activation), name)
         self.w.op("FULLY_CONNECTED", [x, *constants], [y], FusedActivationFunction=activation)
         return y
 
     def add(self, a: int, b: int, activation: int = NONE, name: str = "add") -> int:
         """ADD."""
-        y = self._tensor(self._clamped(self.real[a] + self.real[b], activation), name)
+        y = self._tensor(self._clamp(self.real[a] + self.real[b], activation), name)
         self.w.op("ADD", [a, b], [y], FusedActivationFunction=activation)
         return y
 
-    def _moved(self, x: int, values: Array, name: str) -> int:
+    def _in_code_of(self, x: int, values: Array, name: str) -> int:
         """A tensor in the code of x."""
         t = self.w.tensors[x]
         shape = (1, *values.shape[1:])
@@ -165,7 +165,7 @@ class Network:
     def average(self, x: int, window: tuple[int, int], name: str = "pool") -> int:
         """AVERAGE_POOL_2D without padding, window by window."""
         seen = self._windows(x, window, window, VALID)
-        y = self._moved(x, seen.mean(axis=(4, 5)), name)
+        y = self._in_code_of(x, seen.mean(axis=(4, 5)), name)
         self.w.op(
             "AVERAGE_POOL_2D", [x], [y], Padding=VALID, StrideH=window[0], StrideW=window[1],
             FilterHeight=window[0], FilterWidth=window[1], FusedActivationFunction=NONE,
@@ -180,13 +180,13 @@ class Network:
 
     def pad(self, x: int, margins: list[list[int]], name: str = "pad") -> int:
         """PAD with the code of 0."""
-        y = self._moved(x, np.pad(self.real[x], margins), name)
+        y = self._in_code_of(x, np.pad(self.real[x], margins), name)
         self.w.op("PAD", [x, self.w.constant(margins)], [y])
         return y
 
     def reshape(self, x: int, shape: tuple[int, ...], name: str = "flatten") -> int:
         """RESHAPE; `shape` without the batch axis."""
-        y = self._moved(x, self.real[x].reshape(SAMPLES, *shape), name)
+        y = self._in_code_of(x, self.real[x].reshape(SAMPLES, *shape), name)
         self.w.op("RESHAPE", [x, self.w.constant([-1, *shape])], [y])
         return y
 

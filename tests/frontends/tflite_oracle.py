@@ -13,7 +13,7 @@ from spikelet.frontends.tflite import Imported
 from spikelet.graph import Array, Graph
 
 
-def drawn(graph: Graph, samples: int, rng: np.random.Generator) -> dict[str, Array]:
+def draw(graph: Graph, samples: int, rng: np.random.Generator) -> dict[str, Array]:
     """Random inputs, the first two at the ends of the code."""
     found = {}
     for tensor in graph.inputs:
@@ -51,7 +51,7 @@ def _interpreter(data: bytes, kernels: Any) -> Any:
     return interpreter
 
 
-def continued(data: bytes, imported: Imported, frames: Array) -> list[dict[str, Array]]:
+def run_frames(data: bytes, imported: Imported, frames: Array) -> list[dict[str, Array]]:
     """For each frame, without a reset between them, every tensor of the graph, flat."""
     interpreter = reference(data)
     (detail,) = interpreter.get_input_details()

@@ -51,7 +51,7 @@ Place = tuple[str, int, str]
 STRUCTURE = "structure"
 
 
-def allowed(parse: Parse, data: bytes) -> bool:
+def is_allowed(parse: Parse, data: bytes) -> bool:
     """Whether a file is read, True, or refused as it should be; any other error goes on."""
     from spikelet.errors import UsageError
 
@@ -126,7 +126,7 @@ def _structure(table: Any) -> Iterator[Place]:
             yield STRUCTURE, table.Pos + offset, "<i"
 
 
-def tflite_mutated(data: bytes, seed: int) -> bytes:
+def mutate_tflite(data: bytes, seed: int) -> bytes:
     """A change of one or a few numbers, at places that have a meaning where they are known."""
     rng = random.Random(seed)
     out = bytearray(data)
@@ -142,7 +142,7 @@ def tflite_mutated(data: bytes, seed: int) -> bytes:
         if not 0 <= at <= len(out) - struct.calcsize(form):
             continue
         old = struct.unpack_from(form, out, at)[0]
-        new = _changed(old, form, rng, len(out))
+        new = _change(old, form, rng, len(out))
         # A new dimension often stands in several tensors: the whole model gets it.
         everywhere = group == "dims" and rng.random() < 0.7
         for other, other_form in groups["dims"] if everywhere else [(at, form)]:
@@ -152,7 +152,7 @@ def tflite_mutated(data: bytes, seed: int) -> bytes:
     return bytes(out)
 
 
-def _changed(old: Any, form: str, rng: random.Random, length: int) -> Any:
+def _change(old: Any, form: str, rng: random.Random, length: int) -> Any:
     if form == "<f":
         return rng.choice((*_REALS, old * 2, old / 2, old * 1e6))
     value = rng.choice((rng.choice(_WORDS), old + rng.choice((-4, -1, 1, 4)), old * 2, length))
@@ -164,7 +164,7 @@ def _changed(old: Any, form: str, rng: random.Random, length: int) -> Any:
 def tflite_seeds() -> Iterator[bytes]:
     """A model of every operator, int8 and float; real ones where SPIKELET_MODELS tells a folder."""
     import tflite_cases
-    from tflite_floats import CASES, floated
+    from tflite_floats import CASES, to_float
 
     for path in sorted(Path(os.environ.get("SPIKELET_MODELS", "models-missing")).glob("*.tflite")):
         if path.stat().st_size <= MAX_BYTES:
@@ -175,7 +175,7 @@ def tflite_seeds() -> Iterator[bytes]:
         data = w.finish([x], make(w, x, rng))
         yield data
         if name in CASES and name not in ("transpose", "mean"):
-            yield floated(data)
+            yield to_float(data)
 
 
 def tflite_parse(data: bytes) -> object:
@@ -186,7 +186,7 @@ def tflite_parse(data: bytes) -> object:
 
     if tflite_float.is_float(tflite_file.parse(data, "model")):
         network = tflite_float.parse(data).network
-        return _quantised(network, _work(network))
+        return _quantise(network, _work(network))
     graph = tflite.parse(data).graph
     _run(graph)
     return graph
@@ -210,7 +210,7 @@ def _work(network: Any) -> int:
     return found
 
 
-def _quantised(network: Any, work: int) -> object:
+def _quantise(network: Any, work: int) -> object:
     """Quantise a network on a few samples, where that is quick, and run its graph."""
     from spikelet.quantise import quantise
 
@@ -306,10 +306,10 @@ def onnx_parse(data: bytes) -> object:
     from spikelet.frontends import onnx
 
     network = onnx.parse(data).network
-    return _quantised(network, _work(network))
+    return _quantise(network, _work(network))
 
 
-def onnx_mutated(data: bytes, seed: int) -> bytes:
+def mutate_onnx(data: bytes, seed: int) -> bytes:
     """A change of one or a few fields of a model; of bytes where it cannot be read."""
     from onnx import ModelProto
 
@@ -481,8 +481,8 @@ class Importer:
 
 
 TARGETS = {
-    "tflite": Importer(tflite_parse, tflite_seeds, tflite_mutated),
-    "onnx": Importer(onnx_parse, onnx_seeds, onnx_mutated),
+    "tflite": Importer(tflite_parse, tflite_seeds, mutate_tflite),
+    "onnx": Importer(onnx_parse, onnx_seeds, mutate_onnx),
 }
 
 
@@ -527,7 +527,7 @@ def fuzz(name: str, rest: list[str]) -> None:
         (corpus / path.name).write_bytes(path.read_bytes())
     # What is imported late is not this campaign's memory.
     for seed in target.seeds():
-        allowed(target.parse, seed)
+        is_allowed(target.parse, seed)
     # glibc would keep what was freed of large arrays: the limit is on what is held.
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
     page, hard = resource.getpagesize(), resource.getrlimit(resource.RLIMIT_DATA)[1]
@@ -544,7 +544,7 @@ def fuzz(name: str, rest: list[str]) -> None:
         used = int(Path("/proc/self/statm").read_text().split()[5]) * page
         # Of data, as threads reserve address space.
         resource.setrlimit(resource.RLIMIT_DATA, (used + (MEGABYTES << 20), hard))
-        allowed(target.parse, data)
+        is_allowed(target.parse, data)
 
     atheris.Setup([sys.argv[0], *flags, str(corpus)], test_one_input, custom_mutator=mutate)
     atheris.Fuzz()

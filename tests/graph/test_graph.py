@@ -104,14 +104,14 @@ def test_wrong_inputs_are_refused(change: dict[str, np.ndarray], text: str) -> N
         graph.run(inputs)
 
 
-def packaged() -> Package:
+def make_package() -> Package:
     graph = graphs.digits_like()
     inputs = graphs.random_inputs(graph, 4, np.random.default_rng(0))
     return Package(graph, {**inputs, "y": np.arange(4)}, {"seed": 3}).with_golden()
 
 
 def test_a_package_round_trips_to_the_same_bytes(tmp_path: Path) -> None:
-    package = packaged()
+    package = make_package()
     package.save(tmp_path / "a.spk")
     loaded = Package.load(tmp_path / "a.spk")
     loaded.save(tmp_path / "b.spk")
@@ -125,7 +125,7 @@ def test_a_package_round_trips_to_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [0, 1, 100, 0.5, -1])
 def test_a_truncated_package_is_refused(tmp_path: Path, keep: float) -> None:
     path = tmp_path / "a.spk"
-    packaged().save(path)
+    make_package().save(path)
     data = path.read_bytes()
     size = int(len(data) * keep) if 0 < keep < 1 else int(keep)
     path.write_bytes(data[:size])
@@ -137,7 +137,7 @@ def test_a_truncated_package_is_refused(tmp_path: Path, keep: float) -> None:
 @pytest.mark.parametrize("member", ["graph.json", "tensors.npz", "vectors.npz"])
 def test_an_altered_package_is_refused(tmp_path: Path, member: str) -> None:
     path = tmp_path / "a.spk"
-    packaged().save(path)
+    make_package().save(path)
     with zipfile.ZipFile(path) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
     altered = bytearray(contents[member])

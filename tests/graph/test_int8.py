@@ -115,7 +115,7 @@ def test_golden_equals_plain_loops(make: Any) -> None:
 
 def test_a_fully_connected_layer_is_a_convolution_of_one_pixel() -> None:
     rng = np.random.default_rng(2)
-    fields = int8_graphs.scaled(rng, 9, 30, 0)
+    fields = int8_graphs.scale_fields(rng, 9, 30, 0)
     weight = int8_graphs.codes(rng, (9, 30), 0)
     x = int8_graphs.image("x", (1, 1, 30), 3)
     graph = Graph(
@@ -137,7 +137,7 @@ def layer(**changes: Any) -> Graph:
     rng = np.random.default_rng(3)
     fields: dict[str, Any] = {
         "weight": int8_graphs.codes(rng, (4, 3, 3, 2), 0),
-        **int8_graphs.scaled(rng, 4, 18, 0),
+        **int8_graphs.scale_fields(rng, 4, 18, 0),
         **changes,
     }
     x = Tensor("x", "i8", (5, 5, 2), kind="input", zero_point=-3)
@@ -179,7 +179,7 @@ def test_more_weights_a_channel_than_a_kernel_counts_are_refused() -> None:
     weight = np.ones((1, n), np.int8)
     x = Tensor("x", "i8", (256, n // 256), kind="input")
     layer = FullyConnected(
-        name="fc", inputs=("x",), weight=weight, **int8_graphs.scaled(rng, 1, n, 0)
+        name="fc", inputs=("x",), weight=weight, **int8_graphs.scale_fields(rng, 1, n, 0)
     )
     with pytest.raises(GraphError, match=r"layer fc .* 65536 weights a channel, more than 65520"):
         Graph("one", 1, [x], [layer], ["fc"])

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from package_edits import HOSTILE, READERS, VALUES, compiles, edited, instances, outcome, places
+from package_edits import HOSTILE, READERS, VALUES, apply_edit, compiles, instances, outcome, places
 from spikelet.graph import Graph, GraphError, form, operators
 from support import need
 
@@ -69,7 +69,9 @@ def test_a_number_field_states_its_range() -> None:
                 if name == "function" and value == HOSTILE[0]:
                     continue  # a note for people
                 with pytest.raises(GraphError, match=name):
-                    form.nodes([edited(entry, (("attributes", name), value))], graph.constants())
+                    form.nodes(
+                        [apply_edit(entry, (("attributes", name), value))], graph.constants()
+                    )
 
 
 @pytest.mark.parametrize("seed", [0])
@@ -99,7 +101,7 @@ def test_a_condition_is_a_tensor_and_a_number() -> None:
     data = json.loads(json.dumps(graph.to_json()))
     for value in (["label", HOSTILE[0]], [HOSTILE[0], 1], ["label", True], "label", ["label"], 3):
         with pytest.raises(GraphError, match="when"):
-            Graph.from_json(edited(data, (("nodes", -1, "when"), value)), graph.constants())
+            Graph.from_json(apply_edit(data, (("nodes", -1, "when"), value)), graph.constants())
 
 
 def test_what_is_not_declared_is_refused() -> None:
@@ -112,6 +114,6 @@ def test_what_is_not_declared_is_refused() -> None:
         ("nodes", -1, "attributes", "more"),
     ):
         with pytest.raises(GraphError, match="'more' is no field"):
-            Graph.from_json(edited(data, (keys, 1)), graph.constants())
+            Graph.from_json(apply_edit(data, (keys, 1)), graph.constants())
     with pytest.raises(GraphError, match="is no constant of it"):
         Graph.from_json(data, {**graph.constants(), "more": np.zeros(1)})

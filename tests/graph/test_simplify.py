@@ -134,13 +134,13 @@ def nets(draw: st.DrawFn) -> Graph:
     return n.graph(*outputs, x)
 
 
-def drawn(graph: Graph, samples: int = 1) -> dict[str, Array]:
+def draw(graph: Graph, samples: int = 1) -> dict[str, Array]:
     return random_inputs(graph, samples, np.random.default_rng(0))
 
 
-def compared(graph: Graph, samples: int = 4) -> Simplified:
+def simplify_and_compare(graph: Graph, samples: int = 4) -> Simplified:
     """Every channel that is left has its codes, every code lies within its interval."""
-    less, inputs = simplify(graph), drawn(graph, samples)
+    less, inputs = simplify(graph), draw(graph, samples)
     before, after = (g.run(inputs, trace=True).trace for g in (graph, less.graph))
     for name, rows in before.items():
         low, high = graph.bounds[name]
@@ -155,7 +155,7 @@ def compared(graph: Graph, samples: int = 4) -> Simplified:
 @given(graph=nets())
 @settings(max_examples=60, deadline=None)
 def test_a_random_network_computes_the_same_with_less(graph: Graph) -> None:
-    less = compared(graph)
+    less = simplify_and_compare(graph)
     assert less.macs[1] <= less.macs[0]
     again = simplify(less.graph)
     assert again.kept == {} and again.weights == (less.weights[1],) * 2
@@ -185,17 +185,17 @@ def test_a_channel_of_real_0_is_none_for_who_reads_it_padded_or_not() -> None:
     for pad in (0, 1):
         first = pointwise("a", "x", [*LIVE, [0, 0]], [0] * 5)
         second = pointwise("b", "a", [[1, 2, 3, 4, 99]], [7], pad)
-        less = compared(chain(first, second))
+        less = simplify_and_compare(chain(first, second))
         assert less.kept["a"].tolist() == [0, 1, 2, 3]
         assert less.weights == (15, 12)
 
 
 def test_a_constant_goes_into_the_bias_where_no_padding_shows_it() -> None:
     first = pointwise("a", "x", [*LIVE, [0, 0]], [0, 0, 0, 0, 40])  # its code is 10
-    less = compared(chain(first, pointwise("b", "a", [[1, 2, 3, 4, 9]], [7])))
+    less = simplify_and_compare(chain(first, pointwise("b", "a", [[1, 2, 3, 4, 9]], [7])))
     (bias,) = less.graph.nodes[1].bias
     assert bias == 7 + 9 * 10 and less.kept["a"].tolist() == [0, 1, 2, 3]
-    less = compared(chain(first, pointwise("b", "a", [[1, 2, 3, 4, 9]], [7], pad=1)))
+    less = simplify_and_compare(chain(first, pointwise("b", "a", [[1, 2, 3, 4, 9]], [7], pad=1)))
     assert less.kept == {} and less.layers[0].constant == 1
     assert not less.graph.nodes[0].weight[4].any()
 
@@ -208,34 +208,36 @@ def test_a_live_channel_that_nobody_reads_is_left_out_with_what_makes_it() -> No
         output_scale=1.0, output_zero_point=0,
     )  # fmt: skip
     last = pointwise("b", "d", [[1, 0, 2, 0, 3, 0, 4, 0]], [0])
-    less = compared(chain(first, depthwise, last))
+    less = simplify_and_compare(chain(first, depthwise, last))
     assert less.kept["a"].tolist() == less.kept["d"].tolist() == [0, 2, 4, 6]
     assert [row.name for row in less.layers] == ["a", "d", "b"]
 
 
 def test_counts_stay_multiples_of_four() -> None:
     first = pointwise("a", "x", [*LIVE, [1, 1], [0, 0], [7, 7], [0, 0], [0, 0]], [0] * 9)
-    less = compared(chain(first, pointwise("b", "a", [[1, 2, 3, 4, 5, 9, 0, 9, 9]], [7])))
+    less = simplify_and_compare(
+        chain(first, pointwise("b", "a", [[1, 2, 3, 4, 5, 9, 0, 9, 9]], [7]))
+    )
     # Constants fill up, not the channel that would have to be computed.
     assert less.kept["a"].tolist() == [0, 1, 2, 3, 4, 5, 7, 8]
 
 
 def test_a_graph_of_constants_keeps_its_shapes() -> None:
     first = pointwise("a", "x", [[0, 0]] * 6, [0] * 6)
-    less = compared(chain(first, pointwise("b", "a", [[1] * 6], [60])))
+    less = simplify_and_compare(chain(first, pointwise("b", "a", [[1] * 6], [60])))
     assert len(less.kept["a"]) == 4
-    assert less.graph.run(drawn(less.graph)).outputs["b"].tolist() == [[[[15]] * 3] * 3]
+    assert less.graph.run(draw(less.graph)).outputs["b"].tolist() == [[[[15]] * 3] * 3]
 
 
 def test_what_is_left_out_is_in_the_manifest_and_survives_json() -> None:
     first = pointwise("a", "x", [*LIVE, [0, 0]], [0] * 5)
-    less = compared(chain(first, pointwise("b", "a", [[1, 2, 3, 4, 99]], [7])))
+    less = simplify_and_compare(chain(first, pointwise("b", "a", [[1, 2, 3, 4, 99]], [7])))
     noted = less.manifest_entry()["simplified"]
     assert noted["layers"][0] == {
         "name": "a", "channels": 5, "constant": 1, "kept": 4, "kept_channels": "0-3",
         "macs": (90, 72), "weights": (10, 8),
     }  # fmt: skip
-    package = Package(less.graph, drawn(less.graph), less.manifest_entry()).with_golden()
+    package = Package(less.graph, draw(less.graph), less.manifest_entry()).with_golden()
     assert package.manifest["simplified"]["weights"] == (15, 12)
 
 

@@ -21,7 +21,7 @@ from spikelet.graph import Graph, Phase
 from spikelet.link.device import Device
 from spikelet.run import make
 from support import need
-from targets import TARGETS, equals_golden, packaged
+from targets import TARGETS, check_graph, make_package
 
 PARTS = 12
 CONVENTIONS = graphs.conventions()
@@ -61,7 +61,7 @@ CASES = [
 
 @pytest.mark.parametrize(("target", "name"), CASES)
 def test_every_layer_in_every_step_equals_golden(target: str, name: str, tmp_path: Path) -> None:
-    summary = equals_golden(target, GRAPHS[name](), 6, tmp_path)
+    summary = check_graph(target, GRAPHS[name](), 6, tmp_path)
     if name in ("operators", "leaks"):
         assert summary["saturations"] > 0  # the rare path was taken, and counted alike
 
@@ -73,7 +73,7 @@ def poked_zoo(steps: int) -> Graph:
 @pytest.fixture(scope="module")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Graph, Device]]:
     need("gcc")
-    package = packaged(poked_zoo(3), 1)
+    package = make_package(poked_zoo(3), 1)
     board = find_board("native")
     out = tmp_path_factory.mktemp("poked")
     built = make(package, board, out, toolchain="gcc", trace=True, sanitize=True)

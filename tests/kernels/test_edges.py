@@ -9,7 +9,7 @@ import pytest
 import edge_graphs
 from spikelet.graph.operator import operators
 from spikelet.package import Package
-from targets import ARM_TARGETS, TARGETS, package_equals_golden
+from targets import ARM_TARGETS, TARGETS, check_package
 
 
 def test_every_kind_has_a_case() -> None:
@@ -21,14 +21,14 @@ def test_every_kind_has_a_case() -> None:
 def equal_at_the_edges(target: str, name: str, folder: Path) -> None:
     for number, graph in enumerate(edge_graphs.edges(name).graphs(name)):
         package = Package(graph, edge_graphs.end_inputs(graph), {}).with_golden()
-        package_equals_golden(target, package, folder / str(number))
+        check_package(target, package, folder / str(number))
 
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_some_of_each_are_exact_at_their_edges(steps: int, tmp_path: Path) -> None:
     graph = edge_graphs.some(steps)
     package = Package(graph, edge_graphs.end_inputs(graph), {}).with_golden()
-    package_equals_golden("native-gcc-sanitized", package, tmp_path)
+    check_package("native-gcc-sanitized", package, tmp_path)
 
 
 @pytest.mark.long

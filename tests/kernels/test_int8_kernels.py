@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from int8_graphs import connected, convolutions, depthwise, elementwise, joined, pools
+from int8_graphs import convolutions, dense_layers, depthwise, elementwise, join, pools
 from spikelet.graph import Graph
-from targets import ARM_TARGETS, TARGETS, equals_golden
+from targets import ARM_TARGETS, TARGETS, check_graph
 
 GRAPHS: dict[str, Callable[[], Graph]] = {
-    "convolutions": lambda: joined(convolutions(), connected()),
+    "convolutions": lambda: join(convolutions(), dense_layers()),
     "depthwise": depthwise,
-    "pointwise": lambda: joined(elementwise(), pools()),
+    "pointwise": lambda: join(elementwise(), pools()),
 }
 # For every change; the others compile the same kernels once more. What differs in "pointwise" from
 # target to target is little.
@@ -29,7 +29,7 @@ CASES = [
 
 @pytest.mark.parametrize(("target", "name"), CASES)
 def test_every_layer_equals_golden(target: str, name: str, tmp_path: Path) -> None:
-    equals_golden(target, GRAPHS[name](), 4, tmp_path)
+    check_graph(target, GRAPHS[name](), 4, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,4 @@ def test_every_layer_equals_golden(target: str, name: str, tmp_path: Path) -> No
 )
 def test_kernels_leave_the_frame_pointer(target: str, tmp_path: Path) -> None:
     graph = convolutions(0, 3)
-    equals_golden(target, graph, 2, tmp_path, optimise="-O1 -fno-omit-frame-pointer")
+    check_graph(target, graph, 2, tmp_path, optimise="-O1 -fno-omit-frame-pointer")

@@ -18,7 +18,7 @@ from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.poisson import Poisson
 from support import need
-from targets import packaged
+from targets import make_package
 
 NEURONS, STEPS = 128, 10
 # membrane, leak, leak_bits, rounding, fraction bits
@@ -79,7 +79,7 @@ def test_an_update_takes_what_packages_say(
     for tool in tools:
         need(tool)
     path = tmp_path / "states.spk"
-    packaged(every_state(), 4).save(path)
+    make_package(every_state(), 4).save(path)
     command = [sys.executable, "-m", "spikelet", "bench", str(path), "--board", board]
     done = subprocess.run(
         [*command, "--toolchain", "gcc", "--json"], capture_output=True, text=True, check=True

@@ -35,7 +35,7 @@ def cues(samples: int, bits: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).integers(0, 2, (samples, bits)).astype(np.int8)
 
 
-def flipped(patterns: Array, share: float, seed: int = 0) -> Array:
+def flip_bits(patterns: Array, share: float, seed: int = 0) -> Array:
     """With that share of the bits of each pattern inverted."""
     rng = np.random.default_rng(seed)
     found = patterns.copy()
@@ -51,7 +51,7 @@ def flipped(patterns: Array, share: float, seed: int = 0) -> Array:
 def test_device_equals_twin(target: str, weights: str, tmp_path: Path) -> None:
     graph = memory(70, 3, rows=45, weights=weights, full="oldest", beta=0.1)
     samples = 150
-    x = np.concatenate([cues(50, 70), flipped(cues(100, 70), 0.2)])[:samples]
+    x = np.concatenate([cues(50, 70), flip_bits(cues(100, 70), 0.2)])[:samples]
     y = np.random.default_rng(1).integers(0, 3, samples)
     twin = device_equals_twin(target, graph, {"x": x}, y, tmp_path, block=40)
     assert Associative().health(twin.learned) == {"rows": 45, "full": samples - 45}
@@ -120,7 +120,7 @@ def test_stored_patterns_are_recalled_from_noisy_cues() -> None:
     stored = cues(100, 128)
     twin = Twin(memory(128, rows=100))
     twin.observe({"x": stored})
-    recalled = twin.predict({"x": flipped(stored, 0.2)}).outputs["am_recall"]
+    recalled = twin.predict({"x": flip_bits(stored, 0.2)}).outputs["am_recall"]
     assert (recalled == stored).all(axis=1).mean() >= 0.99
 
 

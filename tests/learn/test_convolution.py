@@ -81,7 +81,7 @@ def cases(draw: st.DrawFn) -> Case:
 RATE = 2.0**-5  # moves most weights by several units, few to their limit
 
 
-def executed(graph: Graph) -> tuple[dict[str, Array], dict[str, Array]]:
+def execute(graph: Graph) -> tuple[dict[str, Array], dict[str, Array]]:
     """What golden computes of one random sample, and what was learned before."""
     rng = np.random.default_rng(1)
     env: dict[str, Array] = graph.initial()
@@ -136,7 +136,7 @@ def test_golden_is_what_autograd_computes(case: Case, precision: str) -> None:
     b = Builder(precision, seed=3)
     graphs.convolution(b, replace(case, options=(("rate", RATE),)), "c", "nearest")
     graph = b.graph("one")
-    env, before = executed(graph)
+    env, before = execute(graph)
     floats = scalar.is_float(precision)
     x = real(graph, "c_x", env["c_x"]).requires_grad_()
     weight = whole_weight(graph, case, before).requires_grad_()
@@ -183,7 +183,7 @@ def test_pools_are_what_autograd_computes(case: Case, precision: str) -> None:
     b = Builder(precision, seed=4)
     graphs.pool(b, replace(case, outputs=0), "p")
     graph = b.graph("one")
-    env, _ = executed(graph)
+    env, _ = execute(graph)
     error = channels_first(real(graph, "p_e", env["p_e"]))
     value = real(graph, "p_x", env["p_x"])
     room = (left, right, top, bottom)
@@ -216,7 +216,7 @@ def conv(**fields: object) -> Conv2dForward:
     return Conv2dForward(name="y", inputs=("x", "w", "b"), kernel=(3, 3), outputs=2, **fields)  # type: ignore[arg-type]
 
 
-def inferred(node: Conv2dForward, precision: str = "f32", rows: int = 5) -> None:
+def check_inferred(node: Conv2dForward, precision: str = "f32", rows: int = 5) -> None:
     value = scalar.value_dtype(precision)
     b = Builder(precision)
     b.learn("w", graphs.weights(b.rng, precision, (3, 3, 4, 2)))
@@ -249,7 +249,7 @@ def test_wrong_layers_are_refused_by_name(
     fields: dict[str, object], precision: str, rows: int, says: str
 ) -> None:
     with pytest.raises(GraphError, match=r"layer y \(conv2d_forward\)") as caught:
-        inferred(conv(**fields), precision, rows)
+        check_inferred(conv(**fields), precision, rows)
     assert says in str(caught.value)
 
 

@@ -48,7 +48,7 @@ def network(seed: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-def stored(layer: nn.Conv2d) -> Array:
+def to_graph_layout(layer: nn.Conv2d) -> Array:
     """Weights as the graph has them: outputs last."""
     w = layer.weight.detach().numpy()
     return (w[:, 0].transpose(1, 2, 0) if layer.groups > 1 else w.transpose(2, 3, 1, 0)).copy()
@@ -66,7 +66,7 @@ class Made:
             layer = net[i]
             assert isinstance(layer, nn.Conv2d)
             assert layer.bias is not None
-            weight, b = stored(layer), layer.bias.detach().numpy().copy()
+            weight, b = to_graph_layout(layer), layer.bias.detach().numpy().copy()
             kept = None if n == weight.shape[-1] else weight[..., n:].copy()
             self.frozen[name] = {"frozen": kept}
             self.weights[name] = []
@@ -170,7 +170,7 @@ def loss(logits: Array, label: int) -> float:
     return float(np.log(np.exp(z - z.max()).sum()) + z.max() - z[label])
 
 
-def expected(
+def torch_losses(
     net: nn.Sequential, masks: tuple[tuple[int, bool], ...], x: Array, y: Array
 ) -> list[float]:
     """PyTorch learns the same samples; its losses, each before its step."""
@@ -218,7 +218,7 @@ def test_losses_and_weights_are_pytorchs(mask: str) -> None:
     twin = Twin(graph)
     logits = twin.observe({"x": x}, y)["fc"]
     found = [loss(row.reshape(-1), int(label)) for row, label in zip(logits, y, strict=True)]
-    wanted = expected(net, MASKS[mask], x, y)
+    wanted = torch_losses(net, MASKS[mask], x, y)
     assert np.abs(np.array(found) - wanted).max() < 1e-4
     assert wanted[0] > 2.2
     if mask == "all":
@@ -230,7 +230,7 @@ def test_losses_and_weights_are_pytorchs(mask: str) -> None:
         if f"{name}.weight" in twin.learned:
             n = twin.learned[f"{name}.weight"].shape[-1]
             assert np.allclose(
-                twin.learned[f"{name}.weight"], stored(layer)[..., :n], rtol=0, atol=1e-4
+                twin.learned[f"{name}.weight"], to_graph_layout(layer)[..., :n], rtol=0, atol=1e-4
             )
         if f"{name}.bias" in twin.learned:
             assert np.allclose(

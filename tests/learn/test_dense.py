@@ -81,7 +81,7 @@ def network(
     values = dtype == "value" and not scalar.is_float(precision)
 
     def backbone(number: str) -> Graph:
-        return bounded(sizes[0], number) if values else source(number, dtype, sizes[0])
+        return bounded_features(sizes[0], number) if values else source(number, dtype, sizes[0])
 
     graph = backbone(precision)
     observed = samples(np.random.default_rng(seed), graph, 3)
@@ -89,7 +89,7 @@ def network(
     return trainable(backbone, layers(rng, sizes, learns), precision, descent, inputs, loss)
 
 
-def bounded(n: int, precision: str) -> Graph:
+def bounded_features(n: int, precision: str) -> Graph:
     """Features i16 that are proved to be within 12 bits: the prefix of an integer network."""
     from spikelet.learn.layers.to_scalar import ToScalar
 

@@ -36,7 +36,7 @@ PARTS = [
 ]
 
 
-def fine_tuned(graph: Graph, **options: object) -> Graph:
+def fine_tune(graph: Graph, **options: object) -> Graph:
     return FineTune(**{"learning_rate": RATE, **options}).attach(graph, setting(graph))  # type: ignore[arg-type]
 
 
@@ -74,7 +74,7 @@ def test_every_update_mask_moves_what_pytorch_moves_and_nothing_else(after_add: 
     inputs, labels = samples(1, 3)
     model = Reference(graph)
     for update in SUBSETS + PARTS:
-        twin = Twin(fine_tuned(graph, update=update))
+        twin = Twin(fine_tune(graph, update=update))
         start = twin.state()
         twin.observe(inputs, labels)
         layers = [name for name in WEIGHTED if learns(update, f"{name}.bias", 1) > 0]
@@ -112,7 +112,7 @@ def test_losses_and_steps_are_those_of_pytorch(options: dict[str, float], steps:
     ]
     rate = RATE / (10 if "momentum" in options else 1)
     descent = torch.optim.SGD(groups, rate, momentum=options.get("momentum", 0.0))
-    twin = Twin(fine_tuned(graph, update="all", **{**options, "learning_rate": rate}))
+    twin = Twin(fine_tune(graph, update="all", **{**options, "learning_rate": rate}))
     losses, exact = [], 0
     for x, label in zip(inputs["x"], labels, strict=True):
         for name in PARAMETERS:
@@ -137,8 +137,8 @@ def test_losses_and_steps_are_those_of_pytorch(options: dict[str, float], steps:
 def test_what_is_computed_again_changes_nothing_but_memory() -> None:
     graph = classifier()
     inputs, labels = samples(5, 6)
-    kept = Twin(fine_tuned(graph, update="all"))
-    again = Twin(fine_tuned(graph, update="all", recompute="depthwise+wide"))
+    kept = Twin(fine_tune(graph, update="all"))
+    again = Twin(fine_tune(graph, update="all", recompute="depthwise+wide"))
     assert kept.observe(inputs, labels).keys() == again.observe(inputs, labels).keys()
     assert kept.crc() == again.crc()
     names = {n.name for n in again.graph.order if again.graph.phase(n) is Phase.LEARN}
@@ -146,7 +146,7 @@ def test_what_is_computed_again_changes_nothing_but_memory() -> None:
 
 
 def test_nothing_goes_below_the_first_layer_that_learns() -> None:
-    graph = fine_tuned(classifier(), update="point")
+    graph = fine_tune(classifier(), update="point")
     kinds = {node.name: node.KIND for node in graph.nodes}
     assert kinds["wide"] == "conv2d"  # int8, as it was
     assert (kinds["point_sum"], kinds["point"]) == ("conv2d_forward", "as_codes")
@@ -161,7 +161,7 @@ def test_integers_learn_what_floats_learn(precision: str, update: str) -> None:
     test, truth = samples(200, 8)
     accuracy = {}
     for used in ("f32", precision):
-        twin = Twin(fine_tuned(graph, update=update, precision=used, learning_rate=0.02))
+        twin = Twin(fine_tune(graph, update=update, precision=used, learning_rate=0.02))
         before = np.mean(twin.predict(test).outputs["head"].argmax(1) == truth)
         twin.observe(train, labels)
         accuracy[used] = np.mean(twin.predict(test).outputs["head"].argmax(1) == truth)
@@ -181,14 +181,14 @@ DEVICES = [
 @pytest.mark.parametrize(("target", "options"), DEVICES)
 def test_device_equals_twin(target: str, options: dict[str, object], tmp_path: Path) -> None:
     assert target in USUAL
-    graph = fine_tuned(classifier(True), **{"update": "all", **options})
+    graph = fine_tune(classifier(True), **{"update": "all", **options})
     inputs, labels = samples(30, 1)
     device_equals_twin(target, graph, inputs, labels, tmp_path, block=10)
 
 
 def test_a_cut_backbone_gets_a_head() -> None:
     whole = classifier()
-    graph = fine_tuned(until(whole, "flat"), update="head", learning_rate=0.3)
+    graph = fine_tune(until(whole, "flat"), update="head", learning_rate=0.3)
     inputs, labels = samples(200, 2)
     scores = torch.tensor(Twin(graph).observe(inputs, labels)["head"])
     losses = f.cross_entropy(scores, torch.tensor(labels), reduction="none")
@@ -208,7 +208,7 @@ def test_a_cut_backbone_gets_a_head() -> None:
 )
 def test_a_plan_that_cannot_be_is_refused(options: dict[str, object], text: str) -> None:
     with pytest.raises(UsageError, match=text):
-        fine_tuned(classifier(), **options)
+        fine_tune(classifier(), **options)
 
 
 def test_other_refusals() -> None:

@@ -67,14 +67,14 @@ def kernels(
     return ctypes.CDLL(str(library))
 
 
-def called(function: ctypes._NamedFuncPointer, dtype: type, *arrays: Array) -> Array:
+def call(function: ctypes._NamedFuncPointer, dtype: type, *arrays: Array) -> Array:
     """What a function of the harness writes."""
     to = np.zeros(len(arrays[0]), dtype)
     function(len(to), *(ctypes.c_void_p(a.ctypes.data) for a in (*arrays, to)))
     return to
 
 
-def rounded(value: Fraction) -> np.float32:
+def round_exactly(value: Fraction) -> np.float32:
     """The nearest float32, ties to even, from the definition."""
     if value == 0:
         return np.float32(0)
@@ -112,7 +112,7 @@ def test_fma_is_rounded_once(seed: int, bits: int, spread: int) -> None:
     found = float32.fma(a, b, c)
     for x, y, z, r in zip(a, b, c, found, strict=True):
         exact = Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))
-        assert rounded(exact) == r, (x, y, z)
+        assert round_exactly(exact) == r, (x, y, z)
 
 
 def test_a_step_that_a_double_rounds_twice() -> None:
@@ -151,7 +151,7 @@ def test_a_chain_is_its_steps(seed: int, steps: int, bits: int) -> None:
 def test_fma_in_c_equals_golden(kernels: ctypes.CDLL, bits: int, spread: int) -> None:
     a, b, c = triples(bits + spread, bits, spread, 40_000)
     expected = float32.fma(a, b, c)
-    found = called(kernels.fma_all, np.float32, a, b, c)
+    found = call(kernels.fma_all, np.float32, a, b, c)
     assert np.array_equal(found.view(np.uint32), expected.view(np.uint32))
 
 
@@ -159,14 +159,14 @@ def test_exp_and_log_in_c_equal_golden_and_are_accurate(kernels: ctypes.CDLL) ->
     rng = np.random.default_rng(1)
     x = np.concatenate([rng.uniform(-90, 89, 20_000), [0, -0.0, -87, 88, 1e9, -1e9]])
     x = x.astype(np.float32)
-    found = called(kernels.exp_all, np.float32, x)
+    found = call(kernels.exp_all, np.float32, x)
     assert np.array_equal(found, float32.exp(x))
     inside = np.abs(x) < 86
     true = np.exp(x[inside].astype(np.float64))
     assert np.max(np.abs(found[inside] - true) / np.spacing(true.astype(np.float32))) < 1.5
     x = np.exp(rng.uniform(-80, 80, 20_000)).astype(np.float32)
     x = np.concatenate([x, rng.uniform(0.5, 2, 20_000).astype(np.float32), np.float32([1])])
-    found = called(kernels.log_all, np.float32, x)
+    found = call(kernels.log_all, np.float32, x)
     assert np.array_equal(found.view(np.uint32), float32.log(x).view(np.uint32))
     true = np.log(x.astype(np.float64))
     ulp = np.spacing(np.maximum(np.abs(true), 2.0**-20).astype(np.float32))
@@ -177,12 +177,12 @@ def test_halves_in_c_equal_numpy(kernels: ctypes.CDLL) -> None:
     every = np.arange(1 << 16, dtype=np.uint16)
     finite = every[np.isfinite(every.view(np.float16))]
     wide = finite.view(np.float16).astype(np.float32)
-    found = called(kernels.from_half_all, np.float32, finite)
+    found = call(kernels.from_half_all, np.float32, finite)
     assert np.array_equal(found.view(np.uint32), wide.view(np.uint32))
     # Between two halves, exactly in the middle, and far outside.
     beside = np.concatenate([np.nextafter(wide, np.float32(s)) for s in (-np.inf, np.inf)])
     middle = (wide[:-1] + wide[1:]) / 2
     x = np.concatenate([wide, beside, middle, np.float32([1e9, -1e9, 65519, 65520, 1e-9])])
     x = np.ascontiguousarray(x, np.float32)
-    found_half = called(kernels.to_half_all, np.uint16, x)
+    found_half = call(kernels.to_half_all, np.uint16, x)
     assert np.array_equal(found_half, float32.to_half(x).view(np.uint16))

@@ -28,7 +28,7 @@ MODELS = Path(os.environ.get("SPIKELET_MODELS", "nowhere"))
 SHIPPED = Path(__file__).parents[2] / "models"
 
 
-def clamped(activation: nn.Module, samples: int = 300) -> tuple[Graph, Array]:
+def clamping_network(activation: nn.Module, samples: int = 300) -> tuple[Graph, Array]:
     """An int8 network of layers that are often at their clamps, and codes that it reads."""
     torch.manual_seed(0)
     net = nn.Sequential(
@@ -56,7 +56,7 @@ def noise(graph: Graph, samples: int, seed: int = 0) -> Array:
     return np.clip(np.rint(found), -128, 127).astype(np.int8)
 
 
-def said(graph: Graph, x: Array) -> Array:
+def predictions(graph: Graph, x: Array) -> Array:
     found = graph.run({graph.inputs[0].name: x}).outputs[graph.outputs[0]]
     return graph.predicted(found)
 
@@ -74,16 +74,16 @@ def setting(graph: Graph, x: Array) -> Setting:
 )
 @pytest.mark.parametrize(("precision", "may_differ"), [("f32", 0.0), ("f16", 0.01), ("i16", 0.01)])
 def test_clamps_are_carried(activation: nn.Module, precision: str, may_differ: float) -> None:
-    graph, x = clamped(activation)
+    graph, x = clamping_network(activation)
     last = graph.nodes[-1].name
     for update in ("all", last):
         learner = FineTune(update=update, precision=precision)  # type: ignore[arg-type]
         learns = learner.attach(graph, setting(graph, x))
-        assert np.mean(said(learns, x) != said(graph, x)) <= may_differ, update
+        assert np.mean(predictions(learns, x) != predictions(graph, x)) <= may_differ, update
 
 
 def test_a_float_network_is_the_int8_one_in_every_code() -> None:
-    graph, x = clamped(nn.ReLU6())
+    graph, x = clamping_network(nn.ReLU6())
     learns = FineTune(update="all").attach(graph, setting(graph, x))
     given = {graph.inputs[0].name: x}
     before, after = graph.run(given, trace=True).trace, learns.run(given, trace=True).trace
@@ -127,7 +127,7 @@ def test_no_gradient_passes_a_clamp(precision: str) -> None:
 def test_clamped_layers_learn_the_same_bits_on_a_device(
     target: str, precision: str, tmp_path: Path
 ) -> None:
-    graph, x = clamped(nn.Hardtanh(-0.5, 3.0), 40)
+    graph, x = clamping_network(nn.Hardtanh(-0.5, 3.0), 40)
     learner = FineTune(update="all", precision=precision, learning_rate=0.05)  # type: ignore[arg-type]
     learns = learner.attach(graph, setting(graph, x))
     labels = np.arange(40) % CLASSES
@@ -139,7 +139,9 @@ def test_every_learner_of_whole_networks_begins_as_the_network(name: str) -> Non
     graph = every_learner.backbone()
     images, _ = every_learner.digits()
     learns = every_learner.graph_of(name)
-    np.testing.assert_array_equal(said(learns, images[:300]), said(graph, images[:300]))
+    np.testing.assert_array_equal(
+        predictions(learns, images[:300]), predictions(graph, images[:300])
+    )
 
 
 @pytest.mark.parametrize("name", sorted(n for n, cls in learners().items() if cls.WHOLE))
@@ -188,7 +190,7 @@ def test_public_models_are_kept(file: str, updates: tuple[str, ...]) -> None:
     x = noise(graph, 12)
     for update in updates:
         learns = FineTune(update=update).attach(graph, setting(graph, x))
-        np.testing.assert_array_equal(said(learns, x), said(graph, x), update)
+        np.testing.assert_array_equal(predictions(learns, x), predictions(graph, x), update)
 
 
 @pytest.mark.long
@@ -201,7 +203,7 @@ def test_shipped_models_are_kept(name: str, updates: tuple[str, ...]) -> None:
     x = noise(graph, 60)
     for update in updates:
         learns = FineTune(update=update).attach(graph, setting(graph, x))
-        np.testing.assert_array_equal(said(learns, x), said(graph, x), update)
+        np.testing.assert_array_equal(predictions(learns, x), predictions(graph, x), update)
 
 
 def test_a_shipped_model_that_cannot_learn_whole_is_refused() -> None:
@@ -222,7 +224,7 @@ def test_scores_that_int8_cannot_tell_apart_are_told() -> None:
 
 
 def test_a_cut_network_has_nothing_to_be_compared_with() -> None:
-    graph, x = clamped(nn.ReLU())
+    graph, x = clamping_network(nn.ReLU())
     cut = until(graph, graph.nodes[-1].inputs[0])
     given = {graph.inputs[0].name: x}
     learns = FineTune().attach(cut, Setting(cut.outputs[0], CLASSES, calibration=given))
@@ -238,8 +240,8 @@ def test_class_means_need_not_say_what_the_head_says() -> None:
     graph = replace(graph, nodes=[*graph.nodes[:-1], turned])
     where = Setting("features", 10, calibration={"x": images[:300]}, labels=labels[:300])
     network, prototypes = (
-        said(learners()["adaptation"](head=kind).attach(graph, where), images)  # type: ignore[call-arg]
+        predictions(learners()["adaptation"](head=kind).attach(graph, where), images)  # type: ignore[call-arg]
         for kind in ("network", "prototypes")
     )
-    np.testing.assert_array_equal(network, said(graph, images))
+    np.testing.assert_array_equal(network, predictions(graph, images))
     assert (prototypes == labels).mean() > 0.75

@@ -23,14 +23,14 @@ WIDTH, MU, RATE = 7, 0.7, 0.05
 RUNGS = ("first", "wide", "flat")
 
 
-def attached(graph: Graph, **options: object) -> Graph:
+def attach(graph: Graph, **options: object) -> Graph:
     chosen: dict[str, object] = {"width": WIDTH, "mu": MU, "learning_rate": RATE, **options}
     return Ladder(**chosen).attach(graph, setting(graph))  # type: ignore[arg-type]
 
 
 def test_scores_and_losses_over_200_steps_are_those_of_pytorch() -> None:
     whole = classifier()
-    graph = attached(whole)
+    graph = attach(whole)
     inputs, labels = samples(200, 4)
     trace = graph.run(inputs, trace=True, learned=graph.initial()).trace
     head = graph.tensors["head"]
@@ -64,14 +64,14 @@ def test_scores_and_losses_over_200_steps_are_those_of_pytorch() -> None:
 def test_before_it_learned_it_says_what_the_network_says() -> None:
     whole = classifier()
     inputs, _ = samples(20)
-    said = Twin(attached(whole)).predict(inputs).outputs["ladder"]
+    said = Twin(attach(whole)).predict(inputs).outputs["ladder"]
     logits = until(whole, "head").run(inputs).outputs["head"].astype(np.float32)
     tensor = whole.tensors["head"]
     np.testing.assert_array_equal(said, (logits - tensor.zero_point) * np.float32(tensor.scale))
 
 
 def test_what_it_read_is_not_kept() -> None:
-    graph = attached(classifier())
+    graph = attach(classifier())
     first = next(i for i, n in enumerate(graph.order) if graph.phase(n) is Phase.LEARN)
     slots = plan(graph).slots
     last = {name: slots[name].last for name in ("first", "deep", "wide", "point", "sum")}
@@ -82,7 +82,7 @@ def test_what_it_read_is_not_kept() -> None:
 def test_it_takes_less_memory_than_the_whole_network_does() -> None:
     whole = classifier()
     full = FineTune(update="all").attach(whole, setting(whole))
-    assert needs(attached(whole)).work_bytes < 0.35 * needs(full).work_bytes
+    assert needs(attach(whole)).work_bytes < 0.35 * needs(full).work_bytes
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_it_takes_less_memory_than_the_whole_network_does() -> None:
 )
 def test_device_equals_twin(target: str, options: dict[str, object], tmp_path: Path) -> None:
     inputs, labels = samples(30, 1)
-    device_equals_twin(target, attached(classifier(), **options), inputs, labels, tmp_path)
+    device_equals_twin(target, attach(classifier(), **options), inputs, labels, tmp_path)
 
 
 @pytest.mark.parametrize("precision", ["i16", "i8"])
@@ -107,7 +107,7 @@ def test_integers_learn_what_floats_learn(precision: str) -> None:
     test, truth = samples(200, 8)
     accuracy = {}
     for used in ("f32", precision):
-        twin = Twin(attached(whole, precision=used))
+        twin = Twin(attach(whole, precision=used))
         before = np.mean(twin.predict(test).outputs["ladder"].argmax(1) == truth)
         twin.observe(train, labels)
         accuracy[used] = np.mean(twin.predict(test).outputs["ladder"].argmax(1) == truth)
@@ -116,7 +116,7 @@ def test_integers_learn_what_floats_learn(precision: str) -> None:
 
 
 def test_without_a_head_or_an_image_it_has_one_of_its_own() -> None:
-    cut = attached(until(classifier(), "flat"))
+    cut = attach(until(classifier(), "flat"))
     assert cut.outputs == ["ladder"]
     assert cut.tensors["ladder"].shape == (CLASSES,)
     assert Ladder().attach(identity((9,)), Setting("features", 3)).outputs == ["ladder"]
@@ -124,7 +124,7 @@ def test_without_a_head_or_an_image_it_has_one_of_its_own() -> None:
 
 def test_refusals() -> None:
     with pytest.raises(UsageError, match="layers=middle names 'middle'"):
-        attached(classifier(), layers="middle")
+        attach(classifier(), layers="middle")
     with pytest.raises(UsageError, match="calibration"):
         Ladder(precision="i8").attach(classifier(), Setting("flat", CLASSES))
     for options in ({"width": 0}, {"mu": 1.0}, {"learning_rate": 0.0}):

@@ -19,24 +19,24 @@ from spikelet.learn.continual.metrics import (
 )
 
 
-def evaluated(*accuracy: float) -> Evaluation:
+def evaluation(*accuracy: float) -> Evaluation:
     return Evaluation(np.array(accuracy))
 
 
-def trained(task: int, *correct: int) -> Training:
+def training(task: int, *correct: int) -> Training:
     return Training(task, np.array(correct, bool))
 
 
 # Two tasks; the second costs the first 0.4.
 FORGETTING: Log = [
-    evaluated(0.1, 0.2),
-    trained(0, 0, 1, 1, 1),
-    evaluated(0.9, 0.3),
-    trained(1, 0, 0, 1, 1),
-    evaluated(0.5, 0.8),
+    evaluation(0.1, 0.2),
+    training(0, 0, 1, 1, 1),
+    evaluation(0.9, 0.3),
+    training(1, 0, 0, 1, 1),
+    evaluation(0.5, 0.8),
 ]
 # The first task keeps what it had.
-KEEPING: Log = [*FORGETTING[:4], evaluated(0.9, 0.8)]
+KEEPING: Log = [*FORGETTING[:4], evaluation(0.9, 0.8)]
 
 
 def test_acc_bwt_and_fwt() -> None:
@@ -49,14 +49,14 @@ def test_acc_bwt_and_fwt() -> None:
 
 
 def test_a_task_that_comes_last_again_has_no_backward_transfer() -> None:
-    log = [*FORGETTING, trained(0, 1, 1), evaluated(0.95, 0.7)]
+    log = [*FORGETTING, training(0, 1, 1), evaluation(0.95, 0.7)]
     assert continual(log)["bwt_of_tasks"] == {"1": pytest.approx(-0.1)}
 
 
 def test_blocks_of_one_task_are_one_phase() -> None:
     log = [
-        evaluated(0.0, 0.0), trained(0, 0), evaluated(0.4, 0.0), trained(0, 1),
-        evaluated(0.8, 0.0), trained(1, 1), evaluated(0.6, 0.7),
+        evaluation(0.0, 0.0), training(0, 0), evaluation(0.4, 0.0), training(0, 1),
+        evaluation(0.8, 0.0), training(1, 1), evaluation(0.6, 0.7),
     ]  # fmt: skip
     assert accuracy_matrix(log).tolist() == [[0.0, 0.0], [0.8, 0.0], [0.6, 0.7]]
     assert continual(log)["bwt"] == pytest.approx(-0.2)
@@ -86,8 +86,8 @@ def test_maintenance_and_transfer_in_percent() -> None:
 def test_maintenance_refers_to_the_last_training() -> None:
     log = [
         *FORGETTING,
-        trained(0, 1, 1), evaluated(1.0, 0.6),
-        trained(1, 1, 1), evaluated(0.7, 0.9),
+        training(0, 1, 1), evaluation(1.0, 0.6),
+        training(1, 1, 1), evaluation(0.7, 0.9),
     ]  # fmt: skip
     # Task 0: 0.5 - 0.9 after the second block, 0.7 - 1.0 after the fourth; task 1: 0.6 - 0.8.
     assert lifelong(log)["performance_maintenance"] == pytest.approx(
@@ -96,8 +96,8 @@ def test_maintenance_refers_to_the_last_training() -> None:
 
 
 def test_a_transfer_from_nothing_has_no_ratio() -> None:
-    log = [evaluated(0.0, 0.0), trained(0, 1), evaluated(1.0, 0.0), trained(1, 1),
-           evaluated(1.0, 1.0)]  # fmt: skip
+    log = [evaluation(0.0, 0.0), training(0, 1), evaluation(1.0, 0.0), training(1, 1),
+           evaluation(1.0, 1.0)]  # fmt: skip
     found = lifelong(log)
     assert found["forward_transfer_ratio"] is None
     assert found["forward_transfer_contrast"] is None
@@ -106,17 +106,17 @@ def test_a_transfer_from_nothing_has_no_ratio() -> None:
 def test_recovery_gets_faster() -> None:
     # Back at 100 after 3, then 2, then 1 experiences: the Theil-Sen slope is -1.
     log = [
-        evaluated(0.0), trained(0, 1, 1, 1, 1), evaluated(0.0),
-        trained(0, 0, 0, 0, 1), evaluated(0.0), trained(0, 0, 0, 1, 1), evaluated(0.0),
-        trained(0, 0, 1, 1, 1), evaluated(0.0),
+        evaluation(0.0), training(0, 1, 1, 1, 1), evaluation(0.0),
+        training(0, 0, 0, 0, 1), evaluation(0.0), training(0, 0, 0, 1, 1), evaluation(0.0),
+        training(0, 0, 1, 1, 1), evaluation(0.0),
     ]  # fmt: skip
     assert lifelong(log)["performance_recovery"] == 1
 
 
 def test_what_is_not_recovered_counts_one_experience_more_than_there_were() -> None:
     log = [
-        evaluated(0.0), trained(0, 1, 1), evaluated(0.0), trained(0, 0, 1), evaluated(0.0),
-        trained(0, 0, 0), evaluated(0.0),
+        evaluation(0.0), training(0, 1, 1), evaluation(0.0), training(0, 0, 1), evaluation(0.0),
+        training(0, 0, 0), evaluation(0.0),
     ]  # fmt: skip
     # Recovery times 1 and 3.
     assert lifelong(log)["performance_recovery"] == -2
@@ -206,4 +206,4 @@ def test_a_log_that_broke_off_is_refused() -> None:
     with pytest.raises(UsageError, match="broke off"):
         continual(FORGETTING[:4])
     with pytest.raises(UsageError, match="block 1 is no training"):
-        continual([evaluated(0.1), evaluated(0.2), evaluated(0.3)])
+        continual([evaluation(0.1), evaluation(0.2), evaluation(0.3)])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestCentroid
 
-from learned_states import any_state_is_survived
+from learned_states import check_any_state
 from learning import USUAL, device_equals_twin
 from spikelet.graph import Array, Graph, GraphError
 from spikelet.learn import Setting, Twin, identity
@@ -62,7 +62,7 @@ def test_device_equals_twin(
 
 def test_from_any_state_device_equals_twin(tmp_path: Path) -> None:
     x, y = blobs(6)
-    any_state_is_survived(graph_of("i8", "cosine"), {"x": x}, y, tmp_path)
+    check_any_state(graph_of("i8", "cosine"), {"x": x}, y, tmp_path)
 
 
 @given(order=st.permutations(range(40)))

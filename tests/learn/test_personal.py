@@ -36,7 +36,7 @@ def backbone(hidden: int = 400) -> Graph:
     rng = np.random.default_rng(2)
     x = Tensor("x", "i8", (INPUTS,), kind="input", scale=1 / 64)
 
-    def connected(name: str, source: str, weight: Array, shift: int) -> FullyConnected:
+    def connect(name: str, source: str, weight: Array, shift: int) -> FullyConnected:
         n = len(weight)
         return FullyConnected(
             name=name,
@@ -52,8 +52,8 @@ def backbone(hidden: int = 400) -> Graph:
     spread = rng.permutation(np.repeat(np.arange(CLASSES), hidden // CLASSES + 1))[:hidden]
     gather = (spread == np.arange(CLASSES)[:, None]) * 16
     nodes = [
-        connected("wide", "x", CENTRES[spread], -9),
-        connected("global", "wide", gather, -10),
+        connect("wide", "x", CENTRES[spread], -9),
+        connect("global", "wide", gather, -10),
     ]
     return Graph("world", 1, [x], nodes, ["global"])
 

@@ -50,7 +50,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     TARGETS.clear()
 
 
-def played(found: Lesson, board: str, folder: Path, images: Path, **options: Any) -> dict[str, Any]:
+def play_lesson(
+    found: Lesson, board: str, folder: Path, images: Path, **options: Any
+) -> dict[str, Any]:
     key = (found.package.sha256, board)
     if key not in TARGETS:
         built = make(found.package, find_board(board), images / "-".join(key))
@@ -64,7 +66,7 @@ def played(found: Lesson, board: str, folder: Path, images: Path, **options: Any
 
 
 # What may differ from board to board; all else of a record is the same.
-def told(record: LearningRecord) -> list[object]:
+def lines_told(record: LearningRecord) -> list[object]:
     plain = []
     for line in record.lines():
         if isinstance(line, Step):
@@ -81,21 +83,21 @@ def told(record: LearningRecord) -> list[object]:
 def test_every_board_gives_the_same_numbers(tmp_path: Path, images: Path) -> None:
     need("zig")
     found = taught()
-    here = played(found, "native", tmp_path / "native", images)
-    there = played(found, "virt-rv32", tmp_path / "virt-rv32", images)
+    here = play_lesson(found, "native", tmp_path / "native", images)
+    there = play_lesson(found, "virt-rv32", tmp_path / "virt-rv32", images)
     assert here["mismatches"] == there["mismatches"] == 0
     assert here["instructions_per_learning_step"] is None
     assert there["instructions_per_learning_step"] > 100
     assert here["learning"] == there["learning"]
     records = [LearningRecord(SessionFolder(tmp_path / b)) for b in ("native", "virt-rv32")]
-    assert told(records[0]) == told(records[1])
+    assert lines_told(records[0]) == lines_told(records[1])
     steps = [line for line in records[1].lines() if isinstance(line, Step)]
     assert len(steps) == 96 and all(s.ticks > 0 and s.learn_ticks > 0 for s in steps)
 
 
 def test_the_record_is_the_twins_log(tmp_path: Path, images: Path) -> None:
     found = taught()
-    result = played(found, "native", tmp_path, images)
+    result = play_lesson(found, "native", tmp_path, images)
     course = stream(STREAM).play(DATA.train, DATA.test)
     expected = rehearse(found.graph, course)
     lines = LearningRecord(SessionFolder(tmp_path)).lines()
@@ -139,9 +141,9 @@ class _Cuts(Watch):
 
 def test_a_session_that_broke_off_goes_on(tmp_path: Path, images: Path) -> None:
     found = taught()
-    whole = played(found, "native", tmp_path / "whole", images)
+    whole = play_lesson(found, "native", tmp_path / "whole", images)
     with pytest.raises(_Cut):
-        played(found, "native", tmp_path / "cut", images, watch=_Cuts(55))
+        play_lesson(found, "native", tmp_path / "cut", images, watch=_Cuts(55))
     folder = SessionFolder(tmp_path / "cut")
     assert not folder.head()["complete"]
     lines = LearningRecord(folder).lines()
@@ -150,28 +152,30 @@ def test_a_session_that_broke_off_goes_on(tmp_path: Path, images: Path) -> None:
     assert (view["complete"], view["samples"], view["total"]) == (False, 48, 96)
     assert len(view["learning"]["rows"]) == 3 and view["learning"]["tasks"][0] == "class 0"
     assert "goes on after the last whole block" in (tmp_path / "report.html").read_text()
-    again = played(found, "native", tmp_path / "cut", images, resume=True)
+    again = play_lesson(found, "native", tmp_path / "cut", images, resume=True)
     assert again["learning"] == whole["learning"] and again["mismatches"] == 0
-    assert told(LearningRecord(folder)) == told(LearningRecord(SessionFolder(tmp_path / "whole")))
+    assert lines_told(LearningRecord(folder)) == lines_told(
+        LearningRecord(SessionFolder(tmp_path / "whole"))
+    )
     assert folder.head()["complete"]
     with pytest.raises(UsageError, match="has stream"):
-        played(found, "native", tmp_path / "cut", images, resume=True, stream="iid")
+        play_lesson(found, "native", tmp_path / "cut", images, resume=True, stream="iid")
 
 
 def test_a_session_that_did_not_end_is_moved_aside(tmp_path: Path, images: Path) -> None:
     found = taught()
     with pytest.raises(_Cut):
-        played(found, "native", tmp_path / "s", images, watch=_Cuts(1))
-    played(found, "native", tmp_path / "s", images, stream="iid,blocks=1", baselines=False)
+        play_lesson(found, "native", tmp_path / "s", images, watch=_Cuts(1))
+    play_lesson(found, "native", tmp_path / "s", images, stream="iid,blocks=1", baselines=False)
     moved = LearningRecord(SessionFolder(tmp_path / "s.1")).lines()
     assert [type(line) for line in moved] == [Evaluated]
 
 
 def test_learning_goes_on_from_a_state(tmp_path: Path, images: Path) -> None:
     found, file = taught(), tmp_path / "learned.npz"
-    played(found, "native", tmp_path / "first", images, save_state=file)
+    play_lesson(found, "native", tmp_path / "first", images, save_state=file)
     kept = LearnedState.load(file, found.package)
-    second = played(found, "native", tmp_path / "second", images, state=kept, baselines=False)
+    second = play_lesson(found, "native", tmp_path / "second", images, state=kept, baselines=False)
     assert second["mismatches"] == 0
     before, after = second["learning"]["curves"][0], kept.tensors
     assert np.mean(before) > 0.8  # what it knew when it began
@@ -184,10 +188,10 @@ def test_no_headline_figure_on_tuned_data(tmp_path: Path, images: Path) -> None:
     grid = {"metric": ["euclid"]}
     tuned = tune(found.backbone, "nearest_mean", {}, grid, STREAM, found.where, data)
     with pytest.raises(UsageError, match="no figure is reported: 32 of the 32"):
-        played(found, "native", tmp_path / "refused", images, tuned=tuned)
+        play_lesson(found, "native", tmp_path / "refused", images, tuned=tuned)
     assert not (tmp_path / "refused" / "learning.jsonl").exists()
     other = LearningData("other clouds", pool(96, 8), pool(32, 9), CLASSES, (0, 1))
-    result = played(
+    result = play_lesson(
         taught(data=other), "native", tmp_path / "good", images, tuned=tuned, baselines=False
     )
     learning = result["learning"]["tuned"]
@@ -261,7 +265,7 @@ def test_a_device_that_learns_otherwise_is_named(tmp_path: Path, images: Path) -
     found = taught()
     graph = Wrong().attach(replace(found.backbone, outputs=["head"]), found.where)
     wrong = replace(found, package=Package(graph), learner=Wrong(), plan=training_plan(graph))
-    result = played(wrong, "native", tmp_path, images, baselines=False)
+    result = play_lesson(wrong, "native", tmp_path, images, baselines=False)
     texts = [difference["text"] for difference in result["differences"]]
     assert texts[0] == "sample 73: the outputs' digests differ"
     assert "block 6: after 84 samples, wrong.sums[3]: golden 24, device 12" in texts

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from learned_states import any_state_is_survived
+from learned_states import check_any_state
 from learning import USUAL, device_equals_twin
 from spikelet.graph import Array, Graph
 from spikelet.learn import Setting, Twin, identity
@@ -50,7 +50,7 @@ def test_device_equals_twin(target: str, kind: tuple[Base, Measure], tmp_path: P
 
 def test_from_any_state_device_equals_twin(tmp_path: Path) -> None:
     x, y = blobs(5)
-    any_state_is_survived(graph_of("nearest_mean", "distance"), {"x": x}, y, tmp_path)
+    check_any_state(graph_of("nearest_mean", "distance"), {"x": x}, y, tmp_path)
 
 
 @pytest.mark.parametrize(

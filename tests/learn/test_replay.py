@@ -81,12 +81,12 @@ def memory(blocks: int, slots: int, length: int = 0, cumulative: Array | None = 
     return extend(identity((2,), "u8"), nodes, held, ["features"], 10)
 
 
-def numbered(first: int, end: int) -> dict[str, Array]:
+def numbered_samples(first: int, end: int) -> dict[str, Array]:
     n = np.arange(first, end)
     return {"x": np.stack([n & 255, n >> 8], axis=1).astype(np.uint8)}
 
 
-def held(twin: Twin, block: int) -> list[int]:
+def numbers_in_block(twin: Twin, block: int) -> list[int]:
     rows = twin.learned["samples"][block].astype(int)
     return [int(a + 256 * b) for a, b in rows[: twin.learned["fill"][block]]]
 
@@ -100,7 +100,7 @@ def test_each_task_has_a_block_and_the_oldest_is_replaced(
     kept: list[tuple[int, int]] = [(0, 0)]
     for count in tasks:
         if count:
-            twin.observe(numbered(total, total + count), np.full(count, len(kept) % 10))
+            twin.observe(numbered_samples(total, total + count), np.full(count, len(kept) % 10))
         kept[-1] = (total, total + count)
         total += count
         twin.commit()
@@ -110,7 +110,7 @@ def test_each_task_has_a_block_and_the_oldest_is_replaced(
     for age in range(min(len(kept), blocks)):
         block = (int(twin.learned["now"][0]) - age) % blocks
         first, end = kept[-1 - age]
-        found = held(twin, block)
+        found = numbers_in_block(twin, block)
         assert len(found) == len(set(found)) == min(slots, end - first)
         assert all(first <= n < end for n in found)
         if end - first <= slots:
@@ -122,8 +122,8 @@ def test_a_block_keeps_every_sample_with_the_same_probability() -> None:
     twin = Twin(memory(2, slots, length=count))
     seen = np.zeros(count)
     for number in range(rounds):
-        twin.observe(numbered(0, count), np.zeros(count, int))
-        seen[held(twin, int(twin.learned["now"][0]))] += 1
+        twin.observe(numbered_samples(0, count), np.zeros(count, int))
+        seen[numbers_in_block(twin, int(twin.learned["now"][0]))] += 1
         assert twin.learned["used"][0] == min(number + 1, 2)
     expected = rounds * slots / count
     assert ((seen - expected) ** 2 / expected).sum() < 72.1  # chi-squared, 39 degrees, p = 0.001
@@ -136,7 +136,7 @@ def test_closed_blocks_are_drawn_by_the_weight_of_their_age(exponent: float) -> 
     graph = memory(blocks, 4, cumulative=np.cumsum(weights).astype(np.uint16))
     twin = Twin(graph)
     for task in range(blocks):
-        twin.observe(numbered(4 * task, 4 * task + 4), np.full(4, task))
+        twin.observe(numbered_samples(4 * task, 4 * task + 4), np.full(4, task))
         if task < blocks - 1:
             twin.commit()
     draw = next(node for node in graph.nodes if isinstance(node, ReplayDraw))

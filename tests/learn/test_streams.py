@@ -23,11 +23,11 @@ def pool(samples: int, classes: int = 10, seed: int = 0) -> Pool:
     return Pool({"x": tensor}, {"x": x}, np.arange(samples) % classes)
 
 
-def played(text: str, samples: int = 200) -> Course:
+def play(text: str, samples: int = 200) -> Course:
     return stream(text).play(pool(samples), pool(60, seed=1))
 
 
-def learned(course: Course) -> list[list[int]]:
+def labels_by_block(course: Course) -> list[list[int]]:
     return [sorted(set(block.samples.labels.tolist())) for block in course.blocks]
 
 
@@ -36,8 +36,8 @@ def rows(found: Pool) -> Array:
 
 
 def test_class_incremental_is_sorted_and_never_returns() -> None:
-    course = played("class-incremental,tasks=5")
-    assert learned(course) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
+    course = play("class-incremental,tasks=5")
+    assert labels_by_block(course) == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
     assert course.tasks[0] == "classes 0 and 1"
     assert [set(p.labels.tolist()) for p in course.evaluation] == [
         {0, 1}, {2, 3}, {4, 5}, {6, 7}, {8, 9}
@@ -46,23 +46,23 @@ def test_class_incremental_is_sorted_and_never_returns() -> None:
 
 
 def test_class_incremental_after_a_larger_first_task() -> None:
-    course = played("class-incremental,first=5,tasks=6,blocks=2")
-    assert learned(course)[::2] == [[0, 1, 2, 3, 4], [5], [6], [7], [8], [9]]
+    course = play("class-incremental,first=5,tasks=6,blocks=2")
+    assert labels_by_block(course)[::2] == [[0, 1, 2, 3, 4], [5], [6], [7], [8], [9]]
     assert course.tasks[:2] == ["classes 0 to 4", "class 5"]
     assert [b.task for b in course.blocks] == [t for t in range(6) for _ in range(2)]
     assert course.ends() == [1, 3, 5, 7, 9, 11]
 
 
 def test_iid_mixes_all() -> None:
-    course = played("iid,blocks=4")
+    course = play("iid,blocks=4")
     assert course.ends() == [3]
-    assert all(found == list(range(10)) for found in learned(course))
+    assert all(found == list(range(10)) for found in labels_by_block(course))
     whole = np.concatenate([rows(b.samples) for b in course.blocks])
     assert sorted(map(bytes, whole)) == sorted(map(bytes, rows(pool(200))))
 
 
 def test_permuted_tasks_hold_the_same_pixels_in_other_places() -> None:
-    course = played("permuted,tasks=3")
+    course = play("permuted,tasks=3")
     first, second, _ = (rows(p) for p in course.evaluation)
     assert np.array_equal(first, rows(pool(60, seed=1)))
     (order,) = {tuple(np.argsort(np.argsort(row, kind="stable"))) for row in second[:1]}
@@ -80,7 +80,7 @@ def test_permuted_tasks_hold_the_same_pixels_in_other_places() -> None:
 
 
 def test_drift_begins_clean_and_ends_at_full_strength() -> None:
-    course = played("drifting,tasks=5,contrast=0.5,offset=0.25,noise=0")
+    course = play("drifting,tasks=5,contrast=0.5,offset=0.25,noise=0")
     assert course.tasks == [f"drift {n} %" for n in (0, 25, 50, 75, 100)]
     clean = rows(pool(60, seed=1)).astype(np.float64)
     assert np.array_equal(rows(course.evaluation[0]), clean)
@@ -99,14 +99,14 @@ def test_drift_of_a_signal_is_about_its_zero_point() -> None:
 
 
 def test_gamma_makes_a_drift_that_is_not_affine() -> None:
-    course = played("drifting,tasks=2,contrast=1,offset=0,noise=0,gamma=2")
+    course = play("drifting,tasks=2,contrast=1,offset=0,noise=0,gamma=2")
     clean = rows(pool(60, seed=1)).astype(np.float64)
     assert np.array_equal(rows(course.evaluation[1]), np.floor(255 * (clean / 255) ** 2 + 0.5))
 
 
 def test_power_law_brings_old_tasks_back_by_age() -> None:
     course = stream("power-law,tasks=10,exponent=2,share=0.5").play(pool(20000), pool(60))
-    assert learned(course)[0] == [0]
+    assert labels_by_block(course)[0] == [0]
     last = np.bincount(course.blocks[9].samples.labels, minlength=10) / 2000
     assert last[9] == pytest.approx(0.5, abs=0.05)
     weights = (9 - np.arange(9.0)) ** -2
@@ -114,7 +114,7 @@ def test_power_law_brings_old_tasks_back_by_age() -> None:
 
 
 def test_passes_and_limits() -> None:
-    course = played("class-incremental,tasks=2,samples=7,evaluate=4,passes=3")
+    course = play("class-incremental,tasks=2,samples=7,evaluate=4,passes=3")
     assert [len(b.samples) for b in course.blocks] == [21, 21]
     assert [len(p) for p in course.evaluation] == [4, 4]
     chunks = rows(course.blocks[0].samples).reshape(3, 7, -1)
@@ -127,8 +127,8 @@ def test_passes_and_limits() -> None:
 @given(st.sampled_from(sorted(STREAMS)), st.integers(0, 2**31 - 1))
 def test_a_text_plays_out_the_same_and_another_seed_does_not(kind: str, seed: int) -> None:
     text = f"{kind},seed={seed},samples=20"
-    first, again = played(text), played(text)
-    other = played(f"{kind},seed={seed ^ 1},samples=20")
+    first, again = play(text), play(text)
+    other = play(f"{kind},seed={seed ^ 1},samples=20")
     assert [b.samples.hashes() for b in first.blocks] == [b.samples.hashes() for b in again.blocks]
     assert [b.samples.hashes() for b in first.blocks] != [b.samples.hashes() for b in other.blocks]
     assert [p.hashes() for p in first.evaluation] == [p.hashes() for p in again.evaluation]
@@ -158,9 +158,9 @@ def test_a_text_that_is_wrong_is_told(text: str, expected: str) -> None:
 
 def test_too_few_classes_or_samples_are_told() -> None:
     with pytest.raises(UsageError, match="10 classes for tasks=11"):
-        played("class-incremental,tasks=11")
+        play("class-incremental,tasks=11")
     with pytest.raises(UsageError, match="fewer than blocks=9"):
-        played("class-incremental,tasks=10,blocks=9", samples=80)
+        play("class-incremental,tasks=10,blocks=9", samples=80)
     with pytest.raises(UsageError, match="no sample to evaluate class 9"):
         stream("class-incremental,tasks=10").play(pool(50), pool(9))
     spikes = Tensor("x", "bit", (4,), kind="input")

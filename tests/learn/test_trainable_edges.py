@@ -27,7 +27,9 @@ WHOLE = {"i8": (-128, 127), "i16": (-32768, 32767)}
 INPUTS, OUTPUTS = 3, 5
 
 
-def given(precision: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[list[Tensor], list[Any]]:
+def host_inputs(
+    precision: str, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[list[Tensor], list[Any]]:
     """Inputs of the host, and what makes values of a precision of them."""
     if scalar.is_float(precision):
         return [Tensor(name, "f32", shape, "input", 1.0) for name, shape in shapes.items()], []
@@ -73,7 +75,7 @@ def layer(
     floats = scalar.is_float(precision)
     value, scale = ("f32", 1.0) if floats else ("i16", SCALE)
     shapes = {"x": (INPUTS,), "e": (OUTPUTS,)}
-    inputs, nodes = given(precision, shapes)
+    inputs, nodes = host_inputs(precision, shapes)
     held = None if initial is not None else np.ones((OUTPUTS, INPUTS), np.float32)
     bias = np.zeros(OUTPUTS, np.float32 if floats else np.int32)
     formats: dict[str, Any] = {} if floats else {"weight_scale": SCALE}
@@ -111,7 +113,7 @@ def layer(
     return Graph("edge", 1, inputs, [*nodes, update], ["y"], learned)
 
 
-def filled(precision: str, number: int) -> Array:
+def fill(precision: str, number: int) -> Array:
     return np.full((OUTPUTS, INPUTS), number, {"i8": np.int8, "i16": np.int16}[precision])
 
 
@@ -122,7 +124,7 @@ def test_weights_of_their_whole_type_saturate(
 ) -> None:
     """Beyond the largest code of either sign is the other end of the type."""
     low, high = WHOLE[precision]
-    initial = filled(precision, high - 1)
+    initial = fill(precision, high - 1)
     initial[::2] = low
     graph = layer(
         precision, weight=(None, None), initial=initial, rounding=rounding,
@@ -147,7 +149,7 @@ def test_frozen_layer_passes_the_error_on_in_a_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [0, 2])
 def test_samples_kept_at_their_limits(count: int, tmp_path: Path) -> None:
     graph = layer(
-        "i16", initial=filled("i16", 90), limits=(127, 127), at="end", batch=3, decay=0.1
+        "i16", initial=fill("i16", 90), limits=(127, 127), at="end", batch=3, decay=0.1
     )  # fmt: skip
     kept = {k.tensor.name: k for k in graph.learned}
     assert int(kept["u.kept_x"].interval[1].max()) == 127
@@ -157,7 +159,7 @@ def test_samples_kept_at_their_limits(count: int, tmp_path: Path) -> None:
 
 
 def test_what_may_not_be_proved_is_refused() -> None:
-    initial = filled("i16", 1)
+    initial = fill("i16", 1)
     with pytest.raises(GraphError, match=r"bits do not hold"):  # kept: anything of int16
         layer("i16", initial=initial, batch=3)
     with pytest.raises(GraphError, match=r"w learns, but may only be 0 to 100"):

@@ -18,13 +18,13 @@ from spikelet.run.learner import device_learner
 from support import need
 
 
-def fine_tuned(**options: object) -> Graph:
+def fine_tune(**options: object) -> Graph:
     graph = classifier(True)
     return FineTune(**options).attach(graph, setting(graph))  # type: ignore[arg-type]
 
 
 def test_the_table_tells_what_learns_and_what_is_kept() -> None:
-    graph = fine_tuned(update="deep:3+point:bias+head", recompute="wide")
+    graph = fine_tune(update="deep:3+point:bias+head", recompute="wide")
     told = {row.layer: row for row in training_plan(graph).layers}
     assert list(told) == list(WEIGHTED[1:])  # the first layer stays int8
     assert [told[n].learns for n in told] == [
@@ -46,7 +46,7 @@ def test_the_table_tells_what_learns_and_what_is_kept() -> None:
 
 
 def test_a_commit_is_told_with_its_pages() -> None:
-    plan = training_plan(fine_tuned(update="head"), page_bytes=64)
+    plan = training_plan(fine_tune(update="head"), page_bytes=64)
     learned = 4 * (4 * 6 + 4) + 4  # weights, biases, the count of skipped samples
     assert plan.needs.learned_bytes == learned
     assert (plan.needs.commit_bytes, plan.commit_pages) == (64 + 128, 3)  # a header, padding
@@ -66,7 +66,7 @@ def test_the_device_does_what_the_plan_says(
     board, toolchain, machine, _, tools = LEARN_TARGETS[target]
     for tool in tools:
         need(tool)
-    graph = fine_tuned(**{"update": "all", **options})
+    graph = fine_tune(**{"update": "all", **options})
     inputs, labels = samples(3)
     found = find_board(board)
     assert found.memory is not None

@@ -37,7 +37,7 @@ def taught(device: Device, labels: list[int], twin: EchoLearner) -> None:
         twin.learn(label)
 
 
-def refused(status: Status, detail: int) -> pytest.RaisesExc[DeviceRefused]:
+def raises_refusal(status: Status, detail: int) -> pytest.RaisesExc[DeviceRefused]:
     def fits(error: BaseException) -> bool:
         return isinstance(error, DeviceRefused) and (error.status, error.detail) == (status, detail)
 
@@ -88,13 +88,13 @@ def test_a_label_that_is_no_class_is_refused_and_nothing_is_learned(
         assert (state.steps, state.crc) == (0, twin.crc())
     with pytest.raises(UsageError, match=r"label -1 is not within 0\.\.65534"):
         learner.learn(-1)
-    with refused(Status.BAD_STATE, learner.tensor("label").id):
+    with raises_refusal(Status.BAD_STATE, learner.tensor("label").id):
         learner.put("label", struct.pack("<i", 77))  # goes with LEARN
 
 
 def test_learning_takes_a_whole_run_of_its_inputs(learner: Device) -> None:
     def not_ready(step: int) -> None:
-        with refused(Status.BAD_STATE, step):
+        with raises_refusal(Status.BAD_STATE, step):
             learner.learn(1)
 
     not_ready(0)
@@ -133,7 +133,7 @@ def test_what_is_no_number_or_out_of_range_never_enters(
 ) -> None:
     before = learner.get(name)
     wrong, right = ({name: data}, {"wanted": b"\1"}) if name == "level" else ({}, {name: data})
-    with refused(Status.RANGE, 0):
+    with raises_refusal(Status.RANGE, 0):
         learner.learn(1, {"image": IMAGE, **wrong}, right)
     assert learner.get(name) == before
     assert learner.learn_state().steps == 0
@@ -190,7 +190,7 @@ def test_nothing_runs_on_an_upload_that_is_not_accepted(learner: Device) -> None
         assert "the last committed model is in use" in str(caught.value)
         assert tensors(learner) == committed.tensors()
         learner.run()
-    with refused(Status.BAD_STATE, 0):
+    with raises_refusal(Status.BAD_STATE, 0):
         learner.learn_state(LearnAction.ACCEPT, committed.crc())  # of nothing
     learner.put("weight", twin.tensors()["weight"])
     learner.reconnect()
@@ -214,7 +214,7 @@ def test_an_upload_with_a_value_out_of_range_is_undone(
     learner: Device, name: str, data: bytes, detail: int
 ) -> None:
     committed = EchoLearner()
-    with refused(Status.RANGE, detail):
+    with raises_refusal(Status.RANGE, detail):
         learner.put_learned({**other_state().tensors(), name: data})
     assert tensors(learner) == committed.tensors()
     assert learner.learn_state().is_committed

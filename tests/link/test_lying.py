@@ -128,7 +128,7 @@ SESSIONS: dict[str, Callable[[Package, Device, Path], None]] = {
 }
 
 
-def ended(
+def end_of_session(
     kind: str, mode: str, image: tuple[Package, BuiltImage], folder: Path
 ) -> SpikeletError | None:
     """How a session with a liar ended: None where it went through."""
@@ -143,12 +143,14 @@ def ended(
     return None
 
 
-def bounded(kind: str, mode: str, image: tuple[Package, BuiltImage], folder: Path) -> list[str]:
+def problems_of_end(
+    kind: str, mode: str, image: tuple[Package, BuiltImage], folder: Path
+) -> list[str]:
     """What is wrong with the end of a session: nothing, or a line each."""
     tracemalloc.start()
     started = time.monotonic()
     try:
-        error = ended(kind, mode, image, folder)
+        error = end_of_session(kind, mode, image, folder)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -173,7 +175,7 @@ def short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_honest_device_passes(
     kind: str, images: dict[str, tuple[Package, BuiltImage]], tmp_path: Path
 ) -> None:
-    error = ended(kind, "honest", images[kind], tmp_path / "s")
+    error = end_of_session(kind, "honest", images[kind], tmp_path / "s")
     assert error is None, error
 
 
@@ -203,7 +205,7 @@ def check(modes: list[str], images: dict[str, tuple[Package, BuiltImage]], folde
             continue
         met = False
         for kind in SESSIONS:
-            found = bounded(kind, mode, images[kind], folder / f"{mode}-{kind}")
+            found = problems_of_end(kind, mode, images[kind], folder / f"{mode}-{kind}")
             met |= found != [f"{kind} {mode}: passes"]
             wrong += [line for line in found if not line.endswith(": passes")]
         if not met:

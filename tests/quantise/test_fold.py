@@ -16,7 +16,7 @@ from spikelet.quantise import Code, Network, Node, Options, decode, encode, fold
 SLACK = 2e-4
 
 
-def folded(network: Network) -> list[str]:
+def fold_twice(network: Network) -> list[str]:
     """Fold, twice; every tensor that is left has its values; the operators."""
     before = network.copy()
     found = fold(network)
@@ -36,11 +36,11 @@ def folded(network: Network) -> list[str]:
 
 @pytest.mark.quick
 def test_batch_norm_goes_into_what_is_before_it() -> None:
-    assert folded(mobile(blocks=1)) == [
+    assert fold_twice(mobile(blocks=1)) == [
         *["Conv", "Relu"] * 3, "GlobalAveragePool", "Reshape", "Gemm", "Softmax",
     ]  # fmt: skip
     b = Builder((1, 7))
-    assert folded(b.finish(b.norm(b.gemm("input", 7, 5), 5))) == ["Gemm"]
+    assert fold_twice(b.finish(b.norm(b.gemm("input", 7, 5), 5))) == ["Gemm"]
 
 
 @given(
@@ -75,7 +75,7 @@ def test_affine_functions_of_channels(
     if x == "input":
         x = b.node("Relu", x)
     network = b.finish(x)
-    found = folded(network)
+    found = fold_twice(network)
     assert "BatchNormalization" not in found
     assert "Sub" not in found
     if before == "Conv" and not (seed % 3 == 0 and "Div" in ops):
@@ -87,11 +87,11 @@ def test_affine_functions_of_channels(
 def test_a_norm_that_stands_alone() -> None:
     b = Builder((1, 4, 5, 5))
     x = b.node("Relu", b.norm(b.node("Relu", "input"), 4))
-    assert folded(b.finish(b.node("MaxPool", x, kernel_shape=[2, 2]))) == [
+    assert fold_twice(b.finish(b.node("MaxPool", x, kernel_shape=[2, 2]))) == [
         "Relu", "Conv", "Relu", "MaxPool",
     ]  # fmt: skip
     b = Builder((1, 4))
-    assert folded(b.finish(b.node("Tanh", b.norm("input", 4)))) == ["Mul", "Add", "Tanh"]
+    assert fold_twice(b.finish(b.node("Tanh", b.norm("input", 4)))) == ["Mul", "Add", "Tanh"]
 
 
 def gelu(b: Builder, x: str, late: bool) -> str:
@@ -132,13 +132,13 @@ PATTERNS: dict[str, Any] = {
 def test_functions_written_as_several_nodes_are_found(name: str) -> None:
     b = Builder((1, 4, 5, 5))
     x = PATTERNS[name](b, b.conv("input", 4, 4, (1, 1)))
-    assert folded(b.finish(x)) == ["Conv", name.partition("-")[0]]
+    assert fold_twice(b.finish(x)) == ["Conv", name.partition("-")[0]]
 
 
 def test_what_is_no_known_function_stays() -> None:
     b = Builder((1, 4, 5, 5))
     x = b.conv("input", 4, 4, (1, 1))
-    assert folded(b.finish(b.node("Mul", x, b.node("Sin", x)))) == ["Conv", "Sin", "Mul"]
+    assert fold_twice(b.finish(b.node("Mul", x, b.node("Sin", x)))) == ["Conv", "Sin", "Mul"]
 
 
 def clamped(b: Builder, name: str, place: str, low: float, high: float) -> Network:
@@ -182,7 +182,7 @@ def test_a_bounded_swish_is_no_silu() -> None:
     b = Builder((1, 16))
     gate = b.node("Sigmoid", "input")
     network = b.finish(b.node("Mul", b.node("Clip", "input", min=-15.0, max=15.0), gate))
-    assert "Silu" not in folded(network)
+    assert "Silu" not in fold_twice(network)
     feeds = {"input": np.linspace(-40, 40, 1600, dtype=np.float32).reshape(100, 16)}
     found = quantise(network, feeds, Options(method="minmax"))
     codes = found.graph.run({"x": encode(found, feeds["input"])}).outputs
@@ -193,10 +193,10 @@ def test_a_bounded_swish_is_no_silu() -> None:
 def test_slopes_of_channels() -> None:
     b = Builder((1, 4, 5, 5))
     slope = b.constant("slope", np.array([0.1, 0.2, -0.5, 2]).reshape(4, 1, 1))
-    assert folded(b.finish(b.node("PRelu", "input", slope))) == ["PRelu"]
+    assert fold_twice(b.finish(b.node("PRelu", "input", slope))) == ["PRelu"]
     b = Builder((1, 4, 5, 5))
     slope = b.constant("slope", np.full((4, 1, 1), 0.25))
-    assert folded(b.finish(b.node("PRelu", "input", slope))) == ["LeakyRelu"]
+    assert fold_twice(b.finish(b.node("PRelu", "input", slope))) == ["LeakyRelu"]
 
 
 def test_what_changes_nothing_and_what_nobody_reads_goes() -> None:
@@ -207,7 +207,7 @@ def test_what_changes_nothing_and_what_nobody_reads_goes() -> None:
     x = b.node("Transpose", b.node("Transpose", x, perm=[0, 2, 1]), perm=[0, 2, 1])
     x = b.node("Add", x, b.node("Neg", b.node("Exp", b.constant("c", np.zeros((1, 1, 30))))))
     x = b.node("Identity", x)
-    assert folded(b.finish(x)) == ["Conv", "Reshape", "Add"]
+    assert fold_twice(b.finish(x)) == ["Conv", "Reshape", "Add"]
 
 
 def test_margins_go_into_the_convolution() -> None:
@@ -216,27 +216,27 @@ def test_margins_go_into_the_convolution() -> None:
     one = b.conv(padded, 4, 3, (2, 2), pads=[1, 0, 0, 0])
     two = b.node("AveragePool", padded, kernel_shape=[3, 3])
     network = b.finish(one, two)
-    assert folded(network) == ["Conv", "AveragePool"]
+    assert fold_twice(network) == ["Conv", "AveragePool"]
     assert fold(network).nodes[0].attributes["pads"] == [2, 2, 0, 1]
     b = Builder((1, 4, 5, 6))
     padded = b.node("Pad", "input", pads=[0, 0, 1, 2, 0, 0, 0, 1], value=0.5)
-    assert folded(b.finish(b.conv(padded, 4, 3, (2, 2)))) == ["Pad", "Conv"]
+    assert fold_twice(b.finish(b.conv(padded, 4, 3, (2, 2)))) == ["Pad", "Conv"]
 
 
 def test_a_relu_behind_a_pool_goes_before_it() -> None:
     b = Builder((1, 4, 6, 6))
     x = b.node("MaxPool", b.conv("input", 4, 4, (3, 3)), kernel_shape=[2, 2], pads=[1] * 4)
-    assert folded(b.finish(b.node("Relu", x))) == ["Conv", "Relu", "MaxPool"]
+    assert fold_twice(b.finish(b.node("Relu", x))) == ["Conv", "Relu", "MaxPool"]
 
 
 def test_means_over_the_image() -> None:
     b = Builder((1, 4, 6, 6))
     x = b.node("ReduceMean", "input", axes=[2, 3], keepdims=0)
-    assert folded(b.finish(b.gemm(x, 4, 2))) == ["GlobalAveragePool", "Reshape", "Gemm"]
+    assert fold_twice(b.finish(b.gemm(x, 4, 2))) == ["GlobalAveragePool", "Reshape", "Gemm"]
     b = Builder((1, 4, 6, 5))
     whole = b.node("AveragePool", "input", kernel_shape=[6, 5])
     part = b.node("AveragePool", "input", kernel_shape=[5, 5])
-    assert folded(b.finish(whole, part)) == ["GlobalAveragePool", "AveragePool"]
+    assert fold_twice(b.finish(whole, part)) == ["GlobalAveragePool", "AveragePool"]
 
 
 def test_nothing_is_folded_across_a_given_code() -> None:
@@ -245,7 +245,7 @@ def test_nothing_is_folded_across_a_given_code() -> None:
     network.codes[norms[0].inputs[0]] = Code.of(0.1)  # the first convolution's output
     second = next(n for n in network.nodes if n.name == norms[1].inputs[0])
     network.codes[second.inputs[1]] = Code.of(0.1)  # the second one's weights
-    found = folded(network)
+    found = fold_twice(network)
     assert found[:6] == ["Conv", "Conv", "Relu", "Conv", "Conv", "Relu"]
     assert set(fold(network).codes) == set(network.codes)
 
@@ -257,7 +257,7 @@ def test_a_function_of_channels_that_stands_alone_is_a_depthwise_convolution() -
         "Div", b.node("Sub", "input", b.constant("mean", mean)), b.constant("std", deviation)
     )
     network = b.finish(b.conv(x, 3, 4, (3, 3), pads=[1] * 4))
-    assert folded(network) == ["Conv", "Conv"]
+    assert fold_twice(network) == ["Conv", "Conv"]
     assert [n.attributes.get("group") for n in fold(network).nodes] == [3, None]
 
 

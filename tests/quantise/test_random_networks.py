@@ -31,15 +31,15 @@ def step(b: Builder, known: list[str], draw: st.DrawFn) -> str | None:
     shape = shapes(b.network)[x]
     op = draw(st.sampled_from(STEPS))
     if op in ("residual", "concat"):
-        return _joined(b, op, x, known, draw)
-    for kinds in (_weighted, _pointwise, _spatial, _moved):
+        return _join(b, op, x, known, draw)
+    for kinds in (_add_weighted, _pointwise, _spatial, _add_moving):
         made = kinds(b, op, x, shape, draw)
         if made is not None:
             return made
     return None
 
 
-def _joined(b: Builder, op: str, x: str, known: list[str], draw: st.DrawFn) -> str:
+def _join(b: Builder, op: str, x: str, known: list[str], draw: st.DrawFn) -> str:
     """A node of `x` and of a tensor of its shape, which may be itself."""
     of = shapes(b.network)
     other = draw(st.sampled_from([name for name in known if of[name] == of[x]]))
@@ -48,7 +48,7 @@ def _joined(b: Builder, op: str, x: str, known: list[str], draw: st.DrawFn) -> s
     return b.node("Concat", x, other, axis=draw(st.integers(1, len(of[x]) - 1)))
 
 
-def _weighted(b: Builder, op: str, x: str, shape: Shape, draw: st.DrawFn) -> str | None:
+def _add_weighted(b: Builder, op: str, x: str, shape: Shape, draw: st.DrawFn) -> str | None:
     channels, space = (shape[1], shape[2:]) if len(shape) > 1 else (1, ())
     if op in ("conv", "depthwise") and len(space) in (1, 2):
         kernel = tuple(draw(st.integers(1, min(3, d))) for d in space)
@@ -99,7 +99,7 @@ def _spatial(b: Builder, op: str, x: str, shape: Shape, draw: st.DrawFn) -> str 
     return None
 
 
-def _moved(b: Builder, op: str, x: str, shape: Shape, draw: st.DrawFn) -> str | None:
+def _add_moving(b: Builder, op: str, x: str, shape: Shape, draw: st.DrawFn) -> str | None:
     if op == "reshape" and len(shape) > 2:
         size = math.prod(shape)
         last = draw(st.sampled_from([d for d in range(1, 9) if size % d == 0]))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cli_support import HIDDEN, INPUTS, small_package
-from int8_graphs import scaled
+from int8_graphs import scale_fields
 from spikelet.graph import Array, Graph, Operator, Role, Tensor
 from spikelet.graph.operator import operators
 from spikelet.graph.ops.conv2d import Conv2d
@@ -28,36 +28,36 @@ def zeros(*shape: int) -> Array:
     return np.zeros(shape, np.int8)
 
 
-def quantised(outputs: int, taps: int) -> dict[str, Any]:
+def code_fields(outputs: int, taps: int) -> dict[str, Any]:
     """Without bias, and so that a weight of 100 shows in the output."""
-    fields = scaled(np.random.default_rng(1), outputs, taps, 0)
+    fields = scale_fields(np.random.default_rng(1), outputs, taps, 0)
     return {**fields, "bias": np.zeros(outputs, np.int32)}
 
 
 CASES: dict[str, tuple[tuple[int, ...], Callable[[], Operator]]] = {
     "fully_connected": (
         (4, 3),
-        lambda: FullyConnected(name="y", inputs=("x",), weight=zeros(2, 3), **quantised(2, 3)),
+        lambda: FullyConnected(name="y", inputs=("x",), weight=zeros(2, 3), **code_fields(2, 3)),
     ),
     "conv2d": (
         IMAGE,
         lambda: Conv2d(
             name="y", inputs=("x",), weight=zeros(2, 3, 2, 2), stride=(2, 1), dilation=(1, 2),
-            padding=(1, 0, 1, 1), **quantised(2, 12),
+            padding=(1, 0, 1, 1), **code_fields(2, 12),
         ),
     ),
     "depthwise_conv2d": (
         IMAGE,
         lambda: DepthwiseConv2d(
             name="y", inputs=("x",), weight=zeros(3, 2, 4), depth_multiplier=2, stride=(2, 2),
-            padding=(1, 1, 0, 0), **quantised(4, 6),
+            padding=(1, 1, 0, 0), **code_fields(4, 6),
         ),
     ),
     "transpose_conv": (
         IMAGE,
         lambda: TransposeConv(
             name="y", inputs=("x",), weight=zeros(2, 3, 2, 2), size=(11, 6), stride=(2, 1),
-            padding=(1, 0), **quantised(2, 12),
+            padding=(1, 0), **code_fields(2, 12),
         ),
     ),
 }  # fmt: skip

@@ -24,7 +24,7 @@ from spikelet.run import data_stream
 from spikelet.seeds import sample_seeds
 
 
-def seeded() -> Package:
+def seeded_package() -> Package:
     graph = graphs.digits_like()
     inputs = graphs.random_inputs(graph, 2, np.random.default_rng(0))
     return Package(graph, inputs, {"seed": 3}).with_golden()
@@ -53,7 +53,7 @@ def _zip(name: str, data: bytes, method: int = zipfile.ZIP_STORED) -> bytearray:
     return bytearray(out.getvalue())
 
 
-def _encrypted() -> bytearray:
+def _encrypt() -> bytearray:
     data = _zip("x.npy", _header() + bytes(2 * INPUTS))
     data[6] |= 1
     data[data.index(b"PK\x01\x02") + 8] |= 1
@@ -86,7 +86,7 @@ def _npy() -> bytes:
         (_zip("x.npy", b"junk"), "x: "),
         (_zip("x.npy", b""), "x: "),
         (_zip("readme.txt", b"hello"), "'readme.txt' is no array"),
-        (_encrypted(), "encrypted"),
+        (_encrypt(), "encrypted"),
         (_damaged_lzma(), "x: "),
         (lzma.compress(b"x"), "not a readable"),
         (b"PK\x05\x06", "not a readable"),
@@ -182,7 +182,7 @@ def test_a_signed_code_saturates_where_few_values_are_out_of_range(tmp_path: Pat
 
 
 def test_an_error_names_the_array_that_is_wrong(tmp_path: Path) -> None:
-    path, package = tmp_path / "data.npz", seeded()
+    path, package = tmp_path / "data.npz", seeded_package()
     x = np.zeros((3, 64), np.uint8)
     for seed, text in (
         (np.arange(3), r"seed is int64.*uint32"),
@@ -199,6 +199,6 @@ def test_seeds_are_given_or_drawn(tmp_path: Path, shape: tuple[int, ...]) -> Non
     path, x = tmp_path / "data.npz", np.zeros((3, 64), np.uint8)
     given: Array = np.array([5, 6, 7], np.uint32)
     np.savez(path, x=x, seed=given.reshape(shape))
-    assert data_stream(seeded(), path).inputs["seed"].tolist() == [[5], [6], [7]]
+    assert data_stream(seeded_package(), path).inputs["seed"].tolist() == [[5], [6], [7]]
     np.savez(path, x=x)
-    assert np.array_equal(data_stream(seeded(), path).inputs["seed"], sample_seeds(3, 3))
+    assert np.array_equal(data_stream(seeded_package(), path).inputs["seed"], sample_seeds(3, 3))

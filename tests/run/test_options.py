@@ -30,7 +30,7 @@ GIVEN: list[tuple[type[SessionOptions], dict[str, Any]]] = [
 ]  # fmt: skip
 
 
-def parsed(words: list[str]) -> SessionOptions:
+def parse(words: list[str]) -> SessionOptions:
     """What the command line makes of a command."""
     command: Any = typer.main.get_command(app)
     verb = command.get_command(None, words[1])
@@ -54,7 +54,7 @@ def test_the_command_asks_for_the_same(kind: type[SessionOptions], given: dict[s
     options = kind(package=P, board="native", **given)
     words = options.command()
     assert shlex.split(shlex.join(words)) == words
-    assert parsed(words) == options
+    assert parse(words) == options
 
 
 @pytest.mark.parametrize("kind", VERBS.values())
@@ -73,7 +73,7 @@ def test_a_session_that_was_tuned_goes_on_with_the_options_that_were_chosen() ->
     assert again == LearnOptions(
         package=P, board="native", learner="key_value", tuned=Path("s/tuned.json"), resume=True
     )
-    assert parsed(again.command()) == again
+    assert parse(again.command()) == again
 
 
 def test_a_learner_has_a_session_of_its_own() -> None:

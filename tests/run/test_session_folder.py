@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli_support import SAMPLES, served, small_package
+from cli_support import SAMPLES, serve, small_package
 from spikelet.board import find_board
 from spikelet.errors import LinkDead, UsageError
 from spikelet.package import PackageError
@@ -41,7 +41,7 @@ def sample(index: int) -> Sample:
     return Sample(index, label=1, golden=1, device=1, mismatches=0, ticks=100, saturations=0)
 
 
-def recorded(path: Path, count: int, complete: bool = False) -> SessionFolder:
+def record_session(path: Path, count: int, complete: bool = False) -> SessionFolder:
     folder = SessionFolder(path)
     folder.begin(HEAD, resume=False)
     for index in range(count):
@@ -82,7 +82,7 @@ def test_a_second_run_into_a_folder_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: bytes, text: str) -> None:
-    folder = recorded(tmp_path / "s", TOTAL, complete=True)
+    folder = record_session(tmp_path / "s", TOTAL, complete=True)
     samples = tmp_path / "s" / "samples.jsonl"
     lines = samples.read_bytes().splitlines()
     lines[2] = line
@@ -95,7 +95,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path, line: bytes, text
 
 
 def test_only_a_last_line_that_broke_off_is_left_out(tmp_path: Path) -> None:
-    folder = recorded(tmp_path / "s", 3)
+    folder = record_session(tmp_path / "s", 3)
     samples = tmp_path / "s" / "samples.jsonl"
     whole = samples.read_bytes()
     samples.write_bytes(whole[:-30])
@@ -106,17 +106,17 @@ def test_only_a_last_line_that_broke_off_is_left_out(tmp_path: Path) -> None:
 
 
 def test_complete_is_what_holds_every_sample(tmp_path: Path) -> None:
-    assert recorded(tmp_path / "a", TOTAL, complete=True).head()["complete"] is True
-    assert recorded(tmp_path / "b", TOTAL - 1, complete=True).head()["complete"] is False
+    assert record_session(tmp_path / "a", TOTAL, complete=True).head()["complete"] is True
+    assert record_session(tmp_path / "b", TOTAL - 1, complete=True).head()["complete"] is False
     with pytest.raises(UsageError, match="holds 6 samples"):
-        recorded(tmp_path / "c", TOTAL + 1).samples()
+        record_session(tmp_path / "c", TOTAL + 1).samples()
 
 
 @pytest.mark.parametrize(
     "key", ["toolchain", "image_sha256", "machine", "unique_id", "data_sha256", "package_sha256"]
 )
 def test_resume_of_another_run_is_refused(tmp_path: Path, key: str) -> None:
-    folder = recorded(tmp_path / "s", 2)
+    folder = record_session(tmp_path / "s", 2)
     before = (tmp_path / "s" / "session.json").read_bytes()
     other = {**HEAD, key: "other"}
     if key == "unique_id":
@@ -129,7 +129,7 @@ def test_resume_of_another_run_is_refused(tmp_path: Path, key: str) -> None:
 
 @pytest.mark.quick
 def test_resume_knows_data_and_hardware_by_what_they_are(tmp_path: Path) -> None:
-    folder = recorded(tmp_path / "s", 2)
+    folder = record_session(tmp_path / "s", 2)
     assert len(folder.begin({**HEAD, "data": "/elsewhere.npz"}, resume=True)) == 2
     hardware = {**HEAD, "unique_id": "0011", "machine": "/dev/ttyACM0"}
     folder.finish({**hardware, "complete": False})
@@ -138,30 +138,30 @@ def test_resume_knows_data_and_hardware_by_what_they_are(tmp_path: Path) -> None
 
 def test_an_incomplete_session_is_moved_aside(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    recorded(path, 3)
+    record_session(path, 3)
     (path / "build").mkdir()
     for n, count in ((1, 3), (2, 2)):
-        folder = recorded(path, 2)
+        folder = record_session(path, 2)
         assert folder.moved == tmp_path / f"s.{n}"
         assert len(SessionFolder(folder.moved).samples()) == count
     assert (path / "build").is_dir() and len(SessionFolder(path).samples()) == 2
-    complete = recorded(tmp_path / "t", TOTAL, complete=True)
-    assert complete.moved is None and recorded(tmp_path / "t", 1).moved is None
+    complete = record_session(tmp_path / "t", TOTAL, complete=True)
+    assert complete.moved is None and record_session(tmp_path / "t", 1).moved is None
 
 
 def test_a_damaged_session_json_says_so_and_keeps_the_samples(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    folder = recorded(path, 3)
+    folder = record_session(path, 3)
     (path / "session.json").write_bytes((path / "session.json").read_bytes()[:40])
     with pytest.raises(UsageError, match=r"session\.json is damaged .* holds 3 samples"):
         folder.begin(HEAD, resume=True)
-    again = recorded(path, 1)
+    again = record_session(path, 1)
     assert again.moved == tmp_path / "s.1"
     assert (tmp_path / "s.1" / "samples.jsonl").read_bytes().count(b"\n") == 3
 
 
 def test_files_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = recorded(tmp_path / "s", 3)
+    folder = record_session(tmp_path / "s", 3)
     names = {file: file.read_bytes() for file in (tmp_path / "s").iterdir()}
 
     def fails(fd: int) -> None:
@@ -255,7 +255,7 @@ def test_a_run_without_a_sample_costs_an_earlier_session_nothing(
 def test_a_port_with_another_instruction_set_is_refused(tmp_path: Path, built: BuiltImage) -> None:
     package, native = small_package(), find_board("native")
     other = native.model_copy(update={"isa": "rv32imac", "name": "other"})
-    with served(built.firmware.elf) as (url, _):
+    with serve(built.firmware.elf) as (url, _):
         with pytest.raises(UsageError, match="is host, that of board other is rv32imac") as caught:
             run(
                 package, SessionTarget(other, port=url), package_stream(package),

@@ -63,7 +63,7 @@ def test_another_package_is_refused_with_both_names(saved: Path) -> None:
     assert caught.value.cause.startswith("it was saved from another model")
 
 
-def edited(path: Path, **changes: object) -> Path:
+def edit(path: Path, **changes: object) -> Path:
     """The file with other arrays or entries of the manifest, and its hash as it was."""
     arrays = dict(np.load(path))
     manifest = json.loads(arrays[MANIFEST].tobytes())
@@ -79,7 +79,7 @@ def edited(path: Path, **changes: object) -> Path:
 
 def test_another_version_is_refused(package: Package, saved: Path) -> None:
     with pytest.raises(StateError, match="format 2, not 1"):
-        LearnedState.load(edited(saved, format=2), package)
+        LearnedState.load(edit(saved, format=2), package)
 
 
 @pytest.mark.parametrize("steps", [-1, 1 << 32, 10**30])
@@ -104,7 +104,7 @@ def test_any_change_is_noticed(package: Package, saved: Path) -> None:
     ):
         saved.write_bytes(original)
         with pytest.raises(StateError, match="do not match their hash"):
-            LearnedState.load(edited(saved, **change), package)
+            LearnedState.load(edit(saved, **change), package)
 
 
 def test_damage_is_named(package: Package, saved: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from torch_modules import (
     functions,
     moves,
     signal_net,
-    unsettled,
+    with_random_statistics,
 )
 
 SAMPLES = 128
@@ -46,7 +46,7 @@ def qat_of(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> QatNetwork
     """A module's network with rounding, its weights and ranges moved as training does."""
     torch.manual_seed(0)
     x = torch.randn(SAMPLES, *shape)
-    qat = QatNetwork(from_torch(unsettled(build()), x), {"x": x.numpy()})
+    qat = QatNetwork(from_torch(with_random_statistics(build()), x), {"x": x.numpy()})
     with torch.no_grad():
         for parameter in qat.parameters():
             if parameter.requires_grad:
@@ -116,7 +116,7 @@ def test_without_rounding_it_is_the_module(
     build: Callable[[], nn.Module], shape: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
-    module = unsettled(build())
+    module = with_random_statistics(build())
     x = torch.randn(5, *shape)
     qat = QatNetwork(from_torch(module, x), {"x": x.numpy()})
     qat.rounding = False
@@ -153,7 +153,9 @@ def test_operators_that_no_module_is_traced_to(op: str, attributes: dict[str, An
     x = rng.normal(0, 1, (3, *IMAGE)).astype(np.float32)
     b = Builder((1, *IMAGE))
     weights = [b.constant("w", rng.normal(0, 1, (5, IMAGE[0], 2, 4)))]
-    network = b.done(b.node(op, "input", *(weights if op == "ConvTranspose" else []), **attributes))
+    network = b.finish(
+        b.node(op, "input", *(weights if op == "ConvTranspose" else []), **attributes)
+    )
     qat = QatNetwork(network, {"input": x})
     qat.rounding = False
     with torch.no_grad():

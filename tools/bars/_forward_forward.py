@@ -29,7 +29,7 @@ def accuracy(
     layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
     optimisers = [torch.optim.Adam(layer.parameters(), rate) for layer in layers]
 
-    def labelled(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def with_label(images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return torch.cat([images, nn.functional.one_hot(labels, data.classes).float()], dim=1)
 
     def outputs(layer: nn.Module, h: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,7 @@ def accuracy(
     for _ in range(epochs):
         for part in torch.randperm(len(x)).split(32):
             other = (y[part] + torch.randint(1, data.classes, (len(part),))) % data.classes
-            own, wrong = labelled(x[part], y[part]), labelled(x[part], other)
+            own, wrong = with_label(x[part], y[part]), with_label(x[part], other)
             for layer, optimiser in zip(layers, optimisers, strict=True):
                 above = [outputs(layer, h) for h in (own, wrong)]
                 goodness = [h.pow(2).sum(dim=1) - THRESHOLD for h in above]
@@ -54,7 +54,7 @@ def accuracy(
     scores = []
     with torch.no_grad():
         for label in range(data.classes):
-            h = labelled(images, torch.full((len(images),), label))
+            h = with_label(images, torch.full((len(images),), label))
             total = torch.zeros(len(images))
             for layer in layers:
                 h = outputs(layer, h)

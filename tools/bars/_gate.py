@@ -38,7 +38,7 @@ class Gate:
         except KeyError:
             return None
 
-    def met(self, value: float | None) -> bool:
+    def is_met(self, value: float | None) -> bool:
         """What was not measured is not met."""
         return value is not None and bool(COMPARE[self.sense](value, self.bar))
 

@@ -13,7 +13,7 @@ from spikelet.train.data import DataSet
 FEATURES = "linear_0"  # the hidden layer, after its ReLU
 
 
-def trained(
+def train_perceptron(
     data: DataSet, classes: int, hidden: int, seed: int, epochs: int, batch: int = 64
 ) -> Graph:
     """The int8 graph of a perceptron of one hidden layer, of the training part's first classes.

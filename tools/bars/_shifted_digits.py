@@ -24,7 +24,7 @@ TRIED = (0.01, 0.015, 0.02, 0.03)
 RATE = 0.02
 
 
-def shifted(x: Array) -> Array:
+def shift(x: Array) -> Array:
     """(N, 64) u8: turned by 90 degrees and inverted."""
     images = np.rot90(x.reshape(-1, 8, 8), axes=(1, 2))
     return np.ascontiguousarray(255 - images.reshape(len(x), -1))
@@ -78,7 +78,7 @@ def stream(data: DataSet, seed: int) -> tuple[Array, Array]:
     rng = np.random.default_rng(100 + seed)
     drawn = rng.permutation(len(data.x_train))[:LABELS]
     order = np.concatenate([rng.permutation(drawn) for _ in range(EPOCHS)])
-    return shifted(data.x_train[order]), data.y_train[order]
+    return shift(data.x_train[order]), data.y_train[order]
 
 
 def accuracy(graph: Graph, twin: Twin, x: Array, y: Array) -> float:
@@ -87,7 +87,7 @@ def accuracy(graph: Graph, twin: Twin, x: Array, y: Array) -> float:
     return float((graph.predicted(scores) == y).mean())
 
 
-def learned(
+def learn(
     precision: str,
     rounding: str,
     seed: int,
@@ -98,7 +98,7 @@ def learned(
     """Accuracy on shifted digits before and after learning; the native device must agree."""
     graph, data = network(precision, rounding, seed, rate, held_out)
     twin = Twin(graph)
-    x_test = shifted(data.x_test)
+    x_test = shift(data.x_test)
     figures = {
         "upright": accuracy(graph, twin, data.x_test, data.y_test),
         "before": accuracy(graph, twin, x_test, data.y_test),
@@ -117,7 +117,7 @@ def tuning(seeds: Sequence[int]) -> dict[str, float]:
     """Mean accuracy of float32 on held-out digits of the training part, by learning rate."""
     return {
         f"rate {rate}": float(
-            np.mean([learned("f32", "nearest", s, rate, True, False)["after"] for s in seeds])
+            np.mean([learn("f32", "nearest", s, rate, True, False)["after"] for s in seeds])
         )
         for rate in TRIED
     }

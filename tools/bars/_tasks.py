@@ -40,7 +40,7 @@ class Course:
     tested: Array
 
 
-def permuted(
+def permuted_tasks(
     data: DataSet, tasks: int, seed: int, samples: int, tested: int, epochs: int = 1
 ) -> Course:
     """Each task but the first has its pixels in an order of its own; other samples in each."""

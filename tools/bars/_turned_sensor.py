@@ -47,7 +47,7 @@ class Task:
         classes = scores.reshape(len(scores), -1).argmax(1)
         return float((classes == self.labels[self.held_out]).mean())
 
-    def learned(self, graph: Graph, seed: int, passes: int) -> tuple[float, float]:
+    def learn(self, graph: Graph, seed: int, passes: int) -> tuple[float, float]:
         """Accuracy before and after; the native device must be the twin in every bit."""
         twin = Twin(graph)
         before = self.accuracy(twin)
@@ -61,7 +61,7 @@ class Task:
         return before, self.accuracy(twin)
 
 
-def turned(x: Array, degrees: float) -> Array:
+def turn(x: Array, degrees: float) -> Array:
     """All three sensors turned about their z axis: (N, 128, 9) of any integers."""
     angle = np.deg2rad(degrees)
     turn = np.eye(3)
@@ -95,7 +95,7 @@ def codes(graph: Graph, data: DataSet, x: Array) -> dict[str, Array]:
 
 
 TURNS = {
-    "tilted": lambda x: turned(x, 45),
+    "tilted": lambda x: turn(x, 45),
     "upside down": upside_down,
-    "sideways": lambda x: turned(x, 90),
+    "sideways": lambda x: turn(x, 90),
 }

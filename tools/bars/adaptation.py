@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from _gate import Gate, points
-from _mlp import FEATURES, codes, real, trained
+from _mlp import FEATURES, codes, real, train_perceptron
 
 from spikelet.graph import Array, Graph
 from spikelet.learn import Setting, Twin
@@ -36,7 +36,7 @@ LEARNERS: dict[str, Learner] = {
 }
 
 
-def drifted(x: Array, by: Array, kind: str, rng: np.random.Generator) -> Array:
+def drift(x: Array, by: Array, kind: str, rng: np.random.Generator) -> Array:
     """Images (N, 64) of 0 to 1 under a drift of size `by` (N,), 0 to 1.
 
     affine: contrast to 0.4, offset to 0.35. gamma: to the third power, contrast to 0.6, offset to
@@ -85,12 +85,12 @@ def _loss(results: Mapping[str, Any], kind: str) -> float:
 
 def _of_seed(data: DataSet, seed: int) -> dict[str, dict[str, float]]:
     """Accuracy by learner and drift."""
-    graph = trained(data, 10, HIDDEN, seed, epochs=40, batch=32)
+    graph = train_perceptron(data, 10, HIDDEN, seed, epochs=40, batch=32)
     rng = np.random.default_rng(seed)
     order = rng.integers(0, len(data.x_test), SAMPLES)
     x, y = real(data, data.x_test[order]), data.y_test[order]
     by = np.minimum(1, np.arange(SAMPLES) / (SAMPLES / 2))
-    streams = {k: drifted(x, by, k, rng) for k in ("affine", "gamma", "gradient")}
+    streams = {k: drift(x, by, k, rng) for k in ("affine", "gamma", "gradient")}
     streams = {k: codes(graph, v) for k, v in {**streams, "clean": x}.items()}
     sudden = np.concatenate([streams["affine"], streams["clean"][:1000]])
     last = slice(SAMPLES // 2, None)
@@ -109,14 +109,14 @@ def _of_seed(data: DataSet, seed: int) -> dict[str, dict[str, float]]:
         results[name] = {}
         for kind, stream in streams.items():
             on_device = kind == "affine"
-            right = _observed(learns, stream, on_device) == y
+            right = _observe(learns, stream, on_device) == y
             results[name][kind] = float((right if kind == "clean" else right[last]).mean())
-        after = _observed(learns, sudden, False)[-500:]
+        after = _observe(learns, sudden, False)[-500:]
         results[name]["recovered"] = float((after == y[500:1000]).mean())
     return results
 
 
-def _observed(graph: Graph, x: Array, on_device: bool) -> Array:
+def _observe(graph: Graph, x: Array, on_device: bool) -> Array:
     """Predictions, each before its sample was learned; the device must hold the same then."""
     twin = Twin(graph)
     outputs = twin.observe({"x": x})

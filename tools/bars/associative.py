@@ -25,9 +25,7 @@ BOARD = "virt-rv32"  # without an FPU, without an instruction that counts bits
 
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """Both weights on the emulated device and the twin."""
-    results = {
-        weights: [_recalled(weights, seed) for seed in seeds] for weights in ("exp2", "pow3")
-    }
+    results = {weights: [_recall(weights, seed) for seed in seeds] for weights in ("exp2", "pow3")}
     recalled, right, ticks = (
         {weights: [row[i] for row in rows] for weights, rows in results.items()} for i in range(3)
     )
@@ -53,7 +51,7 @@ def _memory(weights: str) -> Graph:
     return learner.attach(backbone, Setting("bits", 0))
 
 
-def _recalled(weights: str, seed: int) -> tuple[float, float, int]:
+def _recall(weights: str, seed: int) -> tuple[float, float, int]:
     """Share of patterns recalled, share of bits, instructions of a recall."""
     rng = np.random.default_rng(seed)
     patterns = rng.integers(0, 2, (PATTERNS, BITS)).astype(np.uint8)

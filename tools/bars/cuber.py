@@ -32,7 +32,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """Backward transfer, and the mean accuracy over all tasks in the end."""
     data = load("mnist").flat()
     kinds = ("cuber", "hlop", "gpm")
-    matrices = {k: [_learned(k, data, seed) for seed in seeds] for k in kinds}
+    matrices = {k: [_learn(k, data, seed) for seed in seeds] for k in kinds}
     bwt = {k: [backward(m) for m in v] for k, v in matrices.items()}
     acc = {k: [float(m[-1].mean()) for m in v] for k, v in matrices.items()}
     return {
@@ -50,25 +50,25 @@ def tuning(seeds: Sequence[int]) -> dict[str, float]:
     data = load("mnist").held_out().flat()
     return {
         f"cosine {cosine}": float(
-            np.mean([_learned("cuber", data, seed, cosine)[-1].mean() for seed in seeds])
+            np.mean([_learn("cuber", data, seed, cosine)[-1].mean() for seed in seeds])
         )
         for cosine in TRIED
     }
 
 
-def _learned(kind: str, data: DataSet, seed: int, cosine: float = COSINE) -> Array:
+def _learn(kind: str, data: DataSet, seed: int, cosine: float = COSINE) -> Array:
     """Accuracy of each task after each task; GPM: HLOP with columns that the host found."""
     rng = np.random.default_rng(seed)
     tested = rng.permutation(len(data.x_test))[:TESTED]
     orders = [rng.permutation(len(data.x_train))[:SAMPLES] for _ in ANGLES]
-    views = [lambda x, angle=angle: _turned(x, angle) for angle in ANGLES]
+    views = [lambda x, angle=angle: _turn(x, angle) for angle in ANGLES]
     cuber = {"cuber": PROBE, "cosine": cosine} if kind == "cuber" else {}
     learner = Hlop(hidden=HIDDEN, tasks=len(ANGLES), rate=RATE, samples=SAMPLES, **cuber)
     after = {"after": singular_vectors} if kind == "gpm" else {}
     return matrix(learner, Course(data, views, orders, tested), seed, **after)
 
 
-def _turned(x: Array, degrees: float) -> Array:
+def _turn(x: Array, degrees: float) -> Array:
     images = x.reshape(-1, 28, 28)
     rotated: Array = rotate(images, degrees, axes=(1, 2), reshape=False, order=1)
     return rotated.reshape(x.shape)

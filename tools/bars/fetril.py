@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from _gate import Gate, points
-from _mlp import FEATURES, codes, real, trained
+from _mlp import FEATURES, codes, real, train_perceptron
 from sklearn.linear_model import LogisticRegression
 
 from spikelet.graph import Array, Graph
@@ -95,7 +95,7 @@ def tuning(seeds: Sequence[int]) -> dict[str, float]:
 
 def _tasks(data: DataSet, seed: int) -> tuple[Graph, Array, Array, list[Array]]:
     """A network of the first five classes, codes of all images, and rows of each task."""
-    graph = trained(data, 5, 64, seed, epochs=40, batch=32)
+    graph = train_perceptron(data, 5, 64, seed, epochs=40, batch=32)
     x, x_test = (codes(graph, real(data, v)) for v in (data.x_train, data.x_test))
     rng = np.random.default_rng(seed)
     tasks = [rng.permutation(np.flatnonzero(np.isin(data.y_train, list(t)))) for t in TASKS]

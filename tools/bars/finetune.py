@@ -40,7 +40,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     before, after, ram, boards = 0.0, {}, {}, {}
     for name, learner in PLANS.items():
         graph = learner.attach(task.graph, task.setting)
-        results = [task.learned(graph, seed, PASSES) for seed in seeds]
+        results = [task.learn(graph, seed, PASSES) for seed in seeds]
         before, after[name] = results[0][0], [accuracy for _, accuracy in results]
         for board in BOARDS[name]:
             boards[f"{board}, {name}"] = _elsewhere(graph, board, task)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from _gate import Gate, points
-from _tasks import matrix, permuted, singular_vectors
+from _tasks import matrix, permuted_tasks, singular_vectors
 
 from spikelet.graph import Array
 from spikelet.learn.learners.hlop import Hlop
@@ -40,10 +40,10 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     ours = Hlop(hidden=HIDDEN, tasks=TASKS, rate=RATE, samples=SAMPLES)
     matrices: dict[str, list[Array]] = {"hlop": [], "naive": [], "gpm": []}
     for seed in seeds:
-        course = permuted(data, TASKS, seed, SAMPLES, TESTED)
+        course = permuted_tasks(data, TASKS, seed, SAMPLES, TESTED)
         matrices["hlop"].append(matrix(ours, course, seed))
         matrices["naive"].append(matrix(naive, course, seed))
-    first = permuted(data, TASKS, seeds[0], SAMPLES, TESTED)
+    first = permuted_tasks(data, TASKS, seeds[0], SAMPLES, TESTED)
     matrices["gpm"].append(matrix(ours, first, seeds[0], singular_vectors))
     acc = {k: [float(m[-1].mean()) for m in v] for k, v in matrices.items()}
     bwt = {k: [float(m[-1, 0] - m[0, 0]) for m in v] for k, v in matrices.items()}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from _float_hlop import FloatHlop
 from _gate import Gate, points
-from _tasks import Course, matrix, permuted, singular_vectors
+from _tasks import Course, matrix, permuted_tasks, singular_vectors
 
 from spikelet.graph import Array
 from spikelet.learn.learners.hlop import Hlop
@@ -32,7 +32,7 @@ TRIED = (5, 20)  # passes over the samples of a task
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """The mean accuracy over all tasks in the end, and what became of the first one."""
     data = load("digits").flat()
-    matrices = {k: [_learned(k, data, seed) for seed in seeds] for k in ("hlop", "naive", "gpm")}
+    matrices = {k: [_learn(k, data, seed) for seed in seeds] for k in ("hlop", "naive", "gpm")}
     matrices["float"] = [_in_floats(data, seed) for seed in seeds]
     acc = {k: [float(m[-1].mean()) for m in v] for k, v in matrices.items()}
     bwt = {k: [float(m[-1, 0] - m[0, 0]) for m in v] for k, v in matrices.items()}
@@ -53,7 +53,7 @@ def tuning(seeds: Sequence[int]) -> dict[str, float]:
     data, accuracies = load("digits").held_out().flat(), {}
     for epochs in TRIED:
         ours, naive = (
-            [_learned(kind, data, seed, epochs)[-1].mean() for seed in seeds]
+            [_learn(kind, data, seed, epochs)[-1].mean() for seed in seeds]
             for kind in ("hlop", "naive")
         )
         accuracies[f"accuracy of {epochs} passes"] = float(np.mean(ours))
@@ -62,10 +62,10 @@ def tuning(seeds: Sequence[int]) -> dict[str, float]:
 
 
 def _course(data: DataSet, seed: int, epochs: int = EPOCHS) -> Course:
-    return permuted(data, TASKS, seed, len(data.x_train), len(data.x_test), epochs)
+    return permuted_tasks(data, TASKS, seed, len(data.x_train), len(data.x_test), epochs)
 
 
-def _learned(kind: str, data: DataSet, seed: int, epochs: int = EPOCHS) -> Array:
+def _learn(kind: str, data: DataSet, seed: int, epochs: int = EPOCHS) -> Array:
     """Accuracy of each task after each task."""
     course, hidden = _course(data, seed, epochs), str(HIDDEN)
     samples = epochs * len(data.x_train)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from _gate import Gate, points
-from _shifted_digits import learned, network, stream, tuning
+from _shifted_digits import learn, network, stream, tuning
 
 from spikelet.learn import Twin
 from spikelet.run.learner import device_learner
@@ -52,8 +52,8 @@ def instructions(seed: int) -> dict[str, float]:
 
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """Accuracy on native device and twin, instructions in QEMU."""
-    real = [learned("f32", "nearest", seed) for seed in seeds]
-    fixed = [learned("i16", "nearest", seed) for seed in seeds]
+    real = [learn("f32", "nearest", seed) for seed in seeds]
+    fixed = [learn("i16", "nearest", seed) for seed in seeds]
     count = instructions(seeds[0])
     f32 = float(np.mean([r["after"] for r in real]))
     i16 = float(np.mean([r["after"] for r in fixed]))

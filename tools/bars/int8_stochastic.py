@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from _gate import Gate, points
-from _shifted_digits import RATE, TRIED, learned, tuning
+from _shifted_digits import RATE, TRIED, learn, tuning
 
 TITLE = "int8 training, stochastic rounding against nearest, shifted digits"
 WHERE = "native, every sample at the chosen rate; other rates on the twin only"
@@ -29,8 +29,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     results = {
         rate: {
             rounding: [
-                learned("i8", rounding, seed, rate, on_device=rate == RATE)["after"]
-                for seed in seeds
+                learn("i8", rounding, seed, rate, on_device=rate == RATE)["after"] for seed in seeds
             ]
             for rounding in ("stochastic", "nearest")
         }

@@ -39,9 +39,9 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
         in_order = np.argsort(digits.y_train, kind="stable")
         mixed = rng.permutation(len(digits.y_train))
         few = digits.x_train[digits.y_train < 5]
-        sorted_.append(_learned(digits, digits.x_train, in_order, seed))
-        shuffled.append(_learned(digits, digits.x_train, mixed, seed))
-        half.append(_learned(digits, few, in_order, seed))
+        sorted_.append(_learn(digits, digits.x_train, in_order, seed))
+        shuffled.append(_learn(digits, digits.x_train, mixed, seed))
+        half.append(_learn(digits, few, in_order, seed))
         if seed != seeds[0]:
             continue  # MNIST takes a minute
         broad = rng.permutation(len(mnist.x_train))[:BLOCK]
@@ -62,7 +62,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _learned(data: DataSet, calibration: Array, order: Array, seed: int) -> float:
+def _learn(data: DataSet, calibration: Array, order: Array, seed: int) -> float:
     """Test accuracy after one pass, on the device; the twin must agree in every bit."""
     backbone = identity(data.x_train.shape[1:], "u8", scale=1 / 255)
     setting = Setting("features", 10, seed=seed, calibration={"x": calibration})

@@ -41,7 +41,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             graph = learner.attach(task.graph, task.setting)
             plan = needs(graph)
             arena[name], macs[name] = plan.arena_bytes, plan.learn_macs
-            after[turn][name] = [task.learned(graph, seed, PASSES)[1] for seed in seeds]
+            after[turn][name] = [task.learn(graph, seed, PASSES)[1] for seed in seeds]
     part = arena["ladder"] / arena["full"]
     return {
         "figure": f"{arena['ladder']} of {arena['full']} B ({100 * part:.0f} %), "

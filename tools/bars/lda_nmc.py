@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from _gate import Gate, points
-from _mlp import FEATURES, codes, real, trained
+from _mlp import FEATURES, codes, real, train_perceptron
 
 from spikelet.graph import Array, Graph
 from spikelet.learn import Setting, Twin, identity, needs, until
@@ -41,7 +41,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     results: dict[str, list[float]] = {"lda": [], "nearest_mean": [], "lda_sorted": []}
     arena, same = 0, True
     for seed in seeds:
-        graph = trained(data, 5, 64, seed, epochs=3)
+        graph = train_perceptron(data, 5, 64, seed, epochs=3)
         order = np.random.default_rng(seed).permutation(len(data.x_train))[:SAMPLES]
         backbone = until(graph, FEATURES)
         x, y = codes(graph, real(data, data.x_train[order])), data.y_train[order]
@@ -49,13 +49,13 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
         setting = Setting(FEATURES, 10, seed)
         lda = StreamingLda().attach(backbone, setting)
         arena = max(arena, needs(lda).learned_bytes + needs(lda).work_bytes)
-        shuffled = _learned(lda, x, y)
+        shuffled = _learn(lda, x, y)
         by_class = np.argsort(y, kind="stable")
-        in_order = _learned(lda, x[by_class], y[by_class])
+        in_order = _learn(lda, x[by_class], y[by_class])
         same &= shuffled.crc() == in_order.crc() == _on_device(lda, x, y)
         results["lda"].append(_accuracy(shuffled, x_test, data.y_test))
         results["lda_sorted"].append(_accuracy(in_order, x_test, data.y_test))
-        mean = _learned(NearestMean().attach(backbone, setting), x, y)
+        mean = _learn(NearestMean().attach(backbone, setting), x, y)
         results["nearest_mean"].append(_accuracy(mean, x_test, data.y_test))
     gain = 100 * (np.mean(results["lda"]) - np.mean(results["nearest_mean"]))
     mean_raw, lda_raw = _others()
@@ -76,7 +76,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _learned(graph: Graph, x: Array, y: Array) -> Twin:
+def _learn(graph: Graph, x: Array, y: Array) -> Twin:
     twin = Twin(graph)
     twin.observe({"x": x}, y)
     twin.commit()
@@ -90,7 +90,7 @@ def _on_device(graph: Graph, x: Array, y: Array) -> int:
     """
     order = np.random.default_rng(1).permutation(len(x))
     first, last = order[:-ON_DEVICE], order[-ON_DEVICE:]
-    twin = _learned(graph, x[first], y[first])
+    twin = _learn(graph, x[first], y[first])
     with device_learner(graph) as device:
         device.restore(twin.state(), twin.steps)
         device.observe({"x": x[last]}, y[last])
@@ -120,10 +120,10 @@ def _others() -> tuple[dict[str, float], dict[str, float]]:
         backbone = identity((x.shape[1],), "i8" if name == "uci_har" else "u8")
         setting = Setting("features", data.classes)
         graph = NearestMean().attach(backbone, setting)
-        means[name] = _accuracy(_learned(graph, x, data.y_train), x_test, data.y_test)
+        means[name] = _accuracy(_learn(graph, x, data.y_train), x_test, data.y_test)
         if name != "mnist":
             graph = StreamingLda().attach(backbone, setting)
-            ldas[name] = _accuracy(_learned(graph, x, data.y_train), x_test, data.y_test)
+            ldas[name] = _accuracy(_learn(graph, x, data.y_train), x_test, data.y_test)
     return means, ldas
 
 

@@ -36,9 +36,7 @@ KINDS: tuple[Kind, ...] = ("none", "l2", "ewc", "mas")
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """The mean accuracy over all tasks after the last one."""
     data = load("digits").flat()
-    results: dict[str, list[float]] = {
-        k: [_learned(k, data, seed) for seed in seeds] for k in KINDS
-    }
+    results: dict[str, list[float]] = {k: [_learn(k, data, seed) for seed in seeds] for k in KINDS}
     results["float"] = [_in_floats(data, seed) for seed in seeds]
     mean = {k: float(np.mean(v)) for k, v in results.items()}
     return {
@@ -65,12 +63,12 @@ def _in_floats(data: DataSet, seed: int) -> float:
     net = FloatEwc((64, int(HIDDEN), data.classes), seed)
     x, test = (v.astype(np.float32) / 255 for v in (data.x_train, data.x_test))
     for pixel, order in zip(permuted, orders, strict=True):
-        net.learn(_seen(x[order], pixel), data.y_train[order], RATE, STRENGTH, EVERY)
-    said = [net.logits(_seen(test, pixel))[1].argmax(axis=1) for pixel in permuted]
+        net.learn(_permute_pixels(x[order], pixel), data.y_train[order], RATE, STRENGTH, EVERY)
+    said = [net.logits(_permute_pixels(test, pixel))[1].argmax(axis=1) for pixel in permuted]
     return float(np.mean([answers == data.y_test for answers in said]))
 
 
-def _learned(kind: Kind, data: DataSet, seed: int) -> float:
+def _learn(kind: Kind, data: DataSet, seed: int) -> float:
     """Of all tasks in the end; see `_long.learn`."""
     permuted, orders = _tasks(data, seed)
     samples = EPOCHS * len(data.x_train)
@@ -86,9 +84,14 @@ def _learned(kind: Kind, data: DataSet, seed: int) -> float:
             twin.commit()
             device.agree(twin)
         return float(
-            np.mean([accuracy(device, twin, _seen(data.x_test, p), data.y_test) for p in permuted])
+            np.mean(
+                [
+                    accuracy(device, twin, _permute_pixels(data.x_test, p), data.y_test)
+                    for p in permuted
+                ]
+            )
         )
 
 
-def _seen(x: Array, pixel: Array) -> Array:
+def _permute_pixels(x: Array, pixel: Array) -> Array:
     return np.ascontiguousarray(x[:, pixel])

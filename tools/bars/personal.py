@@ -42,7 +42,7 @@ BOARD = "virt-rv32"
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """A global network a seed, trained upright; the user's samples on the emulated device."""
     digits = load("digits")
-    rows = [_personalised(digits, seed) for seed in seeds]
+    rows = [_personalise(digits, seed) for seed in seeds]
     results = {name: [row[name] for row in rows] for name in rows[0]}
     mean = {name: float(np.mean(values)) for name, values in results.items()}
     return {
@@ -56,9 +56,9 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _personalised(digits: DataSet, seed: int) -> dict[str, float]:
+def _personalise(digits: DataSet, seed: int) -> dict[str, float]:
     """One user: accuracies before and after, and the instructions of an inference."""
-    world = _trained(digits, seed)
+    world = _train(digits, seed)
     x = world.inputs[0]
 
     def codes(images: Array) -> dict[str, Array]:
@@ -115,7 +115,7 @@ def _ticks(world: Graph, samples: dict[str, Array]) -> float:
             return float(device.run(inputs=one, deadline_s=60).ticks)
 
 
-def _trained(digits: DataSet, seed: int) -> Graph:
+def _train(digits: DataSet, seed: int) -> Graph:
     """A small convolutional network of upright digits, in int8."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)

@@ -41,7 +41,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     for seed in seeds:
         order = np.random.default_rng(seed).permutation(rows)
         for kind, (base, by) in KINDS.items():
-            outputs = _learned(base, by, x[order], data.y_train[order], x_test)
+            outputs = _learn(base, by, x[order], data.y_train[order], x_test)
             novelty, rejected = (
                 outputs[f"rejection.{name}"].reshape(-1) for name in ("novelty", "unknown")
             )
@@ -64,7 +64,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _learned(
+def _learn(
     base: Literal["streaming_lda", "nearest_mean"],
     by: Literal["ratio", "distance"],
     x: Array,

@@ -29,7 +29,7 @@ TRIED = (0.2, 0.3, 0.4, 0.6)
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
     """On the native device and the twin."""
     digits = load("digits").flat()
-    rows = [[_learned(digits, seed, threshold) for threshold in (0, THRESHOLD)] for seed in seeds]
+    rows = [[_learn(digits, seed, threshold) for threshold in (0, THRESHOLD)] for seed in seeds]
     plain, behind = ([row[i][0] for row in rows] for i in (0, 1))
     skipped = [row[1][1] for row in rows]
     return {
@@ -46,16 +46,16 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
 def tuning(seeds: Sequence[int]) -> dict[str, float]:
     """The points lost with each threshold, and the share left out, on held-out digits."""
     data = load("digits").held_out().flat()
-    plain = [_learned(data, seed, 0)[0] for seed in seeds]
+    plain = [_learn(data, seed, 0)[0] for seed in seeds]
     accuracies = {}
     for threshold in TRIED:
-        rows = [_learned(data, seed, threshold) for seed in seeds]
+        rows = [_learn(data, seed, threshold) for seed in seeds]
         accuracies[f"points lost with {threshold}"] = points(plain, [row[0] for row in rows])
         accuracies[f"left out with {threshold}"] = float(np.mean([row[1] for row in rows]))
     return accuracies
 
 
-def _learned(data: DataSet, seed: int, threshold: float) -> tuple[float, float]:
+def _learn(data: DataSet, seed: int, threshold: float) -> tuple[float, float]:
     """Test accuracy, and the share of samples that taught nothing."""
     backbone = identity(data.x_train.shape[1:], "u8", scale=1 / 255)
     learner = Gated(learner=HEAD, threshold=threshold)

@@ -52,11 +52,11 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
             ),
         }
         for name, learner in learners.items():
-            accurate, work[name] = _learned(learner, data, seed, SAMPLES, EPOCHS)
+            accurate, work[name] = _learn(learner, data, seed, SAMPLES, EPOCHS)
             results[name].append(accurate)
         samples = len(digits.x_train)
         small = SingleForward(hidden="128-128", rate=DIGITS_RATE, samples=DIGITS_EPOCHS * samples)
-        results["digits"].append(_learned(small, digits, seed, samples, DIGITS_EPOCHS)[0])
+        results["digits"].append(_learn(small, digits, seed, samples, DIGITS_EPOCHS)[0])
         results["digits_forward_forward"].append(
             _forward_forward.accuracy(digits, [128, 128], seed)
         )
@@ -73,7 +73,7 @@ def measure(seeds: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _learned(
+def _learn(
     learner: Learner, data: DataSet, seed: int, samples: int, epochs: int
 ) -> tuple[float, int]:
     """Test accuracy, and the bytes that learning works in."""
