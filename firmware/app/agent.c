@@ -466,6 +466,14 @@ static enum spk_status learn_state(const uint8_t *data, struct spk_reply *reply)
 }
 #endif
 
+static enum spk_status echo(const struct spk_request *request, struct spk_reply *reply) {
+    if (request->size > REPLY_MAX) {
+        return refuse(reply, SPK_STATUS_BAD_LEN, request->size);
+    }
+    put_bytes(reply, request->data, request->size);
+    return SPK_STATUS_OK;
+}
+
 static enum spk_status serve(const struct spk_request *request, struct spk_reply *reply) {
     const uint8_t *data = request->data;
     uint32_t size = 0; // that the request must have; FAULT and RESET have no payload
@@ -476,11 +484,7 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
     case SPK_TYPE_TENSOR_PUT:
         return tensor_put(request, reply);
     case SPK_TYPE_ECHO:
-        if (request->size > REPLY_MAX) {
-            return refuse(reply, SPK_STATUS_BAD_LEN, request->size);
-        }
-        put_bytes(reply, data, request->size);
-        return SPK_STATUS_OK;
+        return echo(request, reply);
     case SPK_TYPE_TENSOR_GET:
         size = SPK_TENSOR_GET_BYTES;
         break;

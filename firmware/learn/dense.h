@@ -135,8 +135,7 @@ SPK_INLINE void spk_learn_columns(const struct spk_dense_update *c, struct spk_d
     uint32_t *const random = s->random;
     uint32_t *const health = s->health;
     spk_weight *weight = c->rows != 0 ? s->weight + k : 0;
-    spk_sum in[4] = {0};
-    spk_sum acc[4] = {0};
+    spk_sum in[4] = {0}, acc[4] = {0};
     SPK_UNROLL(4)
     for (uint32_t j = 0; j < columns; j++) {
         in[j] = spk_source(&c->source, s->x, k + j);
