@@ -69,8 +69,8 @@ def test_runs_are_merged_by_bar_and_seeds() -> None:
     rows = bars.merge(rows, "sample_gate", {**gated_row(FIRST, -0.64), "date": "2026-02-02"})
     assert [row["name"] for row in rows] == ["adaptation", "sample_gate"]
     assert [r["date"] for r in rows[1]["runs"]] == ["2026-02-02", "2026-01-01"]
-    assert bars.is_met(rows[0]) == "yes"
-    assert bars.is_met(rows[1]) == (
+    assert bars.verdict_of(rows[0]) == "yes"
+    assert bars.verdict_of(rows[1]) == (
         "seeds 0, 1, 2: yes; seeds 3, 4, 5: no<br>seeds 3, 4, 5: points lost 0.46, not <= 0.3"
     )
     assert "seeds 0, 1, 2 (2026-02-02)" in bars.table(rows)
@@ -100,14 +100,14 @@ def test_seeds_that_differ_by_more_than_the_margin_are_named() -> None:
 
 def test_a_bar_that_fails_or_says_nothing_is_not_met() -> None:
     rows = bars.merge([], "rejection", run(FIRST, error="no data"))
-    assert bars.is_met(rows[0]).startswith("no<br>seeds 0, 1, 2: AUROC")
+    assert bars.verdict_of(rows[0]).startswith("no<br>seeds 0, 1, 2: AUROC")
     assert bars.unsteady(rows[0]) == []
 
 
 def test_a_bar_that_was_never_measured_has_a_row() -> None:
     rows = bars.complete(bars.merge([], "sample_gate", gated_row(FIRST, -0.65)))
     assert [row["name"] for row in rows] == bars.names()
-    verdicts = {row["name"]: bars.is_met(row) for row in rows}
+    verdicts = {row["name"]: bars.verdict_of(row) for row in rows}
     assert verdicts.pop("sample_gate") == "yes"
     assert set(verdicts.values()) == {"no: not measured"}
     assert bars.table(rows).count("no: not measured |") == len(verdicts)

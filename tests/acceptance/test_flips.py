@@ -91,7 +91,7 @@ def unnoticed_flips(
     """Flips over all places in turn, that nobody names; a whole image passes before and after."""
     rng = np.random.default_rng(17)
     built = make(package, find_board(board), folder, toolchain=toolchain)
-    must = SessionTarget(built.firmware.board, built).expected(package)
+    must = SessionTarget(built.firmware.board, built).expected_image(package)
 
     def whole() -> None:
         with start(built.firmware) as machine:

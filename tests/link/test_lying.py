@@ -133,7 +133,7 @@ def end_of_session(
 ) -> SpikeletError | None:
     """How a session with a liar ended: None where it went through."""
     package, built = image
-    must = SessionTarget(NATIVE, built).expected(package)
+    must = SessionTarget(NATIVE, built).expected_image(package)
     with lying(mode, built) as transport:
         try:
             device = Device(transport, connect_deadline_s=1.5, expected=must)
