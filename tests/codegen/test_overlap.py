@@ -239,7 +239,7 @@ def test_the_plan_keeps_what_is_still_to_be_read(seed: int) -> None:
         for node in graph.order:
             written = node.outs[0].name
             to = places.slots[written]
-            moved = [s for s in node.shares() if not places.shared(s)]
+            moved = [s for s in node.shares() if not places.is_shared(s)]
             ranges = (
                 [(to.offset, to.offset + to.tensor.nbytes)]
                 if not node.shares()

@@ -278,7 +278,7 @@ def test_an_error_goes_back_as_in_learning(precision: str, tmp_path: Path) -> No
         if apart:
             below = error_below(net, "below", last, error)
             step = last.step("scores_update")
-            net.learned += last.bind(step, hidden.y, error, 1, net.formats.kept)
+            net.learned += last.bind(step, hidden.y, error, 1, net.formats.kept_limits)
             net.nodes.append(step)
             net.descend("hidden0", below)
         else:

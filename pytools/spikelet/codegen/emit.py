@@ -116,9 +116,9 @@ class CEmitter:
         """Memory of `size` bytes while this operator runs; uint32_t pointer to it."""
         return _ARENA + self.places.scratch[name].offset // 4
 
-    def shared(self, share: Share) -> bool:
+    def is_shared(self, share: Share) -> bool:
         """Whether the memory plan put the part into the whole: there is nothing to copy."""
-        return self.places.shared(share)
+        return self.places.is_shared(share)
 
     def include(self, header: str) -> None:
         """Include a kernel."""

@@ -69,7 +69,7 @@ class Plan:
     size: int
     bound: int
 
-    def shared(self, share: Share) -> bool:
+    def is_shared(self, share: Share) -> bool:
         """Whether the part lies where the whole holds the same bytes."""
         part, whole = self.slots[share.part], self.slots[share.whole]
         return part.offset == whole.offset + share.at
@@ -167,7 +167,7 @@ class _Wanted:
         self.sizes[name] = size
         return _ANYTHING
 
-    def shared(self, share: Share) -> bool:
+    def is_shared(self, share: Share) -> bool:
         return False
 
     def include(self, header: str) -> None:

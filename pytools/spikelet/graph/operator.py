@@ -168,7 +168,7 @@ class Emitter(Protocol):
     def scratch(self, name: str, size: int) -> Expression:
         """Memory of `size` bytes while this operator runs; uint32_t pointer to it."""
 
-    def shared(self, share: Share) -> bool:
+    def is_shared(self, share: Share) -> bool:
         """Whether the memory plan put the part into the whole: there is nothing to copy."""
 
     def include(self, header: str) -> None:

@@ -165,7 +165,7 @@ def load_model(model_dir: Path) -> Callable[[int, int], nn.Sequential]:
     path = model_dir / "model.py"
     build = _function(_execute(path), path, "build(inputs: int, classes: int) -> nn.Sequential")
 
-    def checked(inputs: int, classes: int) -> nn.Sequential:
+    def build_checked(inputs: int, classes: int) -> nn.Sequential:
         network = _call(path, build, inputs, classes)
         if not isinstance(network, nn.Sequential):
             raise RecipeError(
@@ -174,7 +174,7 @@ def load_model(model_dir: Path) -> Callable[[int, int], nn.Sequential]:
             )
         return network
 
-    return checked
+    return build_checked
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def load_int8_model(model_dir: Path) -> Int8Model:
     signature = "build(shape: tuple[int, ...], classes: int) -> nn.Module"
     build = _function(module, path, signature)
 
-    def checked(shape: tuple[int, ...], classes: int) -> nn.Module:
+    def build_checked(shape: tuple[int, ...], classes: int) -> nn.Module:
         network = _call(path, build, shape, classes)
         if not isinstance(network, nn.Module):
             raise RecipeError(
@@ -208,7 +208,7 @@ def load_int8_model(model_dir: Path) -> Int8Model:
             )
         return network
 
-    return Int8Model(checked, getattr(module, "augment", None))
+    return Int8Model(build_checked, getattr(module, "augment", None))
 
 
 def _execute(path: Path) -> ModuleType:

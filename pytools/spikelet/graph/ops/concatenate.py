@@ -84,7 +84,7 @@ class Concatenate(Int8Operator):
 
     def emit(self, em: Emitter) -> list[Statement]:
         strides = row_major(self._output_shape())
-        there = [em.shared(share) for share in self.shares()] or [False] * len(self.inputs)
+        there = [em.is_shared(share) for share in self.shares()] or [False] * len(self.inputs)
         lines, at = c.unused(*map(em.tensor, (*self.inputs, self.name))), 0
         for i, (name, shape) in enumerate(zip(self.inputs, self._shapes, strict=True)):
             writes = (at * strides[self.axis], strides)

@@ -73,7 +73,7 @@ class Slice(Int8Operator):
         return sum(b * s for b, s in zip(self.begin, own, strict=True))
 
     def emit(self, em: Emitter) -> list[Statement]:
-        if any(em.shared(share) for share in self.shares()):
+        if any(em.is_shared(share) for share in self.shares()):
             return c.unused(em.tensor(self.inputs[0]), em.tensor(self.name))
         own = row_major(self.ins[0].shape)
         strides = [step * s for step, s in zip(self.stride, own, strict=True)]
