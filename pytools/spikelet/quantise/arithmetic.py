@@ -12,10 +12,11 @@ from spikelet.graph import Array
 from spikelet.graph.elementwise import Elementwise
 from spikelet.quantise.calibrate import activation_code, integers
 from spikelet.quantise.fold import Folding
-from spikelet.quantise.formula import recognise
+from spikelet.quantise.formula import Formula, recognise, row
 from spikelet.quantise.layers import Layer, Value, graph_shape, like
 from spikelet.quantise.network import Node
 from spikelet.quantise.operator import Attributes, NetworkOperator, operator_of
+from spikelet.quantise.weighted import as_layer, into_writer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,6 +65,32 @@ class Arithmetic(NetworkOperator):
     def is_function(self, node: Node, constants: Mapping[str, Array]) -> bool:
         constants_ = [constants[name] for name in node.inputs if name in constants]
         return len(node.inputs) == 2 and [values.size for values in constants_].count(1) == 1
+
+
+class Commutative(Arithmetic):
+    """A sum or a product of two: a constant comes second, and goes into the weights before it.
+
+    Attributes:
+        INTEGER: the graph's operator.
+    """
+
+    INTEGER: ClassVar[type[Elementwise]]
+    clamped = True
+
+    def formula(self, attributes: Attributes, parts: list[Formula]) -> Formula:
+        return row(self.OP, parts)
+
+    def fold(self, folding: Folding, node: Node) -> bool:
+        return super().fold(folding, node) or into_writer(folding, node)
+
+    def constant_first(self, folding: Folding, node: Node, values: Array) -> bool:
+        return put_constant_second(folding, node)
+
+    def stand_alone(self, folding: Folding, node: Node) -> bool:
+        return as_layer(folding, node)
+
+    def lower(self, layer: Layer) -> Value:
+        return lower_elementwise(layer, self.INTEGER)
 
 
 class Extreme(Arithmetic):
