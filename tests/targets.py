@@ -16,8 +16,15 @@ from support import need
 
 RV32_QEMU = ("riscv64-unknown-elf-gcc", "qemu-system-riscv32")
 ARM_QEMU = ("arm-none-eabi-gcc", "qemu-system-arm")
-THUMB1 = "mps2-an386, built for a Cortex-M0"  # whose own board has too little RAM
+# Instruction sets whose own boards have too little RAM.
+THUMB1 = "mps2-an386, built for a Cortex-M0"
 THUMB1_STACK = 16384  # of 200 operators in one function GCC keeps 5 KB there
+THUMB2 = "mps2-an386, built for a Cortex-M3"
+# name: ISA, the core for each compiler, bytes of stack
+BUILT_FOR = {
+    THUMB1: ("armv6-m", "cortex-m0", THUMB1_STACK),
+    THUMB2: ("armv7-m", "cortex-m3", 4096),
+}
 TARGETS = {
     # name: board, toolchain, machine, sanitised, tools
     "native-gcc-sanitized": ("native", "gcc", "native", True, ("gcc",)),
@@ -28,6 +35,8 @@ TARGETS = {
 }
 # With variants of the int8 kernels of their own.
 ARM_TARGETS = {
+    "m3-gcc-qemu": (THUMB2, "gcc", "qemu", False, ARM_QEMU),
+    "m3-zig-qemu": (THUMB2, "zig", "qemu", False, ("zig", "qemu-system-arm")),
     "m4-gcc-qemu": ("mps2-an386", "gcc", "qemu", False, ARM_QEMU),
     "m4-zig-qemu": ("mps2-an386", "zig", "qemu", False, ("zig", "qemu-system-arm")),
     "m55-gcc-qemu": ("mps3-an547", "gcc", "qemu", False, ARM_QEMU),
@@ -43,21 +52,22 @@ FPU_TARGETS = {
 
 
 def board_of(name: str) -> Board:
-    """A board of the repository, or THUMB1."""
-    if name != THUMB1:
+    """A board of the repository, or one of BUILT_FOR."""
+    if name not in BUILT_FOR:
         return find_board(name)
     board = find_board("mps2-an386")
+    isa, core, stack_bytes = BUILT_FOR[name]
     flags = {
-        "gcc": ("-mcpu=cortex-m0", "-mthumb"),
-        "zig": ("-target", "thumb-freestanding-eabi", "-mcpu=cortex_m0"),
+        "gcc": (f"-mcpu={core}", "-mthumb"),
+        "zig": ("-target", "thumb-freestanding-eabi", f"-mcpu={core.replace('-', '_')}"),
     }
     toolchains = {
         name: spec.model_copy(update={"flags": flags[name]})
         for name, spec in board.toolchains.items()
     }
     assert board.memory is not None
-    memory = board.memory.model_copy(update={"stack_bytes": THUMB1_STACK})
-    return board.model_copy(update={"isa": "armv6-m", "toolchains": toolchains, "memory": memory})
+    memory = board.memory.model_copy(update={"stack_bytes": stack_bytes})
+    return board.model_copy(update={"isa": isa, "toolchains": toolchains, "memory": memory})
 
 
 def make_package(graph: Graph, samples: int) -> Package:

@@ -22,7 +22,15 @@ MODELS = {  # name: samples
     "kws_ref_model": 1,
     "pretrainedResnet_quant": 1,
 }
-BOARDS = ("virt-rv32", "sifive-e", "microbit", "mps2-an386", "mps2-an500", "mps3-an547")
+BOARDS = (
+    "virt-rv32",
+    "sifive-e",
+    "microbit",
+    "lm3s6965evb",
+    "mps2-an386",
+    "mps2-an500",
+    "mps3-an547",
+)
 REFUSED = {("pretrainedResnet_quant", "sifive-e"), ("pretrainedResnet_quant", "microbit")}
 ZIG = [
     ("kws_ref_model", "microbit"),

@@ -19,11 +19,13 @@ from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from support import need
 
 ARM_V7, ARM_V8, ARM_V6, RV32 = "armv7", "armv8", "armv6", "rv32"
+ARM_V7_DEAF = "armv7, in a machine that answers an access to an address where nothing is"
 BOARDS = {
     "mps2-an386": ARM_V7,
     "mps2-an500": ARM_V7,
     "mps3-an547": ARM_V8,
     "microbit": ARM_V6,
+    "lm3s6965evb": ARM_V7_DEAF,
     "sifive-e": RV32,
     "virt-rv32f": RV32,
 }
@@ -67,6 +69,9 @@ FAULTS: dict[str, dict[tuple[str, int], tuple[int, bool]]] = {
         ("breakpoint", 0): (3, False),
         ("overflow", 0): (7, False),
     },
+}
+FAULTS[ARM_V7_DEAF] = {
+    fault: told for fault, told in FAULTS[ARM_V7].items() if fault != ("load", 0x9000_0000)
 }
 
 

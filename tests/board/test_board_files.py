@@ -146,7 +146,7 @@ def test_what_a_board_cannot_extend(text: str, words: str, tmp_path: Path) -> No
 
 
 def test_boards_in_qemu_start_the_machine_of_their_name() -> None:
-    for name in ("microbit", "mps2-an386", "mps2-an500", "mps3-an547"):
+    for name in ("lm3s6965evb", "microbit", "mps2-an386", "mps2-an500", "mps3-an547"):
         board = boards()[name]
         argv = [part.format(board=board.name, elf="") for part in board.machines["qemu"].argv]
         assert argv[argv.index("-M") + 1] == name
