@@ -28,3 +28,14 @@ def test_names_are_kept_where_they_can_be(
     graph = export(torch.nn.Sequential(layers), steps=2)
     found = [node.name for node in graph.nodes]
     assert tuple(found[:2]) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("out", ("out_syn", "out")), ("w" * 26, ("syn1", "w" * 26)), ("syn", ("syn_syn", "syn"))],
+)
+def test_a_synaptic_current_has_a_name_of_its_own(name: str, expected: tuple[str, str]) -> None:
+    layers = OrderedDict(fc=torch.nn.Linear(4, 3))
+    layers[name] = snn.Synaptic(alpha=0.8, beta=0.9)
+    graph = export(torch.nn.Sequential(layers), steps=2)
+    assert tuple(node.name for node in graph.nodes[1:3]) == expected

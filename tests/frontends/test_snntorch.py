@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,10 @@ from spikelet.frontends.snntorch import (
     export,
 )
 from spikelet.frontends.snntorch.layers import NEURON_STATES
-from spikelet.graph import Array, Execution, Graph
+from spikelet.graph import Array, Execution, Graph, Operator
 from spikelet.seeds import sample_seeds
 
+Kind = Callable[..., nn.Module]  # makes neurons
 INPUTS, HIDDEN, CLASSES, SAMPLES = 20, 24, 7, 16
 # (reset_mechanism, reset_delay): all that the graph carries.
 RESETS = [
@@ -36,6 +39,14 @@ RESETS = [
 ]
 
 
+def leaky(**options: Any) -> snn.Leaky:
+    return snn.Leaky(**{"beta": 0.9, **options})
+
+
+def synaptic(**options: Any) -> snn.Synaptic:
+    return snn.Synaptic(**{"alpha": 0.5, "beta": 0.9, **options})
+
+
 def network(
     reset: str = "subtract",
     delay: bool = True,
@@ -44,19 +55,20 @@ def network(
     per_neuron: bool = False,
     seed: int = 0,
     amplitude: float = 1.0,
+    kind: Kind = leaky,
 ) -> nn.Sequential:
     """A random net that fires often, with sums of both signs."""
     torch.manual_seed(seed)
 
-    def leaky(n: int) -> snn.Leaky:
+    def neurons(n: int) -> nn.Module:
         threshold = torch.rand(n) + 0.5 if per_neuron else 1.0
-        return snn.Leaky(beta=beta, threshold=threshold, reset_mechanism=reset, reset_delay=delay)
+        return kind(beta=beta, threshold=threshold, reset_mechanism=reset, reset_delay=delay)
 
     layers = nn.Sequential(
         nn.Linear(INPUTS, HIDDEN, bias=bias),
-        leaky(HIDDEN),
+        neurons(HIDDEN),
         nn.Linear(HIDDEN, CLASSES, bias=bias),
-        leaky(CLASSES),
+        neurons(CLASSES),
     )
     with torch.no_grad():
         layers[0].weight.normal_(0.05, 0.4 / amplitude)
@@ -72,20 +84,27 @@ def samples(encoder: Encoder) -> dict[str, Array]:
     return inputs
 
 
+def kept(node: Operator) -> Tensor:
+    attributes = node.attributes()
+    return torch.tensor(attributes["leak"] / 2.0 ** attributes["leak_bits"], dtype=torch.float64)
+
+
 def quantise_layers(layers: nn.Sequential, graph: Graph) -> nn.Sequential:
     """The same snnTorch layers in float64, with the integers of the graph as their numbers."""
     nodes = {n.name: n for n in graph.nodes}
     oracle = copy.deepcopy(layers).double()
     for i, (fc, lif) in enumerate((("fc1", "lif1"), ("fc2", "lif2"))):
-        linear, leaky = oracle[2 * i], oracle[2 * i + 1]
+        linear, neurons = oracle[2 * i], oracle[2 * i + 1]
         numbers, attributes = nodes[fc].arrays(), nodes[lif].attributes()
         linear.weight.data = torch.from_numpy(numbers["weight"].astype(np.float64))
         if linear.bias is not None:
             linear.bias.data = torch.from_numpy(numbers["bias"].astype(np.float64))
-        threshold = nodes[lif].arrays()["threshold"] / 2.0 ** attributes["input_shift"]
-        leaky.threshold = torch.from_numpy(threshold)
-        kept = attributes["leak"] / 2.0 ** attributes["leak_bits"]
-        leaky.beta = torch.tensor(kept, dtype=torch.float64)
+        neurons.beta = kept(nodes[lif])
+        shift = attributes["input_shift"]
+        if isinstance(neurons, snn.Synaptic):
+            current = nodes[f"syn{i + 1}"]
+            neurons.alpha, shift = kept(current), current.attributes()["input_shift"]
+        neurons.threshold = torch.from_numpy(nodes[lif].arrays()["threshold"] / 2.0**shift)
     return oracle
 
 
@@ -117,9 +136,8 @@ def differing(
     """Spikes that differ between snnTorch and golden, and spikes in all."""
     inputs = samples(encoder)
     execution = (run or graph).run(inputs, trace=True)
-    oracle = simulate(
-        quantise_layers(layers, graph), first_layer_codes(encoder, graph, execution, inputs["x"])
-    )
+    codes = first_layer_codes(encoder, graph, execution, inputs["x"])
+    oracle = simulate(quantise_layers(layers, graph), codes)
     found = [execution.trace["lif1.spikes"], execution.trace["lif2.spikes"]]
     assert execution.saturations.sum() == 0
     wrong = sum(int((a != b).sum()) for a, b in zip(oracle, found, strict=True))
@@ -142,10 +160,29 @@ def test_spikes_equal_snntorch_for_every_convention(
         assert wrong == 0
 
 
+@pytest.mark.parametrize("per_neuron", [False, True])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize(("reset", "delay"), RESETS)
+def test_spikes_of_synaptic_neurons_equal_snntorch_for_every_convention(
+    reset: str, delay: bool, beta: float, alpha: float, per_neuron: bool
+) -> None:
+    for seed in range(3):
+        kind = functools.partial(synaptic, alpha=alpha)
+        layers = network(reset, delay, beta, per_neuron, per_neuron, seed, kind=kind)
+        graph = export(layers, steps=12, encoder=Poisson(), fraction_bits=12)
+        wrong, spikes = differing(layers, Poisson(), graph)
+        assert spikes > 200
+        assert wrong == 0
+
+
+@pytest.mark.parametrize("kind", [leaky, synaptic])
 @pytest.mark.parametrize("encoder", [DirectCurrent(), Poisson(), Latency()])
 @pytest.mark.parametrize(("reset", "delay"), RESETS)
-def test_spikes_equal_snntorch_for_every_encoder(encoder: Encoder, reset: str, delay: bool) -> None:
-    layers = network(reset, delay, 0.5, bias=True, amplitude=1.5)
+def test_spikes_equal_snntorch_for_every_encoder(
+    encoder: Encoder, reset: str, delay: bool, kind: Kind
+) -> None:
+    layers = network(reset, delay, 0.5, bias=True, amplitude=1.5, kind=kind)
     graph = export(layers, steps=8, encoder=encoder, fraction_bits=8)
     wrong, spikes = differing(layers, encoder, graph)
     assert spikes > 100
@@ -176,11 +213,18 @@ def test_spikes_equal_snntorch_for_any_beta_when_it_rounds_down_too(
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"timing": "same_step"}, {"reset": "zero"}, {"reset": "none"}, {"compare": ">="}],
+    ("kind", "reset", "wrong"),
+    [
+        (leaky, "subtract", {"timing": "same_step"}),
+        (leaky, "subtract", {"reset": "zero"}),
+        (leaky, "subtract", {"reset": "none"}),
+        (leaky, "subtract", {"compare": ">="}),
+        (leaky, "zero", {"timing": "next_step_input_lost"}),
+        (synaptic, "zero", {"timing": "next_step"}),
+    ],
 )
-def test_a_wrong_convention_is_seen(wrong: dict[str, Any]) -> None:
-    layers = network("subtract", True, 0.5)
+def test_a_wrong_convention_is_seen(kind: Kind, reset: str, wrong: dict[str, Any]) -> None:
+    layers = network(reset, True, 0.5, kind=kind)
     with torch.no_grad():  # sums of a few whole thresholds: equality with it happens
         layers[0].weight.copy_(
             torch.sign(layers[0].weight) * (torch.rand_like(layers[0].weight) > 0.5)
@@ -222,6 +266,16 @@ def test_membrane_readout_is_the_last_membrane() -> None:
     float_weight = layers[2].weight.detach().numpy()
     step = np.abs(float_weight).max() / 127
     assert np.abs(weight * step - float_weight).max() <= step / 2 * 1.0001
+
+
+@pytest.mark.parametrize("bits", [None, 6])
+def test_membrane_readout_of_synaptic_neurons_is_the_last_membrane(bits: int | None) -> None:
+    layers = network()
+    layers[3] = synaptic(alpha=1.0, beta=1.0, reset_mechanism="none")
+    graph = export(layers, steps=10, encoder=Poisson(), readout="membrane", fraction_bits=bits)
+    execution = graph.run(samples(Poisson()), trace=True)
+    expected = execution.trace["fc2"].cumsum(axis=0, dtype=np.int64).sum(axis=0) << (bits or 0)
+    np.testing.assert_array_equal(execution.outputs["lif2"], expected)
 
 
 def test_sum_readout_adds_up_the_last_linear() -> None:
@@ -297,177 +351,6 @@ def test_layers_without_effect_are_skipped_and_names_kept() -> None:
     )
 
 
-def leaky(**options: Any) -> snn.Leaky:
-    return snn.Leaky(**{"beta": 0.9, **options})
-
-
-def change(layer: snn.Leaky, **values: Any) -> snn.Leaky:
-    for name, value in values.items():
-        setattr(layer, name, value)
-    return layer
-
-
-def chain(second: nn.Module) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(4, 3), second)
-
-
-def add_hook(layer: nn.Linear) -> nn.Linear:
-    layer.register_forward_hook(lambda module, inputs, output: output * 2)
-    return layer
-
-
-class Doubled(nn.Sequential):
-    """Looks like a chain, and is none."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = super().forward(2 * x)
-        return y
-
-
-class Built(nn.Sequential):
-    """A chain that only builds its layers."""
-
-    def __init__(self) -> None:
-        super().__init__(nn.Linear(4, 3), leaky())
-
-
-class Halved(nn.Identity):
-    def forward(self, x: Tensor) -> Tensor:
-        return x / 2
-
-
-def patch_forward(layer: nn.Linear) -> nn.Linear:
-    layer.forward = torch.relu  # type: ignore[method-assign, assignment]
-    return layer
-
-
-def hooked_chain() -> nn.Sequential:
-    layers = chain(leaky())
-    layers.register_forward_pre_hook(lambda module, inputs: (inputs[0] * 2,))
-    return layers
-
-
-def noisy(v: Tensor) -> Tensor:
-    return torch.sigmoid(v)
-
-
-REFUSED: dict[str, tuple[nn.Module, str]] = {
-    "subtract, not delayed": (
-        chain(leaky(reset_delay=False)),
-        'layer 1 (Leaky): reset_delay=False with reset_mechanism "subtract"',
-    ),
-    "graded": (chain(leaky(graded_spikes_factor=2.0)), "layer 1 (Leaky): graded spikes"),
-    "learnt graded": (
-        chain(leaky(learn_graded_spikes_factor=True)),
-        "layer 1 (Leaky): graded spikes",
-    ),
-    "state_quant": (chain(leaky(state_quant=torch.floor)), "layer 1 (Leaky): state_quant"),
-    "inhibition": (chain(change(leaky(), inhibition=True)), "layer 1 (Leaky): inhibition"),
-    "reset changed later": (
-        chain(change(leaky(), reset_mechanism="zero")),
-        "reset_mechanism is 'zero', its stored value 'zero', but it executes 'subtract'",
-    ),
-    "soft spikes": (chain(leaky(spike_grad=noisy)), "its spike function gives"),
-    "spikes that fail": (chain(leaky(spike_grad=surrogate.LSO())), "its spike function fails"),
-    "beta a neuron": (chain(leaky(beta=torch.tensor([0.1, 0.2, 0.3]))), "beta has 3 values"),
-    "nan beta": (chain(leaky(beta=float("nan"))), "beta holds NaN or infinity in 1 of 1"),
-    "negative threshold": (chain(leaky(threshold=-0.5)), "threshold -0.5 is negative"),
-    "threshold shape": (chain(leaky(threshold=torch.ones(5))), "threshold has 5 values for 3"),
-    "Synaptic": (chain(snn.Synaptic(alpha=0.8, beta=0.9)), "layer 1 (Synaptic): it is not"),
-    "RLeaky": (chain(snn.RLeaky(beta=0.9, linear_features=3)), "layer 1 (RLeaky): it is not"),
-    "Lapicque": (chain(snn.Lapicque(beta=0.9)), "layer 1 (Lapicque): it is not"),
-    "ReLU": (chain(nn.ReLU()), "layer 1 (ReLU): it is not supported here"),
-    "convolution": (nn.Sequential(nn.Conv2d(1, 2, 3)), "layer 0 (Conv2d): it is not supported"),
-    "two linear": (
-        nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2), leaky()),
-        "layer 0 (Linear): no snn.Leaky follows it",
-    ),
-    "no linear": (nn.Sequential(leaky()), "layer 0 (Leaky): it has no nn.Linear before it"),
-    "ends early": (nn.Sequential(nn.Linear(4, 3)), "layer 0 (Linear): no snn.Leaky follows"),
-    "sizes": (
-        nn.Sequential(nn.Linear(4, 3), leaky(), nn.Linear(5, 2), leaky()),
-        "layer 2 (Linear): it takes 5 inputs, but layer 0 in front has 3 outputs",
-    ),
-    "flatten": (
-        nn.Sequential(nn.Flatten(0), nn.Linear(4, 3), leaky()),
-        "layer 0 (Flatten): it keeps some dimensions",
-    ),
-    "hooks": (
-        nn.Sequential(add_hook(nn.Linear(4, 3)), leaky()),
-        "layer 0 (Linear): it has forward hooks",
-    ),
-    "own forward of a chain": (
-        Doubled(nn.Linear(4, 3), leaky()),
-        "layer network (Doubled): it has a forward() of its own",
-    ),
-    "own forward of a part": (
-        nn.Sequential(Doubled(nn.Linear(4, 3)), leaky()),
-        "layer 0 (Doubled): it has a forward() of its own",
-    ),
-    "own forward without effect": (
-        nn.Sequential(nn.Linear(4, 3), leaky(), Halved(), nn.Linear(3, 3), leaky()),
-        "layer 2 (Halved): it has a forward() of its own",
-    ),
-    "a forward put in later": (
-        nn.Sequential(patch_forward(nn.Linear(4, 3)), leaky()),
-        "layer 0 (Linear): it has a forward() of its own",
-    ),
-    "hooks of a chain": (hooked_chain(), "layer network (Sequential): it has forward hooks"),
-    "complex": (
-        nn.Sequential(nn.Linear(4, 3, dtype=torch.complex64), leaky()),
-        "layer 0 (Linear): its weight is complex",
-    ),
-    "weight norm": (
-        nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), leaky()),
-        "layer 0 (ParametrizedLinear): it is not supported here",
-    ),
-    "empty": (nn.Sequential(), "the network has no layer"),
-    "own forward": (nn.ReLU(), "the network is a ReLU, not a chain of layers"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_the_graph_cannot_hold_is_refused_by_name(case: str) -> None:
-    module, text = REFUSED[case]
-    with pytest.raises(ExportError) as caught:
-        export(module, steps=4)
-    assert text in caught.value.what
-    assert caught.value.next
-    assert caught.value.exit_code == 2
-
-
-def test_a_class_that_only_builds_a_chain_is_one() -> None:
-    assert [node.KIND for node in export(Built(), steps=4).nodes][:2] == ["dense", "lif"]
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-@pytest.mark.parametrize(("layer", "part"), [(0, "weight"), (2, "weight"), (2, "bias")])
-def test_weights_that_are_not_finite_are_refused_by_name(
-    value: float, layer: int, part: str
-) -> None:
-    layers = network(bias=True)
-    getattr(layers[layer], part).data.view(-1)[2] = value
-    with pytest.raises(ExportError, match=rf"layer {layer} \(Linear\): {part} holds NaN") as caught:
-        export(layers, steps=4)
-    assert "learning rate" in caught.value.next
-
-
-def test_a_loaded_state_with_another_reset_is_refused() -> None:
-    layers = chain(leaky(reset_mechanism="subtract"))
-    layers.load_state_dict(chain(leaky(reset_mechanism="zero")).state_dict())
-    with pytest.raises(ExportError, match="stored value 'zero', but it executes 'subtract'"):
-        export(layers, steps=4)
-
-
-def test_readouts_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ExportError, match=r'layer 1 .*"subtract" with the readout "membrane"'):
-        export(chain(leaky()), steps=4, readout="membrane")
-    with pytest.raises(ExportError, match=r'layer 1 .*the readout is "sum"'):
-        export(chain(leaky()), steps=4, readout="sum")
-    with pytest.raises(ExportError, match="readout 'loudest' is not known"):
-        export(chain(leaky()), steps=4, readout="loudest")  # type: ignore[arg-type]
-
-
 @pytest.mark.quick
 @pytest.mark.parametrize(
     "gradient",
@@ -482,7 +365,7 @@ def test_readouts_that_do_not_fit_are_refused() -> None:
     ],
 )
 def test_every_surrogate_of_snntorch_is_a_strict_step(gradient: Any) -> None:
-    graph = export(chain(leaky(spike_grad=gradient)), steps=4)
+    graph = export(nn.Sequential(nn.Linear(4, 3), leaky(spike_grad=gradient)), steps=4)
     assert [n.attributes()["compare"] for n in graph.nodes if n.KIND == "lif"] == [">"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,19 +43,24 @@ def grid_weights(m: int, n: int, most: int, step: float, seed: int) -> Tensor:
 
 
 def network(
-    reset: str, beta: float, most: int = 127, step: float = 1 / 256, noise: float = 0.0
+    reset: str,
+    beta: float,
+    most: int = 127,
+    step: float = 1 / 256,
+    noise: float = 0.0,
+    kind: Callable[..., nn.Module] = snn.Leaky,
 ) -> nn.Sequential:
     """Two layers of neurons; weights on a grid, or `noise` steps off it."""
     torch.manual_seed(3)
 
-    def leaky() -> snn.Leaky:
-        return snn.Leaky(beta=beta, threshold=1.0, reset_mechanism=reset)
+    def neurons() -> nn.Module:
+        return kind(beta=beta, threshold=1.0, reset_mechanism=reset)
 
     net = nn.Sequential(
         nn.Linear(INPUTS, NEURONS, bias=False),
-        leaky(),
+        neurons(),
         nn.Linear(NEURONS, NEURONS, bias=False),
-        leaky(),
+        neurons(),
     )
     for layer, seed in ((net[0], 1), (net[2], 2)):
         layer.weight.data = grid_weights(*layer.weight.shape, most, step, seed)
@@ -107,6 +114,24 @@ def test_exact_weights_give_the_spikes_of_the_module(reset: str, beta: float) ->
     net = network(reset, beta)
     graph = export(net, steps=400, encoder=Poisson())
     assert {(s.membrane, s.leak_bits) for s in neuron_states(graph)} == {("i32", 31)}
+    assert shares(net, graph, Poisson()).max() <= 0.001
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.5, 0.9), (0.9, 0.5), (0.9, 0.95)])
+@pytest.mark.parametrize(
+    ("reset", "delay"), [("subtract", True), ("zero", True), ("zero", False), ("none", True)]
+)
+def test_exact_weights_give_the_spikes_of_synaptic_neurons(
+    reset: str, delay: bool, alpha: float, beta: float
+) -> None:
+    kind = functools.partial(snn.Synaptic, alpha=alpha, reset_delay=delay)
+    net = network(reset, beta, kind=kind)
+    graph = export(net, steps=400, encoder=Poisson())
+    states = neuron_states(graph)
+    assert [s.layer for s in states] == ["syn1", "lif1", "syn2", "lif2"]
+    assert {(s.membrane, s.leak_bits) for s in states} == {("i32", 31)}
+    # The neurons' fraction bits are the current's.
+    assert states[0].fraction_bits == states[1].fraction_bits >= 12
     assert shares(net, graph, Poisson()).max() <= 0.001
 
 

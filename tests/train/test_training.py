@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import snntorch as snn
 import torch
 from torch.func import functional_call
 
 from spikelet.errors import UsageError
-from spikelet.frontends.snntorch import export
+from spikelet.frontends.snntorch import State, export
 from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson, encode
 from spikelet.graph import Array
 from spikelet.package import Package
@@ -138,8 +139,16 @@ def test_a_diverged_training_is_refused_by_layer(tmp_path: Path) -> None:
         train(folder)
 
 
+def synaptic(layer: snn.Leaky) -> snn.Synaptic:
+    reset = layer.reset_mechanism
+    return snn.Synaptic(alpha=1.0, beta=1.0, threshold=layer.threshold, reset_mechanism=reset)
+
+
+@pytest.mark.parametrize("current", [False, True])
 @pytest.mark.parametrize("encoder", [DirectCurrent(), Poisson(), Latency()])
-def test_training_sees_the_spikes_and_numbers_of_the_device(encoder: Encoder) -> None:
+def test_training_sees_the_spikes_and_numbers_of_the_device(
+    encoder: Encoder, current: bool
+) -> None:
     """The deployed parameters, run in float by snnTorch, give golden's spike counts."""
     torch.manual_seed(2)
     layers = load_model(models_dir() / "digits_bernoulli")(64, 10)
@@ -147,6 +156,8 @@ def test_training_sees_the_spikes_and_numbers_of_the_device(encoder: Encoder) ->
         layers[i].weight.data.mul_(3)
     for i in (1, 3):  # 1.0 is exact in Q15: no rounding of membranes
         layers[i].beta.fill_(1.0)
+        if current:
+            layers[i] = synaptic(layers[i])
     net = SpikingNet(layers, 8, "spike_count").double()
     graph = export(layers, steps=8, encoder=encoder)
     x = load("digits").flat().x_train[:40]
@@ -180,6 +191,22 @@ def test_gradients_pass_through_the_rounding() -> None:
     assert float((weight - layers[0].weight).detach().abs().max()) > 0
     torch.autograd.backward(weight.sum())
     assert torch.equal(layers[0].weight.grad, torch.ones_like(weight))
+
+
+@pytest.mark.parametrize("state", ["exact", "narrow"])
+def test_training_sees_decays_and_thresholds_as_they_are_exported(state: State) -> None:
+    layers = torch.nn.Sequential(torch.nn.Linear(6, 4), snn.Synaptic(alpha=0.83, beta=0.91))
+    graph = export(layers, steps=9, encoder=Poisson(), state=state)
+    parameters = deployed_parameters(SpikingNet(layers, 9, "spike_count"), Poisson(), graph)
+    nodes = {node.name: node.attributes() for node in graph.nodes}
+    bits = {"exact": 31, "narrow": 15}[state]
+    for decay, node in (("alpha", "syn1"), ("beta", "lif1")):
+        assert nodes[node]["leak_bits"] == bits
+        kept = torch.tensor(nodes[node]["leak"] / 2**bits)
+        assert torch.equal(parameters[f"layers.1.{decay}"], kept)
+    assert nodes["lif1"]["input_shift"] == 0 < nodes["syn1"]["input_shift"]
+    # In units of the weights' steps and of the current's fraction bits.
+    assert float((parameters["layers.1.threshold"] - 1).abs().max()) < 1e-3
 
 
 def test_report_has_a_line_a_seed_and_the_means(

@@ -39,11 +39,14 @@ class NeuronState:
 def neuron_states(graph: Graph) -> list[NeuronState]:
     """Of every layer with a membrane, whatever its kind, in order."""
     states = []
+    bits: dict[str, int] = {}  # fraction bits of each membrane: what reads it starts from them
     for node in graph.nodes:
         precision = node.membrane_precision()
         membranes = [name for name, role in node.tensor_roles().items() if role is Role.MEMBRANE]
         if precision is None or not membranes:
             continue
+        fraction_bits = precision.fraction_bits + max(bits.get(name, 0) for name in node.inputs)
+        bits |= dict.fromkeys(membranes, fraction_bits)
         held = [graph.tensors[name] for name in membranes]
         neurons = sum(membrane.size for membrane in held)
         each = zip(("rv32", "m4"), precision.instructions or (), strict=False)
@@ -52,7 +55,7 @@ def neuron_states(graph: Graph) -> list[NeuronState]:
                 node.name,
                 neurons,
                 held[0].dtype,
-                precision.fraction_bits,
+                fraction_bits,
                 precision.leak_bits,
                 sum(membrane.nbytes for membrane in held),
                 {core: instructions * neurons for core, instructions in each},

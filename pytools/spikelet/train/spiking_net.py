@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from spikelet.frontends.snntorch import rounding
 from spikelet.frontends.snntorch.encoders import Encoder
+from spikelet.frontends.snntorch.graph import fraction_bits
 from spikelet.frontends.snntorch.layers import NEURON_STATES, Readout, stages
 from spikelet.frontends.snntorch.module import unroll
 from spikelet.graph import Graph
@@ -72,12 +73,15 @@ def deployed_parameters(net: SpikingNet, encoder: Encoder, graph: Graph) -> dict
             continue
         layer = net.get_submodule(f"layers.{stage.neurons_path}")
         path = f"layers.{stage.neurons_path}"
-        attributes = nodes[stage.neurons_name].attributes()
-        kept = attributes["leak"] / (1 << attributes["leak_bits"])
-        beta, threshold = cast(Tensor, layer.beta), cast(Tensor, layer.threshold)
-        parameters[f"{path}.beta"] = _through(beta, torch.full_like(beta, kept))
+        for decay, name in (("alpha", stage.current_name), ("beta", stage.neurons_name)):
+            if not name:  # neurons without a synaptic current
+                continue
+            attributes = nodes[name].attributes()
+            kept = attributes["leak"] / (1 << attributes["leak_bits"])
+            real = cast(Tensor, getattr(layer, decay))
+            parameters[f"{path}.{decay}"] = _through(real, torch.full_like(real, kept))
         if spiking:
-            bits = int(attributes["input_shift"])
+            threshold, bits = cast(Tensor, layer.threshold), fraction_bits(stage, nodes)
             rounded = rounding.threshold_codes(
                 neurons.threshold, unit, bits, neurons.compare == ">", neurons.reset == "subtract"
             )

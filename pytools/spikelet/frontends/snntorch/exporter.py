@@ -1,8 +1,9 @@
 """snnTorch networks to the integer graph.
 
-A network is a chain of `nn.Linear` and `snn.Leaky`; what each snnTorch layer computes, step by
-step, was read in snntorch 1.0.0. A convention that the graph holds is carried from the layer, any
-other is refused by the layer's name: nothing is approximated but the numbers themselves.
+A network is a chain of `nn.Linear` and `snn.Leaky` or `snn.Synaptic`; what each snnTorch layer
+computes, step by step, was read in snntorch 1.0.0. A convention that the graph holds is carried
+from the layer, any other is refused by the layer's name: nothing is approximated but the numbers
+themselves.
 
 The numbers: weights and biases are rounded to int8 and to the weight's step. The neurons' state is
 exact (int32, a leak of 31 bits) unless it was measured that a narrow one (int16, a leak of 15 bits)

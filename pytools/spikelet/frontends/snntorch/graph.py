@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,23 +142,24 @@ class _Assembly:
             raise ExportError(f"layer {stage.path}: no neurons follow it")
         leak = _leak(neurons.beta, exact)
 
-        def lif(bits: int) -> tuple[Lif] | None:
+        def lif(bits: int) -> _Neurons | None:
             threshold = rounding.threshold_codes(
                 neurons.threshold, unit, bits, neurons.compare == ">", neurons.reset == "subtract"
             )
             if bool((threshold > _MAX_SUM).any()):
                 return None
+            current, source, shift = _current(stage, exact, bits)
             node = Lif(
                 name=stage.neurons_name,
-                inputs=(stage.name,),
+                inputs=(source,),
                 threshold=_ints(threshold, np.int32),
                 compare=neurons.compare,
                 reset=neurons.reset,
                 timing=neurons.timing,
-                input_shift=bits,
+                input_shift=shift,
                 **leak,
             )
-            return (node,)
+            return (*current, node)
 
         membrane = f"{stage.neurons_name}.membrane"
         self.nodes += self._choose(stage.neurons_path, lif, membrane, exact, bits)
@@ -167,18 +168,21 @@ class _Assembly:
     def add_readout(self, stage: Stage, exact: bool, bits: int | None) -> int:
         """Add leaky integrators that do not spike; their fraction bits."""
         beta = 1.0 if stage.neurons is None else stage.neurons.beta
-        if beta == 1 and bits is None:
+        alpha = None if stage.neurons is None else stage.neurons.alpha
+        if beta == 1 and alpha in (None, 1) and bits is None:
             exact, bits = False, 0  # a plain sum is exact
         leak = _leak(beta, exact)
 
-        def integrator(bits: int) -> tuple[LeakyReadout]:
+        def integrator(bits: int) -> _Neurons:
+            current, source, shift = _current(stage, exact, bits)
             name = stage.neurons_name
-            return (LeakyReadout(name=name, inputs=(stage.name,), input_shift=bits, **leak),)
+            node = LeakyReadout(name=name, inputs=(source,), input_shift=shift, **leak)
+            return (*current, node)
 
         chosen = self._choose(stage.neurons_path, integrator, stage.neurons_name, exact, bits)
         self.nodes += chosen
         self.source = stage.neurons_name
-        return chosen[-1].input_shift
+        return fraction_bits(stage, {node.name: node for node in chosen})
 
     def finish(self, count: bool) -> Graph:
         """The graph, with its last operators."""
@@ -260,6 +264,27 @@ class _Assembly:
             return Graph(self.name, self.steps, self.inputs, [*self.nodes, *nodes], [output])
         except GraphError as e:
             raise ExportError(f"layer {path}: {e}") from e
+
+
+def fraction_bits(stage: Stage, nodes: Mapping[str, Operator]) -> int:
+    """Of the membranes of a stage's neurons, below the weight's step; `nodes` of a graph, by name.
+
+    The operator that reads the layer's sums has them, a synaptic current where there is one.
+    """
+    first = nodes[stage.current_name or stage.neurons_name]
+    return int(first.attributes()["input_shift"])
+
+
+def _current(
+    stage: Stage, exact: bool, bits: int
+) -> tuple[tuple[LeakyReadout] | tuple[()], str, int]:
+    """The operator of a synaptic current, if there is one, and what the neurons read, shifted."""
+    neurons = stage.neurons
+    if neurons is None or neurons.alpha is None:
+        return (), stage.name, bits
+    name, leak = stage.current_name, _leak(neurons.alpha, exact)
+    node = LeakyReadout(name=name, inputs=(stage.name,), input_shift=bits, **leak)
+    return (node,), name, 0
 
 
 def _leak(beta: float, exact: bool) -> dict[str, Any]:

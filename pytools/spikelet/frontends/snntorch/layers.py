@@ -19,7 +19,10 @@ from spikelet.errors import UsageError
 from spikelet.graph.graph import NAME_BYTES
 
 # Classes of neurons and what each keeps from step to step, in the order of its `forward`.
-NEURON_STATES: Mapping[type[nn.Module], tuple[str, ...]] = {snn.Leaky: ("mem",)}
+NEURON_STATES: Mapping[type[nn.Module], tuple[str, ...]] = {
+    snn.Leaky: ("mem",),
+    snn.Synaptic: ("syn", "mem"),
+}
 NEURON_NAMES = " or ".join(f"snn.{kind.__name__}" for kind in NEURON_STATES)
 SUPPORTED = (
     f"nn.Linear and {NEURON_NAMES} in turn; nn.Flatten, nn.Dropout, nn.Identity and nested "
@@ -40,12 +43,15 @@ class Neurons:
 
     Attributes:
         kind: the name of its class.
+        alpha: kept part of the synaptic current in a step, 0 to 1; None where there is no current
+            and the membrane gets the layer's sums.
         beta: kept part of the membrane in a step, 0 to 1.
         threshold: (1,) or (n,) float64.
         compare, reset, timing: as in the operator `lif`.
     """
 
     kind: str
+    alpha: float | None
     beta: float
     threshold: Tensor
     compare: str
@@ -58,7 +64,8 @@ class Stage:
     """A linear layer and the neurons behind it; None where its sums are the readout.
 
     `path` and `neurons_path` are the modules' names in the network, for messages and for access;
-    `name` and `neurons_name` those in the graph.
+    `name`, `neurons_name` and `current_name` those in the graph; the last is of the synaptic
+    current, and empty where there is none.
     """
 
     path: str
@@ -67,6 +74,7 @@ class Stage:
     neurons_path: str
     neurons_name: str
     neurons: Neurons | None
+    current_name: str = ""
 
 
 def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> list[Stage]:
@@ -114,6 +122,7 @@ def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> li
                 after[0],
                 names.give(after[0], "lif"),
                 neurons,
+                "" if neurons.alpha is None else names.give(f"{after[0]}.syn", "syn"),
             )
         )
         position += 2
@@ -213,7 +222,7 @@ def _linear(path: str, layer: nn.Module) -> nn.Linear:
 
 
 def _neurons(path: str, layer: nn.Module, n: int) -> Neurons:
-    if not isinstance(layer, snn.Leaky) or type(layer) not in NEURON_STATES:
+    if not isinstance(layer, snn.Leaky | snn.Synaptic) or type(layer) not in NEURON_STATES:
         raise refuse(path, layer, "it is not supported here", f"supported are {SUPPORTED}")
     if layer.inhibition:
         raise refuse(path, layer, "inhibition=True is not supported", "use inhibition=False")
@@ -233,14 +242,8 @@ def _neurons(path: str, layer: nn.Module, n: int) -> Neurons:
             "use graded_spikes_factor=1.0, not learnt, and scale the weights of the next layer",
         )
     reset, timing = _reset(path, layer)
-    beta = _finite(path, layer, "beta", cast(Tensor, layer.beta)).clamp(0, 1)
-    if not bool((beta == beta[0]).all()) or len(beta) not in (1, n):
-        raise refuse(
-            path,
-            layer,
-            f"beta has {len(beta)} values",
-            "use one beta a layer; only the threshold may differ between neurons",
-        )
+    beta = _decay(path, layer, "beta", n)
+    alpha = _decay(path, layer, "alpha", n) if isinstance(layer, snn.Synaptic) else None
     threshold = _finite(path, layer, "threshold", cast(Tensor, layer.threshold))
     if len(threshold) not in (1, n):
         raise refuse(
@@ -256,11 +259,32 @@ def _neurons(path: str, layer: nn.Module, n: int) -> Neurons:
             f"threshold {float(threshold.min()):g} is negative",
             "use thresholds of 0 or more: below it a neuron fires at rest",
         )
-    kind = type(layer).__name__
-    return Neurons(kind, float(beta[0]), threshold, _compare(path, layer), reset, timing)
+    compare = _compare(path, layer)
+    if (reset, timing, compare) == ("zero", "same_step", ">=") and bool((threshold == 0).any()):
+        raise refuse(
+            path,
+            layer,
+            "a threshold of 0 that fires at 0, with reset_delay=False and reset to 0",
+            "use reset_delay=True, or a threshold above 0",
+            cause="a membrane that was reset fires again, and snnTorch then leaves it as it is",
+        )
+    return Neurons(type(layer).__name__, alpha, beta, threshold, compare, reset, timing)
 
 
-def _reset(path: str, layer: snn.Leaky) -> tuple[str, str]:
+def _decay(path: str, layer: nn.Module, part: str, n: int) -> float:
+    """Its alpha or beta, clipped as in its forward()."""
+    decay = _finite(path, layer, part, cast(Tensor, getattr(layer, part))).clamp(0, 1)
+    if not bool((decay == decay[0]).all()) or len(decay) not in (1, n):
+        raise refuse(
+            path,
+            layer,
+            f"{part} has {len(decay)} values",
+            f"use one {part} a layer; only the threshold may differ between neurons",
+        )
+    return float(decay[0])
+
+
+def _reset(path: str, layer: snn.Leaky | snn.Synaptic) -> tuple[str, str]:
     """Reset kind and timing; what snnTorch would execute, not only what the attribute says."""
     kind = layer.reset_mechanism
     executed = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
@@ -282,13 +306,16 @@ def _reset(path: str, layer: snn.Leaky) -> tuple[str, str]:
             cause="snnTorch then takes the threshold off twice, or adds it back, while the "
             "membrane stays above it",
         )
-    # With a threshold of 0 or more, a membrane that was reset to 0 is not above it: the immediate
-    # reset of snnTorch is the plain one.
-    late = layer.reset_delay and kind != "none"
-    return kind, "next_step" if late else "same_step"
+    # A membrane that was reset to 0 does not fire again (_neurons refuses the exception), so the
+    # immediate reset of snnTorch is the plain one.
+    if kind == "none" or not layer.reset_delay:
+        return kind, "same_step"
+    # Leaky sets the membrane to 0 and adds the input; Synaptic adds the current and sets it to 0.
+    lost = kind == "zero" and isinstance(layer, snn.Synaptic)
+    return kind, "next_step_input_lost" if lost else "next_step"
 
 
-def _compare(path: str, layer: snn.Leaky) -> str:
+def _compare(path: str, layer: snn.Leaky | snn.Synaptic) -> str:
     """The comparison that the layer's spike function makes, found by asking it."""
     tiny = float(np.finfo(np.float32).tiny)
     probe = torch.tensor([-1e30, -1.0, -tiny, 0.0, tiny, 1.0, 1e30])
@@ -339,7 +366,7 @@ class _Names:
 
     def __init__(self) -> None:
         self._taken = {"x", "seed", "encode", "counts", "label", "sum", "trace"}
-        self._count = {"fc": 0, "lif": 0}
+        self._count = {"fc": 0, "lif": 0, "syn": 0}
 
     def give(self, path: str, prefix: str) -> str:
         self._count[prefix] += 1
