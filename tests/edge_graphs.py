@@ -148,6 +148,27 @@ def reductions(made: Edges) -> None:
             )  # fmt: skip
 
 
+def summed(made: Edges) -> None:
+    """Running sums with the smallest output scale that is admitted, and with large ones."""
+    for (exclusive, reverse), (shape, axis), zero in itertools.product(
+        itertools.product((False, True), repeat=2),
+        (((1,), 0), ((300,), 0), ((3, 5), 1), ((2, 9, 3), 1)),
+        ZEROS[:2],
+    ):
+        given = {"axis": axis, "exclusive": exclusive, "reverse": reverse}
+        ins = [code(shape, 1e-3, zero)]
+
+        def fits(power: int) -> bool:
+            trial = Edges()
+            return trial.add("cumsum", ins, output_scale=2.0**power, **given)  # noqa: B023
+
+        least = bisect.bisect_left(range(-60, 60), True, key=fits) - 60
+        for power in (least, least + 1, 3):
+            made.add(
+                "cumsum", ins, output_scale=2.0**power, output_zero_point=-1 - zero, **given
+            )  # fmt: skip
+
+
 def softmaxes(made: Edges) -> None:
     for length, scale in itertools.product((1, 2, 511, 512, 513, 1024, 2048, 4095), SCALES[1:]):
         made.add("softmax", [code((length,), scale)])
@@ -236,6 +257,7 @@ GROUPS: dict[str, tuple[Callable[[Edges], None], int]] = {
     "weighted": (weighted_layers, 1),
     "elementwise": (elementwise, 1),
     "reduced": (reductions, 1),
+    "summed": (summed, 1),
     "softmaxes": (softmaxes, 1),
     "moved": (moving_layers, 1),
     "recurrent": (recurrent, 1),

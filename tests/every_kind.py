@@ -15,6 +15,7 @@ import overlap_cases
 from plan_graphs import SCALE, image
 from spikelet.graph import Graph, Learned, Operator, Tensor
 from spikelet.graph.ops.concatenate import Concatenate
+from spikelet.graph.ops.cumsum import Cumsum
 from spikelet.graph.ops.frame import Frame
 from spikelet.graph.ops.gather import Gather
 from spikelet.graph.ops.lstm import Lstm
@@ -41,6 +42,7 @@ def others() -> Graph:
         Pad(name="pad", inputs=x, before=(1, 1, 0), after=(0, 1, 0), value=3, **code),
         Transpose(name="transpose", inputs=x, order=(2, 0, 1), **code),
         Gather(name="gather", inputs=x, axis=0, indices=np.array([1, 0], np.uint16), **code),
+        Cumsum(name="cumsum", inputs=x, axis=1, exclusive=True, **code),
         ResizeBilinear(name="bilinear", inputs=x, rows=places, columns=places, **code),
         TransposeConv(
             name="transpose_conv", inputs=x, weight=weight, bias=np.zeros(2, np.int32),

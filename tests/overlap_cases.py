@@ -20,6 +20,7 @@ from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.elementwise import Elementwise
 from spikelet.graph.int8 import Lookup
 from spikelet.graph.operator import operators
+from spikelet.graph.ops.cumsum import Cumsum
 from spikelet.graph.ops.resize_nearest import ResizeNearest
 from spikelet.graph.ops.slice import Slice
 from spikelet.graph.ops.softmax import Softmax
@@ -79,6 +80,9 @@ def moving() -> Graph:
         for axes in ((0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2)):
             for shape in ((3, 5, 7), (4, 4, 16), (2, 3, 33), (1, 6, 5)):
                 made.add(kind, [shape], axes=axes)
+    for axis, exclusive, reverse in itertools.product((0, 1, 2), (False, True), (False, True)):
+        for shape in ((3, 5, 7), (1, 6, 5)):
+            made.add(Cumsum, [shape], axis=axis, exclusive=exclusive, reverse=reverse)
     for size, begin, stride in (
         ((3, 3), (1, 2), (2, 1)),
         ((2, 2), (0, 1), (1, 3)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import onnx
@@ -16,8 +17,9 @@ from spikelet.errors import UsageError
 from spikelet.frontends import onnx as frontend
 from spikelet.frontends import tflite
 from spikelet.frontends.onnx.export import export, exportable_operators
-from spikelet.graph import Array, Graph, Tensor
+from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.operator import operators as operators_of_graphs
+from spikelet.graph.ops.cumsum import Cumsum
 from spikelet.graph.ops.table import Table, function_table
 from spikelet.quantise import decode, encode, quantise
 from spikelet.refusal import ImportRefused
@@ -102,7 +104,26 @@ NOT_EXPORTED = {
     "lstm": "an int16 cell with LiteRT's own logistic and tanh of 16 bits",
     "svdf": "an int16 state that is kept from frame to frame",
 }
-CASES = sorted(set(tflite_cases.CASES) - set(NOT_EXPORTED))
+
+
+def running_sums(seed: int) -> Graph:
+    """Along each axis, either way; .tflite has no running sums of int8."""
+    rng = np.random.default_rng(seed)
+    x = Tensor("x", "i8", (3, 5, 4), kind="input", scale=0.05, zero_point=int(rng.integers(-9, 9)))
+    made: list[Operator] = [
+        Cumsum(
+            name=f"sums{axis}{int(exclusive)}{int(reverse)}", inputs=("x",), axis=axis,
+            exclusive=exclusive, reverse=reverse, output_scale=float(rng.uniform(0.05, 0.2)),
+            output_zero_point=int(rng.integers(-30, 30)),
+        )
+        for axis, exclusive, reverse in product(range(3), (False, True), (False, True))
+    ]  # fmt: skip
+    return Graph("running_sums", 1, [x], made, [made[-1].name])
+
+
+# Graphs of operators that .tflite has not, by their seed.
+MADE = {"running_sums": running_sums}
+CASES = sorted({*tflite_cases.CASES, *MADE} - set(NOT_EXPORTED))
 
 # onnxruntime rounds real values once, halves to even. By a code off, where a value lies close to a
 # half: at most that share of an operator's elements; everywhere else nothing.
@@ -138,6 +159,8 @@ def operators(case: str, seed: int) -> list[Graph]:
 
 
 def imported_case(case: str, seed: int) -> Graph:
+    if case in MADE:
+        return MADE[case](seed)
     w, x, rng = tflite_cases.start(seed)
     return tflite.parse(w.finish([x], tflite_cases.CASES[case](w, x, rng)), case).graph
 

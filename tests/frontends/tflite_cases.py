@@ -220,6 +220,7 @@ for _kind in ("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LOGISTIC", "TANH"
     CASES[_kind.lower()] = _unary(_kind)
 CASES["quantize"] = _unary("QUANTIZE")
 CASES["abs"], CASES["log"] = _unary("ABS"), _unary("LOG")
+CASES["elu"] = _unary("ELU")
 CASES["gelu"] = _unary("GELU", Approximate=False)
 CASES["gelu_approximate"] = _unary("GELU", Approximate=True)
 

@@ -27,6 +27,7 @@ _VERSIONS = {
     "TRANSPOSE_CONV": 4,
     "DEPTHWISE_CONV_2D": 5,
     "RESHAPE": 1,
+    "ELU": 1,
     "HARD_SWISH": 1,
     "RELU_N1_TO_1": 1,
     "RELU_0_TO_1": 1,

@@ -56,6 +56,12 @@ CASES: dict[str, list[Case]] = {
         ([IMAGE, (4, 6, 2, 2)], {"strides": [2, 2], "output_padding": [1, 0]}),
         ([SIGNAL, (4, 6, 4), (4,)], {"strides": [2], "pads": [1, 1]}),
     ],
+    "CumSum": [
+        ([IMAGE], {"axis": 2}),
+        ([ROW], {"axis": -1, "exclusive": 1}),
+        ([SIGNAL], {"axis": 1, "reverse": 1}),
+        ([IMAGE], {"axis": 3, "exclusive": 1, "reverse": 1}),
+    ],
     "Div": PAIRS,
     "Gather": [([IMAGE], {"axis": 1, "indices": [5, 0, 0, 2]})],
     "Gemm": [([ROW, (4, 10), (4,)], {}), ([(2, 5, 10), (4, 10)], {})],

@@ -327,6 +327,20 @@ def reduce(layer: Layer) -> None:
     layer.add("Mul", [mean.tensor, name], shape)
 
 
+@converts("CumSum")
+def cum_sum(layer: Layer) -> None:
+    """`CumSum` along a constant axis."""
+    x, axes = layer.activation(), layer.integers("axis", 1) or []
+    if len(axes) != 1:
+        raise layer.refuse(f"axes {axes}", "one axis")
+    attributes = {
+        "axis": layer.axis(axes[0], len(x.shape)),
+        "exclusive": int(layer.attribute("exclusive", 0)),
+        "reverse": int(layer.attribute("reverse", 0)),
+    }
+    layer.add("CumSum", [x.tensor], x.shape, attributes)
+
+
 @converts("ArgMax")
 def arg_max(layer: Layer) -> None:
     """`ArgMax`; it writes indices."""

@@ -104,6 +104,16 @@ def gelu(layer: Layer) -> None:
     _convert(layer, _real(layer, source, function))
 
 
+@converts("ELU")
+def elu(layer: Layer) -> None:
+    """x where it is positive, exp(x) - 1 elsewhere."""
+
+    def function(x: Array) -> Array:
+        return np.where(x < 0, np.expm1(x), x)
+
+    _convert(layer, _real(layer, _input(layer), function))
+
+
 @converts("SQRT")
 def sqrt(layer: Layer) -> None:
     """sqrt(x) of what cannot be negative, rounded toward zero."""

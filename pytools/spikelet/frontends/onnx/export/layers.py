@@ -122,6 +122,17 @@ def _reduction(to: Writer, node: Any) -> None:
     to.write_output(node, to.reshape(real, kept, to.graph.tensors[node.name].shape, node.name))
 
 
+@exports("cumsum")
+def _cumsum(to: Writer, node: Any) -> None:
+    source, real = to.source(node)
+    axis = np.array(file_axis(node.axis, len(source.shape)), np.int64)
+    real = to.add(
+        "CumSum", [real, to.constant(f"{node.name}/axis", axis)], f"{node.name}/sums",
+        exclusive=int(node.exclusive), reverse=int(node.reverse),
+    )  # fmt: skip
+    to.write_output(node, real)
+
+
 @exports("softmax")
 def _softmax(to: Writer, node: Any) -> None:
     source, real = to.source(node)
