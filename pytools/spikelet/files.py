@@ -17,12 +17,13 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
-from spikelet.graph import Array
+Array = NDArray[Any]
 
 SYNC_S = 1.0
 LIMIT_BYTES = 2 << 30  # of all arrays of one file, unpacked

@@ -1,9 +1,10 @@
-"""Where compilers and simulators keep their files when the usual places cannot be written."""
+"""What is kept from build to build, and where, when the usual places cannot be written."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
+import graphs
 from probes import Probe
-from spikelet.board import Firmware, start
+from spikelet.board import Firmware, build, start
 from spikelet.board.build import usable_cache, zig_environment
+from spikelet.board.objects import ObjectCache
+from spikelet.codegen import generate
 from spikelet.errors import UsageError
 from spikelet.link import transport
 from support import need
@@ -146,3 +150,72 @@ def test_the_advice_for_a_forbidden_port(
     assert said in error.next and "aG root" not in error.next
     assert ("udev" in error.next) is (said != "usermod -aG")
     assert error.cause.startswith("permission denied: ")
+
+
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the sources that are compiled from here on."""
+    names: list[str] = []
+
+    def call(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+        if "-c" in command:
+            names.append(Path(command[command.index("-c") + 1]).name)
+        return original(command, folder)
+
+    module = sys.modules["spikelet.board.build"]
+    original = module._call
+    monkeypatch.setattr(module, "_call", call)
+    return names
+
+
+def test_only_the_model_is_compiled_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need("gcc")
+    monkeypatch.setenv("SPIKELET_CACHE", str(tmp_path / "cache"))
+    graph = graphs.digits_like()
+    generate(graph, "0" * 64, tmp_path / "model")
+    names = compiled(monkeypatch)
+    first = build(tmp_path / "model", "native", tmp_path / "a", toolchain="gcc")
+    assert {"agent.c", "board.c", "spk_link.c", "model.c"} <= set(names)
+    names.clear()
+    second = build(tmp_path / "model", "native", tmp_path / "b", toolchain="gcc")
+    assert names == ["model.c"]
+    assert first.elf.read_bytes() == second.elf.read_bytes()
+    names.clear()
+    build(tmp_path / "model", "native", tmp_path / "c", toolchain="gcc", defines=("OTHER",))
+    assert "agent.c" in names  # other flags, other objects
+    monkeypatch.setenv("CPATH", "/elsewhere")  # the compiler is told what the key does not hold
+    names.clear()
+    build(tmp_path / "model", "native", tmp_path / "d", toolchain="gcc")
+    assert "agent.c" in names
+
+
+def test_an_object_is_found_by_all_that_it_was_made_from(tmp_path: Path) -> None:
+    header, source, program = tmp_path / "h/a.h", tmp_path / "a.c", tmp_path / "cc"
+    header.parent.mkdir()
+    for file in (header, source, program):
+        file.write_text("one")
+
+    def place(*flags: str) -> Path | None:
+        return ObjectCache(tmp_path / "kept", [header.parent]).place([str(program), *flags], source)
+
+    seen = [place("-O1"), place("-O2"), place("-O", "2")]
+    for file in (header, source, program):
+        file.write_text("three")
+        seen.append(place("-O1"))
+    (header.parent / "b.h").write_text("")
+    seen.append(place("-O1"))
+    assert len(set(seen)) == 7 and None not in seen
+    assert place("-O1") == seen[-1]
+    assert ObjectCache(None, []).place([str(program)], source) is None
+
+
+def test_the_older_half_of_too_many_objects_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spikelet.board.objects.MOST", 3)
+    made = tmp_path / "made.o"
+    made.write_bytes(b"object")
+    cache = ObjectCache(tmp_path / "kept", [])
+    for number in range(4):
+        cache.keep(tmp_path / "kept" / f"{number}.o", made)
+        os.utime(tmp_path / "kept" / f"{number}.o", (number, number))
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["2.o", "3.o"]

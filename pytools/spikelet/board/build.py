@@ -18,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from spikelet.board.image import ImageSizes, Section, Symbol, read_image
+from spikelet.board.objects import ObjectCache
 from spikelet.board.spec import BOARD_FILE, Board, ToolchainSpec, find_board
 from spikelet.board.toolchain import choose_toolchain
 from spikelet.errors import UsageError
@@ -141,14 +142,14 @@ def build(
         )
     macros = [*(["SPK_TRACE"] if trace else []), f'SPK_ISA="{board.isa}"']
     macros += [*_storage_macros(board), *defines]
-    flags = _flags(board, spec, model_dir, macros, sanitize)
-    sources = [board.path(source) for source in board.sources]
-    sources += [*firmware_sources(), *sorted(model_dir.glob("*.c"))]
+    flags = _flags(board, spec, macros, sanitize)
+    common = [*map(board.path, board.sources), *firmware_sources()]
+    sources = [*common, *sorted(model_dir.glob("*.c"))]
     out.mkdir(parents=True, exist_ok=True)
     elf = out / "firmware.elf"
     with tempfile.TemporaryDirectory(prefix="spikelet-build-") as folder:
         work = Path(folder)
-        _compile(command, flags, sources, board, name, work)
+        _compile((command, flags), sources, set(common), board, name, work)
         objects = [_object(number) for number in range(len(sources))]
         linking = [*command, *flags, *_link_flags(board, work), *objects, *spec.link]
         result = _call([*linking, "-o", elf.name], work)
@@ -161,9 +162,7 @@ def build(
     return Firmware(elf, board, name, trace, read_image(elf, board))
 
 
-def _flags(
-    board: Board, spec: ToolchainSpec, model_dir: Path, macros: list[str], sanitize: bool
-) -> list[str]:
+def _flags(board: Board, spec: ToolchainSpec, macros: list[str], sanitize: bool) -> list[str]:
     """What every compilation and the link are given."""
     flags = [*COMMON, *spec.flags, *(FREESTANDING if board.freestanding else ())]
     if board.memory is not None:
@@ -173,7 +172,7 @@ def _flags(
     firmware = firmware_dir()
     folders = (
         *kernel_dirs(), firmware / "link", firmware / "store", firmware / "app",
-        boards_dir() / "common", model_dir,
+        boards_dir() / "common",
     )  # fmt: skip
     for folder in folders:
         flags += ["-I", str(folder)]
@@ -197,19 +196,51 @@ def _object(number: int) -> str:
 
 
 def _compile(
-    command: list[str], flags: list[str], sources: list[Path], board: Board, name: str, work: Path
+    compiler: tuple[list[str], list[str]],
+    sources: list[Path],
+    common: set[Path],
+    board: Board,
+    name: str,
+    work: Path,
 ) -> None:
-    """Compile each source to an object in `work`, as many at a time as there are cores."""
+    """Compile each source to an object in `work`, as many at a time as there are cores.
+
+    `compiler` is a command, and flags that follow what says how to optimise.
+    The objects of `common` sources are kept for other builds.
+    """
     by_file = {**board.optimize, **board.toolchains[name].optimize}
+    cache = _object_cache(board)
     jobs = []
     for number, source in enumerate(sources):
         optimise = by_file.get(source.name, by_file["default"]).split()
-        jobs.append([*command, *optimise, *flags, "-c", str(source), "-o", _object(number)])
+        command = [*compiler[0], *optimise, *compiler[1], "-c", str(source)]
+        jobs.append((command, source, work / _object(number)))
+
+    def compile_one(job: tuple[list[str], Path, Path]) -> subprocess.CompletedProcess[str] | None:
+        command, source, to = job
+        place = cache.place(command, source) if source in common else None
+        if place is not None and place.is_file():
+            to.write_bytes(place.read_bytes())
+            return None
+        result = _call([*command, "-o", to.name], work)
+        if place is not None and result.returncode == 0:
+            cache.keep(place, to)
+        return result
+
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        results = list(pool.map(lambda job: _call(job, work), jobs))
+        results = list(pool.map(compile_one, jobs))
     for source, result in zip(sources, results, strict=True):
-        if result.returncode != 0:
+        if result is not None and result.returncode != 0:
             raise _build_error(f"{source.name} does not compile", name, board, result)
+
+
+def _object_cache(board: Board) -> ObjectCache:
+    try:
+        folder = usable_cache() / "objects"
+    except UsageError:
+        folder = None
+    headers = [*kernel_dirs(), boards_dir() / "common", board.folder, *board.bases]
+    return ObjectCache(folder, headers)
 
 
 def usable_cache() -> Path:

@@ -1,0 +1,74 @@
+"""Objects of the agent and the boards, kept from build to build: only the model differs.
+
+An object is found again by all that it was made from: the compiler, its flags, the source, and each
+header that the source could include.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from spikelet.files import write_whole
+
+MOST = 4000  # objects; then the older half goes
+# A compiler that is told more than its command line says is not asked again.
+_TOLD = ("CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "CCC_OVERRIDE_OPTIONS")
+
+
+class ObjectCache:
+    """A folder of objects."""
+
+    def __init__(self, folder: Path | None, headers: Iterable[Path]) -> None:
+        """`folder`: None where nothing is kept; `headers`: folders of what sources include."""
+        told = any(os.environ.get(name) for name in _TOLD)
+        self.folder = None if told else folder
+        self._headers = b""
+        if self.folder is not None:
+            files = sorted({path for place in headers for path in place.rglob("*.h")})
+            self._headers = _digest(part for path in files for part in (_name(path), _bytes(path)))
+
+    def place(self, command: Sequence[str], source: Path) -> Path | None:
+        """Where the object of a source is, or will be; None where none is kept."""
+        if self.folder is None:
+            return None
+        program = Path(command[0]).resolve()
+        status = program.stat()
+        identity = f"{program} {status.st_size} {status.st_mtime_ns}"
+        parts = (identity.encode(), "\0".join(command[1:]).encode(), _bytes(source), self._headers)
+        return self.folder / f"{_digest(parts).hex()}.o"
+
+    def keep(self, place: Path, made: Path) -> None:
+        """Keep an object; a cache that cannot be written is none."""
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(place, made.read_bytes())
+            self._shrink(place.parent)
+
+    def _shrink(self, folder: Path) -> None:
+        kept = list(folder.glob("*.o"))
+        if len(kept) <= MOST:
+            return
+        kept.sort(key=lambda path: path.stat().st_mtime_ns)
+        for path in kept[: len(kept) // 2]:
+            path.unlink(missing_ok=True)
+
+
+def _digest(parts: Iterable[bytes]) -> bytes:
+    """Of parts that do not run into one another."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(len(part).to_bytes(8, "little"))
+        whole.update(part)
+    return whole.digest()
+
+
+def _name(path: Path) -> bytes:
+    return str(path).encode()
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes()
