@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +139,7 @@ def test_resume_knows_data_and_hardware_by_what_they_are(tmp_path: Path) -> None
     assert len(folder.begin({**hardware, "machine": "/dev/ttyACM1"}, resume=True)) == 2
 
 
-def test_an_incomplete_session_is_moved_aside(tmp_path: Path) -> None:
+def test_an_earlier_session_is_moved_aside(tmp_path: Path) -> None:
     path = tmp_path / "s"
     record_session(path, 3)
     (path / "build").mkdir()
@@ -145,8 +148,29 @@ def test_an_incomplete_session_is_moved_aside(tmp_path: Path) -> None:
         assert folder.moved == tmp_path / f"s.{n}"
         assert len(SessionFolder(folder.moved).samples()) == count
     assert (path / "build").is_dir() and len(SessionFolder(path).samples()) == 2
-    complete = record_session(tmp_path / "t", TOTAL, complete=True)
-    assert complete.moved is None and record_session(tmp_path / "t", 1).moved is None
+    assert record_session(tmp_path / "t", TOTAL, complete=True).moved is None
+    moved = record_session(tmp_path / "t", 1).moved
+    assert moved == tmp_path / "t.1"
+    head = SessionFolder(moved).head()
+    assert head["complete"] and head["path"] == str(moved.resolve())
+
+
+def test_a_session_says_when_and_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = record_session(tmp_path / "s", 2).head()
+    assert (first["path"], first["host"]) == (str((tmp_path / "s").resolve()), platform.node())
+    began = datetime.fromisoformat(first["date"])
+    assert abs((datetime.now(UTC) - began).total_seconds()) < 60 and first["duration_s"] >= 0
+    folder = SessionFolder(tmp_path / "s")
+    folder.finish({**first, "date": "2020-01-01T00:00:00+00:00", "duration_s": 100.0})
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    folder.begin(HEAD, resume=True)
+    now += 7
+    folder.finish({**HEAD, "complete": False})
+    resumed = folder.head()
+    assert (resumed["date"], resumed["duration_s"]) == ("2020-01-01T00:00:00+00:00", 107.0)
 
 
 def test_a_damaged_session_json_says_so_and_keeps_the_samples(tmp_path: Path) -> None:

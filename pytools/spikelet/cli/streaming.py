@@ -226,7 +226,7 @@ def show_result(
 ) -> None:
     """The result of a session; ends with exit code 1 where the device differs from golden."""
     if folder.moved is not None:
-        terminal.note(f"the earlier session had not ended: it is in {folder.moved}")
+        terminal.note(f"the earlier session is in {folder.moved}")
     terminal.result(result, *shown)
     if not terminal.as_json:
         terminal.note(f"session in {folder.path}; `spikelet report {folder.path}`", "dim")

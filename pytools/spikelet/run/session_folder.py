@@ -4,34 +4,36 @@
 sample, with the differences that were named in it, so that nothing obtained is lost when a run
 breaks off (a power cut may cost the last second); `shown.npz` holds the spikes and membranes of one
 sample, of golden and device.
-One run at a time writes a folder; files are replaced whole.
+One run at a time writes a folder; files are replaced whole. A run into a folder that holds a
+session moves that session aside, to NAME.1, NAME.2, ...: none is overwritten.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
-import os
+import platform
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.files import Appended, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array
+from spikelet.locks import Locked, hold
 from spikelet.version import __version__
 
-try:
-    import fcntl
-except ImportError:  # a host without it does not lock
-    fcntl = None  # type: ignore[assignment]
-
 LOCK = ".lock"
+# Beside session.json, what `spikelet bench` found: the same figures, and what the layers cost.
+BENCH = "bench.json"
 # Of a session that learns, see `learning.learning_record`.
 LEARNING, CHECKPOINT = "learning.jsonl", "learned.npz"
 
@@ -118,19 +120,40 @@ def another_run(
     )
 
 
+def _json(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=1) + "\n").encode()
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """When a session began, and how long its earlier parts took."""
+
+    date: str
+    spent_s: float
+    since: float = field(default_factory=time.monotonic)
+
+    def read(self) -> dict[str, Any]:
+        """`date` (ISO 8601, UTC) and `duration_s` of all parts until now."""
+        return {
+            "date": self.date,
+            "duration_s": round(self.spent_s + time.monotonic() - self.since, 3),
+        }
+
+
 class SessionFolder:
     """Reads and writes a session's folder.
 
     Attributes:
         path: the folder.
-        moved: where `begin` moved an earlier session that was not complete, or None.
+        moved: where `begin` moved an earlier session, or None.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.moved: Path | None = None
-        self._lock: IO[str] | None = None
+        self._locked = False
         self._begun: dict[str, Any] = {}
+        self._clock: _Clock | None = None
         self._file = Appended(self._samples)
 
     @property
@@ -148,31 +171,23 @@ class SessionFolder:
         Raises:
             UsageError: another run holds it.
         """
-        if self._lock is not None or fcntl is None:
-            self.path.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self._locked:
             yield
             return
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / LOCK).open("a+", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as e:
-                lock.seek(0)
-                process = lock.read(32).strip()
-                raise UsageError(
-                    f"session {self.path}: another run writes there"
-                    + (f" (process {process})" if process.isdigit() else ""),
-                    "a run into the same folder is still under way",
-                    "wait for its end, or give another folder with --session",
-                ) from e
-            lock.truncate(0)
-            lock.write(f"{os.getpid()}\n")
-            lock.flush()
-            self._lock = lock
-            try:
-                yield
-            finally:
-                self._lock = None
+        try:
+            with hold(self.path / LOCK):
+                self._locked = True
+                try:
+                    yield
+                finally:
+                    self._locked = False
+        except Locked as held:
+            raise UsageError(
+                f"session {self.path}: another run writes there ({held})",
+                "a run into the same folder is still under way",
+                "wait for its end, or give another folder with --session",
+            ) from None
 
     def resumable(self, head: Mapping[str, Any]) -> list[Sample]:
         """The samples to keep; nothing is written.
@@ -191,13 +206,14 @@ class SessionFolder:
     def begin(self, head: Mapping[str, Any], resume: bool) -> list[Sample]:
         """Open for writing; the samples to keep, empty unless it resumes.
 
-        An earlier session that is not complete is moved aside, see `moved`.
+        An earlier session is moved aside, see `moved`, unless it resumes.
 
         Raises:
             UsageError: as `resumable`.
         """
         kept: list[Sample] = []
         measured: dict[str, Any] = {}
+        self.start(resume)
         if resume:
             kept = self.resumable(head)
             before = self._read_head()
@@ -208,27 +224,31 @@ class SessionFolder:
             lines = b""
             self.path.mkdir(parents=True, exist_ok=True)
             self._move_aside()
-            for stale in ("shown.npz", LEARNING, CHECKPOINT):
+            for stale in ("shown.npz", LEARNING, CHECKPOINT, BENCH):
                 (self.path / stale).unlink(missing_ok=True)
         self._begun = dict(head)
         write_whole(self._samples, lines)
         self.note(measured)
         return kept
 
+    def start(self, resume: bool) -> None:
+        """Start the session's clock; one that resumes goes on with the clock it had."""
+        before = self._read_head() if resume else {}
+        date, spent = before.get("date"), before.get("duration_s")
+        self._clock = _Clock(
+            date if isinstance(date, str) else datetime.now(UTC).isoformat(timespec="seconds"),
+            spent if isinstance(spent, float) else 0.0,
+        )
+
     def note(self, extra: Mapping[str, Any]) -> None:
         """Write session.json of a run under way: the head it began with, and what is known now."""
         self.finish({**self._begun, **extra, "complete": False})
 
     def _move_aside(self) -> None:
-        """Keep what an earlier run recorded and did not complete."""
+        """Keep what an earlier run recorded, complete or not."""
         recorded = [self._samples, self.path / LEARNING]
-        try:
-            if not any(f.is_file() and f.stat().st_size for f in recorded):
-                return
-            if self.head()["complete"]:
-                return
-        except UsageError:
-            pass  # damaged, all the more to be kept
+        if not any(f.is_file() and f.stat().st_size for f in recorded):
+            return
         aside = next(
             place
             for n in itertools.count(1)
@@ -239,6 +259,9 @@ class SessionFolder:
             if file.is_file() and file.name != LOCK:  # folders hold images, perhaps of this run
                 file.rename(aside / file.name)
         self.moved = aside
+        there = SessionFolder(aside)
+        with contextlib.suppress(UsageError):  # damaged, all the more to be kept
+            there._write_head({**there._read_head(), "path": str(aside.resolve())})
 
     def add(self, sample: Sample, differences: Iterable[Difference] = ()) -> None:
         """Append one outcome, see `Appended`: it outlives this process, and soon a power cut."""
@@ -247,11 +270,25 @@ class SessionFolder:
             line["differences"] = named
         self._file.add([json.dumps(line)])
 
-    def finish(self, head: Mapping[str, Any]) -> None:
-        """Write session.json, and have the outcomes on the disk before it."""
+    def finish(self, head: Mapping[str, Any]) -> dict[str, Any]:
+        """Write session.json, and have the outcomes on the disk before it.
+
+        Returns:
+            What was written: `head`, and when and where the session was recorded.
+        """
         if self._samples.is_file():
             self._file.sync()
-        write_whole(self._head, (json.dumps(head, indent=1) + "\n").encode())
+        when = {} if self._clock is None else self._clock.read()
+        written = {"path": str(self.path.resolve()), "host": platform.node(), **when, **head}
+        self._write_head(written)
+        return written
+
+    def _write_head(self, head: Mapping[str, Any]) -> None:
+        write_whole(self._head, _json(head))
+
+    def keep_bench(self, bench: Mapping[str, Any]) -> None:
+        """Write what `spikelet bench` found beside session.json."""
+        write_whole(self.path / BENCH, _json(bench))
 
     def show(self, arrays: Mapping[str, Array]) -> None:
         """Keep the shown sample's arrays."""

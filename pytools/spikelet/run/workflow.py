@@ -249,8 +249,8 @@ def run(
 
     Raises:
         UsageError, LinkDead: outcomes so far are in the folder and `resume` goes on after them. An
-            earlier session stays as it is until the first sample is there; one that is not
-            complete is then moved aside, to `folder.moved`.
+            earlier session stays as it is until the first sample is there, and is then moved
+            aside, to `folder.moved`.
     """
     watch = watch or Watch()
     facts = target.built.facts() if target.built else {}
@@ -273,14 +273,14 @@ def run(
     with folder.lock(), connect(target, package, watch.log) as (device, machine):
         head["machine"] = machine
         head["unique_id"] = device.hello.unique_id.hex() if target.port is not None else None
+        head["port"] = target.port
         speed = Speed(target.board.mips, target.instructions_per_tick(machine))
         recording = Recording(folder, head, resume)
         outcome = compare(
             package, device, stream, recording,
             layers=layers, shown=shown, speed=speed, watch=watch,
         )  # fmt: skip
-        result = summary(package, outcome, facts, head)
-        folder.finish(result)
+        result = folder.finish(summary(package, outcome, facts, head))
     return result, outcome
 
 

@@ -290,10 +290,12 @@ def play(
     with folder.lock(), connect(target, lesson.package, watch.log) as (link, machine):
         head["machine"] = machine
         head["unique_id"] = link.hello.unique_id.hex() if target.port is not None else None
+        head["port"] = target.port
         done, at = 0, start
         if options.resume:
             lines, at, done = _resume(record, head)
             played.add(lines)
+            folder.start(resume=True)
         else:
             folder.begin(head, resume=False)
             record.path.touch()
@@ -306,8 +308,7 @@ def play(
         figures = session_figures(played, device, target.instructions_per_tick(machine))
     result = {**head, **figures}
     result["learning"] = learning_figures(lesson, options, course, played, tuned, start)
-    folder.finish(result)
-    return result
+    return folder.finish(result)
 
 
 def _head(
