@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spk_agent.h"
+#include "spk_admit.h"
 #include "spk_board.h"
 #include "spk_link.h"
 #include "spk_model.h"
@@ -160,60 +161,9 @@ static enum spk_status locate(const uint8_t *data, uint32_t size, struct spk_rep
     return SPK_STATUS_OK;
 }
 
-// Kernels trust that the bits behind the last spike are 0: answers the bits of byte `at` that
-// count.
-static uint32_t spike_mask(const struct spk_tensor *tensor, uint32_t at) {
-    uint32_t spikes = 1;
-
-    for (uint32_t i = 0; i < tensor->rank; i++) {
-        spikes *= tensor->dims[i];
-    }
-    if (8 * at >= spikes) {
-        return 0;
-    }
-    return spikes - 8 * at >= 8 ? 0xFF : (1u << (spikes - 8 * at)) - 1;
-}
-
-static uint32_t element_bytes(const struct spk_tensor *tensor) {
-    static const uint8_t sizes[] = {
-        [SPK_BIT] = 1, [SPK_U8] = 1,  [SPK_I8] = 1,  [SPK_I16] = 2,
-        [SPK_I32] = 4, [SPK_U32] = 4, [SPK_F32] = 4, [SPK_F16] = 2,
-    };
-
-    return sizes[tensor->dtype];
-}
-
-// Whether the tensor may hold the element, or the byte of spikes, that lies at `offset`.
-static int admits(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *at,
-                  uint32_t size) {
-    uint32_t bits = 0;
-
-    for (uint32_t i = size; i--;) {
-        bits = bits << 8 | at[i];
-    }
-    if (tensor->dtype == SPK_BIT) {
-        return (bits & ~spike_mask(tensor, offset)) == 0;
-    }
-    if (tensor->dtype == SPK_I8 || tensor->dtype == SPK_I16) {
-        const uint32_t sign = 1u << (8 * size - 1);
-        bits = (bits ^ sign) - sign;
-    }
-    const int32_t order = spk_order(bits, (enum spk_dtype)tensor->dtype);
-    return tensor->low <= order && order <= tensor->high;
-}
-
-uint32_t spk_admitted(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
-                      uint32_t size) {
-    const uint32_t element = element_bytes(tensor);
-    uint32_t good = 0;
-
-    if (offset % element || size % element) {
-        return 0;
-    }
-    while (good < size && admits(tensor, offset + good, data + good, element)) {
-        good += element;
-    }
-    return good;
+uint32_t spk_agent_admitted(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
+                            uint32_t size) {
+    return spk_admitted(tensor, offset, data, size);
 }
 
 static int writable(const struct spk_tensor *tensor) {
@@ -242,7 +192,7 @@ static enum spk_status tensor_put(const struct spk_request *request, struct spk_
     }
     const uint32_t offset = spk_load32(data + SPK_TENSOR_PUT_OFFSET_AT);
     data += SPK_TENSOR_PUT_DATA_AT;
-    const uint32_t good = spk_admitted(tensor, offset, data, size);
+    const uint32_t good = spk_agent_admitted(tensor, offset, data, size);
     if (good < size) {
         return refuse(reply, SPK_STATUS_RANGE, offset + good);
     }

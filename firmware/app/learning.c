@@ -23,7 +23,7 @@ static uint32_t beyond_range(void) {
     for (; i < spk_model.tensor_count; i++) {
         const struct spk_tensor *tensor = &spk_model.tensors[i];
         if (tensor->kind == SPK_LEARNED &&
-            spk_admitted(tensor, 0, tensor->data, tensor->bytes) != tensor->bytes) {
+            spk_agent_admitted(tensor, 0, tensor->data, tensor->bytes) != tensor->bytes) {
             break;
         }
     }

@@ -16,8 +16,8 @@ int spk_agent_poll(void); // 0 when there was nothing to do
 
 struct spk_tensor;
 // Bytes of `data` from its start that the tensor may hold at `offset`; `size` where all is well.
-uint32_t spk_admitted(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
-                      uint32_t size);
+uint32_t spk_agent_admitted(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
+                            uint32_t size);
 
 #ifdef SPK_LEARN
 #include "spk_link.h"

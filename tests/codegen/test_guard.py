@@ -47,7 +47,7 @@ MORE: dict[str, Callable[[Expression], list[Statement]]] = {
     "name another's": lambda y: c.unused(OTHER),
     "read another's": lambda y: [c.assign(y.at(0), c.cast("int8_t", y.at(0) + OTHER.at(3)))],
     "write another's": lambda y: [c.assign(OTHER.at(0), 1)],
-    "write before its own": lambda y: [c.assign(y.at(-1), 0)],
+    "write behind its own": lambda y: [c.assign(y.at(N), 0)],
     "read its own": lambda y: [c.assign(y.at(5), y.at(5))],
 }
 
@@ -69,7 +69,7 @@ def test_an_operator_that_keeps_to_its_own_passes(tmp_path: Path) -> None:
     assert (outcome("name another's", tmp_path) == np.arange(N)).all()
 
 
-@pytest.mark.parametrize("more", ["read another's", "write another's", "write before its own"])
+@pytest.mark.parametrize("more", ["read another's", "write another's", "write behind its own"])
 def test_what_is_not_its_own_is_out_of_bounds(more: str, tmp_path: Path) -> None:
     with pytest.raises(Exception, match=r"AddressSanitizer|closed by the other end"):
         outcome(more, tmp_path)

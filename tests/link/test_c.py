@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -73,25 +74,29 @@ def test_random_frames_with_large_payloads(tmp_path: Path) -> None:
     [
         ("agent.c", "size > tensor->bytes - offset", "size > 0xFFFF"),
         ("agent.c", "!writable(tensor)", "0"),
-        ("agent.c", "(bits & ~spike_mask(tensor, offset)) == 0", "1"),
+        ("spk_admit.h", "(bits & ~spk_spike_mask(tensor, offset)) == 0", "1"),
         ("agent.c", "if (request->size != size)", "if (0)"),
         ("agent.c", "return tensor->data != spk_model.label;", "return 1;"),
         ("agent.c", "spk_model.classes ? label >= (uint32_t)spk_model.classes", "0 ? 0"),
         ("agent.c", "if (good < size)", "if (0)"),
-        ("agent.c", "tensor->low <= order", "1"),
-        ("agent.c", "order <= tensor->high", "1"),
-        ("agent.c", "order <= tensor->high", "(order <= tensor->high || tensor->dtype == SPK_F16)"),
-        ("agent.c", "tensor->dtype == SPK_I8 ||", ""),
-        ("agent.c", "|| tensor->dtype == SPK_I16", ""),
-        ("agent.c", "spk_order(bits, (enum spk_dtype)tensor->dtype)", "(int32_t)bits"),
-        ("agent.c", "[SPK_F16] = 2", "[SPK_F16] = 1"),
-        ("agent.c", "[SPK_U32] = 4", "[SPK_U32] = 2"),
+        ("spk_admit.h", "tensor->low <= order", "1"),
+        ("spk_admit.h", "order <= tensor->high", "1"),
+        (
+            "spk_admit.h",
+            "order <= tensor->high",
+            "(order <= tensor->high || tensor->dtype == 7)",
+        ),
+        ("spk_admit.h", "tensor->dtype == SPK_I8 ||", ""),
+        ("spk_admit.h", "|| tensor->dtype == SPK_I16", ""),
+        ("spk_admit.h", "spk_order(bits, (enum spk_dtype)tensor->dtype)", "(int32_t)bits"),
+        ("spk_admit.h", "[SPK_F16] = 2", "[SPK_F16] = 1"),
+        ("spk_admit.h", "[SPK_U32] = 4", "[SPK_U32] = 2"),
         ("agent.c", "skip > spk_model.constant_bytes", "0"),
         ("agent.c", "left > spk_model.constant_bytes", "0"),
         ("agent.c", "i == count + 1", "i == count"),
         ("agent.c", "spk_learning_written();", ""),
         ("agent.c", "spk_learning_session(", "(void)("),
-        ("agent.c", "offset % element || size % element", "0"),
+        ("spk_admit.h", "offset % element || size % element", "0"),
         ("learning.c", "crc != spk_load32(data + SPK_LEARN_STATE_CRC_AT)", "0"),
         ("spk_frame.c", "in->size < SPK_FRAME_MAX", "1"),
         ("spk_frame.c", "spk_crc32(0, in->frame, size) != CRC_RESIDUE", "0"),
@@ -102,14 +107,13 @@ def test_random_frames_find_a_missing_check(
 ) -> None:
     """The fuzzer is worth something: without any one of these checks it fails."""
     need("gcc")
-    sources = []
-    for source in FUZZ:
-        if source.name == name:
-            text = source.read_text()
-            assert text.count(before) == 1
-            source = tmp_path / name
-            source.write_text(text.replace(before, after))
-        sources.append(source)
+    files = [*agent_sources(), firmware_dir() / "include" / "spk_admit.h"]
+    for file in files:  # side by side, so that a source finds the header that was changed
+        shutil.copy(file, tmp_path)
+    text = (tmp_path / name).read_text()
+    assert text.count(before) == 1
+    (tmp_path / name).write_text(text.replace(before, after))
+    sources = [*tmp_path.glob("*.c"), *FUZZ[len(agent_sources()) :]]
     unused = ["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unused-variable"]
     flags = [*SANITIZE, *unused, "-Wno-unused-but-set-variable", "-Wno-type-limits", LEARN]
     program = compile_c(tmp_path / "fuzz_link", sources, flags, "gcc")

@@ -32,6 +32,7 @@ COMMON = (
     "-std=c11", *WARNINGS, "-ffunction-sections", "-fdata-sections", "-fno-common",
     "-ffp-contract=off", "-fno-math-errno", "-g0",
     "-fno-strict-aliasing",  # tensors of several types share the arena
+    "-DSPIKELET_FLAGS",  # these are they: the C need not ask for them
 )  # fmt: skip
 FREESTANDING = ("-ffreestanding", "-fno-stack-protector")
 ZIG_CACHES = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")

@@ -1,10 +1,12 @@
 """From the graph to C: the memory plan, the layer table, model.c."""
 
 from spikelet.codegen.constants import Constant
-from spikelet.codegen.emit import CEmitter, Generated, generate, visible_tensors
+from spikelet.codegen.emit import Generated, generate
+from spikelet.codegen.emitter import CEmitter
 from spikelet.codegen.fit import ArenaTooSmall, fit_arena
 from spikelet.codegen.layers import TITLES, Layer, layers, totals
 from spikelet.codegen.plan import Plan, Slot, plan
+from spikelet.codegen.table import visible_tensors
 
 __all__ = [
     "TITLES",

@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain, count
 from pathlib import Path
 
-import numpy as np
-
 from spikelet.codegen.constants import Constant, Laid, list_constants
+from spikelet.codegen.emitter import C_TYPES, CEmitter, pointer
+from spikelet.codegen.interface import Interface, prefix_of
 from spikelet.codegen.layers import Layer, layers
 from spikelet.codegen.parameters import check_calls
-from spikelet.codegen.plan import Plan, Scratch, Slot, plan
-from spikelet.graph import Array, Graph, GraphError, Learned, Operator, Phase, Tensor, c
-from spikelet.graph.c import Expression, Fields, Statement
-from spikelet.graph.graph import LABEL
-from spikelet.graph.operator import Interval, Share
+from spikelet.codegen.plan import Plan, plan
+from spikelet.codegen.table import agent_table, learned_table
+from spikelet.graph import Graph, Learned, Operator, Phase, c
+from spikelet.graph.c import Statement
 from spikelet.graph.target import ANY, Target
 from spikelet.version import __version__
-
-_C_TYPE = {
-    "bit": "uint32_t",
-    "u8": "uint8_t",
-    "i8": "int8_t",
-    "i16": "int16_t",
-    "i32": "int32_t",
-    "u32": "uint32_t",
-    "f32": "float",
-    "f16": "uint16_t",
-}
-_NUMPY_TO_C = {
-    "uint8": "uint8_t",
-    "int8": "int8_t",
-    "int16": "int16_t",
-    "uint16": "uint16_t",
-    "int32": "int32_t",
-    "uint32": "uint32_t",
-    "float32": "float",
-    "float16": "uint16_t",
-}
-
 
 _KERNEL = re.compile(r"\bspk_(\w+)\(")  # a call
 
@@ -63,107 +39,6 @@ class Generated:
     layers: list[Layer]
     const_bytes: int
     constants: tuple[Constant, ...]
-
-
-class CEmitter:
-    """Collects the constants, includes and names that operators ask for."""
-
-    def __init__(self, graph: Graph, places: Plan, target: Target = ANY) -> None:
-        self.bounds: Mapping[str, Interval] = graph.bounds
-        self.written = {node.name: node.outs for node in graph.order}
-        self.places = places
-        self.target = target
-        self.kernels: dict[str, str] = {}  # by operator, the functions that it calls
-        self.named: set[str] = set()  # tensors that the C names
-        self.includes: set[str] = set()
-        self.macros: dict[str, int] = {}
-        self.constants: dict[str, str] = {}
-        self.configs: dict[str, str] = {}
-        self.sizes: dict[str, int] = {}
-        self.values: dict[str, bytes] = {}  # by symbol, little endian
-        self.attributes: dict[str, tuple[str, Fields]] = {}  # by symbol of a config, its structure
-        self.symbols: dict[tuple[str, bytes], str] = {}  # by what they hold
-        self.config_symbols: dict[tuple[str, str, str], str] = {}  # by owner, type and fields
-
-    def tensor(self, name: str) -> Expression:
-        """Typed pointer to a tensor's memory."""
-        self.named.add(name)
-        return _pointer(name)
-
-    def const(self, name: str, values: Array, note: str) -> Expression:
-        """Place a constant array in flash; pointer to it."""
-        flat = np.ascontiguousarray(values).reshape(-1)
-        key = str(flat.dtype), flat.tobytes()
-        if key not in self.symbols:
-            symbol = self.symbols[key] = _free_name(f"spk_const_{name}", self.constants)
-            self.constants[symbol] = _array(symbol, flat, note)
-            self.sizes[symbol] = flat.nbytes
-            little = flat.astype(flat.dtype.newbyteorder("<"))
-            self.values[symbol] = little.tobytes()
-        return c.name(self.symbols[key])
-
-    def config(self, name: str, c_struct: str, fields: Fields) -> Expression:
-        """Define a kernel's constant attributes; pointer to them."""
-        head, rows = f"static const struct {c.identifier(c_struct)}", _rows(fields)
-        key = name, head, rows
-        if key not in self.config_symbols:
-            symbol = self.config_symbols[key] = _free_name(f"{name}_config", self.configs)
-            self.configs[symbol] = f"{head} {symbol} = {{\n{rows}}};\n"
-            self.attributes[symbol] = c_struct, fields
-        return c.address(self.config_symbols[key])
-
-    def scratch(self, name: str, size: int) -> Expression:
-        """Memory of `size` bytes while this operator runs; uint32_t pointer to it."""
-        return _ARENA + self.places.scratch[name].offset // 4
-
-    def is_shared(self, share: Share) -> bool:
-        """Whether the memory plan put the part into the whole: there is nothing to copy."""
-        return self.places.is_shared(share)
-
-    def include(self, header: str) -> None:
-        """Include a kernel."""
-        self.includes.add(c.header(header))
-
-    def define(self, macro: str, value: int = 1) -> None:
-        """Define a macro before all includes."""
-        c.identifier(macro)
-        if self.macros.setdefault(macro, value) != value:
-            raise GraphError(f"macro {macro} is {self.macros[macro]} and {value} in one image")
-
-
-_ARENA = c.name("arena")
-
-
-def _pointer(tensor: str) -> Expression:
-    return c.name("t_" + tensor.replace(".", "__"))
-
-
-def _free_name(symbol: str, used: Iterable[str]) -> str:
-    """`symbol`, or with a number where that is taken: `a_b` + `c` is called like `a` + `b_c`."""
-    numbered = (f"{symbol}_{i}" for i in count(2))
-    return c.identifier(next(s for s in chain([symbol], numbered) if s not in used))
-
-
-def _rows(fields: Fields) -> str:
-    """Fields of a structure, one a line, less the zeros."""
-    zero = {k for k, v in fields.items() if isinstance(v, int | np.integer | np.bool_) and not v}
-    kept = ((k, v) for k, v in fields.items() if k not in zero)
-    return "".join(f"    .{c.field(k)} = {c.literal(v)},\n" for k, v in kept)
-
-
-def _array(symbol: str, flat: Array, note: str) -> str:
-    if flat.dtype == np.float32:
-        items, width = [str(c.literal(v)) for v in flat], 6
-    elif flat.dtype == np.float16:
-        items, width = [f"0x{v:04x}" for v in flat.view(np.uint16)], 12
-    elif flat.dtype == np.uint32:
-        items, width = [f"0x{v:08x}" for v in flat], 8
-    else:
-        items, width = [str(v) for v in flat], 20
-    rows = [", ".join(items[i : i + width]) for i in range(0, len(items), width)]
-    body = ",\n    ".join(rows)
-    c_type = _NUMPY_TO_C[str(flat.dtype)]
-    return f"// {c.remark(note)}\nstatic const {c_type} {symbol}[{len(flat)}] = {{\n    {body}}};\n"
 
 
 def generate(
@@ -190,35 +65,91 @@ def generate(
     """
     places = places or plan(graph, target)
     em = CEmitter(graph, places, target)
+    core = _core(graph, sha256, em, trace, guard)
+    parts = [
+        core.text,
+        '#include "spk_model.h"\n' if not trace else "",
+        agent_table(graph, sha256, trace, em, core.constants),
+        _END_OF_CONDITION if target.conditions() else "",
+    ]
+    source = _write(out_dir, "\n".join(filter(None, parts)), places if guard else None)
+    header = core.interface.header()
+    (out_dir / f"{core.interface.prefix}.h").write_text(header, encoding="utf-8")
+    return Generated(source, places, core.layers, core.interface.const_bytes, core.constants)
+
+
+@dataclass(frozen=True)
+class Core:
+    """A model in C: what the agent's image and other people's firmware have in common.
+
+    Attributes:
+        text: of NAME.c; where it is for one kind of core, `END_OF_CONDITION` is missing.
+        interface: what NAME.h declares.
+        layers: the layer table.
+        constants: in order.
+    """
+
+    text: str
+    interface: Interface
+    layers: list[Layer]
+    constants: tuple[Constant, ...]
+
+
+def library_text(
+    graph: Graph, sha256: str, target: Target, places: Plan, prefix: str | None = None
+) -> tuple[str, Core]:
+    """NAME.c, whole, and what is known of it; NAME.h is `core.interface.header()`."""
+    core = _core(graph, sha256, CEmitter(graph, places, target), False, False, prefix)
+    return core.text + (f"\n{_END_OF_CONDITION}" if target.conditions() else ""), core
+
+
+_END_OF_CONDITION = "#endif\n"
+
+
+def _core(
+    graph: Graph, sha256: str, em: CEmitter, trace: bool, guard: bool, prefix: str | None = None
+) -> Core:
     executed = _emit_operators(graph, em, trace, guard)
-    table = layers(graph, places, executed.const_bytes, em.kernels, target)
+    table = layers(graph, em.places, executed.const_bytes, em.kernels, em.target)
     bodies = executed.bodies
     learning = _learning(graph, em, bodies)
-    laid = Laid(em.includes, em.macros, target)
+    laid = Laid(em.includes, em.macros, em.target)
     constants = list_constants(em.values, em.attributes, laid)
-    model = _model(graph, sha256, trace, em, constants)
+    const_bytes = sum(em.sizes.values())
+    interface = Interface(graph, sha256, em.places, prefix or prefix_of(graph.name), const_bytes)
+    included = [f"{interface.prefix}.h", *(["spk_model.h"] if trace else []), *sorted(em.includes)]
+    functions = interface.functions(em)  # asks for tensors, so before they are declared
     parts = [
-        _head(graph, sha256, table, places, sum(em.sizes.values())),
-        *_unless_for(target),
+        _head(graph, sha256, table, em.places, const_bytes),
+        *_unless_for(em.target),
+        _FLAGS,
         "".join(f"#define {macro} {value}\n" for macro, value in sorted(em.macros.items())),
-        "\n".join(f'#include "{h}"' for h in ["spk_model.h", *sorted(em.includes)]) + "\n",
+        "\n".join(f'#include "{h}"' for h in included) + "\n",
         *em.constants.values(),
-        _arena(em, guard),
+        _arena(em, interface, guard),
         *em.configs.values(),
         *(f"{line}\n" for line in laid.assertions()),
         _function("static void model_start(void)", [*executed.start, *bodies[Phase.ONCE]]),
         _function("static void model_step(uint32_t t)", [*c.unused(c.STEP), *bodies[Phase.STEP]]),
         _function("static void model_finish(void)", bodies[Phase.END]),
         *learning,
-        model,
-        *(["#endif\n"] if target.conditions() else []),
+        functions,
     ]
-    source = _write(out_dir, "\n".join(parts), places.size if guard else None)
-    return Generated(source, places, table, sum(em.sizes.values()), constants)
+    return Core("\n".join(filter(None, parts)), interface, table, constants)
 
 
-def _write(out_dir: Path, text: str, apart: int | None) -> Path:
-    """Write model.c, and an arena of `apart` bytes beside it; the path of model.c."""
+# Tensors of several types share the arena, and floats are not to be contracted.
+_FLAGS = """\
+#if !defined(SPIKELET_FLAGS) && defined(__clang__)
+#pragma STDC FP_CONTRACT OFF // needs -fno-strict-aliasing beside it
+#elif !defined(SPIKELET_FLAGS) && defined(__GNUC__)
+#pragma GCC optimize("no-strict-aliasing", "fp-contract=off")
+#endif
+"""
+
+
+def _write(out_dir: Path, text: str, apart: Plan | None) -> Path:
+    """Write model.c, and the memory of a plan beside it; the path of model.c."""
     out_dir.mkdir(parents=True, exist_ok=True)
     source, arena = out_dir / "model.c", out_dir / "arena.c"
     source.write_text(text, encoding="utf-8")
@@ -226,8 +157,8 @@ def _write(out_dir: Path, text: str, apart: int | None) -> Path:
     if apart is not None:  # what the compiler sees to lie within an array it does not check
         lines = [
             "#include <stdint.h>",
-            "extern uint32_t arena[];",
-            f"uint32_t arena[{apart // 4}];\n",
+            "extern uint32_t memory[];",
+            f"uint32_t memory[{apart.size // 4}];\n",
         ]
         arena.write_text("\n".join(lines), encoding="utf-8")
     return source
@@ -261,7 +192,7 @@ def _emit_operators(graph: Graph, em: CEmitter, trace: bool, guard: bool) -> _Ex
         made.bodies[phase] += [
             c.comment(f"{number}: {node.name}"),
             *_conditional(node, em, trace, guard),
-            c.run("SPK_PROBE", steps.get(phase, graph.steps - 1), number),
+            *([c.run("SPK_PROBE", steps.get(phase, graph.steps - 1), number)] if trace else []),
             *([] if stop is None else [c.when(stop, c.RETURN)]),
         ]
         made.const_bytes[node.name] = sum(em.sizes.values()) - before
@@ -277,11 +208,14 @@ def _conditional(node: Operator, em: CEmitter, trace: bool, guard: bool) -> list
     em.kernels[node.name] = ", ".join(called)
     if guard:
         em.include("spk_guard.h")
-        body = [*_guards(node, em), *body, c.run("spk_open", _ARENA, em.places.size)]
+        body = [*_guards(node, em), *body, c.run("spk_open", _MEMORY, em.places.size)]
     if node.when is None or trace:
         return body
     name, value = node.when
     return [c.when(em.tensor(name).at(0).compare("==", value), *body)]
+
+
+_MEMORY = c.name("memory")  # of a guarded build: what is learned, then the arena
 
 
 def _guards(node: Operator, em: CEmitter) -> list[Statement]:
@@ -289,24 +223,19 @@ def _guards(node: Operator, em: CEmitter) -> list[Statement]:
     slots = em.places.slots
     reads = [slots[name] for name in node.inputs]
     makes = em.written[node.name]
-    lines = [c.run("spk_guard", _ARENA, em.places.size)]
+    lines = [c.run("spk_guard", _MEMORY, em.places.size)]
     for slot in {s.tensor.name: s for s in [*reads, *(slots[t.name] for t in makes)]}.values():
-        lines.append(c.run("spk_open", _at(slot), slot.size))
+        lines.append(c.run("spk_open", em.at(slot), slot.size))
     for tensor in makes:
         slot = slots[tensor.name]
         apart = [s.offset >= slot.offset + slot.size or slot.offset >= s.offset + s.size
                  for s in reads]  # fmt: skip
         if all(apart) and not tensor.persistent:
-            lines.append(c.run("spk_unwritten", _at(slot), tensor.nbytes))
+            lines.append(c.run("spk_unwritten", em.at(slot), tensor.nbytes))
     block = em.places.scratch.get(node.name)
     if block is not None:
-        lines += [c.run(f, _at(block), block.size) for f in ("spk_open", "spk_unwritten")]
+        lines += [c.run(f, em.at(block), block.size) for f in ("spk_open", "spk_unwritten")]
     return lines
-
-
-def _at(block: Slot | Scratch) -> Expression:
-    """Where it begins."""
-    return _ARENA + block.offset // 4
 
 
 def _head(graph: Graph, sha256: str, table: list[Layer], places: Plan, const_bytes: int) -> str:
@@ -365,22 +294,28 @@ def _columns(rows: Iterable[Iterable[object]]) -> list[str]:
     return lines
 
 
-def _arena(em: CEmitter, guard: bool) -> str:
-    """The arena, and pointers into it; clang warns of one that nothing reads."""
+_SHARES = "// What is not needed at the same time (operator numbers, in brackets) shares memory."
+
+
+def _arena(em: CEmitter, interface: Interface, guard: bool) -> str:
+    """The arena and what is learned, and pointers into them."""
     places = em.places
-    lines = [
-        "// What is not needed at the same time (operator numbers, in brackets) shares memory.",
-        "extern uint32_t arena[];" if guard else f"static uint32_t arena[{places.size // 4}];",
-        "static uint32_t saturations;",
-    ]
+    lines = [_SHARES]
+    if guard:
+        lines += ["extern uint32_t memory[];", "#define learned memory"]
+        lines += [f"#define arena (memory + {places.learned // 4})"]
+    else:
+        lines += _arena_of_choice(interface.macro, interface.arena_bytes // 4)
+        lines += [f"static uint32_t learned[{places.learned // 4}];"] if places.learned else []
+    lines.append("static uint32_t saturations;")
     for name, slot in places.slots.items():
-        c_type = _C_TYPE[slot.tensor.dtype]
+        if name not in em.named:
+            continue
+        c_type = C_TYPES[slot.tensor.dtype]
         shape = "x".join(map(str, slot.tensor.shape))
-        c_name = _pointer(name)
-        unread = "" if name in em.named else "// "
         cast = f"({c_type} *)" if c_type == "uint32_t" else f"({c_type} *)(void *)"
         lines.append(
-            f"{unread}static {c_type} *const {c_name} = {cast}({_at(slot)}); "
+            f"#define {pointer(name)} ({cast}({em.at(slot)})) "
             f"// {slot.tensor.dtype} ({shape}) [{slot.first}, {slot.last}]"
         )
     for name, block in places.scratch.items():
@@ -388,20 +323,38 @@ def _arena(em: CEmitter, guard: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _arena_of_choice(macro: str, words: int) -> list[str]:
+    """The arena where the compilation says; see the header."""
+    return [
+        f"#if defined({macro}_ARENA_CALLER)",
+        "static uint32_t *arena;",
+        f"#elif defined({macro}_ARENA)",
+        f"#define arena {macro}_ARENA",
+        "extern uint32_t arena[];",
+        f"#elif defined({macro}_SECTION)",
+        f"static uint32_t arena[{words}] __attribute__((section({macro}_SECTION)));",
+        "#else",
+        f"static uint32_t arena[{words}];",
+        "#endif",
+    ]
+
+
 def _function(signature: str, body: list[Statement]) -> str:
     return f"{signature} {c.block(*body)}\n"
 
 
 def _learning(graph: Graph, em: CEmitter, bodies: Mapping[Phase, list[Statement]]) -> list[str]:
-    """The functions of a graph that learns."""
+    """The functions of a graph that learns, and the table of what they learn."""
     if not graph.learns:
         return []
     em.include("learn/load.h")
+    em.include("spk_state.h")
     load = [_load(learned, em) for learned in graph.learned]
     return [
         _function("static void model_load(void)", load),
         _function("static void model_learn(void)", bodies[Phase.LEARN]),
         _function("static void model_commit(void)", bodies[Phase.COMMIT]),
+        learned_table(graph, em),
     ]
 
 
@@ -412,108 +365,3 @@ def _load(learned: Learned, em: CEmitter) -> Statement:
         note = f"{name}, before anything was learned"
         initial = em.const(f"{name.replace('.', '__')}__initial", learned.initial, note)
     return c.run("spk_load_learned", em.tensor(name), initial, size)
-
-
-def _model(
-    graph: Graph, sha256: str, trace: bool, em: CEmitter, constants: Sequence[Constant]
-) -> str:
-    places = em.places
-    digest = ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(sha256))
-    rows = []
-    for tensor, op in visible_tensors(graph, trace):
-        data = _at(places.slots[tensor.name])
-        number = _NO_OP if op is None else op
-        rows.append(_entry(tensor, tensor.kind, data, number, graph.admitted_range(tensor)))
-    lines = []
-    if trace:
-        columns = len(graph.traced_tensors)
-        lines.append(
-            f"static uint32_t trace[{graph.steps * columns}]; // ({graph.steps}, {columns})"
-        )
-        shaped = Tensor("trace", "u32", (graph.steps, columns), kind="output")
-        rows.append(_entry(shaped, "digests", c.name("trace"), _NO_OP, shaped.limits))
-    lines += [
-        f"static const uint8_t package_sha256[32] = {{\n    {digest}}};",
-        f"static const struct spk_tensor tensors[{len(rows)}] = {{",
-        *(f"    {row}," for row in rows),
-        "};",
-        *_constants(constants),
-        "const struct spk_model spk_model = {",
-        f"    .name = {c.string_literal(graph.name)},",
-        "    .package_sha256 = package_sha256,",
-        "    .tensors = tensors,",
-        f"    .tensor_count = {len(rows)},",
-        f"    .steps = {graph.steps},",
-        f"    .arena_bytes = {places.size},",
-        *_constant_fields(constants),
-        "    .saturations = &saturations,",
-        "    .start = model_start,",
-        "    .step = model_step,",
-        "    .finish = model_finish,",
-        *_learning_fields(graph, em),
-        "};",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _constants(constants: Sequence[Constant]) -> list[str]:
-    """The list of all constants: what a device's CRC is made of."""
-    if not constants:
-        return []
-    rows = []
-    for one in constants:
-        place = one.pointer or one.name
-        address = f"&{c.field(place)}" if "." in place else c.identifier(place)
-        rows.append(f"    {{{address}, {len(one.data)}, {int(one.pointer is not None)}}},")
-    return [f"static const struct spk_constant constants[{len(constants)}] = {{", *rows, "};"]
-
-
-def _constant_fields(constants: Sequence[Constant]) -> list[str]:
-    if not constants:
-        return []
-    return [
-        f"    .constant_bytes = {sum(len(one.data) for one in constants)},",
-        f"    .constant_count = {len(constants)},",
-        "    .constants = constants,",
-    ]
-
-
-def _learning_fields(graph: Graph, em: CEmitter) -> list[str]:
-    if not graph.learns:
-        return []
-    label = em.tensor(LABEL) if graph.classes else "NULL"
-    return [
-        f"    .label = {label},",
-        f"    .classes = {graph.classes},",
-        "    .load = model_load,",
-        "    .learn = model_learn,",
-        "    .commit = model_commit,",
-    ]
-
-
-_NO_OP = c.name("SPK_NO_OP")
-
-
-def visible_tensors(graph: Graph, trace: bool) -> list[tuple[Tensor, int | None]]:
-    """The tensors a host may see, each with the number of the operator that writes it.
-
-    A trace build lists the digests behind them.
-    """
-    given = [*graph.inputs, *(k.tensor for k in graph.learned), *graph.every_target]
-    rows: list[tuple[Tensor, int | None]] = [(t, None) for t in given]
-    for number, node in enumerate(graph.order):
-        rows += [(t, number) for t in node.outs]
-    return [(t, n) for t, n in rows if trace or t.kind != "activation"]
-
-
-def _entry(
-    tensor: Tensor, kind: str, data: Expression, number: c.Value, ends: tuple[float, float]
-) -> Expression:
-    """A row of the tensor table; `ends`: what a host writes must lie in them."""
-    dtype, kind_of = (c.name(f"SPK_{text.upper()}") for text in (tensor.dtype, kind))
-    row = (
-        c.string_literal(tensor.name), data, tensor.nbytes, dtype, kind_of, number,
-        len(tensor.shape), tensor.shape, c.decimal(tensor.scale), tensor.zero_point,
-    )  # fmt: skip
-    return c.literal((*row, *map(tensor.order, ends)))

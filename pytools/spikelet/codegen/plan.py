@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from spikelet.codegen.arrange import Problem, arrange
 from spikelet.graph import Array, Graph, Phase, Tensor, c
@@ -62,12 +63,15 @@ class Plan:
         scratch: by operator, of those that have one.
         size: bytes.
         bound: bytes that no plan of these tensors, in this order of execution, goes below.
+        learned: bytes of it, from its beginning, that hold learned tensors and nothing else: they
+            outlive a sample, and the rest does not.
     """
 
     slots: dict[str, Slot]
     scratch: dict[str, Scratch]
     size: int
     bound: int
+    learned: int = 0
 
     def is_shared(self, share: Share) -> bool:
         """Whether the part lies where the whole holds the same bytes."""
@@ -98,43 +102,75 @@ class _Place:
         return self.first <= moment <= self.last
 
 
-def plan(graph: Graph, target: Target = ANY) -> Plan:
-    """Place all tensors; kernels are those of an instruction set, "" for C that runs on any."""
-    places, scratches, problem = _requests(graph, target)
-    offsets, bound = arrange(problem, ALIGN, _most_in_use(places, problem, len(graph.order)))
+def plan(graph: Graph, target: Target = ANY, keep_inputs: bool = False) -> Plan:
+    """Place all tensors.
+
+    Args:
+        graph: the graph.
+        target: the instruction set that kernels are for.
+        keep_inputs: nothing is written over an input: it can be used again.
+    """
+    requests = _requests(graph, target, keep_inputs)
+    places, problem = requests.places, requests.problem
+    learned = sum(place.size for place in requests.learned)
+    found, bound = arrange(problem, ALIGN, _most_in_use(places, problem, len(graph.order)))
+    begins = accumulate((place.size for place in requests.learned), initial=0)
+    blocks = [*zip(requests.learned, begins, strict=False)]
+    blocks += [(place, learned + offset) for place, offset in zip(places, found, strict=True)]
     slots = {}
-    for place, offset in zip(places, offsets, strict=True):
+    for place, offset in blocks:
         for name, at in place.at.items():
             tensor = graph.tensors[name]
             slots[name] = Slot(tensor, offset + at, _up(tensor.nbytes), place.first, place.last)
-    blocks = zip(places, offsets, strict=True)
     scratch = [Scratch(offset, place.size) for place, offset in blocks if not place.at]
     # Kernels read past a tensor's end, and one within another may end where that does.
     ends = [slot.offset + slot.size for slot in slots.values()]
     return Plan(
         slots={name: slots[name] for name in graph.tensors},
-        scratch=dict(zip(scratches, scratch, strict=True)),
-        size=_up(max(problem.extent(offsets), *ends)),
-        bound=bound,
+        scratch=dict(zip(requests.scratch, scratch, strict=True)),
+        size=_up(max(learned + problem.extent(found), *ends)),
+        bound=learned + bound,
+        learned=learned,
     )
 
 
 def least(graph: Graph, target: Target = ANY) -> int:
     """Bytes that no plan goes below; quickly found, and often too few."""
-    places, _, problem = _requests(graph, target)
-    return _most_in_use(places, problem, len(graph.order))
+    requests = _requests(graph, target)
+    learned = sum(place.size for place in requests.learned)
+    return learned + _most_in_use(requests.places, requests.problem, len(graph.order))
 
 
-def _requests(graph: Graph, target: Target) -> tuple[list[_Place], list[str], Problem]:
-    """The places of tensors, then of scratch; the operators that have scratch; what to arrange."""
-    sharing = _Sharing(graph, target)
-    places = sharing.places()
+@dataclass(frozen=True)
+class _Requests:
+    """What is to be placed.
+
+    Attributes:
+        learned: the places of learned tensors, which lie in front of all others.
+        places: of the other tensors, then of scratch.
+        scratch: the operators that have scratch.
+        problem: how `places` may lie to one another.
+    """
+
+    learned: list[_Place]
+    places: list[_Place]
+    scratch: list[str]
+    problem: Problem
+
+
+def _requests(graph: Graph, target: Target, keep_inputs: bool = False) -> _Requests:
+    sharing = _Sharing(graph, target, keep_inputs)
+    known = {learned.tensor.name for learned in graph.learned}
+    learned: list[_Place] = []
+    places: list[_Place] = []
+    for place in sharing.places():
+        (learned if known.issuperset(place.at) else places).append(place)
     wanted = _Wanted(graph, target).sizes
     for number, node in enumerate(graph.order):
         if node.name in wanted:
             places.append(_Place({}, _up(wanted[node.name]), number, number, again=True))
     scratches = [node.name for node in graph.order if node.name in wanted]
-    return places, scratches, sharing.problem(places)
+    return _Requests(learned, places, scratches, sharing.problem(places))
 
 
 def _up(size: int) -> int:
@@ -180,9 +216,12 @@ class _Wanted:
 class _Sharing:
     """Which tensors share a place."""
 
-    def __init__(self, graph: Graph, target: Target) -> None:
+    def __init__(self, graph: Graph, target: Target, keep_inputs: bool) -> None:
         self.graph, self.target = graph, target
         self.lives = {name: _life(graph, tensor) for name, tensor in graph.tensors.items()}
+        if keep_inputs:
+            for tensor in graph.inputs:
+                self.lives[tensor.name] = _Life(-1, len(graph.order), again=True)
         self.within: dict[str, tuple[str, int]] = {}  # the tensor around it, and where in that
         for node in graph.order:
             for share in node.shares():
@@ -230,17 +269,17 @@ class _Sharing:
                     above[a, b] = one.size
         index = {name: i for i, place in enumerate(places) for name in place.at}
         for number, node in enumerate(self.graph.order):
-            if not node.outs:
+            if not node.outs or node.outs[0].name not in index:
                 continue
             out = node.outs[0].name
             to, overlaps = index[out], node.overlaps(self.target)
-            for source in {index[name] for name in node.inputs}:
+            for source in {index[name] for name in node.inputs if name in index}:
                 if not _meet(places[source], places[to], number):
                     continue
                 pairs = [  # with the lead that the places need
                     (overlap, places[to].at[out] - places[source].at[name])
                     for name, overlap in zip(node.inputs, overlaps, strict=True)
-                    if index[name] == source
+                    if index.get(name) == source
                 ]
                 leads = [o.lead + at for o, at in pairs if o is not None and not o.exact]
                 if len(leads) == len(pairs):

@@ -1,0 +1,128 @@
+"""What the agent is told of a model: its tensors, its constants, its functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from spikelet.codegen.constants import Constant
+from spikelet.codegen.emitter import CEmitter
+from spikelet.graph import Graph, Tensor, c
+from spikelet.graph.c import Expression
+from spikelet.graph.graph import LABEL
+
+
+def agent_table(
+    graph: Graph, sha256: str, trace: bool, em: CEmitter, constants: Sequence[Constant]
+) -> str:
+    """The tensors, the constants and the functions of a model, as spk_model.h has them."""
+    places = em.places
+    digest = ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(sha256))
+    rows = []
+    for tensor, op in visible_tensors(graph, trace):
+        data = em.at(places.slots[tensor.name])
+        number = _NO_OP if op is None else op
+        rows.append(tensor_row(tensor, tensor.kind, data, number, graph.admitted_range(tensor)))
+    lines = []
+    if trace:
+        columns = len(graph.traced_tensors)
+        lines.append(
+            f"static uint32_t trace[{graph.steps * columns}]; // ({graph.steps}, {columns})"
+        )
+        shaped = Tensor("trace", "u32", (graph.steps, columns), kind="output")
+        rows.append(tensor_row(shaped, "digests", c.name("trace"), _NO_OP, shaped.limits))
+    lines += [
+        f"static const uint8_t package_sha256[32] = {{\n    {digest}}};",
+        f"static const struct spk_tensor tensors[{len(rows)}] = {{",
+        *(f"    {row}," for row in rows),
+        "};",
+        *_constants(constants),
+        "const struct spk_model spk_model = {",
+        f"    .name = {c.string_literal(graph.name)},",
+        "    .package_sha256 = package_sha256,",
+        "    .tensors = tensors,",
+        f"    .tensor_count = {len(rows)},",
+        f"    .steps = {graph.steps},",
+        f"    .arena_bytes = {places.size},",
+        *_constant_fields(constants),
+        "    .saturations = &saturations,",
+        "    .start = model_start,",
+        "    .step = model_step,",
+        "    .finish = model_finish,",
+        *_learning_fields(graph, em),
+        "};",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def learned_table(graph: Graph, em: CEmitter) -> str:
+    """The learned tensors, for what saves and restores them."""
+    rows = [
+        tensor_row(k.tensor, "learned", em.at(em.places.slots[k.tensor.name]), _NO_OP,
+                   graph.admitted_range(k.tensor))
+        for k in graph.learned
+    ]  # fmt: skip
+    lines = [f"static const struct spk_tensor model_learned[{len(rows)}] = {{"]
+    return "\n".join([*lines, *(f"    {row}," for row in rows), "};", ""])
+
+
+def _constants(constants: Sequence[Constant]) -> list[str]:
+    """The list of all constants: what a device's CRC is made of."""
+    if not constants:
+        return []
+    rows = []
+    for one in constants:
+        place = one.pointer or one.name
+        address = f"&{c.field(place)}" if "." in place else c.identifier(place)
+        rows.append(f"    {{{address}, {len(one.data)}, {int(one.pointer is not None)}}},")
+    return [f"static const struct spk_constant constants[{len(constants)}] = {{", *rows, "};"]
+
+
+def _constant_fields(constants: Sequence[Constant]) -> list[str]:
+    if not constants:
+        return []
+    return [
+        f"    .constant_bytes = {sum(len(one.data) for one in constants)},",
+        f"    .constant_count = {len(constants)},",
+        "    .constants = constants,",
+    ]
+
+
+def _learning_fields(graph: Graph, em: CEmitter) -> list[str]:
+    if not graph.learns:
+        return []
+    label = em.tensor(LABEL) if graph.classes else "NULL"
+    return [
+        f"    .label = {label},",
+        f"    .classes = {graph.classes},",
+        "    .load = model_load,",
+        "    .learn = model_learn,",
+        "    .commit = model_commit,",
+    ]
+
+
+_NO_OP = c.name("SPK_NO_OP")
+
+
+def visible_tensors(graph: Graph, trace: bool) -> list[tuple[Tensor, int | None]]:
+    """The tensors a host may see, each with the number of the operator that writes it.
+
+    A trace build lists the digests behind them.
+    """
+    given = [*graph.inputs, *(k.tensor for k in graph.learned), *graph.every_target]
+    rows: list[tuple[Tensor, int | None]] = [(t, None) for t in given]
+    for number, node in enumerate(graph.order):
+        rows += [(t, number) for t in node.outs]
+    return [(t, n) for t, n in rows if trace or t.kind != "activation"]
+
+
+def tensor_row(
+    tensor: Tensor, kind: str, data: Expression, number: c.Value, ends: tuple[float, float]
+) -> Expression:
+    """A row of the tensor table; `ends`: what a host writes must lie in them."""
+    dtype, kind_of = (c.name(f"SPK_{text.upper()}") for text in (tensor.dtype, kind))
+    row = (
+        c.string_literal(tensor.name), data, tensor.nbytes, dtype, kind_of, number,
+        len(tensor.shape), tensor.shape, c.decimal(tensor.scale), tensor.zero_point,
+    )  # fmt: skip
+    return c.literal((*row, *map(tensor.order, ends)))
