@@ -112,6 +112,12 @@ class Target:
         _check_known(text, extensions, (*optional, *always))
         return cls(text, core, _with_implied([*always, *extensions]))
 
+    @classmethod
+    def of_core(cls, text: str) -> Target:
+        """As `parse`, or by what people call a core: cortex-m0 to cortex-m85."""
+        core = _CORES.get(text.lower().strip())
+        return cls.parse(core or text)
+
     def __str__(self) -> str:
         return self.name
 

@@ -1,30 +1,145 @@
-"""`spikelet export`: an int8 package as an ONNX file, for other runtimes to compare."""
+"""`spikelet export`: a package as a C library for other firmware, or as an ONNX file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spikelet.cli import loading
-from spikelet.cli.options import JsonOption, PackageArg, application
+from spikelet.cli.options import (
+    ClassesOption,
+    FeaturesOption,
+    JsonOption,
+    LearnDataOption,
+    LearnOption,
+    PackageArg,
+    application,
+    check_learning,
+)
 from spikelet.cli.places import check_file, given_path
 from spikelet.errors import UsageError
 
+if TYPE_CHECKING:
+    from spikelet.graph.target import Target
+
 app = application()
+
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--c", metavar="DIR", parser=given_path, help="Write a C library into this folder."
+    ),
+]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="CORE",
+        help="Of the library: host, portable, cortex-m0 to cortex-m85, rv32imac, ...",
+    ),
+]
+NameOption = Annotated[
+    str | None,
+    typer.Option("--name", help="What all names of the library begin with. Default: the model's."),
+]
+KeepOption = Annotated[
+    bool, typer.Option("--keep-inputs", help="An inference leaves its inputs as they were.")
+]
 
 
 @app.command("export")
 def command(
     package: PackageArg,
+    c: FolderOption = None,
+    target: TargetOption = None,
+    board: Annotated[
+        str | None, typer.Option("--board", help="Instead of --target: the core of a board.")
+    ] = None,
+    name: NameOption = None,
+    keep_inputs: KeepOption = False,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="Default: NAME.onnx.", parser=given_path),
+        typer.Option("-o", "--out", help="Write an ONNX file. NAME.onnx.", parser=given_path),
     ] = None,
+    learn: LearnOption = None,
+    features: FeaturesOption = None,
+    classes: ClassesOption = None,
+    data: LearnDataOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write an int8 package as an ONNX file in QDQ form."""
+    """Write a package as a C library for other people's firmware, or as an ONNX file.
+
+    With --c and --learn the library learns.
+    """
+    if c is None:
+        asked = {"--target": target, "--board": board, "--name": name, "--learn": learn}
+        given = [option for option, value in asked.items() if value is not None]
+        if given or keep_inputs:
+            raise UsageError(
+                f"{given[0] if given else '--keep-inputs'} goes with --c",
+                next="name the library's folder: --c DIR",
+            )
+        _onnx(package, out, as_json)
+        return
+    if out is not None:
+        raise UsageError("-o and --c are two formats", next="give one of them")
+    with loading(as_json):
+        from spikelet.board import find_board
+        from spikelet.cli.terminal import Terminal, facts, number
+        from spikelet.cli.with_learner import with_learner
+        from spikelet.package import Package
+        from spikelet.run.exported import export_c
+    terminal = Terminal.open(as_json)
+    check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
+    loaded, core = Package.load(package), _core(target, board)
+    if learn is not None:
+        place = None if board is None else find_board(board)
+        loaded = with_learner(loaded, learn, features, classes, data, place).package
+    made = export_c(loaded, c, core, name=name, keep_inputs=keep_inputs)
+    result: dict[str, Any] = {
+        "package": str(package),
+        "package_sha256": loaded.sha256,
+        "folder": str(c),
+        "name": made.prefix,
+        "target": str(core),
+        "arena_bytes": made.arena_bytes,
+        "learned_bytes": made.learned_bytes,
+        "constant_bytes": made.constant_bytes,
+        "files": made.files,
+    }
+    rows = {
+        "model": loaded.graph.name,
+        "header": f"include/{made.prefix}.h",
+        "core": str(core),
+        "RAM": f"arena {number(made.arena_bytes, 'B')}, learned {number(made.learned_bytes, 'B')}",
+        "flash": f"constants {number(made.constant_bytes, 'B')}",
+        "try it": f"cmake -S {c} -B {c}/build && cmake --build {c}/build",
+        "package": loaded.sha256,
+    }
+    terminal.result(result, facts(str(c), rows))
+
+
+def _core(target: str | None, board: str | None) -> Target:
+    """The core that is asked for."""
+    from spikelet.board import find_board
+    from spikelet.graph.target import Target
+
+    if (target is None) == (board is None):
+        raise UsageError(
+            "a C library is made for one core" if target is None else "--target and --board",
+            next="give --target, as cortex-m4, rv32imac, host or portable; or --board",
+        )
+    if board is not None:
+        return find_board(board).target
+    try:
+        return Target.of_core(str(target))
+    except ValueError as e:
+        raise UsageError(str(e), next="name a core with --target, or a board with --board") from e
+
+
+def _onnx(package: Path, out: Path | None, as_json: bool) -> None:
     with loading(as_json):
         from spikelet.cli.terminal import Terminal, facts, number
         from spikelet.files import write_whole
@@ -36,7 +151,7 @@ def command(
     if out.suffix.lower() != ".onnx":
         raise UsageError(
             f"{out}: {out.suffix or 'no suffix'} is not a format that can be written",
-            next="formats: .onnx",
+            next="formats: .onnx; a C library: --c DIR",
         )
     check_file(out)
     data = onnx_export.export(loaded.graph)

@@ -1,0 +1,316 @@
+"""A model as a C library for other people's firmware: a folder with all that a build needs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+
+from spikelet.codegen.emit import Core, library_text
+from spikelet.codegen.emitter import C_TYPES
+from spikelet.codegen.interface import Port, prefix_of
+from spikelet.codegen.plan import plan
+from spikelet.errors import UsageError
+from spikelet.files import write_whole
+from spikelet.graph import Array, Graph, GraphError, c
+from spikelet.graph.target import Target
+from spikelet.paths import firmware_dir, house_dir
+from spikelet.plugins import kernel_dirs
+from spikelet.version import __version__
+
+FLAGS = ("-fno-strict-aliasing", "-ffp-contract=off")
+_VERSION = "0.1.0"
+_INCLUDED = re.compile(r"^\s*#\s*include\s+\"([^\"]+)\"", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Example:
+    """Samples, and what golden gives for each, that example/main.c runs.
+
+    Attributes:
+        inputs: by name, (N, *shape).
+        outputs: by name, (N, *shape); of a model that learns, as they are before it learns each.
+        labels: (N,) where the model learns classes.
+        targets: by name, (N, *shape), where it learns from them.
+        state_crc: CRC-32 of what was learned after all of them and a commit, as `NAME_save` has it.
+    """
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    labels: Array | None = None
+    targets: Mapping[str, Array] = field(default_factory=dict)
+    state_crc: int | None = None
+
+
+@dataclass(frozen=True)
+class Library:
+    """What was written.
+
+    Attributes:
+        folder: of it.
+        prefix: of all that the linker sees.
+        files: relative to the folder.
+        arena_bytes, learned_bytes: of RAM.
+        constant_bytes: of flash.
+    """
+
+    folder: Path
+    prefix: str
+    files: list[str]
+    arena_bytes: int
+    learned_bytes: int
+    constant_bytes: int
+
+
+def write_library(
+    graph: Graph,
+    sha256: str,
+    target: Target,
+    folder: Path,
+    example: Example,
+    *,
+    name: str | None = None,
+    keep_inputs: bool = False,
+    measured: Sequence[tuple[str, str]] = (),
+) -> Library:
+    """Write a model as a C library.
+
+    Args:
+        graph: the integer graph; one that learns gives a library that learns.
+        sha256: of the package.
+        target: the core; a compiler for another one stops with one #error.
+        folder: new, or a library that was written before.
+        example: samples for example/main.c.
+        name: of the library, and what all its names begin with; by default the graph's.
+        keep_inputs: an inference leaves its inputs as they were, which takes more RAM.
+        measured: rows of the README's table: what, and the figure.
+
+    Raises:
+        UsageError: the folder holds something else, or the name is no identifier of C.
+    """
+    _check_folder(folder)
+    prefix = _checked_name(name or graph.name)
+    places = plan(graph, target, keep_inputs)
+    text, core = library_text(graph, sha256, target, places, prefix)
+    files = {f"include/{prefix}.h": core.interface.header(), f"src/{prefix}.c": text}
+    # Arduino looks for headers in src alone.
+    files[f"src/{prefix}.h"] = f'#include "../include/{prefix}.h" // SPDX: Apache-2.0\n'
+    files |= _headers(text, {f"{prefix}.h"})
+    files["example/vectors.h"] = _vectors(core, example)
+    files |= _filled(core, target, example, measured)
+    files["LICENSE"] = (house_dir() / "LICENSE").read_text(encoding="utf-8")
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / path, content.encode())
+    face = core.interface
+    return Library(
+        folder, prefix, sorted(files), face.arena_bytes, places.learned, face.const_bytes
+    )
+
+
+def _check_folder(folder: Path) -> None:
+    """Only an empty folder, or an earlier library, is written over."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is a file", next="name a folder that is new")
+    there = {path.name for path in folder.iterdir()}
+    if there and not {"CMakeLists.txt", "library.properties", "include", "src"} <= there:
+        raise UsageError(
+            f"{folder} holds other files: {', '.join(sorted(there)[:3])}",
+            "a library is written into an empty folder, or over one that was written before",
+            "name a folder that is new",
+        )
+
+
+def _checked_name(name: str) -> str:
+    try:
+        return prefix_of(name)
+    except GraphError as e:
+        raise UsageError(
+            f"{name!r} is no name of a C library", next="letters, digits and underscores: --name"
+        ) from e
+
+
+def _headers(text: str, own: set[str]) -> dict[str, str]:
+    """The headers that a text includes, and those that they do, by their place in the library.
+
+    Each includes others by the way from itself to them, so that no path has to be given.
+    """
+    found: dict[str, str] = {}
+    pending = [path for path in _INCLUDED.findall(text) if path not in own]
+    while pending:
+        path = pending.pop()
+        if path in found:
+            continue
+        content = _read_header(path)
+        for name in _INCLUDED.findall(content):
+            pending.append(name)
+            way = os.path.relpath(name, Path(path).parent)
+            content = content.replace(f'#include "{name}"', f'#include "{way}"')
+        found[path] = content
+    return {f"src/{path}": content for path, content in found.items()}
+
+
+def _read_header(path: str) -> str:
+    for folder in kernel_dirs():
+        if (folder / path).is_file():
+            return (folder / path).read_text(encoding="utf-8")
+    raise GraphError(f"there is no header {path}")
+
+
+def _vectors(core: Core, example: Example) -> str:
+    """example/vectors.h: the samples as bytes."""
+    count = len(next(iter(example.inputs.values())))
+    lines = [
+        "// Samples of the package, and what golden gives for each.",
+        "// SPDX-License-Identifier: Apache-2.0",
+        "#include <stdint.h>",
+        "",
+        f"#define SAMPLES {count}",
+    ]
+    given = {**example.inputs, **example.targets, **example.outputs}
+    for port in core.interface.ports:
+        values = given[port.tensor.name]
+        rows = [port.tensor.to_bytes(value) for value in values]
+        lines.append(f"// {c.remark(port.tensor.name)}")
+        lines.append(f"static const uint8_t {_array(port)}[SAMPLES][{port.tensor.nbytes}] = {{")
+        lines += [f"    {{{_bytes(row)}}}," for row in rows]
+        lines.append("};")
+    if example.labels is not None:
+        text = ", ".join(str(int(label)) for label in example.labels)
+        lines.append(f"static const int32_t labels[SAMPLES] = {{{text}}};")
+    if example.state_crc is not None:
+        lines.append(f"#define STATE_CRC 0x{example.state_crc:08x}u")
+    return "\n".join([*lines, ""])
+
+
+def _array(port: Port) -> str:
+    return f"{port.word}_{port.number}"
+
+
+def _bytes(row: bytes) -> str:
+    parts = [", ".join(str(byte) for byte in row[i : i + 24]) for i in range(0, len(row), 24)]
+    return ",\n     ".join(parts)
+
+
+_CRC = """
+// CRC-32 as zlib has it.
+static uint32_t crc32(const uint8_t *data, size_t size) {
+    uint32_t crc = 0xFFFFFFFFu;
+
+    for (size_t i = 0; i < size; i++) {
+        crc ^= data[i];
+        for (int bit = 0; bit < 8; bit++) {
+            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+        }
+    }
+    return ~crc;
+}
+
+static uint8_t state[${NAME}_STATE_BYTES];
+
+// What was learned is what the twin learned; a state that is not the model's is refused.
+static int check_state(void) {
+    ${name}_save(state);
+    wrong += (unsigned long)(crc32(state, sizeof state) != STATE_CRC);
+    compared += 4;
+    state[0] ^= 1;
+    wrong += (unsigned long)(${name}_restore(state) != ${NAME}_ERROR_STATE);
+    state[0] ^= 1;
+    return ${name}_restore(state);
+}
+"""
+_ENDING = """\
+    if (status == ${NAME}_OK) {
+        status = ${name}_commit();
+    }
+    if (status == ${NAME}_OK) {
+        status = check_state();
+    }
+"""
+
+
+def _filled(
+    core: Core, target: Target, example: Example, measured: Sequence[tuple[str, str]]
+) -> dict[str, str]:
+    """The files that stand in firmware/library, with the model's names and figures."""
+    face = core.interface
+    names = {"name": face.prefix, "NAME": face.macro}
+    sentence = f"{face.prefix}: an integer network that Spikelet made"
+    learns = face.graph.learns
+    values = {
+        **names,
+        "version": _VERSION,
+        "spikelet": __version__,
+        "sha256": face.sha256,
+        "target": str(target),
+        "sentence": sentence,
+        "flags": " ".join(FLAGS),
+        "arena": face.arena_bytes,
+        "learned": face.places.learned,
+        "constants": face.const_bytes,
+        "learning": Template(_CRC).substitute(names) if learns else "",
+        "samples": "".join(f"        {line}\n" for line in _sample(core, example)),
+        "ending": Template(_ENDING).substitute(names) if learns else "",
+        "usage": _usage(core),
+        "figures": "".join(f"| {what} | {figure} |\n" for what, figure in measured),
+        "layers": _layer_table(core),
+    }
+    templates = firmware_dir() / "library"
+    paths = sorted(p for p in templates.rglob("*") if p.is_file())
+    return {
+        path.relative_to(templates).as_posix(): Template(
+            path.read_text(encoding="utf-8")
+        ).substitute(values)
+        for path in paths
+    }
+
+
+def _sample(core: Core, example: Example) -> list[str]:
+    """What main.c does with sample i."""
+    face = core.interface
+    name, macro = face.prefix, face.macro
+
+    def copied(port: Port) -> str:
+        array = f"{_array(port)}[i]"
+        return f"memcpy({name}_{port.word}({port.number}), {array}, sizeof {array});"
+
+    lines = [*map(copied, face.of("input")), f"status = {name}_invoke();"]
+    lines += [
+        f"compare({name}_output({p.number}), {_array(p)}[i], sizeof {_array(p)}[i]);"
+        for p in face.of("output")
+    ]
+    if face.graph.learns:
+        lines += map(copied, face.of("target"))
+        label = "labels[i]" if example.labels is not None else ""
+        lines += [f"if (status == {macro}_OK) {{", f"    status = {name}_learn({label});", "}"]
+    return lines
+
+
+def _usage(core: Core) -> str:
+    face = core.interface
+    name, first, out = face.prefix, face.of("input")[0], face.of("output")[0]
+    lines = [
+        f"{name}_init();",
+        f"{C_TYPES[first.tensor.dtype]} *{first.name} = {name}_input_{first.name}();",
+        f"// fill it: {face.macro}_INPUT_{first.name.upper()}_ELEMENTS elements",
+        f"{name}_invoke();",
+        f"const {C_TYPES[out.tensor.dtype]} *{out.name} = {name}_output_{out.name}();",
+    ]
+    if face.graph.learns:
+        lines.append(f"{name}_learn({'label' if face.graph.classes else ''});")
+    return "\n".join(lines)
+
+
+def _layer_table(core: Core) -> str:
+    rows = ["| layer | operator | output | MACs | flash |", "| --- | --- | --- | --- | --- |"]
+    rows += [
+        f"| {row.name} | {row.op} | {row.output} | {row.macs or row.synaptic_ops or ''} | "
+        f"{row.flash_bytes or ''} |"
+        for row in core.layers
+    ]
+    return "\n".join(rows)
