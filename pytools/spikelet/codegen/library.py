@@ -14,7 +14,6 @@ from spikelet.codegen.emitter import C_TYPES
 from spikelet.codegen.interface import Port, prefix_of
 from spikelet.codegen.plan import plan
 from spikelet.errors import UsageError
-from spikelet.files import write_whole
 from spikelet.graph import Array, Graph, GraphError, c
 from spikelet.graph.target import Target
 from spikelet.paths import firmware_dir, house_dir
@@ -104,7 +103,7 @@ def write_library(
     files["LICENSE"] = (house_dir() / "LICENSE").read_text(encoding="utf-8")
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / path, content.encode())
+        (folder / path).write_text(content, encoding="utf-8")
     face = core.interface
     return Library(
         folder, prefix, sorted(files), face.arena_bytes, places.learned, face.const_bytes

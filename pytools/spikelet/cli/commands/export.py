@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,19 +76,14 @@ def command(
     """
     if c is None:
         asked = {"--target": target, "--board": board, "--name": name, "--learn": learn}
-        given = [option for option, value in asked.items() if value is not None]
-        if given or keep_inputs:
-            raise UsageError(
-                f"{given[0] if given else '--keep-inputs'} goes with --c",
-                next="name the library's folder: --c DIR",
-            )
+        _check_unasked({**asked, "--keep-inputs": keep_inputs or None})
         _onnx(package, out, as_json)
         return
     if out is not None:
         raise UsageError("-o and --c are two formats", next="give one of them")
     with loading(as_json):
         from spikelet.board import find_board
-        from spikelet.cli.terminal import Terminal, facts, number
+        from spikelet.cli.terminal import Terminal, facts
         from spikelet.cli.with_learner import with_learner
         from spikelet.package import Package
         from spikelet.run.exported import export_c
@@ -109,16 +105,29 @@ def command(
         "constant_bytes": made.constant_bytes,
         "files": made.files,
     }
-    rows = {
-        "model": loaded.graph.name,
-        "header": f"include/{made.prefix}.h",
-        "core": str(core),
-        "RAM": f"arena {number(made.arena_bytes, 'B')}, learned {number(made.learned_bytes, 'B')}",
-        "flash": f"constants {number(made.constant_bytes, 'B')}",
-        "try it": f"cmake -S {c} -B {c}/build && cmake --build {c}/build",
-        "package": loaded.sha256,
+    terminal.result(result, facts(str(c), _rows(loaded.graph.name, result)))
+
+
+def _check_unasked(options: Mapping[str, object]) -> None:
+    given = [option for option, value in options.items() if value is not None]
+    if given:
+        raise UsageError(f"{given[0]} goes with --c", next="name the library's folder: --c DIR")
+
+
+def _rows(model: str, result: Mapping[str, Any]) -> dict[str, object]:
+    from spikelet.cli.terminal import number
+
+    sizes = {key: number(result[f"{key}_bytes"], "B") for key in ("arena", "learned", "constant")}
+    folder = result["folder"]
+    return {
+        "model": model,
+        "header": f"include/{result['name']}.h",
+        "core": result["target"],
+        "RAM": f"arena {sizes['arena']}, learned {sizes['learned']}",
+        "flash": f"constants {sizes['constant']}",
+        "try it": f"cmake -S {folder} -B {folder}/build && cmake --build {folder}/build",
+        "package": result["package_sha256"],
     }
-    terminal.result(result, facts(str(c), rows))
 
 
 def _core(target: str | None, board: str | None) -> Target:
