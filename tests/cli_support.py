@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from spikelet.board import build, find_board
+from spikelet.codegen import generate
 from spikelet.graph import Graph, Tensor
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.spike_count import SpikeCount
 from spikelet.package import Package
+from spikelet.paths import boards_dir, sim_dir
 
 SAMPLES, INPUTS, HIDDEN, CLASSES, STEPS = 24, 12, 10, 4, 6
 # What `run --json` holds at least, and its `link`.
@@ -114,3 +119,27 @@ def serve(elf: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
             for found in process:
                 found.kill()
                 found.wait()
+
+
+def wrong_image(graph: Graph, sha256: str, folder: Path, before: str = "", after: str = "") -> Path:
+    """A trace image of a graph that claims to be this package's, its C changed."""
+    board = find_board("native")
+    source = generate(graph, sha256, folder, trace=True, target=board.target).source
+    if before:
+        text = source.read_text()
+        assert text.count(before) == 1
+        source.write_text(text.replace(before, after))
+    return build(folder, board, folder, trace=True).elf
+
+
+def wrapped_board(folder: Path, name: str, *words: str) -> Path:
+    """The native board under another name, whose machines stand behind a program of sim/."""
+    shutil.copytree(boards_dir() / "native", folder)
+    file = folder / "board.toml"
+    argv = json.dumps([sys.executable, str(sim_dir() / words[0]), *words[1:], "--", "{elf}"])
+    text = file.read_text()
+    assert text.count('argv = ["{elf}"]') == 2
+    file.write_text(
+        text.replace('argv = ["{elf}"]', f"argv = {argv}").replace('"native"', f'"{name}"', 1)
+    )
+    return folder

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SpikeletError(Exception):
     """Base of every error that the command line reports.
@@ -24,6 +26,19 @@ class SpikeletError(Exception):
         if next:
             lines.append(f"  next: {next}")
         super().__init__("\n".join(lines))
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` holds under `error`."""
+        described: dict[str, Any] = {
+            "kind": type(self).__name__.lstrip("_"),
+            "what": self.what,
+            "cause": self.cause,
+            "next": self.next,
+            "exit_code": self.exit_code,
+        }
+        if notes := list(getattr(self, "__notes__", [])):
+            described["notes"] = notes
+        return described
 
 
 class Disagreement(SpikeletError):

@@ -20,9 +20,9 @@ from cli_support import (
     Spikelet,
     serve,
     small_package,
+    wrong_image,
 )
-from spikelet.board import USES, boards, build, find_board
-from spikelet.codegen import generate
+from spikelet.board import USES, boards, find_board
 from spikelet.graph import Graph
 from spikelet.graph.ops.lif import Lif
 from spikelet.package import Package, PackageError
@@ -65,17 +65,6 @@ def test_run_shows_a_person_the_same_figures(spikelet: Spikelet, package: Path) 
     assert "0 bad, 0 retries" in result.out
 
 
-def _wrong(graph: Graph, sha256: str, folder: Path, before: str = "", after: str = "") -> Path:
-    """A trace image of a graph that claims to be this package's, its C changed."""
-    board = find_board("native")
-    source = generate(graph, sha256, folder, trace=True, target=board.target).source
-    if before:
-        text = source.read_text()
-        assert text.count(before) == 1
-        source.write_text(text.replace(before, after))
-    return build(folder, board, folder, trace=True).elf
-
-
 def test_a_wrong_weight_is_named_before_a_sample_is_run(
     spikelet: Spikelet, package: Path, tmp_path: Path
 ) -> None:
@@ -83,7 +72,7 @@ def test_a_wrong_weight_is_named_before_a_sample_is_run(
     constants = {name: values.copy() for name, values in loaded.graph.constants().items()}
     constants["fc1.weight"][4, 2] ^= 1
     wrong = Graph.from_json(loaded.graph.to_json(), constants)
-    with serve(_wrong(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
+    with served(wrong_image(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
         result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
     error = result.json["error"]
     assert (result.code, error["kind"]) == (3, "DeviceDiffers")
@@ -98,7 +87,7 @@ def test_a_wrong_attribute_is_named_before_a_sample_is_run(
     graph = loaded.graph
     nodes = [replace(n, leak=29000) if isinstance(n, Lif) else n for n in graph.nodes]
     wrong = Graph(graph.name, graph.steps, graph.inputs, nodes, graph.outputs)
-    with serve(_wrong(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
+    with served(wrong_image(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
         result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
     error = result.json["error"]
     assert (result.code, error["kind"]) == (3, "DeviceDiffers")
@@ -110,7 +99,7 @@ def test_a_wrong_leak_is_named_and_exits_1(
 ) -> None:
     """Code that is wrong, beside constants that are right."""
     loaded = Package.load(package)
-    image = _wrong(
+    image = wrong_image(
         loaded.graph, loaded.sha256, tmp_path / "wrong", "    spk_lif(&lif1_config,",
         "    struct spk_lif wrong = lif1_config;\n    wrong.leak = 29000;\n    spk_lif(&wrong,",
     )  # fmt: skip

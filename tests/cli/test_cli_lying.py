@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-from cli_support import Result, Spikelet
+from cli_support import Result, Spikelet, wrapped_board
 from learning_package import clouds
-from spikelet.paths import boards_dir, sim_dir
 from support import need
 
 LIES = {
@@ -29,15 +26,7 @@ MORE = {
 
 def board(mode: str, folder: Path) -> Path:
     """The native board, whose machine is a liar around it."""
-    shutil.copytree(boards_dir() / "native", folder)
-    file = folder / "board.toml"
-    liar = f'["{sys.executable}", "{sim_dir()}/lying_device.py", "{mode}", "--", "{{elf}}"]'
-    text = file.read_text()
-    assert text.count('argv = ["{elf}"]') == 2
-    file.write_text(
-        text.replace('argv = ["{elf}"]', f"argv = {liar}").replace('"native"', '"liar"', 1)
-    )
-    return folder
+    return wrapped_board(folder, "liar", "lying_device.py", mode)
 
 
 def call(spikelet: Spikelet, kind: str, package: Path, device: Path) -> Result:

@@ -106,34 +106,30 @@ def print_json(data: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def fail(error: SpikeletError, as_json: bool) -> int:
-    """Say what went wrong: what, likely cause, next step. Returns the exit code."""
-    terminal = Terminal.open(as_json)
-    text = Text("error: ", "bold red") if error.exit_code != 130 else Text("")
+def error_text(error: SpikeletError, head: str) -> Text:
+    """An error as a person is shown it: what, likely cause, next step."""
+    text = Text(head, "bold red")
     # The link's state with its hex dump comes after what a person can act on.
     what, dump, state = error.what.partition(LINK_STATE)
     text.append(what, "bold")
-    notes = list(getattr(error, "__notes__", []))
     for label, value in (("likely cause", error.cause), ("next", error.next)):
         if value:
             text.append(f"\n  {label}: ", "dim")
             text.append(value)
-    for note in notes:
+    for note in getattr(error, "__notes__", []):
         text.append(f"\n  {note}")
     if dump:
         text.append(f"\n  link: {dump.lstrip('; ')}{state}", "dim")
-    terminal.err.print(text, soft_wrap=True)
+    return text
+
+
+def fail(error: SpikeletError, as_json: bool) -> int:
+    """Say what went wrong: what, likely cause, next step. Returns the exit code."""
+    terminal = Terminal.open(as_json)
+    head = "error: " if error.exit_code != 130 else ""
+    terminal.err.print(error_text(error, head), soft_wrap=True)
     if as_json:
-        described: dict[str, Any] = {
-            "kind": type(error).__name__.lstrip("_"),
-            "what": error.what,
-            "cause": error.cause,
-            "next": error.next,
-            "exit_code": error.exit_code,
-        }
-        if notes:
-            described["notes"] = notes
-        print_json({"error": described})
+        print_json({"error": error.to_json()})
     return error.exit_code
 
 

@@ -249,6 +249,37 @@ def _holds(process: Path, device: int) -> bool:
     return False
 
 
+def usb_serial(port: str) -> str | None:
+    """The USB serial number of a port; None where it has none, or is no port of this computer."""
+    here = os.path.realpath(port)
+    ports = {os.path.realpath(p.device): p.serial_number for p in list_ports.comports()}
+    return ports.get(here) or None
+
+
+def usb_port(serial_number: str) -> str:
+    """The port of the USB device with this serial number, as the system lists it now.
+
+    Raises:
+        PortError: no port has it, or more than one; the text lists what is there.
+    """
+    ports = list_ports.comports()
+    there: list[str] = sorted(p.device for p in ports if p.serial_number == serial_number)
+    if len(there) == 1:
+        return there[0]
+    if there:
+        raise PortError(
+            f"USB serial number {serial_number} has {len(there)} ports: {', '.join(there)}",
+            "a probe with several serial lines, or two devices with one number",
+            "name one by `port`, for instance its link in /dev/serial/by-id",
+        )
+    numbers = [f"{p.serial_number} ({p.device})" for p in ports if p.serial_number]
+    raise PortError(
+        f"no port has the USB serial number {serial_number}",
+        "the device is not plugged in, or the number is mistyped",
+        f"numbers here: {', '.join(numbers) or 'none'}",
+    )
+
+
 def _known_ports() -> str:
     names = [port.device for port in list_ports.comports()]
     return f"ports here: {', '.join(names)}" if names else "no serial port is present"

@@ -18,7 +18,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ class _Clock:
 
     date: str
     spent_s: float
-    since: float = field(default_factory=time.monotonic)
+    since: float
 
     def read(self) -> dict[str, Any]:
         """`date` (ISO 8601, UTC) and `duration_s` of all parts until now."""
@@ -203,17 +203,24 @@ class SessionFolder:
                 raise another_run(self.path, key, before, head)
         return self.samples()
 
-    def begin(self, head: Mapping[str, Any], resume: bool) -> list[Sample]:
+    def begin(
+        self, head: Mapping[str, Any], resume: bool, since: float | None = None
+    ) -> list[Sample]:
         """Open for writing; the samples to keep, empty unless it resumes.
 
         An earlier session is moved aside, see `moved`, unless it resumes.
+
+        Args:
+            head: what is run.
+            resume: go on after what is recorded.
+            since: when this part of the session began, of `time.monotonic`; None for now.
 
         Raises:
             UsageError: as `resumable`.
         """
         kept: list[Sample] = []
         measured: dict[str, Any] = {}
-        self.start(resume)
+        self.start(resume, since)
         if resume:
             kept = self.resumable(head)
             before = self._read_head()
@@ -231,13 +238,14 @@ class SessionFolder:
         self.note(measured)
         return kept
 
-    def start(self, resume: bool) -> None:
-        """Start the session's clock; one that resumes goes on with the clock it had."""
+    def start(self, resume: bool, since: float | None = None) -> None:
+        """Start the session's clock, as `begin`; one that resumes goes on with what it read."""
         before = self._read_head() if resume else {}
         date, spent = before.get("date"), before.get("duration_s")
         self._clock = _Clock(
             date if isinstance(date, str) else datetime.now(UTC).isoformat(timespec="seconds"),
             spent if isinstance(spent, float) else 0.0,
+            time.monotonic() if since is None else since,
         )
 
     def note(self, extra: Mapping[str, Any]) -> None:
@@ -435,11 +443,11 @@ class Recording:
         self.folder = folder
         self.kept = folder.resumable(head) if resume else []
         self.parts = folder.parts() if resume else []
-        self._head, self._resume = head, resume
+        self._head, self._resume, self._since = head, resume, time.monotonic()
 
     def begin(self) -> None:
         """Open the folder for writing; until then an earlier session stays as it is."""
-        self.folder.begin(self._head, self._resume)
+        self.folder.begin(self._head, self._resume, self._since)
 
 
 def _parse(line: bytes) -> tuple[Sample, list[Difference]]:

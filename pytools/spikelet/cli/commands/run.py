@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,6 @@ from spikelet.cli import loading
 from spikelet.cli.options import (
     ArenaOption,
     BaudOption,
-    BoardOption,
     JsonOption,
     LimitOption,
     MachineOption,
@@ -23,14 +22,40 @@ from spikelet.cli.options import (
     application,
 )
 from spikelet.cli.places import given_path
+from spikelet.errors import UsageError
+
+if TYPE_CHECKING:
+    from spikelet.run.session_options import RunOptions
 
 app = application()
+
+MaybeBoardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--board", "-b", show_default=False,
+        help="A board's name, or its folder; of --roster only the devices that are this board.",
+    ),
+]  # fmt: skip
+RosterOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", parser=given_path, show_default=False,
+        help="A test bench: run on all devices of this file at once.",
+    ),
+]  # fmt: skip
+WaitOption = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS", min=0,
+        help="Of --roster: how long to wait for a device that another process holds.",
+    ),
+]  # fmt: skip
 
 
 @app.command("run")
 def command(
     package: PackageArg,
-    board: BoardOption,
+    board: MaybeBoardOption = None,
     port: PortOption = None,
     baud: BaudOption = None,
     machine: MachineOption = "auto",
@@ -50,9 +75,40 @@ def command(
     session: SessionOption = None,
     toolchain: ToolchainOption = "auto",
     arena: ArenaOption = None,
+    roster: RosterOption = None,
+    wait: WaitOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Run a package on a board, compared with golden sample by sample."""
+    """Run a package on a board or on a test bench, compared with golden sample by sample."""
+    if roster is not None:
+        with loading(as_json):
+            from spikelet.cli.on_roster import RosterOptions, run_on_roster
+        bench = RosterOptions(
+            package=package, roster=roster, board=board, port=port, baud=baud, machine=machine,
+            data=data, limit=limit, layers=layers, resume=resume, session=session,
+            toolchain=toolchain, arena=arena, wait_s=wait,
+        )  # fmt: skip
+        run_on_roster(bench, as_json)
+        return
+    if board is None:
+        raise UsageError(
+            "run: on which board?",
+            "neither --board nor --roster is given",
+            "--board NAME, as `spikelet boards` lists them, or --roster FILE",
+        )
+    with loading(as_json):
+        from spikelet.run.session_options import RunOptions
+    _run_on_board(
+        RunOptions(
+            package=package, board=board, port=port, baud=baud, machine=machine, data=data,
+            limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
+            arena=arena,
+        ),
+        as_json,
+    )  # fmt: skip
+
+
+def _run_on_board(options: RunOptions, as_json: bool) -> None:
     with loading(as_json):
         from spikelet.board import find_board
         from spikelet.cli.bands import in_bands
@@ -61,18 +117,12 @@ def command(
         from spikelet.cli.terminal import Terminal
         from spikelet.package import Package
         from spikelet.run import SessionFolder, choose_stream
-        from spikelet.run.session_options import RunOptions
     terminal = Terminal.open(as_json)
-    options = RunOptions(
-        package=package, board=board, port=port, baud=baud, machine=machine, data=data,
-        limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
-        arena=arena,
-    )  # fmt: skip
-    loaded, on = Package.load(package), find_board(board)
-    loaded = in_bands(terminal, loaded, arena, on)
-    samples = choose_stream(loaded, data, limit)
+    loaded, on = Package.load(options.package), find_board(options.board)
+    loaded = in_bands(terminal, loaded, options.arena, on)
+    samples = choose_stream(loaded, options.data, options.limit)
     folder = SessionFolder(options.place(loaded.graph.name, on.name))
-    if resume:
+    if options.resume:
         folder.head()  # says at once when there is nothing to resume
     with folder.lock():
         target = prepare(terminal, options, loaded, on, folder)
