@@ -6,7 +6,7 @@
 #include "kernels/fixed.h"
 
 #if defined(__ARM_FEATURE_DSP) && !defined(__OPTIMIZE__)
-#error "int8 kernels take registers that -O0 keeps: compile model.c with -Og, -O1 or more"
+#error "int8 kernels take registers that -O0 keeps: compile this file with -Og, -O1 or more"
 #endif
 
 // a * b / 2^31, halves up; saturates where both are INT32_MIN.

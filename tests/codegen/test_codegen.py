@@ -80,7 +80,7 @@ def test_it_compiles_without_a_warning(tmp_path: Path, compiler: str, optimise: 
 def test_int8_kernels_have_registers_enough(tmp_path: Path, isa: str, optimise: str) -> None:
     compiler, flags = CORES[isa]
     need(compiler)
-    text, refused = "", optimise == "-O0" and Target.parse(isa).dsp
+    """Without optimisation GCC is told by the C itself to keep no registers."""
     for graph in (int8_graphs.convolutions(), int8_graphs.depthwise()):
         source = generate(graph, SHA, tmp_path / graph.name, target=Target.parse(isa)).source
         command = [compiler, *flags, *WARNINGS, optimise, "-ffreestanding", "-fno-strict-aliasing"]
@@ -88,11 +88,7 @@ def test_int8_kernels_have_registers_enough(tmp_path: Path, isa: str, optimise: 
         done = subprocess.run(
             [*command, "-c", source, "-o", tmp_path / "model.o"], capture_output=True, text=True
         )
-        text += done.stderr
-        if not refused:
-            assert done.returncode == 0, done.stderr
-    if refused:
-        assert "compile model.c with -Og" in text and "impossible" not in text
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.quick

@@ -320,7 +320,7 @@ def _build_error(
         left_out = f"... and {len(lines) - OUTPUT_LINES} lines more ..."
         lines = [*lines[: OUTPUT_LINES - LAST_LINES], left_out, *lines[-LAST_LINES:]]
     shown = "\n    ".join(lines) or f"exit code {result.returncode}, no output"
-    if "model.c was made for" in result.stderr:
+    if "this model was made for" in result.stderr:
         return BuildError(
             f"{what} for board {board.name} with {toolchain}:\n    {shown}",
             f"isa = {board.isa!r} of {board.folder / BOARD_FILE} and the flags of its toolchain "
