@@ -8,6 +8,14 @@ from __future__ import annotations
 
 from spikelet.board.build import BuildError, Firmware, ImageTooLarge, build, too_large
 from spikelet.board.doctor import USES, Check, doctor
+from spikelet.board.flashing import (
+    FlashFailed,
+    Flashing,
+    await_port,
+    choose_tool,
+    flash,
+    plan_flash,
+)
 from spikelet.board.image import ImageSizes, Section, Symbol
 from spikelet.board.machine import Machine, MachineDied, machines, start
 from spikelet.board.spec import Board, boards, find_board, load_board
@@ -19,6 +27,8 @@ __all__ = [
     "BuildError",
     "Check",
     "Firmware",
+    "FlashFailed",
+    "Flashing",
     "ImageSizes",
     "ImageTooLarge",
     "Machine",
@@ -26,12 +36,16 @@ __all__ = [
     "Section",
     "Symbol",
     "ToolMissing",
+    "await_port",
     "boards",
     "build",
+    "choose_tool",
     "doctor",
     "find_board",
+    "flash",
     "load_board",
     "machines",
+    "plan_flash",
     "start",
     "too_large",
     "toolchains",

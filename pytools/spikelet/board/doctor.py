@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spikelet.board.spec import Board, board_registry
-from spikelet.board.toolchain import zig_path
+from spikelet.board.toolchain import apt_install, zig_path
 from spikelet.graph.operator import operator_registry
 from spikelet.learn.learner import learner_registry
 from spikelet.plugins import Plugin, Registry, plugins
@@ -65,10 +64,7 @@ def _first_line(command: list[str]) -> str:
 
 
 def _apt(package: str) -> str:
-    if not shutil.which("apt-get"):
-        return f"install {package} with the package manager of this system"
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    return f"{'' if root else 'sudo '}apt-get install -y {package}"
+    return f"{apt_install()} {package}"
 
 
 def _program(

@@ -39,6 +39,7 @@ from pydantic import (
     model_validator,
 )
 
+from spikelet.board.flashing import await_port, flash, plan_flash
 from spikelet.board.spec import Board, find_board
 from spikelet.errors import LinkDead, UsageError
 from spikelet.link.errors import PortError
@@ -233,7 +234,17 @@ class Reserved:
     port: str | None
 
     def flash(self, elf: Path) -> None:
-        """Write an image by the device's own command; raises CommandFailed."""
+        """Write an image by the device's own command, or the board's own tool.
+
+        Raises:
+            CommandFailed: the device's own command failed.
+            SpikeletError: the board has no tool, or it is missing or failed.
+        """
+        if not self.device.flash:
+            flash(plan_flash(elf, self.device.board, port=self.port))
+            if self.port is not None:
+                await_port(self.port)
+            return
         self._execute("flash", self.device.command(self.device.flash, self.port, elf=str(elf)))
 
     def power_cycle(self) -> Reserved:

@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from spikelet.board.flash_spec import FlashSpec
 from spikelet.errors import UsageError
 from spikelet.graph.target import Target
 from spikelet.paths import boards_dir
@@ -142,6 +143,7 @@ class Board(_Part):
         description: one line for the list of boards.
         isa: instruction set, as `spikelet.graph.target` knows them.
         core: core, for people.
+        mhz: clock of the core, millions a second; None where there is no such thing.
         tick: what spk_board_ticks() counts.
         mips: lower bound of millions of instructions a second, for deadlines.
         transport: "machine" (a process of ours) or "serial" (hardware on a port).
@@ -153,6 +155,7 @@ class Board(_Part):
         optimize: optimisation flags by file name; "default" for the others.
         toolchains: in order of preference.
         machines: in order of preference.
+        flash: tools that write its flash, in order of preference; none for what is only emulated.
         folder: where the board file lies.
         bases: folders of the boards that it extends, the nearest first.
     """
@@ -161,6 +164,7 @@ class Board(_Part):
     description: str
     isa: str
     core: str
+    mhz: float | None = Field(default=None, gt=0)
     tick: Literal["none", "instruction", "cycle", "us"]
     mips: float = Field(gt=0)
     transport: Literal["machine", "serial"]
@@ -172,6 +176,7 @@ class Board(_Part):
     optimize: dict[str, str] = Field(default_factory=lambda: {"default": "-Os"})
     toolchains: dict[str, ToolchainSpec] = Field(min_length=1)
     machines: dict[str, MachineSpec] = Field(default_factory=dict)
+    flash: dict[str, FlashSpec] = Field(default_factory=dict)
     folder: Path
     bases: tuple[Path, ...] = ()
 
@@ -179,6 +184,13 @@ class Board(_Part):
     @classmethod
     def _check_isa(cls, isa: str) -> str:
         return str(Target.parse(isa))
+
+    @field_validator("flash")
+    @classmethod
+    def _check_flash(cls, flash: dict[str, FlashSpec]) -> dict[str, FlashSpec]:
+        for name, spec in flash.items():
+            spec.tool(name)
+        return flash
 
     @property
     def target(self) -> Target:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -31,6 +32,14 @@ def find_command(command: tuple[str, ...]) -> list[str] | None:
     """The command with its program's full path, or None where the program is missing."""
     path = zig_path() if command[0] == "zig" else shutil.which(command[0])
     return [str(path), *command[1:]] if path else None
+
+
+def apt_install() -> str:
+    """The command that installs a package of the system."""
+    if not shutil.which("apt-get"):
+        return "with the package manager of this system: install"
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    return f"{'' if root else 'sudo '}apt-get install -y"
 
 
 def how_to_install(program: str, package: str) -> str:

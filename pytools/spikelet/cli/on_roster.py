@@ -66,6 +66,7 @@ class RosterOptions:
     session: Path | None = None
     toolchain: str = AUTO
     arena: int | None = None
+    flash: bool = False
     wait_s: float = 60.0
 
     def __post_init__(self) -> None:
@@ -103,7 +104,7 @@ def run_on_roster(options: RosterOptions, as_json: bool) -> None:
     place = options.place(package.graph.name)
     plan = RosterPlan(
         package, stream, place, _images(terminal, options, package, devices, place),
-        layers=options.layers, resume=options.resume, wait_s=options.wait_s,
+        layers=options.layers, resume=options.resume, flash=options.flash, wait_s=options.wait_s,
     )  # fmt: skip
     columns = (
         TextColumn("{task.fields[name]}"),
@@ -139,8 +140,8 @@ def _images(
     devices: tuple[RosterDevice, ...],
     place: Path,
 ) -> dict[str, BuiltImage]:
-    """By board, one image for all of its machines."""
-    boards = {d.board.name: d.board for d in devices if d.machine is not None}
+    """By board, one image for all of its machines, and for what is flashed."""
+    boards = {d.board.name: d.board for d in devices if d.machine is not None or options.flash}
     with terminal.err.status("building"):
         return {
             name: make(

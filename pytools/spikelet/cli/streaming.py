@@ -13,7 +13,8 @@ from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from spikelet.board import Board
+from spikelet.board import Board, await_port, choose_tool, plan_flash
+from spikelet.cli.flashing import call_tool
 from spikelet.cli.output import Interrupted
 from spikelet.cli.terminal import Terminal, percent
 from spikelet.errors import Disagreement, LinkDead, SpikeletError, UsageError
@@ -47,15 +48,19 @@ def prepare(
     board: Board,
     folder: SessionFolder,
 ) -> SessionTarget:
-    """What a session runs on; the image of a machine is built in the session's folder."""
-    if options.port is not None or board.transport == "serial":
+    """What a session runs on; an image is built in the session's folder, and flashed if asked."""
+    if not options.builds or (board.transport == "serial" and options.port is None):
         return SessionTarget(board, port=options.port, baud=options.baud)
     trace = isinstance(options, RunOptions) and options.layers
+    tool = choose_tool(board) if options.port is not None else ""
     with terminal.err.status("building"):
         built = make(
             package, board, folder.path / "build", toolchain=options.toolchain, trace=trace
         )
-    return SessionTarget(board, built, options.machine)
+    if options.port is not None:
+        call_tool(terminal, plan_flash(built.firmware.elf, board, tool, options.port))
+        await_port(options.port)
+    return SessionTarget(board, built, options.machine, options.port, options.baud)
 
 
 class _Bar(Watch):

@@ -60,13 +60,19 @@ class SessionOptions:
                 "a variable of the shell that is not set",
                 "give a device file or a pyserial URL",
             )
-        for option, value in (("--machine", self.machine), ("--toolchain", self.toolchain)):
+        builds = {} if self.builds else {"--toolchain": self.toolchain}
+        for option, value in {"--machine": self.machine, **builds}.items():
             if value != AUTO:
                 raise UsageError(
                     f"{option} {value} beside --port {self.port}",
                     "a device behind a port was flashed before: nothing is built or started for it",
                     f"leave out either --port or {option}",
                 )
+
+    @property
+    def builds(self) -> bool:
+        """Whether the image is built here."""
+        return self.port is None
 
     def place(self, model: str, board: str) -> Path:
         """The session's folder.
@@ -107,6 +113,7 @@ class RunOptions(SessionOptions):
         limit: how many samples; None for all.
         layers: compare every layer in every step, on a trace build.
         arena: largest arena, bytes; None for any.
+        flash: write the board's flash first; then it answers on the port.
     """
 
     VERB = "run"
@@ -115,3 +122,18 @@ class RunOptions(SessionOptions):
     limit: int | None = None
     layers: bool = False
     arena: int | None = None
+    flash: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.flash and self.port is None:
+            raise UsageError(
+                "--flash without --port",
+                "a machine is no hardware, and nothing says where the board answers",
+                "give the board's --port, or leave out --flash",
+            )
+
+    @property
+    def builds(self) -> bool:
+        """Whether the image is built here."""
+        return super().builds or self.flash

@@ -71,6 +71,10 @@ def command(
     layers: Annotated[
         bool, typer.Option("--layers", help="Compare every layer in every step (trace build).")
     ] = False,
+    flash: Annotated[
+        bool,
+        typer.Option("--flash", help="Flash first, with the board's own tool."),
+    ] = False,
     resume: ResumeOption = False,
     session: SessionOption = None,
     toolchain: ToolchainOption = "auto",
@@ -86,7 +90,7 @@ def command(
         bench = RosterOptions(
             package=package, roster=roster, board=board, port=port, baud=baud, machine=machine,
             data=data, limit=limit, layers=layers, resume=resume, session=session,
-            toolchain=toolchain, arena=arena, wait_s=wait,
+            toolchain=toolchain, arena=arena, flash=flash, wait_s=wait,
         )  # fmt: skip
         run_on_roster(bench, as_json)
         return
@@ -102,7 +106,7 @@ def command(
         RunOptions(
             package=package, board=board, port=port, baud=baud, machine=machine, data=data,
             limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
-            arena=arena,
+            arena=arena, flash=flash,
         ),
         as_json,
     )  # fmt: skip
