@@ -12,7 +12,7 @@ HOUSE = Path(__file__).parents[1]
 PRODUCT = HOUSE / "pytools" / "spikelet"
 GROUND = "ground"  # modules at the top that know no room
 PACKAGE = "package"  # modules at the top that know the graph
-ENTRIES = {"__init__", "__main__"}  # what users import and start
+ENTRIES = {"__init__", "__main__", "pytest_plugin"}  # what users import and start
 
 
 def imports_of(path: Path) -> Iterator[str]:

@@ -46,7 +46,7 @@ from spikelet.link.errors import PortError
 from spikelet.link.transport import usb_port, usb_serial
 from spikelet.locks import POLL_S, Locked, hold
 
-EXAMPLE = "docs/roster.md has an example"
+EXAMPLE = "docs/test-bench.md has an example"
 WORDS = ("name", "board", "port", "serial")
 COMMAND_S = 300.0  # that a command of the roster may take
 RETURN_S = 10.0  # until a port is back after its device was reset

@@ -191,6 +191,10 @@ class SessionTarget:
             package, self.board, self.built.generated, trace=firmware.trace, defines=macros
         )
 
+    def speed(self, machine: str) -> Speed:
+        """Of the machine that was chosen."""
+        return Speed(self.board.mips, self.instructions_per_tick(machine))
+
     def instructions_per_tick(self, machine: str) -> float | None:
         """Of the machine that was chosen; None where a tick is what the device says."""
         spec = self.board.machines.get(machine) if self.port is None else None
@@ -274,7 +278,7 @@ def run(
         head["machine"] = machine
         head["unique_id"] = device.hello.unique_id.hex() if target.port is not None else None
         head["port"] = target.port
-        speed = Speed(target.board.mips, target.instructions_per_tick(machine))
+        speed = target.speed(machine)
         recording = Recording(folder, head, resume)
         outcome = compare(
             package, device, stream, recording,

@@ -1,0 +1,181 @@
+"""pytest plugin: the fixture `spikelet_device`, a board that holds a package.
+
+    pytest --spikelet-package mine.spk --spikelet-board virt-rv32
+    pytest --spikelet-package mine.spk --spikelet-roster bench.toml
+
+Every run of pytest loads this file where Spikelet is installed: it imports nothing of Spikelet
+until a test asks for the fixture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from spikelet.board import Board
+    from spikelet.package import Package
+    from spikelet.run.checked_device import CheckedDevice
+    from spikelet.run.workflow import BuiltImage, SessionTarget
+
+SCOPES = ("function", "class", "module", "package", "session")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options, in a group of their own in `pytest --help`."""
+    group = parser.getgroup("spikelet", "boards that run a network (Spikelet)")
+    group.addoption(
+        "--spikelet-package", metavar="PKG", type=Path,
+        help="what the device holds, NAME.spk; or define a fixture spikelet_package",
+    )  # fmt: skip
+    group.addoption(
+        "--spikelet-board", metavar="BOARD", action="append",
+        help="a board's name, or its folder; where it is given again, tests run on each",
+    )  # fmt: skip
+    group.addoption(
+        "--spikelet-roster", metavar="FILE", type=Path,
+        help="a test bench: the first device of it that is the board and is free",
+    )  # fmt: skip
+    group.addoption(
+        "--spikelet-scope", choices=SCOPES, default="function",
+        help="how long a device is kept: function (default) connects anew for each test",
+    )  # fmt: skip
+    group.addoption(
+        "--spikelet-wait", metavar="SECONDS", type=float, default=60.0,
+        help="for a device of the roster that another process holds (default: 60)",
+    )  # fmt: skip
+    group.addoption(
+        "--spikelet-layers", action="store_true",
+        help="trace builds: `check` compares every layer in every step",
+    )  # fmt: skip
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test runs on each of the boards."""
+    boards = metafunc.config.getoption("spikelet_board")
+    if boards and "spikelet_device" in metafunc.fixturenames:
+        scope = metafunc.config.getoption("spikelet_scope")
+        metafunc.parametrize("spikelet_device", boards, indirect=True, scope=scope)
+
+
+def _scope(fixture_name: str, config: pytest.Config) -> Any:
+    return config.getoption("spikelet_scope")
+
+
+@pytest.fixture(scope="session")
+def spikelet_package(pytestconfig: pytest.Config) -> Package:
+    """The package of --spikelet-package; a fixture of the same name takes its place."""
+    from spikelet.package import Package
+
+    with _told():
+        return Package.load(_given(pytestconfig, "spikelet_package", "--spikelet-package PKG"))
+
+
+@pytest.fixture(scope="session")
+def _spikelet_bench(
+    pytestconfig: pytest.Config,
+    spikelet_package: Package,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> _Bench:
+    return _Bench(pytestconfig, spikelet_package, tmp_path_factory)
+
+
+@pytest.fixture(scope=_scope)
+def spikelet_device(
+    request: pytest.FixtureRequest, _spikelet_bench: _Bench
+) -> Iterator[CheckedDevice]:
+    """A device that holds `spikelet_package`, whose weights have been compared with it.
+
+    A board's image is built once in a run. A device of a roster with a port was flashed before; it
+    is held against other processes meanwhile.
+    """
+    with _told(), _spikelet_bench.connect(getattr(request, "param", None)) as device:
+        if isinstance(request.node, pytest.Item):  # properties in the JUnit file
+            request.node.user_properties += [
+                ("spikelet_board", device.board.name),
+                ("spikelet_device", device.name),
+            ]
+        yield device
+
+
+class _Bench:
+    """What a run of pytest has: the package, the boards or the roster, the images."""
+
+    def __init__(
+        self, config: pytest.Config, package: Package, folders: pytest.TempPathFactory
+    ) -> None:
+        self.config, self.package, self.folders = config, package, folders
+        self.layers: bool = config.getoption("spikelet_layers")
+        self.images: dict[str, BuiltImage] = {}
+
+    @contextmanager
+    def connect(self, board: str | None) -> Iterator[CheckedDevice]:
+        """A device of that board, connected."""
+        from spikelet.run.checked_device import CheckedDevice
+        from spikelet.run.workflow import connect
+
+        with (
+            self._target(board) as (name, target),
+            connect(target, self.package) as (link, machine),
+        ):
+            speed = target.speed(machine)
+            folder = self.folders.mktemp("spikelet-session")
+            yield CheckedDevice(self.package, link, target.board, name or machine, speed, folder)
+
+    @contextmanager
+    def _target(self, board: str | None) -> Iterator[tuple[str, SessionTarget]]:
+        """The device's name on the bench, and what a session runs on."""
+        from spikelet.board import find_board
+        from spikelet.board.roster import load_roster, reserve_free
+        from spikelet.run.workflow import SessionTarget
+
+        file = self.config.getoption("spikelet_roster")
+        if file is None:
+            on = find_board(
+                board or _given(self.config, "spikelet_board", "--spikelet-board BOARD")
+            )
+            yield "", SessionTarget(on, self._image(on))
+            return
+        devices = load_roster(file).of_board(board)
+        with reserve_free(devices, self.config.getoption("spikelet_wait")) as reserved:
+            device = reserved.device
+            on = device.board
+            yield (
+                device.name,
+                (
+                    SessionTarget(on, self._image(on), device.machine)
+                    if device.machine is not None
+                    else SessionTarget(on, port=reserved.port, baud=device.baud)
+                ),
+            )
+
+    def _image(self, board: Board) -> BuiltImage:
+        from spikelet.run.workflow import make
+
+        if board.name not in self.images:
+            folder = self.folders.mktemp("spikelet-image")
+            self.images[board.name] = make(self.package, board, folder, trace=self.layers)
+        return self.images[board.name]
+
+
+def _given(config: pytest.Config, option: str, how: str) -> Any:
+    """The value of an option that this test needs."""
+    value = config.getoption(option)
+    if value is None:
+        pytest.fail(f"pytest needs {how} for the fixture spikelet_device", pytrace=False)
+    return value
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """An error of Spikelet says itself what to do: its traceback would hide that."""
+    from spikelet.errors import SpikeletError
+
+    try:
+        yield
+    except SpikeletError as error:
+        pytest.fail(f"{error}", pytrace=False)

@@ -1,0 +1,178 @@
+"""The pytest plugin, in runs of pytest: boards that hold the package, others, and a bench."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from cli_support import SAMPLES, small_package, wrong_image
+from spikelet.board import find_board
+
+pytest_plugins = ["pytester"]
+
+# What a user writes.
+CHECKS = f"""
+def test_bits(spikelet_device):
+    assert len(spikelet_device.check().samples) == {SAMPLES}
+
+def test_accuracy(spikelet_device):
+    assert spikelet_device.check(limit=8).accuracy > 0.6
+"""
+# Starts a machine with one bit of a weight of its image flipped.
+TAMPER = """
+import os, sys
+from elftools.elf.elffile import ELFFile
+
+elf, *command = sys.argv[1:]
+with open(elf, "rb") as file:
+    parsed, data = ELFFile(file), bytearray(open(elf, "rb").read())
+    (symbol,) = parsed.get_section_by_name(".symtab").get_symbol_by_name("spk_const_fc1_weight")
+    section = parsed.get_section(symbol["st_shndx"])
+    at = symbol["st_value"] - section["sh_addr"] + section["sh_offset"] + 5
+data[at] ^= 1
+with open(elf + ".tampered", "wb") as file:
+    file.write(data)
+os.chmod(elf + ".tampered", 0o755)
+command = [word.replace(elf, elf + ".tampered") for word in command]
+os.execvp(command[0], command)
+"""
+
+
+@pytest.fixture
+def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    monkeypatch.setattr("tempfile.tempdir", str(pytester.path))  # locks of this test alone
+    small_package().save(pytester.path / "small.spk")
+    pytester.makepyfile(CHECKS)
+    return pytester
+
+
+def run(bench: pytest.Pytester, *options: object) -> pytest.RunResult:
+    words = ["-p", "spikelet.pytest_plugin", "--spikelet-package", "small.spk", *map(str, options)]
+    return bench.runpytest_inprocess(*words, "-p", "no:randomly")
+
+
+def tampered(board: str, folder: Path) -> Path:
+    """The board, whose machines change a weight of the image before they start it."""
+    source = find_board(board)
+    (folder / "tamper.py").write_text(TAMPER)
+    made = folder / "tampered"
+    made.mkdir()
+    machine = next(iter(source.machines))
+    argv = ["{python}", str(folder / "tamper.py"), "{elf}", *source.machines[machine].argv]
+    text = f'extends = "{board}"\nname = "tampered"\ndescription = "a weight is another"\n'
+    (made / "board.toml").write_text(f"{text}[machines.{machine}]\nargv = {json.dumps(argv)}\n")
+    return made
+
+
+@pytest.mark.quick
+def test_a_package_on_two_boards(bench: pytest.Pytester) -> None:
+    junit = bench.path / "junit.xml"
+    boards = ("--spikelet-board", "native", "--spikelet-board", "virt-rv32")
+    result = run(bench, *boards, f"--junitxml={junit}", "-v")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["*test_bits[[]native[]]*", "*test_bits[[]virt-rv32[]]*"])
+    cases = ElementTree.parse(junit).getroot().iter("testcase")
+    told = {
+        (case.get("name"), p.get("name"), p.get("value"))
+        for case in cases
+        for p in case.iter("property")
+    }
+    assert ("test_bits[virt-rv32]", "spikelet_board", "virt-rv32") in told
+    assert ("test_bits[native]", "spikelet_device", "native") in told
+
+
+@pytest.mark.parametrize("board", ["native", "virt-rv32"])
+def test_a_changed_weight_byte_fails(board: str, bench: pytest.Pytester) -> None:
+    result = run(bench, "--spikelet-board", tampered(board, bench.path))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["*its constants: spk_const_fc1_weight, at byte 5*"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_wrong_code_fails(bench: pytest.Pytester) -> None:
+    """Constants are right, and an update is computed with another leak."""
+    package = small_package()
+    elf = wrong_image(
+        package.graph, package.sha256, bench.path / "wrong", "    spk_lif(&lif1_config,",
+        "    struct spk_lif wrong = lif1_config;\n    wrong.leak = 29000;\n    spk_lif(&wrong,",
+    )  # fmt: skip
+    board = bench.path / "broken"
+    board.mkdir()
+    (board / "board.toml").write_text(
+        'extends = "native"\nname = "broken"\ndescription = "computes something else"\n'
+        f'[machines.native]\nargv = ["{elf}"]\n'
+    )
+    result = run(bench, "--spikelet-board", board, "--spikelet-layers")
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*Disagreement: native: * elements differ from golden*"])
+    result.stdout.fnmatch_lines(["*sample 0, layer lif1, step 1, lif1.membrane*"])
+
+
+def test_a_bench_and_a_device_that_is_kept(bench: pytest.Pytester) -> None:
+    (bench.path / "bench.toml").write_text(
+        "[devices.one]\nboard = 'native'\nmachine = 'pty'\n"
+        "[devices.gone]\nboard = 'microbit'\nport = '/dev/ttyNOPE'\n"
+    )
+    bench.makepyfile(
+        """
+        kept = []
+
+        def test_first(spikelet_device):
+            kept.append(spikelet_device)
+            assert spikelet_device.name == "one"
+
+        def test_second(spikelet_device):
+            assert kept == [spikelet_device]
+            spikelet_device.check(limit=1)
+        """
+    )
+    roster = ("--spikelet-roster", "bench.toml")
+    run(bench, *roster, "--spikelet-scope", "session").assert_outcomes(passed=2)
+    run(bench, *roster).assert_outcomes(passed=1, failed=1)  # another one for each test
+    result = run(bench, *roster, "--spikelet-board", "microbit")
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["*/dev/ttyNOPE: cannot be opened*"])
+
+
+def test_what_is_missing_is_named(bench: pytest.Pytester) -> None:
+    result = run(bench)
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["*pytest needs --spikelet-board BOARD*"])
+    result = run(bench, "--spikelet-board", "nativ")
+    result.stdout.fnmatch_lines(["*did you mean 'native'*"])
+
+
+def test_nothing_is_loaded_where_it_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "test_other.py").write_text(
+        "import sys\n"
+        "def test_modules():\n"
+        "    ours = {name for name in sys.modules if name.partition('.')[0] == 'spikelet'}\n"
+        "    assert ours == {'spikelet', 'spikelet.version', 'spikelet.pytest_plugin'}\n"
+        "    assert not {'torch', 'numpy', 'pydantic', 'serial'} & set(sys.modules)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "spikelet.pytest_plugin", "-p"]
+    ended = subprocess.run(
+        [*command, "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path, env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_the_fixture_does_not_load_torch(bench: pytest.Pytester) -> None:
+    bench.makepyfile(
+        "import sys\n"
+        "def test_modules(spikelet_device):\n"
+        "    spikelet_device.check(limit=1)\n"
+        "    assert 'torch' not in sys.modules\n"
+    )
+    words = ("-p", "spikelet.pytest_plugin", "--spikelet-package", "small.spk")
+    result = bench.runpytest_subprocess(*words, "--spikelet-board", "native")
+    result.assert_outcomes(passed=1)
