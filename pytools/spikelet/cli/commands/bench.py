@@ -80,6 +80,7 @@ def command(
         ticks = layer_ticks(loaded, device, samples, measured)
     work = effective_work(loaded, samples.inputs)
     bench = bench_summary(result, outcome, work, ticks, result["build"]["layers"])
+    folder.keep_bench(bench)
     terminal.result(bench, *render_bench(bench))
     if bench["mismatches"]:
         disagree(terminal, bench["mismatches"])

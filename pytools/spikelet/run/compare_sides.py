@@ -1,0 +1,309 @@
+"""Two sessions, or two packages, figure by figure and layer by layer, and bars on the difference.
+
+A bar is FIGURE, one of > >= < <=, and a number that the second side must not reach: `ram>16000` is
+bytes of it, `ram>+500` bytes more than the first side has, `ram>+5%` five hundredths more.
+Accuracy is in percent, and its differences in points: `accuracy<95`, `accuracy<-0.5`.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spikelet.board import Board
+from spikelet.codegen import generate
+from spikelet.errors import UsageError
+from spikelet.graph.target import ANY
+from spikelet.package import Package
+from spikelet.run.session_folder import BENCH, SessionFolder
+
+Figure = float | None
+# What is compared as a whole: unit, and what a person reads.
+FIGURES = {
+    "mismatches": "",
+    "accuracy": "%",
+    "instructions": "",
+    "cycles": "",
+    "microseconds": "us",
+    "flash": "B",
+    "ram": "B",
+    "stack": "B",
+    "weights": "B",
+    "arena": "B",
+    "macs": "",
+    "bits": "",
+}
+LAYER_FIGURES = ("flash", "ram", "bits", "macs", "instructions", "cycles", "microseconds", "named")
+_TICKS = {"instruction": "instructions", "cycle": "cycles", "us": "microseconds"}
+# What two sides may have in common; a figure may differ because one of these does.
+_KNOWN = (
+    "model", "package_sha256", "board", "machine", "port", "toolchain", "data_sha256", "samples",
+    "layers_compared", "host",
+)  # fmt: skip
+_BAR = re.compile(
+    r"\s*(?P<figure>[a-z]+)\s*(?P<sense>>=|<=|>|<)\s*(?P<sign>[+-]?)"
+    r"(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<percent>%?)\s*"
+)
+_SENSES = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two.
+
+    Attributes:
+        name: as it was given.
+        kind: session or package.
+        known: what it is of: model, board, date, ...
+        figures: of the whole, by name of `FIGURES`.
+        layers: by layer, those of `LAYER_FIGURES` that are known.
+    """
+
+    name: str
+    kind: str
+    known: dict[str, Any]
+    figures: dict[str, Figure]
+    layers: dict[str, dict[str, Figure]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar on the second side; see this module.
+
+    Attributes:
+        text: as it was given.
+        figure: one of `FIGURES`.
+        sense: > >= < <=.
+        number: with its sign.
+        relative: what the number is added to: none, the first side's value, or that many percent.
+    """
+
+    text: str
+    figure: str
+    sense: str
+    number: float
+    relative: str
+
+    @classmethod
+    def parse(cls, text: str) -> Bar:
+        """Read a bar.
+
+        Raises:
+            UsageError: it is none.
+        """
+        read = _BAR.fullmatch(text)
+        if read is None or read["figure"] not in FIGURES:
+            raise UsageError(
+                f"--fail-if {text!r}: "
+                + (
+                    "not FIGURE>NUMBER" if read is None else f"no figure is called {read['figure']}"
+                ),
+                "a bar is a figure, one of > >= < <=, a sign for a difference, a number, perhaps %",
+                f"for instance 'ram>+5%' or 'mismatches>0'; figures: {', '.join(FIGURES)}",
+            )
+        points = read["figure"] == "accuracy"  # is a percentage already
+        if read["percent"] and not read["sign"] and not points:
+            raise UsageError(
+                f"--fail-if {text!r}: {read['number']} % of what?",
+                "a percentage is a difference from the first side",
+                f"write a sign, for instance '{read['figure']}{read['sense']}+{read['number']}%'",
+            )
+        sign = -1.0 if read["sign"] == "-" else 1.0
+        relative = "none" if not read["sign"] else (
+            "percent" if read["percent"] and not points else "value"
+        )  # fmt: skip
+        return cls(text, read["figure"], read["sense"], sign * float(read["number"]), relative)
+
+    def judge(self, a: Side, b: Side) -> dict[str, Any]:
+        """Whether the second side misses it, as JSON.
+
+        Raises:
+            UsageError: the figure is not known of a side that it needs.
+        """
+        before, after = a.figures[self.figure], b.figures[self.figure]
+        for side, needed in ((a, before if self.relative != "none" else 0.0), (b, after)):
+            if needed is None:
+                raise UsageError(
+                    f"--fail-if {self.text!r}: {self.figure} is not known of {side.name}",
+                    "not every board counts everything, a package has not run, and a device behind "
+                    "a port does not say its sizes",
+                    "known of both: " + ", ".join(
+                        n for n in FIGURES if None not in (a.figures[n], b.figures[n])
+                    ),
+                )  # fmt: skip
+        base, value = before or 0.0, after or 0.0  # those that are needed are known
+        limit = {
+            "none": self.number,
+            "value": base + self.number,
+            "percent": base * (1 + self.number / 100),
+        }[self.relative]
+        # Decimal figures of a bar are not exact in binary: 95.3 - 0.5 must not miss 94.8.
+        close = abs(value - limit) <= 1e-9 * max(1.0, abs(limit))
+        missed = self.sense.endswith("=") if close else _SENSES[self.sense](value, limit)
+        return {
+            "bar": self.text, "figure": self.figure, "a": before, "b": after, "limit": limit,
+            "missed": missed,
+        }  # fmt: skip
+
+
+def read_side(path: Path, board: Board | None = None) -> Side:
+    """A session's folder or a package.
+
+    Args:
+        path: of either.
+        board: of a package, whose kernels are counted; None for portable C.
+
+    Raises:
+        UsageError: it is neither, is damaged, or is a session that broke off.
+    """
+    if not path.is_dir():
+        return _package(path, board)
+    if board is not None:
+        raise UsageError(
+            f"--board {board.name}: {path} is a session, which ran on a board of its own",
+            "--board says for which board packages are compared",
+            "leave out --board",
+        )
+    return _session(path)
+
+
+def _session(path: Path) -> Side:
+    folder = SessionFolder(path)
+    head = folder.head()
+    if not head["complete"] or "mismatches" not in head:
+        raise UsageError(
+            f"session {path} is not complete",
+            "it broke off, or is still under way",
+            "go on with it (--resume), then compare",
+        )
+    build = head.get("build") or {}
+    accuracy = head.get("accuracy")
+    bench = _bench(path)
+    rows = bench.get("layers") or build.get("layers") or []
+    figures = {
+        "mismatches": head["mismatches"],
+        "accuracy": None if accuracy is None else 100 * accuracy,
+        "instructions": head.get("instructions_per_inference"),
+        "cycles": head.get("cycles_per_inference"),
+        "microseconds": head.get("microseconds_per_inference"),
+        "flash": head.get("flash_bytes"),
+        "ram": head.get("ram_bytes"),
+        "stack": head.get("stack_bytes"),
+        "weights": build.get("weight_bytes"),
+        "arena": build.get("arena_bytes"),
+        **_sums(rows),
+    }
+    known = {key: head.get(key) for key in (*_KNOWN, "date")}
+    known["layers_compared"] = head.get("layers") is True
+    layers = _layers(rows, _TICKS.get(str(bench.get("tick"))))
+    for layer, count in Counter(d.layer for d in folder.differences()).items():
+        layers.setdefault(layer, {})["named"] = float(count)
+    return Side(str(path), "session", known, figures, layers)
+
+
+def _bench(path: Path) -> dict[str, Any]:
+    """What `spikelet bench` kept beside the session; empty where it was not benched."""
+    try:
+        data = json.loads((path / BENCH).read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{path / BENCH} cannot be read: {error}",
+            "it was cut or edited",
+            "bench again, or remove it: the session's other figures are then compared",
+        ) from error
+    return data if isinstance(data, dict) else {}
+
+
+def _package(path: Path, board: Board | None) -> Side:
+    package = Package.load(path)
+    target = ANY if board is None else board.target
+    with tempfile.TemporaryDirectory(prefix="spikelet-compare-") as folder:
+        made = generate(package.graph, package.sha256, Path(folder), target=target)
+    rows = [layer.as_dict() for layer in made.layers]
+    accuracy = package.manifest.get("integer_accuracy")
+    figures = {
+        **dict.fromkeys(FIGURES),
+        "accuracy": None if accuracy is None else 100 * accuracy,
+        "flash": made.const_bytes,
+        "ram": made.plan.size,
+        "weights": made.const_bytes,
+        "arena": made.plan.size,
+        **_sums(rows),
+    }
+    known: dict[str, Any] = dict.fromkeys(_KNOWN)
+    known |= {"model": package.graph.name, "package_sha256": package.sha256}
+    known["board"] = None if board is None else board.name
+    return Side(str(path), "package", known, figures, _layers(rows, None))
+
+
+def _sums(rows: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Of all layers: work, and the widest weights."""
+    if not rows:
+        return {"macs": None, "bits": None}
+    return {
+        "macs": sum(row["macs"] for row in rows),
+        "bits": max(row["weight_bits"] for row in rows),
+    }
+
+
+def _layers(rows: Sequence[Mapping[str, Any]], tick: str | None) -> dict[str, dict[str, Figure]]:
+    return {
+        row["name"]: {
+            "flash": row["flash_bytes"],
+            "ram": row["ram_bytes"],
+            "bits": row["weight_bits"] or None,
+            "macs": row["macs"] or None,
+            **({tick: row["ticks"]} if tick and row.get("ticks") is not None else {}),
+        }
+        for row in rows
+    }
+
+
+def compare_sides(a: Side, b: Side, bars: Sequence[Bar]) -> dict[str, Any]:
+    """The object that `spikelet compare --json` prints.
+
+    Raises:
+        UsageError: one is a session and the other a package, or a bar cannot be judged.
+    """
+    if a.kind != b.kind:
+        raise UsageError(
+            f"{a.name} is a {a.kind}, {b.name} is a {b.kind}",
+            "sizes of a package are those of its model, of a session those of the whole image",
+            "give two sessions or two packages",
+        )
+    judged = [bar.judge(a, b) for bar in bars]
+    names = [*a.layers, *(name for name in b.layers if name not in a.layers)]
+    return {
+        "kind": a.kind,
+        "a": {"name": a.name, **a.known},
+        "b": {"name": b.name, **b.known},
+        "differs": [key for key in _KNOWN if a.known[key] != b.known[key]],
+        "figures": {name: _pair(a.figures.get(name), b.figures.get(name)) for name in FIGURES},
+        "layers": [
+            {
+                "name": name,
+                "in": [s for s, side in (("a", a), ("b", b)) if name in side.layers],
+                **{
+                    figure: _pair(*(side.layers.get(name, {}).get(figure) for side in (a, b)))
+                    for figure in LAYER_FIGURES
+                },
+            }
+            for name in names
+        ],
+        "bars": judged,
+        "missed": sum(bar["missed"] for bar in judged),
+    }
+
+
+def _pair(a: Figure, b: Figure) -> dict[str, Figure]:
+    """Two values, and their difference where both are known."""
+    return {"a": a, "b": b, "change": None if a is None or b is None else b - a}

@@ -1,0 +1,156 @@
+"""`spikelet compare`: real sessions and packages, and every bar that can be met or missed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cli_support import HIDDEN, INPUTS, Spikelet, small_package
+from spikelet.errors import UsageError
+from spikelet.graph import Graph
+from spikelet.graph.ops.dense import Dense
+from spikelet.package import Package
+from spikelet.run.compare_sides import FIGURES, Bar, Side
+from support import need
+
+
+def side(name: str, **figures: float) -> Side:
+    return Side(name, "session", {}, {**dict.fromkeys(FIGURES), **figures})
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("bar", "before", "limit", "missed"),
+    [
+        ("ram>+5%", 1000, 1050, {1050: False, 1051: True, 900: False}),
+        ("ram>=+5%", 1000, 1050, {1050: True, 1049: False}),
+        (" ram > +50 ", 1000, 1050, {1050: False, 1051: True}),
+        ("ram<-10%", 1000, 900, {900: False, 899: True}),
+        ("ram>1050", None, 1050, {1050: False, 1051: True}),
+        ("mismatches>+5%", 0, 0, {0: False, 1: True}),
+        ("accuracy<-0.5", 95.3, 94.8, {94.8: False, 94.79: True, 96: False}),
+        ("accuracy<-0.5%", 95.3, 94.8, {94.8: False, 94.79: True}),
+        ("accuracy<=95%", None, 95, {95: True, 95.1: False}),
+        ("flash>=.5", None, 0.5, {0: False, 1: True}),
+    ],
+)
+def test_a_bar(bar: str, before: float | None, limit: float, missed: dict[float, bool]) -> None:
+    parsed = Bar.parse(bar)
+    a = side("A") if before is None else side("A", **{parsed.figure: before})
+    for value, is_missed in missed.items():
+        judged = parsed.judge(a, side("B", **{parsed.figure: value}))
+        assert judged["missed"] is is_missed and judged["limit"] == pytest.approx(limit)
+
+
+@pytest.mark.parametrize(
+    ("bar", "why"),
+    [
+        ("ram", "not FIGURE>NUMBER"),
+        ("ram>+5%>", "not FIGURE>NUMBER"),
+        ("ram==5", "not FIGURE>NUMBER"),
+        ("ram>+1e9", "not FIGURE>NUMBER"),
+        ("ram>nan", "not FIGURE>NUMBER"),
+        ("rom>5", "no figure is called rom"),
+        ("ram>5%", "5 % of what"),
+    ],
+)
+def test_what_is_no_bar(bar: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why) as caught:
+        Bar.parse(bar)
+    assert caught.value.next
+
+
+def test_an_unknown_figure_is_no_met_bar() -> None:
+    with pytest.raises(UsageError, match="cycles is not known of A") as caught:
+        Bar.parse("cycles>+5%").judge(side("A", ram=1), side("B", cycles=5, ram=2))
+    assert caught.value.next == "known of both: ram"
+    with pytest.raises(UsageError, match="cycles is not known of B"):
+        Bar.parse("cycles>5").judge(side("A"), side("B"))
+
+
+def wider(package: Package) -> Package:
+    """The same network with twice the hidden neurons, under other names of layers."""
+    graph = package.graph
+    rng = np.random.default_rng(8)
+    nodes = []
+    for node in graph.nodes:
+        if isinstance(node, Dense):
+            rows = 2 * HIDDEN if node.name == "fc1" else node.weight.shape[0]
+            columns = INPUTS if node.name == "fc1" else 2 * HIDDEN
+            weight = rng.integers(-90, 100, (rows, columns)).astype(np.int8)
+            node = dataclasses.replace(node, weight=weight)
+        nodes.append(node)
+    made = Graph(graph.name, graph.steps, graph.inputs, nodes, graph.outputs)
+    vectors = {"x": package.vectors["x"], "y": package.vectors["y"]}
+    return Package(made, vectors, {**package.manifest, "integer_accuracy": 0.5}).with_golden()
+
+
+def test_two_benches(spikelet: Spikelet, package: Path) -> None:
+    need("zig")
+    wider(small_package()).save(Path("wider.spk"))
+    bench = ("-b", "virt-rv32", "--limit", 3, "--json")
+    a = spikelet("bench", package, *bench, "--session", "a").json
+    b = spikelet("bench", "wider.spk", *bench, "--session", "b").json
+    bars = ("--fail-if", "ram>+5%", "--fail-if", "flash>+200%", "--fail-if", "mismatches>0")
+    result = spikelet("compare", "a", "b", *bars, "--json")
+    found = result.json
+    assert result.code == 1
+    assert [bar["missed"] for bar in found["bars"]] == [True, False, False]
+    assert result.err.startswith("missed ram>+5%: ram is ")
+    assert found["figures"]["instructions"] == {
+        "a": a["instructions_per_inference"],
+        "b": b["instructions_per_inference"],
+        "change": b["instructions_per_inference"] - a["instructions_per_inference"],
+    }
+    assert found["figures"]["ram"]["a"] == a["ram_bytes"]
+    (layer,) = [row for row in found["layers"] if row["name"] == "fc1"]
+    before, after = (r for side in (a, b) for r in side["layers"] if r["name"] == "fc1")
+    assert layer["instructions"]["a"] == before["ticks"] < layer["instructions"]["b"]
+    assert layer["flash"]["change"] == after["flash_bytes"] - before["flash_bytes"] > 0
+    assert layer["in"] == ["a", "b"]
+    assert found["differs"] == ["package_sha256"]
+    shown = spikelet("compare", "a", "b", "--fail-if", "ram<1")
+    assert shown.code == 0 and "layers that differ" in shown.out and "fc1" in shown.out
+    same = spikelet("compare", "a", "a")
+    assert same.code == 0 and "no layer differs" in same.out
+    again = spikelet("bench", package, *bench, "--session", "a")
+    assert again.code == 0
+    kept = spikelet("compare", "a.1", "a", "--fail-if", "instructions>+0", "--json")
+    assert (kept.code, kept.json["missed"]) == (0, 0)
+
+
+def test_two_packages(spikelet: Spikelet, package: Path) -> None:
+    wider(small_package()).save(Path("wider.spk"))
+    bars = ("--fail-if", "accuracy<-1", "--fail-if", "flash>+1000")
+    result = spikelet("compare", package, "wider.spk", *bars, "--json")
+    found = result.json
+    assert (result.code, found["missed"]) == (1, 1)
+    assert found["figures"]["accuracy"] == {"a": 87.5, "b": 50.0, "change": -37.5}
+    assert found["figures"]["mismatches"]["a"] is None
+    assert found["figures"]["bits"] == {"a": 8, "b": 8, "change": 0}
+    on = spikelet("compare", package, "wider.spk", "--board", "virt-rv32", "--json").json
+    assert on["a"]["board"] == "virt-rv32"
+    for bad, why in (
+        (("--fail-if", "mismatches>0"), "mismatches is not known"),
+        (("--board", "nativ"), "no board is called"),
+    ):
+        refused = spikelet("compare", package, "wider.spk", *bad, "--json")
+        assert refused.code == 2 and why in refused.json["error"]["what"]
+
+
+def test_what_cannot_be_compared(spikelet: Spikelet, package: Path) -> None:
+    spikelet("run", package, "-b", "native", "--limit", 2, "--session", "s")
+    for words, why in (
+        (("s", package), "s is a session"),
+        (("s", "gone"), "gone"),
+        (("s", "s", "--board", "native"), "is a session, which ran on a board"),
+    ):
+        refused = spikelet("compare", *words, "--json")
+        assert refused.code == 2 and why in refused.json["error"]["what"]
+    text = Path("s/session.json").read_text()
+    Path("s/session.json").write_text(text.replace('"complete": true', '"complete": false'))
+    refused = spikelet("compare", "s", "s", "--json")
+    assert refused.code == 2 and "is not complete" in refused.json["error"]["what"]
