@@ -24,6 +24,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 # -daemonize: the call ends when QEMU listens.
 STAND_IN = """#!/bin/sh
 [ "$1" = load ] || exit 9
+[ -f {room}/pid ] && kill -9 $(cat {room}/pid) && rm {room}/pid
 for word; do last=$word; done
 cp "$last" {room}/flashed.hex
 exec qemu-system-arm -M microbit -display none -monitor none -net none -icount shift=0 -daemonize \\
@@ -87,6 +88,17 @@ def test_a_roster_flashes_what_has_no_command_of_its_own(
     (device,) = result.json["devices"]
     assert (device["name"], device["mismatches"], device["samples"]) == ("desk", 0, 2)
     assert (tmp_path / "tool" / "flashed.hex").is_file()
+
+
+def test_bench_flash_measures_the_layers(
+    spikelet: Spikelet, package: Path, board_port: str
+) -> None:
+    bench = ("bench", package, "-b", "microbit", "--limit", 2, "--json")
+    result = spikelet(*bench, "--port", board_port, "--flash")
+    assert result.code == 0, result.err
+    layers = [row["ticks"] for row in result.json["layers"]]
+    assert sum(layers) > 0.9 * result.json["cycles_per_inference"] > 0
+    assert result.json["flash_bytes"] > 0 == result.json["mismatches"]
 
 
 def test_a_dry_run_writes_the_files_and_calls_nothing(

@@ -19,7 +19,7 @@ def render_bench(bench: dict[str, Any]) -> list[RenderableType]:
     spread = None
     if ticks["mean"] is not None:
         spread = f"{number(ticks['mean'])}   ({number(ticks['min'])} to {number(ticks['max'])})"
-    step = bench["instructions_per_tick"]
+    step, toolchain = bench["instructions_per_tick"], bench["build"].get("toolchain")
     spiking: dict[str, object] = {
         "  per effective synaptic op": number(
             bench["instructions_per_effective_synaptic_operation"], "instructions", 2
@@ -38,7 +38,7 @@ def render_bench(bench: dict[str, Any]) -> list[RenderableType]:
     shown: list[RenderableType] = [
         facts(
             f"{bench['model']} on {bench['board']} ({bench['machine']}), "
-            f"{bench['samples']} samples, {bench['build']['toolchain']}",
+            f"{bench['samples']} samples{f', {toolchain}' if toolchain else ''}",
             {
                 "mismatches": verdict(bench["mismatches"]),
                 "weights exercised": weights_exercised(bench),
@@ -62,7 +62,8 @@ def render_bench(bench: dict[str, Any]) -> list[RenderableType]:
 def _layers(bench: dict[str, Any]) -> RenderableType:
     unit, measured = UNITS[bench["tick"]], bench["layer_measurement"]
     if measured is None:
-        return f"board {bench['board']} counts no ticks: no figures by layer"
+        counts = "is measured as a whole" if bench["ticks"]["mean"] else "counts no ticks"
+        return f"board {bench['board']} {counts}: no figures by layer"
     made = table(
         f"layers, mean of {measured['samples']} samples",
         "layer", "operator", "kernel", "output", f">{unit}", ">share", ">ops", ">per op",

@@ -8,12 +8,15 @@ image over all probes.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from spikelet.codegen import totals
+from spikelet.board import Board
+from spikelet.codegen import generate, totals
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Phase
 from spikelet.link.device import Device
@@ -22,6 +25,8 @@ from spikelet.metrics import NeuroBench, mean, neurobench
 from spikelet.package import Package
 from spikelet.run.inputs import SampleStream
 from spikelet.run.session import TICKS, Outcome
+from spikelet.run.session_folder import SessionFolder
+from spikelet.run.workflow import SessionTarget, connect
 
 LAYER_SAMPLES = 4  # samples whose layers are measured one by one
 
@@ -125,6 +130,84 @@ def effective_work(package: Package, inputs: dict[str, Array]) -> NeuroBench:
     return mean(parts)
 
 
+def with_layers(
+    package: Package,
+    board: Board,
+    target: SessionTarget | None,
+    stream: SampleStream,
+    summary: dict[str, Any],
+    outcome: Outcome,
+) -> dict[str, Any]:
+    """Measure the layers on a trace build; see `bench_summary`.
+
+    Args:
+        package: what was run.
+        board: what it ran on.
+        target: its trace build; None where there is none, and no layer is measured.
+        stream: the samples that were run.
+        summary: of the run of the release image.
+        outcome: of the same run.
+
+    Raises:
+        UsageError: the device is not the one that was run before.
+    """
+    ticks = None
+    if target is not None:
+        measured = [s.ticks for s in outcome.samples[:LAYER_SAMPLES]]
+        with connect(target, package) as (device, _):
+            if summary.get("unique_id") not in (None, unique_id := device.hello.unique_id.hex()):
+                raise UsageError(
+                    f"{target.port}: this is device {unique_id}, and the session is of "
+                    f"{summary['unique_id']}",
+                    "another device is on the port now",
+                    "connect the same one, or bench this one anew without --layers",
+                )
+            ticks = layer_ticks(package, device, stream, measured)
+    work = effective_work(package, stream.inputs)
+    rows = summary["build"].get("layers") or _layer_table(package, board)
+    return bench_summary(summary, outcome, work, ticks, rows)
+
+
+def _layer_table(package: Package, board: Board) -> list[dict[str, Any]]:
+    """Of an image that was not built here."""
+    with tempfile.TemporaryDirectory(prefix="spikelet-bench-") as folder:
+        made = generate(package.graph, package.sha256, Path(folder), target=board.target)
+    return [layer.as_dict() for layer in made.layers]
+
+
+def recorded_bench(
+    folder: SessionFolder, package: Package, board: Board
+) -> tuple[dict[str, Any], Outcome]:
+    """What a release image was measured at before: its summary, and what of the run is needed.
+
+    Raises:
+        UsageError: there is no such session, it broke off, or is of another package or board, or
+            has no ticks.
+    """
+    head = folder.head()
+    same = {"package_sha256": package.sha256, "board": board.name, "complete": True}
+    for key, value in same.items():
+        if head.get(key) != value:
+            raise UsageError(
+                f"session {folder.path} has {key} {head.get(key)}, this bench {value}",
+                "--layers adds to the session of the release image",
+                "flash the release image and bench without --layers first",
+            )
+    figures = {unit: head.get(f"{unit}s_per_inference") for unit in ("instruction", "cycle")}
+    figures["us"] = head.get("microseconds_per_inference")
+    unit = next((unit for unit, figure in figures.items() if figure is not None), None)
+    if unit is None:
+        raise UsageError(
+            f"session {folder.path} has no figure of an inference",
+            "it ran on a trace build, or the board counts no ticks",
+            "flash the release image and bench without --layers first",
+        )
+    outcome = Outcome(ticks=figures[unit], tick_unit=unit)
+    outcome.per_tick = head.get("instructions_per_tick") or 1.0
+    outcome.add(folder.samples())
+    return head, outcome
+
+
 def bench_summary(
     summary: dict[str, Any],
     outcome: Outcome,
@@ -161,7 +244,9 @@ def bench_summary(
         "code_bytes": summary["build"].get("code_bytes"),
         "neurobench": work.to_json(),
         "ram_in_all_bytes": (
-            summary["ram_bytes"] + summary["stack_bytes"] if summary["stack_bytes"] else None
+            summary["ram_bytes"] + summary["stack_bytes"]
+            if summary["ram_bytes"] and summary["stack_bytes"]
+            else None
         ),
         "macs": macs,
         "totals": totals(table),
