@@ -232,7 +232,20 @@ def load_board(folder: Path) -> Board:
         UsageError: no board.toml, not TOML, fields that are missing, unknown or out of range, or a
             board to extend that is not there.
     """
-    chain = _chain(folder)
+    return _validated(_chain(folder))
+
+
+def derived_board(changes: dict[str, Any]) -> Board:
+    """One of Spikelet's boards by its own name, with changes that are in no file.
+
+    changes: as a board.toml has them, `extends` among them.
+    """
+    changes = dict(changes)
+    base = _read(boards_dir() / changes.pop("extends"))
+    return _validated([_Said(base.file, changes), *_chain(base.file.parent)])
+
+
+def _validated(chain: list[_Said]) -> Board:
     data: dict[str, Any] = {}
     for said in reversed(chain):
         data = _merge_tables(data, said.data)

@@ -38,6 +38,20 @@ def streams(incomplete: str) -> list[str]:
     return _starting(sorted(STREAMS), incomplete)
 
 
+def parts(incomplete: str) -> list[str]:
+    """Real parts."""
+    from spikelet.board.parts import parts as known
+
+    return _starting(sorted(known().parts), incomplete)
+
+
+def cores(incomplete: str) -> list[str]:
+    """Cores of real parts."""
+    from spikelet.board.parts import parts as known
+
+    return _starting(list(known().cores), incomplete)
+
+
 def _starting(names: list[str], incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 

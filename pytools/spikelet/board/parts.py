@@ -1,0 +1,127 @@
+"""Real parts and their cores, as `parts.toml` has them."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from spikelet.board.spec import Board, derived_board
+from spikelet.errors import UsageError
+
+KIB = 1024
+
+
+class Core(BaseModel):
+    """A core, and where its instructions are counted.
+
+    Attributes:
+        cycles: cycles an instruction, at the least and at the most; None where none are counted.
+        because: of what kind that range is, or why there is none.
+        board: an emulated board that runs its instructions, and what differs from that.
+        like: another core, whose board is this one's as well.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cycles: tuple[float, float] | None = None
+    because: str
+    board: dict[str, Any] | None = None
+    like: str | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Core:
+        if self.cycles is not None and not 0 < self.cycles[0] <= self.cycles[1]:
+            raise ValueError("cycles: the least comes first")
+        return self
+
+
+class Part(BaseModel):
+    """A part that can be bought.
+
+    Attributes:
+        core: one of the cores.
+        mhz: its highest clock.
+        flash_kib: flash on the chip; None where it is outside.
+        ram_kib: RAM in one piece.
+        source: of the figures.
+        note: what a reader must know.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    core: str
+    mhz: float = Field(gt=0)
+    flash_kib: int | None = Field(default=None, gt=0)
+    ram_kib: int = Field(gt=0)
+    source: str = Field(min_length=1)
+    note: str = ""
+
+    @property
+    def flash_bytes(self) -> int | None:
+        """Flash on the chip."""
+        return None if self.flash_kib is None else KIB * self.flash_kib
+
+    @property
+    def ram_bytes(self) -> int:
+        """RAM in one piece."""
+        return KIB * self.ram_kib
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All of them, by name."""
+
+    cores: dict[str, Core]
+    parts: dict[str, Part]
+
+    def board(self, core: str) -> Board | None:
+        """The board on which a core's instructions are counted; None where there is none."""
+        entry = self.cores[core]
+        if entry.like is not None:
+            return self.board(entry.like)
+        return None if entry.board is None else derived_board(entry.board)
+
+    def select(self, core: str | None = None, part: str | None = None) -> dict[str, Part]:
+        """The parts of a core, the one of a name, or all.
+
+        Raises:
+            UsageError: there is no such core or part.
+        """
+        if core is not None and core not in self.cores:
+            raise _unknown("core", core, list(self.cores))
+        chosen = {n: p for n, p in self.parts.items() if core in (None, p.core)}
+        if part is None:
+            return chosen
+        named = {n: p for n, p in chosen.items() if n.lower() == part.lower()}
+        if not named:
+            raise _unknown("part", part, list(chosen))
+        return named
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> UsageError:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return UsageError(
+        f"no {kind} of the list is called {name!r}",
+        f"did you mean {near[0]!r}?" if near else "",
+        f"one of {', '.join(known)}",
+    )
+
+
+@cache
+def parts() -> Parts:
+    """What the file holds."""
+    text = files("spikelet.board").joinpath("parts.toml").read_text(encoding="utf-8")
+    data = tomllib.loads(text)
+    known = Parts(
+        TypeAdapter(dict[str, Core]).validate_python(data["cores"]),
+        TypeAdapter(dict[str, Part]).validate_python(data["parts"]),
+    )
+    if wrong := sorted({p.core for p in known.parts.values()} - set(known.cores)):
+        raise ValueError(f"parts.toml: {wrong[0]} is no core of it")
+    return known
