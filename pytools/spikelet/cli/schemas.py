@@ -1,0 +1,284 @@
+"""What `--json` prints and what session.json holds: declared once, for docs/schemas and its tests.
+
+Keys may be added between versions; the declared ones stay. `tools/schemas.py` writes the schemas.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from spikelet.cli.session_schemas import (
+    SHA256,
+    Bench,
+    Build,
+    Comparison,
+    Demo,
+    ErrorOutput,
+    Layer,
+    Learn,
+    Object,
+    RosterRun,
+    Run,
+    SessionFile,
+    Tick,
+)
+
+
+class GraphTensor(Object):
+    """An input or output."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    bytes: int
+    scale: float
+    zero_point: int
+    real_values: list[float] | None
+    """What the lowest and the highest code stand for."""
+
+
+class Imported(Object):
+    """`spikelet import --json`: the package that was written."""
+
+    package: str
+    bytes: int
+    package_sha256: str = SHA256
+    model: str
+    steps: int
+    inputs: list[GraphTensor]
+    outputs: list[GraphTensor]
+    samples: int
+    layers: list[Layer]
+    totals: dict[str, dict[str, int]]
+    states: list[dict[str, Any]]
+    weight_bytes: int
+    arena_bytes: int
+    arena_bound_bytes: int
+    manifest: dict[str, Any]
+
+
+class Inspect(Imported):
+    """`spikelet inspect --json`."""
+
+    target: str
+
+
+class Trained(Object):
+    """`spikelet train --json`."""
+
+    package: str
+    bytes: int
+    package_sha256: str = SHA256
+    model: str
+    float_accuracy: float | None
+    integer_accuracy: float | None
+    drift: float | None
+    seed: int | None
+    manifest: dict[str, Any]
+
+
+class Library(Object):
+    """`spikelet export --c --json`."""
+
+    package: str
+    package_sha256: str = SHA256
+    folder: str
+    name: str
+    target: str
+    arena_bytes: int
+    learned_bytes: int
+    constant_bytes: int
+    files: list[str]
+
+
+class OnnxFile(Object):
+    """`spikelet export -o FILE.onnx --json`."""
+
+    package: str
+    package_sha256: str = SHA256
+    file: str
+    bytes: int
+    opset: int
+    layers: int
+
+
+class Needs(Object):
+    """What the package takes of a part, and how that is known."""
+
+    flash_bytes: int
+    ram_bytes: int
+    stack_bytes: int | None
+    by: str
+    where: str
+    why: str | None
+
+
+class PartFit(Object):
+    """A real part."""
+
+    part: str
+    core: str
+    mhz: float
+    flash_bytes: int | None
+    """Null where flash is outside of the chip."""
+    ram_bytes: int
+    source: str
+    note: str
+    fits: bool | None
+    """Null where only the least that it takes is known, and that fits."""
+    flash_free_bytes: int | None
+    ram_free_bytes: int
+    needs: Needs
+    instructions: float | None
+    cycles_per_instruction: tuple[float, float] | None
+    """An assumption."""
+    cycles_source: str | None
+    milliseconds: tuple[float, float] | None
+
+
+class Fit(Object):
+    """`spikelet fit --json`."""
+
+    model: str
+    package_sha256: str = SHA256
+    parts: list[PartFit]
+
+
+class ModelRow(Object):
+    """A recipe."""
+
+    name: str
+    description: str
+    kind: Literal["int8", "spiking"]
+    data: str | None
+    steps: int | None
+    encoder: str | None
+    readout: str | None
+    seed: int
+    folder: str
+
+
+class Models(Object):
+    """`spikelet models --json`."""
+
+    models: list[ModelRow]
+
+
+class Choice(Object):
+    """A learner or a stream."""
+
+    name: str
+    description: str
+    options: dict[str, Any]
+
+
+class Learners(Object):
+    """`spikelet learners --json`."""
+
+    learners: list[Choice]
+    streams: list[Choice]
+
+
+class BoardRow(Object):
+    """A board."""
+
+    name: str
+    description: str
+    isa: str
+    core: str
+    tick: Tick
+    transport: Literal["machine", "serial"]
+    needs_port: bool
+    machines: dict[str, bool]
+    """Whether each can start here."""
+    toolchains: dict[str, bool]
+    folder: str
+
+
+class Boards(Object):
+    """`spikelet boards --json`."""
+
+    boards: list[BoardRow]
+
+
+class Check(Object):
+    """Something that is needed."""
+
+    name: str
+    ok: bool
+    found: str
+    needed_for: str
+    fix: str
+    use: str
+
+
+class Doctor(Object):
+    """`spikelet doctor --json`."""
+
+    ok: bool
+    uses: dict[str, bool]
+    checks: list[Check]
+
+
+class Flash(Object):
+    """`spikelet flash --json`."""
+
+    board: str
+    image: str
+    tool: str
+    commands: list[list[str]]
+    files: dict[str, str]
+    missing: str | None
+    flashed: bool
+
+
+class Report(Object):
+    """`spikelet report --json`."""
+
+    report: str
+    bytes: int
+    session: str
+    samples: int
+    mismatches: int
+    complete: bool
+
+
+# By the name of the file in docs/schemas.
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "bench": Bench,
+    "boards": Boards,
+    "build": Build,
+    "compare": Comparison,
+    "demo": Demo,
+    "doctor": Doctor,
+    "error": ErrorOutput,
+    "export-c": Library,
+    "export-onnx": OnnxFile,
+    "fit": Fit,
+    "flash": Flash,
+    "import": Imported,
+    "inspect": Inspect,
+    "learn": Learn,
+    "learners": Learners,
+    "models": Models,
+    "report": Report,
+    "run": Run,
+    "run-roster": RosterRun,
+    "session": SessionFile,
+    "train": Trained,
+}
+
+
+class _Untitled(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """No: a title would be the field's name once more."""
+        return False
+
+
+def json_schema(name: str) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of one of `SCHEMAS`."""
+    made = SCHEMAS[name].model_json_schema(mode="serialization", schema_generator=_Untitled)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
