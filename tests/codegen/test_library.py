@@ -7,7 +7,8 @@ import json
 import re
 import shutil
 import subprocess
-import tomllib
+import sys
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -331,12 +332,23 @@ def test_other_build_systems_find_what_they_ask_for(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_their_own_tools_take_the_manifests(tmp_path: Path) -> None:
-    need("pio")
-    need("compote")
-    folder = library("clouds", "m4", tmp_path / "clouds")
-    called("pio", "pkg", "pack", folder, "-o", tmp_path / "clouds.tar.gz")
-    called("compote", "manifest", "schema")
-    assert tomllib  # the manifests are text
+    """PlatformIO and ESP-IDF's component manager, from PyPI, in an environment of their own."""
+    folder, python = library("clouds", "m4", tmp_path / "clouds"), tmp_path / "venv" / "bin"
+    called(sys.executable, "-m", "venv", tmp_path / "venv")
+    called(python / "pip", "install", "--quiet", "platformio", "idf-component-manager")
+    called(python / "compote", "manifest", "lint", folder / "idf_component.yml")
+    called(python / "compote", "component", "pack", "--name", "clouds", "--project-dir", folder)
+    # PlatformIO asks the network for the list of licences.
+    check = (
+        "from platformio.package.manifest import schema as s; "
+        "s.ManifestSchema.load_spdx_licenses = staticmethod("
+        "lambda: {'licenses': [{'licenseId': 'Apache-2.0'}]}); "
+        "from platformio.package.pack import PackagePacker; "
+        f"print(PackagePacker({str(folder)!r}).pack({str(tmp_path / 'packed.tar.gz')!r}))"
+    )
+    called(python / "python", "-c", check)
+    with tarfile.open(tmp_path / "packed.tar.gz") as archive:
+        assert {"library.json", "src/clouds.c", "include/clouds.h"} <= set(archive.getnames())
 
 
 def test_a_state_of_another_model_is_refused_by_its_example(tmp_path: Path) -> None:
