@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from spikelet.board import Board
 from spikelet.codegen.interface import TAG_BYTES
 from spikelet.codegen.library import Example, Library, write_library
 from spikelet.errors import UsageError
@@ -16,6 +18,9 @@ from spikelet.graph.graph import LABEL
 from spikelet.graph.target import Target
 from spikelet.learn import Twin
 from spikelet.package import Package
+from spikelet.run.inputs import package_stream
+from spikelet.run.session_folder import SessionFolder
+from spikelet.run.workflow import SessionTarget, make, run
 
 SAMPLES = 8  # at most, in the example
 VECTOR_BYTES = 1 << 16  # at most, of the example's inputs; but for one sample
@@ -36,6 +41,25 @@ def export_c(
         package.graph, package.sha256, target, folder, example,
         name=name, keep_inputs=keep_inputs, measured=measured,
     )  # fmt: skip
+
+
+def measure(package: Package, board: Board) -> list[tuple[str, str]]:
+    """What an inference takes on a board's own machine: rows for the library's README.
+
+    Raises:
+        ToolMissing, UsageError: no compiler, or no machine, of the board is on this computer.
+    """
+    with tempfile.TemporaryDirectory(prefix="spikelet-export-") as name:
+        folder = Path(name)
+        built = make(package, board, folder / "build")
+        stream = package_stream(package).head(1)
+        target = SessionTarget(board, built)
+        found, _ = run(package, target, stream, SessionFolder(folder / "session"))
+    on = f"{board.name}, {built.firmware.toolchain}"
+    rows = [(f"code, flash, Spikelet's agent included ({on})", found["flash_bytes"] - found["weight_bytes"])]
+    rows.append((f"stack, agent included ({on})", found["stack_bytes"]))
+    rows.append((f"instructions an inference ({on})", found["instructions_per_inference"]))
+    return [(what, str(figure)) for what, figure in rows if figure]
 
 
 def example_of(package: Package) -> Example:

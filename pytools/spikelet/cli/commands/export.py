@@ -56,7 +56,7 @@ def command(
     c: FolderOption = None,
     target: TargetOption = None,
     board: Annotated[
-        str | None, typer.Option("--board", help="Instead of --target: the core of a board.")
+        str | None, typer.Option("--board", help="Instead of --target: a board's core, measured on its machine.")
     ] = None,
     name: NameOption = None,
     keep_inputs: KeepOption = False,
@@ -86,14 +86,15 @@ def command(
         from spikelet.cli.terminal import Terminal, facts
         from spikelet.cli.with_learner import with_learner
         from spikelet.package import Package
-        from spikelet.run.exported import export_c
+        from spikelet.run.exported import export_c, measure
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     loaded, core = Package.load(package), _core(target, board)
     if learn is not None:
         place = None if board is None else find_board(board)
         loaded = with_learner(loaded, learn, features, classes, data, place).package
-    made = export_c(loaded, c, core, name=name, keep_inputs=keep_inputs)
+    figures = [] if board is None else measure(loaded, find_board(board))
+    made = export_c(loaded, c, core, name=name, keep_inputs=keep_inputs, measured=figures)
     result: dict[str, Any] = {
         "package": str(package),
         "package_sha256": loaded.sha256,
