@@ -72,7 +72,7 @@ def test_a_wrong_weight_is_named_before_a_sample_is_run(
     constants = {name: values.copy() for name, values in loaded.graph.constants().items()}
     constants["fc1.weight"][4, 2] ^= 1
     wrong = Graph.from_json(loaded.graph.to_json(), constants)
-    with served(wrong_image(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
+    with serve(wrong_image(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
         result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
     error = result.json["error"]
     assert (result.code, error["kind"]) == (3, "DeviceDiffers")
@@ -87,7 +87,7 @@ def test_a_wrong_attribute_is_named_before_a_sample_is_run(
     graph = loaded.graph
     nodes = [replace(n, leak=29000) if isinstance(n, Lif) else n for n in graph.nodes]
     wrong = Graph(graph.name, graph.steps, graph.inputs, nodes, graph.outputs)
-    with served(wrong_image(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
+    with serve(wrong_image(wrong, loaded.sha256, tmp_path / "wrong")) as (url, _):
         result = spikelet("run", package, "-b", "native", "--layers", "--port", url, "--json")
     error = result.json["error"]
     assert (result.code, error["kind"]) == (3, "DeviceDiffers")

@@ -25,7 +25,9 @@ def test_a_library_for_a_core_by_its_name(spikelet: Spikelet, tmp_path: Path) ->
     assert result["package_sha256"] in header
 
 
-def test_on_a_board_its_readme_says_what_an_inference_takes(spikelet: Spikelet, tmp_path: Path) -> None:
+def test_on_a_board_its_readme_says_what_an_inference_takes(
+    spikelet: Spikelet, tmp_path: Path
+) -> None:
     need("zig")
     done = spikelet("export", SNN, "--c", tmp_path, "--board", "virt-rv32", "--name", "digits")
     assert done.code == 0, done.err

@@ -95,9 +95,9 @@ class CEmitter:
             return LEARNED + block.offset // 4
         return ARENA + (block.offset - learned) // 4
 
-    def shared(self, share: Share) -> bool:
+    def is_shared(self, share: Share) -> bool:
         """Whether the memory plan put the part into the whole: there is nothing to copy."""
-        return self.places.shared(share)
+        return self.places.is_shared(share)
 
     def include(self, header: str) -> None:
         """Include a kernel."""

@@ -56,7 +56,12 @@ def measure(package: Package, board: Board) -> list[tuple[str, str]]:
         target = SessionTarget(board, built)
         found, _ = run(package, target, stream, SessionFolder(folder / "session"))
     on = f"{board.name}, {built.firmware.toolchain}"
-    rows = [(f"code, flash, Spikelet's agent included ({on})", found["flash_bytes"] - found["weight_bytes"])]
+    rows = [
+        (
+            f"code, flash, Spikelet's agent included ({on})",
+            found["flash_bytes"] - found["weight_bytes"],
+        )
+    ]
     rows.append((f"stack, agent included ({on})", found["stack_bytes"]))
     rows.append((f"instructions an inference ({on})", found["instructions_per_inference"]))
     return [(what, str(figure)) for what, figure in rows if figure]

@@ -41,6 +41,10 @@ TargetOption = Annotated[
         help="Of the library: host, portable, cortex-m0 to cortex-m85, rv32imac, ...",
     ),
 ]
+BoardCoreOption = Annotated[
+    str | None,
+    typer.Option("--board", help="Instead of --target: a board's core, measured on its machine."),
+]
 NameOption = Annotated[
     str | None,
     typer.Option("--name", help="What all names of the library begin with. Default: the model's."),
@@ -55,9 +59,7 @@ def command(
     package: PackageArg,
     c: FolderOption = None,
     target: TargetOption = None,
-    board: Annotated[
-        str | None, typer.Option("--board", help="Instead of --target: a board's core, measured on its machine.")
-    ] = None,
+    board: BoardCoreOption = None,
     name: NameOption = None,
     keep_inputs: KeepOption = False,
     out: Annotated[
