@@ -45,7 +45,13 @@ def test_what_is_missing_comes_with_a_command(
 ) -> None:
     (tmp_path / "apt-get").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("spikelet.board.flashing.MOUNTS", ())
     found = by_name()
+    assert found["pyocd"].fix == f"{sys.executable} -m pip install pyocd"
+    assert found["openocd"].fix.endswith("apt-get install -y openocd")
+    board = found["board microbit"]
+    assert (board.ok, board.fix, board.needed) == (False, found["pyocd"].fix, True)
+    assert not found["openocd"].needed and found["openocd"].use == board.use == "flash"
     for name, package in (
         ("qemu-system-riscv32", "qemu-system-misc"),
         ("qemu-system-arm", "qemu-system-arm"),
@@ -58,3 +64,15 @@ def test_what_is_missing_comes_with_a_command(
         assert found[name].use == "more"
         assert found[name].fix.endswith(f"apt-get install -y {package}")
     assert found["zig"].ok  # it comes from PyPI, not from the PATH
+
+
+def test_one_tool_is_enough_to_flash_a_board(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "openocd").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("spikelet.board.flashing.MOUNTS", ())
+    found = by_name()
+    assert found["board microbit"].ok and found["board microbit"].found == "by openocd"
+    assert found["openocd"].found == str(tmp_path / "openocd") and not found["pyocd"].ok
+    assert found["serial ports"].use == "flash"

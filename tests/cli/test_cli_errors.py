@@ -36,7 +36,7 @@ def test_unknown_board_names_the_nearest(spikelet: Spikelet, package: Path) -> N
 def test_usage_errors_exit_2(spikelet: Spikelet, package: Path) -> None:
     for arguments, said in (
         ((), "no command"),
-        (("run", package), "--board"),
+        (("run", package, "--port", "socket://127.0.0.1:1"), "without --board"),
         (("run", package, "-b", "native", "--nonsense"), "--nonsense"),
         (("run", package, "-b", "native", "--limit", "many"), "--limit"),
         (("run", package, "-b", "native", "--limit", "0"), "--limit 0"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serial.tools import list_ports
+
+from spikelet.board.flashing import drive, find_program, how_to_get
 from spikelet.board.spec import Board, board_registry
 from spikelet.board.toolchain import apt_install, zig_path
 from spikelet.graph.operator import operator_registry
@@ -25,6 +29,8 @@ USES = {
     "run": "build packages and run them on a simulator or a board",
     "import": "bring in .tflite and .onnx files",
     "train": "train recipes and export PyTorch modules; with `run`, make demo",
+    "flash": "write the flash of a board, and talk to it on its port",
+    "test": "hold devices to their packages in pytest files of your own",
 }
 MORE = "more"
 
@@ -42,6 +48,7 @@ class Check:
         use: the one of `USES` that cannot do without it; "more" where it is one board's or
             toolchain's, or of Spikelet's own tests.
         broken: it is there, and does not work.
+        needed: the use cannot do without it; otherwise it is one of several that will do.
     """
 
     name: str
@@ -51,6 +58,7 @@ class Check:
     fix: str
     use: str
     broken: bool = False
+    needed: bool = True
 
 
 def _first_line(command: list[str]) -> str:
@@ -161,6 +169,47 @@ def _plugins() -> list[Check]:
     return checks
 
 
+def _flash_tools() -> list[Check]:
+    """For each board that can be flashed whether one of its tools is there, and all of them."""
+    checks = []
+    for board in board_registry().known.values():
+        if not board.flash:
+            continue
+        fixes = {name: how_to_get(name, spec) for name, spec in board.flash.items()}
+        there = next((name for name, fix in fixes.items() if not fix), None)
+        listed, call = ", ".join(fixes), f"spikelet flash --board {board.name}"
+        found = f"by {there}" if there else f"none of {listed}"
+        fix = "" if there else next(iter(fixes.values()))
+        checks.append(
+            Check(f"board {board.name}", bool(there), found, f"{call}: one of {listed}", fix,
+                  "flash")
+        )  # fmt: skip
+        checks += [
+            Check(name, not fix, "missing" if fix else _path_of(board, name),
+                  f"{call} --tool {name}", fix, "flash", needed=False)
+            for name, fix in fixes.items()
+        ]  # fmt: skip
+    return checks
+
+
+def _path_of(board: Board, tool: str) -> str:
+    spec = board.flash[tool]
+    program = spec.tool(tool).program
+    return str(find_program(program) if program else drive(spec.chip))
+
+
+def _ports() -> Check:
+    """Serial ports on USB, and whether this user may open them."""
+    name, needed_for = "serial ports", "spikelet run --port"
+    ports = [port.device for port in list_ports.comports() if port.vid is not None]
+    shut = [p for p in ports if p.startswith("/") and not os.access(p, os.R_OK | os.W_OK)]
+    if shut:
+        fix = "sudo usermod -a -G dialout $USER    (then log in again)"
+        found = f"{', '.join(shut)} may not be opened"
+        return Check(name, False, found, needed_for, fix, "flash", broken=True)
+    return Check(name, True, ", ".join(ports) or "none connected", needed_for, "", "flash")
+
+
 def _is_of(thing: Any, plugin: Plugin) -> bool:
     """Whether a class or a board comes from a plug-in."""
     if isinstance(thing, Board):
@@ -187,6 +236,9 @@ def doctor() -> list[Check]:
         _data(),
         _module("onnx", "onnx", "spikelet import of .onnx, spikelet export", "import", "import"),
         _module("tflite", "tflite", "spikelet import of .tflite", "import", "import"),
+        *_flash_tools(),
+        _ports(),
+        _module("pytest", "pytest", "test benches: the fixture spikelet_device", "pytest", "test"),
         _on_path("qemu-system-riscv32", "qemu-system-misc", "machine qemu of the RV32 boards"),
         _on_path("qemu-system-arm", "qemu-system-arm", "machine qemu of the Arm boards"),
         _on_path("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf",

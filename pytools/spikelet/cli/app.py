@@ -58,6 +58,7 @@ app = application(
     "3 no device or the link died, 130 interrupted (nothing recorded is lost), 141 the reader of "
     "the output has gone.",
     no_args_is_help=True,
+    add_completion=True,
 )
 
 

@@ -38,6 +38,16 @@ def streams(incomplete: str) -> list[str]:
     return _starting(sorted(STREAMS), incomplete)
 
 
+def learners_and_streams(incomplete: str) -> list[str]:
+    """Both."""
+    return learners(incomplete) + streams(incomplete)
+
+
+def doctor_uses(incomplete: str) -> list[str]:
+    """What `doctor` looks for."""
+    return _starting(["run", "import", "train", "flash", "test"], incomplete)
+
+
 def parts(incomplete: str) -> list[str]:
     """Real parts."""
     from spikelet.board.parts import parts as known

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from spikelet.cli import completion
 from spikelet.cli.places import given_path
 from spikelet.errors import UsageError
 
@@ -15,7 +17,8 @@ from spikelet.errors import UsageError
 def application(**more: Any) -> typer.Typer:
     """Without rich in its help, which takes longer to load than all else that help needs."""
     return typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, **more
+        **{"add_completion": False, "pretty_exceptions_enable": False, **more},
+        rich_markup_mode=None,
     )
 
 
@@ -34,17 +37,42 @@ PackageArg = Annotated[
     Path,
     typer.Argument(
         metavar="PKG", help="A package, NAME.spk.", show_default=False,
-        parser=given_path, callback=not_a_folder,
+        parser=given_path, callback=not_a_folder, autocompletion=completion.packages,
     ),
 ]  # fmt: skip
 PackageOutOption = Annotated[
     Path | None,
     typer.Option("-o", "--out", metavar="PATH", parser=given_path, help="Default: NAME.spk."),
 ]
+DEFAULT_BOARD = "native"
+COUNTING_BOARD = "virt-rv32"  # without root or hardware, and it counts instructions
 BoardOption = Annotated[
-    str,
-    typer.Option("--board", "-b", help="A board's name, or its folder.", show_default=False),
-]
+    str | None,
+    typer.Option(
+        "--board", "-b", show_default=False, autocompletion=completion.boards,
+        help=f"A board's name, or its folder. Default: {DEFAULT_BOARD}, this computer.",
+    ),
+]  # fmt: skip
+
+
+def board_name(given: str | None, port: str | None = None, default: str = DEFAULT_BOARD) -> str:
+    """The board that was given, or the default, which is said on standard error.
+
+    Raises:
+        UsageError: no board beside a port, behind which is hardware.
+    """
+    if given is not None:
+        return given
+    if port is not None:
+        raise UsageError(
+            f"--port {port} without --board",
+            "what is behind a port has no default",
+            "--board NAME, as `spikelet boards` lists them",
+        )
+    sys.stderr.write(f"--board was not given: {default} is taken\n")
+    return default
+
+
 JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
 ]
@@ -105,6 +133,7 @@ LearnOption = Annotated[
     typer.Option(
         "--learn", metavar="LEARNER", show_default=False,
         help="A learner in it, NAME[,option=value...]; `spikelet learners` lists them.",
+        autocompletion=completion.learners,
     ),
 ]  # fmt: skip
 FeaturesOption = Annotated[

@@ -12,7 +12,9 @@ from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict
 from spikelet.codegen import TITLES, totals
 
 DIFFERENCES = 10  # that are named on the terminal
-LESS_IMPORTANT = ("phase", "updates", "bits", "output", "operator", "MACs", "syn. ops", "RAM B")
+LESS_IMPORTANT = (
+    "phase", "updates", "bits", "output", "operator", "kernel", "MACs", "syn. ops", "RAM B",
+)  # fmt: skip
 
 
 def layer_table(rows: Sequence[Mapping[str, Any]]) -> Fitted:

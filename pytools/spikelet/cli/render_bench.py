@@ -10,7 +10,7 @@ from spikelet.cli.render import build_rows, general_kernels, render_differences,
 from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict
 
 UNITS = {"none": "ticks", "instruction": "instructions", "cycle": "cycles", "us": "us"}
-LESS_IMPORTANT = ("output", "operator", "RAM B", "flash B", "per op", "ops", "share")
+LESS_IMPORTANT = ("output", "operator", "RAM B", "flash B", "per op", "kernel", "ops", "share")
 
 
 def render_bench(bench: dict[str, Any]) -> list[RenderableType]:

@@ -41,10 +41,12 @@ def render_fit(package: Package, rows: Sequence[Fit]) -> list[RenderableType]:
             _free(row.ram_free), part.note,
         )  # fmt: skip
     shown: list[RenderableType] = [Fitted(made, LESS_IMPORTANT), ""]
-    takes = table("what it takes", "counted on", ">flash B", ">RAM B", ">stack B", ">instructions")
+    takes = table(
+        "what it takes", ">flash B", ">RAM B", ">stack B", ">instructions", "counted on"
+    )  # fmt: skip
     for needs in dict.fromkeys(row.needs for row in rows):
         takes.add_row(*_takes(needs))
-    return [*shown, Fitted(takes, ("stack B",)), "", ASSUMED]
+    return [*shown, Fitted(takes, ("stack B",), ("counted on",)), "", ASSUMED]
 
 
 ASSUMED = Text(
@@ -57,13 +59,13 @@ ASSUMED = Text(
 
 def _takes(needs: Needs) -> list[str | None]:
     exact = needs.by == IMAGE
-    least = "" if exact else "at least "
+    least = "" if exact else "> "
     return [
-        needs.where or f"nothing: {needs.why}",
         f"{least}{number(needs.flash_bytes)}",
         f"{least}{number(needs.ram_bytes)}",
         number(needs.stack_bytes) if exact else "",
         number(needs.instructions) or "",
+        needs.where or f"nothing: {needs.why}",
     ]
 
 

@@ -15,7 +15,7 @@ from spikelet.cli.render import (
     origin_rows,
     spiking_tables,
 )
-from spikelet.cli.terminal import facts, number, percent, table
+from spikelet.cli.terminal import Fitted, facts, number, percent, table
 from spikelet.codegen import Generated, totals
 from spikelet.graph import Tensor
 from spikelet.graph.states import neuron_states
@@ -135,5 +135,5 @@ def render_package(result: dict[str, Any]) -> list[RenderableType]:
         *general_kernels(result["layers"], result["target"]),
         "",
         *spiking_tables(result["states"], manifest.get("spike_agreement", [])),
-        tensors,
+        Fitted(tensors, ("zero point", "scale", "bytes")),
     ]

@@ -189,12 +189,17 @@ class BoardRow(Object):
     description: str
     isa: str
     core: str
+    mhz: float | None
+    flash_bytes: int | None
+    ram_bytes: int | None
     tick: Tick
     transport: Literal["machine", "serial"]
     needs_port: bool
     machines: dict[str, bool]
     """Whether each can start here."""
     toolchains: dict[str, bool]
+    flash_tools: dict[str, bool]
+    """That write its flash; none of a board that is only emulated."""
     folder: str
 
 
@@ -213,6 +218,10 @@ class Check(Object):
     needed_for: str
     fix: str
     use: str
+    broken: bool
+    """It is there, and does not work."""
+    needed: bool
+    """The use cannot do without it; otherwise it is one of several that will do."""
 
 
 class Doctor(Object):

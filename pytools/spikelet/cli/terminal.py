@@ -22,6 +22,7 @@ from spikelet.text import visible
 
 PIPED_WIDTH = 120  # columns where no terminal says how many
 LINK_STATE = "; port "  # begins it in the errors of `spikelet.link`
+PROSE = 28  # characters to which a column of prose is wrapped before others are left out
 UNBOUND = 10_000  # columns; more than any table has
 
 
@@ -153,10 +154,14 @@ def without_empty(made: Table) -> Table:
     return _of_columns(made, lambda c: any(str(cell) not in ("", "0") for cell in c.cells))
 
 
-def _of_columns(made: Table, wanted: Callable[[Column], bool]) -> Table:
+def _of_columns(
+    made: Table,
+    wanted: Callable[[Column], bool],
+    change: Callable[[Column], Column] = lambda column: column,
+) -> Table:
     """A copy with some of its columns, numbered anew: rich finds their padding by their number."""
     copied = copy(made)
-    kept = [c for c in made.columns if wanted(c)]
+    kept = [change(c) for c in made.columns if wanted(c)]
     copied.columns = [replace(c, _index=i) for i, c in enumerate(kept)]
     return copied
 
@@ -168,23 +173,40 @@ class Fitted:
     Attributes:
         table: with all its columns.
         drop: names of columns, the first to go first.
+        prose: names of columns whose text may be wrapped, to `PROSE` characters at the least;
+            where there are some, all others stay whole.
     """
 
     table: Table
     drop: Sequence[str]
+    prose: Sequence[str] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         there = {c.header for c in self.table.columns}
         left = [name for name in self.drop if name in there]
         unbound = options.update(width=UNBOUND)
-        shown, gone = self.table, list[str]()
-        while left and Measurement.get(console, unbound, shown).maximum > options.max_width:
+        gone = list[str]()
+
+        def kept(change: Callable[[Column], Column]) -> Table:
+            return _of_columns(self.table, lambda c: c.header not in gone, change)
+
+        def too_wide() -> bool:
+            least = Measurement.get(console, unbound, kept(self._least)).maximum
+            return least > options.max_width
+
+        while left and too_wide():
             gone.append(left.pop(0))
-            shown = _of_columns(self.table, lambda c: c.header not in gone)
-        yield shown
+        yield kept((lambda column: column) if too_wide() else self._whole)
         if gone:
             note = f"left out, {options.max_width} columns wide: {', '.join(gone)}"
             yield Text(f"{note}; --json has all", "dim")
+
+    def _least(self, column: Column) -> Column:
+        return replace(column, max_width=PROSE) if column.header in self.prose else column
+
+    def _whole(self, column: Column) -> Column:
+        whole = column.no_wrap if not self.prose else column.header not in self.prose
+        return replace(column, no_wrap=whole)
 
 
 def facts(title: str, rows: Mapping[str, object]) -> Table:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spikelet.cli import loading
+from spikelet.cli.completion import boards
 from spikelet.cli.options import (
+    COUNTING_BOARD,
     ArenaOption,
     BaudOption,
-    BoardOption,
     JsonOption,
     LimitOption,
     MachineOption,
@@ -20,6 +21,7 @@ from spikelet.cli.options import (
     PortOption,
     ToolchainOption,
     application,
+    board_name,
 )
 from spikelet.cli.places import given_path
 from spikelet.errors import UsageError
@@ -29,11 +31,19 @@ if TYPE_CHECKING:
 
 app = application()
 
+BenchBoardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--board", "-b", show_default=False, autocompletion=boards,
+        help=f"A board's name, or its folder. Default: {COUNTING_BOARD}, which counts.",
+    ),
+]  # fmt: skip
+
 
 @app.command("bench")
 def command(
     package: PackageArg,
-    board: BoardOption,
+    board: BenchBoardOption = None,
     port: PortOption = None,
     baud: BaudOption = None,
     limit: LimitOption = None,
@@ -62,8 +72,9 @@ def command(
     with loading(as_json):
         from spikelet.run.session_options import RunOptions
     options = RunOptions(
-        package=package, board=board, port=port, baud=baud, machine=machine, toolchain=toolchain,
-        limit=limit, arena=arena, session=session, flash=flash,
+        package=package, board=board_name(board, port, COUNTING_BOARD), port=port, baud=baud,
+        machine=machine, toolchain=toolchain, limit=limit, arena=arena, session=session,
+        flash=flash,
     )  # fmt: skip
     if layers and (port is None or flash):
         raise UsageError(

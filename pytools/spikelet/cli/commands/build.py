@@ -19,6 +19,7 @@ from spikelet.cli.options import (
     PackageArg,
     ToolchainOption,
     application,
+    board_name,
     check_learning,
 )
 from spikelet.cli.places import check_folder, given_path
@@ -43,7 +44,7 @@ LayersOption = Annotated[
 @app.command("build")
 def command(
     package: PackageArg,
-    board: BoardOption,
+    board: BoardOption = None,
     out: FolderOption = None,
     toolchain: ToolchainOption = "auto",
     arena: ArenaOption = None,
@@ -67,7 +68,7 @@ def command(
         from spikelet.run import make
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
-    loaded, target = Package.load(package), find_board(board)
+    loaded, target = Package.load(package), find_board(board_name(board))
     loaded = in_bands(terminal, loaded, arena, target)
     needed: dict[str, object] = {}
     if learn is not None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from spikelet.cli import loading
+from spikelet.cli.completion import boards
 from spikelet.cli.options import (
     JsonOption,
     MachineOption,
@@ -23,7 +24,10 @@ from spikelet.cli.places import check_folder, given_path
 app = application()
 
 MachineBoardOption = Annotated[
-    str, typer.Option("--board", "-b", help="A board that a machine stands in for.")
+    str,
+    typer.Option(
+        "--board", "-b", help="A board that a machine stands in for.", autocompletion=boards
+    ),
 ]
 FolderOption = Annotated[
     Path,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from spikelet.cli import loading
+from spikelet.cli.completion import doctor_uses
 from spikelet.cli.options import JsonOption, application
 from spikelet.errors import UsageError
 
@@ -22,18 +23,18 @@ def command(
     uses: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[USE]...", show_default=False,
-            help="What it is wanted for: run, import or train. Default: run.",
+            metavar="[USE]...", show_default=False, autocompletion=doctor_uses,
+            help="What it is wanted for: run, import, train, flash or test. "
+            "Default: all are shown, run is needed.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Check what Spikelet uses; exit code 2 when something that a USE needs is missing."""
     with loading(as_json):
-        from rich.text import Text
-
         from spikelet.board import USES, doctor
-        from spikelet.cli.terminal import Terminal, table
+        from spikelet.cli.render_doctor import missing_checks, render_doctor
+        from spikelet.cli.terminal import Terminal
     terminal = Terminal.open(as_json)
     wanted = uses or ["run"]
     for use in wanted:
@@ -43,29 +44,9 @@ def command(
             )
     with terminal.err.status("looking"):
         checks = doctor()
-    missing = {u: [c.name for c in checks if c.use == u and not c.ok] for u in USES}
-    ok = not any(missing[use] for use in wanted)
-    made = table("", "", "what", "found", "needed for", "mend it with")
-    made.title = None
-    for check in checks:
-        state = ("ok", "green") if check.ok else ("missing", "bold red")
-        if not check.ok and check.use not in wanted:
-            state = ("broken" if check.broken else "absent", "yellow")
-        made.add_row(
-            Text(*state), Text(check.name), Text(check.found), Text(check.needed_for),
-            Text(check.fix, "bold"),
-        )  # fmt: skip
-    lines = []
-    for use, meaning in USES.items():
-        style = "green" if not missing[use] else "bold red" if use in wanted else "yellow"
-        absent = ", ".join(missing[use])
-        lines.append(Text(f"{use}: {f'missing {absent}' if absent else 'ready'}", style))
-        lines[-1].append(f"   {meaning}", "dim")
-    versions = {
-        "ok": ok,
-        "uses": {use: not names for use, names in missing.items()},
-        "checks": [asdict(check) for check in checks],
-    }
-    terminal.result(versions, made, "", *lines)
+    ready = {use: not missing_checks(checks, use) for use in USES}
+    ok = all(ready[use] for use in wanted)
+    result = {"ok": ok, "uses": ready, "checks": [asdict(check) for check in checks]}
+    terminal.result(result, *render_doctor(checks, uses))
     if not ok:
         raise typer.Exit(EXIT_MISSING)

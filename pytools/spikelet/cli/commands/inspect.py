@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from spikelet.cli import loading
+from spikelet.cli.completion import boards
 from spikelet.cli.options import (
     ClassesOption,
     FeaturesOption,
@@ -28,7 +29,12 @@ def command(
     package: PackageArg,
     board: Annotated[
         str | None,
-        typer.Option("--board", "-b", help="Figures are those of this board's instruction set."),
+        typer.Option(
+            "--board",
+            "-b",
+            autocompletion=boards,
+            help="Figures are those of this board's instruction set.",
+        ),
     ] = None,
     learn: LearnOption = None,
     features: FeaturesOption = None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from spikelet.cli import loading
+from spikelet.cli.completion import learners, streams
 from spikelet.cli.options import (
     BaudOption,
     BoardOption,
@@ -21,6 +22,7 @@ from spikelet.cli.options import (
     SessionOption,
     ToolchainOption,
     application,
+    board_name,
 )
 from spikelet.cli.places import check_file, given_path
 
@@ -34,12 +36,14 @@ LearnerOption = Annotated[
         metavar="LEARNER",
         show_default=False,
         help="NAME[,option=value...]; `spikelet learners` lists them.",
+        autocompletion=learners,
     ),
 ]
 StreamOption = Annotated[
     str,
     typer.Option(
         metavar="STREAM",
+        autocompletion=streams,
         help="NAME[,option=value...]; samples=N makes it shorter, evaluate=N the evaluations.",
     ),
 ]
@@ -80,8 +84,8 @@ BaselinesOption = Annotated[
 @app.command("learn")
 def command(
     package: PackageArg,
-    board: BoardOption,
     learner: LearnerOption,
+    board: BoardOption = None,
     stream: StreamOption = "class-incremental",
     data: DataOption = None,
     features: FeaturesOption = None,
@@ -113,12 +117,12 @@ def command(
         from spikelet.run.learning.play import play
     terminal = Terminal.open(as_json)
     options = LearnOptions(
-        package=package, board=board, learner=learner, stream=stream, data=data,
+        package=package, board=board_name(board, port), learner=learner, stream=stream, data=data,
         features=features, classes=classes, tune=tuple(tune or ()), tune_on=tune_on, tuned=tuned,
         load_state=load_state, save_state=save_state, baselines=baselines, port=port, baud=baud,
         machine=machine, toolchain=toolchain, resume=resume, session=session,
     )  # fmt: skip
-    loaded, on = Package.load(package), find_board(board)
+    loaded, on = Package.load(package), find_board(options.board)
     folder = SessionFolder(options.place(loaded.graph.name, on.name))
     if resume:
         folder.head()  # says at once when there is nothing to resume

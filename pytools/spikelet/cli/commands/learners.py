@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from spikelet.cli import loading
+from spikelet.cli.completion import learners_and_streams
 from spikelet.cli.options import JsonOption, application
 from spikelet.errors import UsageError
 
@@ -17,7 +18,11 @@ app = application()
 def command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A learner or a stream: what its options mean."),
+        typer.Argument(
+            metavar="[NAME]",
+            help="A learner or a stream: what its options mean.",
+            autocompletion=learners_and_streams,
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -18,7 +18,7 @@ app = application()
 def command(as_json: JsonOption = False) -> None:
     """List the models that `spikelet train` knows by name."""
     with loading(as_json):
-        from spikelet.cli.terminal import Terminal, table
+        from spikelet.cli.terminal import Fitted, Terminal, table
     terminal = Terminal.open(as_json)
     rows = [_row(path) for path in sorted(models_dir().glob("*/recipe.toml"))]
     made = table(
@@ -27,9 +27,10 @@ def command(as_json: JsonOption = False) -> None:
     made.title = None
     for row in rows:
         made.add_row(*("" if row[key] is None else str(row[key]) for key in _SHOWN))
-    terminal.result({"models": rows}, made)
+    terminal.result({"models": rows}, Fitted(made, LESS_IMPORTANT, ("description",)))
 
 
+LESS_IMPORTANT = ("seed", "readout", "encoder", "steps", "data")
 _SHOWN = ("name", "kind", "data", "steps", "encoder", "readout", "seed", "description")
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spikelet.cli import loading
+from spikelet.cli.completion import boards
 from spikelet.cli.options import (
+    DEFAULT_BOARD,
     ArenaOption,
     BaudOption,
     JsonOption,
@@ -20,9 +22,9 @@ from spikelet.cli.options import (
     SessionOption,
     ToolchainOption,
     application,
+    board_name,
 )
 from spikelet.cli.places import given_path
-from spikelet.errors import UsageError
 
 if TYPE_CHECKING:
     from spikelet.run.session_options import RunOptions
@@ -32,8 +34,9 @@ app = application()
 MaybeBoardOption = Annotated[
     str | None,
     typer.Option(
-        "--board", "-b", show_default=False,
-        help="A board's name, or its folder; of --roster only the devices that are this board.",
+        "--board", "-b", show_default=False, autocompletion=boards,
+        help=f"A board's name, or its folder. Default: {DEFAULT_BOARD}, this computer; of --roster "
+        "all, otherwise only the devices that are this board.",
     ),
 ]  # fmt: skip
 RosterOption = Annotated[
@@ -94,19 +97,13 @@ def command(
         )  # fmt: skip
         run_on_roster(bench, as_json)
         return
-    if board is None:
-        raise UsageError(
-            "run: on which board?",
-            "neither --board nor --roster is given",
-            "--board NAME, as `spikelet boards` lists them, or --roster FILE",
-        )
     with loading(as_json):
         from spikelet.run.session_options import RunOptions
     _run_on_board(
         RunOptions(
-            package=package, board=board, port=port, baud=baud, machine=machine, data=data,
-            limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
-            arena=arena, flash=flash,
+            package=package, board=board_name(board, port), port=port, baud=baud,
+            machine=machine, data=data, limit=limit, layers=layers, resume=resume,
+            session=session, toolchain=toolchain, arena=arena, flash=flash,
         ),
         as_json,
     )  # fmt: skip

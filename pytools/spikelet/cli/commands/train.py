@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from spikelet.cli import loading
+from spikelet.cli.completion import models
 from spikelet.cli.options import JsonOption, PackageOutOption, SeedOption, application
 from spikelet.cli.places import check_file
 
@@ -22,6 +23,7 @@ def command(
             metavar="MODEL_DIR",
             help="A folder with recipe.toml and model.py, or the name of a shipped model.",
             show_default=False,
+            autocompletion=models,
         ),
     ],
     out: PackageOutOption = None,

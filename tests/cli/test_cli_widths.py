@@ -1,0 +1,80 @@
+"""Tables are as wide as the terminal, and what must be read is whole; a board has a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli_support import Spikelet
+from spikelet.board import boards
+from support import need
+
+
+def lines(spikelet: Spikelet, *arguments: object) -> list[str]:
+    result = spikelet(*arguments)
+    assert result.code == 0, result.err
+    return [line.rstrip() for line in result.out.splitlines()]
+
+
+@pytest.fixture(params=[60, 120])
+def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("spikelet.cli.terminal.PIPED_WIDTH", request.param)
+    return int(request.param)
+
+
+def test_lists_fit(spikelet: Spikelet, width: int) -> None:
+    for name in ("boards", "models", "learners"):
+        assert max(map(len, lines(spikelet, name))) <= width, name
+    shown = lines(spikelet, "boards")
+    assert all(column in shown[0] for column in ("board", "core", "MHz", "flash KiB", "RAM KiB"))
+    assert ("ISA" in shown[0]) is (width == 120)
+    for name, board in boards().items():
+        (row,) = [line for line in shown if line.startswith(f"{name} ")]
+        assert board.core in row
+    assert "Cortex-M0" in next(line for line in shown if line.startswith("microbit"))
+
+
+def test_the_commands_of_doctor_are_whole_and_the_rest_fits(
+    spikelet: Spikelet, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spikelet.board.flashing.find_program", lambda program: None)
+    monkeypatch.setattr("spikelet.board.flashing.MOUNTS", ())
+    shown = spikelet("doctor", "flash").out.splitlines()
+    assert shown[0].startswith("flash: missing board microbit")
+    assert [line.strip() for line in shown if line.startswith("  probe-rs: ")] == [
+        "probe-rs: cargo install probe-rs-tools --locked"
+    ]
+    assert max(len(line) for line in shown if not line.startswith("  ")) <= width
+    assert not any(line.startswith("ok  zig") for line in shown)  # another use's
+
+
+def test_what_is_measured_fits(
+    spikelet: Spikelet, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("zig")
+    need("unicorn")
+    monkeypatch.setattr("spikelet.cli.terminal.PIPED_WIDTH", 60)
+    for arguments in (
+        ("inspect", package),
+        ("run", package, "--layers", "--limit", 2),
+        ("bench", package, "--limit", 2),
+    ):
+        shown = lines(spikelet, *arguments)
+        assert max(map(len, shown)) <= 60, arguments
+        if arguments[0] != "run":  # every layer is one line
+            for layer in ("fc1", "lif1", "fc2", "lif2", "counts", "label"):
+                assert any(line.startswith(f"{layer} ") for line in shown), (arguments, layer)
+
+
+def test_without_a_board_one_is_taken_and_said(spikelet: Spikelet, package: Path) -> None:
+    ran = spikelet("run", package, "--limit", 1, "--json")
+    assert (ran.code, ran.json["board"]) == (0, "native")
+    assert ran.err.startswith("--board was not given: native is taken\n")
+    assert "taken" not in spikelet("run", package, "-b", "native", "--limit", 1).err
+    built = spikelet("build", package, "--json")
+    assert (built.code, built.json["board"]) == (0, "native")
+    for command in (("run", package), ("learn", package, "--learner", "nearest_mean"),
+                    ("bench", package)):  # fmt: skip
+        refused = spikelet(*command, "--port", "/dev/null", "--json")
+        assert refused.code == 2 and "without --board" in refused.json["error"]["what"]
