@@ -30,6 +30,7 @@ def test_the_boards_of_the_house_load() -> None:
     assert {"native", "virt-rv32"} <= set(found)
     for name, board in found.items():
         assert board.folder == boards_dir() / name
+        assert "MHz" not in board.core  # that is `mhz`
     rv32 = found["virt-rv32"]
     assert rv32.memory is not None
     assert (rv32.memory.flash.base, rv32.memory.ram.bytes) == (0x8000_0000, 256 * 1024)
