@@ -81,7 +81,15 @@ def test_what_a_roster_says(tmp_path: Path) -> None:
         ("[devices.'a b']\nboard = 'native'\nport = 'x'", r"devices\.a b\.name: String should m"),
         (
             "[devices.a]\nboard = 'native'\nport = 'x'\nflash = ['tool', '{file}']",
-            r"\{file\} is no placeholder; there are \{name\}, .*\{elf\}",
+            r"\{file\} is no placeholder; there are \{name\}, .*\{elf\}, \{hex\}, \{bin\}",
+        ),
+        (
+            "[devices.a]\nboard = 'native'\nport = 'x'\npower_cycle = ['tool', '{elf}']",
+            r"power_cycle: \{elf\} is no placeholder",
+        ),
+        (
+            "[devices.a]\nboard = 'native'\nport = 'x'\nflash = ['tool', '{elf']",
+            "devices.a.flash: expected '}'",
         ),
         (
             "[devices.a]\nboard = 'native'\nport = 'x'\n[devices.b]\nboard = 'native'\nport = 'x'",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_support import Spikelet, served, small_package
+from cli_support import Spikelet, serve, small_package
 from spikelet.board import find_board
 from spikelet.board.build import Firmware
 from spikelet.board.machine import Machine, start
@@ -108,7 +108,7 @@ def test_another_device_is_not_the_one_that_was_run(
 
 def test_a_board_without_a_tick(spikelet: Spikelet, package: Path, tmp_path: Path) -> None:
     elf = make(Package.load(package), find_board("native"), tmp_path / "image").firmware.elf
-    with served(elf) as (url, _):
+    with serve(elf) as (url, _):
         result = spikelet("bench", package, "-b", "native", "--port", url, "--limit", 2, "--json")
     assert result.code == 0 and result.json["ticks"]["mean"] is None
     for words in (("--layers",), ("--layers", "--flash", "--port", "x")):

@@ -87,7 +87,18 @@ def test_a_roster_flashes_what_has_no_command_of_its_own(
     assert result.code == 0, result.err
     (device,) = result.json["devices"]
     assert (device["name"], device["mismatches"], device["samples"]) == ("desk", 0, 2)
-    assert (tmp_path / "tool" / "flashed.hex").is_file()
+    flashed = (tmp_path / "tool" / "flashed.hex").read_bytes()
+    own = f"flash = ['{tmp_path}/tool/pyocd', 'load', '--of', '{{name}}', '{{hex}}']\n"
+    (tmp_path / "bench.toml").write_text(roster + own)
+    (tmp_path / "tool" / "flashed.hex").unlink()
+    again = spikelet("run", package, "--roster", "bench.toml", "--flash", "--limit", 2, "--json")
+    assert again.code == 0, again.err
+    assert (tmp_path / "tool" / "flashed.hex").read_bytes() == flashed
+    (tmp_path / "tool" / "pyocd").write_text("#!/bin/sh\necho no probe is here; exit 1\n")
+    failed = spikelet("run", package, "--roster", "bench.toml", "--flash", "--limit", 2, "--json")
+    error = failed.json["devices"][0]["error"]
+    assert failed.code == 3 and "desk: flash ended with exit code 1" in error["what"]
+    assert "no probe is here" in error["what"] and "--of desk" in error["next"]
 
 
 def test_bench_flash_measures_the_layers(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli_support import INPUTS, Spikelet, served, small_package, wrapped_board, wrong_image
+from cli_support import INPUTS, Spikelet, serve, small_package, wrapped_board, wrong_image
 from spikelet.board import find_board
 from spikelet.board.build import Firmware
 from spikelet.board.machine import Machine, start
@@ -19,7 +22,7 @@ from spikelet.package import Package
 from spikelet.run import SessionFolder, make
 from support import need
 
-MANY = 3_000
+MANY = 2_000
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +107,7 @@ def test_a_device_that_disagrees(spikelet: Spikelet, package: Path, tmp_path: Pa
         loaded.graph, loaded.sha256, tmp_path / "wrong", "    spk_lif(&lif1_config,",
         "    struct spk_lif wrong = lif1_config;\n    wrong.leak = 29000;\n    spk_lif(&wrong,",
     )  # fmt: skip
-    with served(wrong) as (url, _):
+    with serve(wrong) as (url, _):
         roster = write(f"""
             [devices.good]
             board = "native"
@@ -154,9 +157,41 @@ def test_a_device_is_power_cycled_once_when_it_does_not_answer(
     assert failed.code == 3 and "power_cycle ended with exit code 1" in device["error"]["what"]
 
 
+def test_ctrl_c_keeps_what_was_obtained(package: Path, tmp_path: Path) -> None:
+    need("gcc")
+    x = np.random.default_rng(1).integers(0, 256, (MANY, INPUTS)).astype(np.uint8)
+    np.savez(tmp_path / "many.npz", x=x)
+    devices = "".join(f"[devices.{n}]\nboard = 'native'\nmachine = 'pty'\n" for n in "ab")
+    (tmp_path / "bench.toml").write_text(devices)
+    words = [sys.executable, "-m", "spikelet", "run", str(package), "--roster", "bench.toml"]
+    words += ["--data", "many.npz", "--session", "s", "--toolchain", "gcc"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen(words, cwd=tmp_path, **pipes)  # type: ignore[call-overload]
+    samples = [tmp_path / "s" / name / "samples.jsonl" for name in "ab"]
+    deadline = time.monotonic() + 90
+    while not all(file.is_file() and file.read_bytes().count(b"\n") > 20 for file in samples):
+        assert running.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (130, "") and "interrupted: what the devices sent" in err
+    counts = [file.read_bytes().count(b"\n") for file in samples]
+    assert all(20 < count < MANY for count in counts)
+    (again,) = re.findall("`(spikelet .*)` goes on after it", err)
+    resumed = subprocess.run(
+        [sys.executable, "-m", *shlex.split(again), "--json"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert resumed.returncode == 0, resumed.stderr
+    for device in json.loads(resumed.stdout)["devices"]:
+        assert (device["samples"], device["mismatches"]) == (MANY, 0)
+        first, second = device["link"]["parts"]
+        assert first["first"] == 0 < second["first"] == first["samples"]
+    assert not list((tmp_path / "s").glob("*.1"))
+
+
 def test_options_of_one_device_are_refused(spikelet: Spikelet, package: Path) -> None:
     roster = write("[devices.a]\nboard = 'native'\nmachine = 'pty'\n")
     for option in (("--port", "x"), ("--baud", 9600), ("--machine", "pty"), ("--arena", 500)):
         result = spikelet("run", package, "--roster", roster, *option, "--json")
         assert result.code == 2 and option[0] in result.json["error"]["what"]
-    assert spikelet("run", package).code == 2

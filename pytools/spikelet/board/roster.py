@@ -10,7 +10,7 @@
     board = "virt-rv32"
     machine = "auto"                         # a machine of the board, in place of a port
 
-A command gets {name}, {board}, {port}, {serial} and, where it flashes, {elf}.
+A command gets {name}, {board}, {port}, {serial} and, where it flashes, {elf}, {hex} and {bin}.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from pydantic import (
     model_validator,
 )
 
-from spikelet.board.flashing import await_port, flash, plan_flash
+from spikelet.board.flashing import flash, plan_flash
+from spikelet.board.image_files import flash_content, write_image
 from spikelet.board.spec import Board, find_board
 from spikelet.errors import LinkDead, UsageError
 from spikelet.link.errors import PortError
@@ -47,7 +48,8 @@ from spikelet.link.transport import usb_port, usb_serial
 from spikelet.locks import POLL_S, Locked, hold
 
 EXAMPLE = "docs/test-bench.md has an example"
-WORDS = ("name", "board", "port", "serial")
+WORDS = ("name", "board", "port", "serial")  # what a command may have in braces
+FILES = ("elf", "hex", "bin")  # and the one that flashes
 COMMAND_S = 300.0  # that a command of the roster may take
 RETURN_S = 10.0  # until a port is back after its device was reset
 
@@ -58,6 +60,12 @@ class DeviceHeld(LinkDead):
 
 class CommandFailed(LinkDead):
     """A command of the roster, to flash or to power-cycle, did not end well."""
+
+
+def _placeholders(words: tuple[str, ...]) -> set[str]:
+    """Names in braces; raises ValueError where braces do not match."""
+    parsed = (part for word in words for part in string.Formatter().parse(word))
+    return {name for _, name, _, _ in parsed if name is not None}
 
 
 class RosterDevice(BaseModel):
@@ -88,9 +96,8 @@ class RosterDevice(BaseModel):
     @field_validator("flash", "power_cycle")
     @classmethod
     def _check_command(cls, words: tuple[str, ...], info: Any) -> tuple[str, ...]:
-        known = (*WORDS, "elf") if info.field_name == "flash" else WORDS
-        used = {name for word in words for _, name, _, _ in string.Formatter().parse(word)}
-        if wrong := sorted(name for name in used if name is not None and name not in known):
+        known = (*WORDS, *FILES) if info.field_name == "flash" else WORDS
+        if wrong := sorted(_placeholders(words) - set(known)):
             listed = ", ".join(f"{{{word}}}" for word in known)
             raise ValueError(f"{{{wrong[0]}}} is no placeholder; there are {listed}")
         return words
@@ -113,6 +120,11 @@ class RosterDevice(BaseModel):
             if getattr(self, key):
                 raise ValueError(f"{key} is of hardware; this device is a machine")
         return self
+
+    @property
+    def flash_files(self) -> list[str]:
+        """Formats that its own flash command reads beside the .elf."""
+        return sorted(_placeholders(self.flash) & {"hex", "bin"})
 
     @property
     def where(self) -> str:
@@ -233,19 +245,30 @@ class Reserved:
     device: RosterDevice
     port: str | None
 
-    def flash(self, elf: Path) -> None:
+    def flash(self, elf: Path) -> Reserved:
         """Write an image by the device's own command, or the board's own tool.
 
+        Args:
+            elf: the image; files that the tool reads are written beside it.
+
+        Returns:
+            The device as it is found then: its port may have another name.
+
         Raises:
-            CommandFailed: the device's own command failed.
+            CommandFailed: the device's own command failed, or the port did not come back.
             SpikeletError: the board has no tool, or it is missing or failed.
         """
-        if not self.device.flash:
-            flash(plan_flash(elf, self.device.board, port=self.port))
-            if self.port is not None:
-                await_port(self.port)
-            return
-        self._execute("flash", self.device.command(self.device.flash, self.port, elf=str(elf)))
+        device = self.device
+        if not device.flash:
+            flash(plan_flash(elf, device.board, port=self.port))
+        else:
+            files = {"elf": str(elf)}
+            for kind in device.flash_files:
+                files[kind] = str(elf.with_suffix(f".{kind}"))
+                base = device.board.memory.flash.base if device.board.memory else 0
+                write_image(flash_content(elf, device.board), kind, Path(files[kind]), base)
+            self._execute("flash", device.command(device.flash, self.port, **files))
+        return self._find("flash")
 
     def power_cycle(self) -> Reserved:
         """Take its power away and give it back; the device as it is found then.
@@ -253,21 +276,24 @@ class Reserved:
         Raises:
             CommandFailed: the command failed, or the port did not come back.
         """
-        device = self.device
-        self._execute("power_cycle", device.command(device.power_cycle, self.port))
-        deadline = time.monotonic() + RETURN_S
+        self._execute("power_cycle", self.device.command(self.device.power_cycle, self.port))
+        return self._find("power_cycle")
+
+    def _find(self, after: str) -> Reserved:
+        """The same device, whose port may come back late, or with another name."""
+        device, deadline = self.device, time.monotonic() + RETURN_S
         while True:
             try:
                 port = find_port(device)
                 if port is None or not port.startswith("/dev/") or Path(port).exists():
                     return Reserved(device, port)
-            except PortError:
-                if time.monotonic() > deadline:
-                    raise
+                missing = port
+            except PortError as error:
+                missing = error.what
             if time.monotonic() > deadline:
                 raise CommandFailed(
-                    f"device {device.name}: {port} is not back {RETURN_S:g} s after power_cycle",
-                    "another port of the hub was switched, or it has another name now",
+                    f"device {device.name}: {missing}: not back {RETURN_S:g} s after {after}",
+                    "the wrong port of the hub was switched, or it has another name now",
                     'name the device by its USB serial number: serial = "..."',
                 )
             time.sleep(0.1)
@@ -378,10 +404,11 @@ def _lock_file(device: RosterDevice) -> Path:
     """One a device, whatever roster names it: by serial number, or by where its port leads to."""
     number = device.serial or usb_serial(device.port or "")
     place = f"usb-{number}" if number else _real_port(device.port or "")
-    folder = Path(tempfile.gettempdir()) / f"spikelet-devices-{os.getuid()}"
+    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows, where stat says 0, too
+    folder = Path(tempfile.gettempdir()) / f"spikelet-devices-{user}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+    if folder.is_symlink() or folder.stat().st_uid != user:
         raise UsageError(
             f"{folder} belongs to somebody else",
             "locks of devices lie there",

@@ -54,9 +54,9 @@ app = application(
     cls=_Commands,
     help="Spiking and int8 networks from PyTorch, ONNX and TensorFlow Lite to microcontrollers, "
     "checked bit for bit.",
-    epilog="Exit codes: 0 good, 1 the device disagreed, 2 bad usage or bad input, "
-    "3 no device or the link died, 130 interrupted (nothing recorded is lost), 141 the reader of "
-    "the output has gone.",
+    epilog="Exit codes: 0 good, 1 the device disagreed or a bar was missed, 2 bad usage or bad "
+    "input, 3 no device or the link died, 130 interrupted (nothing recorded is lost), 141 the "
+    "reader of the output has gone.",
     no_args_is_help=True,
     add_completion=True,
 )

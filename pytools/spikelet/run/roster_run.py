@@ -181,7 +181,7 @@ class _Job(Watch):
         image = self.plan.images.get(self.device.board.name)
         if self.plan.flash and self.device.machine is None and image is not None:
             self.watch.doing("flash")
-            reserved.flash(image.firmware.elf)
+            reserved = reserved.flash(image.firmware.elf)
         try:
             return self._session(reserved, image)
         except LinkDead:
