@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from cli_support import SAMPLES, small_package, wrong_image
 from spikelet.board import find_board
 
 pytest_plugins = ["pytester"]
+
+HOUSE = Path(__file__).resolve().parents[2]
 
 # What a user writes.
 CHECKS = f"""
@@ -164,6 +167,23 @@ def test_nothing_is_loaded_where_it_is_not_used(tmp_path: Path) -> None:
         capture_output=True, text=True,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout
+
+
+def test_pytest_finds_it_where_spikelet_is_installed(tmp_path: Path) -> None:
+    """By the entry point of pyproject.toml, as a wheel has it; also beside `-p`."""
+    project = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
+    (entry,) = project["entry-points"]["pytest11"].items()
+    site = tmp_path / "installed-1.dist-info"
+    site.mkdir()
+    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1\n")
+    (site / "entry_points.txt").write_text("[pytest11]\n{} = {}\n".format(*entry))
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    for words in ([], ["-p", "spikelet.pytest_plugin"]):
+        shown = subprocess.run(
+            [sys.executable, "-m", "pytest", "--help", *words],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True,
+        )  # fmt: skip
+        assert "--spikelet-roster" in shown.stdout, shown.stderr
 
 
 def test_the_fixture_does_not_load_torch(bench: pytest.Pytester) -> None:
