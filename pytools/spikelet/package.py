@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -69,6 +69,10 @@ class Package:
     # older file lacks attributes that came later; while the graph is the same, it keeps its hash.
     _file: tuple[bytes, bytes] | None = field(default=None, init=False, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        samples = len(next(iter(self.vectors.values()), ()))
+        return f"<{type(self).__name__} {self.graph.title()}; {samples} samples>"
+
     def __post_init__(self) -> None:
         owners = filter(None, (owner(type(node)) for node in self.graph.nodes))
         if needed := {plugin.package: plugin.version for plugin in owners}:
@@ -117,7 +121,7 @@ class Package:
         """The vectors' labels (N,), if there are any."""
         return labels_among(self.vectors, [t.name for t in self.graph.inputs])
 
-    def with_golden(self) -> Package:
+    def with_golden(self) -> Self:
         """This package with its vectors' golden outputs computed; raises PackageError."""
         self.check()
         inputs, graph = self.inputs, self.graph
@@ -127,7 +131,7 @@ class Package:
             for part in graph.parts(samples)
         ]
         golden = {f"golden.{name}": np.concatenate([m[name] for m in made]) for name in made[0]}
-        return Package(self.graph, {**self.vectors, **golden}, self.manifest)
+        return type(self)(self.graph, {**self.vectors, **golden}, self.manifest)
 
     def save(self, path: Path | str) -> None:
         """Write the zip; the same package always gives the same bytes. Raises PackageError."""
@@ -145,7 +149,7 @@ class Package:
         write_whole(path, buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path | str) -> Package:
+    def load(cls, path: Path | str) -> Self:
         """Read and verify a package; raises PackageError."""
         path = Path(path)
         contents = _read(path)

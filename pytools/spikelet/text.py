@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 LENGTH = 4000  # of a text for people in a package
+BRIEF = 100  # characters of a value in a repr
 
 
 def visible(text: str, kept: str = "") -> str:
@@ -19,6 +23,26 @@ def words(text: str) -> str:
     if len(text) > LENGTH:
         text = text[: LENGTH - 3] + "..."
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def brief(value: object) -> str:
+    """What a repr says of a value: arrays by type and shape, all else as it is, cut short."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"<{value.dtype} {tuple(value.shape)}>"
+    if isinstance(value, Mapping):
+        text = f"{{{', '.join(f'{key!r}: {brief(held)}' for key, held in value.items())}}}"
+    elif isinstance(value, list):
+        text = f"[{', '.join(map(brief, value))}]"
+    else:
+        text = repr(value)
+    return text if len(text) <= BRIEF else f"{text[: BRIEF - 3]}..."
+
+
+def brief_repr(self: Any) -> str:
+    """`__repr__` of a dataclass that holds arrays."""
+    shown = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.repr)
+    held = ", ".join(f"{name}={brief(value)}" for name, value in shown if value is not None)
+    return f"{type(self).__name__}({held})"
 
 
 def _is_visible(c: str) -> bool:

@@ -40,6 +40,13 @@ class Generated:
     const_bytes: int
     constants: tuple[Constant, ...]
 
+    def __repr__(self) -> str:
+        layers, arena = len(self.layers), self.plan.size
+        return (
+            f"<Generated {self.source}: {layers} layers, {self.const_bytes} bytes of constants, "
+            f"an arena of {arena}>"
+        )
+
 
 def generate(
     graph: Graph,

@@ -16,6 +16,7 @@ from spikelet.graph.declared import NAME_LENGTH, check_fields, is_identifier, qu
 from spikelet.graph.form import FORMAT, INITIAL, Head
 from spikelet.graph.operator import Interval, Operator, Phase
 from spikelet.graph.tensor import FLOATS, Array, GraphError, Learned, Tensor
+from spikelet.text import brief_repr
 
 LABEL = "label"  # the target of a graph that learns classes
 MAX_OPERATORS = 0xFFFE
@@ -48,6 +49,8 @@ class Execution:
     trace: dict[str, Array]
     saturations: Array
 
+    __repr__ = brief_repr
+
 
 @dataclass
 class Graph:
@@ -78,6 +81,17 @@ class Graph:
     bounds: dict[str, Interval] = field(init=False, repr=False, default_factory=dict)
     _phases: dict[str, Phase] = field(init=False, repr=False, default_factory=dict)
     _when: dict[str, tuple[str, int]] = field(init=False, repr=False, default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Graph {self.title()}>"
+
+    def title(self) -> str:
+        """The graph in a line: name, what goes in, what comes out, operators, time steps."""
+        ways = (self.inputs, (self.tensors[name] for name in self.outputs))
+        took, gives = (", ".join(map(str, tensors)) for tensors in ways)
+        steps = f", {self.steps} time steps" if self.steps > 1 else ""
+        learned = f", learns {len(self.learned)} tensors" if self.learned else ""
+        return f"{self.name}: {took} -> {gives}; {len(self.nodes)} operators{steps}{learned}"
 
     def __post_init__(self) -> None:
         self.nodes = list(self.nodes)
@@ -340,6 +354,11 @@ class Graph:
     def traced_tensors(self) -> list[Tensor]:
         """The tensors that a trace digests, in the order of its columns."""
         return [t for node in self.order for t in node.outs]
+
+    def steps_of(self, node: Operator) -> range:
+        """The steps in which an operator runs: of one that runs once, the first or the last."""
+        first = self.steps - 1 if self.phase(node) >= Phase.END else 0
+        return range(self.steps) if self.phase(node) is Phase.STEP else range(first, first + 1)
 
     def row(self, name: str, row: int) -> int:
         """The step that row `row` of the trace of `name` belongs to."""

@@ -31,6 +31,7 @@ from spikelet.graph.declared import (
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, GraphError, Tensor
 from spikelet.plugins import Plugin, Registry, merge, owner, plugins
+from spikelet.text import brief_repr
 
 
 class Phase(IntEnum):
@@ -202,6 +203,13 @@ class Operator:
     ins: tuple[Tensor, ...] = field(init=False, repr=False, compare=False, default=())
     outs: tuple[Tensor, ...] = field(init=False, repr=False, compare=False, default=())
     facts: Any = field(init=False, repr=False, compare=False, default=None)
+
+    __repr__ = brief_repr
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "__repr__" not in vars(cls):  # or `dataclass` makes one that prints all weights
+            cls.__repr__ = brief_repr  # type: ignore[assignment]
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from spikelet.graph.declared import (
     one_of,
     quote_name,
 )
+from spikelet.text import brief_repr
 
 Array = Annotated[npt.NDArray[Any], Held()]
 
@@ -86,6 +87,9 @@ class Tensor:
             raise GraphError(
                 f"tensor {self.name}: {self.nbytes} bytes, expected {LARGEST_BYTES} at most"
             )
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} {self.shape}"
 
     @property
     def size(self) -> int:
@@ -172,6 +176,8 @@ class Learned:
     initial: Array | None = None
     low: float | None = None
     high: float | None = None
+
+    __repr__ = brief_repr
 
     def __post_init__(self) -> None:
         if self.tensor.kind != "learned" or not self.tensor.persistent:

@@ -20,6 +20,7 @@ from spikelet.errors import UsageError
 from spikelet.files import Unreadable, read_arrays, write_whole
 from spikelet.graph import Array, Graph
 from spikelet.package import Package
+from spikelet.text import brief_repr
 
 FORMAT = 1
 MANIFEST = "manifest"
@@ -46,6 +47,8 @@ class LearnedState:
     graph: str
     tensors: dict[str, Array]
     steps: int
+
+    __repr__ = brief_repr
 
     @classmethod
     def of(cls, package: Package, tensors: Mapping[str, Array], steps: int) -> LearnedState:

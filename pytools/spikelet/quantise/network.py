@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.graph import Array
+from spikelet.text import brief_repr
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Network:
     nodes: list[Node]
     constants: dict[str, Array] = field(default_factory=dict)
     codes: dict[str, Code] = field(default_factory=dict)
+
+    __repr__ = brief_repr
 
     def copy(self) -> Network:
         """A copy whose lists and dictionaries are its own."""

@@ -21,10 +21,10 @@ from spikelet.link.expected import Expected
 from spikelet.link.transport import open_transport
 from spikelet.package import Package
 from spikelet.run.expected import expected_image, macros_of
-from spikelet.run.inputs import SampleStream, data_stream, package_stream
 from spikelet.run.session import Outcome, Speed, compare, summary
 from spikelet.run.session_folder import Recording, SessionFolder
 from spikelet.run.watch import Watch
+from spikelet.streams import SampleStream, data_stream, package_stream
 from spikelet.version import __version__
 
 SYMBOLS = 32  # of the largest, that a session keeps
@@ -37,6 +37,13 @@ class BuiltImage:
     generated: Generated
     firmware: Firmware
     defines: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        made = self.firmware
+        return (
+            f"<BuiltImage {made.elf} for {made.board.name}: {made.flash_bytes} bytes of flash, "
+            f"{made.ram_bytes} of RAM>"
+        )
 
     def facts(self) -> dict[str, Any]:
         """Sizes, layer table and memory map, for JSON."""
