@@ -25,8 +25,8 @@ from spikelet.cli.app import execute
 from spikelet.errors import UsageError
 from spikelet.manifest import Manifest
 from spikelet.package import Package, PackageError
-from spikelet.run.inputs import data_stream, package_stream
 from spikelet.run.learning.data import learning_data
+from spikelet.streams import data_stream, package_stream
 
 N = 8
 MANIFEST: dict[str, Any] = {
@@ -44,6 +44,7 @@ MANIFEST: dict[str, Any] = {
     ],
     "label_agreement": 1.0,
     "layouts": {"x": {"name": "image", "shape": [8, 8], "axes": [1, 2], "dtype": "float32"}},
+    "class_names": ["no", "yes"], "units": {"lif2": 0.5},
     "source": "digits.onnx", "source_sha256": "0" * 64, "source_names": {"x": "image"},
     "calibration": "8 samples",
     "quantisation": {"ranges": "max", "equalised": True, "bias_correction": False},

@@ -19,7 +19,7 @@ from spikelet.graph import Array, Graph, Tensor
 from spikelet.graph.ops.add import Add
 from spikelet.package import Package
 from spikelet.run import data_stream, package_stream
-from spikelet.samples import LABELS, labels_key
+from spikelet.samples import LABELS, GivenArrays, labels_key
 from torch_modules import Sum
 
 
@@ -51,7 +51,9 @@ def import_file(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
     path = folder / "given.npz"
     np.savez(path, **({"x": x} if y is None else {"x": x, "y": y}))
     model = onnx.load(file)
-    return network_package.package(model, "f", network_package.read_samples(path, model))
+    return network_package.package(
+        model, "f", network_package.read_samples(GivenArrays.of_file(path, "--calibrate"), model)
+    )
 
 
 def run(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
@@ -128,7 +130,9 @@ def test_inputs_named_as_labels_are(names: tuple[str, str], tmp_path: Path) -> N
     assert key not in names
     np.savez(tmp_path / "given.npz", **feeds, **{key: CLASSES})
     model = onnx.load(file)
-    samples = network_package.read_samples(tmp_path / "given.npz", model)
+    samples = network_package.read_samples(
+        GivenArrays.of_file(tmp_path / "given.npz", "--calibrate"), model
+    )
     package = network_package.package(model, "f", samples)
     assert package.labels is not None and package.labels.tolist() == CLASSES[1::2].tolist()
     stream = data_stream(package, tmp_path / "given.npz")

@@ -1,31 +1,85 @@
-"""Spikelet: from PyTorch to a microcontroller, checked bit for bit."""
+"""Spikelet: from PyTorch to a microcontroller, checked bit for bit.
+
+`spikelet.api` documents what is here; each name is loaded when it is first asked for.
+"""
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from spikelet.version import __version__
 
 if TYPE_CHECKING:
-    from spikelet.frontends.torch import export
+    from spikelet.api import (
+        Device,
+        Package,
+        Page,
+        Prediction,
+        Session,
+        State,
+        Summary,
+        connect,
+        export,
+        import_model,
+        load,
+        train,
+    )
+    from spikelet.frontends.snntorch.spiking import Spiking
 
-__all__ = ["__version__", "export"]
+__all__ = [
+    "Device",
+    "Package",
+    "Page",
+    "Prediction",
+    "Session",
+    "Spiking",
+    "State",
+    "Summary",
+    "__version__",
+    "connect",
+    "export",
+    "import_model",
+    "load",
+    "train",
+]
+
+_PLACES = {"Spiking": "spikelet.frontends.snntorch.spiking"}
+_NEED_TORCH = ("export", "Spiking")
 
 
 def __getattr__(name: str) -> Any:
-    """`export` needs PyTorch and is imported when it is first asked for."""
-    if name != "export":
+    """What users import, loaded now."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        from spikelet.frontends.torch import export
+        if name in _NEED_TORCH:
+            import_module("torch")
+        return getattr(import_module(_PLACES.get(name, "spikelet.api")), name)
     except ModuleNotFoundError as e:
-        if e.name != "torch":
+        if e.name not in ("torch", "snntorch"):
             raise
         from spikelet.errors import UsageError
 
         raise UsageError(
-            "spikelet.export needs the package torch",
+            f"spikelet.{name} needs the package {e.name}",
             "Spikelet was installed without its extra `train`",
             "pip install 'spikelet[train]'",
         ) from e
-    return export
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Spikelet(ModuleType):
+    """`train` is a function here, and a room of ours too, whose import would take the name."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in __all__ or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Spikelet

@@ -33,7 +33,7 @@ class SpikeAgreement(TypedDict):
 
 @_DECLARED
 class Layout(TypedDict):
-    """How an input's samples look in the source."""
+    """How an input's samples, or an output, look in the source."""
 
     name: NotRequired[Annotated[str, Field(max_length=4000)]]  # to be found by: as it is
     shape: Annotated[list[Size], Field(min_length=1, max_length=8)]
@@ -77,6 +77,7 @@ class Manifest:
         part: "test", or "validation" where options were chosen.
         test_part: which samples those are.
         classes: of the labels.
+        class_names: of the classes, in order.
         image_shape: of one sample.
         samples: that the accuracies are of.
         vectors: where the package's samples come from.
@@ -90,7 +91,8 @@ class Manifest:
         state: precision of each neuron layer's state, and its cost.
         spike_agreement: of each neuron layer, with the float network.
         label_agreement: share of samples with the float network's label.
-        layouts: how samples look in the source, by input.
+        layouts: how samples look in the source, by input, and results, by output.
+        units: by output, the real value of one unit, of those that are not codes.
         source: file that was imported.
         source_sha256: of that file.
         source_names: of tensors, by what they are called here.
@@ -112,6 +114,7 @@ class Manifest:
     part: Words = ""
     test_part: Words = ""
     classes: Size | None = None
+    class_names: tuple[Words, ...] | None = None
     image_shape: tuple[Size, ...] | None = None
     samples: Annotated[int, within(0, (1 << 63) - 1)] = 0
     vectors: Words = ""
@@ -126,6 +129,7 @@ class Manifest:
     spike_agreement: tuple[SpikeAgreement, ...] | None = None
     label_agreement: _Share | None = None
     layouts: dict[Words, Layout] | None = None
+    units: dict[Words, Real] | None = None
     source: Words = ""
     source_sha256: _Hash | None = None
     source_names: dict[Words, Words] | None = None

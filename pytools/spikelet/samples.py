@@ -8,7 +8,9 @@ are `y.labels.labels`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,34 @@ from spikelet.files import Unreadable, read_arrays
 from spikelet.graph import Array
 
 LABELS = "y.labels"
+
+
+@dataclass(frozen=True)
+class GivenArrays:
+    """Arrays by name, and what they are called.
+
+    Attributes:
+        arrays: by name.
+        given: in errors.
+        source: in the manifest.
+    """
+
+    arrays: dict[str, Array]
+    given: str
+    source: str
+
+    @classmethod
+    def of_file(cls, path: Path, option: str) -> GivenArrays:
+        """Of an .npz file that an option or an argument names; raises UsageError."""
+        given = f"{option} {path}"
+        return cls(load_arrays(path, given), given, path.name)
+
+
+def plain_array(values: Any) -> Array:
+    """An array of what may be a tensor of PyTorch, on any device, or nested lists."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+    return np.asarray(values)
 
 
 def labels_key(inputs: Iterable[str]) -> str:

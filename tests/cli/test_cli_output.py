@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.text import Text
 
 from cli_support import Spikelet, small_package
+from spikelet.api import Package
 from spikelet.cli.output import Interrupted
 from spikelet.cli.render import layer_table
-from spikelet.cli.render_package import package_summary
 from spikelet.cli.terminal import Fitted, Terminal, facts, fail, table
-from spikelet.codegen import generate, totals
+from spikelet.codegen import totals
 
 SPIKELET = [sys.executable, "-m", "spikelet"]
 full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
@@ -159,13 +159,8 @@ def _print(what: Any, width: int) -> str:
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_layer_names_stay_whole_on_a_narrow_terminal(width: int, tmp_path: Path) -> None:
-    package = small_package()
-    path = tmp_path / "small.spk"
-    package.save(path)
-    rows = package_summary(package, path, generate(package.graph, package.sha256, tmp_path))[
-        "layers"
-    ]
+def test_layer_names_stay_whole_on_a_narrow_terminal(width: int) -> None:
+    rows = Package.of(small_package()).summary().layers
     for row in rows:
         row["name"] = f"{row['name']}_of_the_network"
     lines = _print(layer_table(rows), width).splitlines()

@@ -28,7 +28,7 @@ from spikelet.graph import Graph
 from spikelet.graph.target import ANY, Target
 from spikelet.package import Package
 from spikelet.run.exported import example_of, export_c
-from spikelet.run.inputs import _round_to_codes
+from spikelet.streams import _round_to_codes
 from support import need, reference_model
 
 HERE = Path(__file__).resolve().parents[1] / "library"

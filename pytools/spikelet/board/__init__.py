@@ -18,10 +18,11 @@ from spikelet.board.flashing import (
 )
 from spikelet.board.image import ImageSizes, Section, Symbol
 from spikelet.board.machine import Machine, MachineDied, machines, start
-from spikelet.board.spec import Board, boards, find_board, load_board
+from spikelet.board.spec import DEFAULT_BAUD, Board, boards, find_board, load_board
 from spikelet.board.toolchain import ToolMissing, toolchains
 
 __all__ = [
+    "DEFAULT_BAUD",
     "USES",
     "Board",
     "BuildError",

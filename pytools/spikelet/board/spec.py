@@ -30,6 +30,8 @@ from spikelet.plugins import Plugin, Registry, merge, plugins
 
 BOARD_FILE = "board.toml"
 
+DEFAULT_BAUD = 115200  # of a board that says nothing else
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -168,7 +170,7 @@ class Board(_Part):
     tick: Literal["none", "instruction", "cycle", "us"]
     mips: float = Field(gt=0)
     transport: Literal["machine", "serial"]
-    baud: int = Field(default=115200, gt=0)
+    baud: int = Field(default=DEFAULT_BAUD, gt=0)
     sources: tuple[str, ...] = Field(min_length=1)
     link_script: str = ""
     freestanding: bool = True

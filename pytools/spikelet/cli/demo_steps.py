@@ -9,13 +9,12 @@ from rich.console import RenderableType
 
 from spikelet.board import Board
 from spikelet.cli.places import check_file
-from spikelet.cli.recipes import model_path
 from spikelet.cli.render import accuracy_rows, build_rows, link_line, render_differences
 from spikelet.cli.streaming import training
 from spikelet.cli.terminal import Terminal, facts, number, percent, verdict
 from spikelet.package import Package
 from spikelet.run import BuiltImage, make
-from spikelet.train import train
+from spikelet.train import model_path, train
 
 MODEL = "digits_snn"
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from spikelet.cli.places import check_file
 from spikelet.cli.render import (
     accuracy_rows,
@@ -18,19 +16,12 @@ from spikelet.cli.render import (
 )
 from spikelet.cli.terminal import facts, number, table
 from spikelet.errors import UsageError
-from spikelet.frontends import network_package, onnx, tflite
-from spikelet.frontends.tflite import file as tflite_file
-from spikelet.frontends.tflite import floats as tflite_float
-from spikelet.graph import Array, Graph
+from spikelet.frontends.model_file import import_file
 from spikelet.package import Package
 from spikelet.quantise import METHODS, Options
 from spikelet.refusal import shorten
-from spikelet.run.inputs import data_stream
-from spikelet.samples import labels_key
-from spikelet.text import words
-from spikelet.version import __version__
+from spikelet.samples import GivenArrays
 
-RANDOM_SAMPLES = 16
 LONGEST_NAME = 48  # of a tensor of the source; TensorFlow's converter joins all that it fuses
 
 
@@ -46,7 +37,7 @@ class ImportOptions:
         out: the package's file.
 
     Raises:
-        UsageError: an unknown format or method, or a package that would overwrite what is read.
+        UsageError: an unknown method, or a package that would overwrite what is read.
     """
 
     file: Path
@@ -69,130 +60,23 @@ class ImportOptions:
             raise UsageError(
                 f"--ranges {self.ranges}: expected {', '.join(METHODS)}", next="choose one of them"
             )
-        if self.file.suffix.lower() not in _FORMATS:
-            raise UsageError(
-                f"model {self.file}: {self.file.suffix or 'no suffix'} is not a format that can be "
-                "imported",
-                "another format, or a wrong name",
-                f"formats: {', '.join(_FORMATS)}",
-            )
 
     @property
-    def quantisation(self) -> Options:
-        """Of a float model."""
+    def quantisation(self) -> Options | None:
+        """Of a float model; None where nothing is asked for."""
+        if (self.ranges, self.equalise, self.bias_correction) == (None, None, None):
+            return None
         return Options(
             method=self.ranges or Options().method,
             equalise=self.equalise,
             correct=self.bias_correction is not False,
         )
 
-    def check_integer(self) -> None:
-        """Refuse options of quantisation for a model that is quantised already."""
-        given = {
-            "--ranges": self.ranges,
-            "--equalise": self.equalise,
-            "--bias-correction": self.bias_correction,
-        }
-        asked = [name for name, value in given.items() if value is not None]
-        if asked:
-            raise UsageError(
-                f"{', '.join(asked)}: the model {self.file} has its codes already",
-                "it was quantised before; these options are for float models",
-                "leave them out",
-            )
-
     def package(self) -> Package:
-        """The package that the model becomes; for errors see its front end."""
-        return _FORMATS[self.file.suffix.lower()](self)
-
-
-def has_state(graph: Graph) -> bool:
-    """Whether something of an inference's run is there in the next one."""
-    return any(t.kind == "state" for t in graph.tensors.values())
-
-
-def _onnx(options: ImportOptions) -> Package:
-    if options.frames is not None:
-        raise UsageError(
-            f"--frames: {options.file} is an .onnx model, and states are carried over from "
-            ".tflite alone",
-            next="leave it out",
-        )
-    imported = onnx.load(options.file)
-    if not imported.is_float:
-        options.check_integer()
-    return _network(imported, options)
-
-
-def _network(imported: network_package.Imported, options: ImportOptions) -> Package:
-    data = options.calibrate
-    samples = None if data is None else network_package.read_samples(data, imported)
-    return network_package.package(imported, options.file.name, samples, options.quantisation)
-
-
-def _tflite(options: ImportOptions) -> Package:
-    file, frames = options.file, options.frames
-    if tflite_float.is_float(tflite_file.read(file)):
-        if frames is not None:
-            raise UsageError(
-                f"--frames: {file} is a float model, and states are carried over from integer ones",
-                next="leave it out",
-            )
-        return _network(tflite_float.load(file), options)
-    options.check_integer()
-    imported = tflite.load(file, frames=frames or 1)
-    if frames is not None and frames > 1 and not has_state(imported.graph):
-        raise UsageError(
-            f"--frames {frames}: the model {file} has no state, a frame is an inference of its own",
-            "the option is for networks with SVDF or LSTM",
-            "leave it out",
-        )
-    package = Package(
-        imported.graph,
-        {},
-        {
-            "source": words(file.name),
-            "source_sha256": imported.sha256,
-            "source_names": {k: words(name) for k, name in imported.original.items()},
-            **imported.simplified.manifest_entry(),
-            "versions": {"spikelet": __version__, "numpy": np.__version__},
-        },
-    )
-    vectors, source = _vectors(package, options.calibrate)
-    manifest = {**package.manifest, "vectors": words(source)}
-    package = Package(imported.graph, vectors, manifest).with_golden()
-    accuracy = _accuracy(package)
-    if accuracy is not None:
-        package.manifest["integer_accuracy"] = accuracy
-    return package
-
-
-_FORMATS = {".onnx": _onnx, ".tflite": _tflite}
-
-
-def _vectors(package: Package, calibrate: Path | None) -> tuple[dict[str, Array], str]:
-    if calibrate is not None:
-        stream = data_stream(package, calibrate, "--calibrate")
-        key = labels_key(stream.inputs)
-        labels = {} if stream.labels is None else {key: stream.labels}
-        return {**stream.inputs, **labels}, f"{calibrate.name}, {len(stream)} samples"
-    rng = np.random.default_rng(0)
-    drawn = {
-        t.name: rng.integers(*t.limits, (RANDOM_SAMPLES, *t.shape), endpoint=True).astype(
-            t.numpy_dtype
-        )
-        for t in package.graph.inputs
-    }
-    return drawn, f"{RANDOM_SAMPLES} random inputs, seed 0: no data was given"
-
-
-def _accuracy(package: Package) -> float | None:
-    """Share of labels that the first output gives, where there are labels."""
-    if package.labels is None:
-        return None
-    first = package.graph.outputs[0]
-    predicted = package.graph.predicted(package.vectors[f"golden.{first}"])
-    return float(np.mean(predicted == package.labels))
+        """The package that the model becomes; raises as `import_file`."""
+        path = self.calibrate
+        data = None if path is None else GivenArrays.of_file(path, "--calibrate")
+        return import_file(self.file, data, self.quantisation, self.frames)
 
 
 def render_import(result: dict[str, Any]) -> list[Any]:

@@ -16,51 +16,12 @@ from spikelet.cli.render import (
     spiking_tables,
 )
 from spikelet.cli.terminal import Fitted, facts, number, percent, table
-from spikelet.codegen import Generated, totals
-from spikelet.graph import Tensor
-from spikelet.graph.states import neuron_states
-from spikelet.package import Package
+from spikelet.run.overview import Summary
 
 
-def package_summary(package: Package, path: Path, generated: Generated) -> dict[str, Any]:
-    """A package's facts, for JSON."""
-    graph, plan = package.graph, generated.plan
-    return {
-        "package": str(path),
-        "bytes": path.stat().st_size,
-        "package_sha256": package.sha256,
-        "model": graph.name,
-        "steps": graph.steps,
-        "inputs": [_tensor(t) for t in graph.inputs],
-        "outputs": [_tensor(graph.tensors[name]) for name in graph.outputs],
-        "samples": len(next(iter(package.vectors.values()), ())),
-        "layers": (rows := [layer.as_dict() for layer in generated.layers]),
-        "totals": totals(rows),
-        "states": [row.to_json() for row in neuron_states(graph)],
-        "weight_bytes": generated.const_bytes,
-        "arena_bytes": plan.size,
-        "arena_bound_bytes": plan.bound,
-        "manifest": package.manifest,
-    }
-
-
-def _tensor(tensor: Tensor) -> dict[str, Any]:
-    return {
-        "name": tensor.name,
-        "dtype": tensor.dtype,
-        "shape": list(tensor.shape),
-        "bytes": tensor.nbytes,
-        "scale": tensor.scale,
-        "zero_point": tensor.zero_point,
-        "real_values": _real_values(tensor),
-    }
-
-
-def _real_values(tensor: Tensor) -> list[float] | None:
-    """What the lowest and the highest code stand for; None of labels and counts."""
-    if tensor.dtype not in ("i8", "u8"):
-        return None
-    return [(code - tensor.zero_point) * tensor.scale for code in tensor.limits]
+def package_summary(summary: Summary, path: Path) -> dict[str, Any]:
+    """A package's facts and its file, for JSON."""
+    return {"package": str(path), "bytes": path.stat().st_size, **summary.facts}
 
 
 def _about(result: dict[str, Any]) -> dict[str, object]:

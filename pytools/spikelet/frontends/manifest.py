@@ -8,22 +8,25 @@ from typing import Any
 
 from spikelet.graph import Array
 from spikelet.quantise import Original, Quantised, accuracy, drift
+from spikelet.quantise.meaning import shapes
 
 DRIFT_SAMPLES = 64
 
 
 def layouts(quantised: Quantised, dtypes: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """How each input of the graph is made of an array of the source, for `spikelet run --data`.
+    """How inputs of the graph are made of arrays of the source, and what its outputs are there.
 
     Args:
         quantised: the network.
         dtypes: of the source's inputs, by name; float32 where nothing is said.
 
     Returns:
-        By graph input: `name` and `shape` of a sample in the source, `dtype` there, and `axes`: of
-        (N, *shape), in the order of the graph's tensor.
+        By the graph's tensor: `name` and `shape` of a sample in the source, `dtype` there, and
+        `axes`: of (N, *shape), in the order of the graph's tensor.
     """
     network = quantised.network
+    sizes, held = shapes(network), quantised.names
+    outputs = {n: sizes[n] for n in network.outputs if n in held and len(sizes[n]) > 1}
     return {
         quantised.names[name]: {
             "name": name,
@@ -31,7 +34,7 @@ def layouts(quantised: Quantised, dtypes: Mapping[str, str] | None = None) -> di
             "axes": list(quantised.layouts[name]),
             "dtype": (dtypes or {}).get(name, "float32"),
         }
-        for name, shape in network.inputs.items()
+        for name, shape in {**network.inputs, **outputs}.items()
     }
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.frontends.manifest import figures, layouts
-from spikelet.graph import Array
+from spikelet.graph import Array, Graph
 from spikelet.graph.simplify import simplify
 from spikelet.package import Package
 from spikelet.quantise import (
@@ -25,12 +24,12 @@ from spikelet.quantise import (
 )
 from spikelet.refusal import ImportRefused
 from spikelet.samples import (
+    GivenArrays,
     check_lengths,
     check_names,
     checked_labels,
     labels_among,
     labels_key,
-    load_arrays,
     real_samples,
 )
 from spikelet.text import words
@@ -82,14 +81,13 @@ class Samples:
         return Samples(self.source, {k: v[start::step] for k, v in self.feeds.items()}, labels)
 
 
-def read_samples(path: Path, imported: Imported) -> Samples:
-    """Samples from an .npz file: x (N, *rest of the input's shape), or arrays by input; labels.
+def read_samples(data: GivenArrays, imported: Imported) -> Samples:
+    """Samples of arrays: x (N, *rest of the input's shape), or arrays by input; labels.
 
     Raises:
         UsageError: names the array, what it is and what is expected.
     """
-    given = f"--calibrate {path}"
-    arrays, inputs = load_arrays(path, given), imported.network.inputs
+    arrays, given, inputs = data.arrays, data.given, imported.network.inputs
     wanted = {name: name if len(inputs) > 1 else "x" for name in inputs}
     check_names(arrays, list(wanted.values()), given)
     feeds = {
@@ -97,7 +95,7 @@ def read_samples(path: Path, imported: Imported) -> Samples:
         for name, key in wanted.items()
     }
     check_lengths(feeds, given)
-    return Samples(path.name, feeds, labels_among(arrays, wanted.values()))
+    return Samples(data.source, feeds, labels_among(arrays, wanted.values()))
 
 
 def package(
@@ -158,6 +156,18 @@ def package(
     ).with_golden()
 
 
+def random_inputs(graph: Graph) -> tuple[dict[str, Array], str]:
+    """Vectors where no data was given, and what the manifest says of them."""
+    rng = np.random.default_rng(0)
+    drawn = {
+        t.name: rng.integers(*t.limits, (RANDOM_SAMPLES, *t.shape), endpoint=True).astype(
+            t.numpy_dtype
+        )
+        for t in graph.inputs
+    }
+    return drawn, f"{RANDOM_SAMPLES} random inputs, seed 0: no data was given"
+
+
 def _calibration_missing(file: str, network: Network) -> ImportRefused:
     shapes = ", ".join(f"{n} (N, {', '.join(map(str, s[1:]))})" for n, s in network.inputs.items())
     return ImportRefused(
@@ -203,14 +213,8 @@ def _vectors(
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """The package's vectors, and figures of them."""
     if samples is None:
-        rng = np.random.default_rng(0)
-        drawn = {
-            t.name: rng.integers(*t.limits, (RANDOM_SAMPLES, *t.shape), endpoint=True).astype(
-                t.numpy_dtype
-            )
-            for t in quantised.graph.inputs
-        }
-        return drawn, {"vectors": f"{RANDOM_SAMPLES} random inputs, seed 0: no data was given"}
+        drawn, source = random_inputs(quantised.graph)
+        return drawn, {"vectors": source}
     vectors = {quantised.names[k]: encode(quantised, v, k) for k, v in samples.feeds.items()}
     labels = None
     if samples.labels is not None:

@@ -1,6 +1,5 @@
 """Sessions: stream samples to a device, compare each with golden, record, report."""
 
-from spikelet.run.inputs import SampleStream, data_stream, package_stream
 from spikelet.run.session import Outcome, Speed, compare, summary
 from spikelet.run.session_folder import Difference, Recording, Sample, SessionFolder
 from spikelet.run.watch import SampleProgress, Watch
@@ -14,6 +13,7 @@ from spikelet.run.workflow import (
     run,
     with_arena,
 )
+from spikelet.streams import SampleStream, data_stream, package_stream
 
 __all__ = [
     "BuiltImage",

@@ -23,10 +23,10 @@ from spikelet.link.device import Device
 from spikelet.link.errors import impossible
 from spikelet.metrics import NeuroBench, mean, neurobench
 from spikelet.package import Package
-from spikelet.run.inputs import SampleStream
 from spikelet.run.session import TICKS, Outcome
 from spikelet.run.session_folder import SessionFolder
 from spikelet.run.workflow import SessionTarget, connect
+from spikelet.streams import SampleStream
 
 LAYER_SAMPLES = 4  # samples whose layers are measured one by one
 

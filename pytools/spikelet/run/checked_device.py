@@ -9,9 +9,9 @@ from spikelet.board import Board
 from spikelet.errors import Disagreement
 from spikelet.link.device import Device
 from spikelet.package import Package
-from spikelet.run.inputs import package_stream
 from spikelet.run.session import Outcome, Speed, compare
 from spikelet.run.session_folder import Recording, SessionFolder
+from spikelet.streams import package_stream
 
 NAMED = 3  # differences in the text of an error
 

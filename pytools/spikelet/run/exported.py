@@ -18,9 +18,9 @@ from spikelet.graph.graph import LABEL
 from spikelet.graph.target import Target
 from spikelet.learn import Twin
 from spikelet.package import Package
-from spikelet.run.inputs import package_stream
 from spikelet.run.session_folder import SessionFolder
 from spikelet.run.workflow import SessionTarget, make, run
+from spikelet.streams import package_stream
 
 SAMPLES = 8  # at most, in the example
 VECTOR_BYTES = 1 << 16  # at most, of the example's inputs; but for one sample

@@ -18,9 +18,9 @@ from spikelet.board.parts import Core, Part, Parts
 from spikelet.codegen import generate
 from spikelet.graph.target import ANY
 from spikelet.package import Package
-from spikelet.run.inputs import package_stream
 from spikelet.run.session_folder import SessionFolder
 from spikelet.run.workflow import BuiltImage, SessionTarget, make, run
+from spikelet.streams import package_stream
 
 SAMPLES = 2  # of the package's own, whose instructions are counted
 IMAGE, LAYERS = "image", "layers"

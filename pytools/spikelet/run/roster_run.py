@@ -12,10 +12,10 @@ from typing import Any
 from spikelet.board.roster import Reserved, RosterDevice, reserve
 from spikelet.errors import Disagreement, LinkDead, SpikeletError, UsageError
 from spikelet.package import Package
-from spikelet.run.inputs import SampleStream
 from spikelet.run.session_folder import SessionFolder
 from spikelet.run.watch import SampleProgress, Watch
 from spikelet.run.workflow import BuiltImage, SessionTarget, run
+from spikelet.streams import SampleStream
 
 # Of `run --json`, what is told of each device; its session.json has all.
 FIGURES = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,9 +15,9 @@ from spikelet.link.device import Device
 from spikelet.link.errors import impossible
 from spikelet.package import Package, PackageError
 from spikelet.run.exercised import Exercised
-from spikelet.run.inputs import SampleStream
 from spikelet.run.session_folder import Difference, Recording, Sample
 from spikelet.run.watch import SampleProgress, Watch
+from spikelet.streams import SampleStream
 
 REPLAYS = 3  # disagreeing samples that are replayed step by step, element by element
 NAMED = 5  # disagreeing elements that are named for each replayed sample
@@ -304,14 +304,7 @@ class _Comparison:
 
     def _replay(self, index: int, step: int, tensor: Tensor) -> Array:
         number = self.graph.order.index(self._writer(tensor))
-        stop = (step, number)
-        result = self.device.run(inputs=self._inputs(index), stop=stop, deadline_s=self.deadline_s)
-        if not result.stopped:
-            raise impossible(
-                self.device.transport.name,
-                f"that it did not come to operator {number}, step {step}",
-            )
-        return tensor.from_bytes(self.device.get(tensor.name))
+        return replay(self.device, self._inputs(index), tensor, (step, number), self.deadline_s)
 
     def _differences(
         self, index: int, tensor: Tensor, step: int, golden: Array, device: Array
@@ -397,6 +390,30 @@ class _Comparison:
             "tick": said,
         }
         return outcome
+
+
+def replay(
+    device: Device,
+    inputs: Mapping[str, bytes],
+    tensor: Tensor,
+    stop: tuple[int, int],
+    deadline_s: float,
+) -> Array:
+    """Run a sample on a trace build until an operator in a step; what a tensor holds then.
+
+    Args:
+        device: a trace build.
+        inputs: of the sample, by name, in their wire layout.
+        tensor: to read, which that operator wrote.
+        stop: step, and number of the operator.
+        deadline_s: of the run.
+    """
+    result = device.run(inputs=inputs, stop=stop, deadline_s=deadline_s)
+    if not result.stopped:
+        raise impossible(
+            device.transport.name, f"that it did not come to operator {stop[1]}, step {stop[0]}"
+        )
+    return tensor.from_bytes(device.get(tensor.name))
 
 
 def sample_deadline(graph: Graph, mips: float) -> float:

@@ -6,6 +6,7 @@ layer becomes on a device is decided in `spikelet.frontends`.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Literal
 
 from spikelet.errors import UsageError
 from spikelet.package import Package
+from spikelet.paths import models_dir
 
 Part = Literal["test", "validation"]
 
@@ -74,4 +76,20 @@ def train(
     return trainer.train(model_dir, recipe, progress, part)
 
 
-__all__ = ["EpochProgress", "Part", "train"]
+def model_path(name: str) -> Path:
+    """A recipe's folder: a path, or the name of a model that comes with Spikelet."""
+    path = Path(name)
+    if (path / "recipe.toml").is_file():
+        return path
+    shipped = sorted(p.parent.name for p in models_dir().glob("*/recipe.toml"))
+    if name in shipped:
+        return models_dir() / name
+    near = difflib.get_close_matches(name, shipped, n=1, cutoff=0.4)
+    raise UsageError(
+        f"model {name!r}: no folder with a recipe.toml, and no model that comes with Spikelet",
+        f"did you mean {near[0]!r}?" if near else "a wrong path",
+        f"there are: {', '.join(shipped)}; `spikelet models` describes them",
+    )
+
+
+__all__ = ["EpochProgress", "Part", "model_path", "train"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -77,23 +76,22 @@ def command(
 ) -> None:
     """Import a model file and write the package NAME.spk."""
     with loading(as_json):
-        from spikelet.cli.importing import ImportOptions, has_state, render_import
+        from spikelet.api import Package
+        from spikelet.cli.importing import ImportOptions, render_import
         from spikelet.cli.render_package import package_summary
         from spikelet.cli.terminal import Terminal
-        from spikelet.codegen import generate
+        from spikelet.frontends.model_file import has_state
     terminal = Terminal.open(as_json)
     options = ImportOptions(
         file=file, calibrate=calibrate, ranges=ranges, equalise=equalise,
         bias_correction=bias_correction, frames=frames, out=out,
     )  # fmt: skip
     with terminal.err.status("importing"):
-        package = options.package()
+        package = Package.of(options.package())
     out = out or Path(f"{package.graph.name}.spk")
     check_file(out)
     package.save(out)
-    with tempfile.TemporaryDirectory(prefix="spikelet-import-") as folder:
-        generated = generate(package.graph, package.sha256, Path(folder))
-    result = package_summary(package, out, generated)
+    result = package_summary(package.summary(), out)
     terminal.result(result, *render_import(result))
     if frames is None and has_state(package.graph) and package.graph.steps == 1:
         terminal.note(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,16 +42,13 @@ def command(
 ) -> None:
     """Show a package's layers, memory, accuracy and origin; with --learn, what learning takes."""
     with loading(as_json):
+        from spikelet.api import Package
         from spikelet.board import find_board
         from spikelet.cli.render_package import package_summary, render_package
         from spikelet.cli.terminal import Terminal
-        from spikelet.codegen import generate
-        from spikelet.graph.target import ANY
-        from spikelet.package import Package
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     known = find_board(board) if board is not None else None
-    target = known.target if known is not None else ANY
     loaded = Package.load(package)
     taught = None
     if learn is not None:
@@ -62,11 +57,10 @@ def command(
             from spikelet.cli.with_learner import with_learner
 
         taught = with_learner(loaded, learn, features, classes, data, known)
-        loaded = taught.package
-    with tempfile.TemporaryDirectory(prefix="spikelet-inspect-") as folder:
-        generated = generate(loaded.graph, loaded.sha256, Path(folder), target=target)
-    result = package_summary(loaded, package, generated)
-    result["target"] = f"for {known.name} ({target})" if known is not None else "in portable C"
+        loaded = Package.of(taught.package)
+    result = package_summary(loaded.summary(known), package)
+    where = "in portable C" if known is None else f"for {known.name} ({known.target})"
+    result["target"] = where
     shown = render_package(result)
     if taught is not None:
         result["learning"] = {**loaded.manifest["learning"], **taught.plan.as_dict()}

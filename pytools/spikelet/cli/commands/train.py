@@ -32,11 +32,12 @@ def command(
 ) -> None:
     """Train a recipe and write the package NAME.spk."""
     with loading(as_json):
-        from spikelet.cli.recipes import model_path, package_facts, recipe_name
+        from spikelet.api import train
+        from spikelet.cli.recipes import package_facts, recipe_name
         from spikelet.cli.render import accuracy_rows
         from spikelet.cli.streaming import training
         from spikelet.cli.terminal import Terminal, facts
-        from spikelet.train import train
+        from spikelet.train import model_path
     terminal = Terminal.open(as_json)
     folder = model_path(model_dir)
     check_file(out or Path(f"{recipe_name(folder)}.spk"))

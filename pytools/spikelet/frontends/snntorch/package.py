@@ -111,7 +111,9 @@ def agreement(
 
 
 def _agreement(plan: Plan, built: ChainGraph, figures: _Figures) -> dict[str, Any]:
+    units = {} if built.unit == 1 else {"units": {built.graph.outputs[1]: built.unit}}
     return {
+        **units,
         "state": [row.to_json() for row in neuron_states(built.graph)],
         "spike_agreement": _rows(plan, figures),
         "label_agreement": float(np.mean(figures.float_labels == figures.labels)),

@@ -4,6 +4,6 @@
 convert them.
 """
 
-from spikelet.frontends.torch.exporter import export, from_torch
+from spikelet.frontends.torch.exporter import export, from_torch, gather_samples
 
-__all__ = ["export", "from_torch"]
+__all__ = ["export", "from_torch", "gather_samples"]

@@ -173,7 +173,7 @@ def _feeds(network: Network, samples: Samples, what: str) -> dict[str, Array]:
             next=f"give arrays by name, {what}={{{next(iter(network.inputs))!r}: ..., ...}}",
         )
     else:
-        given = {next(iter(network.inputs)): _gather_samples(samples, what)}
+        given = {next(iter(network.inputs)): gather_samples(samples, what)}
     if set(given) != set(network.inputs):
         raise UsageError(
             f"{what} holds {', '.join(given) or 'nothing'}, expected {', '.join(network.inputs)}"
@@ -183,7 +183,7 @@ def _feeds(network: Network, samples: Samples, what: str) -> dict[str, Array]:
     return given
 
 
-def _gather_samples(samples: Example | Iterable[Any], what: str) -> Array:
+def gather_samples(samples: Example | Iterable[Any], what: str) -> Array:
     """An array, or the first samples of batches; a batch may be (samples, labels)."""
     if isinstance(samples, torch.Tensor | np.ndarray):
         return _array(samples)
@@ -229,7 +229,7 @@ def _check(module: nn.Module) -> None:
             raise ImportRefused(
                 f"layer {path or 'itself'} is a spiking one ({type(layer).__name__})",
                 "this function is for networks without time steps",
-                "spikelet.frontends.snntorch.export(network, steps=...) carries spiking networks",
+                "options=spikelet.Spiking(steps=...) carries spiking networks",
             )
 
 

@@ -12,9 +12,9 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array
 from spikelet.learn.continual.streams import Pool
 from spikelet.package import Package
-from spikelet.run.inputs import array_stream
 from spikelet.samples import load_arrays
 from spikelet.seeds import sample_seeds
+from spikelet.streams import SampleStream, array_stream
 
 MOST_CLASSES = 32767  # of a graph
 
@@ -102,6 +102,27 @@ def learning_data(
                 f"--classes {class_count}, or leave it out",
             )
     return LearningData(source, train, test, count, known)
+
+
+def stream_data(
+    package: Package, samples: SampleStream, classes: int | None = None
+) -> LearningData:
+    """Samples that a learner is to learn first, as what calibrates it.
+
+    Args:
+        package: whose inputs they are for.
+        samples: with labels.
+        classes: to learn in all; None for as many as the samples have.
+    """
+    if samples.labels is None:
+        raise UsageError(
+            f"{samples.source}: no labels",
+            "a learner is told the class of each sample",
+            "give y, one integer class a sample",
+        )
+    pool, known = _pool(package, samples.inputs, samples.labels), _known_classes(package)
+    count = max(1 + int(pool.labels.max()), len(known)) if classes is None else classes
+    return LearningData(samples.source, pool, pool, count, known)
 
 
 def _known_classes(package: Package) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ from spikelet.samples import (
     real_samples,
 )
 from spikelet.seeds import sample_seeds
+from spikelet.text import brief_repr
 
 OUTSIDE = 0.05  # of the values: more of them are scaled otherwise than the training data
 
@@ -44,6 +45,8 @@ class SampleStream:
     inputs: dict[str, Array]
     labels: Array | None
     golden: dict[str, Array] = field(default_factory=dict)
+
+    __repr__ = brief_repr
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))

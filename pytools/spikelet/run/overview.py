@@ -1,0 +1,115 @@
+"""What a package holds and costs: for JSON, as text, and as a table and a picture."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from spikelet.codegen import generate, totals
+from spikelet.codegen.picture import graph_svg, layer_html, layer_text
+from spikelet.graph import Tensor
+from spikelet.graph.states import neuron_states
+from spikelet.graph.target import Target
+from spikelet.package import Package
+
+_NETWORKS = ("float", "integer")
+
+
+@dataclass(frozen=True, repr=False)
+class Summary:
+    """What a package holds and what it costs: text when printed, a table and a picture in HTML.
+
+    Attributes:
+        package: that it is of.
+        facts: as `spikelet inspect --json` prints them.
+
+    >>> print(package.summary())
+    tiny: x i8 (4,) -> linear_2 i8 (3,); 2 operators
+    layer         operator         output  bits  MACs  flash B  RAM B
+    -----------------------------------------------------------------
+    linear_0      fully_connected  i8 8       8    32      136      8
+    linear_2      fully_connected  i8 3       8    24       80      8
+    -----------------------------------------------------------------
+    an inference                                   56      216
+    constants 216 B, arena 16 B
+    accuracy float ... %, integer ... %
+    """
+
+    package: Package
+    facts: dict[str, Any]
+
+    @property
+    def layers(self) -> list[dict[str, Any]]:
+        """The layer table: name, op, kernel, phase, output, bits, work, flash and RAM of each."""
+        rows: list[dict[str, Any]] = self.facts["layers"]
+        return rows
+
+    def svg(self) -> str:
+        """The graph as a picture: who reads whom; constants, work and output of each operator."""
+        return graph_svg(self.package.graph, self.layers)
+
+    def _memory(self) -> str:
+        constants, arena = self.facts["weight_bytes"], self.facts["arena_bytes"]
+        return f"constants {constants:,} B, arena {arena:,} B"
+
+    def _accuracy(self) -> str:
+        given = ((name, self.facts["manifest"].get(f"{name}_accuracy")) for name in _NETWORKS)
+        said = ", ".join(
+            f"{name} {100 * share:.2f} %" for name, share in given if share is not None
+        )
+        return f"accuracy {said}" if said else ""
+
+    def __repr__(self) -> str:
+        graph = self.package.graph.title()
+        lines = (graph, layer_text(self.layers), self._memory(), self._accuracy())
+        return "\n".join(filter(None, lines))
+
+    def _repr_html_(self) -> str:
+        said = ". ".join(filter(None, (self._memory(), self._accuracy())))
+        return (
+            f"<p><b>{escape(self.package.graph.title())}</b><br>{escape(said)}</p>{self.svg()}"
+            f"<details><summary>layer table</summary>{layer_html(self.layers)}</details>"
+        )
+
+
+def summarise(package: Package, target: Target) -> Summary:
+    """What a package takes in the kernels of an instruction set."""
+    graph = package.graph
+    with tempfile.TemporaryDirectory(prefix="spikelet-") as folder:
+        made = generate(graph, package.sha256, Path(folder), target=target)
+    rows = [layer.as_dict() for layer in made.layers]
+    facts = {
+        "package_sha256": package.sha256,
+        "model": graph.name,
+        "steps": graph.steps,
+        "inputs": [_tensor(t) for t in graph.inputs],
+        "outputs": [_tensor(graph.tensors[name]) for name in graph.outputs],
+        "samples": len(next(iter(package.vectors.values()), ())),
+        "layers": rows,
+        "totals": totals(rows),
+        "states": [row.to_json() for row in neuron_states(graph)],
+        "weight_bytes": made.const_bytes,
+        "arena_bytes": made.plan.size,
+        "arena_bound_bytes": made.plan.bound,
+        "manifest": package.manifest,
+    }
+    return Summary(package, facts)
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    """For JSON; what the lowest and the highest code stand for, None of labels and counts."""
+    reals = None
+    if tensor.dtype in ("i8", "u8"):
+        reals = [(code - tensor.zero_point) * tensor.scale for code in tensor.limits]
+    return {
+        "name": tensor.name,
+        "dtype": tensor.dtype,
+        "shape": list(tensor.shape),
+        "bytes": tensor.nbytes,
+        "scale": tensor.scale,
+        "zero_point": tensor.zero_point,
+        "real_values": reals,
+    }

@@ -1,0 +1,141 @@
+"""Real numbers in, real numbers out: a package's samples and results in the units of its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spikelet.graph import Array, Tensor
+from spikelet.graph.tensor import FLOATS
+from spikelet.package import Package
+from spikelet.samples import labels_key, plain_array
+from spikelet.streams import SampleStream, array_stream
+from spikelet.text import brief_repr
+
+# Samples: an array or a tensor of torch (N, *shape), or several by input.
+Given = Any
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """What a model makes of N samples.
+
+    Attributes:
+        outputs: by name, (N, *shape) as in the source: float32 real values; labels and spike
+            counts as integers.
+        label: (N,) the class of each sample, by name where the package has `class_names`, else
+            int64: the first output, or where its largest element lies. None where the first output
+            is one real number: a regression.
+    """
+
+    outputs: dict[str, Array]
+    label: Array | None
+
+    __repr__ = brief_repr
+
+    def __len__(self) -> int:
+        return len(next(iter(self.outputs.values())))
+
+
+def given_arrays(package: Package, x: Given) -> dict[str, Array]:
+    """Arrays by the names that `array_stream` knows.
+
+    Args:
+        package: whose inputs they are for.
+        x: arrays by input, or the one array of a model with one input.
+    """
+    if isinstance(x, Mapping):
+        return {str(name): plain_array(values) for name, values in x.items()}
+    names = [t.name for t in package.graph.inputs if t.name != "seed"]
+    return {"x" if len(names) == 1 else names[0]: plain_array(x)}
+
+
+def samples_of(
+    package: Package, x: Given, labels: Any = None, highest: int | None = None
+) -> SampleStream:
+    """Samples in the graph's types.
+
+    Args:
+        package: whose inputs they are for.
+        x: (N, *shape) real values, or codes in the input's own type; by input where there are
+            several.
+        labels: (N,) integers, or names of classes; None where they are not known.
+        highest: class that a label may be; by default the highest that the model predicts.
+
+    Raises:
+        UsageError: a name, a shape, a type or a value is not as expected.
+    """
+    arrays = given_arrays(package, x)
+    if labels is not None:
+        arrays[labels_key(name for name in arrays if name != "seed")] = class_numbers(
+            package, plain_array(labels)
+        )
+    if highest is None:
+        highest = package.graph.highest_prediction
+    return array_stream(package, arrays, "x", "arrays", highest)
+
+
+def class_numbers(package: Package, labels: Array) -> Array:
+    """Labels as integers, from names of the package's classes or as they are."""
+    names = package.manifest.get("class_names")
+    if names is None or labels.dtype.kind != "U":
+        return labels
+    numbers = {name: number for number, name in enumerate(names)}
+    return np.array([numbers.get(str(name), -1) for name in labels.ravel()], np.int64)
+
+
+def prediction(package: Package, outputs: Mapping[str, Array]) -> Prediction:
+    """What a model's outputs mean.
+
+    Args:
+        package: the model.
+        outputs: by name, (N, *shape), in the graph's types.
+    """
+    graph = package.graph
+    first = graph.tensors[graph.outputs[0]]
+    label: Array | None = None
+    if first.size > 1 or _counts(first):
+        label = graph.predicted(outputs[first.name])
+        if (names := package.manifest.get("class_names")) is not None:
+            label = np.array(names)[label]
+    return Prediction({n: _real(package, graph.tensors[n], v) for n, v in outputs.items()}, label)
+
+
+def golden(package: Package, stream: SampleStream) -> dict[str, Array]:
+    """What golden computes: outputs by name, (N, *shape), in the graph's types."""
+    graph = package.graph
+    parts = [
+        graph.run({name: values[part] for name, values in stream.inputs.items()}).outputs
+        for part in graph.parts(len(stream))
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def real_values(tensor: Tensor, values: Array) -> Array:
+    """What codes of a tensor stand for, float32; counts and labels stay integers."""
+    if _counts(tensor):
+        return values
+    return ((values.astype(np.float64) - tensor.zero_point) * tensor.scale).astype(np.float32)
+
+
+def _counts(tensor: Tensor) -> bool:
+    """Whether its elements are labels, counts or spikes: numbers, not codes of them."""
+    plain = tensor.scale == 1 and tensor.zero_point == 0
+    return plain and tensor.dtype not in ("i8", "u8", *FLOATS)
+
+
+def _real(package: Package, tensor: Tensor, values: Array) -> Array:
+    """Of an output, in the source's order of axes."""
+    unit = (package.manifest.get("units") or {}).get(tensor.name)
+    if unit is not None:
+        return (values * np.float64(unit)).astype(np.float32)
+    reals, layout = real_values(tensor, values), (package.manifest.get("layouts") or {})
+    if (layout := layout.get(tensor.name)) is None:
+        return reals
+    shape, axes = layout["shape"], layout["axes"]
+    laid = [shape[axis - 1] for axis in axes]
+    back = np.argsort(axes) + 1
+    return reals.reshape(len(reals), *laid).transpose(0, *(int(axis) for axis in back))

@@ -1,0 +1,132 @@
+"""A session that was recorded, as an object: its figures, its samples and its report."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikelet.errors import Disagreement
+from spikelet.graph import Array
+from spikelet.run.session_folder import SessionFolder
+
+PAGE_HEIGHT = 640  # pixels of a report within a notebook
+
+
+class Page:
+    """A report: one HTML file without scripts or references to the outside.
+
+    Attributes:
+        path: of the file.
+
+    A notebook shows it in a frame.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"<Page {self.path}>"
+
+    def _repr_html_(self) -> str:
+        page = escape(self.path.read_text(encoding="utf-8"), quote=True)
+        return (
+            f'<iframe srcdoc="{page}" title="report" loading="lazy" sandbox '
+            f'style="width:100%;height:{PAGE_HEIGHT}px;border:1px solid #8888"></iframe>'
+        )
+
+
+class Session:
+    """What a run or a bench found.
+
+    Attributes:
+        path: the session's folder.
+        result: all figures, as `spikelet run --json` or `spikelet bench --json` prints them.
+    """
+
+    def __init__(self, path: Path, result: dict[str, Any]) -> None:
+        self.path = path
+        self.result = result
+
+    @property
+    def mismatches(self) -> int:
+        """Elements that differ from golden: 0, or the run failed."""
+        return int(self.result["mismatches"])
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of the samples whose class the device names; None without labels."""
+        accuracy: float | None = self.result["accuracy"]
+        return accuracy
+
+    @property
+    def label(self) -> Array:
+        """(N,) int64, the class that the device names for each sample."""
+        return np.array([sample.device for sample in SessionFolder(self.path).samples()], np.int64)
+
+    def check(self) -> None:
+        """Raise Disagreement, with the first differences, unless the device is golden to the bit.
+
+        >>> package.run("native").check()
+        """
+        if self.mismatches:
+            named = [d["text"] for d in self.result["differences"][:3]]
+            raise Disagreement(
+                f"{self.mismatches} elements of the device differ from golden: {'; '.join(named)}",
+                "a kernel, a compiler or the memory of the device is at fault",
+                "layers=True compares every layer in every step",
+            )
+
+    def report(self, out: Path | str | None = None) -> Page:
+        """Write the session's page.
+
+        Args:
+            out: the file; by default report.html in the session's folder.
+
+        >>> package.run("native").report().path.name
+        'report.html'
+        """
+        from spikelet.run.session_page import write_report
+
+        path = self.path / "report.html" if out is None else Path(out)
+        write_report(SessionFolder(self.path), path)
+        return Page(path)
+
+    def _facts(self) -> dict[str, str]:
+        """What a person is told, by title."""
+        result = self.result
+        accuracy = self.accuracy
+        figures = {
+            "samples": f"{result['samples']:,}",
+            "mismatches": f"{self.mismatches:,}",
+            "accuracy": None if accuracy is None else f"{100 * accuracy:.2f} %",
+            "instructions an inference": result["instructions_per_inference"],
+            "cycles an inference": result["cycles_per_inference"],
+            "flash, bytes": result["flash_bytes"],
+            "static RAM, bytes": result["ram_bytes"],
+            "stack, bytes": result["stack_bytes"],
+        }
+        return {
+            title: value if isinstance(value, str) else f"{value:,.0f}"
+            for title, value in figures.items()
+            if value is not None
+        }
+
+    def _title(self) -> str:
+        return f"{self.result['model']} on {self.result['board']} ({self.result['machine']})"
+
+    def __repr__(self) -> str:
+        facts = "; ".join(f"{title} {value}" for title, value in self._facts().items())
+        return f"<Session {self._title()}: {facts}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th style="text-align:left">{escape(title)}</th>'
+            f'<td style="text-align:right">{escape(value)}</td></tr>'
+            for title, value in self._facts().items()
+        )
+        good = "is golden to the bit" if not self.mismatches else "DIFFERS from golden"
+        head = f"<p><b>{escape(self._title())}</b>: the device {good}.</p>"
+        return f"{head}<table><tbody>{rows}</tbody></table>"
