@@ -188,6 +188,29 @@ def test_a_package_of_0_1_0_keeps_its_hash(path: Path) -> None:
     assert Package.load(path).sha256 == held
 
 
+def test_what_another_writer_of_zips_wrote_keeps_its_hash(tmp_path: Path) -> None:
+    """Python's own zips changed from 3.11.3 to 3.11.4, and compression is a library's."""
+    path = tmp_path / "a.spk"
+    make_package().save(path)
+
+    def store(members: dict[str, bytes]) -> None:
+        for name in ("tensors.npz", "vectors.npz"):
+            arrays, buffer = dict(np.load(io.BytesIO(members[name]))), io.BytesIO()
+            np.savez(buffer, **arrays)  # not compressed
+            members[name] = buffer.getvalue()
+
+    rewrite(path, store, seal=True)
+    with zipfile.ZipFile(path) as archive:
+        held = archive.read("sha256").decode().strip()
+    package = Package.load(path)
+    assert package.sha256 == held != make_package().sha256
+    package.save(tmp_path / "b.spk")
+    assert Package.load(tmp_path / "b.spk").sha256 == held
+    name = next(iter(package.vectors))
+    package.vectors[name] = package.vectors[name][::-1].copy()
+    assert package.sha256 != held
+
+
 def test_a_package_whose_graph_holds_c_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "hostile.spk"
     make_package().save(path)

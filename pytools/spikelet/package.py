@@ -65,9 +65,12 @@ class Package:
     vectors: dict[str, Array] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
 
-    # graph.json as this version writes the graph, and as the file had it that it was read from. An
-    # older file lacks attributes that came later; while the graph is the same, it keeps its hash.
-    _file: tuple[bytes, bytes] | None = field(default=None, init=False, repr=False, compare=False)
+    # By member: as this program writes it, and as the file had it that it was read from. An older
+    # file lacks attributes that came later, and a zip depends on the Python that writes it; while
+    # what a member says is the same, it keeps its bytes, and the package its hash.
+    _file: dict[str, tuple[bytes, bytes]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __repr__(self) -> str:
         samples = len(next(iter(self.vectors.values()), ()))
@@ -95,16 +98,26 @@ class Package:
 
     def members(self) -> dict[str, bytes]:
         """Contents of the zip; the manifest holds the hashes of the others."""
-        graph = _json(self.graph.to_json())
-        if self._file is not None and self._file[0] == graph:
-            graph = self._file[1]
         contents = {
-            "graph.json": graph,
+            "graph.json": _json(self.graph.to_json()),
             "tensors.npz": _npz(self.graph.constants()),
             "vectors.npz": _npz(self.vectors),
         }
+        contents = {name: self._as_read(name, data) for name, data in contents.items()}
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-        return {**contents, "manifest.json": _json({**self.manifest, "sha256": hashes})}
+        manifest = _json({**self.manifest, "sha256": hashes})
+        return {**contents, "manifest.json": self._as_read("manifest.json", manifest)}
+
+    def _as_read(self, name: str, data: bytes) -> bytes:
+        """A member as the file had it, if it is the same."""
+        written, held = self._file.get(name, (None, data))
+        return held if written == data else data
+
+    def _keep(self, contents: Mapping[str, bytes]) -> None:
+        """Note the members of the file that the package was read from."""
+        for names in (MEMBERS[:3], MEMBERS[3:]):  # the manifest has the hashes of the others
+            written = self.members()
+            self._file |= {name: (written[name], contents[name]) for name in names}
 
     @property
     def sha256(self) -> str:
@@ -172,7 +185,7 @@ class Package:
             vectors = read_arrays(contents["vectors.npz"], _VECTOR_BYTES)
             package = cls(graph, vectors, manifest)
             package.check()
-            package._file = _json(graph.to_json()), contents["graph.json"]
+            package._keep(contents)
         except PackageError as e:
             raise PackageError(
                 f"package {path}: {e.what}", e.cause or _maker(manifest), e.next or _AGAIN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -86,7 +87,9 @@ def test_a_session_of_other_firmware_does_not_go_on_and_is_kept(
     )  # fmt: skip
     assert done.code == 2
     assert f"session {name} was written by Spikelet 0.1.0, this is {__version__}" in done.err
-    assert "its image_sha256 is" in done.err and "go on with Spikelet 0.1.0" in done.err
+    # With a learner the package is made anew, and its zip depends on the Python that makes it.
+    assert re.search(r"its (image|package)_sha256 is", done.err)
+    assert "go on with Spikelet 0.1.0" in done.err
     assert {n: (tmp_path / name / n).read_bytes() for n in before} == before
 
 

@@ -44,12 +44,12 @@ def moved_by(model: Reference, codes: Array, label: int, first: str) -> dict[str
     """What one step of PyTorch adds to each parameter from layer `first` on."""
     model.zero_grad()
     f.cross_entropy(model(codes, first), torch.tensor([label])).backward()
-    start = {name: model.stored(name).copy() for name in PARAMETERS}
+    start = {name: model.stored_layout(name).copy() for name in PARAMETERS}
     with torch.no_grad():
         for values in model.parameters():
             if values.grad is not None:
                 values -= RATE * values.grad
-    moved = {name: model.stored(name) - start[name] for name in PARAMETERS}
+    moved = {name: model.stored_layout(name) - start[name] for name in PARAMETERS}
     for name, values in start.items():
         model.store(name, values)
     return moved
@@ -86,7 +86,7 @@ def test_every_update_mask_moves_what_pytorch_moves_and_nothing_else(after_add: 
             n = learns(update, name, channels)
             if n > 0:
                 part = np.s_[:n] if first_axis else np.s_[..., :n]
-                np.testing.assert_allclose(start[name], model.stored(name)[part], 1e-6, 1e-7)
+                np.testing.assert_allclose(start[name], model.stored_layout(name)[part], 1e-6, 1e-7)
                 expected[name] = values[part]
         assert {name for name in start if not name.endswith(".health")} == set(expected), update
         for name, wanted in expected.items():
@@ -125,7 +125,9 @@ def test_losses_and_steps_are_those_of_pytorch(options: dict[str, float], steps:
         scores = torch.tensor(twin.observe({"x": x[None]}, [label])["head"])
         losses.append(float(f.cross_entropy(scores, torch.tensor([label]))))
         # Float32 and float64 may be on either side of half a code, seldom.
-        moved = [(twin.learned[n] - start[n], model.stored(n) - start[n]) for n in PARAMETERS]
+        moved = [
+            (twin.learned[n] - start[n], model.stored_layout(n) - start[n]) for n in PARAMETERS
+        ]
         exact += abs(losses[-1] - float(loss.detach())) < 1e-5 and all(
             np.allclose(a, b, rtol=2e-3, atol=2e-4 * np.abs(b).max() + 1e-7) for a, b in moved
         )
