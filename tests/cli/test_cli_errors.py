@@ -190,7 +190,7 @@ def _long_data(path: Path) -> None:
 
 def _comparable(result: dict[str, Any]) -> dict[str, Any]:
     """What may not depend on where a run broke off."""
-    skip = {"link", "build", "device", "stack_bytes"}
+    skip = {"link", "build", "device", "stack_bytes", "date", "duration_s", "path"}
     return {key: value for key, value in result.items() if key not in skip}
 
 

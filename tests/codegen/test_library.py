@@ -143,7 +143,7 @@ def test_three_models_share_an_arena(target: str, tmp_path: Path) -> None:
         places = plan(shared.graph, core_of)
         largest = max(largest, places.size - places.learned)
         _, core = library_text(shared.graph, shared.sha256, core_of, places, model)
-        sample = "\n    ".join(_sample(core, example_of(shared)))
+        sample = "\n    ".join(_sample(core, example_of(shared, shared.vectors)))
         sample = re.sub(
             r"compare\((.*), (\w+\[i\]), sizeof .*\);", r"wrong += memcmp(\1, \2, sizeof \2) != 0;",
             sample,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,15 @@ import numpy as np
 from spikelet.board import Board
 from spikelet.codegen.interface import TAG_BYTES
 from spikelet.codegen.library import Example, Library, write_library
-from spikelet.errors import UsageError
-from spikelet.graph import Array, Graph
+from spikelet.graph import Array, Graph, Tensor
 from spikelet.graph.graph import LABEL
 from spikelet.graph.target import Target
 from spikelet.learn import Twin
 from spikelet.package import Package
+from spikelet.run.inputs import SampleStream
 from spikelet.run.session_folder import SessionFolder
 from spikelet.run.workflow import SessionTarget, make, run
-from spikelet.streams import package_stream
+from spikelet.samples import labels_among
 
 SAMPLES = 8  # at most, in the example
 VECTOR_BYTES = 1 << 16  # at most, of the example's inputs; but for one sample
@@ -34,16 +34,27 @@ def export_c(
     name: str | None = None,
     keep_inputs: bool = False,
     measured: Sequence[tuple[str, str]] = (),
+    vectors: Mapping[str, Array] | None = None,
 ) -> Library:
-    """Write a package as a C library; see `spikelet.codegen.library.write_library`."""
-    example = example_of(package)
+    """Write a package as a C library; see `spikelet.codegen.library.write_library`.
+
+    Args:
+        package: the package.
+        folder: new, or a library that was written before.
+        target: the core.
+        name: what all names begin with; by default the graph's.
+        keep_inputs: an inference leaves its inputs as they were.
+        measured: rows of the README's table.
+        vectors: samples of the example; by default the package's own, or random ones.
+    """
+    example = example_of(package, package.vectors if vectors is None else vectors)
     return write_library(
         package.graph, package.sha256, target, folder, example,
         name=name, keep_inputs=keep_inputs, measured=measured,
     )  # fmt: skip
 
 
-def measure(package: Package, board: Board) -> list[tuple[str, str]]:
+def measure(package: Package, board: Board, vectors: Mapping[str, Array]) -> list[tuple[str, str]]:
     """What an inference takes on a board's own machine: rows for the library's README.
 
     Raises:
@@ -52,40 +63,33 @@ def measure(package: Package, board: Board) -> list[tuple[str, str]]:
     with tempfile.TemporaryDirectory(prefix="spikelet-export-") as name:
         folder = Path(name)
         built = make(package, board, folder / "build")
-        stream = package_stream(package).head(1)
+        inputs = {k: v[:1] for k, v in example_of(package, vectors).inputs.items()}
+        stream = SampleStream("an example", inputs, None, {})
         target = SessionTarget(board, built)
         found, _ = run(package, target, stream, SessionFolder(folder / "session"))
     on = f"{board.name}, {built.firmware.toolchain}"
-    rows = [
-        (
-            f"code, flash, Spikelet's agent included ({on})",
-            found["flash_bytes"] - found["weight_bytes"],
-        )
-    ]
+    code = built.firmware.flash_bytes - built.firmware.weight_bytes
+    rows = [(f"code, flash, Spikelet's agent included ({on})", code)]
     rows.append((f"stack, agent included ({on})", found["stack_bytes"]))
     rows.append((f"instructions an inference ({on})", found["instructions_per_inference"]))
     return [(what, str(figure)) for what, figure in rows if figure]
 
 
-def example_of(package: Package) -> Example:
-    """Some of the package's vectors, and what the graph or its twin makes of them."""
+def example_of(package: Package, given: Mapping[str, Array]) -> Example:
+    """Some samples, and what the graph, or its twin, makes of them."""
     graph = package.graph
     each = sum(tensor.nbytes for tensor in graph.inputs)
     count = max(1, min(SAMPLES, VECTOR_BYTES // each))
-    inputs = {
-        t.name: package.vectors[t.name][:count] for t in graph.inputs if t.name in package.vectors
-    }
-    if len(inputs) < len(graph.inputs):
-        raise UsageError(
-            f"package {graph.name} has no vectors",
-            "the example of a library runs samples of the package",
-            "import or export it with calibration or test samples",
-        )
-    count = len(next(iter(inputs.values())))
+    names = [tensor.name for tensor in graph.inputs]
+    if set(names) <= set(given):
+        inputs = {name: given[name][:count] for name in names}
+        count = len(next(iter(inputs.values())))
+    else:
+        inputs = _drawn(graph, graph.inputs, count)
     if not graph.learns:
         return Example(inputs, graph.run(inputs).outputs)
-    labels = _labels(package, count) if graph.classes else None
-    targets = _targets(graph, count)
+    labels = _labels(graph, given, count) if graph.classes else None
+    targets = _drawn(graph, [t for t in graph.every_target if t.name != LABEL], count)
     twin = Twin(graph)
     outputs = twin.observe(inputs, labels, targets)
     twin.commit()
@@ -94,21 +98,18 @@ def example_of(package: Package) -> Example:
     return Example(inputs, outputs, labels, targets, zlib.crc32(state))
 
 
-def _labels(package: Package, count: int) -> Array:
+def _labels(graph: Graph, given: Mapping[str, Array], count: int) -> Array:
     """The samples' labels, as far as the learner has such classes."""
-    given = package.vectors.get("y.labels", package.vectors.get("y"))
-    labels: Array = np.arange(count) if given is None else given[:count]
-    return (labels % package.graph.classes).astype(np.int64)
+    labels = labels_among(given, [tensor.name for tensor in graph.inputs])
+    chosen: Array = np.arange(count) if labels is None else labels[:count]
+    return (chosen % graph.classes).astype(np.int64)
 
 
-def _targets(graph: Graph, count: int) -> dict[str, Array]:
-    """Targets anywhere in their range."""
-    rng, targets = np.random.default_rng(0), {}
-    for tensor in graph.every_target:
-        if tensor.name == LABEL:
-            continue
+def _drawn(graph: Graph, tensors: Sequence[Tensor], count: int) -> dict[str, Array]:
+    """Values anywhere in the range of each tensor; of floats within 1,000."""
+    rng, drawn = np.random.default_rng(0), {}
+    for tensor in tensors:
         low, high = graph.admitted_range(tensor)
-        shape = (count, *tensor.shape)
-        drawn = rng.uniform(max(low, -1e3), min(high, 1e3), shape)
-        targets[tensor.name] = drawn.astype(tensor.numpy_dtype)
-    return targets
+        values = rng.uniform(max(low, -1e3), min(high, 1e3), (count, *tensor.shape))
+        drawn[tensor.name] = values.astype(tensor.numpy_dtype)
+    return drawn

@@ -92,11 +92,14 @@ def command(
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     loaded, core = Package.load(package), _core(target, board)
+    vectors = loaded.vectors
     if learn is not None:
         place = None if board is None else find_board(board)
         loaded = with_learner(loaded, learn, features, classes, data, place).package
-    figures = [] if board is None else measure(loaded, find_board(board))
-    made = export_c(loaded, c, core, name=name, keep_inputs=keep_inputs, measured=figures)
+    figures = [] if board is None else measure(loaded, find_board(board), vectors)
+    made = export_c(
+        loaded, c, core, name=name, keep_inputs=keep_inputs, measured=figures, vectors=vectors
+    )  # fmt: skip
     result: dict[str, Any] = {
         "package": str(package),
         "package_sha256": loaded.sha256,
