@@ -17,10 +17,10 @@ from spikelet.graph.graph import LABEL
 from spikelet.graph.target import Target
 from spikelet.learn import Twin
 from spikelet.package import Package
-from spikelet.run.inputs import SampleStream
 from spikelet.run.session_folder import SessionFolder
 from spikelet.run.workflow import SessionTarget, make, run
 from spikelet.samples import labels_among
+from spikelet.streams import SampleStream
 
 SAMPLES = 8  # at most, in the example
 VECTOR_BYTES = 1 << 16  # at most, of the example's inputs; but for one sample
