@@ -5,11 +5,14 @@ Keys may be added between versions; the declared ones stay. `tools/schemas.py` w
 
 from __future__ import annotations
 
+import inspect
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from spikelet.board import Check
 from spikelet.cli.session_schemas import (
     SHA256,
     Bench,
@@ -17,7 +20,6 @@ from spikelet.cli.session_schemas import (
     Comparison,
     Demo,
     ErrorOutput,
-    Layer,
     Learn,
     Object,
     RosterRun,
@@ -25,6 +27,7 @@ from spikelet.cli.session_schemas import (
     SessionFile,
     Tick,
 )
+from spikelet.codegen import Layer
 
 
 class GraphTensor(Object):
@@ -209,21 +212,6 @@ class Boards(Object):
     boards: list[BoardRow]
 
 
-class Check(Object):
-    """Something that is needed."""
-
-    name: str
-    ok: bool
-    found: str
-    needed_for: str
-    fix: str
-    use: str
-    broken: bool
-    """It is there, and does not work."""
-    needed: bool
-    """The use cannot do without it; otherwise it is one of several that will do."""
-
-
 class Doctor(Object):
     """`spikelet doctor --json`."""
 
@@ -290,4 +278,18 @@ class _Untitled(GenerateJsonSchema):
 def json_schema(name: str) -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of one of `SCHEMAS`."""
     made = SCHEMAS[name].model_json_schema(mode="serialization", schema_generator=_Untitled)
+    for schema in made.get("$defs", {}).values():
+        _describe(schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+def _describe(schema: dict[str, Any]) -> None:
+    """Move what a dataclass's docstring says of each attribute to that property."""
+    text, _, attributes = inspect.cleandoc(schema.get("description", "")).partition("Attributes:")
+    if not attributes:
+        return
+    schema["description"] = text.strip()
+    for entry in re.split(r"\n {4}(?=\w)", attributes):
+        name, _, meaning = entry.strip().partition(": ")
+        if name in schema["properties"]:
+            schema["properties"][name]["description"] = " ".join(meaning.split())

@@ -1,10 +1,18 @@
-"""What sessions hold, and what commands that make or compare them print; see `schemas`."""
+"""What sessions hold, and what commands that make or compare them print; see `schemas`.
+
+What is written as a dataclass of its own is that dataclass here.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from spikelet.board.image import Section, Symbol
+from spikelet.codegen import Layer
+from spikelet.run import Difference
 
 Tick = Literal["none", "instruction", "cycle", "us"]
 SHA256 = Field(pattern="^[0-9a-f]{64}$")
@@ -59,16 +67,10 @@ class Link(Object):
     parts: list[Part] = []
 
 
-class Difference(Object):
-    """An element in which the device differs from golden."""
+@dataclass(frozen=True)
+class NamedDifference(Difference):
+    """A difference, and the same in words."""
 
-    sample: int
-    layer: str
-    tensor: str
-    step: int
-    index: int
-    golden: int
-    device: int
     text: str
 
 
@@ -82,29 +84,15 @@ class DeviceSays(Object):
     tick: Tick
 
 
-class Layer(Object):
-    """A row of the layer table."""
-
-    name: str
-    op: str
-    kernel: str
-    general: str
-    """Why it does not have the fastest kernel; empty where it has."""
-    phase: str
-    output: str
-    weight_bits: int
-    synaptic_ops: int
-    macs: int
-    updates: int
-    flash_bytes: int
-    ram_bytes: int
-
-
+@dataclass(frozen=True)
 class BenchLayer(Layer):
-    """A row of the layer table with what was measured."""
+    """A row of the layer table, and what was measured.
+
+    Attributes:
+        ticks: of a whole inference, in `tick` of the bench; null where it was not measured.
+    """
 
     ticks: float | None
-    """Of a whole inference, in `tick` of the bench; null where it was not measured."""
     effective_ops: float | None
     ticks_per_effective_op: float | None
     ticks_per_mac: float | None
@@ -116,21 +104,6 @@ class Memory(Object):
     flash_bytes: int
     ram_bytes: int
     stack_reserved_bytes: int
-
-
-class Section(Object):
-    """A section of the image."""
-
-    name: str
-    address: int
-    bytes: int
-    region: str
-
-
-class Symbol(Section):
-    """A function or an object of the image."""
-
-    section: str
 
 
 class Slot(Object):
@@ -217,7 +190,7 @@ class Session(Place):
     golden_accuracy: float | None
     mismatches: int
     """Elements that differ from golden; 0, or the run failed."""
-    differences: list[Difference]
+    differences: list[NamedDifference]
     saturations: int
     instructions_per_inference: float | None
     cycles_per_inference: float | None
@@ -361,7 +334,7 @@ class RosterDevice(Object):
     accuracy: float | None
     mismatches: int | None
     """Null where the session did not end."""
-    differences: list[Difference] | None
+    differences: list[NamedDifference] | None
     instructions_per_inference: float | None
     cycles_per_inference: float | None
     microseconds_per_inference: float | None
