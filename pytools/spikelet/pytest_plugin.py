@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from spikelet.api import Package
     from spikelet.board import Board
-    from spikelet.package import Package
     from spikelet.run.checked_device import CheckedDevice
     from spikelet.run.workflow import BuiltImage, SessionTarget
 
@@ -69,10 +69,10 @@ def _scope(fixture_name: str, config: pytest.Config) -> Any:
 @pytest.fixture(scope="session")
 def spikelet_package(pytestconfig: pytest.Config) -> Package:
     """The package of --spikelet-package; a fixture of the same name takes its place."""
-    from spikelet.package import Package
+    from spikelet import load
 
     with _told():
-        return Package.load(_given(pytestconfig, "spikelet_package", "--spikelet-package PKG"))
+        return load(_given(pytestconfig, "spikelet_package", "--spikelet-package PKG"))
 
 
 @pytest.fixture(scope="session")

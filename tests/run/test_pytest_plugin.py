@@ -24,7 +24,9 @@ CHECKS = f"""
 def test_bits(spikelet_device):
     assert len(spikelet_device.check().samples) == {SAMPLES}
 
-def test_accuracy(spikelet_device):
+def test_samples(spikelet_device, spikelet_package):
+    x = spikelet_package.vectors["x"][:3] / 255
+    assert (spikelet_device.infer(x).label == spikelet_package.predict(x).label).all()
     assert spikelet_device.check(limit=8).accuracy > 0.6
 """
 # Starts a machine with one bit of a weight of its image flipped.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from spikelet.board import Board
 from spikelet.errors import Disagreement
-from spikelet.link.device import Device
+from spikelet.link import Device as Link
 from spikelet.package import Package
+from spikelet.run.learner import DeviceLearner
+from spikelet.run.real_device import Device
 from spikelet.run.session import Outcome, Speed, compare
 from spikelet.run.session_folder import Recording, SessionFolder
 from spikelet.streams import package_stream
@@ -16,11 +17,10 @@ from spikelet.streams import package_stream
 NAMED = 3  # differences in the text of an error
 
 
-@dataclass(frozen=True)
-class CheckedDevice:
-    """A device that holds a package.
+class CheckedDevice(Device):
+    """A device as `spikelet.connect` gives it, with a name and a check.
 
-    Attributes:
+    Args:
         package: what it holds.
         link: the connection.
         board: what it is.
@@ -29,12 +29,12 @@ class CheckedDevice:
         folder: for what a check records.
     """
 
-    package: Package
-    link: Device
-    board: Board
-    name: str
-    speed: Speed
-    folder: Path
+    def __init__(
+        self, package: Package, link: Link, board: Board, name: str, speed: Speed, folder: Path
+    ) -> None:
+        super().__init__(package, DeviceLearner(package.graph, link))
+        self.board, self.name = board, name
+        self._speed, self._folder = speed, folder
 
     def check(self, limit: int | None = None) -> Outcome:
         """Run the package's own samples and compare them with golden, element by element.
@@ -51,8 +51,8 @@ class CheckedDevice:
         __tracebackhide__ = True  # pytest shows the line that called this
         outcome = compare(
             self.package, self.link, package_stream(self.package).head(limit),
-            Recording(SessionFolder(self.folder), {}, resume=False),
-            layers=self.link.hello.trace, speed=self.speed,
+            Recording(SessionFolder(self._folder), {}, resume=False),
+            layers=self.link.hello.trace, speed=self._speed,
         )  # fmt: skip
         if outcome.mismatches:
             raise Disagreement(
