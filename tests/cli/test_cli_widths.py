@@ -10,6 +10,8 @@ from cli_support import Spikelet
 from spikelet.board import boards
 from support import need
 
+DIGITS = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "digits_snn.spk"
+
 
 def lines(spikelet: Spikelet, *arguments: object) -> list[str]:
     result = spikelet(*arguments)
@@ -65,6 +67,17 @@ def test_what_is_measured_fits(
         if arguments[0] != "run":  # every layer is one line
             for layer in ("fc1", "lif1", "fc2", "lif2", "counts", "label"):
                 assert any(line.startswith(f"{layer} ") for line in shown), (arguments, layer)
+
+
+@pytest.mark.long
+def test_what_learns_fits(spikelet: Spikelet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spikelet.cli.terminal.PIPED_WIDTH", 60)
+    shown = lines(spikelet, "inspect", DIGITS, "--learn", "finetune")
+    assert max(map(len, shown)) <= 60 and any(line.startswith("head ") for line in shown)
+    stream = "class-incremental,samples=20,evaluate=20"
+    shown = lines(spikelet, "learn", DIGITS, "--learner", "nearest_mean", "--stream", stream)
+    assert max(map(len, shown)) <= 60
+    assert any(line.startswith("task ") and line.endswith("  curve") for line in shown)
 
 
 def test_without_a_board_one_is_taken_and_said(spikelet: Spikelet, package: Path) -> None:

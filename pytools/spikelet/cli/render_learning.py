@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from spikelet.board import Board
 from spikelet.cli.render import link_line, render_differences
-from spikelet.cli.terminal import facts, number, percent, table, verdict
+from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict
 from spikelet.learn.networks.training_plan import TrainingPlan, count
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -26,7 +26,7 @@ def render_plan(title: str, plan: TrainingPlan, board: Board | None = None) -> l
         )  # fmt: skip
         for row in plan.layers:
             made.add_row(*(v if isinstance(v, str) else number(v) for v in asdict(row).values()))
-        shown += ["", made]
+        shown += ["", Fitted(made, ("output", "output B", "flash B", "MACs"), ("learns",))]
     return shown
 
 
@@ -124,7 +124,7 @@ def _tasks(learning: Mapping[str, Any]) -> RenderableType:
             percent(curve[-1]),
             "".join(BARS[min(int(value * len(BARS)), len(BARS) - 1)] for value in curve),
         )
-    return made
+    return Fitted(made, ("learned", "before"))
 
 
 def _baselines(learning: Mapping[str, Any]) -> RenderableType:
@@ -137,7 +137,7 @@ def _baselines(learning: Mapping[str, Any]) -> RenderableType:
         made.add_row(
             row["name"], percent(row["acc"]), _points(row["bwt"]), _points(row["fwt"]), row["what"]
         )
-    return made
+    return Fitted(made, ("FWT",), ("what",))
 
 
 def _points(value: float | None) -> str | None:
