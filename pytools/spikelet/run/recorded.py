@@ -63,8 +63,10 @@ class Session:
 
     @property
     def label(self) -> Array:
-        """(N,) int64, the class that the device names for each sample."""
-        return np.array([sample.device for sample in SessionFolder(self.path).samples()], np.int64)
+        """(N,) the class that the device names for each sample, as of `Prediction`."""
+        found = [sample.device for sample in SessionFolder(self.path).samples()]
+        names = self.result["manifest"].get("class_names")
+        return np.array(found, np.int64) if names is None else np.array(names)[found]
 
     def check(self) -> None:
         """Raise Disagreement, with the first differences, unless the device is golden to the bit.
