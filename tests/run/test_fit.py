@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,23 @@ def test_without_a_compiler_bounds_come_from_the_layers(monkeypatch: pytest.Monk
     assert takes.by == LAYERS and "no compiler" in takes.why
     weights = sum(a.nbytes for node in package.graph.order for a in node.arrays().values())
     assert 0.9 * weights < takes.flash_bytes < 2 * weights + 200 and takes.ram_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "shown"),
+    [
+        ((948.0, 1581.0), "948-1 581"),
+        ((29.37, 49.93), "29.4-49.9"),
+        ((0.007, 0.0119), "0.0070-0.0119"),
+    ],
+)
+def test_milliseconds_have_three_digits(
+    milliseconds: tuple[float, float], shown: str, rows: list[Fit]
+) -> None:
+    console = Console(width=120, color_system=None)
+    with console.capture() as captured:
+        console.print(*render_fit(small_package(), [replace(rows[0], milliseconds=milliseconds)]))
+    assert f" {shown} ms at 320 MHz" in captured.get()
 
 
 @pytest.mark.parametrize("width", [60, 120])

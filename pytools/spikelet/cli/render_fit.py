@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -115,5 +116,5 @@ def _span(milliseconds: tuple[float, float] | None) -> str:
     if milliseconds is None:
         return ""
     low, high = milliseconds
-    digits = 0 if high >= 100 else 1 if high >= 10 else 2
+    digits = max(0, 2 - math.floor(math.log10(high)))  # three that count
     return f"{number(low, digits=digits)}-{number(high, digits=digits)}"
