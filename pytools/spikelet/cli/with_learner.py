@@ -15,8 +15,9 @@ from spikelet.learn.networks.training_plan import count
 from spikelet.learn.state import LearnedState
 from spikelet.package import Package
 from spikelet.run.learning.data import learning_data
-from spikelet.run.learning.learn_options import TUNED, LearnOptions
+from spikelet.run.learning.learn_options import LearnOptions
 from spikelet.run.learning.lesson import Lesson, lesson, lesson_setting
+from spikelet.run.session_folder import TUNED
 
 
 def with_learner(

@@ -15,6 +15,7 @@ import io
 import itertools
 import json
 import platform
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ LOCK = ".lock"
 BENCH = "bench.json"
 # Of a session that learns, see `learning.learning_record`.
 LEARNING, CHECKPOINT = "learning.jsonl", "learned.npz"
+TUNED = "tuned.json"  # what was chosen before it began
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,9 @@ class SessionFolder:
         )
         aside.mkdir()
         for file in sorted(self.path.iterdir()):
-            if file.is_file() and file.name != LOCK:  # folders hold images, perhaps of this run
+            if file.name == TUNED:  # perhaps of this run, and named by those to come
+                shutil.copy2(file, aside)
+            elif file.is_file() and file.name != LOCK:  # folders hold images, perhaps of this run
                 file.rename(aside / file.name)
         self.moved = aside
         there = SessionFolder(aside)

@@ -10,9 +10,8 @@ from spikelet.errors import UsageError
 from spikelet.learn.choices import parts
 from spikelet.learn.continual.protocol import learner
 from spikelet.learn.continual.streams import stream
+from spikelet.run.session_folder import TUNED
 from spikelet.run.session_options import SessionOptions
-
-TUNED = "tuned.json"  # in the session's folder
 
 
 @dataclass(frozen=True, kw_only=True)
