@@ -59,7 +59,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     boards = metafunc.config.getoption("spikelet_board")
     if boards and "spikelet_device" in metafunc.fixturenames:
         scope = metafunc.config.getoption("spikelet_scope")
-        metafunc.parametrize("spikelet_device", boards, indirect=True, scope=scope)
+        names = [Path(board).name for board in boards]
+        metafunc.parametrize("spikelet_device", boards, indirect=True, ids=names, scope=scope)
 
 
 def _scope(fixture_name: str, config: pytest.Config) -> Any:

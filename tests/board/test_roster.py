@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -116,6 +117,13 @@ def test_a_board_is_found_beside_the_roster(tmp_path: Path) -> None:
     )
     found = load_roster(roster(tmp_path, "[devices.a]\nboard = './mine'\nport = 'x'")).devices
     assert found[0].board.name == "mine"
+
+
+def test_the_roster_of_the_docs_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "test-bench.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    names = [device.name for device in load_roster(roster(tmp_path, text)).devices]
+    assert names == ["left", "right", "emulated"]
 
 
 def usb(device: str, number: str) -> ListPortInfo:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cli_support import HIDDEN, INPUTS, Spikelet, small_package
+from cli_support import HIDDEN, INPUTS, Spikelet, serve, small_package, wrong_image
 from spikelet.errors import UsageError
 from spikelet.graph import Graph
 from spikelet.graph.ops.dense import Dense
@@ -120,6 +120,23 @@ def test_two_benches(spikelet: Spikelet, package: Path) -> None:
     assert again.code == 0
     kept = spikelet("compare", "a.1", "a", "--fail-if", "instructions>+0", "--json")
     assert (kept.code, kept.json["missed"]) == (0, 0)
+
+
+def test_differences_are_counted_by_layer(spikelet: Spikelet, package: Path) -> None:
+    loaded = Package.load(package)
+    wrong = wrong_image(
+        loaded.graph, loaded.sha256, Path("wrong"), "    spk_lif(&lif1_config,",
+        "    struct spk_lif wrong = lif1_config;\n    wrong.leak = 29000;\n    spk_lif(&wrong,",
+    )  # fmt: skip
+    run = ("run", package, "-b", "native", "--layers", "--limit", 3)
+    assert spikelet(*run, "--session", "a").code == 0
+    with serve(wrong) as (url, _):
+        assert spikelet(*run, "--session", "b", "--port", url).code == 1
+    result = spikelet("compare", "a", "b", "--fail-if", "mismatches>0", "--json")
+    assert result.code == 1 and "missed mismatches>0: mismatches is" in result.err
+    named = {layer["name"]: layer["named"]["b"] for layer in result.json["layers"]}
+    assert named["lif1"] > 0 and result.json["figures"]["mismatches"]["a"] == 0
+    assert {"port", "machine"} <= set(result.json["differs"])
 
 
 def test_two_packages(spikelet: Spikelet, package: Path) -> None:

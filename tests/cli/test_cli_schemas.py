@@ -39,6 +39,7 @@ CALLS: list[tuple[str, str, int]] = [
     ("learn", "learn clouds.spk -b native --learner nearest_mean --classes 4 --no-baselines "
      "--stream class-incremental,tasks=2 --session e", 0),
     ("compare", "compare a b --fail-if mismatches>0", 0),
+    ("compare", "compare e e", 0),
     ("compare", "compare small.spk clouds.spk --fail-if flash>1", 1),
     ("report", "report a", 0),
     ("build", "build small.spk -b native", 0),

@@ -175,8 +175,7 @@ def read_side(path: Path, board: Board | None = None) -> Side:
 
 
 def _session(path: Path) -> Side:
-    folder = SessionFolder(path)
-    head = folder.head()
+    head = SessionFolder(path).head()
     if not head["complete"] or "mismatches" not in head:
         raise UsageError(
             f"session {path} is not complete",
@@ -203,8 +202,8 @@ def _session(path: Path) -> Side:
     known = {key: head.get(key) for key in (*_KNOWN, "date")}
     known["layers_compared"] = head.get("layers") is True
     layers = _layers(rows, _TICKS.get(str(bench.get("tick"))))
-    for layer, count in Counter(d.layer for d in folder.differences()).items():
-        layers.setdefault(layer, {})["named"] = float(count)
+    for layer, count in Counter(d["layer"] for d in head.get("differences") or []).items():
+        layers.setdefault(layer, {})["named"] = count
     return Side(str(path), "session", known, figures, layers)
 
 
