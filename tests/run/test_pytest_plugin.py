@@ -15,8 +15,14 @@ import numpy as np
 import pytest
 
 from cli_support import small_package, wrong_image
-from spikelet.board import find_board
+from spikelet import api
+from spikelet.board import find_board, roster
+from spikelet.run import checked_device
 
+# Loaded here: what a run of pytester loads, it unloads, and the next one would load it again.
+LOADED = (api, checked_device, roster)
+# hypothesis would be loaded, too, and again in each run.
+PLUGINS = ("-p", "spikelet.pytest_plugin", "-p", "no:hypothesispytest")
 pytest_plugins = ["pytester"]
 
 HOUSE = Path(__file__).resolve().parents[2]
@@ -57,8 +63,8 @@ def bench(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 
 
 def run(bench: pytest.Pytester, *options: object) -> pytest.RunResult:
-    words = ["-p", "spikelet.pytest_plugin", "--spikelet-package", "small.spk", *map(str, options)]
-    return bench.runpytest_inprocess(*words, "-p", "no:randomly")
+    words = [*PLUGINS, "--spikelet-package", "small.spk", *map(str, options)]
+    return bench.runpytest_inprocess(*words)
 
 
 def tampered(board: str, folder: Path) -> Path:
@@ -194,6 +200,6 @@ def test_the_fixture_does_not_load_torch(bench: pytest.Pytester) -> None:
         "    spikelet_device.check(limit=1)\n"
         "    assert 'torch' not in sys.modules\n"
     )
-    words = ("-p", "spikelet.pytest_plugin", "--spikelet-package", "small.spk")
+    words = (*PLUGINS, "--spikelet-package", "small.spk")
     result = bench.runpytest_subprocess(*words, "--spikelet-board", "native")
     result.assert_outcomes(passed=1)
