@@ -19,7 +19,7 @@ CODE := pytools sim models tests
 C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c tests/c/*.[ch] \
     tests/plugin/*/firmware/*/*.h)
 
-.PHONY: demo quick test test-long check format tools bench bars soak fuzz figures wheel clean
+.PHONY: demo quick test test-long check format docs tools bench bars soak fuzz figures wheel clean
 
 demo: $(READY)
 	$(SPIKELET) demo -o $(OUT)/demo
@@ -47,6 +47,12 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_CODE)
 
+# Writes the generated parts of docs/ and builds the pages into out/site.
+docs: $(READY)
+	$(BIN)/python tools/reference.py
+	$(BIN)/python tools/picture.py
+	$(BIN)/python -m mkdocs build --site-dir $(abspath $(OUT))/site
+
 # Elsewhere than on Debian or Ubuntu as root it says what to install and goes on.
 tools:
 	@sh tools/install_tools.sh
@@ -60,7 +66,7 @@ bench: $(READY)
 bars: $(READY)
 	$(BIN)/python tools/bars.py --json $(OUT)/bars.json
 
-# Regenerates the tables of the READMEs from fresh runs; some minutes.
+# Regenerates the tables of figures in README and docs from fresh runs; an hour.
 figures: $(READY)
 	$(BIN)/python tools/figures.py
 
@@ -88,7 +94,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 	    hatchling editables
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
-	    -c constraints.txt -e '.[train,dev]'
+	    -c constraints.txt -e '.[train,dev,docs]'
 	touch $@
 
 clean:

@@ -92,7 +92,8 @@ def clamped() -> Graph:
     return Graph("clamped", 1, [y], nodes, ["codes"], [health], targets=[target])
 
 
-MAKERS: list[Callable[[], Graph]] = [
+# Every kind of `spikelet.graph.ops` occurs in these.
+NETWORKS: list[Callable[[], Graph]] = [
     graphs.digits_like,
     graphs.operator_zoo,
     others,
@@ -103,6 +104,9 @@ MAKERS: list[Callable[[], Graph]] = [
     int8_graphs.dense_layers,
     int8_graphs.convolutions,
     int8_graphs.depthwise,
+]
+MAKERS: list[Callable[[], Graph]] = [
+    *NETWORKS,
     functools.partial(overlap_cases.trained_layers, "f32", "mse"),
     functools.partial(overlap_cases.trained_layers, "i16", "mse"),
     functools.partial(convolution_graphs.pools, "f32"),

@@ -1,4 +1,4 @@
-"""`make figures`: regenerates every table of the READMEs, between their marks.
+"""`make figures`: regenerates every table of figures in README and docs, between their marks.
 
 Without arguments all of them, which takes some minutes; otherwise the named ones:
 
@@ -6,7 +6,6 @@ Without arguments all of them, which takes some minutes; otherwise the named one
     int8      the comparison with other runtimes (needs SPIKELET_MODELS), and the packages of
               models/ (accuracy is measured again if SPIKELET_DATA is set)
     learning  the table and the curves of learning on the device
-    learners  how learners differ from published methods
     bars      the bars of learning, as `tools/bars.py --json out/bars.json` measured them
 """
 
@@ -15,7 +14,6 @@ from __future__ import annotations
 import datetime
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,17 +23,24 @@ from typing import Any
 
 import bars
 import bench
+from marks import place, table
 
-from spikelet.learn.learner import learners
 from spikelet.package import Package
 from spikelet.run import SessionFolder, figures
 from spikelet.run.learning.learning_record import LearningRecord
 from spikelet.run.session_page import learning_view
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 OUT = ROOT / "out" / "bench"
 MODELS = ("digits_snn", "digits_bernoulli")
 SEEDS = ("0", "1", "2")
+TASKS = {
+    "kws_ref_model": "keyword spotting",
+    "pretrainedResnet_quant": "image classification",
+    "vww_96_int8": "person detection",
+    "ad01_int8": "anomaly detection",
+}
 
 
 def output(*command: str) -> str:
@@ -44,17 +49,6 @@ def output(*command: str) -> str:
     if done.returncode != 0:
         sys.exit(done.returncode)
     return done.stdout.strip()
-
-
-def place(path: Path, mark: str, text: str) -> None:
-    """Put `text` between the marks of a README."""
-    page = path.read_text(encoding="utf-8")
-    marked = f"<!-- {mark} -->\n{text}\n<!-- /{mark} -->"
-    pattern = rf"<!-- {mark} -->\n.*?<!-- /{mark} -->"
-    new, count = re.subn(pattern, lambda _: marked, page, flags=re.DOTALL)
-    if count != 1:
-        sys.exit(f"{path}: no single pair of {mark} marks")
-    path.write_text(new, encoding="utf-8")
 
 
 def spiking(today: str) -> None:
@@ -68,13 +62,13 @@ def spiking(today: str) -> None:
         (mean,) = [line for line in text.splitlines() if line.startswith("| mean |")]
         cells = [cell.strip() for cell in mean.strip("|").split("|")]
         accuracies.append(
-            f"| [{model}](models/{model}) | {cells[1]} | {cells[2]} | {cells[3]} | {cells[4]} |"
+            f"| [{model}](../models/{model}) | {cells[1]} | {cells[2]} | {cells[3]} | {cells[4]} |"
         )
     for stale in OUT.glob("*.spk"):
         stale.unlink()
     costs = bench.table(bench.spiking(OUT), bench.SPIKING_COLUMNS)
     place(
-        ROOT / "README.md",
+        DOCS / "benchmarks.md",
         "figures",
         "\n".join(
             [
@@ -108,7 +102,7 @@ def models(shipped: Mapping[Path, list[bench.Result]]) -> str:
         by_board = {result["board"]: result["instructions_per_inference"] for result in results}
         rows.append(
             [
-                f"[{folder.name}](models/{folder.name})",
+                f"[{folder.name}](../models/{folder.name})",
                 f"{before:.4f}",
                 f"{after:.4f}",
                 f"{100 * (after - before):+.2f}",
@@ -121,6 +115,25 @@ def models(shipped: Mapping[Path, list[bench.Result]]) -> str:
         " macro-F1), and instructions of one inference on three boards, GCC:"
     )
     return "\n".join([text, "", *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def peers(beside: Sequence[bench.Result]) -> str:
+    """The comparison in one small table: a model and a core a row, the peer's figures behind."""
+    cores = {"mps2-an386": "Cortex-M4", "virt-rv32": "RV32IMAC", "mps3-an547": "Cortex-M55"}
+    rows = [
+        [
+            f"{TASKS[result['model']]}, {cores[result['board']]}",
+            f"{result['instructions_per_inference'] / 1e6:.2f} M",
+            f"{result['peer']['instructions'] / 1e6:.2f} M",
+            f"{result['build']['code_bytes'] / 1e3:.1f} KB",
+            f"{result['peer']['code'] / 1e3:.1f} KB",
+            f"{result['ram_in_all_bytes'] / 1e3:.1f} KB",
+            f"{result['peer']['ram'] / 1e3:.1f} KB",
+        ]
+        for result in beside
+    ]
+    head = ["model, core", "instructions", "TFLM", "code", "TFLM", "RAM in all", "TFLM"]
+    return table(head, rows)
 
 
 def int8(today: str) -> None:
@@ -136,9 +149,10 @@ def int8(today: str) -> None:
             " depends on them."
         )
         costs = bench.table(beside, bench.PEER_COLUMNS)
-        place(ROOT / "README.md", "int8", f"{text}\n\n{costs}\n\n{made}")
+        place(DOCS / "benchmarks.md", "int8", f"{text}\n\n{costs}\n\n{made}")
+        place(ROOT / "README.md", "peers", f"{peers(beside)}\n\n{made}")
     shipped = bench.shipped_costs()
-    place(ROOT / "README.md", "models", f"{models(shipped)}\n\n{made}")
+    place(DOCS / "benchmarks.md", "models", f"{models(shipped)}\n\n{made}")
     for folder, results in shipped.items():
         costs = bench.table(results, bench.INT8_COLUMNS)
         place(folder / "README.md", "boards", f"{costs}\n\n{made}")
@@ -220,24 +234,7 @@ def learning(today: str) -> None:
     lines = LearningRecord(SessionFolder(OUT.parent / "learning" / "streaming_lda-0"))
     head_of = json.loads((lines.folder.path / "session.json").read_text(encoding="utf-8"))
     view = learning_view(head_of, lines.lines())
-    (ROOT / "docs" / "learning.svg").write_text(
-        figures.standalone(view["curves"]) + "\n", encoding="utf-8"
-    )
-
-
-def learners_table() -> str:
-    """Learners that are made after published methods, and what differs."""
-    rows = [
-        f"| `{name}` | {kind.AFTER} | {kind.DIFFERS} |"
-        for name, kind in learners().items()
-        if kind.AFTER
-    ]
-    return "\n".join(["| learner | after | here |", "| --- | --- | --- |", *rows])
-
-
-def write_published(_: str) -> None:
-    """What differs from published methods."""
-    place(ROOT / "README.md", "learners", learners_table())
+    (DOCS / "learning.svg").write_text(figures.standalone(view["curves"]) + "\n", encoding="utf-8")
 
 
 def bars_table(today: str) -> None:
@@ -246,7 +243,7 @@ def bars_table(today: str) -> None:
     if measured.is_file():
         rows = bars.complete(json.loads(measured.read_text(encoding="utf-8"))["bars"])
         place(
-            ROOT / "README.md",
+            DOCS / "bars.md",
             "bars",
             f"{bars.table(rows)}\n\nEach run has its date; runs are of the code"
             " of that day. `native` is the firmware as a host process; twin, golden in numpy."
@@ -267,7 +264,6 @@ def main() -> None:
         "spiking": spiking,
         "int8": int8,
         "learning": learning,
-        "learners": write_published,
         "bars": bars_table,
     }
     for part in sys.argv[1:] or parts:

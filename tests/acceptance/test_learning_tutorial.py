@@ -4,44 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import pages
 from spikelet.learn.continual.streams import STREAMS, stream
 from spikelet.paths import models_dir
 from support import need
 
-TUTORIAL = Path(__file__).resolve().parents[2] / "docs" / "learning.md"
 FEWER = ",samples=40,evaluate=10"
 
 
-def commands() -> list[str]:
-    """Every command of the page, in order; with continuation lines joined."""
-    blocks = re.findall(r"```\n(.*?)```", TUTORIAL.read_text(encoding="utf-8"), re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line for line in lines if line.startswith("spikelet ")]
-
-
-def expected_code(command: str) -> int:
-    """The exit code: 2 of what the page says is refused, 3 of a board that is not connected."""
-    if "--port /dev/" in command:
-        return 3
-    return 2 if command.endswith("# refused") else 0
-
-
-def call(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
-    words = shlex.split(command, comments=True)
-    if "--stream" in words:
-        text = words[words.index("--stream") + 1]
-        words[words.index("--stream") + 1] = re.sub(",samples=[0-9]+", "", text) + FEWER
-    return subprocess.run(
-        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True
-    )
+def on_fewer_samples(command: str) -> str:
+    """The command with a stream of fewer samples."""
+    text = re.search(r"(?<=--stream )\S+", command)
+    if text is None:
+        return command
+    return command.replace(text[0], re.sub(",samples=[0-9]+", "", text[0]) + FEWER)
 
 
 def learning_result(folder: Path, board: str) -> dict[str, Any]:
@@ -58,11 +39,8 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need("zig")
     folder = tmp_path_factory.mktemp("tutorial")
     (folder / "models").symlink_to(models_dir())
-    for command in commands():
-        done = call(folder, command)
-        assert done.returncode == expected_code(command), f"{command}\n{done.stderr}"
-        if command.endswith("# refused"):
-            assert "no figure is reported" in done.stderr
+    told = pages.execute(pages.blocks("learning.md"), folder, changed=on_fewer_samples)
+    assert "no figure is reported" in "".join(told)
     return folder
 
 
@@ -91,7 +69,9 @@ def test_a_report_and_a_state_are_left_behind(walked: Path) -> None:
 
 
 def test_every_stream_of_the_page_is_one() -> None:
-    rows = re.findall(r"^\| `([^`]+)` \|", TUTORIAL.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([^`]+)` \|", pages.PAGES["learning.md"].read_text(encoding="utf-8"), re.MULTILINE
+    )
     texts = [row for row in rows if row.partition(",")[0] in STREAMS]
     assert sorted(text.partition(",")[0] for text in texts) == sorted(STREAMS)
     for text in texts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
+import pages
 from spikelet.board.roster import DeviceHeld, load_roster, reserve, reserve_free
 from spikelet.errors import UsageError
 from spikelet.link.errors import PortError
@@ -120,8 +120,7 @@ def test_a_board_is_found_beside_the_roster(tmp_path: Path) -> None:
 
 
 def test_the_roster_of_the_docs_is_one(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "test-bench.md").read_text()
-    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (text,) = [b.text for b in pages.blocks("test-bench.md") if b.language == "toml"]
     names = [device.name for device in load_roster(roster(tmp_path, text)).devices]
     assert names == ["left", "right", "emulated"]
 

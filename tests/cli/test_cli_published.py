@@ -10,8 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 
-import figures
+import reference
 
+import pages
 from cli_support import Spikelet
 from spikelet.learn.learner import learners
 
@@ -29,9 +30,9 @@ def test_a_learner_whose_source_is_named_says_what_differs(name: str) -> None:
         assert SOURCE.search(kind.AFTER) and "AFTER" in vars(kind) and "DIFFERS" in vars(kind)
 
 
-def test_readme_and_command_tell_the_difference(spikelet: Spikelet) -> None:
-    readme = (figures.ROOT / "README.md").read_text(encoding="utf-8")
-    assert figures.learners_table() in readme, "make it anew: python tools/figures.py learners"
+def test_page_and_command_tell_the_difference(spikelet: Spikelet) -> None:
+    page = pages.PAGES["learners.md"].read_text(encoding="utf-8")
+    assert reference.published() in page, "make it again: python tools/reference.py"
     rows = {row["name"]: row for row in spikelet("learners", "--json").json["learners"]}
     for name, kind in learners().items():
         assert rows[name].get("after", "") == kind.AFTER

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tomllib
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import pages
 from cli_support import small_package, wrong_image
 from spikelet import api
 from spikelet.board import find_board, roster
@@ -28,9 +28,7 @@ pytest_plugins = ["pytester"]
 HOUSE = Path(__file__).resolve().parents[2]
 
 # What a user writes, from the documentation; at most 15 lines.
-(CHECKS,) = re.findall(
-    r"```python\n(.*?)```", (HOUSE / "docs" / "test-bench.md").read_text(), re.DOTALL
-)
+(CHECKS,) = [b.text for b in pages.blocks("test-bench.md") if b.language == "python"]
 # Starts a machine with one bit of a weight of its image flipped.
 TAMPER = """
 import os, sys
