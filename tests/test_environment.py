@@ -26,8 +26,17 @@ def read_by_python(text: str) -> Iterator[str]:
             case ast.Assign(targets=[ast.Name(name)], value=value):
                 with contextlib.suppress(ValueError):
                     constants[name] = ast.literal_eval(value)
+    loops = {}
     for node in ast.walk(tree):
         match node:
+            case ast.comprehension(ast.Name(name), ast.Name(values)) if values in constants:
+                loops[name] = constants[values]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(ast.Attribute(attr="environ"), "get"), args=[
+                ast.Name(name)
+            ]) if name in loops:  # fmt: skip
+                yield from loops[name]
             case (
                 ast.Call(func=ast.Attribute(ast.Attribute(attr="environ"), "get"), args=[key, *_])
                 | ast.Call(func=ast.Attribute(attr="getenv"), args=[key, *_])
@@ -52,10 +61,12 @@ def read() -> set[str]:
 def test_what_reads_the_environment_is_understood() -> None:
     code = (
         'import os\nA = "ONE"\nB = ("TWO",)\nos.environ.get(A)\nos.environ[B[0]]\n'
-        'os.getenv("THREE")\n"FOUR" in os.environ\nos.environ["SET"] = ""\n'
+        'os.getenv("THREE")\n"FOUR" in os.environ\nC = ("FIVE", "SIX")\n'
+        "any(os.environ.get(name) for name in C)\n"
+        'os.environ["SET"] = ""\n'
         'def f(environ): environ.setdefault("LEFT", "")\n'
     )
-    assert set(read_by_python(code)) == {"ONE", "TWO", "THREE", "FOUR"}
+    assert set(read_by_python(code)) == {"ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX"}
     assert set(read_by_c('x = "SPIKELET_A"; getenv("B"); "C"')) == {"SPIKELET_A", "B"}
 
 
