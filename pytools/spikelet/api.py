@@ -26,7 +26,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
+
+import numpy.typing as npt
 
 from spikelet import package as packages
 from spikelet.board import DEFAULT_BAUD, Board, boards, find_board
@@ -61,7 +63,10 @@ from spikelet.samples import GivenArrays, labels_key, plain_array
 from spikelet.text import words
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from spikelet.frontends.snntorch.spiking import Spiking
+    from spikelet.frontends.torch.exporter import Example, Samples
     from spikelet.train import EpochProgress
 
 __all__ = [
@@ -185,7 +190,7 @@ class Package(packages.Package):
         self,
         learner: str,
         x: Given,
-        y: Any,
+        y: npt.ArrayLike,
         *,
         classes: int | None = None,
         features: str | None = None,
@@ -245,8 +250,8 @@ class Package(packages.Package):
     def run(
         self,
         board: str | Board = "native",
-        x: Given = None,
-        y: Any = None,
+        x: Given | None = None,
+        y: npt.ArrayLike | None = None,
         *,
         layers: bool = False,
         port: str | None = None,
@@ -286,7 +291,7 @@ class Package(packages.Package):
     def bench(
         self,
         board: str | Board,
-        x: Given = None,
+        x: Given | None = None,
         *,
         machine: str = AUTO,
         toolchain: str = AUTO,
@@ -359,7 +364,7 @@ class Package(packages.Package):
         core = _core(target)
         return export_library(self, Path(folder), core, name=name, keep_inputs=keep_inputs)
 
-    def _samples(self, x: Given, y: Any) -> SampleStream:
+    def _samples(self, x: Given | None, y: npt.ArrayLike | None) -> SampleStream:
         return package_stream(self) if x is None else samples_of(self, x, y)
 
     def _folder(self, session: Path | str | None, name: str) -> SessionFolder:
@@ -368,13 +373,13 @@ class Package(packages.Package):
 
 
 def export(
-    module: Any,
-    example: Any,
-    calibration: Any,
+    module: nn.Module,
+    example: Example | tuple[Example, ...],
+    calibration: Samples,
     *,
     name: str = "model",
-    test: Any = None,
-    labels: Any = None,
+    test: Samples | None = None,
+    labels: Example | None = None,
     out: Path | str | None = None,
     options: Options | Spiking | None = None,
 ) -> Package:
@@ -429,9 +434,9 @@ def export(
 
 def import_model(
     path: Path | str,
-    calibration: Any = None,
+    calibration: Given | Path | None = None,
     *,
-    labels: Any = None,
+    labels: npt.ArrayLike | None = None,
     frames: int | None = None,
     options: Options | None = None,
 ) -> Package:

@@ -54,6 +54,7 @@ def test_every_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # small matrices, busy cores
     shared: dict[str, Any] = {}
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     said: list[str] = []

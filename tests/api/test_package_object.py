@@ -33,6 +33,7 @@ def torch() -> Any:
     import torch
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)  # small matrices, busy cores
     return torch
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array
@@ -112,7 +112,7 @@ class Device:
         stream = samples_of(self.package, x)
         return prediction(self.package, self._learner.predict(stream.inputs))
 
-    def learn(self, x: Given, y: Any = None) -> None:
+    def learn(self, x: Given, y: npt.ArrayLike | None = None) -> None:
         """Let the device learn samples, one after the other.
 
         Args:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spikelet.graph import Array, Tensor
 from spikelet.graph.tensor import FLOATS
@@ -15,8 +15,8 @@ from spikelet.samples import labels_key, plain_array
 from spikelet.streams import SampleStream, array_stream
 from spikelet.text import brief_repr
 
-# Samples: an array or a tensor of torch (N, *shape), or several by input.
-Given = Any
+# Samples: an array or a tensor of PyTorch (N, *shape), or several by input.
+Given = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,7 +54,7 @@ def given_arrays(package: Package, x: Given) -> dict[str, Array]:
 
 
 def samples_of(
-    package: Package, x: Given, labels: Any = None, highest: int | None = None
+    package: Package, x: Given, labels: npt.ArrayLike | None = None, highest: int | None = None
 ) -> SampleStream:
     """Samples in the graph's types.
 
