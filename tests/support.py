@@ -5,11 +5,17 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 MISSING: set[str] = set()  # tools that a test asked for in vain
+
+
+def on_path() -> dict[str, str]:
+    """The environment with this Python's own programs first on the PATH: `spikelet`, `pytest`."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def available(tool: str) -> bool:

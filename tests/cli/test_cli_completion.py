@@ -12,7 +12,7 @@ import pytest
 from spikelet.board import boards
 from spikelet.cli import completion
 from spikelet.learn.learner import learners
-from support import need
+from support import need, on_path
 
 COMPLETE = "_SPIKELET_COMPLETE"
 
@@ -66,13 +66,12 @@ def test_names_are_those_that_commands_take(folder: Path, monkeypatch: pytest.Mo
 
 def test_bash_runs_the_script_that_is_installed(folder: Path) -> None:
     need("bash")
-    need("spikelet")
     script = subprocess.run(
-        ["spikelet"], env={**os.environ, COMPLETE: "source_bash"}, capture_output=True, text=True
+        ["spikelet"], env={**on_path(), COMPLETE: "source_bash"}, capture_output=True, text=True
     ).stdout
     ask = "COMP_WORDS=(spikelet run --board mi); COMP_CWORD=3; _spikelet_completion spikelet"
     ended = subprocess.run(
         ["bash", "-c", f'{script}\n{ask}\nprintf "%s\\n" "${{COMPREPLY[@]}}"'],
-        cwd=folder, capture_output=True, text=True,
+        cwd=folder, env=on_path(), capture_output=True, text=True,
     )  # fmt: skip
     assert ended.stdout.split() == ["microbit"], ended.stderr

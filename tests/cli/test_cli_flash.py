@@ -17,7 +17,7 @@ from once import Once
 from spikelet.board import find_board
 from spikelet.package import Package
 from spikelet.run import make
-from support import need
+from support import need, on_path
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 # Flashes nothing: starts the emulated board with the very .hex file, its UART behind a TCP port.
@@ -166,7 +166,7 @@ def test_the_script_of_the_docs_runs_to_the_letter(board_port: str, tmp_path: Pa
     (tmp_path / "check.sh").write_text(script)
     ended = subprocess.run(
         ["sh", "check.sh", "few.spk", "microbit", board_port],
-        cwd=tmp_path, capture_output=True, text=True,
+        cwd=tmp_path, env=on_path(), capture_output=True, text=True,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert "mismatches" in ended.stdout and find_board("microbit").flash

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,7 +17,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> NoReturn:
         raise AssertionError("it trains before it looks where the package goes")
 
-    monkeypatch.setattr("spikelet.train.train", never)
+    monkeypatch.setattr(importlib.import_module("spikelet.train"), "train", never)
     monkeypatch.setattr("spikelet.cli.demo_steps.train", never)
 
 

@@ -210,6 +210,9 @@ def test_every_kind_is_a_library(number: int, compiler: str, tmp_path: Path) -> 
             assert symbol in ("memcpy", "memset", "memmove"), symbol
         else:
             assert symbol.startswith(f"{made.prefix}_"), symbol
+    for choice in (f"{made.prefix.upper()}_ARENA=mine", f"{made.prefix.upper()}_ARENA_CALLER"):
+        called(compiler, "-std=c11", "-O2", *STRICT, f"-D{choice}", "-fno-strict-aliasing",
+               "-fsyntax-only", tmp_path / "lib" / "src" / f"{made.prefix}.c")  # fmt: skip
     header = tmp_path / "lib" / "include" / f"{made.prefix}.h"
     called("g++", "-std=c++17", *STRICT, "-Wno-pragma-once-outside-header", "-fsyntax-only", "-x",
            "c++", header)  # fmt: skip

@@ -184,7 +184,7 @@ def test_several_inputs_have_the_names_of_forwards_arguments() -> None:
         (Call(lambda x: (x.relu(), torch.zeros(1, 3))), "output 1 does not depend", "return"),
         (nn.Linear(12, 3).double(), "parameters are torch.float64", "module.float()"),
         (nn.BatchNorm2d(4, track_running_stats=False), "no running mean", "track_running_stats"),
-        (snn.Leaky(0.9), "spiking one (Leaky)", "spikelet.frontends.snntorch.export"),
+        (snn.Leaky(0.9), "spiking one (Leaky)", "options=spikelet.Spiking(steps=...)"),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(

@@ -22,6 +22,7 @@ GIVEN: list[tuple[type[SessionOptions], dict[str, Any]]] = [
     (RunOptions, {"port": "/dev/ttyACM0", "baud": 9600, "data": Path("my data.npz"), "limit": 3}),
     (RunOptions, {"machine": "qemu", "toolchain": "zig", "session": Path("s"), "resume": True}),
     (RunOptions, {"layers": True, "arena": 4096}),
+    (RunOptions, {"port": "/dev/ttyACM0", "flash": True}),
     (LearnOptions, {"learner": "key_value,books=4", "stream": "iid,samples=9", "data": "digits"}),
     (LearnOptions, {"learner": "nearest_mean", "features": "hidden", "classes": 7}),
     (LearnOptions, {"learner": "nearest_mean", "load_state": Path("a"), "save_state": Path("b")}),
@@ -36,6 +37,8 @@ def parse(words: list[str]) -> SessionOptions:
     verb = command.get_command(None, words[1])
     given = verb.make_context(words[1], words[2:]).params
     assert given.pop("as_json") is False
+    for bench in ("roster", "wait"):  # many sessions: RosterOptions
+        given.pop(bench, None)
     if "tune" in given:
         given["tune"] = tuple(given["tune"] or ())
     return VERBS[words[1]](**given)

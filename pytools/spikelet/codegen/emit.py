@@ -168,8 +168,8 @@ def _write(out_dir: Path, text: str, apart: Plan | None) -> Path:
     if apart is not None:  # what the compiler sees to lie within an array it does not check
         lines = [
             "#include <stdint.h>",
-            "extern uint32_t memory[];",
-            f"uint32_t memory[{apart.size // 4}];\n",
+            "extern uint32_t model_whole[];",
+            f"uint32_t model_whole[{apart.size // 4}];\n",
         ]
         arena.write_text("\n".join(lines), encoding="utf-8")
     return source
@@ -226,7 +226,7 @@ def _conditional(node: Operator, em: CEmitter, trace: bool, guard: bool) -> list
     return [c.when(em.tensor(name).at(0).compare("==", value), *body)]
 
 
-_MEMORY = c.name("memory")  # of a guarded build: what is learned, then the arena
+_MEMORY = c.name("model_whole")  # of a guarded build: what is learned, then the arena
 
 
 def _guards(node: Operator, em: CEmitter) -> list[Statement]:
@@ -314,11 +314,11 @@ def _arena(em: CEmitter, interface: Interface, guard: bool) -> str:
     places = em.places
     lines = [_SHARES]
     if guard:
-        lines += ["extern uint32_t memory[];", "#define learned memory"]
-        lines += [f"#define arena (memory + {places.learned // 4})"]
+        lines += ["extern uint32_t model_whole[];", "#define model_memory model_whole"]
+        lines += [f"#define model_arena (model_whole + {places.learned // 4})"]
     else:
         lines += _arena_of_choice(interface.macro, interface.arena_bytes // 4)
-        lines += [f"static uint32_t learned[{places.learned // 4}];"] if places.learned else []
+        lines += [f"static uint32_t model_memory[{places.learned // 4}];"] if places.learned else []
     lines.append("static uint32_t saturations;")
     for name, slot in places.slots.items():
         if name not in em.named:
@@ -339,14 +339,14 @@ def _arena_of_choice(macro: str, words: int) -> list[str]:
     """The arena where the compilation says; see the header."""
     return [
         f"#if defined({macro}_ARENA_CALLER)",
-        "static uint32_t *arena;",
+        "static uint32_t *model_arena;",
         f"#elif defined({macro}_ARENA)",
-        f"#define arena {macro}_ARENA",
-        "extern uint32_t arena[];",
+        f"#define model_arena {macro}_ARENA",
+        "extern uint32_t model_arena[];",
         f"#elif defined({macro}_SECTION)",
-        f"static uint32_t arena[{words}] __attribute__((section({macro}_SECTION)));",
+        f"static uint32_t model_arena[{words}] __attribute__((section({macro}_SECTION)));",
         "#else",
-        f"static uint32_t arena[{words}];",
+        f"static uint32_t model_arena[{words}];",
         "#endif",
     ]
 

@@ -34,7 +34,7 @@ NUMPY_TO_C = {
     "float16": "uint16_t",
 }
 
-ARENA, LEARNED = c.name("arena"), c.name("learned")
+ARENA, LEARNED = c.name("model_arena"), c.name("model_memory")
 
 
 class CEmitter:

@@ -161,14 +161,14 @@ static uint32_t model_time; // the step that comes next
 
 #ifdef ${NAME}_ARENA_CALLER
 static int model_ready(void) {
-    return arena != NULL;
+    return model_arena != NULL;
 }
 
 int ${name}_init_in(void *buffer, size_t bytes) {
     if (!buffer || bytes < ${NAME}_ARENA_BYTES || (uintptr_t)buffer % ${NAME}_ARENA_ALIGN) {
         return ${NAME}_ERROR_ARENA;
     }
-    arena = (uint32_t *)buffer;
+    model_arena = (uint32_t *)buffer;
 $load    return ${NAME}_OK;
 }
 #else
