@@ -15,6 +15,8 @@ from pathlib import Path
 from spikelet.files import write_whole
 
 MOST = 4000  # objects; then the older half goes
+# A compiler that is told more than its command line says is not asked again.
+_TOLD = ("CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "CCC_OVERRIDE_OPTIONS")
 
 
 class ObjectCache:
@@ -22,8 +24,7 @@ class ObjectCache:
 
     def __init__(self, folder: Path | None, headers: Iterable[Path]) -> None:
         """`folder`: None where nothing is kept; `headers`: folders of what sources include."""
-        # What a compiler is told beside its command line is not part of an object's name.
-        told = os.environ.get("CPATH") or os.environ.get("C_INCLUDE_PATH")
+        told = any(os.environ.get(name) for name in _TOLD)
         self.folder = None if told else folder
         self._headers = b""
         if self.folder is not None:
