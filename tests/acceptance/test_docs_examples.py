@@ -70,6 +70,7 @@ EXITS = {
     "spikelet run mine.spk --roster bench.toml": 3,
     "spikelet run mine.spk --roster bench.toml --board microbit": 3,
     "spikelet run mine.spk --roster bench.toml --json": 3,
+    "spikelet run mine.spk --roster bench.toml --flash": 3,
     "spikelet bench mine.spk --board microbit --port /dev/ttyACM0 --flash": 2,
     "pytest --spikelet-package mine.spk --spikelet-roster bench.toml --spikelet-board microbit "
     "--junitxml=junit.xml": 1,
