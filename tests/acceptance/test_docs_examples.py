@@ -16,6 +16,7 @@ from tflite_floats import to_float
 
 import pages
 from spikelet.package import Package
+from spikelet.paths import models_dir
 from support import need
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
@@ -42,6 +43,10 @@ def digits(folder: Path) -> None:
     shutil.copy(FIXTURES / "v0_1_0" / "digits_snn.spk", folder)
 
 
+def kws(folder: Path) -> None:
+    shutil.copy(models_dir() / "kws_dscnn" / "kws_dscnn.spk", folder)
+
+
 def model_files(folder: Path) -> None:
     """Files of other frameworks, and samples."""
     case = tflite_cases.CASES["conv_2d"]
@@ -63,6 +68,7 @@ NEEDED: dict[str, Callable[[Path], None]] = {
     "file-format.md": mine,
     "test-bench.md": two,
     "firmware.md": digits,
+    "parts.md": kws,
     "model-files.md": model_files,
 }
 EXITS = {
@@ -75,7 +81,7 @@ EXITS = {
     "pytest --spikelet-package mine.spk --spikelet-roster bench.toml --spikelet-board microbit "
     "--junitxml=junit.xml": 1,
 }
-LONG = {"index.md", "spiking.md", "test-bench.md", "model-files.md", "boards.md"}
+LONG = {"index.md", "spiking.md", "test-bench.md", "model-files.md", "boards.md", "parts.md"}
 TESTED = [
     pytest.param(name, marks=[pytest.mark.long] if name in LONG else [])
     for name in pages.PAGES
