@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import pages
 from cli_support import SAMPLES, Spikelet, small_package
 from once import Once
 from spikelet.board import find_board
@@ -162,7 +162,7 @@ def test_the_script_of_the_docs_runs_to_the_letter(board_port: str, tmp_path: Pa
     whole = small_package()
     few = {name: values[:3] for name, values in whole.vectors.items()}
     Package(whole.graph, few, whole.manifest).save(tmp_path / "few.spk")
-    (script,) = re.findall(r"```sh\n(#!.*?)```", (DOCS / "flash.md").read_text(), re.DOTALL)
+    (script,) = (b.text for b in pages.blocks("flash.md") if b.text.startswith("#!"))
     (tmp_path / "check.sh").write_text(script)
     ended = subprocess.run(
         ["sh", "check.sh", "few.spk", "microbit", board_port],
