@@ -98,15 +98,21 @@ class Package:
 
     def members(self) -> dict[str, bytes]:
         """Contents of the zip; the manifest holds the hashes of the others."""
-        contents = {
+        contents = {name: self._as_read(name, data) for name, data in self._written().items()}
+        manifest = self._written_manifest(contents)
+        return {**contents, "manifest.json": self._as_read("manifest.json", manifest)}
+
+    def _written(self) -> dict[str, bytes]:
+        """Members but the manifest, as this program writes them."""
+        return {
             "graph.json": _json(self.graph.to_json()),
             "tensors.npz": _npz(self.graph.constants()),
             "vectors.npz": _npz(self.vectors),
         }
-        contents = {name: self._as_read(name, data) for name, data in contents.items()}
+
+    def _written_manifest(self, contents: Mapping[str, bytes]) -> bytes:
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
-        manifest = _json({**self.manifest, "sha256": hashes})
-        return {**contents, "manifest.json": self._as_read("manifest.json", manifest)}
+        return _json({**self.manifest, "sha256": hashes})
 
     def _as_read(self, name: str, data: bytes) -> bytes:
         """A member as the file had it, if it is the same."""
@@ -115,9 +121,9 @@ class Package:
 
     def _keep(self, contents: Mapping[str, bytes]) -> None:
         """Note the members of the file that the package was read from."""
-        for names in (MEMBERS[:3], MEMBERS[3:]):  # the manifest has the hashes of the others
-            written = self.members()
-            self._file |= {name: (written[name], contents[name]) for name in names}
+        written = self._written()
+        written["manifest.json"] = self._written_manifest({k: contents[k] for k in written})
+        self._file = {name: (data, contents[name]) for name, data in written.items()}
 
     @property
     def sha256(self) -> str:

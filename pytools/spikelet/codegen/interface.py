@@ -226,7 +226,7 @@ uint32_t ${name}_saturations(void) {
 }
 """
 _LOOKUP = """
-$const${sort} *${name}_$word(uint32_t number) {
+${const}void *${name}_$word(uint32_t number) {
     if (!model_ready()) {
         return NULL;
     }
@@ -448,7 +448,7 @@ class Interface:
                 yield f"    case {port.number}:\n        return {em.tensor(port.tensor.name)};\n"
 
         const = "const " if word == "output" else ""
-        return self._fill(_LOOKUP, const=const, sort="void", word=word, cases="".join(cases()))
+        return self._fill(_LOOKUP, const=const, word=word, cases="".join(cases()))
 
 
 def _what(port: Port) -> str:

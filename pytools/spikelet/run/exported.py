@@ -63,7 +63,7 @@ def measure(package: Package, board: Board, vectors: Mapping[str, Array]) -> lis
     with tempfile.TemporaryDirectory(prefix="spikelet-export-") as name:
         folder = Path(name)
         built = make(package, board, folder / "build")
-        inputs = {k: v[:1] for k, v in example_of(package, vectors).inputs.items()}
+        inputs = _samples(package.graph, vectors, 1)
         stream = SampleStream("an example", inputs, None, {})
         target = SessionTarget(board, built)
         found, _ = run(package, target, stream, SessionFolder(folder / "session"))
@@ -79,13 +79,8 @@ def example_of(package: Package, given: Mapping[str, Array]) -> Example:
     """Some samples, and what the graph, or its twin, makes of them."""
     graph = package.graph
     each = sum(tensor.nbytes for tensor in graph.inputs)
-    count = max(1, min(SAMPLES, VECTOR_BYTES // each))
-    names = [tensor.name for tensor in graph.inputs]
-    if set(names) <= set(given):
-        inputs = {name: given[name][:count] for name in names}
-        count = len(next(iter(inputs.values())))
-    else:
-        inputs = _drawn(graph, graph.inputs, count)
+    inputs = _samples(graph, given, max(1, min(SAMPLES, VECTOR_BYTES // each)))
+    count = len(next(iter(inputs.values())))
     if not graph.learns:
         return Example(inputs, graph.run(inputs).outputs)
     labels = _labels(graph, given, count) if graph.classes else None
@@ -96,6 +91,14 @@ def example_of(package: Package, given: Mapping[str, Array]) -> Example:
     learned = b"".join(k.tensor.to_bytes(twin.learned[k.tensor.name]) for k in graph.learned)
     state = bytes.fromhex(package.sha256)[:TAG_BYTES] + learned
     return Example(inputs, outputs, labels, targets, zlib.crc32(state))
+
+
+def _samples(graph: Graph, given: Mapping[str, Array], most: int) -> dict[str, Array]:
+    """The first of the given samples, or as many random ones."""
+    names = [tensor.name for tensor in graph.inputs]
+    if set(names) <= set(given):
+        return {name: given[name][:most] for name in names}
+    return _drawn(graph, graph.inputs, most)
 
 
 def _labels(graph: Graph, given: Mapping[str, Array], count: int) -> Array:
