@@ -10,9 +10,9 @@ until a test asks for the fixture.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -92,15 +92,42 @@ def spikelet_device(
     """A device that holds `spikelet_package`, whose weights have been compared with it.
 
     A board's image is built once in a run. A device of a roster with a port was flashed before; it
-    is held against other processes meanwhile.
+    is held against other processes meanwhile. One that holds something else fails each test that
+    asks for it.
     """
-    with _told(), _spikelet_bench.connect(getattr(request, "param", None)) as device:
+    from spikelet.link.errors import DeviceDiffers, ModelMismatch
+
+    with _told(), ExitStack() as stack:
+        connection = _spikelet_bench.connect(getattr(request, "param", None))
+        try:
+            device = stack.enter_context(connection)
+        except (DeviceDiffers, ModelMismatch) as error:
+            yield _Refused(f"{error}")  # type: ignore[misc]
+            return
         if isinstance(request.node, pytest.Item):  # properties in the JUnit file
             request.node.user_properties += [
                 ("spikelet_board", device.board.name),
                 ("spikelet_device", device.name),
             ]
         yield device
+
+
+class _Refused:
+    """In place of a device that does not hold the package: whoever uses it fails."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+
+    def __getattr__(self, name: str) -> NoReturn:
+        pytest.fail(self.why, pytrace=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """A test whose device does not hold the package fails: no error of the set-up."""
+    device = getattr(item, "funcargs", {}).get("spikelet_device")
+    if isinstance(device, _Refused):
+        pytest.fail(device.why, pytrace=False)
 
 
 class _Bench:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -16,7 +17,8 @@ import pytest
 import pages
 from cli_support import small_package, wrong_image
 from spikelet import api
-from spikelet.board import find_board, roster
+from spikelet.board import build, find_board, roster
+from spikelet.codegen import generate
 from spikelet.run import checked_device
 
 # Loaded here: what a run of pytester loads, it unloads, and the next one would load it again.
@@ -99,9 +101,63 @@ def test_a_package_on_two_boards(bench: pytest.Pytester) -> None:
 def test_a_changed_weight_byte_fails(board: str, bench: pytest.Pytester) -> None:
     result = run(bench, "--spikelet-board", tampered(board, bench.path))
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.assert_outcomes(errors=2)
+    result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["*its constants: spk_const_fc1_weight, at byte 5*"])
+    result.stdout.fnmatch_lines(["FAILED *::test_bits*", "FAILED *::test_samples*"])
     assert "Traceback" not in result.stdout.str()
+
+
+@pytest.mark.parametrize("board", ["native", "virt-rv32"])
+def test_a_changed_weight_that_the_device_does_not_own_up_to_fails(
+    board: str, bench: pytest.Pytester
+) -> None:
+    """The hash, and the constants that it shows, are the package's; it computes with others."""
+    elf = lying_image(board, bench.path / "lying")
+    machines = bench.path / "liar"
+    machines.mkdir()
+    machine, spec = next(iter(find_board(board).machines.items()))
+    argv = [word.replace("{elf}", str(elf)) for word in spec.argv]
+    (machines / "board.toml").write_text(
+        f'extends = "{board}"\nname = "liar"\ndescription = "shows other weights than it uses"\n'
+        f"[machines.{machine}]\nargv = {json.dumps(argv)}\n"
+    )
+    result = run(bench, "--spikelet-board", machines)
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*Disagreement: *: * elements differ from golden*"])
+
+
+def lying_image(board: str, folder: Path) -> Path:
+    """An image of the package that reads its first weights from a changed copy."""
+    package, on = small_package(), find_board(board)
+    source = generate(package.graph, package.sha256, folder, target=on.target).source
+    text, name = source.read_text(), "spk_const_fc1_weight"
+    table = re.search(rf"static const int8_t {name}\[144\] = {{\n    (-?\d+),.*?}};\n", text, re.S)
+    assert table is not None
+    other = table[0].replace(name, "other").replace(table[1], str(int(table[1]) ^ 64), 1)
+    rest = text[table.end() :].replace(name, "other", 1)  # the call comes before the agent's table
+    source.write_text(text[: table.end()] + other + rest)
+    return build(folder, on, folder).elf
+
+
+def test_a_fixture_of_ones_own_on_a_device_that_was_refused(bench: pytest.Pytester) -> None:
+    """Used while a test is set up it is an error of that; it never passes for a device."""
+    bench.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def label(spikelet_device, spikelet_package):
+            return spikelet_device.infer(spikelet_package.inputs["x"][:1]).label
+
+        def test_label(label):
+            pass
+
+        def test_nothing(spikelet_device):
+            pass
+        """
+    )
+    result = run(bench, "--spikelet-board", tampered("native", bench.path))
+    result.assert_outcomes(errors=1, failed=1)
 
 
 def test_wrong_code_fails(bench: pytest.Pytester) -> None:
