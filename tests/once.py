@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from filelock import FileLock
 
 Made = TypeVar("Made")
 
@@ -27,8 +28,7 @@ class Once:
         place = self.folder / name
         place.mkdir(parents=True, exist_ok=True)
         kept = place.with_suffix(".pickle")
-        with place.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(place.with_suffix(".lock")):
             if not kept.is_file():
                 kept.write_bytes(pickle.dumps(make(place)))
             made: Made = pickle.loads(kept.read_bytes())

@@ -1,17 +1,14 @@
-"""Locks between processes of one computer: the kernel frees one when its holder ends, however."""
+"""Locks between processes of one computer: the system frees one when its holder ends, however."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # a host without it does not lock
-    fcntl = None  # type: ignore[assignment]
+from filelock import FileLock, Timeout
 
 POLL_S = 0.05
 
@@ -24,7 +21,9 @@ class Locked(Exception):
 def hold(
     path: Path, timeout_s: float = 0.0, on_wait: Callable[[str], None] | None = None
 ) -> Iterator[None]:
-    """Hold a lock. Its file stays, and holds the process that has, or had, the lock.
+    """Hold a lock. Beside its file `NAME.holder` says which process holds it.
+
+    They are two files because nobody else can read the one that is locked on Windows.
 
     Args:
         path: of the lock's file; its folder is there.
@@ -34,25 +33,32 @@ def hold(
     Raises:
         Locked: it is still held after that time.
     """
-    if fcntl is None:
+    holder = path.with_name(f"{path.name}.holder")
+    lock = FileLock(path, timeout=0, thread_local=False)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            lock.acquire()
+            break
+        except Timeout:
+            other = _named(holder)
+            if time.monotonic() >= deadline:
+                raise Locked(other) from None
+            if on_wait is not None:
+                on_wait(other)
+            time.sleep(POLL_S)
+    try:
+        holder.write_text(f"{os.getpid()}\n", encoding="utf-8")
         yield
-        return
-    with path.open("a+", encoding="utf-8") as file:
-        deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                file.seek(0)
-                process = file.read(32).strip()
-                holder = f"process {process}" if process.isdigit() else "another process"
-                if time.monotonic() >= deadline:
-                    raise Locked(holder) from None
-                if on_wait is not None:
-                    on_wait(holder)
-                time.sleep(POLL_S)
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
+    finally:
+        with suppress(OSError):  # on Windows another process may be reading it
+            holder.unlink()
+        lock.release()
+
+
+def _named(holder: Path) -> str:
+    try:
+        process = holder.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        process = ""
+    return f"process {process}" if process.isdigit() else "another process"

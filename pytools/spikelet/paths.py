@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -38,3 +39,8 @@ def cache_dir() -> Path:
     """Where data sets and builds may be kept between runs (`SPIKELET_CACHE` overrides)."""
     override = os.environ.get("SPIKELET_CACHE")
     return Path(override) if override else Path.home() / ".cache" / "spikelet"
+
+
+def user_id() -> int:
+    """Number of this user; on Windows 0, which is what it calls the owner of a file."""
+    return os.getuid() if sys.platform != "win32" else 0

@@ -155,7 +155,8 @@ def _check_headers(plugin: Plugin, modules: list[ModuleType], others: list[Path]
     for name in (header.relative_to(plugin.firmware) for header in headers):
         if taken := next((folder for folder in others if (folder / name).is_file()), None):
             raise ValueError(f"header {name} clashes with {taken / name}")
-    wanted = [(h, name) for h in headers for name in _INCLUDE.findall(h.read_text())]
+    texts = [(header, header.read_text(encoding="utf-8")) for header in headers]
+    wanted = [(header, name) for header, text in texts for name in _INCLUDE.findall(text)]
     wanted += [(Path(m.__file__ or ""), name) for m in modules for name in _included_headers(m)]
     folders = (firmware_dir(), firmware_dir() / "include", plugin.firmware)
     for source, name in wanted:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import select
 import signal
 import socket
 import subprocess
@@ -107,7 +108,10 @@ def _serve(elf: Path, source: int, sink: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen([str(elf)], stdin=source, stdout=sink, start_new_session=True)
 
 
-def test_a_session_over_tcp(fast_elf: Path) -> None:
+@pytest.mark.parametrize("polled", [True, False])
+def test_a_session_over_tcp(fast_elf: Path, polled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not polled:  # as on Windows
+        monkeypatch.delattr(select, "poll")
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"socket://127.0.0.1:{server.getsockname()[1]}"
         line = open_transport(url)

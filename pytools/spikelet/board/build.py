@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from spikelet.board.objects import ObjectCache
 from spikelet.board.spec import BOARD_FILE, Board, ToolchainSpec, find_board
 from spikelet.board.toolchain import choose_toolchain
 from spikelet.errors import UsageError
-from spikelet.paths import boards_dir, cache_dir, firmware_dir
+from spikelet.paths import boards_dir, cache_dir, firmware_dir, user_id
 from spikelet.plugins import kernel_dirs
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
@@ -256,11 +257,11 @@ def usable_cache() -> Path:
         wanted = None
     if wanted is not None and _writable(wanted):
         return wanted
-    spare = Path(tempfile.gettempdir()) / f"spikelet-{os.getuid()}"
+    spare = Path(tempfile.gettempdir()) / f"spikelet-{user_id()}"
     with contextlib.suppress(OSError):
         spare.mkdir(mode=0o700, exist_ok=True)
         # What lies there is executed: a folder that another user made first is not taken.
-        if spare.lstat().st_uid == os.getuid() and not spare.is_symlink() and _writable(spare):
+        if spare.lstat().st_uid == user_id() and not spare.is_symlink() and _writable(spare):
             return spare
     raise UsageError(
         f"no folder for the cache: neither {wanted or 'one below HOME'} nor {spare} can be written",
@@ -300,14 +301,14 @@ def _call(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 def _link_flags(board: Board, work: Path) -> list[str]:
     if board.memory is None:
-        return [] if os.uname().sysname == "Darwin" else ["-Wl,--gc-sections,--build-id=none"]
+        return [] if sys.platform == "darwin" else ["-Wl,--gc-sections,--build-id=none"]
     memory = board.memory
     lines = ["MEMORY {"]
     for name, access, region in (("flash", "rx", memory.flash), ("ram", "rw", memory.ram)):
         at = f"ORIGIN = {region.base:#x}, LENGTH = {region.bytes:#x}"
         lines.append(f"    {name} ({access}) : {at}")
     lines += ["}", f"STACK_BYTES = {memory.stack_bytes};", ""]
-    (work / "memory.ld").write_text("\n".join(lines))
+    (work / "memory.ld").write_text("\n".join(lines), encoding="utf-8")
     script = board.path(board.link_script)
     return ["-static", "-Wl,--gc-sections,--build-id=none", "-L.", "-T", str(script)]
 

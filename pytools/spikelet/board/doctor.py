@@ -112,7 +112,7 @@ def _sanitizers() -> Check:
     )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "check.c"
-        file.write_text(source)
+        file.write_text(source, encoding="utf-8")
         program = Path(folder) / "check"
         compiled = subprocess.run(
             [clang, "-fsanitize=fuzzer,address,undefined", str(file), "-o", str(program)],

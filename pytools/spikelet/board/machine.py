@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import tty
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -89,6 +88,8 @@ class Machine:
             leash = str(sim_dir() / "leash.py")
             argv = [sys.executable, "-I", "-S", leash, str(reading), *argv]
         if spec.pty:
+            import tty  # not on Windows, where nothing comes here
+
             # Held open here: the machine sees no hang-up while a host opens and closes the port.
             far, near = os.openpty()
             self._held.append(near)
@@ -252,6 +253,12 @@ def start(firmware: Firmware, machine: str = "auto") -> Machine:
         LinkDead: it did not start.
     """
     board = firmware.board
+    if sys.platform == "win32":
+        raise ToolMissing(
+            f"board {board.name}: machines are not started on Windows",
+            "they are processes on pipes that are polled, which Windows has not",
+            "install and run Spikelet in WSL2 (`wsl --install`), or give a serial port with --port",
+        )
     there = machines(board)
     if machine == "auto":
         if not there:

@@ -46,6 +46,7 @@ from spikelet.errors import LinkDead, UsageError
 from spikelet.link.errors import PortError
 from spikelet.link.transport import usb_port, usb_serial
 from spikelet.locks import POLL_S, Locked, hold
+from spikelet.paths import user_id
 
 EXAMPLE = "docs/test-bench.md has an example"
 WORDS = ("name", "board", "port", "serial")  # what a command may have in braces
@@ -404,11 +405,10 @@ def _lock_file(device: RosterDevice) -> Path:
     """One a device, whatever roster names it: by serial number, or by where its port leads to."""
     number = device.serial or usb_serial(device.port or "")
     place = f"usb-{number}" if number else _real_port(device.port or "")
-    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows, where stat says 0, too
-    folder = Path(tempfile.gettempdir()) / f"spikelet-devices-{user}"
+    folder = Path(tempfile.gettempdir()) / f"spikelet-devices-{user_id()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    if folder.is_symlink() or folder.stat().st_uid != user:
+    if folder.is_symlink() or folder.stat().st_uid != user_id():
         raise UsageError(
             f"{folder} belongs to somebody else",
             "locks of devices lie there",

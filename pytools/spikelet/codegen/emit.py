@@ -81,7 +81,7 @@ def generate(
     ]
     source = _write(out_dir, "\n".join(filter(None, parts)), places if guard else None)
     header = core.interface.header()
-    (out_dir / f"{core.interface.prefix}.h").write_text(header, encoding="utf-8")
+    (out_dir / f"{core.interface.prefix}.h").write_text(header, encoding="utf-8", newline="\n")
     return Generated(source, places, core.layers, core.interface.const_bytes, core.constants)
 
 
@@ -163,7 +163,7 @@ def _write(out_dir: Path, text: str, apart: Plan | None) -> Path:
     """Write model.c, and the memory of a plan beside it; the path of model.c."""
     out_dir.mkdir(parents=True, exist_ok=True)
     source, arena = out_dir / "model.c", out_dir / "arena.c"
-    source.write_text(text, encoding="utf-8")
+    source.write_text(text, encoding="utf-8", newline="\n")
     arena.unlink(missing_ok=True)
     if apart is not None:  # what the compiler sees to lie within an array it does not check
         lines = [
@@ -171,7 +171,7 @@ def _write(out_dir: Path, text: str, apart: Plan | None) -> Path:
             "extern uint32_t model_whole[];",
             f"uint32_t model_whole[{apart.size // 4}];\n",
         ]
-        arena.write_text("\n".join(lines), encoding="utf-8")
+        arena.write_text("\n".join(lines), encoding="utf-8", newline="\n")
     return source
 
 

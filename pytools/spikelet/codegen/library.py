@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,7 +103,7 @@ def write_library(
     files["LICENSE"] = (house_dir() / "LICENSE").read_text(encoding="utf-8")
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(content, encoding="utf-8")
+        (folder / path).write_text(content, encoding="utf-8", newline="\n")
     face = core.interface
     return Library(
         folder, prefix, sorted(files), face.arena_bytes, places.learned, face.const_bytes
@@ -148,7 +148,7 @@ def _headers(text: str, own: set[str]) -> dict[str, str]:
         content = _read_header(path)
         for name in _INCLUDED.findall(content):
             pending.append(name)
-            way = os.path.relpath(name, Path(path).parent)
+            way = posixpath.relpath(name, posixpath.dirname(path))
             content = content.replace(f'#include "{name}"', f'#include "{way}"')
         found[path] = content
     return {f"src/{path}": content for path, content in found.items()}

@@ -337,7 +337,7 @@ def open_transport(url: str, baud: int = 115200, timeout_s: float = 5.0) -> Tran
         UsageError: the URL makes no sense.
         PortError: missing, busy or forbidden; the text names the holder or the group.
     """
-    if url.startswith("socket://"):
+    if url.startswith("socket://") and hasattr(select, "poll"):  # else pyserial polls it
         return _open_socket(url, timeout_s)
     try:
         port = serial.serial_for_url(url, baudrate=baud, timeout=0, do_not_open=True)

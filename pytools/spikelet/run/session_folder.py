@@ -268,7 +268,8 @@ class SessionFolder:
         for file in sorted(self.path.iterdir()):
             if file.name == TUNED:  # perhaps of this run, and named by those to come
                 shutil.copy2(file, aside)
-            elif file.is_file() and file.name != LOCK:  # folders hold images, perhaps of this run
+            # Folders hold images, perhaps of this run.
+            elif file.is_file() and not file.name.startswith(LOCK):
                 file.rename(aside / file.name)
         self.moved = aside
         there = SessionFolder(aside)
