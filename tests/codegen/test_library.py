@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 import every_kind
+from spikelet.board.toolchain import find_command
 from spikelet.codegen import generate
 from spikelet.codegen.emit import library_text
-from spikelet.codegen.library import _sample
+from spikelet.codegen.library import FLAGS, _sample
 from spikelet.codegen.plan import plan
 from spikelet.errors import UsageError
 from spikelet.frontends import tflite
@@ -49,6 +50,18 @@ TARGETS: dict[str, tuple[str, str | None, tuple[str, ...], tuple[str, ...]]] = {
         ("riscv64-unknown-elf-gcc", "qemu-system-riscv32"),
     ),
 }  # fmt: skip
+CLANGS = {
+    "clang": ("clang", "--target=thumbv7em-none-eabi", "-mcpu=cortex-m4"),
+    "zig": (
+        "zig",
+        "cc",
+        "-target",
+        "thumb-freestanding-eabi",
+        "-mcpu=cortex_m4",
+        "-fno-sanitize=undefined",
+        "-fno-unwind-tables",
+    ),
+}
 MODELS = ("digits_snn", "clouds", "kws")
 each_target = pytest.mark.parametrize("target", TARGETS)
 
@@ -179,6 +192,25 @@ def test_a_build_without_optimisation_is_right(target: str, tmp_path: Path) -> N
     folder = library("kws", target, tmp_path / "lib")
     program = built(folder, target, "kws_example", "-DCMAKE_BUILD_TYPE=Debug")
     assert " 0 of " in ran(program, target)
+
+
+@pytest.mark.parametrize("compiler", CLANGS)
+def test_clang_without_optimisation_is_right_on_a_core_with_dsp(
+    compiler: str, tmp_path: Path
+) -> None:
+    """Every register that is left is one that the kernels' assembly takes."""
+    for tool in (compiler, *TARGETS["m4"][3]):
+        need(tool)
+    command = find_command(CLANGS[compiler])
+    assert command is not None
+    folder = library("kws", "m4", tmp_path / "lib")
+    flags = ["-O0", "-std=c11", "-ffreestanding", *FLAGS, "-DSPIKELET_FLAGS"]
+    called(*command, *flags, *STRICT, "-c", folder / "src/kws.c", "-o", tmp_path / "kws.o")
+    own = [HERE / "m4_start.c", folder / "example/main.c", f"-I{folder / 'include'}"]
+    called("arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "--specs=rdimon.specs", "-T",
+           HERE / "m4.ld", "-nostartfiles", *own, tmp_path / "kws.o", "-o", tmp_path / "kws",
+           )  # fmt: skip
+    assert " 0 of " in ran(tmp_path / "kws", "m4")
 
 
 def test_a_wrong_core_is_one_error_with_the_words_to_mend_it(tmp_path: Path) -> None:
