@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from rich.console import Console
 
 from cli_support import small_package
@@ -32,7 +33,7 @@ def test_the_list_has_a_source_for_each_part_and_a_board_for_most_cores() -> Non
         # What counts must be an emulator that this repository has, with room for any part's image.
         assert board is None or (board.machines and board.memory is not None)
     for name, part in known.parts.items():
-        assert part.source and part.core in known.cores, name
+        assert part.core in known.cores, name
         assert known.select(part=name.lower()) == {name: part}
     assert set(known.cores) == {part.core for part in known.parts.values()}
     # Counted on a board with more memory, by the flags of a board that has the core.
@@ -43,6 +44,43 @@ def test_the_list_has_a_source_for_each_part_and_a_board_for_most_cores() -> Non
         assert counting is not None and (counting.name, counting.isa) == ("mps2-an386", isa)
         for name, spec in counting.toolchains.items():
             assert spec.flags == find_board(own).toolchains[name].flags
+
+
+def test_each_figure_of_a_part_names_where_it_was_looked_up_or_is_from_memory() -> None:
+    # A new part that is found nowhere says so here.
+    assert {
+        name: part.from_memory for name, part in parts().parts.items() if part.from_memory
+    } == {}
+    for name, part in parts().parts.items():
+        named = {f for line in part.read for f in line.split(": ")[0].split(", ")}
+        assert part.source and ("flash" in named) == (part.flash_kib is not None), name
+    figures = {"core": "c", "mhz": 1, "flash_kib": 4, "ram_kib": 2, "source": "s"}
+    board = "a/b@0123abc boards/c.json"
+    assert Part(**figures).from_memory == ("clock", "flash", "RAM")
+    assert Part(**figures, read=[f"flash, RAM: {board}; half of it"]).from_memory == ("clock",)
+    assert Part(**{**figures, "flash_kib": None}).from_memory == ("clock", "RAM")
+    for line in (
+        board,
+        f"speed: {board}",
+        "RAM: a/b boards/c.json",
+        "RAM: some page",
+        f"RAM: {board};",
+    ):
+        with pytest.raises(ValidationError):
+            Part(**figures, read=[line])
+
+
+def test_one_part_shows_where_its_figures_are_from(rows: list[Fit]) -> None:
+    row = rows[0]
+    part = row.part.model_copy(update={"read": ("flash: https://a.b/c",)})
+    assert row.to_json()["read"] == row.part.read and row.to_json()["from_memory"] == ()
+    console = Console(width=120, color_system=None)
+    with console.capture() as captured:
+        console.print(*render_fit(small_package(), [row]))
+        console.print(*render_fit(small_package(), [replace(row, part=part)]))
+    looked_up, partly = captured.get().split("looked up")[1:]
+    assert row.part.read[0] in looked_up and "from memory" not in looked_up
+    assert "https://a.b/c" in partly and "from memory" in partly and "clock, RAM" in partly
 
 
 def test_an_unknown_part_or_core_names_the_nearest() -> None:

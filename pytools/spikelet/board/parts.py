@@ -7,7 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
@@ -15,6 +15,9 @@ from spikelet.board.spec import Board, derived_board
 from spikelet.errors import UsageError
 
 KIB = 1024
+# Figures, then a file of a repository at a commit, or a page, then what there is to say.
+_WHERE = r"([\w.-]+/[\w.-]+@[0-9a-f]{7} [\w./-]+|https://[\w./-]+)"
+READ = rf"^(clock|flash|RAM)(, (flash|RAM))*: {_WHERE}(; .+)?$"
 
 
 class Core(BaseModel):
@@ -49,7 +52,8 @@ class Part(BaseModel):
         mhz: its highest clock.
         flash_kib: flash on the chip; None where it is outside.
         ram_kib: RAM in one piece.
-        source: of the figures.
+        source: the datasheet that decides.
+        read: where figures were looked up: "flash, RAM: " and a file of a repository, or a page.
         note: what a reader must know.
     """
 
@@ -60,7 +64,17 @@ class Part(BaseModel):
     flash_kib: int | None = Field(default=None, gt=0)
     ram_kib: int = Field(gt=0)
     source: str = Field(min_length=1)
+    read: tuple[Annotated[str, Field(pattern=READ)], ...] = ()
     note: str = ""
+
+    @property
+    def from_memory(self) -> tuple[str, ...]:
+        """The figures that were looked up nowhere."""
+        read = {name for line in self.read for name in line.split(": ")[0].split(", ")}
+        return tuple(name for name, value in self._figures() if value and name not in read)
+
+    def _figures(self) -> tuple[tuple[str, float | None], ...]:
+        return ("clock", self.mhz), ("flash", self.flash_kib), ("RAM", self.ram_kib)
 
     @property
     def flash_bytes(self) -> int | None:

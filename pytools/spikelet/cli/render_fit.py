@@ -88,7 +88,9 @@ def _one(package: Package, row: Fit) -> list[RenderableType]:
                 "instructions": number(needs.instructions),
                 "counted on": needs.where or f"nothing: {needs.why}",
                 "cycles each": cycles and f"{cycles[0]} to {cycles[1]}: {row.core.because}",
-                "figures of": part.source + ", from memory",
+                "figures of": part.source,
+                "looked up": "\n".join(part.read) or None,
+                "from memory": ", ".join(part.from_memory) or None,
                 "note": part.note or None,
             },
         )

@@ -129,6 +129,11 @@ class PartFit(Object):
     """Null where flash is outside of the chip."""
     ram_bytes: int
     source: str
+    """The datasheet that decides."""
+    read: list[str]
+    """Which of clock, flash and RAM were looked up, and where."""
+    from_memory: list[str]
+    """Which of them were not."""
     note: str
     fits: bool | None
     """Null where only the least that it takes is known, and that fits."""

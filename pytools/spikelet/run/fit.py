@@ -87,6 +87,8 @@ class Fit:
             "flash_bytes": self.part.flash_bytes,
             "ram_bytes": self.part.ram_bytes,
             "source": self.part.source,
+            "read": self.part.read,
+            "from_memory": self.part.from_memory,
             "note": self.part.note,
             "fits": self.fits,
             "flash_free_bytes": self.flash_free,
