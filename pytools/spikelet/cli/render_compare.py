@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from rich.console import RenderableType
 from rich.text import Text
 
 from spikelet.cli.terminal import facts, number, table
-from spikelet.run.compare_sides import FIGURES, LAYER_FIGURES
+from spikelet.run.compare_sides import Change, changes
 
-DIGITS = {"accuracy": 2}
 HASH = 16  # characters of one that are shown
 PACKAGES = "flash: constants; RAM: arena"
-TITLES = {"named": "differences named", "ram": "RAM", "macs": "MACs", "microseconds": "us"}
-# More of it is better.
-BETTER = ("accuracy",)
 
 
 def render_comparison(result: Mapping[str, Any]) -> list[RenderableType]:
@@ -28,51 +25,35 @@ def render_comparison(result: Mapping[str, Any]) -> list[RenderableType]:
     if result["kind"] == "package":
         about["of packages"] = PACKAGES
     whole = table("", "figure", ">A", ">B", ">change", ">")
-    for name, unit in FIGURES.items():
-        pair = result["figures"][name]
-        if pair["a"] is None and pair["b"] is None:
-            continue
-        digits = DIGITS.get(name, 0)
-        whole.add_row(
-            TITLES.get(name, name),
-            *(number(pair[side], unit, digits) or "" for side in "ab"),
-            *_change(name, pair),
-        )
-    shown: list[RenderableType] = [facts("comparison", about), whole]
-    return [*shown, *_layers(result["layers"])]
+    figures, by_layer = changes(result)
+    for row in figures:
+        whole.add_row(row.figure, *_cells(row))
+    return [facts("comparison", about), whole, _layers(by_layer, bool(result["layers"]))]
 
 
-def _layers(layers: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+def _layers(rows: Sequence[Change], known: bool) -> RenderableType:
     """Layers in which a figure differs, one row a figure."""
+    if not rows:
+        return Text("no layer differs" if known else "no layers are known", "dim")
     made = table("layers that differ", "layer", "figure", ">A", ">B", ">change", ">")
-    for layer in layers:
-        name = layer["name"]
-        if len(layer["in"]) == 1:
-            made.add_row(name, f"only in {layer['in'][0].upper()}", "", "", "", "")
-            continue
-        for figure in LAYER_FIGURES:
-            pair = layer[figure]
-            if pair["a"] == pair["b"]:
-                continue
-            cells = (number(pair[side]) or "" for side in "ab")
-            made.add_row(name, TITLES.get(figure, figure), *cells, *_change(figure, pair))
-            name = ""
-    if made.row_count:
-        return [made]
-    return [Text("no layer differs" if layers else "no layers are known", "dim")]
+    for layer, group in groupby(rows, lambda row: row.layer):
+        for i, row in enumerate(group):
+            made.add_row("" if i else layer, row.figure, *_cells(row))
+    return made
 
 
-def _change(figure: str, pair: Mapping[str, float | None]) -> tuple[Text, Text]:
-    """The difference, and its share of the first."""
-    change, before = pair["change"], pair["a"]
-    if not change:
-        return Text(""), Text("")
-    worse = (change < 0) == (figure in BETTER)
-    style = "red" if worse else "green"
-    digits = DIGITS.get(figure, 0)
+def _cells(row: Change) -> tuple[str | Text, ...]:
+    """Both values, the difference, and its share of the first."""
+    values = [number(v, row.unit, row.digits) or "" for v in (row.a, row.b)]
+    change = row.change
+    if change is None:
+        return (*values, "", "")
+    style = "red" if row.worse else "green"
     sign = "+" if change > 0 else "-"
-    share = f"{100 * change / before:+.2f} %" if before and figure not in BETTER else ""
-    return Text(f"{sign}{number(abs(change), digits=digits)}", style), Text(share, style)
+    share = "" if row.share is None else f"{100 * row.share:+.2f} %"
+    return (
+        *values, Text(f"{sign}{number(abs(change), digits=row.digits)}", style), Text(share, style),
+    )  # fmt: skip
 
 
 def missed_text(bars: Sequence[Mapping[str, Any]]) -> str:

@@ -7,7 +7,6 @@ Accuracy is in percent, and its differences in points: `accuracy<95`, `accuracy<
 
 from __future__ import annotations
 
-import json
 import operator
 import re
 import tempfile
@@ -22,7 +21,7 @@ from spikelet.codegen import generate
 from spikelet.errors import UsageError
 from spikelet.graph.target import ANY
 from spikelet.package import Package
-from spikelet.run.session_folder import BENCH, SessionFolder
+from spikelet.run.session_folder import SessionFolder
 
 Figure = float | None
 # What is compared as a whole: unit, and what a person reads.
@@ -41,6 +40,9 @@ FIGURES = {
     "bits": "",
 }
 LAYER_FIGURES = ("flash", "ram", "bits", "macs", "instructions", "cycles", "microseconds", "named")
+TITLES = {"named": "differences named", "ram": "RAM", "macs": "MACs", "microseconds": "us"}
+DIGITS = {"accuracy": 2}
+BETTER = ("accuracy",)  # more of it is better
 _TICKS = {"instruction": "instructions", "cycle": "cycles", "us": "microseconds"}
 # What two sides may have in common; a figure may differ because one of these does.
 _KNOWN = (
@@ -175,7 +177,8 @@ def read_side(path: Path, board: Board | None = None) -> Side:
 
 
 def _session(path: Path) -> Side:
-    head = SessionFolder(path).head()
+    folder = SessionFolder(path)
+    head = folder.head()
     if not head["complete"] or "mismatches" not in head:
         raise UsageError(
             f"session {path} is not complete",
@@ -184,7 +187,7 @@ def _session(path: Path) -> Side:
         )
     build = head.get("build") or {}
     accuracy = head.get("accuracy")
-    bench = _bench(path)
+    bench = folder.bench()
     rows = bench.get("layers") or build.get("layers") or []
     figures = {
         "mismatches": head["mismatches"],
@@ -205,21 +208,6 @@ def _session(path: Path) -> Side:
     for layer, count in Counter(d["layer"] for d in head.get("differences") or []).items():
         layers.setdefault(layer, {})["named"] = count
     return Side(str(path), "session", known, figures, layers)
-
-
-def _bench(path: Path) -> dict[str, Any]:
-    """What `spikelet bench` kept beside the session; empty where it was not benched."""
-    try:
-        data = json.loads((path / BENCH).read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{path / BENCH} cannot be read: {error}",
-            "it was cut or edited",
-            "bench again, or remove it: the session's other figures are then compared",
-        ) from error
-    return data if isinstance(data, dict) else {}
 
 
 def _package(path: Path, board: Board | None) -> Side:
@@ -306,3 +294,63 @@ def compare_sides(a: Side, b: Side, bars: Sequence[Bar]) -> dict[str, Any]:
 def _pair(a: Figure, b: Figure) -> dict[str, Figure]:
     """Two values, and their difference where both are known."""
     return {"a": a, "b": b, "change": None if a is None or b is None else b - a}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure of both sides, for people to read.
+
+    Attributes:
+        layer: that it is of; empty of the whole.
+        figure: its title.
+        a, b: its values, None where one is not known.
+        unit: of both.
+        digits: behind the point.
+        share: the difference, as a share of the first; None without either.
+        worse: whether the second side is; None where they are equal or cannot be compared.
+    """
+
+    layer: str
+    figure: str
+    a: Figure
+    b: Figure
+    unit: str = ""
+    digits: int = 0
+    share: float | None = None
+    worse: bool | None = None
+
+    @property
+    def change(self) -> Figure:
+        """Second less first; None where one is not known, or they are equal."""
+        return None if self.a is None or self.b is None else (self.b - self.a) or None
+
+
+def changes(result: Mapping[str, Any]) -> tuple[list[Change], list[Change]]:
+    """What a comparison is shown as: the figures that one side has, and those by layer that differ.
+
+    Args:
+        result: of `compare_sides`.
+    """
+    whole = [
+        _change("", name, pair)
+        for name, pair in result["figures"].items()
+        if (pair["a"], pair["b"]) != (None, None)
+    ]
+    by_layer = []
+    for layer in result["layers"]:
+        if len(layer["in"]) == 1:
+            only = f"only in {layer['in'][0].upper()}"
+            by_layer.append(Change(layer["name"], only, None, None))
+            continue
+        differ = [name for name in LAYER_FIGURES if layer[name]["a"] != layer[name]["b"]]
+        by_layer += [_change(layer["name"], name, layer[name]) for name in differ]
+    return whole, by_layer
+
+
+def _change(layer: str, figure: str, pair: Mapping[str, Figure]) -> Change:
+    a, change = pair["a"], pair["change"]
+    share = change / a if change and a and figure not in BETTER else None
+    worse = (change < 0) == (figure in BETTER) if change else None
+    unit = FIGURES.get(figure, "") if not layer else ""
+    digits = DIGITS.get(figure, 0)
+    return Change(layer, TITLES.get(figure, figure), a, pair["b"], unit, digits, share, worse)

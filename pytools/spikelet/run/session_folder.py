@@ -303,6 +303,24 @@ class SessionFolder:
         """Write what `spikelet bench` found beside session.json."""
         write_whole(self.path / BENCH, _json(bench))
 
+    def bench(self) -> dict[str, Any]:
+        """What `spikelet bench` kept beside session.json; empty where it was not benched.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        try:
+            data = json.loads((self.path / BENCH).read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            raise UsageError(
+                f"{self.path / BENCH} cannot be read: {error}",
+                "it was cut or edited",
+                "bench again, or remove it: the session's other figures are then shown",
+            ) from error
+        return data if isinstance(data, dict) else {}
+
     def show(self, arrays: Mapping[str, Array]) -> None:
         """Keep the shown sample's arrays."""
         buffer = io.BytesIO()
