@@ -81,11 +81,23 @@ class Session:
                 "layers=True compares every layer in every step",
             )
 
-    def report(self, out: Path | str | None = None) -> Page:
+    def report(
+        self,
+        out: Path | str | None = None,
+        *,
+        against: Session | Path | str | None = None,
+        bench: Session | Path | str | None = None,
+    ) -> Page:
         """Write the session's page.
 
         Args:
             out: the file; by default report.html in the session's folder.
+            against: an earlier session: the page then shows what differs from it.
+            bench: a bench of the same package and board, whose figures by layer are shown; by
+                default this session, where it is one.
+
+        Raises:
+            UsageError: a session that is not complete, or is of another package or board.
 
         >>> package.run("native").report().path.name
         'report.html'
@@ -93,7 +105,14 @@ class Session:
         from spikelet.run.session_page import write_report
 
         path = self.path / "report.html" if out is None else Path(out)
-        write_report(SessionFolder(self.path), path)
+        earlier, measured = (
+            given.path if isinstance(given, Session) else None if given is None else Path(given)
+            for given in (against, bench)
+        )
+        write_report(
+            SessionFolder(self.path), path, against=earlier,
+            bench=None if measured is None else SessionFolder(measured),
+        )  # fmt: skip
         return Page(path)
 
     def _facts(self) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from spikelet.codegen import TITLES, totals
+from spikelet.errors import UsageError
 from spikelet.files import write_whole
 from spikelet.graph import Array, Role
+from spikelet.run.compare_sides import changes, compare_sides, read_side
 from spikelet.run.learning.learning_record import (
     BlockEnd,
     Evaluated,
@@ -28,6 +31,7 @@ CLASSES = 32  # above that the confusion matrix is too large to read
 PIXELS = 4096  # of an input that is drawn
 WRONG = 24  # misclassified samples that are listed
 DIFFERENCES = 20
+PANELS = 24  # layers whose spikes or membranes are drawn
 SYMBOLS = 16
 # Keys, titles and units of what is computed from a learning session's log.
 METRICS = (
@@ -43,31 +47,49 @@ METRICS = (
 )
 
 
-def write_report(folder: SessionFolder, out: Path) -> dict[str, Any]:
+def write_report(
+    folder: SessionFolder,
+    out: Path,
+    *,
+    against: Path | None = None,
+    bench: SessionFolder | None = None,
+) -> dict[str, Any]:
     """Write the page; what it shows, as plain values.
 
     Args:
         folder: a session, complete or broken off.
         out: the page.
+        against: an earlier session, which the page compares this one with; both are complete.
+        bench: a session that was benched, whose figures by layer are shown; by default this one,
+            where it was.
 
     Raises:
-        UsageError: it is not a session's folder.
+        UsageError: it is not a session's folder; the bench is of another package or board; or one
+            of the two sessions is not complete.
     """
     head = folder.head()
+    measured = _bench(head, folder if bench is None else bench, bench is not None)
     if is_learning(folder.path):
         lines = LearningRecord(folder).lines()
-        view = session_view(head, _as_samples(lines), {})
+        view = session_view(head, _as_samples(lines), {}, measured)
         view["learning"] = learning_view(head, lines)
         view["mismatches"] = sum(line.mismatches for line in lines)
         view["total"] = head.get("to_learn", view["samples"])
     else:
-        view = session_view(head, folder.samples(), folder.shown_sample())
+        view = session_view(head, folder.samples(), folder.shown_sample(), measured)
+    if against is not None:
+        view["comparison"] = _comparison(against, folder.path)
     if not view["differences"] and view["learning"] is None:
         view["differences"] = [str(d) for d in folder.differences()[:DIFFERENCES]]
-    page = _environment().get_template("session_page.html.j2").render(view)
+    page = page_of(view)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, page.encode(errors="replace"))
     return view
+
+
+def page_of(view: Mapping[str, Any]) -> str:
+    """The HTML of what `session_view` says."""
+    return _environment().get_template("session_page.html.j2").render(view)
 
 
 def _environment() -> Environment:
@@ -80,6 +102,7 @@ def _environment() -> Environment:
     )
     environment.filters["number"] = _number
     environment.filters["percent"] = _percent
+    environment.filters["span"] = _span
     return environment
 
 
@@ -92,8 +115,47 @@ def _percent(value: float | None, digits: int = 2) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f}\u202f%"
 
 
+def _span(seconds: float) -> str:
+    """A time in words, as exact as anyone needs it."""
+    if seconds < 60:
+        return f"{seconds:.1f}\u202fs"
+    minutes = round(seconds / 60)
+    return (
+        f"{minutes // 60}\u202fh {minutes % 60}\u202fmin" if minutes > 59 else f"{minutes}\u202fmin"
+    )
+
+
+def _bench(head: Mapping[str, Any], folder: SessionFolder, given: bool) -> dict[str, Any]:
+    """What the layers were measured at; empty where they were not."""
+    bench = folder.bench()
+    if given and not bench:
+        raise UsageError(
+            f"--bench {folder.path}: the session was not benched",
+            "it is of `spikelet run`, or the bench broke off",
+            "`spikelet bench PKG --board B` leaves one",
+        )
+    for key in ("package_sha256", "board"):
+        if given and bench.get(key) != head.get(key):
+            raise UsageError(
+                f"--bench {folder.path}: {key} {bench.get(key)}, this session has {head.get(key)}",
+                "a bench of another package or board",
+                "bench the same package on the same board",
+            )
+    return bench
+
+
+def _comparison(earlier: Path, this: Path) -> dict[str, Any]:
+    """What differs from an earlier session: its origin, the figures, and the layers."""
+    compared = compare_sides(read_side(earlier), read_side(this), [])
+    whole, by_layer = changes(compared)
+    return {**compared, "whole": whole, "by_layer": by_layer}
+
+
 def session_view(
-    head: Mapping[str, Any], samples: Sequence[Sample], shown: Mapping[str, Array]
+    head: Mapping[str, Any],
+    samples: Sequence[Sample],
+    shown: Mapping[str, Array],
+    bench: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All that the page shows, from a session's records."""
     release = head.get("release") or {}
@@ -126,10 +188,13 @@ def session_view(
         "manifest": manifest,
         "cost": _cost(head, release, image),
         "confusion": _confusion(labelled, manifest),
+        "class_name": _class_names(manifest),
         "wrong": [s for s in labelled if s.device != s.label][:WRONG],
         "wrong_count": len(labelled) - correct,
         "saturations": sum(s.saturations for s in samples) if _has_membranes(head) else None,
         "layer_columns": _layer_columns(image.get("layers") or []),
+        "layer_phases": _layer_phases(image.get("layers") or [], head.get("steps")),
+        "bench": _bench_view(bench or {}),
         "layer_totals": [
             (TITLES[run], sums) for run, sums in totals(image.get("layers") or []).items()
         ],
@@ -143,6 +208,8 @@ def session_view(
         "versions": head.get("versions") or {},
         "trained_with": manifest.get("versions") or {},
         "learning": None,
+        "comparison": None,
+        "recorded": {key: head.get(key) for key in ("date", "duration_s", "host", "port")},
     }
 
 
@@ -194,6 +261,7 @@ def learning_view(head: Mapping[str, Any], lines: Sequence[Line]) -> dict[str, A
         ]
         if evaluations
         else [],
+        "shown_tasks": figures.MOST_TASKS,
         "options_text": ", ".join(f"{k} {v}" for k, v in (learning.get("options") or {}).items()),
         "step": next(
             (
@@ -234,6 +302,18 @@ def _cost(
         "ram_bytes": image.get("ram_bytes"),
         "stack_bytes": of("stack_bytes"),
     }
+
+
+def _class_names(manifest: Mapping[str, Any]) -> Callable[[int], str]:
+    """What a class is called: its name where the package has one, else its number."""
+    names = manifest.get("class_names") or ()
+
+    def name(number: int) -> str:
+        if number < 0:
+            return "unknown"
+        return str(names[number] if number < len(names) else number)
+
+    return name
 
 
 def _confusion(labelled: Sequence[Sample], manifest: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -294,10 +374,23 @@ def _sample_section(
         "wrong": sum(int((golden != device).sum()) for golden, device in every.values()),
         "image": _input(head, shown),
         "raster": (
-            figures.raster([(n, *pair) for n, pair in spikes.items()], steps) if spikes else None
+            figures.raster(_drawn([(n, *pair) for n, pair in spikes.items()]), steps)
+            if spikes
+            else None
         ),
-        "membranes": figures.membranes(traces) if traces else None,
+        "membranes": figures.membranes(_drawn(traces)) if traces else None,
+        "left_out": max(len(spikes), len(traces)) - PANELS,
     }
+
+
+def _drawn(layers: list[Any]) -> list[Any]:
+    """As many layers as a page has room for, in order; those that differ go first.
+
+    layers: name, golden, device, and what else is drawn of each.
+    """
+    wrong = [not np.array_equal(golden, device) for _, golden, device, *_ in layers]
+    first = sorted(range(len(layers)), key=lambda i: not wrong[i])[:PANELS]
+    return [layers[i] for i in sorted(first)]
 
 
 def _spikes(tensor: Mapping[str, Any]) -> bool:
@@ -344,6 +437,33 @@ def _layer_columns(layers: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]
     return [(key, title) for key, title in titles.items() if any(row[key] for row in layers)]
 
 
+def _layer_phases(
+    layers: Sequence[Mapping[str, Any]], steps: int | None
+) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """The layers in order, those that run at one time together: when that is, and their rows."""
+    from spikelet.run.figures import PHASES
+
+    said = {**PHASES, "step": f"in every one of {steps} steps"} if steps else PHASES
+    groups = groupby(layers, lambda row: str(row["phase"]))
+    return [(said.get(phase, phase), list(rows)) for phase, rows in groups]
+
+
+def _bench_view(bench: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Ticks of each layer of a bench and their shares; None where none were measured."""
+    measured = bench.get("layer_measurement")
+    if not measured:
+        return None
+    total = measured["total"] or 1.0
+    ticks = {row["name"]: row["ticks"] for row in bench["layers"] if row["ticks"] is not None}
+    return {
+        "unit": {"us": "microseconds"}.get(bench["tick"], f"{bench['tick']}s"),
+        "layers": {name: {"ticks": cost, "share": cost / total} for name, cost in ticks.items()},
+        "rest": {"ticks": measured["rest"], "share": measured["rest"] / total},
+        "total": measured["total"],
+        "samples": measured["samples"],
+    }
+
+
 def _memory(
     image: Mapping[str, Any], head: Mapping[str, Any], release: Mapping[str, Any]
 ) -> dict[str, Any] | None:
@@ -363,7 +483,7 @@ def _memory(
         ("stack, used", stack),
         ("stack, spare", max(0, reserved - stack)),
     ]
-    operators = [row["name"] for row in image.get("layers", [])]
+    layers = image.get("layers", [])
     slots = image.get("arena", [])
     return {
         "bars": [
@@ -375,19 +495,21 @@ def _memory(
         "slots": slots,
         "arena_bytes": arena_bytes,
         "arena_bound_bytes": image.get("arena_bound_bytes"),
-        "arena": figures.arena(slots, operators, arena_bytes) if slots and operators else None,
+        "arena": figures.arena(slots, layers, arena_bytes) if slots and layers else None,
     }
 
 
 def _bar(name: str, parts: Sequence[tuple[str, int]], limit: int | None) -> dict[str, Any]:
-    used = sum(size for _, size in parts) or 1
+    """Parts as shares of what is used, and what is used as a share of all that the board has."""
+    used = sum(size for _, size in parts)
     return {
         "name": name,
         "used": used,
         "limit": limit,
+        "share": used / limit if limit else None,
         "parts": [
-            {"name": part, "bytes": size, "share": round(100 * size / used, 2)}
-            for part, size in parts
+            {"name": part, "bytes": size, "colour": colour, "share": 100 * size / used}
+            for colour, (part, size) in enumerate(parts, 1)
             if size > 0
         ],
     }

@@ -31,9 +31,24 @@ def command(
             help="Default: SESSION/report.html.",
         ),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SESSION", parser=given_path, show_default=False,
+            help="An earlier session: what differs from it, layer by layer.",
+        ),
+    ] = None,
+    bench: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SESSION", parser=given_path, show_default=False,
+            help="A session of `spikelet bench`, whose figures by layer are shown. Default: "
+            "SESSION itself, where it was benched.",
+        ),
+    ] = None,
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     as_json: JsonOption = False,
-) -> None:
+) -> None:  # fmt: skip
     """Write the HTML report of a session, complete or broken off."""
     with loading(as_json):
         from spikelet.cli.terminal import Terminal
@@ -43,7 +58,8 @@ def command(
     out = out or session / "report.html"
     _check(out)
     with terminal.err.status("drawing"):
-        data = write_report(SessionFolder(session), out)
+        measured = None if bench is None else SessionFolder(bench)
+        data = write_report(SessionFolder(session), out, against=against, bench=measured)
     terminal.result(
         {
             "report": str(out),
