@@ -71,8 +71,9 @@ def _open(
     errors: str | None = None,
     newline: str | None = None,
     *more: Any,
+    **named: Any,
 ) -> Any:
     if "b" not in mode:
         encoding = "cp1252" if encoding in (None, "locale") else encoding
         newline = "\r\n" if newline is None and "r" not in mode else newline
-    return _real_open(file, mode, buffering, encoding, errors, newline, *more)
+    return _real_open(file, mode, buffering, encoding, errors, newline, *more, **named)

@@ -46,6 +46,8 @@ def _missing(spec: MachineSpec) -> str:
 
 def machines(board: Board) -> list[str]:
     """The board's machines that can start on this computer, in order of preference."""
+    if sys.platform == "win32":
+        return []
     return [name for name, spec in board.machines.items() if not _missing(spec)]
 
 
