@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from spikelet.board import boards
 from spikelet.cli import completion
+from spikelet.cli.app import app
 from spikelet.learn.learner import learners
 from support import need, on_path
 
@@ -47,10 +50,25 @@ def folder(tmp_path: Path) -> Path:
         ("spikelet train digits_s", ["digits_snn"]),
         ("spikelet fit mine.spk --part nrf52840", []),
         ("spikelet fit mine.spk --part nRF5284", ["nRF52840"]),
+        ("spikelet export mine.spk --target cortex-m4", ["cortex-m4", "cortex-m4f"]),
+        ("spikelet flash mine.spk --tool pro", ["probe-rs"]),
     ],
 )
 def test_tab_offers_what_there_is(line: str, offered: list[str], folder: Path) -> None:
     assert completed(line, folder) == offered
+
+
+def test_tab_offers_something_for_each_option_that_takes_a_known_name() -> None:
+    """Found in the commands themselves; an option of a new name is asked about here."""
+    named = {"board", "machine", "toolchain", "target", "core", "part", "tool", "learn", "learner"}
+    seen = set()
+    group: Any = typer.main.get_command(app)
+    for name in group.commands:
+        for option in group.get_command(None, name).params:
+            if option.name in named and option.param_type_name == "option":
+                seen.add(option.name)
+                assert option._custom_shell_complete is not None, (name, option.name)
+    assert seen == named
 
 
 def test_names_are_those_that_commands_take(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

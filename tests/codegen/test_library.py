@@ -213,13 +213,49 @@ def test_clang_without_optimisation_is_right_on_a_core_with_dsp(
     assert " 0 of " in ran(tmp_path / "kws", "m4")
 
 
-def test_a_wrong_core_is_one_error_with_the_words_to_mend_it(tmp_path: Path) -> None:
-    need("gcc")
-    folder = library("kws", "m4", tmp_path / "lib")
-    command = ["gcc", "-c", str(folder / "src/kws.c"), f"-I{folder / 'include'}", "-o", "/dev/null"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    errors = re.findall(r"error: (.*)", done.stderr)
-    assert len(errors) == 1 and "armv7e-m" in errors[0] and "--target" in errors[0]
+# Targets whose C differs, and compilers of several cores, by the flags that choose one.
+MADE_FOR = (
+    "host", "portable", "cortex-m0", "cortex-m3", "cortex-m4", "cortex-m4f", "cortex-m33",
+    "cortex-m55", "rv32imac", "rv32imafc_zbb",
+)  # fmt: skip
+COMPILERS = {
+    "gcc": ((),),
+    "arm-none-eabi-gcc": (
+        ("-mcpu=cortex-m0",), ("-mcpu=cortex-m3",), ("-mcpu=cortex-m4",),
+        ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"),
+        ("-mcpu=cortex-m55", "-mfloat-abi=hard"), ("-mcpu=cortex-a9", "-mfloat-abi=soft"),
+    ),
+    "riscv64-unknown-elf-gcc": (
+        ("-march=rv32imac", "-mabi=ilp32"), ("-march=rv64gc", "-mabi=lp64"),
+        ("-march=rv32i", "-mabi=ilp32"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_a_wrong_core_is_one_error_with_the_words_to_mend_it(compiler: str, tmp_path: Path) -> None:
+    """Each target with each core: it is compiled, or there is one #error and nothing else."""
+    need(compiler)
+    graph = every_kind.MAKERS[0]()
+    sources = {}
+    for core in MADE_FOR:
+        target = Target.of_core(core)
+        export_c(with_vectors(graph), folder := tmp_path / core, target, name="tiny")
+        sources[core] = str(folder / "src/tiny.c"), str(target)
+    refused = set()
+    for flags in COMPILERS[compiler]:
+        for core, (source, target) in sources.items():
+            command = [compiler, *flags, "-ffreestanding", "-fsyntax-only", source]
+            done = subprocess.run(command, capture_output=True, text=True)
+            errors = re.findall(r"error: (.*)", done.stderr)
+            assert len(errors) == (done.returncode != 0), (core, flags, errors)
+            if errors:
+                refused.add((core, flags))
+                assert errors[0].startswith("#error") and "--target" in errors[0], errors
+                assert f"made for {target}," in errors[0], errors
+    cores = {core for core, _ in refused}
+    assert len(cores) >= 6 and "portable" not in cores
+    assert ("host" in cores) == (compiler != "gcc")
 
 
 def objects(folder: Path, compiler: Sequence[str], name: str) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from spikelet.graph.target import Target
+from spikelet.board.parts import parts
+from spikelet.errors import UsageError
+from spikelet.graph.target import CORES, Target
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_letters_of_risc_v_stand_in_their_order(name: str, near: str) -> None:
         ("rv32imac\n", "did you mean 'rv32imac'?"),
         ("rv32imaczbb", "did you mean 'rv32imac_zbb'?"),
         ("host+x", "did you mean 'host'?"),
-        ("Cortex-M4F", "did you mean 'armv7e-m'?"),
+        ("Cortex-M4F", "did you mean 'armv7e-m+fp'?"),
     ],
 )
 def test_an_unknown_name_is_refused_with_what_is_known_and_near(name: str, near: str) -> None:
@@ -89,3 +91,33 @@ def test_an_unknown_name_is_refused_with_what_is_known_and_near(name: str, near:
         Target.parse(name)
     assert near in str(caught.value)
     assert repr(name) in str(caught.value)
+
+
+def test_a_core_has_one_name_wherever_one_is_asked_for() -> None:
+    """What `export --target` takes is what `fit --core` takes, and the other way round."""
+    known = parts()
+    for core in known.cores:
+        assert known.select(core), core
+        Target.of_core(core)
+    for core in [*CORES, *sorted(set(CORES.values()))]:
+        target = Target.of_core(core)
+        try:
+            chosen = known.select(core)
+        except UsageError as error:  # nobody's part of the list has it
+            assert f"no part of the list has the core {core!r}" in error.what
+            assert core in ("cortex-m1", "cortex-m23", "cortex-m35p", "cortex-m35pf", "cortex-m52",
+                            "cortex-m52f", "armv8-m.base")  # fmt: skip
+            continue
+        cores = {Target.of_core(part.core) for part in chosen.values()}
+        assert {c.core for c in cores} == {target.core}, core
+    assert set(known.select("Cortex-M4")) == set(known.select("cortex-m4f"))
+    assert Target.of_core("cortex-m4f").fpu and not Target.of_core("cortex-m4").fpu
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("cortex-m44", "cortex-m4"), ("cortexm7", "cortex-m7"), ("m4", "cortex-m0")]
+)
+def test_an_unknown_core_names_the_nearest_and_all(name: str, near: str) -> None:
+    with pytest.raises(ValueError, match="no") as caught:
+        Target.of_core(name)
+    assert near in str(caught.value) and "Cores: cortex-m0, " in str(caught.value)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from spikelet.board.spec import Board, derived_board
 from spikelet.errors import UsageError
+from spikelet.graph.target import CORES, Target
 
 KIB = 1024
 # Figures, then a file of a repository at a commit, or a page, then what there is to say.
@@ -104,18 +105,36 @@ class Parts:
     def select(self, core: str | None = None, part: str | None = None) -> dict[str, Part]:
         """The parts of a core, the one of a name, or all.
 
+        A core has the names that `Target.of_core` takes, with or without the f of its FPU; an
+        instruction set is all cores that have it.
+
         Raises:
             UsageError: there is no such core or part.
         """
-        if core is not None and core not in self.cores:
-            raise _unknown("core", core, list(self.cores))
-        chosen = {n: p for n, p in self.parts.items() if core in (None, p.core)}
+        cores = None if core is None else self._called(core)
+        chosen = {n: p for n, p in self.parts.items() if cores is None or p.core in cores}
         if part is None:
             return chosen
         named = {n: p for n, p in chosen.items() if n.lower() == part.lower()}
         if not named:
             raise _unknown("part", part, list(chosen))
         return named
+
+    def _called(self, text: str) -> set[str]:
+        """The cores that a name means."""
+        plain = text.lower().strip().replace("_", "-").removesuffix("f")
+        called = {core for core in self.cores if core.removesuffix("f") == plain}
+        try:
+            target = Target.of_core(text)
+        except ValueError as e:
+            raise UsageError(str(e), next=f"one of {', '.join(self.cores)}") from e
+        if not called and text not in CORES:
+            called = {core for core in self.cores if Target.of_core(core).core == target.core}
+        if not called:
+            raise UsageError(
+                f"no part of the list has the core {text!r}", next=f"one of {', '.join(self.cores)}"
+            )
+        return called
 
 
 def _unknown(kind: str, name: str, known: list[str]) -> UsageError:

@@ -59,7 +59,41 @@ def cores(incomplete: str) -> list[str]:
     """Cores of real parts."""
     from spikelet.board.parts import parts as known
 
-    return _starting(list(known().cores), incomplete)
+    return _starting([*dict.fromkeys([*targets(incomplete), *known().cores])], incomplete)
+
+
+def targets(incomplete: str) -> list[str]:
+    """Cores that a C library is made for."""
+    from spikelet.graph.target import CORES, HOST, PORTABLE
+
+    return _starting([*CORES, "rv32imc", "rv32imac", "rv32imafc", HOST, PORTABLE], incomplete)
+
+
+def tools(incomplete: str) -> list[str]:
+    """Tools that flash."""
+    from spikelet.board.flash_spec import TOOLS
+
+    return _starting(["auto", *TOOLS], incomplete)
+
+
+def toolchains(incomplete: str) -> list[str]:
+    """Compilers that a board may have."""
+    from spikelet.board import boards as known
+
+    return _starting(
+        ["auto", *sorted({name for board in known().values() for name in board.toolchains})],
+        incomplete,
+    )
+
+
+def machines(incomplete: str) -> list[str]:
+    """Emulators that a board may have."""
+    from spikelet.board import boards as known
+
+    return _starting(
+        ["auto", *sorted({name for board in known().values() for name in board.machines})],
+        incomplete,
+    )
 
 
 def _starting(names: list[str], incomplete: str) -> list[str]:

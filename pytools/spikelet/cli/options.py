@@ -77,11 +77,19 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="One JSON object on standard output, nothing else there.")
 ]
 ToolchainOption = Annotated[
-    str, typer.Option("--toolchain", help="One of the board's toolchains, or auto.")
-]
+    str,
+    typer.Option(
+        "--toolchain", help="One of the board's toolchains, or auto.",
+        autocompletion=completion.toolchains,
+    ),
+]  # fmt: skip
 MachineOption = Annotated[
-    str, typer.Option("--machine", help="One of the board's machines, or auto.")
-]
+    str,
+    typer.Option(
+        "--machine", help="One of the board's machines, or auto.",
+        autocompletion=completion.machines,
+    ),
+]  # fmt: skip
 PortOption = Annotated[
     str | None,
     typer.Option(help="Serial port or pyserial URL of a device that was flashed before."),

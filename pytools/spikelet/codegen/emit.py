@@ -289,10 +289,15 @@ def _unless_for(target: Target) -> list[str]:
         lines.append(f"#{'el' * (number > 0)}if !({condition})")
         lines.append(
             f'#error "this model was made for {target}, so for {words}, which this compiler or its '
-            f"flags do not make code for. Compile for {target} (-mcpu, -march), or make the model "
-            'again for the core that is there: spikelet export --target, or isa in board.toml"'
+            f"flags do not make code for. Compile for {target}{_by_flags(target)}, or make the "
+            "model again for the core that is there: spikelet export --target, or isa in board."
+            'toml"'
         )
     return ["\n".join([*lines, "#else", ""])] if lines else []
+
+
+def _by_flags(target: Target) -> str:
+    return " (-mcpu, -march)" if target.arm or target.riscv else ""
 
 
 def _columns(rows: Iterable[Iterable[object]]) -> list[str]:

@@ -54,15 +54,19 @@ _RISCV_MACROS = {
     "zbs": "defined(__riscv_zbs)",
     "zfh": "defined(__riscv_zfh)",
 }
-# What people call a core, for the hint.
-_CORES = {
+HOST, PORTABLE = "host", "portable"
+# What people call a core; one whose name ends with the f of its FPU has +fp as well. C without
+# variants is what runs on cores that have none here.
+_PLAIN = {
     "cortex-m0": "armv6-m", "cortex-m0+": "armv6-m", "cortex-m1": "armv6-m",
     "cortex-m3": "armv7-m", "cortex-m4": "armv7e-m", "cortex-m7": "armv7e-m",
     "cortex-m23": "armv8-m.base", "cortex-m33": "armv8-m.main+dsp",
     "cortex-m35p": "armv8-m.main+dsp", "cortex-m52": "armv8.1-m.main+mve",
     "cortex-m55": "armv8.1-m.main+mve", "cortex-m85": "armv8.1-m.main+mve",
+    "rv32ec": PORTABLE, "xtensa-lx6": PORTABLE, "xtensa-lx7": PORTABLE,
 }  # fmt: skip
-HOST, PORTABLE = "host", "portable"
+_FPUS = [name for name, isa in _PLAIN.items() if "fp" in _ARM.get(isa.split("+")[0], ((),))[0]]
+CORES = _PLAIN | {f"{name}f": f"{_PLAIN[name]}+fp" for name in _FPUS}
 
 
 @dataclass(frozen=True)
@@ -114,9 +118,14 @@ class Target:
 
     @classmethod
     def of_core(cls, text: str) -> Target:
-        """As `parse`, or by what people call a core: cortex-m0 to cortex-m85."""
-        core = _CORES.get(text.lower().strip())
-        return cls.parse(core or text)
+        """As `parse`, or by what people call a core, one of `CORES`."""
+        called = _as_called(text)
+        try:
+            return cls.parse(CORES.get(called, text))
+        except ValueError as e:
+            near = difflib.get_close_matches(called, CORES, n=1, cutoff=0.8)
+            hint = f"{text!r} is no core; did you mean {near[0]!r}?" if near else str(e)
+            raise ValueError(f"{hint} Cores: {', '.join(CORES)}") from e
 
     def __str__(self) -> str:
         return self.name
@@ -168,6 +177,10 @@ class Target:
         An Arm core must have just the variants that model.c was made with: a smaller core cannot
         execute them, on a larger one the C runs slower than it could, unnoticed.
         """
+        if self.core == HOST:
+            size = self.pointer_bytes
+            same = f"!defined(__SIZEOF_POINTER__) || __SIZEOF_POINTER__ == {size}"
+            return [(same, f"a computer with addresses of {size} bytes")]
         if self.riscv:
             needed = [e for e in _RISCV_MACROS if self.has(e)]
             return [
@@ -232,10 +245,13 @@ def _nearest(text: str, *candidates: str) -> str | None:
     return None
 
 
+def _as_called(core: str) -> str:
+    return core.lower().strip().replace("_", "-")
+
+
 def _unknown_core(text: str, core: str) -> str:
     known = [*_ARM, "rv32i...", HOST, PORTABLE]
-    plain, written = core.lower().strip().replace("_", "-"), re.sub(r"\s", "", text.lower())
-    near = _CORES.get(plain) or _CORES.get(plain.removesuffix("f"))  # the f of its FPU
+    near, written = CORES.get(_as_called(core)), re.sub(r"\s", "", text.lower())
     if near is None:
         core = written.partition("+")[0]
         close = difflib.get_close_matches(core, [*_ARM, "rv32imac", HOST, PORTABLE], n=1)

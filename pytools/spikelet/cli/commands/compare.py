@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from spikelet.cli import loading
+from spikelet.cli.completion import boards
 from spikelet.cli.options import JsonOption, application
 from spikelet.cli.places import given_path
 
@@ -36,7 +37,9 @@ def command(
     ] = None,
     board: Annotated[
         str | None,
-        typer.Option("--board", "-b", help="Of packages: whose kernels are counted."),
+        typer.Option(
+            "--board", "-b", help="Of packages: whose kernels are counted.", autocompletion=boards
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spikelet.cli import loading
+from spikelet.cli.completion import boards, targets
 from spikelet.cli.options import (
     ClassesOption,
     FeaturesOption,
@@ -39,11 +40,16 @@ TargetOption = Annotated[
         "--target",
         metavar="CORE",
         help="Of the library: host, portable, cortex-m0 to cortex-m85, rv32imac, ...",
+        autocompletion=targets,
     ),
 ]
 BoardCoreOption = Annotated[
     str | None,
-    typer.Option("--board", help="Instead of --target: a board's core, measured on its machine."),
+    typer.Option(
+        "--board",
+        help="Instead of --target: a board's core, measured on its machine.",
+        autocompletion=boards,
+    ),
 ]
 NameOption = Annotated[
     str | None,

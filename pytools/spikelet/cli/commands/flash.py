@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spikelet.cli import loading
-from spikelet.cli.completion import boards, packages
+from spikelet.cli.completion import boards, packages, tools
 from spikelet.cli.options import JsonOption, ToolchainOption, application, not_a_folder
 from spikelet.cli.places import check_folder, given_path
 
@@ -40,7 +40,10 @@ FlashPortOption = Annotated[
     str | None,
     typer.Option("--port", help="Serial port that the tool flashes over, or the board's drive."),
 ]
-ToolOption = Annotated[str, typer.Option(help="One of the board's flashing tools, or auto.")]
+ToolOption = Annotated[
+    str,
+    typer.Option(help="One of the board's flashing tools, or auto.", autocompletion=tools),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Write the files, print the command, and call nothing.")
 ]
