@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ from spikelet.board import DEFAULT_BAUD, Board, boards, find_board
 from spikelet.codegen.library import Library
 from spikelet.errors import UsageError
 from spikelet.graph import Array
+from spikelet.graph.declared import quote_name
 from spikelet.graph.target import ANY, Target
 from spikelet.link import Device as Link
 from spikelet.link import open_transport
@@ -159,7 +161,15 @@ class Package(packages.Package):
                 f"{len(names)} names, and the model knows classes 0 to {wanted - 1}",
                 next="give one name a class, in the order of their numbers",
             )
-        noted = {"classes": wanted, "class_names": [words(str(name)) for name in names]}
+        said = [words(str(name)) for name in names]
+        for name, count in Counter(said).items():
+            if count > 1:
+                raise UsageError(
+                    f"{count} classes are called {quote_name(name)}",
+                    "labels may be given by name, and each must mean one class",
+                    "give every class a name of its own",
+                )
+        noted = {"classes": wanted, "class_names": said}
         return type(self)(self.graph, self.vectors, {**self.manifest, **noted})
 
     def summary(self, board: str | Board | None = None) -> Summary:
@@ -437,6 +447,7 @@ def import_model(
     calibration: Given | Path | None = None,
     *,
     labels: npt.ArrayLike | None = None,
+    class_names: Sequence[str] | None = None,
     frames: int | None = None,
     options: Options | None = None,
 ) -> Package:
@@ -448,6 +459,7 @@ def import_model(
             `y`. A float model is quantised with every second sample, the others become the
             package's test vectors; an integer model keeps its codes, and all become vectors.
         labels: (N,) classes of the samples.
+        class_names: of the classes, in the order of their numbers; see `Package.name_classes`.
         frames: runs that make one inference of a .tflite network with a state.
         options: how a float model is quantised.
 
@@ -469,7 +481,8 @@ def import_model(
         if labels is not None:
             arrays[labels_key(arrays)] = plain_array(labels)
         data = GivenArrays(arrays, "calibration", "calibration")
-    return Package.of(import_file(Path(path), data, options, frames))
+    package = Package.of(import_file(Path(path), data, options, frames))
+    return package if class_names is None else package.name_classes(class_names)
 
 
 def train(

@@ -18,6 +18,7 @@ import spikelet
 from cli_support import small_package
 from spikelet.api import Package
 from spikelet.errors import Disagreement, UsageError
+from spikelet.run.reals import called
 from spikelet.run.recorded import Session
 from support import need
 
@@ -133,6 +134,10 @@ def test_class_names_go_in_and_come_out(package: Package) -> None:
     assert [names.index(n) for n in label] == list(package.vectors["golden.label"][:, 0])
     with pytest.raises(UsageError, match="classes 0 to 3"):
         package.name_classes(["a"])
+    with pytest.raises(UsageError, match="2 classes are called b"):
+        package.name_classes(["a", "b", "b", "d"])
+    # A learner may add classes that have no name.
+    assert list(called(named.manifest, np.array([3, 4, -1]))) == ["d", "4", "-1"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import tflite_cases
 
 from cli_support import Spikelet
+from spikelet import load as spikelet_load
 from spikelet.package import Package
 
 
@@ -109,3 +110,27 @@ def test_what_cannot_be_imported_exits_2(spikelet: Spikelet, tmp_path: Path) -> 
     ):
         result = spikelet("import", tmp_path / name)
         assert result.code == 2 and said in result.err and "next:" in result.err
+
+
+def test_classes_are_named_from_a_list_or_a_file(spikelet: Spikelet, tmp_path: Path) -> None:
+    path = model(tmp_path / "net.tflite")
+    plain = Package.load(tmp_path / spikelet("import", path, "--json").json["package"])
+    assert "class_names" not in plain.manifest  # as in packages of before
+    names = [f"class <{n}>" for n in range(plain.graph.highest_prediction + 1)]
+    Path("names.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    for given in (", ".join(names), "names.txt"):
+        words = ("--class-names", given, "-o", "named.spk", "--json")
+        result = spikelet("import", path, *words).json
+        assert result["manifest"]["class_names"] == names
+        named = Package.load(Path("named.spk"))
+        assert repr(named.graph) == repr(plain.graph) and named.sha256 != plain.sha256
+    x, labels = plain.inputs["x"], plain.graph.run(plain.inputs).outputs[plain.graph.outputs[0]]
+    predicted = spikelet_load(Path("named.spk")).predict(x).label
+    assert list(predicted) == [names[n] for n in plain.graph.predicted(labels)]
+    for given, said in (
+        ("a,b,c", "3 names, and the model knows"),
+        (",".join(["same"] * len(names)), "are called same"),
+        ("nowhere.txt", "--class-names nowhere.txt"),
+    ):
+        result = spikelet("import", path, "--class-names", given, "-o", "never.spk")
+        assert result.code == 2 and said in result.err and not Path("never.spk").exists()

@@ -200,6 +200,8 @@ def test_activities_have_units_and_rounds(written: Write) -> None:
     data = load("uci_har_subset")
     assert data.x_train.dtype == np.int16
     assert (data.shape, data.classes) == ((128, 9), 6)
+    assert data.class_names is not None and len(data.class_names) == 6
+    assert "STANDING" in data.class_names and data.first(2).class_names == data.class_names[:2]
     real = data.real(np.full((1, 128, 9), 4096, np.int16))
     assert real.dtype == np.float32
     np.testing.assert_array_equal(real[0, 5], [2, 2, 2, 1, 1, 1, 1, 1, 1])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spikelet.api import Package
 from spikelet.cli.places import check_file
 from spikelet.cli.render import (
     accuracy_rows,
@@ -17,7 +18,6 @@ from spikelet.cli.render import (
 from spikelet.cli.terminal import facts, number, table
 from spikelet.errors import UsageError
 from spikelet.frontends.model_file import import_file
-from spikelet.package import Package
 from spikelet.quantise import METHODS, Options
 from spikelet.refusal import shorten
 from spikelet.samples import GivenArrays
@@ -34,6 +34,7 @@ class ImportOptions:
         calibrate: samples, an .npz file.
         ranges, equalise, bias_correction: how a float model is quantised; None for the default.
         frames: runs that make one inference of a network with a state.
+        class_names: of the classes, with commas between them; or a file with one a line.
         out: the package's file.
 
     Raises:
@@ -46,12 +47,14 @@ class ImportOptions:
     equalise: bool | None = None
     bias_correction: bool | None = None
     frames: int | None = None
+    class_names: str | None = None
     out: Path | None = None
 
     def __post_init__(self) -> None:
         if self.out is not None:
             check_file(self.out)
-            for read in (self.file, self.calibrate):
+            names = None if self.class_names is None else Path(self.class_names)
+            for read in (self.file, self.calibrate, names):
                 if read is not None and self.out.resolve() == read.resolve():
                     raise UsageError(
                         f"-o {self.out}: is a file that is read", next="give the package a name"
@@ -76,7 +79,23 @@ class ImportOptions:
         """The package that the model becomes; raises as `import_file`."""
         path = self.calibrate
         data = None if path is None else GivenArrays.of_file(path, "--calibrate")
-        return import_file(self.file, data, self.quantisation, self.frames)
+        made = Package.of(import_file(self.file, data, self.quantisation, self.frames))
+        return made if (names := self._names()) is None else made.name_classes(names)
+
+    def _names(self) -> list[str] | None:
+        text = self.class_names
+        if text is None:
+            return None
+        if "," in text:
+            return [name.strip() for name in text.split(",")]
+        try:
+            return [line.strip() for line in Path(text).read_text("utf-8").strip().splitlines()]
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"--class-names {text}: {error}",
+                "neither names with commas between them nor a file of one name a line",
+                "for instance --class-names left,right,up",
+            ) from error
 
 
 def render_import(result: dict[str, Any]) -> list[Any]:

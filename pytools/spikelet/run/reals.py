@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +88,19 @@ def class_numbers(package: Package, labels: Array) -> Array:
     return np.array([numbers.get(str(name), -1) for name in labels.ravel()], np.int64)
 
 
+def called(manifest: Mapping[str, Any], labels: Array) -> Array:
+    """Numbers of classes as their names; a class without one, as of a learner, keeps its number.
+
+    Args:
+        manifest: of the package; without `class_names` the numbers stay.
+        labels: (N,) integers.
+    """
+    names = manifest.get("class_names")
+    if names is None:
+        return labels
+    return np.array([names[n] if 0 <= n < len(names) else str(n) for n in labels], str)
+
+
 def prediction(package: Package, outputs: Mapping[str, Array]) -> Prediction:
     """What a model's outputs mean.
 
@@ -99,8 +113,7 @@ def prediction(package: Package, outputs: Mapping[str, Array]) -> Prediction:
     label: Array | None = None
     if first.size > 1 or _counts(first):
         label = graph.predicted(outputs[first.name])
-        if (names := package.manifest.get("class_names")) is not None:
-            label = np.array(names)[label]
+        label = called(package.manifest, label)
     return Prediction({n: _real(package, graph.tensors[n], v) for n, v in outputs.items()}, label)
 
 

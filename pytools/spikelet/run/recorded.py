@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelet.errors import Disagreement
 from spikelet.graph import Array
+from spikelet.run.reals import called
 from spikelet.run.session_folder import SessionFolder
 
 PAGE_HEIGHT = 640  # pixels of a report within a notebook
@@ -65,8 +66,7 @@ class Session:
     def label(self) -> Array:
         """(N,) the class that the device names for each sample, as of `Prediction`."""
         found = [sample.device for sample in SessionFolder(self.path).samples()]
-        names = self.result["manifest"].get("class_names")
-        return np.array(found, np.int64) if names is None else np.array(names)[found]
+        return called(self.result["manifest"], np.array(found, np.int64))
 
     def check(self) -> None:
         """Raise Disagreement, with the first differences, unless the device is golden to the bit.

@@ -20,6 +20,7 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array
+from spikelet.text import words
 
 VARIABLE = "SPIKELET_DATA"
 
@@ -45,6 +46,7 @@ class DataSet:
         scale, offset: float32, one a channel or one for all; see `real`.
         groups: (N,) int64, whom or what a training sample comes from; None where samples are
             independent. Validation never shares a group with training.
+        class_names: in order, where the source has them.
     """
 
     name: str
@@ -58,6 +60,7 @@ class DataSet:
     scale: Array = dataclasses.field(default_factory=lambda: np.full(1, 1 / 255, np.float32))
     offset: Array = dataclasses.field(default_factory=lambda: np.zeros(1, np.float32))
     groups: Array | None = None
+    class_names: tuple[str, ...] | None = None
 
     def real(self, x: Array) -> Array:
         """What a float network gets for samples (N, *shape): x * scale + offset, float32."""
@@ -102,6 +105,7 @@ class DataSet:
             x_test=self.x_test[test],
             y_test=self.y_test[test],
             classes=classes,
+            class_names=self.class_names and self.class_names[:classes],
             test_part=f"{self.test_part}; classes 0 to {classes - 1}, {test.sum()} samples",
             groups=None if self.groups is None else self.groups[train],
         )
@@ -228,6 +232,7 @@ def _speech_commands(name: str) -> DataSet:
         np.full(1, 1 / 64, np.float32),
         np.full(1, -2, np.float32),
         groups[~test],
+        _names(arrays["classes"]),
     )
 
 
@@ -265,6 +270,7 @@ def _uci_har(name: str) -> DataSet:
         (np.repeat([2, 1, 1], 3) / arrays["lsb_per_unit"]).astype(np.float32),
         np.zeros(1, np.float32),
         (rounds - 1) // 2,
+        _names(classes),
     )
 
 
@@ -310,7 +316,12 @@ def _mitbih_beats(name: str) -> DataSet:
         np.array([1 / 2000, 1 / 500, 1 / 500, 1 / 500], np.float32),
         np.array([0, -1.6, -1.6, -2], np.float32),
         arrays["record_train"].astype(np.int64),
+        _names(arrays["classes"]),
     )
+
+
+def _names(classes: Array) -> tuple[str, ...]:
+    return tuple(words(str(name)) for name in classes)
 
 
 def _npz(path: Path, **expected: tuple[str, tuple[int | str, ...]]) -> dict[str, Array]:

@@ -234,6 +234,7 @@ def package(
         "part": part,
         "test_part": data.test_part,
         "classes": data.classes,
+        **({"class_names": list(data.class_names)} if data.class_names else {}),
         "image_shape": list(data.shape[:-1] if data.shape[-1] == 1 else data.shape),
         "samples": len(y),
         "float": "the network as it stood before it was trained with rounding",

@@ -243,6 +243,7 @@ def _package(net: SpikingNet, recipe: Recipe, data: DataSet, part: Part) -> Pack
         "part": part,
         "test_part": data.test_part,
         "classes": data.classes,
+        **({"class_names": list(data.class_names)} if data.class_names else {}),
         "image_shape": list(data.shape),
         "samples": n,
         "float_accuracy": correct_float / n,

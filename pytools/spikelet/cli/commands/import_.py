@@ -63,6 +63,17 @@ FramesOption = Annotated[
 ]
 
 
+ClassNamesOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,C|FILE",
+        show_default=False,
+        help="Names of the classes, in the order of their numbers; or a file with one a line. "
+        "Predictions and reports then use them.",
+    ),
+]
+
+
 @app.command("import")
 def command(
     file: FileArg,
@@ -71,12 +82,12 @@ def command(
     equalise: EqualiseOption = None,
     bias_correction: BiasCorrectionOption = None,
     frames: FramesOption = None,
+    class_names: ClassNamesOption = None,
     out: PackageOutOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import a model file and write the package NAME.spk."""
     with loading(as_json):
-        from spikelet.api import Package
         from spikelet.cli.importing import ImportOptions, render_import
         from spikelet.cli.render_package import package_summary
         from spikelet.cli.terminal import Terminal
@@ -84,10 +95,10 @@ def command(
     terminal = Terminal.open(as_json)
     options = ImportOptions(
         file=file, calibrate=calibrate, ranges=ranges, equalise=equalise,
-        bias_correction=bias_correction, frames=frames, out=out,
+        bias_correction=bias_correction, frames=frames, class_names=class_names, out=out,
     )  # fmt: skip
     with terminal.err.status("importing"):
-        package = Package.of(options.package())
+        package = options.package()
     out = out or Path(f"{package.graph.name}.spk")
     check_file(out)
     package.save(out)
