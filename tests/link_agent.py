@@ -18,7 +18,7 @@ from spikelet.paths import boards_dir, firmware_dir, sim_dir
 
 C_TESTS = Path(__file__).resolve().parent / "c"
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow"]
-SANITIZE = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZE = ["-g1", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 TRACE = "-DSPK_TRACE"
 LEARN = "-DSPK_LEARN"
 
