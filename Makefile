@@ -14,12 +14,14 @@ TORCH_FLAGS ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Few of the modules are ever imported: Python compiles those when they are.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 SPIKELET := $(BIN)/spikelet
 CODE := pytools sim models tests
 C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c tests/c/*.[ch] \
     tests/plugin/*/firmware/*/*.h)
 
-.PHONY: demo quick test test-long check format docs tools bench bars soak fuzz figures wheel clean
+.PHONY: demo quick test tests test-long check format docs tools bench bars soak fuzz figures wheel clean
 
 demo: $(READY)
 	$(SPIKELET) demo -o $(OUT)/demo
@@ -28,7 +30,11 @@ demo: $(READY)
 quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist=load -m quick
 
-test: $(READY) tools check
+# mypy takes a minute on one core: the tests do not wait for it.
+test: $(READY) tools
+	$(MAKE) -j2 check tests
+
+tests: $(READY)
 	$(BIN)/python -m pytest -n 2 -m "not long"
 
 # The campaigns: tests marked `long`, then LONG_FUZZ_SECONDS of fuzzing for each importer.
@@ -77,8 +83,7 @@ soak: $(READY)
 # libFuzzer on the receive path (clang), then on the importers (atheris, Linux).
 fuzz: $(READY)
 	$(MAKE) -C tests/c fuzz
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
-	    -c constraints.txt -e '.[fuzz]'
+	$(PIP) --no-build-isolation -c constraints.txt -e '.[fuzz]'
 	mkdir -p $(OUT)/fuzz
 	for format in tflite onnx; do (cd $(OUT)/fuzz && $(abspath $(BIN))/python \
 	    $(abspath tests/fuzz/fuzz_importers.py) $$format $$format \
@@ -89,12 +94,9 @@ wheel: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_FLAGS) \
-	    $$(grep '^torch==' constraints.txt)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-	    hatchling editables
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
-	    -c constraints.txt -e '.[train,dev,docs]'
+	$(PIP) $(TORCH_FLAGS) $$(grep '^torch==' constraints.txt)
+	$(PIP) -c constraints.txt hatchling editables
+	$(PIP) --no-build-isolation -c constraints.txt -e '.[train,dev,docs]'
 	touch $@
 
 clean:
