@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from once import Once
 from quick import has_quick_tests
 from support import MISSING
+
+# Threads of PyTorch and BLAS would only wait for each other beside the other workers.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

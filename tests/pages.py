@@ -25,8 +25,8 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-# The plugin as its entry point gives it; PyTorch's threads only wait for each other beside tests.
-_ENVIRONMENT = {"PYTEST_PLUGINS": "spikelet.pytest_plugin", "OMP_NUM_THREADS": "1"}
+# The plugin as its entry point gives it.
+_ENVIRONMENT = {"PYTEST_PLUGINS": "spikelet.pytest_plugin"}
 
 
 @dataclass(frozen=True)

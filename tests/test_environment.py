@@ -19,6 +19,8 @@ OURS = re.compile(r"SPIKELET_[A-Z]+(_[A-Z]+)*")
 
 def read_by_python(text: str) -> Iterator[str]:
     """Names that `os.environ` is asked for, constants of the module resolved."""
+    if "environ" not in text and "getenv" not in text:
+        return
     tree = ast.parse(text)
     constants: dict[str, object] = {}
     for node in tree.body:

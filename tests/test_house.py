@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -28,6 +29,7 @@ def imports_of(path: Path) -> Iterator[str]:
                 yield from (name.name for name in names)
 
 
+@functools.cache
 def top(name: str) -> str:
     """GROUND, PACKAGE or API."""
     if name == API:
@@ -44,6 +46,7 @@ def room_of(module: str) -> str:
     return name if (PRODUCT / name).is_dir() else top(name)
 
 
+@functools.cache
 def arrows() -> set[tuple[str, str]]:
     """From each room to those that it imports, without the ground."""
     made = set()

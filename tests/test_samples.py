@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,11 @@ def export_file(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
     return spikelet.export(LINE, torch.zeros(1, 5), x, labels=y)
 
 
+@functools.cache
+def exported() -> Package:
+    return spikelet.export(LINE, torch.zeros(1, 5), draw())
+
+
 def import_file(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
     path = folder / "given.npz"
     np.savez(path, **({"x": x} if y is None else {"x": x, "y": y}))
@@ -59,7 +65,7 @@ def import_file(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
 def run(file: Path, folder: Path, x: Array, y: Array | None) -> Package:
     path = folder / "given.npz"
     np.savez(path, **({"x": x} if y is None else {"x": x, "y": y}))
-    package = export_file(file, folder, draw(), None)
+    package = exported()
     stream = data_stream(package, path)
     return Package(package.graph, stream.inputs, package.manifest)
 
@@ -109,6 +115,10 @@ def test_wrong_labels_are_refused_everywhere(
     y, text = WRONG_LABELS[kind]
     with pytest.raises(UsageError, match=text):
         WAYS[way](file, tmp_path, draw(), y)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_column_of_labels_is_taken_everywhere(way: str, file: Path, tmp_path: Path) -> None:
     WAYS[way](file, tmp_path, draw(), CLASSES[:, None].astype(np.uint8))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,16 @@ STEPS = {  # by target
 }
 
 
-@pytest.mark.parametrize("target", STEPS)
-@pytest.mark.parametrize("name", learners())
+HOST, *EMULATED = STEPS
+# For every change each learner is on the host and on one emulated core, in turn.
+CASES = [
+    pytest.param(name, target, marks=[pytest.mark.long] * (target not in (HOST, emulated)))
+    for name, emulated in zip(learners(), itertools.cycle(EMULATED))
+    for target in STEPS
+]
+
+
+@pytest.mark.parametrize(("name", "target"), CASES)
 def test_the_device_holds_what_its_twin_holds(name: str, target: str, tmp_path: Path) -> None:
     holds(name, target, STEPS[target], tmp_path)
 

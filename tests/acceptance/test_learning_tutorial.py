@@ -44,6 +44,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_new_class_is_learned_and_the_old_ones_stay(walked: Path) -> None:
     found = learning_result(walked, "virt-rv32")
     assert found["tasks"][-1] == "class 9"
@@ -54,10 +55,12 @@ def test_a_new_class_is_learned_and_the_old_ones_stay(walked: Path) -> None:
     assert naive["acc"] < found["acc"] - 0.2
 
 
+@pytest.mark.long
 def test_the_figures_are_the_same_on_every_board(walked: Path) -> None:
     assert learning_result(walked, "virt-rv32") == learning_result(walked, "native")
 
 
+@pytest.mark.long
 def test_a_report_and_a_state_are_left_behind(walked: Path) -> None:
     session = walked / "spikelet-sessions/continual_digits-virt-rv32-streaming_lda"
     assert "Learning curves" in (session / "report.html").read_text(encoding="utf-8")

@@ -30,9 +30,15 @@ BOARDS = {
     "virt-rv32f": RV32,
 }
 FPU = {"mps2-an386", "mps2-an500", "mps3-an547", "virt-rv32f"}
-TOOLCHAINS = ("zig", "gcc")
+# zig has its run time to compile for each core: for every change on one Arm and one RISC-V.
+SOME_ZIG = ("mps2-an386", "sifive-e")
 every = pytest.mark.parametrize(
-    ("board", "toolchain"), [(board, toolchain) for board in BOARDS for toolchain in TOOLCHAINS]
+    ("board", "toolchain"),
+    [
+        pytest.param(board, "zig", marks=[pytest.mark.long] * (board not in SOME_ZIG))
+        for board in BOARDS
+    ]
+    + [(board, "gcc") for board in BOARDS],
 )
 ELSEWHERE = {"virt-rv32"}  # test_board_machines.py has all of this, on two simulators
 TICK_UNITS = {"instruction": 1, "cycle": 2}

@@ -106,8 +106,14 @@ def ran(program: Path, target: str) -> str:
     return done.stdout
 
 
-@each_target
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("model", "target"),
+    [  # for every change each model is on the host, and one on each core
+        pytest.param(model, target, marks=[pytest.mark.long] * (target not in ("host", core)))
+        for model, core in zip(MODELS, ("m4", "rv32", "m4"), strict=True)
+        for target in TARGETS
+    ],
+)
 def test_the_example_gives_goldens_bytes(model: str, target: str, tmp_path: Path) -> None:
     folder = library(model, target, tmp_path / model)
     said = ran(built(folder, target, f"{model}_example"), target)
@@ -265,8 +271,14 @@ def objects(folder: Path, compiler: Sequence[str], name: str) -> str:
     return called("nm", "-g", folder / "lib.o")
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang"])
-@pytest.mark.parametrize("number", range(len(every_kind.MAKERS)))
+@pytest.mark.parametrize(
+    ("number", "compiler"),
+    [  # for every change each is compiled by one of the two
+        pytest.param(number, compiler, marks=[pytest.mark.long] * ((number + i) % 2))
+        for number in range(len(every_kind.MAKERS))
+        for i, compiler in enumerate(("gcc", "clang"))
+    ],
+)
 def test_every_kind_is_a_library(number: int, compiler: str, tmp_path: Path) -> None:
     """No warning; outside of its prefix the linker sees nothing but memory functions."""
     need(compiler)

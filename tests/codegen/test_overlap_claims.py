@@ -96,7 +96,10 @@ def test_an_instruction_sets_own_kernels_are(target: str, name: str, tmp_path: P
     assert mismatches(target, LAYERS[name](), tmp_path) == 0
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.long] * (name in ("mse, i16", "hlop", "sample_gate")))
+    for name in LEARNING
+])  # fmt: skip
 def test_learning_is_exact_over_its_input(name: str, tmp_path: Path) -> None:
     learns(NEAR[0], LEARNING[name](), tmp_path, 0)
 

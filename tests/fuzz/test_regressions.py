@@ -32,7 +32,7 @@ def test_a_file_that_was_found_is_read_or_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_a_changed_number_is_read_or_refused(name: str, data: st.DataObject) -> None:
     target = TARGETS[name]
@@ -49,4 +49,4 @@ def test_every_seed_is_a_model_that_can_be_read_and_changed() -> None:
         assert len(SEEDS[name]) > 20
         assert all(is_allowed(target.parse, seed) for seed in SEEDS[name])
         for seed in SEEDS[name]:
-            assert len({target.mutate(seed, i) for i in range(20)}) > 10
+            assert len({target.mutate(seed, i) for i in range(8)}) > 4

@@ -35,8 +35,8 @@ GRAPHS = {
     },
 }
 
-# Compiling is what takes time: every convention on one host and two emulated builds, a part of
-# them under the sanitisers.
+# Compiling is what takes time: for every change every convention on one host, a part of them
+# emulated and under the sanitisers.
 SOME = ("neurons_0", "neurons_6")
 EVERY = {"native-zig": 1, "rv32-zig-unicorn": 1, "rv32-gcc-qemu": 2}
 
@@ -45,9 +45,12 @@ def marks(target: str, name: str) -> list[pytest.MarkDecorator]:
     """One sanitised build is enough for every change; one of its graphs is quick."""
     if (target, name) == ("native-gcc-sanitized", "classifier"):
         return [pytest.mark.quick]
-    seldom = target == "native-clang-sanitized" or (
-        target == "rv32-zig-unicorn" and name.startswith("neurons") and name not in SOME
-    )
+    seldom = {
+        "native-gcc-sanitized": name == "neurons_6",
+        "native-clang-sanitized": True,
+        "rv32-zig-unicorn": name not in ("operators", "classifier"),
+        "rv32-gcc-qemu": name.startswith("neurons") and name not in SOME,
+    }.get(target, False)
     return [pytest.mark.long] * seldom
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+# What they reach beyond the kernels of the default options, a schedule, test_single_forward.py has.
+SAME_KERNELS = {"test_hlop", "test_penalties", "test_personal", "test_replay"}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """`test_device_equals_twin` in emulators is long.
+    """`test_device_equals_twin` in emulators is long, and of SAME_KERNELS on the host, too.
 
-    tests/acceptance/test_learners.py has each learner in each of them for every change.
+    tests/acceptance/test_learners.py has each learner on the host and in an emulator.
     """
     for item in items:
         spec = getattr(item, "callspec", None)
         if spec is None or not item.name.startswith("test_device_equals_twin["):
             continue
-        if not str(spec.params.get("target", "native")).startswith("native"):
+        native = str(spec.params.get("target", "native")).startswith("native")
+        if not native or item.path.stem in SAME_KERNELS:
             item.add_marker(pytest.mark.long)

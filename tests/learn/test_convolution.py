@@ -25,10 +25,10 @@ from spikelet.learn.numbers import scalar
 DEVICES = [
     ("native-gcc-sanitized", "i8", "stochastic"),
     ("rv32-gcc-qemu", "i16", "stochastic"),
-    ("rv32-gcc-qemu", "f32", "nearest"),
     ("rv32f-gcc-qemu", "f32", "nearest"),
     ("m4-gcc-qemu", "f16", "nearest"),
-    ("m4-gcc-qemu", "i8", "nearest"),
+    pytest.param("rv32-gcc-qemu", "f32", "nearest", marks=pytest.mark.long),
+    pytest.param("m4-gcc-qemu", "i8", "nearest", marks=pytest.mark.long),
 ]
 FEW = graphs.CASES[1:4] + graphs.CASES[7:9] + graphs.CASES[13:15]
 FEWER = [graphs.CASES[2], graphs.CASES[13]]  # sanitised kernels take their time to compile

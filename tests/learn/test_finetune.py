@@ -156,7 +156,9 @@ def test_nothing_goes_below_the_first_layer_that_learns() -> None:
     assert not below & set(kinds)
 
 
-@pytest.mark.parametrize(("precision", "update"), [("i16", "all"), ("f16", "all")])
+@pytest.mark.parametrize(
+    ("precision", "update"), [("i16", "all"), pytest.param("f16", "all", marks=pytest.mark.long)]
+)
 def test_integers_learn_what_floats_learn(precision: str, update: str) -> None:
     graph = classifier(True)
     train, labels = samples(300, 7)
@@ -173,11 +175,14 @@ def test_integers_learn_what_floats_learn(precision: str, update: str) -> None:
 
 DEVICES = [
     ("native-gcc-sanitized", {"precision": "f32", "recompute": "depthwise", "momentum": 0.9}),
-    ("native-gcc-sanitized", {"precision": "i16", "weight_decay": 0.01, "batch": 3}),
+    pytest.param(
+        "native-gcc-sanitized", {"precision": "i16", "weight_decay": 0.01, "batch": 3},
+        marks=pytest.mark.long,
+    ),
     ("rv32-gcc-qemu", {"precision": "i8", "update": "point", "momentum": 0.5}),
     ("rv32f-gcc-qemu", {"precision": "f16", "update": "first:2+biases+head"}),
     ("m4-gcc-qemu", {"precision": "i16", "rounding": "nearest"}),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("target", "options"), DEVICES)

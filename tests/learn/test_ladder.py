@@ -100,7 +100,7 @@ def test_device_equals_twin(target: str, options: dict[str, object], tmp_path: P
     device_equals_twin(target, attach(classifier(), **options), inputs, labels, tmp_path)
 
 
-@pytest.mark.parametrize("precision", ["i16", "i8"])
+@pytest.mark.parametrize("precision", ["i8", pytest.param("i16", marks=pytest.mark.long)])
 def test_integers_learn_what_floats_learn(precision: str) -> None:
     whole = classifier()
     train, labels = samples(600, 7)

@@ -117,8 +117,11 @@ def fill(precision: str, number: int) -> Array:
     return np.full((OUTPUTS, INPUTS), number, {"i8": np.int8, "i16": np.int16}[precision])
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
-@pytest.mark.parametrize("precision", ["i8", "i16"])
+@pytest.mark.parametrize(("precision", "rounding"), [
+    ("i8", "stochastic"), ("i16", "nearest"),
+    pytest.param("i8", "nearest", marks=pytest.mark.long),
+    pytest.param("i16", "stochastic", marks=pytest.mark.long),
+])  # fmt: skip
 def test_weights_of_their_whole_type_saturate(
     precision: str, rounding: str, tmp_path: Path
 ) -> None:

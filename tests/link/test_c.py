@@ -19,11 +19,12 @@ from link_agent import (
     compilers,
 )
 from link_vectors import VECTORS
+from once import Once
 from spikelet.paths import firmware_dir
 from support import need
 
 FUZZ = [*agent_sources(), C_TESTS / "model_echo.c", C_TESTS / "fuzz_link.c"]
-FRAMES = 1_000_000
+FRAMES = 250_000
 
 
 @pytest.mark.parametrize(("payload", "good", "bad"), [(244, 44, 119), (1024, 76, 87)])
@@ -39,18 +40,19 @@ def test_vectors(tmp_path: Path, compiler: str, payload: int, good: int, bad: in
 
 BUILDS: dict[str, tuple[int, list[str]]] = {
     "release": (FRAMES, []),
-    "trace": (FRAMES // 4, [TRACE]),
-    "learn": (FRAMES // 4, [LEARN]),
-    "learn-trace": (FRAMES // 8, [LEARN, TRACE]),
+    "trace": (FRAMES, [TRACE]),
+    "learn": (FRAMES, [LEARN]),
+    "learn-trace": (FRAMES // 2, [LEARN, TRACE]),
 }
 COMPILED = [(c, b) for c in ("gcc", "clang") for b in ("release", "trace")]
 COMPILED += [("gcc", "learn"), ("clang", "learn-trace")]
 
 
+@pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.long)])
 @pytest.mark.parametrize(("compiler", "build"), COMPILED)
-def test_random_frames(tmp_path: Path, compiler: str, build: str) -> None:
+def test_random_frames(tmp_path: Path, compiler: str, build: str, times: int) -> None:
     need(compiler)
-    frames, macros = BUILDS[build]
+    frames, macros = times * BUILDS[build][0], BUILDS[build][1]
     program = compile_c(tmp_path / "fuzz_link", FUZZ, [*SANITIZE, *macros], compiler)
     command = [program, str(frames), "11"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -103,20 +105,32 @@ def test_random_frames_with_large_payloads(tmp_path: Path) -> None:
     ],
 )
 def test_random_frames_find_a_missing_check(
-    tmp_path: Path, name: str, before: str, after: str
+    once: Once, tmp_path: Path, name: str, before: str, after: str
 ) -> None:
     """The fuzzer is worth something: without any one of these checks it fails."""
     need("gcc")
+    unused = ["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unused-variable"]
+    flags = [*SANITIZE, *unused, "-Wno-unused-but-set-variable", "-Wno-type-limits", LEARN]
+
+    def compile_all(folder: Path) -> dict[str, Path]:
+        return {
+            source.name: compile_c(folder / f"{source.stem}.o", [source], [*flags, "-c"], "gcc")
+            for source in FUZZ
+        }
+
+    objects = once("link-fuzz", compile_all)
     files = [*agent_sources(), firmware_dir() / "include" / "spk_admit.h"]
     for file in files:  # side by side, so that a source finds the header that was changed
         shutil.copy(file, tmp_path)
     text = (tmp_path / name).read_text()
     assert text.count(before) == 1
     (tmp_path / name).write_text(text.replace(before, after))
-    sources = [*tmp_path.glob("*.c"), *FUZZ[len(agent_sources()) :]]
-    unused = ["-Wno-unused-function", "-Wno-unused-parameter", "-Wno-unused-variable"]
-    flags = [*SANITIZE, *unused, "-Wno-unused-but-set-variable", "-Wno-type-limits", LEARN]
-    program = compile_c(tmp_path / "fuzz_link", sources, flags, "gcc")
+    changed = [path for path in tmp_path.glob("*.c") if path.name == name]
+    if name.endswith(".h"):
+        changed = [path for path in tmp_path.glob("*.c") if f'"{name}"' in path.read_text()]
+    assert changed
+    same = [made for source, made in objects.items() if tmp_path / source not in changed]
+    program = compile_c(tmp_path / "fuzz_link", [*changed, *same], flags, "gcc")
     result = subprocess.run([program, "100000", "3"], capture_output=True, text=True, check=False)
     assert result.returncode != 0
 

@@ -37,7 +37,7 @@ CAMPAIGNS = {
 SLOW = {"latency": ["--delay-s", "0.15"], "9600 baud": ["--baud", "9600"]}
 
 
-@pytest.mark.parametrize("campaign", list(SLOW))
+@pytest.mark.parametrize("campaign", ["latency", pytest.param("9600 baud", marks=pytest.mark.long)])
 def test_a_slow_line_is_learned(device_elf: Path, campaign: str) -> None:
     """It is longer under way than the first guess; a few repeats, and then none."""
     image = bytes(range(256)) + bytes(44)
@@ -55,7 +55,7 @@ def test_a_slow_line_is_learned(device_elf: Path, campaign: str) -> None:
         assert device.stats.retries <= learned + 1
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.parametrize("campaign", list(CAMPAIGNS))
 def test_right_answers(device_elf: Path, tmp_path: Path, campaign: str, seed: int) -> None:
     """None of these is bad enough to end a run: all answers must be right."""
@@ -85,7 +85,7 @@ def test_right_answers(device_elf: Path, tmp_path: Path, campaign: str, seed: in
         assert stats.retries > 0
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.parametrize("campaign", ["drop", "duplicate", "swap", "all"])
 def test_each_sample_is_learned_once(learner_elf: Path, campaign: str, seed: int) -> None:
     """Steps, commits and uploads on a bad wire leave what they leave on a good one."""
@@ -108,7 +108,7 @@ def test_each_sample_is_learned_once(learner_elf: Path, campaign: str, seed: int
                 assert device.get_many(device.learned_names) == twin.tensors()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.long) for s in (1, 2))])
 def test_resets_in_the_middle_of_learning_on_a_bad_wire(learner_elf: Path, seed: int) -> None:
     rng, twin = random.Random(seed), EchoLearner()
     committed, steps, resets = twin.tensors(), 0, 0

@@ -15,8 +15,9 @@ from spikelet.train import train
 from spikelet.train.recipe_figures import Row, measure, row_of
 from support import need
 
-# Of one seed `spikelet demo` holds them for every change (tests/acceptance/test_demo.py).
-three_seeds = pytest.mark.long
+# Of one network and one seed `spikelet demo` holds them for every change
+# (tests/acceptance/test_demo.py).
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
@@ -24,18 +25,15 @@ def digits_snn() -> list[Row]:
     return measure(models_dir() / "digits_snn", [0, 1, 2])
 
 
-@three_seeds
 def test_digits_snn_reaches_its_accuracy(digits_snn: list[Row]) -> None:
     assert np.mean([row.integer_accuracy for row in digits_snn]) >= 0.970
     assert all(row.manifest["samples"] == 360 for row in digits_snn)
 
 
-@three_seeds
 def test_digits_snn_drifts_at_most_half_a_point(digits_snn: list[Row]) -> None:
     assert max(abs(row.drift) for row in digits_snn) <= 0.5
 
 
-@three_seeds
 def test_digits_snn_is_small_and_short(digits_snn: list[Row]) -> None:
     assert all(row.weight_bytes <= 12 * 1024 for row in digits_snn)
     assert all(row.manifest["recipe"]["network"]["steps"] <= 16 for row in digits_snn)
