@@ -12,7 +12,8 @@ enum {
     MASK = (1 << BITS) - 1,
 };
 
-static volatile uint32_t rounds;
+static volatile uint32_t rounds; // of the counter, since it was cleared
+static uint32_t passed;          // ticks until then
 
 void spk_arm_systick(void);
 
@@ -34,5 +35,12 @@ uint32_t spk_board_ticks(void) {
         low = (0u - reg_read(SPK_SCS + SYST_CVR)) &
               MASK; // 0 as it reaches 0: that is the next round's
     } while (high != rounds);
-    return high << BITS | low;
+    return passed + (high << BITS | low);
+}
+
+// To clear the counter begins a period of its clock.
+void spk_board_ticks_begin(void) {
+    passed = spk_board_ticks();
+    reg_write(SPK_SCS + SYST_CVR, 0);
+    rounds = 0;
 }

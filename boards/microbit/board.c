@@ -26,6 +26,7 @@ enum {
     PIN_RX = 25,
     TIMER = 0x40008000,
     TIMER_START = TIMER + 0x000,
+    TIMER_CLEAR = TIMER + 0x00C,
     TIMER_CAPTURE0 = TIMER + 0x040,
     TIMER_BITS = TIMER + 0x508,
     TIMER_PRESCALER = TIMER + 0x510,
@@ -46,7 +47,8 @@ const struct spk_board_info spk_board_info = {
 // The end of the chip's own flash, as in board.toml.
 const struct spk_board_storage spk_board_storage = {SPK_STORAGE_BYTES, SPK_STORAGE_PAGE};
 
-static uint8_t sent; // whether the transmitter has had a byte since boot
+static uint32_t passed; // ticks until the timer was cleared
+static uint8_t sent;    // whether the transmitter has had a byte since boot
 
 void spk_board_init(void) {
     spk_kept_begin();
@@ -90,7 +92,12 @@ void spk_board_idle(void) {
 
 uint32_t spk_board_ticks(void) {
     reg_write(TIMER_CAPTURE0, 1);
-    return reg_read(TIMER_CC0);
+    return passed + reg_read(TIMER_CC0);
+}
+
+void spk_board_ticks_begin(void) {
+    passed = spk_board_ticks();
+    reg_write(TIMER_CLEAR, 1);
 }
 
 void spk_board_unique_id(uint8_t id[8]) {

@@ -266,6 +266,9 @@ static int stopped(void) {
 #endif
 }
 
+__attribute__((weak)) void spk_board_ticks_begin(void) {
+}
+
 // Ticks of the model alone: a trace build's digests are not the model's.
 static uint32_t model_ticks(void) {
 #ifdef SPK_TRACE
@@ -278,6 +281,7 @@ static uint32_t model_ticks(void) {
 // Steps until `target` steps are done; at the model's end also what needs all steps. Ticks of it: a
 // function of its own, so that they do not depend on the code around it.
 __attribute__((noinline)) static uint32_t advance(uint32_t target, int restart) {
+    spk_board_ticks_begin();
     const uint32_t before = model_ticks();
     uint32_t step = restart ? 0 : agent.step;
 
@@ -396,6 +400,7 @@ static enum spk_status learn(const uint8_t *data, struct spk_reply *reply) {
     }
     agent.state = RUN_NONE; // what was kept of the sample is used up
     spk_learning_stepped();
+    spk_board_ticks_begin();
     const uint32_t before = model_ticks();
     spk_model.learn();
     put(reply, model_ticks() - before, 4);

@@ -71,6 +71,7 @@ void spk_learning_stepped(void) {
 }
 
 static enum spk_status commit(uint32_t *ticks, struct spk_reply *reply) {
+    spk_board_ticks_begin();
     const uint32_t before = spk_board_ticks();
 
     if (learning.pending) {

@@ -42,6 +42,7 @@ void spk_trace_arm(uint32_t flags, uint32_t step, uint32_t op) {
     trace.stop_op = op;
     trace.stopped = 0;
     trace.ticks = 0;
+    spk_board_ticks_begin();
     trace.began = spk_board_ticks();
 }
 

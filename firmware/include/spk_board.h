@@ -41,7 +41,10 @@ uint32_t spk_board_rx(uint8_t *buffer,
 void spk_board_tx(const uint8_t *buffer, uint32_t size); // returns when all is handed over
 void spk_board_idle(void);                               // nothing to do: may wait for a byte
 uint32_t spk_board_ticks(void);                          // free-running, wraps
-uint32_t spk_board_boot_id(void);                        // differs after every reset
+// Begins a tick now, so that a count from here does not depend on how much of one had passed: the
+// same code then takes the same ticks. For counters of several instructions a tick.
+void spk_board_ticks_begin(void);
+uint32_t spk_board_boot_id(void); // differs after every reset
 void spk_board_unique_id(uint8_t id[8]);
 enum spk_reset_cause spk_board_reset_cause(void);
 void spk_board_last_fault(struct spk_fault *fault);

@@ -109,6 +109,13 @@ def test_it_boots_answers_counts_and_resets(
     long = device.result("loop", 10_001_000)[0]
     assert abs((long - short) * scale - 20_000_000) <= (scale if scale > 1 else 0)
 
+    # The same code takes the same ticks, whatever part of a tick had passed before.
+    counts = set()
+    for round_ in range(12):
+        time.sleep(0.0013 * (round_ % 3))
+        counts.add(device.obey("loop", 777).ticks)
+    assert len(counts) == 1
+
     idle = device.obey("nothing").stack
     assert 64 <= idle <= 1024
     device.device.put("initialised", struct.pack("<2I", 99, 7))

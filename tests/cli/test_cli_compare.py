@@ -45,6 +45,20 @@ def test_a_bar(bar: str, before: float | None, limit: float, missed: dict[float,
         assert judged["missed"] is is_missed and judged["limit"] == pytest.approx(limit)
 
 
+def test_a_difference_below_the_step_of_a_count_is_none() -> None:
+    def ran(instructions: float, step: float) -> Side:
+        return dataclasses.replace(
+            side("S", instructions=instructions), known={"instructions_per_tick": step}
+        )
+
+    bar = Bar.parse("instructions>+0")
+    for after, step, missed in ((4600, 40, False), (4619.5, 40, False), (4620, 40, True)):
+        assert bar.judge(ran(4580, 1), ran(after, step))["missed"] is missed
+        assert bar.judge(ran(4580, step), ran(after, 1))["missed"] is missed
+    assert bar.judge(ran(4580, 1), ran(4581, 1))["missed"]
+    assert Bar.parse("instructions>4600").judge(ran(4580, 40), ran(4601, 40))["missed"]
+
+
 @pytest.mark.parametrize(
     ("bar", "why"),
     [

@@ -172,7 +172,7 @@ def render_session(result: Mapping[str, Any]) -> list[RenderableType]:
                 "accuracy, device": accuracy,
                 "accuracy, golden": golden,
                 "saturations": result["saturations"],
-                "instructions": number(result["instructions_per_inference"], "an inference"),
+                "instructions": number(result["instructions_per_inference"], in_steps(result)),
                 "cycles": number(result["cycles_per_inference"], "an inference"),
                 "time": number(result.get("microseconds_per_inference"), "us an inference"),
                 "flash": number(result["flash_bytes"], "B"),
@@ -186,6 +186,12 @@ def render_session(result: Mapping[str, Any]) -> list[RenderableType]:
     if result["differences"]:
         shown.append(render_differences(result["differences"]))
     return shown
+
+
+def in_steps(result: Mapping[str, Any]) -> str:
+    """What follows a count of instructions: on some boards it is one of ticks."""
+    step = result.get("instructions_per_tick") or 1
+    return "an inference" + (f", in steps of {number(step, digits=1)}" if step > 1 else "")
 
 
 def weights_exercised(result: Mapping[str, Any]) -> str | None:

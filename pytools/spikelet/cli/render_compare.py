@@ -22,6 +22,9 @@ def render_comparison(result: Mapping[str, Any]) -> list[RenderableType]:
     about: dict[str, object] = {"A": _origin(a), "B": _origin(b)}
     for key in result["differs"]:
         about[f"other {key.replace('_', ' ')}"] = f"{_short(a[key])}   {_short(b[key])}"
+    steps = {side.get("instructions_per_tick") or 1 for side in (a, b)}
+    if max(steps) > 1:
+        about["instructions"] = f"counted in steps of {number(max(steps), digits=1)}"
     if result["kind"] == "package":
         about["of packages"] = PACKAGES
     whole = table("", "figure", ">A", ">B", ">change", ">")

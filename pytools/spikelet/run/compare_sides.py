@@ -2,7 +2,8 @@
 
 A bar is FIGURE, one of > >= < <=, and a number that the second side must not reach: `ram>16000` is
 bytes of it, `ram>+500` bytes more than the first side has, `ram>+5%` five hundredths more.
-Accuracy is in percent, and its differences in points: `accuracy<95`, `accuracy<-0.5`.
+Accuracy is in percent, and its differences in points: `accuracy<95`, `accuracy<-0.5`. A difference
+of instructions below the step in which an emulator counts them is none.
 """
 
 from __future__ import annotations
@@ -73,6 +74,12 @@ class Side:
     known: dict[str, Any]
     figures: dict[str, Figure]
     layers: dict[str, dict[str, Figure]] = field(default_factory=dict)
+
+    def step(self, figure: str) -> float:
+        """What is the least that a figure changes by: an emulator may count in ticks."""
+        return (
+            float(self.known.get("instructions_per_tick") or 0) if figure == "instructions" else 0
+        )
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,10 @@ class Bar:
             "percent": base * (1 + self.number / 100),
         }[self.relative]
         # Decimal figures of a bar are not exact in binary: 95.3 - 0.5 must not miss 94.8.
+        if self.relative != "none" and abs(value - base) < max(
+            a.step(self.figure), b.step(self.figure)
+        ):
+            value = base  # less than what is counted
         close = abs(value - limit) <= 1e-9 * max(1.0, abs(limit))
         missed = self.sense.endswith("=") if close else _SENSES[self.sense](value, limit)
         return {
@@ -204,6 +215,7 @@ def _session(path: Path) -> Side:
     }
     known = {key: head.get(key) for key in (*_KNOWN, "date")}
     known["layers_compared"] = head.get("layers") is True
+    known["instructions_per_tick"] = head.get("instructions_per_tick")
     layers = _layers(rows, _TICKS.get(str(bench.get("tick"))))
     for layer, count in Counter(d["layer"] for d in head.get("differences") or []).items():
         layers.setdefault(layer, {})["named"] = count

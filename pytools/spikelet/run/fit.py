@@ -195,5 +195,6 @@ def _counted(package: Package, built: BuiltImage, folder: Path) -> Needs:
         needed,
         stack_bytes=result["stack_bytes"] or stack,
         instructions=result["instructions_per_inference"],
-        where=f"{board.name} ({board.isa}, {result['machine']}, {firmware.toolchain})",
+        where=f"{board.name} ({board.isa}, {result['machine']}, {firmware.toolchain})"
+        + (f", in steps of {step:g}" if (step := result["instructions_per_tick"] or 1) > 1 else ""),
     )
