@@ -18,9 +18,12 @@ if TYPE_CHECKING:
         Package,
         Page,
         Prediction,
+        RunOptions,
         Session,
         State,
         Summary,
+        Watch,
+        compare,
         connect,
         export,
         import_model,
@@ -28,17 +31,22 @@ if TYPE_CHECKING:
         train,
     )
     from spikelet.frontends.snntorch.spiking import Spiking
+    from spikelet.run.learning.learn_options import LearnOptions
 
 __all__ = [
     "Device",
+    "LearnOptions",
     "Package",
     "Page",
     "Prediction",
+    "RunOptions",
     "Session",
     "Spiking",
     "State",
     "Summary",
+    "Watch",
     "__version__",
+    "compare",
     "connect",
     "export",
     "import_model",
@@ -46,7 +54,10 @@ __all__ = [
     "train",
 ]
 
-_PLACES = {"Spiking": "spikelet.frontends.snntorch.spiking"}
+_PLACES = {
+    "LearnOptions": "spikelet.run.learning.learn_options",
+    "Spiking": "spikelet.frontends.snntorch.spiking",
+}
 _NEED_TORCH = ("export", "Spiking")
 
 

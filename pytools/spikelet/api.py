@@ -21,47 +21,39 @@ was given; tensors of PyTorch do as well as arrays. Whatever is wrong with what 
 
 from __future__ import annotations
 
-import re
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy.typing as npt
 
 from spikelet import package as packages
-from spikelet.board import DEFAULT_BAUD, Board, boards, find_board
+from spikelet.board import Board
 from spikelet.codegen.library import Library
 from spikelet.errors import UsageError
 from spikelet.graph import Array
 from spikelet.graph.declared import quote_name
-from spikelet.graph.target import ANY, Target
-from spikelet.link import Device as Link
-from spikelet.link import open_transport
+from spikelet.graph.target import ANY
 from spikelet.quantise import Options
-from spikelet.run import (
-    BuiltImage,
-    SampleStream,
-    SessionFolder,
-    SessionTarget,
-    make,
-    package_stream,
-    with_arena,
+from spikelet.run import BuiltImage, Watch, image_folder, make
+from spikelet.run.asked import (
+    as_board,
+    bench_asked,
+    core_or_board,
+    in_arena,
+    run_asked,
+    run_options,
 )
-from spikelet.run import connect as open_device
-from spikelet.run import run as run_session
-from spikelet.run.bench import with_layers
+from spikelet.run.connected import connected
 from spikelet.run.exported import export_c as export_library
-from spikelet.run.learner import DeviceLearner
 from spikelet.run.overview import Summary, summarise
 from spikelet.run.real_device import Device, State
-from spikelet.run.reals import Given, Prediction, golden, prediction, real_values, samples_of
+from spikelet.run.reals import Given, Prediction, golden_layers, golden_prediction, samples_of
 from spikelet.run.recorded import Page, Session
-from spikelet.run.session import TICKS
-from spikelet.run.session_options import AUTO, SESSIONS
-from spikelet.samples import GivenArrays, labels_key, plain_array
+from spikelet.run.session_options import AUTO, RunOptions
+from spikelet.samples import GivenArrays
 from spikelet.text import words
 
 if TYPE_CHECKING:
@@ -69,6 +61,8 @@ if TYPE_CHECKING:
 
     from spikelet.frontends.snntorch.spiking import Spiking
     from spikelet.frontends.torch.exporter import Example, Samples
+    from spikelet.learn.networks.training_plan import TrainingPlan
+    from spikelet.run.learning.learn_options import LearnOptions
     from spikelet.train import EpochProgress
 
 __all__ = [
@@ -76,9 +70,12 @@ __all__ = [
     "Package",
     "Page",
     "Prediction",
+    "RunOptions",
     "Session",
     "State",
     "Summary",
+    "Watch",
+    "compare",
     "connect",
     "export",
     "import_model",
@@ -127,7 +124,7 @@ class Package(packages.Package):
         >>> float(abs(made.outputs["linear_2"] - real).max() / abs(real).max()) < 0.05
         True
         """
-        return prediction(self, golden(self, samples_of(self, x)))
+        return golden_prediction(self, samples_of(self, x))
 
     def layers(self, x: Given) -> dict[str, Array]:
         """What every operator writes, in every step, by golden.
@@ -142,8 +139,7 @@ class Package(packages.Package):
         >>> {name: values.shape for name, values in package.layers(x[:5]).items()}
         {'linear_0': (1, 5, 8), 'linear_2': (1, 5, 3)}
         """
-        trace = self.graph.run(samples_of(self, x).inputs, trace=True).trace
-        return {name: real_values(self.graph.tensors[name], v) for name, v in trace.items()}
+        return golden_layers(self, samples_of(self, x))
 
     def name_classes(self, names: Sequence[str]) -> Self:
         """The same model, whose predictions are names; its hash is another one.
@@ -181,12 +177,12 @@ class Package(packages.Package):
         >>> package.summary("virt-rv32").facts["totals"]["inference"]["macs"]
         56
         """
-        return summarise(self, ANY if board is None else _board(board).target)
+        return summarise(self, ANY if board is None else as_board(board).target)
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
 
-    def with_arena(self, most: int, board: str | Board) -> Self:
+    def with_arena(self, most: int, board: str | Board, watch: Watch | None = None) -> Self:
         """The same function with an arena of at most so many bytes.
 
         The first layers are executed in bands of rows where it takes that.
@@ -194,13 +190,13 @@ class Package(packages.Package):
         Raises:
             UsageError: no bands take so little.
         """
-        return type(self).of(with_arena(self, most, _board(board))[0])
+        return type(self).of(in_arena(self, most, as_board(board), watch or Watch()))
 
     def with_learner(
         self,
         learner: str,
-        x: Given,
-        y: npt.ArrayLike,
+        x: Given | Path | None = None,
+        y: npt.ArrayLike | None = None,
         *,
         classes: int | None = None,
         features: str | None = None,
@@ -210,7 +206,9 @@ class Package(packages.Package):
 
         Args:
             learner: NAME[,option=value...]; `spikelet learners` lists them.
-            x, y: samples and their classes, such as it will learn: what calibrates the learner.
+            x, y: samples and their classes, such as it will learn: what calibrates the learner. Or
+                x names data, as `spikelet learn --data` does: a file, or a data set; None for what
+                the package was trained on.
             classes: to tell apart; None for as many as y has.
             features: tensor that it reads; None for what the last layer with weights reads.
             board: whose RAM it must fit; None for any.
@@ -222,12 +220,23 @@ class Package(packages.Package):
         >>> learner.graph.learns
         True
         """
-        from spikelet.run.learning.data import stream_data
-        from spikelet.run.learning.lesson import lesson
+        from spikelet.run.learning.asked import taught
 
-        data = stream_data(self, samples_of(self, x, y, 32766), classes)
-        on = None if board is None else _board(board)
-        return type(self).of(lesson(self, learner, data, on, features).package)
+        on = None if board is None else as_board(board)
+        return type(self).of(taught(self, learner, x, y, classes, features, on).package)
+
+    def learning_plan(self, board: str | Board | None = None) -> TrainingPlan:
+        """What learning takes, of a package with a learner: bytes of RAM and flash, and work.
+
+        Args:
+            board: whose kernels and flash pages are counted; None for portable C.
+
+        >>> package.with_learner("nearest_mean", x, y).learning_plan().needs.commit_bytes > 0
+        True
+        """
+        from spikelet.run.learning.lesson import learning_plan
+
+        return learning_plan(self.graph, None if board is None else as_board(board))
 
     def build(
         self,
@@ -252,33 +261,33 @@ class Package(packages.Package):
         >>> image.firmware.elf.is_file(), image.facts()["weight_bytes"] > 0
         (True, True)
         """
-        on = _board(board)
-        name = f"{self.graph.name}-{on.name}{'-trace' if layers else ''}"
-        folder = Path("spikelet-build") / name if out is None else Path(out)
+        on = as_board(board)
+        folder = image_folder(self, on, layers) if out is None else Path(out)
         return make(self, on, folder, toolchain=toolchain, trace=layers)
 
     def run(
         self,
-        board: str | Board = "native",
+        board: str | Board | RunOptions = "native",
         x: Given | None = None,
         y: npt.ArrayLike | None = None,
         *,
         layers: bool = False,
         port: str | None = None,
-        machine: str = AUTO,
         session: Path | str | None = None,
+        watch: Watch | None = None,
     ) -> Session:
         """Run samples on a board and compare all with golden, bit for bit.
 
         Args:
-            board: a board's name, or its folder.
+            board: a board's name, or its folder; or `RunOptions`: all that `spikelet run` can be
+                asked, such as a machine, to flash first, to go on with a session.
             x: samples as of `predict`; by default the package's own, with their classes.
             y: (N,) their classes, where they are known.
             layers: compare every layer in every step, on a trace build, not outputs alone.
             port: of hardware that was flashed before, a device file or pyserial URL; else the
-                image is built and a machine of the board started.
-            machine: one of the board's.
+                image is built and a machine started.
             session: the session's folder; by default spikelet-sessions/MODEL-BOARD.
+            watch: told what happens meanwhile; derive from `Watch`.
 
         Raises:
             UsageError: what is given does not fit; LinkDead: the device is gone.
@@ -286,34 +295,30 @@ class Package(packages.Package):
         >>> session = package.run("virt-rv32", x, y)
         >>> session.mismatches, bool((session.label == package.predict(x).label).all())
         (0, True)
+        >>> few = spikelet.RunOptions(board="native", toolchain="gcc", limit=5)
+        >>> package.run(few, layers=True).result["samples"]
+        5
         """
-        on, samples = _board(board), self._samples(x, y)
-        folder = self._folder(session, on.name)
-        if port is None:
-            target = _machine(self, on, folder.path / "build", machine, layers)
-        else:
-            target = SessionTarget(on, port=port)
-        result, _ = run_session(
-            self, target, samples, folder, layers=layers, shown=0 if layers else None
-        )
-        return Session(folder.path, result)
+        options = run_options(board, layers=layers, port=port, session=session)
+        return Session(*run_asked(self, options, x, y, watch or Watch()))
 
     def bench(
         self,
-        board: str | Board,
+        board: str | Board | RunOptions,
         x: Given | None = None,
         *,
-        machine: str = AUTO,
-        toolchain: str = AUTO,
         session: Path | str | None = None,
+        watch: Watch | None = None,
     ) -> Session:
-        """What an inference costs on a board's machine, layer by layer.
+        """What an inference costs on a board, layer by layer.
 
         Args:
-            board: a board with a machine that counts instructions or cycles.
+            board: a board with a machine that counts instructions or cycles; or `RunOptions`. Of
+                a device behind a port the layers are measured with `flash`; or, once you have
+                flashed the trace build, with `layers`, which adds them to the session.
             x: samples as of `predict`; by default the package's own.
-            machine, toolchain: of the board.
             session: the session's folder; by default spikelet-sessions/MODEL-BOARD-bench.
+            watch: told what happens meanwhile.
 
         Returns:
             A session whose `result` holds `layers`, too: ticks and work of each.
@@ -322,18 +327,38 @@ class Package(packages.Package):
         >>> sum(layer["ticks"] for layer in bench.result["layers"]) > 0
         True
         """
-        on, samples = _board(board), self._samples(x, None)
-        folder = self._folder(session, f"{on.name}-bench")
-        images = (
-            make(self, on, folder.path / f"build{'-trace' if trace else ''}", toolchain=toolchain,
-                 trace=trace)
-            for trace in (False, True)
-        )  # fmt: skip
-        release, traced = (SessionTarget(on, image, machine) for image in images)
-        result, outcome = run_session(self, release, samples, folder)
-        bench = with_layers(self, on, traced, samples, result, outcome)
-        folder.keep_bench(bench)
-        return Session(folder.path, bench)
+        options = run_options(board, session=session)
+        return Session(*bench_asked(self, options, x, watch or Watch()))
+
+    def learn(
+        self,
+        options: LearnOptions,
+        x: Given | None = None,
+        y: npt.ArrayLike | None = None,
+        *,
+        watch: Watch | None = None,
+    ) -> Session:
+        """Let a device learn a stream of samples, its golden twin beside it.
+
+        Args:
+            options: `LearnOptions`: the board, the learner, the stream, and all else that
+                `spikelet learn` can be asked.
+            x, y: samples as of `predict` and their classes, of which every fourth of a class is
+                evaluated and never learned; by default what `options.data` names.
+            watch: told what happens meanwhile.
+
+        Raises:
+            UsageError: what is given does not fit; LinkDead: the device is gone.
+
+        >>> options = spikelet.LearnOptions(
+        ...     board="native", learner="nearest_mean", stream="iid,tasks=1", baselines=False)
+        >>> taught = package.learn(options, x, y)
+        >>> taught.mismatches, taught.result["learning"]["acc"] > 0.5
+        (0, True)
+        """
+        from spikelet.run.learning.asked import learn_asked
+
+        return Session(*learn_asked(self, options, x, y, watch or Watch()))
 
     def report(self, board: str | Board = "native", out: Path | str | None = None) -> Page:
         """Run the package's own samples on a board, every layer compared; the session's page.
@@ -354,15 +379,18 @@ class Package(packages.Package):
         *,
         name: str | None = None,
         keep_inputs: bool = False,
+        samples: Mapping[str, Array] | None = None,
     ) -> Library:
         """Write the model as a C library for other people's firmware.
 
         Args:
             folder: new, or a library that was written before; README.md in it says how to use it.
             target: a core: `host`, `portable`, `cortex-m0` to `cortex-m85`, `rv32imac`, ...; or a
-                board's name, or its folder.
+                board, by name or folder: README.md then has what an inference takes on it.
             name: what all names of the library begin with; by default the model's.
             keep_inputs: an inference leaves its inputs as they were, which takes more RAM.
+            samples: of the example, as `Package.vectors` has them; by default the package's own.
+                A package with a learner has none.
 
         Raises:
             UsageError: an unknown core, or a folder that holds something else.
@@ -371,15 +399,20 @@ class Package(packages.Package):
         >>> library.prefix, (library.folder / "include" / "tiny.h").is_file()
         ('tiny', True)
         """
-        core = _core(target)
-        return export_library(self, Path(folder), core, name=name, keep_inputs=keep_inputs)
+        return export_library(
+            self, Path(folder), core_or_board(target), name=name, keep_inputs=keep_inputs,
+            vectors=samples,
+        )  # fmt: skip
 
-    def _samples(self, x: Given | None, y: npt.ArrayLike | None) -> SampleStream:
-        return package_stream(self) if x is None else samples_of(self, x, y)
+    def export_onnx(self, path: Path | str) -> int:
+        """Write the model as an ONNX file, QDQ with floats at both ends; how many bytes it has.
 
-    def _folder(self, session: Path | str | None, name: str) -> SessionFolder:
-        default = SESSIONS / f"{self.graph.name}-{name}"
-        return SessionFolder(default if session is None else Path(session))
+        >>> package.export_onnx("tiny-qdq.onnx") > 0
+        True
+        """
+        from spikelet.frontends.onnx.export import save
+
+        return save(self.graph, Path(path))
 
 
 def export(
@@ -431,10 +464,7 @@ def export(
     else:
         from spikelet.frontends.snntorch.spiking import export_samples
 
-        real = frontend.gather_samples(calibration, "calibration")
-        tested = None if test is None else frontend.gather_samples(test, "test")
-        classes = None if labels is None else plain_array(labels)
-        made = export_samples(module, real, tested, classes, name, options)
+        made = export_samples(module, calibration, test, labels, name, options)
         samples_of(made, example)
     package = Package.of(made)
     if out is not None:
@@ -476,11 +506,7 @@ def import_model(
     if isinstance(calibration, str | Path):
         data = GivenArrays.of_file(Path(calibration), "calibration")
     elif calibration is not None:
-        named = calibration if isinstance(calibration, Mapping) else {"x": calibration}
-        arrays = {str(key): plain_array(values) for key, values in named.items()}
-        if labels is not None:
-            arrays[labels_key(arrays)] = plain_array(labels)
-        data = GivenArrays(arrays, "calibration", "calibration")
+        data = GivenArrays.of_values(calibration, labels, "calibration")
     package = Package.of(import_file(Path(path), data, options, frames))
     return package if class_names is None else package.name_classes(class_names)
 
@@ -523,6 +549,36 @@ def load(path: Path | str) -> Package:
     return Package.load(path)
 
 
+def compare(
+    a: packages.Package | Session | Path | str,
+    b: packages.Package | Session | Path | str,
+    fail_if: Sequence[str] = (),
+    board: str | Board | None = None,
+) -> dict[str, Any]:
+    """Two sessions or two packages, figure by figure and layer by layer.
+
+    Args:
+        a, b: both sessions or both packages; or their folders and files.
+        fail_if: bars that b must not miss: 'ram>+5%' (more than a's), 'accuracy<-0.5' (points),
+            'mismatches>0'.
+        board: of packages, whose kernels are counted; None for portable C.
+
+    Returns:
+        What `spikelet compare --json` prints; `missed` is how many bars b misses.
+
+    Raises:
+        UsageError: one is a session and the other a package, or a bar cannot be judged.
+
+    >>> found = spikelet.compare(package, package.with_learner("nearest_mean", x, y), ["ram>+0"])
+    >>> found["figures"]["ram"]["change"] > 0, found["missed"]
+    (True, 1)
+    """
+    from spikelet.run.compare_sides import compare_given
+
+    sides = [side.path if isinstance(side, Session) else side for side in (a, b)]
+    return compare_given(sides[0], sides[1], fail_if, None if board is None else as_board(board))
+
+
 @contextmanager
 def connect(
     board: str | Board,
@@ -553,58 +609,5 @@ def connect(
     ...     device.infer(x[:2]).label.shape
     (2,)
     """
-    held = Package.of(package)
-    if port is None and isinstance(board, str) and _is_port(board):
-        port, board = board, _board_at(board, baud)
-    on = _board(board)
-    with tempfile.TemporaryDirectory(prefix="spikelet-") as folder:
-        if port is None:
-            target = _machine(held, on, Path(folder), machine, layers)
-        else:
-            target = SessionTarget(on, port=port, baud=baud)
-        with open_device(target, held) as (link, _):
-            yield Device(held, DeviceLearner(held.graph, link))
-
-
-def _is_port(text: str) -> bool:
-    """Whether it names a port and no board: a URL, a device file or COM1."""
-    if text in boards() or Path(text).is_dir():
-        return False
-    return "://" in text or text.startswith("/dev/") or re.fullmatch(r"COM\d+", text) is not None
-
-
-def _board_at(port: str, baud: int | None) -> Board:
-    """A board that says of itself what the device says; `connect` then compares all of it."""
-    with Link(open_transport(port, baud or DEFAULT_BAUD)) as link:
-        said = link.hello
-    for board in boards().values():
-        if (board.isa, TICKS.index(board.tick)) == (said.isa, said.tick_unit):
-            return board
-    raise UsageError(
-        f"{port}: no board has a core {said.isa!a:.40} that counts {TICKS[said.tick_unit]}s",
-        "a board of a folder of your own, or of a plug-in that is not installed",
-        f"connect(BOARD, package, port={port!r})",
-    )
-
-
-def _core(target: str | Board) -> Target:
-    """The core that a name means, or that of a board."""
-    if isinstance(target, str):
-        try:
-            return Target.of_core(target)
-        except ValueError as e:
-            if target not in boards() and not Path(target).is_dir():
-                raise UsageError(str(e), next="name a core or a board") from e
-    return _board(target).target
-
-
-def _machine(
-    package: Package, board: Board, folder: Path, machine: str, layers: bool
-) -> SessionTarget:
-    """A machine of the board, its image built in `folder`."""
-    built = None if board.transport == "serial" else make(package, board, folder, trace=layers)
-    return SessionTarget(board, built, machine)
-
-
-def _board(board: str | Board) -> Board:
-    return find_board(board) if isinstance(board, str) else board
+    with connected(board, Package.of(package), layers, port, baud, machine) as device:
+        yield device

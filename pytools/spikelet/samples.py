@@ -41,6 +41,15 @@ class GivenArrays:
         given = f"{option} {path}"
         return cls(load_arrays(path, given), given, path.name)
 
+    @classmethod
+    def of_values(cls, values: Any, labels: Any, given: str) -> GivenArrays:
+        """Of an array, or of several by name, and its labels where they are known."""
+        named = values if isinstance(values, Mapping) else {"x": values}
+        arrays = {str(key): plain_array(value) for key, value in named.items()}
+        if labels is not None:
+            arrays[labels_key(arrays)] = plain_array(labels)
+        return cls(arrays, given, given)
+
 
 def plain_array(values: Any) -> Array:
     """An array of what may be a tensor of PyTorch, on any device, or nested lists."""

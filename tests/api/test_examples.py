@@ -21,7 +21,10 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # What needs no example of its own.
 PLAIN = {
     "Device.commit", "Device.info", "Device.reset", "Device.ticks", "Package.of",
-    "Package.with_arena", "Session.accuracy", "Session.label", "Session.mismatches",
+    "LearnOptions.grid", "LearnOptions.place", "LearnOptions.to_resume", "Package.with_arena",
+    "RunOptions.builds", "Session.accuracy", "Session.complete", "Session.label",
+    "Session.mismatches", "Watch.log", "Watch.note", "Watch.planned", "Watch.progress",
+    "Watch.step",
     "Spiking.encoding", "State.read", "State.update", "Summary.layers", "Summary.svg",
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ import spikelet
 from cli_support import small_package
 from spikelet.api import Package
 from spikelet.errors import Disagreement, UsageError
+from spikelet.run import SessionFolder
 from spikelet.run.reals import called
 from spikelet.run.recorded import Session
 from support import need
@@ -155,9 +156,10 @@ def test_samples_that_do_not_fit(package: Package, x: Any, said: str) -> None:
 
 
 def test_a_disagreement_is_raised_when_asked_for() -> None:
-    result = {"mismatches": 2, "differences": [{"text": "sample 0, layer fc1"}]}
+    differences = [{"text": "sample 0, layer fc1"}]
+    result = {"mismatches": 2, "differences": differences, "complete": True}
     with pytest.raises(Disagreement, match=r"2 elements .*sample 0, layer fc1"):
-        Session(Path("none"), result).check()
+        Session(SessionFolder(Path("none")), result).check()
 
 
 def test_the_html_is_whole_and_the_text_narrow(package: Package) -> None:

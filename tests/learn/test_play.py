@@ -59,7 +59,7 @@ def play_lesson(
         TARGETS[key] = SessionTarget(find_board(board), built)
     given = {name: options.pop(name) for name in ("tuned", "state", "watch") if name in options}
     asked = LearnOptions(
-        package=Path("clouds.spk"), board=board, learner="nearest_mean",
+        board=board, learner="nearest_mean",
         **{"stream": STREAM, **options},
     )  # fmt: skip
     return play(found, asked, TARGETS[key], SessionFolder(folder), **given)

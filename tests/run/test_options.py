@@ -37,6 +37,7 @@ def parse(words: list[str]) -> SessionOptions:
     verb = command.get_command(None, words[1])
     given = verb.make_context(words[1], words[2:]).params
     assert given.pop("as_json") is False
+    assert given.pop("package") == P
     for bench in ("roster", "wait"):  # many sessions: RosterOptions
         given.pop(bench, None)
     if "tune" in given:
@@ -48,14 +49,14 @@ def test_every_option_is_given_somewhere() -> None:
     for kind in VERBS.values():
         named = {name for k, given in GIVEN for name in given if issubclass(kind, k)}
         named |= {name for k, given in GIVEN for name in given if k is RunOptions}
-        fields = {field.name for field in dataclasses.fields(kind)} - {"package", "board"}
+        fields = {field.name for field in dataclasses.fields(kind)} - {"board"}
         assert fields <= named
 
 
 @pytest.mark.parametrize(("kind", "given"), GIVEN)
 def test_the_command_asks_for_the_same(kind: type[SessionOptions], given: dict[str, Any]) -> None:
-    options = kind(package=P, board="native", **given)
-    words = options.command()
+    options = kind(board="native", **given)
+    words = options.command(P)
     assert shlex.split(shlex.join(words)) == words
     assert parse(words) == options
 
@@ -63,25 +64,25 @@ def test_the_command_asks_for_the_same(kind: type[SessionOptions], given: dict[s
 @pytest.mark.parametrize("kind", VERBS.values())
 def test_what_is_not_given_is_left_out(kind: type[SessionOptions]) -> None:
     more = {"learner": "nearest_mean"} if kind is LearnOptions else {}
-    words = kind(package=P, board="native", **more).command()
+    words = kind(board="native", **more).command(P)
     expected = ["spikelet", kind.VERB, str(P), "--board", "native"]
     assert words == expected + [word for k, v in more.items() for word in (f"--{k}", v)]
 
 
 def test_a_session_that_was_tuned_goes_on_with_the_options_that_were_chosen() -> None:
     options = LearnOptions(
-        package=P, board="native", learner="key_value,size=4", tune=("books=4:8",), tune_on="x.npz"
+        board="native", learner="key_value,size=4", tune=("books=4:8",), tune_on="x.npz"
     )
     again = options.to_resume(Path("s"))
     assert again == LearnOptions(
-        package=P, board="native", learner="key_value", tuned=Path("s/tuned.json"), resume=True
+        board="native", learner="key_value", tuned=Path("s/tuned.json"), resume=True
     )
-    assert parse(again.command()) == again
+    assert parse(again.command(P)) == again
 
 
 def test_a_learner_has_a_session_of_its_own() -> None:
-    assert RunOptions(package=P, board="b").place("m", "b") == Path("spikelet-sessions/m-b")
-    learn = LearnOptions(package=P, board="b", learner="key_value,books=4")
+    assert RunOptions(board="b").place("m", "b") == Path("spikelet-sessions/m-b")
+    learn = LearnOptions(board="b", learner="key_value,books=4")
     assert learn.place("m", "b") == Path("spikelet-sessions/m-b-key_value")
     assert dataclasses.replace(learn, session=Path("s")).place("m", "b") == Path("s")
 
@@ -102,4 +103,4 @@ def test_what_does_not_go_together_is_refused(
     kind: type[SessionOptions], given: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        kind(package=P, board="native", **given)
+        kind(board="native", **given)

@@ -47,6 +47,12 @@ class Flashing:
     files: dict[str, Path]
     missing: str = ""
 
+    @property
+    def lines(self) -> list[str]:
+        """The command lines, as one would type them."""
+        copies = self.tool == COPY
+        return [shlex.join(("cp", *command) if copies else command) for command in self.commands]
+
 
 def drive(label: str) -> Path | None:
     """Where the USB drive of that label is mounted; None where it is not."""

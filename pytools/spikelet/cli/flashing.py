@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from rich.console import RenderableType
 from rich.text import Text
 
-from spikelet.board import Board, Flashing, flash
+from spikelet.api import Package
+from spikelet.board import Board, Flashing
 from spikelet.cli.terminal import Terminal, facts
 from spikelet.errors import UsageError
-from spikelet.package import Package
-from spikelet.run import make
 
 ELF = b"\x7fELF"
 
@@ -30,10 +28,8 @@ def image_of(
             )
         return given
     package = Package.load(given)
-    name = f"{package.graph.name}-{board.name}{'-trace' if layers else ''}"
-    folder = out or Path("spikelet-build") / name
     with terminal.err.status("building"):
-        return make(package, board, folder, toolchain=toolchain, trace=layers).firmware.elf
+        return package.build(board, out, toolchain=toolchain, layers=layers).firmware.elf
 
 
 def _is_elf(path: Path) -> bool:
@@ -44,22 +40,9 @@ def _is_elf(path: Path) -> bool:
         return False  # told by the package
 
 
-def call_tool(terminal: Terminal, planned: Flashing) -> None:
-    """Flash; what the tool says goes to standard error."""
-    for command in planned.commands:
-        terminal.note(_line(planned, command), "bold")
-    flash(planned, lambda line: terminal.note(line, "dim"))
-
-
 def render_flashing(planned: Flashing, flashed: bool) -> RenderableType:
     """What was done, or would be."""
     rows: dict[str, object] = {"tool": planned.tool, **planned.files}
-    rows["would call" if not flashed else "called"] = Text(
-        "\n".join(_line(planned, command) for command in planned.commands)
-    )
+    rows["would call" if not flashed else "called"] = Text("\n".join(planned.lines))
     rows["missing"] = Text(planned.missing, "bold") if planned.missing else None
     return facts(f"{planned.board}: {'flashed' if flashed else 'not flashed'}", rows)
-
-
-def _line(planned: Flashing, command: tuple[str, ...]) -> str:
-    return shlex.join(command if len(command) != 2 or planned.tool != "copy" else ("cp", *command))

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 from rich.console import RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
-from spikelet.board import Board, await_port, choose_tool, plan_flash
-from spikelet.cli.flashing import call_tool
+from spikelet.api import Session
 from spikelet.cli.output import Interrupted
 from spikelet.cli.terminal import Terminal, percent
-from spikelet.errors import Disagreement, LinkDead, SpikeletError, UsageError
+from spikelet.errors import Disagreement, LinkDead, UsageError
 from spikelet.package import Package
-from spikelet.run import (
-    Outcome,
-    SampleProgress,
-    SampleStream,
-    SessionFolder,
-    SessionTarget,
-    Watch,
-    make,
-)
-from spikelet.run import run as run_session
+from spikelet.run import SampleProgress, SessionFolder, Watch
 from spikelet.run.session_options import RunOptions, SessionOptions
 
 if TYPE_CHECKING:
@@ -41,57 +38,50 @@ HEALTH = (
 )
 
 
-def prepare(
-    terminal: Terminal,
-    options: SessionOptions,
-    package: Package,
-    board: Board,
-    folder: SessionFolder,
-) -> SessionTarget:
-    """What a session runs on; an image is built in the session's folder, and flashed if asked."""
-    if not options.builds or (board.transport == "serial" and options.port is None):
-        return SessionTarget(board, port=options.port, baud=options.baud)
-    trace = isinstance(options, RunOptions) and options.layers
-    tool = choose_tool(board) if options.port is not None else ""
-    with terminal.err.status("building"):
-        built = make(
-            package, board, folder.path / "build", toolchain=options.toolchain, trace=trace
-        )
-    if options.port is not None:
-        call_tool(terminal, plan_flash(built.firmware.elf, board, tool, options.port))
-        await_port(options.port)
-    return SessionTarget(board, built, options.machine, options.port, options.baud)
+class TerminalWatch(Watch):
+    """What happens meanwhile, on standard error."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+
+    def step(self, text: str) -> AbstractContextManager[object]:
+        """Show it while it lasts."""
+        return self.terminal.err.status(text)
+
+    def note(self, text: str, minor: bool = True) -> None:
+        """Show it."""
+        self.terminal.note(text, "dim" if minor else "bold")
 
 
-class _Bar(Watch):
-    """A session's progress bar, with what the device says above it.
+class SessionWatch(TerminalWatch):
+    """A session's progress bar, from its first sample on, with what the device says above it.
 
     Args:
-        shown: what draws it.
+        terminal: where it is shown.
         folder: of the session.
-        what_is_recorded: what is recorded of a session that broke off, and how to go on.
-        total: samples, where that is known.
+        how: how to go on with one that broke off; None where it is a step of a longer command,
+            whose bar goes when it is done.
+        columns: of the bar.
     """
 
     def __init__(
-        self,
-        shown: Progress,
-        folder: SessionFolder,
-        what_is_recorded: Callable[[], tuple[str, str]],
-        total: int | None = None,
+        self, terminal: Terminal, folder: SessionFolder, how: str | None, *columns: ProgressColumn
     ) -> None:
-        self.shown, self.folder, self.what_is_recorded = shown, folder, what_is_recorded
-        self.started = False
-        self.task = shown.add_task(
-            "", total=total, start=False, doing="start", right="", retries=0, mismatches=0
+        super().__init__(terminal)
+        self.folder, self.how = folder, how
+        self.shown = Progress(*columns, *HEALTH, console=terminal.err, transient=how is None)
+        self.task = self.shown.add_task(
+            "", start=False, doing="", right="", retries=0, mismatches=0
         )
+        self.last: SampleProgress | None = None
 
     def progress(self, now: SampleProgress) -> None:
         """Move the bar; its clock starts with the first sample."""
-        if not self.started:
-            self.started = True
+        if self.last is None:
             self.shown.start_task(self.task)
             self.shown.update(self.task, completed=now.done - 1)
+        self.shown.start()
+        self.last = now
         if now.right is not None:
             self.shown.update(self.task, right=percent(now.right))
         self.shown.update(
@@ -99,49 +89,53 @@ class _Bar(Watch):
             mismatches=now.mismatches,
         )  # fmt: skip
 
-    def on_evaluation(self, text: str) -> None:
-        """Show it."""
-        self.shown.console.print(Text(text, "dim"), soft_wrap=True)
+    def step(self, text: str) -> AbstractContextManager[object]:
+        """Show it while it lasts, in place of the bar."""
+        self._stop()
+        return super().step(text)
 
     def log(self, text: str) -> None:
         """Show it."""
-        self.shown.console.print(Text(f"device: {text.rstrip()}", "dim"), soft_wrap=True)
+        self.terminal.note(f"device: {text.rstrip()}", "dim")
+
+    def what_is_recorded(self) -> str:
+        """Of a session that broke off."""
+        try:
+            count = len(self.folder.samples())
+        except UsageError:
+            count = 0
+        total = 0 if self.last is None else self.last.total
+        return f"{count} of {total} samples are recorded in {self.folder.path}"
 
     @contextmanager
-    def explain_interruption(self) -> Iterator[None]:
+    def explain_interruption(self) -> Iterator[Self]:
         """What breaks off says what is recorded, and how to go on.
 
         Raises:
             Interrupted: Ctrl-C.
-            SpikeletError: as it was raised, with a note where the link died.
+            LinkDead: as it was raised, with a note.
         """
         try:
-            yield
+            yield self
         except KeyboardInterrupt:
-            self._hide()
-            self.shown.stop()
-            if not self.started:
+            self._stop()
+            if self.last is None:
                 raise Interrupted(
                     f"interrupted: no sample of this run is recorded in {self.folder.path}"
                 ) from None
-            what, how = self.what_is_recorded()
-            raise Interrupted(f"interrupted: {what}", next=how) from None
+            how = self.how or "run it again"
+            raise Interrupted(f"interrupted: {self.what_is_recorded()}", next=how) from None
         except LinkDead as error:
-            if self.started:
-                error.add_note(". ".join(self.what_is_recorded()))
-            self._hide()
+            if self.last is not None:
+                error.add_note(f"{self.what_is_recorded()}. {self.how or 'run it again'}")
             raise
-        except SpikeletError:
-            self._hide()
-            raise
+        finally:
+            self._stop()
 
-    def _hide(self) -> None:
-        """An empty bar above an error says nothing."""
-        if not self.started:
-            self.shown.update(self.task, visible=False)
-            self.shown.live.transient = True
-            # Where no terminal is, rich ends a bar with an empty line.
-            self.shown.console.quiet = not self.shown.console.is_interactive
+    def _stop(self) -> None:
+        """An empty bar says nothing; where no terminal is, rich would end it with an empty line."""
+        if self.shown.live.is_started:
+            self.shown.stop()
 
 
 class _Rate(TextColumn):
@@ -156,87 +150,42 @@ class _Rate(TextColumn):
         return Text("" if speed is None else f"{speed:,.0f} samples/s", "dim")
 
 
-def stream(
+def running(
     terminal: Terminal,
     options: RunOptions,
-    package: Package,
-    target: SessionTarget,
-    samples: SampleStream,
+    package: Path,
     folder: SessionFolder,
     whole: bool = True,
-) -> tuple[dict[str, Any], Outcome]:
-    """Run a session to its end; see `spikelet.run.run`.
+) -> AbstractContextManager[Watch]:
+    """The progress of a session that runs samples.
 
     Args:
         terminal: where progress goes.
         options: what is asked for.
-        package, target, samples, folder: the session.
+        package: the file.
+        folder: of the session.
         whole: the session is all that the command does: the bar stays when it is done, and one
             that broke off can be resumed. Otherwise it is a step of a longer command.
-
-    Raises:
-        Interrupted: Ctrl-C; the text says how many samples are recorded and how to go on.
-        SpikeletError: as `spikelet.run.run`, with the same note.
     """
-
-    def what_is_recorded() -> tuple[str, str]:
-        try:
-            count = len(folder.samples())
-        except UsageError:
-            count = 0
-        how = f"{_again(options, folder)} goes on after them" if whole else "run it again"
-        return f"{count} of {len(samples)} samples are recorded in {folder.path}", how
-
-    columns = (BarColumn(bar_width=30), MofNCompleteColumn(), _Rate(), *HEALTH)
-    with Progress(*columns, console=terminal.err, transient=not whole) as progress:
-        bar = _Bar(progress, folder, what_is_recorded, len(samples))
-        with bar.explain_interruption():
-            outcome = run_session(
-                package, target, samples, folder, layers=options.layers, resume=options.resume,
-                shown=0 if options.layers else None, watch=bar,
-            )  # fmt: skip
-            progress.update(bar.task, completed=len(samples))
-            return outcome
+    how = f"{again(options, package, folder)} goes on after them" if whole else None
+    columns = (BarColumn(bar_width=30), MofNCompleteColumn(), _Rate())
+    return SessionWatch(terminal, folder, how, *columns).explain_interruption()
 
 
-@contextmanager
-def learning_bar(
-    terminal: Terminal, options: SessionOptions, folder: SessionFolder
-) -> Iterator[Watch]:
-    """The progress of a session that learns; raises as `stream`."""
-
-    def what_is_recorded() -> tuple[str, str]:
-        how = f"{_again(options, folder)} goes on after the last whole block"
-        return f"all until here is recorded in {folder.path}", how
-
-    columns = (
-        TextColumn("{task.fields[doing]}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("[dim]right[/] {task.fields[right]}"),
-        *HEALTH,
-    )
-    with Progress(*columns, console=terminal.err, transient=True) as progress:
-        bar = _Bar(progress, folder, what_is_recorded)
-        with bar.explain_interruption():
-            yield bar
+def again(options: SessionOptions, package: Path, folder: SessionFolder) -> str:
+    """The command that goes on with a session."""
+    return f"`{shlex.join(options.to_resume(folder.path).command(package))}`"
 
 
-def _again(options: SessionOptions, folder: SessionFolder) -> str:
-    return f"`{shlex.join(options.to_resume(folder.path).command())}`"
-
-
-def show_result(
-    terminal: Terminal, folder: SessionFolder, result: dict[str, Any], *shown: RenderableType
-) -> None:
+def show_session(terminal: Terminal, session: Session, *shown: RenderableType) -> None:
     """The result of a session; ends with exit code 1 where the device differs from golden."""
-    if folder.moved is not None:
-        terminal.note(f"the earlier session is in {folder.moved}")
-    terminal.result(result, *shown)
+    if session.moved is not None:
+        terminal.note(f"the earlier session is in {session.moved}")
+    terminal.result(session.result, *shown)
     if not terminal.as_json:
-        terminal.note(f"session in {folder.path}; `spikelet report {folder.path}`", "dim")
-    if result["mismatches"]:
-        disagree(terminal, result["mismatches"])
+        terminal.note(f"session in {session.path}; `spikelet report {session.path}`", "dim")
+    if session.mismatches:
+        disagree(terminal, session.mismatches)
 
 
 def disagree(terminal: Terminal, mismatches: int) -> None:

@@ -51,6 +51,7 @@ class Library:
     Attributes:
         folder: of it.
         prefix: of all that the linker sees.
+        target: the core that it is for.
         files: relative to the folder.
         arena_bytes, learned_bytes: of RAM.
         constant_bytes: of flash.
@@ -58,6 +59,7 @@ class Library:
 
     folder: Path
     prefix: str
+    target: Target
     files: list[str]
     arena_bytes: int
     learned_bytes: int
@@ -106,7 +108,7 @@ def write_library(
         (folder / path).write_text(content, encoding="utf-8", newline="\n")
     face = core.interface
     return Library(
-        folder, prefix, sorted(files), face.arena_bytes, places.learned, face.const_bytes
+        folder, prefix, target, sorted(files), face.arena_bytes, places.learned, face.const_bytes
     )
 
 

@@ -166,25 +166,27 @@ class Bar:
         }  # fmt: skip
 
 
-def read_side(path: Path, board: Board | None = None) -> Side:
+def read_side(side: Path | Package, board: Board | None = None) -> Side:
     """A session's folder or a package.
 
     Args:
-        path: of either.
+        side: the path of either, or a package.
         board: of a package, whose kernels are counted; None for portable C.
 
     Raises:
         UsageError: it is neither, is damaged, or is a session that broke off.
     """
-    if not path.is_dir():
-        return _package(path, board)
+    if isinstance(side, Package):
+        return _package(side, repr(side), board)
+    if not side.is_dir():
+        return _package(Package.load(side), str(side), board)
     if board is not None:
         raise UsageError(
-            f"--board {board.name}: {path} is a session, which ran on a board of its own",
+            f"--board {board.name}: {side} is a session, which ran on a board of its own",
             "--board says for which board packages are compared",
             "leave out --board",
         )
-    return _session(path)
+    return _session(side)
 
 
 def _session(path: Path) -> Side:
@@ -222,8 +224,7 @@ def _session(path: Path) -> Side:
     return Side(str(path), "session", known, figures, layers)
 
 
-def _package(path: Path, board: Board | None) -> Side:
-    package = Package.load(path)
+def _package(package: Package, name: str, board: Board | None) -> Side:
     target = ANY if board is None else board.target
     with tempfile.TemporaryDirectory(prefix="spikelet-compare-") as folder:
         made = generate(package.graph, package.sha256, Path(folder), target=target)
@@ -241,7 +242,7 @@ def _package(path: Path, board: Board | None) -> Side:
     known: dict[str, Any] = dict.fromkeys(_KNOWN)
     known |= {"model": package.graph.name, "package_sha256": package.sha256}
     known["board"] = None if board is None else board.name
-    return Side(str(path), "package", known, figures, _layers(rows, None))
+    return Side(name, "package", known, figures, _layers(rows, None))
 
 
 def _sums(rows: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
@@ -265,6 +266,15 @@ def _layers(rows: Sequence[Mapping[str, Any]], tick: str | None) -> dict[str, di
         }
         for row in rows
     }
+
+
+def compare_given(
+    a: Path | str | Package, b: Path | str | Package, bars: Sequence[str], board: Board | None
+) -> dict[str, Any]:
+    """Two packages or sessions, each by itself or by its path; see `spikelet.compare`."""
+    read = [Bar.parse(text) for text in bars]
+    first, second = (read_side(Path(s) if isinstance(s, str) else s, board) for s in (a, b))
+    return compare_sides(first, second, read)
 
 
 def compare_sides(a: Side, b: Side, bars: Sequence[Bar]) -> dict[str, Any]:

@@ -29,11 +29,10 @@ VECTOR_BYTES = 1 << 16  # at most, of the example's inputs; but for one sample
 def export_c(
     package: Package,
     folder: Path,
-    target: Target,
+    target: Target | Board,
     *,
     name: str | None = None,
     keep_inputs: bool = False,
-    measured: Sequence[tuple[str, str]] = (),
     vectors: Mapping[str, Array] | None = None,
 ) -> Library:
     """Write a package as a C library; see `spikelet.codegen.library.write_library`.
@@ -41,13 +40,16 @@ def export_c(
     Args:
         package: the package.
         folder: new, or a library that was written before.
-        target: the core.
+        target: the core; or a board, on whose machine an inference is measured for the README.
         name: what all names begin with; by default the graph's.
         keep_inputs: an inference leaves its inputs as they were.
-        measured: rows of the README's table.
         vectors: samples of the example; by default the package's own, or random ones.
     """
-    example = example_of(package, package.vectors if vectors is None else vectors)
+    vectors = package.vectors if vectors is None else vectors
+    measured: list[tuple[str, str]] = []
+    if isinstance(target, Board):
+        measured, target = measure(package, target, vectors), target.target
+    example = example_of(package, vectors)
     return write_library(
         package.graph, package.sha256, target, folder, example,
         name=name, keep_inputs=keep_inputs, measured=measured,

@@ -16,6 +16,8 @@ from spikelet.samples import labels_key, plain_array
 from spikelet.streams import SampleStream, array_stream
 from spikelet.text import brief_repr
 
+MOST_LABELS = 32766  # a learner's classes are counted by 15 bits
+
 # Samples: an array or a tensor of PyTorch (N, *shape), or several by input.
 Given = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 
@@ -79,6 +81,11 @@ def samples_of(
     return array_stream(package, arrays, "x", "arrays", highest)
 
 
+def labelled(package: Package, x: Given, labels: npt.ArrayLike | None) -> SampleStream:
+    """Samples for a learner, which may know more classes than the package; see `samples_of`."""
+    return samples_of(package, x, labels, MOST_LABELS)
+
+
 def class_numbers(package: Package, labels: Array) -> Array:
     """Labels as integers, from names of the package's classes or as they are."""
     names = package.manifest.get("class_names")
@@ -117,14 +124,21 @@ def prediction(package: Package, outputs: Mapping[str, Array]) -> Prediction:
     return Prediction({n: _real(package, graph.tensors[n], v) for n, v in outputs.items()}, label)
 
 
-def golden(package: Package, stream: SampleStream) -> dict[str, Array]:
-    """What golden computes: outputs by name, (N, *shape), in the graph's types."""
+def golden_prediction(package: Package, stream: SampleStream) -> Prediction:
+    """What golden makes of samples."""
     graph = package.graph
     parts = [
         graph.run({name: values[part] for name, values in stream.inputs.items()}).outputs
         for part in graph.parts(len(stream))
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return prediction(package, whole)
+
+
+def golden_layers(package: Package, stream: SampleStream) -> dict[str, Array]:
+    """What every operator writes, in every step, in real values."""
+    trace = package.graph.run(stream.inputs, trace=True).trace
+    return {name: real_values(package.graph.tensors[name], v) for name, v in trace.items()}
 
 
 def real_values(tensor: Tensor, values: Array) -> Array:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from spikelet.errors import Disagreement
+from spikelet.errors import Disagreement, UsageError
 from spikelet.graph import Array
 from spikelet.run.reals import called
 from spikelet.run.session_folder import SessionFolder
@@ -21,12 +21,13 @@ class Page:
 
     Attributes:
         path: of the file.
+        shown: what it shows, as plain values: `samples`, `mismatches`, `complete`, ...
 
     A notebook shows it in a frame.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, shown: dict[str, Any]) -> None:
+        self.path, self.shown = path, shown
 
     def __repr__(self) -> str:
         return f"<Page {self.path}>"
@@ -40,26 +41,57 @@ class Page:
 
 
 class Session:
-    """What a run or a bench found.
+    """What a run, a bench or a session that learned found.
 
     Attributes:
         path: the session's folder.
-        result: all figures, as `spikelet run --json` or `spikelet bench --json` prints them.
+        result: all figures, as `spikelet run --json`, `bench --json` or `learn --json` prints
+            them; of a session that broke off, what was known when it began.
+        moved: where the session lies that was in this folder before, if there was one.
     """
 
-    def __init__(self, path: Path, result: dict[str, Any]) -> None:
-        self.path = path
+    def __init__(self, folder: SessionFolder, result: dict[str, Any]) -> None:
+        self.path, self.moved = folder.path, folder.moved
         self.result = result
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """A session that was recorded before, complete or broken off.
+
+        Raises:
+            UsageError: the folder holds no session.
+
+        >>> session = package.run("native", session="kept")
+        >>> spikelet.Session.load("kept").mismatches
+        0
+        """
+        folder = SessionFolder(Path(path))
+        return cls(folder, folder.head())
 
     @property
     def mismatches(self) -> int:
-        """Elements that differ from golden: 0, or the run failed."""
+        """Elements that differ from golden: 0, or the run failed.
+
+        Raises:
+            UsageError: the session broke off.
+        """
+        if not self.complete:
+            raise UsageError(
+                f"session {self.path} is not complete",
+                "it broke off, or is still under way",
+                "go on with it (resume=True); its report shows what is recorded",
+            )
         return int(self.result["mismatches"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether it came to its end."""
+        return bool(self.result["complete"])
 
     @property
     def accuracy(self) -> float | None:
         """Share of the samples whose class the device names; None without labels."""
-        accuracy: float | None = self.result["accuracy"]
+        accuracy: float | None = self.result.get("accuracy")
         return accuracy
 
     @property
@@ -109,25 +141,25 @@ class Session:
             given.path if isinstance(given, Session) else None if given is None else Path(given)
             for given in (against, bench)
         )
-        write_report(
+        shown = write_report(
             SessionFolder(self.path), path, against=earlier,
             bench=None if measured is None else SessionFolder(measured),
         )  # fmt: skip
-        return Page(path)
+        return Page(path, shown)
 
     def _facts(self) -> dict[str, str]:
         """What a person is told, by title."""
         result = self.result
         accuracy = self.accuracy
         figures = {
-            "samples": f"{result['samples']:,}",
-            "mismatches": f"{self.mismatches:,}",
+            "samples": f"{result.get('samples', 0):,}",
+            "mismatches": f"{self.mismatches:,}" if self.complete else None,
             "accuracy": None if accuracy is None else f"{100 * accuracy:.2f} %",
-            "instructions an inference": result["instructions_per_inference"],
-            "cycles an inference": result["cycles_per_inference"],
-            "flash, bytes": result["flash_bytes"],
-            "static RAM, bytes": result["ram_bytes"],
-            "stack, bytes": result["stack_bytes"],
+            "instructions an inference": result.get("instructions_per_inference"),
+            "cycles an inference": result.get("cycles_per_inference"),
+            "flash, bytes": result.get("flash_bytes"),
+            "static RAM, bytes": result.get("ram_bytes"),
+            "stack, bytes": result.get("stack_bytes"),
         }
         return {
             title: value if isinstance(value, str) else f"{value:,.0f}"
@@ -135,8 +167,13 @@ class Session:
             if value is not None
         }
 
+    def _verdict(self) -> str:
+        if not self.complete:
+            return "it broke off"
+        return f"the device {'DIFFERS from golden' if self.mismatches else 'is golden to the bit'}"
+
     def _title(self) -> str:
-        return f"{self.result['model']} on {self.result['board']} ({self.result['machine']})"
+        return f"{self.result['model']} on {self.result['board']} ({self.result.get('machine')})"
 
     def __repr__(self) -> str:
         facts = "; ".join(f"{title} {value}" for title, value in self._facts().items())
@@ -148,6 +185,5 @@ class Session:
             f'<td style="text-align:right">{escape(value)}</td></tr>'
             for title, value in self._facts().items()
         )
-        good = "is golden to the bit" if not self.mismatches else "DIFFERS from golden"
-        head = f"<p><b>{escape(self._title())}</b>: the device {good}.</p>"
+        head = f"<p><b>{escape(self._title())}</b>: {self._verdict()}.</p>"
         return f"{head}<table><tbody>{rows}</tbody></table>"

@@ -1,16 +1,20 @@
 """What a session is asked for: one object a verb, checked when it is made.
 
-The fields are the options of the verb's command, with the same names and defaults. So the command
-line that asks for the same is made from the object, whatever its options are.
+`Package.run`, `bench` and `learn` take them. The fields are the options of the verb's command, with
+the same names and defaults. So the command line that asks for the same is made from the object,
+whatever its options are.
 """
 
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from spikelet.errors import UsageError
+
+if TYPE_CHECKING:
+    from spikelet.board import Board
 
 AUTO = "auto"  # the first of a board's machines or toolchains that is installed
 SESSIONS = Path("spikelet-sessions")
@@ -21,8 +25,7 @@ class SessionOptions:
     """What every session is asked for.
 
     Attributes:
-        package: a file.
-        board: a name, or a folder.
+        board: a name, a folder, or one that was read.
         port: serial port or pyserial URL of a device that was flashed before.
         baud: bits a second of the port's line; None for the board's.
         machine: one of the board's, or auto.
@@ -36,8 +39,7 @@ class SessionOptions:
 
     VERB: ClassVar[str]
 
-    package: Path
-    board: str
+    board: str | Board
     port: str | None = None
     baud: int | None = None
     machine: str = AUTO
@@ -83,12 +85,12 @@ class SessionOptions:
         """
         return self.session or SESSIONS / f"{model}-{board}"
 
-    def command(self) -> list[str]:
-        """The command line that asks for this."""
-        words = ["spikelet", self.VERB, str(self.package)]
+    def command(self, package: Path) -> list[str]:
+        """The command line that asks for this, of the package in that file."""
+        words = ["spikelet", self.VERB, str(package)]
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "package" or (field.default is not MISSING and value == field.default):
+            if field.default is not MISSING and value == field.default:
                 continue
             option = field.name.replace("_", "-")
             if isinstance(value, bool):

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spikelet.learn.continual.streams import Course
+    from spikelet.run.learning.lesson import Lesson
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,16 @@ class Watch:
     def progress(self, now: SampleProgress) -> None:
         """A sample is done."""
 
-    def on_evaluation(self, text: str) -> None:
-        """The accuracies after a block, in words."""
+    def step(self, text: str) -> AbstractContextManager[object]:
+        """What takes a while begins, such as building; it ends with the `with` block."""
+        del text
+        return nullcontext()
+
+    def note(self, text: str, minor: bool = True) -> None:
+        """News, in words: what bands cost, a tool's line, the accuracies after a block."""
 
     def log(self, text: str) -> None:
         """The device sent text."""
+
+    def planned(self, lesson: Lesson, course: Course) -> None:
+        """What will be learned, and what it takes, before anything is built."""

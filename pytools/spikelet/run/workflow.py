@@ -116,6 +116,13 @@ def make(
     return BuiltImage(generated, firmware, defines)
 
 
+def image_folder(package: Package, board: Board, trace: bool = False) -> Path:
+    """Where an image is built that has no other place: one for each kind of image."""
+    learning = package.manifest.get("learning") or {}
+    words = [package.graph.name, board.name, learning.get("learner"), "trace" if trace else None]
+    return Path("spikelet-build") / "-".join(filter(None, words))
+
+
 def _could_fit(board: Board, generated: Generated) -> None:
     """Refuse at once, not after minutes of compiling, constants that alone fill the flash."""
     if board.memory is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,7 +23,6 @@ from spikelet.cli.options import (
     board_name,
 )
 from spikelet.cli.places import given_path
-from spikelet.errors import UsageError
 
 if TYPE_CHECKING:
     from spikelet.run.session_options import RunOptions
@@ -72,59 +70,25 @@ def command(
     with loading(as_json):
         from spikelet.run.session_options import RunOptions
     options = RunOptions(
-        package=package, board=board_name(board, port, COUNTING_BOARD), port=port, baud=baud,
-        machine=machine, toolchain=toolchain, limit=limit, arena=arena, session=session,
-        flash=flash,
+        board=board_name(board, port, COUNTING_BOARD), port=port, baud=baud, machine=machine,
+        toolchain=toolchain, limit=limit, arena=arena, session=session, flash=flash, layers=layers,
     )  # fmt: skip
-    if layers and (port is None or flash):
-        raise UsageError(
-            "bench --layers is for a device behind a port that you flash yourself",
-            "machines, and devices with --flash, are measured in layers anyway",
-            "leave out --layers",
-        )
-    _bench(options, layers, as_json)
+    _bench(package, options, as_json)
 
 
-def _bench(options: RunOptions, layers: bool, as_json: bool) -> None:
+def _bench(package: Path, options: RunOptions, as_json: bool) -> None:
     with loading(as_json):
-        from spikelet.board import find_board
-        from spikelet.cli.bands import in_bands
+        from spikelet.api import Package
         from spikelet.cli.render_bench import render_bench
-        from spikelet.cli.streaming import disagree, prepare, stream
+        from spikelet.cli.streaming import disagree, running
         from spikelet.cli.terminal import Terminal
-        from spikelet.package import Package
-        from spikelet.run import SessionFolder, SessionTarget, package_stream
-        from spikelet.run.bench import recorded_bench, with_layers
-    terminal = Terminal.open(as_json)
-    loaded, on = Package.load(options.package), find_board(options.board)
-    loaded = in_bands(terminal, loaded, options.arena, on)
-    samples = package_stream(loaded).head(options.limit)
-    folder = SessionFolder(options.place(loaded.graph.name, f"{on.name}-bench"))
-    traced = None
-    with folder.lock():
-        if layers:
-            result, outcome = recorded_bench(folder, loaded, on)
-            traced = SessionTarget(on, port=options.port, baud=options.baud)
-        else:
-            target = prepare(terminal, options, loaded, on, folder)
-            result, outcome = stream(
-                terminal, options, loaded, target, samples, folder, whole=False
-            )
-            if options.port is not None and outcome.ticks is None and on.tick != "none":
-                raise UsageError(
-                    f"{options.port}: the device holds a trace build, whose ticks are not the "
-                    "model's",
-                    "it was flashed with --layers",
-                    "flash the release image and bench it; then the trace build, with --layers",
-                )
-            if target.built is not None:
-                inner = SessionFolder(folder.path / "trace")
-                traced = prepare(terminal, replace(options, layers=True), loaded, on, inner)
-        with terminal.err.status("measuring the layers"):
-            bench = with_layers(loaded, on, traced, samples, result, outcome)
-        folder.keep_bench(bench)
+        from spikelet.run.asked import BENCH, session_folder
+    terminal, loaded = Terminal.open(as_json), Package.load(package)
+    folder = session_folder(options, loaded.graph.name, BENCH)
+    with running(terminal, options, package, folder, whole=False) as watch:
+        bench = loaded.bench(options, watch=watch).result
     terminal.result(bench, *render_bench(bench))
-    if traced is None and not as_json:
+    if bench["layer_measurement"] is None and not (options.builds or options.layers or as_json):
         terminal.note(
             "figures by layer: flash the image of `spikelet build --layers`, then the same command "
             "with --layers; or --flash",

@@ -60,27 +60,29 @@ def command(
     With --learn the image holds the learner; `spikelet learn` with the same options knows it.
     """
     with loading(as_json):
+        from spikelet.api import Package
         from spikelet.board import find_board
-        from spikelet.cli.bands import in_bands
         from spikelet.cli.render import build_rows
+        from spikelet.cli.streaming import TerminalWatch
         from spikelet.cli.terminal import Terminal, facts
-        from spikelet.package import Package
-        from spikelet.run import make
+        from spikelet.run import image_folder
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     loaded, target = Package.load(package), find_board(board_name(board))
-    loaded = in_bands(terminal, loaded, arena, target)
+    if arena is not None:
+        loaded = loaded.with_arena(arena, target, TerminalWatch(terminal))
     needed: dict[str, object] = {}
     if learn is not None:
         with loading(as_json):
             from spikelet.cli.render_learning import plan_rows
-            from spikelet.cli.with_learner import with_learner
-        taught = with_learner(loaded, learn, features, classes, data, target)
-        loaded, needed = taught.package, plan_rows(taught.plan)
-    out = out or _folder(f"{loaded.graph.name}-{target.name}", learn, layers)
+        loaded = loaded.with_learner(
+            learn, data, classes=classes, features=features, board=target
+        )  # fmt: skip
+        needed = plan_rows(loaded.learning_plan(target))
+    out = out or image_folder(loaded, target, layers)
     check_folder(out)
     with terminal.err.status("building"):
-        built = make(loaded, target, out, toolchain=toolchain, trace=layers)
+        built = loaded.build(target, out, toolchain=toolchain, layers=layers)
     sizes = built.facts()
     reserved = (sizes["memory"] or {}).get("stack_reserved_bytes")
     terminal.result(
@@ -102,9 +104,3 @@ def command(
             },
         ),
     )
-
-
-def _folder(image: str, learn: str | None, layers: bool) -> Path:
-    """One of its own for each kind of image."""
-    learner = f"-{learn.partition(',')[0]}" if learn else ""
-    return Path("spikelet-build") / f"{image}{learner}{'-trace' if layers else ''}"

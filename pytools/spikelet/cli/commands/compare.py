@@ -45,15 +45,12 @@ def command(
 ) -> None:  # fmt: skip
     """Compare two sessions or two packages, figure by figure and layer by layer."""
     with loading(as_json):
-        from spikelet.board import find_board
+        from spikelet import compare
         from spikelet.cli.render_compare import missed_text, render_comparison
         from spikelet.cli.terminal import Terminal
         from spikelet.errors import Disagreement
-        from spikelet.run.compare_sides import Bar, compare_sides, read_side
     terminal = Terminal.open(as_json)
-    bars = [Bar.parse(text) for text in fail_if or ()]
-    on = None if board is None else find_board(board)
-    result = compare_sides(read_side(a, on), read_side(b, on), bars)
+    result = compare(a, b, fail_if or (), board)
     terminal.result(result, *render_comparison(result))
     if result["missed"]:
         terminal.note(missed_text(result["bars"]), "red")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -60,9 +59,9 @@ def command(
     with loading(as_json):
         from spikelet.board import find_board
         from spikelet.cli.demo_steps import demo_images, demo_package, demo_result, render_demo
-        from spikelet.cli.streaming import disagree, stream
+        from spikelet.cli.streaming import disagree, running
         from spikelet.cli.terminal import Terminal, number
-        from spikelet.run import SessionFolder, SessionTarget, package_stream
+        from spikelet.run import SessionFolder, SessionTarget, package_stream, run
         from spikelet.run.session_options import RunOptions
         from spikelet.run.session_page import write_report
     terminal = Terminal.open(as_json)
@@ -72,23 +71,21 @@ def command(
     loaded, path = demo_package(terminal, package, out, seed)
     release, trace = demo_images(terminal, loaded, on, out, toolchain)
     samples = package_stream(loaded)
-    options = RunOptions(package=path, board=board, machine=machine, toolchain=toolchain)
+    options = RunOptions(board=board, machine=machine, toolchain=toolchain)
     with terminal.stage("check", spinner=False) as stage:
         folder = SessionFolder(out / "session")
-        checked, _ = stream(
-            terminal, replace(options, layers=True), loaded, SessionTarget(on, trace, machine),
-            samples, folder, whole=False,
-        )  # fmt: skip
+        target = SessionTarget(on, trace, machine)
+        with running(terminal, options, path, folder, whole=False) as watch:
+            checked, _ = run(loaded, target, samples, folder, layers=True, shown=0, watch=watch)
         cells = len(loaded.graph.traced_tensors)
         stage.detail = (
             f"{checked['samples']} samples on {checked['machine']}, {cells} tensors in "
             f"{loaded.graph.steps} steps each: {checked['mismatches']} mismatches"
         )
     with terminal.stage("measure", spinner=False) as stage:
-        measured, _ = stream(
-            terminal, options, loaded, SessionTarget(on, release, machine), samples,
-            SessionFolder(out / "session-release"), whole=False,
-        )  # fmt: skip
+        target, plain = SessionTarget(on, release, machine), SessionFolder(out / "session-release")
+        with running(terminal, options, path, plain, whole=False) as watch:
+            measured, _ = run(loaded, target, samples, plain, watch=watch)
         cost = number(measured["instructions_per_inference"], "instructions an inference")
         stage.detail = cost or f"{measured['samples']} samples"
     with terminal.stage("report") as stage:

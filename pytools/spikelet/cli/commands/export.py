@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -22,9 +22,6 @@ from spikelet.cli.options import (
 )
 from spikelet.cli.places import check_file, given_path
 from spikelet.errors import UsageError
-
-if TYPE_CHECKING:
-    from spikelet.graph.target import Target
 
 app = application()
 
@@ -90,28 +87,29 @@ def command(
     if out is not None:
         raise UsageError("-o and --c are two formats", next="give one of them")
     with loading(as_json):
+        from spikelet.api import Package
         from spikelet.board import find_board
         from spikelet.cli.terminal import Terminal, facts
-        from spikelet.cli.with_learner import with_learner
-        from spikelet.package import Package
-        from spikelet.run.exported import export_c, measure
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
-    loaded, core = Package.load(package), _core(target, board)
-    vectors = loaded.vectors
+    if (target is None) == (board is None):
+        raise UsageError(
+            "a C library is made for one core" if target is None else "--target and --board",
+            next="give --target, as cortex-m4, rv32imac, host or portable; or --board",
+        )
+    loaded, on = Package.load(package), None if board is None else find_board(board)
+    samples = loaded.vectors
     if learn is not None:
-        place = None if board is None else find_board(board)
-        loaded = with_learner(loaded, learn, features, classes, data, place).package
-    figures = [] if board is None else measure(loaded, find_board(board), vectors)
-    made = export_c(
-        loaded, c, core, name=name, keep_inputs=keep_inputs, measured=figures, vectors=vectors
+        loaded = loaded.with_learner(learn, data, classes=classes, features=features, board=on)
+    made = loaded.export_c(
+        c, on or str(target), name=name, keep_inputs=keep_inputs, samples=samples
     )  # fmt: skip
     result: dict[str, Any] = {
         "package": str(package),
         "package_sha256": loaded.sha256,
         "folder": str(c),
         "name": made.prefix,
-        "target": str(core),
+        "target": str(made.target),
         "arena_bytes": made.arena_bytes,
         "learned_bytes": made.learned_bytes,
         "constant_bytes": made.constant_bytes,
@@ -142,30 +140,11 @@ def _rows(model: str, result: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def _core(target: str | None, board: str | None) -> Target:
-    """The core that is asked for."""
-    from spikelet.board import find_board
-    from spikelet.graph.target import Target
-
-    if (target is None) == (board is None):
-        raise UsageError(
-            "a C library is made for one core" if target is None else "--target and --board",
-            next="give --target, as cortex-m4, rv32imac, host or portable; or --board",
-        )
-    if board is not None:
-        return find_board(board).target
-    try:
-        return Target.of_core(str(target))
-    except ValueError as e:
-        raise UsageError(str(e), next="name a core with --target, or a board with --board") from e
-
-
 def _onnx(package: Path, out: Path | None, as_json: bool) -> None:
     with loading(as_json):
+        from spikelet.api import Package
         from spikelet.cli.terminal import Terminal, facts, number
-        from spikelet.files import write_whole
-        from spikelet.frontends.onnx import export as onnx_export
-        from spikelet.package import Package
+        from spikelet.frontends.onnx.export import OPSET
     terminal = Terminal.open(as_json)
     loaded = Package.load(package)
     out = out or Path(f"{loaded.graph.name}.onnx")
@@ -175,22 +154,20 @@ def _onnx(package: Path, out: Path | None, as_json: bool) -> None:
             next="formats: .onnx; a C library: --c DIR",
         )
     check_file(out)
-    data = onnx_export.export(loaded.graph)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, data)
+    size = loaded.export_onnx(out)
     result = {
         "package": str(package),
         "package_sha256": loaded.sha256,
         "file": str(out),
-        "bytes": len(data),
-        "opset": onnx_export.OPSET,
+        "bytes": size,
+        "opset": OPSET,
         "layers": len(loaded.graph.nodes),
     }
     rows = {
         "model": loaded.graph.name,
         "layers": len(loaded.graph.nodes),
-        "form": f"QDQ, opset {onnx_export.OPSET}, images as (N, C, H, W), float at both ends",
-        "size": number(len(data), "B"),
+        "form": f"QDQ, opset {OPSET}, images as (N, C, H, W), float at both ends",
+        "size": number(size, "B"),
         "package": loaded.sha256,
     }
     terminal.result(result, facts(str(out), rows))

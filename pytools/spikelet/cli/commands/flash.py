@@ -78,8 +78,10 @@ def command(
     """
     with loading(as_json):
         from spikelet.board import choose_tool, find_board, plan_flash
-        from spikelet.cli.flashing import call_tool, image_of, render_flashing
+        from spikelet.cli.flashing import image_of, render_flashing
+        from spikelet.cli.streaming import TerminalWatch
         from spikelet.cli.terminal import Terminal
+        from spikelet.run.asked import call_tool
     terminal = Terminal.open(as_json)
     if not board:
         raise typer.BadParameter("hardware has no default: give --board", param_hint="--board")
@@ -98,5 +100,5 @@ def command(
         "flashed": not dry_run,
     }
     if not dry_run:
-        call_tool(terminal, planned)
+        call_tool(planned, TerminalWatch(terminal))
     terminal.result(result, render_flashing(planned, flashed=not dry_run))

@@ -50,19 +50,18 @@ def command(
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     known = find_board(board) if board is not None else None
     loaded = Package.load(package)
-    taught = None
     if learn is not None:
         with loading(as_json):
             from spikelet.cli.render_learning import render_plan
-            from spikelet.cli.with_learner import with_learner
-
-        taught = with_learner(loaded, learn, features, classes, data, known)
-        loaded = Package.of(taught.package)
+        loaded = loaded.with_learner(
+            learn, data, classes=classes, features=features, board=known
+        )  # fmt: skip
     result = package_summary(loaded.summary(known), package)
     where = "in portable C" if known is None else f"for {known.name} ({known.target})"
     result["target"] = where
     shown = render_package(result)
-    if taught is not None:
-        result["learning"] = {**loaded.manifest["learning"], **taught.plan.as_dict()}
-        shown += ["", *render_plan(f"--learn {learn}", taught.plan, known)]
+    if learn is not None:
+        plan = loaded.learning_plan(known)
+        result["learning"] = {**loaded.manifest["learning"], **plan.as_dict()}
+        shown += ["", *render_plan(f"--learn {learn}", plan, known)]
     terminal.result(result, *shown)

@@ -106,31 +106,24 @@ def command(
 ) -> None:  # fmt: skip
     """Let a device learn a stream of labelled samples, compared with golden after every block."""
     with loading(as_json):
-        from spikelet.board import find_board
+        from spikelet.api import Package
+        from spikelet.cli.learning import learning
         from spikelet.cli.render_learning import render_learning
-        from spikelet.cli.streaming import learning_bar, prepare, show_result
+        from spikelet.cli.streaming import show_session
         from spikelet.cli.terminal import Terminal
-        from spikelet.cli.with_learner import prepare_lesson
-        from spikelet.package import Package
-        from spikelet.run import SessionFolder
+        from spikelet.run.asked import session_folder
         from spikelet.run.learning.learn_options import LearnOptions
-        from spikelet.run.learning.play import play
     terminal = Terminal.open(as_json)
     options = LearnOptions(
-        package=package, board=board_name(board, port), learner=learner, stream=stream, data=data,
+        board=board_name(board, port), learner=learner, stream=stream, data=data,
         features=features, classes=classes, tune=tuple(tune or ()), tune_on=tune_on, tuned=tuned,
         load_state=load_state, save_state=save_state, baselines=baselines, port=port, baud=baud,
         machine=machine, toolchain=toolchain, resume=resume, session=session,
     )  # fmt: skip
-    loaded, on = Package.load(package), find_board(options.board)
-    folder = SessionFolder(options.place(loaded.graph.name, on.name))
-    if resume:
-        folder.head()  # says at once when there is nothing to resume
+    loaded = Package.load(package)
+    folder = session_folder(options, loaded.graph.name)
     if save_state is not None:
         check_file(save_state, "--save-state")
-    with folder.lock():
-        made, how, state = prepare_lesson(terminal, loaded, on, options, folder.path)
-        target = prepare(terminal, options, made.package, on, folder)
-        with learning_bar(terminal, options, folder) as bar:
-            result = play(made, options, target, folder, tuned=how, state=state, watch=bar)
-    show_result(terminal, folder, result, *render_learning(result))
+    with learning(terminal, options, package, folder) as watch:
+        done = loaded.learn(options, watch=watch)
+    show_session(terminal, done, *render_learning(done.result))

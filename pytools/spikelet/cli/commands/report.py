@@ -51,15 +51,13 @@ def command(
 ) -> None:  # fmt: skip
     """Write the HTML report of a session, complete or broken off."""
     with loading(as_json):
+        from spikelet import Session
         from spikelet.cli.terminal import Terminal
-        from spikelet.run import SessionFolder
-        from spikelet.run.session_page import write_report
     terminal = Terminal.open(as_json)
     out = out or session / "report.html"
     _check(out)
     with terminal.err.status("drawing"):
-        measured = None if bench is None else SessionFolder(bench)
-        data = write_report(SessionFolder(session), out, against=against, bench=measured)
+        data = Session.load(session).report(out, against=against, bench=bench).shown
     terminal.result(
         {
             "report": str(out),

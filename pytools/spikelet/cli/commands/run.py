@@ -100,32 +100,25 @@ def command(
     with loading(as_json):
         from spikelet.run.session_options import RunOptions
     _run_on_board(
+        package,
         RunOptions(
-            package=package, board=board_name(board, port), port=port, baud=baud,
-            machine=machine, data=data, limit=limit, layers=layers, resume=resume,
-            session=session, toolchain=toolchain, arena=arena, flash=flash,
+            board=board_name(board, port), port=port, baud=baud, machine=machine, data=data,
+            limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
+            arena=arena, flash=flash,
         ),
         as_json,
     )  # fmt: skip
 
 
-def _run_on_board(options: RunOptions, as_json: bool) -> None:
+def _run_on_board(package: Path, options: RunOptions, as_json: bool) -> None:
     with loading(as_json):
-        from spikelet.board import find_board
-        from spikelet.cli.bands import in_bands
+        from spikelet.api import Package
         from spikelet.cli.render import render_session
-        from spikelet.cli.streaming import prepare, show_result, stream
+        from spikelet.cli.streaming import running, show_session
         from spikelet.cli.terminal import Terminal
-        from spikelet.package import Package
-        from spikelet.run import SessionFolder, choose_stream
-    terminal = Terminal.open(as_json)
-    loaded, on = Package.load(options.package), find_board(options.board)
-    loaded = in_bands(terminal, loaded, options.arena, on)
-    samples = choose_stream(loaded, options.data, options.limit)
-    folder = SessionFolder(options.place(loaded.graph.name, on.name))
-    if options.resume:
-        folder.head()  # says at once when there is nothing to resume
-    with folder.lock():
-        target = prepare(terminal, options, loaded, on, folder)
-        result, _ = stream(terminal, options, loaded, target, samples, folder)
-    show_result(terminal, folder, result, *render_session(result))
+        from spikelet.run.asked import session_folder
+    terminal, loaded = Terminal.open(as_json), Package.load(package)
+    folder = session_folder(options, loaded.graph.name)
+    with running(terminal, options, package, folder) as watch:
+        session = loaded.run(options, watch=watch)
+    show_session(terminal, session, *render_session(session.result))

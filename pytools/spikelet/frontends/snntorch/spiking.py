@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 from torch import nn
 
 from spikelet.errors import UsageError
@@ -13,8 +12,10 @@ from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency
 from spikelet.frontends.snntorch.exporter import export
 from spikelet.frontends.snntorch.layers import Readout
 from spikelet.frontends.snntorch.package import State
+from spikelet.frontends.torch.exporter import Example, Samples, gather_samples
 from spikelet.graph import Array
 from spikelet.package import Package
+from spikelet.samples import plain_array
 from spikelet.streams import array_stream
 
 VECTORS = 200  # samples of the calibration data that become test vectors
@@ -60,9 +61,9 @@ class Spiking:
 
 def export_samples(
     network: nn.Module,
-    calibration: Array,
-    test: Array | None,
-    labels: Array | None,
+    calibration: Samples,
+    test: Samples | None,
+    labels: Example | None,
     name: str,
     spiking: Spiking,
 ) -> Package:
@@ -70,8 +71,8 @@ def export_samples(
 
     Args:
         network: of snnTorch.
-        calibration: (N, *shape) real values: their range is the input's.
-        test: (M, *shape) real values: the package's vectors; None for the first of `calibration`.
+        calibration: (N, *shape) real values, or batches of them: their range is the input's.
+        test: (M, *shape) as well: the package's vectors; None for the first of `calibration`.
         labels: (M,) of them, or of all of `calibration`.
         name: of the graph.
         spiking: how it is executed.
@@ -83,22 +84,22 @@ def export_samples(
         raise UsageError(
             f"options are a {type(spiking).__name__}, expected Spiking or quantise.Options"
         )
+    real = gather_samples(calibration, "calibration")
     options: dict[str, Any] = {
         "steps": spiking.steps,
-        "encoder": spiking.encoding(calibration),
+        "encoder": spiking.encoding(real),
         "readout": spiking.readout,
         "name": name,
         "fraction_bits": spiking.fraction_bits,
         "state": spiking.state,
     }
-    if test is None:
-        test = calibration[:VECTORS]
-        if labels is not None and len(labels) == len(calibration):
-            labels = labels[:VECTORS]
-    graph = export(network, **options)
-    arrays = {"x": np.asarray(test)}
+    tested = real[:VECTORS] if test is None else gather_samples(test, "test")
+    classes = None if labels is None else plain_array(labels)
+    if test is None and classes is not None and len(classes) == len(real):
+        classes = classes[:VECTORS]
+    graph, arrays = export(network, **options), {"x": tested}
     codes = array_stream(Package(graph), arrays, "samples", "", graph.highest_prediction)
     made: Package = export(
-        network, **options, test=codes.inputs["x"], labels=labels, seed=spiking.seed
+        network, **options, test=codes.inputs["x"], labels=classes, seed=spiking.seed
     )
     return made

@@ -90,6 +90,26 @@ def learning_data(
             source, train, test = _of_set(package, str(name), False)
         except DataError as e:
             source, train, test = _of_vectors(package, e)
+    return _checked(source, train, test, classes, known)
+
+
+def sample_data(package: Package, samples: SampleStream, classes: int | None) -> LearningData:
+    """Samples that are given: every fourth of a class is evaluated, the others are learned.
+
+    Args:
+        package: whose inputs they are for.
+        samples: with labels.
+        classes: to learn; None for as many as the samples have.
+    """
+    source = f"{samples.source}, every {HELD_OUT}th sample of a class evaluated"
+    pool = _labelled(package, samples)
+    return _checked(source, *_split(pool, "x"), classes, _known_classes(package))
+
+
+def _checked(
+    source: str, train: Pool, test: Pool, classes: int | None, known: tuple[int, ...]
+) -> LearningData:
+    """The data, whose labels are within the classes."""
     class_count = 1 + int(max(train.labels.max(), test.labels.max()))
     count = max(class_count, len(known)) if classes is None else classes
     for part, pool in (("training", train), ("test", test)):
@@ -114,15 +134,19 @@ def stream_data(
         samples: with labels.
         classes: to learn in all; None for as many as the samples have.
     """
+    pool, known = _labelled(package, samples), _known_classes(package)
+    count = max(1 + int(pool.labels.max()), len(known)) if classes is None else classes
+    return LearningData(samples.source, pool, pool, count, known)
+
+
+def _labelled(package: Package, samples: SampleStream) -> Pool:
     if samples.labels is None:
         raise UsageError(
             f"{samples.source}: no labels",
             "a learner is told the class of each sample",
             "give y, one integer class a sample",
         )
-    pool, known = _pool(package, samples.inputs, samples.labels), _known_classes(package)
-    count = max(1 + int(pool.labels.max()), len(known)) if classes is None else classes
-    return LearningData(samples.source, pool, pool, count, known)
+    return _pool(package, samples.inputs, samples.labels)
 
 
 def _known_classes(package: Package) -> tuple[int, ...]:

@@ -26,7 +26,8 @@ class Lesson:
     Attributes:
         package: with the learner; its hash is what the device must hold.
         backbone: the graph that the learner was attached to.
-        learner: with its options.
+        text: of the learner, with the options that were given.
+        learner: with all of its options.
         where: what it was attached to.
         data: samples.
         plan: bytes and work, before anything is built.
@@ -34,6 +35,7 @@ class Lesson:
 
     package: Package
     backbone: Graph
+    text: str
     learner: Learner
     where: Setting
     data: LearningData
@@ -72,11 +74,9 @@ def lesson(
     chosen = learner(text)
     graph, where = lesson_setting(package, data, features)
     built = attach(graph, chosen, where)
+    plan = learning_plan(built, board)
     memory = None if board is None else board.memory
     storage = None if memory is None else memory.storage
-    plan = training_plan(
-        built, board.target if board else ANY, storage.page_bytes if storage is not None else 0
-    )
     if memory is not None:
         plan.needs.check(memory.ram.bytes - memory.stack_bytes, board.name if board else "")
     if storage is not None and plan.needs.commit_bytes > storage.bytes // 2:
@@ -95,7 +95,20 @@ def lesson(
         "backbone_sha256": package.sha256,
     }
     manifest = {**package.manifest, "learning": noted}
-    return Lesson(Package(built, {}, manifest), graph, chosen, where, data, plan)
+    return Lesson(Package(built, {}, manifest), graph, text, chosen, where, data, plan)
+
+
+def learning_plan(graph: Graph, board: Board | None) -> TrainingPlan:
+    """What learning takes, of a graph with a learner: bytes and work.
+
+    Args:
+        graph: the graph.
+        board: whose kernels and flash pages are counted; None for portable C.
+    """
+    memory = None if board is None else board.memory
+    storage = None if memory is None else memory.storage
+    pages = 0 if storage is None else storage.page_bytes
+    return training_plan(graph, board.target if board else ANY, pages)
 
 
 def lesson_setting(

@@ -68,7 +68,7 @@ class _Player:
         for number, block in enumerate(self.course.blocks):
             if number >= done:
                 self.learn(number, block, first)
-                self.watch.on_evaluation(self.accuracies_text(number))
+                self.watch.note(self.accuracies_text(number))
             first += len(block.samples)
 
     def begin(self, state: Mapping[str, Array] | None) -> None:

@@ -9,12 +9,15 @@ file, N is dynamic; inputs and outputs are float.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from spikelet.files import write_whole
 from spikelet.frontends.onnx.export import functions, layers, resizing
 from spikelet.frontends.onnx.export.writer import EXPORTS, OPSET, Writer
 from spikelet.frontends.onnx.file import onnx_module
 from spikelet.graph import Graph
 
-__all__ = ["OPSET", "export", "exportable_operators"]
+__all__ = ["OPSET", "export", "exportable_operators", "save"]
 
 _ROOMS = (functions, layers, resizing)  # they fill EXPORTS
 
@@ -26,6 +29,14 @@ def export(graph: Graph) -> bytes:
         UsageError: an operator that ONNX has no meaning for, by name.
     """
     return Writer(onnx_module(), graph).file()
+
+
+def save(graph: Graph, path: Path) -> int:
+    """Write the graph as an ONNX file; how many bytes it has."""
+    data = export(graph)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, data)
+    return len(data)
 
 
 def exportable_operators() -> list[str]:
