@@ -384,7 +384,7 @@ class Package(packages.Package):
         """Write the model as a C library for other people's firmware.
 
         Args:
-            folder: new, or a library that was written before; README.md in it says how to use it.
+            folder: new, or of a library that was written before; or NAME.zip. See its README.md.
             target: a core: `host`, `portable`, `cortex-m0` to `cortex-m85`, `rv32imac`, ...; or a
                 board, by name or folder: README.md then has what an inference takes on it.
             name: what all names of the library begin with; by default the model's.

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -21,11 +22,11 @@ import every_kind
 from spikelet.board.toolchain import find_command
 from spikelet.codegen import generate
 from spikelet.codegen.emit import library_text
-from spikelet.codegen.library import FLAGS, _sample
+from spikelet.codegen.library import MANIFEST, _sample
 from spikelet.codegen.plan import plan
 from spikelet.errors import UsageError
 from spikelet.frontends import tflite
-from spikelet.graph import Graph
+from spikelet.graph import Graph, c
 from spikelet.graph.target import ANY, Target
 from spikelet.package import Package
 from spikelet.run.exported import example_of, export_c
@@ -210,7 +211,7 @@ def test_clang_without_optimisation_is_right_on_a_core_with_dsp(
     command = find_command(CLANGS[compiler])
     assert command is not None
     folder = library("kws", "m4", tmp_path / "lib")
-    flags = ["-O0", "-std=c11", "-ffreestanding", *FLAGS, "-DSPIKELET_FLAGS"]
+    flags = ["-O0", "-std=c11", "-ffreestanding", *c.FLAGS]
     called(*command, *flags, *STRICT, "-c", folder / "src/kws.c", "-o", tmp_path / "kws.o")
     own = [HERE / "m4_start.c", folder / "example/main.c", f"-I{folder / 'include'}"]
     called("arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "--specs=rdimon.specs", "-T",
@@ -266,8 +267,17 @@ def test_a_wrong_core_is_one_error_with_the_words_to_mend_it(compiler: str, tmp_
 
 def objects(folder: Path, compiler: Sequence[str], name: str) -> str:
     """What the linker sees of a library."""
-    flags = ["-std=c11", "-O2", "-fno-strict-aliasing", "-ffp-contract=off", "-DSPIKELET_FLAGS"]
-    called(*compiler, *flags, *STRICT, "-c", folder / f"src/{name}.c", "-o", folder / "lib.o")
+    called(
+        *compiler,
+        "-std=c11",
+        "-O2",
+        *c.FLAGS,
+        *STRICT,
+        "-c",
+        folder / f"src/{name}.c",
+        "-o",
+        folder / "lib.o",
+    )
     return called("nm", "-g", folder / "lib.o")
 
 
@@ -443,3 +453,59 @@ def test_a_state_of_another_model_is_refused_by_its_example(tmp_path: Path) -> N
     program = built(folder, "host", "clouds_example")
     done = subprocess.run([program], capture_output=True, text=True)
     assert done.returncode == 1  # a restore that should have failed did not
+
+
+def there(folder: Path) -> dict[str, str]:
+    """All files below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in files}
+
+
+def test_a_library_written_again_leaves_nothing_of_the_earlier(tmp_path: Path) -> None:
+    """Another model under another name: no header, kernel or empty folder of the first stays."""
+    folder, core = tmp_path / "lib", Target.of_core("cortex-m4")
+    first = export_c(package("kws"), folder, core, name="first")
+    own = {"build/first.o": "object", "notes.md": "mine", "src/kernels/mine.h": "mine"}
+    for name, text in own.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    again = export_c(package("digits_snn"), folder, core, name="again")
+    fresh = export_c(package("digits_snn"), tmp_path / "fresh", core, name="again")
+    assert there(folder) == there(tmp_path / "fresh") | own
+    assert set(again.files) == set(fresh.files) == set(there(tmp_path / "fresh"))
+    assert "src/kernels/arch/conv2d_dsp.h" in first.files
+    assert not (folder / "src/kernels/arch").exists()
+
+
+def test_what_a_library_does_not_own_is_neither_written_over_nor_removed(tmp_path: Path) -> None:
+    folder, core = tmp_path / "lib", Target.of_core("host")
+    export_c(package("digits_snn"), folder, core, name="first")
+    (tmp_path / "thesis.tex").write_text("the only copy")
+    (folder / "elsewhere").symlink_to(tmp_path)
+    with (folder / MANIFEST).open("a") as manifest:
+        manifest.write(f"../thesis.tex\n{tmp_path / 'thesis.tex'}\nelsewhere/thesis.tex\n")
+    export_c(package("digits_snn"), folder, core, name="second")
+    assert (tmp_path / "thesis.tex").read_text() == "the only copy"
+    (folder / "include/third.h").write_text("mine")
+    before = there(folder)
+    with pytest.raises(UsageError, match=r"include/third.h is in the way"):
+        export_c(package("digits_snn"), folder, core, name="third")
+    assert there(folder) == before
+    (folder / MANIFEST).unlink()
+    with pytest.raises(UsageError, match=r"holds other files"):
+        export_c(package("digits_snn"), folder, core, name="second")
+
+
+def test_a_zip_holds_the_folder(tmp_path: Path) -> None:
+    core = Target.of_core("cortex-m4")
+    zips = [tmp_path / "first.zip", tmp_path / "new" / "second.zip"]
+    for file in zips:
+        made = export_c(package("digits_snn"), file, core, name="digits")
+    assert zips[0].read_bytes() == zips[1].read_bytes()
+    export_c(package("digits_snn"), tmp_path / "folder", core, name="digits")
+    with zipfile.ZipFile(zips[0]) as archive:
+        archive.extractall(tmp_path / "out")
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert there(tmp_path / "out" / "digits") == there(tmp_path / "folder")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["digits"]
+    assert set(made.files) == set(there(tmp_path / "folder"))

@@ -23,17 +23,15 @@ from spikelet.board.objects import ObjectCache
 from spikelet.board.spec import BOARD_FILE, Board, ToolchainSpec, find_board
 from spikelet.board.toolchain import choose_toolchain
 from spikelet.errors import UsageError
+from spikelet.graph.c import FLAGS
 from spikelet.paths import boards_dir, cache_dir, firmware_dir, user_id
 from spikelet.plugins import kernel_dirs
 
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
-# Contraction off: a fused multiply-add rounds once where the golden model rounds twice. No errno:
-# clang calls a function for an explicit one otherwise, FPU or not.
+# No errno: clang calls a function for an explicit multiply-add otherwise, FPU or not.
 COMMON = (
     "-std=c11", *WARNINGS, "-ffunction-sections", "-fdata-sections", "-fno-common",
-    "-ffp-contract=off", "-fno-math-errno", "-g0",
-    "-fno-strict-aliasing",  # tensors of several types share the arena
-    "-DSPIKELET_FLAGS",  # these are they: the C need not ask for them
+    "-fno-math-errno", "-g0", *FLAGS,
 )  # fmt: skip
 FREESTANDING = ("-ffreestanding", "-fno-stack-protector")
 ZIG_CACHES = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")

@@ -147,11 +147,11 @@ def _core(
 
 # Tensors of several types share the arena, floats are not to be contracted, and the kernels of some
 # cores take the registers that a build without optimisation keeps.
-_FLAGS = """\
+_FLAGS = f"""\
 #if defined(__clang__)
-#pragma STDC FP_CONTRACT OFF // -fno-strict-aliasing is to be given
+#pragma STDC FP_CONTRACT OFF // {c.FLAGS[0]} is to be given
 #elif defined(__GNUC__) && !defined(SPIKELET_FLAGS)
-#pragma GCC optimize("no-strict-aliasing", "fp-contract=off")
+#pragma GCC optimize({", ".join(f'"{flag[2:]}"' for flag in c.FLAGS if flag.startswith("-f"))})
 #endif
 #if defined(__GNUC__) && !defined(__clang__) && !defined(__OPTIMIZE__)
 #pragma GCC optimize("O1")

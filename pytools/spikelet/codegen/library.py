@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import posixpath
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +17,18 @@ from spikelet.codegen.emitter import C_TYPES
 from spikelet.codegen.interface import Port, prefix_of
 from spikelet.codegen.plan import plan
 from spikelet.errors import UsageError
+from spikelet.files import write_whole
 from spikelet.graph import Array, Graph, GraphError, c
 from spikelet.graph.target import Target
 from spikelet.paths import firmware_dir, house_dir
 from spikelet.plugins import kernel_dirs
 from spikelet.version import __version__
 
-FLAGS = ("-fno-strict-aliasing", "-ffp-contract=off")
+MANIFEST = "MANIFEST"
+_HEAD = """\
+# Files that spikelet export wrote: it writes over them, and removes those that are no more.
+# SPDX-License-Identifier: Apache-2.0
+"""
 _VERSION = "0.1.0"
 _INCLUDED = re.compile(r"^\s*#\s*include\s+\"([^\"]+)\"", re.MULTILINE)
 
@@ -83,7 +91,8 @@ def write_library(
         graph: the integer graph; one that learns gives a library that learns.
         sha256: of the package.
         target: the core; a compiler for another one stops with one #error.
-        folder: new, or a library that was written before.
+        folder: new, or a library that was written before, of which no old file stays; or a file
+            NAME.zip, which holds the folder, as Arduino adds libraries.
         example: samples for example/main.c.
         name: of the library, and what all its names begin with; by default the graph's.
         keep_inputs: an inference leaves its inputs as they were, which takes more RAM.
@@ -92,7 +101,8 @@ def write_library(
     Raises:
         UsageError: the folder holds something else, or the name is no identifier of C.
     """
-    _check_folder(folder)
+    zipped = folder.suffix.lower() == ".zip"
+    before = set[str]() if zipped else _owned_files(folder)
     prefix = _checked_name(name or graph.name)
     places = plan(graph, target, keep_inputs)
     text, core = library_text(graph, sha256, target, places, prefix)
@@ -103,28 +113,70 @@ def write_library(
     files["example/vectors.h"] = _vectors(core, example)
     files |= _filled(core, target, example, measured)
     files["LICENSE"] = (house_dir() / "LICENSE").read_text(encoding="utf-8")
-    for path, content in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(content, encoding="utf-8", newline="\n")
+    files[MANIFEST] = _HEAD + "".join(f"{name}\n" for name in sorted(files))
+    if zipped:
+        _write_zip(folder, prefix, files)
+    else:
+        _write_folder(folder, files, before)
     face = core.interface
     return Library(
         folder, prefix, target, sorted(files), face.arena_bytes, places.learned, face.const_bytes
     )
 
 
-def _check_folder(folder: Path) -> None:
-    """Only an empty folder, or an earlier library, is written over."""
+def _owned_files(folder: Path) -> set[str]:
+    """Files that an earlier export wrote there; only an empty folder has no list of them."""
     if not folder.exists():
-        return
+        return set()
     if not folder.is_dir():
-        raise UsageError(f"{folder} is a file", next="name a folder that is new")
-    there = {path.name for path in folder.iterdir()}
-    if there and not {"CMakeLists.txt", "library.properties", "include", "src"} <= there:
+        raise UsageError(f"{folder} is a file", next="name a folder that is new, or NAME.zip")
+    there = sorted(path.name for path in folder.iterdir())
+    if not there:
+        return set()
+    try:
+        text = (folder / MANIFEST).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        text = ""
+    if not text.startswith(_HEAD):
         raise UsageError(
-            f"{folder} holds other files: {', '.join(sorted(there)[:3])}",
-            "a library is written into an empty folder, or over one that was written before",
+            f"{folder} holds other files: {', '.join(there[:3])}",
+            f"a library is written into an empty folder, or over one whose {MANIFEST} lists it",
             "name a folder that is new",
         )
+    inside, names = folder.resolve(), text.removeprefix(_HEAD).splitlines()
+    files = {name for name in names if (inside / name).is_file()}
+    return {name for name in files if (inside / name).resolve().is_relative_to(inside)}
+
+
+def _write_folder(folder: Path, files: Mapping[str, str], before: set[str]) -> None:
+    """Write the files, and remove what was written before and is not any more; all else stays."""
+    unknown = files.keys() - before - {MANIFEST}
+    if foreign := sorted(name for name in unknown if (folder / name).exists()):
+        raise UsageError(
+            f"{folder / foreign[0]} is in the way, and was not written by spikelet export",
+            "a file of your own in the library's folder",
+            "move it, or name another folder",
+        )
+    for name in before - files.keys():
+        (folder / name).unlink(missing_ok=True)
+        for above in list(Path(name).parents)[:-1]:
+            with contextlib.suppress(OSError):  # others are in it, or it is gone
+                (folder / above).rmdir()
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8", newline="\n")
+
+
+def _write_zip(file: Path, prefix: str, files: Mapping[str, str]) -> None:
+    """Write the folder as a zip, whose bytes do not depend on when."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in sorted(files.items()):
+            info = zipfile.ZipInfo(f"{prefix}/{name}")
+            info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(info, content)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, buffer.getvalue())
 
 
 def _checked_name(name: str) -> str:
@@ -250,7 +302,8 @@ def _filled(
         "sha256": face.sha256,
         "target": str(target),
         "sentence": sentence,
-        "flags": " ".join(FLAGS),
+        "flags": " ".join(c.FLAGS),
+        "flag_list": ", ".join(f'"{flag}"' for flag in c.FLAGS),
         "arena": face.arena_bytes,
         "learned": face.places.learned,
         "constants": face.const_bytes,

@@ -15,6 +15,10 @@ import numpy as np
 
 from spikelet.graph.declared import GraphError
 
+# What compilers are told of it: tensors of several types share one array; a multiply-add that is
+# contracted rounds once where golden rounds twice. The macro says that they are told.
+FLAGS = ("-fno-strict-aliasing", "-ffp-contract=off", "-DSPIKELET_FLAGS")
+
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 _HEADER = re.compile(r"([a-z0-9_]+/)*[a-z0-9_]+\.h")

@@ -28,7 +28,10 @@ app = application()
 FolderOption = Annotated[
     Path | None,
     typer.Option(
-        "--c", metavar="DIR", parser=given_path, help="Write a C library into this folder."
+        "--c",
+        metavar="DIR|NAME.zip",
+        parser=given_path,
+        help="Write a C library into this folder, or as a zip, as Arduino adds it.",
     ),
 ]
 TargetOption = Annotated[
@@ -129,13 +132,14 @@ def _rows(model: str, result: Mapping[str, Any]) -> dict[str, object]:
 
     sizes = {key: number(result[f"{key}_bytes"], "B") for key in ("arena", "learned", "constant")}
     folder = result["folder"]
+    cmake = f"cmake -S {folder} -B {folder}/build && cmake --build {folder}/build"
     return {
         "model": model,
         "header": f"include/{result['name']}.h",
         "core": result["target"],
         "RAM": f"arena {sizes['arena']}, learned {sizes['learned']}",
         "flash": f"constants {sizes['constant']}",
-        "try it": f"cmake -S {folder} -B {folder}/build && cmake --build {folder}/build",
+        "try it": None if folder.lower().endswith(".zip") else cmake,
         "package": result["package_sha256"],
     }
 
