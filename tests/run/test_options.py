@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer
 
+from spikelet.board import find_board
 from spikelet.cli.app import app
 from spikelet.errors import UsageError
 from spikelet.run.learning.learn_options import LearnOptions
@@ -65,6 +66,7 @@ def test_the_command_asks_for_the_same(kind: type[SessionOptions], given: dict[s
 def test_what_is_not_given_is_left_out(kind: type[SessionOptions]) -> None:
     more = {"learner": "nearest_mean"} if kind is LearnOptions else {}
     words = kind(board="native", **more).command(P)
+    assert kind(board=find_board("native"), **more).command(P) == words
     expected = ["spikelet", kind.VERB, str(P), "--board", "native"]
     assert words == expected + [word for k, v in more.items() for word in (f"--{k}", v)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from spikelet.run.roster_run import (
     exit_code,
     run_roster,
 )
-from spikelet.run.session_options import AUTO, SESSIONS
+from spikelet.run.session_options import AUTO, SESSIONS, command_line
 
 STYLES = {"good": "bold green", "mismatches": "bold red", "dead": "bold red"}
 COSTS = {
@@ -53,7 +53,6 @@ class RosterOptions:
         UsageError: an option of a single device.
     """
 
-    package: Path
     roster: Path
     board: str | None = None
     port: str | None = None
@@ -67,7 +66,7 @@ class RosterOptions:
     toolchain: str = AUTO
     arena: int | None = None
     flash: bool = False
-    wait_s: float = 60.0
+    wait: float = 60.0
 
     def __post_init__(self) -> None:
         alone = {"port": None, "baud": None, "machine": AUTO, "arena": None}
@@ -83,28 +82,21 @@ class RosterOptions:
         """Folder of the sessions."""
         return self.session or SESSIONS / f"{model}-{self.roster.stem}"
 
-    def command(self) -> str:
+    def to_resume(self, package: Path) -> str:
         """The command line that goes on with this."""
-        words = ["spikelet", "run", str(self.package)]
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if entry.name in ("package", "resume") or value == entry.default:
-                continue
-            option = f"--{entry.name.removesuffix('_s')}"
-            words += [option] if value is True else [option, str(value)]
-        return shlex.join([*words, "--resume"])
+        return shlex.join(command_line("run", package, replace(self, resume=True)))
 
 
-def run_on_roster(options: RosterOptions, as_json: bool) -> None:
+def run_on_roster(file: Path, options: RosterOptions, as_json: bool) -> None:
     """Run, show, and end with the exit code of all."""
     terminal = Terminal.open(as_json)
-    package, roster = Package.load(options.package), load_roster(options.roster)
+    package, roster = Package.load(file), load_roster(options.roster)
     devices = roster.of_board(options.board)
     stream = choose_stream(package, options.data, options.limit)
     place = options.place(package.graph.name)
     plan = RosterPlan(
         package, stream, place, _images(terminal, options, package, devices, place),
-        layers=options.layers, resume=options.resume, flash=options.flash, wait_s=options.wait_s,
+        layers=options.layers, resume=options.resume, flash=options.flash, wait_s=options.wait,
     )  # fmt: skip
     columns = (
         TextColumn("{task.fields[name]}"),
@@ -119,7 +111,7 @@ def run_on_roster(options: RosterOptions, as_json: bool) -> None:
     except KeyboardInterrupt:
         raise Interrupted(
             f"interrupted: what the devices sent until here is recorded in {place}",
-            next=f"`{options.command()}` goes on after it",
+            next=f"`{options.to_resume(file)}` goes on after it",
         ) from None
     code = exit_code(outcomes)
     result = _summary(roster, plan, outcomes, code)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from spikelet.errors import UsageError
 
@@ -18,6 +18,22 @@ if TYPE_CHECKING:
 
 AUTO = "auto"  # the first of a board's machines or toolchains that is installed
 SESSIONS = Path("spikelet-sessions")
+
+
+def command_line(verb: str, package: Path, asked: Any) -> list[str]:
+    """The command line that asks for the same as an object whose fields are a verb's options."""
+    words = ["spikelet", verb, str(package)]
+    for field in fields(asked):
+        value = getattr(asked, field.name)
+        if field.default is not MISSING and value == field.default:
+            continue
+        option = field.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+            continue
+        for part in value if isinstance(value, tuple) else (value,):
+            words += [f"--{option}", str(part)]
+    return words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,18 +103,8 @@ class SessionOptions:
 
     def command(self, package: Path) -> list[str]:
         """The command line that asks for this, of the package in that file."""
-        words = ["spikelet", self.VERB, str(package)]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.default is not MISSING and value == field.default:
-                continue
-            option = field.name.replace("_", "-")
-            if isinstance(value, bool):
-                words.append(f"--{option}" if value else f"--no-{option}")
-                continue
-            for text in value if isinstance(value, tuple) else (value,):
-                words += [f"--{option}", str(text)]
-        return words
+        named = self if isinstance(self.board, str) else replace(self, board=self.board.name)
+        return command_line(self.VERB, package, named)
 
     def to_resume(self, folder: Path) -> Self:
         """The same, to go on with the session in `folder`."""

@@ -91,11 +91,11 @@ def command(
         with loading(as_json):
             from spikelet.cli.on_roster import RosterOptions, run_on_roster
         bench = RosterOptions(
-            package=package, roster=roster, board=board, port=port, baud=baud, machine=machine,
+            roster=roster, board=board, port=port, baud=baud, machine=machine,
             data=data, limit=limit, layers=layers, resume=resume, session=session,
-            toolchain=toolchain, arena=arena, flash=flash, wait_s=wait,
+            toolchain=toolchain, arena=arena, flash=flash, wait=wait,
         )  # fmt: skip
-        run_on_roster(bench, as_json)
+        run_on_roster(package, bench, as_json)
         return
     with loading(as_json):
         from spikelet.run.session_options import RunOptions
