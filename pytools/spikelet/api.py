@@ -21,9 +21,8 @@ was given; tensors of PyTorch do as well as arrays. Whatever is wrong with what 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,9 +31,7 @@ import numpy.typing as npt
 from spikelet import package as packages
 from spikelet.board import Board
 from spikelet.codegen.library import Library
-from spikelet.errors import UsageError
 from spikelet.graph import Array
-from spikelet.graph.declared import quote_name
 from spikelet.graph.target import ANY
 from spikelet.quantise import Options
 from spikelet.run import BuiltImage, Watch, image_folder, make
@@ -50,11 +47,17 @@ from spikelet.run.connected import connected
 from spikelet.run.exported import export_c as export_library
 from spikelet.run.overview import Summary, summarise
 from spikelet.run.real_device import Device, State
-from spikelet.run.reals import Given, Prediction, golden_layers, golden_prediction, samples_of
+from spikelet.run.reals import (
+    Given,
+    Prediction,
+    checked_class_names,
+    golden_layers,
+    golden_prediction,
+    samples_of,
+)
 from spikelet.run.recorded import Page, Session
 from spikelet.run.session_options import AUTO, RunOptions
 from spikelet.samples import GivenArrays
-from spikelet.text import words
 
 if TYPE_CHECKING:
     from torch import nn
@@ -151,21 +154,8 @@ class Package(packages.Package):
         >>> bool((named.label == np.array(["left", "right", "up"])[package.predict(x).label]).all())
         True
         """
-        wanted = self.graph.highest_prediction + 1
-        if len(names) != wanted:
-            raise UsageError(
-                f"{len(names)} names, and the model knows classes 0 to {wanted - 1}",
-                next="give one name a class, in the order of their numbers",
-            )
-        said = [words(str(name)) for name in names]
-        for name, count in Counter(said).items():
-            if count > 1:
-                raise UsageError(
-                    f"{count} classes are called {quote_name(name)}",
-                    "labels may be given by name, and each must mean one class",
-                    "give every class a name of its own",
-                )
-        noted = {"classes": wanted, "class_names": said}
+        said = checked_class_names(self, names)
+        noted = {"classes": len(said), "class_names": said}
         return type(self)(self.graph, self.vectors, {**self.manifest, **noted})
 
     def summary(self, board: str | Board | None = None) -> Summary:
@@ -365,7 +355,7 @@ class Package(packages.Package):
 
         Args:
             board: a board's name, or its folder.
-            out: the file; by default report.html in the session's folder.
+            out: by default report.html in the session's folder.
 
         >>> package.report(out="report.html")
         <Page report.html>
@@ -433,7 +423,8 @@ def export(
             `options=Spiking(...)` a network of snnTorch.
         example: one input (1, *shape), or a tuple of several.
         calibration: real inputs (N, *shape) that ranges are found on, a hundred or more; or batches
-            of them, such as a DataLoader gives; by name where there are several inputs.
+            of them, such as a DataLoader gives, of which the first 1024 samples are used; by the
+            names of forward's arguments where there are several inputs.
         name: of the model, a C identifier.
         test: samples that become the package's test vectors; by default the first 200 of
             `calibration`.
@@ -458,18 +449,16 @@ def export(
     from spikelet.frontends import torch as frontend
 
     if options is None or isinstance(options, Options):
-        made = frontend.export(
-            module, example, calibration, name=name, test=test, labels=labels, options=options
-        )
+        chosen = options or Options()
+        made = frontend.export(module, example, calibration, test, labels, name, chosen)
     else:
         from spikelet.frontends.snntorch.spiking import export_samples
 
         made = export_samples(module, calibration, test, labels, name, options)
         samples_of(made, example)
-    package = Package.of(made)
     if out is not None:
-        package.save(out)
-    return package
+        made.save(out)
+    return Package.of(made)
 
 
 def import_model(
@@ -579,7 +568,6 @@ def compare(
     return compare_given(sides[0], sides[1], fail_if, None if board is None else as_board(board))
 
 
-@contextmanager
 def connect(
     board: str | Board,
     package: packages.Package,
@@ -588,7 +576,7 @@ def connect(
     port: str | None = None,
     baud: int | None = None,
     machine: str = AUTO,
-) -> Iterator[Device]:
+) -> AbstractContextManager[Device]:
     """A device that holds a package, for as long as the `with` lasts.
 
     Args:
@@ -609,5 +597,4 @@ def connect(
     ...     device.infer(x[:2]).label.shape
     (2,)
     """
-    with connected(board, Package.of(package), layers, port, baud, machine) as device:
-        yield device
+    return connected(board, Package.of(package), layers, port, baud, machine)

@@ -12,8 +12,8 @@ import torch
 from _gate import Gate, points
 from torch import nn
 
+from spikelet import export
 from spikelet.board import find_board
-from spikelet.frontends.torch import export
 from spikelet.graph import Array, Graph
 from spikelet.learn import Setting, Twin
 from spikelet.learn.learners.personal import Personal

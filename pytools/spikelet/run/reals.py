@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from spikelet.errors import UsageError
 from spikelet.graph import Array, Tensor
+from spikelet.graph.declared import quote_name
 from spikelet.graph.tensor import FLOATS
 from spikelet.package import Package
 from spikelet.samples import labels_key, plain_array
 from spikelet.streams import SampleStream, array_stream
-from spikelet.text import brief_repr
+from spikelet.text import brief_repr, words
 
 MOST_LABELS = 32766  # a learner's classes are counted by 15 bits
 
@@ -84,6 +87,29 @@ def samples_of(
 def labelled(package: Package, x: Given, labels: npt.ArrayLike | None) -> SampleStream:
     """Samples for a learner, which may know more classes than the package; see `samples_of`."""
     return samples_of(package, x, labels, MOST_LABELS)
+
+
+def checked_class_names(package: Package, names: Sequence[str]) -> list[str]:
+    """Names of all classes of a package, each another one.
+
+    Raises:
+        UsageError: too few, too many, or one twice.
+    """
+    wanted = package.graph.highest_prediction + 1
+    if len(names) != wanted:
+        raise UsageError(
+            f"{len(names)} names, and the model knows classes 0 to {wanted - 1}",
+            next="give one name a class, in the order of their numbers",
+        )
+    said = [words(str(name)) for name in names]
+    for name, count in Counter(said).items():
+        if count > 1:
+            raise UsageError(
+                f"{count} classes are called {quote_name(name)}",
+                "labels may be given by name, and each must mean one class",
+                "give every class a name of its own",
+            )
+    return said
 
 
 def class_numbers(package: Package, labels: Array) -> Array:

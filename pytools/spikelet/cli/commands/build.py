@@ -75,9 +75,7 @@ def command(
     if learn is not None:
         with loading(as_json):
             from spikelet.cli.render_learning import plan_rows
-        loaded = loaded.with_learner(
-            learn, data, classes=classes, features=features, board=target
-        )  # fmt: skip
+        loaded = loaded.with_learner(learn, data, classes=classes, features=features, board=target)
         needed = plan_rows(loaded.learning_plan(target))
     out = out or image_folder(loaded, target, layers)
     check_folder(out)

@@ -53,9 +53,7 @@ def command(
     if learn is not None:
         with loading(as_json):
             from spikelet.cli.render_learning import render_plan
-        loaded = loaded.with_learner(
-            learn, data, classes=classes, features=features, board=known
-        )  # fmt: skip
+        loaded = loaded.with_learner(learn, data, classes=classes, features=features, board=known)
     result = package_summary(loaded.summary(known), package)
     where = "in portable C" if known is None else f"for {known.name} ({known.target})"
     result["target"] = where

@@ -82,32 +82,12 @@ def export(
     module: nn.Module,
     example: Example | tuple[Example, ...],
     calibration: Samples,
-    *,
-    name: str = "model",
-    test: Samples | None = None,
-    labels: Example | None = None,
-    out: Path | str | None = None,
-    options: Options | None = None,
+    test: Samples | None,
+    labels: Example | None,
+    name: str,
+    options: Options,
 ) -> Package:
-    """Quantise a trained module to int8 and pack it, without training.
-
-    Args:
-        module: any module that torch.export can trace; it is taken in evaluation mode.
-        example: one input (N, *shape), or a tuple of several inputs.
-        calibration: real inputs (N, *shape) that ranges are found on, a hundred or more; or batches
-            of them, such as a DataLoader gives, of which the first 1024 samples are used; for
-            several inputs, arrays by the names of forward's arguments.
-        name: of the model, a C identifier.
-        test: samples that become the package's test vectors; by default the first 200 of
-            `calibration`.
-        labels: (N,) of `test`, or of `calibration` without `test`: the manifest then holds the
-            accuracies and their difference.
-        out: where to save the package, if given.
-        options: of the quantisation.
-
-    Raises:
-        UsageError: names the layer, the call and the line of Python that cannot be carried over.
-    """
+    """Quantise a trained module to int8 and pack it, without training; see `spikelet.export`."""
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise UsageError(f"name is {name!r}, expected a C identifier")
     reader = _read(module, example, name)
@@ -119,25 +99,21 @@ def export(
         classes = classes[:VECTORS]
     first = {k: v[:VECTORS] for k, v in feeds.items()}
     tested = first if test is None else _feeds(network, test, source)
-    count, chosen = _count(tested), options or Options()
-    quantised = quantise(network, feeds, chosen)
+    count, quantised = _count(tested), quantise(network, feeds, options)
     vectors = {quantised.names[k]: encode(quantised, v, k) for k, v in tested.items()}
     if classes is not None:
         classes = checked_labels(classes, source, count, quantised.graph.highest_prediction)
         vectors[labels_key(vectors)] = classes
     less = simplify(quantised.graph)
     manifest = {
-        **_manifest(quantised, chosen),
+        **_manifest(quantised, options),
         "name": name,
         "vectors": f"{count} samples of {source}",
         "calibration": f"{whole} samples",
         **figures(quantised, tested, classes, reader.original(module)),
         **less.manifest_entry(),
     }
-    package = Package(less.graph, vectors, manifest).with_golden()
-    if out is not None:
-        package.save(out)
-    return package
+    return Package(less.graph, vectors, manifest).with_golden()
 
 
 def _count(feeds: Mapping[str, Array]) -> int:
