@@ -81,6 +81,8 @@ EXITS = {
     "pytest --spikelet-package mine.spk --spikelet-roster bench.toml --spikelet-board microbit "
     "--junitxml=junit.xml": 1,
 }
+# Pages that call what not every computer has.
+TOOLS = {"firmware.md": ("cmake", "gcc", "arm-none-eabi-gcc", "qemu-system-arm")}
 LONG = {
     "index.md", "pytorch.md", "spiking.md", "test-bench.md", "model-files.md", "boards.md",
     "parts.md",
@@ -94,8 +96,8 @@ TESTED = [
 
 @pytest.mark.parametrize("page", TESTED)
 def test_every_block_of_a_page_does_what_it_says(page: str, tmp_path: Path) -> None:
-    for module in ("torch", "snntorch", "zig", "unicorn"):
-        need(module)
+    for tool in ("torch", "snntorch", "zig", "unicorn", *TOOLS.get(page, ())):
+        need(tool)
     NEEDED.get(page, lambda folder: None)(tmp_path)
     pages.execute(pages.blocks(page), tmp_path, EXITS)
     if page == "pytorch.md":

@@ -49,6 +49,22 @@ def test_a_learner_goes_into_the_library(spikelet: Spikelet, tmp_path: Path) -> 
     assert said.returncode == 0 and ", 0 of " in said.stdout
 
 
+@pytest.mark.parametrize("target", ["portable", "cortex-m4"])
+def test_the_line_to_try_it_is_one_that_works(
+    spikelet: Spikelet, target: str, tmp_path: Path
+) -> None:
+    need("cmake")
+    need("gcc" if target == "portable" else "arm-none-eabi-gcc")
+    toolchain = Path(__file__).resolve().parents[1] / "library" / "m4.cmake"
+    done = spikelet("export", SNN, "--c", "it's $HOME", "--target", target)
+    said = done.out[done.out.index("cmake -S") : done.out.index("package")]
+    words = " ".join(said.replace("FILE:", "#").partition("#")[0].split())
+    line = words.replace("=FILE", f"={toolchain}")
+    ended = subprocess.run(["sh", "-ec", line], capture_output=True, text=True, cwd=tmp_path)
+    assert ended.returncode == 0, f"{line}\n{ended.stderr}"
+    assert (", 0 of " in ended.stdout) == (target == "portable")
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

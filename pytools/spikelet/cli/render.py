@@ -162,6 +162,8 @@ def render_session(result: Mapping[str, Any]) -> list[RenderableType]:
     if accuracy:
         accuracy += f"   ({result['correct']} correct)"
     golden = percent(result.get("golden_accuracy"))
+    traced = (result.get("build") or {}).get("trace")
+    unit = "B   (trace build; a release image takes less)" if traced else "B"
     shown: list[RenderableType] = [
         facts(
             f"{result['model']} on {result['board']} ({result['machine']})",
@@ -172,11 +174,12 @@ def render_session(result: Mapping[str, Any]) -> list[RenderableType]:
                 "accuracy, device": accuracy,
                 "accuracy, golden": golden,
                 "saturations": result["saturations"],
-                "instructions": number(result["instructions_per_inference"], in_steps(result)),
+                "instructions": number(result["instructions_per_inference"], in_steps(result))
+                or (traced and "not counted on a trace build: run without --layers, or bench"),
                 "cycles": number(result["cycles_per_inference"], "an inference"),
                 "time": number(result.get("microseconds_per_inference"), "us an inference"),
-                "flash": number(result["flash_bytes"], "B"),
-                "RAM, static": number(result["ram_bytes"], "B"),
+                "flash": number(result["flash_bytes"], unit),
+                "RAM, static": number(result["ram_bytes"], unit),
                 "stack, measured": number(result["stack_bytes"], "B"),
                 "link": link_line(link),
                 "package": result["package_sha256"],

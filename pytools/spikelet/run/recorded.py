@@ -151,14 +151,15 @@ class Session:
         """What a person is told, by title."""
         result = self.result
         accuracy = self.accuracy
+        of = ", trace build" if (result.get("build") or {}).get("trace") else ""
         figures = {
             "samples": f"{result.get('samples', 0):,}",
             "mismatches": f"{self.mismatches:,}" if self.complete else None,
             "accuracy": None if accuracy is None else f"{100 * accuracy:.2f} %",
             "instructions an inference": result.get("instructions_per_inference"),
             "cycles an inference": result.get("cycles_per_inference"),
-            "flash, bytes": result.get("flash_bytes"),
-            "static RAM, bytes": result.get("ram_bytes"),
+            f"flash, bytes{of}": result.get("flash_bytes"),
+            f"static RAM, bytes{of}": result.get("ram_bytes"),
             "stack, bytes": result.get("stack_bytes"),
         }
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -131,17 +132,31 @@ def _rows(model: str, result: Mapping[str, Any]) -> dict[str, object]:
     from spikelet.cli.terminal import number
 
     sizes = {key: number(result[f"{key}_bytes"], "B") for key in ("arena", "learned", "constant")}
-    folder = result["folder"]
-    cmake = f"cmake -S {folder} -B {folder}/build && cmake --build {folder}/build"
     return {
         "model": model,
         "header": f"include/{result['name']}.h",
         "core": result["target"],
         "RAM": f"arena {sizes['arena']}, learned {sizes['learned']}",
         "flash": f"constants {sizes['constant']}",
-        "try it": None if folder.lower().endswith(".zip") else cmake,
+        "try it": None if result["folder"].lower().endswith(".zip") else _trial(result),
         "package": result["package_sha256"],
     }
+
+
+def _trial(made: Mapping[str, Any]) -> str:
+    """The commands that build the library, and its example where this computer can run that."""
+    here = made["target"] in ("host", "portable")
+    folder = Path(made["folder"])
+    source, build = shlex.quote(str(folder)), shlex.quote(str(folder / "build"))
+    run = f" && {shlex.quote(str(folder / 'build' / made['name']))}_example"
+    cross = f" -DCMAKE_TOOLCHAIN_FILE=FILE -D{made['name'].upper()}_EXAMPLE=OFF"
+    lines = f"cmake -S {source} -B {build}{'' if here else cross} && cmake --build {build}"
+    if here:
+        return lines + run
+    return (
+        f'{lines}\nFILE: the toolchain file of your board. docs/firmware.md, "On a bare core", has '
+        "one with linker script and start-up, and runs the example in QEMU"
+    )
 
 
 def _onnx(package: Path, out: Path | None, as_json: bool) -> None:
