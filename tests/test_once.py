@@ -1,30 +1,34 @@
 from __future__ import annotations
 
-import multiprocessing
-import os
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from once import Once
 
+ASK = """
+import os, sys, time
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from once import Once
 
-def slowly(place: Path) -> int:
+def slowly(place):
     time.sleep(0.3)
-    (place / f"{os.getpid()}").touch()
+    (place / str(os.getpid())).touch()
     return os.getpid()
 
-
-def ask(folder: Path) -> int:
-    return Once(folder)("slow", slowly)
+print(Once(Path(sys.argv[2]))("slow", slowly))
+"""
 
 
 def test_of_many_processes_one_makes_it(tmp_path: Path) -> None:
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        answers = pool.map(ask, [tmp_path] * 4, chunksize=1)
+    words = [sys.executable, "-c", ASK, str(Path(__file__).parent), str(tmp_path)]
+    asking = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    answers = [process.communicate()[0].strip() for process in asking]
     assert len(set(answers)) == 1
-    assert [p.name for p in (tmp_path / "slow").iterdir()] == [f"{answers[0]}"]
+    assert [p.name for p in (tmp_path / "slow").iterdir()] == [answers[0]]
 
 
 def test_what_failed_is_tried_again(tmp_path: Path) -> None:
