@@ -112,7 +112,7 @@ def _number(value: float | None, digits: int = 0) -> str:
 
 
 def _percent(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{100 * value:.{digits}f}\u202f%"
+    return "–" if value is None else f"{round(100 * value, digits) + 0.0:.{digits}f}\u202f%"
 
 
 def _span(seconds: float) -> str:
