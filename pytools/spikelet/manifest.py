@@ -36,8 +36,8 @@ class Layout(TypedDict):
     """How an input's samples, or an output, look in the source."""
 
     name: NotRequired[Annotated[str, Field(max_length=4000)]]  # to be found by: as it is
-    shape: Annotated[list[Size], Field(min_length=1, max_length=8)]
-    axes: Annotated[list[Annotated[int, within(1, 8)]], Field(min_length=1, max_length=8)]
+    shape: Annotated[list[Size], Field(max_length=8)]
+    axes: Annotated[list[Annotated[int, within(1, 8)]], Field(max_length=8)]
     dtype: Annotated[Words, Field(min_length=1, max_length=32)]
 
 

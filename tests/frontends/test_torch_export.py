@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import spikelet
 from spikelet.errors import UsageError
+from spikelet.frontends.torch import from_torch
 from spikelet.package import Package
 from spikelet.quantise import Options
-from torch_modules import IMAGE, ds_cnn, with_random_statistics
+from torch_modules import IMAGE, Call, ds_cnn, with_random_statistics
 
 SAMPLES = 160
 
@@ -97,6 +98,33 @@ def test_a_network_of_two_inputs(x: Tensor) -> None:
     package = spikelet.export(Two(), (left, right), {"left": left, "right": right})
     assert {t.name for t in package.graph.inputs} == {"left", "right"}
     assert package.manifest["layer_drift"][-1]["snr_db"] > 25
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [
+        lambda y: y.squeeze(-1),
+        lambda y: y[:, 0],
+        lambda y: y.flatten(),
+        lambda y: y.reshape(len(y)),
+        lambda y: torch.sigmoid(2 * y.squeeze(1) - y[:, 0]),
+        lambda y: y.view(-1).unsqueeze(1),
+        lambda y: torch.cat([y, -y], dim=1).sum(1) + y.mean(-1),
+    ],
+)
+def test_axes_of_one_behind_the_batch_axis_may_go(drop: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 1)), torch.randn(64, 3)
+    package = spikelet.export(nn.Sequential(net, Call(drop)), x[:1], x)
+    wanted = drop(net(x)).detach().numpy()
+    (found,) = package.predict(x).outputs.values()
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() < 0.03 * np.abs(wanted).max()
+
+
+def test_a_squeeze_that_would_drop_the_batch_axis_says_what_to_write() -> None:
+    with pytest.raises(UsageError, match=r"squeeze\(-1\)"):
+        from_torch(Call(lambda x: x.squeeze()), torch.zeros(2, 1))
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def layouts(quantised: Quantised, dtypes: Mapping[str, str] | None = None) -> di
     """
     network = quantised.network
     sizes, held = shapes(network), quantised.names
-    outputs = {n: sizes[n] for n in network.outputs if n in held and len(sizes[n]) > 1}
+    outputs = {n: sizes[n] for n in network.outputs if n in held and len(sizes[n]) > 0}
     return {
         quantised.names[name]: {
             "name": name,

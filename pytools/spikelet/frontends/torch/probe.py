@@ -194,9 +194,11 @@ def _check_once(module: nn.Module, several: tuple[torch.Tensor, ...]) -> None:
     )
     named = _first_mixed(recorder, [run for run, _ in runs], every=not kept)
     if named is not None or not kept:
-        refused = _refusal(
-            named or recorder.steps[-1], MIXED, "the other axes; f(samples)[i] must be f(sample i)"
-        )
+        step = named or recorder.steps[-1]
+        hint = "the other axes; f(samples)[i] must be f(sample i)"
+        if step.name == "aten.squeeze.default":  # of one sample it drops the batch axis, too
+            hint = "squeeze(-1), squeeze(1): name the axis to drop"
+        refused = _refusal(step, MIXED, hint)
         raise _Mixed(refused.what, refused.cause, refused.next)
 
 

@@ -50,10 +50,10 @@ class Reshape(NetworkOperator):
 
     def lower(self, layer: Layer) -> Value:
         shape, source_shape, value = layer.shape, layer.source_shape, layer.input_as_is()
-        if source_shape[0] != 1 or not 2 <= len(shape) <= MOST_DIMENSIONS + 1:
+        if source_shape[0] != 1 or shape[:1] != (1,) or len(shape) > MOST_DIMENSIONS + 1:
             raise layer.refuse(
                 f"from shape {source_shape} to {shape}",
-                f"a batch axis of 1 that stays, and one to {MOST_DIMENSIONS} axes behind it",
+                f"a batch axis of 1 that stays, and up to {MOST_DIMENSIONS} axes behind it",
             )
         if value.order is not None:
             raise layer.refuse("a flat tensor whose elements are in another order")
