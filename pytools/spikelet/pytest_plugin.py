@@ -177,7 +177,7 @@ class _Bench:
                 (
                     SessionTarget(on, self._image(on), device.machine)
                     if device.machine is not None
-                    else SessionTarget(on, port=reserved.port, baud=device.baud)
+                    else SessionTarget(on, port=reserved.port, baud=device.baud, reserved=True)
                 ),
             )
 

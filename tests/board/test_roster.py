@@ -14,9 +14,12 @@ from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 import pages
-from spikelet.board.roster import DeviceHeld, load_roster, reserve, reserve_free
+from cli_support import small_package
+from spikelet.board.held import DeviceHeld, device_place, held, held_port
+from spikelet.board.roster import load_roster, reserve, reserve_free
 from spikelet.errors import UsageError
 from spikelet.link.errors import PortError
+from spikelet.run.workflow import SessionTarget, connect
 
 GOOD = """
 [devices.left]
@@ -177,20 +180,47 @@ def holder(tmp_path: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.parametrize("place", ["port = '/dev/ttyACM7'", "port = 'socket://here:1'",
+                                   "serial = '1'", "machine = 'auto'"])  # fmt: skip
+def test_every_kind_of_device_is_held_by_whoever_names_it(tmp_path: Path, place: str) -> None:
+    text = f"[devices.a]\nboard = 'native'\n{place}\n"
+    (first,), (again,) = (load_roster(roster(tmp_path, text)).devices for _ in range(2))
+    port = first.port
+
+    def use() -> None:
+        with held(device_place(first.port, first.serial, f"{first.roster} a"), "it"):
+            pass
+
+    use()
+    with held(device_place(port, first.serial, f"{again.roster} a"), "it"):
+        with pytest.raises(DeviceHeld, match=r"device a .* is held by process"), reserve(first):
+            pass
+        if port is not None:  # whoever names the port alone
+            with pytest.raises(DeviceHeld, match=f"port {port} is held by"), held_port(port):
+                pass
+            target = SessionTarget(first.board, port=port)
+            with pytest.raises(DeviceHeld), connect(target, small_package()):
+                pass
+    use()
+
+
 def test_a_device_that_another_process_holds_is_waited_for_and_named(tmp_path: Path) -> None:
     _, right, emulated = load_roster(roster(tmp_path)).devices
     told: list[str] = []
     with holder(tmp_path, 60) as process:
         with pytest.raises(DeviceHeld) as caught, reserve(right, 0.2, told.append):
             pass
-        assert f"right (/dev/ttyACM7) is held by process {process.pid}, after 0.2 s" in (
-            caught.value.what
+        assert caught.value.what == (
+            f"device right (/dev/ttyACM7) is held by process {process.pid}; waited 0.2 s"
         )
         assert set(told) == {f"process {process.pid}"} and caught.value.exit_code == 3
         with reserve_free((right, emulated)) as held:
             assert held.device is emulated
-        with pytest.raises(DeviceHeld, match="all of right are held"), reserve_free((right,), 0.1):
+        with pytest.raises(DeviceHeld) as caught, reserve_free((right,), 0.1):
             pass
+        assert caught.value.what == (
+            f"device right (/dev/ttyACM7) is held by process {process.pid}; waited 0.1 s"
+        )
         process.send_signal(signal.SIGKILL)
         process.wait()
         with reserve(right, 5.0) as held:  # a lock dies with its holder

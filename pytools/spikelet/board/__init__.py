@@ -16,6 +16,7 @@ from spikelet.board.flashing import (
     flash,
     plan_flash,
 )
+from spikelet.board.held import held_port
 from spikelet.board.image import ImageSizes, Section, Symbol
 from spikelet.board.machine import Machine, MachineDied, machines, start
 from spikelet.board.spec import DEFAULT_BAUD, Board, boards, find_board, load_board
@@ -44,6 +45,7 @@ __all__ = [
     "doctor",
     "find_board",
     "flash",
+    "held_port",
     "load_board",
     "machines",
     "plan_flash",

@@ -15,17 +15,13 @@ A command gets {name}, {board}, {port}, {serial} and, where it flashes, {elf}, {
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
 import shlex
 import string
 import subprocess
-import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,29 +30,26 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from spikelet.board.flashing import flash, plan_flash
+from spikelet.board.held import DeviceHeld, device_place, held, real_port, waited
 from spikelet.board.image_files import flash_content, write_image
 from spikelet.board.spec import Board, find_board
 from spikelet.errors import LinkDead, UsageError
 from spikelet.link.errors import PortError
-from spikelet.link.transport import usb_port, usb_serial
-from spikelet.locks import POLL_S, Locked, hold
-from spikelet.paths import user_id
+from spikelet.link.transport import usb_port
+from spikelet.locks import POLL_S
 
 EXAMPLE = "docs/test-bench.md has an example"
 WORDS = ("name", "board", "port", "serial")  # what a command may have in braces
 FILES = ("elf", "hex", "bin")  # and the one that flashes
 COMMAND_S = 300.0  # that a command of the roster may take
 RETURN_S = 10.0  # until a port is back after its device was reset
-
-
-class DeviceHeld(LinkDead):
-    """Another process uses the device."""
 
 
 class CommandFailed(LinkDead):
@@ -93,6 +86,7 @@ class RosterDevice(BaseModel):
     baud: int | None = Field(default=None, gt=0)
     flash: tuple[str, ...] = ()
     power_cycle: tuple[str, ...] = ()
+    _roster: str = PrivateAttr(default="")
 
     @field_validator("flash", "power_cycle")
     @classmethod
@@ -121,6 +115,11 @@ class RosterDevice(BaseModel):
             if getattr(self, key):
                 raise ValueError(f"{key} is of hardware; this device is a machine")
         return self
+
+    @property
+    def roster(self) -> str:
+        """The file that it stands in."""
+        return self._roster
 
     @property
     def flash_files(self) -> list[str]:
@@ -195,7 +194,7 @@ def load_roster(file: Path) -> Roster:
             faults += [_fault(name, fault) for fault in error.errors()]
     places: dict[str, str] = {}
     for device in devices:
-        place = device.name if device.machine else _real_port(device.where)
+        place = device.name if device.machine else real_port(device.where)
         if (first := places.setdefault(place, device.name)) != device.name:
             faults.append(f"devices.{device.name}: {device.where} is that of {first}, too")
     if faults:
@@ -213,7 +212,9 @@ def _device(file: Path, name: str, table: Any) -> RosterDevice:
     board = table.get("board")
     if "board" in table:
         table = {**table, "board": _board(file, name, board) if isinstance(board, str) else None}
-    return RosterDevice.model_validate({**table, "name": name})
+    device = RosterDevice.model_validate({**table, "name": name})
+    device._roster = str(file.resolve())
+    return device
 
 
 def _board(file: Path, device: str, board: str) -> Board:
@@ -342,7 +343,7 @@ def reserve(
     timeout_s: float = 0.0,
     on_wait: Callable[[str], None] | None = None,
 ) -> Iterator[Reserved]:
-    """Hold a device against all other processes of this user; a machine is everybody's own.
+    """Hold a device against all other processes of this user; a machine by its name in the roster.
 
     Args:
         device: which.
@@ -353,18 +354,9 @@ def reserve(
         DeviceHeld: it is still held after that time.
         PortError: it is not plugged in.
     """
-    if device.machine is not None:
-        yield Reserved(device, None)
-        return
-    try:
-        with hold(_lock_file(device), timeout_s, on_wait):
-            yield Reserved(device, find_port(device))
-    except Locked as held:
-        raise DeviceHeld(
-            f"device {device.name} ({device.where}) is held by {held}, after {timeout_s:g} s",
-            "another run or test uses it",
-            "wait for its end, or allow more time with --wait",
-        ) from None
+    place = device_place(device.port, device.serial, f"{device.roster} {device.name}")
+    with held(place, f"device {device.name} ({device.where})", timeout_s, on_wait):
+        yield Reserved(device, find_port(device))
 
 
 @contextmanager
@@ -376,43 +368,20 @@ def reserve_free(
     """As `reserve`, the first of some devices that no process holds."""
     deadline = time.monotonic() + timeout_s
     while True:
+        refused: list[DeviceHeld] = []
         for device in devices:
             with ExitStack() as stack:
                 try:
                     reserved = stack.enter_context(reserve(device))
                 except DeviceHeld as error:
-                    held = error
+                    refused.append(error)
                     continue
                 yield reserved
                 return
+        what = "; ".join(error.what for error in refused)
         if time.monotonic() >= deadline:
-            raise DeviceHeld(
-                f"all of {', '.join(d.name for d in devices)} are held, after {timeout_s:g} s: "
-                + held.what,
-                held.cause,
-                held.next,
-            )
+            first = refused[0]
+            raise DeviceHeld(what + waited(timeout_s), first.cause, first.next)
         if on_wait is not None:
-            on_wait(held.what)
+            on_wait(what)
         time.sleep(POLL_S)
-
-
-def _real_port(port: str) -> str:
-    return os.path.realpath(port) if port.startswith("/") else port
-
-
-def _lock_file(device: RosterDevice) -> Path:
-    """One a device, whatever roster names it: by serial number, or by where its port leads to."""
-    number = device.serial or usb_serial(device.port or "")
-    place = f"usb-{number}" if number else _real_port(device.port or "")
-    folder = Path(tempfile.gettempdir()) / f"spikelet-devices-{user_id()}"
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    if folder.is_symlink() or folder.stat().st_uid != user_id():
-        raise UsageError(
-            f"{folder} belongs to somebody else",
-            "locks of devices lie there",
-            "remove it, or give another folder for temporary files with TMPDIR",
-        )
-    name = re.sub(r"[^A-Za-z0-9]+", "-", place)[-40:].strip("-")
-    return folder / f"{name}-{hashlib.sha256(place.encode()).hexdigest()[:12]}"

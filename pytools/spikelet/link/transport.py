@@ -236,7 +236,21 @@ def port_holders(path: str) -> list[tuple[int, str]]:
         with contextlib.suppress(OSError):
             if pid != os.getpid() and _holds(process, target):
                 holders.append((pid, (process / "comm").read_text().strip()))
-    return holders
+    # First who has locked it, as pyserial does: others that have it open may use it beside us.
+    locker = _locker(path)
+    return sorted(holders, key=lambda holder: (holder[0] != locker, holder[0]))
+
+
+def _locker(path: str) -> int | None:
+    """The process that has a lock (`flock`) on a file, as far as /proc shows it (Linux)."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = Path(path).stat()
+        device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            kind, pid, where = (line.split()[i] for i in (1, 4, 5))
+            if (kind, where) == ("FLOCK", device):
+                return int(pid)
+    return None
 
 
 def _holds(process: Path, device: int) -> bool:

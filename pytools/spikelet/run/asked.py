@@ -15,6 +15,7 @@ from spikelet.board import (
     choose_tool,
     find_board,
     flash,
+    held_port,
     plan_flash,
 )
 from spikelet.board.flashing import Flashing
@@ -83,11 +84,12 @@ def in_arena(package: Package, arena: int, board: Board, watch: Watch) -> Packag
     return fitting
 
 
-def call_tool(planned: Flashing, watch: Watch) -> None:
-    """Flash, and tell what is called and what it says."""
-    for line in planned.lines:
-        watch.note(line, minor=False)
-    flash(planned, watch.note)
+def call_tool(planned: Flashing, port: str | None, watch: Watch) -> None:
+    """Flash the device at a port, if it has one; tell what is called and what it says."""
+    with held_port(port):
+        for line in planned.lines:
+            watch.note(line, minor=False)
+        flash(planned, watch.note)
 
 
 def session_target(
@@ -103,7 +105,8 @@ def session_target(
             package, board, folder.path / "build", toolchain=options.toolchain, trace=trace
         )
     if options.port is not None:
-        call_tool(plan_flash(built.firmware.elf, board, tool, options.port), watch)
+        planned = plan_flash(built.firmware.elf, board, tool, options.port)
+        call_tool(planned, options.port, watch)
         await_port(options.port)
     return SessionTarget(board, built, options.machine, options.port, options.baud)
 

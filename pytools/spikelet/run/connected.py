@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spikelet.board import DEFAULT_BAUD, Board, boards
+from spikelet.board import DEFAULT_BAUD, Board, boards, held_port
 from spikelet.errors import UsageError
 from spikelet.link import Device as Link
 from spikelet.link import open_transport
@@ -51,7 +51,7 @@ def _is_port(text: str) -> bool:
 
 def _board_at(port: str, baud: int | None) -> Board:
     """A board that says of itself what the device says; `connect` then compares all of it."""
-    with Link(open_transport(port, baud or DEFAULT_BAUD)) as link:
+    with held_port(port), Link(open_transport(port, baud or DEFAULT_BAUD)) as link:
         said = link.hello
     for board in boards().values():
         if (board.isa, TICKS.index(board.tick)) == (said.isa, said.tick_unit):

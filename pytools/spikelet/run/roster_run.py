@@ -196,7 +196,7 @@ class _Job(Watch):
         self.watch.doing("run")
         plan, device = self.plan, self.device
         target = (
-            SessionTarget(device.board, port=reserved.port, baud=device.baud)
+            SessionTarget(device.board, port=reserved.port, baud=device.baud, reserved=True)
             if device.machine is None
             else SessionTarget(device.board, image, device.machine)
         )

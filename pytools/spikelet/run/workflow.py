@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from spikelet.board import Board, Firmware, ImageTooLarge, build, start, too_large
+from spikelet.board import Board, Firmware, ImageTooLarge, build, held_port, start, too_large
 from spikelet.codegen import ArenaTooSmall, Generated, fit_arena, generate, totals
 from spikelet.errors import UsageError
 from spikelet.graph.tile import Tiling
@@ -187,6 +187,7 @@ class SessionTarget:
         machine: name of the board's machine, or auto.
         port: serial port or pyserial URL of hardware, or None.
         baud: bits a second of the port's line, None for the board's.
+        reserved: this process holds the port, as a device of a roster.
     """
 
     board: Board
@@ -194,6 +195,7 @@ class SessionTarget:
     machine: str = "auto"
     port: str | None = None
     baud: int | None = None
+    reserved: bool = False
 
     def expected_image(self, package: Package) -> Expected:
         """What its device must say when it holds the package."""
@@ -222,10 +224,11 @@ def connect(
     """The device, connected and holding this package, and the name of what it is."""
     must = target.expected_image(package)
     if target.port is not None:
-        transport = open_transport(target.port, target.baud or target.board.baud)
-        with Device(transport, expected=must) as device:
-            device.on_log = on_log
-            yield device, target.port
+        with held_port(None if target.reserved else target.port):
+            transport = open_transport(target.port, target.baud or target.board.baud)
+            with Device(transport, expected=must) as device:
+                device.on_log = on_log
+                yield device, target.port
         return
     if target.built is None:
         raise UsageError(

@@ -100,5 +100,5 @@ def command(
         "flashed": not dry_run,
     }
     if not dry_run:
-        call_tool(planned, TerminalWatch(terminal))
+        call_tool(planned, port, TerminalWatch(terminal))
     terminal.result(result, render_flashing(planned, flashed=not dry_run))
