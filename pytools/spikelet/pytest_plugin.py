@@ -97,18 +97,17 @@ def spikelet_device(
     """
     from spikelet.link.errors import DeviceDiffers, ModelMismatch
 
+    known: dict[str, str] = {}
     with _told(), ExitStack() as stack:
-        connection = _spikelet_bench.connect(getattr(request, "param", None))
+        connection = _spikelet_bench.connect(getattr(request, "param", None), known)
         try:
             device = stack.enter_context(connection)
         except (DeviceDiffers, ModelMismatch) as error:
             yield _Refused(f"{error}")  # type: ignore[misc]
             return
-        if isinstance(request.node, pytest.Item):  # properties in the JUnit file
-            request.node.user_properties += [
-                ("spikelet_board", device.board.name),
-                ("spikelet_device", device.name),
-            ]
+        finally:  # of a test that fails in its set-up, too
+            if isinstance(request.node, pytest.Item):  # properties in the JUnit file
+                request.node.user_properties += known.items()
         yield device
 
 
@@ -141,21 +140,24 @@ class _Bench:
         self.images: dict[str, BuiltImage] = {}
 
     @contextmanager
-    def connect(self, board: str | None) -> Iterator[CheckedDevice]:
-        """A device of that board, connected."""
+    def connect(self, board: str | None, known: dict[str, str]) -> Iterator[CheckedDevice]:
+        """A device of that board, connected; notes what is known of it, as properties."""
         from spikelet.run.checked_device import CheckedDevice
         from spikelet.run.workflow import connect
 
         with (
-            self._target(board) as (name, target),
+            self._target(board, known) as (name, target),
             connect(target, self.package) as (link, machine),
         ):
             speed = target.speed(machine)
             folder = self.folders.mktemp("spikelet-session")
+            known["spikelet_device"] = name or machine
             yield CheckedDevice(self.package, link, target.board, name or machine, speed, folder)
 
     @contextmanager
-    def _target(self, board: str | None) -> Iterator[tuple[str, SessionTarget]]:
+    def _target(
+        self, board: str | None, known: dict[str, str]
+    ) -> Iterator[tuple[str, SessionTarget]]:
         """The device's name on the bench, and what a session runs on."""
         from spikelet.board import find_board
         from spikelet.board.roster import load_roster, reserve_free
@@ -166,12 +168,16 @@ class _Bench:
             on = find_board(
                 board or _given(self.config, "spikelet_board", "--spikelet-board BOARD")
             )
+            known["spikelet_board"] = on.name
             yield "", SessionTarget(on, self._image(on))
             return
         devices = load_roster(file).of_board(board)
+        known["spikelet_board"] = ", ".join(dict.fromkeys(d.board.name for d in devices))
+        known["spikelet_device"] = ", ".join(d.name for d in devices)
         with reserve_free(devices, self.config.getoption("spikelet_wait")) as reserved:
             device = reserved.device
             on = device.board
+            known |= {"spikelet_board": on.name, "spikelet_device": device.name}
             yield (
                 device.name,
                 (
@@ -206,4 +212,4 @@ def _told() -> Iterator[None]:
     try:
         yield
     except SpikeletError as error:
-        pytest.fail(f"{error}", pytrace=False)
+        raise pytest.fail.Exception(f"{error}", pytrace=False) from None

@@ -23,7 +23,8 @@ def spikelet(
 ) -> Spikelet:
     """Call the command line in an empty folder; always checks that errors are no stack traces."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SPIKELET_DEBUG", raising=False)
+    for name in ("SPIKELET_DEBUG", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
 
     def call(*arguments: object) -> Result:
         capsys.readouterr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,14 @@ DIGITS = Path(__file__).parents[1] / "fixtures" / "v0_1_0" / "digits_snn.spk"
 def lines(spikelet: Spikelet, *arguments: object) -> list[str]:
     result = spikelet(*arguments)
     assert result.code == 0, result.err
-    return [line.rstrip() for line in result.out.splitlines()]
+    shown = result.out.splitlines()
+    assert [line for line in shown if line != line.rstrip()] == []
+    return shown
 
 
 @pytest.fixture(params=[60, 120])
 def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr("spikelet.cli.terminal.PIPED_WIDTH", request.param)
+    monkeypatch.setenv("COLUMNS", str(request.param))
     return int(request.param)
 
 
@@ -56,7 +59,7 @@ def test_what_is_measured_fits(
 ) -> None:
     need("zig")
     need("unicorn")
-    monkeypatch.setattr("spikelet.cli.terminal.PIPED_WIDTH", 60)
+    monkeypatch.setenv("COLUMNS", "60")
     for arguments in (
         ("inspect", package),
         ("run", package, "--layers", "--limit", 2),
@@ -71,13 +74,35 @@ def test_what_is_measured_fits(
 
 @pytest.mark.long
 def test_what_learns_fits(spikelet: Spikelet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spikelet.cli.terminal.PIPED_WIDTH", 60)
+    monkeypatch.setenv("COLUMNS", "60")
     shown = lines(spikelet, "inspect", DIGITS, "--learn", "finetune")
     assert max(map(len, shown)) <= 60 and any(line.startswith("head ") for line in shown)
     stream = "class-incremental,samples=20,evaluate=20"
     shown = lines(spikelet, "learn", DIGITS, "--learner", "nearest_mean", "--stream", stream)
     assert max(map(len, shown)) <= 60
     assert any(line.startswith("task ") and line.endswith("  curve") for line in shown)
+
+
+@pytest.mark.parametrize("columns", ["", "0", "wide", "120"])
+def test_a_pipe_is_120_columns_wide_unless_columns_says_more(
+    spikelet: Spikelet, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert 60 < max(map(len, lines(spikelet, "boards"))) <= 120
+
+
+def test_what_is_to_be_copied_is_one_line(
+    spikelet: Spikelet, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("zig")
+    monkeypatch.setenv("COLUMNS", "60")
+    arguments = ("flash", package, "-b", "microbit", "--tool", "pyocd", "--dry-run")
+    place = tmp_path / f"a folder with a name of {'many ' * 12}words"
+    found = spikelet(*arguments, "-o", place, "--json").json
+    shown = lines(spikelet, *arguments, "-o", place)
+    for command in found["commands"]:
+        assert any(line.endswith(shlex.join(command)) for line in shown)
+    assert max(len(line) for line in shown if "pyocd" not in line) <= 60
 
 
 def test_without_a_board_one_is_taken_and_said(spikelet: Spikelet, package: Path) -> None:

@@ -97,6 +97,29 @@ def test_a_package_on_two_boards(bench: pytest.Pytester) -> None:
     assert ("test_bits[native]", "spikelet_device", "native") in told
 
 
+@pytest.mark.parametrize(
+    ("text", "outcome", "board", "device"),
+    [
+        ("board = 'microbit'\nport = '/dev/absent'", "cannot be opened", "microbit", "desk"),
+        ("board = 'microbit'\nserial = 'none'", "no port has the USB", "microbit", "desk"),
+    ],
+)
+def test_a_device_that_is_not_there_is_said_once_and_by_name(
+    bench: pytest.Pytester, text: str, outcome: str, board: str, device: str
+) -> None:
+    (bench.path / "bench.toml").write_text(f"[devices.{device}]\n{text}\n")
+    junit = bench.path / "junit.xml"
+    result = run(bench, "--spikelet-roster", "bench.toml", f"--junitxml={junit}")
+    result.assert_outcomes(errors=2)
+    for shown in (result.stdout.str(), junit.read_text()):
+        assert "During handling" not in shown and "direct cause" not in shown
+    for case in ElementTree.parse(junit).getroot().iter("testcase"):
+        said = "".join(error.text or "" for error in case.iter("error"))
+        assert said.count(outcome) == 1
+        properties = {(p.get("name"), p.get("value")) for p in case.iter("property")}
+        assert properties == {("spikelet_board", board), ("spikelet_device", device)}
+
+
 @pytest.mark.parametrize("board", ["native", "virt-rv32"])
 def test_a_changed_weight_byte_fails(board: str, bench: pytest.Pytester) -> None:
     result = run(bench, "--spikelet-board", tampered(board, bench.path))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import RenderableType
-from rich.text import Text
 
 from spikelet.api import Package
 from spikelet.board import Board, Flashing
-from spikelet.cli.terminal import Terminal, facts
+from spikelet.cli.terminal import Terminal, ToCopy, facts
 from spikelet.errors import UsageError
 
 ELF = b"\x7fELF"
@@ -43,6 +42,6 @@ def _is_elf(path: Path) -> bool:
 def render_flashing(planned: Flashing, flashed: bool) -> RenderableType:
     """What was done, or would be."""
     rows: dict[str, object] = {"tool": planned.tool, **planned.files}
-    rows["would call" if not flashed else "called"] = Text("\n".join(planned.lines))
-    rows["missing"] = Text(planned.missing, "bold") if planned.missing else None
+    rows["would call" if not flashed else "called"] = ToCopy("\n".join(planned.lines))
+    rows["missing"] = ToCopy(planned.missing) if planned.missing else None
     return facts(f"{planned.board}: {'flashed' if flashed else 'not flashed'}", rows)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,10 +22,12 @@ from rich.text import Text
 from spikelet.errors import SpikeletError
 from spikelet.text import visible
 
-PIPED_WIDTH = 120  # columns where no terminal says how many
+PIPED_WIDTH = 120  # columns where neither a terminal nor COLUMNS says how many
 LINK_STATE = "; port "  # begins it in the errors of `spikelet.link`
 PROSE = 28  # characters to which a column of prose is wrapped before others are left out
 UNBOUND = 10_000  # columns; more than any table has
+_COLUMNS = re.compile(r"0*[1-9][0-9]{0,3}")
+_TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 
 
 class _Plain(Console):
@@ -36,12 +40,23 @@ class _Plain(Console):
         for piece in super().render(renderable, options):
             yield piece if piece.control else piece._replace(text=visible(piece.text, "\n\t"))
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As ever; what a file or a pipe gets has no blanks at the ends of its lines."""
+        if self.is_terminal:
+            super().print(*objects, **options)
+            return
+        with self.capture() as printed:
+            super().print(*objects, **options)
+        self.file.write(_TRAILING.sub("", printed.get()))
+        self.file.flush()
+
 
 def _console(stderr: bool) -> Console:
     # No markup: names and paths may hold brackets.
     console = _Plain(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console.width = PIPED_WIDTH
+        columns = os.environ.get("COLUMNS", "")
+        console.width = int(columns) if _COLUMNS.fullmatch(columns) else PIPED_WIDTH
     return console
 
 
@@ -70,7 +85,7 @@ class Terminal:
             print_json(data)
             return
         for part in shown:
-            self.out.print(part)
+            self.out.print(part, crop=False)
 
     def note(self, text: str, style: str = "") -> None:
         """A line on standard error."""
@@ -209,21 +224,49 @@ class Fitted:
         return replace(column, no_wrap=whole)
 
 
-def facts(title: str, rows: Mapping[str, object]) -> Table:
+class ToCopy(str):
+    """Lines that a person copies: none is ever wrapped."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values, one a line.
+
+    Attributes:
+        title: above them.
+        rows: values by name.
+    """
+
+    title: str
+    rows: Mapping[str, Text | ToCopy]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(self.title, "bold")
+        first = max((len(name) for name in self.rows), default=0)
+        width = max(1, options.max_width - first - 2)
+        for name, value in self.rows.items():
+            if isinstance(value, ToCopy):
+                lines: Iterable[Text] = map(Text, value.splitlines() or [""])
+            else:
+                lines = value.wrap(console, width, overflow="fold")
+            for number_, line in enumerate(lines):
+                text = Text.assemble((f"{'' if number_ else name:<{first}}  ", "dim"), line)
+                text.no_wrap, text.overflow = True, "ignore"
+                yield text
+
+
+def facts(title: str, rows: Mapping[str, object]) -> Facts:
     """Names and values, one a line; values of None are left out."""
-    made = Table(
-        title=Text(title, "bold"),
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        show_header=False,
+    return Facts(
+        title,
+        {
+            name: value if isinstance(value, Text | ToCopy) else Text(str(value))
+            for name, value in rows.items()
+            if value is not None
+        },
     )
-    made.add_column(style="dim", no_wrap=True)
-    made.add_column(overflow="fold")
-    for name, value in rows.items():
-        if value is not None:
-            made.add_row(name, value if isinstance(value, Text) else Text(str(value)))
-    return made
 
 
 def number(value: float | None, unit: str = "", digits: int = 0) -> str | None:

@@ -129,7 +129,7 @@ def _check_unasked(options: Mapping[str, object]) -> None:
 
 
 def _rows(model: str, result: Mapping[str, Any]) -> dict[str, object]:
-    from spikelet.cli.terminal import number
+    from spikelet.cli.terminal import ToCopy, number
 
     sizes = {key: number(result[f"{key}_bytes"], "B") for key in ("arena", "learned", "constant")}
     return {
@@ -138,7 +138,7 @@ def _rows(model: str, result: Mapping[str, Any]) -> dict[str, object]:
         "core": result["target"],
         "RAM": f"arena {sizes['arena']}, learned {sizes['learned']}",
         "flash": f"constants {sizes['constant']}",
-        "try it": None if result["folder"].lower().endswith(".zip") else _trial(result),
+        "try it": None if result["folder"].lower().endswith(".zip") else ToCopy(_trial(result)),
         "package": result["package_sha256"],
     }
 
