@@ -272,7 +272,7 @@ class Package(packages.Package):
             board: a board's name, or its folder; or `RunOptions`: all that `spikelet run` can be
                 asked, such as a machine, to flash first, to go on with a session.
             x: samples as of `predict`; by default the package's own, with their classes.
-            y: (N,) their classes, where they are known.
+            y: (N,) their classes, or what a regression should give, where they are known.
             layers: compare every layer in every step, on a trace build, not outputs alone.
             port: of hardware that was flashed before, a device file or pyserial URL; else the
                 image is built and a machine started.
@@ -429,7 +429,8 @@ def export(
         test: samples that become the package's test vectors; by default the first 200 of
             `calibration`.
         labels: (N,) classes of `test`, or of `calibration` without `test`: the manifest then holds
-            the accuracies and their difference.
+            the accuracies and their difference. Of a regression, real numbers in the shape of the
+            output: it then holds `float_error` and `integer_error`.
         out: where to save the package, if given.
         options: `Spiking` for a network of spiking neurons; for others `spikelet.quantise.Options`
             or nothing.
@@ -477,7 +478,7 @@ def import_model(
         calibration: real inputs (N, *shape), or by name; or an .npz file with `x` and, where known,
             `y`. A float model is quantised with every second sample, the others become the
             package's test vectors; an integer model keeps its codes, and all become vectors.
-        labels: (N,) classes of the samples.
+        labels: (N,) classes of the samples, or what a regression should give.
         class_names: of the classes, in the order of their numbers; see `Package.name_classes`.
         frames: runs that make one inference of a .tflite network with a state.
         options: how a float model is quantised.

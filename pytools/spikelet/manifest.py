@@ -32,6 +32,14 @@ class SpikeAgreement(TypedDict):
 
 
 @_DECLARED
+class RegressionError(TypedDict):
+    """Mean absolute and root mean square error, in the unit of the values."""
+
+    mae: Annotated[Real, within(0, 1e300)]
+    rmse: Annotated[Real, within(0, 1e300)]
+
+
+@_DECLARED
 class Layout(TypedDict):
     """How an input's samples, or an output, look in the source."""
 
@@ -85,6 +93,8 @@ class Manifest:
         float_accuracy: share of samples.
         integer_accuracy: share of samples.
         drift: integer less float accuracy.
+        float_error: of a regression, `mae` and `rmse` in the unit of the first output.
+        integer_error: of a regression.
         macro_f1: of float and integer network.
         recall: of each class, by network.
         layer_drift: of each layer, from the float network.
@@ -122,6 +132,8 @@ class Manifest:
     float_accuracy: _Share | None = None
     integer_accuracy: _Share | None = None
     drift: _Drift | None = None
+    float_error: RegressionError | None = None
+    integer_error: RegressionError | None = None
     macro_f1: dict[Words, _Share] | None = None
     recall: dict[Words, list[_Share]] | None = None
     layer_drift: tuple[dict[Words, Any], ...] | None = None

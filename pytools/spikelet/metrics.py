@@ -121,6 +121,16 @@ def mean(parts: Sequence[tuple[int, NeuroBench]]) -> NeuroBench:
     )
 
 
+def regression_error(absolute: Array, squared: Array) -> dict[str, float]:
+    """`mae` and `rmse`, in the unit of the values, from the errors of samples or of elements."""
+    return {"mae": float(np.mean(absolute)), "rmse": math.sqrt(float(np.mean(squared)))}
+
+
+def error_text(error: Mapping[str, float] | None) -> str | None:
+    """A regression's error for people."""
+    return None if error is None else f"MAE {error['mae']:.4g}, RMSE {error['rmse']:.4g}"
+
+
 @dataclass(frozen=True)
 class Scores:
     """How well labels were predicted.

@@ -55,9 +55,9 @@ class Package:
 
     Attributes:
         graph: the integer graph.
-        vectors: arrays by name: every graph input (N, *shape), labels (N,) if there are any, under
-            `y` or, where an input has that name, `y.labels`, and `golden.NAME` (N, *shape) for
-            every graph output.
+        vectors: arrays by name: every graph input (N, *shape); labels (N,), or a regression's
+            targets (N, elements) float32, if there are any, under `y` or, where an input has that
+            name, `y.labels`; and `golden.NAME` (N, *shape) for every graph output.
         manifest: what made it: recipe, seed, versions, accuracies; JSON types only.
     """
 
@@ -138,7 +138,27 @@ class Package:
     @property
     def labels(self) -> Array | None:
         """The vectors' labels (N,), if there are any."""
+        found = self._truth()
+        return None if found is None or self._is_real(found) else found
+
+    @property
+    def targets(self) -> Array | None:
+        """What the first output should be, (N, elements) float32, if a regression's is known."""
+        found = self._truth()
+        if found is None or not self._is_real(found):
+            return None
+        return found.reshape(len(found), -1).astype(np.float32)
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether the first output names a class; a regression's does not."""
+        return self.graph.names_classes and self.targets is None
+
+    def _truth(self) -> Array | None:
         return labels_among(self.vectors, [t.name for t in self.graph.inputs])
+
+    def _is_real(self, truth: Array) -> bool:
+        return truth.dtype.kind == "f" or not self.graph.names_classes
 
     def with_golden(self) -> Self:
         """This package with its vectors' golden outputs computed; raises PackageError."""
@@ -256,8 +276,12 @@ def _check_vectors(graph: Graph, vectors: Mapping[str, Array]) -> None:
             )
         actual = f"{values.dtype} of shape {values.shape}"
         if tensor is None:
-            if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
+            first = graph.tensors[graph.outputs[0]]
+            targets = values.dtype == np.float32 and values.shape[1:] == (first.size,)
+            if not targets and (values.ndim != 1 or values.dtype.kind not in "iu"):
                 raise PackageError(f"{name} is {actual}, expected integers of shape (N,)")
+            if targets and not np.isfinite(values).all():
+                raise PackageError(f"{name} holds NaN or infinity")
         elif values.dtype != tensor.numpy_dtype or values.shape[1:] != tensor.shape:
             shape = ", ".join(map(str, tensor.shape))
             raise PackageError(f"{name} is {actual}, expected {tensor.numpy_dtype} (N, {shape})")

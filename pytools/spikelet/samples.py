@@ -7,6 +7,7 @@ are `y.labels.labels`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.files import Unreadable, read_arrays
-from spikelet.graph import Array
+from spikelet.graph import Array, Graph
 
 LABELS = "y.labels"
 
@@ -73,7 +74,7 @@ def labels_keys(inputs: Iterable[str]) -> tuple[str, ...]:
 
 
 def labels_among(arrays: Mapping[str, Array], inputs: Iterable[str]) -> Array | None:
-    """The array that holds the labels, of one axis or more; None where there are none."""
+    """The array that holds labels or targets, of one axis or more; None where there are none."""
     keys = (key for key in labels_keys(inputs) if key in arrays)
     return next((np.atleast_1d(arrays[key]) for key in keys), None)
 
@@ -183,6 +184,58 @@ def check_finite(values: Array, given: str, name: str) -> None:
         )
 
 
+def checked_truth(
+    values: Array,
+    given: str,
+    samples: int,
+    graph: Graph,
+    layout: Mapping[str, Any] | None = None,
+) -> Array:
+    """What samples are known to be: classes, int64 (N,); or targets, float32 (N, elements).
+
+    Real numbers in the shape of the first output are targets, in the order of the graph's output;
+    where the first output is one real number, integers are, too.
+
+    Args:
+        values: as they were given.
+        given: where they come from.
+        samples: N.
+        graph: what predicts them.
+        layout: how the first output looks in the source, as a manifest says it.
+
+    Raises:
+        UsageError: neither of them.
+    """
+    first = graph.tensors[graph.outputs[0]]
+    shape = tuple(layout["shape"]) if layout else first.shape
+    real = values.dtype.kind == "f" and first.size > 1 and values.shape[1:] == shape
+    if graph.names_classes and (not real or _is_one_hot(values)):
+        return checked_labels(values, given, samples, graph.highest_prediction)
+    if values.dtype.kind not in "iufb" or math.prod(values.shape[1:]) != first.size:
+        raise UsageError(
+            f"{given}: targets are {values.dtype} of shape {values.shape}, expected numbers "
+            f"({', '.join(map(str, (samples, *shape)))})",
+            "the first output is a regression's",
+            "give what it should be, in its unit",
+        )
+    if len(values) != samples:
+        raise UsageError(
+            f"{given}: {len(values)} targets for {samples} samples",
+            "targets and samples of different parts of the data",
+            "one target a sample",
+        )
+    targets = values.astype(np.float32).reshape(samples, *shape)
+    check_finite(targets, given, "y")
+    if layout:
+        targets = targets.transpose(0, *layout["axes"])
+    return np.ascontiguousarray(targets).reshape(samples, first.size)
+
+
+def _is_one_hot(values: Array) -> bool:
+    flat = values.reshape(len(values), -1)
+    return bool(((flat == 0) | (flat == 1)).all() and (flat.sum(axis=1) == 1).all())
+
+
 def checked_labels(labels: Array, given: str, samples: int, highest: int) -> Array:
     """Labels (N,) or (N, 1) as int64 (N,).
 
@@ -199,8 +252,8 @@ def checked_labels(labels: Array, given: str, samples: int, highest: int) -> Arr
         raise UsageError(
             f"{given}: labels are {labels.dtype} of shape {labels.shape}, expected integers "
             f"({samples},)",
-            "one-hot labels, or numbers with a fraction",
-            "one integer class a sample",
+            "one-hot labels, or targets of a regression in another shape than the output's",
+            "one integer class a sample; of a regression, one real number for each output",
         )
     if len(labels) != samples:
         raise UsageError(

@@ -19,6 +19,7 @@ from spikelet.samples import (
     check_lengths,
     check_names,
     checked_labels,
+    checked_truth,
     labels_among,
     load_arrays,
     real_samples,
@@ -37,6 +38,7 @@ class SampleStream:
         source: where they come from, for the report.
         inputs: by graph input, (N, *shape).
         labels: (N,) int64, or None where there are none.
+        targets: of a regression (N, elements of the first output) float32, or None.
         golden: by graph output, (N, *shape), what golden gave when the package was made; empty for
             a user's own arrays.
     """
@@ -45,6 +47,7 @@ class SampleStream:
     inputs: dict[str, Array]
     labels: Array | None
     golden: dict[str, Array] = field(default_factory=dict)
+    targets: Array | None = None
 
     __repr__ = brief_repr
 
@@ -58,8 +61,9 @@ class SampleStream:
         for name, values in sorted(self.inputs.items()):
             total.update(f"{name}{values.shape}{values.dtype}".encode())
             total.update(np.ascontiguousarray(values).tobytes())
-        if self.labels is not None:
-            total.update(self.labels.tobytes())
+        for known in (self.labels, self.targets):
+            if known is not None:
+                total.update(known.tobytes())
         return total.hexdigest()
 
     def head(self, limit: int | None) -> SampleStream:
@@ -72,9 +76,10 @@ class SampleStream:
                 next="leave --limit out to run all samples",
             )
         labels = None if self.labels is None else self.labels[:limit]
+        targets = None if self.targets is None else self.targets[:limit]
         inputs = {k: v[:limit] for k, v in self.inputs.items()}
         golden = {k: v[:limit] for k, v in self.golden.items()}
-        return SampleStream(self.source, inputs, labels, golden)
+        return SampleStream(self.source, inputs, labels, golden, targets)
 
 
 def package_stream(package: Package) -> SampleStream:
@@ -86,7 +91,7 @@ def package_stream(package: Package) -> SampleStream:
     stored = {name: package.vectors.get(f"golden.{name}") for name in package.graph.outputs}
     golden = {name: values for name, values in stored.items() if values is not None}
     labels = None if labels is None else labels.astype(np.int64)
-    return SampleStream(source, package.inputs, labels, golden)
+    return SampleStream(source, package.inputs, labels, golden, package.targets)
 
 
 def data_stream(package: Package, path: Path, option: str = "--data") -> SampleStream:
@@ -134,9 +139,11 @@ def array_stream(
         for t, n in zip(data, names, strict=True)
     }
     samples = len(next(iter(inputs.values())))
-    labels = labels_among(arrays, names)
-    if labels is not None:
-        labels = checked_labels(labels, given, samples, highest)
+    truth = labels_among(arrays, names)
+    if truth is not None and highest == graph.highest_prediction:
+        truth = checked_truth(truth, given, samples, graph, layouts.get(graph.outputs[0]))
+    elif truth is not None:
+        truth = checked_labels(truth, given, samples, highest)
     for tensor in graph.inputs:
         if tensor.name == "seed":
             if "seed" in arrays:
@@ -144,7 +151,8 @@ def array_stream(
             else:
                 inputs["seed"] = sample_seeds(int(package.manifest.get("seed", 0)), samples)
     check_lengths(inputs, given)
-    return SampleStream(source, inputs, labels)
+    real = truth is not None and truth.dtype.kind == "f"
+    return SampleStream(source, inputs, None if real else truth, targets=truth if real else None)
 
 
 def _given_name(package: Package, name: str, arrays: Mapping[str, Array]) -> str:

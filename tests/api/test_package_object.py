@@ -19,6 +19,7 @@ from cli_support import small_package
 from spikelet.api import Package
 from spikelet.errors import Disagreement, UsageError
 from spikelet.run import SessionFolder
+from spikelet.run.compare_sides import compare_sides, read_side
 from spikelet.run.reals import called
 from spikelet.run.recorded import Session
 from support import need
@@ -69,10 +70,56 @@ def test_images_come_back_in_the_order_of_the_module(torch: Any) -> None:
     assert np.abs(scores - wanted).max() < 0.03 * np.abs(wanted).max()
 
 
-def test_a_regression_has_no_label(torch: Any) -> None:
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_regression_has_errors_and_no_classes(torch: Any, tmp_path: Path, outputs: int) -> None:
+    net, x = torch.nn.Linear(3, outputs), torch.randn(32, 3)
+    y = net(x).detach().numpy() + np.float32(0.5)
+    spikelet.export(net, x[:1], x, name="line", labels=y, out=tmp_path / "line.spk")
+    package = spikelet.load(tmp_path / "line.spk")
+    assert package.manifest["float_error"] == pytest.approx({"mae": 0.5, "rmse": 0.5})
+    assert "integer_accuracy" not in package.manifest
+    found = package.predict(x)
+    assert found.label is None and len(found) == 32
+    error = next(iter(found.outputs.values())) - y
+    wanted = {"mae": np.abs(error).mean(), "rmse": np.sqrt((error**2).mean())}
+    session = package.run("native", session=tmp_path / "session")
+    assert session.mismatches == 0 and session.label is None and session.accuracy is None
+    assert session.error == pytest.approx(wanted, rel=1e-5)
+    assert session.error == pytest.approx(package.manifest["integer_error"], rel=1e-5)
+    page = session.report().path.read_text(encoding="utf-8")
+    assert f"MAE {wanted['mae']:.4g}" in page and "Confusion" not in page
+    told = compare_sides(read_side(session.path), read_side(session.path), [])
+    assert told["figures"]["mae"]["a"] == pytest.approx(wanted["mae"], rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(32,), (32, 1)])
+def test_integers_are_targets_where_the_output_is_one_real_number(
+    torch: Any, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
     net, x = torch.nn.Linear(3, 1), torch.randn(32, 3)
-    made = spikelet.export(net, x[:1], x, name="line").predict(x)
-    assert made.label is None and len(made) == 32
+    y = np.arange(32).reshape(shape) % 3
+    package = spikelet.export(net, x[:1], x, name="line", labels=y)
+    assert package.labels is None and package.targets is not None
+    assert package.manifest["integer_error"]["mae"] > 0.1
+    session = package.run("native", x, y, session=tmp_path / "session")
+    assert session.accuracy is None
+    assert session.error == pytest.approx(package.manifest["integer_error"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.eye(3)[np.arange(32) % 3], "one-hot labels"),
+        (np.zeros((32, 2)), "for each output"),
+        (np.zeros((5, 3)), "5 targets for 32 samples"),
+        (np.full((32, 3), np.nan), "NaN"),
+        (np.zeros(32), "expected integers"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused(torch: Any, labels: Any, said: str) -> None:
+    net, x = torch.nn.Linear(3, 3), torch.randn(32, 3)
+    with pytest.raises(UsageError, match=said):
+        spikelet.export(net, x[:1], x, labels=labels)
 
 
 def test_several_inputs_are_given_by_name(torch: Any) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict, without_empty
 from spikelet.codegen import TITLES, totals
+from spikelet.metrics import error_text
 
 DIFFERENCES = 10  # that are named on the terminal
 LESS_IMPORTANT = (
@@ -104,6 +105,8 @@ def accuracy_rows(manifest: Mapping[str, Any]) -> dict[str, object]:
         "accuracy, float": percent(manifest.get("float_accuracy")),
         "accuracy, integer": percent(manifest.get("integer_accuracy")),
         "drift": None if drift is None else f"{100 * drift:+.2f} points",
+        "error, float": error_text(manifest.get("float_error")),
+        "error, integer": error_text(manifest.get("integer_error")),
     }
 
 
@@ -173,6 +176,7 @@ def render_session(result: Mapping[str, Any]) -> list[RenderableType]:
                 "samples": f"{samples} of {total}",
                 "accuracy, device": accuracy,
                 "accuracy, golden": golden,
+                "error, device": error_text(result.get("error")),
                 "saturations": result["saturations"],
                 "instructions": number(result["instructions_per_inference"], in_steps(result))
                 or (traced and "not counted on a trace build: run without --layers, or bench"),

@@ -166,6 +166,13 @@ class Place(Object):
     """Of hardware."""
 
 
+class RegressionError(Object):
+    """Of a regression, in the unit of its first output."""
+
+    mae: float
+    rmse: float
+
+
 class Session(Place):
     """What every session says."""
 
@@ -226,6 +233,10 @@ class Compared(Session):
     weights_exercised: float | None
     """Share of the weights that the samples reach."""
     tensors: list[SessionTensor]
+    names_classes: bool
+    """False of a regression."""
+    error: RegressionError | None
+    """Of a regression whose targets are known."""
 
 
 class Run(Compared):

@@ -6,8 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from spikelet.graph import Array
-from spikelet.quantise import Original, Quantised, accuracy, drift
+from spikelet.metrics import regression_error
+from spikelet.quantise import Original, Quantised, accuracy, drift, first_outputs
 from spikelet.quantise.meaning import shapes
 
 DRIFT_SAMPLES = 64
@@ -38,6 +41,13 @@ def layouts(quantised: Quantised, dtypes: Mapping[str, str] | None = None) -> di
     }
 
 
+def first_layout(quantised: Quantised) -> dict[str, Any] | None:
+    """How the first output looks in the source; None where the graph has it in no other way."""
+    name = quantised.names[quantised.network.outputs[0]]
+    found: dict[str, Any] | None = layouts(quantised).get(name)
+    return found
+
+
 def drift_rows(
     quantised: Quantised, feeds: Mapping[str, Array], original: Original | None = None
 ) -> list[dict[str, Any]]:
@@ -56,14 +66,20 @@ def drift_rows(
 def figures(
     quantised: Quantised, feeds: Mapping[str, Array], labels: Array | None, original: Original
 ) -> dict[str, Any]:
-    """The drift of each layer, and with labels (N,) the accuracies and their difference."""
+    """The drift of each layer; with labels (N,) accuracies, with targets (N, elements) errors."""
     few = {name: values[:DRIFT_SAMPLES] for name, values in feeds.items()}
     told: dict[str, Any] = {
         "samples": len(next(iter(feeds.values()))),
         "layer_drift": drift_rows(quantised, few, original),
         "float": original.by,
     }
-    if labels is not None:
+    if labels is not None and labels.dtype.kind == "f":
+        layout = quantised.layouts[quantised.network.outputs[0]]
+        outputs = first_outputs(quantised, feeds, original)
+        for key, values in zip(("float_error", "integer_error"), outputs, strict=True):
+            laid = values.transpose(0, *layout).reshape(labels.shape).astype(np.float64)
+            told[key] = regression_error(np.abs(laid - labels), (laid - labels) ** 2)
+    elif labels is not None:
         measured = accuracy(quantised, feeds, labels, original)
         told["float_accuracy"], told["integer_accuracy"] = measured.real, measured.integer
         told["drift"] = measured.integer - measured.real

@@ -11,6 +11,7 @@ from spikelet.frontends import network_package, onnx, tflite
 from spikelet.frontends.tflite import file as tflite_file
 from spikelet.frontends.tflite import floats as tflite_float
 from spikelet.graph import Array, Graph
+from spikelet.metrics import regression_error
 from spikelet.package import Package
 from spikelet.quantise import Options
 from spikelet.samples import GivenArrays, labels_key
@@ -100,6 +101,11 @@ def _integers(file: Path, data: GivenArrays | None, frames: int | None) -> Packa
     if package.labels is not None:
         predicted = graph.predicted(package.vectors[f"golden.{graph.outputs[0]}"])
         package.manifest["integer_accuracy"] = float(np.mean(predicted == package.labels))
+    if package.targets is not None:
+        first = graph.tensors[graph.outputs[0]]
+        real = first.real(package.vectors[f"golden.{first.name}"])
+        error = real.reshape(len(real), -1) - package.targets
+        package.manifest["integer_error"] = regression_error(np.abs(error), error**2)
     return package
 
 
@@ -108,5 +114,6 @@ def _vectors(package: Package, data: GivenArrays | None) -> tuple[dict[str, Arra
         return network_package.random_inputs(package.graph)
     highest = package.graph.highest_prediction
     given = array_stream(package, data.arrays, data.given, data.source, highest)
-    labels = {} if given.labels is None else {labels_key(given.inputs): given.labels}
-    return {**given.inputs, **labels}, f"{data.source}, {len(given)} samples"
+    truth = given.targets if given.labels is None else given.labels
+    known = {} if truth is None else {labels_key(given.inputs): truth}
+    return {**given.inputs, **known}, f"{data.source}, {len(given)} samples"

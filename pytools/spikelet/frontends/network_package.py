@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.frontends.manifest import figures, layouts
+from spikelet.frontends.manifest import figures, first_layout, layouts
 from spikelet.graph import Array, Graph
 from spikelet.graph.simplify import simplify
 from spikelet.package import Package
@@ -27,7 +27,7 @@ from spikelet.samples import (
     GivenArrays,
     check_lengths,
     check_names,
-    checked_labels,
+    checked_truth,
     labels_among,
     labels_key,
     real_samples,
@@ -129,9 +129,9 @@ def package(
         quantised = quantise(network, calibration.feeds, options)
     if quantised is None:
         raise UsageError(f"model {file}: nothing to quantise")
-    if samples is not None and samples.labels is not None:
-        highest = quantised.graph.highest_prediction
-        checked_labels(samples.labels, samples.source, len(samples), highest)
+    if samples is not None and tested is not None:
+        _with_truth(samples, quantised)
+        tested = _with_truth(tested, quantised)
     manifest: dict[str, Any] = {
         "name": quantised.graph.name,
         "source": words(file),
@@ -154,6 +154,15 @@ def package(
     return Package(
         less.graph, vectors, {**manifest, **measured, **less.manifest_entry()}
     ).with_golden()
+
+
+def _with_truth(samples: Samples, quantised: Quantised) -> Samples:
+    """The samples, their labels checked: classes, or a regression's targets."""
+    if samples.labels is None:
+        return samples
+    layout, count = first_layout(quantised), len(samples)
+    truth = checked_truth(samples.labels, samples.source, count, quantised.graph, layout)
+    return replace(samples, labels=truth)
 
 
 def random_inputs(graph: Graph) -> tuple[dict[str, Array], str]:
@@ -218,6 +227,6 @@ def _vectors(
     vectors = {quantised.names[k]: encode(quantised, v, k) for k, v in samples.feeds.items()}
     labels = None
     if samples.labels is not None:
-        labels = vectors[labels_key(vectors)] = samples.labels.reshape(-1).astype(np.int64)
+        labels = vectors[labels_key(vectors)] = samples.labels
     told = {"vectors": words(f"{samples.source}, {len(samples)} samples")}
     return vectors, {**told, **figures(quantised, samples.feeds, labels, original)}

@@ -344,6 +344,12 @@ class Graph:
         return classes.astype(np.int64)
 
     @property
+    def names_classes(self) -> bool:
+        """Whether the first output names a class; one real number is a regression's."""
+        first = self.tensors[self.outputs[0]]
+        return first.size > 1 or first.is_count
+
+    @property
     def highest_prediction(self) -> int:
         """The highest value of `predicted`."""
         first = self.outputs[0]

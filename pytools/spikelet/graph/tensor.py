@@ -97,6 +97,17 @@ class Tensor:
         return math.prod(self.shape)
 
     @property
+    def is_count(self) -> bool:
+        """Whether its elements are labels, counts or spikes: numbers, not codes of them."""
+        plain = self.scale == 1 and self.zero_point == 0
+        return plain and self.dtype not in ("i8", "u8", *FLOATS)
+
+    def real(self, values: Array) -> Array:
+        """What codes of any shape stand for, float64."""
+        reals: Array = (values.astype(np.float64) - self.zero_point) * self.scale
+        return reals
+
+    @property
     def nbytes(self) -> int:
         """Bytes on the wire and in memory."""
         if self.dtype == "bit":

@@ -6,7 +6,15 @@ training make networks; this room knows neither.
 """
 
 from spikelet.quantise.calibrate import METHODS, activation_code, calibrate, weight_code
-from spikelet.quantise.drift import Accuracy, Drift, Original, accuracy, drift, unfolded_original
+from spikelet.quantise.drift import (
+    Accuracy,
+    Drift,
+    Original,
+    accuracy,
+    drift,
+    first_outputs,
+    unfolded_original,
+)
 from spikelet.quantise.fold import fold
 from spikelet.quantise.fuse import Group, fixed_code, groups, sites
 from spikelet.quantise.meaning import run
@@ -31,6 +39,7 @@ __all__ = [
     "decode",
     "drift",
     "encode",
+    "first_outputs",
     "fixed_code",
     "fold",
     "groups",

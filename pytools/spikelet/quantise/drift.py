@@ -132,16 +132,26 @@ def accuracy(
     original: Original | None = None,
 ) -> Accuracy:
     """Accuracy of the given network, executed as by `drift`, and of the graph; labels (N,)."""
+    labels = np.asarray(labels).reshape(-1)
+    predicted = (np.mean(_predict(v) == labels) for v in first_outputs(quantised, feeds, original))
+    return Accuracy(*map(float, predicted))
+
+
+def first_outputs(
+    quantised: Quantised, feeds: Mapping[str, Array], original: Original | None = None
+) -> tuple[Array, Array]:
+    """The first output of the given network, executed as by `drift`, and of the graph.
+
+    Both are real values (N, *rest of its shape in the network).
+    """
     original = original or unfolded_original(quantised.given)
     name = quantised.network.outputs[0]
-    labels, right, at = np.asarray(labels).reshape(-1), np.zeros(2), 0
+    real, integer = [], []
     for part in _chunks(feeds):
         held = quantised.graph.run(_encode(quantised, part)).outputs[quantised.names[name]]
-        outputs = original.run(part, [name])[name], decode(quantised, held, name)
-        wanted = labels[at : at + len(held)]
-        right += [np.sum(_predict(values) == wanted) for values in outputs]
-        at += len(held)
-    return Accuracy(*(right / len(labels)).tolist())
+        real.append(original.run(part, [name])[name])
+        integer.append(decode(quantised, held, name))
+    return np.concatenate(real), np.concatenate(integer)
 
 
 def _predict(values: Array) -> Array:

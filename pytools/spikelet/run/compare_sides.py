@@ -29,6 +29,8 @@ Figure = float | None
 FIGURES = {
     "mismatches": "",
     "accuracy": "%",
+    "mae": "",
+    "rmse": "",
     "instructions": "",
     "cycles": "",
     "microseconds": "us",
@@ -41,8 +43,11 @@ FIGURES = {
     "bits": "",
 }
 LAYER_FIGURES = ("flash", "ram", "bits", "macs", "instructions", "cycles", "microseconds", "named")
-TITLES = {"named": "differences named", "ram": "RAM", "macs": "MACs", "microseconds": "us"}
-DIGITS = {"accuracy": 2}
+TITLES = {
+    "named": "differences named", "mae": "MAE", "rmse": "RMSE", "ram": "RAM", "macs": "MACs",
+    "microseconds": "us",
+}  # fmt: skip
+DIGITS = {"accuracy": 2, "mae": 4, "rmse": 4}
 BETTER = ("accuracy",)  # more of it is better
 _TICKS = {"instruction": "instructions", "cycle": "cycles", "us": "microseconds"}
 # What two sides may have in common; a figure may differ because one of these does.
@@ -205,6 +210,7 @@ def _session(path: Path) -> Side:
     figures = {
         "mismatches": head["mismatches"],
         "accuracy": None if accuracy is None else 100 * accuracy,
+        **_error(head.get("error")),
         "instructions": head.get("instructions_per_inference"),
         "cycles": head.get("cycles_per_inference"),
         "microseconds": head.get("microseconds_per_inference"),
@@ -224,6 +230,10 @@ def _session(path: Path) -> Side:
     return Side(str(path), "session", known, figures, layers)
 
 
+def _error(error: Mapping[str, float] | None) -> dict[str, Figure]:
+    return {key: (error or {}).get(key) for key in ("mae", "rmse")}
+
+
 def _package(package: Package, name: str, board: Board | None) -> Side:
     target = ANY if board is None else board.target
     with tempfile.TemporaryDirectory(prefix="spikelet-compare-") as folder:
@@ -233,6 +243,7 @@ def _package(package: Package, name: str, board: Board | None) -> Side:
     figures = {
         **dict.fromkeys(FIGURES),
         "accuracy": None if accuracy is None else 100 * accuracy,
+        **_error(package.manifest.get("integer_error")),
         "flash": made.const_bytes,
         "ram": made.plan.size,
         "weights": made.const_bytes,

@@ -13,6 +13,7 @@ from spikelet.codegen.picture import graph_svg, layer_html, layer_text
 from spikelet.graph import Tensor
 from spikelet.graph.states import neuron_states
 from spikelet.graph.target import Target
+from spikelet.metrics import error_text
 from spikelet.package import Package
 
 _NETWORKS = ("float", "integer")
@@ -56,11 +57,15 @@ class Summary:
         return f"constants {constants:,} B, arena {arena:,} B"
 
     def _accuracy(self) -> str:
-        given = ((name, self.facts["manifest"].get(f"{name}_accuracy")) for name in _NETWORKS)
+        manifest = self.facts["manifest"]
+        given = ((name, manifest.get(f"{name}_accuracy")) for name in _NETWORKS)
         said = ", ".join(
             f"{name} {100 * share:.2f} %" for name, share in given if share is not None
         )
-        return f"accuracy {said}" if said else ""
+        if said:
+            return f"accuracy {said}"
+        errors = {f"error {n}": error_text(manifest.get(f"{n}_error")) for n in _NETWORKS}
+        return "; ".join(f"{title} {error}" for title, error in errors.items() if error)
 
     def __repr__(self) -> str:
         graph = self.package.graph.title()

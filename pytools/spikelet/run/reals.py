@@ -13,7 +13,6 @@ import numpy.typing as npt
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Tensor
 from spikelet.graph.declared import quote_name
-from spikelet.graph.tensor import FLOATS
 from spikelet.package import Package
 from spikelet.samples import labels_key, plain_array
 from spikelet.streams import SampleStream, array_stream
@@ -33,8 +32,8 @@ class Prediction:
         outputs: by name, (N, *shape) as in the source: float32 real values; labels and spike
             counts as integers.
         label: (N,) the class of each sample, by name where the package has `class_names`, else
-            int64: the first output, or where its largest element lies. None where the first output
-            is one real number: a regression.
+            int64: the first output, or where its largest element lies. None of a regression: the
+            first output is one real number, or the package's vectors hold targets.
     """
 
     outputs: dict[str, Array]
@@ -144,7 +143,7 @@ def prediction(package: Package, outputs: Mapping[str, Array]) -> Prediction:
     graph = package.graph
     first = graph.tensors[graph.outputs[0]]
     label: Array | None = None
-    if first.size > 1 or _counts(first):
+    if package.names_classes:
         label = graph.predicted(outputs[first.name])
         label = called(package.manifest, label)
     return Prediction({n: _real(package, graph.tensors[n], v) for n, v in outputs.items()}, label)
@@ -169,15 +168,9 @@ def golden_layers(package: Package, stream: SampleStream) -> dict[str, Array]:
 
 def real_values(tensor: Tensor, values: Array) -> Array:
     """What codes of a tensor stand for, float32; counts and labels stay integers."""
-    if _counts(tensor):
+    if tensor.is_count:
         return values
-    return ((values.astype(np.float64) - tensor.zero_point) * tensor.scale).astype(np.float32)
-
-
-def _counts(tensor: Tensor) -> bool:
-    """Whether its elements are labels, counts or spikes: numbers, not codes of them."""
-    plain = tensor.scale == 1 and tensor.zero_point == 0
-    return plain and tensor.dtype not in ("i8", "u8", *FLOATS)
+    return tensor.real(values).astype(np.float32)
 
 
 def _real(package: Package, tensor: Tensor, values: Array) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelet.errors import Disagreement, UsageError
 from spikelet.graph import Array
+from spikelet.metrics import error_text
 from spikelet.run.reals import called
 from spikelet.run.session_folder import SessionFolder
 
@@ -95,8 +96,16 @@ class Session:
         return accuracy
 
     @property
-    def label(self) -> Array:
-        """(N,) the class that the device names for each sample, as of `Prediction`."""
+    def error(self) -> dict[str, float] | None:
+        """`mae` and `rmse` of a regression, in the unit of its output; None without targets."""
+        error: dict[str, float] | None = self.result.get("error")
+        return error
+
+    @property
+    def label(self) -> Array | None:
+        """(N,) the class that the device names for each sample; None of a regression."""
+        if not self.result.get("names_classes", True):
+            return None
         found = [sample.device for sample in SessionFolder(self.path).samples()]
         return called(self.result["manifest"], np.array(found, np.int64))
 
@@ -156,6 +165,7 @@ class Session:
             "samples": f"{result.get('samples', 0):,}",
             "mismatches": f"{self.mismatches:,}" if self.complete else None,
             "accuracy": None if accuracy is None else f"{100 * accuracy:.2f} %",
+            "error": error_text(self.error),
             "instructions an inference": result.get("instructions_per_inference"),
             "cycles an inference": result.get("cycles_per_inference"),
             f"flash, bytes{of}": result.get("flash_bytes"),

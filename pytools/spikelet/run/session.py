@@ -15,7 +15,7 @@ from spikelet.link.device import Device
 from spikelet.link.errors import impossible
 from spikelet.package import Package, PackageError
 from spikelet.run.exercised import Exercised
-from spikelet.run.session_folder import Difference, Recording, Sample
+from spikelet.run.session_folder import Difference, Recording, Sample, sample_error
 from spikelet.run.watch import SampleProgress, Watch
 from spikelet.streams import SampleStream
 
@@ -91,6 +91,11 @@ class Outcome:
     def accuracy(self) -> float | None:
         """Share of labelled samples, None without labels."""
         return self.correct / self.labelled if self.labelled else None
+
+    @property
+    def error(self) -> dict[str, float] | None:
+        """`mae` and `rmse` of a regression's device, None without targets."""
+        return sample_error(self.samples)
 
 
 def compare(
@@ -262,6 +267,10 @@ class _Comparison:
         device = first.from_bytes(received[first.name])
         predicted = self.graph.predicted(np.stack([golden, device]))
         label = -1 if self.stream.labels is None else int(self.stream.labels[index])
+        absolute = squared = None
+        if self.stream.targets is not None:
+            error = first.real(device).reshape(-1) - self.stream.targets[index]
+            absolute, squared = float(np.mean(np.abs(error))), float(np.mean(error**2))
         return Sample(
             index=index,
             label=label,
@@ -270,6 +279,8 @@ class _Comparison:
             mismatches=mismatches,
             ticks=result.ticks,
             saturations=result.saturations,
+            absolute=absolute,
+            squared=squared,
         )
 
     def _digests(self, index: int, execution: Execution, row: int, received: bytes) -> int:
@@ -457,6 +468,7 @@ def summary(
         "correct": outcome.correct if outcome.labelled else None,
         "accuracy": outcome.accuracy,
         "golden_accuracy": float(np.mean(golden)) if golden else None,
+        "error": outcome.error,
         "mismatches": outcome.mismatches,
         "weights_exercised": outcome.exercised / outcome.weights if outcome.weights else None,
         "weights": outcome.weights,

@@ -14,6 +14,7 @@ import contextlib
 import io
 import itertools
 import json
+import math
 import platform
 import shutil
 import time
@@ -30,6 +31,7 @@ from spikelet.errors import UsageError
 from spikelet.files import Appended, Unreadable, read_arrays, write_whole
 from spikelet.graph import Array
 from spikelet.locks import Locked, hold
+from spikelet.metrics import regression_error
 from spikelet.version import __version__
 
 LOCK = ".lock"
@@ -52,6 +54,8 @@ class Sample:
         mismatches: elements that differ from golden.
         ticks: of the device, for the whole inference.
         saturations: membranes that saturated, over all layers and steps.
+        absolute: of a regression, the device's mean absolute error over the first output.
+        squared: of a regression, its mean square error.
     """
 
     index: int
@@ -61,6 +65,14 @@ class Sample:
     mismatches: int
     ticks: int
     saturations: int
+    absolute: float | None = None
+    squared: float | None = None
+
+
+def sample_error(samples: Iterable[Sample]) -> dict[str, float] | None:
+    """`mae` and `rmse` of the samples whose targets are known; None where none are."""
+    errors = [(s.absolute, s.squared) for s in samples if s.absolute is not None]
+    return regression_error(*np.array(errors, np.float64).T) if errors else None
 
 
 @dataclass(frozen=True)
@@ -278,7 +290,7 @@ class SessionFolder:
 
     def add(self, sample: Sample, differences: Iterable[Difference] = ()) -> None:
         """Append one outcome, see `Appended`: it outlives this process, and soon a power cut."""
-        line: dict[str, Any] = asdict(sample)
+        line: dict[str, Any] = {k: v for k, v in asdict(sample).items() if v is not None}
         if named := [asdict(d) for d in differences]:
             line["differences"] = named
         self._file.add([json.dumps(line)])
@@ -478,7 +490,11 @@ def _parse(line: bytes) -> tuple[Sample, list[Difference]]:
     named = [Difference(**d) for d in data.pop("differences", [])]
     sample = Sample(**data)
     for entry in fields(Sample):
-        if type(getattr(sample, entry.name)) is not int:
+        value = getattr(sample, entry.name)
+        real = entry.default is None  # of a regression
+        if real and value is not None and not (type(value) is float and math.isfinite(value)):
+            raise ValueError(f"{entry.name} is no number")
+        if not real and type(value) is not int:
             raise ValueError(f"{entry.name} is no integer")
     if sample.mismatches < 0:
         raise ValueError(f"{sample.mismatches} mismatches")

@@ -16,6 +16,7 @@ from spikelet.codegen import TITLES, totals
 from spikelet.errors import UsageError
 from spikelet.files import write_whole
 from spikelet.graph import Array, Role
+from spikelet.metrics import error_text
 from spikelet.run.compare_sides import changes, compare_sides, read_side
 from spikelet.run.learning.learning_record import (
     BlockEnd,
@@ -25,7 +26,7 @@ from spikelet.run.learning.learning_record import (
     Step,
     is_learning,
 )
-from spikelet.run.session_folder import Sample, SessionFolder
+from spikelet.run.session_folder import Sample, SessionFolder, sample_error
 
 CLASSES = 32  # above that the confusion matrix is too large to read
 PIXELS = 4096  # of an input that is drawn
@@ -187,6 +188,8 @@ def session_view(
         ),
         "manifest": manifest,
         "cost": _cost(head, release, image),
+        "error": error_text(sample_error(samples)),
+        "names_classes": head.get("names_classes", True),
         "confusion": _confusion(labelled, manifest),
         "class_name": _class_names(manifest),
         "wrong": [s for s in labelled if s.device != s.label][:WRONG],

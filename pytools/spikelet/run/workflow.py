@@ -290,6 +290,7 @@ def run(
         "manifest": package.manifest,
         "versions": versions(),
         "tensors": _tensors(package),
+        "names_classes": package.names_classes and stream.targets is None,
     }
     with folder.lock(), connect(target, package, watch.log) as (device, machine):
         head["machine"] = machine

@@ -240,7 +240,7 @@ def _labels(labels: Codes, plan: Plan, count: int) -> Array:
     if not np.issubdtype(flat.dtype, np.integer) or len(flat) != count:
         raise ExportError(
             f"labels are {len(flat)} {flat.dtype} for {count} samples of test",
-            "labels of other samples, or one-hot labels",
+            "labels of other samples, one-hot labels, or targets: a spiking network names a class",
             "give one integer a sample",
         )
     if flat.min() < 0 or flat.max() >= classes:

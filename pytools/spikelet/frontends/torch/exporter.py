@@ -25,7 +25,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils._pytree import tree_leaves
 
 from spikelet.errors import UsageError
-from spikelet.frontends.manifest import figures, layouts
+from spikelet.frontends.manifest import figures, first_layout, layouts
 from spikelet.frontends.torch import layers, moving
 from spikelet.frontends.torch.call import ADVICE, HANDLERS, SUPPORTED, Activation, Call, Value
 from spikelet.frontends.torch.probe import check_module, evaluation_mode
@@ -34,7 +34,7 @@ from spikelet.graph.simplify import simplify
 from spikelet.package import Package
 from spikelet.quantise import Network, Options, Original, Quantised, encode, quantise
 from spikelet.refusal import ImportRefused, shorten
-from spikelet.samples import check_lengths, checked_labels, labels_key, real_samples
+from spikelet.samples import check_lengths, checked_truth, labels_key, real_samples
 from spikelet.version import __version__
 
 __all__ = ["export", "from_torch"]
@@ -102,7 +102,7 @@ def export(
     count, quantised = _count(tested), quantise(network, feeds, options)
     vectors = {quantised.names[k]: encode(quantised, v, k) for k, v in tested.items()}
     if classes is not None:
-        classes = checked_labels(classes, source, count, quantised.graph.highest_prediction)
+        classes = checked_truth(classes, source, count, quantised.graph, first_layout(quantised))
         vectors[labels_key(vectors)] = classes
     less = simplify(quantised.graph)
     manifest = {
