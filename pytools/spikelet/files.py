@@ -6,6 +6,7 @@ what a file means stands elsewhere.
 
 from __future__ import annotations
 
+import errno
 import io
 import lzma
 import math
@@ -15,13 +16,16 @@ import time
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+from spikelet.errors import UsageError
 
 Array = NDArray[Any]
 
@@ -52,6 +56,33 @@ UNREADABLE = (
 
 class Unreadable(Exception):
     """A file of arrays that cannot be read; says why in a clause."""
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # told by the command line
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """For what is written to a place that a user named: raises UsageError where that fails."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno is None or e.errno in _FULL:
+            raise
+        raise UsageError(
+            f"{place}: cannot be written ({e.strerror or e})",
+            "it is a folder" if place.is_dir() else "it lies below a file, or is not writable",
+            f"name a file in it, for instance {place / 'NAME'}"
+            if place.is_dir()
+            else "choose another place",
+        ) from e
+
+
+def save(path: Path, data: bytes) -> None:
+    """Write a file that a user named, and the folders above it; raises UsageError."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Self
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.files import UNREADABLE, Unreadable, read_arrays, write_whole
+from spikelet.files import UNREADABLE, Unreadable, read_arrays, save
 from spikelet.graph import Array, Graph, GraphError
 from spikelet.graph.declared import check_fields
 from spikelet.graph.operator import operator_registry
@@ -183,9 +183,7 @@ class Package:
                 info.compress_type = zipfile.ZIP_DEFLATED
                 info.external_attr = 0o644 << 16
                 archive.writestr(info, data)
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, buffer.getvalue())
+        save(Path(path), buffer.getvalue())
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -336,6 +334,12 @@ def _npz(arrays: Mapping[str, Array]) -> bytes:
 
 
 def _read(path: Path) -> dict[str, bytes]:
+    if path.is_dir():
+        raise PackageError(
+            f"package {path}: is a folder, not a file",
+            "a package is one file, NAME.spk; a recipe's folder is for `spikelet train`",
+            "give the file",
+        )
     if not path.is_file():
         raise PackageError(
             f"package {path}: no such file",

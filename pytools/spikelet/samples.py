@@ -82,7 +82,8 @@ def labels_among(arrays: Mapping[str, Array], inputs: Iterable[str]) -> Array | 
 def load_arrays(path: Path, given: str) -> dict[str, Array]:
     """The arrays of a user's .npz file, called `given` in errors; raises UsageError."""
     if not path.is_file():
-        raise UsageError(f"{given}: no such file", "a wrong path", "give an .npz file")
+        what = "is a folder, not a file" if path.is_dir() else "no such file"
+        raise UsageError(f"{given}: {what}", "a wrong path", "give an .npz file")
     try:
         return read_arrays(path)
     except Unreadable as e:

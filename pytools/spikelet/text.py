@@ -45,5 +45,10 @@ def brief_repr(self: Any) -> str:
     return f"{type(self).__name__}({held})"
 
 
+def counted(n: int, noun: str) -> str:
+    """A number of things: 1 page, 2 pages, 1 000 pages."""
+    return f"{n:,} {noun}{'s' * (n != 1)}".replace(",", " ")
+
+
 def _is_visible(c: str) -> bool:
     return c.isprintable() or unicodedata.category(c) == "Zs"

@@ -150,6 +150,8 @@ def test_a_drive_is_found_by_its_label_and_copied_to(
     elsewhere = tmp_path / "drive"
     elsewhere.mkdir()
     flash(plan_flash(elf, microbit, "copy", str(elsewhere)))
+    with pytest.raises(UsageError, match="--port /absent is no folder"):
+        plan_flash(elf, microbit, "copy", "/absent")
     assert (elsewhere / "firmware.hex").is_file()
 
 
@@ -215,7 +217,7 @@ def test_what_cannot_be_flashed(elf: Path, tmp_path: Path) -> None:
         "[flash.picotool]\n[memory]\nflash = { base = 0x08000000, bytes = 0x10000 }\n",
     )
     for call, words in (
-        (lambda: plan_flash(elf, rv32), "virt-rv32 says nothing of flashing"),
+        (lambda: plan_flash(elf, rv32), "virt-rv32 is run on this computer"),
         (lambda: plan_flash(elf, microbit, "esptool"), "it has: pyocd, copy, openocd, probe-rs"),
         (lambda: plan_flash(elf, board, "esptool"), "esptool of board mine needs --port"),
         (lambda: plan_flash(tmp_path / "text.elf", microbit), "is no image"),

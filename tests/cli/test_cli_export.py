@@ -23,6 +23,8 @@ def test_a_library_for_a_core_by_its_name(spikelet: Spikelet, tmp_path: Path) ->
     header = (tmp_path / "lib/include/digits_snn.h").read_text()
     assert f"DIGITS_SNN_ARENA_BYTES {result['arena_bytes']}\n" in header
     assert result["package_sha256"] in header
+    source = (tmp_path / "lib/src/digits_snn.c").read_text()
+    assert "// `spikelet export --c` makes it again. 16 time steps an inference.\n" in source
 
 
 def test_on_a_board_its_readme_says_what_an_inference_takes(
@@ -75,6 +77,7 @@ def test_the_line_to_try_it_is_one_that_works(
         (["--c", "{}/lib", "--target", "host", "-o", "x.onnx"], "two formats"),
         (["--target", "host"], "--target goes with --c"),
         (["--keep-inputs"], "--keep-inputs goes with --c"),
+        (["--c", "{}/lib", "--target", "host", "--name", "main"], "'main' is no name of a C"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

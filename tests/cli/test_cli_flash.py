@@ -145,13 +145,13 @@ def test_what_flash_refuses(spikelet: Spikelet, package: Path, tmp_path: Path) -
     (tmp_path / "x.elf").write_bytes(b"\x7fELF, and no more")
     for arguments, said in (
         (("flash", package), "give --board"),
-        (("flash", package, "-b", "native"), "board native says nothing of flashing"),
+        (("flash", package, "-b", "native"), "board native is run on this computer"),
         (("flash", "gone.spk", "-b", "microbit"), "gone.spk"),
         (("flash", "x.elf", "-b", "microbit"), "x.elf: is no image"),
         (("flash", "x.elf", "-b", "microbit", "--layers"), "nothing is built"),
         (("flash", package, "-b", "microbit", "--tool", "esptool"), "has: pyocd, copy, openocd"),
         (("run", package, "-b", "microbit", "--flash"), "--flash without --port"),
-        (("run", package, "-b", "native", "--flash", "--port", "/dev/null"), "says nothing of"),
+        (("run", package, "-b", "native", "--flash", "--port", "/dev/null"), "no flash to write"),
     ):
         result = spikelet(*arguments, "--json")
         assert result.code == 2 and said in result.json["error"]["what"], (arguments, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -119,3 +120,30 @@ def test_that_a_recipe_is_code_is_said_before_it_runs(spikelet: Spikelet) -> Non
         result = spikelet("train", "mine", "-o", "mine.spk", *json)
         said = result.err.index("this runs the Python code of mine/model.py")
         assert result.code == 2 and said < result.err.index("it ran")
+
+
+@pytest.mark.parametrize("module", ["torch", "snntorch", "sklearn"])
+def test_no_recipe_is_announced_where_nothing_trains(
+    spikelet: Spikelet, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    for command in (("demo",), ("train", "digits_snn")):
+        result = spikelet(*command)
+        assert result.code == 2 and f"training needs the package {module}" in result.err
+        assert "this runs" not in result.err
+
+
+def test_the_commands_are_listed_with_whole_sentences(spikelet: Spikelet) -> None:
+    said = spikelet("--help").out
+    assert "..." not in said.partition("Commands:")[2]
+    assert "with a report." in " ".join(said.split())
+
+
+def test_a_package_in_the_place_of_a_session_is_called_so(
+    spikelet: Spikelet, package: Path
+) -> None:
+    done = spikelet("report", package)
+    assert done.code == 2 and "is a file, not a session's folder" in done.err
+    assert f"spikelet run {package}" in " ".join(done.err.split())
+    done = spikelet("run", package, "--board", "native", "--data", ".")
+    assert done.code == 2 and "is a folder, not a file" in done.err

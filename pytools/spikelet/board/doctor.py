@@ -94,7 +94,8 @@ def _module(name: str, package: str, needed_for: str, extra: str, use: str) -> C
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # not from pip
             version = importlib.metadata.version(package)
     wanted = f"'spikelet[{extra}]'" if extra else package
-    fix = "" if there else f"{sys.executable} -m pip install {wanted}"
+    cpu = CPU_TORCH if extra == "train" else ""
+    fix = "" if there else f"{sys.executable} -m pip install {wanted}{cpu}"
     return Check(name, there, version or ("there" if there else "missing"), needed_for, fix, use)
 
 
@@ -127,10 +128,16 @@ def _sanitizers() -> Check:
     return Check(name, ok, outcome, needed_for, "" if ok else fix, MORE)
 
 
+# On Linux pip takes PyTorch with CUDA, several gigabytes, unless it is told where the other is.
+CPU_TORCH = (
+    " --extra-index-url https://download.pytorch.org/whl/cpu" if sys.platform == "linux" else ""
+)
+
+
 def _data() -> Check:
     """The digits come with scikit-learn; nothing is downloaded."""
     needed_for = "make demo: the digits data set"
-    fix = f"{sys.executable} -m pip install 'spikelet[train]'"
+    fix = f"{sys.executable} -m pip install 'spikelet[train]'{CPU_TORCH}"
     spec = importlib.util.find_spec("sklearn")
     root = Path(spec.origin).parent if spec is not None and spec.origin else None
     if root is None:

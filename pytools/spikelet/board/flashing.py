@@ -89,10 +89,12 @@ def choose_tool(board: Board, name: str = "auto") -> str:
     if not board.flash:
         machines = ", ".join(board.machines)
         raise UsageError(
-            f"board {board.name} says nothing of flashing",
-            "it is a machine on this computer: there is no flash to write"
+            f"board {board.name} is run on this computer, there is no flash to write"
             if machines
-            else f"{board.folder / BOARD_FILE} has no [flash.TOOL]",
+            else f"board {board.name} has no [flash.TOOL]",
+            "of a chip of this kind, a board folder of your own names the tool"
+            if machines
+            else f"{board.folder / BOARD_FILE} names no tool",
             f"`spikelet run --board {board.name}` starts it"
             if machines
             else "boards/README.md says what [flash.TOOL] holds",
@@ -148,7 +150,14 @@ def plan_flash(
     missing = how_to_get(name, spec)
     if not chosen.program:
         # A --port that is a folder is the drive itself.
-        given = Path(port) if port and Path(port).is_dir() else None
+        given = Path(port) if port else None
+        if given is not None and not given.is_dir():
+            raise UsageError(
+                f"--port {port} is no folder",
+                f"{name} copies the image to the drive of board {board.name}",
+                "give the folder at which the drive is mounted, or leave out --port: the drive is "
+                f"found by its label, {spec.chip}",
+            )
         place, missing = (given, "") if given else (drive(spec.chip), missing)
         copied = (*(word.format(**values) for word in chosen.arguments), str(place or spec.chip))
         return Flashing(board.name, name, (copied,), files, missing)

@@ -48,6 +48,13 @@ class _Commands(TyperGroup):
         file = "import_" if cmd_name == "import" else cmd_name
         return typer.main.get_command(import_module(f"spikelet.cli.commands.{file}").app)
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Each command with its first sentence, whole."""
+        helps = {name: self.get_command(ctx, name).help or "" for name in self.commands}
+        rows = [(name, " ".join(text.split("\n\n")[0].split())) for name, text in helps.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 app = application(
     name="spikelet",

@@ -35,6 +35,7 @@ from spikelet.run.roster_run import (
     run_roster,
 )
 from spikelet.run.session_options import AUTO, SESSIONS, command_line
+from spikelet.text import counted
 
 STYLES = {"good": "bold green", "mismatches": "bold red", "dead": "bold red"}
 COSTS = {
@@ -187,8 +188,9 @@ def _summary(
 def _render(result: Mapping[str, Any]) -> list[RenderableType]:
     devices = result["devices"]
     costs = [key for key in COSTS if any(device[key] is not None for device in devices)]
+    title = f"{result['model']} on {counted(len(devices), 'device')}"
     made = table(
-        f"{result['model']} on {len(devices)} devices", "device", "board", "where", "ended",
+        title, "device", "board", "where", "ended",
         ">mismatches", ">samples", ">accuracy", *(f">{COSTS[key]}" for key in costs), ">retries",
         ">s",
     )  # fmt: skip

@@ -11,6 +11,7 @@ from rich.text import Text
 from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict, without_empty
 from spikelet.codegen import TITLES, totals
 from spikelet.metrics import error_text
+from spikelet.text import counted
 
 DIFFERENCES = 10  # that are named on the terminal
 LESS_IMPORTANT = (
@@ -160,7 +161,7 @@ def render_session(result: Mapping[str, Any]) -> list[RenderableType]:
         "outputs and final states"
     )  # fmt: skip
     mismatches = verdict(result["mismatches"])
-    mismatches.append(f"   ({compared}, {samples} samples)", "dim")
+    mismatches.append(f"   ({compared}, {counted(samples, 'sample')})", "dim")
     accuracy = percent(result["accuracy"])
     if accuracy:
         accuracy += f"   ({result['correct']} correct)"

@@ -8,6 +8,7 @@ from rich.console import RenderableType
 
 from spikelet.cli.render import build_rows, general_kernels, render_differences, weights_exercised
 from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict
+from spikelet.text import counted
 
 UNITS = {"none": "ticks", "instruction": "instructions", "cycle": "cycles", "us": "us"}
 LESS_IMPORTANT = ("output", "operator", "RAM B", "flash B", "per op", "kernel", "ops", "share")
@@ -38,7 +39,7 @@ def render_bench(bench: dict[str, Any]) -> list[RenderableType]:
     shown: list[RenderableType] = [
         facts(
             f"{bench['model']} on {bench['board']} ({bench['machine']}), "
-            f"{bench['samples']} samples{f', {toolchain}' if toolchain else ''}",
+            f"{counted(bench['samples'], 'sample')}{f', {toolchain}' if toolchain else ''}",
             {
                 "mismatches": verdict(bench["mismatches"]),
                 "weights exercised": weights_exercised(bench),
@@ -65,7 +66,7 @@ def _layers(bench: dict[str, Any]) -> RenderableType:
         counts = "is measured as a whole" if bench["ticks"]["mean"] else "counts no ticks"
         return f"board {bench['board']} {counts}: no figures by layer"
     made = table(
-        f"layers, mean of {measured['samples']} samples",
+        f"layers, mean of {counted(measured['samples'], 'sample')}",
         "layer", "operator", "kernel", "output", f">{unit}", ">share", ">ops", ">per op",
         ">flash B", ">RAM B",
     )  # fmt: skip

@@ -209,6 +209,9 @@ def training(
         folder: of the recipe.
         work: trains; is given what it tells after each epoch.
     """
+    from spikelet.train import check_installed
+
+    check_installed()
     terminal.note(f"this runs the Python code of {folder / 'model.py'}", "dim")
     columns = (
         TextColumn("{task.fields[phase]}"),

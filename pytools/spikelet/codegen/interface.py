@@ -19,11 +19,12 @@ from spikelet.graph.tensor import FLOATS
 from spikelet.version import __version__
 
 TAG_BYTES = 8  # of the package's hash, at the beginning of a state
-# A header or a function of these names would take another's place.
+# A header, a function or a macro of these names would take another's place (X_OK, of <unistd.h>).
 _TAKEN = frozenset(
     """assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal
     stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings tgmath
-    threads time uchar unistd wchar wctype arm_mve arm_acle main model""".split()  # noqa: SIM905
+    threads time uchar unistd wchar wctype arm_mve arm_acle main model
+    f r w x""".split()  # noqa: SIM905
 )
 
 _HEADER = """\

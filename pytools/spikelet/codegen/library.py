@@ -17,7 +17,7 @@ from spikelet.codegen.emitter import C_TYPES
 from spikelet.codegen.interface import Port, prefix_of
 from spikelet.codegen.plan import plan
 from spikelet.errors import UsageError
-from spikelet.files import write_whole
+from spikelet.files import save, writing
 from spikelet.graph import Array, Graph, GraphError, c
 from spikelet.graph.target import Target
 from spikelet.paths import firmware_dir, house_dir
@@ -103,7 +103,7 @@ def write_library(
     """
     zipped = folder.suffix.lower() == ".zip"
     before = set[str]() if zipped else _owned_files(folder)
-    prefix = _checked_name(name or graph.name)
+    prefix = prefix_of(graph.name) if name is None else _checked_name(name)
     places = plan(graph, target, keep_inputs)
     text, core = library_text(graph, sha256, target, places, prefix)
     files = {f"include/{prefix}.h": core.interface.header(), f"src/{prefix}.c": text}
@@ -163,8 +163,9 @@ def _write_folder(folder: Path, files: Mapping[str, str], before: set[str]) -> N
             with contextlib.suppress(OSError):  # others are in it, or it is gone
                 (folder / above).rmdir()
     for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content, encoding="utf-8", newline="\n")
+        with writing(folder):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content, encoding="utf-8", newline="\n")
 
 
 def _write_zip(file: Path, prefix: str, files: Mapping[str, str]) -> None:
@@ -175,17 +176,24 @@ def _write_zip(file: Path, prefix: str, files: Mapping[str, str]) -> None:
             info = zipfile.ZipInfo(f"{prefix}/{name}")
             info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             archive.writestr(info, content)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, buffer.getvalue())
+    save(file, buffer.getvalue())
 
 
 def _checked_name(name: str) -> str:
+    """A name that was chosen, to the letter."""
     try:
-        return prefix_of(name)
+        prefix = prefix_of(name)
     except GraphError as e:
         raise UsageError(
             f"{name!r} is no name of a C library", next="letters, digits and underscores: --name"
         ) from e
+    if prefix != name:
+        raise UsageError(
+            f"{name!r} is no name of a C library",
+            "C, its headers or the kernels have functions, headers or macros that begin with it",
+            f"--name {prefix}, for example",
+        )
+    return prefix
 
 
 def _headers(text: str, own: set[str]) -> dict[str, str]:

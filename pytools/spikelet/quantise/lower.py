@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spikelet.graph import Graph, GraphError, Tensor
+from spikelet.graph.declared import NAME_LENGTH
 from spikelet.graph.names import identifier
 from spikelet.quantise.function import lower_function
 from spikelet.quantise.fuse import Group, is_function
@@ -35,7 +36,7 @@ def lower(network: Network) -> tuple[Graph, dict[str, Value]]:
             f"network {network.name}: an output is an input, or one with its axes in another order",
             next="a network that computes all of its outputs is supported",
         )
-    name = identifier(network.name, "network")
+    name = identifier(network.name, "network", NAME_LENGTH)
     try:
         graph = Graph(name, 1, inputs, lowering.nodes, list(dict.fromkeys(outputs)))
     except GraphError as error:

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from spikelet.codegen import TITLES, totals
 from spikelet.errors import UsageError
-from spikelet.files import write_whole
+from spikelet.files import save
 from spikelet.graph import Array, Role
 from spikelet.metrics import error_text
 from spikelet.run.compare_sides import changes, compare_sides, read_side
@@ -83,8 +83,7 @@ def write_report(
     if not view["differences"] and view["learning"] is None:
         view["differences"] = [str(d) for d in folder.differences()[:DIFFERENCES]]
     page = page_of(view)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(out, page.encode(errors="replace"))
+    save(out, page.encode(errors="replace"))
     return view
 
 

@@ -7,6 +7,7 @@ layer becomes on a device is decided in `spikelet.frontends`.
 from __future__ import annotations
 
 import difflib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,24 +57,28 @@ def train(
     The same recipe, seed, versions and machine give the same package, bit for bit. Raises
     RecipeError, DataError, ExportError, or UsageError where PyTorch or snnTorch is missing.
     """
-    try:
-        from spikelet.train.recipe import Int8Recipe, load_recipe
+    check_installed()
+    from spikelet.train.recipe import Int8Recipe, load_recipe
 
-        recipe = load_recipe(model_dir)
-        if seed is not None:
-            recipe = type(recipe).model_validate({**recipe.model_dump(), "seed": seed})
-        from spikelet.train import int8, trainer
-    except ModuleNotFoundError as e:
-        if (e.name or "").split(".")[0] not in ("torch", "snntorch", "sklearn"):
-            raise
-        raise UsageError(
-            f"training needs the package {e.name}",
-            "Spikelet was installed without its extra `train`",
-            "pip install 'spikelet[train]'",
-        ) from e
+    recipe = load_recipe(model_dir)
+    if seed is not None:
+        recipe = type(recipe).model_validate({**recipe.model_dump(), "seed": seed})
+    from spikelet.train import int8, trainer
+
     if isinstance(recipe, Int8Recipe):
         return int8.train(model_dir, recipe, progress, part)
     return trainer.train(model_dir, recipe, progress, part)
+
+
+def check_installed() -> None:
+    """Raise UsageError where what training needs is not installed."""
+    for name in ("torch", "snntorch", "sklearn"):
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(
+                f"training needs the package {name}",
+                "Spikelet was installed without its extra `train`",
+                "pip install 'spikelet[train]'",
+            )
 
 
 def model_path(name: str) -> Path:

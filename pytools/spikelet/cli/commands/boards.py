@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spikelet.cli import loading
@@ -34,7 +35,7 @@ def command(as_json: JsonOption = False) -> None:
             row["name"], row["core"], number(row["mhz"]), _kib(row["flash_bytes"]),
             _kib(row["ram_bytes"]), row["isa"], row["tick"],
             _there(row["machines"]) or "needs --port", _there(row["toolchains"]),
-            _there(row["flash_tools"]), row["description"],
+            _there(row["flash_tools"], {"copy": "no drive there"}), row["description"],
         )  # fmt: skip
     terminal.result({"boards": rows}, Fitted(made, LESS_IMPORTANT, PROSE_COLUMNS))
 
@@ -67,7 +68,10 @@ def _kib(size: int | None) -> str:
     return "" if size is None else f"{size / 1024:,.0f}".replace(",", " ")
 
 
-def _there(path: object) -> str:
-    """Names; those in brackets are not installed."""
+def _there(path: object, why: Mapping[str, str] | None = None) -> str:
+    """Names; those in brackets cannot be used now, and why, where they are no programs."""
     items = path.items() if isinstance(path, dict) else ()
-    return ", ".join(name if there else f"({name}: not installed)" for name, there in items)
+    why = why or {}
+    return ", ".join(
+        name if there else f"({name}: {why.get(name, 'not installed')})" for name, there in items
+    )

@@ -50,7 +50,8 @@ def command(
     known = known_parts()
     chosen, loaded = known.select(core, part), Package.load(package)
     with terminal.err.status("measuring") as status:
-        rows = fits(loaded, known, chosen, toolchain, status.update)
+        doing = status.update if terminal.err.is_terminal else terminal.note
+        rows = fits(loaded, known, chosen, toolchain, doing)
     terminal.result(fit_summary(loaded, rows), *render_fit(loaded, rows))
     if part is not None and not rows[0].fits:
         raise typer.Exit(EXIT_TOO_SMALL)

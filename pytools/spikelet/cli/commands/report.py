@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,7 @@ def command(
         from spikelet import Session
         from spikelet.cli.terminal import Terminal
     terminal = Terminal.open(as_json)
+    _check_session(session)
     out = out or session / "report.html"
     _check(out)
     with terminal.err.status("drawing"):
@@ -71,6 +73,17 @@ def command(
     )
     if show:
         typer.launch(out.resolve().as_uri())
+
+
+def _check_session(session: Path) -> None:
+    if session.is_file():
+        raise UsageError(
+            f"{session}: is a file, not a session's folder",
+            "a report is of what was run",
+            f"`spikelet run {shlex.quote(str(session))}` writes a session"
+            if session.suffix == ".spk"
+            else "give the folder that `spikelet run` wrote",
+        )
 
 
 def _check(out: Path) -> None:

@@ -25,6 +25,7 @@ from spikelet.frontends.snntorch.graph import Plan
 from spikelet.frontends.snntorch.layers import ExportError, Readout, stages
 from spikelet.frontends.snntorch.package import STATES, Codes, State, make_package
 from spikelet.graph import Graph
+from spikelet.graph.names import why_no_name
 from spikelet.package import Package
 
 _MOST_STEPS = 32767
@@ -154,8 +155,8 @@ def _check_arguments(steps: Any, encoder: Any, name: Any, fraction_bits: Any, st
         )
     if not _is_int(steps) or not 1 <= steps <= _MOST_STEPS:
         raise ExportError(f"steps is {steps!r}, expected an integer of 1 to {_MOST_STEPS}")
-    if not isinstance(name, str):
-        raise ExportError(f"name is {name!r}, expected a C identifier")
+    if refused := why_no_name(name):
+        raise ExportError(*refused)
     if state not in STATES:
         raise ExportError(f"state is {state!r}", next=f"choose one of {', '.join(STATES)}")
     if fraction_bits is not None and not (_is_int(fraction_bits) and 0 <= fraction_bits <= 15):

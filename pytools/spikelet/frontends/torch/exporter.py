@@ -30,6 +30,7 @@ from spikelet.frontends.torch import layers, moving
 from spikelet.frontends.torch.call import ADVICE, HANDLERS, SUPPORTED, Activation, Call, Value
 from spikelet.frontends.torch.probe import check_module, evaluation_mode
 from spikelet.graph import Array
+from spikelet.graph.names import why_no_name
 from spikelet.graph.simplify import simplify
 from spikelet.package import Package
 from spikelet.quantise import Network, Options, Original, Quantised, encode, quantise
@@ -88,8 +89,8 @@ def export(
     options: Options,
 ) -> Package:
     """Quantise a trained module to int8 and pack it, without training; see `spikelet.export`."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise UsageError(f"name is {name!r}, expected a C identifier")
+    if refused := why_no_name(name):
+        raise UsageError(*refused)
     reader = _read(module, example, name)
     network = reader.network
     feeds = _feeds(network, calibration, "calibration")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spikelet.files import write_whole
+from spikelet.files import save as write_file
 from spikelet.frontends.onnx.export import functions, layers, resizing
 from spikelet.frontends.onnx.export.writer import EXPORTS, OPSET, Writer
 from spikelet.frontends.onnx.file import onnx_module
@@ -34,8 +34,7 @@ def export(graph: Graph) -> bytes:
 def save(graph: Graph, path: Path) -> int:
     """Write the graph as an ONNX file; how many bytes it has."""
     data = export(graph)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, data)
+    write_file(path, data)
     return len(data)
 
 
