@@ -9,15 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cli_support import small_package
 from probes import RV32, Probe, family, processor_seconds
 from spikelet.board import Firmware, MachineDied, ToolMissing, find_board, machines, start
 from spikelet.errors import LinkDead, UsageError
 from spikelet.link.transport import open_transport
 from spikelet.paths import sim_dir
+from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from support import need
 
 EVERY = [("native", "gcc", "native"), ("native", "gcc", "pty"), ("native", "zig", "native"),
@@ -331,3 +334,23 @@ def test_bytes_survive_both_ways_at_speed(firmware: Callable[..., Firmware]) -> 
             assert device.echo_many([message] * 500) == [message] * 500
         assert 1e6 / (time.monotonic() - begin) > 100_000
         assert device.stats.bad_frames == 0
+
+
+def test_qemu_without_icount_counts_no_instructions(tmp_path: Path) -> None:
+    """Its counter is then of this computer's time: a figure of it would be another each time."""
+    need("zig")
+    need("qemu-system-riscv32")
+    board = find_board("virt-rv32")
+    qemu = board.machines["qemu"]
+    at = qemu.argv.index("-icount")
+    bare = qemu.model_copy(update={"argv": qemu.argv[:at] + qemu.argv[at + 2 :]})
+    package = small_package()
+    built = make(package, board, tmp_path / "build", toolchain="zig")
+    for spec, counted in ((qemu, True), (bare, False)):
+        on = board.model_copy(update={"machines": {"qemu": spec}})
+        firmware = replace(built.firmware, board=on)
+        target = SessionTarget(on, replace(built, firmware=firmware), "qemu")
+        folder = SessionFolder(tmp_path / f"session-{counted}")
+        result, _ = run(package, target, package_stream(package).head(3), folder)
+        assert result["mismatches"] == 0
+        assert (result["instructions_per_inference"] is not None) is counted

@@ -136,6 +136,12 @@ class MachineSpec(_Part):
     leash: bool = False
     instructions_per_tick: float | None = Field(default=None, gt=0)
 
+    @property
+    def counts(self) -> bool:
+        """Whether its ticks are of the device: without -icount QEMU's are of this computer."""
+        qemu = Path(self.argv[0]).name.startswith("qemu-system-")
+        return not qemu or "-icount" in self.argv
+
 
 class Board(_Part):
     """A board as its board.toml describes it.

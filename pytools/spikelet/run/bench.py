@@ -152,7 +152,7 @@ def with_layers(
         UsageError: the device is not the one that was run before.
     """
     ticks = None
-    if target is not None:
+    if target is not None and outcome.ticks is not None:
         measured = [s.ticks for s in outcome.samples[:LAYER_SAMPLES]]
         with connect(target, package) as (device, _):
             if summary.get("unique_id") not in (None, unique_id := device.hello.unique_id.hex()):

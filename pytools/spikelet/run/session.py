@@ -34,10 +34,19 @@ class Speed:
         mips: lower bound, million instructions a second; deadlines are made of it.
         instructions_per_tick: of an emulator that counts time in instructions; None where a tick
             is what the device says.
+        counts: whether ticks mean anything.
     """
 
     mips: float = LEAST_MIPS
     instructions_per_tick: float | None = None
+    counts: bool = True
+
+    def unit(self, tick_unit: int) -> tuple[str, float]:
+        """What is counted, of `TICKS`, and how much of it a tick of the device is."""
+        said = TICKS[tick_unit] if self.counts and tick_unit < len(TICKS) else "none"
+        if said != "none" and self.instructions_per_tick is not None:
+            return "instruction", self.instructions_per_tick
+        return said, 1.0
 
 
 @dataclass
@@ -386,10 +395,7 @@ class _Comparison:
         self._exercise_kept()
         outcome.exercised, outcome.weights = self.exercised.count()
         said = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"
-        outcome.tick_unit = said
-        per_tick = self.speed.instructions_per_tick
-        if said != "none" and per_tick is not None:
-            outcome.tick_unit, outcome.per_tick = "instruction", per_tick
+        outcome.tick_unit, outcome.per_tick = self.speed.unit(hello.tick_unit)
         # A trace build computes digests between the layers: its ticks are not the model's.
         if outcome.tick_unit != "none" and not hello.trace and outcome.samples:
             outcome.ticks = outcome.per_tick * float(np.mean([s.ticks for s in outcome.samples]))

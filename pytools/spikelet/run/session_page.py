@@ -299,6 +299,7 @@ def _cost(
     return {
         "unit": unit,
         "per_inference": value,
+        "step": (of("instructions_per_tick") or 1) if unit == "instructions" else 1,
         "flash_bytes": image.get("flash_bytes"),
         "weight_bytes": image.get("weight_bytes"),
         "ram_bytes": image.get("ram_bytes"),

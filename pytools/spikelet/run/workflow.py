@@ -209,12 +209,10 @@ class SessionTarget:
 
     def speed(self, machine: str) -> Speed:
         """Of the machine that was chosen."""
-        return Speed(self.board.mips, self.instructions_per_tick(machine))
-
-    def instructions_per_tick(self, machine: str) -> float | None:
-        """Of the machine that was chosen; None where a tick is what the device says."""
         spec = self.board.machines.get(machine) if self.port is None else None
-        return spec.instructions_per_tick if spec else None
+        if spec is None:
+            return Speed(self.board.mips)
+        return Speed(self.board.mips, spec.instructions_per_tick, spec.counts)
 
 
 @contextmanager

@@ -305,7 +305,7 @@ def play(
         if options.save_state is not None:
             steps = course.samples + (0 if state is None else state.steps)
             LearnedState.of(lesson.package, device.state(), steps).save(options.save_state)
-        figures = session_figures(played, device, target.instructions_per_tick(machine))
+        figures = session_figures(played, device, target.speed(machine))
     result = {**head, **figures}
     result["learning"] = learning_figures(lesson, options, course, played, tuned, start)
     return folder.finish(result)

@@ -18,18 +18,14 @@ from spikelet.run.learner import DeviceLearner
 from spikelet.run.learning.learn_options import LearnOptions
 from spikelet.run.learning.learning_record import BlockEnd, Evaluated, Played, log_of
 from spikelet.run.learning.lesson import Lesson
-from spikelet.run.session import TICKS
+from spikelet.run.session import TICKS, Speed
 
 
-def session_figures(
-    played: Played, device: DeviceLearner, instructions_per_tick: float | None
-) -> dict[str, Any]:
+def session_figures(played: Played, device: DeviceLearner, speed: Speed) -> dict[str, Any]:
     """What every command that runs a session says of it with --json."""
     hello, stats, steps = device.device.hello, device.device.stats, played.steps
     said = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"
-    unit, per_tick = said, 1.0
-    if said != "none" and instructions_per_tick is not None:
-        unit, per_tick = "instruction", instructions_per_tick
+    unit, per_tick = speed.unit(hello.tick_unit)
     ticks = per_tick * float(np.mean([s.ticks for s in steps]))
     more = per_tick * float(np.mean([s.learn_ticks for s in steps]))
     names = {"instruction": "instructions", "cycle": "cycles", "us": "microseconds"}
