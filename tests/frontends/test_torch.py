@@ -162,7 +162,11 @@ def test_several_inputs_have_the_names_of_forwards_arguments() -> None:
     [
         (nn.Sequential(nn.ConvTranspose2d(4, 2, 2)), "node '0' (aten.conv_transpose2d", "nearest"),
         (nn.Sequential(nn.LayerNorm(12)), "node '0' (aten.layer_norm", "batch norm is supported"),
-        (nn.Sequential(nn.Flatten(2), nn.LSTM(108, 3)), "node '1' (aten.lstm", "over time"),
+        (
+            nn.Sequential(nn.Flatten(2), nn.LSTM(108, 3)),
+            "node '1' (aten.lstm",
+            "from a .tflite file",
+        ),
         (nn.Sequential(nn.LogSoftmax(1)), "node '0' (aten.log_softmax", "leave it out"),
         (
             nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear")),
@@ -182,16 +186,19 @@ def test_several_inputs_have_the_names_of_forwards_arguments() -> None:
         (Call(lambda x: x if x.sum() > 0 else -x), "cannot be traced", "module.eval()(example)"),
         (Call(lambda x: x.reshape(3, 5)), "cannot be traced, RuntimeError", "torch.export"),
         (Call(lambda x: (x.relu(), torch.zeros(1, 3))), "output 1 does not depend", "return"),
+        (Call(lambda x: x), "output 0 is the input itself", "return"),
+        (nn.Embedding(5, 3), "cannot be traced", "real numbers"),
         (nn.Linear(12, 3).double(), "parameters are torch.float64", "module.float()"),
         (nn.BatchNorm2d(4, track_running_stats=False), "no running mean", "track_running_stats"),
         (snn.Leaky(0.9), "spiking one (Leaky)", "options=spikelet.Spiking(steps=...)"),
     ],
 )
 def test_what_is_not_supported_is_refused_by_name(
-    module: nn.Module, what: str, supported: str
+    module: nn.Module, what: str, supported: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ImportRefused) as caught:
         from_torch(module, torch.randn(2, *IMAGE))
+    assert capfd.readouterr() == ("", "")  # the error says all
     assert what in caught.value.what
     assert supported in caught.value.next
     assert caught.value.exit_code == 2

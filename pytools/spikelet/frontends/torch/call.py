@@ -135,7 +135,7 @@ SUPPORTED = (
     "pools, functions of one value, add, sub, mul, div, mean, softmax, argmax, reshapes, "
     "transposes, cat, slices, constant padding and upsampling by nearest neighbours"
 )
-_WITHOUT_STATE = "convolutions over time are supported"
+_WITHOUT_STATE = "convolutions over time are supported; an LSTM is read from a .tflite file"
 _NORM = "batch norm is supported"
 _ATTENTION = "convolutions and linear layers are supported"
 _TRANSPOSED = "upsampling by nearest neighbours, then a convolution, is supported"

@@ -8,12 +8,13 @@ constants alone (a weight norm, a table of positions) are executed here.
 
 from __future__ import annotations
 
+import io
 import logging
 import operator
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -252,12 +253,24 @@ def _trace(module: nn.Module, samples: tuple[torch.Tensor, ...]) -> ExportedProg
         lines = [line.strip() for line in str(e).splitlines() if line.strip()] or [""]
         raise ImportRefused(
             f"the module cannot be traced, {type(e).__name__}: {shorten(lines[0], 200)}",
-            "its forward() fails on the example, or branches on the values of a tensor",
-            "module.eval()(example) must work, and torch.export.export(module, (example,)) too",
+            *_why_not_traced(str(e)),
         ) from e
     finally:
         for layer, mode in modes.items():
             layer.training = mode
+
+
+def _why_not_traced(text: str) -> tuple[str, str]:
+    """The likely cause, and what to do."""
+    if "scalar types: Long" in text:
+        return (
+            "inputs are real numbers here, and it takes them as integers, as an embedding does",
+            ADVICE["embedding"] + ": look the vectors up outside, and give them as the input",
+        )
+    return (
+        "its forward() fails on the example, or branches on the values of a tensor",
+        "module.eval()(example) must work, and torch.export.export(module, (example,)) too",
+    )
 
 
 @contextmanager
@@ -266,7 +279,11 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            redirect_stdout(io.StringIO()),
+            redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -432,10 +449,17 @@ class _Reader:
                     "a layer with a memory from call to call",
                     "a network without state is supported",
                 )
-            if not isinstance(value, Activation) or value.name in self.network.inputs:
+            number = len(self.network.outputs)
+            if not isinstance(value, Activation):
                 raise ImportRefused(
-                    f"output {len(self.network.outputs)} does not depend on the input, or is it",
+                    f"output {number} does not depend on the input",
                     next="return what the layers compute",
+                )
+            if value.name in self.network.inputs:
+                raise ImportRefused(
+                    f"output {number} is the input itself",
+                    "the module has no layer that computes anything",
+                    "return what the layers compute",
                 )
             self.network.outputs.append(value.name)
 
