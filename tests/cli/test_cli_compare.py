@@ -13,7 +13,7 @@ from spikelet.errors import UsageError
 from spikelet.graph import Graph
 from spikelet.graph.ops.dense import Dense
 from spikelet.package import Package
-from spikelet.run.compare_sides import FIGURES, Bar, Side
+from spikelet.run.compare_sides import _KNOWN, FIGURES, Bar, Side, compare_sides
 from support import need
 
 
@@ -129,7 +129,7 @@ def test_two_benches(spikelet: Spikelet, package: Path) -> None:
     shown = spikelet("compare", "a", "b", "--fail-if", "ram<1")
     assert shown.code == 0 and "layers that differ" in shown.out and "fc1" in shown.out
     same = spikelet("compare", "a", "a")
-    assert same.code == 0 and "no layer differs" in same.out
+    assert same.code == 0 and "no figure of a layer differs" in same.out
     again = spikelet("bench", package, *bench, "--session", "a")
     assert again.code == 0
     kept = spikelet("compare", "a.1", "a", "--fail-if", "instructions>+0", "--json")
@@ -170,6 +170,21 @@ def test_two_packages(spikelet: Spikelet, package: Path) -> None:
     ):
         refused = spikelet("compare", package, "wider.spk", *bad, "--json")
         assert refused.code == 2 and why in refused.json["error"]["what"]
+
+
+def test_other_samples_have_no_difference_in_accuracy() -> None:
+    a, b = (
+        dataclasses.replace(side(name, accuracy=accuracy), known=dict.fromkeys(_KNOWN))
+        for name, accuracy in (("A", 90.0), ("B", 95.0))
+    )
+    assert compare_sides(a, b, [])["figures"]["accuracy"]["change"] == 5.0
+    for key, value in (("samples", 3), ("data_sha256", "0" * 64)):
+        other = dataclasses.replace(b, known={**b.known, key: value})
+        figures = compare_sides(a, other, [])["figures"]["accuracy"]
+        assert figures == {"a": 90.0, "b": 95.0, "change": None}
+        with pytest.raises(UsageError, match="ran other samples"):
+            compare_sides(a, other, [Bar.parse("accuracy<-0.5")])
+        assert compare_sides(a, other, [Bar.parse("accuracy<90")])["missed"] == 0
 
 
 def test_what_cannot_be_compared(spikelet: Spikelet, package: Path) -> None:

@@ -21,7 +21,7 @@ def render_comparison(result: Mapping[str, Any]) -> list[RenderableType]:
     a, b = result["a"], result["b"]
     about: dict[str, object] = {"A": _origin(a), "B": _origin(b)}
     for key in result["differs"]:
-        about[f"other {key.replace('_', ' ')}"] = f"{_short(a[key])}   {_short(b[key])}"
+        about[f"{key.replace('_', ' ')} differs"] = f"{_short(a[key])}   {_short(b[key])}"
     steps = {side.get("instructions_per_tick") or 1 for side in (a, b)}
     if max(steps) > 1:
         about["instructions"] = f"counted in steps of {number(max(steps), digits=1)}"
@@ -37,7 +37,7 @@ def render_comparison(result: Mapping[str, Any]) -> list[RenderableType]:
 def _layers(rows: Sequence[Change], known: bool) -> RenderableType:
     """Layers in which a figure differs, one row a figure."""
     if not rows:
-        return Text("no layer differs" if known else "no layers are known", "dim")
+        return Text("no figure of a layer differs" if known else "no layers are known", "dim")
     made = table("layers that differ", "layer", "figure", ">A", ">B", ">change", ">")
     for layer, group in groupby(rows, lambda row: row.layer):
         for i, row in enumerate(group):

@@ -48,6 +48,7 @@ TITLES = {
     "microseconds": "us",
 }  # fmt: skip
 DIGITS = {"accuracy": 2, "mae": 4, "rmse": 4}
+OF_SAMPLES = ("accuracy", "mae", "rmse")  # have a difference where both ran the same samples
 BETTER = ("accuracy",)  # more of it is better
 _TICKS = {"instruction": "instructions", "cycle": "cycles", "us": "microseconds"}
 # What two sides may have in common; a figure may differ because one of these does.
@@ -139,8 +140,14 @@ class Bar:
         """Whether the second side misses it, as JSON.
 
         Raises:
-            UsageError: the figure is not known of a side that it needs.
+            UsageError: the figure is not known of a side that it needs, or is of other samples.
         """
+        if self.relative != "none" and self.figure in OF_SAMPLES and not same_samples(a, b):
+            raise UsageError(
+                f"--fail-if {self.text!r}: {a.name} and {b.name} ran other samples",
+                "other data, or another --limit",
+                f"run the same samples, or give a bar without a sign: {self.figure}<95",
+            )
         before, after = a.figures[self.figure], b.figures[self.figure]
         for side, needed in ((a, before if self.relative != "none" else 0.0), (b, after)):
             if needed is None:
@@ -288,6 +295,14 @@ def compare_given(
     return compare_sides(first, second, read)
 
 
+def same_samples(a: Side, b: Side) -> bool:
+    """Whether both ran as many; of one package, whose codes have one hash, the same."""
+    keys = ["samples"]
+    if a.known.get("package_sha256") == b.known.get("package_sha256"):
+        keys.append("data_sha256")
+    return all(a.known.get(key) == b.known.get(key) for key in keys)
+
+
 def compare_sides(a: Side, b: Side, bars: Sequence[Bar]) -> dict[str, Any]:
     """The object that `spikelet compare --json` prints.
 
@@ -300,14 +315,21 @@ def compare_sides(a: Side, b: Side, bars: Sequence[Bar]) -> dict[str, Any]:
             "sizes of a package are those of its model, of a session those of the whole image",
             "give two sessions or two packages",
         )
-    judged = [bar.judge(a, b) for bar in bars]
+    judged, same = [bar.judge(a, b) for bar in bars], same_samples(a, b)
     names = [*a.layers, *(name for name in b.layers if name not in a.layers)]
     return {
         "kind": a.kind,
         "a": {"name": a.name, **a.known},
         "b": {"name": b.name, **b.known},
         "differs": [key for key in _KNOWN if a.known[key] != b.known[key]],
-        "figures": {name: _pair(a.figures.get(name), b.figures.get(name)) for name in FIGURES},
+        "figures": {
+            name: _pair(
+                a.figures.get(name),
+                b.figures.get(name),
+                comparable=same or name not in OF_SAMPLES,
+            )
+            for name in FIGURES
+        },
         "layers": [
             {
                 "name": name,
@@ -324,9 +346,10 @@ def compare_sides(a: Side, b: Side, bars: Sequence[Bar]) -> dict[str, Any]:
     }
 
 
-def _pair(a: Figure, b: Figure) -> dict[str, Figure]:
-    """Two values, and their difference where both are known."""
-    return {"a": a, "b": b, "change": None if a is None or b is None else b - a}
+def _pair(a: Figure, b: Figure, *, comparable: bool = True) -> dict[str, Figure]:
+    """Two values, and their difference where both are known and of the same samples."""
+    change = None if a is None or b is None or not comparable else b - a
+    return {"a": a, "b": b, "change": change}
 
 
 @dataclass(frozen=True)
