@@ -36,7 +36,7 @@ class Page:
     def _repr_html_(self) -> str:
         page = escape(self.path.read_text(encoding="utf-8"), quote=True)
         return (
-            f'<iframe srcdoc="{page}" title="report" loading="lazy" sandbox '
+            f'<iframe srcdoc="{page}" title="report" sandbox '
             f'style="width:100%;height:{PAGE_HEIGHT}px;border:1px solid #8888"></iframe>'
         )
 
