@@ -158,8 +158,34 @@ def test_direct_current_holds_the_range_of_the_calibration() -> None:
     need("snntorch")
     encoder = spikelet.Spiking(steps=1).encoding(np.array([[-1.0, 3.0]]))
     assert (round(encoder.scale * 255, 9), encoder.zero_point) == (4.0, 64)
-    with pytest.raises(UsageError, match="direct, poisson, latency"):
-        spikelet.Spiking(steps=1, encoder="rate").encoding(np.zeros((1, 1)))  # type: ignore[arg-type]
+    rate, poisson = (spikelet.Spiking(steps=1, encoder=e) for e in ("rate", "poisson"))
+    assert rate.encoding(np.zeros((1, 1))) == poisson.encoding(np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"encoder": "x"}, "direct, rate, poisson, latency"),
+        ({"readout": "spikes"}, "spike_count, membrane, sum"),
+        ({"state": "wide"}, "auto, narrow, exact"),
+        ({"fraction_bits": 16}, "0 to 15"),
+    ],
+)
+def test_options_of_spiking_networks_are_checked_at_once(options: Any, said: str) -> None:
+    need("snntorch")
+    with pytest.raises(UsageError, match=said):
+        spikelet.Spiking(**{"steps": 3, **options})
+
+
+def test_spike_trains_are_told_from_samples(torch: Any) -> None:
+    need("snntorch")
+    import snntorch
+
+    net = torch.nn.Sequential(torch.nn.Linear(6, 3), snntorch.Leaky(beta=0.9))
+    trains = (torch.rand(12, 24, 6) > 0.5).float()
+    with pytest.raises(UsageError, match="12 steps of spikes"):
+        spikelet.export(net, trains[:1], trains, options=spikelet.Spiking(steps=12))
 
 
 def test_a_spiking_network_is_told_apart(torch: Any) -> None:

@@ -114,7 +114,7 @@ def export(
         ExportError: names the layer, what is wrong with it and what is supported.
     """
     encoder = DirectCurrent() if encoder is None else encoder
-    _check_arguments(steps, encoder, name, fraction_bits, state)
+    check_arguments(steps, encoder, name, fraction_bits, state)
     given = _tested_arguments(tested)
     chain = stages(network, readout)
     bits = None if fraction_bits is None else int(fraction_bits)
@@ -144,7 +144,7 @@ def _tested_arguments(tested: Mapping[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _check_arguments(steps: Any, encoder: Any, name: Any, fraction_bits: Any, state: Any) -> None:
+def check_arguments(steps: Any, encoder: Any, name: Any, fraction_bits: Any, state: Any) -> None:
     """Types and ranges that a caller without a type checker may miss; raises ExportError."""
     if not isinstance(encoder, Encoder):
         given = encoder.__name__ if isinstance(encoder, type) else repr(encoder)

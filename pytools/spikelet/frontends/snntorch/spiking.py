@@ -9,8 +9,8 @@ from torch import nn
 
 from spikelet.errors import UsageError
 from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
-from spikelet.frontends.snntorch.exporter import export
-from spikelet.frontends.snntorch.layers import Readout
+from spikelet.frontends.snntorch.exporter import check_arguments, export
+from spikelet.frontends.snntorch.layers import READOUTS, Readout
 from spikelet.frontends.snntorch.package import State
 from spikelet.frontends.torch.exporter import Example, Samples, gather_samples
 from spikelet.graph import Array
@@ -18,6 +18,7 @@ from spikelet.package import Package
 from spikelet.samples import plain_array
 from spikelet.streams import array_stream
 
+ENCODERS = ("direct", "rate", "poisson", "latency")
 VECTORS = 200  # samples of the calibration data that become test vectors
 
 
@@ -28,9 +29,9 @@ class Spiking:
     Attributes:
         steps: time steps of one inference; membranes start at 0.
         encoder: how a sample becomes what the first layer gets in each step. `direct`: its values,
-            constant; their range is that of the calibration data. `poisson`: a spike with the
-            value, 0 to 1, as its probability. `latency`: one spike, the earlier the larger the
-            value. Or an encoder of `spikelet.frontends.snntorch`.
+            constant; their range is that of the calibration data. `rate` or `poisson`: a spike with
+            the value, 0 to 1, as its probability, as `spikegen.rate` draws them. `latency`: one
+            spike, the earlier the larger the value. Or an encoder of `spikelet.frontends.snntorch`.
         readout: `spike_count`, `membrane` or `sum`; see `spikelet.frontends.snntorch.export`.
         state: of the neurons, `auto`, `exact` or `narrow`; see there.
         fraction_bits: of every membrane, 0 to 15; None for as many as it provably holds.
@@ -38,22 +39,30 @@ class Spiking:
     """
 
     steps: int
-    encoder: Encoder | Literal["direct", "poisson", "latency"] = "direct"
+    encoder: Encoder | Literal["direct", "rate", "poisson", "latency"] = "direct"
     readout: Readout = "spike_count"
     state: State = "auto"
     fraction_bits: int | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what no network could be executed with; raises UsageError."""
+        named = self.encoder if isinstance(self.encoder, str) else "direct"
+        for what, given, known in (
+            ("encoder", named, ENCODERS),
+            ("readout", self.readout, READOUTS),
+        ):
+            if given not in known:
+                raise UsageError(f"{what} is {given!r}", next=f"choose one of {', '.join(known)}")
+        encoder = Poisson() if isinstance(self.encoder, str) else self.encoder
+        check_arguments(self.steps, encoder, "network", self.fraction_bits, self.state)
+
     def encoding(self, calibration: Array) -> Encoder:
         """The encoder, its codes chosen to hold the calibration data (N, n)."""
         if not isinstance(self.encoder, str):
             return self.encoder
-        if self.encoder in ("poisson", "latency"):
-            return Poisson() if self.encoder == "poisson" else Latency()
         if self.encoder != "direct":
-            raise UsageError(
-                f"encoder is {self.encoder!r}", next="choose one of direct, poisson, latency"
-            )
+            return Latency() if self.encoder == "latency" else Poisson()
         low, high = min(0.0, float(calibration.min())), max(0.0, float(calibration.max()))
         scale = (high - low) / 255 or 1 / 255
         return DirectCurrent(scale, round(-low / scale))
@@ -98,8 +107,20 @@ def export_samples(
     if test is None and classes is not None and len(classes) == len(real):
         classes = classes[:VECTORS]
     graph, arrays = export(network, **options), {"x": tested}
+    for samples in (real, tested):
+        _check_time(samples, graph.tensors["x"].size, spiking.steps)
     codes = array_stream(Package(graph), arrays, "samples", "", graph.highest_prediction)
     made: Package = export(
         network, **options, test=codes.inputs["x"], labels=classes, seed=spiking.seed
     )
     return made
+
+
+def _check_time(samples: Array, inputs: int, steps: int) -> None:
+    """Refuse spike trains (T, N, *shape): the device draws its own from samples."""
+    if samples.ndim > 2 and len(samples) == steps and samples[0, 0].size == inputs:
+        raise UsageError(
+            f"samples have shape {samples.shape}: {steps} steps of spikes, it seems",
+            "they went through spikegen, while the device encodes samples itself, in each step",
+            "give the samples as they were before, (N, *shape), and encoder='rate' or 'latency'",
+        )
