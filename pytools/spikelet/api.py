@@ -429,8 +429,7 @@ def export(
         test: samples that become the package's test vectors; by default the first 200 of
             `calibration`.
         labels: (N,) classes of `test`, or of `calibration` without `test`: the manifest then holds
-            the accuracies and their difference. Of a regression, real numbers in the shape of the
-            output: it then holds `float_error` and `integer_error`.
+            accuracies and drift. Of a regression, real numbers: `float_error`, `integer_error`.
         out: where to save the package, if given.
         options: `Spiking` for a network of spiking neurons; for others `spikelet.quantise.Options`
             or nothing.

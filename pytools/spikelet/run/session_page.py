@@ -160,9 +160,11 @@ def session_view(
     """All that the page shows, from a session's records."""
     release = head.get("release") or {}
     image = release.get("build") or head.get("build") or {}
+    layers = image.get("layers") or []
     labelled = [s for s in samples if s.label >= 0]
     manifest = head.get("manifest") or {}
     correct = sum(s.device == s.label for s in labelled)
+    golden = sum(s.golden == s.label for s in labelled)
     mismatches = sum(s.mismatches for s in samples)
     return {
         "model": head.get("model", "?"),
@@ -182,9 +184,7 @@ def session_view(
         "labelled": len(labelled),
         "correct": correct,
         "accuracy": correct / len(labelled) if labelled else None,
-        "golden_accuracy": (
-            sum(s.golden == s.label for s in labelled) / len(labelled) if labelled else None
-        ),
+        "golden_accuracy": golden / len(labelled) if labelled else None,
         "manifest": manifest,
         "cost": _cost(head, release, image),
         "error": error_text(sample_error(samples)),
@@ -194,12 +194,10 @@ def session_view(
         "wrong": [s for s in labelled if s.device != s.label][:WRONG],
         "wrong_count": len(labelled) - correct,
         "saturations": sum(s.saturations for s in samples) if _has_membranes(head) else None,
-        "layer_columns": _layer_columns(image.get("layers") or []),
-        "layer_phases": _layer_phases(image.get("layers") or [], head.get("steps")),
+        "layer_columns": _layer_columns(layers),
+        "layer_phases": _layer_phases(layers, head.get("steps")),
         "bench": _bench_view(bench or {}),
-        "layer_totals": [
-            (TITLES[run], sums) for run, sums in totals(image.get("layers") or []).items()
-        ],
+        "layer_totals": [(TITLES[run], sums) for run, sums in totals(layers).items()],
         "sample": _sample_section(head, shown, samples),
         "memory": _memory(image, head, release),
         "link": head.get("link"),
