@@ -11,6 +11,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -383,9 +384,12 @@ def test_the_agents_model_is_the_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("given", "prefix"), [("math", "model_math"), ("spk_x", "model_spk_x")])
-def test_a_name_that_is_taken_gets_another(given: str, prefix: str, tmp_path: Path) -> None:
-    made = export_c(package("digits_snn"), tmp_path / "lib", ANY, name=given)
-    assert made.prefix == prefix
+def test_a_model_whose_name_is_taken_gets_another(given: str, prefix: str, tmp_path: Path) -> None:
+    whole = package("digits_snn")
+    named = Package(replace(whole.graph, name=given), whole.vectors, whole.manifest)
+    assert export_c(named, tmp_path / "lib", ANY).prefix == prefix
+    with pytest.raises(UsageError, match=f"'{given}' is no name of a C library"):
+        export_c(whole, tmp_path / "other", ANY, name=given)
 
 
 def test_other_files_are_not_written_over(tmp_path: Path) -> None:
