@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 import tempfile
+import textwrap
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -22,6 +23,7 @@ import marks  # noqa: E402
 import typer  # noqa: E402
 
 import every_kind  # noqa: E402
+import spikelet  # noqa: E402
 from spikelet.board import Board, boards  # noqa: E402
 from spikelet.cli.app import COMMANDS, app  # noqa: E402
 from spikelet.codegen import generate  # noqa: E402
@@ -168,8 +170,108 @@ def messages() -> str:
     return marks.table(["message", "", "request", "reply"], rows)
 
 
+INHERITED = ("save", "sha256", "inputs", "labels", "targets")  # of Package
+WIDTH = 88  # columns of a signature in one line
+
+
+def python() -> str:
+    """Signatures and docstrings of what users import: of every name of `spikelet`."""
+    things = {name: getattr(spikelet, name) for name in spikelet.__all__ if name[0] != "_"}
+    classes = {name: thing for name, thing in things.items() if inspect.isclass(thing)}
+    order = ["Package", *(name for name in classes if name != "Package")]
+    parts = ["## Functions"]
+    for name in (name for name in things if name not in classes):
+        parts += [f"### {name}", *_documented(things[name], name)]
+    parts.append("## Classes")
+    for name in order:
+        parts += [f"### {name}", *_documented(classes[name], name)]
+        for member in _members(classes[name]):
+            title = f"{name}.{member}"
+            parts += [f"#### {title}", *_documented(getattr(classes[name], member), title)]
+    return "\n\n".join(parts)
+
+
+def _members(kind: type) -> list[str]:
+    """Public methods and properties that are described, those of the class itself first."""
+    own = [
+        name
+        for name, value in vars(kind).items()
+        if name[0] != "_"
+        and (callable(value) or isinstance(value, property | classmethod))
+        and inspect.getdoc(value)
+    ]
+    return [*own, *(name for name in INHERITED if kind is spikelet.Package and name not in own)]
+
+
+def _documented(thing: Any, name: str) -> list[str]:
+    if isinstance(thing, property):
+        return [_docstring(thing)]
+    return [f"```text\n{_signature(thing, name)}\n```", _docstring(thing)]
+
+
+def _signature(thing: Any, name: str) -> str:
+    found = inspect.signature(thing)
+    kept = [p for p in found.parameters.values() if p.name not in ("self", "cls")]
+    texts = [_parameter(p) for p in kept]
+    for i, parameter in enumerate(kept):
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            texts.insert(i, "*")
+            break
+    gives = found.return_annotation
+    end = "" if gives is found.empty or inspect.isclass(thing) else f" -> {_type(gives)}"
+    line = f"{name}({', '.join(texts)}){end}"
+    if len(line) <= WIDTH:
+        return line
+    return f"{name}(\n" + "".join(f"    {text},\n" for text in texts) + f"){end}"
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    text = str(parameter.replace(annotation=parameter.empty, default=parameter.empty))
+    typed = parameter.annotation is not parameter.empty
+    if typed:
+        text += f": {_type(parameter.annotation)}"
+    if parameter.default is not parameter.empty:
+        text += (" = " if typed else "=") + _default(parameter.default)
+    return text
+
+
+def _type(annotation: Any) -> str:
+    """Without the modules that names come from."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return re.sub(r"\b(?:\w+\.)+(?=[A-Z])", "", text)
+
+
+def _default(value: Any) -> str:
+    return "..." if "<" in repr(value) else repr(value)
+
+
+def _docstring(thing: Any) -> str:
+    """A docstring as Markdown: arguments as a list, examples as blocks."""
+    lines: list[str] = []
+    for block in re.split(r"\n\s*\n", inspect.getdoc(thing) or ""):
+        head, _, rest = block.partition("\n")
+        if block.startswith(">>>"):
+            lines.append(f"```text\n{block}\n```")
+        elif re.fullmatch(r"(Args|Attributes|Returns|Raises):", head):
+            lines.append(f"**{head[:-1]}**")
+            body = textwrap.dedent(rest)
+            if head == "Returns:":
+                lines.append(" ".join(body.split()))
+                continue
+            items = re.split(r"\n(?=\S)", body)
+            lines.append(
+                "\n".join(
+                    re.sub(r"^([\w, ]+): ", r"- `\1`: ", " ".join(item.split())) for item in items
+                )
+            )
+        else:
+            lines.append(" ".join(block.split()))
+    return "\n\n".join(lines)
+
+
 # By page of docs/, its generated parts.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "api.md": {"python": python},
     "cli.md": {"commands": commands},
     "boards.md": {"boards": board_table},
     "operators.md": {"formats": formats, "kernels": kernels, "learned": learned},
