@@ -35,6 +35,7 @@ MANIFEST: dict[str, Any] = {
     "recipe": {"name": "digits", "data": {"name": "digits", "classes": 10}}, "data": "digits",
     "part": "test", "test_part": "every fifth", "classes": 10, "image_shape": [8, 8],
     "samples": N, "vectors": f"{N} samples", "float": "the module", "float_accuracy": 0.5,
+    "float_error": {"mae": 0.5, "rmse": 1.0}, "integer_error": {"mae": 0.5, "rmse": 1.0},
     "integer_accuracy": 0.5, "drift": 0.0, "macro_f1": {"float": 0.5, "integer": 0.5},
     "recall": {"float": [0.5, 1.0], "integer": [0.5, 1.0]},
     "layer_drift": [{"layer": "x", "tensor": "x", "snr_db": None, "cosine": 1.0}],

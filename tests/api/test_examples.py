@@ -22,7 +22,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 PLAIN = {
     "Device.commit", "Device.info", "Device.reset", "Device.ticks", "Package.of",
     "LearnOptions.grid", "LearnOptions.place", "LearnOptions.to_resume", "Package.with_arena",
-    "RunOptions.builds", "Session.accuracy", "Session.complete", "Session.label",
+    "RunOptions.builds", "Session.accuracy", "Session.complete", "Session.error", "Session.label",
     "Session.mismatches", "Watch.log", "Watch.note", "Watch.planned", "Watch.progress",
     "Watch.step",
     "Spiking.encoding", "State.read", "State.update", "Summary.layers", "Summary.svg",
