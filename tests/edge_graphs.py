@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from int8_graphs import GRIDS
 from spikelet.graph import Array, Graph, GraphError, Operator, Tensor
 from spikelet.graph.operator import operators
 
@@ -102,6 +103,29 @@ def weighted_layers(made: Edges) -> None:
                     made.add(
                         kind, [code(shape, zero=zero)], weight=values, fraction=fraction, **given
                     )  # fmt: skip
+
+
+def low_bits(made: Edges) -> None:
+    """Weights of every grid at the ends of their codes: one tap, whole words, and one more."""
+    shapes: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
+        ("fully_connected", (1,), (1, 1)),
+        ("fully_connected", (33,), (5, 33)),
+        ("fully_connected", (224,), (4, 224)),
+        ("conv2d", (1, 1, 1), (1, 1, 1, 1)),
+        ("conv2d", (3, 2, 33), (5, 1, 1, 33)),
+        ("conv2d", (2, 3, 256), (1, 1, 1, 256)),
+    ]
+    for (kind, shape, weight), (bits, odd), zero in itertools.product(shapes, GRIDS, ZEROS[:2]):
+        half = 1 << (bits - 1)
+        for ends in ([-half], [half - 1], [-half, half - 1, -half]):
+            codes = np.resize(np.array(ends, np.int8), weight)
+            levels = 2 * codes.astype(np.int64) + 1 if odd else codes.astype(np.int64)
+            axes = tuple(range(1, len(weight)))
+            sums = np.abs(levels).sum(axis=axes) * (128 + abs(zero))
+            for given in itertools.islice(factors(sums), len(ends) % 2, None, 7):
+                made.add(
+                    kind, [code(shape, zero=zero)], weight=codes, bits=bits, odd=odd, **given
+                )  # fmt: skip
 
 
 def elementwise(made: Edges) -> None:
@@ -255,6 +279,7 @@ def spiking(made: Edges) -> None:
 
 GROUPS: dict[str, tuple[Callable[[Edges], None], int]] = {
     "weighted": (weighted_layers, 1),
+    "low_bits": (low_bits, 1),
     "elementwise": (elementwise, 1),
     "reduced": (reductions, 1),
     "summed": (summed, 1),

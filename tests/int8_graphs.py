@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,18 @@ def codes(rng: np.random.Generator, shape: tuple[int, ...], case: int) -> Array:
     if case % 3 == 2:
         return rng.choice(np.array([-128, -127, 127], np.int8), shape)
     return np.clip(rng.normal(0, 45, shape), -127, 127).astype(np.int8)
+
+
+GRIDS = ((4, False), (2, False), (1, True), (2, True), (4, True), (8, True))  # bits, odd
+
+
+def grid_fields(rng: np.random.Generator, shape: tuple[int, ...], case: int) -> dict[str, Any]:
+    """Weights of one of GRIDS; every third case at the ends of the codes."""
+    bits, odd = GRIDS[case % len(GRIDS)]
+    half = 1 << (bits - 1)
+    ends = np.array([-half, half - 1], np.int8)
+    weight = rng.choice(ends, shape) if case % 3 == 2 else rng.integers(-half, half, shape)
+    return {"weight": weight.astype(np.int8), "bits": bits, "odd": odd}
 
 
 def scale_fields(
@@ -266,6 +279,37 @@ def dense_layers(name: str = "connected") -> Graph:
                 **scale_fields(rng, outputs, n, case, far),
             )
         )
+    return Graph(name, 1, inputs, nodes, [nodes[-1].name])
+
+
+def low_bits(part: int = 0, parts: int = 1, name: str = "low_bits") -> Graph:
+    """Layers on every grid of weights, each of its own inputs."""
+    rng = np.random.default_rng(9)
+    inputs: list[Tensor] = []
+    nodes: list[Operator] = []
+    for case, (grid, shape) in enumerate(itertools.product(range(len(GRIDS)), CONVOLUTIONS)):
+        source, outputs, kernel, stride, dilation, padding, far = shape
+        given = grid_fields(rng, (outputs, *kernel, source[2]), grid + len(GRIDS) * case)
+        fields = scale_fields(rng, outputs, given["weight"][0].size, case, far)
+        if case % parts == part:
+            inputs.append(image(f"x{case}", source, case))
+            nodes.append(
+                Conv2d(
+                    name=f"conv{case}", inputs=(f"x{case}",), stride=stride, dilation=dilation,
+                    padding=padding, **given, **fields,
+                )
+            )  # fmt: skip
+    for case, (grid, connected) in enumerate(itertools.product(range(len(GRIDS)), CONNECTED)):
+        source, outputs, far = connected
+        x = image(f"v{case}", source, case)
+        given = grid_fields(rng, (outputs, x.size), grid + len(GRIDS) * case)
+        fields = scale_fields(rng, outputs, x.size, case, far)
+        once = rng.integers(0, 1 << 22, outputs).astype(np.int32) if case % 2 else None
+        if case % parts == part:
+            inputs.append(x)
+            nodes.append(
+                FullyConnected(name=f"fc{case}", inputs=(x.name,), fraction=once, **given, **fields)
+            )
     return Graph(name, 1, inputs, nodes, [nodes[-1].name])
 
 

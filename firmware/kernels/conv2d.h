@@ -14,6 +14,7 @@
 #define SPK_CONV2D_H
 
 #include "kernels/geometry.h"
+#include "kernels/packed.h"
 #include "kernels/requantise.h"
 #if defined(__riscv_mul) && __riscv_xlen == 32
 #include "kernels/arch/conv2d_rv32.h"
@@ -236,20 +237,43 @@ SPK_INLINE void spk_conv2d_codes(const struct spk_rescale *out, uint32_t pixels,
     }
 }
 
-// pixels: 2 or 4 at a time. weights: (outputs / 4, taps, 4), taps even;
-// scratch: (taps, pixels / 2) and 4 * pixels words for the sums.
+// The sums of four channels as their grid means them; inputs: (pairs, 2) sums of the inputs.
+SPK_INLINE void spk_conv2d_regrid(struct spk_grid grid, uint32_t pairs, const uint32_t *inputs,
+                                  uint32_t *sums) {
+    for (uint32_t k = 0; k < 4; k++) {
+        for (uint32_t i = 0; i < 2 * pairs; i++, sums++) {
+            *sums = grid.factor * *sums + grid.inputs * inputs[i];
+        }
+    }
+}
+
+// pixels: 2 or 4 at a time. weights: (outputs / 4, taps, 4), taps even; of less than 8 bits
+// (outputs / 4, words of fields, 4), taps by whole words.
+// scratch: (taps, pixels / 2) and 4 * pixels words for the sums; and, of a packed or an odd grid,
+// `pixels` words for those of the inputs.
 SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bool wide,
-                                 const int8_t *input, uint32_t *scratch, int8_t *output) {
+                                 uint32_t bits, bool odd, const int8_t *input, uint32_t *scratch,
+                                 int8_t *output) {
     const uint32_t total = (uint32_t)c->geometry.out_height * c->geometry.out_width;
     const uint32_t outputs = c->geometry.outputs;
     const uint32_t taps = c->taps;
-    const uint32_t offsets = taps / 2 * (SPK_PAIR_OFFSET >> 16);
+    const bool plain = bits == 8 && !odd;
+    const uint32_t offsets = bits < 8 ? 0 : taps / 2 * (SPK_PAIR_OFFSET >> 16);
+    const struct spk_grid grid = spk_grid(bits, odd);
     const struct spk_rescale out = c->out;
     uint32_t *const end = scratch + taps * (pixels / 2);
+    uint32_t *const inputs = end + 4 * pixels;
     uint32_t y = 0;
     uint32_t x = 0;
-    for (uint32_t p = 0; p < pixels / 2; p++) {
-        end[-1 - (int32_t)p] = 0; // the last tap may be there for evenness
+    if (bits < 8) {
+        uint32_t *at = end;
+        for (uint32_t i = 0; i < (32 / bits - 1) * (pixels / 2) && at > scratch; i++) {
+            *--at = 0; // the last taps may be there to fill a word
+        }
+    } else {
+        for (uint32_t p = 0; p < pixels / 2; p++) {
+            end[-1 - (int32_t)p] = 0; // the last tap may be there for evenness
+        }
     }
     for (uint32_t at = 0; at < total; at += pixels) {
         int8_t *to[SPK_MOST_PIXELS];
@@ -257,35 +281,51 @@ SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bo
         for (uint32_t p = 0; p < pixels; p++) {
             to[p] = output + spk_min_u32(at + p, total - 1) * outputs;
         }
+        if (!plain) {
+            spk_packed_inputs(scratch, pixels / 2, end, inputs);
+            if (bits == 8) { // what the sums have too much, twice: it is taken from all of them
+                for (uint32_t p = 0; p < pixels / 2; p++) {
+                    inputs[2 * p + 1] -= offsets;
+                }
+            }
+        }
         const int8_t *weights = c->weights;
         for (uint32_t o = 0; o < outputs; o += 4) {
-            spk_conv2d_sums(scratch, pixels / 2, weights, end);
+            if (bits < 8) {
+                spk_packed_sums(scratch, pixels / 2, bits, (const uint32_t *)(const void *)weights,
+                                end);
+            } else {
+                spk_conv2d_sums(scratch, pixels / 2, weights, end);
+            }
+            if (!plain) {
+                spk_conv2d_regrid(grid, pixels / 2, inputs, end);
+            }
             spk_conv2d_codes(&out, pixels, wide, end, offsets, o, spk_min_u32(4, outputs - o), to);
-            weights += 4 * taps;
+            weights += 4 * taps * bits / 8;
         }
     }
 }
 
-SPK_SHARED void spk_conv2d_four(const struct spk_conv2d *c, const int8_t *input, uint32_t *scratch,
-                                int8_t *output) {
-    spk_conv2d_pairs(c, 4, false, input, scratch, output);
-}
+// The variants: spk_conv2d_PIXELS, of packed and odd grids with their bits; _wide where some
+// channels are marked.
+#define SPK_CONV2D_PAIRS(name, pixels, wide, bits, odd)                                            \
+    SPK_SHARED void spk_conv2d_##name(const struct spk_conv2d *c, const int8_t *input,             \
+                                      uint32_t *scratch, int8_t *output) {                         \
+        spk_conv2d_pairs(c, pixels, wide, bits, odd, input, scratch, output);                      \
+    }
+#define SPK_CONV2D_GRID(name, bits, odd)                                                           \
+    SPK_CONV2D_PAIRS(four##name, 4, false, bits, odd)                                              \
+    SPK_CONV2D_PAIRS(two##name, 2, false, bits, odd)                                               \
+    SPK_CONV2D_PAIRS(four##name##_wide, 4, true, bits, odd)                                        \
+    SPK_CONV2D_PAIRS(two##name##_wide, 2, true, bits, odd)
 
-SPK_SHARED void spk_conv2d_two(const struct spk_conv2d *c, const int8_t *input, uint32_t *scratch,
-                               int8_t *output) {
-    spk_conv2d_pairs(c, 2, false, input, scratch, output);
-}
-
-// Where some channels are marked.
-SPK_SHARED void spk_conv2d_four_wide(const struct spk_conv2d *c, const int8_t *input,
-                                     uint32_t *scratch, int8_t *output) {
-    spk_conv2d_pairs(c, 4, true, input, scratch, output);
-}
-
-SPK_SHARED void spk_conv2d_two_wide(const struct spk_conv2d *c, const int8_t *input,
-                                    uint32_t *scratch, int8_t *output) {
-    spk_conv2d_pairs(c, 2, true, input, scratch, output);
-}
+SPK_CONV2D_GRID(, 8, false)
+SPK_CONV2D_GRID(_2, 2, false)
+SPK_CONV2D_GRID(_4, 4, false)
+SPK_CONV2D_GRID(_1_odd, 1, true)
+SPK_CONV2D_GRID(_2_odd, 2, true)
+SPK_CONV2D_GRID(_4_odd, 4, true)
+SPK_CONV2D_GRID(_8_odd, 8, true)
 
 #if defined(SPK_CONV2D_DSP_H)
 // weights: (outputs / 2, taps) int16; scratch: (taps / 4, 2 pixels, 4) int16; taps by eights.

@@ -6,6 +6,7 @@
 #ifndef SPK_FULLY_CONNECTED_H
 #define SPK_FULLY_CONNECTED_H
 
+#include "kernels/packed.h"
 #include "kernels/requantise_once.h"
 #if defined(__ARM_FEATURE_MVE)
 #include "kernels/arch/mve.h"
@@ -124,6 +125,36 @@ SPK_INLINE void spk_fully_connected_by_fours(const struct spk_fully_connected *o
     }
 }
 
+// weights: of less than 8 bits (outputs / 4, words of fields, 4), else as above.
+SPK_INLINE void spk_fully_connected_by_grid(const struct spk_fully_connected *of,
+                                            enum spk_connected_rounding rounding, uint32_t bits,
+                                            bool odd, const int8_t *input, int8_t *output) {
+    const struct spk_fully_connected copy = *of;
+    const struct spk_fully_connected *c = &copy;
+    const struct spk_grid grid = spk_grid(bits, odd);
+    const uint32_t each = bits < 8 ? 32 / bits : 4;
+    const uint32_t step = (c->inputs + each - 1) / each * 16;
+    const int8_t *weights = c->weights;
+    int32_t total = 0;
+    for (uint32_t i = 0; i < c->inputs; i++) {
+        total += input[i];
+    }
+    const uint32_t inputs = grid.inputs * (uint32_t)total;
+    for (uint32_t o = 0; o < c->outputs; o += 4) {
+        int32_t sum[8];
+        if (bits < 8) {
+            spk_packed_dot(input, c->inputs, bits, (const uint32_t *)(const void *)weights, sum);
+        } else {
+            spk_fully_connected_sums(c, false, input, weights, weights, sum);
+        }
+        for (uint32_t k = 0; k < 4; k++) {
+            sum[k] = (int32_t)(grid.factor * (uint32_t)sum[k] + inputs);
+        }
+        spk_fully_connected_store(c, rounding, o, 4, sum, output);
+        weights += step;
+    }
+}
+
 #if defined(__ARM_FEATURE_DSP)
 // weights: (outputs / 4, quads, 2, 2) words, see arch/dsp.h; the inputs of a quad in the order
 // 0, 2, 1, 3; an even number of quads.
@@ -172,6 +203,24 @@ SPK_INLINE void spk_fully_connected_by_vectors(const struct spk_fully_connected 
     SPK_FULLY_CONNECTED(order, wide, SPK_WIDE)
 
 SPK_FULLY_CONNECTED_ROUNDINGS(fours)
+
+#define SPK_FULLY_CONNECTED_GRID(name, rounding, grid, bits, odd)                                  \
+    SPK_SHARED void spk_fully_connected_##grid##_##name(const struct spk_fully_connected *c,       \
+                                                        const int8_t *input, int8_t *output) {     \
+        spk_fully_connected_by_grid(c, rounding, bits, odd, input, output);                        \
+    }
+#define SPK_FULLY_CONNECTED_GRIDS(name, rounding)                                                  \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_2, 2, false)                                   \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_4, 4, false)                                   \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_1_odd, 1, true)                                \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_2_odd, 2, true)                                \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_4_odd, 4, true)                                \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, fours_8_odd, 8, true)
+
+SPK_FULLY_CONNECTED_GRIDS(once, SPK_ONCE_NEAR)
+SPK_FULLY_CONNECTED_GRIDS(twice, SPK_TWICE_NEAR)
+SPK_FULLY_CONNECTED_GRIDS(wide, SPK_WIDE)
+
 #if defined(__ARM_FEATURE_DSP)
 SPK_FULLY_CONNECTED_ROUNDINGS(quads)
 #endif

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from int8_graphs import convolutions, dense_layers, depthwise, elementwise, join, pools
+from int8_graphs import convolutions, dense_layers, depthwise, elementwise, join, low_bits, pools
 from spikelet.graph import Graph
 from targets import ARM_TARGETS, TARGETS, check_graph
 
 GRAPHS: dict[str, Callable[[], Graph]] = {
     "convolutions": lambda: join(convolutions(), dense_layers()),
     "depthwise": depthwise,
+    "low_bits": lambda: low_bits(0, 4),
     "pointwise": lambda: join(elementwise(), pools()),
 }
 # For every change; the others compile the same kernels once more. What differs in "pointwise" from

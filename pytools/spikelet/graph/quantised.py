@@ -1,11 +1,11 @@
-"""What the int8 operators with weights share: sums in int32, requantised channel by channel."""
+"""What the operators with weights of 1 to 8 bits share: sums in int32, requantised by channel."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -43,16 +43,19 @@ class Quantised(Operator):
     """`clamp(zero_point + requantise(bias + sum of weight * (x - input zero point)))`.
 
     Affine int8 of the TensorFlow Lite quantisation specification; the input's zero point is that of
-    its tensor.
+    its tensor. A weight is a code k of `bits` bits, two's complement. It stands for k itself, a
+    grid with a zero (mid-tread), or for 2k + 1 (mid-rise), see `levels`.
 
     Attributes:
-        weight: int8 codes, symmetric; the shape is the operator's.
+        weight: int8 codes, -2^(bits - 1) to 2^(bits - 1) - 1; the shape is the operator's.
         bias: (O,) int32 at scale input scale * weight scale.
         multiplier: (O,) int32, Q31 factor from sum to output, not negative.
         shift: (O,) int32, -31 to 30, > 0 to the left.
         output_scale: of the output tensor.
         output_zero_point: of the output tensor.
         activation: lowest and highest output code.
+        bits: of a weight, in flash; those of less than 8 lie packed.
+        odd: a code k stands for 2k + 1.
     """
 
     OUTPUTS: ClassVar[int] = 0  # the axis of the weights that the output channels lie along
@@ -64,12 +67,29 @@ class Quantised(Operator):
     output_scale: TensorScale
     output_zero_point: Code
     activation: Codes = INT8
+    bits: Literal[1, 2, 4, 8] = 8
+    odd: bool = False
 
     facts: Sums = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         low, high = self.activation
         self.activation = (int(low), int(high))
+
+    @property
+    def levels(self) -> Array:
+        """The weights: what a code stands for, in units of the weight's step; int8 or int16."""
+        return 2 * self.weight.astype(np.int16) + np.int16(1) if self.odd else self.weight
+
+    @property
+    def packed(self) -> bool:
+        """Whether the weights are no plain int8."""
+        return self.bits < 8 or self.odd
+
+    @property
+    def _grid(self) -> str:
+        """What the names of kernels say of the weights; "" for plain int8."""
+        return (f"_{self.bits}" if self.packed else "") + ("_odd" if self.odd else "")
 
     def infer_int8(
         self,
@@ -100,6 +120,7 @@ class Quantised(Operator):
         low, high = self.activation
         if low > high:
             raise self.error(f"activation {self.activation} is not a range")
+        self._check_codes()
         widths = np.abs(rows.astype(np.int64)).sum(axis=1)
         sums = widths * (128 + abs(x.zero_point)) + np.abs(self.bias.astype(np.int64))
         largest = int(sums.max())
@@ -116,6 +137,23 @@ class Quantised(Operator):
             self.name, "i8", shape, scale=self.output_scale, zero_point=self.output_zero_point
         )
         return Inferred([written], Sums(seen, reach, largest))
+
+    def _check_codes(self) -> None:
+        """Refuse weights that `bits` do not hold, and a grid of one level and none beside it."""
+        half = 1 << (self.bits - 1)
+        least, most = int(self.weight.min()), int(self.weight.max())
+        if least < -half or most >= half:
+            raise self.error(
+                f"weight codes are {least} to {most}, expected {-half} to {half - 1} of"
+                f" {self.bits} bits"
+            )
+        if self.bits == 1 and not self.odd:
+            raise self.error("weights of 1 bit are -1 and 1: expected odd")
+
+    def expect_bytes(self) -> None:
+        """Refuse weights that are no plain int8."""
+        if self.packed:
+            raise self.error(f"weights of {self.bits} bits, odd={self.odd}: it takes int8 only")
 
     def _sums(self, rows: Array, seen: Interval, *, apart: bool, padded: bool) -> Interval:
         """`Sums.reach`."""
@@ -141,14 +179,15 @@ class Quantised(Operator):
     def fold_constants(self, bounds: Mapping[str, Interval]) -> Operator:
         """Channels of one code have no weights; inputs of one code are part of the bias.
 
-        A padded layer sees the zero point beside an input, so only a real 0 is left out there.
+        A padded layer sees the zero point beside an input, so only a real 0 is left out there. A
+        grid without a zero keeps its weights.
         """
         low, high = by_channel(bounds[self.name])
         single = low == high
         weight = np.moveaxis(self.weight.copy(), self.OUTPUTS, 0)
         fields: dict[str, Any] = {n: values.copy() for n, values in self._per_channel().items()}
         first, last = self.facts.seen
-        if self._mixing and weight[0].size % len(first) == 0:
+        if self._mixing and not self.odd and weight[0].size % len(first) == 0:
             code = np.where(first == last, first - self.ins[0].zero_point, 0)
             known = (first == last) & ((code == 0) | (not self._has_padding))
             columns = weight.reshape(len(weight), -1, len(first))
@@ -184,7 +223,7 @@ class Quantised(Operator):
 
     def mixes(self) -> Array:
         channels = self.ins[0].shape[-1]
-        rows = self.weight.reshape(len(self.weight), -1)
+        rows = self.levels.reshape(len(self.weight), -1)
         if rows.shape[1] % channels:
             return np.ones((len(rows), channels), np.bool_)
         seen: Array = np.any(rows.reshape(len(rows), -1, channels), axis=1)
@@ -222,7 +261,7 @@ class Quantised(Operator):
         return env[self.inputs[0]].astype(np.int16) - np.int16(self.ins[0].zero_point)
 
     def product(self, x: Array, rows: Array) -> Array:
-        """(..., n) int16 by (O, n) int8: sums (..., O) int32, exact.
+        """(..., n) int16 by (O, n) integers: sums (..., O) int32, exact.
 
         Floats hold every partial sum exactly: single precision below 2^24, double below 2^53.
         """
@@ -322,11 +361,30 @@ class Quantised(Operator):
         return {"scales": c.cast("const struct spk_scale *", name), **self._code_fields()}
 
 
+def pack(codes: Array, bits: int) -> Array:
+    """(..., n) int8 to (..., ceil(n / (32 / bits))) uint32, the lowest bits first.
+
+    A code k of `bits` bits lies as k + 2^(bits - 1). What lies past the end is 0.
+    """
+    each = 32 // bits
+    raised = codes.astype(np.int64) + (1 << (bits - 1))
+    margin = [(0, 0)] * (codes.ndim - 1) + [(0, -codes.shape[-1] % each)]
+    fields = np.pad(raised, margin).reshape(*codes.shape[:-1], -1, each)
+    words: Array = (fields << (bits * np.arange(each))).sum(axis=-1).astype("<u4")
+    return words
+
+
 def by_fours(rows: Array, taps: int) -> Array:
     """(O, n) to (ceil(O / 4), taps, 4): channels interleaved by fours, taps past n are 0."""
     channels, n = rows.shape
     padded = np.pad(rows, ((0, -channels % 4), (0, taps - n)))
     return padded.reshape(-1, 4, taps).transpose(0, 2, 1)
+
+
+def packed_by_fours(rows: Array, bits: int) -> Array:
+    """(O, n) codes to words (ceil(O / 4), ceil(n / (32 / bits)), 4): channels by fours."""
+    words = pack(rows, bits)
+    return by_fours(words, words.shape[1])
 
 
 def by_sixteens(rows: Array) -> Array:

@@ -19,6 +19,7 @@ from spikelet.quantise.operator import operator_of
 METHODS = ("mse", "percentile", "minmax")
 _BINS = 2048
 _SHRINKS = np.linspace(0.3, 1.0, 29)  # of a range, that `mse` tries
+_SHRINKS_OF_WEIGHTS = np.linspace(0.1, 1.2, 56)  # of the largest weight, at the last level
 
 
 def calibrate(
@@ -118,8 +119,14 @@ def activation_code(low: float, high: float) -> Code:
     return Code.of(float(scale), min(max(zero_point, -128), 127))
 
 
-def weight_code(weight: Array, per_channel: bool = True) -> Code:
-    """The symmetric code of weights (O, ...): largest magnitude is 127, a scale a channel O."""
+def weight_code(weight: Array, per_channel: bool = True, bits: int = 8, odd: bool = False) -> Code:
+    """The symmetric code of weights (O, ...), a scale a channel O.
+
+    Of 8 bits the largest magnitude is 127. Of fewer, or an odd grid, the scale is the one with the
+    smallest squared error.
+    """
+    if bits < 8 or odd:
+        return _few_levels(weight if per_channel else weight.reshape(1, -1), bits, odd, per_channel)
     largest = np.abs(weight.reshape(len(weight), -1)).max(axis=1).astype(np.float64)
     most = float(largest.max()) or 1.0
     if not per_channel:
@@ -128,13 +135,35 @@ def weight_code(weight: Array, per_channel: bool = True) -> Code:
     return Code((np.where(largest > 0, largest, most) / 127).astype(np.float32))
 
 
+def _few_levels(weight: Array, bits: int, odd: bool, per_channel: bool) -> Code:
+    rows = np.abs(weight.reshape(len(weight), -1).astype(np.float64))
+    largest = rows.max(axis=1)
+    largest = np.where(largest > 0, largest, float(largest.max()) or 1.0)
+    half = 1 << (bits - 1)
+    if bits == 1:
+        scale = rows.mean(axis=1)
+        chosen = np.where(scale > 0, scale, largest)
+    else:
+        best, chosen = np.full(len(rows), np.inf), largest
+        for shrink in _SHRINKS_OF_WEIGHTS:
+            scale = shrink * largest / (2 * half - 1 if odd else half - 1)
+            code = Code(scale.astype(np.float32), bits=bits, odd=odd)
+            error = ((reals(integers(rows, code), code) - rows) ** 2).sum(axis=1)
+            better = error < best
+            best, chosen = np.where(better, error, best), np.where(better, scale, chosen)
+    scales = chosen.astype(np.float32)
+    return Code(scales if per_channel else scales[0], bits=bits, odd=odd)
+
+
 def integers(values: Array, code: Code) -> Array:
     """Codes int8 of real values."""
+    half = 1 << (code.bits - 1)
     scale = np.asarray(code.scale, np.float64)
     if scale.ndim:
         scale = scale.reshape(*(1,) * code.axis, -1, *(1,) * (values.ndim - code.axis - 1))
-    codes_ = round_half_away(values.astype(np.float64) / scale) + code.zero_point
-    codes: Array = np.clip(codes_, -128, 127).astype(np.int8)
+    steps = values.astype(np.float64) / scale
+    codes_ = np.floor(steps / 2) if code.odd else round_half_away(steps) + code.zero_point
+    codes: Array = np.clip(codes_, -half, half - 1).astype(np.int8)
     return codes
 
 
@@ -143,7 +172,8 @@ def reals(codes: Array, code: Code) -> Array:
     scale = np.asarray(code.scale, np.float32)
     if scale.ndim:
         scale = scale.reshape(*(1,) * code.axis, -1, *(1,) * (codes.ndim - code.axis - 1))
-    values: Array = (codes.astype(np.float32) - np.float32(code.zero_point)) * scale
+    levels = codes.astype(np.float32) - np.float32(code.zero_point)
+    values: Array = (2 * levels + 1 if code.odd else levels) * scale
     return values
 
 

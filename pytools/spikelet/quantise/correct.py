@@ -40,7 +40,11 @@ def bias_of(network: Network, node: Node) -> Array:
 
 
 def weight_codes(
-    network: Network, outputs: Mapping[str, str], per_channel: bool = True
+    network: Network,
+    outputs: Mapping[str, str],
+    per_channel: bool = True,
+    bits: Mapping[str, int] | None = None,
+    odd: bool = False,
 ) -> dict[str, Code]:
     """Codes of all weights that have none, or one whose scale cannot carry a channel's bias.
 
@@ -48,12 +52,18 @@ def weight_codes(
         network: with the codes of all activations.
         outputs: by the name of a Conv or Gemm node, its group's.
         per_channel: one scale an output channel, not one a tensor.
+        bits: by node, of its weights; 8 where it is not there.
+        odd: weights of less than 8 bits are on the grid without a zero; of 1 bit they always are.
     """
     codes: dict[str, Code] = {}
     for node in linear_nodes(network):
         name = node.inputs[1]
         given = network.codes.get(name)
-        code = given or codes.get(name) or weight_code(network.constants[name], per_channel)
+        code = given or codes.get(name)
+        if code is None:
+            own = (bits or {}).get(node.name, 8)
+            without_zero = own == 1 or (odd and own < 8)
+            code = weight_code(network.constants[name], per_channel, own, without_zero)
         into, out = (float(network.codes[n].scale) for n in (node.inputs[0], outputs[node.name]))
         # At a finer scale the bias would be beyond 32 bits. What it is then coarser by is nothing
         # beside that bias.

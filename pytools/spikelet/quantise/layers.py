@@ -311,7 +311,10 @@ class Layer:
         }
 
     def weights(self) -> tuple[Array, Array, Array]:
-        """Codes int8, scales (O,), bias (O,) of a Conv or Gemm."""
+        """Integers in units of their scales, scales (O,), bias (O,) of a Conv or Gemm.
+
+        The integers are int8, but for an odd grid of 8 bits, int16: see `weight_fields`.
+        """
         weight = self.constant(1)
         if weight is None:
             raise self.refuse("weights that are computed", "constant weights")
@@ -325,4 +328,23 @@ class Layer:
         bias = bias_of(self.lowering.network, self.node)
         if bias.shape != (len(weight),):
             raise self.refuse(f"a bias of shape {bias.shape} for {len(weight)} channels")
-        return integers(weight, code), scales, bias
+        codes = integers(weight, code)
+        return 2 * codes.astype(np.int16) + np.int16(1) if code.odd else codes, scales, bias
+
+    def weight_fields(self, levels: Array) -> dict[str, Any]:
+        """Integers of `weights` as the fields of an operator that takes any grid."""
+        code = self.lowering.network.codes[self.node.inputs[1]]
+        codes = levels >> 1 if code.odd else levels
+        return {
+            "weight": np.ascontiguousarray(codes.astype(np.int8)),
+            "bits": code.bits,
+            "odd": code.odd,
+        }
+
+    def as_int8(self, levels: Array) -> Array:
+        """Integers of `weights` for an operator that takes int8 only."""
+        if levels.min() < -128 or levels.max() > 127:
+            raise self.refuse(
+                "weights of 8 bits without a zero", "those of 4 bits or less, or int8"
+            )
+        return np.ascontiguousarray(levels.astype(np.int8))

@@ -23,17 +23,21 @@ from spikelet.text import brief_repr
 
 @dataclass(frozen=True)
 class Code:
-    """How a tensor is written in int8: `real = (code - zero_point) * scale`.
+    """How a tensor is written in integers: `real = (code - zero_point) * scale`.
 
     Attributes:
         scale: float32, of shape () or, for weights, (channels,).
         zero_point: the code of real 0, -128 to 127; 0 for weights.
         axis: of the channels, where there are several scales.
+        bits: of a code; less than 8 for weights only.
+        odd: weights of a grid without a zero (mid-rise): `real = (2 * code + 1) * scale`.
     """
 
     scale: Array
     zero_point: int = 0
     axis: int = 0
+    bits: int = 8
+    odd: bool = False
 
     @classmethod
     def of(cls, scale: float, zero_point: int = 0) -> Code:

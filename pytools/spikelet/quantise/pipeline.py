@@ -12,7 +12,7 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph
 from spikelet.quantise.apart import check_apart
 from spikelet.quantise.calibrate import calibrate, integers, reals
-from spikelet.quantise.correct import simulate, weight_codes
+from spikelet.quantise.correct import linear_nodes, simulate, weight_codes
 from spikelet.quantise.equalise import equalise
 from spikelet.quantise.fold import fold
 from spikelet.quantise.fuse import groups
@@ -21,6 +21,7 @@ from spikelet.quantise.meaning import run, shapes
 from spikelet.quantise.network import Code, Network
 from spikelet.quantise.operator import operator_of
 
+WIDTHS = (8, 4, 2, 1)  # of weights, in bits
 MEMORY_BYTES = 1 << 29  # of all float tensors on the calibration data
 LEAST_SAMPLES = 16
 
@@ -35,6 +36,9 @@ class Options:
         equalise: cross-layer equalisation; None where it lowers the error on the data.
         correct: biases are corrected for the mean error of each channel on the data.
         per_channel: weights have one scale an output channel, not one a tensor.
+        bits: of weights: 8, 4, 2 or 1, of all layers or by their names; those that are not named
+            have 8.
+        odd: weights of less than 8 bits lie on the grid without a zero (mid-rise).
 
     A network that gives codes is neither equalised nor corrected.
     """
@@ -44,6 +48,23 @@ class Options:
     equalise: bool | None = None
     correct: bool = True
     per_channel: bool = True
+    bits: int | Mapping[str, int] = 8
+    odd: bool = True
+
+    def bits_of(self, network: Network) -> dict[str, int]:
+        """By node with weights; raises UsageError on a width or a layer that there is not."""
+        names = {node.name for node in linear_nodes(network)}
+        asked = dict.fromkeys(names, self.bits) if isinstance(self.bits, int) else dict(self.bits)
+        if unknown := sorted(set(asked) - names):
+            raise UsageError(
+                f"bits of {', '.join(unknown)}: no such layer",
+                next=f"layers with weights are {', '.join(sorted(names))}",
+            )
+        if wrong := sorted({b for b in asked.values() if b not in WIDTHS}):
+            raise UsageError(
+                f"weights of {wrong[0]} bits", next=f"widths are {', '.join(map(str, WIDTHS))}"
+            )
+        return asked
 
 
 @dataclass(frozen=True)
@@ -149,7 +170,8 @@ def _attempt(
     coded = network.copy()
     coded.codes.update(calibrate(network, feeds, options.method, options.percentile))
     outputs = {node.name: group.name for group in groups(network) for node in group.nodes}
-    coded.codes.update(weight_codes(coded, outputs, options.per_channel))
+    bits = options.bits_of(network)
+    coded.codes.update(weight_codes(coded, outputs, options.per_channel, bits, options.odd))
     if not free or feeds is None or (not options.correct and options.equalise is not None):
         return _Attempt(coded, coded)
     real = run(network, feeds)

@@ -15,6 +15,7 @@ from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.quantised import (
     by_fours,
     by_sixteens,
+    packed_by_fours,
     two_a_lane,
     two_channels_a_lane,
 )
@@ -54,7 +55,7 @@ class Conv2d(Convolution):
     Reads (H, W, I) i8; writes (out H, out W, O) i8. Requantised as `Quantised` tells.
 
     Attributes:
-        weight: (O, KH, KW, I) int8.
+        weight: (O, KH, KW, I) codes.
     """
 
     KIND: ClassVar[str] = "conv2d"
@@ -71,13 +72,13 @@ class Conv2d(Convolution):
         if depth != ins[0].shape[2]:
             raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
         shape = (*self.image_shape(ins[0], (height, width)), channels)
-        rows = self.weight.reshape(channels, -1)
+        rows = self.levels.reshape(channels, -1)
         return self.infer_int8(shape, rows, bounds, padded=self._has_padding)
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         channels, height, width, _ = self.weight.shape
         view = self.windows(self.centred_input(env), (height, width)).transpose(0, 1, 2, 4, 5, 3)
-        rows = self.weight.reshape(channels, -1)
+        rows = self.levels.reshape(channels, -1)
         samples, out_height, out_width = view.shape[:3]
         out = np.empty((samples, out_height, out_width, channels), np.int8)
         chunk = max(1, CHUNK_BYTES // (8 * out_height * out_width * rows.shape[1]))
@@ -90,14 +91,14 @@ class Conv2d(Convolution):
 
     def cost(self) -> Cost:
         pixels = self.outs[0].shape[0] * self.outs[0].shape[1]
-        return Cost(macs=pixels * self.weight.size, weight_bits=8)
+        return Cost(macs=pixels * self.weight.size, weight_bits=self.bits)
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         stride, padding = self.stride, (self.padding[0], self.padding[1])
         first = window_starts(self.ins[0].shape, self.outs[0].shape, stride, padding)
         outputs = len(self.weight)
         claims = [raster(first, outputs, gathered=True)]
-        if target.mve or 4 * (self.weight[0].size + 1) > SCRATCH_BYTES:
+        if (target.mve or 4 * (self.weight[0].size + 1) > SCRATCH_BYTES) and not self.packed:
             claims.append(raster(first, outputs))  # without a scratch, or rows as they lie
         return (max(claims, key=lambda overlap: overlap.lead),)
 
@@ -109,6 +110,8 @@ class Conv2d(Convolution):
         rows = self.weight.reshape(len(self.weight), -1)
         far, why = self.far(target), ""
         choice: _Choice | str = ""
+        if self.packed:
+            return self._packed(rows, target)
         if target.mve:
             choice = self._mve(rows)
         elif target.dsp:
@@ -129,7 +132,7 @@ class Conv2d(Convolution):
         choice = self._choice(em.target)
         kernel, taps, scratch = choice.kernel, choice.taps, choice.scratch
         weights = em.const(f"{self.name}_weight", choice.weights, choice.note)
-        sums = rows.astype(np.int64).sum(axis=1)
+        sums = self.levels.reshape(rows.shape).astype(np.int64).sum(axis=1)
         if kernel.startswith("dsp"):
             scales = self.scale_fields(em, sums, choice.far)
         else:
@@ -168,6 +171,19 @@ class Conv2d(Convolution):
             kernel, even, scratch = "stream_fours", taps, 0
         note = f"(outputs / 4, taps {even}, 4)"
         return _Choice(kernel, even, by_fours(rows, even), note, scratch)
+
+    def _packed(self, rows: Array, target: Target) -> _Choice:
+        """Of less than 8 bits, or an odd grid: pairs of pixels on every core."""
+        far, each = self.far(ANY), 32 // self.bits if self.bits < 8 else 2
+        taps = each * -(-rows.shape[1] // each)
+        pixels = 2 if target.thumb1 or 8 * taps > SCRATCH_BYTES else 4
+        if self.bits < 8:
+            weights, note = packed_by_fours(rows, self.bits), "(outputs / 4, words of fields, 4)"
+        else:
+            weights, note = by_fours(rows, taps), f"(outputs / 4, taps {taps}, 4)"
+        kernel = ("four" if pixels == 4 else "two") + self._grid + ("_wide" if far.any() else "")
+        scratch = taps * (pixels // 2) + 5 * pixels
+        return _Choice(kernel, taps, weights, note, scratch, self.rounding_note(far), far)
 
     def _dsp(self, rows: Array) -> _Choice | str:
         """For Arm's DSP extension, or why it does not suit."""

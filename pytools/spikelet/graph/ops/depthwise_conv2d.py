@@ -40,6 +40,7 @@ class DepthwiseConv2d(Convolution):
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         ins = self.ins
         self.expect_int8(ins[0], (3,))
+        self.expect_bytes()
         if self.weight.dtype != np.int8 or self.weight.ndim != 3:
             raise self.error(
                 f"weight is {self.weight.dtype} of shape {self.weight.shape}, "

@@ -16,6 +16,7 @@ from spikelet.graph.quantised import (
     Quantised,
     by_fours,
     by_sixteens,
+    packed_by_fours,
     two_channels_a_lane,
 )
 from spikelet.graph.requantise_once import requantise_once
@@ -31,7 +32,7 @@ class FullyConnected(Quantised):
     Requantised as `Quantised` tells.
 
     Attributes:
-        weight: (O, I) int8.
+        weight: (O, I) codes.
         fraction: (O,) int32, 22 more bits of the multiplier: the sum is rounded once, as LiteRT's
             reference kernel does it; None for the two roundings of `Quantised`.
     """
@@ -61,7 +62,7 @@ class FullyConnected(Quantised):
             raise self.error("fraction is not (O,) int32 of 0 to 2^22 - 1")
         channels = len(self.weight)
         shape = (channels,) if self._rows == 1 else (self._rows, channels)
-        return self.infer_int8(shape, self.weight, bounds)
+        return self.infer_int8(shape, self.levels, bounds)
 
     def rescale(self, sums: Array) -> Array:
         if self.fraction is None:
@@ -76,7 +77,7 @@ class FullyConnected(Quantised):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = self.centred_input(env)
-        rows = self.rescale(self.product(x.reshape(-1, self.weight.shape[1]), self.weight))
+        rows = self.rescale(self.product(x.reshape(-1, self.weight.shape[1]), self.levels))
         env[self.name] = rows.reshape(len(x), *self.outs[0].shape)
 
     def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
@@ -84,13 +85,13 @@ class FullyConnected(Quantised):
         return len(self.weight) * int(taps.sum()), self.weight.size
 
     def cost(self) -> Cost:
-        return Cost(macs=self._rows * self.weight.size, weight_bits=8)
+        return Cost(macs=self._rows * self.weight.size, weight_bits=self.bits)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/fully_connected.h")
         channels, n = self.weight.shape
         kernel, weight, note = self._variant(em.target)
-        sums = self.weight.astype(np.int64).sum(axis=1)
+        sums = self.levels.astype(np.int64).sum(axis=1)
         fields: Fields = {
             "weights": em.const(f"{self.name}_weight", weight, note),
             **self.rescale_fields(em, sums, far=self.far(em.target)),
@@ -128,8 +129,8 @@ class FullyConnected(Quantised):
         return (self.shift > -2) | (self.shift < -20)
 
     def general(self, target: Target) -> str:
-        why = ""
-        if target.dsp and not target.mve and self._variant(target)[0] == "fours":
+        why, plain = "", target.dsp and not target.mve and not self.packed
+        if plain and self._variant(target)[0] == "fours":
             why = "two weights do not fit 16 bits, or a sum may not fit 24"
         return "; ".join(filter(None, (why, self.rounding_note(self.far(target)))))
 
@@ -142,6 +143,11 @@ class FullyConnected(Quantised):
     def _variant(self, target: Target) -> tuple[str, Array, str]:
         """The order of the weights, the weights in it, and a note on their shape."""
         n = self.weight.shape[1]
+        if self.bits < 8:
+            fields = packed_by_fours(self.weight, self.bits)
+            return f"packed{self._grid}", fields, "(outputs / 4, words of fields, 4)"
+        if self.odd:
+            return f"fours{self._grid}", by_fours(self.weight, n + -n % 4), "(outputs / 4, n, 4)"
         if target.mve:
             return "vectors", by_sixteens(self.weight), "(outputs / 4, inputs / 16, 4, 16)"
         if target.dsp and (words := two_channels_a_lane(self.weight, n + -n % 8)) is not None:

@@ -98,21 +98,22 @@ class Conv(Weighted):
             made = DepthwiseConv2d(
                 name=layer.name,
                 inputs=(source.name,),
-                weight=np.ascontiguousarray(weight[:, 0].transpose(1, 2, 0)),
+                weight=layer.as_int8(weight[:, 0].transpose(1, 2, 0)),
                 depth_multiplier=len(weight) // channels,
                 **fields,
             )
             return layer.finish(layer.add(made), layout)
-        rows = np.ascontiguousarray(weight.transpose(0, 2, 3, 1))
+        rows = weight.transpose(0, 2, 3, 1)
         if group == 1:
-            conv = Conv2d(name=layer.name, inputs=(source.name,), weight=rows, **fields)
+            fields |= layer.weight_fields(rows)
+            conv = Conv2d(name=layer.name, inputs=(source.name,), **fields)
             return layer.finish(layer.add(conv), layout)
         if group > MOST_GROUPS:
             raise layer.refuse(
                 f"{group} groups of {weight.shape[1]} channels",
                 f"1 group, one channel a group, or at most {MOST_GROUPS} groups",
             )
-        return layer.finish(_in_groups(layer, source, rows, fields), layout)
+        return layer.finish(_in_groups(layer, source, layer.as_int8(rows), fields), layout)
 
 
 def _depthwise(view: Array, weight: Array) -> Array:

@@ -67,7 +67,7 @@ class ConvTranspose(Weighted):
         made = TransposeConv(
             name=layer.name,
             inputs=(source.name,),
-            weight=np.ascontiguousarray(weight.transpose(0, 2, 3, 1)),
+            weight=layer.as_int8(weight.transpose(0, 2, 3, 1)),
             size=(size[0], size[1]),
             stride=layer.pair("strides", 1),
             padding=layer.margins()[:2],

@@ -45,7 +45,7 @@ class Gemm(Weighted):
         value = layer.input_as_is()
         order = value.order
         source = value.tensor if order is not None else layer.input(layout)
-        weight = weight if order is None else np.ascontiguousarray(weight[:, order])
         fields = layer.rescaling(source, scales, bias, layer.code, once=True)
-        made = FullyConnected(name=layer.name, inputs=(source.name,), weight=weight, **fields)
+        fields |= layer.weight_fields(weight if order is None else weight[:, order])
+        made = FullyConnected(name=layer.name, inputs=(source.name,), **fields)
         return layer.finish(layer.add(made), layout)
