@@ -20,7 +20,7 @@ from spikelet.graph import Array
 from spikelet.graph.simplify import simplify
 from spikelet.metrics import Scores, scores
 from spikelet.package import Package
-from spikelet.quantise import Code, Network, Options, Quantised, quantise
+from spikelet.quantise import Code, Network, Options, Quantised, fold, quantise
 from spikelet.train import EpochProgress, Part
 from spikelet.train.data import DataSet
 from spikelet.train.epochs import Epochs, ScoredBatch
@@ -55,14 +55,16 @@ def train(
         before = float_labels(net, data, data.x_test)
         network = to_network(net, recipe, data, fit.x)
         feeds = calibration(network, recipe, fit.x)
+        options = Options(bits=recipe.quantise.bits, odd=recipe.quantise.odd)
+        bits = options.bits_of(fold(network))
         if recipe.quantise.epochs:
-            qat = QatNetwork(network, feeds, recipe.quantise.method)
+            qat = QatNetwork(network, feeds, recipe.quantise.method, bits, options.odd)
             rate = recipe.quantise.learning_rate
             groups = qat.parameter_groups(recipe.train.weight_decay)
             fit.phase("quantised", qat, groups, recipe.quantise.epochs, rate)
             quantised = quantise(qat.to_network(), None)
         else:
-            quantised = quantise(network, feeds)
+            quantised = quantise(network, feeds, options)
         return package(quantised, recipe, data, part, before)
 
 

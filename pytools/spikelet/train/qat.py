@@ -1,7 +1,9 @@
 """Quantisation-aware training of a float network: rounding where the graph will round.
 
-What is trained is a folded `Network`. Weights are rounded to their int8 codes on every use,
-symmetric and per output channel; activations wherever `quantise.sites` says that the graph holds
+What is trained is a folded `Network`. Weights are rounded to their codes on every use, symmetric
+and per output channel: int8, or of fewer bits on the grid whose scale is twice the mean magnitude
+of a channel (StatsQ, Liu et al., "Oscillation-free Quantization for Low-bit Vision Transformers",
+ICML 2023); activations wherever `quantise.sites` says that the graph holds
 codes. Gradients pass the rounding as if it were not there (straight-through estimator); the ranges
 of activations are learned as in Esser et al., "Learned step size quantization", ICLR 2020.
 `to_network` writes the rounded weights and all codes back, so that `quantise` exports what was
@@ -66,6 +68,26 @@ class _Round(torch.autograd.Function):
         both = outside.sum()
         step = error.mul_(inside).sum() / (ctx.scale * (HIGH - LOW))
         return inside, (both + difference) / 2 - step, (both - difference) / 2 + step
+
+
+def round_to_grid(weight: Tensor, bits: int, odd: bool) -> tuple[Tensor, Tensor]:
+    """Weights (O, ...) on the grid of so many bits, and its scales (O,); gradients pass.
+
+    Without a zero: `scale * (2k + 1)` with `k = floor(w / (2 * scale))`, where 2^bits steps of the
+    scale are twice the mean magnitude. With one: `scale * k`, k rounded to nearest.
+    """
+    half = 1 << (bits - 1)
+    with torch.no_grad():
+        mean = weight.flatten(1).abs().mean(dim=1)
+        mean = mean.clamp(min=max(float(mean.max()) * SMALLEST_SCALE, 1e-12))
+        scale = 2 * mean / (1 << bits) if odd else 2 * mean / max(half - 1, 1) ** 0.5
+        steps = weight / scale.reshape(-1, *(1,) * (weight.dim() - 1))
+        if odd:
+            levels = 2 * (steps / 2).floor_().clamp_(-half, half - 1) + 1
+        else:
+            levels = steps.round().clamp_(1 - half, half - 1)
+        rounded = levels * scale.reshape(-1, *(1,) * (weight.dim() - 1))
+    return weight + (rounded - weight).detach(), scale
 
 
 def code_of(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,13 +159,20 @@ class QatNetwork(nn.Module):
         network: as a frontend made it; it is folded, its codes are kept.
         feeds: calibration data by input name, (N, *rest of the shape): the first ranges.
         method: of finding them, one of `quantise.METHODS`.
+        bits: of weights, by node; 8 where it is not there.
+        odd: weights of less than 8 bits have no zero; those of 1 bit never do.
 
     `forward` takes the first input, (N, *rest of its shape), and returns the first output. With
     `rounding` off it is the float network.
     """
 
     def __init__(
-        self, network: Network, feeds: Mapping[str, Array], method: str = "percentile"
+        self,
+        network: Network,
+        feeds: Mapping[str, Array],
+        method: str = "percentile",
+        bits: Mapping[str, int] | None = None,
+        odd: bool = True,
     ) -> None:
         super().__init__()
         self.network = _with_rounded_operands(fold(network))
@@ -155,6 +184,7 @@ class QatNetwork(nn.Module):
                     next=f"trainable are {', '.join(trainable)}",
                 )
         self.rounding = True
+        self.bits, self.odd = dict(bits or {}), odd
         self.sites = sites(self.network)
         self.weights = {
             node.inputs[1]: node for node in self.network.nodes if operator_of(node).weighted
@@ -196,9 +226,17 @@ class QatNetwork(nn.Module):
             {"params": [p for p in parameters if id(p) not in weights], "weight_decay": 0.0},
         ]
 
+    def weight_grid(self, name: str) -> tuple[int, bool]:
+        """Bits of a weight, and whether its grid has no zero."""
+        bits = self.bits.get(self.weights[name].name, 8)
+        return bits, bits == 1 or (self.odd and bits < 8)
+
     def round_weight(self, name: str) -> tuple[Tensor, Tensor]:
         """A weight with its channels' rounding (O, ...), and their scales (O,)."""
         weight: Tensor = self.constants[self.keys[name]]
+        bits, odd = self.weight_grid(name)
+        if bits < 8:
+            return round_to_grid(weight, bits, odd)
         with torch.no_grad():
             scale = weight.flatten(1).abs().amax(dim=1) / HIGH
             scale = scale.clamp(min=max(float(scale.max()) * SMALLEST_SCALE, 1e-12))
@@ -254,7 +292,8 @@ class QatNetwork(nn.Module):
             for name in self.weights:
                 weight, scale = self.round_weight(name)
                 network.constants[name] = weight.numpy().copy()
-                network.codes[name] = Code(scale.numpy().copy())
+                bits, odd = self.weight_grid(name)
+                network.codes[name] = Code(scale.numpy().copy(), bits=bits, odd=odd)
         for name, i in self.index.items():
             held = self.ranges[i]
             if isinstance(held, Range):

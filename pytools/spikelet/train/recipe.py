@@ -85,6 +85,9 @@ class Int8TrainSection(_Section):
     class_weights: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
+Width = Literal[8, 4, 2, 1]
+
+
 class Int8QuantiseSection(_Section):
     """`[quantise]` of an int8 network: epochs with rounding, from ranges found on some samples."""
 
@@ -92,6 +95,10 @@ class Int8QuantiseSection(_Section):
     learning_rate: Annotated[float, Field(gt=0)]
     samples: Annotated[int, Field(ge=1)] = 512
     method: Literal["percentile", "mse", "minmax"] = "percentile"
+    # Of weights: of all layers, or by their names; a layer that is not named has 8.
+    bits: Width | dict[str, Width] = 8
+    # Weights of less than 8 bits have no zero: the grid is the same at every width.
+    odd: bool = True
 
 
 class PackageSection(_Section):
