@@ -128,6 +128,35 @@ def low_bits(made: Edges) -> None:
                 )  # fmt: skip
 
 
+def signs(made: Edges) -> None:
+    """Layers on bits: one, a word, a word and one; sums that reach their limits, and never do."""
+    for n, outputs in ((1, 1), (32, 5), (33, 32), (2049, 1)):
+        x = Tensor("x", "bit", (n,), kind="input")
+        for sign in (-1, 0):
+            weight = np.full((outputs, 1, 1, n), sign, np.int8)
+            same: dict[str, Any] = {"weight": weight, "output_scale": 0.5, "output_zero_point": 3}
+            none = np.zeros(outputs, np.int32)
+            for end in (-LAST - 1, -n, n, n + 1, LAST):
+                threshold = np.full(outputs, end, np.int32)
+                for bias in (0, LAST - n, n - LAST):
+                    made.add(
+                        "binary_conv2d", [x], bias=none + np.int32(bias), multiplier=none,
+                        shift=none, threshold=threshold, **same,
+                    )  # fmt: skip
+            for given in itertools.islice(factors(np.full(outputs, n)), 0, None, 3):
+                made.add("binary_conv2d", [x], weight=weight, **given)
+    whole = Tensor("x", "bit", (65520,), kind="input")
+    taps = np.array([65520], np.int32)
+    made.add(
+        "binary_conv2d", [whole], weight=np.zeros((1, 1, 1, 65520), np.int8), bias=0 * taps,
+        multiplier=0 * taps, shift=0 * taps, threshold=taps, output_scale=0.5, output_zero_point=3,
+    )  # fmt: skip
+    for shape in ((1,), (32,), (3, 11)):
+        for end in (-128, 0, 128):
+            threshold = np.full(shape[-1], end, np.int16)
+            made.add("threshold", [code(shape)], threshold=threshold)
+
+
 def elementwise(made: Edges) -> None:
     """With the smallest output scale that is admitted, where a sum nearly reaches 32 bits."""
     for kind in ("add", "sub", "mul", "maximum", "minimum", "prelu"):
@@ -280,6 +309,7 @@ def spiking(made: Edges) -> None:
 GROUPS: dict[str, tuple[Callable[[Edges], None], int]] = {
     "weighted": (weighted_layers, 1),
     "low_bits": (low_bits, 1),
+    "signs": (signs, 1),
     "elementwise": (elementwise, 1),
     "reduced": (reductions, 1),
     "summed": (summed, 1),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from binary_graphs import binary_layers
 from int8_graphs import convolutions, dense_layers, depthwise, elementwise, join, low_bits, pools
 from spikelet.graph import Graph
 from targets import ARM_TARGETS, TARGETS, check_graph
@@ -15,6 +16,7 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
     "convolutions": lambda: join(convolutions(), dense_layers()),
     "depthwise": depthwise,
     "low_bits": lambda: low_bits(0, 4),
+    "binary": binary_layers,
     "pointwise": lambda: join(elementwise(), pools()),
 }
 # For every change; the others compile the same kernels once more. What differs in "pointwise" from

@@ -69,7 +69,12 @@ class Convolution(Quantised):
     def windows(self, x: Array, kernel: tuple[int, int]) -> Array:
         """(N, H, W, C) to a view (N, out H, out W, C, KH, KW) of what each output sees."""
         top, left, bottom, right = self.padding
-        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        return self.unpadded_windows(
+            np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0))), kernel
+        )
+
+    def unpadded_windows(self, x: Array, kernel: tuple[int, int]) -> Array:
+        """The same of an image that has its padding."""
         reach = [(k - 1) * d + 1 for k, d in zip(kernel, self.dilation, strict=True)]
         view = sliding_window_view(x, (reach[0], reach[1]), axis=(1, 2))
         patches: Array = view[

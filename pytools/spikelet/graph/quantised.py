@@ -122,7 +122,8 @@ class Quantised(Operator):
             raise self.error(f"activation {self.activation} is not a range")
         self._check_codes()
         widths = np.abs(rows.astype(np.int64)).sum(axis=1)
-        sums = widths * (128 + abs(x.zero_point)) + np.abs(self.bias.astype(np.int64))
+        most = int(np.abs(self.input_levels(np.array(x.limits))).max())
+        sums = widths * most + np.abs(self.bias.astype(np.int64))
         largest = int(sums.max())
         if largest >= 1 << 31:
             channel = int(np.argmax(sums))
@@ -158,7 +159,7 @@ class Quantised(Operator):
     def _sums(self, rows: Array, seen: Interval, *, apart: bool, padded: bool) -> Interval:
         """`Sums.reach`."""
         channels = len(rows)
-        low, high = (end - self.ins[0].zero_point for end in seen)
+        low, high = (self.input_levels(end) for end in seen)
         if padded:
             low, high = np.minimum(low, 0), np.maximum(high, 0)
         if apart:
@@ -188,7 +189,7 @@ class Quantised(Operator):
         fields: dict[str, Any] = {n: values.copy() for n, values in self._per_channel().items()}
         first, last = self.facts.seen
         if self._mixing and not self.odd and weight[0].size % len(first) == 0:
-            code = np.where(first == last, first - self.ins[0].zero_point, 0)
+            code = np.where(first == last, self.input_levels(first), 0)
             known = (first == last) & ((code == 0) | (not self._has_padding))
             columns = weight.reshape(len(weight), -1, len(first))
             moved = columns.astype(np.int64).sum(axis=1) @ (code * known)
@@ -257,8 +258,13 @@ class Quantised(Operator):
         return {self.inputs[0]: Role.WEIGHTED}
 
     def centred_input(self, env: dict[str, Array]) -> Array:
-        """The input less its zero point, int16."""
-        return env[self.inputs[0]].astype(np.int16) - np.int16(self.ins[0].zero_point)
+        """The input's levels, int16."""
+        levels: Array = self.input_levels(env[self.inputs[0]].astype(np.int16)).astype(np.int16)
+        return levels
+
+    def input_levels(self, codes: Array) -> Array:
+        """What codes of the input count: less its zero point."""
+        return codes - self.ins[0].zero_point
 
     def product(self, x: Array, rows: Array) -> Array:
         """(..., n) int16 by (O, n) integers: sums (..., O) int32, exact.
