@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+import binary_graphs
 import convolution_graphs
 import every_learner
 import graphs
@@ -104,6 +105,8 @@ NETWORKS: list[Callable[[], Graph]] = [
     int8_graphs.dense_layers,
     int8_graphs.convolutions,
     int8_graphs.depthwise,
+    functools.partial(int8_graphs.low_bits, 0, 11),
+    binary_graphs.binary_layers,
 ]
 MAKERS: list[Callable[[], Graph]] = [
     *NETWORKS,
