@@ -115,17 +115,19 @@ def low_bits(made: Edges) -> None:
         ("conv2d", (3, 2, 33), (5, 1, 1, 33)),
         ("conv2d", (2, 3, 256), (1, 1, 1, 256)),
     ]
-    for (kind, shape, weight), (bits, odd), zero in itertools.product(shapes, GRIDS, ZEROS[:2]):
+    grids = [*((bits, odd, 8) for bits, odd in GRIDS), *((8, True, upper) for upper in (4, 2, 1))]
+    for (kind, shape, weight), grid, zero in itertools.product(shapes, grids, ZEROS[:2]):
+        bits, odd, upper = grid
         half = 1 << (bits - 1)
         for ends in ([-half], [half - 1], [-half, half - 1, -half]):
             codes = np.resize(np.array(ends, np.int8), weight)
-            levels = 2 * codes.astype(np.int64) + 1 if odd else codes.astype(np.int64)
+            step, wide = 1 << (8 - upper), codes.astype(np.int64)
+            levels = 2 * (wide & -step) + step if odd else wide
             axes = tuple(range(1, len(weight)))
             sums = np.abs(levels).sum(axis=axes) * (128 + abs(zero))
+            same = {"weight": codes, "bits": bits, "odd": odd, "upper": upper}
             for given in itertools.islice(factors(sums), len(ends) % 2, None, 7):
-                made.add(
-                    kind, [code(shape, zero=zero)], weight=codes, bits=bits, odd=odd, **given
-                )  # fmt: skip
+                made.add(kind, [code(shape, zero=zero)], **same, **given)
 
 
 def signs(made: Edges) -> None:

@@ -39,7 +39,8 @@ def grid_fields(rng: np.random.Generator, shape: tuple[int, ...], case: int) -> 
     half = 1 << (bits - 1)
     ends = np.array([-half, half - 1], np.int8)
     weight = rng.choice(ends, shape) if case % 3 == 2 else rng.integers(-half, half, shape)
-    return {"weight": weight.astype(np.int8), "bits": bits, "odd": odd}
+    upper = (8, 4, 2, 1)[case // (4 * len(GRIDS)) % 4] if bits == 8 else 8
+    return {"weight": weight.astype(np.int8), "bits": bits, "odd": odd, "upper": upper}
 
 
 def scale_fields(

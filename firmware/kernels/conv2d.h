@@ -168,26 +168,31 @@ SPK_INLINE void spk_conv2d_fetch(const struct spk_conv2d *c, uint32_t pixels, ui
 // Sums of four channels of `pairs` pairs of pixels, without bias, into the (4, pairs, 2) words at
 // `end`: first the sum of the pair modulo 2^32, then that of its second pixel, which still contains
 // the offset, once for every two taps.
-// words: (taps, pairs), up to `end`; weights: (taps, 4).
+// words: (taps, pairs), up to `end`; weights: (taps, 4), of which the bits in `mask` count.
 SPK_INLINE void spk_conv2d_sums(const uint32_t *words, uint32_t pairs, const int8_t *weights,
-                                uint32_t *end) {
+                                int32_t mask, uint32_t *end) {
 #if defined(__riscv_mul) && __riscv_xlen == 32
-    if (pairs == 2) {
-        spk_conv2d_sums_four(words, weights, end);
-    } else {
-        spk_conv2d_sums_two(words, weights, end);
+    if (mask == -1) {
+        if (pairs == 2) {
+            spk_conv2d_sums_four(words, weights, end);
+        } else {
+            spk_conv2d_sums_two(words, weights, end);
+        }
+        return;
     }
 #elif defined(SPK_CONV2D_THUMB1_H)
-    (void)pairs; // the exporter asks for two pixels
-    spk_conv2d_sums_thumb1(words, weights, end, end);
-    spk_conv2d_sums_thumb1(words, weights + 2, end, end + 4);
-#else
+    if (mask == -1) { // the exporter asks for two pixels
+        spk_conv2d_sums_thumb1(words, weights, end, end);
+        spk_conv2d_sums_thumb1(words, weights + 2, end, end + 4);
+        return;
+    }
+#endif
     uint32_t both[4][SPK_MOST_PIXELS / 2] = {{0}};
     uint32_t high[4][SPK_MOST_PIXELS / 2] = {{0}};
     do {
         for (uint32_t k = 0; k < 4; k++) {
-            const uint32_t first = (uint32_t)weights[k];
-            const uint32_t second = (uint32_t)weights[4 + k];
+            const uint32_t first = (uint32_t)(weights[k] & mask);
+            const uint32_t second = (uint32_t)(weights[4 + k] & mask);
             for (uint32_t p = 0; p < pairs; p++) {
                 const uint32_t sum = words[p] * first + words[pairs + p] * second;
                 both[k][p] += sum;
@@ -203,7 +208,6 @@ SPK_INLINE void spk_conv2d_sums(const uint32_t *words, uint32_t pairs, const int
             *end++ = high[k][p];
         }
     }
-#endif
 }
 
 // Four channels of `pixels` outputs, from the sums. offsets: what `high` has too much.
@@ -252,14 +256,14 @@ SPK_INLINE void spk_conv2d_regrid(struct spk_grid grid, uint32_t pairs, const ui
 // scratch: (taps, pixels / 2) and 4 * pixels words for the sums; and, of a packed or an odd grid,
 // `pixels` words for those of the inputs.
 SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bool wide,
-                                 uint32_t bits, bool odd, const int8_t *input, uint32_t *scratch,
-                                 int8_t *output) {
+                                 uint32_t bits, bool odd, uint32_t upper, const int8_t *input,
+                                 uint32_t *scratch, int8_t *output) {
     const uint32_t total = (uint32_t)c->geometry.out_height * c->geometry.out_width;
     const uint32_t outputs = c->geometry.outputs;
     const uint32_t taps = c->taps;
     const bool plain = bits == 8 && !odd;
-    const uint32_t offsets = bits < 8 ? 0 : taps / 2 * (SPK_PAIR_OFFSET >> 16);
-    const struct spk_grid grid = spk_grid(bits, odd);
+    const struct spk_grid grid = spk_grid(bits, odd, upper);
+    const uint32_t offsets = bits < 8 ? 0 : grid.factor * (taps / 2) * (SPK_PAIR_OFFSET >> 16);
     const struct spk_rescale out = c->out;
     uint32_t *const end = scratch + taps * (pixels / 2);
     uint32_t *const inputs = end + 4 * pixels;
@@ -283,11 +287,6 @@ SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bo
         }
         if (!plain) {
             spk_packed_inputs(scratch, pixels / 2, end, inputs);
-            if (bits == 8) { // what the sums have too much, twice: it is taken from all of them
-                for (uint32_t p = 0; p < pixels / 2; p++) {
-                    inputs[2 * p + 1] -= offsets;
-                }
-            }
         }
         const int8_t *weights = c->weights;
         for (uint32_t o = 0; o < outputs; o += 4) {
@@ -295,7 +294,7 @@ SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bo
                 spk_packed_sums(scratch, pixels / 2, bits, (const uint32_t *)(const void *)weights,
                                 end);
             } else {
-                spk_conv2d_sums(scratch, pixels / 2, weights, end);
+                spk_conv2d_sums(scratch, pixels / 2, weights, spk_upper_mask(upper), end);
             }
             if (!plain) {
                 spk_conv2d_regrid(grid, pixels / 2, inputs, end);
@@ -308,24 +307,27 @@ SPK_INLINE void spk_conv2d_pairs(const struct spk_conv2d *c, uint32_t pixels, bo
 
 // The variants: spk_conv2d_PIXELS, of packed and odd grids with their bits; _wide where some
 // channels are marked.
-#define SPK_CONV2D_PAIRS(name, pixels, wide, bits, odd)                                            \
+#define SPK_CONV2D_PAIRS(name, pixels, wide, bits, odd, upper)                                     \
     SPK_SHARED void spk_conv2d_##name(const struct spk_conv2d *c, const int8_t *input,             \
                                       uint32_t *scratch, int8_t *output) {                         \
-        spk_conv2d_pairs(c, pixels, wide, bits, odd, input, scratch, output);                      \
+        spk_conv2d_pairs(c, pixels, wide, bits, odd, upper, input, scratch, output);               \
     }
-#define SPK_CONV2D_GRID(name, bits, odd)                                                           \
-    SPK_CONV2D_PAIRS(four##name, 4, false, bits, odd)                                              \
-    SPK_CONV2D_PAIRS(two##name, 2, false, bits, odd)                                               \
-    SPK_CONV2D_PAIRS(four##name##_wide, 4, true, bits, odd)                                        \
-    SPK_CONV2D_PAIRS(two##name##_wide, 2, true, bits, odd)
+#define SPK_CONV2D_GRID(name, bits, odd, upper)                                                    \
+    SPK_CONV2D_PAIRS(four##name, 4, false, bits, odd, upper)                                       \
+    SPK_CONV2D_PAIRS(two##name, 2, false, bits, odd, upper)                                        \
+    SPK_CONV2D_PAIRS(four##name##_wide, 4, true, bits, odd, upper)                                 \
+    SPK_CONV2D_PAIRS(two##name##_wide, 2, true, bits, odd, upper)
 
-SPK_CONV2D_GRID(, 8, false)
-SPK_CONV2D_GRID(_2, 2, false)
-SPK_CONV2D_GRID(_4, 4, false)
-SPK_CONV2D_GRID(_1_odd, 1, true)
-SPK_CONV2D_GRID(_2_odd, 2, true)
-SPK_CONV2D_GRID(_4_odd, 4, true)
-SPK_CONV2D_GRID(_8_odd, 8, true)
+SPK_CONV2D_GRID(, 8, false, 8)
+SPK_CONV2D_GRID(_2, 2, false, 8)
+SPK_CONV2D_GRID(_4, 4, false, 8)
+SPK_CONV2D_GRID(_1_odd, 1, true, 8)
+SPK_CONV2D_GRID(_2_odd, 2, true, 8)
+SPK_CONV2D_GRID(_4_odd, 4, true, 8)
+SPK_CONV2D_GRID(_8_odd, 8, true, 8)
+SPK_CONV2D_GRID(_8_odd_upper4, 8, true, 4)
+SPK_CONV2D_GRID(_8_odd_upper2, 8, true, 2)
+SPK_CONV2D_GRID(_8_odd_upper1, 8, true, 1)
 
 #if defined(SPK_CONV2D_DSP_H)
 // weights: (outputs / 2, taps) int16; scratch: (taps / 4, 2 pixels, 4) int16; taps by eights.

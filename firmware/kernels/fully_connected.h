@@ -61,9 +61,9 @@ SPK_INLINE void spk_fully_connected_store(const struct spk_fully_connected *c,
 }
 
 // Sums of a quad of channels, or of two, that share the loads of the inputs. second: the weights of
-// the other quad.
+// the other quad. mask: the bits of a weight that count.
 SPK_INLINE void spk_fully_connected_sums(const struct spk_fully_connected *c, bool two,
-                                         const int8_t *from, const int8_t *weights,
+                                         int32_t mask, const int8_t *from, const int8_t *weights,
                                          const int8_t *second, int32_t *sum) {
     const int8_t *const end = from + c->inputs;
     int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
@@ -72,15 +72,15 @@ SPK_INLINE void spk_fully_connected_sums(const struct spk_fully_connected *c, bo
         SPK_UNROLL(4)
         for (uint32_t tap = 0; tap < 4; tap++) {
             const int32_t x = from[tap];
-            a0 += weights[4 * tap] * x;
-            a1 += weights[4 * tap + 1] * x;
-            a2 += weights[4 * tap + 2] * x;
-            a3 += weights[4 * tap + 3] * x;
+            a0 += (weights[4 * tap] & mask) * x;
+            a1 += (weights[4 * tap + 1] & mask) * x;
+            a2 += (weights[4 * tap + 2] & mask) * x;
+            a3 += (weights[4 * tap + 3] & mask) * x;
             if (two) {
-                b0 += second[4 * tap] * x;
-                b1 += second[4 * tap + 1] * x;
-                b2 += second[4 * tap + 2] * x;
-                b3 += second[4 * tap + 3] * x;
+                b0 += (second[4 * tap] & mask) * x;
+                b1 += (second[4 * tap + 1] & mask) * x;
+                b2 += (second[4 * tap + 2] & mask) * x;
+                b3 += (second[4 * tap + 3] & mask) * x;
             }
             SPK_IN_ORDER();
         }
@@ -112,13 +112,13 @@ SPK_INLINE void spk_fully_connected_by_fours(const struct spk_fully_connected *o
         done = 4;
 #if defined(__riscv) // registers for two quads
         if (o + 4 < c->outputs) {
-            spk_fully_connected_sums(c, true, input, weights, weights + step, sum);
+            spk_fully_connected_sums(c, true, -1, input, weights, weights + step, sum);
             weights += step;
             done = 8;
         } else
 #endif
         {
-            spk_fully_connected_sums(c, false, input, weights, weights, sum);
+            spk_fully_connected_sums(c, false, -1, input, weights, weights, sum);
         }
         weights += step;
         spk_fully_connected_store(c, rounding, o, done, sum, output);
@@ -128,10 +128,11 @@ SPK_INLINE void spk_fully_connected_by_fours(const struct spk_fully_connected *o
 // weights: of less than 8 bits (outputs / 4, words of fields, 4), else as above.
 SPK_INLINE void spk_fully_connected_by_grid(const struct spk_fully_connected *of,
                                             enum spk_connected_rounding rounding, uint32_t bits,
-                                            bool odd, const int8_t *input, int8_t *output) {
+                                            bool odd, uint32_t upper, const int8_t *input,
+                                            int8_t *output) {
     const struct spk_fully_connected copy = *of;
     const struct spk_fully_connected *c = &copy;
-    const struct spk_grid grid = spk_grid(bits, odd);
+    const struct spk_grid grid = spk_grid(bits, odd, upper);
     const uint32_t each = bits < 8 ? 32 / bits : 4;
     const uint32_t step = (c->inputs + each - 1) / each * 16;
     const int8_t *weights = c->weights;
@@ -145,7 +146,7 @@ SPK_INLINE void spk_fully_connected_by_grid(const struct spk_fully_connected *of
         if (bits < 8) {
             spk_packed_dot(input, c->inputs, bits, (const uint32_t *)(const void *)weights, sum);
         } else {
-            spk_fully_connected_sums(c, false, input, weights, weights, sum);
+            spk_fully_connected_sums(c, false, spk_upper_mask(upper), input, weights, weights, sum);
         }
         for (uint32_t k = 0; k < 4; k++) {
             sum[k] = (int32_t)(grid.factor * (uint32_t)sum[k] + inputs);
@@ -204,18 +205,21 @@ SPK_INLINE void spk_fully_connected_by_vectors(const struct spk_fully_connected 
 
 SPK_FULLY_CONNECTED_ROUNDINGS(fours)
 
-#define SPK_FULLY_CONNECTED_GRID(name, rounding, grid, bits, odd)                                  \
+#define SPK_FULLY_CONNECTED_GRID(name, rounding, grid, bits, odd, upper)                           \
     SPK_SHARED void spk_fully_connected_##grid##_##name(const struct spk_fully_connected *c,       \
                                                         const int8_t *input, int8_t *output) {     \
-        spk_fully_connected_by_grid(c, rounding, bits, odd, input, output);                        \
+        spk_fully_connected_by_grid(c, rounding, bits, odd, upper, input, output);                 \
     }
 #define SPK_FULLY_CONNECTED_GRIDS(name, rounding)                                                  \
-    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_2, 2, false)                                   \
-    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_4, 4, false)                                   \
-    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_1_odd, 1, true)                                \
-    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_2_odd, 2, true)                                \
-    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_4_odd, 4, true)                                \
-    SPK_FULLY_CONNECTED_GRID(name, rounding, fours_8_odd, 8, true)
+    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_2, 2, false, 8)                                \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_4, 4, false, 8)                                \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_1_odd, 1, true, 8)                             \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_2_odd, 2, true, 8)                             \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, packed_4_odd, 4, true, 8)                             \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, fours_8_odd, 8, true, 8)                              \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, fours_8_odd_upper4, 8, true, 4)                       \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, fours_8_odd_upper2, 8, true, 2)                       \
+    SPK_FULLY_CONNECTED_GRID(name, rounding, fours_8_odd_upper1, 8, true, 1)
 
 SPK_FULLY_CONNECTED_GRIDS(once, SPK_ONCE_NEAR)
 SPK_FULLY_CONNECTED_GRIDS(twice, SPK_TWICE_NEAR)

@@ -15,11 +15,18 @@ struct spk_grid {
     uint32_t inputs; // modulo 2^32
 };
 
-// bits: 8 where the codes lie as they are.
-SPK_INLINE struct spk_grid spk_grid(uint32_t bits, bool odd) {
+// bits: 8 where the codes lie as they are. upper: how many of those bits count; the others are half
+// of a step.
+SPK_INLINE struct spk_grid spk_grid(uint32_t bits, bool odd, uint32_t upper) {
     const uint32_t raised = bits < 8 ? 1u << (bits - 1) : 0;
-    const struct spk_grid grid = {odd ? 2 : 1, odd ? 1 - 2 * raised : 0 - raised};
+    const uint32_t half = 1u << (8 - upper);
+    const struct spk_grid grid = {odd ? 2 : 1, odd ? half - 2 * raised : 0 - raised};
     return grid;
+}
+
+// What is left of a code of 8 bits.
+SPK_INLINE int32_t spk_upper_mask(uint32_t upper) {
+    return -(int32_t)(1u << (8 - upper));
 }
 
 // How many fields of weights may meet inputs of 8 bits before their sum leaves 16 bits: whole

@@ -56,6 +56,8 @@ class Quantised(Operator):
         activation: lowest and highest output code.
         bits: of a weight, in flash; those of less than 8 lie packed.
         odd: a code k stands for 2k + 1.
+        upper: of odd codes of 8 bits, how many of the upper bits count, as if the others were half
+            of a step: one array serves all widths, in units of the same step.
     """
 
     OUTPUTS: ClassVar[int] = 0  # the axis of the weights that the output channels lie along
@@ -69,6 +71,7 @@ class Quantised(Operator):
     activation: Codes = INT8
     bits: Literal[1, 2, 4, 8] = 8
     odd: bool = False
+    upper: Literal[1, 2, 4, 8] = 8
 
     facts: Sums = field(init=False, repr=False, compare=False)
 
@@ -79,7 +82,11 @@ class Quantised(Operator):
     @property
     def levels(self) -> Array:
         """The weights: what a code stands for, in units of the weight's step; int8 or int16."""
-        return 2 * self.weight.astype(np.int16) + np.int16(1) if self.odd else self.weight
+        if not self.odd:
+            return self.weight
+        step = 1 << (8 - self.upper)
+        kept: Array = self.weight.astype(np.int16) & np.int16(-step)
+        return 2 * kept + np.int16(step)
 
     @property
     def packed(self) -> bool:
@@ -89,7 +96,8 @@ class Quantised(Operator):
     @property
     def _grid(self) -> str:
         """What the names of kernels say of the weights; "" for plain int8."""
-        return (f"_{self.bits}" if self.packed else "") + ("_odd" if self.odd else "")
+        upper = f"_upper{self.upper}" if self.upper < 8 else ""
+        return (f"_{self.bits}" if self.packed else "") + ("_odd" if self.odd else "") + upper
 
     def infer_int8(
         self,
@@ -150,6 +158,8 @@ class Quantised(Operator):
             )
         if self.bits == 1 and not self.odd:
             raise self.error("weights of 1 bit are -1 and 1: expected odd")
+        if self.upper < 8 and not (self.bits == 8 and self.odd):
+            raise self.error(f"the upper {self.upper} bits of a code: expected odd codes of 8 bits")
 
     def expect_bytes(self) -> None:
         """Refuse weights that are no plain int8."""
