@@ -250,6 +250,9 @@ def moving_layers(made: Edges) -> None:
     made.add("pad", [code((1, 1))], before=(0, 3), after=(2, 0), value=-128, **same)
     made.add("concatenate", [code((1, 1)), code((4, 1))], axis=0, **same)
     made.add("reshape", [code((6,))], shape=(1, 2, 3))
+    for shape in ((1,), (3, 11)):
+        condition = Tensor("x", "u8", (1,), kind="input")
+        made.add("select", [condition, *[code(shape)] * 3], values=(0, 255, 7))
     made.add("argmax", [code((1,))])
     made.add("argmax", [code((3, 300))])
 

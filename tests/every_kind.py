@@ -13,6 +13,7 @@ import every_learner
 import graphs
 import int8_graphs
 import overlap_cases
+import width_graphs
 from plan_graphs import SCALE, image
 from spikelet.graph import Graph, Learned, Operator, Tensor
 from spikelet.graph.ops.concatenate import Concatenate
@@ -107,6 +108,7 @@ NETWORKS: list[Callable[[], Graph]] = [
     int8_graphs.depthwise,
     functools.partial(int8_graphs.low_bits, 0, 11),
     binary_graphs.binary_layers,
+    width_graphs.nested,
 ]
 MAKERS: list[Callable[[], Graph]] = [
     *NETWORKS,

@@ -43,6 +43,11 @@ static inline int spk_admits(const struct spk_tensor *tensor, uint32_t offset, c
         const uint32_t sign = 1u << (8 * size - 1);
         bits = (bits ^ sign) - sign;
     }
+#ifdef SPK_CHOICES
+    if (tensor->choices && (bits > 31 || !(tensor->choices >> bits & 1))) {
+        return 0;
+    }
+#endif
     const int32_t order = spk_order(bits, (enum spk_dtype)tensor->dtype);
     return tensor->low <= order && order <= tensor->high;
 }

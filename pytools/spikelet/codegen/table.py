@@ -21,7 +21,7 @@ def agent_table(
     for tensor, op in visible_tensors(graph, trace):
         data = em.at(places.slots[tensor.name])
         number = _NO_OP if op is None else op
-        rows.append(tensor_row(tensor, tensor.kind, data, number, graph.admitted_range(tensor)))
+        rows.append(tensor_row(graph, tensor, tensor.kind, data, number))
     lines = []
     if trace:
         columns = len(graph.traced_tensors)
@@ -29,7 +29,7 @@ def agent_table(
             f"static uint32_t trace[{graph.steps * columns}]; // ({graph.steps}, {columns})"
         )
         shaped = Tensor("trace", "u32", (graph.steps, columns), kind="output")
-        rows.append(tensor_row(shaped, "digests", c.name("trace"), _NO_OP, shaped.limits))
+        rows.append(tensor_row(graph, shaped, "digests", c.name("trace"), _NO_OP))
     lines += [
         f"static const uint8_t package_sha256[32] = {{\n    {digest}}};",
         f"static const struct spk_tensor tensors[{len(rows)}] = {{",
@@ -58,10 +58,9 @@ def agent_table(
 def learned_table(graph: Graph, em: CEmitter) -> str:
     """The learned tensors, for what saves and restores them."""
     rows = [
-        tensor_row(k.tensor, "learned", em.at(em.places.slots[k.tensor.name]), _NO_OP,
-                   graph.admitted_range(k.tensor))
+        tensor_row(graph, k.tensor, "learned", em.at(em.places.slots[k.tensor.name]), _NO_OP)
         for k in graph.learned
-    ]  # fmt: skip
+    ]
     lines = [f"static const struct spk_tensor model_learned[{len(rows)}] = {{"]
     return "\n".join([*lines, *(f"    {row}," for row in rows), "};", ""])
 
@@ -117,12 +116,14 @@ def visible_tensors(graph: Graph, trace: bool) -> list[tuple[Tensor, int | None]
 
 
 def tensor_row(
-    tensor: Tensor, kind: str, data: Expression, number: c.Value, ends: tuple[float, float]
+    graph: Graph, tensor: Tensor, kind: str, data: Expression, number: c.Value
 ) -> Expression:
-    """A row of the tensor table; `ends`: what a host writes must lie in them."""
+    """A row of the tensor table of a graph, which may be of a tensor of another kind."""
     dtype, kind_of = (c.name(f"SPK_{text.upper()}") for text in (tensor.dtype, kind))
     row = (
         c.string_literal(tensor.name), data, tensor.nbytes, dtype, kind_of, number,
         len(tensor.shape), tensor.shape, c.decimal(tensor.scale), tensor.zero_point,
     )  # fmt: skip
-    return c.literal((*row, *map(tensor.order, ends)))
+    ends = tensor.limits if kind == "digests" else graph.admitted_range(tensor)
+    choices = [sum(1 << choice for choice in tensor.choices)] if graph.has_choices else []
+    return c.literal((*row, *map(tensor.order, ends), *choices))

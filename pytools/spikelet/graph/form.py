@@ -60,6 +60,7 @@ class TensorForm:
     shape: tuple[Size, ...]
     scale: TensorScale
     zero_point: Int32
+    choices: tuple[Int32, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -143,6 +144,7 @@ def _tensor(entry: TensorForm, kind: str) -> Tensor:
         scale=entry.scale,
         zero_point=entry.zero_point,
         persistent=kind == "learned",
+        choices=entry.choices,
     )
 
 

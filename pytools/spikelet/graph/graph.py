@@ -31,6 +31,7 @@ def _describe(tensor: Tensor) -> dict[str, Any]:
         "shape": list(tensor.shape),
         "scale": tensor.scale,
         "zero_point": tensor.zero_point,
+        **({"choices": list(tensor.choices)} if tensor.choices else {}),
     }
 
 
@@ -110,7 +111,7 @@ class Graph:
         for tensor in self.inputs:
             if tensor.name in known:
                 raise GraphError(f"graph {self.name}: two tensors are named {tensor.name}")
-            if not is_identifier(tensor.name):
+            if tensor.name.partition(".")[0] in {node.name for node in self.nodes}:
                 raise GraphError(f"graph {self.name}: input {tensor.name} is a part of another")
             self.bounds[tensor.name] = tensor.interval()
             if tensor.kind != "input":
@@ -212,6 +213,11 @@ class Graph:
         return [*label, *self.targets]
 
     @property
+    def has_choices(self) -> bool:
+        """Whether some input may hold certain values only."""
+        return any(tensor.choices for tensor in self.inputs)
+
+    @property
     def learns(self) -> bool:
         """Whether it has learning operators."""
         return bool(self.learned)
@@ -258,6 +264,9 @@ class Graph:
                     f"input {name}: {values.dtype} of shape {values.shape}, expected "
                     f"{tensor.numpy_dtype} of shape (N, {', '.join(map(str, tensor.shape))})"
                 )
+            if tensor.choices and not np.isin(values, tensor.choices).all():
+                choices = ", ".join(map(str, tensor.choices))
+                raise GraphError(f"input {name}: a value that is none of {choices}")
             if tensor.dtype in FLOATS and not np.isfinite(values).all():
                 raise GraphError(f"input {name}: holds a value that is not a finite number")
             if samples not in (-1, len(values)):

@@ -23,6 +23,7 @@ from spikelet.graph.declared import (
     check_fields,
     one_of,
     quote_name,
+    within,
 )
 from spikelet.text import brief_repr
 
@@ -65,6 +66,7 @@ class Tensor:
         scale: real = (code - zero_point) * scale.
         zero_point: the code of real 0.
         persistent: keeps its memory from step to step.
+        choices: of an input u8, the only values, each below 32, that it may hold; none: any.
     """
 
     name: TensorName
@@ -74,6 +76,7 @@ class Tensor:
     scale: TensorScale = 1.0
     zero_point: Int32 = 0
     persistent: bool = False
+    choices: tuple[Annotated[int, within(0, 31)], ...] = ()
 
     def __post_init__(self) -> None:
         check_fields(type(self), f"tensor {quote_name(self.name)}", vars(self))
@@ -83,6 +86,8 @@ class Tensor:
                 f"tensor {self.name}: zero_point is {self.zero_point}, expected a code of "
                 f"{self.dtype}, {low} to {high}"
             )
+        if self.choices and (self.kind, self.dtype) != ("input", "u8"):
+            raise GraphError(f"tensor {self.name}: choices of a {self.kind} {self.dtype}, not u8")
         if self.nbytes > LARGEST_BYTES:
             raise GraphError(
                 f"tensor {self.name}: {self.nbytes} bytes, expected {LARGEST_BYTES} at most"
@@ -132,6 +137,8 @@ class Tensor:
     def interval(self, low: float | None = None, high: float | None = None) -> tuple[Array, Array]:
         """Bounds of each element, by default those of the type: int64, or of floats infinities."""
         lowest, highest = (-np.inf, np.inf) if self.dtype in FLOATS else self.limits
+        if self.choices:
+            lowest, highest = min(self.choices), max(self.choices)
         kind = np.float64 if self.dtype in FLOATS else np.int64
         return (
             np.broadcast_to(kind(lowest if low is None else low), self.shape),

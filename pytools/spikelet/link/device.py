@@ -393,7 +393,12 @@ class Device(Connection):
         entries = [self.tensor(name) for name in tensors]
         checked = (Dtype.BIT, Dtype.F16, Dtype.F32)
         learning = (Kind.LEARNED, Kind.TARGET)
-        some = any(t.dtype in checked or t.kind in learning for t in entries)
+        some = any(
+            t.dtype in checked or t.kind in learning
+            # It may be one of a few values.
+            or (t.dtype is Dtype.U8 and t.bytes == 1)
+            for t in entries
+        )  # fmt: skip
         allowed = {Status.RANGE} if some else set()
         if any(t.kind is Kind.TARGET for t in entries):  # the label is LEARN's to write
             allowed.add(Status.BAD_STATE)

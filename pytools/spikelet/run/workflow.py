@@ -106,6 +106,8 @@ def make(
     )
     if package.graph.learns:
         defines = (*defines, "SPK_LEARN")
+    if package.graph.has_choices:
+        defines = (*defines, "SPK_CHOICES")
     try:
         _could_fit(board, generated)
         firmware = build(

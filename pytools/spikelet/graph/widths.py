@@ -1,0 +1,85 @@
+"""One network at several widths of its weights, and an input that says at which it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+
+from spikelet.graph.graph import Graph
+from spikelet.graph.operator import Operator
+from spikelet.graph.ops.select import Select
+from spikelet.graph.quantised import Quantised
+from spikelet.graph.tensor import GraphError, Tensor
+
+EFFORT = "effort.bits"  # u8 (1,): bits of the weights of this inference
+
+
+def at_widths(graphs: Mapping[int, Graph], name: str) -> Graph:
+    """One graph of several that compute the same at different widths.
+
+    The device executes the one that the input `effort.bits` names, from the next inference on; it
+    refuses a width that is not there. Weights that several of them have are in flash once.
+
+    Args:
+        graphs: by bits. They have the same inputs, and one output of the same code each.
+        name: of the graph that is made.
+
+    Raises:
+        GraphError: their inputs or outputs differ, or they learn.
+    """
+    widths = sorted(graphs, reverse=True)
+    first = graphs[widths[0]]
+    nodes: list[Operator] = []
+    outputs = []
+    for width in widths:
+        graph = graphs[width]
+        if graph.inputs != first.inputs or len(graph.outputs) != 1 or graph.learns:
+            raise GraphError(
+                f"graph {name}: at {width} bits it has inputs {graph.inputs} and outputs"
+                f" {graph.outputs}, expected {first.inputs} and one output"
+            )
+        given = {tensor.name for tensor in graph.inputs}
+
+        def renamed(tensor: str, width: int = width, given: set[str] = given) -> str:
+            head, dot, part = tensor.partition(".")
+            return tensor if tensor in given else f"{head}_{width}{dot}{part}"
+
+        for node in graph.order:
+            inputs = tuple(map(renamed, node.inputs))
+            nodes.append(
+                dataclasses.replace(
+                    node, name=f"{node.name}_{width}", inputs=inputs, when=(EFFORT, width)
+                )
+            )
+        outputs.append(renamed(graph.outputs[0]))
+    effort = Tensor(EFFORT, "u8", (1,), kind="input", choices=tuple(sorted(widths)))
+    scores = first.outputs[0].partition(".")[0]
+    nodes.append(Select(name=scores, inputs=(EFFORT, *outputs), values=tuple(widths)))
+    return Graph(name, first.steps, [*first.inputs, effort], nodes, [scores])
+
+
+def upper_bits(graph: Graph, width: Literal[1, 2, 4, 8]) -> Graph:
+    """The same graph of odd int8 weights, of whose codes the upper bits count."""
+    nodes = [
+        dataclasses.replace(node, upper=width)
+        if isinstance(node, Quantised) and node.bits == 8 and node.odd
+        else node
+        for node in graph.nodes
+    ]
+    return dataclasses.replace(graph, nodes=nodes)
+
+
+def draft_weights(node: Quantised) -> Quantised:
+    """The same layer with weights of its own: as few bits as count, packed; faster, more flash."""
+    if node.upper == 8:
+        return node
+    codes = (node.weight >> (8 - node.upper)).astype(np.int8)
+    step = 1 << (8 - node.upper)
+    if np.any(node.bias % step):
+        raise GraphError(f"layer {node.name}: its bias is not in whole steps of {step}")
+    bias = (node.bias // step).astype(np.int32)
+    shift = node.shift + np.int32(8 - node.upper)
+    return dataclasses.replace(node, weight=codes, bits=node.upper, upper=8, bias=bias, shift=shift)
