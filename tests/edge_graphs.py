@@ -253,6 +253,8 @@ def moving_layers(made: Edges) -> None:
     for shape in ((1,), (3, 11)):
         condition = Tensor("x", "u8", (1,), kind="input")
         made.add("select", [condition, *[code(shape)] * 3], values=(0, 255, 7))
+    for kind, n, lead in itertools.product(("i8", "i16", "i32"), (2, 33), (0, 1, 255, LAST)):
+        made.add("gate", [Tensor("x", kind, (n,), kind="input")], lead=lead)
     made.add("argmax", [code((1,))])
     made.add("argmax", [code((3, 300))])
 

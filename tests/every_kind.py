@@ -109,6 +109,7 @@ NETWORKS: list[Callable[[], Graph]] = [
     functools.partial(int8_graphs.low_bits, 0, 11),
     binary_graphs.binary_layers,
     width_graphs.nested,
+    width_graphs.speculative,
 ]
 MAKERS: list[Callable[[], Graph]] = [
     *NETWORKS,

@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import graphs
 from link_agent import start
 from spikelet.board import find_board
 from spikelet.codegen import generate
 from spikelet.graph import GraphError, Tensor
-from spikelet.graph.widths import EFFORT, at_widths
+from spikelet.graph.widths import EFFORT, at_widths, draft_first
 from spikelet.link import Device, DeviceRefused
 from spikelet.package import Package
 from spikelet.run import make
 from targets import check_package
-from width_graphs import WIDTHS, inputs_of, nested
+from width_graphs import WIDTHS, inputs_of, nested, plain
 
 
 def test_each_width_computes_what_its_own_network_does() -> None:
@@ -71,3 +72,19 @@ def test_a_width_that_is_not_there_is_refused() -> None:
     )
     with pytest.raises(GraphError, match="expected"):
         at_widths({8: nested((8,)), 1: other}, "two")
+
+
+def test_the_whole_network_answers_where_the_draft_is_not_sure(tmp_path: Path) -> None:
+    draft, whole = (plain(width) for width in (1, 8))
+    x = graphs.random_inputs(whole, 40, np.random.default_rng(2))
+    first, second = (graph.run(x).outputs["scores"] for graph in (draft, whole))
+    top = np.sort(first.astype(int), axis=1)
+    leads = top[:, -1] - top[:, -2]
+    lead = int(np.median(leads))
+    graph = draft_first(draft, whole, lead, "speculative")
+    outputs = graph.run(x).outputs
+    unsure = leads < lead
+    assert 0 < unsure.sum() < 40 and np.array_equal(outputs["unsure"][:, 0], unsure)
+    expected = np.where(unsure[:, None], second, first)
+    assert np.array_equal(outputs["scores"], expected)
+    check_package("rv32-gcc-qemu", Package(graph, x, {}).with_golden(), tmp_path)

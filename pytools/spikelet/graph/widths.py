@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelet.graph.graph import Graph
 from spikelet.graph.operator import Operator
+from spikelet.graph.ops.gate import Gate
 from spikelet.graph.ops.select import Select
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.tensor import GraphError, Tensor
@@ -34,31 +35,69 @@ def at_widths(graphs: Mapping[int, Graph], name: str) -> Graph:
     first = graphs[widths[0]]
     nodes: list[Operator] = []
     outputs = []
+    _check_alike(name, first, {f"{w} bits": graph for w, graph in graphs.items()})
     for width in widths:
-        graph = graphs[width]
-        if graph.inputs != first.inputs or len(graph.outputs) != 1 or graph.learns:
-            raise GraphError(
-                f"graph {name}: at {width} bits it has inputs {graph.inputs} and outputs"
-                f" {graph.outputs}, expected {first.inputs} and one output"
-            )
-        given = {tensor.name for tensor in graph.inputs}
-
-        def renamed(tensor: str, width: int = width, given: set[str] = given) -> str:
-            head, dot, part = tensor.partition(".")
-            return tensor if tensor in given else f"{head}_{width}{dot}{part}"
-
-        for node in graph.order:
-            inputs = tuple(map(renamed, node.inputs))
-            nodes.append(
-                dataclasses.replace(
-                    node, name=f"{node.name}_{width}", inputs=inputs, when=(EFFORT, width)
-                )
-            )
-        outputs.append(renamed(graph.outputs[0]))
+        part, output = _renamed(graphs[width], str(width), (EFFORT, width))
+        nodes += part
+        outputs.append(output)
     effort = Tensor(EFFORT, "u8", (1,), kind="input", choices=tuple(sorted(widths)))
     scores = first.outputs[0].partition(".")[0]
     nodes.append(Select(name=scores, inputs=(EFFORT, *outputs), values=tuple(widths)))
     return Graph(name, first.steps, [*first.inputs, effort], nodes, [scores])
+
+
+def draft_first(draft: Graph, whole: Graph, lead: int, name: str) -> Graph:
+    """One graph of two: where the answer of the draft is not sure, the whole network answers.
+
+    Its output tensor `unsure` is 1 where the whole network was executed.
+
+    Args:
+        draft: cheap, such as the same network at 1 bit.
+        whole: with the same inputs and an output of the same code.
+        lead: of the draft's best score over its second, in units of its code, below which the whole
+            network is executed.
+        name: of the graph that is made.
+
+    Raises:
+        GraphError: their inputs or outputs differ, or they learn.
+    """
+    _check_alike(name, whole, {"draft": draft})
+    first, scores = _renamed(draft, "draft", None)
+    second, answer = _renamed(whole, "whole", ("unsure", 1))
+    gate = Gate(name="unsure", inputs=(scores,), lead=lead)
+    chosen = whole.outputs[0].partition(".")[0]
+    select = Select(name=chosen, inputs=("unsure", answer, scores), values=(1, 0))
+    nodes = [*first, gate, *second, select]
+    return Graph(name, whole.steps, list(whole.inputs), nodes, [chosen, "unsure"])
+
+
+def _check_alike(name: str, first: Graph, others: Mapping[str, Graph]) -> None:
+    for of, graph in others.items():
+        if graph.inputs != first.inputs or len(graph.outputs) != 1 or graph.learns:
+            raise GraphError(
+                f"graph {name}: {of} has inputs {graph.inputs} and outputs {graph.outputs},"
+                f" expected {first.inputs} and one output"
+            )
+
+
+def _renamed(graph: Graph, suffix: str, when: tuple[str, int] | None) -> tuple[list[Operator], str]:
+    """The operators with a suffix to their names, under a condition; the name of the output."""
+    given = {tensor.name for tensor in graph.inputs}
+
+    def renamed(tensor: str) -> str:
+        head, dot, part = tensor.partition(".")
+        return tensor if tensor in given else f"{head}_{suffix}{dot}{part}"
+
+    nodes = [
+        dataclasses.replace(
+            node,
+            name=f"{node.name}_{suffix}",
+            inputs=tuple(map(renamed, node.inputs)),
+            when=when,
+        )
+        for node in graph.order
+    ]
+    return nodes, renamed(graph.outputs[0])
 
 
 def upper_bits(graph: Graph, width: Literal[1, 2, 4, 8]) -> Graph:
