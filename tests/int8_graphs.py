@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.graph.ops.max_pool2d import MaxPool2d
 from spikelet.graph.ops.mul import Mul
 from spikelet.graph.ops.sub import Sub
+from spikelet.graph.ops.transpose_conv import TransposeConv
 from spikelet.graph.requantise import quantize_multiplier
+from spikelet.graph.requantise_even import find_line, find_steps
 
 ZERO_POINTS = (-128, 127, 0, -5, 64)
 ACTIVATIONS = ((-128, 127), (-128, 127), (-100, 90), (0, 0), (-5, 127))
@@ -312,6 +315,87 @@ def low_bits(part: int = 0, parts: int = 1, name: str = "low_bits") -> Graph:
                 FullyConnected(name=f"fc{case}", inputs=(x.name,), fraction=once, **given, **fields)
             )
     return Graph(name, 1, inputs, nodes, [nodes[-1].name])
+
+
+def even_fields(
+    rng: np.random.Generator, reach: Array, case: int, codes: int = 256
+) -> dict[str, Any]:
+    """A layer whose halves go to even: steps of few codes or of many, or lines.
+
+    Args:
+        rng: of slopes, every second of which is a power of two.
+        reach: (O,) largest sums.
+        case: every third has steps.
+        codes: how many of the output.
+    """
+    low, zero = -(codes // 2), (0, 3, -7)[case % 3] if codes == 256 else 0
+    limits = low, low + codes - 1
+    shift = np.ceil(np.log2(np.maximum(reach, 1) * 2 / codes)).astype(int) + 1
+    slopes = [
+        Fraction(
+            int(rng.integers(1 << 18, 1 << 19)) if i % 2 else 1 << 18, 1 << 18 + max(int(s), 3)
+        )
+        for i, s in enumerate(shift)
+    ]
+    starts = [Fraction(int(b), 64) for b in rng.integers(-64, 64, len(reach))]
+    exact = np.array([[float(a), float(b)] for a, b in zip(slopes, starts, strict=True)])
+
+    def become(sums: Array) -> Array:
+        real = sums * exact[:, :1] + exact[:, 1:]
+        return np.clip(np.rint(real) + zero, *limits).astype(np.int64)
+
+    steps = find_steps(become, (-reach, reach), limits)
+    channels = len(reach)
+    fields: dict[str, Any] = {
+        "bias": np.zeros(channels, np.int32), "multiplier": np.zeros(channels, np.int32),
+        "shift": np.zeros(channels, np.int32), "output_scale": 0.5, "output_zero_point": zero,
+        "activation": limits,
+    }  # fmt: skip
+    lines = [
+        find_line(own, (-int(end), int(end)), low - zero, slope, start)
+        for own, end, slope, start in zip(steps, reach, slopes, starts, strict=True)
+    ]
+    made = [line for line in lines if line is not None]
+    if case % 3 == 0 or len(made) < channels or codes <= 16:
+        return {**fields, "steps": steps.astype(np.int32)}
+    offset = np.array([line.offset for line in made], "<i8").view("<i4").reshape(channels, 2)
+    return {
+        **fields,
+        "multiplier": np.array([line.multiplier for line in made], np.int32),
+        "shift": np.array([31 - line.right for line in made], np.int32),
+        "offset": offset,
+    }
+
+
+def even() -> Graph:
+    """Layers whose halves go to even, of every kind of kernel, each of its own inputs."""
+    rng = np.random.default_rng(11)
+    kinds: list[tuple[type[Any], tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
+        (FullyConnected, (1,), (9, 1), {}),
+        (FullyConnected, (37,), (6, 37), {"bits": 4}),
+        (FullyConnected, (24,), (5, 24), {"bits": 1, "odd": True}),
+        (Conv2d, (5, 5, 3), (7, 3, 3, 3), {"padding": (1, 1, 1, 1)}),
+        (Conv2d, (4, 5, 8), (5, 1, 1, 8), {"bits": 2}),
+        (Conv2d, (3, 3, 16), (4, 3, 3, 16), {"bits": 4, "padding": (1, 1, 1, 1)}),
+        (Conv2d, (1, 3, 600), (3, 1, 1, 600), {}),
+        (DepthwiseConv2d, (6, 5, 8), (3, 3, 8), {"padding": (1, 1, 1, 1)}),
+        (DepthwiseConv2d, (6, 5, 3), (2, 2, 3), {"stride": (2, 2)}),
+        (DepthwiseConv2d, (5, 5, 6), (5, 2, 6), {}),
+        (TransposeConv, (2, 3, 3), (4, 2, 2, 3), {"size": (4, 6), "stride": (2, 2)}),
+    ]
+    inputs: list[Tensor] = []
+    nodes: list[Operator] = []
+    cases = itertools.product(kinds, (256, 16, 256, 256))
+    for case, ((kind, shape, weight, more), codes) in enumerate(cases):
+        half = 1 << (more.get("bits", 8) - 1)
+        given = rng.integers(-half, half, weight).astype(np.int8)
+        levels = 2 * given.astype(np.int64) + 1 if more.get("odd") else given.astype(np.int64)
+        axes = (0, 1) if kind is DepthwiseConv2d else tuple(range(1, len(weight)))
+        fields = even_fields(rng, np.abs(levels).sum(axis=axes) * 128, case, codes)
+        x = Tensor(f"x{case}", "i8", shape, kind="input", zero_point=0)
+        inputs.append(x)
+        nodes.append(kind(name=f"layer{case}", inputs=(x.name,), weight=given, **more, **fields))
+    return Graph("even", 1, inputs, nodes, [nodes[-1].name])
 
 
 def join(*parts: Graph) -> Graph:

@@ -4,6 +4,7 @@
 #define SPK_REQUANTISE_H
 
 #include "kernels/fixed.h"
+#include "kernels/requantise_even.h"
 
 #if defined(__ARM_FEATURE_DSP) && !defined(__OPTIMIZE__) && !defined(__clang__)
 #error "int8 kernels take a register that GCC keeps at -O0: compile this file with -Og or more"
@@ -93,6 +94,8 @@ struct spk_rescale {
     int16_t zero_point;
     int16_t low; // of the output's codes
     int16_t high;
+    uint16_t levels;     // steps of a channel in `even`; 0 where it has lines
+    const int32_t *even; // (channels, levels) or (channels, 4), see requantise_even.h; or 0
 };
 
 // `code` is counted from r->low; clamped to the span of the output's codes.
@@ -114,13 +117,28 @@ SPK_INLINE int32_t spk_clamp(int32_t x, int32_t low, int32_t high) {
     return x < low ? low : x > high ? high : x;
 }
 
-// Code of a sum that holds its bias; `near` promises what spk_requantise_near asks for.
+// Code of a sum that holds its bias, halves to even.
+SPK_INLINE int8_t spk_rescale_even(const struct spk_rescale *r, int32_t sum, uint32_t channel) {
+    if (r->levels > 0) {
+        const int32_t *steps = r->even + channel * r->levels;
+        return (int8_t)(r->low + (int32_t)spk_steps_reached(sum, steps, r->levels));
+    }
+    const int32_t zero = r->zero_point;
+    const int32_t code = spk_requantise_even(sum, r->even + 4 * channel);
+    return (int8_t)(spk_clamp(code, r->low - zero, r->high - zero) + zero);
+}
+
+// Code of a sum that holds its bias; `near` promises what spk_requantise_near asks for. In a layer
+// with `even` the multiplier is the number of the channel.
 SPK_INLINE int8_t spk_rescale(const struct spk_rescale *r, bool near, int32_t sum,
                               int32_t multiplier, int32_t shift) {
     const int32_t zero = r->zero_point;
     if (near) {
         const int32_t code = spk_requantise_near(sum, multiplier, (uint32_t)-shift, zero - r->low);
         return (int8_t)spk_clamp_code(r, (uint32_t)code);
+    }
+    if (r->even) {
+        return spk_rescale_even(r, sum, (uint32_t)multiplier);
     }
     // It may reach any int32: clamped before the zero point is added.
     const int32_t code = spk_requantise(sum, multiplier, shift);

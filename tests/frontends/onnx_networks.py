@@ -68,13 +68,28 @@ class Gated(nn.Module):
         return self.last(torch.flatten(y, 1))
 
 
+class Plain(nn.Module):
+    """What float convolutions, a depthwise one, a pool of maxima and a linear layer are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.depth = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.ReLU6())
+        self.point, self.last = nn.Conv2d(8, 12, 1), nn.Linear(108, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.point(self.depth(self.first(x))))
+        return self.last(nn.functional.max_pool2d(y, 2).flatten(1))
+
+
 NETWORKS: dict[str, type[nn.Module]] = {c.__name__: c for c in (Residual, Branches, Gated)}
+FEW_BITS: dict[str, type[nn.Module]] = {"Plain": Plain, **NETWORKS}
 SHAPE = (3, 8, 8)
 
 
 def module(name: str) -> nn.Module:
     torch.manual_seed(0)
-    made = NETWORKS[name]().eval()
+    made = FEW_BITS[name]().eval()
     for part in made.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.running_mean.normal_()
@@ -123,7 +138,9 @@ class _Reader:
 
 
 @cache
-def quantise_model(name: str, form: str, activation: str, per_channel: bool) -> bytes:
+def quantise_model(
+    name: str, form: str, activation: str, per_channel: bool, weight: str = "QInt8"
+) -> bytes:
     """As onnxruntime's quantize_static writes it.
 
     Args:
@@ -131,6 +148,7 @@ def quantise_model(name: str, form: str, activation: str, per_channel: bool) -> 
         form: QDQ or QOperator.
         activation: QInt8 or QUInt8.
         per_channel: weights have a scale a channel.
+        weight: QInt8, QInt4 or QUInt4.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -144,7 +162,7 @@ def quantise_model(name: str, form: str, activation: str, per_channel: bool) -> 
             _Reader(samples(24)),
             quant_format=QuantFormat[form],
             activation_type=QuantType[activation],
-            weight_type=QuantType.QInt8,
+            weight_type=QuantType[weight],
             per_channel=per_channel,
         )
         logging.disable(logging.NOTSET)

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from binary_graphs import binary_layers
-from int8_graphs import convolutions, dense_layers, depthwise, elementwise, join, low_bits, pools
+from int8_graphs import (
+    convolutions,
+    dense_layers,
+    depthwise,
+    elementwise,
+    even,
+    join,
+    low_bits,
+    pools,
+)
 from spikelet.graph import Graph
 from targets import ARM_TARGETS, TARGETS, check_graph
 
@@ -16,6 +25,7 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
     "convolutions": lambda: join(convolutions(), dense_layers()),
     "depthwise": depthwise,
     "low_bits": lambda: low_bits(0, 4),
+    "even": even,
     "binary": binary_layers,
     "pointwise": lambda: join(elementwise(), pools()),
 }

@@ -15,6 +15,7 @@ from spikelet.graph.declared import Code, Codes, Held, TensorScale
 from spikelet.graph.int8 import by_channel, codes_of, ranges, spread
 from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Role
 from spikelet.graph.requantise import requantise
+from spikelet.graph.requantise_even import LEAST_RIGHT, MOST_BITS, half_even, reached
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
@@ -58,6 +59,11 @@ class Quantised(Operator):
         odd: a code k stands for 2k + 1.
         upper: of odd codes of 8 bits, how many of the upper bits count, as if the others were half
             of a step: one array serves all widths, in units of the same step.
+        steps: (O, highest less lowest code) int32, ascending, or None: the output is the lowest
+            code plus how many of its channel's steps a sum reaches. Multiplier and shift are 0.
+        offset: (O, 2) int32, low and high word of int64, or None: a sum is multiplied, the offset
+            is added, and it is rounded once, halves to even, see `requantise_even`. The shift is -1
+            or less.
     """
 
     OUTPUTS: ClassVar[int] = 0  # the axis of the weights that the output channels lie along
@@ -72,6 +78,8 @@ class Quantised(Operator):
     bits: Literal[1, 2, 4, 8] = 8
     odd: bool = False
     upper: Literal[1, 2, 4, 8] = 8
+    steps: Annotated[Array, Held("int32", 2)] | None = None
+    offset: Annotated[Array, Held("int32", 2)] | None = None
 
     facts: Sums = field(init=False, repr=False, compare=False)
 
@@ -92,6 +100,11 @@ class Quantised(Operator):
     def packed(self) -> bool:
         """Whether the weights are no plain int8."""
         return self.bits < 8 or self.odd
+
+    @property
+    def even(self) -> bool:
+        """Whether sums are rounded in the way of `requantise_even`: in plain C on every core."""
+        return self.steps is not None or self.offset is not None
 
     @property
     def _grid(self) -> str:
@@ -138,6 +151,7 @@ class Quantised(Operator):
             raise self.error(f"the sum of channel {channel} may reach {largest}, beyond 32 bits")
         seen = codes_of(x, bounds)
         reach = self._sums(rows, seen, apart=apart, padded=padded)
+        self._check_even(reach)
         ends = [self.rescale(sums - self.bias) for sums in reach]
         if not self._monotone(reach):
             ends = [np.full(channels, low), np.full(channels, high)]
@@ -146,6 +160,44 @@ class Quantised(Operator):
             self.name, "i8", shape, scale=self.output_scale, zero_point=self.output_zero_point
         )
         return Inferred([written], Sums(seen, reach, largest))
+
+    def _check_even(self, reach: Interval) -> None:
+        """Refuse steps that are no steps, and products beyond 62 bits."""
+        (low, high), channels = self.activation, len(self.bias)
+        if self.steps is not None and self.offset is not None:
+            raise self.error("steps and an offset: expected one of them")
+        if self.steps is not None:
+            if self.steps.shape != (channels, high - low) or np.any(np.diff(self.steps) < 0):
+                raise self.error(
+                    f"steps of shape {self.steps.shape}, expected ({channels}, {high - low}), "
+                    "ascending"
+                )
+            if self.multiplier.any() or self.shift.any():
+                raise self.error("steps and a multiplier or a shift: expected one of them")
+        if self.offset is not None:
+            if self.offset.shape != (channels, 2) or np.any(self._right < LEAST_RIGHT):
+                raise self.error(
+                    f"offset of shape {self.offset.shape} and shifts up to {self.shift.max()}, "
+                    f"expected ({channels}, 2) and -1"
+                )
+            widest = np.maximum(*np.abs(reach)).astype(np.float64)
+            products = widest * self.multiplier + np.abs(self._offset.astype(np.float64))
+            results = np.ldexp(products, -self._right)
+            if np.any(products >= 1 << MOST_BITS) or np.any(results >= 1 << 30):
+                channel = int(np.argmax(products))
+                raise self.error(f"a product of channel {channel} may leave {MOST_BITS} bits")
+
+    @property
+    def _right(self) -> Array:
+        return 31 - self.shift.astype(np.int64)
+
+    @property
+    def _offset(self) -> Array:
+        """(O,) int64."""
+        if self.offset is None:
+            raise self.error("it has no offset")
+        low = self.offset[:, 0].astype(np.uint32).astype(np.int64)
+        return low + (self.offset[:, 1].astype(np.int64) << 32)
 
     def _check_codes(self) -> None:
         """Refuse weights that `bits` do not hold, and a grid of one level and none beside it."""
@@ -211,13 +263,21 @@ class Quantised(Operator):
             values[single] = 0
         # This sum is its code exactly, however it is rounded.
         fields["bias"][single] = (low[single] - self.output_zero_point) * 8
-        fields["multiplier"][single], fields["shift"][single] = 1 << 30, -2
+        if self.steps is not None:
+            more = np.arange(self.steps.shape[1]) >= (low - self.activation[0])[:, None]
+            constant = np.where(more, (1 << 31) - 1, -(1 << 31)).astype(np.int32)
+            fields["steps"][single] = constant[single]
+        else:
+            fields["multiplier"][single], fields["shift"][single] = 1 << 30, -2
+        if self.offset is not None:
+            fields["offset"][single, 0] = 1  # a rest: it is no half
         laid = np.ascontiguousarray(np.moveaxis(weight, 0, self.OUTPUTS))
         return dataclasses.replace(self, weight=laid, **fields)
 
     def _per_channel(self) -> dict[str, Array]:
-        """The constants (O,), by field."""
-        return {name: getattr(self, name) for name in ("bias", "multiplier", "shift")}
+        """The constants (O, ...), by field."""
+        names = ("bias", "multiplier", "shift", "steps", "offset")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
     def _has_padding(self) -> bool:
@@ -253,6 +313,8 @@ class Quantised(Operator):
 
     def _monotone(self, reach: Interval) -> bool:
         """Whether a larger sum never has a lower code: no left shift wraps."""
+        if self.even:
+            return True
         largest = np.maximum(*np.abs(reach))
         return bool(np.all(largest << np.maximum(self.shift, 0) < 1 << 31))
 
@@ -287,7 +349,13 @@ class Quantised(Operator):
 
     def rescale(self, sums: Array) -> Array:
         """Output codes of sums (..., O) int32 without bias."""
-        scaled = requantise(sums + self.bias, self.multiplier, self.shift)
+        whole = sums + self.bias
+        if self.steps is not None:
+            return (self.activation[0] + reached(whole, self.steps)).astype(np.int8)
+        if self.offset is not None:
+            scaled = half_even(whole, self.multiplier, self._right, self._offset)
+        else:
+            scaled = requantise(whole, self.multiplier, self.shift)
         codes: Array = np.clip(scaled + self.output_zero_point, *self.activation).astype(np.int8)
         return codes
 
@@ -295,8 +363,10 @@ class Quantised(Operator):
         """(O,) bool: the channels that a target's fast rounding does not hold for.
 
         It is spk_requantise_near, which is proved from the sums that can occur; on cores with
-        vectors a shift to the right is enough.
+        vectors a shift to the right is enough. Halves to even are none of its business.
         """
+        if self.even:
+            return np.ones(len(self.bias), np.bool_)
         shift = self._right_shift
         if target.mve:
             return shift > -1
@@ -311,6 +381,8 @@ class Quantised(Operator):
 
     def rounding_note(self, far: Array) -> str:
         """Which channels are rounded in the general way, and why; "" for none."""
+        if self.even:
+            return "halves are rounded to even"
         if not far.any():
             return ""
         shifts = -self.shift[far]
@@ -342,6 +414,9 @@ class Quantised(Operator):
             "multiplier": self.multiplier,
             "shift": shift.astype(np.int8),
         }
+        if self.even:
+            number = np.arange(len(self.bias), dtype=np.int32)
+            arrays |= {"multiplier": number, "shift": np.full(len(number), FAR, np.int8)}
         if order is not None:
             arrays = {field: values[order] for field, values in arrays.items()}
         note = f"({channels},), padded to fours"
@@ -349,7 +424,19 @@ class Quantised(Operator):
             f"out.{field}": em.const(f"{self.name}_{field}", np.pad(values, padding), note)
             for field, values in arrays.items()
         }
-        return {**fields, **self._code_fields()}
+        return {**fields, **self._even_fields(em), **self._code_fields()}
+
+    def _even_fields(self, em: Emitter) -> Fields:
+        """Steps, or lines, of all channels."""
+        if self.steps is not None:
+            note = f"({len(self.steps)}, {self.steps.shape[1]}) least sums with a higher code"
+            table = em.const(f"{self.name}_steps", self.steps, note)
+            return {"out.even": table, "out.levels": self.steps.shape[1]}
+        if self.offset is None:
+            return {}
+        lines = np.column_stack([self.multiplier, self._right, self.offset]).astype(np.int32)
+        note = "a channel: multiplier, right shift, low and high word of an offset"
+        return {"out.even": em.const(f"{self.name}_lines", lines, note)}
 
     def _folded_bias(self, sums: Array) -> Array:
         """Bias less the input's zero point; within 32 bits, as what the sums are proved from."""

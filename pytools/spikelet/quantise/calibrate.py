@@ -161,7 +161,10 @@ def integers(values: Array, code: Code) -> Array:
     scale = np.asarray(code.scale, np.float64)
     if scale.ndim:
         scale = scale.reshape(*(1,) * code.axis, -1, *(1,) * (values.ndim - code.axis - 1))
-    steps = values.astype(np.float64) / scale
+    if code.even and not code.odd:  # in single precision, as QuantizeLinear does it
+        steps = np.rint(values.astype(np.float32) / scale.astype(np.float32)).astype(np.float64)
+    else:
+        steps = values.astype(np.float64) / scale
     codes_ = np.floor(steps / 2) if code.odd else round_half_away(steps) + code.zero_point
     codes: Array = np.clip(codes_, -half, half - 1).astype(np.int8)
     return codes

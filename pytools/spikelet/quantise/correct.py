@@ -59,6 +59,8 @@ def weight_codes(
     for node in linear_nodes(network):
         name = node.inputs[1]
         given = network.codes.get(name)
+        if given is not None and given.even:
+            continue  # its bias is in the steps of its sums
         code = given or codes.get(name)
         if code is None:
             own = (bits or {}).get(node.name, 8)

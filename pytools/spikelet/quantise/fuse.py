@@ -15,7 +15,7 @@ class Group:
     Attributes:
         nodes: the head first. Behind an operator that is `clamped` come clamps (Relu, Clip);
             functions of one value (Sigmoid, Gelu, Add of a scalar, ...) form a chain that becomes
-            one table.
+            one table. A layer whose halves go to even takes in affine functions of channels, too.
     """
 
     nodes: tuple[Node, ...]
@@ -45,7 +45,8 @@ def groups(network: Network) -> list[Group]:
     joined: list[list[Node]] = []
     by_name: dict[str, list[Node]] = {}
     for node in network.nodes:
-        group = by_name.get(node.inputs[0]) if is_function(network, node) else None
+        joining = is_function(network, node) or _scales(network, node)
+        group = by_name.get(node.inputs[0]) if joining else None
         if group is None and is_function(network, node):
             group = by_name.get(next(i for i in node.inputs if i not in network.constants))
         if group is not None and _joins(network, group, node, reads):
@@ -73,7 +74,27 @@ def _joins(network: Network, group: list[Node], node: Node, reads: dict[str, int
             float(to.scale), to.zero_point
         )  # fmt: skip
         return same and _clamps(group[0], node)
-    return is_function(network, group[0]) or _clamps(group[0], node)
+    if rounds_to_even(network, group[0]):
+        return _scales(network, node) or _clamps(group[0], node)
+    function = is_function(network, node)
+    return function and (is_function(network, group[0]) or _clamps(group[0], node))
+
+
+def rounds_to_even(network: Network, head: Node) -> bool:
+    """Whether a head has weights of a file that rounds halves to even.
+
+    It takes in what follows: see `spikelet.quantise.even`.
+    """
+    code = network.codes.get(head.inputs[1]) if operator_of(head).weighted else None
+    return code is not None and code.even
+
+
+def _scales(network: Network, node: Node) -> bool:
+    """Whether a node is an affine function of channels."""
+    given = [network.constants[n].shape for n in node.inputs[1:] if n in network.constants]
+    known = len(given) == len(node.inputs) - 1 > 0
+    by_channel = all(sum(size != 1 for size in shape) <= 1 for shape in given)
+    return operator_of(node).scales_channels and known and by_channel
 
 
 def _clamps(head: Node, node: Node) -> bool:

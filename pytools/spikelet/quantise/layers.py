@@ -23,6 +23,7 @@ from spikelet.graph.ops.transpose import Transpose
 from spikelet.graph.requantise_once import split_factor
 from spikelet.quantise.calibrate import integers
 from spikelet.quantise.correct import bias_of
+from spikelet.quantise.even import even_fields, slopes
 from spikelet.quantise.fuse import Group, groups
 from spikelet.quantise.meaning import shapes
 from spikelet.quantise.network import Code, Network, Node
@@ -30,6 +31,7 @@ from spikelet.quantise.operator import operator_of
 from spikelet.refusal import ImportRefused, refuse
 
 MOST_DIMENSIONS = 4
+Weights = tuple[Array, Array, Array]  # integers (O, ...), scales (O,), bias (O,)
 _STEM = 20  # of a derived name: 32 with what follows
 _DERIVED = re.compile(r"(_(shaped|moved|recoded)(_\d+)?)+$")
 
@@ -268,10 +270,22 @@ class Layer:
         tensor = self.lowering.reshape(tensor, graph_shape(self.shape, layout))
         return Value(self.lowering.recode(tensor, self.code), layout)
 
+    def scaling(self, source: Tensor, weights: Weights, *, once: bool = False) -> dict[str, Any]:
+        """Bias, factors and code of an operator with `weights`, as its fields.
+
+        Args:
+            source: what it reads.
+            weights: of the operator.
+            once: sums are rounded once, as by `FullyConnected`.
+        """
+        if self.weight_code.even:
+            return even_fields(self, source, *weights)
+        return self.rescaling(source, *weights[1:], self.code, once=once)
+
     def rescaling(
         self, source: Tensor, scales: Array, bias: Array, code: Code, *, once: bool = False
     ) -> dict[str, Any]:
-        """Bias, factors and code of an operator with weights, as its fields.
+        """The same where halves do not go to even.
 
         Args:
             source: what it reads.
@@ -310,16 +324,22 @@ class Layer:
             **like(code),
         }
 
-    def weights(self) -> tuple[Array, Array, Array]:
+    @property
+    def weight_code(self) -> Code:
+        """Of the constant weights of a Conv or Gemm."""
+        return self.lowering.network.codes[self.node.inputs[1]]
+
+    def weights(self) -> Weights:
         """Integers in units of their scales, scales (O,), bias (O,) of a Conv or Gemm.
 
-        The integers are int8, but for an odd grid of 8 bits, int16: see `weight_fields`.
+        The integers are int8, but for an odd grid of 8 bits, int16: see `weight_fields`. Channels
+        that a batch norm behind them turns upside down have the opposite integers and a scale less
+        than 0, so that a larger sum always has a larger code.
         """
         weight = self.constant(1)
         if weight is None:
             raise self.refuse("weights that are computed", "constant weights")
-        name = self.node.inputs[1]
-        code = self.lowering.network.codes[name]
+        code = self.weight_code
         scales = np.broadcast_to(np.asarray(code.scale, np.float32), (len(weight),))
         if code.zero_point:
             raise self.refuse("weights with a zero point", "symmetric weights")
@@ -328,23 +348,31 @@ class Layer:
         bias = bias_of(self.lowering.network, self.node)
         if bias.shape != (len(weight),):
             raise self.refuse(f"a bias of shape {bias.shape} for {len(weight)} channels")
-        codes = integers(weight, code)
-        return 2 * codes.astype(np.int16) + np.int16(1) if code.odd else codes, scales, bias
+        levels = integers(weight, code)
+        if code.odd:
+            levels = 2 * levels.astype(np.int16) + np.int16(1)
+        behind = slopes(self, len(weight)) if code.even else None
+        if behind is not None and any(factor < 0 for factor in behind[0]):
+            signs = np.array([-1 if factor < 0 else 1 for factor in behind[0]], np.int16)
+            levels = levels * signs.reshape(-1, *(1,) * (levels.ndim - 1))
+            scales = scales * signs.astype(np.float32)
+        return levels, scales, bias
 
     def weight_fields(self, levels: Array) -> dict[str, Any]:
         """Integers of `weights` as the fields of an operator that takes any grid."""
-        code = self.lowering.network.codes[self.node.inputs[1]]
-        codes = levels >> 1 if code.odd else levels
-        return {
-            "weight": np.ascontiguousarray(codes.astype(np.int8)),
-            "bits": code.bits,
-            "odd": code.odd,
-        }
+        code = self.weight_code
+        if code.odd:
+            codes = np.ascontiguousarray((levels >> 1).astype(np.int8))
+            return {"weight": codes, "bits": code.bits, "odd": True}
+        codes = self.as_int8(levels)
+        fits = -(1 << (code.bits - 1)) <= codes.min() and codes.max() < 1 << (code.bits - 1)
+        return {"weight": codes, "bits": code.bits if fits else 8, "odd": False}
 
     def as_int8(self, levels: Array) -> Array:
         """Integers of `weights` for an operator that takes int8 only."""
         if levels.min() < -128 or levels.max() > 127:
             raise self.refuse(
-                "weights of 8 bits without a zero", "those of 4 bits or less, or int8"
+                f"weights of {levels.min()} to {levels.max()}",
+                "int8; a grid without a zero: those of 4 bits or less",
             )
         return np.ascontiguousarray(levels.astype(np.int8))

@@ -31,6 +31,8 @@ class Code:
         axis: of the channels, where there are several scales.
         bits: of a code; less than 8 for weights only.
         odd: weights of a grid without a zero (mid-rise): `real = (2 * code + 1) * scale`.
+        even: it comes from a file whose halves are rounded to even; of weights: so are the sums of
+            their layer, see `quantise.even`.
     """
 
     scale: Array
@@ -38,6 +40,7 @@ class Code:
     axis: int = 0
     bits: int = 8
     odd: bool = False
+    even: bool = False
 
     @classmethod
     def of(cls, scale: float, zero_point: int = 0) -> Code:

@@ -42,6 +42,8 @@ class NetworkOperator:
         averages: it keeps the code and writes means, which often lie halfway between two codes.
         joins_codes: its inputs have the output's code, unless something else reads them too.
         homogeneous: a positive factor of a channel passes through it.
+        scales_channels: with constants beside its first input it is an affine function of channels,
+            which a layer whose halves go to even takes in.
         ranks: its input's largest element stays the largest, or it says where that lies.
         writes_index: what it writes is an index, which has no code.
     """
@@ -56,6 +58,7 @@ class NetworkOperator:
     averages: ClassVar[bool] = False
     joins_codes: ClassVar[bool] = False
     homogeneous: ClassVar[bool] = False
+    scales_channels: ClassVar[bool] = False
     ranks: ClassVar[bool] = False
     writes_index: ClassVar[bool] = False
 

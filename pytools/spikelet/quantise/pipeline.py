@@ -221,7 +221,7 @@ def encode(quantised: Quantised, x: Array, name: str | None = None) -> Array:
             f"(N, {', '.join(map(str, shape[1:]))})"
         )
     tensor = quantised.graph.tensors[held]
-    codes = integers(x, Code.of(tensor.scale, tensor.zero_point))
+    codes = integers(x, quantised.network.codes[name])
     laid: Array = np.ascontiguousarray(codes.transpose(0, *layout))
     return laid.reshape(len(x), *tensor.shape)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from spikelet.graph import Array
 from spikelet.quantise.fold import Folding
+from spikelet.quantise.fuse import rounds_to_even
 from spikelet.quantise.network import Node
 from spikelet.quantise.operator import NetworkOperator, operator_of
 
@@ -39,6 +40,16 @@ def _affine(folding: Folding, node: Node, axis: int) -> tuple[Array, Array] | No
         return None
     constants = [np.asarray(v, np.float64) for v in given]
     return operator_of(node).affine(node.attributes, constants, shape, axis)
+
+
+def _is_taken_in(folding: Folding, node: Node) -> bool:
+    """Whether a layer whose halves go to even takes a node in."""
+    writer = folding.inner(node.inputs[0])
+    while writer is not None and (
+        operator_of(writer).scales_channels or operator_of(writer).limits(writer.attributes)
+    ):
+        writer = folding.inner(writer.inputs[0])
+    return writer is not None and rounds_to_even(folding.network, writer)
 
 
 def _as_weighted(node: Node | None) -> Weighted | None:
@@ -127,7 +138,7 @@ def as_layer(folding: Folding, node: Node) -> bool:
         if rank not in (3, 4) or constant is None or constant.size == 1:
             return False
     affine = _affine(folding, node, 1)
-    if affine is None:
+    if affine is None or _is_taken_in(folding, node):
         return False
     scale, shift = (v.astype(np.float32) for v in affine)
     if rank in (3, 4):

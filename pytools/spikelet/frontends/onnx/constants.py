@@ -56,7 +56,8 @@ def evaluate(layer: Layer) -> None:
     if first is not None and first.coded is not None and layer.node.kind in _MOVING:
         parts = (first.coded.integers, first.coded.scales, first.coded.zero_points)
         moved = [_reference(layer, [part, *arrays[1:]]) for part in parts]
-        coded = [Coded(*group) for group in zip(*moved, strict=True)]
+        bits = first.coded.bits
+        coded = [Coded(i, s, z, bits) for i, s, z in zip(*moved, strict=True)]
     for i, (array, of) in enumerate(zip(outputs, coded, strict=True)):
         if array.dtype.kind not in "fiub":
             raise layer.refuse(f"a constant of {array.dtype}")

@@ -34,6 +34,8 @@ _DAMAGED = (ValueError, TypeError, OverflowError, IndexError, KeyError, Attribut
 # By number in onnx.TensorProto.DataType; others have no place in a network of int8.
 TYPES = {1: "<f4", 2: "<u1", 3: "<i1", 4: "<u2", 5: "<i2", 6: "<i4", 7: "<i8", 9: "?", 10: "<f2",
           11: "<f8", 12: "<u4", 13: "<u8"}  # fmt: skip
+# Of less than 8 bits, by number: how many, and the type that they are unpacked to.
+PACKED = {21: (4, "<u1"), 22: (4, "<i1"), 25: (2, "<u1"), 26: (2, "<i1")}
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class FileModel:
     """The graph of a file, in order of execution, without what no output needs.
 
     `declared` are the shapes that the file tells of computed tensors; None for an axis of no size.
+    `bits` are those of constants that lie packed in the file, by name.
     """
 
     inputs: list[FileInput]
@@ -90,6 +93,7 @@ class FileModel:
     constants: dict[str, Array]
     opset: int
     declared: dict[str, tuple[int | None, ...]]
+    bits: dict[str, int]
 
 
 def read(path: Path) -> FileModel:
@@ -223,11 +227,14 @@ class _Reader:
                 "a network that is not for a microcontroller",
             )
         constants: dict[str, Array] = {}
+        bits: dict[str, int] = {}
         for tensor in graph.initializer:
             name = _text(tensor.name)
             if not name or name in constants:
                 raise self.error(f"two constants are named {shorten(name)!r}")
             constants[name] = self.array(tensor, f"constant {shorten(name)!r}")
+            if tensor.data_type in PACKED:
+                bits[name] = PACKED[tensor.data_type][0]
         inputs = [self.input(value) for value in graph.input if _text(value.name) not in constants]
         nodes = [self.node(proto, i, opset) for i, proto in enumerate(graph.node)]
         outputs = list(dict.fromkeys(_text(value.name) for value in graph.output))
@@ -245,7 +252,7 @@ class _Reader:
             if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape")
         }
         needed = _needed_nodes(nodes, outputs)
-        return FileModel(inputs, outputs, needed, constants, opset, declared)
+        return FileModel(inputs, outputs, needed, constants, opset, declared, bits)
 
     def opset(self) -> int:
         newest = int(self.onnx.defs.onnx_opset_version())
@@ -307,25 +314,31 @@ class _Reader:
 
     def array(self, tensor: Any, where: str) -> Array:
         """The values of a tensor of the file."""
-        if tensor.data_type not in TYPES:
+        packed, kind = PACKED.get(tensor.data_type, (0, TYPES.get(tensor.data_type, "")))
+        if not kind:
             raise self.error(f"{where} is {self.type_name(tensor.data_type)}", "", _known_types())
-        dtype, dims = np.dtype(TYPES[tensor.data_type]), tuple(int(d) for d in tensor.dims)
+        dtype, dims = np.dtype(kind), tuple(int(d) for d in tensor.dims)
         if len(dims) > MAX_RANK or any(not 0 <= d < 1 << 31 for d in dims):
             raise self.error(f"{where} has shape {dims[:8]}")
         count = math.prod(dims)
+        size = -(-count * packed // 8) if packed else count * dtype.itemsize
         if tensor.HasField("segment"):
             raise self.error(f"{where} comes in segments", "", "whole constants only")
         if tensor.data_location == self.onnx.TensorProto.EXTERNAL:
-            raw = self.external_bytes(tensor, where, count * dtype.itemsize)
+            raw = self.external_bytes(tensor, where, size)
         elif tensor.HasField("raw_data"):
             raw = tensor.raw_data
+        elif packed:
+            raw = self.typed_values(tensor, where, np.dtype("<u1"), (size,)).tobytes()
         else:
             return self.typed_values(tensor, where, dtype, dims)
-        if len(raw) != count * dtype.itemsize:
+        if len(raw) != size:
+            kind = f"{packed} bits each" if packed else str(dtype)
             raise self.error(
-                f"{where} is {dtype} of shape {dims}: {count * dtype.itemsize} bytes, "
-                f"its data has {len(raw)}"
+                f"{where} is {kind} of shape {dims}: {size} bytes, its data has {len(raw)}"
             )
+        if packed:
+            return _unpacked(raw, packed, dtype, count).reshape(dims)
         values: Array = np.frombuffer(raw, dtype).reshape(dims)
         return values
 
@@ -473,6 +486,15 @@ class _Reader:
         for name in outputs:
             if name not in known:
                 raise self.error(f"output {shorten(name)!r} is written by no node")
+
+
+def _unpacked(raw: bytes, bits: int, dtype: np.dtype[Any], count: int) -> Array:
+    """Fields of less than 8 bits, the lowest bits of a byte first."""
+    fields = np.frombuffer(raw, np.uint8)[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)
+    values: Array = (fields & ((1 << bits) - 1)).reshape(-1)[:count].astype(np.int8)
+    if dtype.kind == "i":
+        values -= (values >> (bits - 1)) << bits
+    return values.astype(dtype)
 
 
 def _text(value: str | bytes) -> str:

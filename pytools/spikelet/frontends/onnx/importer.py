@@ -121,7 +121,8 @@ def build(model: FileModel, name: str, source: str) -> Building:
         dtype = np.dtype(np.float32) if i.dtype.kind == "f" else i.dtype
         building.values[i.name] = Value(i.shape, dtype, tensor=i.name)
     for key, array in model.constants.items():
-        building.values[key] = Value(array.shape, array.dtype, array)
+        bits = model.bits.get(key, 8)
+        building.values[key] = Value(array.shape, array.dtype, array, bits=bits)
     for node in model.nodes:
         _convert(Layer(building, node))
     _spread_codes(building, source)

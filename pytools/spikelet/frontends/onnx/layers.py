@@ -37,11 +37,13 @@ class Coded:
         integers: as in the file, int64.
         scales: float32.
         zero_points: int64.
+        bits: of an integer in the file.
     """
 
     integers: Array
     scales: Array
     zero_points: Array
+    bits: int = 8
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Value:
         array: the values of a constant, else None.
         coded: the integers of a constant that was quantised.
         tensor: of the network, "" for constants.
+        bits: of an element of a constant that lies packed in the file.
         plus: of integers that are a quantised tensor's int8 codes plus a number: that number.
     """
 
@@ -62,6 +65,7 @@ class Value:
     array: Array | None = None
     coded: Coded | None = None
     tensor: str = ""
+    bits: int = 8
     plus: int | None = None
 
     @property
@@ -93,6 +97,11 @@ class Building:
     placed: dict[tuple[str, str], str] = field(default_factory=dict)
     work: dict[str, int] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
+
+    @property
+    def even(self) -> bool:
+        """Whether its sums are rounded halves to even, bit for bit: what few bits ask for."""
+        return bool(self.model.bits)
 
     def fresh(self, name: str) -> str:
         """A name of the network that is not taken: this one, or with a number behind it."""

@@ -74,7 +74,7 @@ def real(layer: Layer, x: Value, scale: float, zero: int) -> Value:
     """The real values that the codes x stand for: the same tensor of the network."""
     if not x.quantised or x.array is not None:
         raise layer.refuse(f"computed {x.dtype}", _ACTIVATIONS)
-    code = Code(np.asarray(scale, np.float32), int(zero) + x.offset)
+    code = activation_code(layer, scale, int(zero) + x.offset)
     known = layer.building.network.codes.setdefault(x.tensor, code)
     if not same(known, code):
         raise layer.refuse(
@@ -83,6 +83,11 @@ def real(layer: Layer, x: Value, scale: float, zero: int) -> Value:
             "the scale and zero point with which they were written",
         )
     return replace(x, dtype=np.dtype(np.float32))
+
+
+def activation_code(layer: Layer, scale: float, zero_point: int) -> Code:
+    """The int8 code of an activation of the file."""
+    return Code(np.asarray(scale, np.float32), zero_point, even=layer.building.even)
 
 
 def same(a: Code, b: Code) -> bool:
@@ -94,7 +99,7 @@ def write_codes(layer: Layer, x: Value, scale: float, zero: Array) -> None:
     """The node's output is x in codes; a tensor that has another code already is requantised."""
     codes = layer.building.network.codes
     of = Value(x.shape, zero.dtype)
-    code = Code(np.asarray(scale, np.float32), int(zero) + of.offset)
+    code = activation_code(layer, scale, int(zero) + of.offset)
     if x.tensor not in codes and _saturates(layer, x):
         low, high = ((end - code.zero_point) * float(code.scale) for end in (-128, 127))
         x = layer.add("Clip", [x.tensor], x.shape, {"min": low, "max": high})
@@ -172,7 +177,8 @@ def integers(layer: Layer, x: int, scale: int, zero: int, axis: int) -> Coded:
         shape[axis] = -1
         return np.broadcast_to(values.reshape(shape), array.shape)
 
-    return Coded(array.astype(np.int64), spread(scales), spread(zeros.astype(np.int64)))
+    bits = layer.value(x).bits
+    return Coded(array.astype(np.int64), spread(scales), spread(zeros.astype(np.int64)), bits)
 
 
 def _operand(layer: Layer, x: int, scale: int, zero: int) -> Value:

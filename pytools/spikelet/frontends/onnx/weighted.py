@@ -50,7 +50,15 @@ def coded_weight(layer: Layer, coded: Coded, turned: bool = False) -> tuple[Arra
     if np.all(scale == scale[0]):
         scale = scale[0]
     real: Array = integers.astype(np.float32) * scales.astype(np.float32)
-    return real, Code(np.asarray(scale, np.float32), 0)
+    even = layer.building.even
+    bits = coded.bits if fits(integers, coded.bits) else 8
+    return real, Code(np.asarray(scale, np.float32), bits=bits, even=even)
+
+
+def fits(integers: Array, bits: int) -> bool:
+    """Whether integers have codes of `bits` bits."""
+    half = 1 << (bits - 1)
+    return bool(integers.min() >= -half and integers.max() < half)
 
 
 def bias(layer: Layer, i: int, channels: int, factor: float = 1.0) -> str:

@@ -112,9 +112,9 @@ class Conv2d(Convolution):
         choice: _Choice | str = ""
         if self.packed:
             return self._packed(rows, target)
-        if target.mve:
+        if target.mve and not self.even:
             choice = self._mve(rows)
-        elif target.dsp:
+        elif target.dsp and not self.even:
             choice = self._dsp(rows)
         if isinstance(choice, str):
             why, choice = choice, self._portable(rows, target)

@@ -54,6 +54,8 @@ class FullyConnected(Quantised):
             )
         if ins[0].size % self.weight.shape[1]:
             raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
+        if self.fraction is not None and self.even:
+            raise self.error("a fraction beside steps or an offset: expected one of them")
         if self.fraction is not None and (
             self.fraction.dtype != np.int32
             or self.fraction.shape != (len(self.weight),)
@@ -129,7 +131,7 @@ class FullyConnected(Quantised):
         return (self.shift > -2) | (self.shift < -20)
 
     def general(self, target: Target) -> str:
-        why, plain = "", target.dsp and not target.mve and not self.packed
+        why, plain = "", target.dsp and not (target.mve or self.packed or self.even)
         if plain and self._variant(target)[0] == "fours":
             why = "two weights do not fit 16 bits, or a sum may not fit 24"
         return "; ".join(filter(None, (why, self.rounding_note(self.far(target)))))
@@ -148,6 +150,7 @@ class FullyConnected(Quantised):
             return f"packed{self._grid}", fields, "(outputs / 4, words of fields, 4)"
         if self.odd:
             return f"fours{self._grid}", by_fours(self.weight, n + -n % 4), "(outputs / 4, n, 4)"
+        target = ANY if self.even else target
         if target.mve:
             return "vectors", by_sixteens(self.weight), "(outputs / 4, inputs / 16, 4, 16)"
         if target.dsp and (words := two_channels_a_lane(self.weight, n + -n % 8)) is not None:

@@ -17,6 +17,7 @@ class Add(Commutative):
     """`a + b`."""
 
     OP = "Add"
+    scales_channels = True
     TORCH = "add"
     INTEGER = IntegerAdd
 

@@ -21,12 +21,14 @@ class BatchNormalization(NetworkOperator):
     """x (N, C, ...); scale, bias, mean and variance (C,)."""
 
     OP = "BatchNormalization"
+    scales_channels = True
 
     def meaning(self, inputs: list[Any], attributes: Attributes) -> Array:
         x, scale, bias, mean, variance = inputs
         by_channel = (slice(None), *(None,) * (x.ndim - 2))
-        factor = scale / np.sqrt(variance + np.float32(attributes.get("epsilon", 1e-5)))
-        y: Array = (x - mean[by_channel]) * factor[by_channel] + bias[by_channel]
+        deviation = np.sqrt(variance + np.float32(attributes.get("epsilon", 1e-5)))
+        factor = scale * (np.float32(1) / deviation)  # in onnxruntime's steps
+        y: Array = x * factor[by_channel] + (bias - mean * factor)[by_channel]
         return y
 
     def in_torch(self, inputs: list[Any], attributes: Attributes) -> Tensor:

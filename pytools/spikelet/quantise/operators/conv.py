@@ -83,14 +83,15 @@ class Conv(Weighted):
 
     def lower(self, layer: Layer) -> Value:
         source, _ = layer.image()
-        weight, scales, bias = layer.weights()
+        weights = layer.weights()
+        weight = weights[0]
         if weight.ndim == 3:
             weight = weight[:, :, None]
         fields: dict[str, Any] = {
             "stride": layer.pair("strides", 1),
             "dilation": layer.pair("dilations", 1),
             "padding": layer.margins(),
-            **layer.rescaling(source, scales, bias, layer.code),
+            **layer.scaling(source, weights),
         }
         group, channels = int(layer.node.attributes.get("group", 1)), source.shape[2]
         layout = channels_last(len(layer.shape))

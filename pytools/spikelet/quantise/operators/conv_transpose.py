@@ -60,7 +60,8 @@ class ConvTranspose(Weighted):
 
     def lower(self, layer: Layer) -> Value:
         source, _ = layer.image()
-        weight, scales, bias = layer.weights()
+        weights = layer.weights()
+        weight = weights[0]
         if weight.ndim == 3:
             weight = weight[:, :, None]
         size = (1, *layer.shape[2:]) if len(layer.shape) == 3 else layer.shape[2:]
@@ -71,6 +72,6 @@ class ConvTranspose(Weighted):
             size=(size[0], size[1]),
             stride=layer.pair("strides", 1),
             padding=layer.margins()[:2],
-            **layer.rescaling(source, scales, bias, layer.code),
+            **layer.scaling(source, weights),
         )
         return layer.finish(layer.add(made), channels_last(len(layer.shape)))

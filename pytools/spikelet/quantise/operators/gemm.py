@@ -40,12 +40,13 @@ class Gemm(Weighted):
         return into_reader(folding, node)
 
     def lower(self, layer: Layer) -> Value:
-        weight, scales, bias = layer.weights()
+        weights = layer.weights()
+        weight = weights[0]
         layout = tuple(range(1, len(layer.source_shape)))
         value = layer.input_as_is()
         order = value.order
         source = value.tensor if order is not None else layer.input(layout)
-        fields = layer.rescaling(source, scales, bias, layer.code, once=True)
+        fields = layer.scaling(source, weights, once=True)
         fields |= layer.weight_fields(weight if order is None else weight[:, order])
         made = FullyConnected(name=layer.name, inputs=(source.name,), **fields)
         return layer.finish(layer.add(made), layout)

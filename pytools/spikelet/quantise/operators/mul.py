@@ -17,6 +17,7 @@ class Mul(Commutative):
     """`a * b`."""
 
     OP = "Mul"
+    scales_channels = True
     TORCH = "mul"
     INTEGER = IntegerMul
 

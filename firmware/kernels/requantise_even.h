@@ -1,0 +1,35 @@
+// Codes of int32 sums, halves to even. Golden twin: pytools/spikelet/graph/requantise_even.py.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SPK_REQUANTISE_EVEN_H
+#define SPK_REQUANTISE_EVEN_H
+
+#include "kernels/fixed.h"
+
+// How many of `count` ascending steps a sum reaches.
+SPK_INLINE uint32_t spk_steps_reached(int32_t sum, const int32_t *steps, uint32_t count) {
+    const int32_t *from = steps;
+    while (count > 0) {
+        const uint32_t half = count / 2;
+        if (sum >= from[half]) {
+            from += half + 1;
+            count -= half + 1;
+        } else {
+            count = half;
+        }
+    }
+    return (uint32_t)(from - steps);
+}
+
+// line: {multiplier >= 0, right 32 to 62, offset's low word, its high word}.
+// (sum * multiplier + offset) / 2^right, rounded down; an odd integer without rest less 1.
+SPK_INLINE int32_t spk_requantise_even(int32_t sum, const int32_t *line) {
+    const uint64_t offset = (uint64_t)(uint32_t)line[3] << 32 | (uint32_t)line[2];
+    const uint64_t product = (uint64_t)((int64_t)sum * line[0]) + offset;
+    const int32_t high = (int32_t)(uint32_t)(product >> 32);
+    const uint32_t right = (uint32_t)line[1] - 32;
+    const uint32_t rest = ((uint32_t)high & ((1u << right) - 1)) | (uint32_t)product;
+    const int32_t whole = high >> right;
+    return whole - (rest == 0 ? whole & 1 : 0);
+}
+
+#endif

@@ -1,0 +1,146 @@
+"""ONNX files with weights of 4 and 2 bits against onnxruntime: no code differs."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx_networks import differences, quantise_model, samples, session
+
+from spikelet.frontends import onnx as frontend
+from spikelet.frontends.onnx.file import parse
+from spikelet.graph import Array
+from spikelet.graph.quantised import Quantised
+from spikelet.quantise import Quantised as Made
+from spikelet.quantise import decode, encode, quantise
+from spikelet.refusal import ImportRefused
+
+
+def layers(made: Made) -> list[Quantised]:
+    return [node for node in made.graph.nodes if isinstance(node, Quantised)]
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("activation", ["QInt8", "QUInt8"])
+@pytest.mark.parametrize("weight", ["QInt4", "QUInt4"])
+def test_what_quantize_static_writes_is_onnxruntimes_to_the_code(
+    weight: str, activation: str, per_channel: bool
+) -> None:
+    data = quantise_model("Plain", "QDQ", activation, per_channel, weight)
+    made = quantise(frontend.parse(data, "plain").network, None)
+    found = differences(data, made, samples(100, 7))
+    assert len(found) >= 5
+    assert {name: int(np.count_nonzero(off)) for name, off in found.items()} == dict.fromkeys(
+        found, 0
+    )
+    held = layers(made)
+    assert [node.KIND for node in held] == [
+        "conv2d", "depthwise_conv2d", "conv2d", "fully_connected"
+    ]  # fmt: skip
+    assert all(node.even for node in held)
+    file = onnx.ModelProto.FromString(data)
+    kind = {"QInt4": TensorProto.INT4, "QUInt4": TensorProto.UINT4}[weight]
+    stored = [t for t in file.graph.initializer if t.data_type == kind and len(t.dims) > 1]
+    zeros = {t.name: t for t in file.graph.initializer}
+    for node, tensor in zip(held, stored, strict=True):
+        codes = numpy_helper.to_array(tensor).astype(np.int64)
+        zero = zeros[tensor.name.replace("_quantized", "_zero_point")]
+        values = numpy_helper.to_array(zero).astype(np.int64)
+        codes = codes - values.reshape(-1, *(1,) * (codes.ndim - 1))
+        fits = codes.min() >= -8 and codes.max() < 8
+        assert node.bits == (4 if fits and node.KIND != "depthwise_conv2d" else 8)
+        assert np.array_equal(np.sort(node.weight, None), np.sort(codes, None))
+
+
+@pytest.mark.parametrize("name", ["Residual", "Gated", "Branches"])
+def test_every_layer_with_weights_is_exact_on_its_own_inputs(name: str) -> None:
+    """Sums of two, means and products beside them round as int8 operators do."""
+    data = quantise_model(name, "QDQ", "QInt8", True, "QInt4")
+    made = quantise(frontend.parse(data, name).network, None)
+    assert {node.bits for node in layers(made) if node.KIND != "depthwise_conv2d"} == {4}
+    found = differences(data, made, samples(50, 7))
+    first = [v for k, v in found.items() if "Conv" in k or "first" in k]
+    assert not np.any(first[0])
+    every = np.concatenate([v.reshape(-1) for v in found.values()])
+    assert np.abs(every).max() <= 2
+
+
+def linear(kind: int, raw: list[int], dims: tuple[int, ...], typed: bool = False) -> bytes:
+    """y = x W, x of 2 codes, W of 4 or 2 bits in `raw` bytes."""
+    packed = onnx.TensorProto(name="w", data_type=kind, dims=dims)
+    if typed:
+        packed.int32_data.extend(raw)
+    else:
+        packed.raw_data = bytes(raw)
+    zero = onnx.TensorProto(name="wz", data_type=kind, raw_data=b"\0")
+    numbers = {
+        "s": np.float32(0.25), "z": np.int8(0), "ws": np.float32(0.5), "ys": np.float32(1)
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["r"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["v"]),
+        helper.make_node("MatMul", ["r", "v"], ["m"]),
+        helper.make_node("QuantizeLinear", ["m", "ys", "z"], ["c"]),
+        helper.make_node("DequantizeLinear", ["c", "ys", "z"], ["y"]),
+    ]
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [info("x", TensorProto.FLOAT, [1, dims[0]])],
+        [info("y", TensorProto.FLOAT, [1, dims[1]])],
+        [packed, zero, *(numpy_helper.from_array(np.asarray(v), k) for k, v in numbers.items())],
+    )  # fmt: skip
+    opset = [helper.make_opsetid("", 21 if kind in (21, 22) else 25)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
+
+
+HALVES = np.array([[i / 4, j / 4] for i in range(-9, 10) for j in (-3, 0, 2, 7)], np.float32)
+
+
+@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "raw", "codes"),
+    [
+        (TensorProto.INT4, [0x8F, 0x07, 0x1E], [[-1, -8, 7], [0, -2, 1]]),
+        (TensorProto.UINT4, [0x25, 0x07, 0x13], [[5, 2, 7], [0, 3, 1]]),
+        (TensorProto.INT2, [0b01_11_10_00, 0b01_10], [[0, -2, -1], [1, -2, 1]]),
+        (TensorProto.UINT2, [0b01_11_10_00, 0b01_10], [[0, 2, 3], [1, 2, 1]]),
+    ],
+)
+def test_the_lowest_bits_come_first_and_halves_go_to_even(
+    kind: int, raw: list[int], codes: list[list[int]], typed: bool
+) -> None:
+    data = linear(kind, raw, (2, 3), typed)
+    made = quantise(frontend.parse(data, "linear").network, None)
+    (node,) = layers(made)
+    assert node.weight.T.tolist() == codes
+    ours = outputs(made, HALVES)
+    exact = HALVES @ (np.array(codes) * 0.5)
+    assert np.count_nonzero(exact % 1 == 0.5) > 20
+    assert np.array_equal(ours, np.rint(exact))
+    if kind in (TensorProto.INT4, TensorProto.UINT4):
+        theirs = [session(data).run(None, {"x": x[None]})[0] for x in HALVES]
+        assert np.array_equal(ours, np.concatenate(theirs))
+
+
+def outputs(made: Made, x: Array) -> Array:
+    name = next(iter(made.network.inputs))
+    held = made.graph.inputs[0].name
+    codes = made.graph.run({held: encode(made, x, name)}).outputs[made.graph.outputs[0]]
+    return decode(made, codes)
+
+
+def test_packed_data_of_another_length_is_refused() -> None:
+    with pytest.raises(ImportRefused, match=r"'w' is 4 bits each of shape .2, 3.: 3 bytes"):
+        parse(linear(TensorProto.INT4, [0, 0], (2, 3)), "m")
+    with pytest.raises(ImportRefused, match="int32_data 2 values"):
+        parse(linear(TensorProto.INT4, [0, 0], (2, 3), typed=True), "m")
+
+
+def test_scales_by_block_are_refused_by_name() -> None:
+    model = onnx.ModelProto.FromString(linear(TensorProto.INT4, [0, 0, 0], (2, 3)))
+    model.graph.node[2].name = "weights"
+    model.graph.node[2].attribute.append(helper.make_attribute("block_size", 2))
+    with pytest.raises(ImportRefused, match=r"weights.*scales by block"):
+        frontend.parse(model.SerializeToString(), "m")
