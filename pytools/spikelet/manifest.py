@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
@@ -91,7 +91,8 @@ class Manifest:
         vectors: where the package's samples come from.
         float: which network `float_accuracy` and `layer_drift` are of, or who executed it.
         float_accuracy: share of samples.
-        integer_accuracy: share of samples.
+        integer_accuracy: share of samples; of several widths, at the widest.
+        accuracy_by_bits: the same at each width of the weights.
         drift: integer less float accuracy.
         float_error: of a regression, `mae` and `rmse` in the unit of the first output.
         integer_error: of a regression.
@@ -131,6 +132,7 @@ class Manifest:
     float: Words = ""
     float_accuracy: _Share | None = None
     integer_accuracy: _Share | None = None
+    accuracy_by_bits: dict[Literal["8", "4", "2", "1"], _Share] | None = None
     drift: _Drift | None = None
     float_error: RegressionError | None = None
     integer_error: RegressionError | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from spikelet.graph import Array, Graph
@@ -19,11 +21,16 @@ def codes(graph: Graph, data: DataSet, x: Array) -> Array:
     return integers(data.real(x), code).reshape(len(x), *tensor.shape)
 
 
-def predict(graph: Graph, data: DataSet, x: Array) -> Array:
-    """What the graph predicts for samples (N, *shape): (N,) int64."""
+def predict(graph: Graph, data: DataSet, x: Array, more: Mapping[str, int] | None = None) -> Array:
+    """What the graph predicts for samples (N, *shape): (N,) int64; `more`: its other inputs."""
+    others = {t.name: t for t in graph.inputs[1:]}
     labels = []
     for start in range(0, len(x), CHUNK):
         part = codes(graph, data, x[start : start + CHUNK])
-        outputs = graph.run({graph.inputs[0].name: part}).outputs
+        given = {
+            name: np.full((len(part), *others[name].shape), value, others[name].numpy_dtype)
+            for name, value in (more or {}).items()
+        }
+        outputs = graph.run({graph.inputs[0].name: part, **given}).outputs
         labels.append(graph.predicted(outputs[graph.outputs[0]]))
     return np.concatenate(labels)

@@ -16,8 +16,9 @@ from torch.nn.functional import cross_entropy
 
 from spikelet.frontends.manifest import drift_rows, layouts
 from spikelet.frontends.torch import from_torch
-from spikelet.graph import Array
+from spikelet.graph import Array, Graph
 from spikelet.graph.simplify import simplify
+from spikelet.graph.widths import EFFORT
 from spikelet.metrics import Scores, scores
 from spikelet.package import Package
 from spikelet.quantise import Code, Network, Options, Quantised, fold, quantise
@@ -28,6 +29,7 @@ from spikelet.train.evaluate import CHUNK, codes, predict
 from spikelet.train.qat import QatNetwork
 from spikelet.train.recipe import Int8Model, Int8Recipe, RecipeError, load_int8_model
 from spikelet.train.trainer import reproducible
+from spikelet.train.widths import WidthsNetwork
 from spikelet.version import __version__
 
 WARM_UP = 0.05  # of the steps, in which the rate rises
@@ -55,6 +57,12 @@ def train(
         before = float_labels(net, data, data.x_test)
         network = to_network(net, recipe, data, fit.x)
         feeds = calibration(network, recipe, fit.x)
+        if recipe.quantise.widths:
+            nets = WidthsNetwork(network, feeds, recipe.quantise.method, recipe.quantise.widths)
+            groups = nets.parameter_groups(recipe.train.weight_decay)
+            rate = recipe.quantise.learning_rate
+            fit.phase("quantised", nets, groups, recipe.quantise.epochs, rate)
+            return package_of_widths(nets.to_graph(recipe.name), recipe, data, part, before)
         options = Options(bits=recipe.quantise.bits, odd=recipe.quantise.odd)
         bits = options.bits_of(fold(network))
         if recipe.quantise.epochs:
@@ -157,9 +165,13 @@ class _Fit:
     def _score_batches(self, net: nn.Module) -> Iterator[ScoredBatch]:
         smoothing = self.recipe.train.label_smoothing
         for x, targets, labels in self._batches():
-            logits = net(x)
-            loss = cross_entropy(logits, targets, self.weights, label_smoothing=smoothing)
-            yield logits, loss, labels
+            every = net(x)
+            every = every if isinstance(every, tuple) else (every,)  # at several widths
+            losses = [
+                cross_entropy(logits, targets, self.weights, label_smoothing=smoothing)
+                for logits in every
+            ]
+            yield every[0], torch.stack(losses).mean(), labels
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The training part in a new order, augmented: inputs, targets, labels."""
@@ -220,7 +232,21 @@ def package(
     chosen = spread(y, recipe.package.vectors)
     vectors = {graph.inputs[0].name: codes(graph, data, data.x_test[chosen]), "y": y[chosen]}
     feeds = {"x": channels_first(data, data.x_test[chosen[:DRIFT_SAMPLES]])}
-    manifest: dict[str, Any] = {
+    manifest = {
+        **_of_training(recipe, data, part, figures),
+        "vectors": f"{len(chosen)} of {len(y)} test samples, spread over the classes",
+        "layouts": layouts(quantised),
+        "layer_drift": drift_rows(quantised, feeds),
+    }
+    less = simplify(graph)
+    return Package(less.graph, vectors, {**manifest, **less.manifest_entry()}).with_golden()
+
+
+def _of_training(
+    recipe: Int8Recipe, data: DataSet, part: Part, figures: Mapping[str, Scores]
+) -> dict[str, Any]:
+    """What a manifest says of a recipe, its data and its figures."""
+    return {
         "name": recipe.name,
         "description": recipe.description,
         "created_by": f"spikelet {__version__}",
@@ -238,18 +264,37 @@ def package(
         "classes": data.classes,
         **({"class_names": list(data.class_names)} if data.class_names else {}),
         "image_shape": list(data.shape[:-1] if data.shape[-1] == 1 else data.shape),
-        "samples": len(y),
+        "samples": len(data.y_test),
         "float": "the network as it stood before it was trained with rounding",
         "float_accuracy": figures["float"].accuracy,
         "integer_accuracy": figures["integer"].accuracy,
         "drift": figures["integer"].accuracy - figures["float"].accuracy,
         **_by_class(figures),
-        "vectors": f"{len(chosen)} of {len(y)} test samples, spread over the classes",
-        "layouts": layouts(quantised),
-        "layer_drift": drift_rows(quantised, feeds),
     }
-    less = simplify(graph)
-    return Package(less.graph, vectors, {**manifest, **less.manifest_entry()}).with_golden()
+
+
+def package_of_widths(
+    graph: Graph, recipe: Int8Recipe, data: DataSet, part: Part, before: Array
+) -> Package:
+    """The package of a network at several widths; its vectors take them in turn."""
+    y = data.y_test
+    widths = sorted(next(t.choices for t in graph.inputs if t.name == EFFORT), reverse=True)
+    after = {w: predict(graph, data, data.x_test, {EFFORT: w}) for w in widths}
+    figures = {"float": scores(before, y, data.classes)}
+    figures |= {"integer": scores(after[widths[0]], y, data.classes)}
+    chosen = spread(y, recipe.package.vectors)
+    efforts = np.resize(np.array(widths, np.uint8), (len(chosen), 1))
+    vectors = {
+        graph.inputs[0].name: codes(graph, data, data.x_test[chosen]),
+        EFFORT: efforts,
+        "y": y[chosen],
+    }
+    manifest = {
+        **_of_training(recipe, data, part, figures),
+        "accuracy_by_bits": {str(w): float((after[w] == y).mean()) for w in widths},
+        "vectors": f"{len(chosen)} of {len(y)} test samples, at the widths in turn",
+    }
+    return Package(graph, vectors, manifest).with_golden()
 
 
 def _by_class(figures: Mapping[str, Scores]) -> dict[str, Any]:

@@ -161,6 +161,7 @@ class QatNetwork(nn.Module):
         method: of finding them, one of `quantise.METHODS`.
         bits: of weights, by node; 8 where it is not there.
         odd: weights of less than 8 bits have no zero; those of 1 bit never do.
+        nested: those of 8 bits neither, so that one array serves all widths.
 
     `forward` takes the first input, (N, *rest of its shape), and returns the first output. With
     `rounding` off it is the float network.
@@ -173,6 +174,7 @@ class QatNetwork(nn.Module):
         method: str = "percentile",
         bits: Mapping[str, int] | None = None,
         odd: bool = True,
+        nested: bool = False,
     ) -> None:
         super().__init__()
         self.network = _with_rounded_operands(fold(network))
@@ -184,7 +186,7 @@ class QatNetwork(nn.Module):
                     next=f"trainable are {', '.join(trainable)}",
                 )
         self.rounding = True
-        self.bits, self.odd = dict(bits or {}), odd
+        self.bits, self.odd, self.nested = dict(bits or {}), odd, nested
         self.sites = sites(self.network)
         self.weights = {
             node.inputs[1]: node for node in self.network.nodes if operator_of(node).weighted
@@ -196,6 +198,13 @@ class QatNetwork(nn.Module):
         for name, values in self.network.constants.items():
             tensor = torch.from_numpy(np.array(values, np.float32))
             self.constants[self.keys[name]] = nn.Parameter(tensor, name in trained)
+        # Of weights on a grid of few levels: what a channel's scale is more than the grid's, log.
+        self.gains = nn.ParameterDict()
+        for name in self.weights:
+            bits_, without_zero = self.weight_grid(name)
+            if bits_ < 8 or without_zero:
+                outputs = len(self.network.constants[name])
+                self.gains[self.keys[name]] = nn.Parameter(torch.zeros(outputs))
         known = dict(self.network.codes)
         for name, code in calibrate(self.network, feeds, method).items():
             known.setdefault(name, code)
@@ -229,14 +238,16 @@ class QatNetwork(nn.Module):
     def weight_grid(self, name: str) -> tuple[int, bool]:
         """Bits of a weight, and whether its grid has no zero."""
         bits = self.bits.get(self.weights[name].name, 8)
-        return bits, bits == 1 or (self.odd and bits < 8)
+        return bits, bits == 1 or (self.odd and bits < 8) or self.nested
 
     def round_weight(self, name: str) -> tuple[Tensor, Tensor]:
         """A weight with its channels' rounding (O, ...), and their scales (O,)."""
         weight: Tensor = self.constants[self.keys[name]]
         bits, odd = self.weight_grid(name)
-        if bits < 8:
-            return round_to_grid(weight, bits, odd)
+        if bits < 8 or odd:
+            rounded, scale = round_to_grid(weight, bits, odd)
+            gain = torch.exp(self.gains[self.keys[name]])
+            return rounded * gain.reshape(-1, *(1,) * (weight.dim() - 1)), scale * gain
         with torch.no_grad():
             scale = weight.flatten(1).abs().amax(dim=1) / HIGH
             scale = scale.clamp(min=max(float(scale.max()) * SMALLEST_SCALE, 1e-12))
@@ -252,12 +263,50 @@ class QatNetwork(nn.Module):
         name = next(iter(self.network.inputs))
         values = {name: self._round_activation(name, x)}
         for node in self.network.nodes:
-            inputs = [self._operand(name, values) for name in node.inputs]
-            value = operator_of(node).in_torch(inputs, node.attributes)
-            if not self._moves(node):
-                value = self._round_activation(node.name, value, operator_of(node).averages)
-            values[node.name] = value
+            values[node.name] = self._round_value(node, self._execute(node, values))
         return values
+
+    @torch.no_grad()
+    def match(self, x: Tensor) -> None:
+        """Set gains and biases: each channel gets its mean and deviation in the float network.
+
+        It is what a batch normalisation behind each layer would do. x: (N, *rest of its shape).
+        """
+        self.rounding = False
+        wanted = self.tensors(x)
+        self.rounding = True
+        name = next(iter(self.network.inputs))
+        values = {name: self._round_activation(name, x)}
+        for node in self.network.nodes:
+            value = self._execute(node, values)
+            key = self.keys.get(node.inputs[1], "") if node.inputs[1:] else ""
+            if operator_of(node).weighted and key in self.gains:
+                axis = operator_of(node).channel_axis(value.dim())
+                made, real = (v.movedim(axis, 0).flatten(1) for v in (value, wanted[node.name]))
+                self._match_layer(node, key, made, real)
+                value = self._execute(node, values)
+            values[node.name] = self._round_value(node, value)
+
+    def _match_layer(self, node: Node, key: str, made: Tensor, wanted: Tensor) -> None:
+        """`match` for one layer: (O, n) as it computes them, and as the float network does."""
+        if len(node.inputs) < 3 or node.inputs[2] not in self.keys:
+            return
+        bias = self.constants[self.keys[node.inputs[2]]]
+        deviation = wanted.std(dim=1)
+        gain = (deviation / made.std(dim=1).clamp(min=1e-6)).clamp(0.1, 10)
+        gain = torch.where(deviation > 1e-6, gain, 1.0)  # a dead channel stays as it is
+        self.gains[key].copy_(torch.log(gain))
+        bias.copy_(wanted.mean(dim=1) - gain * (made.mean(dim=1) - bias))
+
+    def _execute(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
+        inputs = [self._operand(name, values) for name in node.inputs]
+        made: Tensor = operator_of(node).in_torch(inputs, node.attributes)
+        return made
+
+    def _round_value(self, node: Node, value: Tensor) -> Tensor:
+        if self._moves(node):
+            return value
+        return self._round_activation(node.name, value, operator_of(node).averages)
 
     def _moves(self, node: Node) -> bool:
         """Whether a node writes codes that were rounded before, in the code that they have."""

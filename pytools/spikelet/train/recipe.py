@@ -99,6 +99,8 @@ class Int8QuantiseSection(_Section):
     bits: Width | dict[str, Width] = 8
     # Weights of less than 8 bits have no zero: the grid is the same at every width.
     odd: bool = True
+    # In place of `bits`: one store of weights that serves all of these, trained together.
+    widths: tuple[Width, ...] = ()
 
 
 class PackageSection(_Section):
