@@ -44,6 +44,11 @@ ARM_TARGETS = {
     "m0-gcc-qemu": (THUMB1, "gcc", "qemu", False, ARM_QEMU),
     "m0-zig-qemu": (THUMB1, "zig", "qemu", False, ("zig", "qemu-system-arm")),
 }
+# With Zba and Zbb.
+ZBB_TARGETS = {
+    "rv32b-gcc-qemu": ("virt-rv32b", "gcc", "qemu", False, RV32_QEMU),
+    "rv32b-zig-qemu": ("virt-rv32b", "zig", "qemu", False, ("zig", "qemu-system-riscv32")),
+}
 # With an FPU; int8 kernels are those of rv32.
 FPU_TARGETS = {
     "rv32f-gcc-qemu": ("virt-rv32f", "gcc", "qemu", False, RV32_QEMU),
@@ -90,7 +95,7 @@ def check_package(
 
     optimise: options for model.c in place of the board's.
     """
-    every = {**TARGETS, **ARM_TARGETS, **FPU_TARGETS}
+    every = {**TARGETS, **ARM_TARGETS, **ZBB_TARGETS, **FPU_TARGETS}
     board_name, toolchain, machine, sanitize, tools = every[target]
     for tool in tools:
         need(tool)

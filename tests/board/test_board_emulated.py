@@ -27,6 +27,7 @@ BOARDS = {
     "microbit": ARM_V6,
     "lm3s6965evb": ARM_V7_DEAF,
     "sifive-e": RV32,
+    "virt-rv32b": RV32,
     "virt-rv32f": RV32,
 }
 FPU = {"mps2-an386", "mps2-an500", "mps3-an547", "virt-rv32f"}

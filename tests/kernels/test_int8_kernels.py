@@ -19,7 +19,7 @@ from int8_graphs import (
     pools,
 )
 from spikelet.graph import Graph
-from targets import ARM_TARGETS, TARGETS, check_graph
+from targets import ARM_TARGETS, TARGETS, ZBB_TARGETS, check_graph
 
 GRAPHS: dict[str, Callable[[], Graph]] = {
     "convolutions": lambda: join(convolutions(), dense_layers()),
@@ -32,6 +32,7 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
 # For every change; the others compile the same kernels once more. What differs in "pointwise" from
 # target to target is little.
 SOME = ("native-gcc-sanitized", "rv32-gcc-qemu", "m4-gcc-qemu", "m55-gcc-qemu", "m0-zig-qemu")
+LOW = ("low_bits", "binary")  # what differs with Zbb
 CASES = [
     pytest.param(
         target,
@@ -42,7 +43,7 @@ CASES = [
     for target in [*TARGETS, *ARM_TARGETS]
     for name in GRAPHS
     if name != "pointwise" or target in SOME
-]
+] + [pytest.param(target, name) for target in ZBB_TARGETS for name in LOW]
 
 
 @pytest.mark.parametrize(("target", "name"), CASES)

@@ -13,6 +13,7 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import CHUNK_BYTES, Convolution
 from spikelet.graph.declared import Held
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
+from spikelet.graph.quantised import by_fours
 from spikelet.graph.target import ANY
 from spikelet.graph.tensor import Array, Tensor
 
@@ -129,20 +130,27 @@ class BinaryConv2d(Convolution):
         words = -(-depth // WORD)
         signs = np.zeros((channels, height * width, WORD * words), np.uint8)
         signs[..., :depth] = (self.weight == 0).reshape(channels, -1, depth)
-        packed = np.packbits(signs, axis=-1, bitorder="little").view("<u4")
+        packed = np.packbits(signs, axis=-1, bitorder="little").view("<u4").reshape(channels, -1)
+        padded = np.pad(packed, ((0, -channels % 4), (0, 0)))
+        note = "(outputs by fours, words)"
+        if em.target.has("zbb"):
+            padded, note = by_fours(packed, packed.shape[1]), "(outputs / 4, words, 4)"
         taps = height * width * depth  # bits that agree count 1, others -1
         fields: Fields = {
-            "weights": em.const(f"{self.name}_weight", packed, f"({channels}, taps, {words})"),
+            "weights": em.const(f"{self.name}_weight", padded, note),
             **self._output_fields(em, taps),
             **{f"geometry.{k}": v for k, v in self._geometry((height, width)).items()},
             "words": words,
             "outside": self.outside,
         }
         config = em.config(self.name, "spk_binary_conv2d", fields)
-        scratch = em.scratch(self.name, 4 * height * width * words)
+        masked = self.outside == 0 and self._has_padding
+        scratch = em.scratch(self.name, 4 * height * width * words * (1 + masked))
         writes = "bits" if self.threshold is not None else "codes"
         if self.threshold is None and self.far(ANY).any():
             writes = "codes_wide"
+        if masked:
+            writes += "_masked"
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
         return [c.run(f"spk_binary_conv2d_{writes}", config, source, scratch, to)]
 
@@ -165,8 +173,9 @@ class BinaryConv2d(Convolution):
             less = np.full(len(self.weight), -taps, np.int64)  # `_folded_bias` takes it off
             return self.rescale_fields(em, less, far=far)
         most = self.bias.astype(np.int64) + taps - self.threshold
-        limit = np.clip(most, -1, 2 * taps).astype(np.int32)
-        note = f"({len(limit)},) twice the most bits that differ where the output is 1"
+        limit = np.clip(most // 2 + 1, 0, taps + 1).astype(np.int32)
+        limit = np.pad(limit, (0, -len(limit) % 4))
+        note = f"({len(most)},) 1 where fewer bits differ, padded to fours"
         return {"limits": em.const(f"{self.name}_limit", limit, note)}
 
     def _folded_bias(self, sums: Array) -> Array:
