@@ -371,7 +371,7 @@ def even() -> Graph:
     """Layers whose halves go to even, of every kind of kernel, each of its own inputs."""
     rng = np.random.default_rng(11)
     kinds: list[tuple[type[Any], tuple[int, ...], tuple[int, ...], dict[str, Any]]] = [
-        (FullyConnected, (1,), (9, 1), {}),
+        (FullyConnected, (1,), (9, 1), {"bits": 2}),
         (FullyConnected, (37,), (6, 37), {"bits": 4}),
         (FullyConnected, (24,), (5, 24), {"bits": 1, "odd": True}),
         (Conv2d, (5, 5, 3), (7, 3, 3, 3), {"padding": (1, 1, 1, 1)}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from few_bits_files import packed_linear
 from onnx import TensorProto, helper, numpy_helper
 from onnx_networks import differences, quantise_model, samples, session
 
@@ -66,35 +67,6 @@ def test_every_layer_with_weights_is_exact_on_its_own_inputs(name: str) -> None:
     assert np.abs(every).max() <= 2
 
 
-def linear(kind: int, raw: list[int], dims: tuple[int, ...], typed: bool = False) -> bytes:
-    """y = x W, x of 2 codes, W of 4 or 2 bits in `raw` bytes."""
-    packed = onnx.TensorProto(name="w", data_type=kind, dims=dims)
-    if typed:
-        packed.int32_data.extend(raw)
-    else:
-        packed.raw_data = bytes(raw)
-    zero = onnx.TensorProto(name="wz", data_type=kind, raw_data=b"\0")
-    numbers = {
-        "s": np.float32(0.25), "z": np.int8(0), "ws": np.float32(0.5), "ys": np.float32(1)
-    }  # fmt: skip
-    nodes = [
-        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
-        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["r"]),
-        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["v"]),
-        helper.make_node("MatMul", ["r", "v"], ["m"]),
-        helper.make_node("QuantizeLinear", ["m", "ys", "z"], ["c"]),
-        helper.make_node("DequantizeLinear", ["c", "ys", "z"], ["y"]),
-    ]
-    info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes, "g", [info("x", TensorProto.FLOAT, [1, dims[0]])],
-        [info("y", TensorProto.FLOAT, [1, dims[1]])],
-        [packed, zero, *(numpy_helper.from_array(np.asarray(v), k) for k, v in numbers.items())],
-    )  # fmt: skip
-    opset = [helper.make_opsetid("", 21 if kind in (21, 22) else 25)]
-    return helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
-
-
 HALVES = np.array([[i / 4, j / 4] for i in range(-9, 10) for j in (-3, 0, 2, 7)], np.float32)
 
 
@@ -111,7 +83,7 @@ HALVES = np.array([[i / 4, j / 4] for i in range(-9, 10) for j in (-3, 0, 2, 7)]
 def test_the_lowest_bits_come_first_and_halves_go_to_even(
     kind: int, raw: list[int], codes: list[list[int]], typed: bool
 ) -> None:
-    data = linear(kind, raw, (2, 3), typed)
+    data = packed_linear(kind, raw, (2, 3), typed)
     made = quantise(frontend.parse(data, "linear").network, None)
     (node,) = layers(made)
     assert node.weight.T.tolist() == codes
@@ -133,13 +105,13 @@ def outputs(made: Made, x: Array) -> Array:
 
 def test_packed_data_of_another_length_is_refused() -> None:
     with pytest.raises(ImportRefused, match=r"'w' is 4 bits each of shape .2, 3.: 3 bytes"):
-        parse(linear(TensorProto.INT4, [0, 0], (2, 3)), "m")
+        parse(packed_linear(TensorProto.INT4, [0, 0], (2, 3)), "m")
     with pytest.raises(ImportRefused, match="int32_data 2 values"):
-        parse(linear(TensorProto.INT4, [0, 0], (2, 3), typed=True), "m")
+        parse(packed_linear(TensorProto.INT4, [0, 0], (2, 3), typed=True), "m")
 
 
 def test_scales_by_block_are_refused_by_name() -> None:
-    model = onnx.ModelProto.FromString(linear(TensorProto.INT4, [0, 0, 0], (2, 3)))
+    model = onnx.ModelProto.FromString(packed_linear(TensorProto.INT4, [0, 0, 0], (2, 3)))
     model.graph.node[2].name = "weights"
     model.graph.node[2].attribute.append(helper.make_attribute("block_size", 2))
     with pytest.raises(ImportRefused, match=r"weights.*scales by block"):

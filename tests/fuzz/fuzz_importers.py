@@ -263,6 +263,7 @@ _NODES: list[tuple[str, list[Any], dict[str, Any]]] = [
 def onnx_seeds() -> Iterator[bytes]:
     """Float models of an operator, each behind a Conv and before a Relu; int8 ones in QDQ form."""
     import tflite_cases
+    from few_bits_files import CASES, packed_linear, qonnx_linear
     from onnx import TensorProto, helper, numpy_helper
     from tflite_networks import separable
 
@@ -299,6 +300,10 @@ def onnx_seeds() -> Iterator[bytes]:
         data = w.finish([x], tflite_cases.CASES[name](w, x, drawn))
         yield export(tflite.parse(data, name).graph)
     yield export(tflite.parse(separable(), "separable").graph)
+    yield from (qonnx_linear(*case) for case in CASES)
+    for typed in (False, True):
+        yield packed_linear(TensorProto.INT4, [0x8F, 0x07, 0x1E], (2, 3), typed)
+        yield packed_linear(TensorProto.UINT2, [0x78, 0x06], (2, 3), typed)
 
 
 def onnx_parse(data: bytes) -> object:
@@ -362,7 +367,7 @@ def _change_values(model: Any, rng: random.Random) -> None:
     tensor = rng.choice(model.graph.initializer)
     raw = bytearray(tensor.raw_data)
     if rng.random() < 0.2:
-        tensor.data_type = rng.randrange(0, 24)
+        tensor.data_type = rng.randrange(0, 28)
         return
     form = "<q" if tensor.data_type == 7 else "<f" if tensor.data_type == 1 else "<b"
     width = struct.calcsize(form)
@@ -413,6 +418,8 @@ def _change_attribute(model: Any, rng: random.Random) -> None:
             b"linear",
             b"\xff",
             b"asymmetric",
+            b"FLOOR",
+            b"HALF_UP",
         )
         found.s = rng.choice(words)
     else:
@@ -448,7 +455,7 @@ def _change_node(model: Any, rng: random.Random) -> None:
     elif kind < 0.8:
         graph.node.add().CopyFrom(node)
     elif kind < 0.85:
-        node.domain = rng.choice(("com.microsoft", "", "elsewhere"))
+        node.domain = rng.choice(("com.microsoft", "", "elsewhere", "onnx.brevitas"))
     else:
         model.opset_import[0].version = rng.choice((-1, 0, 6, 7, 9, 11, 13, 17, 21, 23, 1 << 40))
 

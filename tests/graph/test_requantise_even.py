@@ -33,8 +33,6 @@ def test_a_line_of_a_dyadic_slope_is_exact_where_halves_are(
 ) -> None:
     """At both ends of the range, and around every half in it."""
     slope, first = Fraction(odd, 1 << shift), Fraction(start, 64)
-    if slope >= Fraction(1, 4):
-        return
     end = min(int(Fraction(300) / slope) + 1, 1 << 29)
     limits = -128, 127
 
@@ -113,7 +111,7 @@ def test_a_layer_keeps_its_steps_and_its_lines() -> None:
         ({"steps": np.arange(9 * 255, 0, -1, dtype=np.int32).reshape(9, 255)}, "ascending"),
         ({"multiplier": np.ones(9, np.int32)}, "steps and a multiplier"),
         ({"offset": np.zeros((9, 2), np.int32)}, "steps and an offset"),
-        ({"steps": None, "offset": np.zeros((9, 2), np.int32)}, "expected .9, 2. and -1"),
+        ({"steps": None, "offset": np.zeros((9, 3), np.int32)}, "expected .9, 2."),
         (
             {
                 "steps": None, "offset": np.full((9, 2), (1 << 30), np.int32),

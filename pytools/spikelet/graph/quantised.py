@@ -15,7 +15,7 @@ from spikelet.graph.declared import Code, Codes, Held, TensorScale
 from spikelet.graph.int8 import by_channel, codes_of, ranges, spread
 from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Role
 from spikelet.graph.requantise import requantise
-from spikelet.graph.requantise_even import LEAST_RIGHT, MOST_BITS, half_even, reached
+from spikelet.graph.requantise_even import MOST_BITS, half_even, reached
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
@@ -62,8 +62,7 @@ class Quantised(Operator):
         steps: (O, highest less lowest code) int32, ascending, or None: the output is the lowest
             code plus how many of its channel's steps a sum reaches. Multiplier and shift are 0.
         offset: (O, 2) int32, low and high word of int64, or None: a sum is multiplied, the offset
-            is added, and it is rounded once, halves to even, see `requantise_even`. The shift is -1
-            or less.
+            is added, and it is rounded once, halves to even, see `requantise_even`.
     """
 
     OUTPUTS: ClassVar[int] = 0  # the axis of the weights that the output channels lie along
@@ -175,11 +174,8 @@ class Quantised(Operator):
             if self.multiplier.any() or self.shift.any():
                 raise self.error("steps and a multiplier or a shift: expected one of them")
         if self.offset is not None:
-            if self.offset.shape != (channels, 2) or np.any(self._right < LEAST_RIGHT):
-                raise self.error(
-                    f"offset of shape {self.offset.shape} and shifts up to {self.shift.max()}, "
-                    f"expected ({channels}, 2) and -1"
-                )
+            if self.offset.shape != (channels, 2):
+                raise self.error(f"offset of shape {self.offset.shape}, expected ({channels}, 2)")
             widest = np.maximum(*np.abs(reach)).astype(np.float64)
             products = widest * self.multiplier + np.abs(self._offset.astype(np.float64))
             results = np.ldexp(products, -self._right)

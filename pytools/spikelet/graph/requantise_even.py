@@ -20,7 +20,7 @@ import numpy as np
 from spikelet.graph.tensor import Array
 
 MOST_BITS = 62  # of a product with its offset
-LEAST_RIGHT, MOST_RIGHT = 32, 62
+MOST_RIGHT = 62
 NO_SUM = (1 << 31) - 1  # a step that no sum reaches
 
 Codes = Callable[[Array], Array]  # of sums (O, K): codes (O, K)
@@ -50,7 +50,7 @@ def half_even(sums: Array, multiplier: Array, right: Array, offset: Array) -> Ar
     Args:
         sums: (..., O) integers.
         multiplier: (O,) 0 to 2^31 - 1.
-        right: (O,) 32 to 62.
+        right: (O,) 1 to 62.
         offset: (O,) int64; a product with it has at most 62 bits.
 
     Returns:
@@ -140,7 +140,7 @@ def find_line(
         np.maximum(steps[up], ends[0]), values[up], np.minimum(steps[down] - 1, ends[1]),
         values[down],
     )  # fmt: skip
-    for right in range(MOST_RIGHT, LEAST_RIGHT - 1, -1):
+    for right in range(MOST_RIGHT, 0, -1):
         multiplier = round(slope * (1 << right))
         line = Line(multiplier, right, round((start + Fraction(1, 2)) * (1 << right)))
         if multiplier >> 31 or not line.fits(ends):

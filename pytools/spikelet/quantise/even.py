@@ -97,11 +97,8 @@ def _behind(layer: Layer, real: Array) -> Array:
     return y.reshape(real.shape)
 
 
-def slopes(layer: Layer, channels: int) -> tuple[list[Fraction], list[Fraction]] | None:
-    """(factor, summand) by channel of the affine nodes behind the head, as fractions.
-
-    None where something else than clamps stands among them.
-    """
+def slopes(layer: Layer, channels: int) -> tuple[list[Fraction], list[Fraction]]:
+    """(factor, summand) by channel of the nodes behind the head but for clamps, as fractions."""
     factors, summands = [Fraction(1)] * channels, [Fraction(0)] * channels
     rank = len(layer.shape)
     axis = operator_of(layer.node).channel_axis(rank)
@@ -109,11 +106,14 @@ def slopes(layer: Layer, channels: int) -> tuple[list[Fraction], list[Fraction]]
         operator = operator_of(node)
         if operator.limits(node.attributes) is not None:
             continue
+        if (slope := operator.slope(node.attributes)) is not None:
+            factors = [f * Fraction(slope) for f in factors]
+            continue
         named = layer.lowering.network.constants
         constants = [named[name].astype(np.float64) for name in node.inputs if name in named]
         affine = operator.affine(node.attributes, constants, layer.shape, axis)
         if affine is None:
-            return None
+            raise layer.refuse(f"{node.op} behind its sums", "scales and shifts of channels")
         pairs = list(zip(*(v.tolist() for v in affine), strict=True))
         factors = [f * Fraction(a) for f, (a, _) in zip(factors, pairs, strict=True)]
         summands = [
@@ -126,12 +126,10 @@ def _lines(
     layer: Layer, steps: Array, reach: Array, units: Array, bias: Array, lowest: int
 ) -> list[tuple[int, int, int]]:
     """A proved (multiplier, right shift, offset) of each channel; [] where one has none."""
-    behind = slopes(layer, len(steps))
-    if behind is None:
-        return []
+    factors, summands = slopes(layer, len(steps))
     scale = Fraction(float(np.float32(layer.code.scale)))
     found = []
-    for channel, (factor, summand) in enumerate(zip(*behind, strict=True)):
+    for channel, (factor, summand) in enumerate(zip(factors, summands, strict=True)):
         slope = Fraction(float(units[channel])) * factor / scale
         start = (Fraction(float(bias[channel])) * factor + summand) / scale
         end = int(reach[channel])

@@ -75,7 +75,8 @@ def _joins(network: Network, group: list[Node], node: Node, reads: dict[str, int
         )  # fmt: skip
         return same and _clamps(group[0], node)
     if rounds_to_even(network, group[0]):
-        return _scales(network, node) or _clamps(group[0], node)
+        taken = _scales(network, node) or operator_of(node).slope(node.attributes) is not None
+        return taken or _clamps(group[0], node)
     function = is_function(network, node)
     return function and (is_function(network, group[0]) or _clamps(group[0], node))
 

@@ -351,9 +351,9 @@ class Layer:
         levels = integers(weight, code)
         if code.odd:
             levels = 2 * levels.astype(np.int16) + np.int16(1)
-        behind = slopes(self, len(weight)) if code.even else None
-        if behind is not None and any(factor < 0 for factor in behind[0]):
-            signs = np.array([-1 if factor < 0 else 1 for factor in behind[0]], np.int16)
+        factors = slopes(self, len(weight))[0] if code.even else []
+        if any(factor < 0 for factor in factors):
+            signs = np.array([-1 if factor < 0 else 1 for factor in factors], np.int16)
             levels = levels * signs.reshape(-1, *(1,) * (levels.ndim - 1))
             scales = scales * signs.astype(np.float32)
         return levels, scales, bias

@@ -137,6 +137,13 @@ class NetworkOperator:
         """The lowest and highest value that a clamp leaves, None for none; None for no clamp."""
         return None
 
+    def slope(self, attributes: Attributes) -> float | None:
+        """About how much a function that never falls rises; None where it is to stand alone.
+
+        A layer whose halves go to even takes it in, see `spikelet.quantise.even`.
+        """
+        return None
+
     def fixed_code(self, measured: bool) -> Code | None:
         """The code of its output if that needs no range; see `spikelet.quantise.fixed_code`."""
         return None

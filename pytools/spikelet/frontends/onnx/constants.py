@@ -62,7 +62,19 @@ def evaluate(layer: Layer) -> None:
         if array.dtype.kind not in "fiub":
             raise layer.refuse(f"a constant of {array.dtype}")
         if layer.node.outputs[i]:
-            layer.write(Value(array.shape, array.dtype, array, of), i)
+            bits = _clipped_bits(layer, arrays)
+            layer.write(Value(array.shape, array.dtype, array, of, bits=bits), i)
+
+
+def _clipped_bits(layer: Layer, arrays: list[Array | None]) -> int:
+    """How many bits codes have that a Clip has left: of -7 to 7, or of 0 to 15, 4."""
+    ends = [a for a in arrays[1:] if a is not None and a.dtype.kind in "iu" and a.size == 1]
+    if layer.node.kind != "Clip" or len(ends) != 2:
+        return 8
+    low, high = (int(end.reshape(-1)[0]) for end in ends)
+    return max(
+        2, high.bit_length() if low >= 0 else max((-low - 1).bit_length(), high.bit_length()) + 1
+    )
 
 
 @converts("Shape")

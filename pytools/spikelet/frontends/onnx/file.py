@@ -28,7 +28,9 @@ MAX_ELEMENTS = 1 << 22  # of one activation: 4 MiB, more than any microcontrolle
 MAX_NODES = 4096
 MAX_RANK = 6
 OLDEST_OPSET = 7
-DOMAINS = ("", "com.microsoft")
+QONNX = "qonnx.custom_op.general"
+DOMAINS = ("", "com.microsoft", QONNX)
+_ALIASES = {"ai.onnx": "", "onnx.brevitas": QONNX}
 
 _DAMAGED = (ValueError, TypeError, OverflowError, IndexError, KeyError, AttributeError)
 # By number in onnx.TensorProto.DataType; others have no place in a network of int8.
@@ -392,14 +394,15 @@ class _Reader:
 
     def node(self, proto: Any, index: int, opset: int) -> FileNode:
         inputs, outputs = (tuple(map(_text, names)) for names in (proto.input, proto.output))
-        domain = "" if proto.domain == "ai.onnx" else _text(proto.domain)
+        domain = _text(proto.domain)
+        domain = _ALIASES.get(domain, domain)
         name = _text(proto.name) or next(filter(None, outputs), "") or f"node {index}"
         kind = _text(proto.op_type)
         node = FileNode(kind, domain, name, inputs, outputs, {})
         if domain not in DOMAINS:
             raise node.refuse(
                 f"it is of the domain {shorten(domain)!r}",
-                "operators of ONNX, and quantised ones of com.microsoft",
+                f"operators of ONNX, quantised ones of com.microsoft, and those of {QONNX}",
             )
         attributes = {_text(a.name): self.attribute(node, a) for a in proto.attribute}
         if len(attributes) != len(proto.attribute):

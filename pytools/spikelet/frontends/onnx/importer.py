@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from spikelet.frontends.network_package import Imported
-from spikelet.frontends.onnx import moving, pointwise, quantised, weighted
+from spikelet.frontends.onnx import moving, pointwise, qonnx, quantised, weighted
 from spikelet.frontends.onnx.constants import evaluate, foldable
-from spikelet.frontends.onnx.file import FileModel, read
+from spikelet.frontends.onnx.file import QONNX, FileModel, read
 from spikelet.frontends.onnx.file import parse as parse_file
 from spikelet.frontends.onnx.layers import CONVERTERS, Building, Layer, Value
 from spikelet.frontends.onnx.original import original
@@ -24,12 +24,13 @@ from spikelet.refusal import ImportRefused, shorten
 
 __all__ = ["Imported", "load", "network_of", "parse", "supported_operators"]
 
-_ROOMS = (moving, pointwise, quantised, weighted)  # they fill CONVERTERS
+_ROOMS = (moving, pointwise, qonnx, quantised, weighted)  # they fill CONVERTERS
 _MOVING = ("Concat", "Gather", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Transpose")
 _ADVICE = {
     "DynamicQuantizeLinear": "static quantisation: scales that are known before",
     "ConvInteger": "static quantisation: QLinearConv, or Conv between DequantizeLinear",
     "MatMulInteger": "static quantisation: QLinearMatMul, or MatMul between DequantizeLinear",
+    "FloatQuant": "Quant, IntQuant or BipolarQuant: integers",
     "LogSoftmax": "end the network before it: the largest element is the same",
 }
 
@@ -71,7 +72,7 @@ def _import(model: FileModel, name: str, source: str, digest: str, file: bytes |
             )
     dtypes = {i.name: i.dtype.name for i in model.inputs}
     # QuantizeLinear, QLinearConv, QGemm and so on
-    is_float = not any(node.kind.startswith("Q") for node in model.nodes)
+    is_float = not any(node.kind.startswith("Q") or node.domain == QONNX for node in model.nodes)
     building = build(model, name, source)
     _find_outputs(building, source)
     check_apart(building.network)
@@ -140,7 +141,8 @@ def _convert(layer: Layer) -> None:
             f"this operator{' of ' if node.domain else ''}{node.domain} is not supported",
             _ADVICE.get(node.kind, f"supported are {', '.join(supported_operators())}"),
         )
-    unknown = set(node.attributes) - quantised.MICROSOFT_ATTRIBUTES if node.domain else ()
+    known = qonnx.ATTRIBUTES if node.domain == QONNX else quantised.MICROSOFT_ATTRIBUTES
+    unknown = set(node.attributes) - known if node.domain else ()
     if unknown:
         raise layer.refuse(f"attribute {min(unknown)} is not known")
     try:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from spikelet.frontends.onnx.file import MAX_ELEMENTS, FileModel, FileNode
+from spikelet.frontends.onnx.file import MAX_ELEMENTS, QONNX, FileModel, FileNode
 from spikelet.graph import Array
 from spikelet.quantise import Code, Network, Node, constant
 from spikelet.refusal import ImportRefused, shorten
@@ -98,10 +99,19 @@ class Building:
     work: dict[str, int] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
 
-    @property
+    @cached_property
     def even(self) -> bool:
-        """Whether its sums are rounded halves to even, bit for bit: what few bits ask for."""
-        return bool(self.model.bits)
+        """Whether its sums are rounded halves to even, bit for bit: what few bits ask for.
+
+        Either it has constants of few bits, or quantisers that clamp to few.
+        """
+        if self.model.bits or any(node.domain == QONNX for node in self.model.nodes):
+            return True
+        codes = {
+            n for node in self.model.nodes if node.kind == "QuantizeLinear" for n in node.outputs
+        }
+        codes |= {name for name, array in self.model.constants.items() if array.dtype.kind in "iu"}
+        return any(node.kind == "Clip" and node.inputs[0] in codes for node in self.model.nodes)
 
     def fresh(self, name: str) -> str:
         """A name of the network that is not taken: this one, or with a number behind it."""

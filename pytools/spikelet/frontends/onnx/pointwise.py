@@ -49,8 +49,8 @@ def swish(layer: Layer) -> None:
 
 @converts("Clip")
 def clip(layer: Layer) -> None:
-    """`Clip`; limits are attributes in older opsets, constants in newer ones."""
-    x = layer.activation()
+    """`Clip`; limits are attributes in older opsets, constants in newer ones. Codes, too."""
+    x = layer.movable_input()
     low = layer.attribute("min", layer.scalar(1, "min"))
     high = layer.attribute("max", layer.scalar(2, "max"))
     limits = {k: float(v) for k, v in (("min", low), ("max", high)) if v is not None}
@@ -59,7 +59,13 @@ def clip(layer: Layer) -> None:
     if limits.get("min", 0) >= _LARGEST or limits.get("max", 0) <= -_LARGEST:
         raise layer.refuse("limits that leave infinity alone", "limits between -3e38 and 3e38")
     kept = {k: v for k, v in limits.items() if abs(v) < _LARGEST}
-    layer.add("Clip", [x.tensor], x.shape, kept)
+    if x.quantised:
+        code = layer.building.network.codes.get(x.tensor)
+        if code is None:
+            raise layer.refuse("integers whose scale nothing tells", "a QuantizeLinear before it")
+        zero, step = code.zero_point - x.offset, np.float32(code.scale)
+        kept = {k: float((np.float32(v) - zero) * step) for k, v in kept.items()}
+    layer.add("Clip", [x.tensor], x.shape, kept, like=x if x.quantised else None)
 
 
 @converts("PRelu")

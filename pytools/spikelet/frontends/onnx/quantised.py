@@ -21,7 +21,7 @@ from spikelet.frontends.onnx.layers import (
     operand_code,
 )
 from spikelet.frontends.onnx.moving import add_concat, add_pool
-from spikelet.frontends.onnx.weighted import coded_weight, convolve
+from spikelet.frontends.onnx.weighted import coded_weight, convolve, mean_as_sum
 from spikelet.graph import Array
 from spikelet.quantise import Code
 
@@ -100,6 +100,8 @@ def write_codes(layer: Layer, x: Value, scale: float, zero: Array) -> None:
     codes = layer.building.network.codes
     of = Value(x.shape, zero.dtype)
     code = activation_code(layer, scale, int(zero) + of.offset)
+    if layer.building.even:
+        mean_as_sum(layer, x.tensor)
     if x.tensor not in codes and _saturates(layer, x):
         low, high = ((end - code.zero_point) * float(code.scale) for end in (-128, 127))
         x = layer.add("Clip", [x.tensor], x.shape, {"min": low, "max": high})

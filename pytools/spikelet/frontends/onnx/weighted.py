@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.frontends.onnx.layers import MAX_WINDOWS, Coded, Layer, Value, converts
 from spikelet.graph import Array
-from spikelet.quantise import Code
+from spikelet.quantise import Code, constant
 
 _SYMMETRIC = "weights as int8 around zero point 0 (QInt8, or WeightSymmetric)"
 
@@ -51,14 +51,47 @@ def coded_weight(layer: Layer, coded: Coded, turned: bool = False) -> tuple[Arra
         scale = scale[0]
     real: Array = integers.astype(np.float32) * scales.astype(np.float32)
     even = layer.building.even
-    bits = coded.bits if fits(integers, coded.bits) else 8
-    return real, Code(np.asarray(scale, np.float32), bits=bits, even=even)
+    bits = _held_bits(integers, coded.bits)
+    return real, Code(np.asarray(scale, np.float32), bits=bits, odd=bits == 1, even=even)
 
 
-def fits(integers: Array, bits: int) -> bool:
-    """Whether integers have codes of `bits` bits."""
-    half = 1 << (bits - 1)
-    return bool(integers.min() >= -half and integers.max() < half)
+def _held_bits(integers: Array, bits: int) -> int:
+    """In how many bits integers lie that have `bits` bits in the file; of 1 bit they are -1, 1."""
+    if bits == 1:
+        return 1
+    low, high = int(integers.min()), int(integers.max())
+    fitting = (b for b in (2, 4) if b >= bits and -(1 << (b - 1)) <= low and high < 1 << (b - 1))
+    return next(fitting, 8)
+
+
+def mean_as_sum(layer: Layer, tensor: str) -> None:
+    """Make the mean pool that writes a tensor, or a number times it, a Conv with weights of 1.
+
+    Its sums are then rounded as the file means it, whatever their quantiser does.
+    """
+    network = layer.building.network
+    node = network.writer(tensor)
+    while node is not None and node.op == "Mul" and node.inputs[1] in network.constants:
+        node = network.writer(node.inputs[0])
+    if node is None or node.op not in ("AveragePool", "GlobalAveragePool"):
+        return
+    if len(network.readers(node.name)) > 1 or node.name in network.codes:
+        return
+    attributes, x = dict(node.attributes), node.inputs[0]
+    shape = next(v.shape for v in layer.building.values.values() if v.tensor == x)
+    kernel = [int(k) for k in attributes.pop("kernel_shape", shape[2:])]
+    counted = bool(attributes.pop("count_include_pad", 0)) or not any(attributes.get("pads", ()))
+    if attributes.pop("ceil_mode", 0) or not counted:
+        return
+    share = np.float32(1 / math.prod(kernel))
+    weights = constant(
+        network, f"{node.name}.ones", np.full((shape[1], 1, *kernel), share, np.float32)
+    )
+    network.codes[weights] = Code(np.asarray(share), even=True)
+    made = node.replace(
+        op="Conv", inputs=(x, weights), attributes={**attributes, "group": shape[1]}
+    )
+    network.nodes[network.nodes.index(node)] = made
 
 
 def bias(layer: Layer, i: int, channels: int, factor: float = 1.0) -> str:

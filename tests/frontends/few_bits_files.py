@@ -1,0 +1,86 @@
+"""ONNX files of one linear layer of few bits: packed in QDQ form, and QONNX."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+DOMAIN = "qonnx.custom_op.general"
+Case = tuple[str, dict[str, object], list[float]]  # a quantiser, attributes, constants behind x
+
+
+def packed_linear(kind: int, raw: list[int], dims: tuple[int, ...], typed: bool = False) -> bytes:
+    """y = x W, x of 2 codes, W of 4 or 2 bits in `raw` bytes."""
+    packed = onnx.TensorProto(name="w", data_type=kind, dims=dims)
+    if typed:
+        packed.int32_data.extend(raw)
+    else:
+        packed.raw_data = bytes(raw)
+    zero = onnx.TensorProto(name="wz", data_type=kind, raw_data=b"\0")
+    numbers = {
+        "s": np.float32(0.25), "z": np.int8(0), "ws": np.float32(0.5), "ys": np.float32(1)
+    }  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["r"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["v"]),
+        helper.make_node("MatMul", ["r", "v"], ["m"]),
+        helper.make_node("QuantizeLinear", ["m", "ys", "z"], ["c"]),
+        helper.make_node("DequantizeLinear", ["c", "ys", "z"], ["y"]),
+    ]
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [info("x", TensorProto.FLOAT, [1, dims[0]])],
+        [info("y", TensorProto.FLOAT, [1, dims[1]])],
+        [packed, zero, *(numpy_helper.from_array(np.asarray(v), k) for k, v in numbers.items())],
+    )  # fmt: skip
+    opset = [helper.make_opsetid("", 21 if kind in (21, 22) else 25)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
+
+
+def qonnx_linear(
+    quantiser: str, attributes: dict[str, object], more: list[float], **changes: str
+) -> bytes:
+    """Codes of 6 bits times 2-bit weights, then a quantiser with constants `more`."""
+    signed = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+    domain = changes.get("domain", DOMAIN)
+    nodes = [
+        helper.make_node("Quant", ["x", "s", "z", "b"], ["q"], domain=domain, **signed),
+        helper.make_node("Quant", ["w", "ws", "z", "wb"], ["v"], domain=domain, **signed),
+        helper.make_node("MatMul", ["q", "v"], ["m"]),
+        helper.make_node(
+            quantiser, ["m", *(f"c{i}" for i in range(len(more)))], ["y"], name="last",
+            domain=domain, **attributes,
+        ),
+    ]  # fmt: skip
+    rng = np.random.default_rng(3)
+    numbers = {"s": 0.25, "z": 0.0, "b": 6.0, "ws": 0.5, "wb": 2.0}
+    numbers |= {f"c{i}": value for i, value in enumerate(more)}
+    info = helper.make_tensor_value_info
+    constants = [numpy_helper.from_array(np.float32(v), k) for k, v in numbers.items()]
+    weights = rng.choice([-1, -0.5, 0, 0.5], (4, 5)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes, "g", [info("x", TensorProto.FLOAT, [1, 4])], [info("y", TensorProto.FLOAT, [1, 5])],
+        [*constants, numpy_helper.from_array(weights, "w")],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid(domain, 1 + (len(more) == 5))]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+
+
+INT = {"signed": 1, "narrow": 0}
+MODES = ("ROUND", "HALF_EVEN", "CEIL", "FLOOR", "UP", "DOWN", "HALF_UP", "HALF_DOWN", "floor")
+CASES: list[Case] = [
+    *(("Quant", {**INT, "rounding_mode": mode}, [0.5, 0, 5]) for mode in MODES),
+    ("Quant", {"signed": 1, "narrow": 1, "rounding_mode": "ROUND"}, [1, 0, 3]),
+    ("Quant", {"signed": 0, "narrow": 1, "rounding_mode": "ROUND"}, [0.25, 3, 4]),
+    ("Quant", {"signed": 0, "narrow": 0, "rounding_mode": "ROUND"}, [0.25, 100, 8]),
+    ("Quant", {**INT, "rounding_mode": "ROUND"}, [0.5, 0, 1]),
+    ("IntQuant", {**INT, "rounding_mode": "ROUND"}, [1, -2, 8]),
+    ("BipolarQuant", {}, [0.75]),
+    *(("Trunc", {"rounding_mode": mode}, [0.125, 0, 8, 5]) for mode in ("FLOOR", "ROUND")),
+    *(
+        ("Trunc", {**INT, "rounding_mode": mode}, [0.125, 0, 8, 0.5, 6])
+        for mode in ("FLOOR", "ROUND", "CEIL")
+    ),
+]
