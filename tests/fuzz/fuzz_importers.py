@@ -164,6 +164,7 @@ def _change(old: Any, form: str, rng: random.Random, length: int) -> Any:
 def tflite_seeds() -> Iterator[bytes]:
     """A model of every operator, int8 and float; real ones where SPIKELET_MODELS tells a folder."""
     import tflite_cases
+    from tflite_few_bits import four_bits
     from tflite_floats import CASES, to_float
 
     for path in sorted(Path(os.environ.get("SPIKELET_MODELS", "models-missing")).glob("*.tflite")):
@@ -174,6 +175,8 @@ def tflite_seeds() -> Iterator[bytes]:
         w, x, rng = tflite_cases.start(0, (1, 4, 5, 2))
         data = w.finish([x], make(w, x, rng))
         yield data
+        if name in ("conv_2d", "fully_connected"):
+            yield four_bits(w).finish([x], w.ops[-1][2])
         if name in CASES and name not in ("transpose", "mean"):
             yield to_float(data)
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.errors import UsageError
+from spikelet.frontends.packed import packed_bytes, unpack
 from spikelet.graph import Array
 from spikelet.refusal import ImportRefused, refuse, shorten
 
@@ -323,7 +324,7 @@ class _Reader:
         if len(dims) > MAX_RANK or any(not 0 <= d < 1 << 31 for d in dims):
             raise self.error(f"{where} has shape {dims[:8]}")
         count = math.prod(dims)
-        size = -(-count * packed // 8) if packed else count * dtype.itemsize
+        size = packed_bytes(count, packed) if packed else count * dtype.itemsize
         if tensor.HasField("segment"):
             raise self.error(f"{where} comes in segments", "", "whole constants only")
         if tensor.data_location == self.onnx.TensorProto.EXTERNAL:
@@ -340,7 +341,7 @@ class _Reader:
                 f"{where} is {kind} of shape {dims}: {size} bytes, its data has {len(raw)}"
             )
         if packed:
-            return _unpacked(raw, packed, dtype, count).reshape(dims)
+            return unpack(raw, packed, dtype, count).reshape(dims)
         values: Array = np.frombuffer(raw, dtype).reshape(dims)
         return values
 
@@ -489,15 +490,6 @@ class _Reader:
         for name in outputs:
             if name not in known:
                 raise self.error(f"output {shorten(name)!r} is written by no node")
-
-
-def _unpacked(raw: bytes, bits: int, dtype: np.dtype[Any], count: int) -> Array:
-    """Fields of less than 8 bits, the lowest bits of a byte first."""
-    fields = np.frombuffer(raw, np.uint8)[:, None] >> np.arange(0, 8, bits, dtype=np.uint8)
-    values: Array = (fields & ((1 << bits) - 1)).reshape(-1)[:count].astype(np.int8)
-    if dtype.kind == "i":
-        values -= (values >> (bits - 1)) << bits
-    return values.astype(dtype)
 
 
 def _text(value: str | bytes) -> str:

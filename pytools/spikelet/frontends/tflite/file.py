@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.errors import UsageError
+from spikelet.frontends.packed import packed_bytes, unpack
 from spikelet.graph import Array
 from spikelet.refusal import ImportRefused, shorten
 
@@ -43,7 +44,9 @@ _DAMAGED = (
     KeyError,
     AssertionError,
 )
+INT4 = "INT4"  # two codes a byte
 _NUMPY = {
+    INT4: "<i1",
     "INT8": "<i1",
     "UINT8": "<u1",
     "INT16": "<i2",
@@ -354,11 +357,15 @@ class _Reader:
                 "the converter was asked for this type",
                 f"constants may be {', '.join(_NUMPY)}; convert with TFLITE_BUILTINS_INT8",
             )
-        wanted = math.prod(dims) * np.dtype(_NUMPY[dtype]).itemsize
+        count = math.prod(dims)
+        four = dtype == INT4
+        wanted = packed_bytes(count, 4) if four else count * np.dtype(_NUMPY[dtype]).itemsize
         if len(raw) != wanted:
             raise self.error(
                 f"{where} is {dtype} of shape {dims}: {wanted} bytes, its data has {len(raw)}"
             )
+        if four:
+            return unpack(raw.tobytes(), 4, np.dtype(_NUMPY[dtype]), count).reshape(dims)
         values: Array = np.frombuffer(raw.tobytes(), _NUMPY[dtype]).reshape(dims)
         return values
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from spikelet.frontends.tflite.file import INT4
 from spikelet.frontends.tflite.layers import FileLayer, Layer, converts
 from spikelet.graph import Array, Tensor
 from spikelet.graph.int8 import factor
@@ -80,7 +81,7 @@ def _source_and_window(
 
 
 def _weights(layer: Layer, rank: int, axis: int) -> Array:
-    weight = layer.constant(1, ("INT8",))
+    weight = layer.constant(1, ("INT8", INT4))
     tensor = layer.file_tensor(1)
     if weight.ndim != rank:
         raise layer.refuse(f"weights of shape {weight.shape}", f"{rank} dimensions")
@@ -93,6 +94,11 @@ def _weights(layer: Layer, rank: int, axis: int) -> Array:
             f"one scale, or one for each of axis {axis}",
         )
     return weight
+
+
+def _bits(layer: Layer) -> Literal[4, 8]:
+    """Of a weight, as it lies in the file."""
+    return 4 if layer.file_tensor(1).dtype == INT4 else 8
 
 
 def _rescaling(
@@ -154,7 +160,10 @@ def conv_2d(layer: Layer) -> None:
     source, place = _source_and_window(layer, (weight.shape[1], weight.shape[2]), stride, dilation)
     fields |= place
     if groups == 1:
-        layer.add(Conv2d(name=layer.name, inputs=(source.name,), weight=weight, **fields))
+        bits = _bits(layer)
+        layer.add(
+            Conv2d(name=layer.name, inputs=(source.name,), weight=weight, bits=bits, **fields)
+        )
     elif weight.shape[3] == 1:
         layer.add(
             DepthwiseConv2d(
@@ -196,6 +205,7 @@ def _convolve_groups(
             name=layer.part(f"group{group}"),
             inputs=(part.name,),
             weight=weight[own],
+            bits=_bits(layer),
             **{**fields, **scaled},
         )
         parts.append(layer.insert(node).name)
@@ -276,6 +286,7 @@ def fully_connected(layer: Layer) -> None:
             name=layer.name,
             inputs=(source.name,),
             weight=weight,
+            bits=_bits(layer),
             **_rescaling(layer, weight.shape[0], once=True),
         )
     )
