@@ -486,6 +486,16 @@ def packed_by_fours(rows: Array, bits: int) -> Array:
     return by_fours(words, words.shape[1])
 
 
+def planes(rows: Array, bits: int) -> Array:
+    """(O, n) codes to bits by planes: words (ceil(n / 32), O, bits), the upper plane first.
+
+    A code k lies as k + 2^(bits - 1); what lies past the end is 0.
+    """
+    raised = rows.astype(np.int64) + (1 << (bits - 1))
+    upper_first = [pack((raised >> bit & 1) - 1, 1) for bit in reversed(range(bits))]
+    return np.ascontiguousarray(np.stack(upper_first, axis=-1).transpose(1, 0, 2))
+
+
 def by_sixteens(rows: Array) -> Array:
     """(O, n) to (ceil(O / 4), ceil(n / 16), 4, 16): what lies past the ends is 0."""
     channels, n = rows.shape

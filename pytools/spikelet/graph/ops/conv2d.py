@@ -16,6 +16,7 @@ from spikelet.graph.quantised import (
     by_fours,
     by_sixteens,
     packed_by_fours,
+    planes,
     two_a_lane,
     two_channels_a_lane,
 )
@@ -111,7 +112,8 @@ class Conv2d(Convolution):
         far, why = self.far(target), ""
         choice: _Choice | str = ""
         if self.packed:
-            return self._packed(rows, target)
+            tables = self.bits < 4 and not target.arm
+            return self._tables(rows) if tables else self._packed(rows, target)
         if target.mve and not self.even:
             choice = self._mve(rows)
         elif target.dsp and not self.even:
@@ -131,6 +133,8 @@ class Conv2d(Convolution):
         rows = self.weight.reshape(len(self.weight), -1)
         choice = self._choice(em.target)
         kernel, taps, scratch = choice.kernel, choice.taps, choice.scratch
+        if kernel.startswith("tables"):
+            em.include("kernels/conv2d_tables.h")
         weights = em.const(f"{self.name}_weight", choice.weights, choice.note)
         sums = self.levels.reshape(rows.shape).astype(np.int64).sum(axis=1)
         if kernel.startswith("dsp"):
@@ -184,6 +188,20 @@ class Conv2d(Convolution):
         kernel = ("four" if pixels == 4 else "two") + self._grid + ("_wide" if far.any() else "")
         scratch = taps * (pixels // 2) + 5 * pixels
         return _Choice(kernel, taps, weights, note, scratch, self.rounding_note(far), far)
+
+    def _tables(self, rows: Array) -> _Choice:
+        """Of 1 or 2 bits: sums of four taps, chosen by the bits of weights."""
+        far, (outputs, taps) = self.far(ANY), rows.shape
+        lanes = outputs + 1
+        sums = 2 * lanes if taps > (256 if self.bits == 1 else 64) else 0
+        pixels = 4 if 8 * (160 + lanes + sums) <= SCRATCH_BYTES else 2
+        kernel = ("tables_four" if pixels == 4 else "tables_two") + self._grid
+        kernel += "_wide" if far.any() else ""
+        note = f"(blocks of 32 taps, outputs {outputs}, {self.bits}) words of bits"
+        words = pixels // 2 * (160 + lanes + sums)
+        return _Choice(
+            kernel, taps, planes(rows, self.bits), note, words, self.rounding_note(far), far
+        )
 
     def _dsp(self, rows: Array) -> _Choice | str:
         """For Arm's DSP extension, or why it does not suit."""

@@ -17,11 +17,14 @@ from spikelet.graph.quantised import (
     by_fours,
     by_sixteens,
     packed_by_fours,
+    planes,
     two_channels_a_lane,
 )
 from spikelet.graph.requantise_once import requantise_once
 from spikelet.graph.target import ANY, Target
 from spikelet.graph.tensor import Array
+
+TABLE_INPUTS = 128  # SPK_DENSE_BLOCK of fully_connected_tables.h
 
 
 @dataclass(kw_only=True)
@@ -106,12 +109,18 @@ class FullyConnected(Quantised):
         config = em.config(self.name, "spk_fully_connected", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
         function = f"spk_fully_connected_{kernel}_{self._rounding(em.target)}"
-        if self._rows == 1:
-            return [c.run(function, config, source, to)]
         row = c.name("row")
-        source, to = source + row * n, to + row * channels
-        if n % 8 == 0:
-            return [c.repeat("row", self._rows, c.run(function, config, source, to))]
+        if self._rows > 1:
+            source, to = source + row * n, to + row * channels
+        call = c.run(function, config, source, to)
+        if kernel.startswith("tables"):
+            em.include("kernels/fully_connected_tables.h")
+            words = channels + -channels % 4 + 64 * -(-min(n, TABLE_INPUTS) // 32)
+            call = c.run(function, config, source, em.scratch(self.name, 4 * words), to)
+        if self._rows == 1:
+            return [call]
+        if n % 8 == 0 or kernel.startswith("tables"):
+            return [c.repeat("row", self._rows, call)]
         # A row is read to the next multiple of 8 bytes.
         words = em.scratch(self.name, n + -n % 8)
         copied = c.run("__builtin_memcpy", words, source, n)
@@ -145,6 +154,11 @@ class FullyConnected(Quantised):
     def _variant(self, target: Target) -> tuple[str, Array, str]:
         """The order of the weights, the weights in it, and a note on their shape."""
         n = self.weight.shape[1]
+        if self.bits < 4 and not target.arm:
+            parts = np.split(self.weight, range(TABLE_INPUTS, n, TABLE_INPUTS), axis=1)
+            bits = [planes(part, self.bits).transpose(1, 2, 0).ravel() for part in parts]
+            note = f"by blocks of {TABLE_INPUTS} inputs: (outputs, {self.bits}, words of bits)"
+            return f"tables{self._grid}", np.concatenate(bits), note
         if self.bits < 8:
             fields = packed_by_fours(self.weight, self.bits)
             return f"packed{self._grid}", fields, "(outputs / 4, words of fields, 4)"
