@@ -1,8 +1,8 @@
 """Int8 graphs to ONNX files in QDQ form, so that other runtimes can compute and be compared.
 
 Every tensor is written as codes by a QuantizeLinear and read by a DequantizeLinear; weights are
-int8 with a scale a channel, biases int32. Images (H, W, C) of the graph are (N, C, H, W) in the
-file, N is dynamic; inputs and outputs are float.
+int8 with a scale a channel, those of few bits INT4, biases int32. Images (H, W, C) of the graph are
+(N, C, H, W) in the file, N is dynamic; inputs and outputs are float.
 
 `writer` knows names, constants and codes; the other files write one operator each.
 """

@@ -13,7 +13,7 @@ from spikelet.frontends.onnx.export.writer import Writer, exports, file_axes, fi
 @exports("conv2d", "depthwise_conv2d")
 def _conv(to: Writer, node: Any) -> None:
     if node.KIND == "conv2d":
-        weight, group = node.weight.transpose(0, 3, 1, 2), 1
+        weight, group = node.levels.transpose(0, 3, 1, 2), 1
     else:
         weight, group = node.weight.transpose(2, 0, 1)[:, None], to.source(node)[0].shape[2]
     real = to.add(
@@ -27,7 +27,7 @@ def _conv(to: Writer, node: Any) -> None:
 @exports("fully_connected")
 def _fully_connected(to: Writer, node: Any) -> None:
     source, real = to.source(node)
-    weight = node.weight
+    weight = node.levels
     if source.size > weight.shape[1]:
         _rows(to, node)
         return
@@ -45,7 +45,7 @@ def _rows(to: Writer, node: Any) -> None:
     source, real = to.source(node)
     inputs = node.weight.shape[1]
     real = to.reshape(real, source.shape, (source.size // inputs, inputs), node.name)
-    weight, bias = to.weights(node, node.weight.T, axis=1)
+    weight, bias = to.weights(node, node.levels.T, axis=1)
     real = to.add("MatMul", [real, weight], f"{node.name}/products")
     to.write_output(node, to.add("Add", [real, bias], f"{node.name}/sums"))
 

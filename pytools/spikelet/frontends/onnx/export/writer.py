@@ -13,8 +13,8 @@ from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.requantise_once import FRACTION_BITS
 from spikelet.version import __version__
 
-OPSET = 17
-IR_VERSION = 8
+OPSET, FOUR_BIT_OPSET = 17, 21
+IR_VERSIONS = {OPSET: 8, FOUR_BIT_OPSET: 10}
 _IMAGE = (2, 0, 1)  # which axis of (H, W, C) each axis of (C, H, W) is
 
 
@@ -26,6 +26,7 @@ class Writer:
     graph: Graph
     nodes: list[Any] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
+    four_bits: bool = False  # a constant has them
 
     def file(self) -> bytes:
         """The whole file."""
@@ -57,12 +58,13 @@ class Writer:
             outputs,
             [self.onnx.numpy_helper.from_array(v, k) for k, v in self.constants.items()],
         )
+        opset = FOUR_BIT_OPSET if self.four_bits else OPSET
         model = helper.make_model(
             made,
             producer_name="spikelet",
             producer_version=__version__,
-            ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSIONS[opset],
+            opset_imports=[helper.make_opsetid("", opset)],
         )
         self.onnx.checker.check_model(model, full_check=True)
         data: bytes = model.SerializeToString()
@@ -119,7 +121,21 @@ class Writer:
         self.add("DequantizeLinear", [codes, *code], read)
 
     def weights(self, node: Any, weight: Array, axis: int = 0) -> list[str]:
-        """Names of real weights, with the outputs along `axis`, and biases (O,)."""
+        """Names of real weights, with the outputs along `axis`, and biases (O,).
+
+        weight: levels; those of layers with few bits lie as INT4 where they fit.
+        """
+        if node.even:
+            raise UsageError(
+                f"layer {node.name} ({node.KIND}): its sums are rounded as another file means it",
+                next="the file that it was imported from",
+            )
+        if weight.min() < -128 or weight.max() > 127:
+            raise UsageError(
+                f"layer {node.name} ({node.KIND}): weights of {weight.min()} to {weight.max()}",
+                "8 bits on a grid without a zero",
+                "what can be exported: weights of int8, or of 4, 2 and 1 bit",
+            )
         source, output = self.graph.tensors[node.inputs[0]], self.graph.tensors[node.name]
         factors = node.multiplier.astype(np.float64)
         if getattr(node, "fraction", None) is not None:
@@ -132,12 +148,26 @@ class Writer:
         scales = (np.where(dead, 1.0, factors) * ratio).astype(np.float32)
         units = (np.float32(source.scale) * scales).astype(np.float32)
         codes = np.where(rows, 0, weight)
+        four = node.bits < 8 and codes.min() >= -8 and codes.max() < 8
+        dtype = self.int4() if four else np.dtype(np.int8)
         return [
-            self.dequantize(f"{node.name}/weight", codes, np.int8, scales, axis),
-            self.dequantize(f"{node.name}/bias", np.where(dead, 0, node.bias), np.int32, units),
+            self.dequantize(f"{node.name}/weight", codes, dtype, scales, axis),
+            self.dequantize(
+                f"{node.name}/bias", np.where(dead, 0, node.bias), np.dtype(np.int32), units
+            ),
         ]
 
-    def dequantize(self, name: str, codes: Array, dtype: type, scales: Array, axis: int = 0) -> str:
+    def int4(self) -> np.dtype[Any]:
+        """The type of INT4 constants, which ask for a newer opset."""
+        import ml_dtypes
+
+        self.four_bits = True
+        dtype: np.dtype[Any] = np.dtype(ml_dtypes.int4)
+        return dtype
+
+    def dequantize(
+        self, name: str, codes: Array, dtype: np.dtype[Any], scales: Array, axis: int = 0
+    ) -> str:
         """Add a constant of codes with a scale a channel; the name of its real values."""
         parts = [
             self.constant(f"{name}/codes", codes.astype(dtype)),
