@@ -75,6 +75,27 @@ def _signs(layer: Any, quant: Any) -> nn.Module:
     )
 
 
+def _binary(layer: Any, quant: Any) -> nn.Module:
+    """Signs times signs, 32 channels and 32, borders that count as 0, and a layer of 1 bit."""
+    weight = {"weight_quant": quant.SignedBinaryWeightPerTensorConst, "bias": False}
+    sign = {"act_quant": quant.SignedBinaryActPerTensorConst, "return_quant_tensor": True}
+    return nn.Sequential(
+        layer.QuantIdentity(bit_width=8, return_quant_tensor=True),
+        layer.QuantConv2d(3, 32, 3, stride=2, **weight),
+        nn.BatchNorm2d(32),
+        layer.QuantIdentity(**sign),
+        layer.QuantConv2d(32, 32, 3, padding=1, **weight),
+        nn.BatchNorm2d(32),
+        layer.QuantIdentity(**sign),
+        layer.QuantConv2d(32, 8, 1, **weight),
+        nn.BatchNorm2d(8),
+        layer.QuantReLU(bit_width=4, return_quant_tensor=True),
+        nn.Flatten(),
+        layer.QuantLinear(72, 10, bias=True, weight_bit_width=4),
+        layer.QuantIdentity(bit_width=8),
+    )
+
+
 def _clipped(layer: Any, quant: Any) -> nn.Module:
     """What QuantizeLinear, Clip, DequantizeLinear hold: 4-bit weights, outputs of 4 and 6 bits."""
     return nn.Sequential(
@@ -90,7 +111,13 @@ def _clipped(layer: Any, quant: Any) -> nn.Module:
     )
 
 
-MODELS = {"fixed_point": _fixed_point, "norms": _norms, "signs": _signs, "clipped": _clipped}
+MODELS = {
+    "fixed_point": _fixed_point,
+    "binary": _binary,
+    "norms": _norms,
+    "signs": _signs,
+    "clipped": _clipped,
+}
 
 
 @cache

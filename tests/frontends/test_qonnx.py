@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -20,6 +21,7 @@ from spikelet.graph.quantised import Quantised
 from spikelet.quantise import Quantised as Made
 from spikelet.quantise import encode, quantise
 from spikelet.refusal import ImportRefused
+from targets import check_graph
 
 
 def off(data: bytes, made: Made, x: Array, theirs: list[dict[str, Array]]) -> dict[str, Array]:
@@ -62,6 +64,19 @@ def test_what_brevitas_writes_is_qonnxs_to_the_code(name: str) -> None:
     assert all(node.even for node in layers)
     widths = {"fixed_point": [4, 8, 4], "norms": [4, 2, 8], "signs": [1, 2, 8, 2]}
     assert [node.bits for node in layers] == widths[name]
+
+
+def test_signs_are_bits_where_whole_words_of_them_are_read(tmp_path: Path) -> None:
+    data, x = exported("binary"), samples(24, 5, SHAPE)
+    made = quantise(frontend.parse(data, "binary").network, None)
+    assert [node.KIND for node in made.graph.nodes if node.KIND != "reshape"] == [
+        "conv2d", "threshold", "binary_conv2d", "binary_conv2d", "fully_connected"
+    ]  # fmt: skip
+    assert [t.dtype for t in made.graph.tensors.values()].count("bit") == 2
+    found = off(data, made, x, executed("binary"))
+    assert len(found) >= 4
+    assert not any(np.any(v) for v in found.values())
+    check_graph("native-gcc-sanitized", made.graph, 4, tmp_path)
 
 
 def test_halves_are_there_to_be_rounded() -> None:

@@ -17,6 +17,7 @@ from spikelet.quantise.layers import (
 )
 from spikelet.quantise.network import Network
 from spikelet.quantise.operator import operator_of
+from spikelet.quantise.signs import signs_as_bits
 from spikelet.refusal import ImportRefused
 
 
@@ -37,11 +38,14 @@ def lower(network: Network) -> tuple[Graph, dict[str, Value]]:
             next="a network that computes all of its outputs is supported",
         )
     name = identifier(network.name, "network", NAME_LENGTH)
+    nodes = signs_as_bits(lowering.nodes, lowering.known, outputs, lowering.derive_name)
     try:
-        graph = Graph(name, 1, inputs, lowering.nodes, list(dict.fromkeys(outputs)))
+        graph = Graph(name, 1, inputs, nodes, list(dict.fromkeys(outputs)))
     except GraphError as error:
         raise ImportRefused(f"network {network.name}: {error}") from error
-    return graph, {k: v for k, v in lowering.values.items() if v.order is None}
+    codes = {name for name, tensor in graph.tensors.items() if tensor.dtype != "bit"}
+    held = {k: v for k, v in lowering.values.items() if v.order is None and v.tensor.name in codes}
+    return graph, held
 
 
 def _input(lowering: Lowering, name: str, number: int) -> Tensor:
