@@ -8,6 +8,7 @@ import pytest
 import torch
 from few_bits_files import packed_linear
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from onnx_networks import differences, quantise_model, samples, session
 from torch import nn
 
@@ -97,8 +98,11 @@ def test_the_lowest_bits_come_first_and_halves_go_to_even(
     assert np.count_nonzero(exact % 1 == 0.5) > 20
     assert np.array_equal(ours, np.rint(exact))
     if kind in (TensorProto.INT4, TensorProto.UINT4):
-        theirs = [session(data).run(None, {"x": x[None]})[0] for x in HALVES]
-        assert np.array_equal(ours, np.concatenate(theirs))
+        run = session(data).run
+    else:  # onnxruntime knows no 2 bits there
+        run = ReferenceEvaluator(onnx.ModelProto.FromString(data)).run
+    theirs = [run(None, {"x": x[None]})[0] for x in HALVES]
+    assert np.array_equal(ours, np.concatenate(theirs))
 
 
 def outputs(made: Made, x: Array) -> Array:
