@@ -56,6 +56,7 @@ class Quantisation(TypedDict):
     ranges: Words
     equalised: bool
     bias_correction: bool
+    bits: NotRequired[int | dict[Words, int]]
 
 
 @_DECLARED

@@ -33,6 +33,7 @@ class ImportOptions:
         file: the model.
         calibrate: samples, an .npz file.
         ranges, equalise, bias_correction: how a float model is quantised; None for the default.
+        bits: of a float model's weights: `4`, or of layers by name `first=8,second=2`.
         frames: runs that make one inference of a network with a state.
         class_names: of the classes, with commas between them; or a file with one a line.
         out: the package's file.
@@ -46,6 +47,7 @@ class ImportOptions:
     ranges: str | None = None
     equalise: bool | None = None
     bias_correction: bool | None = None
+    bits: str | None = None
     frames: int | None = None
     class_names: str | None = None
     out: Path | None = None
@@ -67,12 +69,13 @@ class ImportOptions:
     @property
     def quantisation(self) -> Options | None:
         """Of a float model; None where nothing is asked for."""
-        if (self.ranges, self.equalise, self.bias_correction) == (None, None, None):
+        if (self.ranges, self.equalise, self.bias_correction, self.bits) == (None,) * 4:
             return None
         return Options(
             method=self.ranges or Options().method,
             equalise=self.equalise,
             correct=self.bias_correction is not False,
+            bits=8 if self.bits is None else _bits(self.bits),
         )
 
     def package(self) -> Package:
@@ -96,6 +99,19 @@ class ImportOptions:
                 "neither names with commas between them nor a file of one name a line",
                 "for instance --class-names left,right,up",
             ) from error
+
+
+def _bits(text: str) -> int | dict[str, int]:
+    """`4`, or `conv=4,scores=8`; raises UsageError."""
+    if text.isdecimal():
+        return int(text)
+    parts = [part.rpartition("=") for part in text.split(",")]
+    if not all(name and width.isdecimal() for name, _, width in parts):
+        raise UsageError(
+            f"--bits {text}: expected a width, or widths of layers",
+            next="write --bits 4, or --bits conv1=4,fc=2; other layers then have 8",
+        )
+    return {name: int(width) for name, _, width in parts}
 
 
 def render_import(result: dict[str, Any]) -> list[Any]:

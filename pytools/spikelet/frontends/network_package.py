@@ -147,6 +147,7 @@ def package(
             "ranges": chosen.method,
             "equalised": quantised.equalised,
             "bias_correction": chosen.correct and not network.codes,
+            **chosen.bits_entry(),
         }
     original = imported.original or unfolded_original(network)
     vectors, measured = _vectors(quantised, tested, original)

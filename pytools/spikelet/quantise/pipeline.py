@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,12 @@ class Options:
     per_channel: bool = True
     bits: int | Mapping[str, int] = 8
     odd: bool = True
+
+    def bits_entry(self) -> dict[str, Any]:
+        """What a manifest says of the bits; nothing where all are 8."""
+        if self.bits == 8:
+            return {}
+        return {"bits": self.bits if isinstance(self.bits, int) else dict(self.bits)}
 
     def bits_of(self, network: Network) -> dict[str, int]:
         """By node with weights; raises UsageError on a width or a layer that there is not."""

@@ -51,6 +51,14 @@ BiasCorrectionOption = Annotated[
         show_default=False,
     ),
 ]
+BitsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|LAYER=N,...",
+        show_default=False,
+        help="Bits of a float model's weights: 8, 4, 2 or 1, of all layers or by name. Default: 8.",
+    ),
+]
 FramesOption = Annotated[
     int | None,
     typer.Option(
@@ -81,6 +89,7 @@ def command(
     ranges: RangesOption = None,
     equalise: EqualiseOption = None,
     bias_correction: BiasCorrectionOption = None,
+    bits: BitsOption = None,
     frames: FramesOption = None,
     class_names: ClassNamesOption = None,
     out: PackageOutOption = None,
@@ -95,7 +104,7 @@ def command(
     terminal = Terminal.open(as_json)
     options = ImportOptions(
         file=file, calibrate=calibrate, ranges=ranges, equalise=equalise,
-        bias_correction=bias_correction, frames=frames, class_names=class_names, out=out,
+        bias_correction=bias_correction, bits=bits, frames=frames, class_names=class_names, out=out,
     )  # fmt: skip
     with terminal.err.status("importing"):
         package = options.package()

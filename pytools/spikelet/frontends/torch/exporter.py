@@ -136,6 +136,7 @@ def _manifest(quantised: Quantised, options: Options) -> dict[str, Any]:
             "ranges": options.method,
             "equalised": quantised.equalised,
             "bias_correction": options.correct,
+            **options.bits_entry(),
         },
         "layouts": layouts(quantised),
     }
