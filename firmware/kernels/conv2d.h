@@ -24,9 +24,10 @@
 #endif
 #if defined(__ARM_FEATURE_DSP)
 #include "kernels/arch/conv2d_dsp.h"
+#include "kernels/arch/packed_dsp.h"
 #endif
 #if defined(__ARM_FEATURE_MVE)
-#include "kernels/arch/mve.h"
+#include "kernels/arch/packed_mve.h"
 #endif
 
 struct spk_conv2d {
@@ -102,7 +103,7 @@ SPK_INLINE void spk_conv2d_pack_pairs(uint32_t *words, uint32_t at, uint32_t pix
 }
 
 // How the scratch holds what is gathered.
-enum spk_packing { SPK_PAIRS, SPK_LANES, SPK_QUADS, SPK_BYTES };
+enum spk_packing { SPK_PAIRS, SPK_LANES, SPK_QUADS, SPK_PACKED_QUADS, SPK_BYTES };
 
 SPK_INLINE void spk_conv2d_pack(enum spk_packing packing, uint32_t *scratch, uint32_t at,
                                 uint32_t pixels, const int8_t *const *from, uint32_t n) {
@@ -112,6 +113,9 @@ SPK_INLINE void spk_conv2d_pack(enum spk_packing packing, uint32_t *scratch, uin
     }
     if (packing == SPK_QUADS) {
         spk_conv2d_pack_quads(scratch, at, from, n);
+    }
+    if (packing == SPK_PACKED_QUADS) { // for weights of less than 8 bits
+        spk_packed_dsp_quads(scratch + at, from[0], from[1], n);
     }
 #endif
 #if defined(SPK_MVE_H)
@@ -392,12 +396,16 @@ SPK_SHARED void spk_conv2d_dsp_quads_wide(const struct spk_conv2d *c, const int8
                                           uint32_t *scratch, int8_t *output) {
     spk_conv2d_dsp(c, SPK_QUADS, true, input, scratch, output);
 }
+
+#include "kernels/arch/conv2d_packed_dsp.h"
 #endif
 
 #if defined(SPK_MVE_H)
-// weights: as spk_mve_outputs asks for; scratch: (taps,) int8. vectors: that hold all taps, or 0.
+// weights: as spk_mve_outputs asks for, of less than 8 bits spk_packed_mve_outputs; scratch:
+// (taps,) int8. vectors: that hold all taps, or 0.
 SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors, bool wide,
-                                   const int8_t *input, uint32_t *scratch, int8_t *output) {
+                                   uint32_t bits, bool odd, const int8_t *input, uint32_t *scratch,
+                                   int8_t *output) {
     const struct spk_conv2d copy = *of; // the compiler sees that no output changes it
     const struct spk_conv2d *c = &copy;
     const struct spk_rescale out = c->out;
@@ -432,29 +440,41 @@ SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors
             } else {
                 spk_conv2d_gather(c, 1, &w, input, SPK_BYTES, scratch);
             }
-            spk_mve_outputs(&out, wide, from, vectors, c->weights, c->taps, c->geometry.outputs,
-                            output);
+            if (bits < 8) {
+                spk_packed_mve_outputs(&out, wide, bits, odd, vectors > 0, from, c->weights,
+                                       c->taps, c->geometry.outputs, output);
+            } else {
+                spk_mve_outputs(&out, wide, from, vectors, c->weights, c->taps, c->geometry.outputs,
+                                output);
+            }
             output += c->geometry.outputs;
             w.left[0] += c->geometry.stride_right;
         }
     }
 }
 
-#define SPK_CONV2D_MVE(name, vectors, wide)                                                        \
+#define SPK_CONV2D_MVE(name, vectors, wide, bits, odd)                                             \
     SPK_SHARED void spk_conv2d_mve##name(const struct spk_conv2d *c, const int8_t *input,          \
                                          uint32_t *scratch, int8_t *output) {                      \
-        spk_conv2d_vectors(c, vectors, wide, input, scratch, output);                              \
+        spk_conv2d_vectors(c, vectors, wide, bits, odd, input, scratch, output);                   \
     }
+#define SPK_CONV2D_MVE_GRID(name, vectors, bits, odd)                                              \
+    SPK_CONV2D_MVE(name, vectors, false, bits, odd)                                                \
+    SPK_CONV2D_MVE(name##_wide, vectors, true, bits, odd)
 
-SPK_CONV2D_MVE(, 0, false)
-SPK_CONV2D_MVE(_wide, 0, true)
+SPK_CONV2D_MVE_GRID(, 0, 8, false)
 // Up to 16, 32 and 48 taps.
-SPK_CONV2D_MVE(_16, 1, false)
-SPK_CONV2D_MVE(_16_wide, 1, true)
-SPK_CONV2D_MVE(_32, 2, false)
-SPK_CONV2D_MVE(_32_wide, 2, true)
-SPK_CONV2D_MVE(_48, 3, false)
-SPK_CONV2D_MVE(_48_wide, 3, true)
+SPK_CONV2D_MVE_GRID(_16, 1, 8, false)
+SPK_CONV2D_MVE_GRID(_32, 2, 8, false)
+SPK_CONV2D_MVE_GRID(_48, 3, 8, false)
+SPK_CONV2D_MVE_GRID(_1_odd, 0, 1, true)
+SPK_CONV2D_MVE_GRID(_2, 0, 2, false)
+SPK_CONV2D_MVE_GRID(_2_odd, 0, 2, true)
+SPK_CONV2D_MVE_GRID(_4, 0, 4, false)
+SPK_CONV2D_MVE_GRID(_4_odd, 0, 4, true)
+// Up to 64 taps.
+SPK_CONV2D_MVE_GRID(_64_4, 4, 4, false)
+SPK_CONV2D_MVE_GRID(_64_4_odd, 4, 4, true)
 #endif
 
 // How the streaming variants hold weights, and add a run of taps of four channels.

@@ -9,10 +9,10 @@
 #include "kernels/packed.h"
 #include "kernels/requantise_once.h"
 #if defined(__ARM_FEATURE_MVE)
-#include "kernels/arch/mve.h"
+#include "kernels/arch/packed_mve.h"
 #endif
 #if defined(__ARM_FEATURE_DSP)
-#include "kernels/arch/dsp.h"
+#include "kernels/arch/packed_dsp.h"
 #endif
 
 struct spk_fully_connected {
@@ -178,6 +178,34 @@ SPK_INLINE void spk_fully_connected_by_quads(const struct spk_fully_connected *o
 }
 #endif
 
+#if defined(__ARM_FEATURE_DSP)
+// weights: as spk_packed_dsp_dot_fields and _fours ask for.
+SPK_INLINE void spk_fully_connected_by_lanes(const struct spk_fully_connected *of,
+                                             enum spk_connected_rounding rounding, uint32_t bits,
+                                             bool odd, const int8_t *input, int8_t *output) {
+    const struct spk_fully_connected copy = *of;
+    const struct spk_fully_connected *c = &copy;
+    const struct spk_grid grid = spk_grid(bits, odd, 8);
+    const int32_t total = spk_packed_dsp_total(input, c->inputs);
+    const int32_t raised = (int32_t)grid.inputs * total;
+    const int32_t plain = odd ? total : 0; // of fields in two's complement
+    const uint32_t *weights = c->weights;
+    for (uint32_t o = 0; o < c->outputs; o += 4) {
+        int32_t sum[4];
+        if (bits == 4) {
+            spk_packed_dsp_dot_fours(input, c->inputs, &weights, sum);
+        } else {
+            spk_packed_dsp_dot_fields(bits, input, c->inputs, &weights, sum);
+        }
+        for (uint32_t k = 0; k < 4; k++) {
+            const bool low = bits == 4 ? k < 3 : k % 2 == 0;
+            sum[k] = (int32_t)grid.factor * sum[k] + (low ? raised : plain);
+        }
+        spk_fully_connected_store(c, rounding, o, 4, sum, output);
+    }
+}
+#endif
+
 #if defined(__ARM_FEATURE_MVE)
 // weights: as spk_mve_dot asks for.
 SPK_INLINE void spk_fully_connected_by_vectors(const struct spk_fully_connected *of,
@@ -191,6 +219,23 @@ SPK_INLINE void spk_fully_connected_by_vectors(const struct spk_fully_connected 
         vst1q_s32(sum, spk_mve_dot(input, weights, c->inputs));
         spk_fully_connected_store(c, rounding, o, 4, sum, output);
         weights += (c->inputs + 15u) / 16 * 64;
+    }
+}
+#endif
+
+#if defined(__ARM_FEATURE_MVE)
+// weights: as spk_packed_mve_outputs asks for.
+SPK_INLINE void spk_fully_connected_by_bytes(const struct spk_fully_connected *of,
+                                             enum spk_connected_rounding rounding, uint32_t bits,
+                                             bool odd, const int8_t *input, int8_t *output) {
+    const struct spk_fully_connected copy = *of;
+    const struct spk_fully_connected *c = &copy;
+    const int32_t total = spk_packed_mve_total(input, c->inputs);
+    const int8_t *weights = c->weights;
+    for (uint32_t o = 0; o < c->outputs; o += 4) {
+        int32_t sum[4];
+        vst1q_s32(sum, spk_packed_mve_dot(bits, odd, o, input, c->inputs, total, &weights));
+        spk_fully_connected_store(c, rounding, o, 4, sum, output);
     }
 }
 #endif
@@ -231,8 +276,29 @@ SPK_FULLY_CONNECTED_GRIDS(wide, SPK_WIDE)
 #if defined(__ARM_FEATURE_DSP)
 SPK_FULLY_CONNECTED_ROUNDINGS(quads)
 #endif
+
+#if defined(__ARM_FEATURE_DSP)
+#define SPK_FULLY_CONNECTED_PACKED(order, name, rounding, grid, bits, odd)                         \
+    SPK_SHARED void spk_fully_connected_##order##_##grid##_##name(                                 \
+        const struct spk_fully_connected *c, const int8_t *input, int8_t *output) {                \
+        spk_fully_connected_by_##order(c, rounding, bits, odd, input, output);                     \
+    }
+#define SPK_FULLY_CONNECTED_PACKED_GRIDS(order, name, rounding)                                    \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 2, 2, false)                                 \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 4, 4, false)                                 \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 1_odd, 1, true)                              \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 2_odd, 2, true)                              \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 4_odd, 4, true)
+#define SPK_FULLY_CONNECTED_PACKED_ROUNDINGS(order)                                                \
+    SPK_FULLY_CONNECTED_PACKED_GRIDS(order, once, SPK_ONCE_NEAR)                                   \
+    SPK_FULLY_CONNECTED_PACKED_GRIDS(order, twice, SPK_TWICE_NEAR)                                 \
+    SPK_FULLY_CONNECTED_PACKED_GRIDS(order, wide, SPK_WIDE)
+
+SPK_FULLY_CONNECTED_PACKED_ROUNDINGS(lanes)
+#endif
 #if defined(__ARM_FEATURE_MVE)
 SPK_FULLY_CONNECTED_ROUNDINGS(vectors)
+SPK_FULLY_CONNECTED_PACKED_ROUNDINGS(bytes)
 #endif
 
 #endif

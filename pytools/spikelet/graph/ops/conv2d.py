@@ -12,6 +12,8 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import CHUNK_BYTES, Convolution
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Overlap
 from spikelet.graph.overlap import raster, window_starts
+from spikelet.graph.packed_dsp import BLOCK, MOST_TAPS, packed_pairs
+from spikelet.graph.packed_mve import HELD, packed_bytes
 from spikelet.graph.quantised import (
     by_fours,
     by_sixteens,
@@ -99,7 +101,8 @@ class Conv2d(Convolution):
         first = window_starts(self.ins[0].shape, self.outs[0].shape, stride, padding)
         outputs = len(self.weight)
         claims = [raster(first, outputs, gathered=True)]
-        if (target.mve or 4 * (self.weight[0].size + 1) > SCRATCH_BYTES) and not self.packed:
+        large = 4 * (self.weight[0].size + 1) > SCRATCH_BYTES
+        if target.mve or (large and not self.packed):
             claims.append(raster(first, outputs))  # without a scratch, or rows as they lie
         return (max(claims, key=lambda overlap: overlap.lead),)
 
@@ -112,7 +115,7 @@ class Conv2d(Convolution):
         far, why = self.far(target), ""
         choice: _Choice | str = ""
         if self.packed:
-            tables = self.bits < 4 and not target.arm
+            tables = self.bits < 4 and not target.dsp
             return self._tables(rows) if tables else self._packed(rows, target)
         if target.mve and not self.even:
             choice = self._mve(rows)
@@ -177,7 +180,12 @@ class Conv2d(Convolution):
         return _Choice(kernel, even, by_fours(rows, even), note, scratch)
 
     def _packed(self, rows: Array, target: Target) -> _Choice:
-        """Of less than 8 bits, or an odd grid: pairs of pixels on every core."""
+        """Of less than 8 bits, or an odd grid."""
+        n = rows.shape[1]
+        if target.mve and self.bits < 8 and not self.even:
+            return self._packed_mve(rows, target)
+        if target.dsp and self.bits < 8 and not self.even and (self.bits < 4 or n <= MOST_TAPS):
+            return self._packed_dsp(rows, target)
         far, each = self.far(ANY), 32 // self.bits if self.bits < 8 else 2
         taps = each * -(-rows.shape[1] // each)
         pixels = 2 if target.thumb1 or 8 * taps > SCRATCH_BYTES else 4
@@ -202,6 +210,25 @@ class Conv2d(Convolution):
         return _Choice(
             kernel, taps, planes(rows, self.bits), note, words, self.rounding_note(far), far
         )
+
+    def _packed_mve(self, rows: Array, target: Target) -> _Choice:
+        """Of less than 8 bits, for Arm's vector extension."""
+        far, taps = self.far(target), rows.shape[1]
+        held = self.bits == 4 and 48 < taps <= HELD
+        weights = packed_bytes(rows, self.bits, HELD if held else taps)
+        kernel = "mve" + (f"_{HELD}" if held else "") + self._grid + ("_wide" if far.any() else "")
+        note = f"bytes of {8 // self.bits} channels, by sixteen taps"
+        scratch = 4 * -(-taps // 16)
+        return _Choice(kernel, taps, weights, note, scratch, self.rounding_note(far), far)
+
+    def _packed_dsp(self, rows: Array, target: Target) -> _Choice:
+        """Of less than 8 bits, for Arm's DSP extension."""
+        far, taps = self.far(ANY), rows.shape[1] + -rows.shape[1] % BLOCK
+        order = "quads" if self.weight.shape[3] % 4 == 0 else "lanes"
+        words = packed_pairs(rows, self.bits, taps, quads=order == "quads")
+        kernel = f"dsp_{order}{self._grid}" + ("_wide" if far.any() else "")
+        note = f"(outputs / 4, 2, words) of two channels, {taps} taps"
+        return _Choice(kernel, taps, words, note, taps, self.rounding_note(far), far)
 
     def _dsp(self, rows: Array) -> _Choice | str:
         """For Arm's DSP extension, or why it does not suit."""

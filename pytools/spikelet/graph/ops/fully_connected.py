@@ -12,6 +12,8 @@ from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
+from spikelet.graph.packed_dsp import packed_vector
+from spikelet.graph.packed_mve import packed_bytes
 from spikelet.graph.quantised import (
     Quantised,
     by_fours,
@@ -154,7 +156,13 @@ class FullyConnected(Quantised):
     def _variant(self, target: Target) -> tuple[str, Array, str]:
         """The order of the weights, the weights in it, and a note on their shape."""
         n = self.weight.shape[1]
-        if self.bits < 4 and not target.arm:
+        if self.bits < 8 and target.mve and not self.even:
+            note = f"bytes of {8 // self.bits} channels, by sixteen inputs"
+            return f"bytes{self._grid}", packed_bytes(self.weight, self.bits), note
+        if self.bits < 8 and target.dsp and not self.even:
+            note = "(outputs / 4, words) of two or four channels"
+            return f"lanes{self._grid}", packed_vector(self.weight, self.bits), note
+        if self.bits < 4 and not target.dsp:
             parts = np.split(self.weight, range(TABLE_INPUTS, n, TABLE_INPUTS), axis=1)
             bits = [planes(part, self.bits).transpose(1, 2, 0).ravel() for part in parts]
             note = f"by blocks of {TABLE_INPUTS} inputs: (outputs, {self.bits}, words of bits)"
