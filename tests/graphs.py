@@ -263,5 +263,7 @@ def random_inputs(graph: Graph, samples: int, rng: np.random.Generator) -> dict[
         drawn = rng.integers(low, high, (samples, *tensor.shape), endpoint=True)
         drawn[0] = low
         drawn[min(1, samples - 1)] = high
+        if tensor.choices:
+            drawn = rng.choice(np.array(tensor.choices), drawn.shape)
         found[tensor.name] = drawn.astype(tensor.numpy_dtype)
     return found

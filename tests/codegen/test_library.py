@@ -316,6 +316,8 @@ def with_vectors(graph: Graph, samples: int = 2) -> Package:
     for tensor in graph.inputs:
         low, high = graph.admitted_range(tensor)
         drawn = rng.uniform(max(low, -1e4), min(high, 1e4), (samples, *tensor.shape))
+        if tensor.choices:
+            drawn = rng.choice(np.array(tensor.choices), drawn.shape)
         vectors[tensor.name] = np.floor(drawn).astype(tensor.numpy_dtype)
     return Package(graph, vectors=vectors)
 

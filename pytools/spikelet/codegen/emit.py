@@ -121,6 +121,8 @@ def _core(
     table = layers(graph, em.places, executed.const_bytes, em.kernels, em.target)
     bodies = executed.bodies
     learning = _learning(graph, em, bodies)
+    if graph.has_choices:
+        em.define("SPK_CHOICES")
     laid = Laid(em.includes, em.macros, em.target)
     constants = list_constants(em.values, em.attributes, laid)
     const_bytes = sum(em.sizes.values())

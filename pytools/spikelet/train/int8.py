@@ -63,7 +63,7 @@ def train(
             rate = recipe.quantise.learning_rate
             fit.phase("quantised", nets, groups, recipe.quantise.epochs, rate)
             return package_of_widths(nets.to_graph(recipe.name), recipe, data, part, before)
-        options = Options(bits=recipe.quantise.bits, odd=recipe.quantise.odd)
+        options = Options(bits=recipe.quantise.bits or 8, odd=recipe.quantise.odd is not False)
         bits = options.bits_of(fold(network))
         if recipe.quantise.epochs:
             qat = QatNetwork(network, feeds, recipe.quantise.method, bits, options.odd)

@@ -96,11 +96,11 @@ class Int8QuantiseSection(_Section):
     samples: Annotated[int, Field(ge=1)] = 512
     method: Literal["percentile", "mse", "minmax"] = "percentile"
     # Of weights: of all layers, or by their names; a layer that is not named has 8.
-    bits: Width | dict[str, Width] = 8
-    # Weights of less than 8 bits have no zero: the grid is the same at every width.
-    odd: bool = True
+    bits: Width | dict[str, Width] | None = None
+    # Weights of less than 8 bits have no zero, which is the default: one grid at every width.
+    odd: bool | None = None
     # In place of `bits`: one store of weights that serves all of these, trained together.
-    widths: tuple[Width, ...] = ()
+    widths: tuple[Width, ...] | None = None
 
 
 class PackageSection(_Section):

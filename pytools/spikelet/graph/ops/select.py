@@ -36,14 +36,17 @@ class Select(Operator):
             raise self.error(f"its condition is {condition}, expected one u8 or i32")
         if not given or len(given) != len(self.values) or len(set(self.values)) != len(given):
             raise self.error(f"{len(given)} tensors for values {self.values}")
+        low, high = condition.limits
+        if not all(low <= value <= high for value in self.values):
+            raise self.error(f"values {self.values} that {condition.dtype} does not hold")
         first = given[0]
         for tensor in given:
             same = (tensor.dtype, tensor.shape, tensor.scale, tensor.zero_point)
             if same != (first.dtype, first.shape, first.scale, first.zero_point):
                 raise self.error(f"{tensor} is not as {first}: expected one type, shape and code")
         ends = [bounds[tensor.name] for tensor in given]
-        low = np.minimum.reduce([low for low, _ in ends])
-        bounds[self.name] = low, np.maximum.reduce([high for _, high in ends])
+        lowest = np.minimum.reduce([least for least, _ in ends])
+        bounds[self.name] = lowest, np.maximum.reduce([most for _, most in ends])
         return Inferred([dataclasses.replace(first, name=self.name, kind="activation")])
 
     def golden(self, env: dict[str, Array], t: int) -> None:
