@@ -44,6 +44,11 @@ class Convolution(Quantised):
     def _has_padding(self) -> bool:
         return any(self.padding)
 
+    @property
+    def _image(self) -> Tensor:
+        """The input as (H, W, C)."""
+        return self.ins[0]
+
     def image_shape(self, x: Tensor, kernel: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the output."""
         size = []
@@ -84,14 +89,14 @@ class Convolution(Quantised):
 
     def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]
-        image = moved[self.inputs[0]]
+        image = moved[self.inputs[0]].reshape(self._image.shape)
         taps = self.windows(image[None], kernel).any(axis=(0, 1, 2))  # (C, KH, KW)
         return self.weight.size // taps.size * int(taps.sum()), self.weight.size
 
     def window_fields(self, kernel: tuple[int, int]) -> Fields:
         """Fields of a kernel's configuration that tell sizes and places."""
-        height, width, channels = self.ins[0].shape
-        out_height, out_width, _ = self.outs[0].shape
+        height, width, channels = self._image.shape
+        out_height, out_width = self.image_shape(self._image, kernel)
         return {
             "height": height,
             "width": width,
@@ -110,7 +115,7 @@ class Convolution(Quantised):
 
     def geometry_fields(self, kernel: tuple[int, int]) -> Fields:
         """Fields of a kernel's `struct spk_geometry geometry`."""
-        fields = {**self.window_fields(kernel), "outputs": self.outs[0].shape[2]}
+        fields = {**self.window_fields(kernel), "outputs": self.outs[0].shape[-1]}
         return {f"geometry.{name}": value for name, value in fields.items()}
 
 

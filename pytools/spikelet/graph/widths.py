@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
-import numpy as np
-
 from spikelet.graph.graph import Graph
 from spikelet.graph.operator import Operator
 from spikelet.graph.ops.gate import Gate
@@ -109,16 +107,3 @@ def upper_bits(graph: Graph, width: Literal[1, 2, 4, 8]) -> Graph:
         for node in graph.nodes
     ]
     return dataclasses.replace(graph, nodes=nodes)
-
-
-def draft_weights(node: Quantised) -> Quantised:
-    """The same layer with weights of its own: as few bits as count, packed; faster, more flash."""
-    if node.upper == 8:
-        return node
-    codes = (node.weight >> (8 - node.upper)).astype(np.int8)
-    step = 1 << (8 - node.upper)
-    if np.any(node.bias % step):
-        raise GraphError(f"layer {node.name}: its bias is not in whole steps of {step}")
-    bias = (node.bias // step).astype(np.int32)
-    shift = node.shift + np.int32(8 - node.upper)
-    return dataclasses.replace(node, weight=codes, bits=node.upper, upper=8, bias=bias, shift=shift)

@@ -116,10 +116,6 @@ class BinaryConv2d(Convolution):
                 out.append((sums + self.bias >= self.threshold).astype(np.uint8))
         env[self.name] = np.concatenate(out).reshape(len(x), *self.outs[0].shape)
 
-    def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
-        image = moved[self.inputs[0]].reshape(self._image.shape)
-        return super().exercised_weights({self.inputs[0]: image})
-
     def cost(self) -> Cost:
         pixels = self.outs[0].size // len(self.weight)
         return Cost(macs=pixels * self.weight.size, weight_bits=1)
@@ -139,7 +135,7 @@ class BinaryConv2d(Convolution):
         fields: Fields = {
             "weights": em.const(f"{self.name}_weight", padded, note),
             **self._output_fields(em, taps),
-            **{f"geometry.{k}": v for k, v in self._geometry((height, width)).items()},
+            **self.geometry_fields((height, width)),
             "words": words,
             "outside": self.outside,
         }
@@ -153,18 +149,6 @@ class BinaryConv2d(Convolution):
             writes += "_masked"
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
         return [c.run(f"spk_binary_conv2d_{writes}", config, source, scratch, to)]
-
-    def _geometry(self, kernel: tuple[int, int]) -> Fields:
-        height, width, channels = self._image.shape
-        rows, columns = self.image_shape(self._image, kernel)
-        return {
-            "height": height, "width": width, "channels": channels, "out_height": rows,
-            "out_width": columns, "outputs": len(self.weight), "kernel_height": kernel[0],
-            "kernel_width": kernel[1], "stride_down": self.stride[0],
-            "stride_right": self.stride[1], "dilation_down": self.dilation[0],
-            "dilation_right": self.dilation[1], "pad_top": self.padding[0],
-            "pad_left": self.padding[1],
-        }  # fmt: skip
 
     def _output_fields(self, em: Emitter, taps: int) -> Fields:
         """Of `n` taps whose bits differ in p places the sum is `bias + n - 2p`."""
