@@ -120,8 +120,7 @@ def test_every_operator_with_weights_tells() -> None:
 
 def test_a_weighted_role_and_a_count_go_together() -> None:
     for shape, make in CASES.values():
-        node = make()
-        graph_of(node, shape)
+        (node,) = graph_of(make(), shape).nodes
         assert Role.WEIGHTED in node.tensor_roles().values()
         moved = {"x": np.ones(shape, bool)}
         found, every = node.exercised_weights(moved)
