@@ -17,7 +17,7 @@ from spikelet.package import Package
 from spikelet.run import BuiltImage, SessionTarget, connect
 from spikelet.run.learner import DeviceLearner, device_learner, outputs_crc
 from support import need
-from targets import ARM_TARGETS, RV32_QEMU, TARGETS, board_of
+from targets import ARM_TARGETS, RV32_QEMU, RV32E_TARGETS, TARGETS, board_of
 
 LEARN_TARGETS = {
     **TARGETS,
@@ -25,6 +25,7 @@ LEARN_TARGETS = {
     "m4-gcc-qemu": ARM_TARGETS["m4-gcc-qemu"],
     "m55-gcc-qemu": ARM_TARGETS["m55-gcc-qemu"],
     "m0-gcc-qemu": ARM_TARGETS["m0-gcc-qemu"],
+    "rv32e-gcc-qemu": RV32E_TARGETS["rv32e-gcc-qemu"],
 }
 # One sanitised host, a core without FPU, one with, and a Cortex-M4.
 USUAL = ("native-gcc-sanitized", "rv32-gcc-qemu", "rv32f-gcc-qemu", "m4-gcc-qemu")

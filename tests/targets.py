@@ -49,11 +49,17 @@ ZBB_TARGETS = {
     "rv32b-gcc-qemu": ("virt-rv32b", "gcc", "qemu", False, RV32_QEMU),
     "rv32b-zig-qemu": ("virt-rv32b", "zig", "qemu", False, ("zig", "qemu-system-riscv32")),
 }
+# Sixteen registers, no multiplier.
+RV32E_TARGETS = {
+    "rv32e-gcc-qemu": ("virt-rv32e", "gcc", "qemu", False, RV32_QEMU),
+    "rv32e-zig-qemu": ("virt-rv32e", "zig", "qemu", False, ("zig", "qemu-system-riscv32")),
+}
 # With an FPU; int8 kernels are those of rv32.
 FPU_TARGETS = {
     "rv32f-gcc-qemu": ("virt-rv32f", "gcc", "qemu", False, RV32_QEMU),
     "rv32f-zig-unicorn": ("virt-rv32f", "zig", "unicorn", False, ("zig", "unicorn")),
 }
+EVERY = {**TARGETS, **ARM_TARGETS, **ZBB_TARGETS, **RV32E_TARGETS, **FPU_TARGETS}
 
 
 def board_of(name: str) -> Board:
@@ -95,8 +101,7 @@ def check_package(
 
     optimise: options for model.c in place of the board's.
     """
-    every = {**TARGETS, **ARM_TARGETS, **ZBB_TARGETS, **FPU_TARGETS}
-    board_name, toolchain, machine, sanitize, tools = every[target]
+    board_name, toolchain, machine, sanitize, tools = EVERY[target]
     for tool in tools:
         need(tool)
     board = board_of(board_name)

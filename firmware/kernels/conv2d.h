@@ -16,7 +16,7 @@
 #include "kernels/geometry.h"
 #include "kernels/packed.h"
 #include "kernels/requantise.h"
-#if defined(__riscv_mul) && __riscv_xlen == 32
+#if defined(__riscv_mul) && __riscv_xlen == 32 && !defined(__riscv_32e)
 #include "kernels/arch/conv2d_rv32.h"
 #endif
 #if defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1
@@ -175,7 +175,7 @@ SPK_INLINE void spk_conv2d_fetch(const struct spk_conv2d *c, uint32_t pixels, ui
 // words: (taps, pairs), up to `end`; weights: (taps, 4), of which the bits in `mask` count.
 SPK_INLINE void spk_conv2d_sums(const uint32_t *words, uint32_t pairs, const int8_t *weights,
                                 int32_t mask, uint32_t *end) {
-#if defined(__riscv_mul) && __riscv_xlen == 32
+#if defined(SPK_CONV2D_RV32_H)
     if (mask == -1) {
         if (pairs == 2) {
             spk_conv2d_sums_four(words, weights, end);

@@ -24,6 +24,7 @@ MODELS = {  # name: samples
 }
 BOARDS = (
     "virt-rv32",
+    "virt-rv32e",
     "sifive-e",
     "microbit",
     "lm3s6965evb",

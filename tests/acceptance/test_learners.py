@@ -17,13 +17,20 @@ STEPS = {  # by target
     "rv32-gcc-qemu": 200,
     "rv32f-gcc-qemu": 200,
     "m4-gcc-qemu": 200,
+    "rv32e-gcc-qemu": 50,
 }
 
 
-HOST, *EMULATED = STEPS
-# For every change each learner is on the host and on one emulated core, in turn.
+HOST, *EMULATED, SMALL = STEPS
+# For every change each learner is on the host and on one emulated core, in turn, and one on the
+# smallest core.
 CASES = [
-    pytest.param(name, target, marks=[pytest.mark.long] * (target not in (HOST, emulated)))
+    pytest.param(
+        name,
+        target,
+        marks=[pytest.mark.long]
+        * (target not in (HOST, emulated) and (name, target) != ("nearest_mean", SMALL)),
+    )
     for name, emulated in zip(learners(), itertools.cycle(EMULATED))
     for target in STEPS
 ]

@@ -28,6 +28,7 @@ BOARDS = {
     "lm3s6965evb": ARM_V7_DEAF,
     "sifive-e": RV32,
     "virt-rv32b": RV32,
+    "virt-rv32e": RV32,
     "virt-rv32f": RV32,
 }
 FPU = {"mps2-an386", "mps2-an500", "mps3-an547", "virt-rv32f"}
@@ -236,5 +237,5 @@ def test_a_classifier_equals_golden_in_every_layer_and_step(
     cost, step = figures[1]["instructions_per_inference"], figures[1]["instructions_per_tick"]
     assert step == (found.machines["qemu"].instructions_per_tick or 1.0)
     assert figures[1]["cycles_per_inference"] is None
-    assert 10_000 < cost < 60_000
+    assert 10_000 < cost < (60_000 if found.target.multiplies else 120_000)
     assert 6 * cost / step == pytest.approx(round(6 * cost / step), abs=1e-6)  # whole ticks

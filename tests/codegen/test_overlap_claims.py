@@ -30,10 +30,9 @@ from spikelet.graph.target import Target as Core
 from spikelet.learn.numbers.scalar import PRECISIONS
 from spikelet.run import BuiltImage, SessionFolder, SessionTarget, package_stream, run
 from support import need
-from targets import ARM_TARGETS, FPU_TARGETS, TARGETS, ZBB_TARGETS, board_of, make_package
+from targets import EVERY, TARGETS, board_of, make_package
 from tight import claiming, pairs, tight
 
-EVERY = {**TARGETS, **ARM_TARGETS, **ZBB_TARGETS, **FPU_TARGETS}
 CORES = {board_of(name).target for name, *_ in EVERY.values()}
 NEAR = ("native-gcc-sanitized",)
 FAR = ("rv32-gcc-qemu", "m4-gcc-qemu", "m55-gcc-qemu")

@@ -40,6 +40,19 @@ def test_a_name_says_what_a_core_has(
     assert target == Target.parse(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "multiplies"),
+    [("rv32ec", False), ("rv32ic", False), ("rv32emc", True), ("rv32ic_zmmul", True),
+     ("rv32imac", True), ("armv6-m", True), ("host", True), ("portable", True)],
+)  # fmt: skip
+def test_a_core_of_risc_v_multiplies_or_adds(name: str, multiplies: bool) -> None:
+    target = Target.of_core(name)
+    assert target.multiplies is multiplies
+    assert target.has("e") is name.startswith("rv32e")
+    told = [words for _, words in target.conditions()]
+    assert ("a core with extension e" in told) is name.startswith("rv32e")
+
+
 def test_extensions_bring_others_along() -> None:
     assert Target.parse("rv32gcb").extensions >= set("imafdcb") | {"zba", "zbb", "zbs", "zicsr"}
     assert Target.parse("rv32imac_zbb").has("zbb")
@@ -71,7 +84,8 @@ def test_letters_of_risc_v_stand_in_their_order(name: str, near: str) -> None:
         ("rv32imac_zicssr", "did you mean 'zicsr'?"),
         ("rv32iacm_zicssr", "did you mean 'zicsr'?"),
         ("rv32", "did you mean 'rv32imac'?"),
-        ("rv32emc", "Known: armv6-m"),
+        ("rv32iec", "unknown extension 'e'"),
+        ("rv32mc", "did you mean 'rv32imac'?"),
         ("rv64gc", "portable is plain C for any other core"),
         ("hots", "did you mean 'host'?"),
         ("", "Known: armv6-m"),

@@ -9,7 +9,7 @@ import pytest
 import edge_graphs
 from spikelet.graph.operator import operators
 from spikelet.package import Package
-from targets import ARM_TARGETS, TARGETS, check_package
+from targets import ARM_TARGETS, RV32E_TARGETS, TARGETS, check_package
 
 
 def test_every_kind_has_a_case() -> None:
@@ -33,7 +33,7 @@ def test_some_of_each_are_exact_at_their_edges(steps: int, tmp_path: Path) -> No
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", edge_graphs.GROUPS)
-@pytest.mark.parametrize("target", [*TARGETS, *ARM_TARGETS])
+@pytest.mark.parametrize("target", [*TARGETS, *ARM_TARGETS, *RV32E_TARGETS])
 def test_kernels_are_exact_at_their_edges_everywhere(
     target: str, name: str, tmp_path: Path
 ) -> None:

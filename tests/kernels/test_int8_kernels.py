@@ -19,7 +19,7 @@ from int8_graphs import (
     pools,
 )
 from spikelet.graph import Graph
-from targets import ARM_TARGETS, TARGETS, ZBB_TARGETS, check_graph
+from targets import ARM_TARGETS, RV32E_TARGETS, TARGETS, ZBB_TARGETS, check_graph
 
 GRAPHS: dict[str, Callable[[], Graph]] = {
     "convolutions": lambda: join(convolutions(), dense_layers()),
@@ -44,6 +44,11 @@ CASES = [
     for name in GRAPHS
     if name != "pointwise" or target in SOME
 ] + [pytest.param(target, name) for target in ZBB_TARGETS for name in LOW]
+CASES += [
+    pytest.param(target, name, marks=[pytest.mark.long] * ("zig" in target or name not in LOW))
+    for target in RV32E_TARGETS
+    for name in GRAPHS
+]
 
 
 @pytest.mark.parametrize(("target", "name"), CASES)

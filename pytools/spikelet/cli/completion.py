@@ -66,7 +66,9 @@ def targets(incomplete: str) -> list[str]:
     """Cores that a C library is made for."""
     from spikelet.graph.target import CORES, HOST, PORTABLE
 
-    return _starting([*CORES, "rv32imc", "rv32imac", "rv32imafc", HOST, PORTABLE], incomplete)
+    return _starting(
+        [*CORES, "rv32ec", "rv32imc", "rv32imac", "rv32imafc", HOST, PORTABLE], incomplete
+    )
 
 
 def tools(incomplete: str) -> list[str]:

@@ -36,12 +36,14 @@ _IMPLIES = {
     "v": ("f", "d"),
     "zfh": ("f",),
 }
-_RISCV_LETTERS = "igmafdcbv"  # in the order that compilers ask for
+# 32 registers, 16 of them, or the general ones; then letters in the order that compilers ask for.
+_RISCV_BASES, _RISCV_LETTERS = "ieg", "mafdcbv"
 _RISCV_WORDS = (
     "zicsr", "zifencei", "zba", "zbb", "zbc", "zbs", "zfh", "zca", "zcb", "zcmp", "zmmul",
 )  # fmt: skip
 # What a RISC-V compiler defines for an extension; the others leave no trace in C.
 _RISCV_MACROS = {
+    "e": "(defined(__riscv_32e) || defined(__riscv_e))",
     "m": "defined(__riscv_mul)",
     "a": "defined(__riscv_atomic)",
     "f": "defined(__riscv_flen)",
@@ -63,7 +65,7 @@ _PLAIN = {
     "cortex-m23": "armv8-m.base", "cortex-m33": "armv8-m.main+dsp",
     "cortex-m35p": "armv8-m.main+dsp", "cortex-m52": "armv8.1-m.main+mve",
     "cortex-m55": "armv8.1-m.main+mve", "cortex-m85": "armv8.1-m.main+mve",
-    "rv32ec": PORTABLE, "xtensa-lx6": PORTABLE, "xtensa-lx7": PORTABLE,
+    "xtensa-lx6": PORTABLE, "xtensa-lx7": PORTABLE,
 }  # fmt: skip
 _FPUS = [name for name, isa in _PLAIN.items() if "fp" in _ARM.get(isa.split("+")[0], ((),))[0]]
 CORES = _PLAIN | {f"{name}f": f"{_PLAIN[name]}+fp" for name in _FPUS}
@@ -93,22 +95,23 @@ class Target:
         """
         if text in (HOST, PORTABLE):
             return cls(text, text)
-        if re.fullmatch(r"rv32[ig][a-z]*(_[a-z0-9]+)*", text):
+        if re.fullmatch(rf"rv32[{_RISCV_BASES}][a-z]*(_[a-z0-9]+)*", text):
             letters, *words = text.removeprefix("rv32").split("_")
             if "z" in letters and (near := _nearest(text, re.sub("_?z", "_z", text))):
                 raise ValueError(
                     f"{text!r} joins words without '_'; did you mean {near!r}?"
                     f" Known here: {', '.join(_RISCV_WORDS)}"
                 )
+            base, letters = letters[0], letters[1:]
             _check_known(text, letters, _RISCV_LETTERS)
             _check_known(text, words, _RISCV_WORDS)
             ordered = "".join(sorted(set(letters), key=_RISCV_LETTERS.index))
             if letters != ordered:
-                near = "_".join(["rv32" + ordered, *words])
+                near = "_".join([f"rv32{base}{ordered}", *words])
                 raise ValueError(
                     f"{text!r} has its letters out of order, or twice; did you mean {near!r}?"
                 )
-            return cls(text, "rv32", _with_implied([*letters, *words]))
+            return cls(text, "rv32", _with_implied([base, *letters, *words]))
         core, *extensions = text.split("+")
         if core not in _ARM:
             raise ValueError(_unknown_core(text, core))
@@ -150,6 +153,11 @@ class Target:
         if self.core == HOST:
             return struct.calcsize("P")
         return None if self.core == PORTABLE else 4
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether it has a multiplier: RV32 without M adds and shifts."""
+        return not self.riscv or self.has("m") or self.has("zmmul")
 
     @property
     def thumb1(self) -> bool:
@@ -250,7 +258,7 @@ def _as_called(core: str) -> str:
 
 
 def _unknown_core(text: str, core: str) -> str:
-    known = [*_ARM, "rv32i...", HOST, PORTABLE]
+    known = [*_ARM, "rv32i...", "rv32e...", HOST, PORTABLE]
     near, written = CORES.get(_as_called(core)), re.sub(r"\s", "", text.lower())
     if near is None:
         core = written.partition("+")[0]
