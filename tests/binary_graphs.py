@@ -10,6 +10,8 @@ import numpy as np
 from int8_graphs import scale_fields
 from spikelet.graph import Graph, Operator, Tensor
 from spikelet.graph.ops.binary_conv2d import BinaryConv2d
+from spikelet.graph.ops.binary_max_pool2d import BinaryMaxPool2d
+from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.ops.threshold import Threshold
 
 # in shape, outputs, kernel, stride, dilation, padding (top, left, bottom, right)
@@ -63,3 +65,30 @@ def binary_layers(name: str = "binary") -> Graph:
         inputs.append(x)
         nodes.append(Threshold(name=f"sign{case}", inputs=(x.name,), threshold=threshold))
     return Graph(name, 1, inputs, nodes, [nodes[-1].name])
+
+
+# in shape, window, stride, padding (top, left, bottom, right)
+POOLS: list[tuple[Any, ...]] = [
+    ((4, 6, 32), (2, 2), (2, 2), (0, 0, 0, 0)),
+    ((5, 4, 64), (3, 2), (2, 1), (2, 0, 1, 1)),
+    ((1, 1, 96), (1, 1), (1, 1), (0, 0, 0, 0)),
+    ((3, 3, 32), (5, 7), (3, 2), (4, 3, 2, 5)),
+]
+
+
+def pools_of_bits() -> Graph:
+    """Independent pools, one an input; what one writes in another shape."""
+    rng = np.random.default_rng(12)
+    inputs, nodes = [], list[Operator]()
+    for case, (shape, window, stride, padding) in enumerate(POOLS):
+        x = Tensor(f"x{case}", "bit", shape, kind="input")
+        inverted = rng.integers(0, 2, shape[-1]).astype(np.uint8) * np.uint8(case % 2)
+        inputs.append(x)
+        nodes.append(
+            BinaryMaxPool2d(
+                name=f"pool{case}", inputs=(x.name,), window=window, stride=stride,
+                padding=padding, inverted=inverted,
+            )
+        )  # fmt: skip
+    nodes.append(Reshape(name="flat", inputs=("pool1",), shape=(3 * 4 * 64,)))
+    return Graph("pools_of_bits", 1, inputs, nodes, [node.name for node in nodes])

@@ -157,6 +157,13 @@ def signs(made: Edges) -> None:
         for end in (-128, 0, 128):
             threshold = np.full(shape[-1], end, np.int16)
             made.add("threshold", [code(shape)], threshold=threshold)
+    for side, window, padding in ((1, 1, (0, 0, 0, 0)), (4, 9, (8, 8, 8, 8)), (5, 2, (1, 0, 1, 0))):
+        image = Tensor("x", "bit", (side, side, 32), kind="input")
+        for inverted in (np.zeros(32, np.uint8), np.ones(32, np.uint8)):
+            made.add(
+                "binary_max_pool2d", [image], window=(window, window), stride=(window, 1),
+                padding=padding, inverted=inverted,
+            )  # fmt: skip
 
 
 def elementwise(made: Edges) -> None:

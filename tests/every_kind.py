@@ -108,6 +108,7 @@ NETWORKS: list[Callable[[], Graph]] = [
     int8_graphs.depthwise,
     functools.partial(int8_graphs.low_bits, 0, 11),
     binary_graphs.binary_layers,
+    binary_graphs.pools_of_bits,
     width_graphs.nested,
     width_graphs.speculative,
 ]

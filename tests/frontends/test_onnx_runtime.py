@@ -100,7 +100,7 @@ NOT_EXPORTED = {
         ["dense", "direct", "latency", "leaky_readout", "lif", "poisson", "spike_count"],
         "spikes, and neurons with a state",
     ),
-    **dict.fromkeys(["binary_conv2d", "threshold"], "tensors of bits"),
+    **dict.fromkeys(["binary_conv2d", "binary_max_pool2d", "threshold"], "tensors of bits"),
     **dict.fromkeys(["gate", "select"], "layers that do not run for every input"),
     "frame": "one of several frames, by the step",
     "lstm": "an int16 cell with LiteRT's own logistic and tanh of 16 bits",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from binary_graphs import binary_layers
+from binary_graphs import binary_layers, pools_of_bits
 from int8_graphs import (
     convolutions,
     dense_layers,
@@ -26,7 +26,7 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
     "depthwise": depthwise,
     "low_bits": lambda: low_bits(0, 4),
     "even": even,
-    "binary": binary_layers,
+    "binary": lambda: join(binary_layers(), pools_of_bits()),
     "pointwise": lambda: join(elementwise(), pools()),
 }
 # For every change; the others compile the same kernels once more. What differs in "pointwise" from

@@ -1,4 +1,4 @@
-"""What average and max pooling share: the window. C twin: firmware/kernels/pool.h."""
+"""What pools share: the window. C twin: firmware/kernels/pool.h."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import window_band
 from spikelet.graph.declared import Codes, Margins, Pair
 from spikelet.graph.int8 import Int8Operator, codes_of
-from spikelet.graph.operator import Band, Cost, Emitter, Inferred, Interval, Overlap
+from spikelet.graph.operator import Band, Cost, Emitter, Inferred, Interval, Operator, Overlap
 from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array
@@ -22,46 +22,37 @@ SCALE_TOLERANCE = 1e-6
 
 
 @dataclass(kw_only=True)
-class Pool2d(Int8Operator):
+class Pool(Operator):
     """Base of pools over windows of (height, width) of an (H, W, C) tensor.
 
-    Cells outside of the input do not count. The code is not rescaled.
+    Cells outside of the input do not count.
 
     Attributes:
         window: height and width.
         stride: rows and columns from window to window.
         padding: cells beyond the top, left, bottom and right edge; less than the window.
-        activation: lowest and highest code that is written.
     """
 
     KIND: ClassVar[str] = ""
-    C_NAME: ClassVar[str] = ""
 
     window: Pair
     stride: Pair = (1, 1)
     padding: Margins = (0, 0, 0, 0)
-    activation: Codes = (-128, 127)
 
-    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
-        ins = self.ins
-        self.activation_input(ins[0], rank=3)
-        self.same_code(ins[0], SCALE_TOLERANCE)
-        height, width, channels = ins[0].shape
+    def pooled_shape(self) -> tuple[int, int, int]:
+        """Of the output; refuses a window that leaves the input."""
+        height, width, channels = self.ins[0].shape
         top, left, bottom, right = self.padding
         rows, columns = self.window
         if max(top, bottom) >= rows or max(left, right) >= columns:
             raise self.error(f"padding {self.padding} is not less than the window {self.window}")
         if rows > height + top + bottom or columns > width + left + right:
-            raise self.error(f"window {self.window} is larger than input {ins[0].shape}")
-        if rows * columns > 1 << 23:
-            raise self.error(f"the sum of a window {self.window} may reach beyond 32 bits")
-        shape = (
+            raise self.error(f"window {self.window} is larger than input {self.ins[0].shape}")
+        return (
             (height + top + bottom - rows) // self.stride[0] + 1,
             (width + left + right - columns) // self.stride[1] + 1,
             channels,
         )
-        limits = self.activation[0], self.activation[1]
-        return Inferred(self.output(shape, bounds, limits, codes_of(ins[0], bounds)))
 
     def follows(self) -> list[Array | None] | None:
         return [np.arange(self.outs[0].shape[2])]
@@ -77,6 +68,53 @@ class Pool2d(Int8Operator):
             for i in range(self.window[0])
             for j in range(self.window[1])
         ]
+
+    def largest(self, x: Array, least: int) -> Array:
+        """Of each window, (N, OH, OW, C); `least` is no larger than any element."""
+        best: Array = np.full((len(x), *self.outs[0].shape), least, x.dtype)
+        for cell in self.windows(x, least):
+            np.maximum(best, cell, out=best)
+        return best
+
+    def window_fields(self, channels: int) -> Fields:
+        """Fields of `struct spk_pool` but for limits; `channels` of what a kernel counts."""
+        return {
+            "height": self.ins[0].shape[0],
+            "width": self.ins[0].shape[1],
+            "channels": channels,
+            "rows": self.outs[0].shape[0],
+            "columns": self.outs[0].shape[1],
+            "window_height": self.window[0],
+            "window_width": self.window[1],
+            "stride_height": self.stride[0],
+            "stride_width": self.stride[1],
+            "top": self.padding[0],
+            "left": self.padding[1],
+        }
+
+
+@dataclass(kw_only=True)
+class Pool2d(Pool, Int8Operator):
+    """Base of pools of codes, which are not rescaled.
+
+    Attributes:
+        activation: lowest and highest code that is written.
+    """
+
+    KIND: ClassVar[str] = ""
+    C_NAME: ClassVar[str] = ""
+
+    activation: Codes = (-128, 127)
+
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        ins = self.ins
+        self.activation_input(ins[0], rank=3)
+        self.same_code(ins[0], SCALE_TOLERANCE)
+        shape = self.pooled_shape()
+        if self.window[0] * self.window[1] > 1 << 23:
+            raise self.error(f"the sum of a window {self.window} may reach beyond 32 bits")
+        limits = self.activation[0], self.activation[1]
+        return Inferred(self.output(shape, bounds, limits, codes_of(ins[0], bounds)))
 
     def band(self, first: int, end: int) -> Band | None:
         top, left, _, right = self.padding
@@ -95,20 +133,7 @@ class Pool2d(Int8Operator):
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/pool.h")
-        fields: Fields = {
-            "height": self.ins[0].shape[0],
-            "width": self.ins[0].shape[1],
-            "channels": self.ins[0].shape[2],
-            "rows": self.outs[0].shape[0],
-            "columns": self.outs[0].shape[1],
-            "window_height": self.window[0],
-            "window_width": self.window[1],
-            "stride_height": self.stride[0],
-            "stride_width": self.stride[1],
-            "top": self.padding[0],
-            "left": self.padding[1],
-            "low": self.activation[0],
-            "high": self.activation[1],
-        }
+        low, high = self.activation
+        fields: Fields = {**self.window_fields(self.ins[0].shape[2]), "low": low, "high": high}
         config = em.config(self.name, "spk_pool", fields)
         return [c.run(self.C_NAME, config, em.tensor(self.inputs[0]), em.tensor(self.name))]

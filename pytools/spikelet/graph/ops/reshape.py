@@ -18,7 +18,7 @@ from spikelet.graph.tensor import Array
 
 @dataclass(kw_only=True)
 class Reshape(Operator):
-    """The input's elements in row-major order, in another shape; any type but bit.
+    """The input's elements in row-major order, in another shape; any type.
 
     Attributes:
         shape: of the output.
@@ -31,8 +31,8 @@ class Reshape(Operator):
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         ins = self.ins
         shape = tuple(self.shape)
-        if ins[0].dtype == "bit" or ins[0].persistent:
-            raise self.error(f"input {ins[0].name} is {ins[0].dtype}, expected an activation")
+        if ins[0].persistent:
+            raise self.error(f"input {ins[0].name} is a state, expected an activation")
         if math.prod(shape) != ins[0].size:
             raise self.error(f"input {ins[0].shape} does not have the elements of {shape}")
         low, high = bounds[self.inputs[0]]
