@@ -30,7 +30,7 @@ from spikelet.graph.target import Target as Core
 from spikelet.learn.numbers.scalar import PRECISIONS
 from spikelet.run import BuiltImage, SessionFolder, SessionTarget, package_stream, run
 from support import need
-from targets import EVERY, TARGETS, board_of, make_package
+from targets import EVERY, board_of, make_package
 from tight import claiming, pairs, tight
 
 CORES = {board_of(name).target for name, *_ in EVERY.values()}
