@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from adapter_graphs import add_delta
 from int8_graphs import GRIDS
 from spikelet.graph import Array, Graph, GraphError, Operator, Tensor
 from spikelet.graph.operator import operators
@@ -164,6 +165,22 @@ def signs(made: Edges) -> None:
                 "binary_max_pool2d", [image], window=(window, window), stride=(window, 1),
                 padding=padding, inverted=inverted,
             )  # fmt: skip
+
+
+def adapters(made: Edges) -> None:
+    """What is added to a layer, whatever the values hold: any rank, zero point and activation."""
+    places: tuple[tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]], ...] = (
+        ({}, (1,), (1,)),
+        ({}, (3,), (65,)),
+        ({"kernel": (2, 2), "padding": (1, 0, 0, 1), "stride": (1, 2)}, (3, 2, 5), (3, 3, 3)),
+    )
+    ends = itertools.cycle((zero, whole) for zero in ZEROS for whole in (False, True))
+    for (place, y, x), rank, bits in itertools.product(places, (0, 1, 9, 128), (1, 8)):
+        zero, whole = next(ends)
+        activation = (-128, 127) if whole else (zero, zero)
+        given = {"rank": rank, "bits": bits, "activation": activation}
+        node, every = add_delta("n", place, code(y, 0.5, zero), code(x, 0.1, zero), **given)
+        made.add(node.KIND, every, output_scale=0.5, output_zero_point=zero, **given, **place)
 
 
 def elementwise(made: Edges) -> None:
@@ -324,6 +341,7 @@ GROUPS: dict[str, tuple[Callable[[Edges], None], int]] = {
     "weighted": (weighted_layers, 1),
     "low_bits": (low_bits, 1),
     "signs": (signs, 1),
+    "adapters": (adapters, 1),
     "elementwise": (elementwise, 1),
     "reduced": (reductions, 1),
     "summed": (summed, 1),

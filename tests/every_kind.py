@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+import adapter_graphs
 import binary_graphs
 import convolution_graphs
 import every_learner
@@ -109,6 +110,7 @@ NETWORKS: list[Callable[[], Graph]] = [
     functools.partial(int8_graphs.low_bits, 0, 11),
     binary_graphs.binary_layers,
     binary_graphs.pools_of_bits,
+    adapter_graphs.added_deltas,
     width_graphs.nested,
     width_graphs.speculative,
 ]

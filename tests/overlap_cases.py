@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import adapter_graphs
 import every_learner
 import int8_graphs
 import plan_graphs
@@ -157,6 +158,7 @@ def fine_tuned_network() -> Graph:
 
 # Graphs of int8 layers, each layer independent of the others.
 LAYERS: dict[str, Callable[[], Graph]] = {
+    "added_deltas": adapter_graphs.added_deltas,
     "convolutions": int8_graphs.convolutions,
     "depthwise": int8_graphs.depthwise,
     "elementwise": int8_graphs.elementwise,

@@ -60,6 +60,17 @@ class Quantisation(TypedDict):
 
 
 @_DECLARED
+class Places(TypedDict):
+    """Places for the values of an adapter; see `spikelet.graph.adapted.Adapter`."""
+
+    base_sha256: _Hash
+    kind: Words
+    rank: _Count
+    bits: _Count
+    head: bool
+
+
+@_DECLARED
 class Learning(TypedDict):
     """A learner that was attached."""
 
@@ -113,6 +124,7 @@ class Manifest:
         simplified: what was left out because no output depends on it, by layer; work and weights.
         bands: layers in bands of rows, and bands.
         learning: learner and options.
+        adapter: which places for values of an adapter there are, and in which base.
         plugins: packages whose operators are in the graph, and their versions.
     """
 
@@ -153,4 +165,5 @@ class Manifest:
     simplified: dict[Words, Any] | None = None
     bands: dict[Words, Any] | None = None
     learning: Learning | None = None
+    adapter: Places | None = None
     plugins: dict[_Installed, Words] | None = None

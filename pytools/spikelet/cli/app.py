@@ -23,7 +23,7 @@ from spikelet.version import __version__
 # Names of files in `commands`, in the order in which help lists them.
 COMMANDS = (
     "demo", "train", "import", "export", "inspect", "fit", "build", "flash", "run", "learn",
-    "bench", "compare", "boards", "models", "learners", "doctor", "report",
+    "adapt", "bench", "compare", "boards", "models", "learners", "doctor", "report",
 )  # fmt: skip
 EXIT_DEFECT = 70
 DEBUG = "SPIKELET_DEBUG"

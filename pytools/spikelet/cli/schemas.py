@@ -83,6 +83,27 @@ class Trained(Object):
     manifest: dict[str, Any]
 
 
+class Adapted(Object):
+    """`spikelet adapt --json`."""
+
+    package: str
+    base_sha256: str = SHA256
+    delta: str
+    delta_sha256: str = SHA256
+    kind: str
+    rank: int
+    bits: int
+    head: bool
+    delta_bytes: int
+    head_bytes: int
+    """Of a whole matrix of the last layer, which comes beside the delta."""
+    samples: int
+    held_out: int
+    accuracy_before: float
+    """Of golden, on the samples held out; they choose the epoch."""
+    accuracy: float
+
+
 class Library(Object):
     """`spikelet export --c --json`."""
 
@@ -250,6 +271,7 @@ class Report(Object):
 
 # By the name of the file in docs/schemas.
 SCHEMAS: dict[str, type[BaseModel]] = {
+    "adapt": Adapted,
     "bench": Bench,
     "boards": Boards,
     "build": Build,

@@ -185,6 +185,8 @@ class Session(Place):
     data_sha256: str = SHA256
     toolchain: str | None
     image_sha256: str | None
+    delta_sha256: str | None = None
+    """Of the values of an adapter that the device was sent first."""
     build: Image | dict[str, Any]
     """The image; empty where the device was flashed before."""
     manifest: dict[str, Any]

@@ -80,12 +80,7 @@ class Convolution(Quantised):
 
     def unpadded_windows(self, x: Array, kernel: tuple[int, int]) -> Array:
         """The same of an image that has its padding."""
-        reach = [(k - 1) * d + 1 for k, d in zip(kernel, self.dilation, strict=True)]
-        view = sliding_window_view(x, (reach[0], reach[1]), axis=(1, 2))
-        patches: Array = view[
-            :, :: self.stride[0], :: self.stride[1], :, :: self.dilation[0], :: self.dilation[1]
-        ]
-        return patches
+        return windows_of(x, kernel, self.stride, self.dilation)
 
     def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
         kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]
@@ -117,6 +112,16 @@ class Convolution(Quantised):
         """Fields of a kernel's `struct spk_geometry geometry`."""
         fields = {**self.window_fields(kernel), "outputs": self.outs[0].shape[-1]}
         return {f"geometry.{name}": value for name, value in fields.items()}
+
+
+def windows_of(
+    x: Array, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> Array:
+    """(N, H, W, C) with its padding to a view (N, out H, out W, C, KH, KW) of all windows."""
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    view = sliding_window_view(x, (reach[0], reach[1]), axis=(1, 2))
+    patches: Array = view[:, :: stride[0], :: stride[1], :, :: dilation[0], :: dilation[1]]
+    return patches
 
 
 def window_band(

@@ -32,6 +32,29 @@ class StateError(UsageError):
     """A saved state that cannot be restored: damaged, or of another model or version."""
 
 
+@dataclass(frozen=True)
+class Words:
+    """What errors call a file of values, and what they advise.
+
+    Attributes:
+        what: it is, with its article.
+        first: to do where there is none.
+        again: to do where it is damaged.
+        other: why its manifest may be another.
+    """
+
+    what: str
+    first: str
+    again: str
+    other: str = "another program wrote it"
+
+
+WORDS = Words(
+    "a learned state", "save a learned state there first", "save it again from the device"
+)
+_KINDS = {"package_sha256": str, "graph": str, "steps": int}
+
+
 @dataclass(frozen=True, eq=False)
 class LearnedState:
     """All learned tensors of a package.
@@ -53,24 +76,18 @@ class LearnedState:
     @classmethod
     def of(cls, package: Package, tensors: Mapping[str, Array], steps: int) -> LearnedState:
         """The state of a package; raises StateError where tensors do not fit its graph."""
-        checked = _check_tensors(package.graph, tensors, "the state")
+        checked = checked_values(package.graph, tensors, "the state")
         return cls(package.sha256, package.graph.name, checked, steps)
 
     def save(self, path: Path | str) -> None:
         """Write the file; the same state always gives the same arrays and hash."""
-        buffer = io.BytesIO()
         about = {
             "format": FORMAT,
             "package_sha256": self.package_sha256,
             "graph": self.graph,
             "steps": self.steps,
         }
-        about["sha256"] = _sha256(about, self.tensors)
-        text = np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)
-        np.savez_compressed(buffer, allow_pickle=False, **{MANIFEST: text}, **self.tensors)
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, buffer.getvalue())
+        write_values(Path(path), about, self.tensors)
 
     @classmethod
     def load(cls, path: Path | str, package: Package) -> LearnedState:
@@ -81,18 +98,10 @@ class LearnedState:
                 that the graph does not allow.
         """
         path = Path(path)
-        arrays, about = _read(path)
-        if about["format"] != FORMAT:
+        arrays, about = read_values(path, _KINDS, WORDS)
+        if not 0 <= about["steps"] <= _MOST_STEPS:
             raise StateError(
-                f"{path}: a learned state of format {about['format']}, not {FORMAT}",
-                "it was saved by another version of Spikelet",
-                "save it again with this version",
-            )
-        if about["sha256"] != _sha256(about, arrays):
-            raise StateError(
-                f"{path}: its contents do not match their hash",
-                "the file was damaged or altered",
-                "save it again from the device",
+                f"{path}: its manifest is not one of {WORDS.what}", WORDS.other, WORDS.again
             )
         if about["package_sha256"] != package.sha256:
             raise StateError(
@@ -102,35 +111,73 @@ class LearnedState:
                 "it was saved from another model or learner, or the package was made anew",
                 "restore it into the package that it was saved from",
             )
-        checked = _check_tensors(package.graph, arrays, str(path))
+        checked = checked_values(package.graph, arrays, str(path))
         return cls(package.sha256, package.graph.name, checked, about["steps"])
 
 
-def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+def write_values(path: Path, about: dict[str, Any], tensors: Mapping[str, Array]) -> None:
+    """Write arrays and their manifest, with a hash over both.
+
+    Args:
+        path: of the file.
+        about: the manifest, JSON types only.
+        tensors: by name.
+    """
+    buffer = io.BytesIO()
+    about = {**about, "sha256": values_sha256(about, tensors)}
+    text = np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)
+    np.savez_compressed(buffer, allow_pickle=False, **{MANIFEST: text}, **tensors)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, buffer.getvalue())
+
+
+def read_values(
+    path: Path, kinds: Mapping[str, type], words: Words
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """What `write_values` has written.
+
+    Args:
+        path: of the file.
+        kinds: types of the manifest's entries.
+        words: for errors.
+
+    Raises:
+        StateError: no such file, damaged, or of another format.
+    """
     if not path.is_file():
-        raise StateError(f"{path}: no such file", next="save a learned state there first")
+        raise StateError(f"{path}: no such file", next=words.first)
     try:
         arrays = read_arrays(path, _LIMIT_BYTES)
         about = json.loads(arrays.pop(MANIFEST).tobytes())
     except (Unreadable, KeyError, ValueError, RecursionError) as error:
         reason = "it holds no manifest" if isinstance(error, KeyError) else str(error)
         raise StateError(
-            f"{path}: not a learned state ({reason})",
+            f"{path}: not {words.what} ({reason})",
             "the file is truncated or damaged, or another one",
-            "save it again from the device",
+            words.again,
         ) from error
-    kinds = {"format": int, "package_sha256": str, "graph": str, "steps": int, "sha256": str}
-    good = isinstance(about, dict) and all(type(about.get(k)) is t for k, t in kinds.items())
-    if not good or not 0 <= about["steps"] <= _MOST_STEPS:
+    kinds = {**kinds, "format": int, "sha256": str}
+    if not isinstance(about, dict) or any(type(about.get(k)) is not t for k, t in kinds.items()):
         raise StateError(
-            f"{path}: its manifest is not one of a learned state",
-            "another program wrote it",
-            "save it again from the device",
+            f"{path}: its manifest is not one of {words.what}", words.other, words.again
+        )
+    if about["format"] != FORMAT:
+        raise StateError(
+            f"{path}: {words.what} of format {about['format']}, not {FORMAT}",
+            "it was saved by another version of Spikelet",
+            "save it again with this version",
+        )
+    if about["sha256"] != values_sha256(about, arrays):
+        raise StateError(
+            f"{path}: its contents do not match their hash",
+            "the file was damaged or altered",
+            words.again,
         )
     return arrays, about
 
 
-def _sha256(about: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
+def values_sha256(about: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
+    """Hash of a manifest and its tensors, in hexadecimal."""
     total = hashlib.sha256()
     head = {name: value for name, value in about.items() if name != "sha256"}
     total.update(json.dumps(head, sort_keys=True).encode())
@@ -141,8 +188,12 @@ def _sha256(about: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
     return total.hexdigest()
 
 
-def _check_tensors(graph: Graph, tensors: Mapping[str, Array], what: str) -> dict[str, Array]:
-    """The tensors in the graph's order, each one checked as the device checks it."""
+def checked_values(graph: Graph, tensors: Mapping[str, Array], what: str) -> dict[str, Array]:
+    """The tensors in the graph's order, each one checked as the device checks it.
+
+    Raises:
+        StateError: names the first that does not fit.
+    """
     wanted = {learned.tensor.name: learned for learned in graph.learned}
     if set(tensors) != set(wanted):
         raise StateError(

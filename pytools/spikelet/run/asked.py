@@ -22,6 +22,7 @@ from spikelet.board.flashing import Flashing
 from spikelet.codegen import plan
 from spikelet.errors import UsageError
 from spikelet.graph.target import Target
+from spikelet.learn.delta import Delta
 from spikelet.package import Package
 from spikelet.run.bench import recorded_bench, with_layers
 from spikelet.run.reals import Given, samples_of
@@ -135,6 +136,8 @@ def run_asked(
         the session's folder, and its summary, as `spikelet run --json` prints it.
     """
     board = as_board(options.board)
+    delta = None if options.delta is None else Delta.load(options.delta, package)
+    package = package if delta is None else delta.places(package)
     if options.arena is not None:
         package = in_arena(package, options.arena, board, watch)
     stream = _stream(package, options, x, y)
@@ -142,7 +145,7 @@ def run_asked(
     if options.resume:
         folder.head()  # says at once when there is nothing to resume
     with folder.lock():
-        target = session_target(package, options, board, folder, watch)
+        target = replace(session_target(package, options, board, folder, watch), delta=delta)
         return folder, _run(package, options, target, stream, folder, watch)[0]
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array
+from spikelet.learn.delta import Delta
 from spikelet.learn.twin import check_state
 from spikelet.link import DeviceInfo
 from spikelet.package import Package
@@ -139,6 +140,19 @@ class Device:
         highest = max(graph.classes - 1, 0)
         stream = samples_of(self.package, x, y, highest)
         self._learner.observe(stream.inputs, stream.labels)
+
+    def put(self, delta: Delta) -> None:
+        """Send the values of an adapter; they count from the next inference on.
+
+        Nothing is written to flash: `reset` brings the base back, and so does the next session.
+
+        Args:
+            delta: for the package that the device holds.
+
+        Raises:
+            StateError: it is for another base or has another form; nothing is sent.
+        """
+        self.link.put_learned(delta.wire(self.package))
 
     def commit(self) -> None:
         """Keep what was learned without power; what is not committed ends with the session."""

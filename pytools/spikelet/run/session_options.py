@@ -122,6 +122,7 @@ class RunOptions(SessionOptions):
         layers: compare every layer in every step, on a trace build.
         arena: largest arena, bytes; None for any.
         flash: write the board's flash first; then it answers on the port.
+        delta: a file with values of an adapter, which the device is sent first.
     """
 
     VERB = "run"
@@ -131,6 +132,7 @@ class RunOptions(SessionOptions):
     layers: bool = False
     arena: int | None = None
     flash: bool = False
+    delta: Path | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from spikelet.board import Board, Firmware, ImageTooLarge, build, held_port, sta
 from spikelet.codegen import ArenaTooSmall, Generated, fit_arena, generate, totals
 from spikelet.errors import UsageError
 from spikelet.graph.tile import Tiling
+from spikelet.learn.delta import Delta
 from spikelet.link.device import Device
 from spikelet.link.expected import Expected
 from spikelet.link.transport import open_transport
@@ -190,6 +191,7 @@ class SessionTarget:
         port: serial port or pyserial URL of hardware, or None.
         baud: bits a second of the port's line, None for the board's.
         reserved: this process holds the port, as a device of a roster.
+        delta: what the device is sent first, or None.
     """
 
     board: Board
@@ -198,6 +200,7 @@ class SessionTarget:
     port: str | None = None
     baud: int | None = None
     reserved: bool = False
+    delta: Delta | None = None
 
     def expected_image(self, package: Package) -> Expected:
         """What its device must say when it holds the package."""
@@ -268,6 +271,9 @@ def run(
 ) -> tuple[dict[str, Any], Outcome]:
     """Run a session to its end; the summary is also the folder's session.json.
 
+    With a delta of the target the package has places for it. The device is sent its values first,
+    and golden computes with them, too.
+
     Raises:
         UsageError, LinkDead: outcomes so far are in the folder and `resume` goes on after them. An
             earlier session stays as it is until the first sample is there, and is then moved
@@ -291,15 +297,19 @@ def run(
         "versions": versions(),
         "tensors": _tensors(package),
         "names_classes": package.names_classes and stream.targets is None,
+        **({} if target.delta is None else {"delta_sha256": target.delta.sha256}),
     }
     with folder.lock(), connect(target, package, watch.log) as (device, machine):
         head["machine"] = machine
         head["unique_id"] = device.hello.unique_id.hex() if target.port is not None else None
         head["port"] = target.port
-        speed = target.speed(machine)
+        speed, model = target.speed(machine), package
+        if target.delta is not None:
+            device.put_learned(target.delta.wire(package))
+            model, stream = target.delta.put(package), replace(stream, golden={})
         recording = Recording(folder, head, resume)
         outcome = compare(
-            package, device, stream, recording,
+            model, device, stream, recording,
             layers=layers, shown=shown, speed=speed, watch=watch,
         )  # fmt: skip
         result = folder.finish(summary(package, outcome, facts, head))

@@ -25,6 +25,7 @@ from spikelet.cli.options import (
     board_name,
 )
 from spikelet.cli.places import given_path
+from spikelet.errors import UsageError
 
 if TYPE_CHECKING:
     from spikelet.run.session_options import RunOptions
@@ -53,6 +54,13 @@ WaitOption = Annotated[
         help="Of --roster: how long to wait for a device that another process holds.",
     ),
 ]  # fmt: skip
+DeltaOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", parser=given_path, show_default=False,
+        help="Values of an adapter, NAME.spkd, that the device is sent first; see `adapt`.",
+    ),
+]  # fmt: skip
 
 
 @app.command("run")
@@ -78,6 +86,7 @@ def command(
         bool,
         typer.Option("--flash", help="Flash first, with the board's own tool."),
     ] = False,
+    delta: DeltaOption = None,
     resume: ResumeOption = False,
     session: SessionOption = None,
     toolchain: ToolchainOption = "auto",
@@ -88,6 +97,8 @@ def command(
 ) -> None:  # fmt: skip
     """Run a package on a board or on a test bench, compared with golden sample by sample."""
     if roster is not None:
+        if delta is not None:
+            raise UsageError("--delta with --roster", next="run one board with --board")
         with loading(as_json):
             from spikelet.cli.on_roster import RosterOptions, run_on_roster
         bench = RosterOptions(
@@ -104,7 +115,7 @@ def command(
         RunOptions(
             board=board_name(board, port), port=port, baud=baud, machine=machine, data=data,
             limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
-            arena=arena, flash=flash,
+            arena=arena, flash=flash, delta=delta,
         ),
         as_json,
     )  # fmt: skip

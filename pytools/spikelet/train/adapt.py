@@ -1,0 +1,384 @@
+"""Training of an adapter's values on the host: gradients straight through the integer graph.
+
+The graph is executed in PyTorch in units of codes, each code rounded as the device rounds it but
+for halves, with the gradient of what is rounded. Sums up to 2^24 are exact. What is kept is
+measured by golden.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from spikelet.graph import Array, Graph, GraphError, Operator
+from spikelet.graph.adapted import BASE, Adapter, values_of, with_places
+from spikelet.graph.int8 import Lookup
+from spikelet.graph.ops.add import Add
+from spikelet.graph.ops.add_delta import MIDDLE, AddDelta
+from spikelet.graph.ops.average_pool2d import AveragePool2d
+from spikelet.graph.ops.conv2d import Conv2d
+from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
+from spikelet.graph.ops.fully_connected import FullyConnected
+from spikelet.graph.ops.max_pool2d import MaxPool2d
+from spikelet.graph.ops.mean import Mean
+from spikelet.graph.ops.reshape import Reshape
+from spikelet.graph.ops.softmax import Softmax
+from spikelet.graph.quantised import Quantised
+
+GAIN_BITS = 15  # a gain is a fraction of 2^15
+BATCH = 64
+SPREAD = 4.0  # standard deviations of a sum that the middle's range holds
+FIRST_GAIN = 0.02  # of two matrices of signs, codes of the output for one of the middle
+GAIN_RATE = 5.0  # learning rate of gains and biases, in those of the matrices
+LOGIT_SPREAD = 3.0  # largest standard deviation of the scores that the loss sees
+
+
+@dataclass(frozen=True)
+class Training:
+    """How values are trained.
+
+    Attributes:
+        epochs: over the samples that are not held out.
+        rate: highest learning rate of Adam; it falls to 0 by a cosine.
+        held_out: share of the samples that choose the best epoch.
+        seed: of everything that is drawn.
+    """
+
+    epochs: int = 60
+    rate: float = 0.01
+    held_out: float = 0.2
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What training gave.
+
+    Attributes:
+        values: the learned tensors by name, of the best epoch.
+        held: how many samples were held out.
+        before: golden's share of them that is right without the adapter.
+        after: and with it.
+    """
+
+    values: dict[str, Array]
+    held: int
+    before: float
+    after: float
+
+
+def rounded(x: Tensor) -> Tensor:
+    """To the nearest integer; the gradient is that of x."""
+    return x + (x.round() - x).detach()
+
+
+def signs(x: Tensor) -> Tensor:
+    """-1 and 1; the gradient is that of x within +-1."""
+    hard = torch.where(x >= 0, 1.0, -1.0)
+    soft = x.clamp(-1, 1)
+    return soft + (hard - soft).detach()
+
+
+class _Values(nn.Module):
+    """The values of one adapted layer, in real numbers; `quantised` gives the integers."""
+
+    def __init__(self, node: AddDelta, x: Tensor, generator: torch.Generator) -> None:
+        super().__init__()
+        self.node = node
+        outputs, rows = node.ins[0].shape[-1], node.rank or node.ins[0].shape[-1]
+        taps = int(node.ins[1].size if node.kernel is None else math.prod(node.kernel) *
+                   node.ins[1].shape[-1])  # fmt: skip
+        down = torch.randn(rows, taps, generator=generator) / 4
+        if not node.rank:
+            down = torch.zeros(rows, taps)
+        self.down = nn.Parameter(down)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        if node.rank:
+            up = torch.randn(outputs, node.rank, generator=generator) / 4
+            self.up = nn.Parameter(up if node.bits == 1 else 0 * up)
+            with torch.no_grad():
+                sums = self._sums(x, self._matrix(down)[0])
+            spread = sums.reshape(-1, rows).std(dim=0).clamp(min=1.0)
+            self.gain = nn.Parameter(torch.log(MIDDLE / SPREAD / spread))
+            self.out = nn.Parameter(torch.tensor(math.log(FIRST_GAIN)))
+
+    def _matrix(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Integers, and what one of them is."""
+        if self.node.bits == 1:
+            return signs(latent), torch.tensor(1.0)
+        step = latent.detach().abs().max().clamp(min=1e-6) / 127
+        return rounded(latent / step), step
+
+    def _sums(self, x: Tensor, matrix: Tensor) -> Tensor:
+        """(N, pixels, rows) of x (N, *shape), centred."""
+        node = self.node
+        if node.kernel is None:
+            return (x.reshape(len(x), -1) @ matrix.T)[:, None]
+        weight = matrix.reshape(len(matrix), *node.kernel, -1).permute(0, 3, 1, 2)
+        image = _padded(x, node.padding)
+        made = functional.conv2d(image, weight, stride=node.stride, dilation=node.dilation)
+        return made.permute(0, 2, 3, 1).flatten(1, 2)
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """Codes of y with what is added to them."""
+        down, step = self._matrix(self.down)
+        sums = self._sums(x - self.node.ins[1].zero_point, down)
+        if self.node.rank:
+            middle = rounded(sums * self.gain.exp()).clamp(-MIDDLE, MIDDLE)
+            up, step = self._matrix(self.up)
+            delta = rounded(middle @ up.T * (step * self._out))
+        else:
+            delta = rounded(sums * step)
+        added = (delta + rounded(self.bias)).reshape(y.shape)
+        low, high = self.node.activation
+        return _clamped(y + added, low, high)
+
+    @property
+    def _out(self) -> Tensor:
+        """What one of the middle adds; of 8 bits, `up` begins at 0 and has the size itself."""
+        return self.out.exp() if self.node.bits == 1 else torch.tensor(1.0)
+
+    def quantised(self) -> dict[str, Array]:
+        """The values as the device holds them."""
+        with torch.no_grad():
+            down, step = self._matrix(self.down)
+            made = {"down": self._packed(down)}
+            gains = torch.full((len(down),), float(step))
+            if self.node.rank:
+                up, step = self._matrix(self.up)
+                made["up"] = self._packed(up)
+                gains = torch.cat([self.gain.exp(), (step * self._out).reshape(1)])
+            made["gain"], made["shift"] = _fractions(gains.double().numpy())
+            bias = self.bias.round().clamp(-128, 127).numpy().astype(np.int8)
+        return {**made, "bias": bias}
+
+    def _packed(self, matrix: Tensor) -> Array:
+        if self.node.bits == 1:
+            return np.packbits(matrix.numpy() > 0, axis=1, bitorder="little")
+        packed: Array = matrix.numpy().astype(np.int8)
+        return packed
+
+
+def _fractions(gains: Array) -> tuple[Array, Array]:
+    """Gain and shift of factors, `gain / 2^(15 + shift)`."""
+    shift = np.clip(-np.frexp(gains)[1], 0, 31)
+    gain = np.rint(np.ldexp(gains, GAIN_BITS + shift))
+    return np.clip(gain, 0, (1 << GAIN_BITS) - 1).astype(np.int16), shift.astype(np.uint8)
+
+
+def _padded(x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+    """(N, H, W, C) to (N, C, H, W), with zeros around."""
+    top, left, bottom, right = padding
+    return functional.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
+
+
+def _clamped(x: Tensor, low: int, high: int) -> Tensor:
+    """Within the ends; outside, the gradient goes on, or what is cut off never comes back."""
+    return x + (x.clamp(low, high) - x).detach()
+
+
+def _rescaled(node: Quantised, sums: Tensor) -> Tensor:
+    """Codes of sums with their bias, (N, ..., O)."""
+    if node.steps is not None:
+        raise node.error("an output of steps has no gradient; it cannot be adapted")
+    factor = np.ldexp(node.multiplier.astype(np.float64), node.shift - 31)
+    offset = np.zeros(len(factor))
+    if node.offset is not None:
+        words = node.offset[:, 0].astype(np.uint32).astype(np.float64)
+        whole = words + np.ldexp(node.offset[:, 1].astype(np.float64), 32)
+        offset = np.ldexp(whole, node.shift - 31)
+    real = sums * torch.from_numpy(factor.astype(np.float32)) + torch.from_numpy(offset).float()
+    low, high = node.activation
+    return rounded(real + node.output_zero_point).clamp(low, high)
+
+
+def _weighted(node: Quantised, x: Tensor) -> Tensor:
+    levels = torch.from_numpy(node.levels.astype(np.float32))
+    centred, bias = x - node.ins[0].zero_point, torch.from_numpy(node.bias).float()
+    if isinstance(node, FullyConnected):
+        return _rescaled(node, centred.reshape(len(x), -1) @ levels.T + bias)
+    if not isinstance(node, Conv2d | DepthwiseConv2d):
+        raise node.error("adapters cannot be trained through it")
+    image, groups = _padded(centred, node.padding), 1
+    if isinstance(node, DepthwiseConv2d):
+        weight, groups = levels.permute(2, 0, 1)[:, None], image.shape[1]
+    else:
+        weight = levels.permute(0, 3, 1, 2)
+    sums = functional.conv2d(
+        image, weight, stride=node.stride, dilation=node.dilation, groups=groups
+    )
+    return _rescaled(node, sums.permute(0, 2, 3, 1) + bias)
+
+
+def _looked_up(node: Lookup, x: Tensor) -> Tensor:
+    """The table's entry; its gradient is half of the difference of the entries beside it."""
+    table = torch.from_numpy(np.roll(node.table, 128).astype(np.float32))
+    at = x.detach().long().clamp(-128, 127) + 128
+    slope = (table[(at + 1).clamp(max=255)] - table[(at - 1).clamp(min=0)]) / 2
+    return table[at] + slope * (x - x.detach())
+
+
+def _added(node: Add, *given: Tensor) -> Tensor:
+    total = sum(
+        (x - t.zero_point) * (t.scale / node.output_scale)
+        for x, t in zip(given, node.ins, strict=True)
+    )
+    return rounded(torch.as_tensor(total) + node.output_zero_point).clamp(-128, 127)
+
+
+def _pooled(node: MaxPool2d | AveragePool2d, x: Tensor) -> Tensor:
+    image = x.permute(0, 3, 1, 2)
+    if any(node.padding):
+        raise node.error("a pool with padding cannot be trained through")
+    if isinstance(node, MaxPool2d):
+        made = functional.max_pool2d(image, node.window, node.stride)
+    else:
+        made = rounded(functional.avg_pool2d(image, node.window, node.stride))
+    return made.permute(0, 2, 3, 1)
+
+
+def _averaged(node: Mean, x: Tensor) -> Tensor:
+    factor = node.ins[0].scale / node.output_scale
+    mean = (x - node.ins[0].zero_point).mean(dim=[a + 1 for a in node.axes]) * factor
+    shaped = mean.reshape(len(x), *node.outs[0].shape)
+    return rounded(shaped + node.output_zero_point).clamp(-128, 127)
+
+
+_MEANING: list[tuple[type[Operator], Callable[..., Tensor]]] = [
+    (Quantised, _weighted),
+    (Lookup, _looked_up),
+    (Add, _added),
+    (MaxPool2d, _pooled),
+    (AveragePool2d, _pooled),
+    (Mean, _averaged),
+    (Reshape, lambda node, x: x.reshape(len(x), *node.outs[0].shape)),
+    (Softmax, lambda node, x: (x - node.ins[0].zero_point) * node.ins[0].scale),
+]
+
+
+class Through(nn.Module):
+    """A graph with places, in PyTorch."""
+
+    def __init__(self, graph: Graph, x: Array, seed: int) -> None:
+        super().__init__()
+        self.graph = graph
+        if len(graph.inputs) != 1 or graph.steps != 1:
+            raise GraphError(
+                f"graph {graph.name}: {len(graph.inputs)} inputs and {graph.steps} time steps; "
+                "adapters are trained for one input and no time"
+            )
+        generator = torch.Generator().manual_seed(seed)
+        trace = graph.run({graph.inputs[0].name: x}, trace=True).trace
+        self.layers = nn.ModuleDict()
+        for node in graph.nodes:
+            if isinstance(node, AddDelta):
+                source = node.ins[1]
+                seen = x if source.kind == "input" else trace[source.name][0]
+                centred = torch.from_numpy(seen.astype(np.float32)) - source.zero_point
+                self.layers[node.name] = _Values(node, centred, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, classes) real scores of codes (N, *shape)."""
+        made = {self.graph.inputs[0].name: x}
+        for node in self.graph.nodes:
+            given = [made[n] for n in node.inputs if n in made]
+            if isinstance(node, AddDelta):
+                made[node.name] = self.layers[node.name](*given)
+                continue
+            meaning = next((m for kind, m in _MEANING if isinstance(node, kind)), None)
+            if meaning is None or len(given) != len(node.inputs):
+                raise node.error("adapters cannot be trained through it")
+            made[node.name] = meaning(node, *given)
+        name = self.graph.outputs[0]
+        tensor, scores = self.graph.tensors[name], made[name].reshape(len(x), -1)
+        softmax = any(isinstance(node, Softmax) and node.name == name for node in self.graph.nodes)
+        return scores if softmax else (scores - tensor.zero_point) * tensor.scale
+
+    def values(self) -> dict[str, Array]:
+        """The learned tensors by name, as the device holds them."""
+        found = {BASE: self.graph.initial()[BASE]}
+        for node in self.graph.nodes:
+            if isinstance(node, AddDelta):
+                layer = self.layers[node.name]
+                assert isinstance(layer, _Values)
+                values = layer.quantised()
+                found |= {t.name: values[what] for what, t in values_of(self.graph, node).items()}
+        return found
+
+
+def adapt(
+    base: Graph,
+    adapter: Adapter,
+    x: Array,
+    labels: Array,
+    training: Training = Training(),
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> Adapted:
+    """Train the values of an adapter; the base stays as it is.
+
+    Args:
+        base: of int8 operators, with one input, whose first output has the scores.
+        adapter: its form.
+        x: (N, *shape) int8 codes of the input.
+        labels: (N,) classes.
+        training: options.
+        on_epoch: told each epoch's number and its accuracy on the samples held out.
+
+    Raises:
+        GraphError: an operator that has no gradient here.
+    """
+    graph, name = with_places(base, adapter), base.inputs[0].name
+    order = np.random.default_rng(training.seed).permutation(len(x))
+    held = order[: max(1, round(training.held_out * len(x)))]
+    kept = order[len(held) :]
+    torch.manual_seed(training.seed)
+    model = Through(graph, x[kept[: 4 * BATCH]], training.seed)
+    best = graph.initial()
+    before = most = accuracy(graph, best, {name: x[held]}, labels[held])
+    matrices = [p for n, p in model.named_parameters() if n.endswith(("down", "up"))]
+    others = [p for n, p in model.named_parameters() if not n.endswith(("down", "up"))]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices},
+        {"params": others, "lr": GAIN_RATE * training.rate},
+    ]
+    optimiser = torch.optim.Adam(groups, lr=training.rate)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.epochs)
+    codes, wanted = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(labels).long()
+    with torch.no_grad():
+        spread = float(model(codes[torch.from_numpy(kept)]).std())
+    cooled = max(1.0, spread / LOGIT_SPREAD)
+    for epoch in range(training.epochs):
+        shuffled = torch.from_numpy(kept)[torch.randperm(len(kept))]
+        for at in range(0, len(kept), BATCH):
+            batch = shuffled[at : at + BATCH]
+            optimiser.zero_grad()
+            loss = functional.cross_entropy(model(codes[batch]) / cooled, wanted[batch])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        falling.step()
+        values = model.values()
+        now = accuracy(graph, values, {name: x[held]}, labels[held])
+        if now >= most:
+            best, most = values, now
+        if on_epoch is not None:
+            on_epoch(epoch, now)
+    return Adapted(best, len(held), before, most)
+
+
+def accuracy(
+    graph: Graph, values: dict[str, Array], inputs: dict[str, Array], labels: Array
+) -> float:
+    """Share of samples that golden names right, with these values of learned tensors."""
+    right = 0
+    for part in graph.parts(len(labels)):
+        given = {name: x[part] for name, x in inputs.items()}
+        scores = graph.run(given, learned=values).outputs[graph.outputs[0]]
+        right += int((graph.predicted(scores) == labels[part]).sum())
+    return right / len(labels)

@@ -1,0 +1,219 @@
+"""Deltas: values of an adapter in a file, in a device's RAM, and in a C library."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphs
+from adapter_graphs import drawn_values
+from int8_classifier import classifier
+from link_agent import compilers
+from spikelet.graph import Array, GraphError
+from spikelet.graph.adapted import BASE, Adapter, with_places
+from spikelet.graph.target import ANY
+from spikelet.learn.delta import Delta, prepared
+from spikelet.learn.state import WORDS, StateError, read_values, write_values
+from spikelet.link import DeviceRefused
+from spikelet.package import Package
+from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
+from spikelet.run.exported import export_c
+from spikelet.run.learner import device_learner
+from targets import TARGETS, board_of
+
+SIGNS = Adapter("low_rank", 3, 1)
+FORMS = [SIGNS, Adapter("low_rank", 2, 8, head=True), Adapter("head")]
+SWAPS = 2000
+
+
+def base() -> Package:
+    graph = classifier()
+    inputs = graphs.random_inputs(graph, 6, np.random.default_rng(0))
+    return Package(graph, inputs, {}).with_golden()
+
+
+def drawn(package: Package, form: Adapter, seed: int) -> Delta:
+    places = with_places(package.graph, form)
+    return Delta.of(package.graph, form, drawn_values(places, np.random.default_rng(seed), None))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_places_alone_compute_what_the_base_does(form: Adapter) -> None:
+    package = base()
+    assert all(
+        np.array_equal(prepared(package, form).with_golden().vectors[name], values)
+        for name, values in package.vectors.items()
+    )
+
+
+def test_only_a_graph_that_does_not_learn_has_places() -> None:
+    places = with_places(classifier(), SIGNS)
+    with pytest.raises(GraphError, match="learns"):
+        with_places(places, SIGNS)
+    for kind, rank, bits, head in (("low_rank", 0, 8, False), ("head", 3, 8, False),
+                                   ("head", 0, 1, False), ("low_rank", 129, 1, False)):  # fmt: skip
+        with pytest.raises(GraphError):
+            Adapter(kind, rank, bits, head)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_a_file_gives_back_what_was_saved(form: Adapter, tmp_path: Path) -> None:
+    package = base()
+    delta = drawn(package, form, 1)
+    delta.save(tmp_path / "a.spkd")
+    again = Delta.load(tmp_path / "a.spkd", package)
+    assert (again.sha256, again.adapter) == (delta.sha256, form)
+    assert Delta.load(tmp_path / "a.spkd", prepared(package, form)).sha256 == delta.sha256
+    sizes = sum(values.nbytes for values in delta.tensors.values())
+    assert sum(delta.nbytes.values()) == sizes
+    assert (delta.nbytes["head"] > 0) == (form != SIGNS)
+
+
+def test_unfit_files_are_refused_by_name(tmp_path: Path) -> None:
+    package, path = base(), tmp_path / "a.spkd"
+    delta = drawn(package, SIGNS, 1)
+    first = package.graph.nodes[0]
+    other_node = dataclasses.replace(first, bias=first.bias + np.int32(1))  # type: ignore[attr-defined]
+    nodes = [other_node, *package.graph.nodes[1:]]
+    other = Package(dataclasses.replace(package.graph, nodes=nodes), package.inputs, {})
+    delta.save(path)
+    with pytest.raises(StateError, match="is for base"):
+        Delta.load(path, other)
+    with pytest.raises(StateError, match="is for base"):
+        Delta.load(path, prepared(other, SIGNS))
+    with pytest.raises(StateError, match="is for rank 3, package classifier has 4"):
+        Delta.load(path, prepared(package, Adapter("low_rank", 4, 1)))
+    with pytest.raises(StateError, match="is for bits 1, package classifier has 8"):
+        Delta.load(path, prepared(package, Adapter("low_rank", 3, 8)))
+    whole = path.read_bytes()
+    for cut in (0, 20, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(StateError, match=r"a\.spkd"):
+            Delta.load(path, package)
+    delta.save(path)
+    tensors, about = read_values(path, {"adapter": dict}, WORDS)
+    name = next(n for n in tensors if n.endswith("down"))
+    for changed, values, match in (
+        ({**about, "schema": 2}, tensors, "schema 2, not 1"),
+        ({**about, "adapter": {**about["adapter"], "rank": 200}}, tensors, "rank"),
+        ({**about, "adapter": {"kind": "of tomorrow"}}, tensors, "kind"),
+        (about, {**tensors, name: tensors[name][:1]}, name),
+        (about, {**tensors, BASE: tensors[BASE] + np.int32(1)}, BASE),
+        (about, {n: v for n, v in tensors.items() if n != name}, "holds"),
+    ):
+        write_values(path, changed, values)
+        with pytest.raises(StateError, match=match):
+            Delta.load(path, package)
+
+
+def scores(package: Package, delta: Delta) -> Array:
+    put = delta.put(package)
+    return put.graph.run(put.inputs).outputs[put.graph.outputs[0]]
+
+
+@pytest.mark.parametrize("form", FORMS[:2], ids=str)
+def test_thousands_of_swaps_leave_the_base_as_it_was(form: Adapter, tmp_path: Path) -> None:
+    package = base()
+    output = package.graph.outputs[0]
+    deltas = [drawn(package, form, seed) for seed in (1, 2)]
+    wanted = [scores(package, delta) for delta in deltas]
+    assert not np.array_equal(*wanted)
+    with device_learner(prepared(package, form), folder=tmp_path) as device:
+        size = device.device.hello.constant_bytes
+        before, state = device.device.constants_crc(1, 0, size), device.device.learn_state()
+        for swap in range(SWAPS):
+            device.restore(deltas[swap % 2].tensors)
+            if swap % 250 < 2:
+                made = device.predict(package.inputs)[output]
+                assert np.array_equal(made, wanted[swap % 2]), swap
+        after = device.device.learn_state()
+        assert device.device.constants_crc(1, 0, size) == before
+        assert (after.generation, after.written_bytes) == (state.generation, state.written_bytes)
+        device.reset()
+        again = device.predict(package.inputs)[output]
+        assert np.array_equal(again, package.vectors[f"golden.{output}"])
+
+
+def test_a_device_refuses_what_is_sent_all_the_same(tmp_path: Path) -> None:
+    package = base()
+    delta, output = drawn(package, SIGNS, 1), package.graph.outputs[0]
+    golden = package.vectors[f"golden.{output}"]
+    others = [drawn(package, Adapter("low_rank", 3, 8), 1).tensors[BASE], 0 * delta.tensors[BASE]]
+    with device_learner(prepared(package, SIGNS), folder=tmp_path) as device:
+        for tag in others:
+            device.restore(delta.tensors)
+            with pytest.raises(DeviceRefused, match="RANGE"):
+                device.restore({**delta.tensors, BASE: tag})
+            assert np.array_equal(device.predict(package.inputs)[output], golden)
+
+
+@pytest.mark.parametrize("target", ["native-gcc-sanitized", "rv32-gcc-qemu"])
+def test_a_run_with_a_delta_compares_every_layer(target: str, tmp_path: Path) -> None:
+    package, form = base(), FORMS[1]
+    delta, placed = drawn(package, form, 3), prepared(package, form)
+    name, toolchain, machine, sanitize, _ = TARGETS[target]
+    board = board_of(name)
+    built = make(
+        placed, board, tmp_path / "build", toolchain=toolchain, trace=True, sanitize=sanitize
+    )
+    summary, _ = run(
+        placed, SessionTarget(board, built, machine, delta=delta), package_stream(placed),
+        SessionFolder(tmp_path / "session"), layers=True,
+    )  # fmt: skip
+    assert (summary["mismatches"], summary["samples"]) == (0, 6)
+    assert summary["delta_sha256"] == delta.sha256
+
+
+MAIN = """
+#include <stdio.h>
+#include <string.h>
+#include "classifier.h"
+
+int main(void) {
+    static uint8_t state[CLASSIFIER_STATE_BYTES];
+    classifier_init();
+    while (fread(state, 1, sizeof state, stdin) == sizeof state) {
+        static uint8_t sample[CLASSIFIER_INPUT_X_BYTES];
+        printf("%d", classifier_restore(state));
+        if (fread(sample, 1, sizeof sample, stdin) != sizeof sample) return 1;
+        memcpy(classifier_input(0), sample, sizeof sample);
+        classifier_invoke();
+        for (uint32_t i = 0; i < CLASSIFIER_OUTPUT_BYTES_; i++) {
+            printf(" %d", ((const int8_t *)classifier_output(0))[i]);
+        }
+        printf("\\n");
+    }
+    return 0;
+}
+"""
+
+
+def test_the_c_library_swaps_with_one_call(tmp_path: Path) -> None:
+    package = base()
+    placed, folder = prepared(package, SIGNS), tmp_path / "library"
+    export_c(placed, folder, ANY, name="classifier")
+    output = package.graph.outputs[0]
+    size = package.graph.tensors[output].nbytes
+    main = tmp_path / "main.c"
+    main.write_text(MAIN.replace("CLASSIFIER_OUTPUT_BYTES_", str(size)))
+    sources = [p for p in folder.rglob("*.c") if "example" not in p.parts]
+    exe = tmp_path / "main"
+    command = next(iter(compilers().values()))
+    subprocess.run(
+        [*command, "-O1", f"-I{folder / 'include'}", *map(str, sources), str(main), "-o", str(exe)],
+        check=True,
+    )
+    deltas = [drawn(package, SIGNS, seed) for seed in (1, 2)]
+    sample = package.inputs["x"][0]
+    states = [delta.state(package) for delta in deltas]
+    states.append(b"\1" + states[0][1:])  # of another package
+    given = b"".join(state + sample.tobytes() for state in states)
+    said = subprocess.run([exe], input=given, capture_output=True, check=True).stdout.decode()
+    wanted = [scores(package, delta)[0].ravel().tolist() for delta in deltas]
+    assert [list(map(int, line.split())) for line in said.splitlines()] == [
+        [0, *wanted[0]], [0, *wanted[1]], [-3, *wanted[1]]
+    ]  # fmt: skip
