@@ -180,7 +180,11 @@ def render_session(result: Mapping[str, Any]) -> list[RenderableType]:
                 "error, device": error_text(result.get("error")),
                 "saturations": result["saturations"],
                 "instructions": number(result["instructions_per_inference"], in_steps(result))
-                or (traced and "not counted on a trace build: run without --layers, or bench"),
+                or (
+                    "not counted on a trace build: run without --layers, or bench"
+                    if traced
+                    else None
+                ),
                 "cycles": number(result["cycles_per_inference"], "an inference"),
                 "time": number(result.get("microseconds_per_inference"), "us an inference"),
                 "flash": number(result["flash_bytes"], unit),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -33,10 +32,13 @@ from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.quantised import Quantised
 
 GAIN_BITS = 15  # a gain is a fraction of 2^15
-BATCH = 64
-SPREAD = 4.0  # standard deviations of a sum that the middle's range holds
-FIRST_GAIN = 0.02  # of two matrices of signs, codes of the output for one of the middle
-GAIN_RATE = 5.0  # learning rate of gains and biases, in those of the matrices
+BATCH = 16
+SAMPLES = 256  # that sizes of tensors are taken from
+REACH = 4.0  # how many times the root mean square of its sums the middle holds
+UNIT_RATE = 0.02  # at which what one of the middle is follows the sums
+FIRST = 1e-3  # of `up`, as it begins
+TINY = 1e-9
+WHOLE = 4.0  # rate of a whole matrix, which begins at 0, in that of two
 LOGIT_SPREAD = 3.0  # largest standard deviation of the scores that the loss sees
 
 
@@ -79,42 +81,44 @@ def rounded(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
-def signs(x: Tensor) -> Tensor:
-    """-1 and 1; the gradient is that of x within +-1."""
-    hard = torch.where(x >= 0, 1.0, -1.0)
-    soft = x.clamp(-1, 1)
-    return soft + (hard - soft).detach()
-
-
 class _Values(nn.Module):
-    """The values of one adapted layer, in real numbers; `quantised` gives the integers."""
+    """The values of one adapted layer, in real numbers; `quantised` gives the integers.
 
-    def __init__(self, node: AddDelta, x: Tensor, generator: torch.Generator) -> None:
+    Matrices are trained as they are before rounding, and the forward pass rounds them: to signs
+    times a mean magnitude (of a row of `down`, of all of `up`), or to 127 steps either side.
+
+    Source: Jie et al., "Revisiting the Parameter Efficiency of Adapters from the Perspective of
+    Precision Redundancy", ICCV 2023.
+    """
+
+    seen: Tensor  # one of `down`, in codes of y a code of x; with a middle, 1 a code of x
+    unit: Tensor  # one of the middle
+    size: Tensor  # of what y varies by, in codes: one of `up` and of the bias
+
+    def __init__(self, node: AddDelta, y: Tensor, x: Tensor, generator: torch.Generator) -> None:
         super().__init__()
         self.node = node
-        outputs, rows = node.ins[0].shape[-1], node.rank or node.ins[0].shape[-1]
-        taps = int(node.ins[1].size if node.kernel is None else math.prod(node.kernel) *
-                   node.ins[1].shape[-1])  # fmt: skip
-        down = torch.randn(rows, taps, generator=generator) / 4
-        if not node.rank:
-            down = torch.zeros(rows, taps)
-        self.down = nn.Parameter(down)
+        outputs, rows = y.shape[-1], node.rank or y.shape[-1]
+        taps = int(x[0].numel() if node.kernel is None else math.prod(node.kernel) * x.shape[-1])
+        drawn = torch.randn(rows, taps, generator=generator)
+        self.down = nn.Parameter(drawn if node.rank else 0 * drawn)
         self.bias = nn.Parameter(torch.zeros(outputs))
+        size, seen = y.std().clamp(min=1.0), 1 / _spread(self._sums(x, drawn))
+        self.register_buffer("size", size)
+        self.register_buffer("seen", seen if node.rank else WHOLE * size * seen)
         if node.rank:
-            up = torch.randn(outputs, node.rank, generator=generator) / 4
-            self.up = nn.Parameter(up if node.bits == 1 else 0 * up)
-            with torch.no_grad():
-                sums = self._sums(x, self._matrix(down)[0])
-            spread = sums.reshape(-1, rows).std(dim=0).clamp(min=1.0)
-            self.gain = nn.Parameter(torch.log(MIDDLE / SPREAD / spread))
-            self.out = nn.Parameter(torch.tensor(math.log(FIRST_GAIN)))
+            self.up = nn.Parameter(FIRST * torch.randn(outputs, node.rank, generator=generator))
+            self.register_buffer("unit", torch.tensor(REACH / MIDDLE))
 
-    def _matrix(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Integers, and what one of them is."""
-        if self.node.bits == 1:
-            return signs(latent), torch.tensor(1.0)
-        step = latent.detach().abs().max().clamp(min=1e-6) / 127
-        return rounded(latent / step), step
+    def _matrix(self, latent: Tensor, by_row: bool) -> tuple[Tensor, Tensor]:
+        """Integers with the gradient of the matrix, and what one of them is, (1,) or (rows,)."""
+        size = latent.detach().abs()
+        if self.node.bits == 8:
+            step = size.max().reshape(1).clamp(min=TINY) / 127
+            return rounded(latent / step), step
+        step = (size.mean(1) if by_row else size.mean().reshape(1)).clamp(min=TINY)
+        real = latent / step[:, None]
+        return real + (torch.where(real >= 0, 1.0, -1.0) - real).detach(), step
 
     def _sums(self, x: Tensor, matrix: Tensor) -> Tensor:
         """(N, pixels, rows) of x (N, *shape), centred."""
@@ -128,35 +132,31 @@ class _Values(nn.Module):
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
         """Codes of y with what is added to them."""
-        down, step = self._matrix(self.down)
-        sums = self._sums(x - self.node.ins[1].zero_point, down)
+        down, step = self._matrix(self.down, True)
+        delta = self._sums(x - self.node.ins[1].zero_point, down) * (step * self.seen)
         if self.node.rank:
-            middle = rounded(sums * self.gain.exp()).clamp(-MIDDLE, MIDDLE)
-            up, step = self._matrix(self.up)
-            delta = rounded(middle @ up.T * (step * self._out))
-        else:
-            delta = rounded(sums * step)
-        added = (delta + rounded(self.bias)).reshape(y.shape)
+            if self.training:
+                now = REACH / MIDDLE * _spread(delta.detach())
+                self.unit += UNIT_RATE * (now - self.unit)
+            middle = rounded(delta / self.unit).clamp(-MIDDLE, MIDDLE)
+            up, step = self._matrix(self.up, False)
+            delta = middle @ up.T * (step * self.size * self.unit)
+        added = (rounded(delta) + rounded(self.bias * self.size)).reshape(y.shape)
         low, high = self.node.activation
         return _clamped(y + added, low, high)
-
-    @property
-    def _out(self) -> Tensor:
-        """What one of the middle adds; of 8 bits, `up` begins at 0 and has the size itself."""
-        return self.out.exp() if self.node.bits == 1 else torch.tensor(1.0)
 
     def quantised(self) -> dict[str, Array]:
         """The values as the device holds them."""
         with torch.no_grad():
-            down, step = self._matrix(self.down)
+            down, gains = self._matrix(self.down, True)
+            gains = gains.expand(len(down)) * self.seen
             made = {"down": self._packed(down)}
-            gains = torch.full((len(down),), float(step))
             if self.node.rank:
-                up, step = self._matrix(self.up)
+                up, step = self._matrix(self.up, False)
                 made["up"] = self._packed(up)
-                gains = torch.cat([self.gain.exp(), (step * self._out).reshape(1)])
+                gains = torch.cat([gains / self.unit, step * self.size * self.unit])
             made["gain"], made["shift"] = _fractions(gains.double().numpy())
-            bias = self.bias.round().clamp(-128, 127).numpy().astype(np.int8)
+            bias = (self.bias * self.size).round().clamp(-128, 127).numpy().astype(np.int8)
         return {**made, "bias": bias}
 
     def _packed(self, matrix: Tensor) -> Array:
@@ -164,6 +164,11 @@ class _Values(nn.Module):
             return np.packbits(matrix.numpy() > 0, axis=1, bitorder="little")
         packed: Array = matrix.numpy().astype(np.int8)
         return packed
+
+
+def _spread(sums: Tensor) -> Tensor:
+    """Root mean square of the largest row."""
+    return sums.square().mean((0, 1)).max().sqrt().clamp(min=TINY)
 
 
 def _fractions(gains: Array) -> tuple[Array, Array]:
@@ -282,7 +287,8 @@ class Through(nn.Module):
                 source = node.ins[1]
                 seen = x if source.kind == "input" else trace[source.name][0]
                 centred = torch.from_numpy(seen.astype(np.float32)) - source.zero_point
-                self.layers[node.name] = _Values(node, centred, generator)
+                base = torch.from_numpy(trace[node.inputs[0]][0].astype(np.float32))
+                self.layers[node.name] = _Values(node, base, centred, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes) real scores of codes (N, *shape)."""
@@ -339,16 +345,10 @@ def adapt(
     held = order[: max(1, round(training.held_out * len(x)))]
     kept = order[len(held) :]
     torch.manual_seed(training.seed)
-    model = Through(graph, x[kept[: 4 * BATCH]], training.seed)
+    model = Through(graph, x[kept[:SAMPLES]], training.seed)
     best = graph.initial()
     before = most = accuracy(graph, best, {name: x[held]}, labels[held])
-    matrices = [p for n, p in model.named_parameters() if n.endswith(("down", "up"))]
-    others = [p for n, p in model.named_parameters() if not n.endswith(("down", "up"))]
-    groups: list[dict[str, Any]] = [
-        {"params": matrices},
-        {"params": others, "lr": GAIN_RATE * training.rate},
-    ]
-    optimiser = torch.optim.Adam(groups, lr=training.rate)
+    optimiser = torch.optim.Adam(model.parameters(), lr=training.rate)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.epochs)
     codes, wanted = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(labels).long()
     with torch.no_grad():
