@@ -13,30 +13,45 @@ from spikelet.codegen import TITLES, totals
 from spikelet.metrics import error_text
 from spikelet.text import counted
 
+UNITS = {"none": "ticks", "instruction": "instructions", "cycle": "cycles", "us": "us"}
 DIFFERENCES = 10  # that are named on the terminal
 LESS_IMPORTANT = (
-    "phase", "updates", "bits", "output", "operator", "kernel", "MACs", "syn. ops", "RAM B",
+    "phase", "updates", "output", "operator", "kernel", "bits", "MACs", "syn. ops", "RAM B",
 )  # fmt: skip
 
 
-def layer_table(rows: Sequence[Mapping[str, Any]]) -> Fitted:
-    """Layers with shape, bits, work, flash and RAM."""
+def layer_table(rows: Sequence[Mapping[str, Any]], tick: str = "none") -> Fitted:
+    """Layers with shape, bits, work, flash and RAM, and ticks where they were measured."""
     made = table(
         "layers", "layer", "operator", "kernel", "phase", "output", ">bits", ">MACs", ">syn. ops",
-        ">updates", ">flash B", ">RAM B",
+        ">updates", f">{UNITS[tick]}", ">flash B", ">RAM B",
     )  # fmt: skip
-    keys = ("weight_bits", "macs", "synaptic_ops", "updates", "flash_bytes")
+    keys = ("weight_bits", "macs", "synaptic_ops", "updates", "ticks", "flash_bytes")
     for row in rows:
         made.add_row(
             *(str(row[key]) for key in ("name", "op", "kernel", "phase", "output")),
-            *((number(row[key]) or "") if row[key] else "" for key in keys),
+            *((number(row[key]) or "") if row.get(key) else "" for key in keys),
             number(row["ram_bytes"]),
         )
     made.add_section()
     for run, sums in totals(rows).items():
-        cells = [number(sums[key]) for key in keys[1:]]
+        cells = [number(sums[key]) if key in sums else "" for key in keys[1:]]
         made.add_row(TITLES[run], "", "", "", "", "", *cells, "", style="bold")
     return Fitted(without_empty(made), LESS_IMPORTANT)
+
+
+def width_table(rows: Sequence[Mapping[str, Any]], tick: str = "none") -> list[RenderableType]:
+    """What each width of a network takes; nothing of one that has but one."""
+    if not rows:
+        return []
+    made = table(
+        "at each width (input effort.bits)", ">bits", ">MACs", f">{UNITS[tick]}",
+        ">constants read B", ">of them in no wider one B",
+    )  # fmt: skip
+    keys = ("bits", "macs", "ticks", "reads_bytes", "flash_bytes")
+    for row in rows:
+        made.add_row(*("" if row[key] is None else number(row[key]) for key in keys))
+    return ["", without_empty(made)]
 
 
 def general_kernels(rows: Sequence[Mapping[str, Any]], where: str) -> list[RenderableType]:

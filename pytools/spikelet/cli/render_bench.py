@@ -6,11 +6,16 @@ from typing import Any
 
 from rich.console import RenderableType
 
-from spikelet.cli.render import build_rows, general_kernels, render_differences, weights_exercised
+from spikelet.cli.render import (
+    UNITS,
+    build_rows,
+    general_kernels,
+    render_differences,
+    weights_exercised,
+)
 from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict
 from spikelet.text import counted
 
-UNITS = {"none": "ticks", "instruction": "instructions", "cycle": "cycles", "us": "us"}
 LESS_IMPORTANT = ("output", "operator", "RAM B", "flash B", "per op", "kernel", "ops", "share")
 
 

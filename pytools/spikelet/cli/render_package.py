@@ -14,6 +14,7 @@ from spikelet.cli.render import (
     layer_table,
     origin_rows,
     spiking_tables,
+    width_table,
 )
 from spikelet.cli.terminal import Fitted, facts, number, percent, table
 from spikelet.run.overview import Summary
@@ -55,6 +56,13 @@ def _data_arrays(result: dict[str, Any]) -> str:
     )
 
 
+def _values(tensor: dict[str, Any]) -> str:
+    if tensor["choices"]:
+        return " or ".join(map(str, tensor["choices"]))
+    reals = tensor["real_values"]
+    return "" if reals is None else "{:.4g} to {:.4g}".format(*reals)
+
+
 def render_package(result: dict[str, Any]) -> list[RenderableType]:
     """The package's facts, its layers, and its inputs and outputs."""
     manifest = result["manifest"]
@@ -74,7 +82,7 @@ def render_package(result: dict[str, Any]) -> list[RenderableType]:
             tensors.add_row(
                 t["name"], way[:-1], t["dtype"], "x".join(map(str, t["shape"])),
                 str(t["bytes"]), f"{t['scale']:g}", str(t["zero_point"]),
-                "" if t["real_values"] is None else "{:.4g} to {:.4g}".format(*t["real_values"]),
+                _values(t),
             )  # fmt: skip
     versions = manifest.get("versions") or {}
     return [
@@ -92,7 +100,8 @@ def render_package(result: dict[str, Any]) -> list[RenderableType]:
             },
         ),
         "",
-        layer_table(result["layers"]),
+        layer_table(result["layers"], result.get("tick", "none")),
+        *width_table(result["widths"], result.get("tick", "none")),
         *general_kernels(result["layers"], result["target"]),
         "",
         *spiking_tables(result["states"], manifest.get("spike_agreement", [])),

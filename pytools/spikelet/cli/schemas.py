@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -41,6 +42,21 @@ class GraphTensor(Object):
     zero_point: int
     real_values: list[float] | None
     """What the lowest and the highest code stand for."""
+    choices: list[int]
+    """The only values that it may hold, if it is so."""
+
+
+class Width(Object):
+    """What one width of a network at several widths takes."""
+
+    bits: int
+    macs: int
+    reads_bytes: int
+    """Constants that it reads."""
+    flash_bytes: int
+    """Those of them that no wider one has."""
+    ticks: float | None
+    """Of an inference, in `tick`, where `--bench` gave them."""
 
 
 class Imported(Object):
@@ -56,6 +72,7 @@ class Imported(Object):
     samples: int
     layers: list[Layer]
     totals: dict[str, dict[str, int]]
+    widths: list[Width]
     states: list[dict[str, Any]]
     weight_bytes: int
     arena_bytes: int
@@ -63,10 +80,24 @@ class Imported(Object):
     manifest: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class InspectedLayer(Layer):
+    """A row of the layer table; with `--bench` its ticks.
+
+    Attributes:
+        ticks: of an inference in which it runs, in `tick`.
+    """
+
+    ticks: float | None = None
+
+
 class Inspect(Imported):
     """`spikelet inspect --json`."""
 
+    layers: list[InspectedLayer]  # type: ignore[assignment]
     target: str
+    tick: Tick | None = None
+    """Unit of the layers' `ticks`, which `--bench` adds."""
 
 
 class Trained(Object):

@@ -4,7 +4,7 @@ from spikelet.codegen.constants import Constant
 from spikelet.codegen.emit import Generated, generate
 from spikelet.codegen.emitter import CEmitter
 from spikelet.codegen.fit import ArenaTooSmall, fit_arena
-from spikelet.codegen.layers import TITLES, Layer, layers, totals
+from spikelet.codegen.layers import TITLES, Layer, by_width, layers, totals
 from spikelet.codegen.plan import Plan, Slot, plan
 from spikelet.codegen.table import visible_tensors
 
@@ -17,6 +17,7 @@ __all__ = [
     "Layer",
     "Plan",
     "Slot",
+    "by_width",
     "fit_arena",
     "generate",
     "layers",

@@ -118,7 +118,9 @@ def _core(
     graph: Graph, sha256: str, em: CEmitter, trace: bool, guard: bool, prefix: str | None = None
 ) -> Core:
     executed = _emit_operators(graph, em, trace, guard)
-    table = layers(graph, em.places, executed.const_bytes, em.kernels, em.target)
+    own, read = executed.const_bytes, executed.read_bytes
+    held = {name: (own[name], read[name]) for name in own}
+    table = layers(graph, em.places, held, em.kernels, em.target)
     bodies = executed.bodies
     learning = _learning(graph, em, bodies)
     if graph.has_choices:
@@ -186,17 +188,20 @@ class _Executed:
         start: what resets states.
         bodies: of each phase.
         const_bytes: by operator, of the constants that it was the first to ask for.
+        read_bytes: by operator, of all constants that it asked for.
     """
 
     start: list[Statement]
     bodies: dict[Phase, list[Statement]]
     const_bytes: dict[str, int]
+    read_bytes: dict[str, int]
 
 
 def _emit_operators(graph: Graph, em: CEmitter, trace: bool, guard: bool) -> _Executed:
-    made = _Executed([c.assign(c.name("saturations"), 0)], {phase: [] for phase in Phase}, {})
+    made = _Executed([c.assign(c.name("saturations"), 0)], {phase: [] for phase in Phase}, {}, {})
     for number, node in enumerate(graph.order):
         before = sum(em.sizes.values())
+        em.asked.clear()
         starting = node.emit_start(em)
         check_calls(f"layer {node.name}", "\n".join(map(str, starting)))
         made.start.extend(starting)
@@ -210,6 +215,7 @@ def _emit_operators(graph: Graph, em: CEmitter, trace: bool, guard: bool) -> _Ex
             *([] if stop is None else [c.when(stop, c.RETURN)]),
         ]
         made.const_bytes[node.name] = sum(em.sizes.values()) - before
+        made.read_bytes[node.name] = sum(em.sizes[symbol] for symbol in em.asked)
     return made
 
 

@@ -52,6 +52,7 @@ class CEmitter:
         self.constants: dict[str, str] = {}
         self.configs: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
+        self.asked: set[str] = set()  # symbols of constants that the current operator reads
         self.values: dict[str, bytes] = {}  # by symbol, little endian
         self.attributes: dict[str, tuple[str, Fields]] = {}  # by symbol of a config, its structure
         self.symbols: dict[tuple[str, bytes], str] = {}  # by what they hold
@@ -72,6 +73,7 @@ class CEmitter:
             self.sizes[symbol] = flat.nbytes
             little = flat.astype(flat.dtype.newbyteorder("<"))
             self.values[symbol] = little.tobytes()
+        self.asked.add(self.symbols[key])
         return c.name(self.symbols[key])
 
     def config(self, name: str, c_struct: str, fields: Fields) -> Expression:

@@ -63,7 +63,7 @@ class Cost:
         synaptic_ops: dense accumulates of one execution; with spikes as input, an upper bound.
         macs: multiply-accumulates of one execution.
         updates: neuron state updates of one execution.
-        weight_bits: bits a weight, 0 where there is none.
+        weight_bits: bits of a weight that count, 0 where there is none.
     """
 
     synaptic_ops: int = 0

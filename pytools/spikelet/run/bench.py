@@ -37,11 +37,11 @@ class LayerTicks:
 
     Attributes:
         samples: how many samples were measured.
-        layers: by operator, of a whole inference. The first operator of a step carries the step's
-            loop, the first of all the reset of the states.
+        layers: by operator, of a whole inference in which it runs. The first operator of a step
+            carries the step's loop, the first of all the reset of the states.
         rest: after the last operator.
         probe: of one probe call of the trace build, already taken off the others.
-        total: of the release image, the sum of `layers` and `rest`.
+        total: of the release image, the sum of `rest` and of the `layers` that ran in it.
     """
 
     samples: int
@@ -113,11 +113,29 @@ def layer_ticks(
         raise impossible(device.transport.name, "that its count of ticks goes back between layers")
     spent = steps.mean(axis=0)
     total = float(np.mean(release))
-    probe = (float(spent.sum()) - total) / len(places)
+    ran = _ran(graph, {t.name: stream.inputs[t.name][: len(release)] for t in graph.inputs})
+    every = np.append(ran[:, [number for _, number in places]], np.ones((len(ran), 1)), axis=1)
+    probe = float((steps * every).sum() - sum(release)) / float(every[:, :-1].sum())
     layers = dict.fromkeys((node.name for node in graph.order), 0.0)
     for (_, number), ticks in zip(places, spent[:-1], strict=True):
         layers[graph.order[number].name] += float(ticks) - probe
     return LayerTicks(len(release), layers, float(spent[-1]), probe, total)
+
+
+def _ran(graph: Graph, inputs: dict[str, Array]) -> Array:
+    """(samples, operators) whether a release image executes an operator; a trace build does."""
+    deciding = {node.when[0] for node in graph.order if node.when is not None}
+    samples = len(next(iter(inputs.values())))
+    if not deciding:
+        return np.ones((samples, len(graph.order)), np.bool_)
+    known = {**inputs, **{k: v[0] for k, v in graph.run(inputs, trace=True).trace.items()}}
+    columns = [
+        np.ones(samples, np.bool_)
+        if node.when is None
+        else known[node.when[0]].reshape(samples) == node.when[1]
+        for node in graph.order
+    ]
+    return np.stack(columns, axis=1)
 
 
 def effective_work(package: Package, inputs: dict[str, Array]) -> NeuroBench:

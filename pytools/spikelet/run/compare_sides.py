@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from spikelet.board import Board
-from spikelet.codegen import generate
+from spikelet.codegen import generate, totals
 from spikelet.errors import UsageError
 from spikelet.graph.target import ANY
 from spikelet.package import Package
@@ -268,7 +268,7 @@ def _sums(rows: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
     if not rows:
         return {"macs": None, "bits": None}
     return {
-        "macs": sum(row["macs"] for row in rows),
+        "macs": sum(sums["macs"] for sums in totals(rows).values()),
         "bits": max(row["weight_bits"] for row in rows),
     }
 

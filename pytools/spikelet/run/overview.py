@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from spikelet.codegen import generate, totals
+from spikelet.codegen import by_width, generate, totals
 from spikelet.codegen.picture import graph_svg, layer_html, layer_text
+from spikelet.errors import UsageError
 from spikelet.graph import Tensor
 from spikelet.graph.states import neuron_states
 from spikelet.graph.target import Target
 from spikelet.metrics import error_text
 from spikelet.package import Package
+from spikelet.run.session_folder import BENCH
 
 _NETWORKS = ("float", "integer")
 
@@ -95,6 +98,7 @@ def summarise(package: Package, target: Target) -> Summary:
         "samples": len(next(iter(package.vectors.values()), ())),
         "layers": rows,
         "totals": totals(rows),
+        "widths": by_width(rows),
         "states": [row.to_json() for row in neuron_states(graph)],
         "weight_bytes": made.const_bytes,
         "arena_bytes": made.plan.size,
@@ -104,10 +108,41 @@ def summarise(package: Package, target: Target) -> Summary:
     return Summary(package, facts)
 
 
+def measured(facts: dict[str, Any], session: Path) -> dict[str, Any]:
+    """The same with what a bench measured: `tick`, and `ticks` of each layer.
+
+    Args:
+        facts: of a summary.
+        session: the folder of a `spikelet bench`.
+
+    Raises:
+        UsageError: it holds no figures of the layers, or those of another package.
+    """
+    try:
+        bench = json.loads((session / BENCH).read_text(encoding="utf-8"))
+        ticks = {row["name"]: row["ticks"] for row in bench["layers"]}
+        of, tick, counted = bench["package_sha256"], bench["tick"], bench["layer_measurement"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"session {session} has no figures of layers: {BENCH}: {error}",
+            "it is no session of `spikelet bench`, or the bench broke off",
+            "spikelet bench PKG --board B",
+        ) from error
+    if of != facts["package_sha256"] or not counted:
+        what = f"figures of package {of}" if counted else "figures of whole inferences only"
+        raise UsageError(
+            f"session {session} has {what}; this package is {facts['package_sha256']}",
+            "the package was made anew since, or the board counts no ticks by layer",
+            "spikelet bench PKG --board B",
+        )
+    rows = [{**row, "ticks": ticks.get(row["name"])} for row in facts["layers"]]
+    return {**facts, "tick": tick, "layers": rows, "widths": by_width(rows)}
+
+
 def _tensor(tensor: Tensor) -> dict[str, Any]:
-    """For JSON; what the lowest and the highest code stand for, None of labels and counts."""
+    """For JSON; what the lowest and the highest code stand for, None of labels and choices."""
     reals = None
-    if tensor.dtype in ("i8", "u8"):
+    if tensor.dtype in ("i8", "u8") and not tensor.choices:
         reals = [(code - tensor.zero_point) * tensor.scale for code in tensor.limits]
     return {
         "name": tensor.name,
@@ -117,4 +152,5 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
         "scale": tensor.scale,
         "zero_point": tensor.zero_point,
         "real_values": reals,
+        "choices": list(tensor.choices),
     }

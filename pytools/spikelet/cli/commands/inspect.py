@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from spikelet.cli.options import (
     application,
     check_learning,
 )
+from spikelet.cli.places import given_path
 
 app = application()
 
@@ -34,18 +36,26 @@ def command(
             help="Figures are those of this board's instruction set.",
         ),
     ] = None,
+    bench: Annotated[
+        Path | None,
+        typer.Option(
+            "--bench", metavar="SESSION", parser=given_path,
+            help="Add what a `spikelet bench` of this package measured.",
+        ),
+    ] = None,
     learn: LearnOption = None,
     features: FeaturesOption = None,
     classes: ClassesOption = None,
     data: LearnDataOption = None,
     as_json: JsonOption = False,
-) -> None:
+) -> None:  # fmt: skip
     """Show a package's layers, memory, accuracy and origin; with --learn, what learning takes."""
     with loading(as_json):
         from spikelet.api import Package
         from spikelet.board import find_board
         from spikelet.cli.render_package import package_summary, render_package
         from spikelet.cli.terminal import Terminal
+        from spikelet.run.overview import measured
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     known = find_board(board) if board is not None else None
@@ -55,6 +65,8 @@ def command(
             from spikelet.cli.render_learning import render_plan
         loaded = loaded.with_learner(learn, data, classes=classes, features=features, board=known)
     result = package_summary(loaded.summary(known), package)
+    if bench is not None:
+        result = measured(result, bench)
     where = "in portable C" if known is None else f"for {known.name} ({known.target})"
     result["target"] = where
     shown = render_package(result)

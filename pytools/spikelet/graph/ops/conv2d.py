@@ -94,7 +94,7 @@ class Conv2d(Convolution):
 
     def cost(self) -> Cost:
         pixels = self.outs[0].shape[0] * self.outs[0].shape[1]
-        return Cost(macs=pixels * self.weight.size, weight_bits=self.bits)
+        return Cost(macs=pixels * self.weight.size, weight_bits=min(self.bits, self.upper))
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
         stride, padding = self.stride, (self.padding[0], self.padding[1])

@@ -92,7 +92,7 @@ class FullyConnected(Quantised):
         return len(self.weight) * int(taps.sum()), self.weight.size
 
     def cost(self) -> Cost:
-        return Cost(macs=self._rows * self.weight.size, weight_bits=self.bits)
+        return Cost(macs=self._rows * self.weight.size, weight_bits=min(self.bits, self.upper))
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/fully_connected.h")
