@@ -171,6 +171,8 @@ def tflite_seeds() -> Iterator[bytes]:
         if path.stat().st_size <= MAX_BYTES:
             yield path.read_bytes()
 
+    for path in sorted((HERE.parent / "fixtures" / "larq").glob("*.tflite")):
+        yield path.read_bytes()
     for name, make in tflite_cases.CASES.items():
         w, x, rng = tflite_cases.start(0, (1, 4, 5, 2))
         data = w.finish([x], make(w, x, rng))

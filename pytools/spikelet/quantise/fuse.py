@@ -45,7 +45,7 @@ def groups(network: Network) -> list[Group]:
     joined: list[list[Node]] = []
     by_name: dict[str, list[Node]] = {}
     for node in network.nodes:
-        joining = is_function(network, node) or _scales(network, node)
+        joining = is_function(network, node) or is_affine(network, node)
         group = by_name.get(node.inputs[0]) if joining else None
         if group is None and is_function(network, node):
             group = by_name.get(next(i for i in node.inputs if i not in network.constants))
@@ -75,7 +75,7 @@ def _joins(network: Network, group: list[Node], node: Node, reads: dict[str, int
         )  # fmt: skip
         return same and _clamps(group[0], node)
     if rounds_to_even(network, group[0]):
-        taken = _scales(network, node) or operator_of(node).slope(node.attributes) is not None
+        taken = is_affine(network, node) or operator_of(node).slope(node.attributes) is not None
         return taken or _clamps(group[0], node)
     function = is_function(network, node)
     return function and (is_function(network, group[0]) or _clamps(group[0], node))
@@ -90,7 +90,7 @@ def rounds_to_even(network: Network, head: Node) -> bool:
     return code is not None and code.even
 
 
-def _scales(network: Network, node: Node) -> bool:
+def is_affine(network: Network, node: Node) -> bool:
     """Whether a node is an affine function of channels."""
     given = [network.constants[n].shape for n in node.inputs[1:] if n in network.constants]
     known = len(given) == len(node.inputs) - 1 > 0

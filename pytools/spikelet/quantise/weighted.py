@@ -137,6 +137,8 @@ def as_layer(folding: Folding, node: Node) -> bool:
         constant = folding.values(node.inputs[1]) if len(node.inputs) == 2 else None
         if rank not in (3, 4) or constant is None or constant.size == 1:
             return False
+        if node.name in folding.network.codes and np.all(np.abs(constant) == 1):
+            return False  # a file's signs, some of them turned
     affine = _affine(folding, node, 1)
     if affine is None or _is_taken_in(folding, node):
         return False

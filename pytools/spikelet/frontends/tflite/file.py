@@ -102,6 +102,20 @@ OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "ARG_MAX": ("ArgMaxOptions", ("OutputType",)),
 }  # fmt: skip
 
+# The same of custom operators, whose options are a map of a flexbuffer: its keys, and the schema's
+# words for them.
+_STRIDES = {"padding": "Padding", "stride_height": "StrideH", "stride_width": "StrideW"}
+CUSTOM_OPTIONS: dict[str, dict[str, str]] = {
+    "CUSTOM LceBconv2d": {
+        **_STRIDES, "dilation_height_factor": "DilationHFactor",
+        "dilation_width_factor": "DilationWFactor", "channels_in": "ChannelsIn",
+        "fused_activation_function": "FusedActivationFunction", "pad_values": "PadValues",
+    },
+    "CUSTOM LceBMaxPool2d": {
+        **_STRIDES, "filter_height": "FilterHeight", "filter_width": "FilterWidth",
+    },
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class FileTensor:
@@ -407,6 +421,8 @@ class _Reader:
         return FileOperator(kind, inputs, outputs, self.options(kind, entry, where), inner)
 
     def options(self, kind: str, entry: Any, where: str) -> Mapping[str, Any]:
+        if kind in CUSTOM_OPTIONS:
+            return self.custom_options(CUSTOM_OPTIONS[kind], entry, where)
         if kind not in OPTIONS:
             return {}
         name, fields = OPTIONS[kind]
@@ -418,6 +434,22 @@ class _Reader:
             raise self.error(f"{where} has no {name}")
         table.Init(stored.Bytes, stored.Pos)
         return {field: getattr(table, field)() for field in fields}
+
+    def custom_options(
+        self, fields: Mapping[str, str], entry: Any, where: str
+    ) -> Mapping[str, Any]:
+        from flatbuffers import flexbuffers
+
+        raw = self.spend(entry.CustomOptionsAsNumpy(), f"options of {where}")
+        empty = isinstance(raw, int) or not len(raw)
+        root = None if empty else flexbuffers.GetRoot(raw.tobytes())
+        if root is None or not root.IsMap:
+            raise self.error(f"{where} has no map of options")
+        stored = root.AsMap
+        keys = {key.AsKey for key in stored.Keys} if len(stored) <= MAX_INDICES else set()
+        if missing := sorted(set(fields) - keys):
+            raise self.error(f"{where} has no {', '.join(missing)}")
+        return {name: int(stored[key].AsInt) for key, name in fields.items()}
 
 
 def _names(enumeration: Callable[..., Any]) -> dict[int, str]:

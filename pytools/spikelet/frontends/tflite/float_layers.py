@@ -26,7 +26,7 @@ _BEFORE_ALL = -(1 << 31)  # where a slice ends that goes backwards to the first 
 
 Shape = tuple[int, ...]
 # By number in the schema, nodes that compute it.
-_ACTIVATIONS: dict[int, tuple[str, dict[str, Any]] | None] = {
+ACTIVATIONS: dict[int, tuple[str, dict[str, Any]] | None] = {
     0: None,
     1: ("Relu", {}),
     2: ("Clip", {"min": -1.0, "max": 1.0}),
@@ -200,7 +200,7 @@ class FloatLayer(FileLayer):
         """The network's tensor is output `output`.
 
         Args:
-            found: what a node of this operator, the last one, writes, or one that was there before.
+            value: what the last node of this operator writes, or one that was there before.
             output: which output.
             shaped: the file may have another shape for the same elements.
         """
@@ -224,11 +224,11 @@ class FloatLayer(FileLayer):
     def activate(self, value: str) -> None:
         """Its output is the fused activation of a tensor."""
         number = self.options["FusedActivationFunction"]
-        if number not in _ACTIVATIONS:
+        if number not in ACTIVATIONS:
             raise self.refuse(
                 f"fused activation {number}", "none, RELU, RELU6, RELU_N1_TO_1 or TANH"
             )
-        activation = _ACTIVATIONS[number]
+        activation = ACTIVATIONS[number]
         if activation is not None:
             value = self.add(activation[0], value, **activation[1])
         self.finish(value)
@@ -238,7 +238,9 @@ Convert = Callable[[FloatLayer], None]
 FLOAT_CONVERTERS: dict[str, Convert] = {}
 
 
-def _converts(*kinds: str) -> Callable[[Convert], Convert]:
+def converts(*kinds: str) -> Callable[[Convert], Convert]:
+    """Register what becomes of the operators `kinds`."""
+
     def register(convert: Convert) -> Convert:
         for kind in kinds:
             FLOAT_CONVERTERS[kind] = convert
@@ -247,7 +249,7 @@ def _converts(*kinds: str) -> Callable[[Convert], Convert]:
     return register
 
 
-@_converts("DEQUANTIZE")
+@converts("DEQUANTIZE")
 def dequantize(layer: FloatLayer) -> None:
     """Weights that are stored in fewer bits."""
     layer.count((1,))
@@ -286,7 +288,7 @@ def _bias(layer: FloatLayer, outputs: int) -> Array:
     return bias
 
 
-@_converts("CONV_2D")
+@converts("CONV_2D")
 def conv_2d(layer: FloatLayer) -> None:
     """Conv; in groups where the weights are of fewer channels."""
     layer.count((2, 3))
@@ -303,7 +305,7 @@ def conv_2d(layer: FloatLayer) -> None:
     _convolution(layer, weight, channels // weight.shape[3])
 
 
-@_converts("DEPTHWISE_CONV_2D")
+@converts("DEPTHWISE_CONV_2D")
 def depthwise_conv_2d(layer: FloatLayer) -> None:
     """Conv of as many groups as channels."""
     layer.count((2, 3))
@@ -316,7 +318,7 @@ def depthwise_conv_2d(layer: FloatLayer) -> None:
     _convolution(layer, weight.transpose(3, 1, 2, 0), channels)
 
 
-@_converts("FULLY_CONNECTED")
+@converts("FULLY_CONNECTED")
 def fully_connected(layer: FloatLayer) -> None:
     """Gemm of rows, whatever axes they come in."""
     layer.count((2, 3))
@@ -339,15 +341,15 @@ def fully_connected(layer: FloatLayer) -> None:
         inputs.append(layer.keep(f"{layer.title}/bias", _bias(layer, len(weight))))
     product = building.channels_first(layer.add("Gemm", *inputs))
     number = layer.options["FusedActivationFunction"]
-    activation = _ACTIVATIONS.get(number)
-    if number not in _ACTIVATIONS:
+    activation = ACTIVATIONS.get(number)
+    if number not in ACTIVATIONS:
         raise layer.refuse(f"fused activation {number}", "none, RELU, RELU6, RELU_N1_TO_1 or TANH")
     if activation is not None:
         product = layer.add(activation[0], product, **activation[1])
     layer.finish(product, shaped=True)
 
 
-@_converts("AVERAGE_POOL_2D", "MAX_POOL_2D")
+@converts("AVERAGE_POOL_2D", "MAX_POOL_2D")
 def pool_2d(layer: FloatLayer) -> None:
     """AveragePool, whose margin does not count, or MaxPool."""
     layer.count((1,))
@@ -367,7 +369,7 @@ def pool_2d(layer: FloatLayer) -> None:
     )
 
 
-@_converts("MEAN")
+@converts("MEAN")
 def mean(layer: FloatLayer) -> None:
     """ReduceMean over any axes but the batch axis."""
     layer.count((2,))
@@ -408,7 +410,7 @@ _UNARY: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@_converts(*_UNARY, "GELU", "LEAKY_RELU", "RSQRT")
+@converts(*_UNARY, "GELU", "LEAKY_RELU", "RSQRT")
 def function(layer: FloatLayer) -> None:
     """A function of one value."""
     layer.count((1,))
@@ -425,7 +427,7 @@ def function(layer: FloatLayer) -> None:
     layer.finish(value)
 
 
-@_converts("SOFTMAX")
+@converts("SOFTMAX")
 def softmax(layer: FloatLayer) -> None:
     """Softmax over the last axis."""
     layer.count((1,))
@@ -436,7 +438,7 @@ def softmax(layer: FloatLayer) -> None:
     layer.finish(layer.add("Softmax", source, axis=layer.axis(-1)))
 
 
-@_converts("ARG_MAX")
+@converts("ARG_MAX")
 def arg_max(layer: FloatLayer) -> None:
     """ArgMax of a vector."""
     layer.count((2,))
@@ -462,7 +464,7 @@ _BINARY = {
 }
 
 
-@_converts(*_BINARY)
+@converts(*_BINARY)
 def elementwise(layer: FloatLayer) -> None:
     """Two operands, with broadcasting; one of them may be a constant."""
     layer.count((2,))
@@ -498,13 +500,13 @@ def elementwise(layer: FloatLayer) -> None:
 # Moving
 
 
-@_converts("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+@converts("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 def reshape(layer: FloatLayer) -> None:
     """Reshape to what the file states."""
     layer.finish(layer.source(0), shaped=True)
 
 
-@_converts("TRANSPOSE")
+@converts("TRANSPOSE")
 def transpose(layer: FloatLayer) -> None:
     """Transpose."""
     layer.count((2,))
@@ -522,7 +524,7 @@ def transpose(layer: FloatLayer) -> None:
     layer.finish(layer.add("Transpose", layer.source(0), perm=perm))
 
 
-@_converts("CONCATENATION")
+@converts("CONCATENATION")
 def concatenation(layer: FloatLayer) -> None:
     """Concat."""
     layer.count(range(1, MAX_PARTS + 1))
@@ -530,7 +532,7 @@ def concatenation(layer: FloatLayer) -> None:
     layer.activate(layer.add("Concat", *inputs, axis=layer.axis(int(layer.options["Axis"]))))
 
 
-@_converts("PAD", "PADV2")
+@converts("PAD", "PADV2")
 def pad(layer: FloatLayer) -> None:
     """Pad."""
     layer.count((2,) if layer.operator.kind == "PAD" else (3,))
@@ -552,7 +554,7 @@ def pad(layer: FloatLayer) -> None:
     layer.finish(layer.add("Pad", layer.source(0), pads=pads, value=float(value[0])))
 
 
-@_converts("SPLIT", "SPLIT_V")
+@converts("SPLIT", "SPLIT_V")
 def split(layer: FloatLayer) -> None:
     """One Slice an output."""
     source, axis, sizes = split_sizes(layer)
@@ -564,7 +566,7 @@ def split(layer: FloatLayer) -> None:
         at += size
 
 
-@_converts("SLICE", "STRIDED_SLICE")
+@converts("SLICE", "STRIDED_SLICE")
 def slice_(layer: FloatLayer) -> None:
     """Slice; axes that are new or go away are a matter of the output's shape."""
     begins, sizes, strides = (part if layer.operator.kind == "SLICE" else slice_box)(layer)
@@ -589,7 +591,7 @@ def slice_(layer: FloatLayer) -> None:
     layer.finish(cut, shaped=True)
 
 
-@_converts("RESIZE_NEAREST_NEIGHBOR")
+@converts("RESIZE_NEAREST_NEIGHBOR")
 def resize(layer: FloatLayer) -> None:
     """Resize to the nearest element."""
     rows, columns = (sizes.tolist() for sizes in resize_places(layer))

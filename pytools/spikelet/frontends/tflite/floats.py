@@ -15,7 +15,7 @@ import math
 from pathlib import Path
 
 from spikelet.frontends.network_package import Imported
-from spikelet.frontends.tflite import float_layers
+from spikelet.frontends.tflite import float_layers, larq
 from spikelet.frontends.tflite.file import FileModel, read
 from spikelet.frontends.tflite.file import parse as parse_file
 from spikelet.frontends.tflite.float_layers import (
@@ -33,7 +33,7 @@ from spikelet.refusal import ImportRefused, shorten
 
 __all__ = ["is_float", "load", "parse", "supported_operators"]
 
-_ROOMS = (float_layers,)  # they fill FLOAT_CONVERTERS
+_ROOMS = (float_layers, larq)  # they fill FLOAT_CONVERTERS
 _ADVICE = {
     **ADVICE,
     "RESIZE_BILINEAR": "RESIZE_NEAREST_NEIGHBOR, or a full-integer model",
@@ -96,6 +96,7 @@ def _import(model: FileModel, name: str, source: str, data: bytes) -> Imported:
     for index in model.outputs:
         _output(building, index, source)
     dtypes = dict.fromkeys(building.network.inputs, "float32")
+    larq.settle_signs(building.network)
     check_apart(building.network)
     return Imported(
         building.network,
