@@ -335,6 +335,15 @@ static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
     if (steps > left) {
         return refuse(reply, SPK_STATUS_RANGE, steps);
     }
+#ifdef SPK_CHOICES
+    for (uint32_t id = 0; restart && id < spk_model.tensor_count; id++) {
+        const struct spk_tensor *tensor = &spk_model.tensors[id];
+        // never written?
+        if (tensor->choices && !spk_agent_admitted(tensor, 0, tensor->data, tensor->bytes)) {
+            return refuse(reply, SPK_STATUS_RANGE, id);
+        }
+    }
+#endif
 #ifdef SPK_TRACE
     const uint32_t stop_step = spk_load16(data + SPK_RUN_STOP_STEP_AT);
     if ((flags & SPK_RUN_STOP) && stop_step >= spk_model.steps) {

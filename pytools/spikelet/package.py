@@ -204,9 +204,9 @@ class Package:
             _check_plugins(manifest.get("plugins") or {})
             graph = Graph.from_json(
                 _parse(path, "graph.json", contents["graph.json"]),
-                read_arrays(contents["tensors.npz"], _TENSOR_BYTES),
+                _arrays(contents, "tensors.npz", _TENSOR_BYTES),
             )
-            vectors = read_arrays(contents["vectors.npz"], _VECTOR_BYTES)
+            vectors = _arrays(contents, "vectors.npz", _VECTOR_BYTES)
             package = cls(graph, vectors, manifest)
             package.check()
             package._keep(contents)
@@ -325,6 +325,14 @@ def _check_plugins(needed: Mapping[str, str]) -> None:
 
 def _json(data: Mapping[str, Any]) -> bytes:
     return (json.dumps(data, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _arrays(contents: Mapping[str, bytes], member: str, most: int) -> dict[str, Array]:
+    """The arrays of a member; raises Unreadable with its name."""
+    try:
+        return read_arrays(contents[member], most)
+    except (Unreadable, *UNREADABLE) as error:
+        raise Unreadable(f"{member}: {error}") from error
 
 
 def _npz(arrays: Mapping[str, Array]) -> bytes:

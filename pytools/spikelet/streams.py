@@ -138,6 +138,8 @@ def array_stream(
         else _codes(given, t, n, arrays[n])
         for t, n in zip(data, names, strict=True)
     }
+    for tensor, name in zip(data, names, strict=True):
+        _check_choices(given, tensor, name, inputs[tensor.name])
     samples = len(next(iter(inputs.values())))
     truth = labels_among(arrays, names)
     if truth is not None and highest == graph.highest_prediction:
@@ -153,6 +155,20 @@ def array_stream(
     check_lengths(inputs, given)
     real = truth is not None and truth.dtype.kind == "f"
     return SampleStream(source, inputs, None if real else truth, targets=truth if real else None)
+
+
+def _check_choices(given: str, tensor: Tensor, name: str, codes: Array) -> None:
+    """Refuse what an input with choices does not hold, such as a width that is not there."""
+    if not tensor.choices:
+        return
+    wrong = np.setdiff1d(codes, tensor.choices)
+    if wrong.size:
+        choices = ", ".join(map(str, tensor.choices))
+        raise UsageError(
+            f"{given}: {name} holds {wrong[0]}, the package has {choices}",
+            "a width that the network was not made with",
+            "`spikelet inspect` shows the widths of a package",
+        )
 
 
 def _given_name(package: Package, name: str, arrays: Mapping[str, Array]) -> str:

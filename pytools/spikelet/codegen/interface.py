@@ -87,7 +87,7 @@ int ${name}_init(void);
 void *${name}_input(uint32_t number);
 const void *${name}_output(uint32_t number);
 
-// One inference: start(), $steps of step(), finish().
+// One inference: start(), $steps of step(), finish().$chosen
 int ${name}_invoke(void);
 
 // The same in parts. Inputs may change between steps; finish() gives the outputs of the steps so
@@ -182,11 +182,11 @@ $load    return ${NAME}_OK;
 }
 #endif
 
-int ${name}_start(void) {
+${admits}int ${name}_start(void) {
     if (!model_ready()) {
         return ${NAME}_ERROR_ARENA;
     }
-    model_start();
+$refuse    model_start();
     model_time = 0;
     return ${NAME}_OK;
 }
@@ -214,7 +214,7 @@ int ${name}_invoke(void) {
     if (!model_ready()) {
         return ${NAME}_ERROR_ARENA;
     }
-    model_start();
+$refuse    model_start();
     for (model_time = 0; model_time < ${NAME}_STEPS; model_time++) {
         model_step(model_time);
     }
@@ -225,6 +225,18 @@ int ${name}_invoke(void) {
 uint32_t ${name}_saturations(void) {
     return saturations;
 }
+"""
+_ADMITS = """\
+// Whether inputs that are choices hold one of them.
+static int model_admits(void) {
+    return $tests;
+}
+
+"""
+_REFUSE = """\
+    if (!model_admits()) {
+        return ${NAME}_ERROR_ARGUMENT;
+    }
 """
 _LOOKUP = """
 ${const}void *${name}_$word(uint32_t number) {
@@ -393,7 +405,9 @@ class Interface:
             learned=self.places.learned, constants=self.const_bytes, steps=graph.steps,
             inputs=len(self.of("input")), outputs=len(self.of("output")),
         )  # fmt: skip
-        text += self._fill(_DECLARATIONS, kept=kept, steps=graph.steps)
+        chosen = "\n// ERROR_ARGUMENT: an input holds none of its choices."
+        chosen = chosen if graph.has_choices else ""
+        text += self._fill(_DECLARATIONS, kept=kept, steps=graph.steps, chosen=chosen)
         if graph.learns:
             what = (
                 "its label, 0 to CLASSES - 1" if graph.classes else "its targets, if there are any"
@@ -431,7 +445,10 @@ class Interface:
     def functions(self, em: CEmitter) -> str:
         """What stands behind the header, in the file of model_start() and its kin."""
         load = "    model_load();\n" if self.graph.learns else ""
-        text = self._fill(_FUNCTIONS, load=load)
+        tests = " && ".join(self._admits(em))
+        admits = self._fill(_ADMITS, tests=tests) if tests else ""
+        refuse = self._fill(_REFUSE) if tests else ""
+        text = self._fill(_FUNCTIONS, load=load, admits=admits, refuse=refuse)
         for word in ("input", "output", "target"):
             text += self._lookup(word, em) if self.of(word) else ""
         if not self.graph.learns:
@@ -442,6 +459,14 @@ class Interface:
             _LEARNING, parameter=self._parameter, label=label, tag=tag, tag_bytes=TAG_BYTES,
             rows=len(self.graph.learned),
         )  # fmt: skip
+
+    def _admits(self, em: CEmitter) -> Iterator[str]:
+        """Tests in C of the inputs that are choices, each below 32."""
+        for port in self.of("input"):
+            if port.tensor.choices:
+                held = sum(1 << choice for choice in port.tensor.choices)
+                value = em.tensor(port.tensor.name).at(0)
+                yield f"{value} < 32 && (0x{held:x}u >> {value} & 1)"
 
     def _lookup(self, word: str, em: CEmitter) -> str:
         def cases() -> Iterator[str]:
@@ -457,6 +482,8 @@ def _what(port: Port) -> str:
         return "spikes in words, the first is the least significant bit"
     if port.tensor.dtype in FLOATS:
         return port.tensor.dtype
+    if port.tensor.choices:
+        return f"{port.tensor.dtype}, {' or '.join(map(str, port.tensor.choices))}"
     low, high = (int(end) for end in port.ends)
     return f"{port.tensor.dtype}, {low} to {high}"
 

@@ -179,12 +179,21 @@ class Graph:
                     f"its condition is {deciding.dtype} {deciding.name} of shape {deciding.shape} "
                     f"in phase {phase.name}; expected one u8 or i32, and a predicting operator"
                 )
+            if deciding.choices and node.when[1] not in deciding.choices:
+                raise node.error(f"runs at {node.when[1]}, which {deciding.name} does not hold")
+        chosen = node.chosen()
         for name in node.inputs:
             condition = self._when.get(name)
-            if condition not in (None, node.when) and condition[0] not in node.inputs:
+            if condition in (None, node.when):
+                continue
+            if (node.inputs[0], chosen.get(name)) != condition:
                 raise node.error(
                     f"reads {name}, which is written when {condition[0]} is {condition[1]} only"
                 )
+            low, high = (int(end.reshape(-1)[0]) for end in self.bounds[condition[0]])
+            held = known[condition[0]].choices or range(low, min(high, low + 256) + 1)
+            if missing := set(held) - set(chosen.values()):
+                raise node.error(f"{condition[0]} may be {min(missing)}, at which no layer runs")
 
     def _infer_learned(self, known: dict[str, Tensor], ready: dict[str, Phase]) -> None:
         """What does not belong to a sample's prediction: learned tensors and targets."""

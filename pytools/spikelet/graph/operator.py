@@ -216,6 +216,10 @@ class Operator:
         """Its inputs, and what decides whether it is executed."""
         return self.inputs if self.when is None else (*self.inputs, self.when[0])
 
+    def chosen(self) -> dict[str, int]:
+        """Of its inputs, those that it reads only where the first one has a value, and which."""
+        return {}
+
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         """What it writes, and into `bounds` the intervals of that; it changes nothing of itself.
 

@@ -151,8 +151,10 @@ class Device(Connection):
                 raise UsageError(f"run: {name} {value} is not within 0..{limit}")
         requests = self._puts(inputs or {})
         requests.append(Request(Type.RUN, RunRequest(flags, steps, stop_step, stop_op).pack()))
+        # A run that begins is refused, too, where an input holds none of a few values.
+        chosen = [n for n, t in self._by_name.items() if restart and t.kind is Kind.INPUT]
         allowed = self._claims.run_refusals(restart, steps, stop, timed) | self._put_refusals(
-            inputs or {}
+            {*(inputs or {}), *chosen}
         )
         sent = _bytes((inputs or {}).values())
         replies, elapsed_s = self._work(requests, deadline_s + self._wire_s(sent))

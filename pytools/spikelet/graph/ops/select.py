@@ -30,6 +30,9 @@ class Select(Operator):
 
     values: tuple[Int32, ...]
 
+    def chosen(self) -> dict[str, int]:
+        return dict(zip(self.inputs[1:], self.values, strict=False))
+
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         condition, *given = self.ins
         if condition.dtype not in ("u8", "i32") or condition.size != 1:
