@@ -36,6 +36,8 @@ from spikelet.graph.operator import operators  # noqa: E402
 from spikelet.graph.target import ANY, Target  # noqa: E402
 from spikelet.learn.learner import learners  # noqa: E402
 
+# What a kernel's name says of its weights: bits, without a zero, upper bits of a store.
+GRID = re.compile(r"_(?:[148]_odd(?:_upper\d)?|[24](?:_odd)?)(?=_|$)(?<!3x3_2)")
 # By title, a core for whose kernels operators are asked, and what C asks for where a kernel has a
 # part of its own for it.
 CORES = {
@@ -113,14 +115,29 @@ def kernels() -> str:
         if not operator.__module__.startswith("spikelet.graph.ops."):
             continue
         called, cells = plain.get(kind, []), []
+        plain_names = without_grids(called)
         texts = [h for h in headers if any(f"spk_{name}(" in h for name in called)]
         for core, macro in CORES.values():
             names = [name for name in own[core].get(kind, []) if name not in called]
+            names = [name for name in without_grids(names) if name not in plain_names]
             within = any(f"defined({macro}" in text for text in texts)
             cells.append(codes(names) or ("in part" if within else ""))
         to_onnx = "yes" if kind in exported else ""
-        rows.append([f"`{kind}`", first_line(operator), codes(called), *cells, to_onnx])
-    return marks.table(["operator", "computes", "any core", *CORES, "to ONNX"], rows)
+        rows.append(
+            [f"`{kind}`", first_line(operator), codes(plain_names), grids(called), *cells, to_onnx]
+        )
+    return marks.table(["operator", "computes", "any core", "few bits", *CORES, "to ONNX"], rows)
+
+
+def without_grids(names: Iterable[str]) -> list[str]:
+    """Names of kernels less what they say of the weights' grid."""
+    return sorted({GRID.sub("", name) for name in names})
+
+
+def grids(names: Iterable[str]) -> str:
+    """The grids of weights that kernels are made for."""
+    found = sorted({match.group()[1:] for name in names if (match := GRID.search(name))})
+    return ", ".join(grid.replace("_odd", " odd").replace("_upper", " upper ") for grid in found)
 
 
 def _called(target: Target) -> dict[str, list[str]]:

@@ -64,6 +64,9 @@ class PersonalSelect(Operator):
 
     KIND: ClassVar[str] = "personal_select"
 
+    def chosen(self) -> dict[str, int]:
+        return {self.inputs[1]: USER, self.inputs[2]: GENERIC}
+
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         gate, local, world = self.ins
         if gate.dtype != "i32" or gate.shape != (1,) or local.dtype != "i16":
