@@ -11,6 +11,9 @@
 #define SPK_CONV2D_TABLES_H
 
 #include "kernels/conv2d.h"
+#if defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1
+#include "kernels/arch/tables_thumb1.h"
+#endif
 
 enum { SPK_BLOCK = 32 }; // taps
 
@@ -87,6 +90,13 @@ SPK_INLINE void spk_tables_make(const uint32_t *words, uint32_t pairs, uint32_t 
 // The sums that the bits of a word choose, added to `sum`: (pairs,).
 SPK_INLINE void spk_tables_add(uint32_t word, uint32_t pairs, const uint32_t *table,
                                uint32_t *sum) {
+#if defined(SPK_TABLES_THUMB1_H)
+    if (pairs == 2) {
+        spk_tables_add_two_thumb1(word, table, sum);
+    } else {
+        spk_tables_add_thumb1(word, table, sum);
+    }
+#else
     SPK_UNROLL(8)
     for (uint32_t i = 0; i < SPK_BLOCK; i += 4) {
 #if defined(__riscv_zba) // one instruction multiplies and adds
@@ -101,6 +111,7 @@ SPK_INLINE void spk_tables_add(uint32_t word, uint32_t pairs, const uint32_t *ta
         }
         SPK_IN_ORDER();
     }
+#endif
 }
 
 // A block of all channels. weights: (outputs, bits) words, the upper plane first; lanes: (outputs,

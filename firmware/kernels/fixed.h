@@ -29,6 +29,48 @@
 #define SPK_OPAQUE(x) __asm__("" : "+r"(x))
 #define SPK_IN_ORDER() __asm__ volatile("" ::: "memory")
 
+// RV32 without a multiplier, whose compilers call a library for each product.
+#if defined(__riscv) && !defined(__riscv_mul)
+#define SPK_ADDS_ONLY
+#endif
+
+// a * b; b < 2^31.
+#if defined(SPK_ADDS_ONLY)
+SPK_SHARED uint64_t spk_product(uint32_t a, uint32_t b) {
+    uint32_t high = 0;
+    uint32_t low = 0;
+    uint32_t right = 32; // how far the product still has to go
+    do {
+        if (a & 1) {
+            high += b;
+        }
+        low = low >> 1 | high << 31;
+        high >>= 1;
+        a >>= 1;
+        right--;
+    } while (a != 0);
+    if (right > 0) {
+        low = low >> right | high << (32 - right);
+        high >>= right;
+    }
+    return (uint64_t)high << 32 | low;
+}
+#else
+SPK_INLINE uint64_t spk_product(uint32_t a, uint32_t b) {
+    return (uint64_t)a * b;
+}
+#endif
+
+// a * b; b >= 0.
+SPK_INLINE int64_t spk_signed_product(int32_t a, int32_t b) {
+#if defined(SPK_ADDS_ONLY)
+    const uint64_t size = spk_product(a < 0 ? 0u - (uint32_t)a : (uint32_t)a, (uint32_t)b);
+    return (int64_t)(a < 0 ? 0u - size : size);
+#else
+    return (int64_t)a * b;
+#endif
+}
+
 enum spk_rounding { SPK_FLOOR, SPK_TOWARD_ZERO, SPK_NEAREST };
 
 // Element i of an int32 (wide) or int16 array; `wide` is a constant at every call.

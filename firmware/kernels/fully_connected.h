@@ -21,6 +21,8 @@ struct spk_fully_connected {
     const int32_t *fraction; // (outputs,) where the sum is rounded once, else 0
     uint16_t inputs;
     uint16_t outputs;
+    uint16_t
+        block; // inputs whose tables are made at a time, by 32; of spk_fully_connected_tables_*
 };
 
 // How sums become codes: rounded once or twice; or channel by channel, where some are marked.

@@ -24,6 +24,14 @@ SPK_INLINE struct spk_grid spk_grid(uint32_t bits, bool odd, uint32_t upper) {
     return grid;
 }
 
+// The same where all codes lie as fields, those of 8 bits too, and only their upper bits are taken.
+SPK_INLINE struct spk_grid spk_planes_grid(uint32_t bits, bool odd, uint32_t upper) {
+    const uint32_t raised = 1u << (bits - 1);
+    const uint32_t step = 1u << (8 - upper);
+    const struct spk_grid grid = {(odd ? 2 : 1) * step, odd ? step - 2 * raised : 0 - raised};
+    return grid;
+}
+
 // What is left of a code of 8 bits.
 SPK_INLINE int32_t spk_upper_mask(uint32_t upper) {
     return -(int32_t)(1u << (8 - upper));

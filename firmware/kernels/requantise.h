@@ -40,13 +40,40 @@ SPK_INLINE int32_t spk_high_word(int32_t a, int32_t b) {
 #endif
 }
 
+#if defined(SPK_ADDS_ONLY)
+// x * multiplier / 2^30, rounded down; |x| < 2^30, multiplier >= 0. The sum is halved after each
+// bit of x, which rounds it down as it goes: as many rounds as x has bits, by threes.
+SPK_SHARED int32_t spk_product_30(int32_t x, int32_t multiplier) {
+    const uint32_t sign = (uint32_t)(x >> 31);
+    const uint32_t m = (uint32_t)multiplier;
+    if (m == 0) {
+        return 0;
+    }
+    // A negative x is -(bits + 1), and its product the complement of bits * m + (m - 1).
+    uint32_t bits = (uint32_t)x ^ sign;
+    uint32_t sum = sign & (m - 1);
+    uint32_t right = 30;
+    for (; bits != 0; bits >>= 3, right -= 3) {
+        SPK_UNROLL(3)
+        for (uint32_t bit = 1; bit < 8; bit <<= 1) {
+            if (bits & bit) {
+                sum += m;
+            }
+            sum >>= 1;
+        }
+    }
+    return (int32_t)(sum >> right ^ sign);
+}
+#endif
+
 // x * multiplier * 2^(shift - 31), rounded twice; multiplier >= 0, shift -31 to 30, > 0 to the
 // left.
 SPK_INLINE int32_t spk_requantise(int32_t x, int32_t multiplier, int32_t shift) {
     const uint32_t left = shift > 0 ? (uint32_t)shift : 0;
     const uint32_t right = shift > 0 ? 0 : (uint32_t)-shift;
     const int32_t wide = (int32_t)((uint32_t)x << left);
-    return spk_rounding_shift((int32_t)(((int64_t)wide * multiplier + (1 << 30)) >> 31), right);
+    return spk_rounding_shift((int32_t)((spk_signed_product(wide, multiplier) + (1 << 30)) >> 31),
+                              right);
 }
 
 // Fast path of spk_requantise plus zero_point. Precondition, checked by the exporter: |x| < 2^29
@@ -60,7 +87,11 @@ SPK_INLINE int32_t spk_requantise_offset(int32_t x, int32_t multiplier, uint32_t
     __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(x * 2), "r"(multiplier));
     return (high + (high >> 31) + offset) >> right;
 #else
+#if defined(SPK_ADDS_ONLY)
+    const int32_t high = spk_product_30(x, multiplier); // before its rounding
+#else
     const int32_t high = spk_high_word(x * 4, multiplier); // before its rounding
+#endif
     // (high + 1) / 2 is the first rounding. Halves are rounded away from zero: subtract 1 if
     // negative.
     return (high + 2 * (high >> 31) + offset) >> (right + 1);

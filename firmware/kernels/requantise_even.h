@@ -24,7 +24,7 @@ SPK_INLINE uint32_t spk_steps_reached(int32_t sum, const int32_t *steps, uint32_
 // (sum * multiplier + offset) / 2^right, rounded down; an odd integer without rest less 1.
 SPK_INLINE int32_t spk_requantise_even(int32_t sum, const int32_t *line) {
     const uint64_t offset = (uint64_t)(uint32_t)line[3] << 32 | (uint32_t)line[2];
-    const uint64_t product = (uint64_t)((int64_t)sum * line[0]) + offset;
+    const uint64_t product = (uint64_t)spk_signed_product(sum, line[0]) + offset;
     const uint32_t low = (uint32_t)product;
     const uint32_t high = (uint32_t)(product >> 32);
     const uint32_t right = (uint32_t)line[1];

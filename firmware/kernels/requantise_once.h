@@ -11,8 +11,8 @@ SPK_INLINE int32_t spk_requantise_once(int32_t x, int32_t multiplier, int32_t fr
                                        int32_t shift) {
     const uint32_t size = x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
     const uint32_t right = (uint32_t)(31 - shift); // 1 to 62
-    uint64_t product = (uint64_t)size * (uint32_t)multiplier;
-    product += ((uint64_t)size * (uint32_t)fraction) >> 22;
+    uint64_t product = spk_product(size, (uint32_t)multiplier);
+    product += spk_product(size, (uint32_t)fraction) >> 22;
     product += right > 32 ? (uint64_t)(1u << (right - 33)) << 32 : 1u << (right - 1);
     const uint32_t high = (uint32_t)(product >> 32);
     uint32_t result = INT32_MAX;
@@ -29,8 +29,8 @@ SPK_INLINE int32_t spk_requantise_once(int32_t x, int32_t multiplier, int32_t fr
 // zero.
 SPK_INLINE int32_t spk_requantise_once_near(int32_t x, int32_t multiplier, int32_t fraction,
                                             uint32_t right, int32_t zero_point) {
-    const int64_t rest = (int64_t)x * fraction + (x >> 31);
-    const int64_t product = (int64_t)x * multiplier + (int32_t)(rest >> 22);
+    const int64_t rest = spk_signed_product(x, fraction) + (x >> 31);
+    const int64_t product = spk_signed_product(x, multiplier) + (int32_t)(rest >> 22);
     const int32_t half = (int32_t)((uint32_t)(2 * zero_point + 1) << (right - 1)) >> 1;
     return ((int32_t)(product >> 32) + half) >> (right - 1);
 }

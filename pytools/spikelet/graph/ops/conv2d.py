@@ -114,9 +114,12 @@ class Conv2d(Convolution):
         rows = self.weight.reshape(len(self.weight), -1)
         far, why = self.far(target), ""
         choice: _Choice | str = ""
+        if self.bits < 4 and not target.dsp:
+            return self._tables(rows)
+        if not target.multiplies or (self.bits == 4 and target.thumb1):
+            return self._planes(rows)
         if self.packed:
-            tables = self.bits < 4 and not target.dsp
-            return self._tables(rows) if tables else self._packed(rows, target)
+            return self._packed(rows, target)
         if target.mve and not self.even:
             choice = self._mve(rows)
         elif target.dsp and not self.even:
@@ -136,8 +139,8 @@ class Conv2d(Convolution):
         rows = self.weight.reshape(len(self.weight), -1)
         choice = self._choice(em.target)
         kernel, taps, scratch = choice.kernel, choice.taps, choice.scratch
-        if kernel.startswith("tables"):
-            em.include("kernels/conv2d_tables.h")
+        if kernel.startswith(("tables", "planes")):
+            em.include(f"kernels/conv2d_{kernel.split('_')[0]}.h")
         weights = em.const(f"{self.name}_weight", choice.weights, choice.note)
         sums = self.levels.reshape(rows.shape).astype(np.int64).sum(axis=1)
         if kernel.startswith("dsp"):
@@ -207,6 +210,16 @@ class Conv2d(Convolution):
         kernel += "_wide" if far.any() else ""
         note = f"(blocks of 32 taps, outputs {outputs}, {self.bits}) words of bits"
         words = pixels // 2 * (160 + lanes + sums)
+        return _Choice(
+            kernel, taps, planes(rows, self.bits), note, words, self.rounding_note(far), far
+        )
+
+    def _planes(self, rows: Array) -> _Choice:
+        """As `_tables`, of 4 or 8 bits."""
+        far, (outputs, taps) = self.far(ANY), rows.shape
+        kernel = f"planes{self._grid or '_8'}" + ("_wide" if far.any() else "")
+        note = f"(blocks of 32 taps, outputs {outputs}, {self.bits}) words of bits"
+        words = 160 + 2 * (outputs + 1)
         return _Choice(
             kernel, taps, planes(rows, self.bits), note, words, self.rounding_note(far), far
         )

@@ -26,7 +26,8 @@ from spikelet.graph.requantise_once import requantise_once
 from spikelet.graph.target import ANY, Target
 from spikelet.graph.tensor import Array
 
-TABLE_INPUTS = 128  # SPK_DENSE_BLOCK of fully_connected_tables.h
+BLOCK_INPUTS = 128  # whose tables are made at a time: 1 KB
+SMALL_BLOCK_INPUTS = 32  # the same on cores that have little RAM
 
 
 @dataclass(kw_only=True)
@@ -108,6 +109,8 @@ class FullyConnected(Quantised):
         if self.fraction is not None:
             note = f"({channels},), 22 more bits of the multiplier"
             fields["fraction"] = em.const(f"{self.name}_fraction", self.fraction, note)
+        if kernel.startswith("tables"):
+            fields["block"] = _block(em.target)
         config = em.config(self.name, "spk_fully_connected", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
         function = f"spk_fully_connected_{kernel}_{self._rounding(em.target)}"
@@ -117,7 +120,7 @@ class FullyConnected(Quantised):
         call = c.run(function, config, source, to)
         if kernel.startswith("tables"):
             em.include("kernels/fully_connected_tables.h")
-            words = channels + -channels % 4 + 64 * -(-min(n, TABLE_INPUTS) // 32)
+            words = channels + -channels % 4 + 64 * -(-min(n, _block(em.target)) // 32)
             call = c.run(function, config, source, em.scratch(self.name, 4 * words), to)
         if self._rows == 1:
             return [call]
@@ -162,11 +165,14 @@ class FullyConnected(Quantised):
         if self.bits < 8 and target.dsp and not self.even:
             note = "(outputs / 4, words) of two or four channels"
             return f"lanes{self._grid}", packed_vector(self.weight, self.bits), note
-        if self.bits < 4 and not target.dsp:
-            parts = np.split(self.weight, range(TABLE_INPUTS, n, TABLE_INPUTS), axis=1)
-            bits = [planes(part, self.bits).transpose(1, 2, 0).ravel() for part in parts]
-            note = f"by blocks of {TABLE_INPUTS} inputs: (outputs, {self.bits}, words of bits)"
-            return f"tables{self._grid}", np.concatenate(bits), note
+        if (self.bits < 8 if target.thumb1 else self.bits < 4 and not target.dsp) or (
+            not target.multiplies
+        ):
+            block = _block(target)
+            parts = np.split(self.weight, range(block, n, block), axis=1)
+            bits = [planes(part, self.bits).transpose(1, 0, 2).ravel() for part in parts]
+            note = f"by blocks of {block} inputs: (outputs, words, {self.bits}) of bits"
+            return f"tables{self._grid or '_8'}", np.concatenate(bits), note
         if self.bits < 8:
             fields = packed_by_fours(self.weight, self.bits)
             return f"packed{self._grid}", fields, "(outputs / 4, words of fields, 4)"
@@ -179,3 +185,8 @@ class FullyConnected(Quantised):
             return "quads", words, "(outputs / 4, inputs / 4, 2, 4 inputs) of two channels"
         taps = n + -n % 4
         return "fours", by_fours(self.weight, taps), f"(outputs / 4, inputs {taps}, 4)"
+
+
+def _block(target: Target) -> int:
+    """How many inputs have their tables made at a time."""
+    return SMALL_BLOCK_INPUTS if target.has("e") else BLOCK_INPUTS
