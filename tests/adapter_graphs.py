@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ PLACES: list[tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]] = [
     ({"kernel": (3, 2), "padding": (1, 0, 2, 1)}, (6, 5, 3), (5, 5, 4)),
     ({"kernel": (2, 3), "stride": (2, 1), "dilation": (1, 2)}, (2, 2, 9), (5, 6, 2)),
 ]
+FORMS: list[dict[str, Any]] = [
+    {"rank": 0, "bits": 8}, {"rank": 1, "bits": 1}, {"rank": 9, "bits": 1}, {"rank": 4, "bits": 8},
+    {"rank": 0, "bits": 8, "own": True}, {"rank": 0, "bits": 8, "kept": 7},
+    {"rank": 0, "bits": 1, "own": True},
+]  # fmt: skip
 
 
 def add_delta(
@@ -38,17 +44,28 @@ def add_delta(
 
 
 def added_deltas() -> Graph:
-    """Every place, ranks up to more than a byte and none, both widths, values from the inputs."""
+    """Every place and form, values from the inputs; then a depthwise one on what it adds to."""
     nodes: list[Operator] = []
     inputs: list[Tensor] = []
     for number, (place, y, x) in enumerate(PLACES):
-        for rank, bits in ((0, 8), (1, 1), (9, 1), (4, 8)):
+        for form in FORMS:
+            own = form.get("own", False)
+            if own and "kernel" not in place:
+                continue
+            kernel = place.get("kernel")
+            if form.get("kept", 0) > prod(kernel + x[2:] if kernel else x):
+                continue
             name = f"n{len(nodes)}"
-            given = image(f"{name}_x", x), image(f"{name}_y", y)
+            given = image(f"{name}_x", (*x[:-1], y[-1]) if own else x), image(f"{name}_y", y)
             ends = {"activation": (-100, 90)} if number % 2 else {}
-            node, ins = add_delta(name, place, given[1], given[0], rank=rank, bits=bits, **ends)
+            node, ins = add_delta(name, place, given[1], given[0], **form, **ends)
             nodes.append(node)
             inputs += ins
+    y = image("own", (4, 5, 3))
+    place = {"kernel": (3, 3), "padding": (1, 1, 1, 1)}
+    node, ins = add_delta("own_y", place, y, y, rank=0, bits=8, own=True)
+    nodes.append(node)
+    inputs += ins[1:]
     return Graph("added_deltas", 1, inputs, nodes, [nodes[-1].name])
 
 

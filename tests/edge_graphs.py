@@ -181,6 +181,10 @@ def adapters(made: Edges) -> None:
         given = {"rank": rank, "bits": bits, "activation": activation}
         node, every = add_delta("n", place, code(y, 0.5, zero), code(x, 0.1, zero), **given)
         made.add(node.KIND, every, output_scale=0.5, output_zero_point=zero, **given, **place)
+    place, y, x = places[-1][0], (3, 2, 3), (3, 3, 3)
+    for given in ({"own": True}, {"kept": 12}, {"kept": 1}):
+        node, every = add_delta("n", place, code(y, 0.5, 3), code(x, 0.1, 3), rank=0, **given)
+        made.add(node.KIND, every, output_scale=0.5, output_zero_point=3, rank=0, **given, **place)
 
 
 def elementwise(made: Edges) -> None:

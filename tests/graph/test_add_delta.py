@@ -38,13 +38,33 @@ def matrix(values: Array, bits: int, columns: int) -> Array:
     return 2.0 * np.array(picked) - 1
 
 
+def drawn_rows(node: AddDelta, values: dict[str, Array], rows: int, taps: int) -> Array:
+    """By Marsaglia's three shifts, as they are printed."""
+    narrow, state = matrix(values["down"], node.bits, node.kept), int(values["seed"][0])
+    whole = np.zeros((rows, taps))
+    for row in range(rows):
+        for k in range(node.kept):
+            state ^= state << 13 & 0xFFFFFFFF
+            state ^= state >> 17
+            state ^= state << 5 & 0xFFFFFFFF
+            whole[row, (state >> 16) * taps >> 16] += narrow[row, k]
+    return whole
+
+
 def expected(node: AddDelta, y: Array, x: Array, values: dict[str, Array]) -> Array:
     outputs, rows = y.shape[-1], node.rank or y.shape[-1]
     kernel = node.kernel or (1, 1)
     shaped = x.reshape(1, 1, -1) if node.kernel is None else x
     centred = shaped.astype(np.float64) - node.ins[1].zero_point
     taps = kernel[0] * kernel[1] * shaped.shape[-1]
-    down = matrix(values["down"], node.bits, taps).reshape(rows, *kernel, -1)
+    if node.own:
+        down = np.zeros((rows, *kernel, rows))  # of a depthwise one, as of any
+        narrow = matrix(values["down"], node.bits, kernel[0] * kernel[1])
+        down[range(rows), :, :, range(rows)] = narrow.reshape(rows, *kernel)
+    elif node.kept:
+        down = drawn_rows(node, values, rows, taps).reshape(rows, *kernel, -1)
+    else:
+        down = matrix(values["down"], node.bits, taps).reshape(rows, *kernel, -1)
     top, left, bottom, right = node.padding
     seen = pad(torch.from_numpy(centred.transpose(2, 0, 1)), (left, right, top, bottom))
     weight = torch.from_numpy(np.ascontiguousarray(down.transpose(0, 3, 1, 2)))
@@ -54,8 +74,8 @@ def expected(node: AddDelta, y: Array, x: Array, values: dict[str, Array]) -> Ar
     delta = rounded(pixels, gain[:rows], shift[:rows])
     delta = np.clip(delta, *((-MIDDLE, MIDDLE) if node.rank else (-WHOLE, WHOLE)))
     if node.rank:
-        up = torch.from_numpy(matrix(values["up"], node.bits, node.rank))
-        product = (torch.from_numpy(delta.astype(np.float64)) @ up.T).numpy().astype(np.int64)
+        up = torch.from_numpy(matrix(values["up"], node.bits, outputs))
+        product = (torch.from_numpy(delta.astype(np.float64)) @ up).numpy().astype(np.int64)
         delta = rounded(product, gain[rows:], shift[rows:])
     whole = y.reshape(-1, outputs) + delta + values["bias"].astype(int)
     return np.clip(whole, *node.activation).reshape(y.shape)

@@ -26,7 +26,14 @@ from spikelet.run.learner import device_learner
 from targets import TARGETS, board_of
 
 SIGNS = Adapter("low_rank", 3, 1)
-FORMS = [SIGNS, Adapter("low_rank", 2, 8, head=True), Adapter("head")]
+FORMS = [
+    SIGNS,
+    Adapter("low_rank", 2, 8, head=True),
+    Adapter("head"),
+    Adapter("depthwise", 0, 8, head=True),
+    Adapter("sparse", 5, 8),
+    Adapter("ladder", 4),
+]
 SWAPS = 2000
 
 
@@ -55,7 +62,8 @@ def test_only_a_graph_that_does_not_learn_has_places() -> None:
     with pytest.raises(GraphError, match="learns"):
         with_places(places, SIGNS)
     for kind, rank, bits, head in (("low_rank", 0, 8, False), ("head", 3, 8, False),
-                                   ("head", 0, 1, False), ("low_rank", 129, 1, False)):  # fmt: skip
+                                   ("head", 0, 1, False), ("low_rank", 129, 1, False),
+                                   ("ladder", 4, 8, True), ("depthwise", 2, 8, False)):  # fmt: skip
         with pytest.raises(GraphError):
             Adapter(kind, rank, bits, head)  # type: ignore[arg-type]
 
@@ -70,7 +78,7 @@ def test_a_file_gives_back_what_was_saved(form: Adapter, tmp_path: Path) -> None
     assert Delta.load(tmp_path / "a.spkd", prepared(package, form)).sha256 == delta.sha256
     sizes = sum(values.nbytes for values in delta.tensors.values())
     assert sum(delta.nbytes.values()) == sizes
-    assert (delta.nbytes["head"] > 0) == (form != SIGNS)
+    assert (delta.nbytes["head"] > 0) == (form.head or form.kind in ("head", "ladder"))
 
 
 def test_unfit_files_are_refused_by_name(tmp_path: Path) -> None:
@@ -151,9 +159,13 @@ def test_a_device_refuses_what_is_sent_all_the_same(tmp_path: Path) -> None:
             assert np.array_equal(device.predict(package.inputs)[output], golden)
 
 
-@pytest.mark.parametrize("target", ["native-gcc-sanitized", "rv32-gcc-qemu"])
-def test_a_run_with_a_delta_compares_every_layer(target: str, tmp_path: Path) -> None:
-    package, form = base(), FORMS[1]
+@pytest.mark.parametrize(("target", "form"), [
+    ("rv32-gcc-qemu", FORMS[1]), *(("native-gcc-sanitized", form) for form in FORMS[2:]),
+], ids=str)  # fmt: skip
+def test_a_run_with_a_delta_compares_every_layer(
+    target: str, form: Adapter, tmp_path: Path
+) -> None:
+    package = base()
     delta, placed = drawn(package, form, 3), prepared(package, form)
     name, toolchain, machine, sanitize, _ = TARGETS[target]
     board = board_of(name)

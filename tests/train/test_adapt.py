@@ -30,7 +30,8 @@ def shifted() -> tuple[Graph, Array, Array]:
 
 
 @pytest.mark.parametrize(("form", "bar"), [
-    (Adapter("low_rank", 8, 1), 0.5), (Adapter("low_rank", 4, 8), 0.68), (Adapter("head"), 0.83),
+    (Adapter("low_rank", 8, 1), 0.6), (Adapter("low_rank", 4, 8), 0.68), (Adapter("head"), 0.83),
+    (Adapter("sparse", 32, 1), 0.4),
 ], ids=str)  # fmt: skip
 def test_a_delta_reads_shifted_digits(
     form: Adapter, bar: float, shifted: tuple[Graph, Array, Array], tmp_path: Path

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,8 @@ from spikelet.graph.operator import Operator
 from spikelet.graph.ops.add_delta import MOST_RANK, AddDelta
 from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.ops.fully_connected import FullyConnected
+from spikelet.graph.ops.mean import Mean
+from spikelet.graph.ops.slice import Slice
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.tensor import GraphError, Learned, Tensor
 
@@ -28,32 +31,58 @@ BASE = "delta.base"  # i32 (1,): what values are for; a device takes no others
 HEAD, DELTA = "head", "delta"
 
 
+Kind = Literal["low_rank", "depthwise", "sparse", "ladder", "head"]
+RANKED = ("low_rank", "sparse", "ladder")
+
+
 @dataclass(frozen=True)
 class Adapter:
     """Which values an adapter has.
 
     Attributes:
-        kind: low_rank, of every layer with weights; or head, of the last one alone.
-        rank: of each layer's two matrices.
-        bits: of an element of them.
-        head: besides low_rank, the last layer has a whole matrix of 8 bits.
+        kind: what is added to layers. low_rank: two matrices on what the layer reads. depthwise: a
+            3 x 3 convolution, channel by channel, of what a convolution writes. sparse: some
+            weights of each output, at places that a seed draws. ladder: a narrow network beside
+            the frozen one reads the mean of each layer, and adds to the last. head: a matrix for
+            the last layer.
+        rank: of low_rank; of sparse the weights of an output; of ladder its width.
+        bits: of an element of the matrices.
+        head: besides low_rank, depthwise or sparse, the last layer has a whole matrix of 8 bits.
     """
 
-    kind: Literal["low_rank", "head"]
+    kind: Kind
     rank: Annotated[int, within(0, MOST_RANK)] = 0
     bits: Literal[1, 8] = 8
     head: bool = False
 
     def __post_init__(self) -> None:
         check_fields(Adapter, "the adapter", vars(self))
-        if (self.kind == "low_rank") != (self.rank > 0):
+        if (self.kind in RANKED) != (self.rank > 0):
             raise GraphError(f"an adapter of kind {self.kind} and rank {self.rank}")
-        if self.kind == "head" and (self.bits, self.head) != (8, False):
-            raise GraphError("an adapter of kind head: bits and head are those of low_rank")
+        if self.kind in ("ladder", "head") and (self.bits, self.head) != (8, False):
+            raise GraphError(
+                f"an adapter of kind {self.kind}: bits {self.bits} and head {self.head}, "
+                "expected 8 and no other head"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it."""
         return dataclasses.asdict(self)
+
+
+def form(kind: Kind, rank: int | None, bits: str | None, head: bool) -> Adapter:
+    """An adapter as it is asked for, with defaults for None.
+
+    Raises:
+        GraphError: a kind has no such option.
+    """
+    width = 1 if kind in ("low_rank", "sparse") else 8
+    return Adapter(
+        kind,
+        rank or (4 if kind in RANKED else 0),
+        {None: width, "1": 1, "8": 8}[bits],  # type: ignore[arg-type]
+        head,
+    )
 
 
 def base_sha256(base: Graph) -> str:
@@ -73,34 +102,42 @@ def with_places(base: Graph, adapter: Adapter) -> Graph:
     """
     if base.learns:
         raise GraphError(f"graph {base.name}: it learns, and an adapter's values are learned, too")
-    layers = [
-        node.name
-        for node in base.nodes
-        if (
-            isinstance(node, Conv2d)
-            or (isinstance(node, FullyConnected) and len(node.outs[0].shape) == 1)
-        )
-        and node.when is None
-    ]
+    layers = [node for node in base.nodes if _is_adapted(node)]
     if not layers:
         raise GraphError(
             f"graph {base.name}: no layer to adapt, expected an int8 convolution or a linear layer"
         )
     nodes: list[Operator] = []
     learned = [_tag(base, adapter)]
+    side: AddDelta | None = None  # of a ladder, its last rung
     for node in base.nodes:
-        if not isinstance(node, Quantised) or node.name not in layers:
+        whole = node is layers[-1] and (adapter.head or adapter.kind in ("head", "ladder"))
+        if not isinstance(node, Quantised) or node not in layers:
             nodes.append(node)
             continue
-        last = node.name == layers[-1]
-        if adapter.kind == "head" and not last:
+        if whole or adapter.kind not in ("head", "ladder"):
+            below = dataclasses.replace(node, name=f"{node.name}_base")
+            below.ins = node.ins
+            below.outs = (dataclasses.replace(node.outs[0], name=below.name),)
+            added, values = _behind(node, below, adapter, whole, side)
+            nodes += [below, added]
+        else:
             nodes.append(node)
-            continue
-        whole = last and (adapter.head or adapter.kind == "head")
-        below, added, values = _adapted(node, adapter, whole)
-        nodes += [below, added]
+            values = []
+        if adapter.kind == "ladder" and not whole:
+            rung, side, values = _rung(node, adapter.rank, side)
+            nodes += rung
         learned += values
     return Graph(base.name, base.steps, base.inputs, nodes, base.outputs, learned)
+
+
+def _is_adapted(node: Operator) -> bool:
+    """Whether an adapter may have a place behind it."""
+    if node.when is not None:
+        return False
+    return isinstance(node, Conv2d) or (
+        isinstance(node, FullyConnected) and len(node.outs[0].shape) == 1
+    )
 
 
 def _tag(base: Graph, adapter: Adapter) -> Learned:
@@ -110,33 +147,93 @@ def _tag(base: Graph, adapter: Adapter) -> Learned:
     return Learned.of(BASE, "i32", (1,), np.array([tag], np.int32), low=tag, high=tag)
 
 
-def _adapted(
-    node: Quantised, adapter: Adapter, whole: bool
-) -> tuple[Operator, AddDelta, list[Learned]]:
-    below = dataclasses.replace(node, name=f"{node.name}_base")
+def _behind(
+    node: Quantised, below: Quantised, adapter: Adapter, whole: bool, side: AddDelta | None
+) -> tuple[AddDelta, list[Learned]]:
+    """What adds to a layer, under its name, and its values.
+
+    Args:
+        node: the layer.
+        below: it, under another name.
+        adapter: its form.
+        whole: with a matrix, not in the way of the adapter's kind.
+        side: of a ladder, what the last layer gets.
+    """
+    (y,), x = below.outs, node.ins[0] if side is None else side.outs[0]
     place: dict[str, Any] = {}
-    if isinstance(node, Conv2d):
+    if isinstance(node, Conv2d) and side is None:
         place = {
             "kernel": (int(node.weight.shape[1]), int(node.weight.shape[2])),
             "stride": node.stride,
             "dilation": node.dilation,
             "padding": node.padding,
         }
+    form: dict[str, Any] = {"rank": 0, "bits": 8 if whole else adapter.bits}
+    if adapter.kind == "low_rank" and not whole:
+        form["rank"] = adapter.rank
+    if adapter.kind == "sparse" and not whole:
+        taps = x.size if not place else math.prod(place["kernel"]) * x.shape[-1]
+        form["kept"] = min(adapter.rank, taps)
+    if adapter.kind == "depthwise" and not whole:
+        if len(y.shape) != 3:  # one pixel of as many channels
+            raise GraphError(f"layer {node.name}: no image, nothing to convolve; give it a head")
+        x, form["own"] = y, True
+        kernel = tuple(3 if size > 1 else 1 for size in y.shape[:2])
+        around = tuple(size // 2 for size in kernel)
+        place = {"kernel": kernel, "padding": (*around, *around)}
+    code = (node.output_scale, node.output_zero_point, node.activation)
+    return _added(f"{node.name}_{HEAD if whole else DELTA}", node.name, (y, x), code, form | place)
+
+
+def _rung(
+    node: Quantised, width: int, side: AddDelta | None
+) -> tuple[list[Operator], AddDelta, list[Learned]]:
+    """The next rung of a ladder: `relu(side + delta(mean of the layer))`.
+
+    The first one begins with the first channels of that mean.
+    """
+    name, (y,) = f"{node.name}_side", node.outs
+    nodes: list[Operator] = []
+    code: dict[str, Any] = {"output_scale": y.scale, "output_zero_point": y.zero_point}
+    mean = y
+    if len(y.shape) == 3:
+        made = Mean(name=f"{name}_mean", inputs=(y.name,), axes=(0, 1), **code)
+        nodes.append(made)
+        mean = dataclasses.replace(y, name=made.name, shape=(y.shape[-1],))
+    if side is None:
+        size = min(width, mean.size)
+        first = Slice(
+            name=f"{name}_first", inputs=(mean.name,), begin=(0,), size=(size,), stride=(1,), **code
+        )
+        nodes.append(first)
+        before = dataclasses.replace(mean, name=first.name, shape=(size,))
+    else:
+        before = side.outs[0]
+    held = (before.scale, before.zero_point, (before.zero_point, 127))
+    added, values = _added(f"{name}_{DELTA}", name, (before, mean), held, {"rank": 0, "bits": 8})
+    added.outs = (dataclasses.replace(before, name=name),)
+    return [*nodes, added], added, values
+
+
+def _added(
+    part: str,
+    name: str,
+    ins: tuple[Tensor, Tensor],
+    code: tuple[float, int, tuple[int, int]],
+    form: dict[str, Any],
+) -> tuple[AddDelta, list[Learned]]:
+    """An operator on y and x, and its values, called `part`; code: scale, zero point, ends."""
+    scale, zero, ends = code
     added = AddDelta(
-        name=node.name,
-        inputs=(below.name, *node.inputs),
-        rank=0 if whole else adapter.rank,
-        bits=8 if whole else adapter.bits,
-        activation=node.activation,
-        output_scale=node.output_scale,
-        output_zero_point=node.output_zero_point,
-        **place,
-    )
-    added.ins = (dataclasses.replace(node.outs[0], name=below.name), *node.ins)
-    part = f"{node.name}_{HEAD if whole else DELTA}"
-    values = [Learned.of(f"{part}.{n}", *form) for n, form in added.values().items()]
+        name=name, inputs=(ins[0].name, ins[1].name), output_scale=scale, output_zero_point=zero,
+        activation=ends, **form,
+    )  # fmt: skip
+    added.ins = ins
+    values = [Learned.of(f"{part}.{n}", *of) for n, of in added.values().items()]
     inputs = (*added.inputs, *(learned.tensor.name for learned in values))
-    return below, dataclasses.replace(added, inputs=inputs), values
+    added = dataclasses.replace(added, inputs=inputs)
+    added.ins = ins
+    return added, values
 
 
 def values_of(graph: Graph, node: AddDelta) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ measured by golden.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -28,6 +27,7 @@ from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.graph.ops.max_pool2d import MaxPool2d
 from spikelet.graph.ops.mean import Mean
 from spikelet.graph.ops.reshape import Reshape
+from spikelet.graph.ops.slice import Slice
 from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.quantised import Quantised
 
@@ -99,15 +99,18 @@ class _Values(nn.Module):
         super().__init__()
         self.node = node
         outputs, rows = y.shape[-1], node.rank or y.shape[-1]
-        taps = int(x[0].numel() if node.kernel is None else math.prod(node.kernel) * x.shape[-1])
-        drawn = torch.randn(rows, taps, generator=generator)
+        self.places: Tensor | None = None  # (rows, kept) of the taps that are drawn
+        if node.kept:
+            self.seed = int(torch.randint(1, 1 << 31, (1,), generator=generator))
+            self.places = torch.from_numpy(node.drawn(self.seed))
+        drawn = torch.randn(rows, node.kept or node.taps, generator=generator)
         self.down = nn.Parameter(drawn if node.rank else 0 * drawn)
         self.bias = nn.Parameter(torch.zeros(outputs))
         size, seen = y.std().clamp(min=1.0), 1 / _spread(self._sums(x, drawn))
         self.register_buffer("size", size)
         self.register_buffer("seen", seen if node.rank else WHOLE * size * seen)
         if node.rank:
-            self.up = nn.Parameter(FIRST * torch.randn(outputs, node.rank, generator=generator))
+            self.up = nn.Parameter(FIRST * torch.randn(node.rank, outputs, generator=generator))
             self.register_buffer("unit", torch.tensor(REACH / MIDDLE))
 
     def _matrix(self, latent: Tensor, by_row: bool) -> tuple[Tensor, Tensor]:
@@ -123,11 +126,16 @@ class _Values(nn.Module):
     def _sums(self, x: Tensor, matrix: Tensor) -> Tensor:
         """(N, pixels, rows) of x (N, *shape), centred."""
         node = self.node
+        if self.places is not None:
+            whole = torch.zeros(len(matrix), node.taps)
+            matrix = whole.scatter_add(1, self.places, matrix)
         if node.kernel is None:
             return (x.reshape(len(x), -1) @ matrix.T)[:, None]
         weight = matrix.reshape(len(matrix), *node.kernel, -1).permute(0, 3, 1, 2)
-        image = _padded(x, node.padding)
-        made = functional.conv2d(image, weight, stride=node.stride, dilation=node.dilation)
+        image, groups = _padded(x, node.padding), len(matrix) if node.own else 1
+        made = functional.conv2d(
+            image, weight, stride=node.stride, dilation=node.dilation, groups=groups
+        )
         return made.permute(0, 2, 3, 1).flatten(1, 2)
 
     def forward(self, y: Tensor, x: Tensor) -> Tensor:
@@ -140,7 +148,7 @@ class _Values(nn.Module):
                 self.unit += UNIT_RATE * (now - self.unit)
             middle = rounded(delta / self.unit).clamp(-MIDDLE, MIDDLE)
             up, step = self._matrix(self.up, False)
-            delta = middle @ up.T * (step * self.size * self.unit)
+            delta = middle @ up * (step * self.size * self.unit)
         added = (rounded(delta) + rounded(self.bias * self.size)).reshape(y.shape)
         low, high = self.node.activation
         return _clamped(y + added, low, high)
@@ -157,7 +165,10 @@ class _Values(nn.Module):
                 gains = torch.cat([gains / self.unit, step * self.size * self.unit])
             made["gain"], made["shift"] = _fractions(gains.double().numpy())
             bias = (self.bias * self.size).round().clamp(-128, 127).numpy().astype(np.int8)
-        return {**made, "bias": bias}
+        made["bias"] = bias
+        if self.places is not None:
+            made["seed"] = np.array([self.seed], np.uint32)
+        return made
 
     def _packed(self, matrix: Tensor) -> Array:
         if self.node.bits == 1:
@@ -263,6 +274,7 @@ _MEANING: list[tuple[type[Operator], Callable[..., Tensor]]] = [
     (MaxPool2d, _pooled),
     (AveragePool2d, _pooled),
     (Mean, _averaged),
+    (Slice, lambda node, x: x[:, node.begin[0] :][:, : node.size[0]]),
     (Reshape, lambda node, x: x.reshape(len(x), *node.outs[0].shape)),
     (Softmax, lambda node, x: (x - node.ins[0].zero_point) * node.ins[0].scale),
 ]

@@ -25,14 +25,29 @@ DataOption = Annotated[
     ),
 ]  # fmt: skip
 KindOption = Annotated[
-    Literal["low_rank", "head"],
-    typer.Option(help="low_rank: two matrices a layer; head: one of the last layer."),
+    Literal["low_rank", "depthwise", "sparse", "ladder", "head"],
+    typer.Option(
+        help="low_rank: two matrices a layer; depthwise: a 3 x 3 convolution of each channel; "
+        "sparse: some weights of each output; ladder: a narrow network beside it; head: a matrix "
+        "of the last layer."
+    ),
 ]
+RankOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, max=128, show_default=False,
+        help="Of low_rank; the weights an output of sparse; the width of ladder. Default: 4.",
+    ),
+]  # fmt: skip
 BitsOption = Annotated[
-    Literal["1", "8"], typer.Option(help="Of low_rank: of an element of the matrices.")
+    Literal["1", "8"] | None,
+    typer.Option(
+        help="Of low_rank, depthwise and sparse: of an element. Default: 1, of depthwise 8.",
+        show_default=False,
+    ),
 ]
 HeadOption = Annotated[
-    bool, typer.Option("--head", help="With low_rank: a whole matrix for the last layer.")
+    bool, typer.Option("--head", help="With these: a whole matrix for the last layer.")
 ]
 OutOption = Annotated[
     Path | None,
@@ -52,8 +67,8 @@ def command(
     package: PackageArg,
     data: DataOption,
     kind: KindOption = "low_rank",
-    rank: Annotated[int, typer.Option(min=1, max=128, help="Of low_rank.")] = 4,
-    bits: BitsOption = "1",
+    rank: RankOption = None,
+    bits: BitsOption = None,
     head: HeadOption = False,
     epochs: Annotated[int, typer.Option(min=1, help="Over the samples.")] = 60,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of what is drawn.")] = 0,
@@ -69,7 +84,7 @@ def command(
     with loading(as_json):
         from spikelet.cli.terminal import Terminal, percent
         from spikelet.errors import UsageError
-        from spikelet.graph.adapted import Adapter
+        from spikelet.graph.adapted import form
         from spikelet.learn.delta import Delta, prepared
         from spikelet.package import Package
         from spikelet.streams import data_stream
@@ -79,8 +94,7 @@ def command(
     stream = data_stream(base, data)
     if stream.labels is None:
         raise UsageError(f"{data}: no y", "an adapter is trained on labels", "add y (N,)")
-    width: Literal[1, 8] = 1 if bits == "1" else 8
-    adapter = Adapter(kind) if kind == "head" else Adapter(kind, rank, width, head)
+    adapter = form(kind, rank, bits, head)
     out = out or Path(f"{base.graph.name}.spkd")
     for path in filter(None, (out, places)):
         check_file(path)

@@ -12,6 +12,7 @@ from spikelet.graph import c
 from spikelet.graph.c import Statement
 from spikelet.graph.convolution import windows_of
 from spikelet.graph.declared import Codes, Margins, Pair, within
+from spikelet.graph.fixed import xorshift32
 from spikelet.graph.int8 import Int8Operator
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Overlap
 from spikelet.graph.quantised import INT8, MOST_TAPS
@@ -32,15 +33,20 @@ class AddDelta(Int8Operator):
     rank 0 the matrix is whole: `clamp(y + bias + clamp(r(down @ (x - zero point))))`.
 
     Reads y, i8, what the layer wrote; x, i8, what it read; and the values of the adapter, each of
-    which may hold anything: down (rank or outputs, taps); up (outputs, rank), where there is a
+    which may hold anything: down (rank or outputs, taps); up (rank, outputs), where there is a
     rank; gain, i16, and shift, u8, more than 31 being 31: (rank + 1,), the last one of `up`, or
-    (outputs,); bias (outputs,), i8. With zeros in gain and bias it writes y. Matrices of 8 bits are
-    i8; of 1 bit a row is whole bytes of u8, the least significant bit first, and a bit is 1 or -1.
-    The order of taps is that of `Conv2d.weight`; what lies outside of x counts nothing.
+    (outputs,); bias (outputs,), i8; seed (1,), u32, where taps are drawn. With zeros in gain and
+    bias it writes y. Matrices of 8 bits are i8; of 1 bit a row is whole bytes of u8, the least
+    significant bit first, and a bit is 1 or -1. The order of taps is that of `Conv2d.weight`; what
+    lies outside of x counts nothing.
 
     Attributes:
         rank: rows of `down`; 0 for a whole matrix.
         bits: of an element of the matrices.
+        own: output o sees channel o of x only, a row has kernel height * kernel width taps; no
+            rank.
+        kept: a row has this many taps of all, number `taps * (s >> 16) >> 16` for successive s of
+            xorshift32 from the seed on, row by row; 0 for all of them; no rank.
         kernel: height and width of what an output sees of x (H, W, C), y being (out H, out W,
             outputs); None: all of x, whatever its shape, and y is (outputs,).
         stride: down, right.
@@ -53,6 +59,8 @@ class AddDelta(Int8Operator):
 
     rank: Annotated[int, within(0, MOST_RANK)]
     bits: Literal[1, 8] = 1
+    own: bool = False
+    kept: Annotated[int, within(0, MOST_TAPS)] = 0
     kernel: Pair | None = None
     stride: Pair = (1, 1)
     dilation: Pair = (1, 1)
@@ -66,8 +74,15 @@ class AddDelta(Int8Operator):
         self.activation_input(y)
         self.activation_input(x)
         self.same_code(y)
-        if self._taps > MOST_TAPS:
-            raise self.error(f"{self._taps} taps, more than {MOST_TAPS}")
+        if self.taps > MOST_TAPS:
+            raise self.error(f"{self.taps} taps, more than {MOST_TAPS}")
+        if self.kept > self.taps or (self.own or self.kept > 0) + (self.rank > 0) > 1:
+            raise self.error(
+                f"rank {self.rank}, own {self.own} and {self.kept} of {self.taps} taps: expected "
+                "one of them, and no more taps than there are"
+            )
+        if self.own and (self.kept or x.shape[-1] != y.shape[-1] or self.kernel is None):
+            raise self.error(f"own channels of {x.shape} for {y.shape}, {self.kept} taps drawn")
         expected = self._image(x)
         if y.shape != expected:
             raise self.error(f"input {y.name} has shape {y.shape}, expected {expected}")
@@ -78,8 +93,11 @@ class AddDelta(Int8Operator):
         return Inferred(self.output(y.shape, bounds, (low, high)))
 
     @property
-    def _taps(self) -> int:
+    def taps(self) -> int:
+        """That a row of `down` chooses from."""
         x = self.ins[1]
+        if self.own:
+            return math.prod(self.kernel or ())
         return x.size if self.kernel is None else math.prod(self.kernel) * x.shape[-1]
 
     def _image(self, x: Tensor) -> tuple[int, ...]:
@@ -102,15 +120,16 @@ class AddDelta(Int8Operator):
         """Type and shape of each value of the adapter, in the order of the inputs behind x."""
         outputs = self.ins[0].shape[-1]
         rows = self.rank or outputs
-        made = {"down": self._matrix(rows, self._taps)}
+        made = {"down": self._matrix(rows, self.kept or self.taps)}
         if self.rank:
-            made["up"] = self._matrix(outputs, self.rank)
+            made["up"] = self._matrix(self.rank, outputs)
         gains = rows + bool(self.rank)
         return {
             **made,
             "gain": ("i16", (gains,)),
             "shift": ("u8", (gains,)),
             "bias": ("i8", (outputs,)),
+            **({"seed": ("u32", (1,))} if self.kept else {}),
         }
 
     def _matrix(self, rows: int, columns: int) -> tuple[str, tuple[int, ...]]:
@@ -122,26 +141,55 @@ class AddDelta(Int8Operator):
             name: env[tensor.name][None] if tensor.kind == "learned" else env[tensor.name]
             for name, tensor in zip(self.values(), self.ins[2:], strict=True)
         }
+        gain = held["gain"][:, None].astype(np.int64) << 16
+        shift = -np.minimum(held["shift"][:, None].astype(np.int64), 31)
+        rows = self.rank or y.shape[-1]
+        sums = requantise(self._sums(x, held), gain[..., :rows], shift[..., :rows])
+        most = MIDDLE if self.rank else WHOLE
+        delta = np.clip(sums, -most, most)
+        if self.rank:
+            up = self.levels(held["up"], y.shape[-1]).astype(np.float64)
+            sums = (delta.astype(np.float64) @ up).astype(np.int64)
+            delta = requantise(sums, gain[..., rows:], shift[..., rows:])
+        whole = y.reshape(len(y), -1, y.shape[-1]) + delta + held["bias"][:, None].astype(np.int64)
+        env[self.name] = np.clip(whole, *self.activation).astype(np.int8).reshape(y.shape)
+
+    def _sums(self, x: Array, held: dict[str, Array]) -> Array:
+        """(N, pixels, rows) of `down`, exact: below 2^53."""
         centred = x.astype(np.float64) - self.ins[1].zero_point
+        down = self.levels(held["down"], self.kept or self.taps).astype(np.float64)
+        if self.kept:
+            down = self.spread(down, held["seed"])
         if self.kernel is None:
             seen = centred.reshape(len(x), 1, -1)
         else:
             top, left, bottom, right = self.padding
             padded = np.pad(centred, ((0, 0), (top, bottom), (left, right), (0, 0)))
             view = windows_of(padded, self.kernel, self.stride, self.dilation)
-            seen = view.transpose(0, 1, 2, 4, 5, 3).reshape(len(x), -1, self._taps)
-        gain = held["gain"][:, None].astype(np.int64) << 16
-        shift = -np.minimum(held["shift"][:, None].astype(np.int64), 31)
-        rows = self.rank or y.shape[-1]
-        sums = self._product(seen, self.levels(held["down"], self._taps))
-        sums = requantise(sums, gain[..., :rows], shift[..., :rows])
-        most = MIDDLE if self.rank else WHOLE
-        delta = np.clip(sums, -most, most)
-        if self.rank:
-            sums = self._product(delta.astype(np.float64), self.levels(held["up"], self.rank))
-            delta = requantise(sums, gain[..., rows:], shift[..., rows:])
-        whole = y.reshape(len(y), -1, y.shape[-1]) + delta + held["bias"][:, None].astype(np.int64)
-        env[self.name] = np.clip(whole, *self.activation).astype(np.int8).reshape(y.shape)
+            if self.own:
+                own = view.reshape(len(x), -1, x.shape[-1], self.taps)
+                sums: Array = (own * down[:, None]).sum(-1)
+                return sums.astype(np.int64)
+            seen = view.transpose(0, 1, 2, 4, 5, 3).reshape(len(x), -1, self.taps)
+        product: Array = (seen @ down.swapaxes(-1, -2)).astype(np.int64)
+        return product
+
+    def spread(self, down: Array, seeds: Array) -> Array:
+        """Rows of kept taps (N, rows, kept), at their places among all (N, rows, taps)."""
+        whole = np.zeros((*down.shape[:2], self.taps))
+        rows = np.arange(down.shape[1])[:, None]
+        for sample, seed in enumerate(seeds[:, 0]):
+            np.add.at(whole[sample], (rows, self.drawn(int(seed))), down[sample])
+        return whole
+
+    def drawn(self, seed: int) -> Array:
+        """(rows, kept) the taps that a seed draws."""
+        rows, state = self.ins[0].shape[-1], np.array([seed], np.uint32)
+        taps = np.empty(rows * self.kept, np.int64)
+        for i in range(len(taps)):
+            state = xorshift32(state)
+            taps[i] = int(state[0] >> 16) * self.taps >> 16
+        return taps.reshape(rows, self.kept)
 
     def levels(self, matrix: Array, columns: int) -> Array:
         """What the elements of a matrix (..., rows, bytes) stand for, (..., rows, columns)."""
@@ -151,20 +199,16 @@ class AddDelta(Int8Operator):
         signs: Array = 2 * bits.astype(np.int8) - np.int8(1)
         return signs
 
-    @staticmethod
-    def _product(seen: Array, matrix: Array) -> Array:
-        """(N, pixels, rows) of (N, pixels, taps) float64, exact below 2^53."""
-        sums: Array = (seen @ matrix.astype(np.float64).swapaxes(-1, -2)).astype(np.int64)
-        return sums
-
     def cost(self) -> Cost:
         outputs = self.ins[0].shape[-1]
         pixels = self.ins[0].size // outputs
         rows = self.rank or outputs
-        return Cost(macs=pixels * (rows * self._taps + outputs * self.rank), weight_bits=self.bits)
+        seen = self.kept or self.taps
+        return Cost(macs=pixels * (rows * seen + outputs * self.rank), weight_bits=self.bits)
 
     def overlaps(self, target: Target) -> tuple[Overlap | None, ...]:
-        return (Overlap(exact=True), *[None] * (len(self.inputs) - 1))
+        in_place = None if self.inputs[0] == self.inputs[1] else Overlap(exact=True)
+        return (in_place, *[None] * (len(self.inputs) - 1))
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/add_delta.h")
@@ -183,6 +227,7 @@ class AddDelta(Int8Operator):
             "geometry.dilation_right": self.dilation[1],
             "geometry.pad_top": self.padding[0], "geometry.pad_left": self.padding[1],
             "rank": self.rank, "row_bytes": self.values()["down"][1][1],
+            "kept": self.kept, "own": self.own,
             "zero_point": x.zero_point, "low": self.activation[0], "high": self.activation[1],
         })  # fmt: skip
         values = {
@@ -191,10 +236,11 @@ class AddDelta(Int8Operator):
         }
         scratch = em.scratch(self.name, 4 * max(1, self.rank))
         kernel_name = f"spk_add_delta_{'signs' if self.bits == 1 else 's8'}"
-        up = values.get("up", c.name("NULL"))
+        up, seed = (values.get(name, c.name("NULL")) for name in ("up", "seed"))
         return [
             c.run(
                 kernel_name, config, em.tensor(y.name), em.tensor(x.name), values["down"], up,
-                values["gain"], values["shift"], values["bias"], scratch, em.tensor(self.name),
+                values["gain"], values["shift"], values["bias"], seed, scratch,
+                em.tensor(self.name),
             )
         ]  # fmt: skip
