@@ -121,6 +121,7 @@ class Manifest:
         source_names: of tensors, by what they are called here.
         calibration: what ranges were found on.
         quantisation: its options.
+        allocation: bits of layers that a budget was kept with, and what chose them.
         simplified: what was left out because no output depends on it, by layer; work and weights.
         bands: layers in bands of rows, and bands.
         learning: learner and options.
@@ -162,6 +163,7 @@ class Manifest:
     source_names: dict[Words, Words] | None = None
     calibration: Words = ""
     quantisation: Quantisation | None = None
+    allocation: dict[Words, Any] | None = None
     simplified: dict[Words, Any] | None = None
     bands: dict[Words, Any] | None = None
     learning: Learning | None = None

@@ -75,10 +75,17 @@ class SampleStream:
                 f"--limit {limit}: expected at least 1 sample",
                 next="leave --limit out to run all samples",
             )
-        labels = None if self.labels is None else self.labels[:limit]
-        targets = None if self.targets is None else self.targets[:limit]
-        inputs = {k: v[:limit] for k, v in self.inputs.items()}
-        golden = {k: v[:limit] for k, v in self.golden.items()}
+        return self._part(slice(limit))
+
+    def rest(self, first: int) -> SampleStream:
+        """The samples from number `first` on."""
+        return self._part(slice(first, None))
+
+    def _part(self, part: slice) -> SampleStream:
+        labels = None if self.labels is None else self.labels[part]
+        targets = None if self.targets is None else self.targets[part]
+        inputs = {k: v[part] for k, v in self.inputs.items()}
+        golden = {k: v[part] for k, v in self.golden.items()}
         return SampleStream(self.source, inputs, labels, golden, targets)
 
 

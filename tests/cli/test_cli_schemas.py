@@ -123,3 +123,7 @@ def test_imported_and_exported(spikelet: Spikelet, tmp_path: Path) -> None:
     (tmp_path / "net.tflite").write_bytes(net)
     check("import", spikelet("import", "net.tflite", "--json").json)
     check("export-onnx", spikelet("export", "net.spk", "-o", "net.onnx", "--json").json)
+    less = ("--budget", "flash=95%", "--criterion", "information")
+    check("allocate", spikelet("allocate", "net.spk", *less, "--json").json)
+    shown = spikelet("allocate", "net.spk", *less)
+    assert "random, mean of 5" in shown.out and Path("net_bits.spk").is_file()

@@ -207,6 +207,54 @@ class Fit(Object):
     parts: list[PartFit]
 
 
+class AllocatedLayer(Object):
+    """A layer whose weights can have fewer bits."""
+
+    name: str
+    weights: int
+    bits: int
+    """That it was given."""
+    cost: dict[str, int]
+    """By bits, in units of the budget."""
+    error: dict[str, dict[str, float]]
+    """By criterion and bits."""
+
+
+class AllocationWay(Object):
+    """Widths of all such layers."""
+
+    criterion: str
+    bits: dict[str, int]
+    weight_bits: int
+    """Of all weights of the model."""
+    cost: int
+    noise: float
+    """Squared, of the outputs, over their variance."""
+    agreement: float
+    """Share of samples that are labelled as with int8 weights."""
+    accuracy: float | None
+    """On these samples."""
+
+
+class Allocate(Object):
+    """`spikelet allocate --json`."""
+
+    package: str
+    package_sha256: str = SHA256
+    model: str
+    budget: Literal["flash", "ram", "instructions"]
+    limit: int
+    measured: int
+    """What the package takes."""
+    layers: list[AllocatedLayer]
+    ways: list[AllocationWay]
+    chosen: str
+    accuracy: tuple[float, float] | None
+    """On the test part, before and after."""
+    skipped: dict[str, str]
+    """Criteria that could not be computed, and why."""
+
+
 class ModelRow(Object):
     """A recipe."""
 
@@ -313,6 +361,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "export-c": Library,
     "export-onnx": OnnxFile,
     "fit": Fit,
+    "allocate": Allocate,
     "flash": Flash,
     "import": Imported,
     "inspect": Inspect,
