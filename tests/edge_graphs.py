@@ -202,6 +202,13 @@ def elementwise(made: Edges) -> None:
             least = bisect.bisect_left(powers, True, key=fits)
             for power in (*powers[least : least + 2], 90):
                 made.add(kind, ins, output_scale=2.0**power, output_zero_point=zero)
+        for line in ((1 << 22, -(1 << 22), LAST >> 8, 31), (1, 1, 1, 1), (1, -1, LAST, 39)):
+            if kind not in ("add", "sub", "mul"):
+                break
+            for low, high in ((0, 0), (-1, 127), (1 << 30, -128)):
+                even = np.array([*line, low, high], np.int32)
+                ins = [code((5,), 1.0, 127), code((5,), 1.0, -128)]
+                made.add(kind, ins, even=even, output_zero_point=-128)
         same = [code((5,), 0.5, 127), code((5,), 0.5, 127)]
         made.add(kind, same, output_scale=0.5, output_zero_point=127)
 

@@ -230,9 +230,23 @@ def elementwise(name: str = "elementwise") -> Graph:
                     activation=ACTIVATIONS[case % 5],
                 )
             )
+    for case, (kind, even) in enumerate(itertools.product((Add, Sub, Mul), EVEN)):
+        names = (f"c{case}", f"d{case}")
+        inputs += [Tensor(n, "i8", (3, 5, 7), kind="input", zero_point=5 - case) for n in names]
+        words = np.array([even[4]], "<i8").view("<i4")
+        line = np.array([*even[:4], *words], np.int32)
+        nodes.append(kind(name=f"even{case}", inputs=names, even=line, output_zero_point=case))
     return Graph(name, 1, inputs, nodes, [nodes[-1].name])
 
 
+# Factors of two operands, multiplier, right shift, offset of a line: halves that are exact, and
+# shifts on either side of 32 bits.
+EVEN = [
+    (1, 2, 1 << 20, 21, 1 << 20),
+    (3, -1, 1 << 30, 33, 1 << 32),
+    ((1 << 22) - 1, 1 << 22, 77, 31, (1 << 30) + 5),
+    (1, 1, 5, 7, 64),
+]
 # in shape, window, stride, padding
 POOLS: list[tuple[Any, ...]] = [
     ((6, 7, 5), (3, 3), (2, 2), (1, 1, 1, 1)),

@@ -14,7 +14,8 @@
 
 // dims: of the output; a_stride, b_stride: elements from one to the next in each dimension, 0 where
 // an operand is broadcast. A sum and a difference use all three multipliers, a product uses
-// `multiplier`, a PReLU uses `multiplier` below zero and `a_multiplier` elsewhere.
+// `multiplier`, a PReLU uses `multiplier` below zero and `a_multiplier` elsewhere. The line of
+// SPK_EVEN_* is multiplier, shift, a_multiplier, a_shift, see spk_requantise_even.
 struct spk_elementwise {
     uint32_t dims[4];
     uint32_t a_stride[4];
@@ -45,6 +46,8 @@ enum spk_elementwise_op {
     SPK_MAXIMUM,
     SPK_MINIMUM,
     SPK_PRELU,
+    SPK_EVEN_SUM, // rounded once, halves to even
+    SPK_EVEN_MUL,
     SPK_NEAR_SUM, // from here on near
     SPK_NEAR_LESS,
     SPK_NEAR_MUL
@@ -59,6 +62,11 @@ SPK_INLINE int8_t spk_combine(const struct spk_elementwise *c, enum spk_elementw
     if (op == SPK_MAXIMUM || op == SPK_MINIMUM) {
         const int32_t code = (a > b) == (op == SPK_MAXIMUM) ? a : b;
         return (int8_t)spk_clamp(code + c->zero, c->low, c->high);
+    }
+    if (op == SPK_EVEN_SUM || op == SPK_EVEN_MUL) {
+        const int32_t line[4] = {multiplier, shift, c->a_multiplier, c->a_shift};
+        a = op == SPK_EVEN_SUM ? a * c->a_one + b * c->b_one : a * b;
+        return (int8_t)spk_clamp(spk_requantise_even(a, line) + c->zero, c->low, c->high);
     }
     if (op == SPK_PRELU) {
         multiplier = a < 0 ? multiplier : c->a_multiplier;

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from brevitas_models import SHAPE, exported, run_qonnx
-from few_bits_files import CASES, DOMAIN, INT, Case, qonnx_linear
+from few_bits_files import CASES, DOMAIN, INT, Case, qonnx_joined, qonnx_linear
 from onnx import numpy_helper
 from onnx_networks import samples, session
 
@@ -121,6 +121,23 @@ def test_each_quantiser_is_qonnxs(case: Case) -> None:
     found = off(data, made, x, theirs)
     assert not any(np.any(v) for v in found.values()) and "y" in found
     assert len(np.unique(np.concatenate([v["y"] for v in theirs]))) > 1
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul"])
+@pytest.mark.parametrize("scales", [(0.25, 0.125, 0.5), (0.5, 0.0625, 1.0), (0.25, 0.0625, 0.37)])
+def test_sums_and_products_are_rounded_once_with_halves_to_even(
+    op: str, scales: tuple[float, float, float]
+) -> None:
+    """Two roundings put up to a fifth of these codes aside."""
+    data = qonnx_joined(op, scales)
+    codes = np.random.default_rng(4).integers(-128, 128, (40, 4, 3, 3))
+    x = codes.astype(np.float32) * np.float32(scales[0])
+    theirs = [run_qonnx(data, row[None]) for row in x]
+    made = quantise(frontend.parse(data, "joined").network, None)
+    found = off(data, made, x, theirs)
+    assert set(found) >= {"p", "q", "y"} and not any(np.any(v) for v in found.values())
+    halves = np.concatenate([v["m"] for v in theirs]) / np.float32(scales[2]) % 1 == 0.5
+    assert halves.mean() > 0.002 or scales[2] == 0.37
 
 
 def test_the_alias_of_the_domain_is_read() -> None:

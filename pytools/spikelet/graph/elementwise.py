@@ -5,7 +5,7 @@ C twin: firmware/kernels/elementwise.h.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
@@ -16,6 +16,7 @@ from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Code, Codes, Held, TensorScale
 from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.operator import Band, Cost, Emitter, Inferred, Interval, Operator, Overlap
+from spikelet.graph.requantise_even import MOST_RIGHT, Line
 from spikelet.graph.target import Target
 from spikelet.graph.tensor import Array, Tensor
 
@@ -76,11 +77,7 @@ class Elementwise(Int8Operator):
             ) from error
         limits = self.activation[0], self.activation[1]
         self.output(shape, bounds, limits)
-        shift = self.factors()["shift"]
-        if self.LARGEST << max(shift, 0) >= 1 << 31:
-            raise self.error(
-                f"output_scale {self.output_scale} is so small that values reach beyond 32 bits"
-            )
+        self.check_factors()
         return Inferred(self.output(shape, bounds, limits, self._reach(bounds)))
 
     def _reach(self, bounds: Mapping[str, Interval]) -> Interval | None:
@@ -111,6 +108,13 @@ class Elementwise(Int8Operator):
     def factors(self) -> dict[str, int]:
         """Multipliers and shifts by field of the C struct."""
         raise NotImplementedError
+
+    def check_factors(self) -> None:
+        """Refuse factors that carry a value beyond 32 bits."""
+        if self.LARGEST << max(self.factors()["shift"], 0) >= 1 << 31:
+            raise self.error(
+                f"output_scale {self.output_scale} is so small that values reach beyond 32 bits"
+            )
 
     def combine(self, a: Array, b: Array) -> Array:
         """The result's codes, unclipped; operands are codes less their zero points, int64."""
@@ -186,6 +190,69 @@ class Elementwise(Int8Operator):
             steps.append([0 if d == 1 else s for d, s in zip(shape, own, strict=True)])
         dims = (1,) * (4 - len(self.outs[0].shape)) + self.outs[0].shape
         return list(dims), steps[0], steps[1]
+
+
+@dataclass(kw_only=True)
+class Joined(Elementwise):
+    """Base of sums and products, which files of few bits round once, halves to even.
+
+    Attributes:
+        even: (6,) int32 or None: factors of the operands, of a product 1 and 1; then multiplier,
+            right shift, low and high word of the offset of `requantise_even.half_even`.
+    """
+
+    KIND: ClassVar[str] = ""
+    C_EVEN: ClassVar[str] = ""  # of enum spk_elementwise_op
+
+    even: Annotated[Array, Held("int32", 1)] | None = None
+
+    def joined(self, a: Array, b: Array, factors: Sequence[int]) -> Array:
+        """What is rounded where halves go to even."""
+        raise NotImplementedError
+
+    @property
+    def line(self) -> Line:
+        """How it is rounded."""
+        multiplier, right, low, high = (int(v) for v in self._even[2:])
+        return Line(multiplier, right, (low & 0xFFFFFFFF) + (high << 32))
+
+    @property
+    def _even(self) -> list[int]:
+        if self.even is None:
+            raise self.error("its halves do not go to even")
+        return [int(value) for value in self.even]
+
+    def check_factors(self) -> None:
+        if self.even is None:
+            super().check_factors()
+            return
+        if self.even.dtype != np.int32 or self.even.shape != (6,):
+            raise self.error(f"even has shape {self.even.shape}, expected (6,)")
+        ends = [np.array([-255, 255], np.int64)] * 2
+        most = int(np.abs(np.array([self.joined(a, ends[1], self._even) for a in ends[0]])).max())
+        line = self.line
+        shifts = 1 <= line.right <= MOST_RIGHT and line.multiplier >= 0
+        if most >= 1 << 31 or not shifts or not line.fits((-most, most)):
+            raise self.error("its values may reach beyond 32 bits, or their products beyond 62")
+
+    def combine(self, a: Array, b: Array) -> Array:
+        if self.even is None:
+            return self.combine_twice(a, b)
+        return self.line.rounded(self.joined(a, b, self._even))
+
+    def combine_twice(self, a: Array, b: Array) -> Array:
+        """The result's codes, rounded as LiteRT does."""
+        raise NotImplementedError
+
+    def variant(self) -> tuple[str, dict[str, int], bool]:
+        if self.even is None:
+            return self.variant_twice()
+        names = ("a_one", "b_one", "multiplier", "shift", "a_multiplier", "a_shift")
+        return self.C_EVEN, dict(zip(names, self._even, strict=True)), False
+
+    def variant_twice(self) -> tuple[str, dict[str, int], bool]:
+        """`variant` where it is rounded as LiteRT does."""
+        return super().variant()
 
 
 def near(shift: int) -> bool:

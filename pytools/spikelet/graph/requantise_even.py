@@ -101,15 +101,15 @@ class Line:
         inside = max(abs(s) for s in ends) * self.multiplier + abs(self.offset)
         return inside < 1 << MOST_BITS and most >> self.right < 1 << 30
 
+    def rounded(self, sums: Array) -> Array:
+        """`half_even` of sums of any shape."""
+        one = (np.array([v]) for v in (self.multiplier, self.right, self.offset))
+        return half_even(sums[..., None], *one)[..., 0]
+
     def holds(self, bounds: _Bounds) -> bool:
         """Whether it has the code on either side of each step."""
-
-        def value(sums: Array) -> Array:
-            one = (np.array([v]) for v in (self.multiplier, self.right, self.offset))
-            return half_even(sums[:, None], *one)[:, 0]
-
-        reached_ = np.all(value(bounds.at) >= bounds.at_least)
-        return bool(reached_ and np.all(value(bounds.before) < bounds.below))
+        reached_ = np.all(self.rounded(bounds.at) >= bounds.at_least)
+        return bool(reached_ and np.all(self.rounded(bounds.before) < bounds.below))
 
 
 @dataclass(frozen=True)

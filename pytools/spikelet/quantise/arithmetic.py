@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from spikelet.graph import Array
-from spikelet.graph.elementwise import Elementwise
+from spikelet.graph.elementwise import Elementwise, Joined
 from spikelet.quantise.calibrate import activation_code, integers
+from spikelet.quantise.even import joined_fields
 from spikelet.quantise.fold import Folding
 from spikelet.quantise.formula import Formula, recognise, row
 from spikelet.quantise.layers import Layer, Value, graph_shape, like
@@ -171,6 +172,8 @@ def lower_elementwise(layer: Layer, integer: type[Elementwise]) -> Value:
     sources = [layer.input(layout, i) for i in read]
     if chosen:
         sources = [layer.lowering.recode(source, layer.code) for source in sources]
+    if issubclass(integer, Joined) and layer.code.even and not fixed:
+        fields["even"] = joined_fields(integer, sources, layer.code)
     made = integer(
         name=layer.name,
         inputs=tuple(source.name for source in sources),

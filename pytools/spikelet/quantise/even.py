@@ -6,13 +6,17 @@ steps, in float32, on every sum that a step is looked for at.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from spikelet.graph import Array, Tensor
-from spikelet.graph.requantise_even import find_line, find_steps
+from spikelet.graph.elementwise import Joined
+from spikelet.graph.ops.mul import Mul
+from spikelet.graph.ops.sub import Sub
+from spikelet.graph.requantise_even import MOST_RIGHT, Line, find_line, find_steps
 from spikelet.quantise.meaning import evaluate
 from spikelet.quantise.network import Code
 from spikelet.quantise.operator import operator_of
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from spikelet.quantise.layers import Layer
 
 FEW_STEPS = 15  # of outputs of up to 4 bits
+FACTOR_BITS = 22  # of the operands of a sum: 255 codes of both have less than 32
 
 
 def even_fields(
@@ -72,6 +77,66 @@ def even_fields(
         "shift": np.array([31 - line[1] for line in lines], np.int32),
         "offset": np.ascontiguousarray(offsets, "<i8").view("<i4").reshape(channels, 2),
     }
+
+
+def joined_fields(kind: type[Joined], sources: Sequence[Tensor], code: Code) -> Array:
+    """Factors and line of a sum, difference or product of two tensors: `Joined.even`.
+
+    The file's float32 codes of all pairs of codes decide between lines; one that has all of them is
+    there wherever the scales are powers of two.
+
+    Args:
+        kind: of the operator.
+        sources: its two operands.
+        code: of the output.
+    """
+    scales = [Fraction(float(np.float32(source.scale))) for source in sources]
+    product, sign = issubclass(kind, Mul), -1 if issubclass(kind, Sub) else 1
+    first, second = (1, 1) if product else _sum_factors(*scales)
+    unit = scales[0] * scales[1] if product else max(scales) / max(first, second)
+    every = np.arange(-128, 128, dtype=np.int64)
+    a, b = (every - source.zero_point for source in sources)
+    sums = np.multiply.outer(a, b) if product else np.add.outer(a * first, sign * b * second)
+    real, other = (
+        v.astype(np.float32) * np.float32(s.scale) for v, s in zip((a, b), sources, strict=True)
+    )
+    joined = np.multiply.outer(real, other) if product else np.add.outer(real, sign * other)
+    order = np.argsort(sums, axis=None, kind="stable")
+    wanted = (_codes(joined, code) - code.zero_point).reshape(-1)[order]
+    slope = unit / Fraction(float(np.float32(code.scale)))
+    line = _best_line(sums.reshape(-1)[order], wanted, slope)
+    words = np.array([line.offset], "<i8").view("<i4")
+    return np.array([first, sign * second, line.multiplier, line.right, *words], np.int32)
+
+
+def _sum_factors(a: Fraction, b: Fraction) -> tuple[int, int]:
+    """Integers in the ratio of two scales; where there are none of 22 bits, close to it."""
+    ratio = a / b
+    if max(ratio.numerator, ratio.denominator) < 1 << FACTOR_BITS:
+        return ratio.numerator, ratio.denominator
+    most = max(a, b)
+    first, second = (round((1 << FACTOR_BITS) * v / most) for v in (a, b))
+    return first, second
+
+
+def _best_line(sums: Array, wanted: Array, slope: Fraction) -> Line:
+    """The line that has the most of the wanted codes, less their zero point; sums ascend."""
+    ends = int(sums[0]), int(sums[-1])
+    widest = max(abs(end) for end in ends)
+    plain = next(
+        line
+        for right in range(MOST_RIGHT, 0, -1)
+        for line in [Line(round(slope * (1 << right)), right, 1 << (right - 1))]
+        if line.multiplier < 1 << 31 and line.fits((-widest, widest))
+    )
+    low, high = int(wanted.min()), int(wanted.max())
+    reached_ = np.maximum.accumulate(wanted)
+    steps = sums[np.searchsorted(reached_, np.arange(low + 1, high + 1))]
+    found = find_line(steps, (-widest, widest), low, slope, Fraction(0)) if low < high else None
+    lines = [plain] if found is None else [plain, found]
+    return min(
+        lines, key=lambda line: np.count_nonzero(np.clip(line.rounded(sums), low, high) != wanted)
+    )
 
 
 def _codes(real: Array, code: Code) -> Array:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from spikelet.graph.elementwise import Elementwise, near
+from spikelet.graph.elementwise import Joined, near
 from spikelet.graph.int8 import factor
 from spikelet.graph.requantise import requantise
 from spikelet.graph.tensor import Array, Tensor
@@ -16,24 +17,29 @@ LEFT_SHIFT = 20
 
 
 @dataclass(kw_only=True)
-class Add(Elementwise):
+class Add(Joined):
     """`a + b`: both are shifted left by 20 bits and brought to twice the larger scale."""
 
     KIND: ClassVar[str] = "add"
     C_OP: ClassVar[str] = "SPK_ADD"
+    C_EVEN: ClassVar[str] = "SPK_EVEN_SUM"
     LARGEST: ClassVar[int] = 255 << LEFT_SHIFT
     SIGN: ClassVar[int] = 1  # of the second operand
 
     def factors(self) -> dict[str, int]:
         return sum_factors(self.operands, self.output_scale)
 
-    def combine(self, a: Array, b: Array) -> Array:
+    def joined(self, a: Array, b: Array, factors: Sequence[int]) -> Array:
+        sums: Array = a * factors[0] + b * factors[1]
+        return sums
+
+    def combine_twice(self, a: Array, b: Array) -> Array:
         f = self.factors()
         scaled_a = requantise(a << LEFT_SHIFT, f["a_multiplier"], f["a_shift"])
         scaled_b = requantise(b << LEFT_SHIFT, f["b_multiplier"], f["b_shift"])
         return requantise(scaled_a + self.SIGN * scaled_b, f["multiplier"], f["shift"])
 
-    def variant(self) -> tuple[str, dict[str, int], bool]:
+    def variant_twice(self) -> tuple[str, dict[str, int], bool]:
         f = self.factors()
         ones = {"a_one": 1 << LEFT_SHIFT, "b_one": 1 << LEFT_SHIFT}
         if not near(f["shift"]):
