@@ -16,11 +16,11 @@ import pytest
 import tflite
 from flatbuffers import flexbuffers
 
-from spikelet.frontends.tflite import floats
+from spikelet.frontends.tflite import floats, larq
 from spikelet.graph import Array, Graph
 from spikelet.graph.ops.binary_conv2d import BinaryConv2d
 from spikelet.graph.ops.binary_max_pool2d import BinaryMaxPool2d
-from spikelet.quantise import Quantised, encode, quantise
+from spikelet.quantise import Network, Node, Quantised, encode, quantise, run
 from spikelet.refusal import ImportRefused
 from spikelet.train.data import load
 from targets import check_graph
@@ -112,6 +112,38 @@ def test_options_that_are_missing_are_named() -> None:
     data = (KEPT / "margins.tflite").read_bytes()
     with pytest.raises(ImportRefused, match=r"LceBconv2d.* has no pad_values"):
         floats.parse(data.replace(b"pad_values", b"pad_valuez"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_pool_moves_behind_the_sign_whichever_way_channels_turn(seed: int) -> None:
+    """Factors of either sign, and 0, on both sides of the pool."""
+    rng = np.random.default_rng(seed)
+    network = Network("net", {"x": (1, 32, 6, 5)}, ["y"], [])
+    known = network.constants
+    known["w"] = rng.choice([-1.0, 1.0], (24, 32, 2, 2)).astype(np.float32)
+    for name, spread in (("g", 1.0), ("h", 1.0), ("b", 9.0), ("c", 9.0)):
+        known[name] = (rng.normal(0, spread, (24, 1, 1)) * rng.integers(0, 5, (24, 1, 1))).astype(
+            np.float32
+        )
+    window = {"kernel_shape": [2, 2], "strides": [1, 2], "pads": [0, 1, 1, 0]}
+    network.nodes += [
+        Node("Trunc", "s", ("x",), {"mode": "SIGN"}),
+        Node("Conv", "conv", ("s", "w")),
+        Node("Mul", "mul", ("conv", "g")),
+        Node("Add", "add", ("mul", "b")),
+        Node("MaxPool", "pool", ("add",), window),
+        Node("Clip", "clip", ("pool",), {"min": -20.0, "max": 30.0}),
+        Node("Mul", "mul2", ("clip", "h")),
+        Node("Add", "add2", ("mul2", "c")),
+        Node("Trunc", "y", ("add2",), {"mode": "SIGN"}),
+    ]
+    network.codes |= {"s": larq.SIGNS, "y": larq.SIGNS, "w": larq.SIGN_WEIGHTS}
+    x = rng.normal(size=(20, 32, 6, 5)).astype(np.float32)
+    wanted = run(network, {"x": x})["y"]
+    larq.settle_signs(network)
+    assert [node.op for node in network.nodes[-2:]] == ["MaxPool", "Mul"]
+    assert np.array_equal(run(network, {"x": x})["y"], wanted)
+    assert 0.1 < (wanted > 0).mean() < 0.9
 
 
 @pytest.mark.long

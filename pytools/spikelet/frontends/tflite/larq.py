@@ -27,7 +27,7 @@ from spikelet.quantise.network import Code
 from spikelet.quantise.operator import operator_of
 
 SIGNS = Code.of(1.0)
-_WEIGHTS = Code(np.asarray(1, np.float32), bits=1, odd=True, even=True)
+SIGN_WEIGHTS = Code(np.asarray(1, np.float32), bits=1, odd=True, even=True)
 MEANS = Code.of(1 / 127)  # of signs that are averaged: the means lie between them
 _AVERAGING = {"MEAN", "AVERAGE_POOL_2D"}
 _RELU_LIKE = 3  # the last activation that clamps
@@ -167,7 +167,7 @@ def _sums(layer: FloatLayer, source: str, weight: Array) -> str:
         around = [0, 0, *pads[:2], 0, 0, *pads[2:]]
         source, pads = layer.add("Pad", source, pads=around, value=1.0), [0] * 4
     name = layer.keep(f"{layer.title}/weight", weight)
-    layer.building.network.codes[name] = _WEIGHTS
+    layer.building.network.codes[name] = SIGN_WEIGHTS
     attributes: dict[str, Any] = {"strides": list(stride), "dilations": list(dilation)}
     group = channels // weight.shape[1]
     return layer.add("Conv", source, name, pads=pads, group=group, **attributes)
@@ -240,7 +240,7 @@ def _find_pool(network: Network, sign: Node) -> _Pooled | None:
         if node is None or _only_reader(network, name) is None:
             return None
         weights = network.codes.get(node.inputs[1]) if operator_of(node).weighted else None
-        if pool is not None and weights is _WEIGHTS:
+        if pool is not None and weights is SIGN_WEIGHTS:
             return _Pooled(node, parts[1][::-1], pool, parts[0][::-1], sign)
         if node.op == "MaxPool" and pool is None:
             pool = node
