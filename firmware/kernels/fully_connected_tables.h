@@ -126,6 +126,7 @@ SPK_INLINE void spk_fully_connected_by_tables(const struct spk_fully_connected *
     int32_t total = 0;
     for (uint32_t o = 0; o < outputs; o++) {
         sums[o] = 0;
+        SPK_IN_ORDER(); // no call of memset
     }
     for (uint32_t at = 0; at < c->inputs; at += c->block) {
         const uint32_t n = spk_min_u32(c->block, c->inputs - at);

@@ -40,7 +40,7 @@ TargetOption = Annotated[
     typer.Option(
         "--target",
         metavar="CORE",
-        help="Of the library: host, portable, cortex-m0 to cortex-m85, rv32imac, ...",
+        help="Of the library: host, portable, cortex-m0 to cortex-m85, rv32ec, rv32imac, ...",
         autocompletion=targets,
     ),
 ]
