@@ -87,19 +87,27 @@ CASES: list[Case] = [
 
 
 def qonnx_joined(op: str, scales: tuple[float, float, float]) -> bytes:
-    """Codes of 6 bits and of 8 of an image and its opposite, joined, and quantised to 8 bits."""
+    """Codes of 6 bits and of 8 of an image and its opposite, joined, and quantised to 8 bits.
+
+    `op` ReduceMean is the mean of the first image alone, a channel.
+    """
     signed = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
     shape = [1, 4, 3, 3]
     nodes = [
         helper.make_node("Quant", ["x", "s0", "z", "b0"], ["p"], domain=DOMAIN, **signed),
         helper.make_node("Neg", ["x"], ["n"]),
         helper.make_node("Quant", ["n", "s1", "z", "b1"], ["q"], domain=DOMAIN, **signed),
-        helper.make_node(op, ["p", "q"], ["m"]),
+        helper.make_node("ReduceMean", ["p"], ["m"], axes=[2, 3], keepdims=1)
+        if op == "ReduceMean"
+        else helper.make_node(op, ["p", "q"], ["m"]),
         helper.make_node("Quant", ["m", "s2", "z", "b1"], ["y"], domain=DOMAIN, **signed),
     ]
     numbers = {"z": 0.0, "b0": 6.0, "b1": 8.0, **{f"s{i}": s for i, s in enumerate(scales)}}
     info = helper.make_tensor_value_info
-    ends = [info("x", TensorProto.FLOAT, shape)], [info("y", TensorProto.FLOAT, shape)]
+    if op == "ReduceMean":
+        del nodes[1:3]
+    wide = [1, 4, 1, 1] if op == "ReduceMean" else shape
+    ends = [info("x", TensorProto.FLOAT, shape)], [info("y", TensorProto.FLOAT, wide)]
     constants = [numpy_helper.from_array(np.float32(v), k) for k, v in numbers.items()]
     graph = helper.make_graph(nodes, "g", *ends, constants)
     opsets = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]

@@ -67,18 +67,24 @@ def _held_bits(integers: Array, bits: int) -> int:
 def mean_as_sum(layer: Layer, tensor: str) -> None:
     """Make the mean pool that writes a tensor, or a number times it, a Conv with weights of 1.
 
+    A mean over all spatial axes that stay is one, too.
+
     Its sums are then rounded as the file means it, whatever their quantiser does.
     """
     network = layer.building.network
     node = network.writer(tensor)
     while node is not None and node.op == "Mul" and node.inputs[1] in network.constants:
         node = network.writer(node.inputs[0])
-    if node is None or node.op not in ("AveragePool", "GlobalAveragePool"):
+    if node is None or node.op not in ("AveragePool", "GlobalAveragePool", "ReduceMean"):
         return
     if len(network.readers(node.name)) > 1 or node.name in network.codes:
         return
     attributes, x = dict(node.attributes), node.inputs[0]
     shape = next(v.shape for v in layer.building.values.values() if v.tensor == x)
+    if node.op == "ReduceMean":
+        axes, kept = attributes.pop("axes", None) or (), attributes.pop("keepdims", 1)
+        if not kept or sorted(a % len(shape) for a in axes) != list(range(2, len(shape))):
+            return
     kernel = [int(k) for k in attributes.pop("kernel_shape", shape[2:])]
     counted = bool(attributes.pop("count_include_pad", 0)) or not any(attributes.get("pads", ()))
     if attributes.pop("ceil_mode", 0) or not counted:
