@@ -23,6 +23,7 @@ from spikelet.board import find_board
 from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.ops.binary_conv2d import BinaryConv2d
 from spikelet.graph.ops.conv2d import Conv2d
+from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.package import Package
 
@@ -53,6 +54,7 @@ class Layer:
         kernel: its height and width.
         weights: bits, and whether the grid is odd; None for signs on signs.
         outside: of signs, see BinaryConv2d.
+        depthwise: each channel by itself.
         bars: by board, the most instructions a multiply-accumulate.
     """
 
@@ -62,6 +64,7 @@ class Layer:
     kernel: int = 1
     weights: tuple[Bits, bool] | None = None
     outside: Literal[-1, 0, 1] = -1
+    depthwise: bool = False
     bars: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -82,6 +85,7 @@ LAYERS = (
     Layer("2w8a 1x1 64-64", (25, 5, 64), 64, 1, (2, True), bars={PLAIN: 2.1, ZBB: 2.1}),
     Layer("4w8a 1x1 64-64", (25, 5, 64), 64, 1, (4, True), bars={PLAIN: 2.35, ZBB: 2.35}),
     Layer("4w8a 3x3 16-16", (32, 32, 16), 16, 3, (4, True)),
+    Layer("8w8a 3x3 depthwise 32", (16, 16, 32), 32, 3, (8, False), depthwise=True),
     Layer("8w8a 1x1 64-64", (25, 5, 64), 64, 1, (8, False)),
     Layer("ternary dense 1024-64", (1024,), 64, 1, (2, False), bars={ADDS: 3.5, M0: 3.5}),
     Layer("2w8a dense 1024-64", (1024,), 64, 1, (2, True)),
@@ -92,7 +96,7 @@ LAYERS = (
 
 def operator(layer: Layer, name: str, rng: np.random.Generator) -> Operator:
     """The layer with random weights, outputs spread over the codes."""
-    taps = layer.kernel**2 * layer.image[-1]
+    taps = layer.kernel**2 * (1 if layer.depthwise else layer.image[-1])
     outputs = layer.outputs
     shape = (outputs, layer.kernel, layer.kernel, layer.image[-1])
     none = np.zeros(outputs, np.int32)
@@ -118,6 +122,8 @@ def operator(layer: Layer, name: str, rng: np.random.Generator) -> Operator:
     }  # fmt: skip
     if len(layer.image) == 1:
         return FullyConnected(weight=weight.reshape(outputs, -1), **same)
+    if layer.depthwise:
+        return DepthwiseConv2d(weight=weight[..., 0].transpose(1, 2, 0), padding=padding, **same)
     return Conv2d(weight=weight, padding=padding, **same)
 
 

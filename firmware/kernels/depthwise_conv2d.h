@@ -42,7 +42,7 @@ SPK_INLINE int32_t spk_depthwise_conv2d_sum(const struct spk_depthwise_conv2d *c
             const bool there = (uint32_t)y < c->height && (uint32_t)x < c->width;
             const int32_t code =
                 there ? input[(y * c->width + x) * c->channels + (int32_t)channel] : c->zero_point;
-            sum += code * *weights;
+            sum += spk_times(code, *weights);
         }
     }
     return sum;
@@ -104,7 +104,7 @@ SPK_INLINE struct spk_column spk_column(const int8_t *x) {
 }
 
 SPK_INLINE int32_t spk_column_dot(const int32_t *w, struct spk_column x) {
-    return w[0] * x.a + w[3] * x.b + w[6] * x.c;
+    return spk_times(x.a, w[0]) + spk_times(x.b, w[3]) + spk_times(x.c, w[6]);
 }
 
 // One line of outputs of one channel.

@@ -71,9 +71,9 @@ SPK_INLINE int8_t spk_combine(const struct spk_elementwise *c, enum spk_elementw
     if (op == SPK_PRELU) {
         multiplier = a < 0 ? multiplier : c->a_multiplier;
         shift = a < 0 ? shift : c->a_shift;
-        a = a < 0 ? a * b : a;
+        a = a < 0 ? spk_times(a, b) : a;
     } else if (op == SPK_MUL || op == SPK_NEAR_MUL) {
-        a = a * b;
+        a = spk_times(a, b);
     } else if (op == SPK_NEAR_SUM || op == SPK_NEAR_LESS) {
         b = spk_requantise_near(b * c->b_one, c->b_multiplier, (uint32_t)-c->b_shift, 0);
         a = a * c->a_one + (op == SPK_NEAR_SUM ? b : -b);

@@ -34,6 +34,30 @@
 #define SPK_ADDS_ONLY
 #endif
 
+// a * b modulo 2^32; a loop as long as |b|, which is a code.
+#if defined(SPK_ADDS_ONLY)
+SPK_SHARED int32_t spk_times(int32_t a, int32_t b) {
+    uint32_t each = b < 0 ? 0u - (uint32_t)a : (uint32_t)a;
+    uint32_t bits = b < 0 ? 0u - (uint32_t)b : (uint32_t)b;
+    uint32_t sum = 0;
+    for (; bits != 0; bits >>= 2) {
+        if (bits & 1) {
+            sum += each;
+        }
+        each <<= 1;
+        if (bits & 2) {
+            sum += each;
+        }
+        each <<= 1;
+    }
+    return (int32_t)sum;
+}
+#else
+SPK_INLINE int32_t spk_times(int32_t a, int32_t b) {
+    return a * b;
+}
+#endif
+
 // a * b; b < 2^31.
 #if defined(SPK_ADDS_ONLY)
 SPK_SHARED uint64_t spk_product(uint32_t a, uint32_t b) {

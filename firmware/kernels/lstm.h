@@ -33,7 +33,7 @@ SPK_INLINE void spk_lstm_start(int8_t *hidden, int16_t *cell, uint32_t cells, in
 
 SPK_SHARED int32_t spk_lstm_dot(const int8_t *weights, const int8_t *x, uint32_t n, int32_t sum) {
     for (uint32_t i = 0; i < n; i++) {
-        sum += weights[i] * x[i];
+        sum += spk_times(x[i], weights[i]);
     }
     return sum;
 }

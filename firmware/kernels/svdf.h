@@ -30,7 +30,7 @@ SPK_INLINE void spk_svdf_s8(const struct spk_svdf *c, const int8_t *x, int16_t *
         for (uint32_t r = 0; r < c->rank; r++) {
             int32_t frame = c->offset[unit * c->rank + r];
             for (uint32_t i = 0; i < c->inputs; i++) {
-                frame += *weights++ * x[i];
+                frame += spk_times(x[i], *weights++);
             }
             const int32_t newest = spk_requantise(frame, c->state_multiplier, c->state_shift);
             for (uint32_t m = 0; m + 1 < c->memory; m++) {

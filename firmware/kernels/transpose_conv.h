@@ -42,7 +42,7 @@ SPK_INLINE int32_t spk_transpose_conv_sum(const struct spk_transpose_conv *c, co
             }
             const int8_t *codes = x + (from * c->width + cell) * c->channels;
             for (uint32_t k = 0; k < c->channels; k++) {
-                sum += weights[k] * (codes[k] - c->input_zero);
+                sum += spk_times(codes[k] - c->input_zero, weights[k]);
             }
         }
     }

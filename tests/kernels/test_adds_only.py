@@ -21,7 +21,9 @@ static uint32_t state = 1;
 static int differs(int32_t x, int32_t m) {
     const int64_t exact = (int64_t)x * m;
     const uint32_t size = (uint32_t)x;
-    return spk_product_30(x, m) != (int32_t)(exact >> 30) || spk_signed_product(x, m) != exact ||
+    return spk_times(x, m >> 23) != (int32_t)((uint32_t)x * (uint32_t)(m >> 23)) ||
+           spk_times(x, -(m >> 23)) != (int32_t)((uint32_t)x * (uint32_t) - (m >> 23)) ||
+           spk_product_30(x, m) != (int32_t)(exact >> 30) || spk_signed_product(x, m) != exact ||
            spk_product(size, (uint32_t)m) != (uint64_t)size * (uint32_t)m ||
            spk_product(~size, (uint32_t)m) != (uint64_t)~size * (uint32_t)m;
 }
