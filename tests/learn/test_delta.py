@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,16 @@ from int8_classifier import classifier
 from link_agent import compilers
 from spikelet.graph import Array, GraphError
 from spikelet.graph.adapted import BASE, Adapter, with_places
-from spikelet.graph.target import ANY
+from spikelet.graph.target import ANY, Target
 from spikelet.learn.delta import Delta, prepared
 from spikelet.learn.state import WORDS, StateError, read_values, write_values
-from spikelet.link import DeviceRefused
+from spikelet.link import DeviceRefused, LearnAction
 from spikelet.package import Package
+from spikelet.paths import models_dir
 from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from spikelet.run.exported import export_c
 from spikelet.run.learner import device_learner
+from support import need
 from targets import TARGETS, board_of
 
 SIGNS = Adapter("low_rank", 3, 1)
@@ -159,6 +162,20 @@ def test_a_device_refuses_what_is_sent_all_the_same(tmp_path: Path) -> None:
             assert np.array_equal(device.predict(package.inputs)[output], golden)
 
 
+def test_a_device_refuses_half_a_delta(tmp_path: Path) -> None:
+    package = base()
+    delta, output = drawn(package, SIGNS, 1), package.graph.outputs[0]
+    wire = delta.wire(package)
+    crc, cut = zlib.crc32(b"".join(wire.values())), dict(list(wire.items())[:-2])
+    with device_learner(prepared(package, SIGNS), folder=tmp_path) as device:
+        link = device.device
+        link.put_many(cut)
+        with pytest.raises(DeviceRefused, match="CHECKSUM"):
+            link.learn_state(LearnAction.ACCEPT, crc)
+        again = device.predict(package.inputs)[output]
+        assert np.array_equal(again, package.vectors[f"golden.{output}"])
+
+
 @pytest.mark.parametrize(("target", "form"), [
     ("rv32-gcc-qemu", FORMS[1]), *(("native-gcc-sanitized", form) for form in FORMS[2:]),
 ], ids=str)  # fmt: skip
@@ -229,3 +246,65 @@ def test_the_c_library_swaps_with_one_call(tmp_path: Path) -> None:
     assert [list(map(int, line.split())) for line in said.splitlines()] == [
         [0, *wanted[0]], [0, *wanted[1]], [-3, *wanted[1]]
     ]  # fmt: skip
+
+
+SWAP_INSTRUCTIONS = 64_000  # a millisecond at 64 MHz
+STRINGS = """
+#include <stddef.h>
+void *memset(void *to, int value, size_t n) {
+    for (unsigned char *at = to; n--; at++) *at = (unsigned char)value;
+    return to;
+}
+void *memcpy(void *to, const void *from, size_t n) {
+    for (size_t i = 0; i < n; i++) ((unsigned char *)to)[i] = ((const unsigned char *)from)[i];
+    return to;
+}
+"""
+
+
+def test_a_swap_takes_less_than_a_millisecond(tmp_path: Path) -> None:
+    """Instructions of `NAME_restore` on RV32IMAC with a delta of a kilobyte, counted by unicorn."""
+    for tool in ("riscv64-unknown-elf-gcc", "unicorn"):
+        need(tool)
+    package = Package.load(models_dir() / "fashion_cnn" / "fashion_cnn.spk")
+    form, elf = Adapter("low_rank", 2, 1, head=True), tmp_path / "fashion.elf"
+    delta = drawn(package, form, 1)
+    export_c(prepared(package, form), tmp_path, Target.parse("rv32imac"), name="fashion")
+    (tmp_path / "strings.c").write_text(STRINGS)
+    sources = [str(p) for p in tmp_path.rglob("*.c") if "example" not in p.parts]
+    subprocess.run(
+        ["riscv64-unknown-elf-gcc", "-march=rv32imac_zicsr", "-mabi=ilp32", "-O2", "-ffreestanding",
+         "-nostdlib", "-Wl,-e,fashion_restore", "-Wl,-Ttext=0x10000", "-Wl,--no-warn-rwx-segments",
+         f"-I{tmp_path / 'include'}", *sources, "-o", str(elf)],
+        check=True,
+    )  # fmt: skip
+    answer, instructions = called(elf, "fashion_restore", delta.state(package))
+    assert sum(delta.nbytes.values()) > 1000
+    assert answer == 0 and 1000 < instructions < SWAP_INSTRUCTIONS
+
+
+def called(elf: Path, function: str, given: bytes) -> tuple[int, int]:
+    """What a function of an RV32 image answers to a pointer to bytes, and its instructions."""
+    import unicorn
+    from elftools.elf.elffile import ELFFile
+    from unicorn import riscv_const as riscv
+
+    machine = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
+    machine.mem_map(0, 1 << 22)
+    with elf.open("rb") as file:
+        image = ELFFile(file)
+        for segment in image.iter_segments("PT_LOAD"):
+            machine.mem_write(segment["p_vaddr"], segment.data())
+        (symbol,) = image.get_section_by_name(".symtab").get_symbol_by_name(function)
+    state, stack, end, count = 0x300000, 0x2FF000, 0x3FFFF0, 0
+    machine.mem_write(state, given)
+
+    def counted(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    machine.hook_add(unicorn.UC_HOOK_CODE, counted)
+    for register, value in (("SP", stack), ("RA", end), ("A0", state)):
+        machine.reg_write(getattr(riscv, f"UC_RISCV_REG_{register}"), value)
+    machine.emu_start(symbol["st_value"], end)
+    return int(machine.reg_read(riscv.UC_RISCV_REG_A0)), count
