@@ -102,7 +102,7 @@ def with_places(base: Graph, adapter: Adapter) -> Graph:
     """
     if base.learns:
         raise GraphError(f"graph {base.name}: it learns, and an adapter's values are learned, too")
-    layers = [node for node in base.nodes if _is_adapted(node)]
+    layers = adapted_layers(base)
     if not layers:
         raise GraphError(
             f"graph {base.name}: no layer to adapt, expected an int8 convolution or a linear layer"
@@ -129,6 +129,11 @@ def with_places(base: Graph, adapter: Adapter) -> Graph:
             nodes += rung
         learned += values
     return Graph(base.name, base.steps, base.inputs, nodes, base.outputs, learned)
+
+
+def adapted_layers(graph: Graph) -> list[Operator]:
+    """The layers that may be adapted, of a base or of one with places, without what is added."""
+    return [node for node in graph.nodes if _is_adapted(node)]
 
 
 def _is_adapted(node: Operator) -> bool:

@@ -132,7 +132,7 @@ class _Values(nn.Module):
         if node.kernel is None:
             return (x.reshape(len(x), -1) @ matrix.T)[:, None]
         weight = matrix.reshape(len(matrix), *node.kernel, -1).permute(0, 3, 1, 2)
-        image, groups = _padded(x, node.padding), len(matrix) if node.own else 1
+        image, groups = padded(x, node.padding), len(matrix) if node.own else 1
         made = functional.conv2d(
             image, weight, stride=node.stride, dilation=node.dilation, groups=groups
         )
@@ -189,7 +189,7 @@ def _fractions(gains: Array) -> tuple[Array, Array]:
     return np.clip(gain, 0, (1 << GAIN_BITS) - 1).astype(np.int16), shift.astype(np.uint8)
 
 
-def _padded(x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+def padded(x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
     """(N, H, W, C) to (N, C, H, W), with zeros around."""
     top, left, bottom, right = padding
     return functional.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
@@ -222,7 +222,7 @@ def _weighted(node: Quantised, x: Tensor) -> Tensor:
         return _rescaled(node, centred.reshape(len(x), -1) @ levels.T + bias)
     if not isinstance(node, Conv2d | DepthwiseConv2d):
         raise node.error("adapters cannot be trained through it")
-    image, groups = _padded(centred, node.padding), 1
+    image, groups = padded(centred, node.padding), 1
     if isinstance(node, DepthwiseConv2d):
         weight, groups = levels.permute(2, 0, 1)[:, None], image.shape[1]
     else:
@@ -280,6 +280,18 @@ _MEANING: list[tuple[type[Operator], Callable[..., Tensor]]] = [
 ]
 
 
+def meaning(node: Operator) -> Callable[..., Tensor]:
+    """What an operator computes, of itself and codes.
+
+    Raises:
+        GraphError: it has no gradient here.
+    """
+    found = next((made for kind, made in _MEANING if isinstance(node, kind)), None)
+    if found is None:
+        raise node.error("adapters cannot be trained through it")
+    return found
+
+
 class Through(nn.Module):
     """A graph with places, in PyTorch."""
 
@@ -310,10 +322,9 @@ class Through(nn.Module):
             if isinstance(node, AddDelta):
                 made[node.name] = self.layers[node.name](*given)
                 continue
-            meaning = next((m for kind, m in _MEANING if isinstance(node, kind)), None)
-            if meaning is None or len(given) != len(node.inputs):
+            if len(given) != len(node.inputs):
                 raise node.error("adapters cannot be trained through it")
-            made[node.name] = meaning(node, *given)
+            made[node.name] = meaning(node)(node, *given)
         name = self.graph.outputs[0]
         tensor, scores = self.graph.tensors[name], made[name].reshape(len(x), -1)
         softmax = any(isinstance(node, Softmax) and node.name == name for node in self.graph.nodes)

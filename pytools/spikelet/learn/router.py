@@ -1,0 +1,110 @@
+"""A router: which delta serves an input, by one int8 vector a delta on the first frozen feature.
+
+It is two operators beside the network, a linear layer and an argmax, and an output `route`: 0 for
+no delta, or the number of one. What it reads no delta changes, so it may be asked in any state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from spikelet.errors import UsageError
+from spikelet.graph import Array, Graph, Operator
+from spikelet.graph.adapted import adapted_layers
+from spikelet.graph.int8 import factor
+from spikelet.graph.ops.argmax import Argmax
+from spikelet.graph.ops.average_pool2d import AveragePool2d
+from spikelet.graph.ops.fully_connected import FullyConnected
+from spikelet.package import Package
+
+ROUTE = "route"
+GRID = 4  # an image is averaged to so many by so many places
+RIDGE = 1e-2  # of the mean variance, added to each
+REACH = 100  # codes of the largest score
+LOST = 0.01  # share of the generic samples that may get a delta
+
+
+def routed(package: Package, domains: Sequence[Array], generic: Array) -> Package:
+    """A package with places, and a router that tells its deltas apart.
+
+    The vectors are those of linear discriminant analysis of the domains. The score of none is then
+    raised until at most `LOST` of the generic samples get a delta.
+
+    Args:
+        package: with places.
+        domains: of each delta, (N, *shape) codes of inputs that it serves.
+        generic: (N, *shape) codes of inputs that the base serves.
+
+    Raises:
+        UsageError: the package has no places, or several inputs.
+    """
+    graph = package.graph
+    if package.manifest.get("adapter") is None or len(graph.inputs) != 1:
+        raise UsageError(
+            f"package {graph.name}: it has no places for deltas, or several inputs",
+            "a router chooses between deltas",
+            "give the package that `spikelet adapt --places` wrote",
+        )
+    nodes, feature = _feature(graph)
+    seen = [_values(graph, nodes, feature, x) for x in (generic, *domains)]
+    weight, bias = _vectors(seen)
+    whole = [np.concatenate([x, np.ones((len(x), 1))], axis=1) for x in seen]
+    largest = max(np.abs(x @ np.column_stack([weight, bias]).T).max() for x in whole)
+    multiplier, shift = factor(float(REACH / largest))
+    scores = FullyConnected(
+        name=f"{ROUTE}_scores", inputs=(feature,), weight=weight.astype(np.int8),
+        bias=np.rint(bias).astype(np.int32),
+        multiplier=np.full(len(weight), multiplier, np.int32),
+        shift=np.full(len(weight), shift, np.int32),
+        output_scale=1.0, output_zero_point=0,
+    )  # fmt: skip
+    made = Graph(
+        graph.name, graph.steps, graph.inputs,
+        [*graph.nodes, *nodes, scores, Argmax(name=ROUTE, inputs=(scores.name,))],
+        [*graph.outputs, ROUTE], graph.learned,
+    )  # fmt: skip
+    vectors = {n: v for n, v in package.vectors.items() if not n.startswith("golden.")}
+    return Package(made, vectors, package.manifest)
+
+
+def _feature(graph: Graph) -> tuple[list[Operator], str]:
+    """What is computed of the first layer, and the tensor that the router reads."""
+    layer = adapted_layers(graph)[0]
+    (y,) = layer.outs
+    if len(y.shape) != 3:
+        return [], y.name
+    window = (max(1, y.shape[0] // GRID), max(1, y.shape[1] // GRID))
+    pool = AveragePool2d(
+        name=f"{ROUTE}_feature", inputs=(y.name,), window=window, stride=window,
+        output_scale=y.scale, output_zero_point=y.zero_point,
+    )  # fmt: skip
+    return [pool], pool.name
+
+
+def _values(graph: Graph, nodes: list[Operator], feature: str, x: Array) -> Array:
+    """(N, features) the router's inputs, less their zero point."""
+    cut = Graph(
+        graph.name, graph.steps, graph.inputs, [*graph.nodes, *nodes], [feature], graph.learned
+    )
+    made = [cut.run({graph.inputs[0].name: x[p]}).outputs[feature] for p in cut.parts(len(x))]
+    codes = np.concatenate(made).reshape(len(x), -1).astype(np.float64)
+    values: Array = codes - cut.tensors[feature].zero_point
+    return values
+
+
+def _vectors(seen: Sequence[Array]) -> tuple[Array, Array]:
+    """(1 + deltas, features) integers of 8 bits, and biases in units of their products."""
+    means = np.stack([x.mean(axis=0) for x in seen])
+    within = np.mean([np.cov(x.T, bias=True) for x in seen], axis=0)  # domains count alike
+    within += RIDGE * np.trace(within) / len(within) * np.eye(len(within))
+    centre = means.mean(axis=0)
+    rows = np.linalg.solve(within, (means - centre).T).T
+    scale = 127 / np.abs(rows).max()
+    weight = np.rint(rows * scale)
+    bias = -(weight * (means + centre)).sum(axis=1) / 2
+    scores = seen[0] @ weight.T + bias
+    ahead = scores[:, 1:].max(axis=1) - scores[:, 0]
+    bias[0] += max(0.0, float(np.quantile(ahead, 1 - LOST)))
+    return weight, bias
