@@ -48,6 +48,21 @@ def test_digits_are_split_as_stated() -> None:
     assert not any(row.tobytes() in train for row in data.x_test)
 
 
+def test_a_smaller_image_holds_the_means_of_areas() -> None:
+    data = load("digits")
+    small = data.resized(crop=6, size=4)
+    assert small.shape == (4, 4, 1) and small.x_test.shape == (360, 4, 4, 1)
+    assert "6x6 pixels about the middle as 4x4" in small.test_part
+    middle = data.x_test[:, 1:7, 1:7].astype(np.float64)
+    fine = middle.repeat(2, axis=1).repeat(2, axis=2)  # 12x12: each new pixel is 3x3 of these
+    means = fine.reshape(-1, 4, 3, 4, 3, 1).mean(axis=(2, 4))
+    assert np.abs(small.x_test - means).max() <= 0.501
+    assert np.array_equal(data.resized().x_train, data.x_train)
+    for crop, size in ((9, 4), (4, 6)):
+        with pytest.raises(DataError, match="cannot be cut"):
+            data.resized(crop, size)
+
+
 def test_held_out_samples_come_from_the_training_part_only() -> None:
     data = load("digits")
     tuning = data.held_out()

@@ -59,14 +59,21 @@ class Options:
         return {"bits": self.bits if isinstance(self.bits, int) else dict(self.bits)}
 
     def bits_of(self, network: Network) -> dict[str, int]:
-        """By node with weights; raises UsageError on a width or a layer that there is not."""
-        names = {node.name for node in linear_nodes(network)}
-        asked = dict.fromkeys(names, self.bits) if isinstance(self.bits, int) else dict(self.bits)
-        if unknown := sorted(set(asked) - names):
+        """By node with weights; raises UsageError on a width or a layer that there is not.
+
+        A layer has the name that it had before a batch normalisation or the like was folded into
+        it; the name of what it writes now serves, too.
+        """
+        nodes = linear_nodes(network)
+        names = {node.source or node.name: node.name for node in nodes}
+        known = {**{node.name: node.name for node in nodes}, **names}
+        given = dict.fromkeys(names, self.bits) if isinstance(self.bits, int) else self.bits
+        if unknown := sorted(set(given) - set(known)):
             raise UsageError(
                 f"bits of {', '.join(unknown)}: no such layer",
                 next=f"layers with weights are {', '.join(sorted(names))}",
             )
+        asked = {known[name]: bits for name, bits in given.items()}
         if wrong := sorted({b for b in asked.values() if b not in WIDTHS}):
             raise UsageError(
                 f"weights of {wrong[0]} bits", next=f"widths are {', '.join(map(str, WIDTHS))}"

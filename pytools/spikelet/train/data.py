@@ -110,6 +110,42 @@ class DataSet:
             groups=None if self.groups is None else self.groups[train],
         )
 
+    def resized(self, crop: int | None = None, size: int | None = None) -> DataSet:
+        """Images of u8 codes in another size: a new pixel is the mean of the area that it covers.
+
+        Args:
+            crop: side of the square about the middle that is kept first; None for all.
+            size: side of the new images; None for that of the square.
+
+        Raises:
+            DataError: the samples are no square images of u8 codes, or smaller than that.
+        """
+        height, width = self.shape[0], self.shape[1] if len(self.shape) == 3 else 0
+        crop = crop or height
+        size = size or crop
+        if self.x_train.dtype != np.uint8 or height != width or not size <= crop <= height:
+            raise DataError(
+                f"data set {self.name}: samples {self.x_train.dtype} of shape {self.shape} cannot "
+                f"be cut to {crop} pixels and made {size}",
+                "resizing is for square images of u8 codes, and makes them smaller",
+                f"give size <= crop <= {height} in the recipe's [data]",
+            )
+        rows = area_means(height, crop, size)
+        x_train, x_test = (
+            np.concatenate([
+                np.floor(np.einsum("ah,nhwc,bw->nabc", rows, part, rows, optimize=True) + 0.5)
+                for part in np.array_split(x.astype(np.float32), max(1, len(x) // 1000))
+            ]).astype(np.uint8)
+            for x in (self.x_train, self.x_test)
+        )  # fmt: skip
+        return dataclasses.replace(
+            self,
+            x_train=x_train,
+            x_test=x_test,
+            shape=(size, size, self.shape[2]),
+            test_part=f"{self.test_part}; {crop}x{crop} pixels about the middle as {size}x{size}",
+        )
+
     def held_out(self) -> DataSet:
         """For tuning: about a fifth of the training part, stratified, in place of the test part.
 
@@ -138,6 +174,15 @@ class DataSet:
             test_part=f"validation: {len(hold)} of {len(self.y_train)} training samples, {how}",
             groups=None if self.groups is None else self.groups[keep],
         )
+
+
+def area_means(pixels: int, crop: int, size: int) -> Array:
+    """(size, pixels) float32: what each new pixel of a line takes of each old one."""
+    edges = (pixels - crop) / 2 + np.arange(size + 1) * (crop / size)
+    old = np.arange(pixels)
+    covered = np.minimum(edges[1:, None], old + 1) - np.maximum(edges[:-1, None], old)
+    means: Array = (np.maximum(covered, 0) * (size / crop)).astype(np.float32)
+    return means
 
 
 def load(name: str) -> DataSet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,20 @@ from spikelet.graph.widths import EFFORT
 from spikelet.metrics import Scores, scores
 from spikelet.package import Package
 from spikelet.quantise import Code, Network, Options, Quantised, fold, quantise
-from spikelet.train import EpochProgress, Part
+from spikelet.train import EpochProgress, Part, teacher
 from spikelet.train.data import DataSet
+from spikelet.train.deform import deform
 from spikelet.train.epochs import Epochs, ScoredBatch
 from spikelet.train.evaluate import CHUNK, codes, predict
 from spikelet.train.qat import QatNetwork
-from spikelet.train.recipe import Int8Model, Int8Recipe, RecipeError, load_int8_model
+from spikelet.train.recipe import (
+    Int8Model,
+    Int8Recipe,
+    RecipeError,
+    TeacherSection,
+    load_int8_model,
+)
+from spikelet.train.teacher import Lesson, Watched
 from spikelet.train.trainer import reproducible
 from spikelet.train.widths import WidthsNetwork
 from spikelet.version import __version__
@@ -53,12 +61,17 @@ def train(
         fit = _Fit(recipe, model, data, progress)
         check_scores(model_dir, net, fit.x[:2], data.classes)
         check_layers(net, recipe, data, fit.x)
+        if recipe.teacher is not None:
+            fit.teach(recipe.teacher, model_dir, part)
         fit.phase("float", net, net.parameters(), recipe.train.epochs, recipe.train.learning_rate)
         before = float_labels(net, data, data.x_test)
         network = to_network(net, recipe, data, fit.x)
         feeds = calibration(network, recipe, fit.x)
         if recipe.quantise.widths:
-            nets = WidthsNetwork(network, feeds, recipe.quantise.method, recipe.quantise.widths)
+            nets = WidthsNetwork(
+                network, feeds, recipe.quantise.method, recipe.quantise.widths,
+                normalise=bool(recipe.quantise.normalise),
+            )  # fmt: skip
             groups = nets.parameter_groups(recipe.train.weight_decay)
             rate = recipe.quantise.learning_rate
             fit.phase("quantised", nets, groups, recipe.quantise.epochs, rate)
@@ -66,7 +79,7 @@ def train(
         options = Options(bits=recipe.quantise.bits or 8, odd=recipe.quantise.odd is not False)
         bits = options.bits_of(fold(network))
         if recipe.quantise.epochs:
-            qat = QatNetwork(network, feeds, recipe.quantise.method, bits, options.odd)
+            qat = _with_rounding(network, feeds, recipe, bits)
             rate = recipe.quantise.learning_rate
             groups = qat.parameter_groups(recipe.train.weight_decay)
             fit.phase("quantised", qat, groups, recipe.quantise.epochs, rate)
@@ -130,8 +143,9 @@ class _Fit:
         data: DataSet,
         progress: Callable[[EpochProgress], None] | None,
     ) -> None:
-        self.recipe = recipe
+        self.recipe, self.data = recipe, data
         self.augment = model.augment
+        self.lesson: Lesson | None = None
         self.x = _fast(torch.from_numpy(channels_first(data, data.x_train)))
         self.labels = torch.from_numpy(data.y_train)
         counts = np.maximum(np.bincount(data.y_train, minlength=data.classes), 1)
@@ -140,6 +154,27 @@ class _Fit:
         self.weights = torch.from_numpy(weights.astype(np.float32))
         total = recipe.train.epochs + recipe.quantise.epochs
         self.epochs = Epochs(len(self.labels), total, progress)
+
+    def teach(self, how: TeacherSection, model_dir: Path, part: Part) -> None:
+        """Train the teacher, or take it as it was trained before; random draws stay."""
+        facts = {
+            **self.recipe.model_dump(include={"data", "train", "deform", "teacher"}),
+            "part": part,
+            "torch": torch.__version__,
+            "augment": (model_dir / "model.py").read_text() if self.augment else "",
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(how.seed)
+            net = teacher.build(self.data.shape, self.data.classes, how.channels)
+
+            def train() -> None:
+                self.epochs.total += how.epochs
+                self.phase("teacher", net, net.parameters(), how.epochs, how.learning_rate)
+
+            teacher.kept(net, facts, train)
+        for parameter in net.parameters():  # in one order, whether it was trained or kept
+            parameter.data = _fast(parameter.data)
+        self.lesson = Lesson(net, how)
 
     def phase(
         self, name: str, net: nn.Module, parameters: Any, epochs: int, learning_rate: float
@@ -159,18 +194,29 @@ class _Fit:
             return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-        self.epochs.run(name, epochs, optimiser, schedule, partial(self._score_batches, net))
+        pupils = list(net.nets) if isinstance(net, WidthsNetwork) else [net]
+        self.epochs.run(name, epochs, optimiser, schedule, partial(self._score_batches, pupils))
         net.eval()
 
-    def _score_batches(self, net: nn.Module) -> Iterator[ScoredBatch]:
-        smoothing = self.recipe.train.label_smoothing
+    def _score_batches(self, pupils: Sequence[nn.Module]) -> Iterator[ScoredBatch]:
+        train, holding = self.recipe.train, self.recipe.quantise.hold_epochs or 0
+        if self.epochs.total - self.epochs.epoch < holding:
+            for net in pupils:
+                if isinstance(net, QatNetwork):
+                    net.hold()
+        watched = [Watched(net) for net in pupils] if self.lesson else []
         for x, targets, labels in self._batches():
-            every = net(x)
-            every = every if isinstance(every, tuple) else (every,)  # at several widths
-            losses = [
-                cross_entropy(logits, targets, self.weights, label_smoothing=smoothing)
-                for logits in every
-            ]
+            given = self.lesson.given(x) if self.lesson else None
+            every, losses = [], []
+            for i, net in enumerate(pupils):
+                seen = watched[i](x) if watched else (net(x), x)
+                loss = cross_entropy(
+                    seen[0], targets, self.weights, label_smoothing=train.label_smoothing
+                )
+                if self.lesson and given:
+                    loss = self.lesson.loss(seen, given, loss)
+                every.append(seen[0])
+                losses.append(loss)
             yield every[0], torch.stack(losses).mean(), labels
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -180,6 +226,8 @@ class _Fit:
             chosen = order[start : start + batch]
             x, labels = self.x[chosen], self.labels[chosen]
             targets = labels
+            if self.recipe.deform is not None:
+                x = deform(x, self.recipe.deform)
             if self.augment is not None:
                 x, targets = self.augment(x, labels)
             yield _fast(x), targets, labels
@@ -211,6 +259,20 @@ def calibration(network: Network, recipe: Int8Recipe, x: Tensor) -> dict[str, Ar
     """Training samples that ranges are found on."""
     chosen = torch.randperm(len(x))[: recipe.quantise.samples]
     return {"x": np.ascontiguousarray(x[chosen].numpy())}
+
+
+def _with_rounding(
+    network: Network, feeds: Mapping[str, Array], recipe: Int8Recipe, bits: Mapping[str, int]
+) -> QatNetwork:
+    """The network as the recipe's `[quantise]` trains it."""
+    how = recipe.quantise
+    qat = QatNetwork(
+        network, feeds, how.method, bits, how.odd is not False,
+        normalise=bool(how.normalise), sine=how.signs == "sine",
+    )  # fmt: skip
+    if how.normalise:
+        qat.match(torch.from_numpy(feeds["x"]))
+    return qat
 
 
 def package(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import hardshrink
+from torch.nn.functional import batch_norm, hardshrink
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array
@@ -38,6 +38,9 @@ from spikelet.quantise.operator import network_operators, operator_of
 LOW, HIGH = -128, 127
 # Of a layer's largest scale, the least that a channel has: keeps a dead channel's bias in int32.
 SMALLEST_SCALE = 2.0**-12
+MOMENTUM, EPSILON = 0.1, 1e-5  # of the normalisation of batches
+OMEGA = 30.0  # radians a unit, of weights whose sine is rounded
+NEAR = 0.01  # of a cell: weights that are nearer to its border are not held
 
 
 class _Round(torch.autograd.Function):
@@ -70,24 +73,48 @@ class _Round(torch.autograd.Function):
         return inside, (both + difference) / 2 - step, (both - difference) / 2 + step
 
 
-def round_to_grid(weight: Tensor, bits: int, odd: bool) -> tuple[Tensor, Tensor]:
+def round_to_grid(
+    weight: Tensor, bits: int, odd: bool, scale: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Weights (O, ...) on the grid of so many bits, and its scales (O,); gradients pass.
 
     Without a zero: `scale * (2k + 1)` with `k = floor(w / (2 * scale))`, where 2^bits steps of the
-    scale are twice the mean magnitude. With one: `scale * k`, k rounded to nearest.
+    scale are twice the mean magnitude. With one: `scale * k`, k rounded to nearest. The scales are
+    found, or given.
     """
     half = 1 << (bits - 1)
     with torch.no_grad():
-        mean = weight.flatten(1).abs().mean(dim=1)
-        mean = mean.clamp(min=max(float(mean.max()) * SMALLEST_SCALE, 1e-12))
-        scale = 2 * mean / (1 << bits) if odd else 2 * mean / max(half - 1, 1) ** 0.5
-        steps = weight / scale.reshape(-1, *(1,) * (weight.dim() - 1))
+        scale = grid_scale(weight, bits, odd) if scale is None else scale
+        steps = weight / spread(scale, weight)
         if odd:
             levels = 2 * (steps / 2).floor_().clamp_(-half, half - 1) + 1
         else:
             levels = steps.round().clamp_(1 - half, half - 1)
-        rounded = levels * scale.reshape(-1, *(1,) * (weight.dim() - 1))
+        rounded = levels * spread(scale, weight)
     return weight + (rounded - weight).detach(), scale
+
+
+def grid_scale(weight: Tensor, bits: int, odd: bool) -> Tensor:
+    """(O,): of the grid of so many bits for weights (O, ...), from their mean magnitude."""
+    mean = weight.flatten(1).abs().mean(dim=1)
+    mean = mean.clamp(min=max(float(mean.max()) * SMALLEST_SCALE, 1e-12))
+    half = 1 << (bits - 1)
+    return 2 * mean / (1 << bits) if odd else 2 * mean / max(half - 1, 1) ** 0.5
+
+
+def spread(values: Tensor, weight: Tensor) -> Tensor:
+    """(O,) as (O, 1, ...), to go with weights (O, ...)."""
+    return values.reshape(-1, *(1,) * (weight.dim() - 1))
+
+
+def to_border(weight: Tensor, scale: Tensor, bits: int, odd: bool) -> Tensor:
+    """How far weights (O, ...) are from the nearest place where their code changes, in cells."""
+    half = 1 << (bits - 1)
+    if odd:
+        cells = weight / spread(2 * scale, weight)
+        return (cells - cells.round().clamp(1 - half, half - 1)).abs()
+    cells = weight / spread(scale, weight) - 0.5
+    return (cells - cells.round().clamp(1 - half, half - 2)).abs()
 
 
 def code_of(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,6 +179,19 @@ def _with_rounded_operands(network: Network) -> Network:
     return network
 
 
+def _with_signs(network: Network) -> Network:
+    """Layers that only a sign reads are exported with steps: nothing is rounded between the two."""
+    network = network.copy()
+    for node in network.nodes:
+        readers = [reader for reader in network.nodes if node.name in reader.inputs]
+        alone = node.name not in network.outputs and len(readers) == 1
+        if operator_of(node).weighted and alone and readers[0].attributes.get("mode") == "SIGN":
+            network.codes[node.inputs[1]] = Code(np.ones((), np.float32), even=True)
+            scale = float(readers[0].attributes.get("output_scale", 1.0))
+            network.codes[readers[0].name] = Code.of(scale)
+    return network
+
+
 class QatNetwork(nn.Module):
     """A float network with the rounding of its integer graph; parameters are its weights.
 
@@ -162,6 +202,10 @@ class QatNetwork(nn.Module):
         bits: of weights, by node; 8 where it is not there.
         odd: weights of less than 8 bits have no zero; those of 1 bit never do.
         nested: those of 8 bits neither, so that one array serves all widths.
+        normalise: what each layer with weights computes is normalised over the batch before its
+            gain and bias, as by a batch normalisation, whose running figures are exported.
+        sine: weights of 1 bit are the signs of `sin(OMEGA * w)`: Vargas et al., "BiPer: Binary
+            neural networks using a periodic function", CVPR 2024.
 
     `forward` takes the first input, (N, *rest of its shape), and returns the first output. With
     `rounding` off it is the float network.
@@ -175,9 +219,11 @@ class QatNetwork(nn.Module):
         bits: Mapping[str, int] | None = None,
         odd: bool = True,
         nested: bool = False,
+        normalise: bool = False,
+        sine: bool = False,
     ) -> None:
         super().__init__()
-        self.network = _with_rounded_operands(fold(network))
+        self.network = _with_signs(_with_rounded_operands(fold(network)))
         trainable = sorted(k for k, v in network_operators().items() if v.trainable)
         for node in self.network.nodes:
             if not operator_of(node).trainable:
@@ -186,7 +232,7 @@ class QatNetwork(nn.Module):
                     next=f"trainable are {', '.join(trainable)}",
                 )
         self.rounding = True
-        self.bits, self.odd, self.nested = dict(bits or {}), odd, nested
+        self.bits, self.odd, self.nested, self.sine = dict(bits or {}), odd, nested, sine
         self.sites = sites(self.network)
         self.weights = {
             node.inputs[1]: node for node in self.network.nodes if operator_of(node).weighted
@@ -198,13 +244,14 @@ class QatNetwork(nn.Module):
         for name, values in self.network.constants.items():
             tensor = torch.from_numpy(np.array(values, np.float32))
             self.constants[self.keys[name]] = nn.Parameter(tensor, name in trained)
-        # Of weights on a grid of few levels: what a channel's scale is more than the grid's, log.
+        # What a channel's scale is more than its grid's, log; of a grid of few levels, and of
+        # layers that are normalised.
         self.gains = nn.ParameterDict()
+        self.norms = nn.ModuleDict()
+        # By weight: which are held, at what values, and the scales of the grid.
+        self.held: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         for name in self.weights:
-            bits_, without_zero = self.weight_grid(name)
-            if bits_ < 8 or without_zero:
-                outputs = len(self.network.constants[name])
-                self.gains[self.keys[name]] = nn.Parameter(torch.zeros(outputs))
+            self._prepare(name, normalise)
         known = dict(self.network.codes)
         for name, code in calibrate(self.network, feeds, method).items():
             known.setdefault(name, code)
@@ -218,6 +265,25 @@ class QatNetwork(nn.Module):
         learned = {n for n in representatives if self._is_learned(n)}
         for name, i in self.index.items():
             self.ranges[i].requires_grad_(name in learned)
+
+    def _prepare(self, name: str, normalise: bool) -> None:
+        """The parameters of a weight besides itself."""
+        bits, without_zero = self.weight_grid(name)
+        key, outputs = self.keys[name], len(self.network.constants[name])
+        normalise = normalise and bool(self._bias_key(name))
+        if bits < 8 or without_zero or normalise:
+            self.gains[key] = nn.Parameter(torch.zeros(outputs))
+        if normalise:
+            self.norms[key] = nn.BatchNorm1d(outputs, EPSILON, MOMENTUM, affine=False)
+        if self.sine and bits == 1:
+            weight = self.constants[key].data
+            most = weight.flatten(1).abs().amax(dim=1).clamp(min=1e-12)
+            self.constants[key].data = torch.asin(weight / spread(most, weight)) / OMEGA
+
+    def _bias_key(self, name: str) -> str:
+        """Of the layer with that weight; "" where it has none."""
+        inputs = self.weights[name].inputs
+        return self.keys.get(inputs[2], "") if len(inputs) > 2 else ""
 
     def _is_learned(self, name: str) -> bool:
         """Whether a range is the training's to choose: not an input's, nor one that is known."""
@@ -241,13 +307,52 @@ class QatNetwork(nn.Module):
         return bits, bits == 1 or (self.odd and bits < 8) or self.nested
 
     def round_weight(self, name: str) -> tuple[Tensor, Tensor]:
-        """A weight with its channels' rounding (O, ...), and their scales (O,)."""
+        """A weight with its channels' rounding and gain (O, ...), and their scales (O,)."""
+        rounded, scale = self._on_grid(name)
+        key = self.keys[name]
+        if key not in self.gains:
+            return rounded, scale
+        gain = torch.exp(self.gains[key])
+        if key in self.norms:
+            gain = gain * torch.rsqrt(self._norm(key)[1] + EPSILON)
+        return rounded * spread(gain, rounded), scale * gain
+
+    def _norm(self, key: str) -> tuple[Tensor, Tensor]:
+        """The running mean and variance of a layer that is normalised, (O,)."""
+        norm = self.norms[key]
+        assert isinstance(norm, nn.BatchNorm1d)
+        assert norm.running_mean is not None and norm.running_var is not None
+        return norm.running_mean, norm.running_var
+
+    def hold(self) -> None:
+        """From now on weights stay whose code is not about to change, and so do the grids.
+
+        What is left to train is what swings about a border: Liu et al. (see above), confidence-
+        guided annealing.
+        """
+        with torch.no_grad():
+            for name in self.weights if not self.held else ():
+                bits, odd = self.weight_grid(name)
+                if bits == 8 and not odd:
+                    continue
+                weight = self._latent(name).clone()
+                scale = grid_scale(weight, bits, odd)
+                self.held[name] = to_border(weight, scale, bits, odd) > NEAR, weight, scale
+
+    def _latent(self, name: str) -> Tensor:
+        """What is rounded to a weight."""
         weight: Tensor = self.constants[self.keys[name]]
+        return torch.sin(OMEGA * weight) if self.sine and self.weight_grid(name)[0] == 1 else weight
+
+    def _on_grid(self, name: str) -> tuple[Tensor, Tensor]:
+        """A weight with its channels' rounding (O, ...), and the scales of the grid (O,)."""
+        weight = self._latent(name)
         bits, odd = self.weight_grid(name)
+        if name in self.held:
+            stays, values, scale = self.held[name]
+            return round_to_grid(torch.where(stays, values, weight), bits, odd, scale)
         if bits < 8 or odd:
-            rounded, scale = round_to_grid(weight, bits, odd)
-            gain = torch.exp(self.gains[self.keys[name]])
-            return rounded * gain.reshape(-1, *(1,) * (weight.dim() - 1)), scale * gain
+            return round_to_grid(weight, bits, odd)
         with torch.no_grad():
             scale = weight.flatten(1).abs().amax(dim=1) / HIGH
             scale = scale.clamp(min=max(float(scale.max()) * SMALLEST_SCALE, 1e-12))
@@ -281,26 +386,54 @@ class QatNetwork(nn.Module):
             value = self._execute(node, values)
             key = self.keys.get(node.inputs[1], "") if node.inputs[1:] else ""
             if operator_of(node).weighted and key in self.gains:
+                if key in self.norms:
+                    value = self._raw(node, values)
                 axis = operator_of(node).channel_axis(value.dim())
                 made, real = (v.movedim(axis, 0).flatten(1) for v in (value, wanted[node.name]))
                 self._match_layer(node, key, made, real)
+                training, self.training = self.training, False
                 value = self._execute(node, values)
+                self.training = training
             values[node.name] = self._round_value(node, value)
 
     def _match_layer(self, node: Node, key: str, made: Tensor, wanted: Tensor) -> None:
         """`match` for one layer: (O, n) as it computes them, and as the float network does."""
-        if len(node.inputs) < 3 or node.inputs[2] not in self.keys:
+        if not self._bias_key(node.inputs[1]):
             return
-        bias = self.constants[self.keys[node.inputs[2]]]
+        bias = self.constants[self._bias_key(node.inputs[1])]
         deviation = wanted.std(dim=1)
+        if key in self.norms:
+            mean, variance = self._norm(key)
+            mean.copy_(made.mean(dim=1))
+            variance.copy_(made.var(dim=1))
+            self.gains[key].copy_(torch.log(deviation.clamp(min=1e-3)))
+            bias.copy_(wanted.mean(dim=1))
+            return
         gain = (deviation / made.std(dim=1).clamp(min=1e-6)).clamp(0.1, 10)
         gain = torch.where(deviation > 1e-6, gain, 1.0)  # a dead channel stays as it is
         self.gains[key].copy_(torch.log(gain))
         bias.copy_(wanted.mean(dim=1) - gain * (made.mean(dim=1) - bias))
 
     def _execute(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
+        key = self.keys.get(node.inputs[1], "") if node.inputs[1:] else ""
+        if self.rounding and operator_of(node).weighted and key in self.norms:
+            y = self._raw(node, values)
+            axis = operator_of(node).channel_axis(y.dim())
+            bias = self.constants[self._bias_key(node.inputs[1])]
+            gain = torch.exp(self.gains[key])
+            y = batch_norm(
+                y.movedim(axis, 1), *self._norm(key), gain, bias, self.training, MOMENTUM, EPSILON
+            )
+            return y.movedim(1, axis)
         inputs = [self._operand(name, values) for name in node.inputs]
         made: Tensor = operator_of(node).in_torch(inputs, node.attributes)
+        return made
+
+    def _raw(self, node: Node, values: Mapping[str, Tensor]) -> Tensor:
+        """What a layer computes with the weights of its grid, without gain and bias."""
+        weight = self._on_grid(node.inputs[1])[0]
+        operands = [self._operand(node.inputs[0], values), weight, None]
+        made: Tensor = operator_of(node).in_torch(operands, node.attributes)
         return made
 
     def _round_value(self, node: Node, value: Tensor) -> Tensor:
@@ -313,7 +446,8 @@ class QatNetwork(nn.Module):
         shared = self.sites.get(node.name)
         held = {self.sites.get(name) for name in node.inputs if name not in self.keys}
         operator = operator_of(node)
-        return operator.keeps_code and not operator.averages and held == {shared}
+        signs = node.attributes.get("mode") == "SIGN"
+        return signs or (operator.keeps_code and not operator.averages and held == {shared})
 
     def _round_activation(self, name: str, x: Tensor, away: bool = False) -> Tensor:
         """An activation as the graph holds it."""
@@ -342,7 +476,12 @@ class QatNetwork(nn.Module):
                 weight, scale = self.round_weight(name)
                 network.constants[name] = weight.numpy().copy()
                 bits, odd = self.weight_grid(name)
-                network.codes[name] = Code(scale.numpy().copy(), bits=bits, odd=odd)
+                even = name in self.network.codes
+                network.codes[name] = Code(scale.numpy().copy(), bits=bits, odd=odd, even=even)
+                if (key := self.keys[name]) in self.norms:
+                    gain = torch.exp(self.gains[key]) * torch.rsqrt(self._norm(key)[1] + EPSILON)
+                    bias = self.constants[self._bias_key(name)] - self._norm(key)[0] * gain
+                    network.constants[self.weights[name].inputs[2]] = bias.numpy().copy()
         for name, i in self.index.items():
             held = self.ranges[i]
             if isinstance(held, Range):

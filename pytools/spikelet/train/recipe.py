@@ -27,15 +27,24 @@ class _Section(BaseModel):
 
 
 class DataSection(_Section):
-    """`[data]`: a name in `spikelet.train.data.DATA_SETS`, and how many of its classes, or all."""
+    """`[data]`: a name in `spikelet.train.data.DATA_SETS`, and what is taken of it.
+
+    Images are cut to a square of `crop` pixels about their middle, then made one of `size` pixels.
+    """
 
     name: str
     classes: Annotated[int, Field(ge=2)] | None = None
+    crop: Annotated[int, Field(ge=2)] | None = None
+    size: Annotated[int, Field(ge=2)] | None = None
 
     def load(self) -> DataSet:
         """The data; raises DataError."""
         data = load(self.name)
-        return data if self.classes is None else data.first(self.classes)
+        if self.classes is not None:
+            data = data.first(self.classes)
+        if self.crop is not None or self.size is not None:
+            data = data.resized(self.crop, self.size)
+        return data
 
 
 class NetworkSection(_Section):
@@ -88,6 +97,37 @@ class Int8TrainSection(_Section):
 Width = Literal[8, 4, 2, 1]
 
 
+class DeformSection(_Section):
+    """`[deform]`: each training image is drawn anew, see `spikelet.train.deform`.
+
+    Every figure is the most of it, to either side.
+    """
+
+    rotate: Annotated[float, Field(ge=0, le=180)] = 0.0  # degrees
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the size, each axis for itself
+    shear: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the height
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the size
+    # Standard deviation of a smooth displacement of each pixel, of the size.
+    elastic: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class TeacherSection(_Section):
+    """`[teacher]`: a wide float network, trained first, that the network learns from.
+
+    See `spikelet.train.teacher`, which keeps it between runs.
+    """
+
+    channels: Annotated[int, Field(ge=1)] = 32
+    epochs: Annotated[int, Field(ge=1, le=10000)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    # Of the loss: how much is the divergence from the teacher's scores, the rest is of the labels.
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    # Added to the loss: so many times the distance of the similarities of samples.
+    gram: Annotated[float, Field(ge=0)] = 0.0
+
+
 class Int8QuantiseSection(_Section):
     """`[quantise]` of an int8 network: epochs with rounding, from ranges found on some samples."""
 
@@ -101,6 +141,12 @@ class Int8QuantiseSection(_Section):
     odd: bool | None = None
     # In place of `bits`: one store of weights that serves all of these, trained together.
     widths: tuple[Width, ...] | None = None
+    # Layers of less than 8 bits are normalised over each batch, as by a batch normalisation.
+    normalise: bool | None = None
+    # How a weight of 1 bit is trained: its sign, or the sign of its sine.
+    signs: Literal["straight", "sine"] | None = None
+    # In the last of the epochs, weights far from where their code changes are held.
+    hold_epochs: Annotated[int, Field(ge=1)] | None = None
 
 
 class PackageSection(_Section):
@@ -120,6 +166,8 @@ class Int8Recipe(_Common):
     """The recipe.toml of an int8 network, checked: one without `[network]`."""
 
     train: Int8TrainSection
+    deform: DeformSection | None = None
+    teacher: TeacherSection | None = None
     quantise: Int8QuantiseSection
     package: PackageSection = PackageSection()
 

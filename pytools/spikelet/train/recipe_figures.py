@@ -36,7 +36,7 @@ class Row:
         seed: of the recipe.
         float_accuracy: of the network with its float weights, 0 to 1.
         integer_accuracy: of the integer graph on the same samples and spikes.
-        weight_bytes: int8 weights.
+        weight_bytes: of weights, as they lie packed.
         macs: multiply-accumulates of one inference of an int8 network.
         saturations: membranes that hit their limit, over all samples.
         seconds: for training and golden; 0 where a package was given.
@@ -70,13 +70,17 @@ def row_of(package: Package, seconds: float = 0.0) -> Row:
     """The figures of a package; its vectors are executed again, with a trace."""
     graph = package.graph
     execution = graph.run(package.inputs, trace=True)
-    weights = [n.arrays()["weight"].size for n in graph.nodes if "weight" in n.arrays()]
     costs = [n.cost() for n in graph.nodes]
+    weights = {  # by array: several widths may read one
+        id(n.arrays()["weight"]): -(-n.arrays()["weight"].size * n.cost().weight_bits // 8)
+        for n in graph.nodes
+        if "weight" in n.arrays()
+    }
     return Row(
         seed=int(package.manifest["seed"]),
         float_accuracy=float(package.manifest["float_accuracy"]),
         integer_accuracy=float(package.manifest["integer_accuracy"]),
-        weight_bytes=sum(weights),
+        weight_bytes=sum(weights.values()),
         macs=sum(cost.macs for cost in costs),
         saturations=int(execution.saturations.sum()),
         seconds=seconds,

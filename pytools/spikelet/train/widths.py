@@ -30,12 +30,18 @@ class WidthsNetwork(nn.Module):
         feeds: calibration data by input name.
         method: of finding the first ranges.
         widths: bits.
+        normalise: see `QatNetwork`; each width for itself.
 
     `forward` returns the scores at each width.
     """
 
     def __init__(
-        self, network: Network, feeds: Mapping[str, Array], method: str, widths: Sequence[int]
+        self,
+        network: Network,
+        feeds: Mapping[str, Array],
+        method: str,
+        widths: Sequence[int],
+        normalise: bool = False,
     ) -> None:
         super().__init__()
         self.widths = sorted(widths, reverse=True)
@@ -43,7 +49,7 @@ class WidthsNetwork(nn.Module):
         nets = []
         for width in self.widths:
             bits = {node.name: width for node in network.nodes}
-            net = QatNetwork(network, feeds, method, bits, nested=True)
+            net = QatNetwork(network, feeds, method, bits, nested=True, normalise=normalise)
             if first is None:
                 first = net
             else:

@@ -146,6 +146,12 @@ HANDLERS["hardsigmoid"] = _function("HardSigmoid", alpha=1 / 6, beta=0.5)
 HANDLERS["selu"] = _function("Selu", alpha=1.6732632423543772, gamma=1.0507009873554805)
 
 
+@handles("sign_bit")
+def _sign_bit(call: Call) -> Activation:
+    """`spikelet.train.signs`: -1 or 1, of 0, too."""
+    return call.add("Trunc", [call.activation("x").name], {"mode": "SIGN"})
+
+
 @handles("clamp", "hardtanh", "clamp_min", "clamp_max")
 def _clamp(call: Call) -> Activation:
     given = call.arguments

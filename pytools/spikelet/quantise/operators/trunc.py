@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,7 +40,6 @@ class Trunc(Function):
     """
 
     OP = "Trunc"
-    trainable = False
 
     def slope(self, attributes: Attributes) -> float | None:
         steps = attributes.get("scale", 1.0) * (attributes.get("divisor") or 1)
@@ -64,5 +63,18 @@ class Trunc(Function):
         zero = np.float32(zero_point / (divisor or 1))
         return np.asarray((ROUNDINGS[mode](y) - zero) * step)
 
-    def value_in_torch(self, x: Tensor, **ignored: object) -> Tensor:
-        raise NotImplementedError("a file's own rounding is not trained")
+    def value_in_torch(self, x: Tensor, **attributes: Any) -> Tensor:
+        """Its gradient is the slope (straight-through); of a sign, that of a rounded step.
+
+        The step is 2 - 2|x| steep within -1..1: Liu et al., "Bi-Real Net", ECCV 2018.
+        """
+        import torch
+
+        if attributes.get("mode") == "SIGN":
+            step = float(attributes.get("output_scale", 1.0))
+            near = x.clamp(-1, 1)
+            soft, made = near * (2 - near.abs()) * step, torch.where(x >= 0, step, -step)
+        else:
+            soft = x * (self.slope(attributes) or 1.0)
+            made = torch.from_numpy(self.value(x.detach().numpy(), **attributes))
+        return soft + (made - soft).detach()
