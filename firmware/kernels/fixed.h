@@ -58,7 +58,7 @@ SPK_INLINE int32_t spk_times(int32_t a, int32_t b) {
 }
 #endif
 
-// a * b; b < 2^31.
+// a * b; b <= 2^31.
 #if defined(SPK_ADDS_ONLY)
 SPK_SHARED uint64_t spk_product(uint32_t a, uint32_t b) {
     uint32_t high = 0;
@@ -85,11 +85,11 @@ SPK_INLINE uint64_t spk_product(uint32_t a, uint32_t b) {
 }
 #endif
 
-// a * b; b >= 0.
 SPK_INLINE int64_t spk_signed_product(int32_t a, int32_t b) {
 #if defined(SPK_ADDS_ONLY)
-    const uint64_t size = spk_product(a < 0 ? 0u - (uint32_t)a : (uint32_t)a, (uint32_t)b);
-    return (int64_t)(a < 0 ? 0u - size : size);
+    const uint64_t size =
+        spk_product(a < 0 ? 0u - (uint32_t)a : (uint32_t)a, b < 0 ? 0u - (uint32_t)b : (uint32_t)b);
+    return (int64_t)((a ^ b) < 0 ? 0u - size : size);
 #else
     return (int64_t)a * b;
 #endif

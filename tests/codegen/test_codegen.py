@@ -220,6 +220,12 @@ def test_flags_without_an_extension_are_named(tmp_path: Path) -> None:
     (said,) = refusals(["gcc"], "rv32imac", tmp_path)
     assert "so for an RV32 core" in said
     assert refusals(["arm-none-eabi-gcc", "-mcpu=cortex-m4"], "portable", tmp_path) == []
+    need("riscv64-unknown-elf-gcc")
+    zbb = ["riscv64-unknown-elf-gcc", "-march=rv32imac_zbb", "-mabi=ilp32"]
+    for made_for in ("rv32imac", "portable"):  # whose rows of bits lie in another order
+        (said,) = refusals(zbb, made_for, tmp_path)
+        assert f"made for {made_for}, so for a core without extension zbb" in said
+    assert refusals(zbb, "rv32imac_zbb", tmp_path) == []
     (said,) = refusals(["arm-none-eabi-gcc", "-mcpu=cortex-m4"], "host", tmp_path)
     assert "#error" in said and "host" in said
 

@@ -21,13 +21,16 @@ TARGETS = {
     "m4": Target.parse("armv7e-m"),
     "m55": Target.parse("armv8.1-m.main+mve"),
     "rv32": Target.parse("rv32imc"),
+    "rv32e": Target.parse("rv32ec"),
 }
 FAST = {
-    "conv2d": {"portable": "four", "m4": "dsp_quads", "m55": "mve_32", "rv32": "four"},
-    "depthwise_conv2d": {"portable": "3x3", "m4": "dsp", "m55": "mve_sixteens", "rv32": "3x3"},
+    "conv2d": {"portable": "four", "m4": "dsp_quads", "m55": "mve_32", "rv32": "four",
+               "rv32e": "planes_8"},
+    "depthwise_conv2d": {"portable": "3x3", "m4": "dsp", "m55": "mve_sixteens", "rv32": "3x3",
+                         "rv32e": "3x3"},
     "fully_connected": {
         "portable": "fours_twice", "m4": "quads_twice", "m55": "vectors_twice",
-        "rv32": "fours_twice",
+        "rv32": "fours_twice", "rv32e": "tables_8_twice",
     },
 }  # fmt: skip
 

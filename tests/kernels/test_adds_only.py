@@ -24,6 +24,9 @@ static int differs(int32_t x, int32_t m) {
     return spk_times(x, m >> 23) != (int32_t)((uint32_t)x * (uint32_t)(m >> 23)) ||
            spk_times(x, -(m >> 23)) != (int32_t)((uint32_t)x * (uint32_t) - (m >> 23)) ||
            spk_product_30(x, m) != (int32_t)(exact >> 30) || spk_signed_product(x, m) != exact ||
+           spk_signed_product(x, -m) != -exact || spk_signed_product(-m, x) != -exact ||
+           spk_signed_product(x, INT32_MIN) != x * (int64_t)INT32_MIN ||
+           spk_product(size, 1u << 31) != (uint64_t)size << 31 ||
            spk_product(size, (uint32_t)m) != (uint64_t)size * (uint32_t)m ||
            spk_product(~size, (uint32_t)m) != (uint64_t)~size * (uint32_t)m;
 }

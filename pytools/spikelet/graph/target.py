@@ -56,6 +56,7 @@ _RISCV_MACROS = {
     "zbs": "defined(__riscv_zbs)",
     "zfh": "defined(__riscv_zfh)",
 }
+_NO_ZBB = (f"!{_RISCV_MACROS['zbb']}", "a core without extension zbb")
 HOST, PORTABLE = "host", "portable"
 # What people call a core; one whose name ends with the f of its FPU has +fp as well. C without
 # variants is what runs on cores that have none here.
@@ -183,7 +184,8 @@ class Target:
         """What a compiler for it tells: conditions of C's preprocessor, with what each one means.
 
         An Arm core must have just the variants that model.c was made with: a smaller core cannot
-        execute them, on a larger one the C runs slower than it could, unnoticed.
+        execute them, on a larger one the C runs slower than it could, unnoticed. On an RV32 core
+        with Zbb rows of bits lie in another order, so that is asked of every other target.
         """
         if self.core == HOST:
             size = self.pointer_bytes
@@ -194,9 +196,10 @@ class Target:
             return [
                 ("defined(__riscv_xlen) && __riscv_xlen == 32", "an RV32 core"),
                 *((_RISCV_MACROS[e], f"a core with extension {e}") for e in needed),
+                *([] if self.has("zbb") else [_NO_ZBB]),
             ]
         if not self.arm:
-            return []
+            return [_NO_ZBB]
         small = "defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1"
         pairs = [
             ("defined(__ARM_ARCH_PROFILE) && __ARM_ARCH_PROFILE == 'M'", "an Arm Cortex-M"),
