@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.errors import SpikeletError
+from spikelet.graph import Graph
 from spikelet.metrics import NeuroBench, neurobench
 from spikelet.package import Package
 from spikelet.train import EpochProgress, Part, train
@@ -66,21 +67,26 @@ class Row:
         return float(self.manifest["macro_f1"][kind])
 
 
+def weight_bytes(graph: Graph) -> int:
+    """Of all weights, as they lie packed; an array that several widths read counts once."""
+    arrays = {
+        id(node.arrays()["weight"]): -(-node.arrays()["weight"].size * node.cost().weight_bits // 8)
+        for node in graph.nodes
+        if "weight" in node.arrays()
+    }
+    return sum(arrays.values())
+
+
 def row_of(package: Package, seconds: float = 0.0) -> Row:
     """The figures of a package; its vectors are executed again, with a trace."""
     graph = package.graph
     execution = graph.run(package.inputs, trace=True)
     costs = [n.cost() for n in graph.nodes]
-    weights = {  # by array: several widths may read one
-        id(n.arrays()["weight"]): -(-n.arrays()["weight"].size * n.cost().weight_bits // 8)
-        for n in graph.nodes
-        if "weight" in n.arrays()
-    }
     return Row(
         seed=int(package.manifest["seed"]),
         float_accuracy=float(package.manifest["float_accuracy"]),
         integer_accuracy=float(package.manifest["integer_accuracy"]),
-        weight_bytes=sum(weights.values()),
+        weight_bytes=weight_bytes(graph),
         macs=sum(cost.macs for cost in costs),
         saturations=int(execution.saturations.sum()),
         seconds=seconds,
