@@ -122,6 +122,8 @@ class Manifest:
         calibration: what ranges were found on.
         quantisation: its options.
         allocation: bits of layers that a budget was kept with, and what chose them.
+        draft: the lead below which the wider network answers; shares of samples and accuracies on
+            those that it was chosen on.
         simplified: what was left out because no output depends on it, by layer; work and weights.
         bands: layers in bands of rows, and bands.
         learning: learner and options.
@@ -164,6 +166,7 @@ class Manifest:
     calibration: Words = ""
     quantisation: Quantisation | None = None
     allocation: dict[Words, Any] | None = None
+    draft: dict[Words, Any] | None = None
     simplified: dict[Words, Any] | None = None
     bands: dict[Words, Any] | None = None
     learning: Learning | None = None

@@ -44,6 +44,38 @@ def at_widths(graphs: Mapping[int, Graph], name: str) -> Graph:
     return Graph(name, first.steps, [*first.inputs, effort], nodes, [scores])
 
 
+def at_width(graph: Graph, width: int) -> Graph:
+    """The network at one width of a graph that has several: what `at_widths` was given.
+
+    Raises:
+        GraphError: there is no such width.
+    """
+    nodes = [node for node in graph.order if node.when == (EFFORT, width)]
+    if not nodes:
+        known = sorted({n.when[1] for n in graph.nodes if n.when and n.when[0] == EFFORT})
+        raise GraphError(f"graph {graph.name}: no width of {width} bits, there are {known}")
+    suffix = f"_{width}"
+    own = {tensor.name: _without(tensor.name, suffix) for node in nodes for tensor in node.outs}
+    back = [
+        dataclasses.replace(
+            node,
+            name=node.name.removesuffix(suffix),
+            inputs=tuple(own.get(name, name) for name in node.inputs),
+            when=None,
+        )
+        for node in nodes
+    ]
+    given = [tensor for tensor in graph.inputs if tensor.name != EFFORT]
+    (chosen,) = [node for node in graph.nodes if isinstance(node, Select)]
+    output = chosen.inputs[1 + chosen.values.index(width)]
+    return Graph(graph.name, graph.steps, given, back, [own[output]])
+
+
+def _without(tensor: str, suffix: str) -> str:
+    head, dot, part = tensor.partition(".")
+    return f"{head.removesuffix(suffix)}{dot}{part}"
+
+
 def draft_first(draft: Graph, whole: Graph, lead: int, name: str) -> Graph:
     """One graph of two: where the answer of the draft is not sure, the whole network answers.
 

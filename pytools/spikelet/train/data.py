@@ -146,8 +146,8 @@ class DataSet:
             test_part=f"{self.test_part}; {crop}x{crop} pixels about the middle as {size}x{size}",
         )
 
-    def held_out(self) -> DataSet:
-        """For tuning: about a fifth of the training part, stratified, in place of the test part.
+    def held_out(self, share: float = 0.2) -> DataSet:
+        """For tuning: a share of the training part, stratified, in place of the test part.
 
         Where there are groups, whole groups are held out.
         """
@@ -156,11 +156,11 @@ class DataSet:
         indices = np.arange(len(self.y_train))
         if self.groups is None:
             keep, hold = train_test_split(
-                indices, test_size=0.2, stratify=self.y_train, random_state=1
+                indices, test_size=share, stratify=self.y_train, random_state=1
             )
             how = "stratified, random_state 1"
         else:
-            folds = StratifiedGroupKFold(n_splits=5, shuffle=True, random_state=1)
+            folds = StratifiedGroupKFold(n_splits=round(1 / share), shuffle=True, random_state=1)
             keep, hold = next(folds.split(indices, self.y_train, self.groups))
             held = len(np.unique(self.groups[hold]))
             how = f"{held} of {len(np.unique(self.groups))} groups, stratified, random_state 1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, softmax
 
 from spikelet.frontends.manifest import drift_rows, layouts
 from spikelet.frontends.torch import from_torch
@@ -25,6 +26,7 @@ from spikelet.quantise import Code, Network, Options, Quantised, fold, quantise
 from spikelet.train import EpochProgress, Part, teacher
 from spikelet.train.data import DataSet
 from spikelet.train.deform import deform
+from spikelet.train.draft import drafted
 from spikelet.train.epochs import Epochs, ScoredBatch
 from spikelet.train.evaluate import CHUNK, codes, predict
 from spikelet.train.qat import QatNetwork
@@ -35,11 +37,13 @@ from spikelet.train.recipe import (
     TeacherSection,
     load_int8_model,
 )
+from spikelet.train.start import start_from, started
 from spikelet.train.teacher import Lesson, Watched
 from spikelet.train.trainer import reproducible
-from spikelet.train.widths import WidthsNetwork
+from spikelet.train.widths import WidthsNetwork, drawn
 from spikelet.version import __version__
 
+TEMPERATURE = 2.0  # of scores that are compared with the float network's
 WARM_UP = 0.05  # of the steps, in which the rate rises
 TRIAL = 16  # samples that show before training whether the graph can carry the network
 DRIFT_SAMPLES = 200  # that the signal-to-noise ratio of each layer is measured on
@@ -56,6 +60,7 @@ def train(
     data = recipe.data.load()
     if part == "validation":
         data = data.held_out()
+    data, held = _part(data, recipe.data.held_out)
     with reproducible(recipe.seed):
         net = model.build(data.shape, data.classes)
         fit = _Fit(recipe, model, data, progress)
@@ -63,10 +68,19 @@ def train(
         check_layers(net, recipe, data, fit.x)
         if recipe.teacher is not None:
             fit.teach(recipe.teacher, model_dir, part)
-        fit.phase("float", net, net.parameters(), recipe.train.epochs, recipe.train.learning_rate)
+        if recipe.train.start is not None:
+            network = to_network(net, recipe, data, fit.x)
+            network = start_from(network, started(model_dir, recipe.train.start).graph)
+            feeds = calibration(network, recipe, fit.x)
+            net = QatNetwork(network, feeds, recipe.quantise.method)
+            net.rounding = False
+        else:
+            rate = recipe.train.learning_rate
+            fit.phase("float", net, net.parameters(), recipe.train.epochs, rate)
+            network = to_network(net, recipe, data, fit.x)
+            feeds = calibration(network, recipe, fit.x)
         before = float_labels(net, data, data.x_test)
-        network = to_network(net, recipe, data, fit.x)
-        feeds = calibration(network, recipe, fit.x)
+        fit.example = net
         if recipe.quantise.widths:
             nets = WidthsNetwork(
                 network, feeds, recipe.quantise.method, recipe.quantise.widths,
@@ -75,7 +89,10 @@ def train(
             groups = nets.parameter_groups(recipe.train.weight_decay)
             rate = recipe.quantise.learning_rate
             fit.phase("quantised", nets, groups, recipe.quantise.epochs, rate)
-            return package_of_widths(nets.to_graph(recipe.name), recipe, data, part, before)
+            made = package_of_widths(nets.to_graph(recipe.name), recipe, data, part, before)
+            if recipe.quantise.draft is None or held is None:
+                return made
+            return with_draft(made, recipe.quantise.draft, data, held)
         options = Options(bits=recipe.quantise.bits or 8, odd=recipe.quantise.odd is not False)
         bits = options.bits_of(fold(network))
         if recipe.quantise.epochs:
@@ -87,6 +104,15 @@ def train(
         else:
             quantised = quantise(network, feeds, options)
         return package(quantised, recipe, data, part, before)
+
+
+def _part(data: DataSet, share: float | None) -> tuple[DataSet, DataSet | None]:
+    """The data less a share of its training part, and that share as a test part."""
+    if share is None:
+        return data, None
+    held = data.held_out(share)
+    x, y = held.x_train, held.y_train
+    return dataclasses.replace(data, x_train=x, y_train=y, groups=held.groups), held
 
 
 def channels_first(data: DataSet, x: Array) -> Array:
@@ -146,6 +172,7 @@ class _Fit:
         self.recipe, self.data = recipe, data
         self.augment = model.augment
         self.lesson: Lesson | None = None
+        self.example: nn.Module | None = None  # whose scores are to be met
         self.x = _fast(torch.from_numpy(channels_first(data, data.x_train)))
         self.labels = torch.from_numpy(data.y_train)
         counts = np.maximum(np.bincount(data.y_train, minlength=data.classes), 1)
@@ -204,20 +231,31 @@ class _Fit:
             for net in pupils:
                 if isinstance(net, QatNetwork):
                     net.hold()
-        watched = [Watched(net) for net in pupils] if self.lesson else []
+        watched = {net: Watched(net) for net in pupils} if self.lesson else {}
         for x, targets, labels in self._batches():
             given = self.lesson.given(x) if self.lesson else None
             every, losses = [], []
-            for i, net in enumerate(pupils):
-                seen = watched[i](x) if watched else (net(x), x)
+            for net in drawn(pupils):
+                seen = watched[net](x) if watched else (net(x), x)
                 loss = cross_entropy(
                     seen[0], targets, self.weights, label_smoothing=train.label_smoothing
                 )
                 if self.lesson and given:
                     loss = self.lesson.loss(seen, given, loss)
+                loss = self._distilled(x, seen[0], loss)
                 every.append(seen[0])
                 losses.append(loss)
             yield every[0], torch.stack(losses).mean(), labels
+
+    def _distilled(self, x: Tensor, scores: Tensor, loss: Tensor) -> Tensor:
+        """The loss with the share of it that the recipe gives to the example's scores."""
+        share = self.recipe.quantise.distil
+        if self.example is None or share is None:
+            return loss
+        with torch.no_grad():
+            wanted = softmax(self.example(x) / TEMPERATURE, dim=1)
+        apart = cross_entropy(scores / TEMPERATURE, wanted)
+        return (1 - share) * loss + share * TEMPERATURE * apart
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The training part in a new order, augmented: inputs, targets, labels."""
@@ -357,6 +395,19 @@ def package_of_widths(
         "vectors": f"{len(chosen)} of {len(y)} test samples, at the widths in turn",
     }
     return Package(graph, vectors, manifest).with_golden()
+
+
+def with_draft(package: Package, gain: float, data: DataSet, held: DataSet) -> Package:
+    """The package with 1 bit first and 8 where that is not sure; tested on the test part."""
+    name = package.graph.inputs[0].name
+    made = drafted(package, {name: codes(package.graph, held, held.x_test)}, held.y_test, gain)
+    after = predict(made.graph, data, data.x_test)
+    accuracy = float((after == data.y_test).mean())
+    drift = accuracy - package.manifest["float_accuracy"]
+    gone = ("macro_f1", "recall")
+    kept = {key: value for key, value in made.manifest.items() if key not in gone}
+    figures = {"integer_accuracy": accuracy, "drift": drift}
+    return Package(made.graph, made.vectors, {**kept, **figures})
 
 
 def _by_class(figures: Mapping[str, Scores]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
 
 from spikelet.errors import UsageError
@@ -36,6 +36,8 @@ class DataSection(_Section):
     classes: Annotated[int, Field(ge=2)] | None = None
     crop: Annotated[int, Field(ge=2)] | None = None
     size: Annotated[int, Field(ge=2)] | None = None
+    # Share of the training part that is not trained on: thresholds are chosen on it.
+    held_out: Annotated[float, Field(gt=0, le=0.5)] | None = None
 
     def load(self) -> DataSet:
         """The data; raises DataError."""
@@ -85,13 +87,22 @@ class QuantiseSection(_Section):
 class Int8TrainSection(_Section):
     """`[train]` of an int8 network: the float phase. AdamW, a short warm-up, cosine decay to 0."""
 
-    epochs: Annotated[int, Field(ge=1, le=10000)]
+    # In place of the float phase: a model that comes with Spikelet, or a package's file, of a
+    # network with the same layers. Its weights are where the training with rounding begins.
+    start: str | None = None
+    epochs: Annotated[int, Field(ge=0, le=10000)]
     batch: Annotated[int, Field(ge=1)] = 64
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     # A class counts as its frequency to the power of minus this: 0 not at all, 1 in full.
     class_weights: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _begun(self) -> Int8TrainSection:
+        if (self.epochs == 0) != (self.start is not None):
+            raise ValueError("either epochs of a float phase, or a start and epochs = 0")
+        return self
 
 
 Width = Literal[8, 4, 2, 1]
@@ -141,12 +152,24 @@ class Int8QuantiseSection(_Section):
     odd: bool | None = None
     # In place of `bits`: one store of weights that serves all of these, trained together.
     widths: tuple[Width, ...] | None = None
+    # Of `widths`: 1 bit answers, and 8 where it is not sure, so that this share of the gain from 1
+    # to 8 bits is kept on the samples that are held out.
+    draft: Annotated[float, Field(gt=0, le=1)] | None = None
+    # Share of the loss that is the distance to the softened scores of the float network, or of
+    # what training starts from.
+    distil: Annotated[float, Field(gt=0, le=1)] | None = None
     # Layers of less than 8 bits are normalised over each batch, as by a batch normalisation.
     normalise: bool | None = None
     # How a weight of 1 bit is trained: its sign, or the sign of its sine.
     signs: Literal["straight", "sine"] | None = None
     # In the last of the epochs, weights far from where their code changes are held.
     hold_epochs: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _drafted(self) -> Int8QuantiseSection:
+        if self.draft is not None and not {1, 8} <= set(self.widths or ()):
+            raise ValueError("a draft needs widths with 1 and 8 among them")
+        return self
 
 
 class PackageSection(_Section):
@@ -170,6 +193,12 @@ class Int8Recipe(_Common):
     teacher: TeacherSection | None = None
     quantise: Int8QuantiseSection
     package: PackageSection = PackageSection()
+
+    @model_validator(mode="after")
+    def _held_out(self) -> Int8Recipe:
+        if self.quantise.draft is not None and self.data.held_out is None:
+            raise ValueError("a draft needs samples that are held out: [data] held_out = 0.1")
+        return self
 
 
 class Recipe(_Common):

@@ -32,7 +32,7 @@ class WidthsNetwork(nn.Module):
         widths: bits.
         normalise: see `QatNetwork`; each width for itself.
 
-    `forward` returns the scores at each width.
+    `forward` returns the scores at each width. A batch trains one that is `drawn`.
     """
 
     def __init__(
@@ -93,6 +93,17 @@ class WidthsNetwork(nn.Module):
             assert isinstance(net, QatNetwork)
             graphs[width] = quantise(net.to_network(), None).graph
         return at_widths(share_store(graphs), name)
+
+
+def drawn(nets: Sequence[nn.Module]) -> list[nn.Module]:
+    """Those of a network's widths that a batch trains: one, the narrowest every second time.
+
+    It has the most to learn; and a step takes no longer than that of a network of one width.
+    """
+    if len(nets) == 1:
+        return list(nets)
+    place = int(torch.randint(2 * len(nets) - 2, ()))
+    return [nets[min(place, len(nets) - 1)]]
 
 
 def share_store(graphs: Mapping[int, Graph], planes: Sequence[int] = ()) -> dict[int, Graph]:
