@@ -312,10 +312,13 @@ class QatNetwork(nn.Module):
         key = self.keys[name]
         if key not in self.gains:
             return rounded, scale
-        gain = torch.exp(self.gains[key])
-        if key in self.norms:
-            gain = gain * torch.rsqrt(self._norm(key)[1] + EPSILON)
+        gain = self._gain(key)
         return rounded * spread(gain, rounded), scale * gain
+
+    def _gain(self, key: str) -> Tensor:
+        """What a layer multiplies its sums by, (O,), with its normalisation."""
+        gain = torch.exp(self.gains[key])
+        return gain * torch.rsqrt(self._norm(key)[1] + EPSILON) if key in self.norms else gain
 
     def _norm(self, key: str) -> tuple[Tensor, Tensor]:
         """The running mean and variance of a layer that is normalised, (O,)."""
@@ -479,8 +482,8 @@ class QatNetwork(nn.Module):
                 even = name in self.network.codes
                 network.codes[name] = Code(scale.numpy().copy(), bits=bits, odd=odd, even=even)
                 if (key := self.keys[name]) in self.norms:
-                    gain = torch.exp(self.gains[key]) * torch.rsqrt(self._norm(key)[1] + EPSILON)
-                    bias = self.constants[self._bias_key(name)] - self._norm(key)[0] * gain
+                    mean = self._norm(key)[0]
+                    bias = self.constants[self._bias_key(name)] - mean * self._gain(key)
                     network.constants[self.weights[name].inputs[2]] = bias.numpy().copy()
         for name, i in self.index.items():
             held = self.ranges[i]
