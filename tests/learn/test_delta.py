@@ -126,9 +126,8 @@ def scores(package: Package, delta: Delta) -> Array:
     return put.graph.run(put.inputs).outputs[put.graph.outputs[0]]
 
 
-@pytest.mark.parametrize("form", FORMS[:2], ids=str)
-def test_thousands_of_swaps_leave_the_base_as_it_was(form: Adapter, tmp_path: Path) -> None:
-    package = base()
+def test_thousands_of_swaps_leave_the_base_as_it_was(tmp_path: Path) -> None:
+    package, form = base(), FORMS[1]
     output = package.graph.outputs[0]
     deltas = [drawn(package, form, seed) for seed in (1, 2)]
     wanted = [scores(package, delta) for delta in deltas]
@@ -177,7 +176,7 @@ def test_a_device_refuses_half_a_delta(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("target", "form"), [
-    ("rv32-gcc-qemu", FORMS[1]), *(("native-gcc-sanitized", form) for form in FORMS[2:]),
+    ("rv32-gcc-qemu", FORMS[1]), *(("native-gcc-sanitized", form) for form in FORMS[3:]),
 ], ids=str)  # fmt: skip
 def test_a_run_with_a_delta_compares_every_layer(
     target: str, form: Adapter, tmp_path: Path

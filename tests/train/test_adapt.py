@@ -30,7 +30,7 @@ def shifted() -> tuple[Graph, Array, Array]:
 
 
 @pytest.mark.parametrize(("form", "bar"), [
-    (Adapter("low_rank", 8, 1), 0.6), (Adapter("low_rank", 4, 8), 0.68), (Adapter("head"), 0.83),
+    (Adapter("low_rank", 8, 1), 0.6), (Adapter("head"), 0.83),
     (Adapter("sparse", 32, 1), 0.4),
 ], ids=str)  # fmt: skip
 def test_a_delta_reads_shifted_digits(
@@ -38,7 +38,7 @@ def test_a_delta_reads_shifted_digits(
 ) -> None:
     graph, x, labels = shifted
     name = graph.inputs[0].name
-    made = adapt(graph, form, x[:400], labels[:400], Training(epochs=30))
+    made = adapt(graph, form, x[:400], labels[:400], Training(epochs=20))
     before = accuracy(graph, {}, {name: x[400:]}, labels[400:])
     after = accuracy(with_places(graph, form), made.values, {name: x[400:]}, labels[400:])
     assert before < 0.2 and after > bar, (before, after)
