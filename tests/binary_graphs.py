@@ -45,7 +45,7 @@ def binary_layers(name: str = "binary") -> Graph:
         x = Tensor(f"x{case}", "bit", shape, kind="input")
         weight = -rng.integers(0, 2, (outputs, *kernel, shape[-1])).astype(np.int8)
         n = weight[0].size
-        fields = scale_fields(rng, outputs, n, case, far=case % 4 == 3)
+        fields = scale_fields(rng, outputs, n, case // 2, far=case % 8 == 3)
         fields["bias"] = rng.integers(-n, n + 1, outputs).astype(np.int32)
         if not codes:
             zero = np.zeros(outputs, np.int32)

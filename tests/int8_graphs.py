@@ -300,6 +300,83 @@ def dense_layers(name: str = "connected") -> Graph:
     return Graph(name, 1, inputs, nodes, [nodes[-1].name])
 
 
+# Of 1 or 2 bits: so many channels that two pixels are taken in place of four, with sums that fit 16
+# bits and with more.
+MANY_CHANNELS: list[tuple[Any, ...]] = [
+    ((2, 3, 5), 130, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), False),
+    ((3, 3, 29), 43, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), False),
+    ((1, 3, 8), 129, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), True),
+    ((3, 3, 29), 9, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1), True),
+]
+
+
+def few_bits() -> Graph:
+    """What `low_bits` has not."""
+    return join(many_channels(), small_convolutions(), few_rows())
+
+
+def many_channels(name: str = "many") -> Graph:
+    """Convolutions of 1 and 2 bits with many channels."""
+    rng = np.random.default_rng(10)
+    inputs: list[Tensor] = []
+    nodes: list[Operator] = []
+    grids = [grid for grid, (bits, _) in enumerate(GRIDS) if bits < 4]
+    for case, (grid, shape) in enumerate(itertools.product(grids, MANY_CHANNELS)):
+        source, outputs, kernel, stride, dilation, padding, far = shape
+        given = grid_fields(rng, (outputs, *kernel, source[2]), grid + len(GRIDS) * case)
+        fields = scale_fields(rng, outputs, given["weight"][0].size, case, far)
+        inputs.append(image(f"x{case}", source, case))
+        nodes.append(
+            Conv2d(
+                name=f"conv{case}", inputs=(f"x{case}",), stride=stride, dilation=dilation,
+                padding=padding, **given, **fields,
+            )
+        )  # fmt: skip
+    return Graph(name, 1, inputs, nodes, [nodes[-1].name])
+
+
+def few_rows(name: str = "rows") -> Graph:
+    """Dense layers of several rows on every grid, rounded in every way."""
+    rng = np.random.default_rng(11)
+    inputs: list[Tensor] = []
+    nodes: list[Operator] = []
+    grids = [*enumerate([8] * len(GRIDS)), *((len(GRIDS) - 1, upper) for upper in (4, 2, 1))]
+    roundings = ((False, False), (True, False), (True, True))
+    for case, ((grid, upper), (rounded_once, far)) in enumerate(
+        itertools.product(grids, roundings)
+    ):
+        x = image(f"v{case}", (3, 133), case)
+        given = grid_fields(rng, (6, 133), grid + len(GRIDS) * case) | {"upper": upper}
+        fields = scale_fields(rng, 6, 133, 4, far)
+        once = rng.integers(0, 1 << 22, 6).astype(np.int32) if rounded_once else None
+        inputs.append(x)
+        nodes.append(
+            FullyConnected(name=f"fc{case}", inputs=(x.name,), fraction=once, **given, **fields)
+        )
+    return Graph(name, 1, inputs, nodes, [nodes[-1].name])
+
+
+def small_convolutions(name: str = "small") -> Graph:
+    """The upper bits of 8, with channels by fours and not; 4 bits with taps that vectors hold."""
+    rng = np.random.default_rng(12)
+    inputs: list[Tensor] = []
+    nodes: list[Operator] = []
+    last = len(GRIDS) - 1
+    shapes = [(last, upper, n, far) for upper in (8, 4, 2, 1) for n in (4, 5) for far in (0, 1)]
+    shapes += [(0, 8, 15, 1), (4, 8, 15, 1), (4, 8, 16, 0)]
+    for case, (grid, upper, channels, far) in enumerate(shapes):
+        given = grid_fields(rng, (5, 2, 2, channels), len(GRIDS) * case + grid)
+        fields = scale_fields(rng, 5, 4 * channels, case, bool(far))
+        inputs.append(image(f"x{case}", (3, 3, channels), case))
+        nodes.append(
+            Conv2d(
+                name=f"conv{case}", inputs=(f"x{case}",), padding=(1, 0, 0, 1),
+                **given | {"upper": upper}, **fields,
+            )
+        )  # fmt: skip
+    return Graph(name, 1, inputs, nodes, [nodes[-1].name])
+
+
 def low_bits(part: int = 0, parts: int = 1, name: str = "low_bits") -> Graph:
     """Layers on every grid of weights, each of its own inputs."""
     rng = np.random.default_rng(9)

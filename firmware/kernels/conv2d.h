@@ -38,6 +38,7 @@ struct spk_conv2d {
     struct spk_geometry geometry;
     uint16_t taps;  // kernel_height * kernel_width * channels, padded as the variant asks for
     bool pointwise; // one tap, every pixel of the input: output number i sees pixel i
+    uint8_t run;    // blocks of 32 taps whose sums stay in 16 bits, for conv2d_tables.h
 };
 
 enum { SPK_MOST_PIXELS = 4 };
@@ -102,8 +103,21 @@ SPK_INLINE void spk_conv2d_pack_pairs(uint32_t *words, uint32_t at, uint32_t pix
     }
 }
 
+// codes: (taps, 4 pixels), from tap `at` on.
+SPK_INLINE void spk_conv2d_pack_fours(int8_t *codes, uint32_t at, const int8_t *const *from,
+                                      uint32_t n) {
+    for (uint32_t p = 0; p < 4; p++) {
+        const int8_t *const next = from[p];
+        int8_t *const to = codes + 4 * at + p;
+        SPK_UNROLL(4)
+        for (uint32_t i = 0; i < n; i++) {
+            to[4 * i] = next[i];
+        }
+    }
+}
+
 // How the scratch holds what is gathered.
-enum spk_packing { SPK_PAIRS, SPK_LANES, SPK_QUADS, SPK_PACKED_QUADS, SPK_BYTES };
+enum spk_packing { SPK_PAIRS, SPK_LANES, SPK_QUADS, SPK_PACKED_QUADS, SPK_BYTES, SPK_PIXELS };
 
 SPK_INLINE void spk_conv2d_pack(enum spk_packing packing, uint32_t *scratch, uint32_t at,
                                 uint32_t pixels, const int8_t *const *from, uint32_t n) {
@@ -123,6 +137,9 @@ SPK_INLINE void spk_conv2d_pack(enum spk_packing packing, uint32_t *scratch, uin
         spk_mve_copy((int8_t *)scratch + at, from[0], n);
     }
 #endif
+    if (packing == SPK_PIXELS) {
+        spk_conv2d_pack_fours((int8_t *)scratch, at, from, n);
+    }
     if (packing == SPK_PAIRS) {
         spk_conv2d_pack_pairs(scratch, at, pixels, from, n);
     }
@@ -176,14 +193,8 @@ SPK_INLINE void spk_conv2d_fetch(const struct spk_conv2d *c, uint32_t pixels, ui
 SPK_INLINE void spk_conv2d_sums(const uint32_t *words, uint32_t pairs, const int8_t *weights,
                                 int32_t mask, uint32_t *end) {
 #if defined(SPK_CONV2D_RV32_H)
-    if (mask == -1) {
-        if (pairs == 2) {
-            spk_conv2d_sums_four(words, weights, end);
-        } else {
-            spk_conv2d_sums_two(words, weights, end);
-        }
-        return;
-    }
+    spk_conv2d_sums_rv32(words, pairs, weights, mask, end);
+    return;
 #elif defined(SPK_CONV2D_THUMB1_H)
     if (mask == -1) { // the exporter asks for two pixels
         spk_conv2d_sums_thumb1(words, weights, end, end);
@@ -244,6 +255,32 @@ SPK_INLINE void spk_conv2d_codes(const struct spk_rescale *out, uint32_t pixels,
         }
     }
 }
+
+#if !defined(__ARM_FEATURE_DSP)
+// One channel of `pixels` outputs. sums4: four times the sums without bias, modulo 2^32; of the
+// sums themselves the exporter proves less than 2^29.
+SPK_INLINE void spk_conv2d_channel(const struct spk_rescale *out, uint32_t pixels, bool wide,
+                                   const uint32_t *sums4, uint32_t channel, int8_t *const *to) {
+    const int32_t bias = out->bias[channel];
+    const int32_t multiplier = out->multiplier[channel];
+    const int32_t shift = out->shift[channel];
+    const bool near = !wide || shift < 0;
+    const uint32_t right = (uint32_t)-shift;
+    int32_t offset = near ? spk_near_offset(right, out->zero_point - out->low) : 0;
+    SPK_OPAQUE(offset); // one constant of a channel
+    SPK_UNROLL(4)
+    for (uint32_t p = 0; p < pixels; p++) {
+        if (near) {
+            const int32_t x4 = (int32_t)(4 * (uint32_t)bias + sums4[p]);
+            const int32_t code = spk_requantise_quadruple(x4, multiplier, right, offset);
+            to[p][channel] = (int8_t)spk_clamp_code(out, (uint32_t)code);
+        } else {
+            const int32_t x = bias + (int32_t)sums4[p] / 4;
+            to[p][channel] = spk_rescale(out, false, x, multiplier, shift - SPK_FAR);
+        }
+    }
+}
+#endif
 
 // The sums of four channels as their grid means them; inputs: (pairs, 2) sums of the inputs.
 SPK_INLINE void spk_conv2d_regrid(struct spk_grid grid, uint32_t pairs, const uint32_t *inputs,
@@ -404,8 +441,8 @@ SPK_SHARED void spk_conv2d_dsp_quads_wide(const struct spk_conv2d *c, const int8
 // weights: as spk_mve_outputs asks for, of less than 8 bits spk_packed_mve_outputs; scratch:
 // (taps,) int8. vectors: that hold all taps, or 0.
 SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors, bool wide,
-                                   uint32_t bits, bool odd, const int8_t *input, uint32_t *scratch,
-                                   int8_t *output) {
+                                   uint32_t bits, bool odd, uint32_t upper, const int8_t *input,
+                                   uint32_t *scratch, int8_t *output) {
     const struct spk_conv2d copy = *of; // the compiler sees that no output changes it
     const struct spk_conv2d *c = &copy;
     const struct spk_rescale out = c->out;
@@ -415,6 +452,7 @@ SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors
     const int32_t depth = (c->geometry.kernel_height - 1) * c->geometry.dilation_down;
     const bool side_by_side = c->geometry.dilation_right == 1 || c->geometry.kernel_width == 1;
     struct spk_windows w;
+    int8_t *const first = output;
     for (uint32_t y = 0; y < c->geometry.out_height; y++) {
         w.top[0] = (int32_t)(y * c->geometry.stride_down) - c->geometry.pad_top;
         const bool rows = side_by_side && w.top[0] >= 0 && w.top[0] + depth < c->geometry.height;
@@ -440,9 +478,12 @@ SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors
             } else {
                 spk_conv2d_gather(c, 1, &w, input, SPK_BYTES, scratch);
             }
-            if (bits < 8) {
-                spk_packed_mve_outputs(&out, wide, bits, odd, vectors > 0, from, c->weights,
-                                       c->taps, c->geometry.outputs, output);
+            if (bits < 8 && vectors > 0) {
+                spk_packed_mve_64_outputs(&out, wide, odd, from, c->weights, c->taps,
+                                          c->geometry.outputs, output);
+            } else if (bits < 8 || odd) {
+                spk_packed_mve_outputs(&out, wide, bits, odd, upper, from, c->weights, c->taps,
+                                       c->geometry.outputs, output);
             } else {
                 spk_mve_outputs(&out, wide, from, vectors, c->weights, c->taps, c->geometry.outputs,
                                 output);
@@ -451,30 +492,37 @@ SPK_INLINE void spk_conv2d_vectors(const struct spk_conv2d *of, uint32_t vectors
             w.left[0] += c->geometry.stride_right;
         }
     }
+    if (bits < 8 && vectors > 0) {
+        spk_clamp_codes(&out, first, (uint32_t)(output - first));
+    }
 }
 
-#define SPK_CONV2D_MVE(name, vectors, wide, bits, odd)                                             \
+#define SPK_CONV2D_MVE(name, vectors, wide, bits, odd, upper)                                      \
     SPK_SHARED void spk_conv2d_mve##name(const struct spk_conv2d *c, const int8_t *input,          \
                                          uint32_t *scratch, int8_t *output) {                      \
-        spk_conv2d_vectors(c, vectors, wide, bits, odd, input, scratch, output);                   \
+        spk_conv2d_vectors(c, vectors, wide, bits, odd, upper, input, scratch, output);            \
     }
-#define SPK_CONV2D_MVE_GRID(name, vectors, bits, odd)                                              \
-    SPK_CONV2D_MVE(name, vectors, false, bits, odd)                                                \
-    SPK_CONV2D_MVE(name##_wide, vectors, true, bits, odd)
+#define SPK_CONV2D_MVE_GRID(name, vectors, bits, odd, upper)                                       \
+    SPK_CONV2D_MVE(name, vectors, false, bits, odd, upper)                                         \
+    SPK_CONV2D_MVE(name##_wide, vectors, true, bits, odd, upper)
 
-SPK_CONV2D_MVE_GRID(, 0, 8, false)
+SPK_CONV2D_MVE_GRID(, 0, 8, false, 8)
 // Up to 16, 32 and 48 taps.
-SPK_CONV2D_MVE_GRID(_16, 1, 8, false)
-SPK_CONV2D_MVE_GRID(_32, 2, 8, false)
-SPK_CONV2D_MVE_GRID(_48, 3, 8, false)
-SPK_CONV2D_MVE_GRID(_1_odd, 0, 1, true)
-SPK_CONV2D_MVE_GRID(_2, 0, 2, false)
-SPK_CONV2D_MVE_GRID(_2_odd, 0, 2, true)
-SPK_CONV2D_MVE_GRID(_4, 0, 4, false)
-SPK_CONV2D_MVE_GRID(_4_odd, 0, 4, true)
+SPK_CONV2D_MVE_GRID(_16, 1, 8, false, 8)
+SPK_CONV2D_MVE_GRID(_32, 2, 8, false, 8)
+SPK_CONV2D_MVE_GRID(_48, 3, 8, false, 8)
+SPK_CONV2D_MVE_GRID(_1_odd, 0, 1, true, 8)
+SPK_CONV2D_MVE_GRID(_2, 0, 2, false, 8)
+SPK_CONV2D_MVE_GRID(_2_odd, 0, 2, true, 8)
+SPK_CONV2D_MVE_GRID(_4, 0, 4, false, 8)
+SPK_CONV2D_MVE_GRID(_4_odd, 0, 4, true, 8)
+SPK_CONV2D_MVE_GRID(_8_odd, 0, 8, true, 8)
+SPK_CONV2D_MVE_GRID(_8_odd_upper4, 0, 8, true, 4)
+SPK_CONV2D_MVE_GRID(_8_odd_upper2, 0, 8, true, 2)
+SPK_CONV2D_MVE_GRID(_8_odd_upper1, 0, 8, true, 1)
 // Up to 64 taps.
-SPK_CONV2D_MVE_GRID(_64_4, 4, 4, false)
-SPK_CONV2D_MVE_GRID(_64_4_odd, 4, 4, true)
+SPK_CONV2D_MVE_GRID(_64_4, 4, 4, false, 8)
+SPK_CONV2D_MVE_GRID(_64_4_odd, 4, 4, true, 8)
 #endif
 
 // How the streaming variants hold weights, and add a run of taps of four channels.

@@ -24,10 +24,10 @@ SPK_SHARED const uint32_t *spk_planes_add(const uint32_t *weights, uint32_t bits
         uint32_t left = upper;
         do {
             uint32_t lane[2] = {0, 0};
-            spk_tables_add(*word++, 1, table, lane);
+            spk_tables_add(word++, 1, table, lane);
             if (left > 1) {
                 lane[0] *= 2;
-                spk_tables_add(*word++, 1, table, lane);
+                spk_tables_add(word++, 1, table, lane);
             }
             both = 4 * both + lane[0];
             high = 4 * high + (uint32_t)((int32_t)(lane[0] + 0x8000u) >> 16);
@@ -45,7 +45,7 @@ SPK_SHARED const uint32_t *spk_planes_add(const uint32_t *weights, uint32_t bits
 SPK_INLINE void spk_planes_codes(const struct spk_rescale *out, uint32_t outputs, bool wide,
                                  struct spk_grid grid, const uint32_t *inputs, uint32_t *sums,
                                  int8_t *const *to) {
-    const uint32_t first = grid.inputs * inputs[0];
+    const uint32_t first = grid.inputs * (inputs[0] + (inputs[1] << 16));
     const uint32_t second = grid.inputs * inputs[1];
     for (uint32_t o = 0; o < outputs; o++, sums += 2) {
         sums[0] = grid.factor * sums[0] + first;
@@ -54,8 +54,8 @@ SPK_INLINE void spk_planes_codes(const struct spk_rescale *out, uint32_t outputs
     }
 }
 
-// weights: (blocks of 32 taps, outputs, bits) words. scratch: (32,) taps, (8, 16) a table, and
-// (outputs + 1, 2) sums, the last of the inputs.
+// weights: (blocks of 32 taps, outputs, bits) words. scratch: (32,) taps, (8, 16) a table,
+// (outputs, 2) sums and (2,) of the inputs.
 SPK_INLINE void spk_conv2d_planes(const struct spk_conv2d *of, bool wide, uint32_t bits, bool odd,
                                   uint32_t upper, const int8_t *input, uint32_t *scratch,
                                   int8_t *output) {
@@ -79,12 +79,8 @@ SPK_INLINE void spk_conv2d_planes(const struct spk_conv2d *of, bool wide, uint32
             SPK_IN_ORDER(); // no call of memset
         }
         for (uint32_t tap = 0; tap < c->taps; tap += SPK_BLOCK) {
-            uint32_t both = 0;
             spk_tables_fill_two(c, &w, &cursor, spk_min_u32(SPK_BLOCK, c->taps - tap), input,
-                                scratch);
-            spk_tables_make_two(scratch, table, &both);
-            inputs[0] += both;
-            inputs[1] += (uint32_t)((int32_t)(both + 0x8000u) >> 16);
+                                scratch, inputs);
             weights = spk_planes_add(weights, bits, spk_min_u32(bits, upper), outputs, table, sums);
         }
         int8_t *const first = output + at * outputs;

@@ -103,6 +103,22 @@ SPK_INLINE void spk_fully_connected_sums(const struct spk_fully_connected *c, bo
     sum[7] = b3;
 }
 
+// Sums of the channels from `channel` on: 4, or 8 where registers hold them; answers how many.
+SPK_INLINE uint32_t spk_fully_connected_next(const struct spk_fully_connected *c, int32_t mask,
+                                             uint32_t channel, const int8_t *input,
+                                             const int8_t *weights, int32_t *sum) {
+#if defined(__riscv) && !defined(__riscv_32e)
+    if (channel + 4 < c->outputs) {
+        const int8_t *const second = weights + (c->inputs + 3u) / 4 * 16;
+        spk_fully_connected_sums(c, true, mask, input, weights, second, sum);
+        return 8;
+    }
+#endif
+    (void)channel;
+    spk_fully_connected_sums(c, false, mask, input, weights, weights, sum);
+    return 4;
+}
+
 // weights: (outputs / 4, inputs by fours, 4).
 SPK_INLINE void spk_fully_connected_by_fours(const struct spk_fully_connected *of,
                                              enum spk_connected_rounding rounding,
@@ -114,18 +130,8 @@ SPK_INLINE void spk_fully_connected_by_fours(const struct spk_fully_connected *o
     uint32_t done;
     for (uint32_t o = 0; o < c->outputs; o += done) {
         int32_t sum[8];
-        done = 4;
-#if defined(__riscv) // registers for two quads
-        if (o + 4 < c->outputs) {
-            spk_fully_connected_sums(c, true, -1, input, weights, weights + step, sum);
-            weights += step;
-            done = 8;
-        } else
-#endif
-        {
-            spk_fully_connected_sums(c, false, -1, input, weights, weights, sum);
-        }
-        weights += step;
+        done = spk_fully_connected_next(c, -1, o, input, weights, sum);
+        weights += done / 4 * step;
         spk_fully_connected_store(c, rounding, o, done, sum, output);
     }
 }
@@ -146,18 +152,19 @@ SPK_INLINE void spk_fully_connected_by_grid(const struct spk_fully_connected *of
         total += input[i];
     }
     const uint32_t inputs = grid.inputs * (uint32_t)total;
-    for (uint32_t o = 0; o < c->outputs; o += 4) {
+    uint32_t done = 4;
+    for (uint32_t o = 0; o < c->outputs; o += done) {
         int32_t sum[8];
         if (bits < 8) {
             spk_packed_dot(input, c->inputs, bits, (const uint32_t *)(const void *)weights, sum);
         } else {
-            spk_fully_connected_sums(c, false, spk_upper_mask(upper), input, weights, weights, sum);
+            done = spk_fully_connected_next(c, spk_upper_mask(upper), o, input, weights, sum);
         }
-        for (uint32_t k = 0; k < 4; k++) {
+        for (uint32_t k = 0; k < done; k++) {
             sum[k] = (int32_t)(grid.factor * (uint32_t)sum[k] + inputs);
         }
-        spk_fully_connected_store(c, rounding, o, 4, sum, output);
-        weights += step;
+        spk_fully_connected_store(c, rounding, o, done, sum, output);
+        weights += done / 4 * step;
     }
 }
 
@@ -184,24 +191,28 @@ SPK_INLINE void spk_fully_connected_by_quads(const struct spk_fully_connected *o
 // weights: as spk_packed_dsp_dot_fields and _fours ask for.
 SPK_INLINE void spk_fully_connected_by_lanes(const struct spk_fully_connected *of,
                                              enum spk_connected_rounding rounding, uint32_t bits,
-                                             bool odd, const int8_t *input, int8_t *output) {
+                                             bool odd, uint32_t upper, const int8_t *input,
+                                             int8_t *output) {
     const struct spk_fully_connected copy = *of;
     const struct spk_fully_connected *c = &copy;
-    const struct spk_grid grid = spk_grid(bits, odd, 8);
+    const struct spk_grid grid = spk_grid(bits, odd, upper);
     const int32_t total = spk_packed_dsp_total(input, c->inputs);
-    const int32_t raised = (int32_t)grid.inputs * total;
-    const int32_t plain = odd ? total : 0; // of fields in two's complement
+    const int32_t raised = ((int32_t)grid.inputs - (bits == 8 ? 256 : 0)) * total;
+    // of fields in two's complement
+    const int32_t plain = bits == 8 ? (int32_t)grid.inputs * total : odd ? total : 0;
     const uint32_t *weights = c->weights;
     for (uint32_t o = 0; o < c->outputs; o += 4) {
         int32_t sum[4];
-        if (bits == 4) {
+        if (bits == 8) {
+            spk_packed_dsp_dot_eights(upper, input, c->inputs, &weights, sum);
+        } else if (bits == 4) {
             spk_packed_dsp_dot_fours(input, c->inputs, &weights, sum);
         } else {
             spk_packed_dsp_dot_fields(bits, input, c->inputs, &weights, sum);
         }
         for (uint32_t k = 0; k < 4; k++) {
             const bool low = bits == 4 ? k < 3 : k % 2 == 0;
-            sum[k] = (int32_t)grid.factor * sum[k] + (low ? raised : plain);
+            sum[k] = spk_packed_whole(grid, sum[k], low ? raised : plain);
         }
         spk_fully_connected_store(c, rounding, o, 4, sum, output);
     }
@@ -229,14 +240,15 @@ SPK_INLINE void spk_fully_connected_by_vectors(const struct spk_fully_connected 
 // weights: as spk_packed_mve_outputs asks for.
 SPK_INLINE void spk_fully_connected_by_bytes(const struct spk_fully_connected *of,
                                              enum spk_connected_rounding rounding, uint32_t bits,
-                                             bool odd, const int8_t *input, int8_t *output) {
+                                             bool odd, uint32_t upper, const int8_t *input,
+                                             int8_t *output) {
     const struct spk_fully_connected copy = *of;
     const struct spk_fully_connected *c = &copy;
     const int32_t total = spk_packed_mve_total(input, c->inputs);
     const int8_t *weights = c->weights;
     for (uint32_t o = 0; o < c->outputs; o += 4) {
         int32_t sum[4];
-        vst1q_s32(sum, spk_packed_mve_dot(bits, odd, o, input, c->inputs, total, &weights));
+        vst1q_s32(sum, spk_packed_mve_dot(bits, odd, upper, o, input, c->inputs, total, &weights));
         spk_fully_connected_store(c, rounding, o, 4, sum, output);
     }
 }
@@ -280,17 +292,21 @@ SPK_FULLY_CONNECTED_ROUNDINGS(quads)
 #endif
 
 #if defined(__ARM_FEATURE_DSP)
-#define SPK_FULLY_CONNECTED_PACKED(order, name, rounding, grid, bits, odd)                         \
+#define SPK_FULLY_CONNECTED_PACKED(order, name, rounding, grid, bits, odd, upper)                  \
     SPK_SHARED void spk_fully_connected_##order##_##grid##_##name(                                 \
         const struct spk_fully_connected *c, const int8_t *input, int8_t *output) {                \
-        spk_fully_connected_by_##order(c, rounding, bits, odd, input, output);                     \
+        spk_fully_connected_by_##order(c, rounding, bits, odd, upper, input, output);              \
     }
 #define SPK_FULLY_CONNECTED_PACKED_GRIDS(order, name, rounding)                                    \
-    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 2, 2, false)                                 \
-    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 4, 4, false)                                 \
-    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 1_odd, 1, true)                              \
-    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 2_odd, 2, true)                              \
-    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 4_odd, 4, true)
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 2, 2, false, 8)                              \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 4, 4, false, 8)                              \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 1_odd, 1, true, 8)                           \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 2_odd, 2, true, 8)                           \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 4_odd, 4, true, 8)                           \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 8_odd, 8, true, 8)                           \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 8_odd_upper4, 8, true, 4)                    \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 8_odd_upper2, 8, true, 2)                    \
+    SPK_FULLY_CONNECTED_PACKED(order, name, rounding, 8_odd_upper1, 8, true, 1)
 #define SPK_FULLY_CONNECTED_PACKED_ROUNDINGS(order)                                                \
     SPK_FULLY_CONNECTED_PACKED_GRIDS(order, once, SPK_ONCE_NEAR)                                   \
     SPK_FULLY_CONNECTED_PACKED_GRIDS(order, twice, SPK_TWICE_NEAR)                                 \

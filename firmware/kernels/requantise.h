@@ -76,6 +76,21 @@ SPK_INLINE int32_t spk_requantise(int32_t x, int32_t multiplier, int32_t shift) 
                               right);
 }
 
+#if !defined(__ARM_FEATURE_DSP)
+// As spk_requantise_offset, of four times x.
+SPK_INLINE int32_t spk_requantise_quadruple(int32_t x4, int32_t multiplier, uint32_t right,
+                                            int32_t offset) {
+#if defined(SPK_ADDS_ONLY)
+    const int32_t high = spk_product_30(x4 >> 2, multiplier); // before its rounding
+#else
+    const int32_t high = spk_high_word(x4, multiplier); // before its rounding
+#endif
+    // (high + 1) / 2 is the first rounding. Halves are rounded away from zero: subtract 1 if
+    // negative.
+    return (high + 2 * (high >> 31) + offset) >> (right + 1);
+}
+#endif
+
 // Fast path of spk_requantise plus zero_point. Precondition, checked by the exporter: |x| < 2^29
 // and a shift to the right, 1 <= right <= 20. x * 4 then fits a word, and the high word of its
 // product keeps the one bit that the first rounding needs. `offset` is spk_near_offset: one
@@ -87,14 +102,7 @@ SPK_INLINE int32_t spk_requantise_offset(int32_t x, int32_t multiplier, uint32_t
     __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(x * 2), "r"(multiplier));
     return (high + (high >> 31) + offset) >> right;
 #else
-#if defined(SPK_ADDS_ONLY)
-    const int32_t high = spk_product_30(x, multiplier); // before its rounding
-#else
-    const int32_t high = spk_high_word(x * 4, multiplier); // before its rounding
-#endif
-    // (high + 1) / 2 is the first rounding. Halves are rounded away from zero: subtract 1 if
-    // negative.
-    return (high + 2 * (high >> 31) + offset) >> (right + 1);
+    return spk_requantise_quadruple(x * 4, multiplier, right, offset);
 #endif
 }
 

@@ -7,11 +7,11 @@
 
 #include "kernels/requantise.h"
 
-// Codes, in lanes of 32 bits, from sums without bias; `at` is the place of the first in the arrays.
-// The doubled high product and the shift round as they are asked to, but for halves of negative
-// values, which go away from zero. `wide`: a shift may also be 0 or to the left.
-SPK_INLINE int32x4_t spk_mve_rescale(const struct spk_rescale *out, bool wide, int32x4_t sum,
-                                     uint32_t at) {
+// Sums without bias, scaled, in lanes of 32 bits, with the zero point; `at` is the place of the
+// first in the arrays. The doubled high product and the shift round as they are asked to, but for
+// halves of negative values, which go away from zero. `wide`: a shift may also be 0 or to the left.
+SPK_INLINE int32x4_t spk_mve_scaled(const struct spk_rescale *out, bool wide, int32x4_t sum,
+                                    uint32_t at) {
     int32x4_t x = vaddq_s32(sum, vldrwq_s32(out->bias + at));
     if (wide) {
         const int32x4_t shift = vldrbq_s32(out->shift + at);
@@ -20,16 +20,29 @@ SPK_INLINE int32x4_t spk_mve_rescale(const struct spk_rescale *out, bool wide, i
         x = vqrdmulhq_s32(x, vldrwq_s32(out->multiplier + at));
         x = vaddq_s32(x, vshrq_n_s32(vandq_s32(x, shift), 31));
         x = vrshlq_s32(x, vminq_s32(shift, none));
-        x = vqaddq_n_s32(x, out->zero_point);
-        x = vmaxq_s32(x, vdupq_n_s32(out->low));
-        return vminq_s32(x, vdupq_n_s32(out->high));
+        return vqaddq_n_s32(x, out->zero_point);
     }
     x = vqrdmulhq_s32(x, vldrwq_s32(out->multiplier + at));
     x = vaddq_s32(x, vshrq_n_s32(x, 31));
     x = vrshlq_s32(x, vldrbq_s32(out->shift + at));
-    x = vaddq_n_s32(x, out->zero_point);
-    x = vmaxq_s32(x, vdupq_n_s32(out->low));
+    return vaddq_n_s32(x, out->zero_point);
+}
+
+// Codes of them.
+SPK_INLINE int32x4_t spk_mve_rescale(const struct spk_rescale *out, bool wide, int32x4_t sum,
+                                     uint32_t at) {
+    const int32x4_t x = vmaxq_s32(spk_mve_scaled(out, wide, sum, at), vdupq_n_s32(out->low));
     return vminq_s32(x, vdupq_n_s32(out->high));
+}
+
+// The same in the whole range of codes, where no registers are left for its ends.
+SPK_INLINE int32x4_t spk_mve_rescale_whole(const struct spk_rescale *out, bool wide, int32x4_t sum,
+                                           uint32_t at) {
+    int32x4_t x = spk_mve_scaled(out, wide, sum, at);
+    __asm__("vqmovnb.s32 %q0, %q0\n"
+            "vqmovnb.s16 %q0, %q0"
+            : "+w"(x));
+    return x;
 }
 
 // Sums of four channels. x: (taps,); weights: (taps / 16 rounded up, 4, 16). The loop masks what

@@ -12,10 +12,14 @@
 // holds four channels, the last in two's complement. SMLAD with all of it, with its low byte, and
 // with the first and the third field alone, makes four sums of which those of the channels are
 // made.
+//
+// 8 bits, an odd grid: a lane is low + 256 * high, the low field raised by 128. The upper bits of
+// both are one AND.
 #ifndef SPK_PACKED_DSP_H
 #define SPK_PACKED_DSP_H
 
 #include "kernels/arch/dsp.h"
+#include "kernels/packed.h"
 
 // Of two channels and two pixels.
 struct spk_packed_two {
@@ -80,6 +84,16 @@ SPK_INLINE int32_t spk_packed_low(uint32_t bits, int32_t *both) {
                      : [mask] "r"(mask)                                                            \
                      : "r4", "r5", "r6", "r8", "r9", "r10", "memory")
 
+// A sum as its grid means it; more: what the sum of the inputs adds.
+SPK_INLINE int32_t spk_packed_whole(struct spk_grid grid, int32_t sum, int32_t more) {
+    return (int32_t)(grid.factor * (uint32_t)sum + (uint32_t)more);
+}
+
+// The sum of a high channel from that of low + 256 * high.
+SPK_INLINE int32_t spk_packed_above(int32_t both, int32_t low) {
+    return (int32_t)((uint32_t)both - (uint32_t)low) >> 8;
+}
+
 // The earlier of two ends.
 SPK_INLINE const uint32_t *spk_packed_end(const uint32_t *a, const uint32_t *b) {
     return a < b ? a : b;
@@ -132,25 +146,80 @@ SPK_INLINE const uint32_t *spk_packed_dsp_bytes(const uint32_t *words, const uin
     return weights;
 }
 
+#define SPK_PACKED_HALF_OF_8(weights, first, second)                                               \
+    "smlad %[a0], " first ", " weights ", %[a0]\n"                                                 \
+    "smlad %[a1], " second ", " weights ", %[a1]\n"                                                \
+    "uxtb16 " weights ", " weights "\n"                                                            \
+    "smlad %[b0], " first ", " weights ", %[b0]\n"                                                 \
+    "smlad %[b1], " second ", " weights ", %[b1]\n"
+#define SPK_PACKED_4_OF_8(keep)                                                                    \
+    "ldmia %[weights]!, {r9, r10}\n"                                                               \
+    "ldmia %[words]!, {r4, r5, r6, r8}\n" keep SPK_PACKED_HALF_OF_8("r9", "r4", "r6")              \
+        SPK_PACKED_HALF_OF_8("r10", "r5", "r8")
+#define SPK_PACKED_KEEP(mask) "and r9, r9, #" mask "\nand r10, r10, #" mask "\n"
+#define SPK_PACKED_16_OF_8(keep)                                                                   \
+    __asm__ volatile(SPK_PACKED_4_OF_8(keep) SPK_PACKED_4_OF_8(keep) SPK_PACKED_4_OF_8(keep)       \
+                         SPK_PACKED_4_OF_8(keep)                                                   \
+                     : [words] "+r"(words), [weights] "+r"(weights), [a0] "+r"(a0), [a1] "+r"(a1), \
+                       [b0] "+r"(b0), [b1] "+r"(b1)                                                \
+                     :                                                                             \
+                     : "r4", "r5", "r6", "r8", "r9", "r10", "memory")
+
+// The same of 8 bits, 2 taps a word. A sum of the high channel has 24 bits.
+SPK_INLINE const uint32_t *spk_packed_dsp_eights(uint32_t upper, const uint32_t *words,
+                                                 const uint32_t *end, const uint32_t *weights,
+                                                 struct spk_packed_two *sums) {
+    *sums = (struct spk_packed_two){{0, 0}, {0, 0}};
+    do {
+        const uint32_t *const high = spk_packed_end(words + SPK_PACKED_HIGH_RUN, end);
+        int32_t a0 = 0, a1 = 0, b0 = 0, b1 = 0;
+        do {
+            if (upper == 8) {
+                SPK_PACKED_16_OF_8("");
+            } else if (upper == 4) {
+                SPK_PACKED_16_OF_8(SPK_PACKED_KEEP("0xF0F0F0F0"));
+            } else if (upper == 2) {
+                SPK_PACKED_16_OF_8(SPK_PACKED_KEEP("0xC0C0C0C0"));
+            } else {
+                SPK_PACKED_16_OF_8(SPK_PACKED_KEEP("0x80808080"));
+            }
+        } while (words < high);
+        sums->low[0] += b0;
+        sums->low[1] += b1;
+        sums->high[0] += spk_packed_above(a0, b0);
+        sums->high[1] += spk_packed_above(a1, b1);
+    } while (words < end);
+    return weights;
+}
+
 // In functions of their own: the sums have the registers for themselves.
-#define SPK_PACKED_DSP_SUMS(bits)                                                                  \
-    SPK_SHARED const uint32_t *spk_packed_dsp_##bits(const uint32_t *words, const uint32_t *end,   \
+#define SPK_PACKED_DSP_SUMS(name, bits, upper)                                                     \
+    SPK_SHARED const uint32_t *spk_packed_dsp_##name(const uint32_t *words, const uint32_t *end,   \
                                                      const uint32_t *weights,                      \
                                                      struct spk_packed_two *sums) {                \
-        return bits == 4 ? spk_packed_dsp_bytes(words, end, weights, sums)                         \
-                         : spk_packed_dsp_fields(bits, words, end, weights, sums);                 \
+        return bits == 8   ? spk_packed_dsp_eights(upper, words, end, weights, sums)               \
+               : bits == 4 ? spk_packed_dsp_bytes(words, end, weights, sums)                       \
+                           : spk_packed_dsp_fields(bits, words, end, weights, sums);               \
     }
 
-SPK_PACKED_DSP_SUMS(1)
-SPK_PACKED_DSP_SUMS(2)
-SPK_PACKED_DSP_SUMS(4)
+SPK_PACKED_DSP_SUMS(1, 1, 8)
+SPK_PACKED_DSP_SUMS(2, 2, 8)
+SPK_PACKED_DSP_SUMS(4, 4, 8)
+SPK_PACKED_DSP_SUMS(8, 8, 8)
+SPK_PACKED_DSP_SUMS(8_upper4, 8, 4)
+SPK_PACKED_DSP_SUMS(8_upper2, 8, 2)
+SPK_PACKED_DSP_SUMS(8_upper1, 8, 1)
 
-SPK_INLINE const uint32_t *spk_packed_dsp_sums(uint32_t bits, const uint32_t *words,
+SPK_INLINE const uint32_t *spk_packed_dsp_sums(uint32_t bits, uint32_t upper, const uint32_t *words,
                                                const uint32_t *end, const uint32_t *weights,
                                                struct spk_packed_two *sums) {
-    return bits == 1   ? spk_packed_dsp_1(words, end, weights, sums)
-           : bits == 2 ? spk_packed_dsp_2(words, end, weights, sums)
-                       : spk_packed_dsp_4(words, end, weights, sums);
+    return bits == 1    ? spk_packed_dsp_1(words, end, weights, sums)
+           : bits == 2  ? spk_packed_dsp_2(words, end, weights, sums)
+           : bits == 4  ? spk_packed_dsp_4(words, end, weights, sums)
+           : upper == 8 ? spk_packed_dsp_8(words, end, weights, sums)
+           : upper == 4 ? spk_packed_dsp_8_upper4(words, end, weights, sums)
+           : upper == 2 ? spk_packed_dsp_8_upper2(words, end, weights, sums)
+                        : spk_packed_dsp_8_upper1(words, end, weights, sums);
 }
 
 // Codes of two pixels into (taps / 4, 2 pixels, 4) int16, in the order 0, 2, 1, 3. n: by fours.
@@ -308,6 +377,59 @@ SPK_INLINE void spk_packed_dsp_dot_fours(const int8_t *x, uint32_t n, const uint
         sum[1] += (two - first) >> 4;
         sum[2] += third >> 8;
         sum[3] += (all - two - third) >> 12;
+    } while (x != end);
+    *weights = w;
+}
+
+#define SPK_PACKED_DOT_4_OF_8(keep)                                                                \
+    "ldr r5, [%[x]], #4\n"                                                                         \
+    "ldmia %[weights]!, {r6, r8, r9, r10}\n"                                                       \
+    "sxtb16 r4, r5\n"                                                                              \
+    "sxtb16 r5, r5, ror #8\n" keep "smlad %[a0], r4, r6, %[a0]\n"                                  \
+    "smlad %[a1], r4, r8, %[a1]\n"                                                                 \
+    "uxtb16 r6, r6\n"                                                                              \
+    "uxtb16 r8, r8\n"                                                                              \
+    "smlad %[a0], r5, r9, %[a0]\n"                                                                 \
+    "smlad %[a1], r5, r10, %[a1]\n"                                                                \
+    "uxtb16 r9, r9\n"                                                                              \
+    "uxtb16 r10, r10\n"                                                                            \
+    "smlad %[b0], r4, r6, %[b0]\n"                                                                 \
+    "smlad %[b1], r4, r8, %[b1]\n"                                                                 \
+    "smlad %[b0], r5, r9, %[b0]\n"                                                                 \
+    "smlad %[b1], r5, r10, %[b1]\n"
+#define SPK_PACKED_DOT_KEEP(mask)                                                                  \
+    SPK_PACKED_KEEP(mask) "and r6, r6, #" mask "\nand r8, r8, #" mask "\n"
+#define SPK_PACKED_DOT_8_OF_8(keep)                                                                \
+    __asm__ volatile("1:\n" SPK_PACKED_DOT_4_OF_8(keep)                                            \
+                         SPK_PACKED_DOT_4_OF_8(keep) "cmp %[x], %[end]\n"                          \
+                                                     "bcc 1b\n"                                    \
+                     : [x] "+r"(x), [weights] "+r"(w), [a0] "+r"(a0), [a1] "+r"(a1),               \
+                       [b0] "+r"(b0), [b1] "+r"(b1)                                                \
+                     : [end] "r"(stop)                                                             \
+                     : "r4", "r5", "r6", "r8", "r9", "r10", "cc", "memory")
+
+// The same of 8 bits: (inputs / 2, 2 pairs of channels) words.
+SPK_INLINE void spk_packed_dsp_dot_eights(uint32_t upper, const int8_t *x, uint32_t n,
+                                          const uint32_t **weights, int32_t *sum) {
+    const uint32_t *w = *weights;
+    const int8_t *const end = x + ((n + 7) & ~7u);
+    sum[0] = sum[1] = sum[2] = sum[3] = 0;
+    do {
+        const int8_t *const stop = x + spk_min_u32(SPK_PACKED_HIGH_RUN, (uint32_t)(end - x));
+        int32_t a0 = 0, a1 = 0, b0 = 0, b1 = 0;
+        if (upper == 8) {
+            SPK_PACKED_DOT_8_OF_8("");
+        } else if (upper == 4) {
+            SPK_PACKED_DOT_8_OF_8(SPK_PACKED_DOT_KEEP("0xF0F0F0F0"));
+        } else if (upper == 2) {
+            SPK_PACKED_DOT_8_OF_8(SPK_PACKED_DOT_KEEP("0xC0C0C0C0"));
+        } else {
+            SPK_PACKED_DOT_8_OF_8(SPK_PACKED_DOT_KEEP("0x80808080"));
+        }
+        sum[0] += b0;
+        sum[1] += spk_packed_above(a0, b0);
+        sum[2] += b1;
+        sum[3] += spk_packed_above(a1, b1);
     } while (x != end);
     *weights = w;
 }

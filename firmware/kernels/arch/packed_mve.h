@@ -4,7 +4,8 @@
 // A byte holds the fields of 2, 4 or 8 channels of one tap: each raised as packed.h says, the last
 // one in two's complement. A dual multiply takes them with the others masked out, and the sums are
 // shifted back; they are multiples of the field's place, so no bit is lost. Of 4 bits the byte is
-// taken as it is, and the sum of its low field subtracted.
+// taken as it is, and the sum of its low field subtracted. Of 8 bits, an odd grid, the bits that do
+// not count are masked out.
 #ifndef SPK_PACKED_MVE_H
 #define SPK_PACKED_MVE_H
 
@@ -133,50 +134,121 @@ SPK_INLINE int32x4_t spk_packed_mve_fields(uint32_t bits, uint32_t first, const 
     return vshlq_s32(sum, back);
 }
 
-// Sums of the four channels from `channel` on as their grid means them, of inputs whose sum is
-// `total`. *weights: (taps / 16, 2, 16) of 4 bits, (taps / 16, 16) of 2, and of 1 for eight
-// channels, rounded up; moves on.
-SPK_INLINE int32x4_t spk_packed_mve_dot(uint32_t bits, bool odd, uint32_t channel, const int8_t *x,
-                                        uint32_t taps, int32_t total, const int8_t **weights) {
-    const bool second = bits == 1 && channel % 8 == 4;
-    const int32x4_t sums = bits == 4
-                               ? spk_packed_mve_fours(x, *weights, taps)
-                               : spk_packed_mve_fields(bits, second ? 4 : 0, x, *weights, taps);
-    if (bits > 1 || second) {
-        *weights += (taps + 15) / 16 * (bits == 4 ? 32 : 16);
+#define SPK_PACKED_MVE_EIGHT(sum)                                                                  \
+    "vldrb.8 q1, [%[w]], #16\n"                                                                    \
+    "vand q1, q1, q2\n"                                                                            \
+    "vmladava.s8 " sum ", q0, q1\n"
+
+// Sums of four channels of 8 bits, of which the upper ones count. weights: (taps / 16 rounded up,
+// 4, 16).
+SPK_INLINE int32x4_t spk_packed_mve_eights(uint32_t upper, const int8_t *x, const int8_t *weights,
+                                           uint32_t taps) {
+    if (upper == 8) {
+        return spk_mve_dot(x, weights, taps);
     }
-    const int32x4_t more = spk_packed_mve_more(bits, odd, bits == 2 || second, total);
+    int32x4_t sum;
+    __asm__("movs r0, #0\n"
+            "movs r2, #0\n"
+            "movs r4, #0\n"
+            "movs r6, #0\n"
+            "vdup.8 q2, %[mask]\n"
+            "dlstp.8 lr, %[taps]\n"
+            "1:\n"
+            "vldrb.8 q0, [%[x]], #16\n" SPK_PACKED_MVE_EIGHT("r0") SPK_PACKED_MVE_EIGHT("r2")
+                SPK_PACKED_MVE_EIGHT("r4")
+                    SPK_PACKED_MVE_EIGHT("r6") "letp lr, 1b\n"
+                                               "vmov %q[sum][2], %q[sum][0], r0, r4\n"
+                                               "vmov %q[sum][3], %q[sum][1], r2, r6\n"
+            : [x] "+r"(x), [w] "+r"(weights), [sum] "=w"(sum)
+            : [taps] "r"(taps), [mask] "r"(spk_upper_mask(upper))
+            : "r0", "r2", "r4", "r6", "lr", "q0", "q1", "q2", "cc", "memory");
+    return sum;
+}
+
+// Sums of the four channels from `channel` on as their grid means them, of inputs whose sum is
+// `total`. *weights: (taps / 16, 4, 16) of 8 bits, (taps / 16, 2, 16) of 4 bits, (taps / 16, 16) of
+// 2, and of 1 for eight channels, rounded up; moves on.
+SPK_INLINE int32x4_t spk_packed_mve_dot(uint32_t bits, bool odd, uint32_t upper, uint32_t channel,
+                                        const int8_t *x, uint32_t taps, int32_t total,
+                                        const int8_t **weights) {
+    const bool second = bits == 1 && channel % 8 == 4;
+    const uint32_t first = second ? 4 : 0;
+    const int32x4_t sums = bits == 8   ? spk_packed_mve_eights(upper, x, *weights, taps)
+                           : bits == 4 ? spk_packed_mve_fours(x, *weights, taps)
+                                       : spk_packed_mve_fields(bits, first, x, *weights, taps);
+    if (bits > 1 || second) {
+        *weights += (taps + 15) / 16 * (bits == 8 ? 64 : bits == 4 ? 32 : 16);
+    }
+    const int32x4_t more = bits == 8 ? vdupq_n_s32((int32_t)spk_grid(8, odd, upper).inputs * total)
+                                     : spk_packed_mve_more(bits, odd, bits == 2 || second, total);
     return vaddq_s32(odd ? vaddq_s32(sums, sums) : sums, more);
 }
 
-// All channels of one output, see spk_mve_outputs; weights: as above. held: there are no more than
-// 64 taps, of 4 bits, and weights for 64.
-SPK_INLINE void spk_packed_mve_outputs(const struct spk_rescale *out, bool wide, uint32_t bits,
-                                       bool odd, bool held, const int8_t *x, const int8_t *weights,
-                                       uint32_t taps, uint32_t channels, int8_t *to) {
+// All channels of one output of up to 64 taps, of 4 bits; codes may have the whole range.
+// weights: (channels / 4 rounded up, 4, 2, 16).
+SPK_INLINE void spk_packed_mve_64(const struct spk_rescale *of, bool wide, bool odd,
+                                  const int8_t *x, const int8_t *weights, uint32_t taps,
+                                  uint32_t channels, int8_t *to) {
+    const struct spk_rescale out = *of;
     const int32_t total = spk_packed_mve_total(x, taps);
-    const int32x4_t more = spk_packed_mve_more(bits, odd, false, total);
+    const int32x4_t more = spk_packed_mve_more(4, odd, false, total);
     int8x16_t kept[4];
-    if (held) {
-        SPK_UNROLL(4)
-        for (uint32_t v = 0; v < 4; v++) {
-            kept[v] = vldrbq_z_s8(x + 16 * v, vctp8q(taps > 16 * v ? taps - 16 * v : 0));
-        }
+    SPK_UNROLL(4)
+    for (uint32_t v = 0; v < 4; v++) {
+        kept[v] = vldrbq_z_s8(x + 16 * v, vctp8q(taps > 16 * v ? taps - 16 * v : 0));
     }
     uint32_t o = 0;
+    for (; o + 4 <= channels; o += 4, weights += 128) {
+        const int32x4_t sums = spk_packed_mve_held(kept, weights);
+        const int32x4_t whole = vaddq_s32(odd ? vaddq_s32(sums, sums) : sums, more);
+        vstrbq_s32(to + o, spk_mve_rescale_whole(&out, wide, whole, o));
+    }
+    if (o < channels) {
+        const int32x4_t sums = spk_packed_mve_held(kept, weights);
+        const int32x4_t whole = vaddq_s32(odd ? vaddq_s32(sums, sums) : sums, more);
+        vstrbq_p_s32(to + o, spk_mve_rescale_whole(&out, wide, whole, o), vctp32q(channels - o));
+    }
+}
+
+// In functions of their own: the loop has the registers for itself.
+#define SPK_PACKED_MVE_64(name, wide, odd)                                                         \
+    SPK_SHARED void spk_packed_mve_64##name(const struct spk_rescale *out, const int8_t *x,        \
+                                            const int8_t *weights, uint32_t taps,                  \
+                                            uint32_t channels, int8_t *to) {                       \
+        spk_packed_mve_64(out, wide, odd, x, weights, taps, channels, to);                         \
+    }
+SPK_PACKED_MVE_64(_4, false, false)
+SPK_PACKED_MVE_64(_4_wide, true, false)
+SPK_PACKED_MVE_64(_4_odd, false, true)
+SPK_PACKED_MVE_64(_4_odd_wide, true, true)
+
+SPK_INLINE void spk_packed_mve_64_outputs(const struct spk_rescale *out, bool wide, bool odd,
+                                          const int8_t *x, const int8_t *weights, uint32_t taps,
+                                          uint32_t channels, int8_t *to) {
+    if (wide && odd) {
+        spk_packed_mve_64_4_odd_wide(out, x, weights, taps, channels, to);
+    } else if (wide) {
+        spk_packed_mve_64_4_wide(out, x, weights, taps, channels, to);
+    } else if (odd) {
+        spk_packed_mve_64_4_odd(out, x, weights, taps, channels, to);
+    } else {
+        spk_packed_mve_64_4(out, x, weights, taps, channels, to);
+    }
+}
+
+// All channels of one output, see spk_mve_outputs; weights: as spk_packed_mve_dot asks for.
+SPK_INLINE void spk_packed_mve_outputs(const struct spk_rescale *out, bool wide, uint32_t bits,
+                                       bool odd, uint32_t upper, const int8_t *x,
+                                       const int8_t *weights, uint32_t taps, uint32_t channels,
+                                       int8_t *to) {
+    const int32_t total = spk_packed_mve_total(x, taps);
+    uint32_t o = 0;
     for (; o + 4 <= channels; o += 4) {
-        int32x4_t sums;
-        if (held) {
-            sums = spk_packed_mve_held(kept, weights);
-            sums = vaddq_s32(odd ? vaddq_s32(sums, sums) : sums, more);
-            weights += 128;
-        } else {
-            sums = spk_packed_mve_dot(bits, odd, o, x, taps, total, &weights);
-        }
+        const int32x4_t sums = spk_packed_mve_dot(bits, odd, upper, o, x, taps, total, &weights);
         vstrbq_s32(to + o, spk_mve_rescale(out, wide, sums, o));
     }
     if (o < channels) {
-        int32x4_t sums = spk_packed_mve_dot(bits, odd, o, x, taps, total, &weights);
+        const int32x4_t sums = spk_packed_mve_dot(bits, odd, upper, o, x, taps, total, &weights);
         vstrbq_p_s32(to + o, spk_mve_rescale(out, wide, sums, o), vctp32q(channels - o));
     }
 }

@@ -1,4 +1,4 @@
-"""Weights of less than 8 bits as Arm's DSP extension takes them.
+"""Weights of less than 8 bits, or an odd grid, as Arm's DSP extension takes them.
 
 C twin: firmware/kernels/arch/packed_dsp.h, which says what the fields mean.
 """
@@ -20,10 +20,10 @@ def packed_pairs(rows: Array, bits: int, taps: int, *, quads: bool) -> Array:
     """
     rows = np.pad(rows, ((0, -len(rows) % 4), (0, 0)))
     low, high = _fields(rows, bits, taps, 2, quads, raised=2 if bits == 4 else 1)
-    apart = 8 if bits == 4 else 16 - bits
+    apart = 8 if bits >= 4 else 16 - bits
     lanes = (low | high << apart).reshape(len(low), -1, 2)
     words = lanes[..., 0] | lanes[..., 1] << 16
-    each, step = (2, 4) if bits == 4 else (8 // bits, 2 * bits)
+    each, step = {8: (1, 0), 4: (2, 4)}.get(bits, (8 // bits, 2 * bits))
     turned = words.reshape(len(low), -1, each) << (step * np.arange(each))
     merged: Array = np.bitwise_or.reduce((turned | turned >> 32) & 0xFFFFFFFF, axis=-1)
     return merged.astype("<u4").reshape(len(rows) // 4, 2, -1)
@@ -37,7 +37,7 @@ def packed_vector(rows: Array, bits: int) -> Array:
         lanes = (a | b << 4 | c << 8 | d << 12).reshape(len(a), -1, 2)
         words: Array = lanes[..., 0] | lanes[..., 1] << 16
         return words.astype("<u4")
-    pairs = packed_pairs(rows, bits, n + -n % (16 // bits), quads=True)
+    pairs = packed_pairs(rows, bits, n + -n % (16 if bits == 1 else 8), quads=True)
     return np.ascontiguousarray(pairs.transpose(0, 2, 1))
 
 

@@ -21,6 +21,7 @@ from spikelet.graph.tensor import Array, Tensor
 
 INT8 = (-128, 127)
 FAR = 95  # SPK_FAR of requantise.h
+PAIR_RUN = 32  # SPK_PAIR_RUN of pairs.h
 MOST_TAPS = 65520  # kernels count them, padded to sixteens, in 16 bits
 
 
@@ -494,6 +495,31 @@ def planes(rows: Array, bits: int) -> Array:
     raised = rows.astype(np.int64) + (1 << (bits - 1))
     upper_first = [pack((raised >> bit & 1) - 1, 1) for bit in reversed(range(bits))]
     return np.ascontiguousarray(np.stack(upper_first, axis=-1).transpose(1, 0, 2))
+
+
+def sixteen_bit_run(rows: Array, bits: int) -> int:
+    """How many blocks of 32 taps of (O, n) codes have sums within 16 bits, from any such run on.
+
+    A code k lies as k + 2^(bits - 1); inputs have 8 bits, so that these may add up to 256.
+    """
+    raised = rows.astype(np.int64) + (1 << (bits - 1))
+    blocks = np.pad(raised, ((0, 0), (0, -rows.shape[1] % 32))).reshape(len(rows), -1, 32).sum(2)
+    for run in range(min(blocks.shape[1], 255), 1, -1):
+        padded = np.pad(blocks, ((0, 0), (0, -blocks.shape[1] % run)))
+        if padded.reshape(len(rows), -1, run).sum(axis=2).max() <= 256:
+            return run
+    return 1
+
+
+def fields_by_eights(rows: Array, taps: int) -> Array:
+    """(O, n) codes of 4 bits to words (ceil(O / 8), taps): one tap of eight channels.
+
+    Channels 0, 2, 4 and 6 lie in the lower half, the lowest first, the others in the upper half; a
+    code k as k + 8, what lies past the ends as any.
+    """
+    margin = ((0, -len(rows) % 8), (0, taps - rows.shape[1]))
+    eights = np.pad(rows, margin).reshape(-1, 8, taps).transpose(0, 2, 1)
+    return pack(eights[..., [0, 2, 4, 6, 1, 3, 5, 7]], 4).squeeze(-1)
 
 
 def by_sixteens(rows: Array) -> Array:

@@ -15,10 +15,13 @@ from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.packed_dsp import BLOCK, MOST_TAPS, packed_pairs
 from spikelet.graph.packed_mve import HELD, packed_bytes
 from spikelet.graph.quantised import (
+    PAIR_RUN,
     by_fours,
     by_sixteens,
+    fields_by_eights,
     packed_by_fours,
     planes,
+    sixteen_bit_run,
     two_a_lane,
     two_channels_a_lane,
 )
@@ -119,7 +122,8 @@ class Conv2d(Convolution):
         if not target.multiplies or (self.bits == 4 and target.thumb1):
             return self._planes(rows)
         if self.packed:
-            return self._packed(rows, target)
+            lanes = self.bits == 4 and not target.arm
+            return self._lanes(rows) if lanes else self._packed(rows, target)
         if target.mve and not self.even:
             choice = self._mve(rows)
         elif target.dsp and not self.even:
@@ -139,7 +143,7 @@ class Conv2d(Convolution):
         rows = self.weight.reshape(len(self.weight), -1)
         choice = self._choice(em.target)
         kernel, taps, scratch = choice.kernel, choice.taps, choice.scratch
-        if kernel.startswith(("tables", "planes")):
+        if kernel.startswith(("lanes", "planes", "tables")):
             em.include(f"kernels/conv2d_{kernel.split('_')[0]}.h")
         weights = em.const(f"{self.name}_weight", choice.weights, choice.note)
         sums = self.levels.reshape(rows.shape).astype(np.int64).sum(axis=1)
@@ -155,6 +159,8 @@ class Conv2d(Convolution):
             "taps": taps,
             "pointwise": self._pointwise,
         }
+        if kernel.startswith("tables"):
+            fields["run"] = sixteen_bit_run(rows, self.bits)
         if any(self.padding):
             row = np.full(self.weight.shape[3], self.ins[0].zero_point, np.int8)
             fields["padding"] = em.const(f"{self.name}_padding", row, "input zero point")
@@ -185,9 +191,9 @@ class Conv2d(Convolution):
     def _packed(self, rows: Array, target: Target) -> _Choice:
         """Of less than 8 bits, or an odd grid."""
         n = rows.shape[1]
-        if target.mve and self.bits < 8 and not self.even:
+        if target.mve and not self.even:
             return self._packed_mve(rows, target)
-        if target.dsp and self.bits < 8 and not self.even and (self.bits < 4 or n <= MOST_TAPS):
+        if target.dsp and not self.even and (self.bits != 4 or n <= MOST_TAPS):
             return self._packed_dsp(rows, target)
         far, each = self.far(ANY), 32 // self.bits if self.bits < 8 else 2
         taps = each * -(-rows.shape[1] // each)
@@ -200,16 +206,23 @@ class Conv2d(Convolution):
         scratch = taps * (pixels // 2) + 5 * pixels
         return _Choice(kernel, taps, weights, note, scratch, self.rounding_note(far), far)
 
+    def _lanes(self, rows: Array) -> _Choice:
+        """Of 4 bits: two channels in the halves of a word."""
+        far, taps = self.far(ANY), rows.shape[1] + -rows.shape[1] % 4
+        kernel = f"lanes{self._grid}" + ("_wide" if far.any() else "")
+        note = f"(outputs / 8, taps {taps}) words of eight channels"
+        weights, scratch = fields_by_eights(rows, taps), taps + 34 + 4 * -(-taps // PAIR_RUN)
+        return _Choice(kernel, taps, weights, note, scratch, self.rounding_note(far), far)
+
     def _tables(self, rows: Array) -> _Choice:
         """Of 1 or 2 bits: sums of four taps, chosen by the bits of weights."""
         far, (outputs, taps) = self.far(ANY), rows.shape
-        lanes = outputs + 1
-        sums = 2 * lanes if taps > (256 if self.bits == 1 else 64) else 0
-        pixels = 4 if 8 * (160 + lanes + sums) <= SCRATCH_BYTES else 2
+        sums = 2 * outputs if taps > 32 * sixteen_bit_run(rows, self.bits) else 0
+        pixels = 4 if 8 * (162 + outputs + sums) <= SCRATCH_BYTES else 2
         kernel = ("tables_four" if pixels == 4 else "tables_two") + self._grid
         kernel += "_wide" if far.any() else ""
         note = f"(blocks of 32 taps, outputs {outputs}, {self.bits}) words of bits"
-        words = pixels // 2 * (160 + lanes + sums)
+        words = pixels // 2 * (162 + outputs + sums)
         return _Choice(
             kernel, taps, planes(rows, self.bits), note, words, self.rounding_note(far), far
         )
@@ -225,17 +238,21 @@ class Conv2d(Convolution):
         )
 
     def _packed_mve(self, rows: Array, target: Target) -> _Choice:
-        """Of less than 8 bits, for Arm's vector extension."""
+        """Of less than 8 bits, or an odd grid, for Arm's vector extension."""
         far, taps = self.far(target), rows.shape[1]
         held = self.bits == 4 and 48 < taps <= HELD
-        weights = packed_bytes(rows, self.bits, HELD if held else taps)
+        weights = (
+            by_sixteens(rows)
+            if self.bits == 8
+            else packed_bytes(rows, self.bits, HELD if held else taps)
+        )
         kernel = "mve" + (f"_{HELD}" if held else "") + self._grid + ("_wide" if far.any() else "")
         note = f"bytes of {8 // self.bits} channels, by sixteen taps"
         scratch = 4 * -(-taps // 16)
         return _Choice(kernel, taps, weights, note, scratch, self.rounding_note(far), far)
 
     def _packed_dsp(self, rows: Array, target: Target) -> _Choice:
-        """Of less than 8 bits, for Arm's DSP extension."""
+        """Of less than 8 bits, or an odd grid, for Arm's DSP extension."""
         far, taps = self.far(ANY), rows.shape[1] + -rows.shape[1] % BLOCK
         order = "quads" if self.weight.shape[3] % 4 == 0 else "lanes"
         words = packed_pairs(rows, self.bits, taps, quads=order == "quads")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -15,9 +16,11 @@ from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
 from spikelet.graph.packed_dsp import packed_vector
 from spikelet.graph.packed_mve import packed_bytes
 from spikelet.graph.quantised import (
+    PAIR_RUN,
     Quantised,
     by_fours,
     by_sixteens,
+    fields_by_eights,
     packed_by_fours,
     planes,
     two_channels_a_lane,
@@ -118,19 +121,26 @@ class FullyConnected(Quantised):
         if self._rows > 1:
             source, to = source + row * n, to + row * channels
         call = c.run(function, config, source, to)
-        if kernel.startswith("tables"):
-            em.include("kernels/fully_connected_tables.h")
-            words = channels + -channels % 4 + 64 * -(-min(n, _block(em.target)) // 32)
+        words = self._scratch_words(kernel, em.target)
+        if words > 0:
+            em.include(f"kernels/fully_connected_{kernel.split('_')[0]}.h")
             call = c.run(function, config, source, em.scratch(self.name, 4 * words), to)
         if self._rows == 1:
             return [call]
-        if n % 8 == 0 or kernel.startswith("tables"):
+        if n % 8 == 0 or words > 0:
             return [c.repeat("row", self._rows, call)]
         # A row is read to the next multiple of 8 bytes.
-        words = em.scratch(self.name, n + -n % 8)
-        copied = c.run("__builtin_memcpy", words, source, n)
-        call = c.run(function, config, c.cast("const int8_t *", words), to)
+        whole = em.scratch(self.name, n + -n % 8)
+        copied = c.run("__builtin_memcpy", whole, source, n)
+        call = c.run(function, config, c.cast("const int8_t *", whole), to)
         return [c.repeat("row", self._rows, copied, call)]
+
+    def _scratch_words(self, kernel: str, target: Target) -> int:
+        """What a kernel asks for; such a kernel reads no input past the last."""
+        channels, n = map(int, self.weight.shape)
+        if kernel.startswith("tables"):
+            return channels + -channels % 4 + 64 * -(-min(n, _block(target)) // 32)
+        return -(-n // PAIR_RUN) if kernel.startswith("pairs") else 0
 
     @property
     def _right_shift(self) -> Array:
@@ -159,10 +169,11 @@ class FullyConnected(Quantised):
     def _variant(self, target: Target) -> tuple[str, Array, str]:
         """The order of the weights, the weights in it, and a note on their shape."""
         n = self.weight.shape[1]
-        if self.bits < 8 and target.mve and not self.even:
+        if self.packed and target.mve and not self.even:
             note = f"bytes of {8 // self.bits} channels, by sixteen inputs"
-            return f"bytes{self._grid}", packed_bytes(self.weight, self.bits), note
-        if self.bits < 8 and target.dsp and not self.even:
+            held = by_sixteens if self.bits == 8 else partial(packed_bytes, bits=self.bits)
+            return f"bytes{self._grid}", held(self.weight), note
+        if self.packed and target.dsp and not self.even:
             note = "(outputs / 4, words) of two or four channels"
             return f"lanes{self._grid}", packed_vector(self.weight, self.bits), note
         if (self.bits < 8 if target.thumb1 else self.bits < 4 and not target.dsp) or (
@@ -173,6 +184,9 @@ class FullyConnected(Quantised):
             bits = [planes(part, self.bits).transpose(1, 0, 2).ravel() for part in parts]
             note = f"by blocks of {block} inputs: (outputs, words, {self.bits}) of bits"
             return f"tables{self._grid or '_8'}", np.concatenate(bits), note
+        if self.bits == 4:
+            note = f"(outputs / 8, inputs {n}) words of eight channels"
+            return f"pairs{self._grid}", fields_by_eights(self.weight, n), note
         if self.bits < 8:
             fields = packed_by_fours(self.weight, self.bits)
             return f"packed{self._grid}", fields, "(outputs / 4, words of fields, 4)"
