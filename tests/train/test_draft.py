@@ -9,6 +9,7 @@ import pytest
 
 from int8_recipe import RECIPE, recipe
 from spikelet.graph import GraphError
+from spikelet.graph.quantised import Quantised
 from spikelet.graph.widths import EFFORT, at_width
 from spikelet.package import Package
 from spikelet.train import train
@@ -79,6 +80,10 @@ def test_a_recipe_with_a_draft(tmp_path: Path) -> None:
     told = package.manifest["draft"]
     assert told["joined"] >= told["draft"] and package.manifest["integer_accuracy"] > 0.85
     assert package.graph.outputs[1] == "unsure" and EFFORT not in package.inputs
+    layers = [node for node in package.graph.nodes if isinstance(node, Quantised)]
+    assert [node.bits for node in layers] == [1] * 4 + [8] * 4  # planes of their own
+    draft, whole = layers[:4], layers[4:]
+    assert all(np.array_equal(a.weight, b.weight >> 7) for a, b in zip(draft, whole, strict=True))
     for wrong, said in (("[8, 4]", "1 and 8"), ("[4, 1]", "1 and 8")):
         folder = recipe(tmp_path / "wrong", DRAFT.replace("[8, 1]", wrong))
         with pytest.raises(RecipeError, match=said):

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from spikelet.graph import Array, Graph
-from spikelet.graph.widths import EFFORT, at_width, draft_first
+from spikelet.graph import Array
+from spikelet.graph.widths import EFFORT, at_width, draft_first, packed
 from spikelet.package import Package
 from spikelet.quantise.allocate import output
 
@@ -73,14 +73,10 @@ def calibrate(draft: Array, whole: Array, labels: Array, gain: float = GAIN) -> 
     raise AssertionError("with the largest lead the wider network answers all")
 
 
-def scores_at(graph: Graph, width: int, inputs: Mapping[str, Array]) -> Array:
-    """(N, classes) codes of the first output at one width."""
-    one = at_width(graph, width)
-    return output(one, {t.name: inputs[t.name] for t in one.inputs})
-
-
 def drafted(package: Package, inputs: Mapping[str, Array], labels: Array, gain: float) -> Package:
     """A package of several widths as one that answers at 1 bit, and at 8 where it is not sure.
+
+    Its 1-bit weights lie packed beside those of 8: a plane of the shared store is slow to read.
 
     Args:
         package: with an input `effort.bits`.
@@ -92,9 +88,10 @@ def drafted(package: Package, inputs: Mapping[str, Array], labels: Array, gain: 
         GraphError: the package does not have both widths.
     """
     graph = package.graph
-    scores = {width: scores_at(graph, width, inputs) for width in (DRAFT, WHOLE)}
-    found = calibrate(scores[DRAFT], scores[WHOLE], labels, gain)
-    made = draft_first(at_width(graph, DRAFT), at_width(graph, WHOLE), found.lead, graph.name)
+    draft, whole = packed(at_width(graph, DRAFT)), at_width(graph, WHOLE)
+    given = {tensor.name: inputs[tensor.name] for tensor in whole.inputs}
+    found = calibrate(output(draft, given), output(whole, given), labels, gain)
+    made = draft_first(draft, whole, found.lead, graph.name)
     vectors = {name: v for name, v in package.inputs.items() if name != EFFORT}
     if package.labels is not None:
         vectors["y"] = package.labels
