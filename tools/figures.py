@@ -6,6 +6,7 @@ Without arguments all of them, which takes some minutes; otherwise the named one
     int8      the comparison with other runtimes (needs SPIKELET_MODELS), and the packages of
               models/ (accuracy is measured again if SPIKELET_DATA is set)
     learning  the table and the curves of learning on the device
+    bits      docs/fewer-bits.svg: accuracy, bytes and instructions of the models
     bars      the bars of learning, as `tools/bars.py --json out/bars.json` measured them
 """
 
@@ -23,6 +24,7 @@ from typing import Any
 
 import bars
 import bench
+import bits_plot
 from marks import place, table
 
 from spikelet.package import Package
@@ -264,6 +266,7 @@ def main() -> None:
         "spiking": spiking,
         "int8": int8,
         "learning": learning,
+        "bits": lambda today: bits_plot.main(),
         "bars": bars_table,
     }
     for part in sys.argv[1:] or parts:
