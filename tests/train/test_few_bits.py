@@ -18,7 +18,7 @@ from spikelet.quantise import Options, decode, encode, fold, quantise
 from spikelet.quantise.calibrate import integers
 from spikelet.train import EpochProgress, teacher, train
 from spikelet.train.deform import deform
-from spikelet.train.qat import OMEGA, QatNetwork
+from spikelet.train.qat import OMEGA, Grids, QatNetwork
 from spikelet.train.recipe import DeformSection, TeacherSection, load_recipe
 from spikelet.train.signs import Sign
 from targets import check_package
@@ -84,7 +84,8 @@ def trained(
     x = torch.rand(64, 1, 8, 8)
     network = from_torch(net, x)
     asked = Options(bits=bits).bits_of(fold(network))
-    qat = QatNetwork(network, {"x": x.numpy()}, bits=asked, normalise=True, sine=sine)
+    grids = Grids(asked, normalise=True, sine=sine)
+    qat = QatNetwork(network, {"x": x.numpy()}, grids=grids)
     qat.match(x)
     step(qat, x, steps)
     return qat, x

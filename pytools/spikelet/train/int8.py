@@ -29,7 +29,7 @@ from spikelet.train.deform import deform
 from spikelet.train.draft import drafted
 from spikelet.train.epochs import Epochs, ScoredBatch
 from spikelet.train.evaluate import CHUNK, codes, predict
-from spikelet.train.qat import QatNetwork
+from spikelet.train.qat import Grids, QatNetwork
 from spikelet.train.recipe import (
     Int8Model,
     Int8Recipe,
@@ -304,10 +304,13 @@ def _with_rounding(
 ) -> QatNetwork:
     """The network as the recipe's `[quantise]` trains it."""
     how = recipe.quantise
-    qat = QatNetwork(
-        network, feeds, how.method, bits, how.odd is not False,
-        normalise=bool(how.normalise), sine=how.signs == "sine",
-    )  # fmt: skip
+    grids = Grids(
+        bits,
+        odd=how.odd is not False,
+        normalise=bool(how.normalise),
+        sine=how.signs == "sine",
+    )
+    qat = QatNetwork(network, feeds, how.method, grids)
     if how.normalise:
         qat.match(torch.from_numpy(feeds["x"]))
     return qat

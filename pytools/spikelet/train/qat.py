@@ -13,6 +13,7 @@ trained, integer by integer.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -192,13 +193,11 @@ def _with_signs(network: Network) -> Network:
     return network
 
 
-class QatNetwork(nn.Module):
-    """A float network with the rounding of its integer graph; parameters are its weights.
+@dataclass(frozen=True)
+class Grids:
+    """What weights are rounded to while a network trains.
 
-    Args:
-        network: as a frontend made it; it is folded, its codes are kept.
-        feeds: calibration data by input name, (N, *rest of the shape): the first ranges.
-        method: of finding them, one of `quantise.METHODS`.
+    Attributes:
         bits: of weights, by node; 8 where it is not there.
         odd: weights of less than 8 bits have no zero; those of 1 bit never do.
         nested: those of 8 bits neither, so that one array serves all widths.
@@ -206,6 +205,28 @@ class QatNetwork(nn.Module):
             gain and bias, as by a batch normalisation, whose running figures are exported.
         sine: weights of 1 bit are the signs of `sin(OMEGA * w)`: Vargas et al., "BiPer: Binary
             neural networks using a periodic function", CVPR 2024.
+    """
+
+    bits: Mapping[str, int] = field(default_factory=dict)
+    odd: bool = True
+    nested: bool = False
+    normalise: bool = False
+    sine: bool = False
+
+    def of(self, node: str) -> tuple[int, bool]:
+        """Bits of a node's weights, and whether their grid has no zero."""
+        bits = self.bits.get(node, 8)
+        return bits, bits == 1 or (self.odd and bits < 8) or self.nested
+
+
+class QatNetwork(nn.Module):
+    """A float network with the rounding of its integer graph; parameters are its weights.
+
+    Args:
+        network: as a frontend made it; it is folded, its codes are kept.
+        feeds: calibration data by input name, (N, *rest of the shape): the first ranges.
+        method: of finding them, one of `quantise.METHODS`.
+        grids: of the weights.
 
     `forward` takes the first input, (N, *rest of its shape), and returns the first output. With
     `rounding` off it is the float network.
@@ -216,11 +237,7 @@ class QatNetwork(nn.Module):
         network: Network,
         feeds: Mapping[str, Array],
         method: str = "percentile",
-        bits: Mapping[str, int] | None = None,
-        odd: bool = True,
-        nested: bool = False,
-        normalise: bool = False,
-        sine: bool = False,
+        grids: Grids | None = None,
     ) -> None:
         super().__init__()
         self.network = _with_signs(_with_rounded_operands(fold(network)))
@@ -232,7 +249,7 @@ class QatNetwork(nn.Module):
                     next=f"trainable are {', '.join(trainable)}",
                 )
         self.rounding = True
-        self.bits, self.odd, self.nested, self.sine = dict(bits or {}), odd, nested, sine
+        self.grids = grids or Grids()
         self.sites = sites(self.network)
         self.weights = {
             node.inputs[1]: node for node in self.network.nodes if operator_of(node).weighted
@@ -251,7 +268,7 @@ class QatNetwork(nn.Module):
         # By weight: which are held, at what values, and the scales of the grid.
         self.held: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
         for name in self.weights:
-            self._prepare(name, normalise)
+            self._prepare(name)
         known = dict(self.network.codes)
         for name, code in calibrate(self.network, feeds, method).items():
             known.setdefault(name, code)
@@ -266,16 +283,16 @@ class QatNetwork(nn.Module):
         for name, i in self.index.items():
             self.ranges[i].requires_grad_(name in learned)
 
-    def _prepare(self, name: str, normalise: bool) -> None:
+    def _prepare(self, name: str) -> None:
         """The parameters of a weight besides itself."""
         bits, without_zero = self.weight_grid(name)
         key, outputs = self.keys[name], len(self.network.constants[name])
-        normalise = normalise and bool(self._bias_key(name))
+        normalise = self.grids.normalise and bool(self._bias_key(name))
         if bits < 8 or without_zero or normalise:
             self.gains[key] = nn.Parameter(torch.zeros(outputs))
         if normalise:
             self.norms[key] = nn.BatchNorm1d(outputs, EPSILON, MOMENTUM, affine=False)
-        if self.sine and bits == 1:
+        if self.grids.sine and bits == 1:
             weight = self.constants[key].data
             most = weight.flatten(1).abs().amax(dim=1).clamp(min=1e-12)
             self.constants[key].data = torch.asin(weight / spread(most, weight)) / OMEGA
@@ -303,8 +320,7 @@ class QatNetwork(nn.Module):
 
     def weight_grid(self, name: str) -> tuple[int, bool]:
         """Bits of a weight, and whether its grid has no zero."""
-        bits = self.bits.get(self.weights[name].name, 8)
-        return bits, bits == 1 or (self.odd and bits < 8) or self.nested
+        return self.grids.of(self.weights[name].name)
 
     def round_weight(self, name: str) -> tuple[Tensor, Tensor]:
         """A weight with its channels' rounding and gain (O, ...), and their scales (O,)."""
@@ -345,7 +361,8 @@ class QatNetwork(nn.Module):
     def _latent(self, name: str) -> Tensor:
         """What is rounded to a weight."""
         weight: Tensor = self.constants[self.keys[name]]
-        return torch.sin(OMEGA * weight) if self.sine and self.weight_grid(name)[0] == 1 else weight
+        sine = self.grids.sine and self.weight_grid(name)[0] == 1
+        return torch.sin(OMEGA * weight) if sine else weight
 
     def _on_grid(self, name: str) -> tuple[Tensor, Tensor]:
         """A weight with its channels' rounding (O, ...), and the scales of the grid (O,)."""

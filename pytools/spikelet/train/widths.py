@@ -19,7 +19,7 @@ from spikelet.graph import Array, Graph, GraphError
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.widths import at_widths
 from spikelet.quantise import Network, quantise
-from spikelet.train.qat import QatNetwork
+from spikelet.train.qat import Grids, QatNetwork
 
 
 class WidthsNetwork(nn.Module):
@@ -49,7 +49,8 @@ class WidthsNetwork(nn.Module):
         nets = []
         for width in self.widths:
             bits = {node.name: width for node in network.nodes}
-            net = QatNetwork(network, feeds, method, bits, nested=True, normalise=normalise)
+            grids = Grids(bits, nested=True, normalise=normalise)
+            net = QatNetwork(network, feeds, method, grids)
             if first is None:
                 first = net
             else:

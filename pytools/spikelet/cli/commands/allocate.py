@@ -14,19 +14,21 @@ from spikelet.cli.places import check_file, given_path
 
 app = application()
 
+BudgetOption = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND=AMOUNT", show_default=False,
+        help="flash (bytes of constants), ram (bytes of arena) or instructions (of an "
+        "inference, with --board): flash=24k, instructions=2.5M, or a share of what the "
+        "package takes now, flash=60%.",
+    ),
+]  # fmt: skip
+
 
 @app.command("allocate")
 def command(
     package: PackageArg,
-    budget: Annotated[
-        str,
-        typer.Option(
-            metavar="KIND=AMOUNT", show_default=False,
-            help="flash (bytes of constants), ram (bytes of arena) or instructions (of an "
-            "inference, with --board): flash=24k, instructions=2.5M, or a share of what the "
-            "package takes now, flash=60%.",
-        ),
-    ],
+    budget: BudgetOption,
     board: Annotated[
         str | None,
         typer.Option(
@@ -52,9 +54,8 @@ def command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--out", metavar="PATH", parser=given_path, help="Default: NAME_bits.spk."
-        ),
+        typer.Option("-o", "--out", metavar="PATH", parser=given_path,
+                     help="Default: NAME_bits.spk."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
