@@ -50,11 +50,16 @@ MANIFEST: dict[str, Any] = {
     "source": "digits.onnx", "source_sha256": "0" * 64, "source_names": {"x": "image"},
     "calibration": "8 samples",
     "quantisation": {"ranges": "max", "equalised": True, "bias_correction": False},
+    "allocation": {"criterion": "error", "bits": {"fc1": 4}},
+    "draft": {"lead": 16, "unsure": 0.2, "draft": 0.8, "whole": 0.9, "joined": 0.9},
     "simplified": {"macs": [2, 1], "weights": [2, 1], "layers": {}},
     "bands": {"layers": 2, "bands": 3},
     "learning": {
         "learner": "replay", "options": {"slots": 32}, "features": "fc1", "classes": 4, "seed": 3,
         "backbone_sha256": "0" * 64,
+    },
+    "adapter": {
+        "base_sha256": "0" * 64, "kind": "low_rank", "rank": 1, "bits": 8, "head": False,
     },
     "plugins": {},
 }  # fmt: skip
