@@ -465,11 +465,13 @@ def even() -> Graph:
         (FullyConnected, (1,), (9, 1), {"bits": 2}),
         (FullyConnected, (37,), (6, 37), {"bits": 4}),
         (FullyConnected, (24,), (5, 24), {"bits": 1, "odd": True}),
+        (FullyConnected, (40,), (5, 40), {}),
         (Conv2d, (5, 5, 3), (7, 3, 3, 3), {"padding": (1, 1, 1, 1)}),
         (Conv2d, (4, 5, 8), (5, 1, 1, 8), {"bits": 2}),
         (Conv2d, (3, 3, 16), (4, 3, 3, 16), {"bits": 4, "padding": (1, 1, 1, 1)}),
         (Conv2d, (1, 3, 600), (3, 1, 1, 600), {}),
         (DepthwiseConv2d, (6, 5, 8), (3, 3, 8), {"padding": (1, 1, 1, 1)}),
+        (DepthwiseConv2d, (4, 4, 17), (3, 3, 17), {}),
         (DepthwiseConv2d, (6, 5, 3), (2, 2, 3), {"stride": (2, 2)}),
         (DepthwiseConv2d, (5, 5, 6), (5, 2, 6), {}),
         (TransposeConv, (2, 3, 3), (4, 2, 2, 3), {"size": (4, 6), "stride": (2, 2)}),
@@ -479,7 +481,7 @@ def even() -> Graph:
     cases = itertools.product(kinds, (256, 16, 256, 256))
     for case, ((kind, shape, weight, more), codes) in enumerate(cases):
         half = 1 << (more.get("bits", 8) - 1)
-        given = rng.integers(-half, half, weight).astype(np.int8)
+        given = rng.integers(-half + (half == 128), half, weight).astype(np.int8)
         levels = 2 * given.astype(np.int64) + 1 if more.get("odd") else given.astype(np.int64)
         axes = (0, 1) if kind is DepthwiseConv2d else tuple(range(1, len(weight)))
         fields = even_fields(rng, np.abs(levels).sum(axis=axes) * 128, case, codes)

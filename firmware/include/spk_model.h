@@ -43,7 +43,7 @@ struct spk_tensor {
     int32_t low; // what a host writes lies between them, ends included, both as spk_order() has it
     int32_t high;
 #ifdef SPK_CHOICES
-    uint32_t choices; // bit v is 1: it may hold v, and nothing else; 0: anything between low and high
+    uint32_t choices; // bit v: it may hold v, and nothing else; 0: anything from low to high
 #endif
 };
 

@@ -372,8 +372,9 @@ SPK_CONV2D_GRID(_8_odd_upper1, 8, true, 1)
 
 #if defined(SPK_CONV2D_DSP_H)
 // weights: (outputs / 2, taps) int16; scratch: (taps / 4, 2 pixels, 4) int16; taps by eights.
-SPK_INLINE int8_t spk_conv2d_dsp_code(const struct spk_scale *s, bool wide, int32_t sum) {
-    return wide ? spk_rescale_dsp_wide(s, sum) : spk_rescale_dsp(s, sum * 2);
+SPK_INLINE int8_t spk_conv2d_dsp_code(const struct spk_conv2d *c, const struct spk_scale *s,
+                                      bool wide, int32_t sum) {
+    return wide ? spk_rescale_dsp_wide(&c->out, s, sum) : spk_rescale_dsp(s, sum * 2);
 }
 
 SPK_INLINE void spk_conv2d_dsp(const struct spk_conv2d *c, enum spk_packing packing, bool wide,
@@ -397,16 +398,16 @@ SPK_INLINE void spk_conv2d_dsp(const struct spk_conv2d *c, enum spk_packing pack
             const struct spk_dsp_sums sums = spk_conv2d_dsp_sums(scratch, weights, taps);
             weights += taps / 2;
             struct spk_scale s = spk_next_scale_dsp(&scale);
-            *to++ = spk_conv2d_dsp_code(&s, wide, sums.low[0]);
-            *next++ = spk_conv2d_dsp_code(&s, wide, sums.low[1]);
+            *to++ = spk_conv2d_dsp_code(c, &s, wide, sums.low[0]);
+            *next++ = spk_conv2d_dsp_code(c, &s, wide, sums.low[1]);
             if (to != end) {
                 s = spk_next_scale_dsp(&scale);
                 const int32_t first = sums.both[0] - sums.low[0];
                 const int32_t second = sums.both[1] - sums.low[1];
-                *to++ =
-                    wide ? spk_rescale_dsp_wide(&s, first >> 8) : spk_rescale_dsp(&s, first >> 7);
-                *next++ =
-                    wide ? spk_rescale_dsp_wide(&s, second >> 8) : spk_rescale_dsp(&s, second >> 7);
+                *to++ = wide ? spk_rescale_dsp_wide(&c->out, &s, first >> 8)
+                             : spk_rescale_dsp(&s, first >> 7);
+                *next++ = wide ? spk_rescale_dsp_wide(&c->out, &s, second >> 8)
+                               : spk_rescale_dsp(&s, second >> 7);
             }
         } while (to != end);
     }

@@ -197,7 +197,7 @@ SPK_INLINE int8_t spk_rescale_marked(const struct spk_rescale *r, bool wide, int
 struct spk_scale {
     int32_t bias; // doubled [as it is]
     int32_t multiplier;
-    int32_t offset; // (2 * zero_point + 1) << (right - 1) [zero_point]
+    int32_t offset; // (2 * zero_point + 1) << (right - 1) [not read]
     uint32_t right; // [SPK_FAR + shift, 64 or more]
 };
 
@@ -233,14 +233,17 @@ SPK_INLINE int8_t spk_rescale_dsp(const struct spk_scale *s, int32_t doubled) {
     return (int8_t)x;
 }
 
-// The same of a sum, where some channels are marked.
-SPK_INLINE int8_t spk_rescale_dsp_wide(const struct spk_scale *s, int32_t sum) {
-    if (s->right < 64) {
-        return spk_rescale_dsp(s, sum * 2);
-    }
-    const int32_t zero = s->offset;
-    const int32_t code = spk_requantise(sum + s->bias, s->multiplier, (int32_t)s->right - SPK_FAR);
-    return (int8_t)(spk_clamp(code, INT8_MIN - zero, INT8_MAX - zero) + zero);
+// Code of a marked channel.
+SPK_SHARED int8_t spk_rescale_dsp_marked(const struct spk_rescale *r, const struct spk_scale *s,
+                                         int32_t sum) {
+    const int32_t shift = (int32_t)s->right - SPK_FAR;
+    return spk_rescale(r, false, sum + s->bias, s->multiplier, shift);
+}
+
+// Code of a sum without bias, where some channels are marked.
+SPK_INLINE int8_t spk_rescale_dsp_wide(const struct spk_rescale *r, const struct spk_scale *s,
+                                       int32_t sum) {
+    return s->right < 64 ? spk_rescale_dsp(s, sum * 2) : spk_rescale_dsp_marked(r, s, sum);
 }
 #endif
 

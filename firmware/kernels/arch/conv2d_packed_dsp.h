@@ -38,14 +38,14 @@ SPK_INLINE void spk_conv2d_packed_dsp(const struct spk_conv2d *c, enum spk_packi
             struct spk_packed_two sums;
             weights = spk_packed_dsp_sums(bits, upper, scratch, end, weights, &sums);
             struct spk_scale s = spk_next_scale_dsp(&scale);
-            *to++ = spk_conv2d_dsp_code(&s, wide, spk_packed_whole(grid, sums.low[0], low[0]));
-            *next++ = spk_conv2d_dsp_code(&s, wide, spk_packed_whole(grid, sums.low[1], low[1]));
+            *to++ = spk_conv2d_dsp_code(c, &s, wide, spk_packed_whole(grid, sums.low[0], low[0]));
+            *next++ = spk_conv2d_dsp_code(c, &s, wide, spk_packed_whole(grid, sums.low[1], low[1]));
             if (to != last) {
                 s = spk_next_scale_dsp(&scale);
                 *to++ =
-                    spk_conv2d_dsp_code(&s, wide, spk_packed_whole(grid, sums.high[0], high[0]));
+                    spk_conv2d_dsp_code(c, &s, wide, spk_packed_whole(grid, sums.high[0], high[0]));
                 *next++ =
-                    spk_conv2d_dsp_code(&s, wide, spk_packed_whole(grid, sums.high[1], high[1]));
+                    spk_conv2d_dsp_code(c, &s, wide, spk_packed_whole(grid, sums.high[1], high[1]));
             }
         } while (to != last);
     }

@@ -52,8 +52,8 @@ SPK_INLINE void spk_depthwise_dsp(bool wide, const struct spk_depthwise_taps *c,
                 SPK_UNROLL(4)
                 for (uint32_t k = 0; k < 4; k++) {
                     const struct spk_scale s = spk_next_scale_dsp(&scale);
-                    to[channel + k] =
-                        wide ? spk_rescale_dsp_wide(&s, sum[k]) : spk_rescale_dsp(&s, sum[k] * 2);
+                    to[channel + k] = wide ? spk_rescale_dsp_wide(&c->out, &s, sum[k])
+                                           : spk_rescale_dsp(&s, sum[k] * 2);
                 }
             }
             to += last + 4;

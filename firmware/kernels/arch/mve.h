@@ -7,12 +7,25 @@
 
 #include "kernels/requantise.h"
 
+// Codes of the sums of four channels in a layer with `even`.
+SPK_SHARED void spk_mve_even(const struct spk_rescale *out, uint32_t at, int32_t *sums) {
+    for (uint32_t k = 0; k < 4; k++) {
+        sums[k] = spk_rescale_even(out, sums[k], (uint32_t)out->multiplier[at + k]);
+    }
+}
+
 // Sums without bias, scaled, in lanes of 32 bits, with the zero point; `at` is the place of the
 // first in the arrays. The doubled high product and the shift round as they are asked to, but for
 // halves of negative values, which go away from zero. `wide`: a shift may also be 0 or to the left.
 SPK_INLINE int32x4_t spk_mve_scaled(const struct spk_rescale *out, bool wide, int32x4_t sum,
                                     uint32_t at) {
     int32x4_t x = vaddq_s32(sum, vldrwq_s32(out->bias + at));
+    if (wide && out->even) {
+        int32_t sums[4];
+        vstrwq_s32(sums, x);
+        spk_mve_even(out, at, sums);
+        return vldrwq_s32(sums);
+    }
     if (wide) {
         const int32x4_t shift = vldrbq_s32(out->shift + at);
         const int32x4_t none = vdupq_n_s32(0);

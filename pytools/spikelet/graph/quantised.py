@@ -103,7 +103,7 @@ class Quantised(Operator):
 
     @property
     def even(self) -> bool:
-        """Whether sums are rounded in the way of `requantise_even`: in plain C on every core."""
+        """Whether sums are rounded in the way of `requantise_even`, channel by channel."""
         return self.steps is not None or self.offset is not None
 
     @property
@@ -447,18 +447,20 @@ class Quantised(Operator):
         """The same for kernels that take a `struct spk_scale` a channel; (O,) `far` is marked."""
         right, folded = -self._right_shift.astype(np.int64), self._folded_bias(sums)
         offset = (2 * self.output_zero_point + 1) << np.where(far, 0, right - 1)
+        number = np.arange(len(self.bias))
         table = np.stack(
             [
                 np.where(far, folded, 2 * folded),
-                self.multiplier,
-                np.where(far, self.output_zero_point, offset),
-                np.where(far, FAR - right, right),
+                number if self.even else self.multiplier,
+                np.where(far, 0, offset),
+                np.where(far, FAR - (0 if self.even else right), right),
             ],
             axis=1,
         )
         note = "a channel: doubled bias, multiplier, offset, right shift; or it is marked"
         name = em.const(f"{self.name}_scale", table.astype(np.int32), note)
-        return {"scales": c.cast("const struct spk_scale *", name), **self._code_fields()}
+        scales = c.cast("const struct spk_scale *", name)
+        return {"scales": scales, **self._even_fields(em), **self._code_fields()}
 
 
 def pack(codes: Array, bits: int) -> Array:

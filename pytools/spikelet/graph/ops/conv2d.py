@@ -124,9 +124,9 @@ class Conv2d(Convolution):
         if self.packed:
             lanes = self.bits == 4 and not target.arm
             return self._lanes(rows) if lanes else self._packed(rows, target)
-        if target.mve and not self.even:
+        if target.mve:
             choice = self._mve(rows)
-        elif target.dsp and not self.even:
+        elif target.dsp:
             choice = self._dsp(rows)
         if isinstance(choice, str):
             why, choice = choice, self._portable(rows, target)
@@ -191,9 +191,9 @@ class Conv2d(Convolution):
     def _packed(self, rows: Array, target: Target) -> _Choice:
         """Of less than 8 bits, or an odd grid."""
         n = rows.shape[1]
-        if target.mve and not self.even:
+        if target.mve:
             return self._packed_mve(rows, target)
-        if target.dsp and not self.even and (self.bits != 4 or n <= MOST_TAPS):
+        if target.dsp and (self.bits != 4 or n <= MOST_TAPS):
             return self._packed_dsp(rows, target)
         far, each = self.far(ANY), 32 // self.bits if self.bits < 8 else 2
         taps = each * -(-rows.shape[1] // each)

@@ -101,12 +101,12 @@ class DepthwiseConv2d(Convolution):
         if height * width > MOST_TAPS:
             return ""
         one = self.depth_multiplier == 1
-        if target.mve and not self.even:
+        if target.mve:
             if one and channels >= 16 and self.weight.min() > -128:
                 return "mve_sixteens"
             return "mve" if one and channels >= 8 else "mve_many"
         if one and channels >= 4:
-            return "dsp" if target.dsp and not self.even else "fours"
+            return "dsp" if target.dsp else "fours"
         return "many"
 
     def general(self, target: Target) -> str:

@@ -155,7 +155,7 @@ class FullyConnected(Quantised):
         return (self.shift > -2) | (self.shift < -20)
 
     def general(self, target: Target) -> str:
-        why, plain = "", target.dsp and not (target.mve or self.packed or self.even)
+        why, plain = "", target.dsp and not (target.mve or self.packed)
         if plain and self._variant(target)[0] == "fours":
             why = "two weights do not fit 16 bits, or a sum may not fit 24"
         return "; ".join(filter(None, (why, self.rounding_note(self.far(target)))))
@@ -169,11 +169,11 @@ class FullyConnected(Quantised):
     def _variant(self, target: Target) -> tuple[str, Array, str]:
         """The order of the weights, the weights in it, and a note on their shape."""
         n = self.weight.shape[1]
-        if self.packed and target.mve and not self.even:
+        if self.packed and target.mve:
             note = f"bytes of {8 // self.bits} channels, by sixteen inputs"
             held = by_sixteens if self.bits == 8 else partial(packed_bytes, bits=self.bits)
             return f"bytes{self._grid}", held(self.weight), note
-        if self.packed and target.dsp and not self.even:
+        if self.packed and target.dsp:
             note = "(outputs / 4, words) of two or four channels"
             return f"lanes{self._grid}", packed_vector(self.weight, self.bits), note
         if (self.bits < 8 if target.thumb1 else self.bits < 4 and not target.dsp) or (
@@ -192,7 +192,6 @@ class FullyConnected(Quantised):
             return f"packed{self._grid}", fields, "(outputs / 4, words of fields, 4)"
         if self.odd:
             return f"fours{self._grid}", by_fours(self.weight, n + -n % 4), "(outputs / 4, n, 4)"
-        target = ANY if self.even else target
         if target.mve:
             return "vectors", by_sixteens(self.weight), "(outputs / 4, inputs / 16, 4, 16)"
         if target.dsp and (words := two_channels_a_lane(self.weight, n + -n % 8)) is not None:
