@@ -23,11 +23,11 @@ struct spk_add_delta {
 // The values of an adapter; any are safe.
 struct spk_delta {
     const void *down;     // (rank or outputs, row_bytes) of signs or int8
-    const void *up;       // (rank, outputs) likewise, NULL for one matrix
+    const void *up;       // (rank, outputs) likewise, 0 for one matrix
     const int16_t *gain;  // (rank + 1,) or (outputs,)
     const uint8_t *shift; // likewise
     const int8_t *bias;   // (outputs,)
-    const uint32_t *seed; // that the taps are drawn from, NULL where there are all
+    const uint32_t *seed; // that the taps are drawn from, 0 where there are all
 };
 
 SPK_INLINE int32_t spk_delta_level(bool signs, const void *row, uint32_t i) {
@@ -62,14 +62,14 @@ SPK_INLINE int32_t spk_delta_run(bool signs, const void *row, uint32_t tap, cons
     return sum;
 }
 
-// The pixel that tap (i, j) of output (y, x) sees, or NULL.
+// The pixel that tap (i, j) of output (y, x) sees, or 0.
 SPK_INLINE const int8_t *spk_delta_pixel(const struct spk_geometry *g, const int8_t *input,
                                          uint32_t y, uint32_t x, uint32_t i, uint32_t j) {
     // Before the image they wrap, and are no less outside.
     const uint32_t in_y = y * g->stride_down + i * g->dilation_down - g->pad_top;
     const uint32_t in_x = x * g->stride_right + j * g->dilation_right - g->pad_left;
     const bool inside = in_y < g->height && in_x < g->width;
-    return inside ? input + (in_y * g->width + in_x) * g->channels : NULL;
+    return inside ? input + (in_y * g->width + in_x) * g->channels : 0;
 }
 
 // A row of `down` on the window of output (y, x), channels from `first` on.
@@ -82,7 +82,7 @@ SPK_INLINE int32_t spk_delta_sum(const struct spk_add_delta *c, bool signs, cons
     for (uint32_t i = 0; i < g->kernel_height; i++) {
         for (uint32_t j = 0; j < g->kernel_width; j++) {
             const int8_t *at = spk_delta_pixel(g, input, y, x, i, j);
-            if (at != NULL) {
+            if (at != 0) {
                 sum += spk_delta_run(signs, row, tap, at + first, n, c->zero_point);
             }
             tap += n;
@@ -103,7 +103,7 @@ SPK_INLINE int32_t spk_delta_drawn(const struct spk_add_delta *c, bool signs, co
         const uint32_t place = tap / g->channels;
         const int8_t *at =
             spk_delta_pixel(g, input, y, x, place / g->kernel_width, place % g->kernel_width);
-        if (at != NULL) {
+        if (at != 0) {
             sum += spk_delta_level(signs, row, k) * (at[tap % g->channels] - c->zero_point);
         }
     }
@@ -115,8 +115,8 @@ SPK_INLINE int32_t spk_delta_whole(const struct spk_add_delta *c, bool signs, co
                                    const struct spk_delta *d, uint32_t y, uint32_t x, uint32_t o,
                                    uint32_t *state) {
     const uint8_t *row = (const uint8_t *)d->down + o * c->row_bytes;
-    const int32_t sum = d->seed != NULL ? spk_delta_drawn(c, signs, input, row, y, x, state)
-                                        : spk_delta_sum(c, signs, input, row, y, x, c->own ? o : 0);
+    const int32_t sum = d->seed != 0 ? spk_delta_drawn(c, signs, input, row, y, x, state)
+                                     : spk_delta_sum(c, signs, input, row, y, x, c->own ? o : 0);
     return spk_clamp(spk_delta_scaled(d, sum, o), -SPK_MOST_WHOLE, SPK_MOST_WHOLE);
 }
 
@@ -142,7 +142,7 @@ SPK_INLINE void spk_add_delta(const struct spk_add_delta *c, bool signs, const i
     for (uint32_t pixel = 0; pixel < (uint32_t)g->out_height * g->out_width; pixel++) {
         const uint32_t y = pixel / g->out_width;
         const uint32_t x = pixel % g->out_width;
-        uint32_t state = d->seed != NULL ? *d->seed : 0;
+        uint32_t state = d->seed != 0 ? *d->seed : 0;
         for (uint32_t r = 0; r < c->rank; r++) {
             const uint8_t *row = (const uint8_t *)d->down + r * c->row_bytes;
             const int32_t sum = spk_delta_sum(c, signs, input, row, y, x, 0);

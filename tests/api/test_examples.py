@@ -20,12 +20,13 @@ from support import need
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # What needs no example of its own.
 PLAIN = {
-    "Device.commit", "Device.info", "Device.reset", "Device.ticks", "Package.of",
+    "Device.commit", "Device.info", "Device.put", "Device.reset", "Device.ticks", "Package.of",
     "LearnOptions.grid", "LearnOptions.place", "LearnOptions.to_resume", "Package.with_arena",
     "RunOptions.builds", "Session.accuracy", "Session.complete", "Session.error", "Session.label",
     "Session.mismatches", "Watch.log", "Watch.note", "Watch.planned", "Watch.progress",
     "Watch.step",
-    "Spiking.encoding", "State.read", "State.update", "Summary.layers", "Summary.svg",
+    "Spiking.encoding", "State.read", "State.update",
+    "Summary.layers", "Summary.svg", "Summary.with_bench",
 }  # fmt: skip
 
 

@@ -102,6 +102,7 @@ NOT_EXPORTED = {
     ),
     **dict.fromkeys(["binary_conv2d", "binary_max_pool2d", "threshold"], "tensors of bits"),
     **dict.fromkeys(["gate", "select"], "layers that do not run for every input"),
+    "add_delta": "values that are written between two inferences",
     "frame": "one of several frames, by the step",
     "lstm": "an int16 cell with LiteRT's own logistic and tanh of 16 bits",
     "svdf": "an int16 state that is kept from frame to frame",

@@ -22,7 +22,7 @@ P = Path("a package.spk")
 GIVEN: list[tuple[type[SessionOptions], dict[str, Any]]] = [
     (RunOptions, {"port": "/dev/ttyACM0", "baud": 9600, "data": Path("my data.npz"), "limit": 3}),
     (RunOptions, {"machine": "qemu", "toolchain": "zig", "session": Path("s"), "resume": True}),
-    (RunOptions, {"layers": True, "arena": 4096}),
+    (RunOptions, {"layers": True, "arena": 4096, "delta": Path("a.spkd")}),
     (RunOptions, {"port": "/dev/ttyACM0", "flash": True}),
     (LearnOptions, {"learner": "key_value,books=4", "stream": "iid,samples=9", "data": "digits"}),
     (LearnOptions, {"learner": "nearest_mean", "features": "hidden", "classes": 7}),

@@ -51,6 +51,17 @@ class Summary:
         rows: list[dict[str, Any]] = self.facts["layers"]
         return rows
 
+    def with_bench(self, session: Path) -> Summary:
+        """The same with what a bench measured: `tick`, and `ticks` of each layer.
+
+        Args:
+            session: the folder of a `spikelet bench` of this package.
+
+        Raises:
+            UsageError: it holds no figures of the layers, or those of another package.
+        """
+        return Summary(self.package, _measured(self.facts, session))
+
     def svg(self) -> str:
         """The graph as a picture: who reads whom; constants, work and output of each operator."""
         return graph_svg(self.package.graph, self.layers)
@@ -108,16 +119,7 @@ def summarise(package: Package, target: Target) -> Summary:
     return Summary(package, facts)
 
 
-def measured(facts: dict[str, Any], session: Path) -> dict[str, Any]:
-    """The same with what a bench measured: `tick`, and `ticks` of each layer.
-
-    Args:
-        facts: of a summary.
-        session: the folder of a `spikelet bench`.
-
-    Raises:
-        UsageError: it holds no figures of the layers, or those of another package.
-    """
+def _measured(facts: dict[str, Any], session: Path) -> dict[str, Any]:
     try:
         bench = json.loads((session / BENCH).read_text(encoding="utf-8"))
         ticks = {row["name"]: row["ticks"] for row in bench["layers"]}

@@ -10,7 +10,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from torch import Tensor, nn
 
 from spikelet.errors import UsageError
@@ -98,11 +106,12 @@ class Int8TrainSection(_Section):
     # A class counts as its frequency to the power of minus this: 0 not at all, 1 in full.
     class_weights: Annotated[float, Field(ge=0, le=1)] = 0.0
 
-    @model_validator(mode="after")
-    def _begun(self) -> Int8TrainSection:
-        if (self.epochs == 0) != (self.start is not None):
+    @field_validator("epochs")
+    @classmethod
+    def _begun(cls, epochs: int, given: ValidationInfo) -> int:
+        if (epochs == 0) != (given.data.get("start") is not None):
             raise ValueError("either epochs of a float phase, or a start and epochs = 0")
-        return self
+        return epochs
 
 
 Width = Literal[8, 4, 2, 1]

@@ -55,7 +55,6 @@ def command(
         from spikelet.board import find_board
         from spikelet.cli.render_package import package_summary, render_package
         from spikelet.cli.terminal import Terminal
-        from spikelet.run.overview import measured
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     known = find_board(board) if board is not None else None
@@ -64,9 +63,8 @@ def command(
         with loading(as_json):
             from spikelet.cli.render_learning import render_plan
         loaded = loaded.with_learner(learn, data, classes=classes, features=features, board=known)
-    result = package_summary(loaded.summary(known), package)
-    if bench is not None:
-        result = measured(result, bench)
+    summary = loaded.summary(known)
+    result = package_summary(summary if bench is None else summary.with_bench(bench), package)
     where = "in portable C" if known is None else f"for {known.name} ({known.target})"
     result["target"] = where
     shown = render_package(result)
