@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from spikelet.package import Package
 from spikelet.run.figures import standalone, svg
@@ -65,9 +66,12 @@ def _draw(points: dict[str, list[Point]]) -> Figure:
                     textcoords="offset points", ha="right" if side < 0 else "left",
                 )  # fmt: skip
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}")
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.margins(x=0.45, y=0.15)
         axis.set_title(TITLES[data], fontsize=9)
-        axis.set_xlabel("bytes of weights", fontsize=8)
+        axis.set_xlabel("weights, KB", fontsize=8)
         axis.set_ylabel("accuracy on the test part, %", fontsize=8)
         axis.tick_params(labelsize=7, which="both")
     return figure
