@@ -51,17 +51,13 @@ class Convolution(Quantised):
 
     def image_shape(self, x: Tensor, kernel: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the output."""
-        size = []
-        for axis in (0, 1):
-            reach = (kernel[axis] - 1) * self.dilation[axis] + 1
-            room = x.shape[axis] + self.padding[axis] + self.padding[axis + 2] - reach
-            if room < 0:
-                raise self.error(
-                    f"kernel {kernel} with dilation {self.dilation} reaches beyond input "
-                    f"{x.shape} with padding {self.padding}"
-                )
-            size.append(room // self.stride[axis] + 1)
-        return size[0], size[1]
+        size = window_count(x.shape, kernel, self.stride, self.dilation, self.padding)
+        if min(size) < 1:
+            raise self.error(
+                f"kernel {kernel} with dilation {self.dilation} reaches beyond input "
+                f"{x.shape} with padding {self.padding}"
+            )
+        return size
 
     def band(self, first: int, end: int) -> Band | None:
         top, left, _, right = self.padding
@@ -112,6 +108,19 @@ class Convolution(Quantised):
         """Fields of a kernel's `struct spk_geometry geometry`."""
         fields = {**self.window_fields(kernel), "outputs": self.outs[0].shape[-1]}
         return {f"geometry.{name}": value for name, value in fields.items()}
+
+
+def window_count(
+    shape: tuple[int, ...], kernel: Pair, stride: Pair, dilation: Pair, padding: Margins
+) -> tuple[int, int]:
+    """Windows down and right of an image (H, W, C); less than 1 where one reaches beyond it."""
+    down, right = (
+        (shape[axis] + padding[axis] + padding[axis + 2] - (kernel[axis] - 1) * dilation[axis] - 1)
+        // stride[axis]
+        + 1
+        for axis in (0, 1)
+    )
+    return down, right
 
 
 def windows_of(

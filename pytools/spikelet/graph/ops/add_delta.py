@@ -10,7 +10,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.convolution import windows_of
+from spikelet.graph.convolution import window_count, windows_of
 from spikelet.graph.declared import Codes, Margins, Pair, within
 from spikelet.graph.fixed import xorshift32
 from spikelet.graph.int8 import Int8Operator
@@ -107,13 +107,9 @@ class AddDelta(Int8Operator):
             return (outputs,)
         if len(x.shape) != 3:
             raise self.error(f"input {x.name} has shape {x.shape}, expected three dimensions")
-        size = []
-        for axis in (0, 1):
-            reach = (self.kernel[axis] - 1) * self.dilation[axis] + 1
-            room = x.shape[axis] + self.padding[axis] + self.padding[axis + 2] - reach
-            if room < 0:
-                raise self.error(f"kernel {self.kernel} reaches beyond input {x.shape}")
-            size.append(room // self.stride[axis] + 1)
+        size = window_count(x.shape, self.kernel, self.stride, self.dilation, self.padding)
+        if min(size) < 1:
+            raise self.error(f"kernel {self.kernel} reaches beyond input {x.shape}")
         return (*size, outputs)
 
     def values(self) -> dict[str, tuple[str, tuple[int, ...]]]:
