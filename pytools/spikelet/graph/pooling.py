@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
-from spikelet.graph.convolution import window_band
+from spikelet.graph.convolution import window_band, window_count
 from spikelet.graph.declared import Codes, Margins, Pair
 from spikelet.graph.int8 import Int8Operator, codes_of
 from spikelet.graph.operator import Band, Cost, Emitter, Inferred, Interval, Operator, Overlap
@@ -41,18 +41,15 @@ class Pool(Operator):
 
     def pooled_shape(self) -> tuple[int, int, int]:
         """Of the output; refuses a window that leaves the input."""
-        height, width, channels = self.ins[0].shape
         top, left, bottom, right = self.padding
         rows, columns = self.window
         if max(top, bottom) >= rows or max(left, right) >= columns:
             raise self.error(f"padding {self.padding} is not less than the window {self.window}")
-        if rows > height + top + bottom or columns > width + left + right:
-            raise self.error(f"window {self.window} is larger than input {self.ins[0].shape}")
-        return (
-            (height + top + bottom - rows) // self.stride[0] + 1,
-            (width + left + right - columns) // self.stride[1] + 1,
-            channels,
-        )
+        x = self.ins[0].shape
+        size = window_count(x, self.window, self.stride, (1, 1), self.padding)
+        if min(size) < 1:
+            raise self.error(f"window {self.window} is larger than input {x}")
+        return (*size, x[2])
 
     def follows(self) -> list[Array | None] | None:
         return [np.arange(self.outs[0].shape[2])]
