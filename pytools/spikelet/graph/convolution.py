@@ -86,28 +86,39 @@ class Convolution(Quantised):
 
     def window_fields(self, kernel: tuple[int, int]) -> Fields:
         """Fields of a kernel's configuration that tell sizes and places."""
-        height, width, channels = self._image.shape
-        out_height, out_width = self.image_shape(self._image, kernel)
-        return {
-            "height": height,
-            "width": width,
-            "channels": channels,
-            "out_height": out_height,
-            "out_width": out_width,
-            "kernel_height": kernel[0],
-            "kernel_width": kernel[1],
-            "stride_down": self.stride[0],
-            "stride_right": self.stride[1],
-            "dilation_down": self.dilation[0],
-            "dilation_right": self.dilation[1],
-            "pad_top": self.padding[0],
-            "pad_left": self.padding[1],
-        }
+        return window_fields(self._image.shape, kernel, self.stride, self.dilation, self.padding)
 
     def geometry_fields(self, kernel: tuple[int, int]) -> Fields:
         """Fields of a kernel's `struct spk_geometry geometry`."""
-        fields = {**self.window_fields(kernel), "outputs": self.outs[0].shape[-1]}
-        return {f"geometry.{name}": value for name, value in fields.items()}
+        return geometry_fields(self.window_fields(kernel), self.outs[0].shape[-1])
+
+
+def window_fields(
+    shape: tuple[int, ...], kernel: Pair, stride: Pair, dilation: Pair, padding: Margins
+) -> Fields:
+    """Fields of a kernel's configuration that tell sizes and places, of an image (H, W, C)."""
+    height, width, channels = shape
+    out_height, out_width = window_count(shape, kernel, stride, dilation, padding)
+    return {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "out_height": out_height,
+        "out_width": out_width,
+        "kernel_height": kernel[0],
+        "kernel_width": kernel[1],
+        "stride_down": stride[0],
+        "stride_right": stride[1],
+        "dilation_down": dilation[0],
+        "dilation_right": dilation[1],
+        "pad_top": padding[0],
+        "pad_left": padding[1],
+    }
+
+
+def geometry_fields(windows: Fields, outputs: int) -> Fields:
+    """Fields of a kernel's `struct spk_geometry geometry`, of `window_fields`."""
+    return {f"geometry.{name}": value for name, value in {**windows, "outputs": outputs}.items()}
 
 
 def window_count(

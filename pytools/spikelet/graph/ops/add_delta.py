@@ -10,7 +10,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement
-from spikelet.graph.convolution import window_count, windows_of
+from spikelet.graph.convolution import geometry_fields, window_count, window_fields, windows_of
 from spikelet.graph.declared import Codes, Margins, Pair, within
 from spikelet.graph.fixed import xorshift32
 from spikelet.graph.int8 import Int8Operator
@@ -209,19 +209,10 @@ class AddDelta(Int8Operator):
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/add_delta.h")
         x, y = self.ins[1], self.ins[0]
-        flat = self.kernel is None
-        height, width, channels = (1, 1, x.size) if self.kernel is None else x.shape
-        out_height, out_width = (1, 1) if flat else y.shape[:2]
-        kernel = self.kernel or (1, 1)
+        shape, kernel = (x.shape, self.kernel) if self.kernel else ((1, 1, x.size), (1, 1))
+        windows = window_fields(shape, kernel, self.stride, self.dilation, self.padding)
         config = em.config(self.name, "spk_add_delta", {
-            "geometry.height": height, "geometry.width": width, "geometry.channels": channels,
-            "geometry.out_height": out_height, "geometry.out_width": out_width,
-            "geometry.outputs": y.shape[-1],
-            "geometry.kernel_height": kernel[0], "geometry.kernel_width": kernel[1],
-            "geometry.stride_down": self.stride[0], "geometry.stride_right": self.stride[1],
-            "geometry.dilation_down": self.dilation[0],
-            "geometry.dilation_right": self.dilation[1],
-            "geometry.pad_top": self.padding[0], "geometry.pad_left": self.padding[1],
+            **geometry_fields(windows, y.shape[-1]),
             "rank": self.rank, "row_bytes": self.values()["down"][1][1],
             "kept": self.kept, "own": self.own,
             "zero_point": x.zero_point, "low": self.activation[0], "high": self.activation[1],
