@@ -7,7 +7,11 @@
 #include <stdint.h>
 
 // Kernels are specialised where they are called: every attribute is a constant there.
+#if defined(__OPTIMIZE__)
 #define SPK_INLINE static inline __attribute__((always_inline))
+#else // each inlined copy would have places of its own on the stack
+#define SPK_INLINE static inline __attribute__((unused))
+#endif
 
 // One copy for all layers, where a copy for each would not pay.
 #if defined(__clang__)

@@ -97,6 +97,33 @@ def test_int8_kernels_have_registers_enough(tmp_path: Path, isa: str, optimise: 
         assert done.returncode == 0, done.stderr
 
 
+# By instruction set, for clang; the kernels of each are others.
+CLANG_CORES = {
+    "rv32imac": ["--target=riscv32", "-march=rv32imac", "-mabi=ilp32"],
+    "armv7e-m": ["--target=thumbv7em-none-eabi", "-mcpu=cortex-m4"],
+    "armv8.1-m.main+mve": ["--target=thumbv8.1m.main-none-eabihf", "-mcpu=cortex-m55"],
+}
+
+
+@pytest.mark.parametrize("isa", CLANG_CORES)
+def test_without_optimisation_a_kernel_needs_little_stack(tmp_path: Path, isa: str) -> None:
+    """Each inlined call would have places of its own: 3,264 bytes in one of the Cortex-M55's."""
+    need("clang")
+    graph = int8_graphs.join(int8_graphs.low_bits(0, 4), int8_graphs.few_rows())
+    source = generate(graph, SHA, tmp_path, target=Target.parse(isa)).source
+    command = ["clang", *CLANG_CORES[isa], *WARNINGS, "-O0", "-fstack-usage", "-ffreestanding"]
+    command += ["-fno-strict-aliasing", f"-I{firmware_dir()}", f"-I{firmware_dir()}/include"]
+    done = subprocess.run(
+        [*command, "-c", source, "-o", tmp_path / "model.o"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "model.su").read_text().splitlines()
+    frames = {where.split(":")[-1]: int(size) for where, size, _ in map(str.split, lines)}
+    kernels = {name: size for name, size in frames.items() if name.startswith("spk_")}
+    assert len(kernels) > 20
+    assert {name: size for name, size in kernels.items() if size > 400} == {}
+
+
 @pytest.mark.quick
 def test_the_layer_table_and_the_plan_stand_at_the_top(tmp_path: Path) -> None:
     generated = generate(graphs.digits_like(), SHA, tmp_path)

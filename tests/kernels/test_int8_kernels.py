@@ -91,6 +91,12 @@ def test_kernels_leave_the_frame_pointer(target: str, tmp_path: Path) -> None:
     check_graph(target, graph, 2, tmp_path, optimise="-O1 -fno-omit-frame-pointer")
 
 
+@pytest.mark.long  # tests/codegen/test_codegen.py bounds each kernel's stack
+@pytest.mark.parametrize("target", ["rv32-zig-unicorn", "m4-zig-qemu", "m55-zig-qemu"])
+def test_clang_without_optimisation_fits_in_a_boards_stack(target: str, tmp_path: Path) -> None:
+    check_graph(target, low_bits(0, 4), 2, tmp_path, optimise="-O0")
+
+
 def kernels_of(target: str, folder: Path, *graphs: Graph) -> set[str]:
     """The kernels that graphs call on an instruction set."""
     return {
