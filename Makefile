@@ -14,7 +14,9 @@ TORCH_FLAGS ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# Few of the modules are ever imported: Python compiles those when they are.
+# Few of the modules are ever imported: Python compiles those when they are, and keeps what it made,
+# whatever the environment says of that. Compiling PyTorch takes each process four seconds.
+export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 SPIKELET := $(BIN)/spikelet
 CODE := pytools sim models tests
@@ -30,8 +32,9 @@ demo: $(READY)
 quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist=load -m quick
 
-# mypy takes a minute on one core: the tests do not wait for it.
-test: $(READY) tools
+# mypy takes a minute on one core: the tests do not wait for it, nor one installer for the other.
+test:
+	$(MAKE) -j2 $(READY) tools
 	$(MAKE) -j2 check tests
 
 tests: $(READY)
