@@ -29,6 +29,7 @@ from support import need
 from targets import TARGETS, board_of
 
 SIGNS = Adapter("low_rank", 3, 1)
+GAINS = Adapter("scale_bias")
 FORMS = [
     SIGNS,
     Adapter("low_rank", 2, 8, head=True),
@@ -36,6 +37,8 @@ FORMS = [
     Adapter("depthwise", 0, 8, head=True),
     Adapter("sparse", 5, 8),
     Adapter("ladder", 4),
+    GAINS,
+    Adapter("scale_bias", head=True),
 ]
 SWAPS = 2000
 
@@ -100,6 +103,8 @@ def test_unfit_files_are_refused_by_name(tmp_path: Path) -> None:
         Delta.load(path, prepared(package, Adapter("low_rank", 4, 1)))
     with pytest.raises(StateError, match="is for bits 1, package classifier has 8"):
         Delta.load(path, prepared(package, Adapter("low_rank", 3, 8)))
+    with pytest.raises(StateError, match="is for kind low_rank, package classifier has scale_bias"):
+        Delta.load(path, prepared(package, GAINS))
     whole = path.read_bytes()
     for cut in (0, 20, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
@@ -148,12 +153,13 @@ def test_thousands_of_swaps_leave_the_base_as_it_was(tmp_path: Path) -> None:
         assert np.array_equal(again, package.vectors[f"golden.{output}"])
 
 
-def test_a_device_refuses_what_is_sent_all_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [SIGNS, GAINS], ids=str)
+def test_a_device_refuses_what_is_sent_all_the_same(form: Adapter, tmp_path: Path) -> None:
     package = base()
-    delta, output = drawn(package, SIGNS, 1), package.graph.outputs[0]
+    delta, output = drawn(package, form, 1), package.graph.outputs[0]
     golden = package.vectors[f"golden.{output}"]
     others = [drawn(package, Adapter("low_rank", 3, 8), 1).tensors[BASE], 0 * delta.tensors[BASE]]
-    with device_learner(prepared(package, SIGNS), folder=tmp_path) as device:
+    with device_learner(prepared(package, form), folder=tmp_path) as device:
         for tag in others:
             device.restore(delta.tensors)
             with pytest.raises(DeviceRefused, match="RANGE"):
@@ -220,9 +226,10 @@ int main(void) {
 """
 
 
-def test_the_c_library_swaps_with_one_call(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [SIGNS, GAINS], ids=str)
+def test_the_c_library_swaps_with_one_call(form: Adapter, tmp_path: Path) -> None:
     package = base()
-    placed, folder = prepared(package, SIGNS), tmp_path / "library"
+    placed, folder = prepared(package, form), tmp_path / "library"
     export_c(placed, folder, ANY, name="classifier")
     output = package.graph.outputs[0]
     size = package.graph.tensors[output].nbytes
@@ -235,7 +242,7 @@ def test_the_c_library_swaps_with_one_call(tmp_path: Path) -> None:
         [*command, "-O1", f"-I{folder / 'include'}", *map(str, sources), str(main), "-o", str(exe)],
         check=True,
     )
-    deltas = [drawn(package, SIGNS, seed) for seed in (1, 2)]
+    deltas = [drawn(package, form, seed) for seed in (1, 2)]
     sample = package.inputs["x"][0]
     states = [delta.state(package) for delta in deltas]
     states.append(b"\1" + states[0][1:])  # of another package

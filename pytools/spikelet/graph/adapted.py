@@ -31,7 +31,7 @@ BASE = "delta.base"  # i32 (1,): what values are for; a device takes no others
 HEAD, DELTA = "head", "delta"
 
 
-Kind = Literal["low_rank", "depthwise", "sparse", "ladder", "head"]
+Kind = Literal["low_rank", "depthwise", "sparse", "scale_bias", "ladder", "head"]
 RANKED = ("low_rank", "sparse", "ladder")
 
 
@@ -42,12 +42,14 @@ class Adapter:
     Attributes:
         kind: what is added to layers. low_rank: two matrices on what the layer reads. depthwise: a
             3 x 3 convolution, channel by channel, of what a convolution writes. sparse: some
-            weights of each output, at places that a seed draws. ladder: a narrow network beside
+            weights of each output, at places that a seed draws. scale_bias: a gain and a bias of
+            each output, folded into the layer's own tables. ladder: a narrow network beside
             the frozen one reads the mean of each layer, and adds to the last. head: a matrix for
             the last layer.
         rank: of low_rank; of sparse the weights of an output; of ladder its width.
         bits: of an element of the matrices.
-        head: besides low_rank, depthwise or sparse, the last layer has a whole matrix of 8 bits.
+        head: besides low_rank, depthwise, sparse or scale_bias, the last layer has a whole matrix
+            of 8 bits.
     """
 
     kind: Kind
@@ -64,6 +66,8 @@ class Adapter:
                 f"an adapter of kind {self.kind}: bits {self.bits} and head {self.head}, "
                 "expected 8 and no other head"
             )
+        if self.kind == "scale_bias" and self.bits != 8:
+            raise GraphError("an adapter of kind scale_bias has gains of 8 bits, not 1")
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -115,7 +119,10 @@ def with_places(base: Graph, adapter: Adapter) -> Graph:
         if not isinstance(node, Quantised) or node not in layers:
             nodes.append(node)
             continue
-        if whole or adapter.kind not in ("head", "ladder"):
+        if adapter.kind == "scale_bias" and not whole:
+            gained, values = _gained(node)
+            nodes.append(gained)
+        elif whole or adapter.kind not in ("head", "ladder"):
             below = dataclasses.replace(node, name=f"{node.name}_base")
             below.ins = node.ins
             below.outs = (dataclasses.replace(node.outs[0], name=below.name),)
@@ -190,6 +197,16 @@ def _behind(
     return _added(f"{node.name}_{HEAD if whole else DELTA}", node.name, (y, x), code, form | place)
 
 
+def _gained(node: Quantised) -> tuple[Quantised, list[Learned]]:
+    """A layer that reads gains and biases, and these."""
+    channels = node.outs[0].shape[-1]
+    values = [
+        Learned.of(f"{node.name}_{DELTA}.{part}", "i8", (channels,)) for part in ("gain", "bias")
+    ]
+    inputs = (*node.inputs, *(learned.tensor.name for learned in values))
+    return dataclasses.replace(node, inputs=inputs), values
+
+
 def _rung(
     node: Quantised, width: int, side: AddDelta | None
 ) -> tuple[list[Operator], AddDelta, list[Learned]]:
@@ -241,6 +258,9 @@ def _added(
     return added, values
 
 
-def values_of(graph: Graph, node: AddDelta) -> dict[str, Tensor]:
+def values_of(graph: Graph, node: Operator) -> dict[str, Tensor]:
     """The tensors of an adapted layer's values by what they are: down, up, gain, shift, bias."""
-    return {n: graph.tensors[t] for n, t in zip(node.values(), node.inputs[2:], strict=True)}
+    names, given = ["gain", "bias"], node.inputs[1:]
+    if isinstance(node, AddDelta):
+        names, given = list(node.values()), node.inputs[2:]
+    return {n: graph.tensors[t] for n, t in zip(names, given, strict=True)}

@@ -21,6 +21,7 @@ FLAGS = ("-fno-strict-aliasing", "-ffp-contract=off", "-DSPIKELET_FLAGS")
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_ADDRESS = re.compile(r"&[A-Za-z_][A-Za-z0-9_]*")
 _HEADER = re.compile(r"([a-z0-9_]+/)*[a-z0-9_]+\.h")
 _TENSOR = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _TYPE = re.compile(r"(const )?(struct )?[A-Za-z_][A-Za-z0-9_]*( \*)?")
@@ -56,8 +57,9 @@ class Expression(_Text):
         return _expression(f"{identifier(str(self))}[{_value(index)}]")
 
     def dereference(self) -> Expression:
-        """`*self`."""
-        return _expression(f"*{identifier(str(self))}")
+        """`*self`, of a name or an address."""
+        text = str(self)
+        return _expression(f"*{text if _ADDRESS.fullmatch(text) else identifier(text)}")
 
     def compare(self, how: Literal["==", "!=", "<", ">"], other: Value) -> Expression:
         """A comparison."""
@@ -178,8 +180,8 @@ def unsigned(value: int) -> Expression:
 
 
 def address(text: str) -> Expression:
-    """`&text`."""
-    return _expression(f"&{identifier(text)}")
+    """`&text`, of a variable or of a field of one."""
+    return _expression(f"&{field(text)}")
 
 
 def call(function: str, *arguments: Value) -> Expression:

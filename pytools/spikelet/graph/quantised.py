@@ -12,6 +12,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields
 from spikelet.graph.declared import Code, Codes, Held, TensorScale
+from spikelet.graph.gains import SHIFT_DOWN, SHIFT_UP, bias_unit, with_gain
 from spikelet.graph.int8 import by_channel, codes_of, ranges, spread
 from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Role
 from spikelet.graph.requantise import requantise
@@ -64,9 +65,13 @@ class Quantised(Operator):
             code plus how many of its channel's steps a sum reaches. Multiplier and shift are 0.
         offset: (O, 2) int32, low and high word of int64, or None: a sum is multiplied, the offset
             is added, and it is rounded once, halves to even, see `requantise_even`.
+
+    Where `GAINS`, it may read two learned tensors (O,) i8 beside x: gains, and biases, which are
+    folded into multiplier, shift and bias before its sums are scaled, see `gains`.
     """
 
     OUTPUTS: ClassVar[int] = 0  # the axis of the weights that the output channels lie along
+    GAINS: ClassVar[bool] = False
 
     weight: Annotated[Array, Held("int8")]
     bias: Annotated[Array, Held("int32", 1)]
@@ -132,6 +137,7 @@ class Quantised(Operator):
             padded: some taps may see the zero point instead of the input.
         """
         x, channels = self.ins[0], len(rows)
+        self._check_gains(channels)
         if rows.shape[1] > MOST_TAPS:
             raise self.error(f"{rows.shape[1]} weights a channel, more than {MOST_TAPS}")
         for name in ("bias", "multiplier", "shift"):
@@ -144,22 +150,42 @@ class Quantised(Operator):
         self._check_codes()
         widths = np.abs(rows.astype(np.int64)).sum(axis=1)
         most = int(np.abs(self.input_levels(np.array(x.limits))).max())
-        sums = widths * most + np.abs(self.bias.astype(np.int64))
+        added = 128 * bias_unit(self._right_shift) if self.gained else 0
+        sums = widths * most + np.abs(self.bias.astype(np.int64)) + added
         largest = int(sums.max())
         if largest >= 1 << 31:
             channel = int(np.argmax(sums))
             raise self.error(f"the sum of channel {channel} may reach {largest}, beyond 32 bits")
         seen = codes_of(x, bounds)
-        reach = self._sums(rows, seen, apart=apart, padded=padded)
+        low_sum, high_sum = self._sums(rows, seen, apart=apart, padded=padded)
+        reach = low_sum - added, high_sum + added
         self._check_even(reach)
         ends = [self.rescale(sums - self.bias) for sums in reach]
-        if not self._monotone(reach):
+        if self.gained or not self._monotone(reach):
             ends = [np.full(channels, low), np.full(channels, high)]
         bounds[self.name] = spread(shape, *ends)
         written = Tensor(
             self.name, "i8", shape, scale=self.output_scale, zero_point=self.output_zero_point
         )
         return Inferred([written], Sums(seen, reach, largest))
+
+    @property
+    def gained(self) -> bool:
+        """Whether it reads gains and biases of an adapter."""
+        return len(self.inputs) > 1
+
+    def _check_gains(self, channels: int) -> None:
+        """Refuse inputs beside x that are no gains and biases, and layers that have no factor."""
+        if not self.gained:
+            return
+        good = all(t.kind == "learned" and t.dtype == "i8" for t in self.ins[1:])
+        if not self.GAINS or [t.shape for t in self.ins[1:]] != [(channels,)] * 2 or not good:
+            raise self.error(
+                f"reads {', '.join(map(str, self.ins[1:]))} beside its input: expected nothing, or "
+                f"learned gains and biases, i8 ({channels},), of a convolution or a linear layer"
+            )
+        if self.even:
+            raise self.error("halves are rounded to even: it takes no gains")
 
     def _check_even(self, reach: Interval) -> None:
         """Refuse steps that are no steps, and products beyond 62 bits."""
@@ -344,15 +370,19 @@ class Quantised(Operator):
         sums: Array = np.matmul(x.astype(width), rows.astype(width).T).astype(np.int32)
         return sums
 
-    def rescale(self, sums: Array) -> Array:
-        """Output codes of sums (..., O) int32 without bias."""
-        whole = sums + self.bias
+    def rescale(self, sums: Array, env: Mapping[str, Array] | None = None) -> Array:
+        """Output codes of sums (..., O) int32 without bias; `env` holds gains, if any."""
+        whole, multiplier, shift = sums + self.bias, self.multiplier, self.shift
+        if env is not None and self.gained:
+            gain, bias = (env[name] for name in self.inputs[1:])
+            whole = whole + bias * bias_unit(self._right_shift)
+            multiplier, shift = with_gain(multiplier, self._right_shift, gain)
         if self.steps is not None:
             return (self.activation[0] + reached(whole, self.steps)).astype(np.int8)
         if self.offset is not None:
             scaled = half_even(whole, self.multiplier, self._right, self._offset)
         else:
-            scaled = requantise(whole, self.multiplier, self.shift)
+            scaled = requantise(whole, multiplier, shift)
         codes: Array = np.clip(scaled + self.output_zero_point, *self.activation).astype(np.int8)
         return codes
 
@@ -364,12 +394,18 @@ class Quantised(Operator):
         """
         if self.even:
             return np.ones(len(self.bias), np.bool_)
-        shift = self._right_shift
+        least, most = self._shifts
         if target.mve:
-            return shift > -1
+            return most > -1
         low, high = self.facts.reach
         reach = np.maximum(np.abs(low), np.abs(high))
-        return (reach >= 1 << 29) | (shift > -1) | (shift < -20)
+        return (reach >= 1 << 29) | (most > -1) | (least < -20)
+
+    @property
+    def _shifts(self) -> Interval:
+        """(O,) least and largest shift that any gains give."""
+        shift = self._right_shift
+        return shift - SHIFT_DOWN * self.gained, shift + SHIFT_UP * self.gained
 
     @property
     def _right_shift(self) -> Array:

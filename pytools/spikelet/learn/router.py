@@ -17,6 +17,7 @@ from spikelet.graph.int8 import factor
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.average_pool2d import AveragePool2d
 from spikelet.graph.ops.fully_connected import FullyConnected
+from spikelet.graph.quantised import Quantised
 from spikelet.package import Package
 
 ROUTE = "route"
@@ -46,6 +47,13 @@ def routed(package: Package, domains: Sequence[Array], generic: Array) -> Packag
             f"package {graph.name}: it has no places for deltas, or several inputs",
             "a router chooses between deltas",
             "give the package that `spikelet adapt --places` wrote",
+        )
+    first = adapted_layers(graph)[0]
+    if isinstance(first, Quantised) and first.gained:
+        raise UsageError(
+            f"package {graph.name}: its deltas change layer {first.name}, which the router reads",
+            "an adapter of kind scale_bias",
+            "choose an adapter of another kind",
         )
     nodes, feature = _feature(graph)
     seen = [_values(graph, nodes, feature, x) for x in (generic, *domains)]

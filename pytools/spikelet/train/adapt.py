@@ -17,6 +17,8 @@ from torch.nn import functional
 
 from spikelet.graph import Array, Graph, GraphError, Operator
 from spikelet.graph.adapted import BASE, Adapter, values_of, with_places
+from spikelet.graph.gains import GAIN_BITS as FOLDED_BITS
+from spikelet.graph.gains import bias_unit
 from spikelet.graph.int8 import Lookup
 from spikelet.graph.ops.add import Add
 from spikelet.graph.ops.add_delta import MIDDLE, AddDelta
@@ -177,6 +179,37 @@ class _Values(nn.Module):
         return packed
 
 
+class _Gains(nn.Module):
+    """Gains and biases of one layer, in real numbers; `quantised` gives the integers."""
+
+    size: Tensor  # of what the output varies by, in codes: one of the biases
+
+    def __init__(self, node: Quantised, y: Tensor) -> None:
+        super().__init__()
+        self.node = node
+        factor = np.ldexp(node.multiplier.astype(np.float64), node.shift - 31)
+        unit = bias_unit(node.shift) * factor  # of the integers, in codes
+        self.gain, self.bias = (nn.Parameter(torch.zeros(len(factor))) for _ in range(2))
+        self.register_buffer("size", y.std().clamp(min=1.0) / torch.from_numpy(unit).float())
+
+    def _integers(self) -> tuple[Tensor, Tensor]:
+        """Gains and biases, with the gradient of the real ones."""
+        gain = rounded(self.gain * (1 << FOLDED_BITS))
+        return _clamped(gain, -128, 127), _clamped(rounded(self.bias * self.size), -128, 127)
+
+    def forward(self, sums: Tensor) -> Tensor:
+        """Sums (N, ..., O), with their bias, as gains and biases scale them."""
+        gain, bias = self._integers()
+        unit = torch.from_numpy(bias_unit(self.node.shift)).float()
+        return (sums + bias * unit) * (1 + gain / (1 << FOLDED_BITS))
+
+    def quantised(self) -> dict[str, Array]:
+        """The values as the device holds them."""
+        with torch.no_grad():
+            gain, bias = (v.numpy().astype(np.int8) for v in self._integers())
+        return {"gain": gain, "bias": bias}
+
+
 def _spread(sums: Tensor) -> Tensor:
     """Root mean square of the largest row."""
     return sums.square().mean((0, 1)).max().sqrt().clamp(min=TINY)
@@ -215,11 +248,17 @@ def _rescaled(node: Quantised, sums: Tensor) -> Tensor:
     return rounded(real + node.output_zero_point).clamp(low, high)
 
 
-def _weighted(node: Quantised, x: Tensor) -> Tensor:
+def _weighted(node: Quantised, x: Tensor, gains: nn.Module | None = None) -> Tensor:
+    sums = _sums(node, x)
+    return _rescaled(node, sums if gains is None else gains(sums))
+
+
+def _sums(node: Quantised, x: Tensor) -> Tensor:
+    """(N, ..., O) sums with their bias."""
     levels = torch.from_numpy(node.levels.astype(np.float32))
     centred, bias = x - node.ins[0].zero_point, torch.from_numpy(node.bias).float()
     if isinstance(node, FullyConnected):
-        return _rescaled(node, centred.reshape(len(x), -1) @ levels.T + bias)
+        return centred.reshape(len(x), -1) @ levels.T + bias
     if not isinstance(node, Conv2d | DepthwiseConv2d):
         raise node.error("adapters cannot be trained through it")
     image, groups = padded(centred, node.padding), 1
@@ -230,7 +269,7 @@ def _weighted(node: Quantised, x: Tensor) -> Tensor:
     sums = functional.conv2d(
         image, weight, stride=node.stride, dilation=node.dilation, groups=groups
     )
-    return _rescaled(node, sums.permute(0, 2, 3, 1) + bias)
+    return sums.permute(0, 2, 3, 1) + bias
 
 
 def _looked_up(node: Lookup, x: Tensor) -> Tensor:
@@ -313,6 +352,9 @@ class Through(nn.Module):
                 centred = torch.from_numpy(seen.astype(np.float32)) - source.zero_point
                 base = torch.from_numpy(trace[node.inputs[0]][0].astype(np.float32))
                 self.layers[node.name] = _Values(node, base, centred, generator)
+            elif isinstance(node, Quantised) and node.gained:
+                y = torch.from_numpy(trace[node.name][0].astype(np.float32))
+                self.layers[node.name] = _Gains(node, y)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes) real scores of codes (N, *shape)."""
@@ -321,6 +363,9 @@ class Through(nn.Module):
             given = [made[n] for n in node.inputs if n in made]
             if isinstance(node, AddDelta):
                 made[node.name] = self.layers[node.name](*given)
+                continue
+            if isinstance(node, Quantised) and node.gained:
+                made[node.name] = _weighted(node, given[0], self.layers[node.name])
                 continue
             if len(given) != len(node.inputs):
                 raise node.error("adapters cannot be trained through it")
@@ -334,9 +379,9 @@ class Through(nn.Module):
         """The learned tensors by name, as the device holds them."""
         found = {BASE: self.graph.initial()[BASE]}
         for node in self.graph.nodes:
-            if isinstance(node, AddDelta):
+            if node.name in self.layers:
                 layer = self.layers[node.name]
-                assert isinstance(layer, _Values)
+                assert isinstance(layer, _Values | _Gains)
                 values = layer.quantised()
                 found |= {t.name: values[what] for what, t in values_of(self.graph, node).items()}
         return found

@@ -25,11 +25,11 @@ DataOption = Annotated[
     ),
 ]  # fmt: skip
 KindOption = Annotated[
-    Literal["low_rank", "depthwise", "sparse", "ladder", "head"],
+    Literal["low_rank", "depthwise", "sparse", "scale_bias", "ladder", "head"],
     typer.Option(
         help="low_rank: two matrices a layer; depthwise: a 3 x 3 convolution of each channel; "
-        "sparse: some weights of each output; ladder: a narrow network beside it; head: a matrix "
-        "of the last layer."
+        "sparse: some weights of each output; scale_bias: a gain and a bias of each output, folded "
+        "into the layer; ladder: a narrow network beside it; head: a matrix of the last layer."
     ),
 ]
 RankOption = Annotated[

@@ -10,6 +10,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.convolution import CHUNK_BYTES, Convolution
+from spikelet.graph.gains import Tables, folded_run, table_bytes
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Overlap
 from spikelet.graph.overlap import raster, window_starts
 from spikelet.graph.packed_dsp import BLOCK, MOST_TAPS, packed_pairs
@@ -65,6 +66,7 @@ class Conv2d(Convolution):
     """
 
     KIND: ClassVar[str] = "conv2d"
+    GAINS: ClassVar[bool] = True
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         ins = self.ins
@@ -90,7 +92,7 @@ class Conv2d(Convolution):
         chunk = max(1, CHUNK_BYTES // (8 * out_height * out_width * rows.shape[1]))
         for at in range(0, samples, chunk):
             seen = view[at : at + chunk].reshape(-1, rows.shape[1])
-            out[at : at + chunk] = self.rescale(self.product(seen, rows)).reshape(
+            out[at : at + chunk] = self.rescale(self.product(seen, rows), env).reshape(
                 -1, out_height, out_width, channels
             )
         env[self.name] = out
@@ -107,7 +109,8 @@ class Conv2d(Convolution):
         large = 4 * (self.weight[0].size + 1) > SCRATCH_BYTES
         if target.mve or (large and not self.packed):
             claims.append(raster(first, outputs))  # without a scratch, or rows as they lie
-        return (max(claims, key=lambda overlap: overlap.lead),)
+        most = max(claims, key=lambda overlap: overlap.lead)
+        return (most, *[None] * (len(self.inputs) - 1))
 
     def general(self, target: Target) -> str:
         return self._choice(target).why
@@ -166,10 +169,17 @@ class Conv2d(Convolution):
             fields["padding"] = em.const(f"{self.name}_padding", row, "input zero point")
         config = em.config(self.name, "spk_conv2d", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        if scratch == 0:
-            return [c.run(f"spk_conv2d_{kernel}", config, source, to)]
-        words = em.scratch(self.name, 4 * scratch)
-        return [c.run(f"spk_conv2d_{kernel}", config, source, words, to)]
+        tables: Tables = "scales" if kernel.startswith("dsp") else "twice"
+        more = table_bytes(tables, len(rows)) if self.gained else 0
+        function = f"spk_conv2d_{kernel}"
+        if scratch + more == 0:
+            return [c.run(function, config, source, to)]
+        words = em.scratch(self.name, 4 * scratch + more)
+        rest = (source, words, to) if scratch else (source, to)
+        if not self.gained:
+            return [c.run(function, config, *rest)]
+        table = words + scratch
+        return folded_run(em, self, tables, table, "spk_conv2d", function, config, *rest)
 
     @property
     def _pointwise(self) -> bool:

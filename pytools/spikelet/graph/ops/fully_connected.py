@@ -12,6 +12,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held
+from spikelet.graph.gains import Tables, bias_unit, folded_run, table_bytes, with_gain_once
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
 from spikelet.graph.packed_dsp import packed_vector
 from spikelet.graph.packed_mve import packed_bytes
@@ -47,6 +48,7 @@ class FullyConnected(Quantised):
     """
 
     KIND: ClassVar[str] = "fully_connected"
+    GAINS: ClassVar[bool] = True
 
     fraction: Annotated[Array, Held("int32", 1, 0, (1 << 22) - 1)] | None = None
 
@@ -71,14 +73,21 @@ class FullyConnected(Quantised):
             or np.any(self.fraction >> 22)
         ):
             raise self.error("fraction is not (O,) int32 of 0 to 2^22 - 1")
+        if self.gained and self._rows > 1:
+            raise self.error(f"{self._rows} rows: gains are of one")
         channels = len(self.weight)
         shape = (channels,) if self._rows == 1 else (self._rows, channels)
         return self.infer_int8(shape, self.levels, bounds)
 
-    def rescale(self, sums: Array) -> Array:
+    def rescale(self, sums: Array, env: Mapping[str, Array] | None = None) -> Array:
         if self.fraction is None:
-            return super().rescale(sums)
-        scaled = requantise_once(sums + self.bias, self.multiplier, self.fraction, self.shift)
+            return super().rescale(sums, env)
+        whole, factor = sums + self.bias, (self.multiplier, self.fraction, self._right_shift)
+        if env is not None and self.gained:
+            gain, bias = (env[name] for name in self.inputs[1:])
+            whole = whole + bias * bias_unit(self._right_shift)
+            factor = with_gain_once(*factor, gain)
+        scaled = requantise_once(whole, *factor)
         codes: Array = np.clip(scaled + self.output_zero_point, *self.activation).astype(np.int8)
         return codes
 
@@ -88,7 +97,7 @@ class FullyConnected(Quantised):
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = self.centred_input(env)
-        rows = self.rescale(self.product(x.reshape(-1, self.weight.shape[1]), self.levels))
+        rows = self.rescale(self.product(x.reshape(-1, self.weight.shape[1]), self.levels), env)
         env[self.name] = rows.reshape(len(x), *self.outs[0].shape)
 
     def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
@@ -122,6 +131,15 @@ class FullyConnected(Quantised):
             source, to = source + row * n, to + row * channels
         call = c.run(function, config, source, to)
         words = self._scratch_words(kernel, em.target)
+        if self.gained:
+            tables: Tables = "twice" if self.fraction is None else "once"
+            memory = em.scratch(self.name, 4 * words + table_bytes(tables, channels))
+            called = (source, memory, to) if words else (source, to)
+            if words:
+                em.include(f"kernels/fully_connected_{kernel.split('_')[0]}.h")
+            return folded_run(
+                em, self, tables, memory + words, "spk_fully_connected", function, config, *called
+            )
         if words > 0:
             em.include(f"kernels/fully_connected_{kernel.split('_')[0]}.h")
             call = c.run(function, config, source, em.scratch(self.name, 4 * words), to)
@@ -152,7 +170,8 @@ class FullyConnected(Quantised):
     def far(self, target: Target) -> Array:
         if self.fraction is None:
             return super().far(ANY)  # its rounding is plain C everywhere
-        return (self.shift > -2) | (self.shift < -20)
+        least, most = self._shifts if self.gained else (self.shift, self.shift)
+        return (most > -2) | (least < -20)
 
     def general(self, target: Target) -> str:
         why, plain = "", target.dsp and not (target.mve or self.packed)
