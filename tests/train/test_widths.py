@@ -9,10 +9,11 @@ import pytest
 
 from int8_recipe import RECIPE, recipe
 from spikelet.graph.quantised import Quantised
-from spikelet.graph.widths import EFFORT
+from spikelet.graph.widths import EFFORT, at_width
 from spikelet.package import Package
 from spikelet.train import train
 from spikelet.train.recipe import RecipeError, load_recipe
+from spikelet.train.recipe_figures import markdown, measure_package
 from targets import check_package
 
 JOINT = RECIPE.replace("epochs = 2\nlearning_rate = 1e-3", """epochs = 3
@@ -32,6 +33,10 @@ def test_one_store_serves_all_widths(tmp_path: Path) -> None:
     for own in layers.values():
         assert [node.upper for node in own] == [8, 4, 2, 1]
         assert all(np.array_equal(node.weight, own[0].weight) for node in own)
+    row = measure_package(package)  # the README's figures
+    assert (row.integer_accuracy, row.manifest["accuracy_by_bits"]) == (by_bits["8"], by_bits)
+    assert row.macs == sum(node.cost().macs for node in at_width(package.graph, 8).nodes)
+    assert f"8 bit {by_bits['8']:.4f}" in markdown([row])
     assert np.unique(package.inputs[EFFORT]).tolist() == [1, 2, 4, 8]
     few = {name: values[:8] for name, values in package.vectors.items()}
     small = Package(package.graph, few, {}).with_golden()

@@ -13,7 +13,7 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 
 from spikelet.errors import SpikeletError
 from spikelet.graph import Graph
+from spikelet.graph.widths import EFFORT
 from spikelet.metrics import NeuroBench, neurobench
 from spikelet.package import Package
 from spikelet.train import EpochProgress, Part, train
@@ -38,7 +39,7 @@ class Row:
         float_accuracy: of the network with its float weights, 0 to 1.
         integer_accuracy: of the integer graph on the same samples and spikes.
         weight_bytes: of weights, as they lie packed.
-        macs: multiply-accumulates of one inference of an int8 network.
+        macs: multiply-accumulates of one inference of an int8 network, at its widest.
         saturations: membranes that hit their limit, over all samples.
         seconds: for training and golden; 0 where a package was given.
         metrics: of the integer graph on the same samples.
@@ -81,7 +82,9 @@ def row_of(package: Package, seconds: float = 0.0) -> Row:
     """The figures of a package; its vectors are executed again, with a trace."""
     graph = package.graph
     execution = graph.run(package.inputs, trace=True)
-    costs = [n.cost() for n in graph.nodes]
+    widest = max((max(t.choices) for t in graph.inputs if t.name == EFFORT), default=8)
+    narrower = [(EFFORT, width) for width in range(widest)]
+    costs = [node.cost() for node in graph.nodes if node.when not in narrower]
     return Row(
         seed=int(package.manifest["seed"]),
         float_accuracy=float(package.manifest["float_accuracy"]),
@@ -102,8 +105,16 @@ def measure_package(package: Package) -> Row:
     data = DataSection.model_validate(package.manifest["recipe"]["data"]).load()
     if package.manifest["part"] == "validation":
         data = data.held_out()
-    labels = predict(package.graph, data, data.x_test)
-    return dataclasses.replace(row, integer_accuracy=float(np.mean(labels == data.y_test)))
+
+    def accuracy(more: Mapping[str, int]) -> float:
+        return float(np.mean(predict(package.graph, data, data.x_test, more) == data.y_test))
+
+    widths = [int(bits) for bits in row.manifest.get("accuracy_by_bits", ())]
+    if not widths:
+        return dataclasses.replace(row, integer_accuracy=accuracy({}))
+    by_bits = {str(width): accuracy({EFFORT: width}) for width in widths}
+    manifest = {**row.manifest, "accuracy_by_bits": by_bits}
+    return dataclasses.replace(row, integer_accuracy=by_bits[str(max(widths))], manifest=manifest)
 
 
 def measure(
@@ -162,6 +173,10 @@ def markdown(rows: Sequence[Row]) -> str:
         f"{manifest['samples']} samples of {manifest['data']} ({manifest['test_part']})"
         f"{saturated}. Made with {versions}.",
     ]
+    if any("accuracy_by_bits" in row.manifest for row in rows):
+        every = [row.manifest["accuracy_by_bits"] for row in rows]
+        means = (f"{w} bit {np.mean([by[w] for by in every]):.4f}" for w in every[0])
+        lines += ["", f"Integer accuracy by the bits of the weights: {', '.join(means)}."]
     if any("recall" in row.manifest for row in rows):
         recall = np.mean([row.manifest["recall"]["integer"] for row in rows], axis=0)
         lines += ["", f"Recall by class, integer: {', '.join(f'{r:.3f}' for r in recall)}."]
