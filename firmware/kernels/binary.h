@@ -244,7 +244,8 @@ SPK_INLINE void *spk_binary_outputs(const struct spk_binary_conv2d *c, bool bits
                     four |= (uint32_t)(differing < c->limits[o]) << k;
                 } else if (o < c->geometry.outputs) {
                     *code++ = spk_rescale_marked(&c->out, wide, c->out.bias[o] - 2 * differing,
-                                                 c->out.multiplier[o], c->out.shift[o]);
+                                                 spk_multiplier_of(&c->out, wide, o),
+                                                 spk_shift_of(&c->out, wide, o));
                 }
             }
             word |= four << i;

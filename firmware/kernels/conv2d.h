@@ -231,8 +231,8 @@ SPK_INLINE void spk_conv2d_codes(const struct spk_rescale *out, uint32_t pixels,
                                  uint32_t channels, int8_t *const *to) {
     for (uint32_t k = 0; k < channels; k++, channel++) {
         const uint32_t bias = (uint32_t)out->bias[channel];
-        const int32_t multiplier = out->multiplier[channel];
-        const int32_t shift = out->shift[channel];
+        const int32_t multiplier = spk_multiplier_of(out, wide, channel);
+        const int32_t shift = spk_shift_of(out, wide, channel);
         const bool near = !wide || shift < 0;
         const uint32_t right = (uint32_t)-shift;
         int32_t offset = near ? spk_near_offset(right, out->zero_point - out->low) : 0;
@@ -262,8 +262,8 @@ SPK_INLINE void spk_conv2d_codes(const struct spk_rescale *out, uint32_t pixels,
 SPK_INLINE void spk_conv2d_channel(const struct spk_rescale *out, uint32_t pixels, bool wide,
                                    const uint32_t *sums4, uint32_t channel, int8_t *const *to) {
     const int32_t bias = out->bias[channel];
-    const int32_t multiplier = out->multiplier[channel];
-    const int32_t shift = out->shift[channel];
+    const int32_t multiplier = spk_multiplier_of(out, wide, channel);
+    const int32_t shift = spk_shift_of(out, wide, channel);
     const bool near = !wide || shift < 0;
     const uint32_t right = (uint32_t)-shift;
     int32_t offset = near ? spk_near_offset(right, out->zero_point - out->low) : 0;
@@ -514,7 +514,8 @@ SPK_INLINE void spk_conv2d_stream(const struct spk_conv2d *c, enum spk_streaming
             }
             for (uint32_t k = 0; k < 4 && o + k < c->geometry.outputs; k++) {
                 *output++ = spk_rescale(&out, false, sum[k] + out.bias[o + k],
-                                        out.multiplier[o + k], out.shift[o + k]);
+                                        spk_multiplier_of(&out, true, o + k),
+                                        spk_shift_of(&out, true, o + k));
             }
         }
     }

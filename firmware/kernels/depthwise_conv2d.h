@@ -60,7 +60,8 @@ SPK_INLINE void spk_depthwise_conv2d_plain(const struct spk_depthwise_conv2d *c,
                     const int32_t sum =
                         spk_depthwise_conv2d_sum(c, input, top, left, i, c->weights + o, outputs);
                     *output++ = spk_rescale(&c->out, near, c->out.bias[o] + sum,
-                                            c->out.multiplier[o], c->out.shift[o]);
+                                            spk_multiplier_of(&c->out, !near, o),
+                                            spk_shift_of(&c->out, !near, o));
                 }
             }
         }
@@ -111,8 +112,8 @@ SPK_INLINE int32_t spk_column_dot(const int32_t *w, struct spk_column x) {
 SPK_INLINE void spk_depthwise_conv2d_line(const struct spk_lines *l, bool near, const int32_t *w,
                                           uint32_t channel, const int8_t *x, int8_t *to) {
     const int32_t bias = l->out.bias[channel];
-    const int32_t multiplier = l->out.multiplier[channel];
-    const int32_t shift = l->out.shift[channel];
+    const int32_t multiplier = spk_multiplier_of(&l->out, !near, channel);
+    const int32_t shift = spk_shift_of(&l->out, !near, channel);
     const int8_t *const end = to + l->out_along * l->to_along;
     const uint32_t pitch = l->plane_across;
     const uint32_t right = (uint32_t)-shift;
@@ -170,7 +171,7 @@ SPK_INLINE void spk_depthwise_conv2d_lines(const struct spk_lines *l, bool wide,
         for (uint32_t y = 0; y < l->out_across; y++) {
             const int8_t *x = plane + y * l->stride_across;
             int8_t *to = output + y * (uint32_t)l->to_across + channel;
-            if (wide && l->out.shift[channel] > 0) {
+            if (wide && spk_shift_of(&l->out, true, channel) > 0) {
                 spk_depthwise_conv2d_line(l, false, w, channel, x, to);
             } else {
                 spk_depthwise_conv2d_line(l, true, w, channel, x, to);

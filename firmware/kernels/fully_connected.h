@@ -31,13 +31,13 @@ enum spk_connected_rounding { SPK_ONCE_NEAR, SPK_TWICE_NEAR, SPK_WIDE };
 SPK_INLINE int32_t spk_fully_connected_code(const struct spk_fully_connected *c,
                                             enum spk_connected_rounding rounding, int32_t x,
                                             uint32_t channel) {
+    if (rounding == SPK_WIDE && c->out.even) {
+        return spk_rescale_even(&c->out, x, channel);
+    }
     const int32_t multiplier = c->out.multiplier[channel];
     const int32_t shift = c->out.shift[channel];
     const int32_t zero = c->out.zero_point;
     if (rounding == SPK_WIDE && shift > 0) {
-        if (c->out.even) {
-            return spk_rescale_even(&c->out, x, (uint32_t)multiplier);
-        }
         const int32_t far = shift - SPK_FAR;
         const int32_t code = c->fraction
                                  ? spk_requantise_once(x, multiplier, c->fraction[channel], far)

@@ -128,8 +128,8 @@ SPK_INLINE int32_t spk_requantise_near(int32_t x, int32_t multiplier, uint32_t r
 // How the sums of a layer become int8 codes. Arrays are padded to a multiple of four channels.
 struct spk_rescale {
     const int32_t *bias;       // (channels,) less input zero point * sum of weights
-    const int32_t *multiplier; // (channels,)
-    const int8_t *shift;       // (channels,)
+    const int32_t *multiplier; // (channels,); with `even` 0, on cores with vectors their numbers
+    const int8_t *shift;       // (channels,); with `even` 0
     int16_t zero_point;
     int16_t low; // of the output's codes
     int16_t high;
@@ -152,12 +152,22 @@ SPK_INLINE int32_t spk_clamp_code(const struct spk_rescale *r, uint32_t code) {
     return (int32_t)code + r->low;
 }
 
+// What spk_rescale asks for of a channel, of any but a _wide kernel as it lies. In a layer with
+// `even` the multiplier is the number of the channel, which is marked.
+SPK_INLINE int32_t spk_multiplier_of(const struct spk_rescale *r, bool wide, uint32_t channel) {
+    return wide && r->even ? (int32_t)channel : r->multiplier[channel];
+}
+
+SPK_INLINE int32_t spk_shift_of(const struct spk_rescale *r, bool wide, uint32_t channel) {
+    return wide && r->even ? SPK_FAR : r->shift[channel];
+}
+
 SPK_INLINE int32_t spk_clamp(int32_t x, int32_t low, int32_t high) {
     return x < low ? low : x > high ? high : x;
 }
 
 // Code of a sum that holds its bias, halves to even.
-SPK_INLINE int8_t spk_rescale_even(const struct spk_rescale *r, int32_t sum, uint32_t channel) {
+SPK_SHARED int8_t spk_rescale_even(const struct spk_rescale *r, int32_t sum, uint32_t channel) {
     if (r->levels > 0) {
         const int32_t *steps = r->even + channel * r->levels;
         return (int8_t)(r->low + (int32_t)spk_steps_reached(sum, steps, r->levels));
@@ -167,8 +177,8 @@ SPK_INLINE int8_t spk_rescale_even(const struct spk_rescale *r, int32_t sum, uin
     return (int8_t)(spk_clamp(code, r->low - zero, r->high - zero) + zero);
 }
 
-// Code of a sum that holds its bias; `near` promises what spk_requantise_near asks for. In a layer
-// with `even` the multiplier is the number of the channel.
+// Code of a sum that holds its bias; `near` promises what spk_requantise_near asks for.
+// multiplier, shift: spk_multiplier_of, spk_shift_of.
 SPK_INLINE int8_t spk_rescale(const struct spk_rescale *r, bool near, int32_t sum,
                               int32_t multiplier, int32_t shift) {
     const int32_t zero = r->zero_point;

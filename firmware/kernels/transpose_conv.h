@@ -58,8 +58,9 @@ SPK_INLINE void spk_transpose_conv_s8(const struct spk_transpose_conv *c, const 
             for (uint32_t o = 0; o < c->outputs; o++) {
                 const int32_t sum = spk_transpose_conv_sum(c, x, c->weights + o * taps,
                                                            i + c->pad_top, j + c->pad_left);
-                *y++ = spk_rescale(&c->out, false, sum + c->out.bias[o], c->out.multiplier[o],
-                                   c->out.shift[o]);
+                *y++ = spk_rescale(&c->out, false, sum + c->out.bias[o],
+                                   spk_multiplier_of(&c->out, true, o),
+                                   spk_shift_of(&c->out, true, o));
             }
         }
     }

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import every_learner
+import int8_graphs
 from every_kind import every_graph, others
 from spikelet.codegen import generate
 from spikelet.codegen.constants import Laid, list_constants
@@ -96,6 +97,21 @@ def test_portable_c_holds_for_pointers_of_any_size(
         # There a run goes on over null pointers and over padding.
         both = [(n.data, numbers[n.name]) for n in made.constants if n.name in numbers]
         assert both and all(longer.startswith(data) for data, longer in both)
+
+
+@pytest.mark.parametrize(
+    ("isa", "arrays"),
+    [("host", {"bias"}), ("armv7e-m", {"bias"}), ("armv8.1-m.main+mve", {"bias", "multiplier"})],
+)
+def test_what_rounds_to_even_has_no_other_factors_in_flash(
+    isa: str, arrays: set[str], tmp_path: Path
+) -> None:
+    """Vectors have the numbers of their channels; where a channel has a structure, DSP has it."""
+    made = generate(int8_graphs.even(), "0" * 64, tmp_path, target=Target.parse(isa))
+    names = {constant.name.removeprefix("spk_const_") for constant in made.constants}
+    kinds = {name.partition("_")[2] for name in names if re.fullmatch(r"layer\d+_[a-z]+", name)}
+    tables = {"weight", "steps", "lines", "sources", "padding", "scale"}
+    assert kinds - tables == arrays
 
 
 HEADER = """

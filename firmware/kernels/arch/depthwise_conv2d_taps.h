@@ -99,7 +99,8 @@ SPK_INLINE void spk_depthwise_four(const struct spk_rescale *out, bool wide,
     for (uint32_t k = 0; k < 4; k++, channel++) {
         if (k < channels) {
             to[channel] = spk_rescale_marked(out, wide, sum[k] + out->bias[channel],
-                                             out->multiplier[channel], out->shift[channel]);
+                                             spk_multiplier_of(out, wide, channel),
+                                             spk_shift_of(out, wide, channel));
         }
     }
 }

@@ -447,9 +447,10 @@ class Quantised(Operator):
             "multiplier": self.multiplier,
             "shift": shift.astype(np.int8),
         }
-        if self.even:
-            number = np.arange(len(self.bias), dtype=np.int32)
-            arrays |= {"multiplier": number, "shift": np.full(len(number), FAR, np.int8)}
+        if self.even:  # vectors have lanes past the last channel, and channels in other orders
+            del arrays["multiplier"], arrays["shift"]
+            if em.target.mve:
+                arrays["multiplier"] = np.arange(len(self.bias), dtype=np.int32)
         if order is not None:
             arrays = {field: values[order] for field, values in arrays.items()}
         note = f"({channels},), padded to fours"
