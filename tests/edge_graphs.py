@@ -313,6 +313,33 @@ def recurrent(made: Edges) -> None:
         )  # fmt: skip
 
 
+def sums_of_images(made: Edges) -> None:
+    """Convolutions and pools without rounding: one pixel, one channel, windows beyond the edge."""
+    for dtype, shape, outputs, kernel in itertools.product(
+        ("bit", "u8", "i8"), ((1, 1, 1), (3, 5, 33), (2, 40, 3)), (1, 2, 38), ((1, 1), (3, 2))
+    ):
+        x = Tensor("x", dtype, shape, kind="input")
+        margins = (2, 1, 2, 1) if kernel == (3, 2) else (0, 0, 0, 0)
+        for groups in {1, shape[2]}:
+            if outputs % groups:
+                continue
+            weight = np.resize(
+                np.array([-128, 127, -128], np.int8), (outputs, *kernel, shape[2] // groups)
+            )
+            made.add(
+                "conv2d_sums", [x], weight=weight, padding=margins, groups=groups,
+                stride=(2, 1) if outputs == 38 else (1, 1), dilation=(1, 1 + (outputs == 2)),
+                bias=np.full(outputs, 24575 - 127, np.int32) if outputs == 1 else None,
+            )  # fmt: skip
+    for dtype, mode in itertools.product(("bit", "u8", "i16", "i32"), ("sum", "max")):
+        for shape, window, margins in (
+            ((1, 1, 1), (1, 1), (0,) * 4), ((4, 5, 33), (2, 3), (1, 2, 1, 2)),
+            ((17, 15, 1), (17, 15), (0,) * 4),
+        ):  # fmt: skip
+            x = Tensor("x", dtype, shape, kind="input")
+            made.add("pool2d_sums", [x], window=window, stride=(2, 1), padding=margins, mode=mode)
+
+
 def spiking(made: Edges) -> None:
     spikes = Tensor("x", "bit", (33,), kind="input")
     values = Tensor("x", "u8", (33,), kind="input")
@@ -339,6 +366,23 @@ def spiking(made: Edges) -> None:
         for bias in (None, np.full(outputs, (1 << 31) - 1 - 33 * 128 * 255, np.int32)):
             for x in (spikes, values):
                 made.add("dense", [x], weight=weight, bias=bias)
+    leaks = np.array([0, 1, 32768], np.uint32)
+    for wide, timing in itertools.product(("i16", "i32"), ("same_step", "next_step")):
+        made.add(
+            "lif", [current[wide]], leaks=leaks, threshold=end, timing=timing, leak_round="floor"
+        )
+        made.add(
+            "lif", [current[wide]], leaks=np.array([1 << 31] * 11, np.uint32), leak_bits=31,
+            threshold=np.arange(33, dtype=np.int32), reset="value", timing=timing,
+            reset_value=np.array([-5, 7, 0], np.int32),
+                initials=np.resize(np.array([LAST, -LAST, 0], np.int32), 33),
+        )  # fmt: skip
+        made.add("leaky_readout", [current[wide]], leaks=leaks, input_shift=15)
+    sums_of_images(made)
+    made.add("sum", [current["i16"]] * 5)
+    made.add("sum", [current["i16"], current["i32"]])
+    made.add("one_to_one", [spikes], weight=np.array([-32768, 32767, 0], np.int16))
+    made.add("one_to_one", [spikes], weight=np.full(1, -32768, np.int16))
     made.add("spike_count", [spikes])
     made.add("latency", [values])
     made.add("poisson", [values, Tensor("x", "u32", (1,), kind="input")])

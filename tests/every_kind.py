@@ -14,6 +14,7 @@ import every_learner
 import graphs
 import int8_graphs
 import overlap_cases
+import spiking_graphs
 import width_graphs
 from plan_graphs import SCALE, image
 from spikelet.graph import Graph, Learned, Operator, Tensor
@@ -113,6 +114,8 @@ NETWORKS: list[Callable[[], Graph]] = [
     adapter_graphs.added_deltas,
     width_graphs.nested,
     width_graphs.speculative,
+    spiking_graphs.recurrent_spikes,
+    spiking_graphs.spiking_convolutions,
 ]
 MAKERS: list[Callable[[], Graph]] = [
     *NETWORKS,

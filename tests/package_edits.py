@@ -73,7 +73,7 @@ def cut_after(graph: Graph, node: Operator) -> Graph:
         found = pending.pop()
         if found.name not in wanted:
             wanted.add(found.name)
-            pending += [made[name] for name in found.reads if name in made]
+            pending += [made[n] for n in (*found.reads, found.carried) if n in made]
     nodes = [n for n in graph.nodes if n.name in wanted]
     read = {name for n in nodes for name in n.reads}
     inputs = [t for t in graph.inputs if t.name in read]

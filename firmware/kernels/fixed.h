@@ -141,6 +141,17 @@ SPK_INLINE int32_t spk_leak(int32_t v, uint32_t factor, uint32_t bits, enum spk_
     return (int32_t)(((int64_t)v * (int64_t)factor + bias) >> bits);
 }
 
+// The factor of neuron i of n: `leak`, or element i mod `each` of an array, uint32, or uint16 with
+// 15 bits.
+SPK_INLINE uint32_t spk_leak_factor(uint32_t leak, const void *leaks, uint32_t each, uint32_t bits,
+                                    uint32_t i, uint32_t n) {
+    if (!leaks) {
+        return leak;
+    }
+    const uint32_t at = each == n ? i : i % each;
+    return bits > 15 ? ((const uint32_t *)leaks)[at] : ((const uint16_t *)leaks)[at];
+}
+
 // Clips to the membrane's type; counts into *saturations.
 SPK_INLINE int32_t spk_saturate(int64_t v, bool wide, uint32_t *saturations) {
     const int32_t high = wide ? INT32_MAX : INT16_MAX;

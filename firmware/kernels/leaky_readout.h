@@ -6,8 +6,10 @@
 #include "kernels/fixed.h"
 
 struct spk_leaky_readout {
-    uint32_t n;           // neurons
-    uint32_t leak;        // 2^leak_bits keeps all
+    uint32_t n;        // neurons
+    uint32_t leak;     // 2^leak_bits keeps all; where leaks is 0
+    const void *leaks; // (leaks_each,), see spk_leak_factor(), or 0
+    uint32_t leaks_each;
     uint32_t leak_bits;   // 15 to 31
     uint8_t rounding;     // enum spk_rounding: of the leak
     uint32_t input_shift; // the input enters as input << input_shift
@@ -22,7 +24,9 @@ SPK_INLINE void spk_leaky_readout(const struct spk_leaky_readout *c, const void 
                                   void *membrane, uint32_t *saturations) {
     for (uint32_t i = 0; i < c->n; i++) {
         const int32_t v = spk_load(membrane, i, c->wide);
-        const int32_t kept = spk_leak(v, c->leak, c->leak_bits, c->rounding, c->small);
+        const uint32_t factor =
+            spk_leak_factor(c->leak, c->leaks, c->leaks_each, c->leak_bits, i, c->n);
+        const int32_t kept = spk_leak(v, factor, c->leak_bits, c->rounding, c->small);
         const int32_t x = spk_load(input, i, c->input_wide);
         const int32_t gained = (int32_t)((uint32_t)x << c->input_shift);
         spk_store(membrane, i, c->wide,

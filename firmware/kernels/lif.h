@@ -12,39 +12,56 @@ enum spk_reset { SPK_RESET_NONE, SPK_RESET_ZERO, SPK_RESET_VALUE, SPK_RESET_SUBT
 enum spk_timing { SPK_SAME_STEP, SPK_NEXT_STEP, SPK_NEXT_STEP_INPUT_LOST };
 
 struct spk_lif {
-    uint32_t n;            // neurons
-    uint32_t leak;         // 2^leak_bits keeps all
-    uint32_t leak_bits;    // 15 to 31
-    uint8_t rounding;      // enum spk_rounding: of the leak
-    bool inclusive;        // v == threshold fires
-    uint8_t reset;         // enum spk_reset
-    uint8_t timing;        // enum spk_timing
-    uint32_t input_shift;  // the input enters as input << input_shift
-    uint32_t refractory;   // steps without input after a spike
-    int32_t initial;       // membrane at start
-    bool input_wide;       // input is int32, else int16
-    bool wide;             // membrane, threshold and reset value are int32, else int16
-    bool exact;            // proved: no membrane leaves its type
-    bool small;            // proved: the stored membrane stays below 2^15 in size; 15 leak_bits
-    const void *threshold; // (n,), or 0 when all are threshold_all
+    uint32_t n;           // neurons
+    uint32_t leak;        // 2^leak_bits keeps all; where leaks is 0
+    uint32_t leak_bits;   // 15 to 31
+    uint8_t rounding;     // enum spk_rounding: of the leak
+    bool inclusive;       // v == threshold fires
+    uint8_t reset;        // enum spk_reset
+    uint8_t timing;       // enum spk_timing
+    uint32_t input_shift; // the input enters as input << input_shift
+    uint32_t refractory;  // steps without input after a spike
+    int32_t initial;      // membrane at start
+    bool input_wide;      // input is int32, else int16
+    bool wide;            // membrane, threshold and reset value are int32, else int16
+    bool exact;           // proved: no membrane leaves its type
+    bool small;           // proved: the stored membrane stays below 2^15 in size; 15 leak_bits
+    // Neuron i has element i mod `each` of an array.
+    const void *threshold; // (threshold_each,), or 0 when all are threshold_all
+    uint32_t threshold_each;
     int32_t threshold_all;
-    const void *reset_value; // (n,), or 0 when all are reset_all
+    const void *reset_value; // (reset_value_each,), or 0 when all are reset_all
+    uint32_t reset_value_each;
     int32_t reset_all;
+    const void *initials; // (initials_each,), or 0 when all are initial
+    uint32_t initials_each;
+    const void *leaks; // (leaks_each,), see spk_leak_factor(), or 0
+    uint32_t leaks_each;
 };
+
+SPK_INLINE uint32_t spk_lif_index(const struct spk_lif *c, uint32_t i, uint32_t each) {
+    return each == c->n ? i : i % each;
+}
 
 // One neuron: the new membrane in *v, whether it spikes.
 SPK_INLINE bool spk_lif_neuron(const struct spk_lif *c, int32_t *v, int32_t input, uint32_t i,
                                uint32_t *saturations) {
-    const int32_t threshold = c->threshold ? spk_load(c->threshold, i, c->wide) : c->threshold_all;
-    const int32_t value = c->reset != SPK_RESET_VALUE ? 0
-                          : c->reset_value            ? spk_load(c->reset_value, i, c->wide)
-                                                      : c->reset_all;
+    const int32_t threshold =
+        c->threshold ? spk_load(c->threshold, spk_lif_index(c, i, c->threshold_each), c->wide)
+                     : c->threshold_all;
+    const int32_t value =
+        c->reset != SPK_RESET_VALUE ? 0
+        : c->reset_value
+            ? spk_load(c->reset_value, spk_lif_index(c, i, c->reset_value_each), c->wide)
+            : c->reset_all;
     const int32_t held = *v;
     const bool late = c->timing != SPK_SAME_STEP && c->reset != SPK_RESET_NONE &&
                       (c->inclusive ? held >= threshold : held > threshold);
     const bool to_value = c->reset == SPK_RESET_ZERO || c->reset == SPK_RESET_VALUE;
     const int32_t from = late && to_value && c->timing == SPK_NEXT_STEP ? value : held;
-    const int32_t kept = spk_leak(from, c->leak, c->leak_bits, c->rounding, c->small);
+    const int32_t kept =
+        spk_leak(from, spk_leak_factor(c->leak, c->leaks, c->leaks_each, c->leak_bits, i, c->n),
+                 c->leak_bits, c->rounding, c->small);
     const int32_t gained = (int32_t)((uint32_t)input << c->input_shift);
     int32_t next;
     if (c->exact) {
@@ -123,7 +140,10 @@ SPK_INLINE void spk_lif(const struct spk_lif *c, const void *input, void *membra
 
 SPK_INLINE void spk_lif_start(const struct spk_lif *c, void *membrane, uint8_t *waiting) {
     for (uint32_t i = 0; i < c->n; i++) {
-        spk_store(membrane, i, c->wide, c->initial);
+        const int32_t initial =
+            c->initials ? spk_load(c->initials, spk_lif_index(c, i, c->initials_each), c->wide)
+                        : c->initial;
+        spk_store(membrane, i, c->wide, initial);
         if (c->refractory != 0) {
             waiting[i] = 0;
         }

@@ -97,7 +97,20 @@ def beside_onnxruntime(graph: Graph, data: bytes, count: int = 20) -> dict[str, 
 # What ONNX has no operator for, and why.
 NOT_EXPORTED = {
     **dict.fromkeys(
-        ["dense", "direct", "latency", "leaky_readout", "lif", "poisson", "spike_count"],
+        [
+            "conv2d_sums",
+            "dense",
+            "direct",
+            "latency",
+            "leaky_readout",
+            "lif",
+            "one_to_one",
+            "poisson",
+            "pool2d_sums",
+            "previous",
+            "spike_count",
+            "sum",
+        ],
         "spikes, and neurons with a state",
     ),
     **dict.fromkeys(["binary_conv2d", "binary_max_pool2d", "threshold"], "tensors of bits"),

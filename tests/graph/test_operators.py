@@ -109,7 +109,10 @@ class Neuron:
         self.threshold = int(layer.threshold[i % len(layer.threshold)])
         values = layer.reset_value
         self.value = 0 if values is None else int(values[i % len(values)])
+        self.leak = layer.leak if layer.leaks is None else int(layer.leaks[i % len(layer.leaks)])
         self.v, self.wait = layer.initial, 0
+        if layer.initials is not None:
+            self.v = int(layer.initials[i % len(layer.initials)])
         self.limit = 1 << (15 if layer.membrane == "i16" else 31)
 
     def fires(self) -> bool:
@@ -125,7 +128,7 @@ class Neuron:
         v = self.v
         if late and resets and layer.timing == "next_step":
             v = self.value
-        v = exact_leak(v, layer.leak, layer.leak_round, layer.leak_bits) + x * 2**layer.input_shift
+        v = exact_leak(v, self.leak, layer.leak_round, layer.leak_bits) + x * 2**layer.input_shift
         if late and layer.reset == "subtract":
             v -= self.threshold
         if late and resets and layer.timing == "next_step_input_lost":
@@ -150,14 +153,19 @@ def test_lif_equals_a_neuron_in_plain_integers(convention: dict[str, object]) ->
     rng = np.random.default_rng(len(str(convention)))
     n, steps, bits = 12, 40, int(rng.choice([15, 15, 24, 31]))
     value = rng.integers(-900, 900, n).astype(np.int32) if convention["reset"] == "value" else None
+    leaks = None
+    if rng.integers(2):  # by neuron, or repeated
+        leaks = rng.integers(0, 1 << bits, (n, 4)[int(rng.integers(2))]).astype(np.uint32)
     layer = Lif(
         name="lif",
         inputs=("fc",),
-        threshold=rng.integers(0, 3000, n).astype(np.int32),
+        threshold=rng.integers(0, 3000, (n, 3)[int(rng.integers(2))]).astype(np.int32),
         leak=int(rng.choice([0, 16384, 29491, 32767, 32768])) << (bits - 15),
+        leaks=leaks,
         leak_bits=bits,
         input_shift=int(rng.integers(0, 6)),
         initial=int(rng.integers(-500, 500)),
+        initials=None if leaks is None else rng.integers(-500, 500, 4).astype(np.int32),
         reset_value=value,
         **convention,  # type: ignore[arg-type]
     )
@@ -393,7 +401,7 @@ def test_a_spike_that_is_neither_0_nor_1_is_refused() -> None:
         ({"compare": "=="}, "compare"),
         ({"reset_value": np.array([1], np.int32)}, "reset_value goes with"),
         ({"threshold": np.array([-1], np.int32)}, "elements of 0"),
-        ({"threshold": np.array([1, 2], np.int32)}, "threshold is int32 of shape"),
+        ({"threshold": np.array([1, 2], np.int32)}, "threshold has 2 values"),
         ({"threshold": np.array([40000], np.int32), "membrane": "i16"}, "beyond int16"),
         ({"refractory": 256}, "refractory is 256"),
     ],

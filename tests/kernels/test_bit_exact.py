@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphs
+import spiking_graphs
 from spikelet.board import find_board, start
 from spikelet.graph import Graph, Phase
 from spikelet.link.device import Device
@@ -29,6 +30,8 @@ GRAPHS = {
     "operators": graphs.operator_zoo,
     "classifier": graphs.digits_like,
     "leaks": graphs.leak_zoo,
+    "recurrence": spiking_graphs.recurrent_spikes,
+    "images": spiking_graphs.spiking_convolutions,
     **{
         f"neurons_{i}": partial(graphs.neuron_zoo, CONVENTIONS[i::PARTS], f"neurons_{i}")
         for i in range(PARTS)
@@ -48,7 +51,7 @@ def marks(target: str, name: str) -> list[pytest.MarkDecorator]:
     seldom = {
         "native-gcc-sanitized": name == "neurons_6",
         "native-clang-sanitized": True,
-        "rv32-zig-unicorn": name not in ("operators", "classifier"),
+        "rv32-zig-unicorn": name not in ("operators", "classifier", "images"),
         "rv32-gcc-qemu": name.startswith("neurons") and name not in SOME,
     }.get(target, False)
     return [pytest.mark.long] * seldom
@@ -58,8 +61,12 @@ CASES = [
     pytest.param(target, name, marks=marks(target, name))
     for target in TARGETS
     for i, name in enumerate(GRAPHS)
-    if i < 3 or (i - 3) % EVERY.get(target, 6) == 0
-] + [("m4-gcc-qemu", "leaks"), ("m0-gcc-qemu", "leaks")]
+    if i < 5 or (i - 5) % EVERY.get(target, 6) == 0
+] + [
+    (target, name)
+    for target in ("m4-gcc-qemu", "m0-gcc-qemu")
+    for name in ("leaks", "recurrence", "images")
+]
 
 
 @pytest.mark.parametrize(("target", "name"), CASES)

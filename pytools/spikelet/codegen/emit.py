@@ -241,7 +241,7 @@ _MEMORY = c.name("model_whole")  # of a guarded build: what is learned, then the
 def _guards(node: Operator, em: CEmitter) -> list[Statement]:
     """What leaves an operator its own tensors only, with a pattern in those that it makes."""
     slots = em.places.slots
-    reads = [slots[name] for name in node.inputs]
+    reads = [slots[name] for name in (*node.inputs, node.carried) if name]
     makes = em.written[node.name]
     lines = [c.run("spk_guard", _MEMORY, em.places.size)]
     for slot in {s.tensor.name: s for s in [*reads, *(slots[t.name] for t in makes)]}.values():

@@ -222,6 +222,7 @@ class _Sharing:
         if keep_inputs:
             for tensor in graph.inputs:
                 self.lives[tensor.name] = _Life(-1, len(graph.order), again=True)
+        self.written = {t.name: n for n, node in enumerate(graph.order) for t in node.outs}
         self.within: dict[str, tuple[str, int]] = {}  # the tensor around it, and where in that
         for node in graph.order:
             for share in node.shares():
@@ -254,7 +255,10 @@ class _Sharing:
         part, before = self._root(share.part)
         whole, at = self._root(share.whole)
         tensors = self.graph.tensors
-        if part == whole or tensors[part].persistent or tensors[whole].persistent:
+        if part == whole or tensors[part].persistent:
+            return
+        # What a tensor held in the step before is there until it is written anew.
+        if tensors[whole].persistent and self.lives[share.part].last >= self.written[whole]:
             return
         fits = before == 0 and self._place(part).size <= _up(tensors[share.part].nbytes)
         if fits and (at + share.at) % WORD == 0:

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from spikelet.graph.c import Fields
 from spikelet.graph.declared import Margins, Pair
-from spikelet.graph.operator import Band
+from spikelet.graph.operator import Band, Operator
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.tensor import Array, Tensor
 
@@ -18,8 +18,8 @@ CHUNK_BYTES = 1 << 26  # of windows at a time
 
 
 @dataclass(kw_only=True)
-class Convolution(Quantised):
-    """An int8 convolution over (H, W, C); outside the image lies the input's zero point.
+class Windows(Operator):
+    """An operator whose outputs each see a window of an image (H, W, C).
 
     Attributes:
         stride: down, right.
@@ -59,14 +59,6 @@ class Convolution(Quantised):
             )
         return size
 
-    def band(self, first: int, end: int) -> Band | None:
-        top, left, _, right = self.padding
-        kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]
-        reach = (kernel[0] - 1) * self.dilation[0] + 1
-        return window_band(
-            self.ins[0].shape[0], reach, self.stride[0], (top, left, right), first, end
-        )
-
     def windows(self, x: Array, kernel: tuple[int, int]) -> Array:
         """(N, H, W, C) to a view (N, out H, out W, C, KH, KW) of what each output sees."""
         top, left, bottom, right = self.padding
@@ -77,12 +69,6 @@ class Convolution(Quantised):
     def unpadded_windows(self, x: Array, kernel: tuple[int, int]) -> Array:
         """The same of an image that has its padding."""
         return windows_of(x, kernel, self.stride, self.dilation)
-
-    def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
-        kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]
-        image = moved[self.inputs[0]].reshape(self._image.shape)
-        taps = self.windows(image[None], kernel).any(axis=(0, 1, 2))  # (C, KH, KW)
-        return self.weight.size // taps.size * int(taps.sum()), self.weight.size
 
     def window_fields(self, kernel: tuple[int, int]) -> Fields:
         """Fields of a kernel's configuration that tell sizes and places."""
@@ -119,6 +105,25 @@ def window_fields(
 def geometry_fields(windows: Fields, outputs: int) -> Fields:
     """Fields of a kernel's `struct spk_geometry geometry`, of `window_fields`."""
     return {f"geometry.{name}": value for name, value in {**windows, "outputs": outputs}.items()}
+
+
+@dataclass(kw_only=True)
+class Convolution(Windows, Quantised):
+    """An int8 convolution over (H, W, C); outside the image lies the input's zero point."""
+
+    def band(self, first: int, end: int) -> Band | None:
+        top, left, _, right = self.padding
+        kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]
+        reach = (kernel[0] - 1) * self.dilation[0] + 1
+        return window_band(
+            self.ins[0].shape[0], reach, self.stride[0], (top, left, right), first, end
+        )
+
+    def exercised_weights(self, moved: Mapping[str, Array]) -> tuple[int, int]:
+        kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]
+        image = moved[self.inputs[0]].reshape(self._image.shape)
+        taps = self.windows(image[None], kernel).any(axis=(0, 1, 2))  # (C, KH, KW)
+        return self.weight.size // taps.size * int(taps.sum()), self.weight.size
 
 
 def window_count(

@@ -35,7 +35,7 @@ class Membranes:
     small: bool
 
 
-def leak(v: Array, factor: int, rounding: str, bits: int = 15) -> Array:
+def leak(v: Array, factor: int | Array, rounding: str, bits: int = 15) -> Array:
     """`v * factor / 2^bits`, rounded; int64 within 32 bits in, int64 out.
 
     `floor` rounds down, `zero` toward zero, `nearest` to the nearest integer and halves up. Only

@@ -123,7 +123,7 @@ class Graph:
             for name in node.reads:
                 if name not in known:
                     raise node.error(f"reads {name}, which nothing before it writes")
-            if not node.inputs:
+            if not node.inputs and not node.carried:
                 raise node.error("it reads nothing")
             phase = node.phase([ready[name] for name in node.inputs])
             late = [name for name in node.reads if ready[name] > phase]
@@ -147,6 +147,7 @@ class Graph:
                     self._when[tensor.name] = node.when
                 self.bounds.setdefault(tensor.name, tensor.interval())
             self._phases[node.name] = phase
+        self._check_carried(known)
         if not self.outputs:
             raise GraphError(f"graph {self.name}: no output is named")
         for name in self.outputs:
@@ -164,11 +165,42 @@ class Graph:
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
             reads = ", ".join(f"{t.name} {t.dtype} {t.shape}" for t in ins)
             raise node.error(f"its fields do not fit what it reads, {reads} ({e})") from e
+        kept = {n.carried for n in self.nodes}
+        if own := [t.name for t in placed.outs if t.persistent and t.name in kept]:
+            raise node.error(f"{own[0]} is a state with a start of its own, expected an activation")
         placed.outs = tuple(
-            dataclasses.replace(t, kind="output") if t.name in self.outputs else t
+            dataclasses.replace(
+                t,
+                kind="output" if t.name in self.outputs else "state" if t.name in kept else t.kind,
+                persistent=t.persistent or t.name in kept,
+            )
             for t in placed.outs
         )
         return placed
+
+    def _check_carried(self, known: Mapping[str, Tensor]) -> None:
+        """Refuse a recurrence that is none, or whose range is not what was said: see `carried`."""
+        place = {t.name: number for number, n in enumerate(self.nodes) for t in n.outs}
+        for number, node in enumerate(self.nodes):
+            if not (name := node.carried):
+                continue
+            if place.get(name, -1) < number:
+                where = "by none" if name not in place else "by one in front: read that"
+                raise node.error(f"{name} is written {where}, expected a later operator")
+            writer = self.nodes[place[name]]
+            if self._phases[writer.name] is not Phase.STEP or writer.when is not None:
+                raise node.error(f"{name} is not written in every step")
+            out, was = node.outs[0], known[name]
+            if (out.dtype, out.shape) != (was.dtype, was.shape):
+                raise node.error(
+                    f"{name} is {was.dtype} {was.shape}, expected {out.dtype} {out.shape}"
+                )
+            (low, high), (least, most) = self.bounds[name], self.bounds[out.name]
+            if (low < least).any() or (high > most).any():
+                raise node.error(
+                    f"{name} may be {low.min()} to {high.max()}, expected {least.min()} to "
+                    f"{most.max()}"
+                )
 
     def _check_condition(self, node: Operator, phase: Phase, known: Mapping[str, Tensor]) -> None:
         """Refuse to read what may have been left out; see `Operator.when`."""

@@ -206,6 +206,9 @@ class Operator:
 
     __repr__ = brief_repr
 
+    def __post_init__(self) -> None:
+        """Where a field takes a form of its own."""
+
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
         if "__repr__" not in vars(cls):  # or `dataclass` makes one that prints all weights
@@ -215,6 +218,11 @@ class Operator:
     def reads(self) -> tuple[str, ...]:
         """Its inputs, and what decides whether it is executed."""
         return self.inputs if self.when is None else (*self.inputs, self.when[0])
+
+    @property
+    def carried(self) -> str:
+        """A tensor of a later operator whose value of the step before it reads; "" for none."""
+        return ""
 
     def chosen(self) -> dict[str, int]:
         """Of its inputs, those that it reads only where the first one has a value, and which."""

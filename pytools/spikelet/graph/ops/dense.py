@@ -22,13 +22,13 @@ LANE_LIMIT = 24575
 class Dense(Operator):
     """`sum[o] = bias[o] + sum over i of weight[o, i] * input[i]`, in units of the weight's step.
 
-    Reads spikes (n,) bit or values (n,) u8 or i8; writes sums (m,), i16 where the interval pass
-    proves them within +-24575, else i32. A channel's scale is not applied here: it goes into the
-    threshold of the neurons behind.
+    Reads n spikes, bit, or values, u8 or i8, row-major; writes sums (m,), i16 where the interval
+    pass proves them within +-24575, else i32. A channel's scale is not applied here: it goes into
+    the threshold of the neurons behind.
 
     With `by_change` the device starts from the sums of the step before and touches the columns of
     inputs that changed, not of those that spiked: the same sums, cheaper where inputs repeat. It
-    then keeps `name.previous` (n,) bit, and the sums, from step to step.
+    then keeps `name.previous`, bit, and the sums, from step to step.
 
     Attributes:
         weight: (m, n) int8 codes, symmetric, per output channel.
@@ -44,7 +44,8 @@ class Dense(Operator):
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         ins = self.ins
-        self.expect(ins[0], ("bit", "u8", "i8"))
+        if ins[0].dtype not in ("bit", "u8", "i8"):
+            raise self.error(f"input {ins[0].name} is {ins[0].dtype}, expected bit, u8 or i8")
         if self.weight.dtype != np.int8 or self.weight.ndim != 2:
             raise self.error(
                 f"weight is {self.weight.dtype} of shape {self.weight.shape}, expected int8 (m, n)"
@@ -56,7 +57,7 @@ class Dense(Operator):
             raise self.error(
                 f"bias is {self.bias.dtype} of shape {self.bias.shape}, expected int32 ({m},)"
             )
-        low, high = self._sums(*bounds[self.inputs[0]])
+        low, high = self._sums(*(end.reshape(-1) for end in bounds[self.inputs[0]]))
         worst = max(-int(low.min()), int(high.max()))
         if worst >= 1 << 31:
             channel = int(np.argmax(np.maximum(-low, high)))
@@ -71,7 +72,7 @@ class Dense(Operator):
         return Inferred(
             [
                 Tensor(self.name, dtype, (m,), kind="state", persistent=True),
-                Tensor(f"{self.name}.previous", "bit", (n,), kind="state", persistent=True),
+                Tensor(f"{self.name}.previous", "bit", ins[0].shape, kind="state", persistent=True),
             ]
         )
 
@@ -86,10 +87,10 @@ class Dense(Operator):
 
     def start(self, env: dict[str, Array], samples: int) -> None:
         if self.by_change:
-            m, n = self.weight.shape
+            m = len(self.weight)
             bias = np.zeros(m, np.int16) if self.bias is None else self.bias.astype(np.int16)
             env[self.name] = np.tile(bias, (samples, 1))
-            env[f"{self.name}.previous"] = np.zeros((samples, n), np.uint8)
+            env[f"{self.name}.previous"] = np.zeros((samples, *self.ins[0].shape), np.uint8)
 
     def _sums(self, low: Array, high: Array) -> Interval:
         """Lowest and highest sum, partial sums in any order included."""
@@ -99,7 +100,8 @@ class Dense(Operator):
         return ends.min(axis=0).sum(axis=1) + bias, ends.max(axis=0).sum(axis=1) + bias
 
     def golden(self, env: dict[str, Array], t: int) -> None:
-        sums = env[self.inputs[0]].astype(np.int64) @ self.weight.astype(np.int64).T
+        x = env[self.inputs[0]]
+        sums = x.reshape(len(x), -1).astype(np.int64) @ self.weight.astype(np.int64).T
         if self.bias is not None:
             sums = sums + self.bias
         env[self.name] = sums.astype(np.int16 if self.outs[0].dtype == "i16" else np.int32)
@@ -113,7 +115,8 @@ class Dense(Operator):
         return len(self.weight) * int(moved[self.inputs[0]].sum()), self.weight.size
 
     def synapses(self) -> dict[str, Array]:
-        return {self.inputs[0]: np.count_nonzero(self.weight, axis=0)}
+        met = np.count_nonzero(self.weight, axis=0)
+        return {self.inputs[0]: met.reshape(self.ins[0].shape)}
 
     def cost(self) -> Cost:
         size = self.weight.size
@@ -143,7 +146,7 @@ class Dense(Operator):
         words = -(-m // 4)
         weight = em.const(
             f"{self.name}_weight",
-            _lane_words(self.weight),
+            lane_words(self.weight),
             f"(inputs {n}, words {words}): four weights + 128 a word, see dense.h",
         )
         spikes, sums = em.tensor(self.inputs[0]), _words(em.tensor(self.name))
@@ -187,7 +190,7 @@ class Dense(Operator):
         return [c.run("spk_dense_values", *given)]
 
 
-def _lane_words(weight: Array) -> Array:
+def lane_words(weight: Array) -> Array:
     """(m, n) int8 to (n, ceil(m / 4)) uint32: outputs 4j, 4j+2, 4j+1, 4j+3 from the low byte up."""
     m, n = weight.shape
     rows = np.zeros((4 * -(-m // 4), n), np.int16)

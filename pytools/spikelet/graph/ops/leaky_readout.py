@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
-from spikelet.graph.declared import one_of, within
+from spikelet.graph.declared import Held, one_of, within
 from spikelet.graph.fixed import (
     C_ROUNDINGS,
     LEAK_BITS,
@@ -32,17 +32,20 @@ from spikelet.graph.operator import (
     Role,
 )
 from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.varied import check_leaks, leak_fields, repeated
 
 
 @dataclass(kw_only=True)
 class LeakyReadout(Operator):
     """`v = leak(v) + (x << input_shift)`, from 0; its membrane is the result.
 
-    Reads input (n,) i16 or i32; writes the membrane (n,), i16 where it is proved to fit, else i32.
+    Reads input of n elements, i16 or i32; writes the membrane in its shape, i16 where it is proved
+    to fit, else i32.
     Membranes saturate; every saturation is counted.
 
     Attributes:
         leak: what the membrane keeps in a step, 0 to 2^leak_bits, which sums.
+        leaks: (n,) or (k,) uint32 in its place, where it differs between neurons; see `Lif`.
         leak_bits: fraction bits of the leak, 15 to 31.
         leak_round: rounding of the leak, one of floor, zero, nearest.
         input_shift: fraction bits of the membrane.
@@ -51,6 +54,7 @@ class LeakyReadout(Operator):
     KIND: ClassVar[str] = "leaky_readout"
 
     leak: Annotated[int, within(0, 1 << 31)] = Q15_ONE
+    leaks: Annotated[Array, Held("uint32", 1, 0, 1 << 31)] | None = None
     leak_bits: Annotated[int, within(LEAK_BITS[0], LEAK_BITS[-1])] = 15
     leak_round: Annotated[str, one_of(*ROUNDINGS)] = "zero"
     input_shift: Annotated[int, within(0, 15)] = 0
@@ -58,9 +62,10 @@ class LeakyReadout(Operator):
     facts: Membranes = field(init=False, repr=False, compare=False)
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
-        self.expect(self.ins[0], ("i16", "i32"))
-        if self.leak > 1 << self.leak_bits:
-            raise self.error(f"leak {self.leak} or input_shift {self.input_shift} is out of range")
+        x = self.ins[0]
+        if x.dtype not in ("i16", "i32"):
+            raise self.error(f"input {x.name} is {x.dtype}, expected i16 or i32")
+        check_leaks(self, x.size)
         x_low, x_high = (b.astype(np.int64) << self.input_shift for b in bounds[self.inputs[0]])
         if max(-int(x_low.min()), int(x_high.max())) >= 1 << 31:
             raise self.error("an input may reach beyond 32 bits: lower input_shift")
@@ -92,7 +97,7 @@ class LeakyReadout(Operator):
 
     def start(self, env: dict[str, Array], samples: int) -> None:
         dtype = np.int16 if self.outs[0].dtype == "i16" else np.int32
-        env[self.name] = np.zeros((samples, self.ins[0].size), dtype)
+        env[self.name] = np.zeros((samples, *self.ins[0].shape), dtype)
 
     def golden(self, env: dict[str, Array], t: int) -> Array:
         stored = env[self.name]
@@ -100,11 +105,12 @@ class LeakyReadout(Operator):
         v = self._leak(stored.astype(np.int64)) + x
         v, clipped = saturate(v, self.outs[0].dtype)
         env[self.name] = v.astype(stored.dtype)
-        saturations: Array = clipped.sum(axis=1)
+        saturations: Array = clipped.reshape(len(v), -1).sum(axis=1)
         return saturations
 
     def _leak(self, v: Array) -> Array:
-        return leak(v, self.leak, self.leak_round, self.leak_bits)
+        factor = self.leak if self.leaks is None else repeated(self.leaks, self.ins[0].shape)
+        return leak(v, factor, self.leak_round, self.leak_bits)
 
     def cost(self) -> Cost:
         return Cost(updates=self.ins[0].size)
@@ -112,14 +118,13 @@ class LeakyReadout(Operator):
     def emit_start(self, em: Emitter) -> list[Statement]:
         em.include("kernels/leaky_readout.h")
         size = 4 if self.outs[0].dtype == "i32" else 2
-        n = len(em.bounds[self.name][0])
-        return [c.run("spk_clear", em.tensor(self.name), size * n)]
+        return [c.run("spk_clear", em.tensor(self.name), size * self.ins[0].size)]
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/leaky_readout.h")
         fields: Fields = {
-            "n": len(em.bounds[self.name][0]),
-            "leak": self.leak,
+            "n": self.ins[0].size,
+            **leak_fields(self, em),
             "leak_bits": self.leak_bits,
             "rounding": c.name(C_ROUNDINGS[self.leak_round]),
             "input_shift": self.input_shift,

@@ -31,6 +31,7 @@ from spikelet.graph.operator import (
     Role,
 )
 from spikelet.graph.tensor import Array, Tensor
+from spikelet.graph.varied import check_leaks, check_length, leak_fields, repeated
 
 COMPARISONS = (">", ">=")
 RESETS = ("none", "zero", "value", "subtract")
@@ -41,8 +42,9 @@ TIMINGS = ("same_step", "next_step", "next_step_input_lost")
 class Lif(Operator):
     """Leaky integrate-and-fire, on integers.
 
-    Reads input (n,) i16 or i32; writes `name.spikes` (n,) bit, `name.membrane` (n,) and, with a
-    refractory time, `name.refractory` (n,) u8.
+    Reads input of n elements, i16 or i32; writes in its shape `name.spikes` bit, `name.membrane`
+    and, with a refractory time, `name.refractory` u8. What differs between neurons has n values, or
+    k that are repeated: of channels, which lie along the last axis.
 
     With `fires(v)` the comparison to the threshold and `r` its result on the stored membrane:
 
@@ -57,18 +59,20 @@ class Lif(Operator):
     spike. Membranes saturate; every saturation is counted.
 
     Attributes:
-        threshold: (n,) or (1,) int32, in units of the membrane.
+        threshold: (n,), (k,) or (1,) int32, in units of the membrane.
         leak: what the membrane keeps in a step, 0 to 2^leak_bits, which keeps all.
+        leaks: (n,) or (k,) uint32 in its place, where it differs between neurons.
         leak_bits: fraction bits of the leak, 15 to 31; with 15, membranes below 2^15 take no 64-bit
             product.
         leak_round: rounding of the leak, one of floor, zero, nearest.
         compare: `>` or `>=`.
         reset: none, zero, value, subtract.
         timing: same_step, next_step, next_step_input_lost.
-        reset_value: (n,) or (1,) int32 for reset to a value.
+        reset_value: (n,), (k,) or (1,) int32 for reset to a value.
         input_shift: the input enters as `x << input_shift`: fraction bits of the membrane.
         refractory: steps, 0 to 255.
         initial: membrane before the first step.
+        initials: (n,) or (k,) int32 in its place, where it differs between neurons.
         membrane: i16, i32, or auto: the narrowest that is proved never to saturate.
     """
 
@@ -76,6 +80,7 @@ class Lif(Operator):
 
     threshold: Annotated[Array, Held("int32", 1, 0)]
     leak: Annotated[int, within(0, 1 << 31)] = Q15_ONE
+    leaks: Annotated[Array, Held("uint32", 1, 0, 1 << 31)] | None = None
     leak_bits: Annotated[int, within(LEAK_BITS[0], LEAK_BITS[-1])] = 15
     leak_round: Annotated[str, one_of(*ROUNDINGS)] = "zero"
     compare: Annotated[str, one_of(*COMPARISONS)] = ">"
@@ -85,20 +90,21 @@ class Lif(Operator):
     input_shift: Annotated[int, within(0, 15)] = 0
     refractory: Annotated[int, within(0, 255)] = 0
     initial: Int32 = 0
+    initials: Annotated[Array, Held("int32", 1)] | None = None
     membrane: Annotated[str, one_of("auto", "i16", "i32")] = "auto"
 
     facts: Membranes = field(init=False, repr=False, compare=False)
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         ins = self.ins
-        self.expect(ins[0], ("i16", "i32"))
+        if ins[0].dtype not in ("i16", "i32"):
+            raise self.error(f"input {ins[0].name} is {ins[0].dtype}, expected i16 or i32")
         self._check(ins[0].size)
         x_low, x_high = (b.astype(np.int64) << self.input_shift for b in bounds[self.inputs[0]])
         if max(-int(x_low.min()), int(x_high.max())) >= 1 << 31:
             raise self.error("an input may reach beyond 32 bits: lower input_shift")
         (least, most), stored = self._membrane_range(x_low, x_high, steps)
-        held = [self.threshold, np.array([self.initial])]
-        held += [] if self.reset_value is None else [self.reset_value]
+        held = self._held()
         dtype = self.membrane
         if self.membrane == "auto":
             narrow = all(
@@ -131,24 +137,14 @@ class Lif(Operator):
         return Inferred(written, Membranes(exact, small))
 
     def _check(self, n: int) -> None:
-        if self.leak > 1 << self.leak_bits:
-            raise self.error(f"leak {self.leak} is not in 0..2^{self.leak_bits} (leak_bits)")
+        check_leaks(self, n)
         if (self.reset_value is not None) != (self.reset == "value"):
             raise self.error("reset_value goes with reset 'value', and only with it")
-        for name in ("threshold", "reset_value"):
-            values = getattr(self, name)
-            if values is None:
-                continue
-            if values.dtype != np.int32 or values.shape not in ((n,), (1,)):
-                raise self.error(
-                    f"{name} is {values.dtype} of shape {values.shape}, "
-                    f"expected int32 ({n},) or (1,)"
-                )
-        if self.membrane == "i16":
-            held = [self.threshold, np.array([self.initial])]
-            held += [self.reset_value] if self.reset_value is not None else []
-            if any(np.abs(v.astype(np.int64)).max() >= 1 << 15 for v in held):
-                raise self.error("threshold, reset value or initial membrane is beyond int16")
+        for name in ("threshold", "reset_value", "initials"):
+            check_length(self, name, getattr(self, name), n)
+        far = any(np.abs(v.astype(np.int64)).max() >= 1 << 15 for v in self._held())
+        if self.membrane == "i16" and far:
+            raise self.error("threshold, reset value or initial membrane is beyond int16")
         if np.any(self.threshold < 0):
             raise self.error(f"threshold {int(self.threshold.min())} is negative")
 
@@ -164,19 +160,33 @@ class Lif(Operator):
 
     def start(self, env: dict[str, Array], samples: int) -> None:
         dtype = np.int16 if self.outs[1].dtype == "i16" else np.int32
-        env[f"{self.name}.membrane"] = np.full((samples, self.ins[0].size), self.initial, dtype)
+        shape = (samples, *self.ins[0].shape)
+        env[f"{self.name}.membrane"] = np.broadcast_to(self._start(), shape).astype(dtype)
         if self.refractory:
-            env[f"{self.name}.refractory"] = np.zeros((samples, self.ins[0].size), np.uint8)
+            env[f"{self.name}.refractory"] = np.zeros(shape, np.uint8)
+
+    def _start(self) -> Array:
+        return self._each(np.array([self.initial]) if self.initials is None else self.initials)
+
+    def _held(self) -> list[Array]:
+        """What a membrane is compared with or set to."""
+        given = (np.array([self.initial]), self.initials, self.threshold, self.reset_value)
+        return [values for values in given if values is not None]
+
+    def _each(self, values: Array | None) -> Array:
+        """Values of all neurons, int64, in the input's shape; 0 for None."""
+        return repeated(np.zeros(1) if values is None else values, self.ins[0].shape)
 
     def _fires(self, v: Array) -> Array:
-        fires: Array = v > self.threshold if self.compare == ">" else v >= self.threshold
+        threshold = self._each(self.threshold)
+        fires: Array = v > threshold if self.compare == ">" else v >= threshold
         return fires
 
     def golden(self, env: dict[str, Array], t: int) -> Array:
         stored = env[f"{self.name}.membrane"]
         v = stored.astype(np.int64)
         x = env[self.inputs[0]].astype(np.int64) << self.input_shift
-        value = 0 if self.reset_value is None else self.reset_value.astype(np.int64)
+        threshold, value = self._each(self.threshold), self._each(self.reset_value)
         to_value = self.reset in ("zero", "value")
         late = self._fires(v) & (self.timing != "same_step") & (self.reset != "none")
 
@@ -184,14 +194,14 @@ class Lif(Operator):
             v = np.where(late, value, v)
         v = self._leak(v) + x
         if self.reset == "subtract":
-            v = v - late * self.threshold.astype(np.int64)
+            v = v - late * threshold
         if to_value and self.timing == "next_step_input_lost":
             v = np.where(late, value, v)
         v, clipped = saturate(v, self.outs[1].dtype)
         spikes = self._fires(v)
         if self.timing == "same_step":
             if self.reset == "subtract":
-                v = v - spikes * self.threshold
+                v = v - spikes * threshold
             elif to_value:
                 v = np.where(spikes, value, v)
 
@@ -204,21 +214,19 @@ class Lif(Operator):
             ).astype(np.uint8)
         env[f"{self.name}.membrane"] = v.astype(stored.dtype)
         env[f"{self.name}.spikes"] = spikes.astype(np.uint8)
-        saturations: Array = clipped.sum(axis=1)
+        saturations: Array = clipped.reshape(len(v), -1).sum(axis=1)
         return saturations
 
     def _leak(self, v: Array) -> Array:
-        return leak(v, self.leak, self.leak_round, self.leak_bits)
+        factor = self.leak if self.leaks is None else self._each(self.leaks)
+        return leak(v, factor, self.leak_round, self.leak_bits)
 
     def _membrane_range(self, x_low: Array, x_high: Array, steps: int) -> tuple[Interval, Interval]:
         """What the membrane may be before it is clipped, and what may be stored, in any step."""
-        threshold = np.broadcast_to(self.threshold.astype(np.int64), x_low.shape)
-        value = np.zeros_like(threshold)
-        if self.reset_value is not None:
-            value = np.broadcast_to(self.reset_value.astype(np.int64), x_low.shape)
+        threshold, value = self._each(self.threshold), self._each(self.reset_value)
         to_value = self.reset in ("zero", "value")
         now = self.timing == "same_step"
-        low = high = np.full(x_low.shape, self.initial, np.int64)
+        low = high = self._start()
         least, most = low, high
         for _ in range(steps):
             before = low, high
@@ -252,7 +260,7 @@ class Lif(Operator):
         wide = self.outs[1].dtype == "i32"
         fields: Fields = {
             "n": self.ins[0].size,
-            "leak": self.leak,
+            **leak_fields(self, em),
             "leak_bits": self.leak_bits,
             "rounding": c.name(C_ROUNDINGS[self.leak_round]),
             "inclusive": self.compare == ">=",
@@ -266,15 +274,20 @@ class Lif(Operator):
             "exact": self.facts.exact,
             "small": self.facts.small,
         }
-        for name in ("threshold", "reset_value"):
+        for name, uniform in (
+            ("threshold", "threshold_all"),
+            ("reset_value", "reset_all"),
+            ("initials", "initial"),
+        ):
             values = getattr(self, name)
             if values is None:
                 continue
             if len(np.unique(values)) == 1:
-                fields[f"{name.removesuffix('_value')}_all"] = int(values[0])
+                fields[uniform] = int(values[0])
             else:
                 array = values.astype(np.int32 if wide else np.int16)
-                fields[name] = em.const(f"{self.name}_{name}", array, f"({self.ins[0].size},)")
+                fields[name] = em.const(f"{self.name}_{name}", array, f"({len(values)},)")
+                fields[f"{name}_each"] = len(values)
         return em.config(self.name, "spk_lif", fields)
 
     def _state(self, em: Emitter) -> tuple[Value, Value]:

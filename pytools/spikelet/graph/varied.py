@@ -1,0 +1,57 @@
+"""What differs between neurons: n values, or k that are repeated. C twin: fixed.h."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from spikelet.graph.c import Fields
+from spikelet.graph.operator import Emitter
+from spikelet.graph.tensor import Array, GraphError
+
+
+class Leaky(Protocol):
+    """Neurons with a leak."""
+
+    name: str
+    leak: int
+    leaks: Array | None
+    leak_bits: int
+
+    def error(self, text: str) -> GraphError:
+        """An error that names the layer."""
+
+
+def repeated(values: Array, shape: tuple[int, ...]) -> Array:
+    """(k,) values of all neurons, int64, in the neurons' shape; k divides their number."""
+    if len(values) == 1:
+        return np.broadcast_to(np.int64(values[0]), shape)
+    each: Array = np.resize(values.astype(np.int64), int(np.prod(shape))).reshape(shape)
+    return each
+
+
+def check_length(layer: Leaky, name: str, values: Array | None, n: int) -> None:
+    """Refuse as many values as do not divide n."""
+    if values is not None and n % len(values):
+        raise layer.error(
+            f"{name} has {len(values)} values, expected {n}, or as many as divide that"
+        )
+
+
+def check_leaks(layer: Leaky, n: int) -> None:
+    """Refuse leaks of more than all, or for another number of neurons."""
+    check_length(layer, "leaks", layer.leaks, n)
+    most = layer.leak if layer.leaks is None else int(layer.leaks.max())
+    if most > 1 << layer.leak_bits:
+        raise layer.error(f"leak {most} is not in 0..2^{layer.leak_bits} (leak_bits)")
+
+
+def leak_fields(layer: Leaky, em: Emitter) -> Fields:
+    """Fields of a kernel's configuration: `leak`, or `leaks` and `leaks_each`."""
+    leaks = layer.leaks
+    if leaks is None or np.ptp(leaks) == 0:
+        return {"leak": layer.leak if leaks is None else int(leaks[0])}
+    dtype = np.uint32 if layer.leak_bits > 15 else np.uint16
+    placed = em.const(f"{layer.name}_leaks", leaks.astype(dtype), f"({len(leaks)},)")
+    return {"leaks": placed, "leaks_each": len(leaks)}

@@ -1,0 +1,98 @@
+"""Spiking graphs with images, recurrence and neurons that differ, for tests of several rooms."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphs import weights
+from spikelet.graph import Graph, Operator, Tensor
+from spikelet.graph.ops.argmax import Argmax
+from spikelet.graph.ops.conv2d_sums import Conv2dSums
+from spikelet.graph.ops.dense import Dense
+from spikelet.graph.ops.leaky_readout import LeakyReadout
+from spikelet.graph.ops.lif import Lif
+from spikelet.graph.ops.one_to_one import OneToOne
+from spikelet.graph.ops.poisson import Poisson
+from spikelet.graph.ops.pool2d_sums import Pool2dSums
+from spikelet.graph.ops.previous import Previous
+from spikelet.graph.ops.spike_count import SpikeCount
+from spikelet.graph.ops.sum import Sum
+
+
+def recurrent_spikes(steps: int = 6) -> Graph:
+    """Neurons that read their own spikes of the step before, in three ways; leaks differ."""
+    rng = np.random.default_rng(5)
+    n = 36
+    leaks = rng.integers(20000, 32768, n).astype(np.uint32)
+    threshold = rng.integers(80, 200, n).astype(np.int32)
+    nodes: list[Operator] = [
+        Poisson(name="encode", inputs=("x", "seed")),
+        Dense(name="fc", inputs=("encode.spikes",), weight=weights(rng, n, 40)),
+        Previous(name="last", of="lif.spikes", shape=(n,)),
+        Dense(name="all", inputs=("last",), weight=weights(rng, n, n)),
+        OneToOne(name="own", inputs=("last",), weight=rng.integers(-90, 60, n).astype(np.int16)),
+        Sum(name="current", inputs=("fc", "all", "own")),
+        Lif(
+            name="lif", inputs=("current",), threshold=threshold, leaks=leaks, leak_round="floor",
+            initials=np.array([30, -40, 0], np.int32),
+        ),
+        # Read behind the neurons: it cannot lie where their new spikes are.
+        Previous(name="late", of="slow.spikes", shape=(n,)),
+        OneToOne(name="back", inputs=("late",), weight=np.array([-70, 50, 9], np.int16)),
+        Dense(name="next", inputs=("lif.spikes",), weight=weights(rng, n, n)),
+        Sum(name="both", inputs=("next", "back")),
+        Lif(
+            name="slow", inputs=("both",), threshold=threshold[:4], reset="subtract",
+            leaks=np.array([1 << 31, 3 << 29, 5, 0], np.uint32), leak_bits=31, leak_round="nearest",
+        ),
+        OneToOne(name="after", inputs=("late",), weight=np.array([100], np.int16)),
+        Sum(name="result", inputs=("after", "next")),
+        LeakyReadout(
+            name="trace", inputs=("result",), input_shift=2,
+            leaks=np.array([32768, 0, 20001, 31000], np.uint32),
+        ),
+        Lif(name="out", inputs=("result",), threshold=threshold[:1], leak=30000),
+        SpikeCount(name="counts", inputs=("out.spikes",)),
+        Argmax(name="label", inputs=("counts",)),
+    ]  # fmt: skip
+    x, seed = Tensor("x", "u8", (40,), kind="input"), Tensor("seed", "u32", (1,), kind="input")
+    return Graph("recurrent_spikes", steps, [x, seed], nodes, ["label", "counts"])
+
+
+def spiking_convolutions(steps: int = 4) -> Graph:
+    """Convolutions and pools of spikes and of counts, lanes and plain; thresholds by channel."""
+    rng = np.random.default_rng(6)
+
+    def taps(outputs: int, rows: int, columns: int, depth: int, most: int = 60) -> np.ndarray:
+        return rng.integers(-most, most, (outputs, rows, columns, depth)).astype(np.int8)
+
+    def lif(name: str, source: str, channels: int) -> Lif:
+        threshold = rng.integers(60, 200, channels).astype(np.int32)
+        return Lif(name=name, inputs=(source,), threshold=threshold, leak=29491)
+
+    x = Tensor("x", "bit", (7, 9, 3), kind="input")
+    values = Tensor("values", "u8", (7, 9, 3), kind="input")
+    bias = rng.integers(-50, 50, 6).astype(np.int32)
+    nodes: list[Operator] = [
+        Conv2dSums(name="a", inputs=("x",), weight=taps(6, 3, 3, 3), bias=bias, padding=(1,) * 4),
+        lif("n1", "a", 6),
+        Conv2dSums(
+            name="b", inputs=("n1.spikes",), weight=taps(40, 3, 2, 6), stride=(2, 1),
+            padding=(0, 1, 2, 0),
+        ),
+        lif("n2", "b", 40),
+        Conv2dSums(
+            name="c", inputs=("n2.spikes",), weight=taps(8, 2, 2, 40), dilation=(1, 2),
+        ),
+        Conv2dSums(name="d", inputs=("n2.spikes",), weight=taps(80, 3, 3, 1), groups=40),
+        Conv2dSums(name="e", inputs=("n1.spikes",), weight=taps(5, 1, 3, 6), padding=(0, 1, 0, 1)),
+        Conv2dSums(name="f", inputs=("values",), weight=taps(4, 3, 3, 3), bias=bias[:4]),
+        Pool2dSums(name="g", inputs=("n1.spikes",), window=(2, 2), stride=(2, 2)),
+        Pool2dSums(name="h", inputs=("a",), window=(3, 2), stride=(2, 2), padding=(1, 0, 1, 1)),
+        Pool2dSums(name="i", inputs=("f",), window=(2, 3), mode="max", padding=(1, 1, 0, 1)),
+        Pool2dSums(name="j", inputs=("n2.spikes",), window=(2, 2), mode="max"),
+        Conv2dSums(name="k", inputs=("g",), weight=taps(3, 2, 2, 6)),
+        lif("n3", "c", 8),
+        lif("n4", "h", 6),
+    ]  # fmt: skip
+    return Graph("spiking_convolutions", steps, [x, values], nodes, ["n3.spikes"])
