@@ -120,6 +120,17 @@ def test_a_learned_state_is_kept_and_taken_up(
     assert cut.code == 2 and "not a learned state" in cut.err
 
 
+def test_a_delta_is_kept_of_what_fine_tuning_learned(
+    spikelet: Spikelet, package: Path, tmp_path: Path
+) -> None:
+    file, options = tmp_path / "a.spkd", ("--no-baselines", "--session", "never")
+    refused = learn(spikelet, package, "--save-delta", file, *options)
+    assert refused.code == 2 and "no layer of the base learns" in refused.err
+    assert not Path("never/build").exists()  # refused before anything is built
+    refused = learn(spikelet, package, "--save-delta", ".", *options)
+    assert refused.code == 2 and "give a file with --save-delta" in refused.err
+
+
 def test_inspect_and_build_tell_what_a_learner_takes(spikelet: Spikelet, package: Path) -> None:
     found = spikelet("inspect", package, "--learn", "nearest_mean", "--json").json
     assert {layer["phase"] for layer in found["layers"]} >= {"once", "learn"}

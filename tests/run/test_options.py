@@ -27,6 +27,7 @@ GIVEN: list[tuple[type[SessionOptions], dict[str, Any]]] = [
     (LearnOptions, {"learner": "key_value,books=4", "stream": "iid,samples=9", "data": "digits"}),
     (LearnOptions, {"learner": "nearest_mean", "features": "hidden", "classes": 7}),
     (LearnOptions, {"learner": "nearest_mean", "load_state": Path("a"), "save_state": Path("b")}),
+    (LearnOptions, {"learner": "finetune,update=head", "save_delta": Path("b.spkd")}),
     (LearnOptions, {"learner": "key_value", "tune": ("books=4:8", "keys=2:4"), "tune_on": "x.npz"}),
     (LearnOptions, {"learner": "key_value", "tuned": Path("t.json"), "baselines": False}),
 ]  # fmt: skip

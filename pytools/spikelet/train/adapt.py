@@ -17,11 +17,10 @@ from torch.nn import functional
 
 from spikelet.graph import Array, Graph, GraphError, Operator
 from spikelet.graph.adapted import BASE, Adapter, values_of, with_places
-from spikelet.graph.gains import GAIN_BITS as FOLDED_BITS
-from spikelet.graph.gains import bias_unit
+from spikelet.graph.gains import GAIN_BITS, bias_unit
 from spikelet.graph.int8 import Lookup
 from spikelet.graph.ops.add import Add
-from spikelet.graph.ops.add_delta import MIDDLE, AddDelta
+from spikelet.graph.ops.add_delta import MIDDLE, AddDelta, fractions
 from spikelet.graph.ops.average_pool2d import AveragePool2d
 from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
@@ -33,7 +32,6 @@ from spikelet.graph.ops.slice import Slice
 from spikelet.graph.ops.softmax import Softmax
 from spikelet.graph.quantised import Quantised
 
-GAIN_BITS = 15  # a gain is a fraction of 2^15
 BATCH = 16
 SAMPLES = 256  # that sizes of tensors are taken from
 REACH = 4.0  # how many times the root mean square of its sums the middle holds
@@ -165,7 +163,7 @@ class _Values(nn.Module):
                 up, step = self._matrix(self.up, False)
                 made["up"] = self._packed(up)
                 gains = torch.cat([gains / self.unit, step * self.size * self.unit])
-            made["gain"], made["shift"] = _fractions(gains.double().numpy())
+            made["gain"], made["shift"] = fractions(gains.double().numpy())
             bias = (self.bias * self.size).round().clamp(-128, 127).numpy().astype(np.int8)
         made["bias"] = bias
         if self.places is not None:
@@ -194,14 +192,14 @@ class _Gains(nn.Module):
 
     def _integers(self) -> tuple[Tensor, Tensor]:
         """Gains and biases, with the gradient of the real ones."""
-        gain = rounded(self.gain * (1 << FOLDED_BITS))
+        gain = rounded(self.gain * (1 << GAIN_BITS))
         return _clamped(gain, -128, 127), _clamped(rounded(self.bias * self.size), -128, 127)
 
     def forward(self, sums: Tensor) -> Tensor:
         """Sums (N, ..., O), with their bias, as gains and biases scale them."""
         gain, bias = self._integers()
         unit = torch.from_numpy(bias_unit(self.node.shift)).float()
-        return (sums + bias * unit) * (1 + gain / (1 << FOLDED_BITS))
+        return (sums + bias * unit) * (1 + gain / (1 << GAIN_BITS))
 
     def quantised(self) -> dict[str, Array]:
         """The values as the device holds them."""
@@ -213,13 +211,6 @@ class _Gains(nn.Module):
 def _spread(sums: Tensor) -> Tensor:
     """Root mean square of the largest row."""
     return sums.square().mean((0, 1)).max().sqrt().clamp(min=TINY)
-
-
-def _fractions(gains: Array) -> tuple[Array, Array]:
-    """Gain and shift of factors, `gain / 2^(15 + shift)`."""
-    shift = np.clip(-np.frexp(gains)[1], 0, 31)
-    gain = np.rint(np.ldexp(gains, GAIN_BITS + shift))
-    return np.clip(gain, 0, (1 << GAIN_BITS) - 1).astype(np.int16), shift.astype(np.uint8)
 
 
 def padded(x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:

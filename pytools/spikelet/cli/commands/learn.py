@@ -76,6 +76,13 @@ SaveStateOption = Annotated[
     Path | None,
     typer.Option(metavar="PATH", parser=given_path, help="Keep the learned state there."),
 ]
+SaveDeltaOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", parser=given_path, show_default=False,
+        help="Keep what finetune learned of head and biases there, for `run --delta`.",
+    ),
+]  # fmt: skip
 BaselinesOption = Annotated[
     bool, typer.Option("--baselines/--no-baselines", help="Compute them as well.")
 ]
@@ -95,6 +102,7 @@ def command(
     tuned: TunedOption = None,
     load_state: LoadStateOption = None,
     save_state: SaveStateOption = None,
+    save_delta: SaveDeltaOption = None,
     baselines: BaselinesOption = True,
     port: PortOption = None,
     baud: BaudOption = None,
@@ -117,13 +125,15 @@ def command(
     options = LearnOptions(
         board=board_name(board, port), learner=learner, stream=stream, data=data,
         features=features, classes=classes, tune=tuple(tune or ()), tune_on=tune_on, tuned=tuned,
-        load_state=load_state, save_state=save_state, baselines=baselines, port=port, baud=baud,
-        machine=machine, toolchain=toolchain, resume=resume, session=session,
+        load_state=load_state, save_state=save_state, save_delta=save_delta, baselines=baselines,
+        port=port, baud=baud, machine=machine, toolchain=toolchain, resume=resume, session=session,
     )  # fmt: skip
     loaded = Package.load(package)
     folder = session_folder(options, loaded.graph.name)
     if save_state is not None:
         check_file(save_state, "--save-state")
+    if save_delta is not None:
+        check_file(save_delta, "--save-delta")
     with learning(terminal, options, package, folder) as watch:
         done = loaded.learn(options, watch=watch)
     show_session(terminal, done, *render_learning(done.result))

@@ -22,6 +22,7 @@ from spikelet.graph.tensor import Array, Tensor
 
 MOST_RANK = 128
 MIDDLE = 127  # between the two matrices, the largest value
+GAIN_BITS = 15  # a gain is a fraction of 2^15
 WHOLE = 255  # of one matrix, the largest sum: from any code to any other
 
 
@@ -231,3 +232,10 @@ class AddDelta(Int8Operator):
                 em.tensor(self.name),
             )
         ]  # fmt: skip
+
+
+def fractions(gains: Array) -> tuple[Array, Array]:
+    """Gain, i16, and shift, u8, of real factors: `gain / 2^(15 + shift)`."""
+    shift = np.clip(-np.frexp(gains)[1], 0, 31)
+    gain = np.rint(np.ldexp(gains, GAIN_BITS + shift))
+    return np.clip(gain, 0, (1 << GAIN_BITS) - 1).astype(np.int16), shift.astype(np.uint8)

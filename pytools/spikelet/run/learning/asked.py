@@ -12,6 +12,7 @@ from spikelet.errors import UsageError
 from spikelet.learn.choices import choice_text, parts
 from spikelet.learn.continual.protocol import Tuned, TuningData, learner, tune
 from spikelet.learn.continual.streams import stream
+from spikelet.learn.learned_delta import learned_delta
 from spikelet.learn.state import LearnedState
 from spikelet.package import Package
 from spikelet.run.asked import as_board, session_folder, session_target
@@ -79,6 +80,8 @@ def learn_asked(
             tuned.admit(data.test, data.source)
         text = choice_text(*parts(options.learner, "learner")) if tuned is None else tuned.text
         made = lesson(package, text, data, board, options.features)
+        if options.save_delta is not None:
+            learned_delta(package.graph, made.graph, made.graph.initial())  # is it one?
         state = None
         if options.load_state is not None:
             state = LearnedState.load(options.load_state, made.package)

@@ -29,6 +29,7 @@ class LearnOptions(SessionOptions):
         tuned: a file that tuning wrote.
         load_state: file of a learned state to begin with.
         save_state: file for the learned state at the end.
+        save_delta: file for what was learned as a delta of the package, see `run --delta`.
         baselines: whether they are computed beside the result.
     """
 
@@ -44,6 +45,7 @@ class LearnOptions(SessionOptions):
     tuned: Path | None = None
     load_state: Path | None = None
     save_state: Path | None = None
+    save_delta: Path | None = None
     baselines: bool = True
 
     def __post_init__(self) -> None:

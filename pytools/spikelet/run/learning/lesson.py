@@ -25,7 +25,8 @@ class Lesson:
 
     Attributes:
         package: with the learner; its hash is what the device must hold.
-        backbone: the graph that the learner was attached to.
+        base: the package's graph as it was given.
+        backbone: the part of it that the learner was attached to.
         text: of the learner, with the options that were given.
         learner: with all of its options.
         where: what it was attached to.
@@ -34,6 +35,7 @@ class Lesson:
     """
 
     package: Package
+    base: Graph
     backbone: Graph
     text: str
     learner: Learner
@@ -95,7 +97,8 @@ def lesson(
         "backbone_sha256": package.sha256,
     }
     manifest = {**package.manifest, "learning": noted}
-    return Lesson(Package(built, {}, manifest), graph, text, chosen, where, data, plan)
+    made = Package(built, {}, manifest)
+    return Lesson(made, package.graph, graph, text, chosen, where, data, plan)
 
 
 def learning_plan(graph: Graph, board: Board | None) -> TrainingPlan:

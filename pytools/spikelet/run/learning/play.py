@@ -10,6 +10,7 @@ import numpy as np
 from spikelet.graph import Array
 from spikelet.learn.continual.protocol import Tuned, commits, evaluate, labels_of, score
 from spikelet.learn.continual.streams import Block, Course, Pool, stream
+from spikelet.learn.learned_delta import learned_delta
 from spikelet.learn.state import LearnedState
 from spikelet.learn.twin import Twin
 from spikelet.link import RunResult
@@ -305,6 +306,8 @@ def play(
         if options.save_state is not None:
             steps = course.samples + (0 if state is None else state.steps)
             LearnedState.of(lesson.package, device.state(), steps).save(options.save_state)
+        if options.save_delta is not None:
+            learned_delta(lesson.base, lesson.graph, device.state()).save(options.save_delta)
         figures = session_figures(played, device, target.speed(machine))
     result = {**head, **figures}
     result["learning"] = learning_figures(lesson, options, course, played, tuned, start)
