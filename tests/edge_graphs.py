@@ -376,6 +376,7 @@ def spiking(made: Edges) -> None:
             threshold=np.arange(33, dtype=np.int32), reset="value", timing=timing,
             reset_value=np.array([-5, 7, 0], np.int32),
                 initials=np.resize(np.array([LAST, -LAST, 0], np.int32), 33),
+                drift=np.array([1 << 30, -(1 << 30), 0], np.int32),
         )  # fmt: skip
         made.add("leaky_readout", [current[wide]], leaks=leaks, input_shift=15)
     sums_of_images(made)

@@ -34,7 +34,7 @@ def recurrent_spikes(steps: int = 6) -> Graph:
         Sum(name="current", inputs=("fc", "all", "own")),
         Lif(
             name="lif", inputs=("current",), threshold=threshold, leaks=leaks, leak_round="floor",
-            initials=np.array([30, -40, 0], np.int32),
+            initials=np.array([30, -40, 0], np.int32), drift=np.array([5, -3], np.int32),
         ),
         # Read behind the neurons: it cannot lie where their new spikes are.
         Previous(name="late", of="slow.spikes", shape=(n,)),

@@ -33,6 +33,9 @@ struct spk_lif {
     const void *reset_value; // (reset_value_each,), or 0 when all are reset_all
     uint32_t reset_value_each;
     int32_t reset_all;
+    const int32_t *drift; // (drift_each,), or 0 when all are drift_all
+    uint32_t drift_each;
+    int32_t drift_all;
     const void *initials; // (initials_each,), or 0 when all are initial
     uint32_t initials_each;
     const void *leaks; // (leaks_each,), see spk_leak_factor(), or 0
@@ -62,7 +65,8 @@ SPK_INLINE bool spk_lif_neuron(const struct spk_lif *c, int32_t *v, int32_t inpu
     const int32_t kept =
         spk_leak(from, spk_leak_factor(c->leak, c->leaks, c->leaks_each, c->leak_bits, i, c->n),
                  c->leak_bits, c->rounding, c->small);
-    const int32_t gained = (int32_t)((uint32_t)input << c->input_shift);
+    const int32_t drift = c->drift ? c->drift[spk_lif_index(c, i, c->drift_each)] : c->drift_all;
+    const int32_t gained = spk_add((int32_t)((uint32_t)input << c->input_shift), drift);
     int32_t next;
     if (c->exact) {
         next = spk_add(kept, gained);

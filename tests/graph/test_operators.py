@@ -110,6 +110,7 @@ class Neuron:
         values = layer.reset_value
         self.value = 0 if values is None else int(values[i % len(values)])
         self.leak = layer.leak if layer.leaks is None else int(layer.leaks[i % len(layer.leaks)])
+        self.drift = 0 if layer.drift is None else int(layer.drift[i % len(layer.drift)])
         self.v, self.wait = layer.initial, 0
         if layer.initials is not None:
             self.v = int(layer.initials[i % len(layer.initials)])
@@ -129,6 +130,7 @@ class Neuron:
         if late and resets and layer.timing == "next_step":
             v = self.value
         v = exact_leak(v, self.leak, layer.leak_round, layer.leak_bits) + x * 2**layer.input_shift
+        v += self.drift
         if late and layer.reset == "subtract":
             v -= self.threshold
         if late and resets and layer.timing == "next_step_input_lost":
@@ -167,6 +169,7 @@ def test_lif_equals_a_neuron_in_plain_integers(convention: dict[str, object]) ->
         initial=int(rng.integers(-500, 500)),
         initials=None if leaks is None else rng.integers(-500, 500, 4).astype(np.int32),
         reset_value=value,
+        drift=None if rng.integers(2) else rng.integers(-90, 90, 6).astype(np.int32),
         **convention,  # type: ignore[arg-type]
     )
     weight = rng.integers(-127, 128, (n, 30)).astype(np.int8)

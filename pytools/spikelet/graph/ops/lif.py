@@ -70,6 +70,7 @@ class Lif(Operator):
         timing: same_step, next_step, next_step_input_lost.
         reset_value: (n,), (k,) or (1,) int32 for reset to a value.
         input_shift: the input enters as `x << input_shift`: fraction bits of the membrane.
+        drift: (n,), (k,) or (1,) int32, what a membrane gets in every step besides its input.
         refractory: steps, 0 to 255.
         initial: membrane before the first step.
         initials: (n,) or (k,) int32 in its place, where it differs between neurons.
@@ -88,6 +89,7 @@ class Lif(Operator):
     timing: Annotated[str, one_of(*TIMINGS)] = "same_step"
     reset_value: Annotated[Array, Held("int32", 1)] | None = None
     input_shift: Annotated[int, within(0, 15)] = 0
+    drift: Annotated[Array, Held("int32", 1)] | None = None
     refractory: Annotated[int, within(0, 255)] = 0
     initial: Int32 = 0
     initials: Annotated[Array, Held("int32", 1)] | None = None
@@ -100,7 +102,10 @@ class Lif(Operator):
         if ins[0].dtype not in ("i16", "i32"):
             raise self.error(f"input {ins[0].name} is {ins[0].dtype}, expected i16 or i32")
         self._check(ins[0].size)
-        x_low, x_high = (b.astype(np.int64) << self.input_shift for b in bounds[self.inputs[0]])
+        drift = self._each(self.drift)
+        x_low, x_high = (
+            (b.astype(np.int64) << self.input_shift) + drift for b in bounds[self.inputs[0]]
+        )
         if max(-int(x_low.min()), int(x_high.max())) >= 1 << 31:
             raise self.error("an input may reach beyond 32 bits: lower input_shift")
         (least, most), stored = self._membrane_range(x_low, x_high, steps)
@@ -140,7 +145,7 @@ class Lif(Operator):
         check_leaks(self, n)
         if (self.reset_value is not None) != (self.reset == "value"):
             raise self.error("reset_value goes with reset 'value', and only with it")
-        for name in ("threshold", "reset_value", "initials"):
+        for name in ("threshold", "reset_value", "initials", "drift"):
             check_length(self, name, getattr(self, name), n)
         far = any(np.abs(v.astype(np.int64)).max() >= 1 << 15 for v in self._held())
         if self.membrane == "i16" and far:
@@ -185,7 +190,7 @@ class Lif(Operator):
     def golden(self, env: dict[str, Array], t: int) -> Array:
         stored = env[f"{self.name}.membrane"]
         v = stored.astype(np.int64)
-        x = env[self.inputs[0]].astype(np.int64) << self.input_shift
+        x = (env[self.inputs[0]].astype(np.int64) << self.input_shift) + self._each(self.drift)
         threshold, value = self._each(self.threshold), self._each(self.reset_value)
         to_value = self.reset in ("zero", "value")
         late = self._fires(v) & (self.timing != "same_step") & (self.reset != "none")
@@ -278,6 +283,7 @@ class Lif(Operator):
             ("threshold", "threshold_all"),
             ("reset_value", "reset_all"),
             ("initials", "initial"),
+            ("drift", "drift_all"),
         ):
             values = getattr(self, name)
             if values is None:
@@ -285,7 +291,7 @@ class Lif(Operator):
             if len(np.unique(values)) == 1:
                 fields[uniform] = int(values[0])
             else:
-                array = values.astype(np.int32 if wide else np.int16)
+                array = values.astype(np.int32 if wide or name == "drift" else np.int16)
                 fields[name] = em.const(f"{self.name}_{name}", array, f"({len(values)},)")
                 fields[f"{name}_each"] = len(values)
         return em.config(self.name, "spk_lif", fields)

@@ -1,0 +1,432 @@
+"""A spiking network to the integer graph.
+
+Weights become int8 codes. All that flows into the same neurons has one unit a channel, which goes
+into the neurons' thresholds: the coarsest that one of those layers needs. A layer whose weights lie
+on a grid of up to 127 steps needs that grid's own.
+
+Tensors of the graph are channels last; what was flattened channels first keeps its place in memory,
+and the weights of the layer behind it are put in that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from spikelet.frontends.snntorch import rounding
+from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
+from spikelet.frontends.spiking.held import Held, channels_last
+from spikelet.frontends.spiking.network import (
+    Add,
+    Conv2d,
+    Flatten,
+    Layer,
+    Linear,
+    Neurons,
+    OneToOne,
+    Pool2d,
+    Previous,
+    Rule,
+    SpikingNetwork,
+)
+from spikelet.frontends.spiking.neurons import MOST_SUM, NeuronLowering, nearest
+from spikelet.graph import Array, Graph, GraphError, Operator
+from spikelet.graph import Tensor as GraphTensor
+from spikelet.graph.ops import latency, one_to_one, poisson, previous
+from spikelet.graph.ops import sum as sums
+from spikelet.graph.ops.argmax import Argmax
+from spikelet.graph.ops.conv2d_sums import Conv2dSums
+from spikelet.graph.ops.dense import Dense
+from spikelet.graph.ops.lif import Lif
+from spikelet.graph.ops.pool2d_sums import Pool2dSums
+from spikelet.graph.ops.reshape import Reshape
+from spikelet.graph.ops.spike_count import SpikeCount
+from spikelet.refusal import ImportRefused
+
+READOUTS = ("spike_count", "membrane", "sum")
+Readout = Literal["spike_count", "membrane", "sum"]
+COUNTS = "counts"
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A graph of a network.
+
+    Attributes:
+        graph: the graph.
+        unit: real value of one unit of its scores; 1 for spike counts.
+        held: each layer's tensor.
+        exact_weights: by layer, whether weights and biases quantised without error.
+    """
+
+    graph: Graph
+    unit: float
+    held: dict[str, Held]
+    exact_weights: dict[str, bool]
+
+
+def lower(
+    network: SpikingNetwork,
+    steps: int,
+    encoder: Encoder,
+    readout: Readout = "spike_count",
+    *,
+    narrow: bool = False,
+    fraction_bits: int | None = None,
+) -> Lowered:
+    """The integer graph of a network with one input.
+
+    Args:
+        network: as a frontend read it.
+        steps: of an inference.
+        encoder: how the input becomes spikes or a constant current.
+        readout: of the output: `spike_count` of neurons, `membrane` of integrators, `sum` over time
+            of a layer of weights.
+        narrow: neurons have int16 states where those fit; else int32, and as many fraction bits as
+            they provably hold.
+        fraction_bits: of every membrane, in place of either.
+
+    Raises:
+        ImportRefused: names the layer that the graph cannot hold.
+    """
+    build = _Lowering(network, steps, encoder, readout, narrow, fraction_bits)
+    return build.lowered()
+
+
+class _Lowering:
+    """The graph as it grows."""
+
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        steps: int,
+        encoder: Encoder,
+        readout: Readout,
+        narrow: bool,
+        bits: int | None,
+    ) -> None:
+        self.network, self.steps, self.encoder = network, steps, encoder
+        self.readout, self.narrow, self.bits = readout, narrow, bits
+        self.nodes: list[Operator] = []
+        self.inputs: list[GraphTensor] = []
+        self.held: dict[str, Held] = {}
+        self.units: dict[str, Array] = {}  # of the sums that a layer of weights is to write
+        self.exact_weights: dict[str, bool] = {}
+        self.add: dict[type[Layer], Callable[[Any], None]] = {
+            Linear: self._add_linear,
+            Conv2d: self._add_conv2d,
+            OneToOne: self._add_one_to_one,
+            Pool2d: self._add_pool,
+            Flatten: self._add_flatten,
+            Add: self._add_sum,
+            Previous: self._add_previous,
+            Neurons: self._add_neurons,
+        }
+
+    def lowered(self) -> Lowered:
+        self._add_input()
+        # What is carried is there from the start: later layers choose their units by it.
+        for layer in sorted(self.network.layers, key=lambda each: not isinstance(each, Previous)):
+            self.add[type(layer)](layer)
+        scores, unit = self._scores()
+        self.nodes.append(Argmax(name=LABEL, inputs=(scores,)))
+        try:
+            graph = Graph(self.network.name, self.steps, self.inputs, self.nodes, [LABEL, scores])
+        except GraphError as e:
+            raise ImportRefused(str(e)) from e
+        return Lowered(graph, unit, self.held, self.exact_weights)
+
+    # What goes in and comes out
+
+    def _add_input(self) -> None:
+        ((name, shape),) = self.network.inputs.items()
+        last = channels_last(shape)
+        encoder = self.encoder
+        scale = encoder.scale if isinstance(encoder, DirectCurrent) else 1 / 256
+        held = last if isinstance(encoder, DirectCurrent) else (int(np.prod(last)),)
+        x = GraphTensor("x", "u8", held, kind="input", scale=scale, zero_point=encoder.zero_point)
+        self.inputs.append(x)
+        if isinstance(encoder, DirectCurrent):
+            unit = np.array([encoder.scale])
+            self.held[name] = Held("x", last, unit, encoder.zero_point, most=encoder.amplitude)
+            return
+        if isinstance(encoder, Poisson):
+            self.inputs.append(GraphTensor("seed", "u32", (1,), kind="input"))
+            self.nodes.append(poisson.Poisson(name="encode", inputs=("x", "seed")))
+            spikes = "encode.spikes"
+        else:
+            assert isinstance(encoder, Latency)
+            self.nodes.append(latency.Latency(name="encode", inputs=("x",)))
+            spikes = "encode"
+        if len(last) > 1:
+            self.nodes.append(Reshape(name="spikes", inputs=(spikes,), shape=last))
+            spikes = "spikes"
+        self.held[name] = Held(spikes, last)
+
+    def _scores(self) -> tuple[str, float]:
+        """The tensor that is read out, and the real value of one of its units."""
+        layer = self.network.layer(self.network.output)
+        if self.readout == "spike_count":
+            if not isinstance(layer, Neurons) or layer.rule.threshold is None:
+                raise ImportRefused(
+                    f"layer {layer.called}: it is read out by its spikes, and it does not spike",
+                    next='use readout="membrane" for integrators, "sum" for a layer of weights',
+                )
+            self.nodes.append(SpikeCount(name=COUNTS, inputs=(self.held[layer.name].name,)))
+            return COUNTS, 1.0
+        if self.readout == "sum" and not isinstance(layer, Neurons):
+            rule = Rule(kept=np.ones(1), threshold=None)
+            total = Neurons(name="sum", inputs=(layer.name,), source="the sum", rule=rule)
+            self._add_neurons(total)
+            layer = total
+        held = self.held[layer.name]
+        if self.readout == "membrane" and not isinstance(layer, Neurons):
+            raise ImportRefused(f"layer {layer.called}: it has no membrane to be read out")
+        return held.name, float(held.unit[0])
+
+    # Weights
+
+    def _channels(self, layer: Layer) -> Array:
+        """(C,) of a layer's output: real value that one unit of its sums is to have."""
+        if layer.name not in self.units:
+            self._choose_units(layer)
+        return self.units[layer.name]
+
+    def _choose_units(self, layer: Layer) -> None:
+        """One unit a channel for all that flows into the neurons behind a layer."""
+        neurons = self._neurons_behind(layer)
+        first = layer.name if neurons is None else neurons.inputs[0]
+        shared = neurons is None or neurons.rule.threshold is None
+        firing = None
+        if neurons is not None and neurons.rule.threshold is not None:
+            firing = np.max(np.abs(neurons.rule.threshold / neurons.rule.gain))
+        parts = list(self._producers(first, 1.0))
+        weighted = [p for p in parts if not isinstance(p[0], OneToOne)] or parts
+        units = []
+        for part, factor in weighted:
+            source = self._source(part)
+            weight = torch.from_numpy(np.asarray(part.weight, np.float64))  # type: ignore[attr-defined]
+            rows = weight.reshape(len(weight), -1)
+            least = None if firing is None else torch.tensor([firing / factor])
+            step = rounding.weight_step(rows, least, source.most, shared).numpy()
+            units.append(step * source.unit[0] * factor)
+        most = np.max(np.stack(np.broadcast_arrays(*units)), axis=0)
+        for part, factor in parts:
+            self.units[part.name] = most / factor
+
+    def _producers(self, name: str, factor: float) -> Iterator[tuple[Layer, float]]:
+        """Layers of weights whose sums flow into a tensor, and what these are multiplied by."""
+        layer = self.network.layer(name)
+        if isinstance(layer, Add | Flatten):
+            for source in layer.inputs:
+                yield from self._producers(source, factor)
+        elif isinstance(layer, Pool2d):
+            area = layer.window[0] * layer.window[1]
+            yield from self._producers(
+                layer.inputs[0], factor / area if layer.mode == "mean" else factor
+            )
+        elif isinstance(layer, Linear | Conv2d | OneToOne):
+            yield layer, factor
+        else:
+            raise ImportRefused(
+                f"layer {layer.called}: its spikes are added to currents",
+                next="put a layer of weights between the two",
+            )
+
+    def _neurons_behind(self, layer: Layer) -> Neurons | None:
+        """The neurons that take a layer's sums; None for a readout of sums."""
+        readers = self.network.readers(layer.name)
+        if not readers and layer.name == self.network.output:
+            return None
+        if len(readers) != 1:
+            raise ImportRefused(
+                f"layer {layer.called}: {len(readers)} layers read its sums, expected one",
+                next="sums flow into one layer of neurons; repeat the layer for another one",
+            )
+        reader = readers[0]
+        if isinstance(reader, Neurons):
+            return reader
+        if isinstance(reader, Add | Flatten | Pool2d):
+            return self._neurons_behind(reader)
+        raise ImportRefused(
+            f"layer {reader.called}: it reads the sums of {layer.called}, no neurons between them",
+            next="merge the two, or put neurons between them",
+        )
+
+    def _source(self, layer: Layer) -> Held:
+        """What a layer of weights reads: spikes, counts or values."""
+        held = self.held.get(layer.inputs[0])
+        if held is None:
+            raise ImportRefused(f"layer {layer.called}: it reads {layer.inputs[0]}, which is later")
+        return held
+
+    def _codes(self, layer: Linear | Conv2d, fields: dict[str, Any]) -> Array:
+        """Weights (O, I / groups, ...) as codes; with a bias, in `fields`, in units of the sums."""
+        source, unit = self._source(layer), self._channels(layer)
+        weight = torch.from_numpy(np.asarray(layer.weight, np.float64))
+        rows = weight.reshape(len(weight), -1)
+        step = torch.from_numpy(np.broadcast_to(unit / source.unit[0], (len(rows),)).copy())
+        codes = rounding.weight_codes(rows, step)
+        exact = rounding.is_exact(rows, codes, step[:, None])
+        whole = torch.from_numpy(np.broadcast_to(unit, (len(rows),)).copy())
+        bias = -source.zero * codes.sum(dim=1)
+        if layer.bias is not None:
+            real = torch.from_numpy(np.asarray(layer.bias, np.float64))
+            rounded = rounding.bias_codes(real, whole)
+            exact = exact and rounding.is_exact(real, rounded, whole)
+            bias = bias + rounded
+        self.exact_weights[layer.name] = exact
+        if bool((bias.abs() > MOST_SUM).any()):
+            channel = int(bias.abs().argmax())
+            raise ImportRefused(
+                f"layer {layer.called}: the bias of channel {channel} is "
+                f"{float(bias[channel]):g} weight steps, beyond 32 bits",
+                next="give the channel larger weights or a smaller bias",
+            )
+        if layer.bias is not None or source.zero:
+            fields["bias"] = bias.numpy().astype(np.int64).astype(np.int32)
+        return codes.numpy().reshape(layer.weight.shape).astype(np.int8)
+
+    def _add_linear(self, layer: Linear) -> None:
+        source, fields = self._source(layer), dict[str, Any]()
+        codes = self._codes(layer, fields)
+        if (order := source.order()) is not None:
+            codes = codes[:, order]
+        node = Dense(name=layer.name, inputs=(source.name,), weight=codes, **fields)
+        self._append(layer, node, Held(layer.name, (len(codes),), self._channels(layer)))
+
+    def _add_conv2d(self, layer: Conv2d) -> None:
+        source, fields = self._source(layer), dict[str, Any]()
+        codes = self._codes(layer, fields)
+        if source.zero and any(layer.padding):
+            raise ImportRefused(
+                f"layer {layer.called}: its border sees 0, code {source.zero} of the input",
+                next="use an input range that begins at 0, or padding 0",
+            )
+        node = Conv2dSums(
+            name=layer.name,
+            inputs=(source.name,),
+            weight=np.ascontiguousarray(codes.transpose(0, 2, 3, 1)),
+            stride=layer.stride,
+            dilation=layer.dilation,
+            padding=layer.padding,
+            groups=layer.groups,
+            **fields,
+        )
+        self._append(layer, node, None, self._channels(layer))
+
+    def _add_one_to_one(self, layer: OneToOne) -> None:
+        source, unit = self._source(layer), self._channels(layer)
+        weight = np.asarray(layer.weight, np.float64).reshape(-1)
+        each = weight / np.resize(unit, max(len(weight), len(unit)))
+        codes = np.clip(nearest(each), -32768, 32767)
+        self.exact_weights[layer.name] = bool(np.allclose(codes, each, rtol=2.0**-22, atol=0))
+        node = one_to_one.OneToOne(
+            name=layer.name, inputs=(source.name,), weight=codes.astype(np.int16)
+        )
+        self._append(layer, node, Held(layer.name, source.shape, unit, image=source.image))
+
+    # Between weights and neurons
+
+    def _add_pool(self, layer: Pool2d) -> None:
+        source = self.held[layer.inputs[0]]
+        if source.zero:
+            raise ImportRefused(f"layer {layer.called}: it pools an input with a zero point")
+        node = Pool2dSums(
+            name=layer.name,
+            inputs=(source.name,),
+            window=layer.window,
+            stride=layer.stride,
+            padding=layer.padding,
+            mode="max" if layer.mode == "max" else "sum",
+        )
+        area = layer.window[0] * layer.window[1]
+        unit = source.unit / area if layer.mode == "mean" else source.unit
+        most = source.most * (area if layer.mode == "sum" else 1)
+        self._append(layer, node, None, unit, most)
+
+    def _add_flatten(self, layer: Flatten) -> None:
+        source = self.held[layer.inputs[0]]
+        image = source.image
+        if len(source.shape) == 3:
+            image = (source.shape[2], *source.shape[:2])
+        self.held[layer.name] = Held(
+            source.name, source.shape, source.unit, source.zero, image, source.most
+        )
+
+    def _add_sum(self, layer: Add) -> None:
+        list(self._producers(layer.name, 1.0))  # refuses what is no sum
+        sources = [self.held[name] for name in layer.inputs]
+        node = sums.Sum(name=layer.name, inputs=tuple(s.name for s in sources))
+        self._append(layer, node, None, sources[0].unit, image=sources[0].image)
+
+    def _add_previous(self, layer: Previous) -> None:
+        writer = self.network.layer(layer.of)
+        if not isinstance(writer, Neurons) or writer.rule.threshold is None:
+            raise ImportRefused(
+                f"layer {layer.called}: it carries {writer.called} to the next step, expected "
+                "spikes of neurons"
+            )
+        shape = channels_last(layer.shape)
+        node = previous.Previous(name=layer.name, of=f"{layer.of}.spikes", shape=shape)
+        self.nodes.append(node)
+        self.held[layer.name] = Held(layer.name, shape)
+
+    # Neurons
+
+    def _add_neurons(self, layer: Neurons) -> None:
+        source = self.held[layer.inputs[0]]
+        if layer.inputs[0] in self.network.inputs:
+            raise ImportRefused(
+                f"layer {layer.called}: it reads the input, no weights in front",
+                next="put a layer of weights in front",
+            )
+        lowering = NeuronLowering(layer, source, self.narrow, partial(self.attempt, layer))
+        chosen = lowering.chosen(self.bits)
+        self.nodes += chosen
+        last = chosen[-1]
+        bits = int(chosen[0].attributes()["input_shift"])
+        spikes = isinstance(last, Lif)
+        name = f"{layer.name}.spikes" if spikes else layer.name
+        unit = np.ones(1) if spikes else source.unit / (1 << bits)
+        self.held[layer.name] = Held(name, source.shape, unit, image=source.image)
+
+    # The graph
+
+    def _append(
+        self,
+        layer: Layer,
+        node: Operator,
+        held: Held | None,
+        unit: Array | None = None,
+        most: float = 1.0,
+        image: tuple[int, ...] | None = None,
+    ) -> None:
+        """Add an operator; a GraphError names the layer."""
+        graph = self.attempt(layer, [node], node.name)
+        self.nodes.append(node)
+        shape = graph.tensors[node.name].shape
+        unit = np.ones(1) if unit is None else unit
+        self.held[layer.name] = held or Held(node.name, shape, unit, image=image, most=most)
+
+    def attempt(self, layer: Layer, nodes: Sequence[Operator], output: str) -> Graph:
+        """The graph with these operators added; of recurrences what comes later is any spikes."""
+        every = [*self.nodes, *nodes]
+        written = {node.name for node in every}
+        free = [
+            node
+            for node in every
+            if isinstance(node, previous.Previous) and node.of.split(".")[0] not in written
+        ]
+        inputs = [GraphTensor(n.name, "bit", n.shape, kind="input") for n in free]
+        kept = [node for node in every if node not in free]
+        try:
+            return Graph(self.network.name, self.steps, [*self.inputs, *inputs], kept, [output])
+        except GraphError as e:
+            raise ImportRefused(f"layer {layer.called}: {e}") from e

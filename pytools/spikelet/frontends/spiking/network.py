@@ -1,0 +1,172 @@
+"""A spiking network in real numbers, one step of it: what every framework's is read into.
+
+Tensors are channels first, without the batch axis. A layer reads tensors of layers in front of it,
+and by `Previous` what a later one wrote in the step before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from spikelet.graph import Array
+
+Compare = Literal[">", ">="]
+Reset = Literal["none", "zero", "value", "subtract"]
+Timing = Literal["same_step", "next_step", "next_step_input_lost"]
+Margins = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """Base of all layers.
+
+    Attributes:
+        name: of the layer and of the tensor that it writes; an identifier.
+        inputs: names of the tensors that it reads.
+        source: what its author calls it, for messages.
+    """
+
+    name: str
+    inputs: tuple[str, ...] = ()
+    source: str = ""
+
+    @property
+    def called(self) -> str:
+        """For messages."""
+        return self.source or self.name
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Linear(Layer):
+    """`weight @ x + bias`; weight (O, I), bias (O,) or None, float64."""
+
+    weight: Array
+    bias: Array | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Conv2d(Layer):
+    """A convolution of (I, H, W) with 0 outside; one of a sequence is one of height 1.
+
+    Attributes:
+        weight: (O, I / groups, KH, KW) float64.
+        bias: (O,) or None.
+        stride, dilation: down, right.
+        padding: top, left, bottom, right.
+        groups: see `torch.nn.Conv2d`.
+    """
+
+    weight: Array
+    bias: Array | None = None
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: Margins = (0, 0, 0, 0)
+    groups: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OneToOne(Layer):
+    """`weight * x`, element by element or channel by channel: weight (n,), (C,) or (1,)."""
+
+    weight: Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pool2d(Layer):
+    """A pool of (C, H, W); cells outside count as 0 in a sum or mean, and not in a maximum."""
+
+    mode: Literal["sum", "mean", "max"]
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    padding: Margins = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Flatten(Layer):
+    """(C, H, W) to (C * H * W,)."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Add(Layer):
+    """The sum of its inputs."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Previous(Layer):
+    """What the layer `of` wrote in the step before, 0 in the first; `shape` is its shape."""
+
+    of: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A step of neurons: frameworks write it in several ways, which are this one.
+
+        i = kept_current * i + x                   i = x without a current
+        v = kept * v + gain * i + drift
+        s = v > threshold                          or >=
+
+    What a spike does to v, and when, says `timing`; see `spikelet.graph.ops.lif.Lif`. Each number
+    that is an array has one value, or one a neuron, float64.
+
+    Attributes:
+        kept: part of the membrane that a step keeps, 0 to 1.
+        kept_current: the same of a synaptic current, or None where there is none.
+        gain: of what the membrane takes in.
+        drift: what it gets besides, in every step.
+        threshold: None for integrators that do not spike: they write their membrane.
+        compare: whether a membrane at the threshold fires.
+        reset: what a spike does to the membrane.
+        timing: when.
+        value: of a reset to a value.
+        refractory: steps after a spike in which a neuron holds its membrane and takes nothing in.
+        initial: membrane before the first step.
+    """
+
+    kept: Array
+    kept_current: Array | None = None
+    gain: Array = field(default_factory=lambda: np.ones(1))
+    drift: Array = field(default_factory=lambda: np.zeros(1))
+    threshold: Array | None = field(default_factory=lambda: np.ones(1))
+    compare: Compare = ">"
+    reset: Reset = "zero"
+    timing: Timing = "same_step"
+    value: Array = field(default_factory=lambda: np.zeros(1))
+    refractory: int = 0
+    initial: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Neurons(Layer):
+    """Neurons, each with one element of the input; they write spikes, or membranes."""
+
+    rule: Rule
+
+
+@dataclass(frozen=True)
+class SpikingNetwork:
+    """A network.
+
+    Attributes:
+        name: an identifier.
+        inputs: of the network, shape by name; they may change from step to step.
+        layers: in an order of execution.
+        output: name of the tensor that is read out.
+    """
+
+    name: str
+    inputs: dict[str, tuple[int, ...]]
+    layers: tuple[Layer, ...]
+    output: str
+
+    def layer(self, name: str) -> Layer:
+        """By name."""
+        return next(layer for layer in self.layers if layer.name == name)
+
+    def readers(self, name: str) -> list[Layer]:
+        """Layers that read a tensor in the same step."""
+        return [layer for layer in self.layers if name in layer.inputs]

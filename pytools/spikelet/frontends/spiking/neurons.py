@@ -1,0 +1,221 @@
+"""Neurons of a spiking network as operators, with the fraction bits that serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from spikelet.frontends.snntorch import rounding
+from spikelet.frontends.spiking.held import Held, in_memory
+from spikelet.frontends.spiking.network import Neurons, Rule
+from spikelet.graph import Array, Graph, Operator
+from spikelet.graph.ops.leaky_readout import LeakyReadout
+from spikelet.graph.ops.lif import Lif
+from spikelet.refusal import ImportRefused
+
+MOST_SUM = (1 << 31) - 1
+# A narrow membrane is int16 where its smallest threshold keeps this resolution, else int32 with
+# fraction bits up to the second figure.
+COARSEST_THRESHOLD = 64
+WIDE_THRESHOLD = 4096
+MOST_FRACTION_BITS = 6
+EXACT_FRACTION_BITS = 15
+
+
+@dataclass(frozen=True)
+class NeuronLowering:
+    """One layer of neurons on its way into a graph.
+
+    Attributes:
+        layer: the neurons.
+        source: what they read.
+        narrow: int16 states where those fit; else int32, exact.
+        attempt: the graph so far with these operators added, and an output of it.
+    """
+
+    layer: Neurons
+    source: Held
+    narrow: bool
+    attempt: Callable[[Sequence[Operator], str], Graph]
+
+    @property
+    def membrane(self) -> str:
+        """The graph's tensor."""
+        spikes = self.layer.rule.threshold is not None
+        return f"{self.layer.name}.membrane" if spikes else self.layer.name
+
+    def build(self, bits: int) -> tuple[Operator, ...] | None:
+        """Its operators with so many fraction bits; None where a threshold is too large.
+
+        They count in the unit of what they take in.
+        """
+        layer, source = self.layer, self.source
+        rule, exact = layer.rule, not self.narrow
+        gain, threshold, value, drift = (
+            in_memory(source, part) for part in (rule.gain, rule.threshold, rule.value, rule.drift)
+        )
+        made: list[Operator] = []
+        read, shift = source.name, bits
+        if rule.kept_current is not None:
+            name = f"{layer.name}_current"
+            kept = _leaks(in_memory(source, rule.kept_current), exact)
+            made.append(LeakyReadout(name=name, inputs=(read,), input_shift=bits, **kept))
+            read, shift = name, 0
+        kept = _leaks(in_memory(source, rule.kept), exact)
+        if rule.threshold is None:
+            if np.any(drift):
+                raise ImportRefused(
+                    f"layer {layer.called}: integrators that drift without input",
+                    next="give the layer of weights in front a bias in its place",
+                )
+            node: Operator = LeakyReadout(
+                name=layer.name, inputs=(read,), input_shift=shift, **kept
+            )
+            return (*made, node)
+        unit, gain, threshold, value, drift = _alike(source.unit, gain, threshold, value, drift)
+        step = unit * gain / (1 << bits)
+        codes = {
+            "threshold": _threshold_codes(threshold, step, rule),
+            "initials": nearest(rule.initial / step),
+            "drift": nearest(drift / step),
+        }
+        if rule.reset == "value":
+            codes["reset_value"] = nearest(value / step)
+        if max(np.abs(v).max() for v in codes.values()) > MOST_SUM:
+            return None
+        fields: dict[str, Any] = {
+            name: _few(values).astype(np.int32)
+            for name, values in codes.items()
+            if name in ("threshold", "reset_value") or np.any(values)
+        }
+        node = Lif(
+            name=layer.name,
+            inputs=(read,),
+            compare=rule.compare,
+            reset=rule.reset,
+            timing=rule.timing,
+            input_shift=shift,
+            refractory=rule.refractory,
+            **kept,
+            **fields,
+        )
+        return (*made, node)
+
+    def chosen(self, bits: int | None) -> tuple[Operator, ...]:
+        """Its operators with the fraction bits asked for, or with those that serve best."""
+        rule = self.layer.rule
+        if bits is None and rule.threshold is None and rule.kept_current is None:
+            bits = 0 if np.all(rule.kept == 1) else None  # a plain sum is exact
+        if bits is None:
+            return self._narrow() if self.narrow else self._finest()
+        nodes = self.build(bits)
+        if nodes is None:
+            raise self._too_large()
+        self._graph(nodes)
+        return nodes
+
+    def _graph(self, nodes: Sequence[Operator]) -> Graph:
+        return self.attempt(nodes, self.membrane)
+
+    def _too_large(self) -> ImportRefused:
+        return ImportRefused(
+            f"layer {self.layer.called}: its threshold exceeds 32 bits of weight steps",
+            "the weights in front are far too small for the threshold",
+            "lower the threshold, or scale both",
+        )
+
+    def _peak(self, nodes: Sequence[Operator]) -> int:
+        """The largest membrane before it is clipped, input of a step included."""
+        bounds, neurons = self._graph(nodes).bounds, nodes[-1]
+        held, gained = (
+            max(-int(low.min()), int(high.max()))
+            for low, high in (bounds[self.membrane], bounds[neurons.inputs[0]])
+        )
+        return held + (gained << int(neurons.attributes()["input_shift"]))
+
+    def _finest(self) -> tuple[Operator, ...]:
+        """As many fraction bits as an int32 membrane provably holds."""
+        plain = self.build(0)
+        if plain is None:
+            raise self._too_large()
+        room = 32 - max(1, self._peak(plain)).bit_length()
+        for candidate in range(min(EXACT_FRACTION_BITS, room), 0, -1):
+            nodes = self.build(candidate)
+            try:
+                if nodes is not None and self._peak(nodes) < MOST_SUM:
+                    return nodes
+            except ImportRefused:
+                continue
+        return plain
+
+    def _narrow(self) -> tuple[Operator, ...]:
+        """In int16 where it is proved to fit and the threshold keeps its resolution."""
+        wide: tuple[Operator, ...] | None = None
+        failed: ImportRefused | None = None
+        for candidate in range(MOST_FRACTION_BITS, -1, -1):
+            nodes = self.build(candidate)
+            if nodes is None:
+                continue
+            try:
+                dtype = self._graph(nodes).tensors[self.membrane].dtype
+            except ImportRefused as e:
+                failed = e
+                continue
+            low = _smallest_threshold(nodes[-1])
+            if dtype == "i16" and (low is None or low >= COARSEST_THRESHOLD):
+                return nodes
+            if wide is None or (low is not None and low >= WIDE_THRESHOLD):
+                wide = nodes
+        if wide is None:
+            raise failed or self._too_large()
+        return wide
+
+
+def _leaks(kept: Array, exact: bool) -> dict[str, Any]:
+    """Decays as attributes of neurons."""
+    if exact:
+        factors = [rounding.exact_leak(float(v)) for v in kept]
+        more = {"leak_bits": rounding.EXACT_LEAK_BITS, "leak_round": "nearest"}
+    else:
+        factors, more = [rounding.leak_factor(float(v)) for v in kept], {}
+    if len(set(factors)) == 1:
+        return {"leak": factors[0], **more}
+    return {"leaks": np.array(factors, np.uint32), **more}
+
+
+def _alike(*values: Array) -> list[Array]:
+    """Arrays of one value, one a channel or one a neuron, all as long as the longest."""
+    most = max(len(v.reshape(-1)) for v in values)
+    return [np.resize(v, most) for v in values]
+
+
+def _few(values: Array) -> Array:
+    """One value where all are the same."""
+    return values[:1] if np.all(values == values[0]) else values
+
+
+def _threshold_codes(threshold: Array, step: Array, rule: Rule) -> Array:
+    """Thresholds in units of the membrane."""
+    codes: Array = rounding.threshold_codes(
+        torch.from_numpy(threshold), torch.from_numpy(step), 0,
+        rule.compare == ">", rule.reset == "subtract",
+    ).numpy()  # fmt: skip
+    return codes
+
+
+def nearest(values: Array) -> Array:
+    """To the nearest integer, halves away from zero."""
+    nearest: Array = np.floor(np.abs(values) + 0.5) * np.sign(values)
+    return nearest
+
+
+def _smallest_threshold(node: Operator) -> int | None:
+    """The smallest positive threshold of an operator that has one."""
+    threshold = getattr(node, "threshold", None)
+    if threshold is None or not (threshold > 0).any():
+        return None
+    return int(threshold[threshold > 0].min())

@@ -1,0 +1,172 @@
+"""Spiking networks in real numbers and as graphs: where weights lie on a grid, no spike differs."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Poisson
+from spikelet.frontends.spiking.lower import Lowered, lower
+from spikelet.frontends.spiking.network import (
+    Add,
+    Conv2d,
+    Flatten,
+    Layer,
+    Linear,
+    Neurons,
+    OneToOne,
+    Pool2d,
+    Previous,
+    Rule,
+    SpikingNetwork,
+)
+from spikelet.frontends.spiking.simulate import Simulation
+from spikelet.graph import Array
+from spikelet.refusal import ImportRefused
+
+STEPS = 60
+
+
+def on_grid(rng: np.random.Generator, *shape: int) -> Array:
+    made: Array = rng.integers(-40, 41, shape) / 64
+    return made
+
+
+def images(rng: np.random.Generator, rules: list[Rule]) -> SpikingNetwork:
+    """Convolutions, pools of spikes and of currents, and a recurrence, with three given rules."""
+    layers: tuple[Layer, ...] = (
+        Conv2d(name="c1", inputs=("x",), weight=on_grid(rng, 6, 2, 3, 3), bias=on_grid(rng, 6),
+               padding=(1, 1, 1, 1)),
+        Neurons(name="l1", inputs=("c1",), rule=rules[0]),
+        Pool2d(name="p1", inputs=("l1",), mode="mean", window=(2, 2), stride=(2, 2)),
+        Conv2d(name="c2", inputs=("p1",), weight=on_grid(rng, 8, 6, 3, 3)),
+        Pool2d(name="p2", inputs=("c2",), mode="max", window=(2, 2), stride=(1, 1)),
+        Neurons(name="l2", inputs=("p2",), rule=rules[1]),
+        Flatten(name="flat", inputs=("l2",)),
+        Linear(name="fc", inputs=("flat",), weight=on_grid(rng, 20, 8), bias=on_grid(rng, 20)),
+        Previous(name="last", of="l3", shape=(20,)),
+        Linear(name="all", inputs=("last",), weight=on_grid(rng, 20, 20)),
+        OneToOne(name="own", inputs=("last",), weight=on_grid(rng, 20)),
+        Add(name="both", inputs=("fc", "all", "own")),
+        Neurons(name="l3", inputs=("both",), rule=rules[2]),
+        Linear(name="out", inputs=("l3",), weight=on_grid(rng, 5, 20)),
+        Neurons(name="lo", inputs=("out",), rule=Rule(kept=np.array([0.9]))),
+    )  # fmt: skip
+    return SpikingNetwork("images", {"x": (2, 8, 8)}, layers, "lo")
+
+
+def of_layer(values: Array) -> Array:
+    """(T, N, ...), channels first."""
+    return np.moveaxis(values, -1, 2) if values.ndim == 5 else values
+
+
+def differing(network: SpikingNetwork, lowered: Lowered, encoder: Encoder, seed: int) -> int:
+    """Spikes of all layers in all steps that differ; some of each layer must be there."""
+    rng = np.random.default_rng(seed)
+    shape = (*network.inputs["x"][1:], network.inputs["x"][0])
+    x = rng.integers(0, 256, (3, *shape)).astype(np.uint8)
+    inputs = {"x": x}
+    if isinstance(encoder, Poisson):
+        inputs = {"x": x.reshape(3, -1), "seed": np.arange(1, 4, dtype=np.uint32)[:, None]}
+    trace = lowered.graph.run(inputs, trace=True).trace
+    simulation, count = Simulation(network, 3), 0
+    for t in range(STEPS):
+        if isinstance(encoder, Poisson):
+            seen = np.moveaxis(trace["spikes"][t], -1, 1)
+        else:
+            seen = np.moveaxis((x.astype(np.float64) - encoder.zero_point) * encoder.scale, -1, 1)
+        real = simulation.step({"x": seen})
+        for layer in network.layers:
+            if isinstance(layer, Neurons):
+                made = of_layer(trace[lowered.held[layer.name].name])[t]
+                count += int((made.reshape(real[layer.name].shape) != real[layer.name]).sum())
+    for layer in network.layers:
+        if isinstance(layer, Neurons) and layer.name != "lo":
+            assert trace[lowered.held[layer.name].name].any(), layer.name
+    return count
+
+
+CONVENTIONS = [
+    (reset, timing, compare)
+    for reset, timing, compare in itertools.product(
+        ("none", "zero", "value", "subtract"),
+        ("same_step", "next_step", "next_step_input_lost"),
+        (">", ">="),
+    )
+    if reset != "none" or timing == "same_step"
+]
+
+
+@pytest.mark.parametrize(("reset", "timing", "compare"), CONVENTIONS)
+def test_no_spike_differs_where_weights_lie_on_a_grid(
+    reset: str, timing: str, compare: str
+) -> None:
+    rng = np.random.default_rng(CONVENTIONS.index((reset, timing, compare)))
+    convention = {"reset": reset, "timing": timing, "compare": compare}
+    rules = [
+        Rule(kept=rng.uniform(0.5, 1, 6 * 64), value=rng.uniform(-0.5, 0.3, 1), **convention),
+        Rule(
+            kept=np.array([0.8]), kept_current=rng.uniform(0.3, 0.9, 8), refractory=2,
+            threshold=np.array([1.3]), **convention,
+        ),
+        Rule(
+            kept=rng.uniform(0.5, 0.95, 20), gain=rng.uniform(0.2, 1, 20), drift=np.array([0.02]),
+            threshold=rng.uniform(0.5, 1.5, 20), initial=0.3, value=np.array([0.1]), **convention,
+        ),
+    ]  # fmt: skip
+    network = images(rng, rules)
+    for encoder in (Poisson(), DirectCurrent(1 / 256, 0)):
+        lowered = lower(network, STEPS, encoder)
+        assert all(lowered.exact_weights.values())
+        assert differing(network, lowered, encoder, 1) == 0
+
+
+def test_weights_and_integrators_are_read_out() -> None:
+    rng = np.random.default_rng(3)
+    front: tuple[Layer, ...] = (
+        Linear(name="fc", inputs=("x",), weight=on_grid(rng, 30, 10)),
+        Neurons(name="lif", inputs=("fc",), rule=Rule(kept=np.array([0.9]))),
+        Linear(name="out", inputs=("lif",), weight=on_grid(rng, 4, 30)),
+    )
+    integrator = Neurons(
+        name="v", inputs=("out",), rule=Rule(kept=np.array([0.75]), threshold=None)
+    )
+    x = rng.integers(0, 256, (5, 10)).astype(np.uint8)
+    for layers, output, readout in (
+        (front, "out", "sum"), ((*front, integrator), "v", "membrane"),
+    ):  # fmt: skip
+        network = SpikingNetwork("read", {"x": (10,)}, layers, output)
+        lowered = lower(network, 20, DirectCurrent(1 / 256), readout)  # type: ignore[arg-type]
+        scores = lowered.graph.run({"x": x}).outputs[lowered.graph.outputs[1]] * lowered.unit
+        simulation = Simulation(network, 5)
+        steps = [simulation.step({"x": x / 256})[output] for _ in range(20)]
+        real = np.sum(steps, axis=0) if readout == "sum" else steps[-1]
+        assert np.abs(scores - real).max() < 1e-4 * np.abs(real).max()
+
+
+LINEAR = Linear(name="fc", inputs=("x",), weight=np.ones((4, 4)))
+LIF = Neurons(name="lif", inputs=("fc",), rule=Rule(kept=np.array([0.9])))
+
+
+@pytest.mark.parametrize(
+    ("layers", "output", "text"),
+    [
+        ((Neurons(name="lif", inputs=("x",), rule=LIF.rule),), "lif", "no weights in front"),
+        ((LINEAR,), "fc", "it is read out by its spikes, and it does not spike"),
+        ((LINEAR, LIF, Add(name="s", inputs=("lif", "lif")),
+          Neurons(name="n", inputs=("s",), rule=LIF.rule)), "n", "put a layer of weights"),
+        ((LINEAR, Linear(name="b", inputs=("fc",), weight=np.ones((4, 4))),
+          Neurons(name="n", inputs=("b",), rule=LIF.rule)), "n", "no neurons between them"),
+        ((LINEAR, Neurons(name="n", inputs=("fc",), rule=Rule(
+            kept=np.ones(1), drift=np.ones(1), threshold=None))), "n", "drift without input"),
+        ((LINEAR, LIF, Neurons(name="n", inputs=("fc",), rule=LIF.rule)), "n", "2 layers read"),
+    ],
+)  # fmt: skip
+def test_what_a_graph_cannot_hold_is_refused_by_name(
+    layers: tuple[Layer, ...], output: str, text: str
+) -> None:
+    network = SpikingNetwork("bad", {"x": (4,)}, layers, output)
+    with pytest.raises(ImportRefused, match=text):
+        lower(network, 5, DirectCurrent())
