@@ -89,26 +89,57 @@ CASES: list[Case] = [
 def qonnx_joined(op: str, scales: tuple[float, float, float]) -> bytes:
     """Codes of 6 bits and of 8 of an image and its opposite, joined, and quantised to 8 bits.
 
-    `op` ReduceMean is the mean of the first image alone, a channel.
+    `op` ReduceMean is the mean of the first image alone, a channel; Dropped loses its axes, and is
+    taken three times.
     """
     signed = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
-    shape = [1, 4, 3, 3]
-    nodes = [
-        helper.make_node("Quant", ["x", "s0", "z", "b0"], ["p"], domain=DOMAIN, **signed),
+    shape, mean = [1, 4, 3, 3], op in ("ReduceMean", "Dropped")
+    first = helper.make_node("Quant", ["x", "s0", "z", "b0"], ["p"], domain=DOMAIN, **signed)
+    joined = [
         helper.make_node("Neg", ["x"], ["n"]),
         helper.make_node("Quant", ["n", "s1", "z", "b1"], ["q"], domain=DOMAIN, **signed),
-        helper.make_node("ReduceMean", ["p"], ["m"], axes=[2, 3], keepdims=1)
-        if op == "ReduceMean"
-        else helper.make_node(op, ["p", "q"], ["m"]),
-        helper.make_node("Quant", ["m", "s2", "z", "b1"], ["y"], domain=DOMAIN, **signed),
+        helper.make_node(op, ["p", "q"], ["m"]),
     ]
-    numbers = {"z": 0.0, "b0": 6.0, "b1": 8.0, **{f"s{i}": s for i, s in enumerate(scales)}}
-    info = helper.make_tensor_value_info
     if op == "ReduceMean":
-        del nodes[1:3]
-    wide = [1, 4, 1, 1] if op == "ReduceMean" else shape
+        joined = [helper.make_node("ReduceMean", ["p"], ["m"], axes=[2, 3], keepdims=1)]
+    elif op == "Dropped":
+        joined = [
+            helper.make_node("ReduceMean", ["p"], ["mean"], axes=[-1, 2], keepdims=0),
+            helper.make_node("Mul", ["mean", "three"], ["m"]),
+        ]
+    last = helper.make_node("Quant", ["m", "s2", "z", "b1"], ["y"], domain=DOMAIN, **signed)
+    numbers = {"z": 0.0, "b0": 6.0, "b1": 8.0, **{f"s{i}": s for i, s in enumerate(scales)}}
+    numbers["three"] = 3.0
+    info = helper.make_tensor_value_info
+    wide = ([1, 4, 1, 1] if op == "ReduceMean" else [1, 4]) if mean else shape
     ends = [info("x", TensorProto.FLOAT, shape)], [info("y", TensorProto.FLOAT, wide)]
     constants = [numpy_helper.from_array(np.float32(v), k) for k, v in numbers.items()]
+    graph = helper.make_graph([first, *joined, last], "g", *ends, constants)
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
+
+
+Steps = tuple[tuple[str, tuple[int, ...], bool], ...]
+
+
+def qonnx_constants(steps: Steps, shape: tuple[int, ...], scales: tuple[float, float]) -> bytes:
+    """Codes of 8 bits joined with constants, then quantised to 8 bits again.
+
+    steps: an operator, the shape of its constant, and whether that comes first.
+    """
+    rng, last = np.random.default_rng(6), "p"
+    signed = {"signed": 1, "narrow": 0, "rounding_mode": "ROUND"}
+    nodes = [helper.make_node("Quant", ["x", "s0", "z", "b"], ["p"], domain=DOMAIN, **signed)]
+    numbers = {"z": np.zeros(()), "b": np.full((), 8), "s0": np.array(scales[0])}
+    numbers["s1"] = np.array(scales[1])
+    for i, (op, size, first) in enumerate(steps):
+        numbers[f"c{i}"] = rng.choice([0.5, 0.75, 1.25, -1.5, 0.37], size)
+        inputs = [f"c{i}", last] if first else [last, f"c{i}"]
+        nodes.append(helper.make_node(op, inputs, [last := f"m{i}"]))
+    nodes.append(helper.make_node("Quant", [last, "s1", "z", "b"], ["y"], domain=DOMAIN, **signed))
+    info = helper.make_tensor_value_info
+    ends = [[info(name, TensorProto.FLOAT, [1, *shape])] for name in ("x", "y")]
+    constants = [numpy_helper.from_array(v.astype(np.float32), k) for k, v in numbers.items()]
     graph = helper.make_graph(nodes, "g", *ends, constants)
     opsets = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()

@@ -9,7 +9,16 @@ import numpy as np
 import onnx
 import pytest
 from brevitas_models import SHAPE, exported, run_qonnx
-from few_bits_files import CASES, DOMAIN, INT, Case, qonnx_joined, qonnx_linear
+from few_bits_files import (
+    CASES,
+    DOMAIN,
+    INT,
+    Case,
+    Steps,
+    qonnx_constants,
+    qonnx_joined,
+    qonnx_linear,
+)
 from onnx import numpy_helper
 from onnx_networks import samples, session
 
@@ -123,7 +132,7 @@ def test_each_quantiser_is_qonnxs(case: Case) -> None:
     assert len(np.unique(np.concatenate([v["y"] for v in theirs]))) > 1
 
 
-@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "ReduceMean"])
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul", "ReduceMean", "Dropped"])
 @pytest.mark.parametrize("scales", [(0.25, 0.125, 0.5), (0.5, 0.0625, 1.0), (0.25, 0.0625, 0.37)])
 def test_sums_and_products_are_rounded_once_with_halves_to_even(
     op: str, scales: tuple[float, float, float]
@@ -137,7 +146,35 @@ def test_sums_and_products_are_rounded_once_with_halves_to_even(
     found = off(data, made, x, theirs)
     assert set(found) >= {"p", "y"} and not any(np.any(v) for v in found.values())
     halves = np.concatenate([v["m"] for v in theirs]) / np.float32(scales[2]) % 1 == 0.5
-    assert halves.mean() > 0.002 or scales[2] == 0.37 or op == "ReduceMean"
+    assert halves.mean() > 0.002 or scales[2] == 0.37 or op in ("ReduceMean", "Dropped")
+
+
+BY_CHANNEL, BY_ELEMENT = (1, 4, 1, 1), (4, 3, 3)
+JOINED: list[tuple[Steps, tuple[int, ...]]] = [
+    ((("Mul", (), False),), (4, 3, 3)),
+    ((("Mul", BY_CHANNEL, False),), (4, 3, 3)),
+    ((("Add", BY_CHANNEL, False),), (4, 3, 3)),
+    ((("Mul", BY_ELEMENT, True),), (4, 3, 3)),
+    ((("Add", BY_ELEMENT, False), ("Mul", (), False)), (4, 3, 3)),
+    ((("Sub", BY_CHANNEL, True), ("Mul", BY_CHANNEL, False), ("Sub", (), False)), (4, 3, 3)),
+    ((("Mul", (4,), False), ("Add", (4,), True)), (4,)),
+    ((("Mul", (4, 1), False),), (4, 5)),
+]
+
+
+@pytest.mark.parametrize("scales", [(0.25, 0.5), (0.25, 0.37)])
+@pytest.mark.parametrize(("steps", "shape"), JOINED)
+def test_constants_are_joined_in_floats_and_rounded_once(
+    steps: Steps, shape: tuple[int, ...], scales: tuple[float, float]
+) -> None:
+    """As int8 operators a tenth of these codes were aside, and rows of two were refused."""
+    data = qonnx_constants(steps, shape, scales)
+    codes = np.random.default_rng(4).permutation(256) - 128
+    x = np.resize(codes, (30, *shape)).astype(np.float32) * np.float32(scales[0])
+    theirs = [run_qonnx(data, row[None]) for row in x]
+    made = quantise(frontend.parse(data, "joined").network, None)
+    found = off(data, made, x, theirs)
+    assert set(found) >= {"p", "y"} and not any(np.any(v) for v in found.values())
 
 
 def test_the_alias_of_the_domain_is_read() -> None:

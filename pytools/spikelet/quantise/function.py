@@ -103,7 +103,7 @@ def lower_function(layer: Layer) -> Value:
         return x
 
     code = layer.code
-    table = function_table(source.tensor, float(code.scale), code.zero_point, compute)
+    table = function_table(source.tensor, float(code.scale), code.zero_point, compute, code.even)
     names = "+".join(node.op.lower() for node in layer.group.nodes)
     made = Table(
         name=layer.name, inputs=(source.tensor.name,), table=table, function=names, **like(code)

@@ -162,7 +162,8 @@ class Lowering:
             return tensor
         key = (tensor.name, float(code.scale), code.zero_point)
         if key not in self.moved:
-            table = function_table(tensor, float(code.scale), code.zero_point, lambda v: v)
+            scale = float(code.scale)
+            table = function_table(tensor, scale, code.zero_point, lambda v: v, code.even)
             name = self.derive_name(tensor.name, "recoded")
             node = Table(
                 name=name, inputs=(tensor.name,), table=table, function="requantise", **like(code)

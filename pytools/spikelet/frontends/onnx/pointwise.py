@@ -99,7 +99,13 @@ def _rescale(layer: Layer, source: str, to: str, factor: float) -> None:
     codes, name = layer.building.network.codes, layer.node.outputs[0]
     real = factor if layer.node.kind == "Mul" else 1 / factor if factor else 0.0
     readers = {node.kind for node in layer.building.model.nodes if name in node.inputs}
-    if readers & {"QuantizeLinear", *_FUNCTIONS}:  # a code of its own, or a step within a table
+    if readers & {
+        "QuantizeLinear",
+        "Quant",
+        "BipolarQuant",
+        "Trunc",
+        *_FUNCTIONS,
+    }:  # a code of its own, or a step within a table
         return
     if source in codes and 2.0**-60 < real < 2.0**60:
         scale = np.asarray(codes[source].scale * np.float32(real), np.float32)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from spikelet.frontends.onnx.exact import exactly
 from spikelet.frontends.onnx.file import QONNX
 from spikelet.frontends.onnx.layers import Coded, Layer, Value, converts
-from spikelet.frontends.onnx.quantised import activation_code, same, scales_of
-from spikelet.frontends.onnx.weighted import mean_as_sum
+from spikelet.frontends.onnx.quantised import activation_code, same, scales_of, write_shaped
 from spikelet.graph import Array
 from spikelet.quantise.operators.trunc import ROUNDINGS
 
@@ -114,16 +114,16 @@ def trunc(layer: Layer) -> None:
         divisor, ends = 2.0**less, _ends(layer, _number(layer, 5, "output's bit width"))
     if zero % divisor:
         raise layer.refuse(f"zero point {zero} over {divisor:g}", "a multiple")
-    mean_as_sum(layer, x.tensor)
+    shape, x = x.shape, exactly(layer, x)
     attributes: dict[str, Any] = {
         "scale": scale, "zero_point": zero, "mode": mode, "divisor": divisor, "output_scale": step,
     }  # fmt: skip
     y = layer.add("Trunc", [x.tensor], x.shape, attributes, output=None)
     if ends is None:  # it clamps nothing
         layer.building.network.codes[y.tensor] = activation_code(layer, step, int(zero / divisor))
-        layer.write(y)
+        write_shaped(layer, y, shape)
         return
-    _write(layer, y, step, int(zero / divisor), ends)
+    _write(layer, y, step, int(zero / divisor), ends, shape)
 
 
 def _scale(layer: Layer, i: int) -> float:
@@ -158,8 +158,11 @@ def _constant(layer: Layer, ends: tuple[int, int], zero: int, bits: int, mode: s
     layer.write(Value(values.shape, real.dtype, real, coded))
 
 
-def _write(layer: Layer, x: Value, scale: float, zero: int, ends: tuple[int, int]) -> None:
-    """The node's output is x between two integers."""
+def _write(
+    layer: Layer, x: Value, scale: float, zero: int, ends: tuple[int, int],
+    shape: tuple[int, ...] = (),
+) -> None:  # fmt: skip
+    """The node's output is x between two integers, in a shape of its own if there is one."""
     low, high = ends
     shift = 128 if high > 127 else 0
     if low - shift < -128 or high - shift > 127 or not -128 <= zero - shift <= 127:
@@ -173,8 +176,9 @@ def _write(layer: Layer, x: Value, scale: float, zero: int, ends: tuple[int, int
         if whole and same(known, code):
             layer.write(replace(x))
             return
-    mean_as_sum(layer, x.tensor)
+    shape, x = shape or x.shape, exactly(layer, x)
     step = np.float32(scale)
     limits = {"min": float((low - zero) * step), "max": float((high - zero) * step)}
-    y = layer.add("Clip", [x.tensor], x.shape, limits)
+    y = layer.add("Clip", [x.tensor], x.shape, limits, output=0 if x.shape == shape else None)
     codes[y.tensor] = code
+    write_shaped(layer, y, shape)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from spikelet.frontends.onnx.exact import exactly
 from spikelet.frontends.onnx.layers import (
     LARGEST_SCALE,
     Coded,
@@ -21,7 +22,7 @@ from spikelet.frontends.onnx.layers import (
     operand_code,
 )
 from spikelet.frontends.onnx.moving import add_concat, add_pool
-from spikelet.frontends.onnx.weighted import coded_weight, convolve, mean_as_sum
+from spikelet.frontends.onnx.weighted import coded_weight, convolve
 from spikelet.graph import Array
 from spikelet.quantise import Code
 
@@ -98,17 +99,28 @@ def same(a: Code, b: Code) -> bool:
 def write_codes(layer: Layer, x: Value, scale: float, zero: Array) -> None:
     """The node's output is x in codes; a tensor that has another code already is requantised."""
     codes = layer.building.network.codes
-    of = Value(x.shape, zero.dtype)
+    of, shape = Value(x.shape, zero.dtype), x.shape
     code = activation_code(layer, scale, int(zero) + of.offset)
     if layer.building.even:
-        mean_as_sum(layer, x.tensor)
+        x = exactly(layer, x)
     if x.tensor not in codes and _saturates(layer, x):
         low, high = ((end - code.zero_point) * float(code.scale) for end in (-128, 127))
         x = layer.add("Clip", [x.tensor], x.shape, {"min": low, "max": high})
     if not same(codes.setdefault(x.tensor, code), code):
         x = layer.add("Requantize", [x.tensor], x.shape)
         codes[x.tensor] = code
-    layer.write(replace(x, dtype=zero.dtype))
+    write_shaped(layer, replace(x, dtype=zero.dtype), shape)
+
+
+def write_shaped(layer: Layer, x: Value, shape: tuple[int, ...]) -> None:
+    """The node's output is x, which has a code, in a shape that it may have already."""
+    if x.shape == shape:
+        layer.write(x)
+        return
+    code = layer.building.network.codes[x.tensor]
+    y = layer.add("Reshape", [x.tensor], shape, {"shape": list(shape)})
+    layer.building.network.codes[y.tensor] = code
+    layer.write(replace(y, dtype=x.dtype))
 
 
 _CLAMPING = ("Add", "Conv", "ConvTranspose", "Gemm", "Mul", "Sub")

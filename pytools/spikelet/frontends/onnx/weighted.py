@@ -9,7 +9,7 @@ import numpy as np
 
 from spikelet.frontends.onnx.layers import MAX_WINDOWS, Coded, Layer, Value, converts
 from spikelet.graph import Array
-from spikelet.quantise import Code, constant
+from spikelet.quantise import Code
 
 _SYMMETRIC = "weights as int8 around zero point 0 (QInt8, or WeightSymmetric)"
 
@@ -62,42 +62,6 @@ def _held_bits(integers: Array, bits: int) -> int:
     low, high = int(integers.min()), int(integers.max())
     fitting = (b for b in (2, 4) if b >= bits and -(1 << (b - 1)) <= low and high < 1 << (b - 1))
     return next(fitting, 8)
-
-
-def mean_as_sum(layer: Layer, tensor: str) -> None:
-    """Make the mean pool that writes a tensor, or a number times it, a Conv with weights of 1.
-
-    A mean over all spatial axes that stay is one, too.
-
-    Its sums are then rounded as the file means it, whatever their quantiser does.
-    """
-    network = layer.building.network
-    node = network.writer(tensor)
-    while node is not None and node.op == "Mul" and node.inputs[1] in network.constants:
-        node = network.writer(node.inputs[0])
-    if node is None or node.op not in ("AveragePool", "GlobalAveragePool", "ReduceMean"):
-        return
-    if len(network.readers(node.name)) > 1 or node.name in network.codes:
-        return
-    attributes, x = dict(node.attributes), node.inputs[0]
-    shape = next(v.shape for v in layer.building.values.values() if v.tensor == x)
-    if node.op == "ReduceMean":
-        axes, kept = attributes.pop("axes", None) or (), attributes.pop("keepdims", 1)
-        if not kept or sorted(a % len(shape) for a in axes) != list(range(2, len(shape))):
-            return
-    kernel = [int(k) for k in attributes.pop("kernel_shape", shape[2:])]
-    counted = bool(attributes.pop("count_include_pad", 0)) or not any(attributes.get("pads", ()))
-    if attributes.pop("ceil_mode", 0) or not counted:
-        return
-    share = np.float32(1 / math.prod(kernel))
-    weights = constant(
-        network, f"{node.name}.ones", np.full((shape[1], 1, *kernel), share, np.float32)
-    )
-    network.codes[weights] = Code(np.asarray(share), even=True)
-    made = node.replace(
-        op="Conv", inputs=(x, weights), attributes={**attributes, "group": shape[1]}
-    )
-    network.nodes[network.nodes.index(node)] = made
 
 
 def bias(layer: Layer, i: int, channels: int, factor: float = 1.0) -> str:

@@ -27,7 +27,11 @@ class Table(Lookup):
 
 
 def function_table(
-    source: Tensor, scale: float, zero_point: int, function: Callable[[Array], Array]
+    source: Tensor,
+    scale: float,
+    zero_point: int,
+    function: Callable[[Array], Array],
+    single: bool = False,
 ) -> Array:
     """The table from the code of `source`.
 
@@ -37,9 +41,11 @@ def function_table(
         zero_point: of the output.
         function: float32 to float32, element by element. Its result is rounded to the nearest code,
             halves to even; where it is no number, the code is that of 0.
+        single: divide by the scale in single precision, as QuantizeLinear does.
     """
     x = np.float32(source.scale) * (CODES - source.zero_point).astype(np.float32)
-    y = np.asarray(function(x), np.float64) / float(np.float32(scale))
+    dtype = np.dtype(np.float32 if single else np.float64)
+    y = function(x).astype(dtype) / np.asarray(np.float32(scale), dtype)
     codes = np.nan_to_num(np.rint(y), nan=0.0, posinf=1e6, neginf=-1e6) + zero_point
     table: Array = np.clip(codes, -128, 127).astype(np.int8)
     return table
