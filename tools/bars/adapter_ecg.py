@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _gate import Gate
-from _shifts import Shift, compare, share, told
+from _shifts import GATES, Shift, compare, told
 from _turned_sensor import codes
 
 from spikelet.graph import Array
@@ -17,16 +16,13 @@ from spikelet.package import Package
 from spikelet.paths import models_dir
 from spikelet.train.data import load
 
+__all__ = ["FORM", "GATES", "TITLE", "TUNED_ON", "WHERE", "measure"]
 TITLE = "Adapter of ecg_cnn, twelve records of DS2"
 WHERE = "golden; that devices agree with it is tests/learn/test_delta.py's"
 RECORDS = (200, 202, 210, 213, 214, 219, 221, 222, 228, 232, 233, 234)  # two classes of >= 50 beats
 SECONDS = 300
 LEAST = 50
 FORM = Adapter("low_rank", 4, 1, head=True)
-GATES = (
-    Gate("bytes, head included", "<=", 1024, lambda f: f["bytes"]),
-    Gate("share of the gap from head to whole network", ">=", 0.5, lambda f: share(f)),
-)
 TUNED_ON = "nothing: defaults"
 
 

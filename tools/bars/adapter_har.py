@@ -6,19 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from _gate import Gate
-from _shifts import Shift, compare, share, told
+from _shifts import GATES, Shift, compare, told
 from _turned_sensor import Task
 
 from spikelet.graph.adapted import Adapter
 
+__all__ = ["FORM", "GATES", "TITLE", "TUNED_ON", "WHERE", "measure"]
 TITLE = "Adapter of har_cnn, sensor remounted (a synthetic turn by 90 degrees)"
 WHERE = "golden; that devices agree with it is tests/learn/test_delta.py's"
 FORM = Adapter("low_rank", 4, 1, head=True)
-GATES = (
-    Gate("bytes, head included", "<=", 1024, lambda f: f["bytes"]),
-    Gate("share of the gap from head to whole network", ">=", 0.5, lambda f: share(f)),
-)
 TUNED_ON = "nothing: defaults"
 
 
