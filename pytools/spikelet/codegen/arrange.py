@@ -66,20 +66,36 @@ def _trials(problem: Problem) -> int:
     return min(TRIALS, WORK // max(1, len(problem.above)))
 
 
+@dataclass(frozen=True)
+class _Near:
+    """What else may be in the way of a block.
+
+    Attributes:
+        apart: of each other block that is in use together with it: its number, the least distance
+            to it from this one below it, and from it to this one above it.
+        same: blocks that may begin where it begins.
+    """
+
+    apart: list[tuple[int, int, int]] = field(default_factory=list)
+    same: list[int] = field(default_factory=list)
+
+
 def _by_rule(problem: Problem, floor: int) -> list[int]:
     """Each block at the lowest place that is free, in the best of several orders."""
     sizes = problem.sizes
     count = range(len(sizes))
-    near: list[list[int]] = [[] for _ in count]
-    for a, b in problem.above:
-        near[a].append(b)
+    near = [_Near() for _ in count]
+    for (a, b), distance in problem.above.items():
+        near[a].apart.append((b, distance, problem.above[b, a]))
+    for a, b in problem.same:
+        near[a].same.append(b)
     orders = [
         sorted(count, key=lambda i: -sizes[i]),
         list(count),
         list(reversed(count)),
-        sorted(count, key=lambda i: -sum(sizes[j] for j in near[i])),
+        sorted(count, key=lambda i: -sum(sizes[j] for j, *_ in near[i].apart)),
     ]
-    tried = [(_lowest(order, problem, near), order) for order in orders]
+    tried = [(_lowest(order, near), order) for order in orders]
     best, order = min(tried, key=lambda t: problem.extent(t[0]))
     draw = random.Random(0)
     for _ in range(_trials(problem) if len(sizes) > 2 else 0):
@@ -88,29 +104,41 @@ def _by_rule(problem: Problem, floor: int) -> list[int]:
         changed = list(order)
         a, b = draw.sample(count, 2)
         changed.insert(b, changed.pop(a))
-        places = _lowest(changed, problem, near)
+        places = _lowest(changed, near)
         if problem.extent(places) <= problem.extent(best):
             best, order = places, changed
     return best
 
 
-def _lowest(order: Sequence[int], problem: Problem, near: Sequence[Sequence[int]]) -> list[int]:
-    above, same = problem.above, problem.same
-    places: dict[int, int] = {}
+def _lowest(order: Sequence[int], near: Sequence[_Near]) -> list[int]:
+    places = [-1] * len(order)
     for block in order:
-        placed = [(i, places[i]) for i in near[block] if i in places]
-        tried = {0, *(at + above[i, block] for i, at in placed)}
-        tried |= {at for i, at in placed if (i, block) in same}
-        for place in sorted(tried):
-            if all(
-                place >= at + above[i, block]
-                or at >= place + above[block, i]
-                or (place == at and (i, block) in same)
-                for i, at in placed
-            ):
-                places[block] = place
+        # Between these ends, and on neither of them, it may not begin.
+        taken = sorted(
+            (at - below, at + above)
+            for other, below, above in near[block].apart
+            if (at := places[other]) >= 0
+        )
+        place = 0
+        for start, end in taken:
+            if start >= place:
                 break
-    return [places[i] for i in range(len(order))]
+            place = max(place, end)
+        for at in sorted(places[other] for other in near[block].same):
+            if 0 <= at < place and _is_free(at, near[block], places):
+                place = at
+                break
+        places[block] = place
+    return places
+
+
+def _is_free(place: int, near: _Near, places: Sequence[int]) -> bool:
+    """Whether a block may begin at a place where others do that it may share it with."""
+    return all(
+        at < 0 or place >= at + above or at >= place + below or (place == at and i in near.same)
+        for i, below, above in near.apart
+        for at in (places[i],)
+    )
 
 
 @dataclass

@@ -299,18 +299,21 @@ def _meet(dies: _Place, born: _Place, number: int) -> bool:
 
 
 def _most_in_use(places: list[_Place], problem: Problem, end: int) -> int:
+    # Pairs that may overlap: of them one is born where the other dies.
+    pairs: dict[int, list[tuple[int, int]]] = {}
+    for (a, b), distance in problem.above.items():
+        if distance < places[a].size or (a, b) in problem.same:
+            pairs.setdefault(places[a].first, []).append((a, b))
     most = 0
     for moment in range(-1, end + 1):
-        live = [i for i, place in enumerate(places) if place.in_use(moment)]
-        over = {  # pairs that may overlap: of them one is born where the other dies
+        live = {i for i, place in enumerate(places) if place.in_use(moment)}
+        over = [
             (a, b)
-            for a in live
-            for b in live
-            if a != b and (problem.above[a, b] < places[a].size or (a, b) in problem.same)
-            and places[a].first == moment == places[b].last
-        }  # fmt: skip
+            for a, b in pairs.get(moment, ())
+            if a in live and b in live and places[b].last == moment
+        ]
         born, dying = {a for a, _ in over}, {b for _, b in over}
-        stay = sum(places[i].size for i in live if i not in born | dying)
+        stay = sum(places[i].size for i in live - born - dying)
         most = max(most, stay + max(sum(places[i].size for i in s) for s in (born, dying)))
     return most
 
