@@ -87,14 +87,14 @@ def test_int8_kernels_have_registers_enough(tmp_path: Path, isa: str, optimise: 
     compiler, flags = CORES[isa]
     need(compiler)
     """Without optimisation GCC is told by the C itself to keep no registers."""
-    for graph in (int8_graphs.convolutions(), int8_graphs.depthwise()):
-        source = generate(graph, SHA, tmp_path / graph.name, target=Target.parse(isa)).source
-        command = [compiler, *flags, *WARNINGS, optimise, "-ffreestanding", "-fno-strict-aliasing"]
-        command += [f"-I{firmware_dir()}", f"-I{firmware_dir()}/include"]
-        done = subprocess.run(
-            [*command, "-c", source, "-o", tmp_path / "model.o"], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+    graph = int8_graphs.join(int8_graphs.convolutions(), int8_graphs.depthwise())
+    source = generate(graph, SHA, tmp_path, target=Target.parse(isa)).source
+    command = [compiler, *flags, *WARNINGS, optimise, "-ffreestanding", "-fno-strict-aliasing"]
+    command += [f"-I{firmware_dir()}", f"-I{firmware_dir()}/include"]
+    done = subprocess.run(
+        [*command, "-c", source, "-o", tmp_path / "model.o"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # By instruction set, for clang; the kernels of each are others.
