@@ -14,8 +14,9 @@ from int8_recipe import RECIPE, recipe
 from spikelet.errors import UsageError
 from spikelet.frontends.torch import from_torch
 from spikelet.graph.ops.binary_conv2d import BinaryConv2d
-from spikelet.quantise import Options, decode, encode, fold, quantise
+from spikelet.quantise import Node, Options, decode, encode, fold, quantise
 from spikelet.quantise.calibrate import integers
+from spikelet.quantise.operator import operator_of
 from spikelet.train import EpochProgress, teacher, train
 from spikelet.train.deform import deform
 from spikelet.train.qat import OMEGA, Grids, QatNetwork
@@ -162,6 +163,17 @@ def test_the_exported_bit_of_a_sine_is_its_sign() -> None:
         assert np.array_equal(held, np.where(np.sin(OMEGA * latent[name]) < 0, -1, 0))
     flipped = [np.mean((w < 0) != (codes(qat)[name] < 0)) for name, w in latent.items()]
     assert max(flipped) > 0.02  # the sign of the weight itself is another
+
+
+@pytest.mark.parametrize("step", [1.0, 0.25])
+def test_the_gradient_of_a_sign_is_that_of_a_rounded_step(step: float) -> None:
+    x = torch.tensor([-3.0, -1.0, -0.25, -0.0, 0.0, 0.5, 1.0, 2.0], requires_grad=True)
+    signs = operator_of(Node("Trunc", "sign", ("x",))).in_torch(
+        [x], {"mode": "SIGN", "output_scale": step}
+    )
+    np.testing.assert_array_equal(signs.detach() / step, [-1, -1, -1, 1, 1, 1, 1, 1])
+    (slope,) = torch.autograd.grad(signs.sum(), x)
+    np.testing.assert_array_equal(slope / step, [0, 0, 1.5, 2, 2, 1, 0, 0])
 
 
 def test_a_deformed_image_is_moved_and_no_more_than_asked() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 @torch.library.custom_op("spikelet::sign_bit", mutates_args=())
 def sign_bit(x: Tensor) -> Tensor:
     """-1 where x is negative, else 1."""
-    return torch.where(x >= 0, 1.0, -1.0)
+    return x.ge(0).to(x.dtype).mul_(2).sub_(1)
 
 
 @sign_bit.register_fake
@@ -28,8 +28,8 @@ def _keep(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
 
 def _backward(ctx: Any, gradient: Tensor) -> Tensor:
     (x,) = ctx.saved_tensors
-    near: Tensor = (2 - 2 * x.abs()).clamp(min=0)
-    return gradient * near
+    near: Tensor = x.abs().mul_(-2).add_(2).clamp_(min=0)
+    return near.mul_(gradient)
 
 
 sign_bit.register_autograd(_backward, setup_context=_keep)

@@ -64,17 +64,15 @@ class Trunc(Function):
         return np.asarray((ROUNDINGS[mode](y) - zero) * step)
 
     def value_in_torch(self, x: Tensor, **attributes: Any) -> Tensor:
-        """Its gradient is the slope (straight-through); of a sign, that of a rounded step.
-
-        The step is 2 - 2|x| steep within -1..1: Liu et al., "Bi-Real Net", ECCV 2018.
-        """
+        """Its gradient is the slope (straight-through); of a sign, that of a rounded step."""
         import torch
 
         if attributes.get("mode") == "SIGN":
+            from spikelet.quantise.sign_step import SignStep
+
+            signs: Tensor = SignStep.apply(x)  # type: ignore[no-untyped-call]
             step = float(attributes.get("output_scale", 1.0))
-            near = x.clamp(-1, 1)
-            soft, made = near * (2 - near.abs()) * step, torch.where(x >= 0, step, -step)
-        else:
-            soft = x * (self.slope(attributes) or 1.0)
-            made = torch.from_numpy(self.value(x.detach().numpy(), **attributes))
+            return signs if step == 1 else signs * step
+        soft = x * (self.slope(attributes) or 1.0)
+        made = torch.from_numpy(self.value(x.detach().numpy(), **attributes))
         return soft + (made - soft).detach()
