@@ -7,7 +7,7 @@ measured by golden.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -407,21 +407,7 @@ def adapt(
     model = Through(graph, x[kept[:SAMPLES]], training.seed)
     best = graph.initial()
     before = most = accuracy(graph, best, {name: x[held]}, labels[held])
-    optimiser = torch.optim.Adam(model.parameters(), lr=training.rate)
-    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.epochs)
-    codes, wanted = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(labels).long()
-    with torch.no_grad():
-        spread = float(model(codes[torch.from_numpy(kept)]).std())
-    cooled = max(1.0, spread / LOGIT_SPREAD)
-    for epoch in range(training.epochs):
-        shuffled = torch.from_numpy(kept)[torch.randperm(len(kept))]
-        for at in range(0, len(kept), BATCH):
-            batch = shuffled[at : at + BATCH]
-            optimiser.zero_grad()
-            loss = functional.cross_entropy(model(codes[batch]) / cooled, wanted[batch])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-        falling.step()
+    for epoch in trained(model, x[kept], labels[kept], training):
         values = model.values()
         now = accuracy(graph, values, {name: x[held]}, labels[held])
         if now >= most:
@@ -429,6 +415,26 @@ def adapt(
         if on_epoch is not None:
             on_epoch(epoch, now)
     return Adapted(best, len(held), before, most)
+
+
+def trained(model: Through, x: Array, labels: Array, training: Training) -> Iterator[int]:
+    """Train a model on all of these samples; after each epoch, its number."""
+    optimiser = torch.optim.Adam(model.parameters(), lr=training.rate)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.epochs)
+    codes, wanted = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(labels).long()
+    with torch.no_grad():
+        spread = float(model(codes).std())
+    cooled = max(1.0, spread / LOGIT_SPREAD)
+    for epoch in range(training.epochs):
+        shuffled = torch.randperm(len(x))
+        for at in range(0, len(x), BATCH):
+            batch = shuffled[at : at + BATCH]
+            optimiser.zero_grad()
+            loss = functional.cross_entropy(model(codes[batch]) / cooled, wanted[batch])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        falling.step()
+        yield epoch
 
 
 def accuracy(
