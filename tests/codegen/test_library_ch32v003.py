@@ -13,6 +13,7 @@ from spikelet.board import find_board
 from spikelet.graph.target import Target
 from spikelet.package import Package
 from spikelet.paths import house_dir
+from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from spikelet.run.exported import export_c
 from support import need
 
@@ -64,3 +65,17 @@ def test_digits_by_a_kilobyte_of_weights_run_in_two_of_ram(tmp_path: Path) -> No
     flash, static = symbol(elf, "flash_used"), symbol(elf, "bss_end") - 0x8040_0000
     assert 50_000 < instructions.min() and instructions.max() < 55_000
     assert flash < 6000 and made.arena_bytes <= static < 750 and 100 < stack < 256
+
+
+def test_they_run_there_with_the_link_too(tmp_path: Path) -> None:
+    for tool in (GCC, "qemu-system-riscv32"):
+        need(tool)
+    package = Package.load(house_dir() / "models" / "mnist_mlp" / "mnist_mlp.spk")
+    board = find_board("virt-rv32e")
+    built = make(package, board, tmp_path / "build", toolchain="gcc")
+    target, folder = SessionTarget(board, built, "qemu"), SessionFolder(tmp_path / "session")
+    summary, _ = run(package, target, package_stream(package).head(8), folder)
+    assert summary["mismatches"] == 0 and summary["samples"] == 8
+    assert summary["link"]["bad_frames"] == 0
+    assert summary["ram_bytes"] + summary["stack_bytes"] <= 2048
+    assert summary["flash_bytes"] <= 16384
