@@ -167,7 +167,7 @@ SPK_INLINE int32_t spk_clamp(int32_t x, int32_t low, int32_t high) {
 }
 
 // Code of a sum that holds its bias, halves to even.
-SPK_SHARED int8_t spk_rescale_even(const struct spk_rescale *r, int32_t sum, uint32_t channel) {
+SPK_INLINE int8_t spk_rescale_even(const struct spk_rescale *r, int32_t sum, uint32_t channel) {
     if (r->levels > 0) {
         const int32_t *steps = r->even + channel * r->levels;
         return (int8_t)(r->low + (int32_t)spk_steps_reached(sum, steps, r->levels));

@@ -6,7 +6,7 @@
 #include "kernels/fixed.h"
 
 // How many of `count` ascending steps a sum reaches.
-SPK_INLINE uint32_t spk_steps_reached(int32_t sum, const int32_t *steps, uint32_t count) {
+SPK_SHARED uint32_t spk_steps_reached(int32_t sum, const int32_t *steps, uint32_t count) {
     const int32_t *from = steps;
     while (count > 0) {
         const uint32_t half = count / 2;
@@ -22,7 +22,7 @@ SPK_INLINE uint32_t spk_steps_reached(int32_t sum, const int32_t *steps, uint32_
 
 // line: {multiplier >= 0, right 1 to 62, offset's low word, its high word}.
 // (sum * multiplier + offset) / 2^right, rounded down; an odd integer without rest less 1.
-SPK_INLINE int32_t spk_requantise_even(int32_t sum, const int32_t *line) {
+SPK_SHARED int32_t spk_requantise_even(int32_t sum, const int32_t *line) {
     const uint64_t offset = (uint64_t)(uint32_t)line[3] << 32 | (uint32_t)line[2];
     const uint64_t product = (uint64_t)spk_signed_product(sum, line[0]) + offset;
     const uint32_t low = (uint32_t)product;
