@@ -15,7 +15,7 @@ from spikelet.errors import UsageError
 from spikelet.frontends.torch import from_torch
 from spikelet.graph import Array
 from spikelet.quantise import Code, Network, Node, decode, encode, quantise, run
-from spikelet.train.qat import QatNetwork, Range, code_of
+from spikelet.train.qat import QatNetwork, Range, _Round, code_of
 from torch_modules import (
     IMAGE,
     SIGNAL,
@@ -53,6 +53,25 @@ def qat_of(build: Callable[[], nn.Module], shape: tuple[int, ...]) -> QatNetwork
                 spread = parameter.abs().mean() if parameter.dim() > 1 else 0.1
                 parameter.add_(0.05 * spread * torch.randn_like(parameter))
     return qat
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.5), (-1.0, 1.5)])
+def test_the_gradient_of_rounding_is_that_of_a_learned_step(low: float, high: float) -> None:
+    """Esser et al.: d/ds of s * clip(round(x / s)) is the code outside, and its error inside."""
+    torch.manual_seed(0)
+    x, weights = 2 * torch.randn(500), torch.randn(500)
+    ends = torch.tensor([low, high], requires_grad=True)
+    values = x.clone().requires_grad_()
+    (_Round.apply(values, ends[0], ends[1]) * weights).sum().backward()
+    scale, zero = (v.double() for v in code_of(*ends.detach()))
+    codes = (x.double() / scale + zero).round().clamp(-128, 127) - zero
+    above, below = (x / scale + zero > 127.5), (x / scale + zero < -128.5)
+    inside = ~(above | below)
+    assert torch.equal(values.grad, torch.where(inside, weights, 0.0))
+    step = float((weights * (codes - x.double() / scale))[inside].sum()) / 255
+    wanted = [float(weights[below].sum()) - step, float(weights[above].sum()) + step]
+    assert ends.grad is not None
+    np.testing.assert_allclose(ends.grad.numpy(), wanted, rtol=1e-4, atol=1e-4)
 
 
 class Prelu(nn.Module):

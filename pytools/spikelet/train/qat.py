@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import batch_norm, hardshrink
+from torch.nn.functional import batch_norm
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array
@@ -56,21 +56,21 @@ class _Round(torch.autograd.Function):
         codes = torch.mul(x, 1 / scale).round_().clamp_(LOW - zero_point, HIGH - zero_point)
         rounded = codes.mul_(scale)
         ctx.scale = scale
-        ctx.save_for_backward(x, rounded)
+        ctx.save_for_backward(rounded - x)
         return rounded
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        x, rounded = ctx.saved_tensors
-        error = rounded - x
-        side = hardshrink(error, 0.5001 * ctx.scale).sign_()  # 1 below the range, -1 above, 0 in it
-        outside = gradient * side
-        difference = outside.sum()
-        inside = gradient - outside.mul_(side)
+        (error,) = ctx.saved_tensors
+        near = 0.5001 * ctx.scale  # what is further from its code is outside of the range
+        inside: Tensor = torch.ops.aten.hardtanh_backward(gradient, error, -near, near)
         if not ctx.needs_input_grad[1]:
             return inside, None, None
+        product = error * inside
+        step = product.sum() / (ctx.scale * (HIGH - LOW))
+        outside = torch.sub(gradient, inside, out=product)
         both = outside.sum()
-        step = error.mul_(inside).sum() / (ctx.scale * (HIGH - LOW))
+        difference = outside.mul_(error.sign()).sum()  # below the range less above it
         return inside, (both + difference) / 2 - step, (both - difference) / 2 + step
 
 
