@@ -54,7 +54,7 @@ def augment(x, y):
 
 
 def recipe(folder: Path, text: str = RECIPE, model: str = MODEL) -> Path:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.toml").write_text(text)
     (folder / "model.py").write_text(model)
     return folder

@@ -9,7 +9,7 @@ import pytest
 from int8_recipe import MODEL, RECIPE, recipe
 from spikelet.errors import UsageError
 from spikelet.graph.quantised import Quantised
-from spikelet.train import train
+from spikelet.train import start, train
 from spikelet.train.recipe import RecipeError, load_recipe
 
 STARTED = RECIPE.replace("epochs = 8\n", 'start = "first.spk"\nepochs = 0\n').replace(
@@ -40,3 +40,24 @@ def test_a_start_takes_the_place_of_the_float_phase(tmp_path: Path) -> None:
     ):
         with pytest.raises(RecipeError, match="either epochs"):
             load_recipe(recipe(tmp_path / "wrong", wrong))
+
+
+def test_the_layers_of_a_shipped_model_come_from_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = RECIPE.replace("epochs = 8", "epochs = 1").replace("epochs = 2", "epochs = 0")
+    shipped = recipe(tmp_path / "models" / "first", quick)
+    monkeypatch.setattr(start, "models_dir", lambda: tmp_path / "models")
+    first = train(shipped)
+    first.save(shipped / "first.spk")
+    folder = recipe(tmp_path / "second", STARTED.replace("first.spk", "first"))
+    (folder / "model.py").unlink()
+    package = train(folder)
+    assert [n.KIND for n in package.graph.nodes] == [n.KIND for n in first.graph.nodes]
+    (folder / "model.py").write_text(MODEL.replace("24", "20"))
+    with pytest.raises(UsageError, match="layer 1 with weights has shapes"):
+        train(folder)  # its own module comes first
+    (folder / "model.py").unlink()
+    (shipped / "model.py").unlink()
+    with pytest.raises(RecipeError, match=r"second.model\.py: no such file"):
+        train(folder)

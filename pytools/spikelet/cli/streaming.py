@@ -212,7 +212,9 @@ def training(
     from spikelet.train import check_installed
 
     check_installed()
-    terminal.note(f"this runs the Python code of {folder / 'model.py'}", "dim")
+    from spikelet.train.start import module_dir
+
+    terminal.note(f"this runs the Python code of {module_dir(folder) / 'model.py'}", "dim")
     columns = (
         TextColumn("{task.fields[phase]}"),
         BarColumn(bar_width=30),

@@ -37,7 +37,7 @@ from spikelet.train.recipe import (
     TeacherSection,
     load_int8_model,
 )
-from spikelet.train.start import start_from, started
+from spikelet.train.start import module_dir, start_from, started
 from spikelet.train.teacher import Lesson, Watched
 from spikelet.train.trainer import reproducible
 from spikelet.train.widths import WidthsNetwork, drawn
@@ -56,7 +56,8 @@ def train(
     part: Part,
 ) -> Package:
     """See `spikelet.train.train`."""
-    model = load_int8_model(model_dir)
+    code_dir = module_dir(model_dir)
+    model = load_int8_model(code_dir)
     data = recipe.data.load()
     if part == "validation":
         data = data.held_out()
@@ -64,10 +65,10 @@ def train(
     with reproducible(recipe.seed):
         net = model.build(data.shape, data.classes)
         fit = _Fit(recipe, model, data, progress)
-        check_scores(model_dir, net, fit.x[:2], data.classes)
+        check_scores(code_dir, net, fit.x[:2], data.classes)
         check_layers(net, recipe, data, fit.x)
         if recipe.teacher is not None:
-            fit.teach(recipe.teacher, model_dir, part)
+            fit.teach(recipe.teacher, code_dir, part)
         if recipe.train.start is not None:
             network = to_network(net, recipe, data, fit.x)
             network = start_from(network, started(model_dir, recipe.train.start).graph)
@@ -126,10 +127,10 @@ def _fast(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
-def check_scores(model_dir: Path, net: nn.Module, x: Tensor, classes: int) -> None:
+def check_scores(code_dir: Path, net: nn.Module, x: Tensor, classes: int) -> None:
     """Make sure, before the first epoch, that the module takes a sample and gives scores."""
     net.eval()
-    path = model_dir / "model.py"
+    path = code_dir / "model.py"
     try:
         with torch.no_grad():
             logits = net(x)
@@ -182,13 +183,13 @@ class _Fit:
         total = recipe.train.epochs + recipe.quantise.epochs
         self.epochs = Epochs(len(self.labels), total, progress)
 
-    def teach(self, how: TeacherSection, model_dir: Path, part: Part) -> None:
+    def teach(self, how: TeacherSection, code_dir: Path, part: Part) -> None:
         """Train the teacher, or take it as it was trained before; random draws stay."""
         facts = {
             **self.recipe.model_dump(include={"data", "train", "deform", "teacher"}),
             "part": part,
             "torch": torch.__version__,
-            "augment": (model_dir / "model.py").read_text() if self.augment else "",
+            "augment": (code_dir / "model.py").read_text() if self.augment else "",
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(how.seed)

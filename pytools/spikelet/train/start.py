@@ -1,4 +1,4 @@
-"""A network that starts from a package's weights in place of random ones."""
+"""A network that starts from a package in place of random weights: its layers and its weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from spikelet.package import Package
 from spikelet.paths import models_dir
 from spikelet.quantise import Network, fold
 from spikelet.quantise.operator import operator_of
+from spikelet.train.recipe import Int8Recipe, load_recipe
 
 
 def started(model_dir: Path, start: str) -> Package:
@@ -24,6 +25,20 @@ def started(model_dir: Path, start: str) -> Package:
     """
     shipped = models_dir() / start / f"{start}.spk"
     return Package.load(shipped if shipped.is_file() else model_dir / start)
+
+
+def module_dir(model_dir: Path) -> Path:
+    """The folder of a recipe's model.py: its own, or that of the shipped model it starts from.
+
+    Raises:
+        RecipeError: there is no model.py beside the recipe, and the recipe cannot be read.
+    """
+    if (model_dir / "model.py").is_file():
+        return model_dir
+    recipe = load_recipe(model_dir)
+    start = recipe.train.start if isinstance(recipe, Int8Recipe) else None
+    shipped = models_dir() / start if start else model_dir
+    return shipped if (shipped / "model.py").is_file() else model_dir
 
 
 def start_from(network: Network, graph: Graph) -> Network:
