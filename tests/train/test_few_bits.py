@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,9 +19,17 @@ from spikelet.quantise import Node, Options, decode, encode, fold, quantise
 from spikelet.quantise.calibrate import integers
 from spikelet.quantise.operator import operator_of
 from spikelet.train import EpochProgress, teacher, train
+from spikelet.train.copies import drawn
+from spikelet.train.data import load
 from spikelet.train.deform import deform
 from spikelet.train.qat import OMEGA, Grids, QatNetwork
-from spikelet.train.recipe import DeformSection, TeacherSection, load_recipe
+from spikelet.train.recipe import (
+    DataSection,
+    DeformSection,
+    RecipeError,
+    TeacherSection,
+    load_recipe,
+)
 from spikelet.train.signs import Sign
 from targets import check_package
 from torch_modules import with_random_statistics
@@ -49,12 +58,12 @@ hold_epochs = 1
 
 [deform]
 shift = 0.05
+copies = 2
 
 [teacher]
 epochs = 2
 channels = 8
-learning_rate = 1e-2
-gram = 0.1""",
+learning_rate = 1e-2""",
 )
 
 
@@ -188,6 +197,29 @@ def test_a_deformed_image_is_moved_and_no_more_than_asked() -> None:
     assert float((bent - x).abs().max()) > 0.2 and 0.6 < float(bent.sum() / x.sum()) < 1.5
 
 
+def test_copies_are_deformed_first_and_made_smaller_then() -> None:
+    whole = load("digits")
+    whole = dataclasses.replace(whole, x_train=whole.x_train[:40], y_train=whole.y_train[:40])
+    section = DataSection(name="digits", crop=6, size=3)
+    sized = section.sized(whole)
+    still = drawn(whole, section, DeformSection(copies=2))
+    assert still.shape == (2, 40, 3, 3, 1) and still.dtype == np.uint8
+    assert all(np.array_equal(copy, sized.x_train) for copy in still)
+    how = DeformSection(shift=0.25, rotate=30, copies=2, seed=5)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        x = torch.from_numpy(whole.real(whole.x_train).transpose(0, 3, 1, 2).copy())
+        bent = deform(x, how).mul(255).round()
+    means = bent[:, :, 1:7, 1:7].unflatten(2, (3, 2)).unflatten(4, (3, 2)).mean(dim=(3, 5))
+    torch.rand(3)  # draws of the training do not matter
+    copies = drawn(whole, section, how)
+    assert np.abs(copies[0].transpose(0, 3, 1, 2) - means.numpy()).max() <= 0.51
+    assert np.mean(copies[0] != copies[1]) > 0.5
+    signals = dataclasses.replace(whole, x_train=whole.x_train.astype(np.int16))
+    with pytest.raises(RecipeError, match="copies is for images of u8 codes"):
+        drawn(signals, section, how)
+
+
 def test_the_similarity_of_samples_needs_no_scale() -> None:
     x = torch.randn(6, 3, 2)
     assert torch.allclose(teacher.gram(5 * x), teacher.gram(x), atol=1e-6)
@@ -200,7 +232,7 @@ def test_a_pupil_that_agrees_with_its_teacher_loses_nothing() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
     lesson = teacher.Lesson(net, TeacherSection(epochs=1, learning_rate=1, share=1, gram=1))
     x = torch.randn(5, 2, 2)
-    given = lesson.given(x)
+    given = lesson.given(x, 0, torch.arange(5))
     assert float(lesson.loss(given, given, torch.tensor(7.0))) == pytest.approx(0, abs=1e-5)
     other = teacher.Watched(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)))(x)
     assert float(lesson.loss(other, given, torch.tensor(0.0)).detach()) > 0.01
@@ -222,6 +254,17 @@ def test_a_recipe_of_signs_with_a_teacher_runs_on_a_device(
     seen.clear()
     assert train(folder, progress=seen.append).sha256 == package.sha256  # the teacher was kept
     assert [p.phase for p in seen] == ["float"] * 3 + ["quantised"] * 5
+    scores = torch.load(next((tmp_path / "teachers").glob("*.scores.pt")), weights_only=True)
+    right = scores["scores"].argmax(dim=2) == torch.from_numpy(load("digits").y_train)
+    assert right.shape == (2, 1437) and float(right.float().mean()) > 0.9  # to each copy
+
+
+def test_a_teacher_that_was_asked_before_is_not_asked_again() -> None:
+    x, chosen = torch.randn(3, 2, 2), torch.tensor([4, 0, 1])
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    scores = torch.randn(2, 5, 3)
+    lesson = teacher.Lesson(net, TeacherSection(epochs=1, learning_rate=1), scores)
+    assert torch.equal(lesson.given(x, 1, chosen)[0], scores[1][chosen])
 
 
 def test_layers_are_named_as_the_module_names_them() -> None:

@@ -130,18 +130,10 @@ class DataSet:
                 "resizing is for square images of u8 codes, and makes them smaller",
                 f"give size <= crop <= {height} in the recipe's [data]",
             )
-        rows = area_means(height, crop, size)
-        x_train, x_test = (
-            np.concatenate([
-                np.floor(np.einsum("ah,nhwc,bw->nabc", rows, part, rows, optimize=True) + 0.5)
-                for part in np.array_split(x.astype(np.float32), max(1, len(x) // 1000))
-            ]).astype(np.uint8)
-            for x in (self.x_train, self.x_test)
-        )  # fmt: skip
         return dataclasses.replace(
             self,
-            x_train=x_train,
-            x_test=x_test,
+            x_train=smaller(self.x_train, crop, size),
+            x_test=smaller(self.x_test, crop, size),
             shape=(size, size, self.shape[2]),
             test_part=f"{self.test_part}; {crop}x{crop} pixels about the middle as {size}x{size}",
         )
@@ -174,6 +166,14 @@ class DataSet:
             test_part=f"validation: {len(hold)} of {len(self.y_train)} training samples, {how}",
             groups=None if self.groups is None else self.groups[keep],
         )
+
+
+def smaller(x: Array, crop: int, size: int) -> Array:
+    """Images (N, side, side, C) of u8 codes as (N, size, size, C), see `DataSet.resized`."""
+    rows = area_means(x.shape[1], crop, size)
+    parts = np.array_split(x.astype(np.float32), max(1, len(x) // 1000))
+    means = [np.einsum("ah,nhwc,bw->nabc", rows, part, rows, optimize=True) for part in parts]
+    return np.concatenate([np.floor(part + 0.5) for part in means]).astype(np.uint8)
 
 
 def area_means(pixels: int, crop: int, size: int) -> Array:

@@ -24,6 +24,7 @@ from spikelet.metrics import Scores, scores
 from spikelet.package import Package
 from spikelet.quantise import Code, Network, Options, Quantised, fold, quantise
 from spikelet.train import EpochProgress, Part, teacher
+from spikelet.train.copies import drawn as drawn_copies
 from spikelet.train.data import DataSet
 from spikelet.train.deform import deform
 from spikelet.train.draft import drafted
@@ -58,13 +59,14 @@ def train(
     """See `spikelet.train.train`."""
     code_dir = module_dir(model_dir)
     model = load_int8_model(code_dir)
-    data = recipe.data.load()
+    whole = recipe.data.whole()
     if part == "validation":
-        data = data.held_out()
-    data, held = _part(data, recipe.data.held_out)
+        whole = whole.held_out()
+    whole, held = _part(whole, recipe.data.held_out)
+    data = recipe.data.sized(whole)
     with reproducible(recipe.seed):
         net = model.build(data.shape, data.classes)
-        fit = _Fit(recipe, model, data, progress)
+        fit = _Fit(recipe, model, whole, data, progress)
         check_scores(code_dir, net, fit.x[:2], data.classes)
         check_layers(net, recipe, data, fit.x)
         if recipe.teacher is not None:
@@ -93,7 +95,7 @@ def train(
             made = package_of_widths(nets.to_graph(recipe.name), recipe, data, part, before)
             if recipe.quantise.draft is None or held is None:
                 return made
-            return with_draft(made, recipe.quantise.draft, data, held)
+            return with_draft(made, recipe.quantise.draft, data, recipe.data.sized(held))
         options = Options(bits=recipe.quantise.bits or 8, odd=recipe.quantise.odd is not False)
         bits = options.bits_of(fold(network))
         if recipe.quantise.epochs:
@@ -167,6 +169,7 @@ class _Fit:
         self,
         recipe: Int8Recipe,
         model: Int8Model,
+        whole: DataSet,
         data: DataSet,
         progress: Callable[[EpochProgress], None] | None,
     ) -> None:
@@ -175,6 +178,10 @@ class _Fit:
         self.lesson: Lesson | None = None
         self.example: nn.Module | None = None  # whose scores are to be met
         self.x = _fast(torch.from_numpy(channels_first(data, data.x_train)))
+        self.copies: Array | None = None
+        if recipe.deform is not None and recipe.deform.copies:
+            self.copies = drawn_copies(whole, recipe.data, recipe.deform)
+        self.turn = 0  # epochs of the phase that are done
         self.labels = torch.from_numpy(data.y_train)
         counts = np.maximum(np.bincount(data.y_train, minlength=data.classes), 1)
         weights = counts.astype(np.float64) ** -recipe.train.class_weights
@@ -186,7 +193,8 @@ class _Fit:
     def teach(self, how: TeacherSection, code_dir: Path, part: Part) -> None:
         """Train the teacher, or take it as it was trained before; random draws stay."""
         facts = {
-            **self.recipe.model_dump(include={"data", "train", "deform", "teacher"}),
+            **self.recipe.model_dump(include={"data", "deform", "teacher"}),
+            "train": self.recipe.train.model_dump(exclude={"start", "epochs", "learning_rate"}),
             "part": part,
             "torch": torch.__version__,
             "augment": (code_dir / "model.py").read_text() if self.augment else "",
@@ -202,7 +210,19 @@ class _Fit:
             teacher.kept(net, facts, train)
         for parameter in net.parameters():  # in one order, whether it was trained or kept
             parameter.data = _fast(parameter.data)
-        self.lesson = Lesson(net, how)
+        known = self.copies is not None and self.augment is None and not how.gram
+        scores = teacher.kept_scores(facts, lambda: self._answers(net)) if known else None
+        self.lesson = Lesson(net, how, scores)
+
+    def _answers(self, net: nn.Module) -> Tensor:
+        """What a teacher says to all copies, (copies, N, classes)."""
+        net.eval()
+        with torch.no_grad():
+            return torch.stack([
+                torch.cat([net(self._real(copy[at : at + CHUNK])) for at in
+                           range(0, len(copy), CHUNK)])
+                for copy in ([] if self.copies is None else self.copies)
+            ])  # fmt: skip
 
     def phase(
         self, name: str, net: nn.Module, parameters: Any, epochs: int, learning_rate: float
@@ -222,6 +242,7 @@ class _Fit:
             return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+        self.turn = 0
         pupils = list(net.nets) if isinstance(net, WidthsNetwork) else [net]
         self.epochs.run(name, epochs, optimiser, schedule, partial(self._score_batches, pupils))
         net.eval()
@@ -233,8 +254,8 @@ class _Fit:
                 if isinstance(net, QatNetwork):
                     net.hold()
         watched = {net: Watched(net) for net in pupils} if self.lesson else {}
-        for x, targets, labels in self._batches():
-            given = self.lesson.given(x) if self.lesson else None
+        for x, targets, labels, chosen in self._batches():
+            given = self.lesson.given(x, self._copy(), chosen) if self.lesson else None
             every, losses = [], []
             for net in drawn(pupils):
                 seen = watched[net](x) if watched else (net(x), x)
@@ -247,6 +268,15 @@ class _Fit:
                 every.append(seen[0])
                 losses.append(loss)
             yield every[0], torch.stack(losses).mean(), labels
+        self.turn += 1
+
+    def _copy(self) -> int:
+        """Which copy of the images it is the turn of."""
+        return self.turn % (1 if self.copies is None else len(self.copies))
+
+    def _real(self, codes: Array) -> Tensor:
+        """What a module gets for samples (N, ..., C)."""
+        return _fast(torch.from_numpy(channels_first(self.data, codes)))
 
     def _distilled(self, x: Tensor, scores: Tensor, loss: Tensor) -> Tensor:
         """The loss with the share of it that the recipe gives to the example's scores."""
@@ -258,18 +288,22 @@ class _Fit:
         apart = cross_entropy(scores / TEMPERATURE, wanted)
         return (1 - share) * loss + share * TEMPERATURE * apart
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The training part in a new order, augmented: inputs, targets, labels."""
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """The training part in a new order, augmented: inputs, targets, labels, which samples."""
         batch, order = self.recipe.train.batch, torch.randperm(len(self.labels))
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
-            x, labels = self.x[chosen], self.labels[chosen]
+            labels = self.labels[chosen]
             targets = labels
-            if self.recipe.deform is not None:
-                x = deform(x, self.recipe.deform)
+            if self.copies is not None:
+                x = self._real(self.copies[self._copy()][chosen.numpy()])
+            elif self.recipe.deform is not None:
+                x = deform(self.x[chosen], self.recipe.deform)
+            else:
+                x = self.x[chosen]
             if self.augment is not None:
                 x, targets = self.augment(x, labels)
-            yield _fast(x), targets, labels
+            yield _fast(x), targets, labels, chosen
 
 
 def float_labels(net: nn.Module, data: DataSet, x: Array) -> Array:

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from spikelet.errors import UsageError
 from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
-from spikelet.train.data import DataSet, load
+from spikelet.graph import Array
+from spikelet.train.data import DataSet, load, smaller
 
 
 class RecipeError(UsageError):
@@ -49,12 +50,24 @@ class DataSection(_Section):
 
     def load(self) -> DataSet:
         """The data; raises DataError."""
+        return self.sized(self.whole())
+
+    def whole(self) -> DataSet:
+        """The data with images in the size that they come in; raises DataError."""
         data = load(self.name)
-        if self.classes is not None:
-            data = data.first(self.classes)
-        if self.crop is not None or self.size is not None:
-            data = data.resized(self.crop, self.size)
-        return data
+        return data if self.classes is None else data.first(self.classes)
+
+    def sized(self, whole: DataSet) -> DataSet:
+        """Its images cut and made smaller; raises DataError."""
+        if self.crop is None and self.size is None:
+            return whole
+        return whole.resized(self.crop, self.size)
+
+    def sized_images(self, x: Array) -> Array:
+        """`sized` for images (N, H, W, C) of u8 codes alone."""
+        crop = self.crop or x.shape[1]
+        size = self.size or crop
+        return x if size == x.shape[1] else smaller(x, crop, size)
 
 
 class NetworkSection(_Section):
@@ -129,6 +142,10 @@ class DeformSection(_Section):
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the size
     # Standard deviation of a smooth displacement of each pixel, of the size.
     elastic: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    # So many copies of each image are drawn before training, by a seed of their own, and epochs
+    # take them in turn: see `spikelet.train.copies`. Without it each batch is drawn anew.
+    copies: Annotated[int, Field(ge=1, le=256)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] | None = None
 
 
 class TeacherSection(_Section):

@@ -86,13 +86,19 @@ class Lesson:
     Args:
         teacher: trained.
         how: the recipe's section.
+        scores: (copies, N, classes), what the teacher says to each copy of each sample; None where
+            it is asked again for every batch.
     """
 
-    def __init__(self, teacher: nn.Module, how: TeacherSection) -> None:
-        self.teacher, self.how = Watched(teacher.eval()), how
+    def __init__(
+        self, teacher: nn.Module, how: TeacherSection, scores: Tensor | None = None
+    ) -> None:
+        self.teacher, self.how, self.scores = Watched(teacher.eval()), how, scores
 
-    def given(self, x: Tensor) -> Seen:
-        """What the teacher makes of a batch."""
+    def given(self, x: Tensor, copy: int, chosen: Tensor) -> Seen:
+        """What the teacher makes of a batch x, which is samples `chosen` (N,) of a copy."""
+        if self.scores is not None:
+            return self.scores[copy, chosen], x
         with torch.no_grad():
             return self.teacher(x)
 
@@ -110,13 +116,28 @@ class Lesson:
 
 def kept(net: nn.Module, facts: object, train: Callable[[], None]) -> None:
     """Give a teacher the weights that it had when all facts were the same, or train and keep it."""
+
+    def trained() -> dict[str, Tensor]:
+        train()
+        return net.state_dict()
+
+    net.load_state_dict(_kept(facts, "", trained))
+
+
+def kept_scores(facts: object, ask: Callable[[], Tensor]) -> Tensor:
+    """What a teacher said when all facts were the same, or ask it and keep that."""
+    return _kept(facts, ".scores", lambda: {"scores": ask()})["scores"]
+
+
+def _kept(facts: object, kind: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    path = cache_dir() / "teachers" / f"{key[:32]}.pt"
+    path = cache_dir() / "teachers" / f"{key[:32]}{kind}.pt"
     if path.is_file():
-        net.load_state_dict(torch.load(path, weights_only=True))
-        return
-    train()
+        found: dict[str, Tensor] = torch.load(path, weights_only=True)
+        return found
+    made = make()
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = path.with_suffix(f".{os.getpid()}")  # another training may keep the same one
-    torch.save(net.state_dict(), whole)
+    torch.save(made, whole)
     whole.replace(path)
+    return made
