@@ -222,7 +222,7 @@ def test_boards_models_doctor(spikelet: Spikelet) -> None:
 @pytest.mark.parametrize(
     ("missing", "use"),
     [("unicorn", "run"), ("torch", "train"), ("snntorch", "train"), ("sklearn", "train"),
-     ("tflite", "import"), ("onnx", "import")],
+     ("tflite", "import"), ("onnx", "import"), ("h5py", "nir"), ("nir", "nir")],
 )  # fmt: skip
 def test_doctor_asks_for_what_is_wanted(
     spikelet: Spikelet, monkeypatch: pytest.MonkeyPatch, missing: str, use: str
@@ -245,7 +245,8 @@ def test_doctor_asks_for_what_is_wanted(
 
 def test_doctor_of_an_unknown_use(spikelet: Spikelet) -> None:
     result = spikelet("doctor", "fly", "--json")
-    assert result.code == 2 and "run, import, train, flash, test" in result.json["error"]["next"]
+    assert result.code == 2
+    assert "run, import, nir, train, flash, test" in result.json["error"]["next"]
 
 
 def test_demo_with_a_package(spikelet: Spikelet, package: Path) -> None:

@@ -28,6 +28,7 @@ from spikelet.quantise.operator import network_registry
 USES = {
     "run": "build packages and run them on a simulator or a board",
     "import": "bring in .tflite and .onnx files",
+    "nir": "read and write spiking networks as .nir files",
     "train": "train recipes and export PyTorch modules; with `run`, make demo",
     "flash": "write the flash of a board, and talk to it on its port",
     "test": "hold devices to their packages in pytest files of your own",
@@ -243,6 +244,8 @@ def doctor() -> list[Check]:
         _data(),
         _module("onnx", "onnx", "spikelet import of .onnx, spikelet export", "import", "import"),
         _module("tflite", "tflite", "spikelet import of .tflite", "import", "import"),
+        _module("h5py", "h5py", "spikelet.frontends.nir: reading of .nir", "nir", "nir"),
+        _module("nir", "nir", "spikelet.frontends.nir: writing of .nir", "nir", "nir"),
         *_flash_tools(),
         _ports(),
         _module("pytest", "pytest", "test benches: the fixture spikelet_device", "pytest", "test"),
