@@ -414,26 +414,17 @@ SPK_INLINE void spk_conv2d_dsp(const struct spk_conv2d *c, enum spk_packing pack
     spk_clamp_codes(&c->out, output, total * outputs);
 }
 
-SPK_SHARED void spk_conv2d_dsp_lanes(const struct spk_conv2d *c, const int8_t *input,
-                                     uint32_t *scratch, int8_t *output) {
-    spk_conv2d_dsp(c, SPK_LANES, false, input, scratch, output);
-}
+#define SPK_CONV2D_DSP(name, packing, wide)                                                        \
+    SPK_SHARED void spk_conv2d_dsp_##name(const struct spk_conv2d *c, const int8_t *input,         \
+                                          uint32_t *scratch, int8_t *output) {                     \
+        spk_conv2d_dsp(c, packing, wide, input, scratch, output);                                  \
+    }
 
-SPK_SHARED void spk_conv2d_dsp_lanes_wide(const struct spk_conv2d *c, const int8_t *input,
-                                          uint32_t *scratch, int8_t *output) {
-    spk_conv2d_dsp(c, SPK_LANES, true, input, scratch, output);
-}
-
+SPK_CONV2D_DSP(lanes, SPK_LANES, false)
+SPK_CONV2D_DSP(lanes_wide, SPK_LANES, true)
 // channels by fours; the taps of a quad in the order 0, 2, 1, 3
-SPK_SHARED void spk_conv2d_dsp_quads(const struct spk_conv2d *c, const int8_t *input,
-                                     uint32_t *scratch, int8_t *output) {
-    spk_conv2d_dsp(c, SPK_QUADS, false, input, scratch, output);
-}
-
-SPK_SHARED void spk_conv2d_dsp_quads_wide(const struct spk_conv2d *c, const int8_t *input,
-                                          uint32_t *scratch, int8_t *output) {
-    spk_conv2d_dsp(c, SPK_QUADS, true, input, scratch, output);
-}
+SPK_CONV2D_DSP(quads, SPK_QUADS, false)
+SPK_CONV2D_DSP(quads_wide, SPK_QUADS, true)
 
 #include "kernels/arch/conv2d_packed_dsp.h"
 #endif

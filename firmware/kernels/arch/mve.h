@@ -58,31 +58,30 @@ SPK_INLINE int32x4_t spk_mve_rescale_whole(const struct spk_rescale *out, bool w
     return x;
 }
 
-// Sums of four channels. x: (taps,); weights: (taps / 16 rounded up, 4, 16). The loop masks what
-// lies past the last tap.
+// Sums of four channels into `sum`, from sixteen codes of `x` at a time, which lie in q0: `body`
+// reads `weights` on with %[w], and adds to r0, r2, r4 and r6. It takes q1 and q2. The loop masks
+// what lies past the last tap; behind `body` the inputs of the assembly, `taps` among them.
+#define SPK_MVE_SUMS(before, body, ...)                                                            \
+    __asm__("movs r0, #0\n"                                                                        \
+            "movs r2, #0\n"                                                                        \
+            "movs r4, #0\n"                                                                        \
+            "movs r6, #0\n" before "dlstp.8 lr, %[taps]\n"                                         \
+            "1:\n"                                                                                 \
+            "vldrb.8 q0, [%[x]], #16\n" body "letp lr, 1b\n"                                       \
+            "vmov %q[sum][2], %q[sum][0], r0, r4\n"                                                \
+            "vmov %q[sum][3], %q[sum][1], r2, r6\n"                                                \
+            : [x] "+r"(x), [w] "+r"(weights), [sum] "=w"(sum)                                      \
+            : __VA_ARGS__                                                                          \
+            : "r0", "r2", "r4", "r6", "lr", "q0", "q1", "q2", "cc", "memory")
+#define SPK_MVE_CHANNEL(sum, q) "vldrb.8 " q ", [%[w]], #16\nvmladava.s8 " sum ", q0, " q "\n"
+
+// Sums of four channels. x: (taps,); weights: (taps / 16 rounded up, 4, 16).
 SPK_INLINE int32x4_t spk_mve_dot(const int8_t *x, const int8_t *weights, uint32_t taps) {
     int32x4_t sum;
-    __asm__("movs r0, #0\n"
-            "movs r2, #0\n"
-            "movs r4, #0\n"
-            "movs r6, #0\n"
-            "dlstp.8 lr, %[taps]\n"
-            "1:\n"
-            "vldrb.8 q0, [%[x]], #16\n"
-            "vldrb.8 q1, [%[w]], #16\n"
-            "vmladava.s8 r0, q0, q1\n"
-            "vldrb.8 q2, [%[w]], #16\n"
-            "vmladava.s8 r2, q0, q2\n"
-            "vldrb.8 q1, [%[w]], #16\n"
-            "vmladava.s8 r4, q0, q1\n"
-            "vldrb.8 q2, [%[w]], #16\n"
-            "vmladava.s8 r6, q0, q2\n"
-            "letp lr, 1b\n"
-            "vmov %q[sum][2], %q[sum][0], r0, r4\n"
-            "vmov %q[sum][3], %q[sum][1], r2, r6\n"
-            : [x] "+r"(x), [w] "+r"(weights), [sum] "=w"(sum)
-            : [taps] "r"(taps)
-            : "r0", "r2", "r4", "r6", "lr", "q0", "q1", "q2", "cc", "memory");
+    SPK_MVE_SUMS("",
+                 SPK_MVE_CHANNEL("r0", "q1") SPK_MVE_CHANNEL("r2", "q2") SPK_MVE_CHANNEL("r4", "q1")
+                     SPK_MVE_CHANNEL("r6", "q2"),
+                 [taps] "r"(taps));
     return sum;
 }
 

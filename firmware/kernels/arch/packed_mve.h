@@ -96,6 +96,10 @@ SPK_INLINE int32x4_t spk_packed_mve_held(const int8x16_t *x, const int8_t *weigh
     return sums;
 }
 
+#define SPK_PACKED_MVE_FIELD(sum, mask)                                                            \
+    "vand q2, q1, %q[" mask "]\n"                                                                  \
+    "vmladava.s8 " sum ", q0, q2\n"
+
 // Sums of four channels of 1 or 2 bits. first: the place of their first field in a byte; weights:
 // (taps / 16 rounded up, 16).
 SPK_INLINE int32x4_t spk_packed_mve_fields(uint32_t bits, uint32_t first, const int8_t *x,
@@ -106,28 +110,11 @@ SPK_INLINE int32x4_t spk_packed_mve_fields(uint32_t bits, uint32_t first, const 
     int8x16_t m2 = vdupq_n_s8((int8_t)(field << 2 * bits));
     int8x16_t m3 = vdupq_n_s8((int8_t)(field << 3 * bits));
     int32x4_t sum;
-    __asm__("movs r0, #0\n"
-            "movs r2, #0\n"
-            "movs r4, #0\n"
-            "movs r6, #0\n"
-            "dlstp.8 lr, %[taps]\n"
-            "1:\n"
-            "vldrb.8 q0, [%[x]], #16\n"
-            "vldrb.8 q1, [%[w]], #16\n"
-            "vand q2, q1, %q[m0]\n"
-            "vmladava.s8 r0, q0, q2\n"
-            "vand q2, q1, %q[m1]\n"
-            "vmladava.s8 r2, q0, q2\n"
-            "vand q2, q1, %q[m2]\n"
-            "vmladava.s8 r4, q0, q2\n"
-            "vand q2, q1, %q[m3]\n"
-            "vmladava.s8 r6, q0, q2\n"
-            "letp lr, 1b\n"
-            "vmov %q[sum][2], %q[sum][0], r0, r4\n"
-            "vmov %q[sum][3], %q[sum][1], r2, r6\n"
-            : [x] "+r"(x), [w] "+r"(weights), [sum] "=w"(sum)
-            : [taps] "r"(taps), [m0] "w"(m0), [m1] "w"(m1), [m2] "w"(m2), [m3] "w"(m3)
-            : "r0", "r2", "r4", "r6", "lr", "q0", "q1", "q2", "cc", "memory");
+    SPK_MVE_SUMS("",
+                 "vldrb.8 q1, [%[w]], #16\n" SPK_PACKED_MVE_FIELD("r0", "m0")
+                     SPK_PACKED_MVE_FIELD("r2", "m1") SPK_PACKED_MVE_FIELD("r4", "m2")
+                         SPK_PACKED_MVE_FIELD("r6", "m3"),
+                 [taps] "r"(taps), [m0] "w"(m0), [m1] "w"(m1), [m2] "w"(m2), [m3] "w"(m3));
     const int32_t at = -(int32_t)first;
     const int32_t step = (int32_t)bits;
     const int32x4_t back = {at, at - step, at - 2 * step, at - 3 * step};
@@ -147,21 +134,10 @@ SPK_INLINE int32x4_t spk_packed_mve_eights(uint32_t upper, const int8_t *x, cons
         return spk_mve_dot(x, weights, taps);
     }
     int32x4_t sum;
-    __asm__("movs r0, #0\n"
-            "movs r2, #0\n"
-            "movs r4, #0\n"
-            "movs r6, #0\n"
-            "vdup.8 q2, %[mask]\n"
-            "dlstp.8 lr, %[taps]\n"
-            "1:\n"
-            "vldrb.8 q0, [%[x]], #16\n" SPK_PACKED_MVE_EIGHT("r0") SPK_PACKED_MVE_EIGHT("r2")
-                SPK_PACKED_MVE_EIGHT("r4")
-                    SPK_PACKED_MVE_EIGHT("r6") "letp lr, 1b\n"
-                                               "vmov %q[sum][2], %q[sum][0], r0, r4\n"
-                                               "vmov %q[sum][3], %q[sum][1], r2, r6\n"
-            : [x] "+r"(x), [w] "+r"(weights), [sum] "=w"(sum)
-            : [taps] "r"(taps), [mask] "r"(spk_upper_mask(upper))
-            : "r0", "r2", "r4", "r6", "lr", "q0", "q1", "q2", "cc", "memory");
+    SPK_MVE_SUMS("vdup.8 q2, %[mask]\n",
+                 SPK_PACKED_MVE_EIGHT("r0") SPK_PACKED_MVE_EIGHT("r2") SPK_PACKED_MVE_EIGHT("r4")
+                     SPK_PACKED_MVE_EIGHT("r6"),
+                 [taps] "r"(taps), [mask] "r"(spk_upper_mask(upper)));
     return sum;
 }
 
