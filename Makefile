@@ -100,6 +100,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP) $(TORCH_FLAGS) $$(grep '^torch==' constraints.txt)
 	$(PIP) -c constraints.txt hatchling editables
 	$(PIP) --no-build-isolation -c constraints.txt -e '.[train,dev,docs]'
+	# Without the torchvision and torchaudio that they ask for, which the CPU build of PyTorch does not load.
+	$(PIP) --no-deps -c constraints.txt norse spikingjelly
 	touch $@
 
 clean:

@@ -6,6 +6,8 @@ stands between marks in the pages; a test compares.
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import inspect
 import re
 import sys
@@ -29,7 +31,7 @@ from spikelet.cli.app import COMMANDS, app  # noqa: E402
 from spikelet.codegen import generate  # noqa: E402
 from spikelet.frontends import onnx, tflite  # noqa: E402
 from spikelet.frontends.onnx.export import exportable_operators  # noqa: E402
-from spikelet.frontends.snntorch.layers import NEURON_STATES  # noqa: E402
+from spikelet.frontends.spiking.framework import KNOWN, Framework, frameworks  # noqa: E402
 from spikelet.frontends.tflite import floats  # noqa: E402
 from spikelet.frontends.torch.call import HANDLERS  # noqa: E402
 from spikelet.graph.operator import operators  # noqa: E402
@@ -91,10 +93,17 @@ def _board(board: Board) -> list[str]:
     ]  # fmt: skip
 
 
+def every_framework() -> list[Framework]:
+    """Of spiking neurons."""
+    for package in KNOWN:
+        importlib.import_module(package)
+    return list(frameworks())
+
+
 def formats() -> str:
     """The operators that each front end reads."""
     rows = [
-        ["snnTorch", codes(f"snn.{kind.__name__}" for kind in NEURON_STATES)],
+        *([f.name, codes(kind.__name__ for kind in f.neurons)] for f in every_framework()),
         ["PyTorch (ATen calls)", codes(name for name in sorted(HANDLERS) if name[0] != "_")],
         [".onnx", codes(sorted({*onnx.supported_operators()}))],
         [".tflite, int8", codes(tflite.supported_operators())],
@@ -286,6 +295,15 @@ def _docstring(thing: Any) -> str:
     return "\n\n".join(lines)
 
 
+def neurons() -> str:
+    """Classes of neurons that come in, by framework."""
+    rows = []
+    for framework in every_framework():
+        version = importlib.metadata.version(framework.name)
+        rows.append([framework.name, version, codes(k.__name__ for k in framework.neurons)])
+    return marks.table(["framework", "read and compared in", "classes"], rows)
+
+
 # By page of docs/, its generated parts.
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "api.md": {"python": python},
@@ -294,6 +312,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "operators.md": {"formats": formats, "kernels": kernels, "learned": learned},
     "learners.md": {"learners": learner_list, "published": published},
     "link.md": {"messages": messages},
+    "spiking.md": {"neurons": neurons},
 }
 
 

@@ -60,9 +60,7 @@ from spikelet.run.session_options import AUTO, RunOptions
 from spikelet.samples import GivenArrays
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from spikelet.frontends.snntorch.spiking import Spiking
+    from spikelet.frontends.snntorch.spiking import Network, Spiking
     from spikelet.frontends.torch.exporter import Example, Samples
     from spikelet.learn.networks.training_plan import TrainingPlan
     from spikelet.run.learning.learn_options import LearnOptions
@@ -406,7 +404,7 @@ class Package(packages.Package):
 
 
 def export(
-    module: nn.Module,
+    module: Network,
     example: Example | tuple[Example, ...],
     calibration: Samples,
     *,
@@ -420,7 +418,8 @@ def export(
 
     Args:
         module: any module that torch.export can trace, taken in evaluation mode; with
-            `options=Spiking(...)` a network of snnTorch.
+            `options=Spiking(...)` a network of snnTorch, SpikingJelly or Norse, or a function that
+            runs one; see docs/spiking.md.
         example: one input (1, *shape), or a tuple of several.
         calibration: real inputs (N, *shape) that ranges are found on, a hundred or more; or batches
             of them, such as a DataLoader gives, of which the first 1024 samples are used; by the
@@ -450,7 +449,7 @@ def export(
 
     if options is None or isinstance(options, Options):
         chosen = options or Options()
-        made = frontend.export(module, example, calibration, test, labels, name, chosen)
+        made = frontend.export(module, example, calibration, test, labels, name, chosen)  # type: ignore[arg-type]  # it refuses others
     else:
         from spikelet.frontends.snntorch.spiking import export_samples
 

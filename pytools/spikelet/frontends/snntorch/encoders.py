@@ -45,6 +45,11 @@ class Latency:
     amplitude: float = 1.0
 
 
+@dataclass(frozen=True)
+class Frames(DirectCurrent):
+    """u8 codes, one frame a step, as a current: the input is (T, *shape)."""
+
+
 Encoder = DirectCurrent | Poisson | Latency
 
 

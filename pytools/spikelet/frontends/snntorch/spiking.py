@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 from torch import nn
 
 from spikelet.errors import UsageError
-from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
+from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Frames, Latency, Poisson
 from spikelet.frontends.snntorch.exporter import check_arguments, export
-from spikelet.frontends.snntorch.layers import READOUTS, Readout
+from spikelet.frontends.snntorch.layers import READOUTS, ExportError, Readout, stages
 from spikelet.frontends.snntorch.package import State
+from spikelet.frontends.spiking.framework import versions
+from spikelet.frontends.spiking.package import Plan, make_package
+from spikelet.frontends.spiking.program import Program, read
 from spikelet.frontends.torch.exporter import Example, Samples, gather_samples
 from spikelet.graph import Array
 from spikelet.package import Package
-from spikelet.samples import plain_array
+from spikelet.samples import checked_labels, plain_array
 from spikelet.streams import array_stream
 
-ENCODERS = ("direct", "rate", "poisson", "latency")
+Network = Program | Mapping[str, nn.Module]
+ENCODERS = ("direct", "rate", "poisson", "latency", "frames")
+READ_SAMPLES = 16  # that a program is run on to be read
 VECTORS = 200  # samples of the calibration data that become test vectors
 
 
@@ -27,20 +35,22 @@ class Spiking:
     """How a network of spiking neurons is executed: `export(..., options=Spiking(steps=25))`.
 
     Attributes:
-        steps: time steps of one inference; membranes start at 0.
+        steps: time steps of one inference.
         encoder: how a sample becomes what the first layer gets in each step. `direct`: its values,
             constant; their range is that of the calibration data. `rate` or `poisson`: a spike with
             the value, 0 to 1, as its probability, as `spikegen.rate` draws them. `latency`: one
-            spike, the earlier the larger the value. Or an encoder of `spikelet.frontends.snntorch`.
-        readout: `spike_count`, `membrane` or `sum`; see `spikelet.frontends.snntorch.export`.
+            spike, the earlier the larger the value. `frames`: samples are (N, steps, *shape), one
+            frame a step. Or an encoder of `spikelet.frontends.snntorch`.
+        readout: `spike_count`, `membrane` or `sum`; see `spikelet.frontends.snntorch.export`. By
+            default what a program answers with; of a chain of layers the spike count.
         state: of the neurons, `auto`, `exact` or `narrow`; see there.
         fraction_bits: of every membrane, 0 to 15; None for as many as it provably holds.
         seed: of `poisson` on the test samples.
     """
 
     steps: int
-    encoder: Encoder | Literal["direct", "rate", "poisson", "latency"] = "direct"
-    readout: Readout = "spike_count"
+    encoder: Encoder | Literal["direct", "rate", "poisson", "latency", "frames"] = "direct"
+    readout: Readout | None = None
     state: State = "auto"
     fraction_bits: int | None = None
     seed: int = 0
@@ -50,7 +60,7 @@ class Spiking:
         named = self.encoder if isinstance(self.encoder, str) else "direct"
         for what, given, known in (
             ("encoder", named, ENCODERS),
-            ("readout", self.readout, READOUTS),
+            ("readout", self.readout or READOUTS[0], READOUTS),
         ):
             if given not in known:
                 raise UsageError(f"{what} is {given!r}", next=f"choose one of {', '.join(known)}")
@@ -61,15 +71,16 @@ class Spiking:
         """The encoder, its codes chosen to hold the calibration data (N, n)."""
         if not isinstance(self.encoder, str):
             return self.encoder
-        if self.encoder != "direct":
+        if self.encoder not in ("direct", "frames"):
             return Latency() if self.encoder == "latency" else Poisson()
         low, high = min(0.0, float(calibration.min())), max(0.0, float(calibration.max()))
         scale = (high - low) / 255 or 1 / 255
-        return DirectCurrent(scale, round(-low / scale))
+        kind = Frames if self.encoder == "frames" else DirectCurrent
+        return kind(scale, round(-low / scale))
 
 
 def export_samples(
-    network: nn.Module,
+    network: Network,
     calibration: Samples,
     test: Samples | None,
     labels: Example | None,
@@ -79,7 +90,7 @@ def export_samples(
     """A package of a network, tested with real samples; for the network see `export`.
 
     Args:
-        network: of snnTorch.
+        network: layers of snnTorch by name, or any program with spiking neurons; see `program`.
         calibration: (N, *shape) real values, or batches of them: their range is the input's.
         test: (M, *shape) as well: the package's vectors; None for the first of `calibration`.
         labels: (M,) of them, or of all of `calibration`.
@@ -94,18 +105,22 @@ def export_samples(
             f"options are a {type(spiking).__name__}, expected Spiking or quantise.Options"
         )
     real = gather_samples(calibration, "calibration")
-    options: dict[str, Any] = {
-        "steps": spiking.steps,
-        "encoder": spiking.encoding(real),
-        "readout": spiking.readout,
-        "name": name,
-        "fraction_bits": spiking.fraction_bits,
-        "state": spiking.state,
-    }
     tested = real[:VECTORS] if test is None else gather_samples(test, "test")
     classes = None if labels is None else plain_array(labels)
     if test is None and classes is not None and len(classes) == len(real):
         classes = classes[:VECTORS]
+    if not _is_chain(network, spiking):
+        assert not isinstance(network, Mapping)
+        return _export_program(network, real, tested, classes, name, spiking)
+    assert isinstance(network, nn.Module | Mapping)
+    options: dict[str, Any] = {
+        "steps": spiking.steps,
+        "encoder": spiking.encoding(real),
+        "readout": spiking.readout or READOUTS[0],
+        "name": name,
+        "fraction_bits": spiking.fraction_bits,
+        "state": spiking.state,
+    }
     graph, arrays = export(network, **options), {"x": tested}
     for samples in (real, tested):
         _check_time(samples, graph.tensors["x"].size, spiking.steps)
@@ -114,6 +129,52 @@ def export_samples(
         network, **options, test=codes.inputs["x"], labels=classes, seed=spiking.seed
     )
     return made
+
+
+def _is_chain(network: Network, spiking: Spiking) -> bool:
+    """Whether a network is a chain of snnTorch's layers, whose order need not be found out."""
+    if isinstance(network, Mapping):
+        return True
+    if not isinstance(network, nn.Sequential) or spiking.encoder == "frames":
+        return False
+    try:
+        stages(network, spiking.readout or READOUTS[0])
+    except ExportError:
+        return False
+    return True
+
+
+def _export_program(
+    program: Program,
+    real: Array,
+    tested: Array,
+    classes: Array | None,
+    name: str,
+    spiking: Spiking,
+) -> Package:
+    """A package of a program with spiking neurons, read from what it does."""
+    framed = spiking.encoder == "frames"
+    if framed and (real.ndim < 3 or real.shape[1] != spiking.steps):
+        raise UsageError(
+            f"samples have shape {real.shape}, expected (N, {spiking.steps}, *shape)",
+            "time in front of the samples, or another number of steps",
+            "give one frame a step, behind the axis of samples",
+        )
+    few = real[:READ_SAMPLES].astype(np.float32)
+    found = read(
+        program,
+        np.moveaxis(few, 1, 0) if framed else few,
+        spiking.steps,
+        name,
+        per_step=framed,
+    )
+    readout = spiking.readout or found.readout
+    plan = Plan(found.network, spiking.steps, spiking.encoding(real), readout)
+    plan = dataclasses.replace(plan, fraction_bits=spiking.fraction_bits)
+    if classes is not None:
+        highest = plan.build(narrow=False).graph.highest_prediction
+        classes = checked_labels(classes, "labels", len(tested), highest)
+    return make_package(plan, spiking.state, tested, classes, spiking.seed, versions())
 
 
 def _check_time(samples: Array, inputs: int, steps: int) -> None:

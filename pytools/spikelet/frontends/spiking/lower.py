@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from spikelet.frontends.snntorch import rounding
-from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
+from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Frames, Latency, Poisson
 from spikelet.frontends.spiking.held import Held, channels_last
 from spikelet.frontends.spiking.network import (
     Add,
@@ -42,6 +42,7 @@ from spikelet.graph.ops import sum as sums
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.dense import Dense
+from spikelet.graph.ops.frame import Frame
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.pool2d_sums import Pool2dSums
 from spikelet.graph.ops.reshape import Reshape
@@ -150,11 +151,17 @@ class _Lowering:
         encoder = self.encoder
         scale = encoder.scale if isinstance(encoder, DirectCurrent) else 1 / 256
         held = last if isinstance(encoder, DirectCurrent) else (int(np.prod(last)),)
+        framed = isinstance(encoder, Frames)
+        held = (self.steps, *held) if framed else held
         x = GraphTensor("x", "u8", held, kind="input", scale=scale, zero_point=encoder.zero_point)
         self.inputs.append(x)
+        source = "x"
+        if framed:
+            source = "frame"
+            self.nodes.append(Frame(name=source, inputs=("x",)))
         if isinstance(encoder, DirectCurrent):
             unit = np.array([encoder.scale])
-            self.held[name] = Held("x", last, unit, encoder.zero_point, most=encoder.amplitude)
+            self.held[name] = Held(source, last, unit, encoder.zero_point, most=encoder.amplitude)
             return
         if isinstance(encoder, Poisson):
             self.inputs.append(GraphTensor("seed", "u32", (1,), kind="input"))

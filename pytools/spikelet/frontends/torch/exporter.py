@@ -197,14 +197,14 @@ def _array(values: Any) -> Array:
     return array
 
 
-def _check(module: nn.Module) -> None:
+def _check(module: object) -> None:
     if not isinstance(module, nn.Module):
         raise ImportRefused(
             f"module is a {type(module).__name__}, expected a torch.nn.Module",
             next="give the network itself, not its weights or its class",
         )
     for path, layer in module.named_modules():
-        if type(layer).__module__.startswith("snntorch"):
+        if type(layer).__module__.partition(".")[0] in ("snntorch", "spikingjelly", "norse"):
             raise ImportRefused(
                 f"layer {path or 'itself'} is a spiking one ({type(layer).__name__})",
                 "this function is for networks without time steps",
