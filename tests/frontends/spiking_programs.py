@@ -192,17 +192,17 @@ PROGRAMS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "sequential_images": (images, IMAGE),
     "sequential_sequences": (sequences, SEQUENCE),
     "by_neuron": (by_neuron, VECTOR),
-    "jelly_if": (
+    "spikingjelly_if": (
         lambda: jelly_dense(neuron.IFNode(v_reset=-0.2), neuron.IFNode(v_reset=None)), VECTOR
     ),
-    "jelly_lif": (lambda: jelly_dense(neuron.LIFNode(tau=3.0), neuron.LIFNode()), VECTOR),
-    "jelly_plif": (
+    "spikingjelly_lif": (lambda: jelly_dense(neuron.LIFNode(tau=3.0), neuron.LIFNode()), VECTOR),
+    "spikingjelly_plif": (
         lambda: jelly_dense(neuron.ParametricLIFNode(3.0), neuron.CUBALIFNode(0.4, 0.9)), VECTOR
     ),
-    "jelly_silent": (lambda: jelly_dense(neuron.IFNode(), neuron.NonSpikingLIFNode()), VECTOR),
-    "jelly_sum": (lambda: jelly_dense(neuron.LIFNode(), neuron.NonSpikingIFNode()), VECTOR),
-    "jelly_single": (lambda: jelly_images("s"), IMAGE),
-    "jelly_multi": (lambda: jelly_images("m"), IMAGE),
+    "spikingjelly_silent": (lambda: jelly_dense(neuron.IFNode(), neuron.NonSpikingLIFNode()), VECTOR),
+    "spikingjelly_sum": (lambda: jelly_dense(neuron.LIFNode(), neuron.NonSpikingIFNode()), VECTOR),
+    "spikingjelly_single": (lambda: jelly_images("s"), IMAGE),
+    "spikingjelly_multi": (lambda: jelly_images("m"), IMAGE),
     "norse_lif": (lambda: norse_dense(norse_lif.LIFCell(), li.LICell()), VECTOR),
     "norse_leak": (
         lambda: norse_dense(

@@ -34,7 +34,13 @@ from spikelet.frontends.spiking.program import read
 STEPS = spiking_programs.STEPS
 
 
-@pytest.mark.parametrize("name", spiking_programs.PROGRAMS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.quick] * (name == "norse_box"))
+        for name in spiking_programs.PROGRAMS
+    ],
+)
 def test_a_program_comes_in_spike_by_spike(name: str) -> None:
     program, x = spiking_programs.made(name)
     found = read(program, x[:4], STEPS)
@@ -43,7 +49,7 @@ def test_a_program_comes_in_spike_by_spike(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["leaky_loop", "single_step", "feedback", "sequential_images", "jelly_multi",
+    "name", ["leaky_loop", "single_step", "feedback", "sequential_images", "spikingjelly_multi",
              "norse_refrac_recurrent"],
 )  # fmt: skip
 def test_a_program_runs_on_a_device(name: str) -> None:
@@ -129,7 +135,7 @@ def test_frames_are_read_one_a_step() -> None:
 
 
 def test_a_program_is_left_as_it_was() -> None:
-    for name in ("leaky_loop", "loose_layers", "jelly_multi"):
+    for name in ("leaky_loop", "loose_layers", "spikingjelly_multi"):
         program, x = spiking_programs.made(name)
         modules = (
             [program]

@@ -134,7 +134,7 @@ class Tape(TorchFunctionMode):
             if not self.is_layer(module):
                 return
             self._depth -= 1
-            if not self._depth:
+            if not self._depth and result is not None:  # it failed, and says so itself
                 turn = self._turns.get(module, 0)
                 self._turns[module] = turn + 1
                 path = self.name_of(module)
