@@ -199,7 +199,9 @@ PROGRAMS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "spikingjelly_plif": (
         lambda: jelly_dense(neuron.ParametricLIFNode(3.0), neuron.CUBALIFNode(0.4, 0.9)), VECTOR
     ),
-    "spikingjelly_silent": (lambda: jelly_dense(neuron.IFNode(), neuron.NonSpikingLIFNode()), VECTOR),
+    "spikingjelly_silent": (
+        lambda: jelly_dense(neuron.IFNode(), neuron.NonSpikingLIFNode()), VECTOR
+    ),
     "spikingjelly_sum": (lambda: jelly_dense(neuron.LIFNode(), neuron.NonSpikingIFNode()), VECTOR),
     "spikingjelly_single": (lambda: jelly_images("s"), IMAGE),
     "spikingjelly_multi": (lambda: jelly_images("m"), IMAGE),
