@@ -384,6 +384,8 @@ def spiking(made: Edges) -> None:
     made.add("sum", [current["i16"], current["i32"]])
     made.add("one_to_one", [spikes], weight=np.array([-32768, 32767, 0], np.int16))
     made.add("one_to_one", [spikes], weight=np.full(1, -32768, np.int16))
+    for steps in (np.arange(33) * 8, np.zeros(33), np.full(33, 255), np.arange(33) % 2):
+        made.add("delay", [spikes], steps=steps.clip(0, 255).astype(np.uint8))
     made.add("spike_count", [spikes])
     made.add("latency", [values])
     made.add("poisson", [values, Tensor("x", "u32", (1,), kind="input")])

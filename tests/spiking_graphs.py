@@ -8,6 +8,7 @@ from graphs import weights
 from spikelet.graph import Graph, Operator, Tensor
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
+from spikelet.graph.ops.delay import Delay
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
@@ -51,6 +52,8 @@ def recurrent_spikes(steps: int = 6) -> Graph:
             name="trace", inputs=("result",), input_shift=2,
             leaks=np.array([32768, 0, 20001, 31000], np.uint32),
         ),
+        Delay(name="later", inputs=("slow.spikes",), steps=np.resize(np.uint8([0, 5, 3, 6]), 36)),
+        SpikeCount(name="arrived", inputs=("later",)),
         Lif(name="out", inputs=("result",), threshold=threshold[:1], leak=30000),
         SpikeCount(name="counts", inputs=("out.spikes",)),
         Argmax(name="label", inputs=("counts",)),

@@ -99,6 +99,7 @@ NOT_EXPORTED = {
     **dict.fromkeys(
         [
             "conv2d_sums",
+            "delay",
             "dense",
             "direct",
             "latency",

@@ -12,6 +12,7 @@ from spikelet.frontends.spiking.lower import Lowered, lower
 from spikelet.frontends.spiking.network import (
     Add,
     Conv2d,
+    Delay,
     Flatten,
     Layer,
     Linear,
@@ -40,7 +41,8 @@ def images(rng: np.random.Generator, rules: list[Rule]) -> SpikingNetwork:
         Conv2d(name="c1", inputs=("x",), weight=on_grid(rng, 6, 2, 3, 3), bias=on_grid(rng, 6),
                padding=(1, 1, 1, 1)),
         Neurons(name="l1", inputs=("c1",), rule=rules[0]),
-        Pool2d(name="p1", inputs=("l1",), mode="mean", window=(2, 2), stride=(2, 2)),
+        Delay(name="w1", inputs=("l1",), steps=rng.integers(0, 4, 6 * 64)),
+        Pool2d(name="p1", inputs=("w1",), mode="mean", window=(2, 2), stride=(2, 2)),
         Conv2d(name="c2", inputs=("p1",), weight=on_grid(rng, 8, 6, 3, 3)),
         Pool2d(name="p2", inputs=("c2",), mode="max", window=(2, 2), stride=(1, 1)),
         Neurons(name="l2", inputs=("p2",), rule=rules[1]),
@@ -51,7 +53,8 @@ def images(rng: np.random.Generator, rules: list[Rule]) -> SpikingNetwork:
         OneToOne(name="own", inputs=("last",), weight=on_grid(rng, 20)),
         Add(name="both", inputs=("fc", "all", "own")),
         Neurons(name="l3", inputs=("both",), rule=rules[2]),
-        Linear(name="out", inputs=("l3",), weight=on_grid(rng, 5, 20)),
+        Delay(name="late", inputs=("l3",), steps=rng.integers(0, 9, 20)),
+        Linear(name="out", inputs=("late",), weight=on_grid(rng, 5, 20)),
         Neurons(name="lo", inputs=("out",), rule=Rule(kept=np.array([0.9]))),
     )  # fmt: skip
     return SpikingNetwork("images", {"x": (2, 8, 8)}, layers, "lo")

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from spikelet.graph import Array, Graph, GraphError, Operator, Tensor
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
+from spikelet.graph.ops.delay import Delay
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.one_to_one import OneToOne
+from spikelet.graph.ops.poisson import Poisson
 from spikelet.graph.ops.pool2d_sums import Pool2dSums
 from spikelet.graph.ops.previous import Previous
 from spikelet.graph.ops.sum import Sum
@@ -131,6 +133,26 @@ def test_a_recurrence_reads_the_step_before(weight: int, threshold: int) -> None
                 spike = int(v > threshold)
                 v -= threshold * spike
                 assert trace[t, sample, neuron] == spike
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_spike_arrives_after_its_neurons_delay(data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    n, steps, most = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 30)), 12
+    delays = rng.integers(0, data.draw(st.integers(0, most)) + 1, n).astype(np.uint8)
+    nodes: list[Operator] = [
+        Poisson(name="e", inputs=("x", "seed")),
+        Delay(name="late", inputs=("e.spikes",), steps=delays),
+    ]
+    inputs = [Tensor("x", "u8", (n,), kind="input"), Tensor("seed", "u32", (1,), kind="input")]
+    graph = Graph("late", steps, inputs, nodes, ["late"])
+    x = rng.integers(0, 256, (3, n)).astype(np.uint8)
+    trace = graph.run({"x": x, "seed": np.array([[1], [2], [3]], np.uint32)}, trace=True).trace
+    for t in range(steps):
+        for i, delay in enumerate(delays.tolist()):
+            wanted = trace["e.spikes"][t - delay, :, i] if t >= delay else np.zeros(3)
+            assert np.array_equal(trace["late"][t, :, i], wanted)
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,11 @@ import torch
 
 from spikelet.frontends.snntorch import rounding
 from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Frames, Latency, Poisson
-from spikelet.frontends.spiking.held import Held, channels_last
+from spikelet.frontends.spiking.held import Held, channels_last, in_memory
 from spikelet.frontends.spiking.network import (
     Add,
     Conv2d,
+    Delay,
     Flatten,
     Layer,
     Linear,
@@ -37,7 +38,7 @@ from spikelet.frontends.spiking.network import (
 from spikelet.frontends.spiking.neurons import MOST_SUM, NeuronLowering, nearest
 from spikelet.graph import Array, Graph, GraphError, Operator
 from spikelet.graph import Tensor as GraphTensor
-from spikelet.graph.ops import latency, one_to_one, poisson, previous
+from spikelet.graph.ops import delay, latency, one_to_one, poisson, previous
 from spikelet.graph.ops import sum as sums
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
@@ -127,6 +128,7 @@ class _Lowering:
             Flatten: self._add_flatten,
             Add: self._add_sum,
             Previous: self._add_previous,
+            Delay: self._add_delay,
             Neurons: self._add_neurons,
         }
 
@@ -384,6 +386,26 @@ class _Lowering:
         node = previous.Previous(name=layer.name, of=f"{layer.of}.spikes", shape=shape)
         self.nodes.append(node)
         self.held[layer.name] = Held(layer.name, shape)
+
+    def _add_delay(self, layer: Delay) -> None:
+        source = self.held[layer.inputs[0]]
+        spikes = layer.inputs[0] in self.network.inputs or not isinstance(
+            self.network.layer(layer.inputs[0]), Linear | Conv2d | OneToOne | Add
+        )
+        if not spikes or source.zero or np.any(source.unit != 1):
+            raise ImportRefused(
+                f"layer {layer.called}: it delays {layer.inputs[0]}, expected spikes",
+                next="put the delay behind neurons, or encode the input as spikes",
+            )
+        if layer.steps.min() < 0 or layer.steps.max() > 255:
+            raise ImportRefused(
+                f"layer {layer.called}: delays of {layer.steps.min()} to {layer.steps.max()} "
+                "steps, expected 0 to 255"
+            )
+        n = int(np.prod(source.shape))
+        steps = np.resize(in_memory(source, layer.steps), n).astype(np.uint8)
+        node = delay.Delay(name=layer.name, inputs=(source.name,), steps=steps)
+        self._append(layer, node, None, image=source.image)
 
     # Neurons
 

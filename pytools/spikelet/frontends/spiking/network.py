@@ -95,6 +95,13 @@ class Add(Layer):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Delay(Layer):
+    """Spikes that arrive later: steps (n,) or (1,), 0 to 255, in the order of its input."""
+
+    steps: Array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Previous(Layer):
     """What the layer `of` wrote in the step before, 0 in the first; `shape` is its shape."""
 

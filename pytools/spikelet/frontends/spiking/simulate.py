@@ -13,6 +13,7 @@ from torch.nn import functional
 from spikelet.frontends.spiking.network import (
     Add,
     Conv2d,
+    Delay,
     Flatten,
     Layer,
     Linear,
@@ -40,6 +41,7 @@ class Simulation:
         self.membranes: dict[str, Tensor] = {}
         self.currents: dict[str, Tensor] = {}
         self.waiting: dict[str, Tensor] = {}
+        self.seen: dict[str, list[Tensor]] = {}
 
     def step(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One step: every tensor (N, *shape) by name, for inputs (N, *shape)."""
@@ -49,12 +51,25 @@ class Simulation:
             if isinstance(layer, Previous):
                 nothing = torch.zeros((self.samples, *layer.shape), dtype=torch.float64)
                 now[layer.name] = before.get(layer.of, nothing)
+            elif isinstance(layer, Delay):
+                now[layer.name] = self._delay(layer, now[layer.inputs[0]])
             elif isinstance(layer, Neurons):
                 now[layer.name] = self._fire(layer, now[layer.inputs[0]])
             else:
                 now[layer.name] = compute(layer, [now[name] for name in layer.inputs])
         self.values = now
         return {name: x.numpy() for name, x in now.items()}
+
+    def _delay(self, layer: Delay, x: Tensor) -> Tensor:
+        """What was seen so many steps ago; the newest comes first."""
+        seen = self.seen.setdefault(layer.name, [])
+        seen.insert(0, x)
+        steps = torch.from_numpy(np.resize(layer.steps.astype(np.int64), x[0].numel()))
+        late = torch.zeros_like(x)
+        for ago in range(min(int(steps.max()) + 1, len(seen))):
+            late = torch.where((steps == ago).reshape(1, *x.shape[1:]), seen[ago], late)
+        del seen[int(steps.max()) + 1 :]
+        return late
 
     def _fire(self, layer: Neurons, x: Tensor) -> Tensor:
         rule, name = layer.rule, layer.name
