@@ -1,4 +1,4 @@
-"""docs/fewer-bits.svg: accuracy over bytes of weights, and instructions, of the models of models/.
+"""docs/fewer-bits.svg: errors over bytes of weights, and instructions, of the models of models/.
 
     python tools/bits_plot.py
 
@@ -59,27 +59,32 @@ def _draw(points: dict[str, list[Point]]) -> Figure:
         for named, marker, colour, side in ((own, "o", OURS, -1), (peers, "s", THEIRS, 1)):
             for name, size, accuracy, instructions in named:
                 area = 30 + 90 * (instructions / most) ** 0.5
-                at = (size, 100 * accuracy)
+                at = (size, 100 * (1 - accuracy))
                 axis.scatter(*at, s=area, marker=marker, color=colour, alpha=0.8)
                 axis.annotate(
-                    f"{name}\n{instructions / 1e6:.3g} M", at, (7 * side, -4), fontsize=7,
-                    textcoords="offset points", ha="right" if side < 0 else "left",
+                    f"{name}\n{instructions / 1e6:.3g} M", at, (7 * side, -4 - 3 * side),
+                    fontsize=7, textcoords="offset points", ha="right" if side < 0 else "left",
                 )  # fmt: skip
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:g}")
         axis.xaxis.set_minor_locator(NullLocator())
         axis.margins(x=0.45, y=0.15)
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5, 9)))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.invert_yaxis()
         axis.set_title(TITLES[data], fontsize=9)
         axis.set_xlabel("weights, KB", fontsize=8)
-        axis.set_ylabel("accuracy on the test part, %", fontsize=8)
+        axis.set_ylabel("errors on the test part, %, fewer above", fontsize=8)
         axis.tick_params(labelsize=7, which="both")
     return figure
 
 
 def main() -> None:
     """Draw it."""
-    label = "Accuracy over bytes of weights; beside each point its instructions on RV32"
+    label = "Errors over bytes of weights; beside each point its instructions on RV32"
     text = standalone(svg(_draw(ours()), "fewer-bits", label))
     (ROOT / "docs" / "fewer-bits.svg").write_text(text + "\n", encoding="utf-8")
 

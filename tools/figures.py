@@ -6,7 +6,7 @@ Without arguments all of them, which takes some minutes; otherwise the named one
     int8      the comparison with other runtimes (needs SPIKELET_MODELS), and the packages of
               models/ (accuracy is measured again if SPIKELET_DATA is set)
     learning  the table and the curves of learning on the device
-    bits      docs/fewer-bits.svg: accuracy, bytes and instructions of the models
+    bits      docs/fewer-bits.svg: errors, bytes and instructions of the models
     bars      the bars of learning, as `tools/bars.py --json out/bars.json` measured them
 """
 
