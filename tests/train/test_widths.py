@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from int8_recipe import RECIPE, recipe
 from spikelet.graph.quantised import Quantised
@@ -14,6 +16,7 @@ from spikelet.package import Package
 from spikelet.train import train
 from spikelet.train.recipe import RecipeError, load_recipe
 from spikelet.train.recipe_figures import markdown, measure_package
+from spikelet.train.widths import drawn
 from targets import check_package
 
 JOINT = RECIPE.replace("epochs = 2\nlearning_rate = 1e-3", """epochs = 3
@@ -41,6 +44,20 @@ def test_one_store_serves_all_widths(tmp_path: Path) -> None:
     few = {name: values[:8] for name, values in package.vectors.items()}
     small = Package(package.graph, few, {}).with_golden()
     check_package("rv32-gcc-qemu", small, tmp_path)
+
+
+@pytest.mark.parametrize(("narrowest", "share"), [(None, 1 / 2), (2, 2 / 5), (1, 1 / 4)])
+def test_the_narrowest_width_is_drawn_as_often_as_asked(
+    narrowest: int | None, share: float
+) -> None:
+    torch.manual_seed(0)
+    nets = [nn.Identity() for _ in range(4)]
+    counts = np.zeros(4)
+    for _ in range(2000):
+        (net,) = drawn(nets, narrowest)
+        counts[nets.index(net)] += 1
+    wanted = [(1 - share) / 3] * 3 + [share]
+    np.testing.assert_allclose(counts / 2000, wanted, atol=0.04)
 
 
 def test_a_width_that_there_is_not_is_refused(tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ class _Fit:
         for x, targets, labels, chosen in self._batches():
             given = self.lesson.given(x, self._copy(), chosen) if self.lesson else None
             every, losses = [], []
-            for net in drawn(pupils):
+            for net in drawn(pupils, self.recipe.quantise.narrowest):
                 seen = watched[net](x) if watched else (net(x), x)
                 loss = cross_entropy(
                     seen[0], targets, self.weights, label_smoothing=train.label_smoothing

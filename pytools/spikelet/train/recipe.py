@@ -178,6 +178,9 @@ class Int8QuantiseSection(_Section):
     odd: bool | None = None
     # In place of `bits`: one store of weights that serves all of these, trained together.
     widths: tuple[Width, ...] | None = None
+    # Of `widths`: how many times as often as each of the others a batch trains the narrowest one;
+    # without it every second batch does.
+    narrowest: Annotated[int, Field(ge=1)] | None = None
     # Of `widths`: 1 bit answers, and 8 where it is not sure, so that this share of the gain from 1
     # to 8 bits is kept on the samples that are held out.
     draft: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -96,15 +96,21 @@ class WidthsNetwork(nn.Module):
         return at_widths(share_store(graphs), name)
 
 
-def drawn(nets: Sequence[nn.Module]) -> list[nn.Module]:
-    """Those of a network's widths that a batch trains: one, the narrowest every second time.
+def drawn(nets: Sequence[nn.Module], narrowest: int | None = None) -> list[nn.Module]:
+    """Those of a network's widths that a batch trains: one, the narrowest more often than others.
 
     It has the most to learn; and a step takes no longer than that of a network of one width.
+
+    Args:
+        nets: the widest first.
+        narrowest: how many times as often as each of the others the last one is drawn; None: as
+            often as all others together.
     """
     if len(nets) == 1:
         return list(nets)
-    place = int(torch.randint(2 * len(nets) - 2, ()))
-    return [nets[min(place, len(nets) - 1)]]
+    others = len(nets) - 1
+    place = int(torch.randint(others + (narrowest or others), ()))
+    return [nets[min(place, others)]]
 
 
 def share_store(graphs: Mapping[int, Graph], planes: Sequence[int] = ()) -> dict[int, Graph]:
