@@ -36,7 +36,9 @@ def test_one_store_serves_all_widths(tmp_path: Path) -> None:
     for own in layers.values():
         assert [node.upper for node in own] == [8, 4, 2, 1]
         assert all(np.array_equal(node.weight, own[0].weight) for node in own)
-    row = measure_package(package)  # the README's figures
+    package.save(tmp_path / "widths.spk")
+    row = measure_package(Package.load(tmp_path / "widths.spk"))  # the README's figures
+    assert row.weight_bytes == sum(own[0].weight.size for own in layers.values())
     assert (row.integer_accuracy, row.manifest["accuracy_by_bits"]) == (by_bits["8"], by_bits)
     assert row.macs == sum(node.cost().macs for node in at_width(package.graph, 8).nodes)
     assert f"8 bit {by_bits['8']:.4f}" in markdown([row])

@@ -69,12 +69,12 @@ class Row:
 
 
 def weight_bytes(graph: Graph) -> int:
-    """Of all weights, as they lie packed; an array that several widths read counts once."""
-    arrays = {
-        id(node.arrays()["weight"]): -(-node.arrays()["weight"].size * node.cost().weight_bits // 8)
-        for node in graph.nodes
-        if "weight" in node.arrays()
-    }
+    """Of all weights, as they lie packed; an array that several widths read counts once, whole."""
+    arrays: dict[bytes, int] = {}
+    for node in graph.nodes:
+        if (weight := node.arrays().get("weight")) is not None:
+            packed = -(-weight.size * node.cost().weight_bits // 8)
+            arrays[weight.tobytes()] = max(packed, arrays.get(weight.tobytes(), 0))
     return sum(arrays.values())
 
 
