@@ -31,7 +31,7 @@ enum spk_connected_rounding { SPK_ONCE_NEAR, SPK_TWICE_NEAR, SPK_WIDE };
 SPK_INLINE int32_t spk_fully_connected_code(const struct spk_fully_connected *c,
                                             enum spk_connected_rounding rounding, int32_t x,
                                             uint32_t channel) {
-    if (rounding == SPK_WIDE && c->out.even) {
+    if (rounding == SPK_WIDE && spk_is_even(&c->out)) {
         return spk_rescale_even(&c->out, x, channel);
     }
     const int32_t multiplier = c->out.multiplier[channel];

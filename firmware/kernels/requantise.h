@@ -152,14 +152,24 @@ SPK_INLINE int32_t spk_clamp_code(const struct spk_rescale *r, uint32_t code) {
     return (int32_t)code + r->low;
 }
 
+// Whether a layer has `even`; without SPK_EVEN none of a model's has.
+SPK_INLINE bool spk_is_even(const struct spk_rescale *r) {
+#if defined(SPK_EVEN)
+    return r->even != 0;
+#else
+    (void)r;
+    return false;
+#endif
+}
+
 // What spk_rescale asks for of a channel, of any but a _wide kernel as it lies. In a layer with
 // `even` the multiplier is the number of the channel, which is marked.
 SPK_INLINE int32_t spk_multiplier_of(const struct spk_rescale *r, bool wide, uint32_t channel) {
-    return wide && r->even ? (int32_t)channel : r->multiplier[channel];
+    return wide && spk_is_even(r) ? (int32_t)channel : r->multiplier[channel];
 }
 
 SPK_INLINE int32_t spk_shift_of(const struct spk_rescale *r, bool wide, uint32_t channel) {
-    return wide && r->even ? SPK_FAR : r->shift[channel];
+    return wide && spk_is_even(r) ? SPK_FAR : r->shift[channel];
 }
 
 SPK_INLINE int32_t spk_clamp(int32_t x, int32_t low, int32_t high) {
@@ -186,7 +196,7 @@ SPK_INLINE int8_t spk_rescale(const struct spk_rescale *r, bool near, int32_t su
         const int32_t code = spk_requantise_near(sum, multiplier, (uint32_t)-shift, zero - r->low);
         return (int8_t)spk_clamp_code(r, (uint32_t)code);
     }
-    if (r->even) {
+    if (spk_is_even(r)) {
         return spk_rescale_even(r, sum, (uint32_t)multiplier);
     }
     // It may reach any int32: clamped before the zero point is added.

@@ -112,6 +112,11 @@ def test_what_rounds_to_even_has_no_other_factors_in_flash(
     kinds = {name.partition("_")[2] for name in names if re.fullmatch(r"layer\d+_[a-z]+", name)}
     tables = {"weight", "steps", "lines", "sources", "padding", "scale"}
     assert kinds - tables == arrays
+    plain = generate(
+        int8_graphs.depthwise(), "0" * 64, tmp_path / "plain", target=Target.parse(isa)
+    )
+    texts = [generated.source.read_text() for generated in (made, plain)]
+    assert ["#define SPK_EVEN" in text for text in texts] == [True, False]
 
 
 HEADER = """

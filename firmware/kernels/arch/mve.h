@@ -20,7 +20,7 @@ SPK_SHARED void spk_mve_even(const struct spk_rescale *out, uint32_t at, int32_t
 SPK_INLINE int32x4_t spk_mve_scaled(const struct spk_rescale *out, bool wide, int32x4_t sum,
                                     uint32_t at) {
     int32x4_t x = vaddq_s32(sum, vldrwq_s32(out->bias + at));
-    if (wide && out->even) {
+    if (wide && spk_is_even(out)) {
         int32_t sums[4];
         vstrwq_s32(sums, x);
         spk_mve_even(out, at, sums);

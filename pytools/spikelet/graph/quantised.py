@@ -462,6 +462,8 @@ class Quantised(Operator):
 
     def _even_fields(self, em: Emitter) -> Fields:
         """Steps, or lines, of all channels."""
+        if self.even:
+            em.define("SPK_EVEN")
         if self.steps is not None:
             note = f"({len(self.steps)}, {self.steps.shape[1]}) least sums with a higher code"
             table = em.const(f"{self.name}_steps", self.steps, note)
