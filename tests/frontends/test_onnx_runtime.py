@@ -13,6 +13,7 @@ from onnx_networks import NETWORKS, differences, quantise_model, samples, sessio
 from tflite_oracle import draw
 
 from cli_support import small_graph
+from gained_graphs import gained_layers
 from spikelet.errors import UsageError
 from spikelet.frontends import onnx as frontend
 from spikelet.frontends import tflite
@@ -236,6 +237,11 @@ def after_import(graph: Graph, data: bytes) -> Array:
 def test_an_operator_that_onnx_has_not_is_refused_by_name(kind: str) -> None:
     with pytest.raises(UsageError, match=rf"\({kind}\): ONNX has no operator"):
         export(imported_case(kind, 0))
+
+
+def test_gains_of_an_adapter_are_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="reads gains of an adapter"):
+        export(gained_layers())
 
 
 def test_every_operator_is_exported_or_known_to_have_no_meaning_in_onnx() -> None:

@@ -20,6 +20,7 @@ from spikelet.graph.ops.conv2d import Conv2d
 from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.requantise import quantize_multiplier
+from spikelet.graph.tile import tilings
 from spikelet.package import Package
 from targets import check_package
 
@@ -120,6 +121,12 @@ def test_devices_fold_the_same(target: str, tmp_path: Path) -> None:
     graph = gained_layers()
     inputs = graphs.random_inputs(graph, 3, np.random.default_rng(4))
     check_package(target, Package(graph, inputs, {}).with_golden(), tmp_path)
+
+
+def test_layers_with_gains_are_not_executed_in_bands() -> None:
+    base = classifier()
+    assert any(tiling.layers > 1 for tiling in tilings(base))
+    assert not tilings(with_places(base, Adapter("scale_bias")))
 
 
 def test_what_takes_no_gains_is_refused() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Operator, Tensor
+from spikelet.graph.quantised import Quantised
 from spikelet.graph.requantise_once import FRACTION_BITS
 from spikelet.version import __version__
 
@@ -45,6 +46,13 @@ class Writer:
                 raise UsageError(
                     f"layer {node.name} ({node.KIND}): ONNX has no operator for it",
                     next=f"what can be exported: {', '.join(sorted(EXPORTS))}",
+                )
+            if isinstance(node, Quantised) and node.gained:
+                raise UsageError(
+                    f"layer {node.name} ({node.KIND}): it reads gains of an adapter, which may be "
+                    "written between two inferences",
+                    "a package with places for an adapter of kind scale_bias",
+                    "export its base",
                 )
             EXPORTS[node.KIND](self, node)
         for name in graph.outputs:
