@@ -107,6 +107,7 @@ def test_no_spike_differs_after_a_round_trip(
         assert np.array_equal(fired, second[name]), name
 
 
+@pytest.mark.quick
 def test_integrators_come_back_as_they_were() -> None:
     rng = np.random.default_rng(5)
     x = rng.normal(size=(STEPS, 4, 6))
