@@ -51,6 +51,7 @@ MANIFEST: dict[str, Any] = {
     "calibration": "8 samples",
     "quantisation": {"ranges": "max", "equalised": True, "bias_correction": False},
     "allocation": {"criterion": "error", "bits": {"fc1": 4}},
+    "convention": {"dt": 1e-4, "reset": "zero", "choices": [{"switch": "dt", "differing": None}]},
     "draft": {"lead": 16, "unsure": 0.2, "draft": 0.8, "whole": 0.9, "joined": 0.9},
     "simplified": {"macs": [2, 1], "weights": [2, 1], "layers": {}},
     "bands": {"layers": 2, "bands": 3},

@@ -60,6 +60,7 @@ from spikelet.run.session_options import AUTO, RunOptions
 from spikelet.samples import GivenArrays
 
 if TYPE_CHECKING:
+    from spikelet.frontends.nir.options import NirOptions
     from spikelet.frontends.snntorch.spiking import Network, Spiking
     from spikelet.frontends.torch.exporter import Example, Samples
     from spikelet.learn.networks.training_plan import TrainingPlan
@@ -467,9 +468,9 @@ def import_model(
     labels: npt.ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
     frames: int | None = None,
-    options: Options | None = None,
+    options: Options | NirOptions | None = None,
 ) -> Package:
-    """A .tflite or .onnx file as a package.
+    """A .tflite, .onnx or .nir file as a package.
 
     Args:
         path: the file.
@@ -479,7 +480,7 @@ def import_model(
         labels: (N,) classes of the samples, or what a regression should give.
         class_names: of the classes, in the order of their numbers; see `Package.name_classes`.
         frames: runs that make one inference of a .tflite network with a state.
-        options: how a float model is quantised.
+        options: how a float model is quantised; of a .nir file a `frontends.nir.NirOptions`.
 
     Raises:
         UsageError: names the node and its attributes that cannot be carried over, or what of the

@@ -116,6 +116,8 @@ class Manifest:
         label_agreement: share of samples with the float network's label.
         layouts: how samples look in the source, by input, and results, by output.
         units: by output, the real value of one unit, of those that are not codes.
+        convention: how a network of NIR is executed: dt, reset, timing, compare; and `choices`,
+            spikes that differ under each other one.
         source: file that was imported.
         source_sha256: of that file.
         source_names: of tensors, by what they are called here.
@@ -160,6 +162,7 @@ class Manifest:
     label_agreement: _Share | None = None
     layouts: dict[Words, Layout] | None = None
     units: dict[Words, Real] | None = None
+    convention: dict[Words, Any] | None = None
     source: Words = ""
     source_sha256: _Hash | None = None
     source_names: dict[Words, Words] | None = None

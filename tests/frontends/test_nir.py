@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,20 @@ def test_the_metadata_of_our_files_is_not_contradicted(tmp_path: Path) -> None:
         file["node/nodes/lif/tau"][...] = 0.02
     with pytest.raises(ImportRefused, match="kept is not what its time constants say"):
         read(path)
+
+
+def test_a_missing_package_is_named_with_what_brings_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fc = Linear(name="fc", inputs=("x",), weight=np.eye(4))
+    for name, act in (
+        ("h5py", lambda: read(tmp_path / "net.nir")),
+        ("nir", lambda: graph_of(SpikingNetwork("net", {"x": (4,)}, (fc,), "fc"))),
+    ):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(UsageError, match=rf"the package `{name}` is not installed") as raised:
+            act()
+        assert "pip install 'spikelet[nir]'" in str(raised.value)
 
 
 # What is refused

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from spikelet.cli.render import (
     layer_table,
     origin_rows,
     simplified_table,
+    spiking_tables,
 )
 from spikelet.cli.terminal import facts, number, table
 from spikelet.errors import UsageError
 from spikelet.frontends.model_file import import_file
+from spikelet.frontends.nir.options import NirOptions
 from spikelet.quantise import METHODS, Options
 from spikelet.refusal import shorten
 from spikelet.samples import GivenArrays
@@ -37,6 +40,7 @@ class ImportOptions:
         frames: runs that make one inference of a network with a state.
         class_names: of the classes, with commas between them; or a file with one a line.
         out: the package's file.
+        executed: of a .nir network, fields of `NirOptions`; None where nothing is said.
 
     Raises:
         UsageError: an unknown method, or a package that would overwrite what is read.
@@ -51,6 +55,7 @@ class ImportOptions:
     frames: int | None = None
     class_names: str | None = None
     out: Path | None = None
+    executed: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.out is not None:
@@ -78,11 +83,24 @@ class ImportOptions:
             bits=8 if self.bits is None else _bits(self.bits),
         )
 
+    @property
+    def options(self) -> Options | NirOptions | None:
+        """Of what the file is; None where nothing is asked for."""
+        said = {name: value for name, value in self.executed.items() if value is not None}
+        if not said:
+            return self.quantisation
+        if self.quantisation is not None:
+            raise UsageError(
+                f"--{next(iter(said))} goes with .nir files, options of quantisation with others",
+                next="leave out what is not for the model",
+            )
+        return NirOptions(**said)
+
     def package(self) -> Package:
         """The package that the model becomes; raises as `import_file`."""
         path = self.calibrate
         data = None if path is None else GivenArrays.of_file(path, "--calibrate")
-        made = Package.of(import_file(self.file, data, self.quantisation, self.frames))
+        made = Package.of(import_file(self.file, data, self.options, self.frames))
         return made if (names := self._names()) is None else made.name_classes(names)
 
     def _names(self) -> list[str] | None:
@@ -122,13 +140,18 @@ def render_import(result: dict[str, Any]) -> list[Any]:
         shown += [simplified_table(manifest["simplified"]), ""]
     if "layer_drift" in manifest:
         shown += [_drift(manifest["layer_drift"], manifest.get("float", "")), ""]
+    if (convention := manifest.get("convention")) is not None:
+        shown += spiking_tables(result["states"], manifest.get("spike_agreement", []))
+        shown += [_choices(convention), ""]
     return [
         *shown,
         facts(
             result["package"],
             {
                 "model": result["model"],
-                "frames": result["steps"] if result["steps"] > 1 else None,
+                "frames" if convention is None else "steps": result["steps"]
+                if result["steps"] > 1
+                else None,
                 **origin_rows(manifest),
                 **accuracy_rows(manifest),
                 "vectors": manifest["vectors"],
@@ -138,6 +161,20 @@ def render_import(result: dict[str, Any]) -> list[Any]:
             },
         ),
     ]
+
+
+def _choices(convention: Mapping[str, Any]) -> Any:
+    """How the network is executed, and what each other choice would change."""
+    said = ", ".join(f"{k} {v}" for k, v in convention.items() if k != "choices")
+    made = table(
+        f"executed with {said}; spikes that differ with another choice",
+        "switch", "in place of", "other", ">differing", ">of spikes",
+    )  # fmt: skip
+    for row in convention["choices"]:
+        count = row["differing"]
+        shown = "a step too long" if count is None else number(count)
+        made.add_row(row["switch"], row["chosen"], row["other"], shown, number(row["spikes"]))
+    return made
 
 
 def _drift(rows: list[dict[str, Any]], by: str) -> Any:

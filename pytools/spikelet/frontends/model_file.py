@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.frontends import network_package, onnx, tflite
+from spikelet.frontends.nir.options import NirOptions
 from spikelet.frontends.tflite import file as tflite_file
 from spikelet.frontends.tflite import floats as tflite_float
 from spikelet.graph import Array, Graph
@@ -19,13 +21,13 @@ from spikelet.streams import array_stream
 from spikelet.text import words
 from spikelet.version import __version__
 
-FORMATS = (".onnx", ".tflite")
+FORMATS = (".nir", ".onnx", ".tflite")
 
 
 def import_file(
     file: Path,
     data: GivenArrays | None = None,
-    options: Options | None = None,
+    options: Options | NirOptions | None = None,
     frames: int | None = None,
 ) -> Package:
     """The package that a model file becomes.
@@ -34,7 +36,8 @@ def import_file(
         file: the model.
         data: samples, and labels where they are known: the package's vectors; a float model is
             quantised with every second sample, the others are its vectors.
-        options: how a float model is quantised; refused for one that is quantised already.
+        options: how a float model is quantised; refused for one that is quantised already. Of a
+            .nir file `NirOptions`.
         frames: runs that make one inference of a .tflite network with a state; None for 1.
 
     Raises:
@@ -47,6 +50,12 @@ def import_file(
             f"model {file}: {file.suffix or 'no suffix'} is not a format that can be imported",
             "another format, or a wrong name",
             f"formats: {', '.join(FORMATS)}",
+        )
+    if suffix == ".nir":
+        return _spiking(file, data, options, frames)
+    if isinstance(options, NirOptions):
+        raise UsageError(
+            f"steps of a spiking network: {file} is a {suffix} model", next="leave them out"
         )
     if suffix == ".tflite" and not tflite_float.is_float(tflite_file.read(file)):
         _refuse(options, file)
@@ -63,6 +72,28 @@ def import_file(
         _refuse(options, file)
     samples = None if data is None else network_package.read_samples(data, imported)
     return network_package.package(imported, file.name, samples, options)
+
+
+def _spiking(
+    file: Path, data: GivenArrays | None, options: Options | NirOptions | None, frames: int | None
+) -> Package:
+    """A .nir file, in steps."""
+    if isinstance(options, Options) or frames is not None:
+        raise UsageError(
+            f"options of quantisation or frames: {file} is a .nir file",
+            "they are for networks of float or int8 activations",
+            "leave them out",
+        )
+    for name in ("torch", "snntorch"):
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(
+                f"a package of a .nir file needs the package {name}",
+                "Spikelet was installed without its extra `train`",
+                "pip install 'spikelet[nir,train]'",
+            )
+    from spikelet.frontends.nir.package import package  # PyTorch, which takes seconds
+
+    return package(file, data, options or NirOptions())
 
 
 def has_state(graph: Graph) -> bool:

@@ -16,7 +16,10 @@ app = application()
 FileArg = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE", help="A .tflite or .onnx model.", show_default=False, parser=given_path
+        metavar="FILE",
+        help="A .tflite, .onnx or .nir model.",
+        show_default=False,
+        parser=given_path,
     ),
 ]
 CalibrateOption = Annotated[
@@ -71,6 +74,57 @@ FramesOption = Annotated[
 ]
 
 
+StepsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="T", min=1, show_default=False, help="Of a .nir network: steps of an inference."
+    ),
+]
+EncoderOption = Annotated[
+    str | None,
+    typer.Option(
+        show_default=False,
+        help="Of a .nir network: direct (samples as constant currents), rate or latency. "
+        "Default: direct.",
+    ),
+]
+DtOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        show_default=False,
+        help="Of a .nir network, as the following: the length of a step, 1e-4 for example.",
+    ),
+]
+ResetOption = Annotated[
+    str | None,
+    typer.Option(
+        show_default=False,
+        help="What a spike does to the membrane: zero, value (to v_reset), subtract or none.",
+    ),
+]
+TimingOption = Annotated[
+    str | None,
+    typer.Option(show_default=False, help="When: same_step, next_step or next_step_input_lost."),
+]
+CompareOption = Annotated[
+    str | None,
+    typer.Option(show_default=False, help="What fires: > or >= the threshold."),
+]
+InitialOption = Annotated[
+    str | None,
+    typer.Option(
+        show_default=False,
+        help="The membrane before the first step: zero, reset (v_reset) or leak (v_leak).",
+    ),
+]
+InputOption = Annotated[
+    str | None,
+    typer.Option(
+        show_default=False,
+        help="What flows into IF and synapses: current, or jump (Norse). Default: current.",
+    ),
+]
 ClassNamesOption = Annotated[
     str | None,
     typer.Option(
@@ -91,6 +145,14 @@ def command(
     bias_correction: BiasCorrectionOption = None,
     bits: BitsOption = None,
     frames: FramesOption = None,
+    steps: StepsOption = None,
+    encoder: EncoderOption = None,
+    dt: DtOption = None,
+    reset: ResetOption = None,
+    timing: TimingOption = None,
+    compare: CompareOption = None,
+    initial: InitialOption = None,
+    input: InputOption = None,
     class_names: ClassNamesOption = None,
     out: PackageOutOption = None,
     as_json: JsonOption = False,
@@ -105,6 +167,8 @@ def command(
     options = ImportOptions(
         file=file, calibrate=calibrate, ranges=ranges, equalise=equalise,
         bias_correction=bias_correction, bits=bits, frames=frames, class_names=class_names, out=out,
+        executed={"steps": steps, "encoder": encoder, "dt": dt, "reset": reset, "timing": timing,
+                  "compare": compare, "initial": initial, "input": input},
     )  # fmt: skip
     with terminal.err.status("importing"):
         package = options.package()

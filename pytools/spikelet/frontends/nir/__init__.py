@@ -9,7 +9,17 @@ Source: Pedersen et al., "Neuromorphic intermediate representation", Nature Comm
 
 from spikelet.frontends.nir.choices import Choice, choices
 from spikelet.frontends.nir.convention import Convention
+from spikelet.frontends.nir.options import NirOptions
 from spikelet.frontends.nir.reader import network_of, read
 from spikelet.frontends.nir.writer import graph_of, write
 
-__all__ = ["Choice", "Convention", "choices", "graph_of", "network_of", "read", "write"]
+__all__ = [
+    "Choice",
+    "Convention",
+    "NirOptions",
+    "choices",
+    "graph_of",
+    "network_of",
+    "read",
+    "write",
+]

@@ -74,7 +74,9 @@ def wire(root: FileNode) -> Wired:
             raise nodes[edge[0]].refuse(
                 "a loop carries its membrane to the next step", "loops carry spikes"
             )
-    order = _order(list(nodes), [edge for edge in edges if edge not in late])
+    order = _late_last(
+        outputs[0], _order(list(nodes), [e for e in edges if e not in late]), edges, late
+    )
     return Wired({path: nodes[path] for path in order}, tuple(edges), late, inputs, outputs[0])
 
 
@@ -205,3 +207,35 @@ def _order(nodes: Sequence[str], edges: Sequence[Edge]) -> list[str]:
             "put spiking neurons into the loop",
         )
     return ready
+
+
+def _late_last(
+    output: str, order: Sequence[str], edges: Sequence[Edge], late: frozenset[Edge]
+) -> list[str]:
+    """An order of execution in which what closes a loop comes just in front of its neurons.
+
+    Args:
+        output: where the network ends.
+        order: any order of execution.
+        edges: from and to.
+        late: edges that close a loop.
+    """
+    sources: dict[str, list[str]] = {name: [] for name in order}
+    for a, b in edges:
+        if (a, b) not in late:
+            sources[b].append(a)
+    closing = {b for _, b in late}
+    begun: dict[str, bool] = {}  # whether all that comes from outside of loops is there
+    for name in order:
+        inner = [begun[source] for source in sources[name]]
+        begun[name] = any(inner) or (not inner and name not in closing)
+    made: dict[str, None] = {}
+    waiting = [*reversed(order), output]
+    while waiting:
+        name = waiting[-1]
+        left = [source for source in sources[name] if source not in made]
+        if name in made or not left:
+            made.setdefault(waiting.pop())
+            continue
+        waiting.extend(sorted(left, key=lambda source: not begun[source], reverse=True))
+    return list(made)
