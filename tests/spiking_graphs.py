@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from graphs import weights
 from spikelet.graph import Graph, Operator, Tensor
+from spikelet.graph.fixed import ROUNDINGS
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.delay import Delay
 from spikelet.graph.ops.dense import Dense
+from spikelet.graph.ops.direct import Direct
 from spikelet.graph.ops.leaky_readout import LeakyReadout
-from spikelet.graph.ops.lif import Lif
+from spikelet.graph.ops.lif import COMPARISONS, RESETS, TIMINGS, Lif
 from spikelet.graph.ops.one_to_one import OneToOne
 from spikelet.graph.ops.poisson import Poisson
 from spikelet.graph.ops.pool2d_sums import Pool2dSums
@@ -99,3 +103,35 @@ def spiking_convolutions(steps: int = 4) -> Graph:
         lif("n4", "h", 6),
     ]  # fmt: skip
     return Graph("spiking_convolutions", steps, [x, values], nodes, ["n3.spikes"])
+
+
+def quick_neurons(part: slice, steps: int = 5) -> Graph:
+    """Every convention of neurons that kernels work on by sixteen: 16 bits, never saturated."""
+    rng = np.random.default_rng(11)
+    n = 23  # sixteen, four, two, one
+    nodes: list[Operator] = [
+        Poisson(name="encode", inputs=("x", "seed")),
+        Dense(name="fc", inputs=("encode.spikes",), weight=weights(rng, n, 40, 12.0)),
+        Direct(name="far", inputs=("y",), gain=127, zero_point=128),
+    ]
+    kinds = itertools.product(RESETS, TIMINGS, COMPARISONS, ROUNDINGS, ("fc", "far"), (1, n))
+    for i, (reset, timing, compare, rounding, source, each) in enumerate(list(kinds)[part]):
+        near = source == "fc"
+        leaks = (29491, 32767, 32768, 16385) if near else (1, 3)
+        low, high = (20, 90) if near else (0, 32767)
+        nodes.append(
+            Lif(
+                name=f"n{i}", inputs=(source,), reset=reset, timing=timing, compare=compare,
+                leak_round=rounding, leak=leaks[i % len(leaks)], input_shift=0 if near else 1,
+                threshold=rng.integers(low, high, each).astype(np.int32),
+                reset_value=np.array([-77], np.int32) if reset == "value" else None,
+                membrane="i16",
+            )
+        )  # fmt: skip
+    for rounding in ROUNDINGS:
+        nodes.append(LeakyReadout(name=rounding, inputs=("fc",), leak=29491, leak_round=rounding))
+    inputs = [
+        Tensor("x", "u8", (40,), kind="input"), Tensor("seed", "u32", (1,), kind="input"),
+        Tensor("y", "u8", (n,), kind="input"),
+    ]  # fmt: skip
+    return Graph("quick", steps, inputs, nodes, [nodes[-1].name])

@@ -9,6 +9,7 @@ import pytest
 import graphs
 from spikelet.graph import Array, Graph, Operator, Role, Tensor, operators
 from spikelet.graph.operator import Inferred
+from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
@@ -50,6 +51,19 @@ def bench(zeros: float = 0.0) -> tuple[Graph, dict[str, Array]]:
         "seed": np.arange(6, dtype=np.uint32)[:, None],
     }
     return graph, inputs
+
+
+def test_accumulates_of_images_equal_a_count_by_hand() -> None:
+    rng = np.random.default_rng(2)
+    weight = rng.integers(1, 9, (5, 3, 3, 4)).astype(np.int8)
+    x = Tensor("x", "bit", (6, 6, 4), kind="input")
+    conv = Conv2dSums(name="conv", inputs=("x",), weight=weight, padding=(1, 1, 1, 1))
+    graph = Graph("image", 1, [x], [conv], ["conv"])
+    spikes = (rng.random((3, 6, 6, 4)) < 0.3).astype(np.uint8)
+    found = neurobench(graph, graph.run({"x": spikes}, trace=True), {"x": spikes})
+    padded = np.pad(spikes, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    met = sum(int(padded[:, i : i + 6, j : j + 6].sum()) for i in range(3) for j in range(3))
+    assert found.effective_acs == pytest.approx(met * 5 / 3)
 
 
 @pytest.mark.parametrize("zeros", [0.0, 0.4])

@@ -122,10 +122,66 @@ SPK_INLINE uint32_t spk_lif_group(const struct spk_lif *c, uint32_t first, uint3
     return bits;
 }
 
+// "Quick": membranes and input of 16 bits, proved not to saturate, of neurons that differ in their
+// thresholds alone. Sixteen of them are worked on in one go.
+SPK_INLINE bool spk_lif_is_quick(const struct spk_lif *c) {
+    const bool same = !c->leaks && !c->drift && c->drift_all == 0 &&
+                      (c->reset != SPK_RESET_VALUE || !c->reset_value) &&
+                      (!c->threshold || c->threshold_each == c->n);
+    const bool leaks = c->leak == 1u << 15 || c->leak % 2 == 1 || c->rounding != SPK_TOWARD_ZERO;
+    return same && leaks && c->exact && c->small && c->refractory == 0 && !c->wide &&
+           !c->input_wide;
+}
+
+#if defined(__ARM_FEATURE_DSP)
+#define SPK_LIF_QUICK
+#include "kernels/arch/lif_dsp.h"
+#elif defined(__riscv_mul) && __riscv_xlen == 32
+#define SPK_LIF_QUICK
+#include "kernels/arch/lif_rv32.h"
+#elif defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB == 1 && defined(__OPTIMIZE__)
+#define SPK_LIF_QUICK
+#include "kernels/arch/lif_thumb1.h"
+#endif
+
+#if defined(SPK_LIF_QUICK)
+SPK_INLINE void spk_lif_quick(const struct spk_lif *c, const int16_t *input, int16_t *membrane,
+                              uint32_t *spikes, uint32_t *saturations) {
+    const int16_t *const thresholds = c->threshold;
+    uint16_t *halves = (uint16_t *)(void *)spikes;
+    const uint32_t even = c->n / 2 * 2;
+    uint32_t i = 0;
+    for (; i + 16 <= c->n; i += 16) {
+        *halves++ =
+            (uint16_t)spk_lif_some(c, 16, input + i, membrane + i, thresholds ? thresholds + i : 0);
+    }
+    if (c->n % 16 != 0) {
+        uint32_t bits = 0;
+        if (i < even) {
+            bits = spk_lif_some(c, even % 16, input + i, membrane + i,
+                                thresholds ? thresholds + i : 0);
+        }
+        if (c->n % 2 != 0) {
+            bits |= spk_lif_group(c, even, 1, input, membrane, 0, saturations) << even % 16;
+        }
+        *halves++ = (uint16_t)bits;
+    }
+    if ((c->n + 15) / 16 % 2 != 0) {
+        *halves = 0;
+    }
+}
+#endif
+
 // input: (n,) int16 or int32; membrane: (n,); waiting: (n,) refractory steps left, or 0;
 // spikes: (n,) bits.
 SPK_INLINE void spk_lif(const struct spk_lif *c, const void *input, void *membrane,
                         uint8_t *waiting, uint32_t *spikes, uint32_t *saturations) {
+#if defined(SPK_LIF_QUICK)
+    if (spk_lif_is_quick(c) && spk_lif_suits(c)) {
+        spk_lif_quick(c, input, membrane, spikes, saturations);
+        return;
+    }
+#endif
     const uint32_t group = c->n < 32 ? 4 : 8; // neurons that are unrolled
     for (uint32_t base = 0; base < c->n; base += 32) {
         const uint32_t count = spk_min_u32(32, c->n - base);

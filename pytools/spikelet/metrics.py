@@ -63,7 +63,7 @@ def neurobench(graph: Graph, execution: Execution, inputs: Mapping[str, Array]) 
         for source, met in node.synapses().items():
             values = execution.trace[source] if source in execution.trace else inputs[source][None]
             active = np.count_nonzero(values, axis=(0, 1))
-            effective = float(active @ met) / samples
+            effective = float(np.vdot(active, met)) / samples
             operations[node.name] = operations.get(node.name, 0.0) + effective
             if graph.tensors[source].dtype == "bit":
                 acs += effective

@@ -19,6 +19,7 @@ import graphs
 import spiking_graphs
 from spikelet.board import find_board, start
 from spikelet.graph import Graph, Phase
+from spikelet.graph.ops.lif import Lif
 from spikelet.link.device import Device
 from spikelet.run import make
 from support import need
@@ -74,6 +75,35 @@ def test_every_layer_in_every_step_equals_golden(target: str, name: str, tmp_pat
     summary = check_graph(target, GRAPHS[name](), 6, tmp_path)
     if name in ("operators", "leaks"):
         assert summary["saturations"] > 0  # the rare path was taken, and counted alike
+
+
+QUICK_PARTS = 11  # shares no factor with the numbers of choices, so a part has all of each
+QUICK_TARGETS = {
+    "rv32-gcc-qemu": (0,),
+    "m4-gcc-qemu": (1,),
+    "m0-gcc-qemu": (2,),
+    "rv32-zig-unicorn": (),
+    "m4-zig-qemu": (),
+    "m0-zig-qemu": (),
+    "m55-gcc-qemu": (),
+    "native-clang-sanitized": (),
+}
+
+
+@pytest.mark.parametrize(
+    ("target", "part"),
+    [
+        pytest.param(target, part, marks=[] if part in short else [pytest.mark.long])
+        for target, short in QUICK_TARGETS.items()
+        for part in range(QUICK_PARTS)
+    ],
+)
+def test_neurons_worked_on_by_sixteen_equal_golden(target: str, part: int, tmp_path: Path) -> None:
+    graph = spiking_graphs.quick_neurons(slice(part, None, QUICK_PARTS))
+    layers = [node for node in graph.order if isinstance(node, Lif)]
+    quick = [n for n in layers if n.facts.exact and n.facts.small and n.outs[1].dtype == "i16"]
+    assert len(quick) > 0.8 * len(layers)  # in some a late reset may go beyond 16 bits
+    check_graph(target, graph, 6, tmp_path)
 
 
 def poked_zoo(steps: int) -> Graph:

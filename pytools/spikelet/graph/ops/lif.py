@@ -291,10 +291,20 @@ class Lif(Operator):
             if len(np.unique(values)) == 1:
                 fields[uniform] = int(values[0])
             else:
-                array = values.astype(np.int32 if wide or name == "drift" else np.int16)
-                fields[name] = em.const(f"{self.name}_{name}", array, f"({len(values)},)")
+                fields[name] = self._placed(em, name, values)
                 fields[f"{name}_each"] = len(values)
         return em.config(self.name, "spk_lif", fields)
+
+    def _placed(self, em: Emitter, name: str, values: Array) -> Expression:
+        """Values of neurons in flash; thresholds of 16 bits are also read by the word."""
+        symbol, note = f"{self.name}_{name}", f"({len(values)},)"
+        if self.outs[1].dtype == "i32" or name == "drift":
+            return em.const(symbol, values.astype(np.int32), note)
+        if name != "threshold" or len(values) != self.ins[0].size:
+            return em.const(symbol, values.astype(np.int16), note)
+        pairs = np.zeros(2 * -(-len(values) // 2), "<i2")
+        pairs[: len(values)] = values
+        return em.const(symbol, pairs.view("<u4"), f"{note} int16, two to a word")
 
     def _state(self, em: Emitter) -> tuple[Value, Value]:
         waiting = em.tensor(f"{self.name}.refractory") if self.refractory else 0
