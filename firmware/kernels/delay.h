@@ -11,8 +11,8 @@ SPK_INLINE void spk_delay(const uint32_t *spikes, uint32_t words, const uint8_t 
                           uint32_t rows, uint32_t *ring, int32_t *at, uint32_t *delayed) {
     const uint32_t now = (uint32_t)*at < rows ? (uint32_t)*at : 0;
     for (uint32_t i = 0; i < words; i++) {
-        for (uint32_t bits = spikes[i]; bits != 0; bits &= bits - 1) {
-            const uint32_t bit = spk_lowest_bit(bits);
+        for (uint32_t bits = spikes[i]; bits != 0;) {
+            const uint32_t bit = spk_take_lowest(&bits);
             uint32_t row = now + steps[32 * i + bit];
             row = row < rows ? row : row - rows;
             ring[row * words + i] |= 1u << bit;

@@ -84,8 +84,8 @@ SPK_INLINE void spk_dense_lanes(const struct spk_dense_list *list, uint32_t firs
 // base: column of bit 0; stride: bytes from column to column.
 static __attribute__((noinline, unused)) const uint32_t **
 spk_dense_columns(uint32_t bits, const uint32_t *base, uint32_t stride, const uint32_t **at) {
-    for (; bits != 0; bits &= bits - 1) {
-        const uint8_t *column = (const uint8_t *)base + spk_lowest_bit(bits) * stride;
+    while (bits != 0) {
+        const uint8_t *column = (const uint8_t *)base + spk_take_lowest(&bits) * stride;
         *at++ = (const uint32_t *)(const void *)column;
     }
     return at;
@@ -160,8 +160,8 @@ SPK_INLINE void spk_dense_spikes_s32(const uint32_t *spikes, uint32_t inputs, co
         sums[o] = bias ? bias[o] : 0;
     }
     for (uint32_t i = 0; i < (inputs + 31) / 32; i++) {
-        for (uint32_t bits = spikes[i]; bits != 0; bits &= bits - 1) {
-            const int8_t *column = weights + (i * 32 + spk_lowest_bit(bits)) * outputs;
+        for (uint32_t bits = spikes[i]; bits != 0;) {
+            const int8_t *column = weights + (i * 32 + spk_take_lowest(&bits)) * outputs;
             SPK_UNROLL(4)
             for (uint32_t o = 0; o < outputs; o++) {
                 sums[o] += column[o];

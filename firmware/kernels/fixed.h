@@ -167,17 +167,24 @@ SPK_INLINE int32_t spk_saturate(int64_t v, bool wide, uint32_t *saturations) {
     return (int32_t)v;
 }
 
-// Index of the lowest set bit; x is not 0.
-SPK_INLINE uint32_t spk_lowest_bit(uint32_t x) {
+// Index of the lowest set bit, which is taken from *x; *x is not 0.
+SPK_INLINE uint32_t spk_take_lowest(uint32_t *x) {
 // One or two instructions, or else, on RV32 without Zbb and on Cortex-M0, a call.
 #if defined(__riscv_zbb) || defined(__ARM_FEATURE_CLZ) || !(defined(__riscv) || defined(__arm__))
-    return (uint32_t)__builtin_ctz(x);
+    const uint32_t index = (uint32_t)__builtin_ctz(*x);
+    *x &= *x - 1;
+    return index;
 #else
     // A de Bruijn sequence: every shift of it has other top five bits.
     static const uint8_t spk_bit_of[32] = {0,  1,  28, 2,  29, 14, 24, 3,  30, 22, 20,
                                            15, 25, 17, 4,  8,  31, 27, 13, 23, 21, 19,
                                            16, 7,  26, 12, 18, 6,  11, 5,  10, 9};
-    return spk_bit_of[((x & (0u - x)) * 0x077CB531u) >> 27];
+    uint32_t lowest = *x & (0u - *x);
+    SPK_OPAQUE(lowest); // compilers would clear it with two more
+    uint32_t rest = *x ^ lowest;
+    SPK_OPAQUE(rest);
+    *x = rest;
+    return spk_bit_of[(lowest * 0x077CB531u) >> 27];
 #endif
 }
 

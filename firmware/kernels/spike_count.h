@@ -8,8 +8,8 @@
 // spikes: (n,) bits; counts: (n,) int16.
 SPK_INLINE void spk_spike_count(const uint32_t *spikes, uint32_t n, int16_t *counts) {
     for (uint32_t i = 0; i < (n + 31) / 32; i++) {
-        for (uint32_t bits = spikes[i]; bits != 0; bits &= bits - 1) {
-            counts[i * 32 + spk_lowest_bit(bits)]++;
+        for (uint32_t bits = spikes[i]; bits != 0;) {
+            counts[i * 32 + spk_take_lowest(&bits)]++;
         }
     }
 }

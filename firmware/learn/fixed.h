@@ -90,7 +90,7 @@ SPK_INLINE int32_t spk_decay(int32_t v, uint32_t n) {
     return (int32_t)(v < 0 ? 0u - kept : kept);
 }
 
-// Bits of x, 0 of 0: one or two instructions, or else, as spk_lowest_bit, no call.
+// Bits of x, 0 of 0: one or two instructions, or else, as spk_take_lowest, no call.
 SPK_INLINE uint32_t spk_bit_length(uint32_t x) {
 #if defined(__riscv_zbb) || defined(__ARM_FEATURE_CLZ) || !(defined(__riscv) || defined(__arm__))
     return x == 0 ? 0 : 32 - (uint32_t)__builtin_clz(x);
