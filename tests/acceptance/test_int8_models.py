@@ -19,6 +19,7 @@ from spikelet.train.recipe_figures import weight_bytes
 BARS = {
     "fashion_cnn": (0.915, 0.91, 60_000, 16_384),
     "fashion_bits": (0.915, 0.914, 300_000, 16_384),  # the store is an array of each width's layer
+    "fashion_xnor": (0.90, 0.90, 130_000, 16_384),
     "kws_dscnn": (0.742, 0.74, 60_000, 16_384),
     "kws_4bit": (0.902, 0.90, 60_000, 16_384),
     "kws_2bit": (0.892, 0.89, 60_000, 16_384),
@@ -32,14 +33,14 @@ BARS = {
 }
 SAMPLES = {"fashion_cnn": 10_000, "kws_dscnn": 1_226, "har_cnn": 950, "ecg_cnn": 49_668}
 SAMPLES |= dict.fromkeys(("kws_4bit", "kws_2bit"), 1_226)
-SAMPLES["fashion_bits"] = 10_000
+SAMPLES |= dict.fromkeys(("fashion_bits", "fashion_xnor"), 10_000)
 SAMPLES |= {name: 10_000 for name in BARS if name.startswith("mnist")}
 WEIGHT_BYTES = {"mnist_cnn": 3_276, "mnist_mlp": 1_100, "mnist_xnor_mlp": 16_000}  # packed, at most
 WEIGHT_BYTES |= {"mnist_cnn_wide": 11_264, "mnist_xnor_cnn": 8_192}
 WEIGHT_BYTES |= {"kws_4bit": 24_400, "kws_2bit": 14_400}
 DRIFT = dict.fromkeys(BARS, 0.005) | {"mnist_mlp": 0.02}  # its float weights lose all but a bit
 DRIFT["kws_2bit"] = 0.015
-WEIGHT_BYTES["fashion_bits"] = 70_000
+WEIGHT_BYTES |= {"fashion_bits": 70_000, "fashion_xnor": 16_000}
 BY_BITS = {"fashion_bits": {"8": 0.915, "4": 0.913, "2": 0.910, "1": 0.901}}  # accuracy, at least
 
 pytestmark = pytest.mark.parametrize("name", BARS)
