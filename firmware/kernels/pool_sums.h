@@ -6,7 +6,7 @@
 
 #include "kernels/pool.h"
 
-enum spk_elements { SPK_BITS, SPK_BYTES, SPK_SHORTS, SPK_LONGS };
+enum spk_elements { SPK_POOL_BITS, SPK_POOL_BYTES, SPK_POOL_SHORTS, SPK_POOL_LONGS };
 
 struct spk_pool_sums {
     struct spk_pool pool; // its limits are not used
@@ -16,9 +16,9 @@ struct spk_pool_sums {
 };
 
 SPK_INLINE int32_t spk_pool_element(const void *x, uint8_t type, uint32_t i) {
-    return type == SPK_BITS    ? (int32_t)(((const uint32_t *)x)[i / 32] >> (i % 32) & 1)
-           : type == SPK_BYTES ? ((const uint8_t *)x)[i]
-                               : spk_load(x, i, type == SPK_LONGS);
+    return type == SPK_POOL_BITS    ? (int32_t)(((const uint32_t *)x)[i / 32] >> (i % 32) & 1)
+           : type == SPK_POOL_BYTES ? ((const uint8_t *)x)[i]
+                                    : spk_load(x, i, type == SPK_POOL_LONGS);
 }
 
 // One window of one channel; x: (height, width, channels).
@@ -48,21 +48,21 @@ SPK_INLINE void spk_pool_sums(const struct spk_pool_sums *c, const void *x, void
         for (uint32_t column = 0; column < p->columns; column++) {
             for (uint32_t channel = 0; channel < p->channels; channel++, at++) {
                 const int32_t result = spk_pooled(c, x, row, column, channel);
-                if (c->to == SPK_BITS) {
+                if (c->to == SPK_POOL_BITS) {
                     bits |= (uint32_t)result << (at % 32);
                     if (at % 32 == 31) {
                         ((uint32_t *)y)[at / 32] = bits;
                         bits = 0;
                     }
-                } else if (c->to == SPK_BYTES) {
+                } else if (c->to == SPK_POOL_BYTES) {
                     ((uint8_t *)y)[at] = (uint8_t)result;
                 } else {
-                    spk_store(y, at, c->to == SPK_LONGS, result);
+                    spk_store(y, at, c->to == SPK_POOL_LONGS, result);
                 }
             }
         }
     }
-    if (c->to == SPK_BITS && at % 32 != 0) {
+    if (c->to == SPK_POOL_BITS && at % 32 != 0) {
         ((uint32_t *)y)[at / 32] = bits;
     }
 }

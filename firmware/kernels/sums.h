@@ -7,8 +7,8 @@
 #include "kernels/fixed.h"
 
 // a, b, y: (n,), each int32 (wide) or int16; y may be a.
-SPK_INLINE void spk_sum(const void *a, bool a_wide, const void *b, bool b_wide, uint32_t n,
-                        bool y_wide, void *y) {
+SPK_INLINE void spk_add_sums(const void *a, bool a_wide, const void *b, bool b_wide, uint32_t n,
+                             bool y_wide, void *y) {
     SPK_UNROLL(4)
     for (uint32_t i = 0; i < n; i++) {
         spk_store(y, i, y_wide, spk_add(spk_load(a, i, a_wide), spk_load(b, i, b_wide)));

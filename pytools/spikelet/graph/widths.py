@@ -74,8 +74,9 @@ def at_width(graph: Graph, width: int) -> Graph:
 
 
 def packed(graph: Graph) -> Graph:
-    """The same with upper bits of codes in arrays of their own, packed.
+    """The same weights with upper bits of codes in arrays of their own, packed.
 
+    Sums are smaller by a power of two and shifted less, so a code may be rounded otherwise by one.
     Layers are faster so, for as many bits a weight more in flash. A layer stays as it is where its
     bias is no whole number of the coarser steps.
     """

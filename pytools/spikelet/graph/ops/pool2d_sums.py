@@ -15,7 +15,12 @@ from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
 from spikelet.graph.pooling import Pool
 from spikelet.graph.tensor import Array, Tensor
 
-_C_TYPES = {"bit": "SPK_BITS", "u8": "SPK_BYTES", "i16": "SPK_SHORTS", "i32": "SPK_LONGS"}
+_C_TYPES = {
+    "bit": "SPK_POOL_BITS",
+    "u8": "SPK_POOL_BYTES",
+    "i16": "SPK_POOL_SHORTS",
+    "i32": "SPK_POOL_LONGS",
+}
 
 
 @dataclass(kw_only=True)

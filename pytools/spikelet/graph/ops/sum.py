@@ -57,6 +57,6 @@ class Sum(Operator):
         calls, first, first_wide = [], em.tensor(self.inputs[0]), self.ins[0].dtype == "i32"
         for x in self.ins[1:]:
             more = em.tensor(x.name), x.dtype == "i32"
-            calls.append(c.run("spk_sum", first, first_wide, *more, n, wide, out))
+            calls.append(c.run("spk_add_sums", first, first_wide, *more, n, wide, out))
             first, first_wide = out, wide
         return calls
