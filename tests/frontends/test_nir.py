@@ -17,6 +17,7 @@ from spikelet.frontends.nir import graph_of, read, write
 from spikelet.frontends.spiking.network import (
     Add,
     Conv2d,
+    Delay,
     Flatten,
     Layer,
     Linear,
@@ -326,6 +327,8 @@ def test_what_nir_cannot_hold_is_refused_by_name() -> None:
     refused("p .*no maximum of a window", pool, shape=(1, 4, 4))
     wide = Conv2d(name="c", inputs=("x",), weight=np.ones((1, 1, 3, 3)), padding=(0, 0, 1, 1))
     refused("c .*no margins", wide, shape=(1, 4, 4))
+    lif = Neurons(name="lif", inputs=("fc",), rule=Rule(kept=kept))
+    refused("d .*not written to NIR", fc, lif, Delay(name="d", inputs=("lif",), steps=np.ones(4)))
     for rule, text in (
         (Rule(kept=np.ones(1), kept_current=kept), "without a leak"),
         (Rule(kept=kept, kept_current=np.ones(1)), "without a decay"),

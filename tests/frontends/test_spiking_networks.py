@@ -23,6 +23,7 @@ from spikelet.frontends.spiking.network import (
     Rule,
     SpikingNetwork,
 )
+from spikelet.frontends.spiking.shapes import output_shape
 from spikelet.frontends.spiking.simulate import Simulation
 from spikelet.graph import Array
 from spikelet.refusal import ImportRefused
@@ -147,6 +148,10 @@ def test_weights_and_integrators_are_read_out() -> None:
         steps = [simulation.step({"x": x / 256})[output] for _ in range(20)]
         real = np.sum(steps, axis=0) if readout == "sum" else steps[-1]
         assert np.abs(scores - real).max() < 1e-4 * np.abs(real).max()
+
+
+def test_every_kind_of_layer_has_a_shape() -> None:
+    assert set(Layer.__subclasses__()) <= set(output_shape.registry)
 
 
 LINEAR = Linear(name="fc", inputs=("x",), weight=np.ones((4, 4)))

@@ -101,6 +101,12 @@ class _Writing:
             self.nodes[name] = nir.Input(input_type={"input": np.array(shape)})
         for layer in network.layers:
             if not isinstance(layer, Add | Previous):
+                if type(layer) not in self.make:
+                    written = ", ".join(kind.__name__ for kind in self.make)
+                    raise ImportRefused(
+                        f"layer {layer.called} ({type(layer).__name__}): it is not written to NIR",
+                        next=f"written are {written}, sums and recurrences",
+                    )
                 self.nodes[layer.name] = self.make[type(layer)](layer)
                 self._connect(layer, layer.inputs[0], layer.name)
         end = "output" if "output" not in self.nodes else "output_of_network"

@@ -9,6 +9,7 @@ from functools import singledispatch
 from spikelet.frontends.spiking.network import (
     Add,
     Conv2d,
+    Delay,
     Flatten,
     Layer,
     Linear,
@@ -91,6 +92,13 @@ def _(layer: Linear, shape: Shape) -> Shape:
     if shape != (columns,):
         raise _refuse(layer, shape, f"({columns},)")
     return (rows,)
+
+
+@output_shape.register
+def _(layer: Delay, shape: Shape) -> Shape:
+    if layer.steps.size not in (1, math.prod(shape)):
+        raise _refuse(layer, shape, f"{layer.steps.size} elements")
+    return shape
 
 
 @output_shape.register
