@@ -241,7 +241,7 @@ def _neurons(path: str, layer: nn.Module, n: int) -> Neurons:
             "graded spikes are not supported: a spike is one bit",
             "use graded_spikes_factor=1.0, not learnt, and scale the weights of the next layer",
         )
-    reset, timing = _reset(path, layer)
+    reset, timing = reset_of(path, layer)
     beta = _decay(path, layer, "beta", n)
     alpha = _decay(path, layer, "alpha", n) if isinstance(layer, snn.Synaptic) else None
     threshold = _finite(path, layer, "threshold", cast(Tensor, layer.threshold))
@@ -259,7 +259,7 @@ def _neurons(path: str, layer: nn.Module, n: int) -> Neurons:
             f"threshold {float(threshold.min()):g} is negative",
             "use thresholds of 0 or more: below it a neuron fires at rest",
         )
-    compare = _compare(path, layer)
+    compare = compare_of(path, layer)
     if (reset, timing, compare) == ("zero", "same_step", ">=") and bool((threshold == 0).any()):
         raise refuse(
             path,
@@ -284,7 +284,7 @@ def _decay(path: str, layer: nn.Module, part: str, n: int) -> float:
     return float(decay[0])
 
 
-def _reset(path: str, layer: snn.Leaky | snn.Synaptic) -> tuple[str, str]:
+def reset_of(path: str, layer: snn.Leaky | snn.Synaptic) -> tuple[str, str]:
     """Reset kind and timing; what snnTorch would execute, not only what the attribute says."""
     kind = layer.reset_mechanism
     executed = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
@@ -315,7 +315,7 @@ def _reset(path: str, layer: snn.Leaky | snn.Synaptic) -> tuple[str, str]:
     return kind, "next_step_input_lost" if lost else "next_step"
 
 
-def _compare(path: str, layer: snn.Leaky | snn.Synaptic) -> str:
+def compare_of(path: str, layer: snn.Leaky | snn.Synaptic) -> str:
     """The comparison that the layer's spike function makes, found by asking it."""
     tiny = float(np.finfo(np.float32).tiny)
     probe = torch.tensor([-1e30, -1.0, -tiny, 0.0, tiny, 1.0, 1e30])

@@ -9,7 +9,7 @@ import snntorch as snn
 import torch
 from torch import Tensor, nn
 
-from spikelet.frontends.snntorch.layers import _compare, _reset, refuse
+from spikelet.frontends.snntorch.layers import compare_of, refuse, reset_of
 from spikelet.frontends.spiking.framework import Described, Framework, reals
 from spikelet.frontends.spiking.network import Rule
 from spikelet.graph import Array
@@ -39,7 +39,7 @@ def describe(path: str, layer: Any) -> Described:
             path, layer, "graded spikes are not supported: a spike is one bit",
             "use graded_spikes_factor=1.0, not learnt, and scale the weights of the next layer",
         )  # fmt: skip
-    reset, timing = _reset(path, layer)
+    reset, timing = reset_of(path, layer)
     if isinstance(layer, snn.RLeaky | snn.RSynaptic) and (reset, timing) == ("zero", "next_step"):
         timing = "next_step_input_lost"
     threshold = reals(path, layer, "threshold", layer.threshold)
@@ -53,7 +53,7 @@ def describe(path: str, layer: Any) -> Described:
         kept=_kept(path, layer, "beta"),
         kept_current=_kept(path, layer, "alpha") if current else None,
         threshold=threshold,
-        compare=_compare(path, layer),  # type: ignore[arg-type]
+        compare=compare_of(path, layer),  # type: ignore[arg-type]
         reset=reset,  # type: ignore[arg-type]
         timing=timing,  # type: ignore[arg-type]
     )

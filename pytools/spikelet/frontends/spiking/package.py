@@ -21,6 +21,7 @@ from spikelet.frontends.snntorch.encoders import (
     Poisson,
     encode,
 )
+from spikelet.frontends.spiking.held import channels_last
 from spikelet.frontends.spiking.lower import Lowered, Readout, lower
 from spikelet.frontends.spiking.network import Neurons, SpikingNetwork
 from spikelet.frontends.spiking.simulate import Simulation
@@ -233,7 +234,7 @@ class _Judge:
         """What the network reads in each step, (N, *shape) channels first."""
         encoder, steps, x = self.plan.encoder, self.plan.steps, inputs["x"]
         ((_, shape),) = self.plan.network.inputs.items()
-        last = (*shape[1:], shape[0]) if len(shape) == 3 else shape
+        last = channels_last(shape)
         if isinstance(encoder, DirectCurrent):
             real = (x.astype(np.float64) - encoder.zero_point) * encoder.scale
             frames = [real[:, t] if isinstance(encoder, Frames) else real for t in range(steps)]

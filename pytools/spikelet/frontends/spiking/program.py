@@ -27,7 +27,6 @@ from spikelet.graph import Array
 from spikelet.refusal import ImportRefused
 
 Program = nn.Module | Callable[..., Any]
-MIXED = "neurons are called"
 
 
 @dataclass(frozen=True)
@@ -242,7 +241,8 @@ class _Run:
         if len(set(turns.values())) > 1:
             counts = {self.tape.name_of(layer): n for layer, n in turns.items()}
             raise ImportRefused(
-                f"{MIXED} a different number of times, {counts}: a step has one call of each",
+                f"neurons are called a different number of times, {counts}: a step has one call "
+                "of each",
                 next="use a layer of its own in each place",
             )
         return next(iter(turns.values()))
