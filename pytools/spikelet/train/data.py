@@ -7,26 +7,23 @@ are never downloaded. This module needs neither PyTorch nor snnTorch.
 from __future__ import annotations
 
 import dataclasses
-import gzip
-import os
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from spikelet.errors import UsageError
+from spikelet.events import Binning
 from spikelet.graph import Array
 from spikelet.text import words
+from spikelet.train.data_files import (
+    DataError,
+    checked_labels,
+    data_folder,
+    read_idx,
+    read_npz,
+)
 
-VARIABLE = "SPIKELET_DATA"
-
-
-class DataError(UsageError):
-    """A data set that is unknown, absent or damaged."""
+__all__ = ["DATA_SETS", "DataError", "DataSet", "area_means", "load", "smaller"]
 
 
 @dataclass(frozen=True)
@@ -167,6 +164,45 @@ class DataSet:
             groups=None if self.groups is None else self.groups[keep],
         )
 
+    def fold(self, index: int, folds: int = 5) -> DataSet:
+        """All samples of both parts, of which fold `index` is the test part: cross-validation.
+
+        Folds are stratified and shuffled with random_state 0.
+
+        Args:
+            index: 0 to folds - 1.
+            folds: how many.
+
+        Raises:
+            DataError: there is no such fold, or samples come in groups.
+        """
+        from sklearn.model_selection import StratifiedKFold
+
+        if not 0 <= index < folds:
+            raise DataError(
+                f"data set {self.name}: fold {index} of {folds}",
+                next=f"give fold = 0 to {folds - 1} in the recipe's [data]",
+            )
+        if self.groups is not None:
+            raise DataError(
+                f"data set {self.name}: folds over both parts, whose samples come in groups",
+                "the groups of the test part are not known",
+                "use its own test part",
+            )
+        x = np.concatenate([self.x_train, self.x_test])
+        y = np.concatenate([self.y_train, self.y_test])
+        parts = StratifiedKFold(folds, shuffle=True, random_state=0).split(y, y)
+        train, test = list(parts)[index]
+        return dataclasses.replace(
+            self,
+            x_train=x[train],
+            y_train=y[train],
+            x_test=x[test],
+            y_test=y[test],
+            test_part=f"fold {index} of {folds} over all {len(y)} samples: {len(test)}, "
+            "stratified, random_state 0",
+        )
+
 
 def smaller(x: Array, crop: int, size: int) -> Array:
     """Images (N, side, side, C) of u8 codes as (N, size, size, C), see `DataSet.resized`."""
@@ -185,8 +221,24 @@ def area_means(pixels: int, crop: int, size: int) -> Array:
     return means
 
 
-def load(name: str) -> DataSet:
-    """The data set of that name; raises DataError."""
+def load(name: str, events: Binning | None = None) -> DataSet:
+    """The data set of that name.
+
+    Args:
+        name: a key of `DATA_SETS`.
+        events: how address events become frames; None for the data set's own way.
+
+    Raises:
+        DataError: it is not known, not at hand or damaged, or has no events to bin.
+    """
+    if events is not None and name in EVENT_SETS:
+        return EVENT_SETS[name](name, events)
+    if events is not None:
+        raise DataError(
+            f"data set {name!r} has no events",
+            "[data.events] says how address events become frames",
+            f"choose one of {', '.join(sorted(EVENT_SETS))}, or leave [data.events] away",
+        )
     if name not in DATA_SETS:
         raise DataError(
             f"data set {name!r} is not known",
@@ -220,11 +272,11 @@ def _digits(name: str) -> DataSet:
 
 def _idx_images(name: str) -> DataSet:
     """MNIST and its like: four idx.gz files in SPIKELET_DATA/NAME."""
-    folder = _folder(name)
+    folder = data_folder(name)
     parts: list[Array] = []
     for stem in ("train", "t10k"):
-        images = _idx(folder / f"{stem}-images-idx3-ubyte.gz", 3)
-        labels = _idx(folder / f"{stem}-labels-idx1-ubyte.gz", 1)
+        images = read_idx(folder / f"{stem}-images-idx3-ubyte.gz", 3)
+        labels = read_idx(folder / f"{stem}-labels-idx1-ubyte.gz", 1)
         if len(images) != len(labels):
             raise DataError(
                 f"data set {name}: {len(images)} images and {len(labels)} labels in {stem}",
@@ -251,8 +303,8 @@ def _speech_commands(name: str) -> DataSet:
     Codes are 2.2 a decibel; real 0 is code 128, about the mean. The groups are speakers; clips of
     silence have none and stand for themselves.
     """
-    path = _folder(name) / "logmel_u8.npz"
-    arrays = _npz(
+    path = data_folder(name) / "logmel_u8.npz"
+    arrays = read_npz(
         path,
         x=("u1", ("N", 49, 40)),
         label=("u1", ("N",)),
@@ -264,7 +316,7 @@ def _speech_commands(name: str) -> DataSet:
     silent = arrays["speaker"] == "sil"
     groups = np.unique(np.where(silent, arrays["name"], arrays["speaker"]), return_inverse=True)[1]
     test, x = arrays["is_test"], arrays["x"][..., np.newaxis]
-    y = _labels(path, arrays["label"], arrays["classes"])
+    y = checked_labels(path, arrays["label"], arrays["classes"])
     return DataSet(
         name,
         x[~test],
@@ -289,8 +341,8 @@ def _uci_har(name: str) -> DataSet:
     Windows overlap by half, and subjects are not given. But each went through the activities
     twice, beginning with standing, so two such rounds are a group.
     """
-    path = _folder(name) / "uci_har_subset.npz"
-    arrays = _npz(
+    path = data_folder(name) / "uci_har_subset.npz"
+    arrays = read_npz(
         path,
         x_train=("i2", ("N", 128, 9)),
         y_train=("u1", ("N",)),
@@ -300,7 +352,7 @@ def _uci_har(name: str) -> DataSet:
         lsb_per_unit=("i8", ()),
     )
     classes = arrays["classes"]
-    y = _labels(path, arrays["y_train"], classes)
+    y = checked_labels(path, arrays["y_train"], classes)
     standing = classes[y] == "STANDING"
     rounds = np.cumsum(standing & ~np.roll(standing, 1))
     return DataSet(
@@ -308,7 +360,7 @@ def _uci_har(name: str) -> DataSet:
         arrays["x_train"],
         y,
         arrays["x_test"],
-        _labels(path, arrays["y_test"], classes),
+        checked_labels(path, arrays["y_test"], classes),
         len(classes),
         (128, 9),
         "the subset's own test part: other subjects",
@@ -327,7 +379,7 @@ def _mitbih_beats(name: str) -> DataSet:
     constant along a beat. All are in thousandths, of a second the intervals. Nothing that comes
     after the window is used. Groups are records, which are patients.
     """
-    path = _folder(name) / "mitbih_beats.npz"
+    path = data_folder(name) / "mitbih_beats.npz"
     expected: dict[str, tuple[str, tuple[int | str, ...]]] = {"classes": ("U", ("classes",))}
     for part in ("train", "test"):
         expected |= {
@@ -336,7 +388,7 @@ def _mitbih_beats(name: str) -> DataSet:
             f"rr_{part}": ("f4", (part, 3)),
             f"record_{part}": ("i2", (part,)),
         }
-    arrays = _npz(path, **expected)
+    arrays = read_npz(path, **expected)
 
     def channels(part: str) -> Array:
         x, rr = arrays[f"x_{part}"].astype(np.float64), arrays[f"rr_{part}"]
@@ -352,9 +404,9 @@ def _mitbih_beats(name: str) -> DataSet:
     return DataSet(
         name,
         channels("train"),
-        _labels(path, arrays["y_train"], arrays["classes"]),
+        checked_labels(path, arrays["y_train"], arrays["classes"]),
         channels("test"),
-        _labels(path, arrays["y_test"], arrays["classes"]),
+        checked_labels(path, arrays["y_test"], arrays["classes"]),
         len(arrays["classes"]),
         (128, 4),
         "inter-patient: the 22 records of de Chazal's DS2",
@@ -365,98 +417,32 @@ def _mitbih_beats(name: str) -> DataSet:
     )
 
 
+def _nmnist_small(name: str, binning: Binning | None = None) -> DataSet:
+    """Event-camera digits: frames (steps, 34, 34, 2) of bits or counts, off and on; 10 classes.
+
+    315 ms in 30 steps of 10.5 ms, bits, without another binning.
+    """
+    from spikelet.train.event_data import NMNIST_BINNING, nmnist_recordings
+
+    binning = binning or NMNIST_BINNING
+    train, test = nmnist_recordings("train"), nmnist_recordings("test")
+    (x_train, late), (x_test, test_late) = train.frames(binning), test.frames(binning)
+    return DataSet(
+        name,
+        x_train,
+        train.labels,
+        x_test,
+        test.labels,
+        10,
+        x_train.shape[1:],
+        f"the first 100 test recordings of N-MNIST; {binning.steps} steps of {binning.bin_us} us, "
+        f"{late + test_late} of {len(train.t) + len(test.t)} events come after them",
+        np.ones(1, np.float32),
+    )
+
+
 def _names(classes: Array) -> tuple[str, ...]:
     return tuple(words(str(name)) for name in classes)
-
-
-def _npz(path: Path, **expected: tuple[str, tuple[int | str, ...]]) -> dict[str, Array]:
-    """The arrays of an npz file, by name: a dtype and a shape whose named axes agree in length."""
-    if not path.is_file():
-        raise DataError(f"data set: no file {path}", next="fetch it into that folder")
-    arrays: dict[str, Array] = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for key in expected:
-                arrays[key] = file[key]
-    except KeyError as e:
-        raise DataError(
-            f"data set: {path}: {e.args[0]}", "another file under its name", "fetch it again"
-        ) from e
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as e:
-        raise DataError(
-            f"data set: {path} is not an npz file ({e})", "a truncated copy", "fetch it again"
-        ) from e
-    lengths: dict[str, int] = {}
-    for key, (dtype, shape) in expected.items():
-        array = arrays[key]
-        fits = array.dtype.kind == "U" if dtype == "U" else array.dtype == np.dtype(dtype)
-        wanted = [
-            n if isinstance(n, int) else lengths.setdefault(n, got)
-            for n, got in zip(shape, array.shape, strict=False)
-        ]
-        if not fits or wanted != list(array.shape) or len(shape) != array.ndim:
-            named = ", ".join(str(lengths.get(str(n), n)) for n in shape)
-            raise DataError(
-                f"data set: {path}: {key} is {array.dtype} of shape {array.shape}, "
-                f"not {dtype} of ({named})",
-                "a damaged file, or one of another version",
-                "fetch it again",
-            )
-    return arrays
-
-
-def _labels(path: Path, y: Array, classes: Array) -> Array:
-    """Labels as int64; raises DataError where one has no class."""
-    if (y >= len(classes)).any():
-        raise DataError(
-            f"data set: {path} has a label {y.max()}, but {len(classes)} classes",
-            "a damaged file",
-            "fetch it again",
-        )
-    return y.astype(np.int64)
-
-
-def _folder(name: str) -> Path:
-    root = os.environ.get(VARIABLE)
-    if not root:
-        raise DataError(
-            f"data set {name} is not at hand: {VARIABLE} is not set",
-            "only `digits` comes with the program",
-            f"export {VARIABLE}=FOLDER, where FOLDER/{name} holds its files",
-        )
-    folder = Path(root) / name
-    if not folder.is_dir():
-        raise DataError(
-            f"data set {name}: no folder {folder}",
-            f"{VARIABLE} names the wrong folder, or the data set was not fetched",
-            f"put its files into {folder}",
-        )
-    return folder
-
-
-def _idx(path: Path, dimensions: int) -> Array:
-    """An idx file of unsigned bytes (Y. LeCun's format), gzip-packed."""
-    if not path.is_file():
-        raise DataError(f"data set: no file {path}", next="fetch it into that folder")
-    try:
-        raw = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as e:
-        raise DataError(f"data set: {path} is not a gzip file ({e})", "a truncated copy") from e
-    header = 4 + 4 * dimensions
-    if len(raw) < header or raw[:4] != bytes((0, 0, 8, dimensions)):
-        raise DataError(
-            f"data set: {path} is not an idx file of unsigned bytes in {dimensions} dimensions",
-            "another file under its name",
-            "fetch it again",
-        )
-    shape = struct.unpack(f">{dimensions}I", raw[4:header])
-    if len(raw) - header != int(np.prod(shape, dtype=np.int64)):
-        raise DataError(
-            f"data set: {path} holds {len(raw) - header} bytes, its header says {shape}",
-            "a truncated copy",
-            "fetch it again",
-        )
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
 
 
 DATA_SETS: dict[str, Callable[[str], DataSet]] = {
@@ -466,4 +452,7 @@ DATA_SETS: dict[str, Callable[[str], DataSet]] = {
     "speech_commands_v2_test": _speech_commands,
     "uci_har_subset": _uci_har,
     "mitbih_beats": _mitbih_beats,
+    "nmnist_small": _nmnist_small,
 }
+
+EVENT_SETS: dict[str, Callable[[str, Binning], DataSet]] = {"nmnist_small": _nmnist_small}

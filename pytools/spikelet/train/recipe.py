@@ -22,6 +22,7 @@ from pydantic import (
 from torch import Tensor, nn
 
 from spikelet.errors import UsageError
+from spikelet.events import Binning
 from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
 from spikelet.graph import Array
 from spikelet.train.data import DataSet, load, smaller
@@ -33,6 +34,19 @@ class RecipeError(UsageError):
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EventsSection(_Section):
+    """`[data.events]`: how address events become frames, see `spikelet.events.Binning`."""
+
+    steps: Annotated[int, Field(ge=1, le=1024)]
+    bin_us: Annotated[int, Field(ge=1)]
+    counts: bool = False
+    pool: Annotated[int, Field(ge=1)] = 1
+
+    def binning(self) -> Binning:
+        """The same as the reader of events takes it."""
+        return Binning(self.steps, self.bin_us, self.counts, self.pool)
 
 
 class DataSection(_Section):
@@ -47,6 +61,10 @@ class DataSection(_Section):
     size: Annotated[int, Field(ge=2)] | None = None
     # Share of the training part that is not trained on: thresholds are chosen on it.
     held_out: Annotated[float, Field(gt=0, le=0.5)] | None = None
+    # Of a data set of address events.
+    events: EventsSection | None = None
+    # In place of the data set's own test part: this one of five folds over all its samples.
+    fold: Annotated[int, Field(ge=0, le=4)] | None = None
 
     def load(self) -> DataSet:
         """The data; raises DataError."""
@@ -54,7 +72,8 @@ class DataSection(_Section):
 
     def whole(self) -> DataSet:
         """The data with images in the size that they come in; raises DataError."""
-        data = load(self.name)
+        data = load(self.name, None if self.events is None else self.events.binning())
+        data = data if self.fold is None else data.fold(self.fold)
         return data if self.classes is None else data.first(self.classes)
 
     def sized(self, whole: DataSet) -> DataSet:
