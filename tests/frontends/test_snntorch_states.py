@@ -19,12 +19,12 @@ from spikelet.frontends.snntorch import (
     Latency,
     Poisson,
     export,
-    rounding,
 )
-from spikelet.frontends.snntorch.encoders import encode
 from spikelet.frontends.snntorch.layers import NEURON_STATES
 from spikelet.frontends.snntorch.module import spiking_tensors
 from spikelet.frontends.snntorch.package import STATE_SHARE
+from spikelet.frontends.spiking import rounding
+from spikelet.frontends.spiking.encoders import encode
 from spikelet.graph import Array, Graph
 from spikelet.graph.states import neuron_states
 from spikelet.package import Package

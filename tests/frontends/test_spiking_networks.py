@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Poisson
+from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, Poisson
 from spikelet.frontends.spiking.lower import Lowered, lower
 from spikelet.frontends.spiking.network import (
     Add,

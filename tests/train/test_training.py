@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from spikelet.errors import UsageError
 from spikelet.frontends.snntorch import State, export
-from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson, encode
+from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, Latency, Poisson, encode
 from spikelet.graph import Array
 from spikelet.package import Package
 from spikelet.paths import models_dir

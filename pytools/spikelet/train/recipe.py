@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from spikelet.errors import UsageError
 from spikelet.events import Binning
-from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
+from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, Latency, Poisson
 from spikelet.graph import Array
 from spikelet.train.data import DataSet, load, smaller
 

@@ -7,11 +7,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from spikelet.frontends.snntorch import rounding
-from spikelet.frontends.snntorch.encoders import Encoder
 from spikelet.frontends.snntorch.graph import fraction_bits
 from spikelet.frontends.snntorch.layers import NEURON_STATES, Readout, stages
 from spikelet.frontends.snntorch.module import unroll
+from spikelet.frontends.spiking import rounding
+from spikelet.frontends.spiking.encoders import Encoder
 from spikelet.graph import Graph
 
 

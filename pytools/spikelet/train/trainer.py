@@ -18,10 +18,10 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from spikelet.frontends.snntorch import export
-from spikelet.frontends.snntorch.encoders import Poisson, encode
 from spikelet.frontends.snntorch.graph import Plan
 from spikelet.frontends.snntorch.layers import refuse, stages
 from spikelet.frontends.snntorch.package import agreement
+from spikelet.frontends.spiking.encoders import Poisson, encode
 from spikelet.graph import Array, Graph, tune
 from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds

@@ -15,8 +15,8 @@ from spikelet.frontends.nir.file import FileNode
 from spikelet.frontends.nir.file import read as read_file
 from spikelet.frontends.nir.options import NirOptions
 from spikelet.frontends.nir.reader import network_of
-from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, encode
 from spikelet.frontends.snntorch.spiking import Spiking
+from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, encode
 from spikelet.frontends.spiking.lower import Readout
 from spikelet.frontends.spiking.network import Neurons, SpikingNetwork
 from spikelet.frontends.spiking.package import Plan, make_package

@@ -20,10 +20,10 @@ from typing import Any, Required, TypedDict, Unpack, overload
 import numpy as np
 from torch import nn
 
-from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder
 from spikelet.frontends.snntorch.graph import Plan
 from spikelet.frontends.snntorch.layers import ExportError, Readout, stages
 from spikelet.frontends.snntorch.package import STATES, Codes, State, make_package
+from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder
 from spikelet.graph import Graph
 from spikelet.graph.names import why_no_name
 from spikelet.package import Package

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from spikelet.frontends.snntorch import rounding
-from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Latency, Poisson
 from spikelet.frontends.snntorch.layers import ExportError, Readout, Stage, refuse
+from spikelet.frontends.spiking import rounding
+from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, Latency, Poisson
 from spikelet.graph import Array, Graph, GraphError, Operator
 from spikelet.graph import Tensor as GraphTensor
 from spikelet.graph.ops.argmax import Argmax

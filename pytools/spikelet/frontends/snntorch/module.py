@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikelet.frontends.snntorch.encoders import Encoder, encode
 from spikelet.frontends.snntorch.layers import NEURON_STATES, Readout, leaves
+from spikelet.frontends.spiking.encoders import Encoder, encode
 from spikelet.graph import Array, Graph
 from spikelet.graph.operator import Role
 

@@ -16,7 +16,6 @@ import snntorch
 import torch
 from torch import Tensor, nn
 
-from spikelet.frontends.snntorch.encoders import Poisson
 from spikelet.frontends.snntorch.graph import ChainGraph, Plan
 from spikelet.frontends.snntorch.layers import ExportError
 from spikelet.frontends.snntorch.module import (
@@ -26,6 +25,7 @@ from spikelet.frontends.snntorch.module import (
     graph_behaviour,
     module_behaviour,
 )
+from spikelet.frontends.spiking.encoders import Poisson
 from spikelet.graph import Array
 from spikelet.graph.states import neuron_states
 from spikelet.package import Package

@@ -11,10 +11,10 @@ import numpy as np
 from torch import nn
 
 from spikelet.errors import UsageError
-from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Frames, Latency, Poisson
 from spikelet.frontends.snntorch.exporter import check_arguments, export
 from spikelet.frontends.snntorch.layers import READOUTS, ExportError, Readout, stages
 from spikelet.frontends.snntorch.package import State
+from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, Frames, Latency, Poisson
 from spikelet.frontends.spiking.framework import versions
 from spikelet.frontends.spiking.package import Plan, make_package
 from spikelet.frontends.spiking.program import Program, read

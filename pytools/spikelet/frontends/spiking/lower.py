@@ -18,8 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from spikelet.frontends.snntorch import rounding
-from spikelet.frontends.snntorch.encoders import DirectCurrent, Encoder, Frames, Latency, Poisson
+from spikelet.frontends.spiking import rounding
+from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, Frames, Latency, Poisson
 from spikelet.frontends.spiking.held import Held, channels_last, in_memory
 from spikelet.frontends.spiking.network import (
     Add,

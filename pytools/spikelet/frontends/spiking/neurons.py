@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from spikelet.frontends.snntorch import rounding
+from spikelet.frontends.spiking import rounding
 from spikelet.frontends.spiking.held import Held, in_memory
 from spikelet.frontends.spiking.network import Neurons, Rule
 from spikelet.graph import Array, Graph, Operator

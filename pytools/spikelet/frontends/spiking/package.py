@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spikelet.frontends.snntorch.encoders import (
+from spikelet.frontends.spiking.encoders import (
     DirectCurrent,
     Encoder,
     Frames,
