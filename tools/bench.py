@@ -22,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SPIKING = {
     "digits_bernoulli": ("virt-rv32", "mps2-an386"),
+    "digits_direct": ("virt-rv32", "mps2-an386"),
     "digits_snn": (
         "virt-rv32",
         "sifive-e",

@@ -35,7 +35,7 @@ from spikelet.run.session_page import learning_view
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 OUT = ROOT / "out" / "bench"
-MODELS = ("digits_snn", "digits_bernoulli")
+MODELS = ("digits_snn", "digits_bernoulli", "digits_direct")
 SEEDS = ("0", "1", "2")
 TASKS = {
     "kws_ref_model": "keyword spotting",

@@ -84,8 +84,8 @@ EXITS = {
 # Pages that call what not every computer has.
 TOOLS = {"firmware.md": ("cmake", "gcc", "arm-none-eabi-gcc", "qemu-system-arm")}
 LONG = {
-    "index.md", "pytorch.md", "spiking.md", "test-bench.md", "model-files.md", "boards.md",
-    "parts.md",
+    "index.md", "pytorch.md", "spiking.md", "spiking-training.md", "test-bench.md",
+    "model-files.md", "boards.md", "parts.md",
 }  # fmt: skip
 TESTED = [
     pytest.param(name, marks=[pytest.mark.long] if name in LONG else [])

@@ -40,6 +40,13 @@ def test_digits_snn_is_small_and_short(digits_snn: list[Row]) -> None:
     assert all(row.saturations == 0 for row in digits_snn)
 
 
+def test_digits_direct_reaches_its_accuracy_in_four_steps() -> None:
+    rows = measure(models_dir() / "digits_direct", [0, 1, 2])
+    assert np.mean([row.integer_accuracy for row in rows]) >= 0.980
+    assert all(row.manifest["recipe"]["spiking"]["steps"] <= 4 for row in rows)
+    assert all(row.weight_bytes <= 12 * 1024 for row in rows)
+
+
 @pytest.fixture(scope="module")
 def digits_bernoulli() -> Package:
     return train(models_dir() / "digits_bernoulli", 0)

@@ -7,7 +7,7 @@ import pytest
 from spikelet.paths import models_dir
 from spikelet.train import train
 from spikelet.train.data import DATA_SETS
-from spikelet.train.recipe import Recipe, RecipeError, load_model, load_recipe
+from spikelet.train.recipe import Recipe, RecipeError, SpikingRecipe, load_model, load_recipe
 
 GOOD = (models_dir() / "digits_snn" / "recipe.toml").read_text()
 
@@ -31,7 +31,9 @@ def test_the_recipes_that_come_with_it_load(folder: Path) -> None:
     loaded = load_recipe(folder)
     assert loaded.name == folder.name
     assert loaded.data.name in DATA_SETS
-    assert isinstance(loaded, Recipe) == ("[network]" in (folder / "recipe.toml").read_text())
+    text = (folder / "recipe.toml").read_text()
+    assert isinstance(loaded, Recipe) == ("[network]" in text)
+    assert isinstance(loaded, SpikingRecipe) == ("[spiking]" in text)
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ class EpochProgress:
     """One epoch is done.
 
     Attributes:
-        phase: "float" or "quantised".
-        epoch: 1 to `epochs`, counted over both phases.
-        epochs: of both phases.
+        phase: "float" or "quantised"; "pretrain" before them, "teacher" of a teacher.
+        epoch: 1 to `epochs`, counted over all phases.
+        epochs: of all phases.
         loss: mean over the epoch.
         accuracy: on the training part, while it was trained, 0 to 1.
     """
@@ -58,13 +58,16 @@ def train(
     RecipeError, DataError, ExportError, or UsageError where PyTorch or snnTorch is missing.
     """
     check_installed()
-    from spikelet.train.recipe import Int8Recipe, load_recipe
+    from spikelet.train.recipe import Int8Recipe, SpikingRecipe, load_recipe
 
     recipe = load_recipe(model_dir)
     if seed is not None:
         recipe = type(recipe).model_validate({**recipe.model_dump(), "seed": seed})
     from spikelet.train import int8, trainer
+    from spikelet.train.spiking import fit
 
+    if isinstance(recipe, SpikingRecipe):
+        return fit.train(model_dir, recipe, progress, part)
     if isinstance(recipe, Int8Recipe):
         return int8.train(model_dir, recipe, progress, part)
     return trainer.train(model_dir, recipe, progress, part)

@@ -37,6 +37,7 @@ class Epochs:
         optimiser: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         batches: Callable[[], Iterable[ScoredBatch]],
+        before_step: Callable[[], None] | None = None,
     ) -> None:
         """One phase.
 
@@ -46,6 +47,7 @@ class Epochs:
             optimiser: makes a step after each batch.
             schedule: of the learning rate, by batch.
             batches: those of an epoch; each is scored after the step of the one before.
+            before_step: called when a batch's gradients are there.
         """
         for _ in range(epochs):
             self.epoch += 1
@@ -53,6 +55,8 @@ class Epochs:
             for scores, loss, labels in batches():
                 optimiser.zero_grad()
                 torch.autograd.backward(loss)
+                if before_step is not None:
+                    before_step()
                 optimiser.step()
                 schedule.step()
                 losses += float(loss.detach()) * len(labels)

@@ -220,6 +220,74 @@ class Int8QuantiseSection(_Section):
         return self
 
 
+class SpikingSection(_Section):
+    """`[spiking]`: how a spiking network of any shape is executed and what of it is learned."""
+
+    steps: Annotated[int, Field(ge=1, le=1024)]
+    # `direct`: a sample is a constant current. `frames`: its first axis is time, `rows` of it a
+    # step.
+    encoder: Literal["direct", "frames", "poisson", "latency"] = "direct"
+    rows: Annotated[int, Field(ge=1)] = 1
+    # By default of neurons that spike their count, of integrators their membrane, else a sum.
+    readout: Literal["spike_count", "membrane", "sum"] | None = None
+    learn: tuple[Literal["leak", "current", "threshold", "delay"], ...] = ()
+    # Behind layers of weights that flow into neurons which spike; folded into them at the end.
+    batch_norm: bool = False
+    surrogate: Literal["atan", "fast_sigmoid"] = "atan"
+    slope: Annotated[float, Field(gt=0)] = 2.0
+
+
+class PretrainSection(_Section):
+    """`[pretrain]`: epochs without time, clipped ReLUs in place of neurons, then conversion."""
+
+    epochs: Annotated[int, Field(ge=1, le=10000)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    # Rates are multiples of 1 / levels; give the steps for neurons without a leak.
+    levels: Annotated[int, Field(ge=1, le=255)] | None = None
+    # Thresholds are lowered to this percentile of a layer's rates.
+    percentile: Annotated[float, Field(gt=0, le=100)] | None = None
+    half: bool = True  # membranes begin at half a threshold
+
+
+class SpikingTrainSection(_Section):
+    """`[train]` of `[spiking]`: surrogate gradients. AdamW, cosine decay of the rate to 0."""
+
+    epochs: Annotated[int, Field(ge=0, le=10000)]
+    batch: Annotated[int, Field(ge=1)] = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    score_scale: Annotated[float, Field(gt=0)] = 1.0
+    # Added to the loss: `rate_weight` times the square of what a layer's rate, in spikes a neuron
+    # and step, is above `rate`.
+    rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    rate_weight: Annotated[float, Field(gt=0)] = 10.0
+
+
+Bits = Literal[8, 4, 2, "ternary", 1]
+
+
+class SpikingQuantiseSection(_Section):
+    """`[quantise]` of `[spiking]`: epochs in the integers of the graph."""
+
+    epochs: Annotated[int, Field(ge=0, le=10000)]
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    # Of weights: of all layers, or by their names; a layer that is not named has 8.
+    bits: Bits | dict[str, Bits] = 8
+
+
+class DelaysSection(_Section):
+    """`[delays]`: how delays are learned; they are whole steps in the last quarter of `[train]`."""
+
+    most: Annotated[int, Field(ge=1, le=255)] = 31
+    # Standard deviation of a spike's arrival in the first epoch, in steps; it shrinks to `narrow`.
+    width: Annotated[float, Field(gt=0)] = 4.0
+    narrow: Annotated[float, Field(gt=0)] = 0.4
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1  # steps
+    # Share of the neurons of each layer of delays that keep theirs: the longest.
+    kept: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
 class PackageSection(_Section):
     """`[package]`: how many test samples go with the network; accuracies are of all of them."""
 
@@ -257,10 +325,29 @@ class Recipe(_Common):
     quantise: QuantiseSection
 
 
-def load_recipe(model_dir: Path) -> Recipe | Int8Recipe:
+class SpikingRecipe(_Common):
+    """The recipe.toml of a spiking network of any shape, checked: one with `[spiking]`."""
+
+    spiking: SpikingSection
+    pretrain: PretrainSection | None = None
+    train: SpikingTrainSection
+    quantise: SpikingQuantiseSection
+    delays: DelaysSection = DelaysSection()
+    deform: DeformSection | None = None
+    package: PackageSection = PackageSection()
+
+    @model_validator(mode="after")
+    def _without_time(self) -> SpikingRecipe:
+        if self.pretrain is not None and self.spiking.encoder != "direct":
+            raise ValueError('[pretrain] is without time: it needs encoder = "direct"')
+        return self
+
+
+def load_recipe(model_dir: Path) -> Recipe | Int8Recipe | SpikingRecipe:
     """Read MODEL_DIR/recipe.toml; raises RecipeError with every fault in it.
 
-    With a section `[network]` it is a spiking network's, without one an int8 network's.
+    With a section `[spiking]` it is a spiking network's of any shape, with `[network]` that of a
+    chain of snnTorch's layers, without either an int8 network's.
     """
     path = model_dir / "recipe.toml"
     if not path.is_file():
@@ -271,6 +358,8 @@ def load_recipe(model_dir: Path) -> Recipe | Int8Recipe:
         )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
+        if "spiking" in table:
+            return SpikingRecipe.model_validate(table)
         kind = Recipe if "network" in table else Int8Recipe
         return kind.model_validate(table)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
@@ -280,8 +369,9 @@ def load_recipe(model_dir: Path) -> Recipe | Int8Recipe:
         raise RecipeError(
             f"recipe {path}: {faults}",
             "a misspelt key, or a value out of range",
-            "models/digits_snn/recipe.toml has every section of a spiking network, "
-            "models/fashion_cnn/recipe.toml of an int8 one",
+            "models/digits_snn/recipe.toml and docs/spiking-training.md have every section of a "
+            "spiking network, "
+            "models/fashion_cnn/recipe.toml those of an int8 one",
         ) from e
 
 
@@ -309,6 +399,18 @@ def load_model(model_dir: Path) -> Callable[[int, int], nn.Sequential]:
         return network
 
     return build_checked
+
+
+def load_spiking_model(model_dir: Path) -> Callable[[tuple[int, ...], int], Any]:
+    """`build(shape, classes)` of MODEL_DIR/model.py, which is executed.
+
+    It returns a SpikingNetwork, or a program that `frontends.spiking.program` reads, for a step
+    that sees `shape`, channels first.
+    """
+    path = model_dir / "model.py"
+    signature = "build(shape: tuple[int, ...], classes: int) -> SpikingNetwork or nn.Module"
+    build = _function(_execute(path), path, signature)
+    return lambda shape, classes: _call(path, build, shape, classes)
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,9 @@ def _row(path: Path) -> dict[str, Any]:
         recipe = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
         raise UsageError(f"recipe {path}: {e}", "not a TOML file", "mend it") from e
-    network = recipe.get("network")
+    network = recipe.get("spiking", recipe.get("network"))
     spiking = network or {}
+    usual = None if "spiking" in recipe else "spike_count"  # None: what its output is
     return {
         "name": path.parent.name,
         "description": recipe.get("description", ""),
@@ -48,7 +49,7 @@ def _row(path: Path) -> dict[str, Any]:
         "data": recipe.get("data", {}).get("name"),
         "steps": spiking.get("steps"),
         "encoder": None if network is None else spiking.get("encoder", "direct"),
-        "readout": None if network is None else spiking.get("readout", "spike_count"),
+        "readout": None if network is None else spiking.get("readout", usual),
         "seed": recipe.get("seed", 0),
         "folder": str(path.parent),
     }

@@ -17,7 +17,7 @@ from spikelet.frontends.snntorch.package import State
 from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, Frames, Latency, Poisson
 from spikelet.frontends.spiking.framework import versions
 from spikelet.frontends.spiking.package import Plan, make_package
-from spikelet.frontends.spiking.program import Program, read
+from spikelet.frontends.spiking.program import READ_SAMPLES, Program, read
 from spikelet.frontends.torch.exporter import Example, Samples, gather_samples
 from spikelet.graph import Array
 from spikelet.package import Package
@@ -26,7 +26,6 @@ from spikelet.streams import array_stream
 
 Network = Program | Mapping[str, nn.Module]
 ENCODERS = ("direct", "rate", "poisson", "latency", "frames")
-READ_SAMPLES = 16  # that a program is run on to be read
 VECTORS = 200  # samples of the calibration data that become test vectors
 
 

@@ -10,7 +10,7 @@ and the weights of the layer behind it are put in that order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -80,7 +80,8 @@ def lower(
     readout: Readout = "spike_count",
     *,
     narrow: bool = False,
-    fraction_bits: int | None = None,
+    fraction_bits: int | Mapping[str, int] | None = None,
+    units: Mapping[str, Array] | None = None,
 ) -> Lowered:
     """The integer graph of a network with one input.
 
@@ -92,13 +93,69 @@ def lower(
             of a layer of weights.
         narrow: neurons have int16 states where those fit; else int32, and as many fraction bits as
             they provably hold.
-        fraction_bits: of every membrane, in place of either.
+        fraction_bits: of every membrane, in place of either; or of some, by layer.
+        units: by layer of weights, (C,) or (1,): real value of one unit of its sums, where it was
+            chosen before; for all layers whose sums flow into the same neurons.
 
     Raises:
         ImportRefused: names the layer that the graph cannot hold.
     """
     build = _Lowering(network, steps, encoder, readout, narrow, fraction_bits)
+    build.units.update(units or {})
     return build.lowered()
+
+
+@dataclass(frozen=True)
+class WeightCodes:
+    """A layer of weights as the graph holds it.
+
+    Attributes:
+        weight: (O, I / groups, ...) int8.
+        bias: (O,) int32 in units of the sums, what the input's zero point takes off included; None
+            where it is 0.
+        exact: whether weights and bias are the layer's, but for the rounding of float32.
+    """
+
+    weight: Array
+    bias: Array | None
+    exact: bool
+
+
+def weight_codes(layer: Linear | Conv2d, source: Held, unit: Array) -> WeightCodes:
+    """The codes of a layer.
+
+    Args:
+        layer: of weights.
+        source: what it reads.
+        unit: (O,) or (1,), real value of one unit of its sums.
+
+    Raises:
+        ImportRefused: a bias beyond 32 bits.
+    """
+    weight = torch.from_numpy(np.asarray(layer.weight, np.float64))
+    rows = weight.reshape(len(weight), -1)
+    step = torch.from_numpy(np.broadcast_to(unit / source.unit[0], (len(rows),)).copy())
+    codes = rounding.weight_codes(rows, step)
+    exact = rounding.is_exact(rows, codes, step[:, None])
+    whole = torch.from_numpy(np.broadcast_to(unit, (len(rows),)).copy())
+    bias = -source.zero * codes.sum(dim=1)
+    if layer.bias is not None:
+        real = torch.from_numpy(np.asarray(layer.bias, np.float64))
+        rounded = rounding.bias_codes(real, whole)
+        exact = exact and rounding.is_exact(real, rounded, whole)
+        bias = bias + rounded
+    if bool((bias.abs() > MOST_SUM).any()):
+        channel = int(bias.abs().argmax())
+        raise ImportRefused(
+            f"layer {layer.called}: the bias of channel {channel} is "
+            f"{float(bias[channel]):g} weight steps, beyond 32 bits",
+            next="give the channel larger weights or a smaller bias",
+        )
+    given = layer.bias is not None or source.zero
+    made = codes.numpy().reshape(layer.weight.shape).astype(np.int8)
+    return WeightCodes(
+        made, bias.numpy().astype(np.int64).astype(np.int32) if given else None, exact
+    )
 
 
 class _Lowering:
@@ -111,7 +168,7 @@ class _Lowering:
         encoder: Encoder,
         readout: Readout,
         narrow: bool,
-        bits: int | None,
+        bits: int | Mapping[str, int] | None,
     ) -> None:
         self.network, self.steps, self.encoder = network, steps, encoder
         self.readout, self.narrow, self.bits = readout, narrow, bits
@@ -277,30 +334,11 @@ class _Lowering:
 
     def _codes(self, layer: Linear | Conv2d, fields: dict[str, Any]) -> Array:
         """Weights (O, I / groups, ...) as codes; with a bias, in `fields`, in units of the sums."""
-        source, unit = self._source(layer), self._channels(layer)
-        weight = torch.from_numpy(np.asarray(layer.weight, np.float64))
-        rows = weight.reshape(len(weight), -1)
-        step = torch.from_numpy(np.broadcast_to(unit / source.unit[0], (len(rows),)).copy())
-        codes = rounding.weight_codes(rows, step)
-        exact = rounding.is_exact(rows, codes, step[:, None])
-        whole = torch.from_numpy(np.broadcast_to(unit, (len(rows),)).copy())
-        bias = -source.zero * codes.sum(dim=1)
-        if layer.bias is not None:
-            real = torch.from_numpy(np.asarray(layer.bias, np.float64))
-            rounded = rounding.bias_codes(real, whole)
-            exact = exact and rounding.is_exact(real, rounded, whole)
-            bias = bias + rounded
-        self.exact_weights[layer.name] = exact
-        if bool((bias.abs() > MOST_SUM).any()):
-            channel = int(bias.abs().argmax())
-            raise ImportRefused(
-                f"layer {layer.called}: the bias of channel {channel} is "
-                f"{float(bias[channel]):g} weight steps, beyond 32 bits",
-                next="give the channel larger weights or a smaller bias",
-            )
-        if layer.bias is not None or source.zero:
-            fields["bias"] = bias.numpy().astype(np.int64).astype(np.int32)
-        return codes.numpy().reshape(layer.weight.shape).astype(np.int8)
+        codes = weight_codes(layer, self._source(layer), self._channels(layer))
+        self.exact_weights[layer.name] = codes.exact
+        if codes.bias is not None:
+            fields["bias"] = codes.bias
+        return codes.weight
 
     def _add_linear(self, layer: Linear) -> None:
         source, fields = self._source(layer), dict[str, Any]()
@@ -417,13 +455,14 @@ class _Lowering:
                 next="put a layer of weights in front",
             )
         lowering = NeuronLowering(layer, source, self.narrow, partial(self.attempt, layer))
-        chosen = lowering.chosen(self.bits)
+        bits = self.bits.get(layer.name) if isinstance(self.bits, Mapping) else self.bits
+        chosen = lowering.chosen(bits)
         self.nodes += chosen
         last = chosen[-1]
-        bits = int(chosen[0].attributes()["input_shift"])
+        shift = int(chosen[0].attributes()["input_shift"])
         spikes = isinstance(last, Lif)
         name = f"{layer.name}.spikes" if spikes else layer.name
-        unit = np.ones(1) if spikes else source.unit / (1 << bits)
+        unit = np.ones(1) if spikes else source.unit / (1 << shift)
         self.held[layer.name] = Held(name, source.shape, unit, image=source.image)
 
     # The graph

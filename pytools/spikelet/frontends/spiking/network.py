@@ -118,7 +118,7 @@ class Rule:
         s = v > threshold                          or >=
 
     What a spike does to v, and when, says `timing`; see `spikelet.graph.ops.lif.Lif`. Each number
-    that is an array has one value, or one a neuron, float64.
+    that is an array has one value, one a channel of images, or one a neuron, float64.
 
     Attributes:
         kept: part of the membrane that a step keeps, 0 to 1.

@@ -46,20 +46,27 @@ class Plan:
         steps: of an inference.
         encoder: of its input.
         readout: of its output.
-        fraction_bits: of membranes, None for what serves best.
+        fraction_bits: of membranes, or of some by layer; None for what serves best.
+        units: of sums by layer of weights, where they were chosen before; see `lower`.
     """
 
     network: SpikingNetwork
     steps: int
     encoder: Encoder
     readout: Readout
-    fraction_bits: int | None = None
+    fraction_bits: int | Mapping[str, int] | None = None
+    units: Mapping[str, Array] | None = None
 
     def build(self, narrow: bool) -> Lowered:
         """The graph."""
-        bits = self.fraction_bits
         return lower(
-            self.network, self.steps, self.encoder, self.readout, narrow=narrow, fraction_bits=bits
+            self.network,
+            self.steps,
+            self.encoder,
+            self.readout,
+            narrow=narrow,
+            fraction_bits=self.fraction_bits,
+            units=self.units,
         )
 
     def layout(self) -> dict[str, Any]:
@@ -219,11 +226,12 @@ class _Judge:
         """What the network computes of the values that the codes stand for."""
         plan = self.plan
         seen = list(self._steps(inputs))
+        (name_of_input,) = plan.network.inputs
         simulation = Simulation(plan.network, len(inputs["x"]))
         names, spikes = _spiking(plan.network), dict[str, list[Array]]()
         scores: Any = 0
         for x in seen:
-            values = simulation.step({"x": x})
+            values = simulation.step({name_of_input: x})
             for name in names:
                 spikes.setdefault(name, []).append(values[name].reshape(len(x), -1))
             output = values[plan.network.output].reshape(len(x), -1)

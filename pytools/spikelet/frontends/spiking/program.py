@@ -27,6 +27,7 @@ from spikelet.graph import Array
 from spikelet.refusal import ImportRefused
 
 Program = nn.Module | Callable[..., Any]
+READ_SAMPLES = 16  # that a program is run on to be read
 
 
 @dataclass(frozen=True)

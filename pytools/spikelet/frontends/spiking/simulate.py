@@ -123,9 +123,13 @@ def neurons_step(rule: Rule, stored: Tensor, x: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _each(values: Array, like: Tensor) -> Tensor:
-    """One value, or one a neuron, in the shape of samples (N, *shape)."""
+    """One value, one a channel of images, or one a neuron, to go with samples (N, *shape)."""
     made = torch.from_numpy(np.asarray(values, np.float64))
-    return made.reshape(1, *like.shape[1:]) if made.numel() > 1 else made.reshape(())
+    if made.numel() == 1:
+        return made.reshape(())
+    if like.dim() > 2 and made.numel() == like.shape[1] != like[0].numel():
+        return made.reshape(1, -1, *(1,) * (like.dim() - 2))
+    return made.reshape(1, *like.shape[1:])
 
 
 @singledispatch

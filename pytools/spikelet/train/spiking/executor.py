@@ -1,0 +1,224 @@
+"""A spiking network over time in PyTorch, in real numbers or in the integers of its graph.
+
+What does not lie in a loop is executed over all steps at once, with time and samples in one axis:
+only neurons go from step to step. A loop, which a `Previous` closes, is executed step by step.
+Tensors are (T, N, *shape), channels first; those that are the same in every step (1, N, *shape).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from spikelet.errors import UsageError
+from spikelet.frontends.spiking.lower import Readout
+from spikelet.frontends.spiking.network import (
+    Conv2d,
+    Delay,
+    Flatten,
+    Layer,
+    Linear,
+    Neurons,
+    OneToOne,
+    Pool2d,
+    Previous,
+    SpikingNetwork,
+)
+from spikelet.frontends.spiking.simulate import compute
+from spikelet.train.spiking.loops import parts_in_order, tensor_shapes
+from spikelet.train.spiking.neurons import Slope
+from spikelet.train.spiking.parts import DelayPart, NeuronPart, OneToOnePart, WeightPart
+from spikelet.train.spiking.rounding import Grid
+
+LEARNED = ("leak", "current", "threshold", "delay")
+
+
+class Executor(nn.Module):
+    """A network whose weights, and what else is asked for, are parameters.
+
+    Args:
+        network: with one input.
+        steps: T.
+        readout: of its output.
+        learn: of neurons and delays, some of `LEARNED`.
+        batch_norm: behind each layer of weights that flows into neurons which spike, outside of
+            loops.
+        slope: of the surrogate gradient.
+
+    Attributes:
+        grid: None in real numbers; else the numbers of the graph are computed.
+        rates: of the last execution, spikes a neuron and step by layer, with their gradient.
+        width: of delays while they are learned, in steps; 0 for whole steps.
+    """
+
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        steps: int,
+        readout: Readout,
+        *,
+        learn: Collection[str] = (),
+        batch_norm: bool = False,
+        slope: Slope | None = None,
+    ) -> None:
+        super().__init__()
+        self.source, self.steps, self.readout = network, steps, readout
+        self.learn, self.slope = frozenset(learn), slope or Slope()
+        self.grid: Grid | None = None
+        self.width = 0.0
+        self.rates: dict[str, Tensor] = {}
+        self.order = parts_in_order(network)
+        looped = {layer.name for part in self.order if len(part) > 1 for layer in part}
+        self.shapes = tensor_shapes(network)
+        self.parts = nn.ModuleDict()
+        for layer in network.layers:
+            if isinstance(layer, Linear | Conv2d):
+                normed = batch_norm and layer.name not in looped and self._feeds_spikes(layer)
+                self.parts[layer.name] = WeightPart(layer, normed)
+            elif isinstance(layer, OneToOne):
+                self.parts[layer.name] = OneToOnePart(layer)
+            elif isinstance(layer, Neurons):
+                self.parts[layer.name] = NeuronPart(
+                    layer, self.shapes[layer.name][0], self.learn, self.slope
+                )
+            elif isinstance(layer, Delay):
+                if layer.name in looped:
+                    raise UsageError(
+                        f"layer {layer.called}: a delay within a loop",
+                        "training executes loops step by step, and delays over all steps",
+                        "put the delay outside of the loop",
+                    )
+                self.parts[layer.name] = DelayPart(
+                    layer, math.prod(self.shapes[layer.name]), "delay" in self.learn
+                )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (N, classes) of inputs (T or 1, N, *shape).
+
+        Inputs are real, or with a grid codes less the code of 0. Scores are real in both cases.
+        """
+        values = self.values(x)
+        return self.scores(values[self.source.output])
+
+    def scores(self, output: Tensor) -> Tensor:
+        """Of the output over time: its last membranes, or its sum."""
+        last = output[-1] if self.readout == "membrane" else output.sum(dim=0)
+        if self.readout == "sum" and len(output) == 1:
+            last = last * self.steps
+        if self.grid is not None and self.readout != "spike_count":
+            last = last * float(self.grid.held[self.source.output].unit[0])
+        return last.flatten(1).float()
+
+    def values(self, x: Tensor) -> dict[str, Tensor]:
+        """Every tensor by name, over time."""
+        (name,) = self.source.inputs
+        values = {name: x}
+        self.rates = {}
+        for part in self.order:
+            if len(part) > 1:
+                self._loop(part, values)
+            else:
+                values[part[0].name] = self._whole(part[0], values)
+        for layer in self.source.layers:
+            if isinstance(layer, Neurons) and layer.rule.threshold is not None:
+                self.rates[layer.name] = values[layer.name].mean()
+        return values
+
+    def network(self) -> SpikingNetwork:
+        """The network as it is trained: batch norms folded, with a grid weights on it."""
+        layers: list[Layer] = []
+        for layer in self.source.layers:
+            part = self._part(layer)
+            if isinstance(part, WeightPart | OneToOnePart | NeuronPart | DelayPart):
+                layer = part.layer(self.grid)
+            layers.append(layer)
+        return dataclasses.replace(self.source, layers=tuple(layers))
+
+    def fold(self) -> None:
+        """Put batch norms into weights and biases, for good."""
+        for part in self.parts.values():
+            if isinstance(part, WeightPart):
+                part.fold()
+
+    def neuron_parts(self) -> dict[str, NeuronPart]:
+        """Its neurons by layer."""
+        return {k: part for k, part in self.parts.items() if isinstance(part, NeuronPart)}
+
+    def delay_parts(self) -> dict[str, DelayPart]:
+        """Its delays by layer."""
+        return {k: part for k, part in self.parts.items() if isinstance(part, DelayPart)}
+
+    def _part(self, layer: Layer) -> nn.Module | None:
+        """What a layer with parameters has become."""
+        return dict(self.parts.items()).get(layer.name)
+
+    def _feeds_spikes(self, layer: Layer) -> bool:
+        """Whether sums flow into neurons that spike."""
+        readers = self.source.readers(layer.name)
+        return bool(readers) and all(
+            reader.rule.threshold is not None
+            if isinstance(reader, Neurons)
+            else self._feeds_spikes(reader)
+            for reader in readers
+        )
+
+    def _whole(self, layer: Layer, values: Mapping[str, Tensor]) -> Tensor:
+        """A layer over all steps."""
+        if isinstance(layer, Previous):
+            x = values[layer.of]
+            if len(x) == 1:
+                x = x.expand(self.steps, *x.shape[1:])
+            return torch.cat([torch.zeros_like(x[:1]), x[:-1]])
+        inputs = [values[name] for name in layer.inputs]
+        part = self._part(layer)
+        if isinstance(part, NeuronPart):
+            return part.over_time(inputs[0], self.steps, self.grid)
+        if isinstance(part, DelayPart):
+            late: Tensor = part(inputs[0], self.steps, self.width)
+            return late
+        lengths = {len(x) for x in inputs}
+        if len(lengths) > 1:
+            inputs = [x.expand(self.steps, *x.shape[1:]) for x in inputs]
+        length, samples = inputs[0].shape[:2]
+        made = self._stateless(layer, [x.flatten(0, 1) for x in inputs])
+        return made.reshape(length, samples, *made.shape[1:])
+
+    def _stateless(self, layer: Layer, inputs: list[Tensor]) -> Tensor:
+        """A layer without a state, (N, *shape)."""
+        part = self._part(layer)
+        if isinstance(part, WeightPart | OneToOnePart):
+            made: Tensor = part(inputs[0], self.grid)
+            return made
+        if self.grid is not None and isinstance(layer, Pool2d) and layer.mode == "mean":
+            layer = dataclasses.replace(layer, mode="sum")
+        if isinstance(layer, Flatten):
+            return inputs[0].flatten(1)
+        return compute(layer, inputs)
+
+    def _loop(self, part: list[Layer], values: dict[str, Tensor]) -> None:
+        """Layers of a loop, step by step; `values` get what they wrote."""
+        written: dict[str, list[Tensor]] = {layer.name: [] for layer in part}
+        like = next(iter(values.values()))
+        samples = like.shape[1]
+        neurons = {
+            layer.name: module.stepping(self.grid)
+            for layer in part
+            if isinstance(module := self._part(layer), NeuronPart)
+        }
+        for t in range(self.steps):
+            now = {k: v[t if len(v) > 1 else 0] for k, v in values.items()}
+            for layer in part:
+                if isinstance(layer, Previous):
+                    nothing = like.new_zeros((samples, *layer.shape))
+                    made = written[layer.of][t - 1] if t else nothing
+                elif layer.name in neurons:
+                    made = neurons[layer.name](now[layer.inputs[0]])
+                else:
+                    made = self._stateless(layer, [now[name] for name in layer.inputs])
+                now[layer.name] = made
+                written[layer.name].append(made)
+        values.update({name: torch.stack(every) for name, every in written.items()})

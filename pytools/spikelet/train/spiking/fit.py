@@ -1,0 +1,281 @@
+"""The training of a spiking network of any shape: its phases, and the package of what it becomes.
+
+Pretraining without time and conversion, surrogate gradients in real numbers, then in the integers
+of the graph; each phase is a section of recipe.toml.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+
+from spikelet.frontends.spiking.encoders import Poisson
+from spikelet.frontends.spiking.lower import Readout
+from spikelet.frontends.spiking.network import Neurons, SpikingNetwork
+from spikelet.frontends.spiking.program import READ_SAMPLES, read
+from spikelet.graph import Array
+from spikelet.package import Package
+from spikelet.seeds import epoch_seed, sample_seeds
+from spikelet.train import EpochProgress, Part
+from spikelet.train.data import DataSet
+from spikelet.train.deform import deform
+from spikelet.train.epochs import Epochs, ScoredBatch
+from spikelet.train.recipe import RecipeError, SpikingRecipe, load_spiking_model
+from spikelet.train.spiking import conversion, rounding
+from spikelet.train.spiking.executor import Executor
+from spikelet.train.spiking.neurons import Slope
+from spikelet.train.spiking.package import package
+from spikelet.train.spiking.parts import DelayPart, NeuronPart
+from spikelet.train.spiking.samples import Coding
+from spikelet.train.trainer import reproducible
+
+AT_ONCE = 250  # samples that are executed together without a gradient
+BALANCED = 1000  # samples that thresholds are balanced on
+LARGEST_GRADIENT = 1.0  # its norm
+SPREAD = 0.75  # of the float epochs, in which delays are not whole steps
+
+
+def train(
+    model_dir: Path,
+    recipe: SpikingRecipe,
+    progress: Callable[[EpochProgress], None] | None,
+    part: Part,
+) -> Package:
+    """See `spikelet.train.train`."""
+    data = recipe.data.load()
+    if part == "validation":
+        data = data.held_out()
+    coding = Coding.of(data, recipe.spiking)
+    with reproducible(recipe.seed):
+        network, readout = built(model_dir, recipe, data, coding)
+        fit = _Fit(network, readout, recipe, data, coding, progress)
+        fit.run()
+        return package(fit.executor, fit.float_labels, recipe, data, coding, part)
+
+
+def built(
+    model_dir: Path, recipe: SpikingRecipe, data: DataSet, coding: Coding
+) -> tuple[SpikingNetwork, Readout]:
+    """The network of model.py and its readout.
+
+    Raises:
+        RecipeError: what `build` returned does not fit the data.
+        ImportRefused: a program that cannot be read.
+    """
+    path = model_dir / "model.py"
+    made = load_spiking_model(model_dir)(coding.shape, data.classes)
+    if isinstance(made, SpikingNetwork):
+        network, readout = made, _readout(made)
+    else:
+        codes = coding.codes(data, data.x_train[:READ_SAMPLES])
+        samples = np.ascontiguousarray(coding.for_author(codes))
+        if coding.framed:
+            samples = np.moveaxis(samples, 1, 0)
+        found = read(made, samples, coding.steps, recipe.name, per_step=coding.framed)
+        network, readout = found.network, found.readout
+    (shape,) = network.inputs.values()
+    if tuple(shape) != coding.shape:
+        raise RecipeError(
+            f"model {path}: build returned a network for {tuple(shape)}, a step of {data.name} "
+            f"sees {coding.shape}",
+            next="use the argument `shape` of build()",
+        )
+    return network, recipe.spiking.readout or readout
+
+
+def _readout(network: SpikingNetwork) -> Readout:
+    """What a network's output is read out as."""
+    layer = network.layer(network.output)
+    if isinstance(layer, Neurons):
+        return "membrane" if layer.rule.threshold is None else "spike_count"
+    return "sum"
+
+
+class _Fit:
+    """One training.
+
+    Attributes:
+        executor: the network; at the end it has a grid.
+        float_labels: (M,) what it predicted for the test part before it was rounded.
+    """
+
+    def __init__(
+        self,
+        network: SpikingNetwork,
+        readout: Readout,
+        recipe: SpikingRecipe,
+        data: DataSet,
+        coding: Coding,
+        progress: Callable[[EpochProgress], None] | None,
+    ) -> None:
+        self.recipe, self.data, self.coding = recipe, data, coding
+        how = recipe.spiking
+        self.executor = Executor(
+            network,
+            coding.steps,
+            readout,
+            learn=how.learn,
+            batch_norm=how.batch_norm,
+            slope=Slope(how.surrogate, how.slope),
+        )
+        for delays in self.executor.delay_parts().values():
+            delays.most = float(recipe.delays.most)
+        self.codes = torch.from_numpy(coding.codes(data, data.x_train))
+        self.labels = torch.from_numpy(data.y_train)
+        self.float_labels: Array = np.zeros(0)
+        self.levels: int | None = None
+        pretrained = recipe.pretrain.epochs if recipe.pretrain else 0
+        total = pretrained + recipe.train.epochs + recipe.quantise.epochs
+        self.epochs = Epochs(len(self.labels), total, progress)
+
+    def run(self) -> None:
+        """All phases; the executor is left in evaluation mode, with a grid."""
+        recipe, executor = self.recipe, self.executor
+        self._check()
+        if (pretrain := recipe.pretrain) is not None:
+            conversion.check(executor.source)
+            rates = partial(conversion.scores, executor, levels=pretrain.levels)
+            self._phase("pretrain", pretrain.epochs, pretrain.learning_rate, rates)
+            given = (self._inputs(part) for part in torch.split(self.codes[:BALANCED], AT_ONCE))
+            conversion.convert(executor, given, pretrain.percentile, pretrain.half)
+        self._phase("float", recipe.train.epochs, recipe.train.learning_rate, executor)
+        self._settle()
+        self.float_labels = self._predicted()
+        executor.fold()
+        executor.grid = rounding.choose(
+            executor.network(),
+            self.coding.steps,
+            self.coding.encoder,
+            executor.readout,
+            recipe.quantise.bits,
+        )
+        self._phase("quantised", recipe.quantise.epochs, recipe.quantise.learning_rate, executor)
+        executor.eval()
+
+    def _check(self) -> None:
+        """Make sure, before the first epoch, that the graph holds the network; draws stay."""
+        how = self.recipe.quantise
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            executor = self.executor
+            rounding.choose(
+                executor.network(), executor.steps, self.coding.encoder, executor.readout, how.bits
+            )
+            scores = executor.eval()(self._inputs(self.codes[:2], sample_seeds(0, 2)))
+        if scores.shape[1] < self.data.classes:
+            raise RecipeError(
+                f"recipe {self.recipe.name}: the network has {scores.shape[1]} outputs, but "
+                f"{self.data.name} has {self.data.classes} classes",
+                next="use the argument `classes` of build()",
+            )
+
+    def _phase(
+        self, name: str, epochs: int, rate: float, scores: Callable[[Tensor], Tensor]
+    ) -> None:
+        if not epochs:
+            return
+        self.executor.train()
+        optimiser = torch.optim.AdamW(self._groups(rate), rate)
+        batches = epochs * -(-len(self.labels) // self.recipe.train.batch)
+        warm = max(1, batches // 20)
+        rising = torch.optim.lr_scheduler.LinearLR(optimiser, 0.1, total_iters=warm)
+        falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, batches - warm))
+        schedule = torch.optim.lr_scheduler.SequentialLR(optimiser, [rising, falling], [warm])
+        begun = self.epochs.epoch
+        scored = partial(self._score_batches, name, epochs, begun, scores)
+        self.epochs.run(name, epochs, optimiser, schedule, scored, self._clip)
+        self.executor.eval()
+
+    def _clip(self) -> None:
+        clip_grad_norm_(self.executor.parameters(), LARGEST_GRADIENT)
+
+    def _groups(self, rate: float) -> list[dict[str, Any]]:
+        """Parameters: weights decay, what neurons and delays learn does not."""
+        neurons: list[Tensor] = []
+        delays: list[Tensor] = []
+        for part in self.executor.parts.values():
+            if isinstance(part, NeuronPart):
+                neurons += part.parameters()
+            elif isinstance(part, DelayPart):
+                delays += part.parameters()
+        apart = {id(p) for p in (*neurons, *delays)}
+        weights = [p for p in self.executor.parameters() if id(p) not in apart]
+        decay = self.recipe.train.weight_decay
+        groups: list[dict[str, Any]] = [
+            {"params": weights, "weight_decay": decay},
+            {"params": neurons, "weight_decay": 0.0},
+            {"params": delays, "weight_decay": 0.0, "lr": self.recipe.delays.learning_rate},
+        ]
+        return [group for group in groups if group["params"]]
+
+    def _score_batches(
+        self, phase: str, epochs: int, begun: int, scores: Callable[[Tensor], Tensor]
+    ) -> Iterator[ScoredBatch]:
+        how, executor = self.recipe.train, self.executor
+        if phase == "float":
+            self._narrow((self.epochs.epoch - begun - 1) / epochs)
+        for x, labels in self._batches():
+            made = scores(x)
+            loss = cross_entropy(
+                made * how.score_scale, labels, label_smoothing=how.label_smoothing
+            )
+            if how.rate is not None and phase != "pretrain":
+                above = [(rate - how.rate).clamp(min=0) ** 2 for rate in executor.rates.values()]
+                loss = loss + how.rate_weight * cast(Tensor, sum(above))
+            yield made, loss, labels
+
+    def _narrow(self, done: float) -> None:
+        """Delays for a part of the float epochs that is done: ever narrower, then whole steps."""
+        how = self.recipe.delays
+        if "delay" not in self.recipe.spiking.learn:
+            return
+        if done >= SPREAD:
+            self._settle()
+        else:
+            share = done / SPREAD
+            self.executor.width = how.width * (how.narrow / how.width) ** share
+
+    def _settle(self) -> None:
+        """Delays are whole steps from now on, and only those that are kept."""
+        kept, delays = self.recipe.delays.kept, self.executor.delay_parts().values()
+        if self.executor.width and kept is not None:
+            for part in delays:
+                part.keep(kept)
+        self.executor.width = 0.0
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The training part in a new order, deformed if asked for."""
+        order = torch.randperm(len(self.labels))
+        seeds = sample_seeds(epoch_seed(self.recipe.seed, self.epochs.epoch), len(order))
+        for chosen in torch.split(order, self.recipe.train.batch):
+            codes = self.codes[chosen]
+            if self.recipe.deform is not None:
+                image = codes.movedim(-1, 1).float()
+                codes = deform(image, self.recipe.deform).round().movedim(1, -1)
+            yield self._inputs(codes, seeds[chosen.numpy()]), self.labels[chosen]
+
+    def _inputs(self, codes: Tensor, seeds: Array | None = None) -> Tensor:
+        """What the executor takes: real values, with a grid codes."""
+        drawn = seeds if isinstance(self.coding.encoder, Poisson) else None
+        x = self.coding.inputs(codes, drawn)
+        return self.coding.real(x) if self.executor.grid is None else x
+
+    def _predicted(self) -> Array:
+        """What the network predicts for the test part, (M,) int64."""
+        codes = torch.from_numpy(self.coding.codes(self.data, self.data.x_test))
+        seeds = sample_seeds(self.recipe.seed, len(codes))
+        labels: list[Array] = []
+        self.executor.eval()
+        with torch.no_grad():
+            for at in range(0, len(codes), AT_ONCE):
+                part = slice(at, at + AT_ONCE)
+                x = self._inputs(codes[part], seeds[part])
+                labels.append(self.executor(x).argmax(dim=1).numpy())
+        return np.concatenate(labels)

@@ -1,0 +1,112 @@
+"""The package of a trained spiking network: its graph, figures of all test samples."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import numpy as np
+import torch
+
+from spikelet.frontends.spiking.encoders import Poisson
+from spikelet.frontends.spiking.framework import versions
+from spikelet.frontends.spiking.package import Plan, make_package
+from spikelet.graph import Array, Graph, tune
+from spikelet.package import Package
+from spikelet.seeds import epoch_seed, sample_seeds
+from spikelet.train import Part
+from spikelet.train.data import DataSet
+from spikelet.train.evaluate import CHUNK
+from spikelet.train.int8 import spread
+from spikelet.train.recipe import SpikingRecipe
+from spikelet.train.spiking.executor import Executor
+from spikelet.train.spiking.samples import Coding
+from spikelet.version import __version__
+
+TYPICAL = 256  # training samples that tell how often a layer's inputs spike and change
+
+
+def plan_of(executor: Executor, recipe: SpikingRecipe, coding: Coding) -> Plan:
+    """The graph that an executor with a grid was trained as."""
+    grid = executor.grid
+    assert grid is not None
+    return Plan(
+        executor.network(),
+        coding.steps,
+        coding.encoder,
+        executor.readout,
+        fraction_bits=grid.fraction_bits,
+        units=grid.units,
+    )
+
+
+def package(
+    executor: Executor,
+    before: Array,
+    recipe: SpikingRecipe,
+    data: DataSet,
+    coding: Coding,
+    part: Part,
+) -> Package:
+    """A package.
+
+    Args:
+        executor: trained, with a grid.
+        before: (M,) what it predicted for the test part before it was rounded.
+        recipe: of it.
+        data: what it was trained on.
+        coding: of its samples.
+        part: of the data, that is tested.
+    """
+    plan = plan_of(executor, recipe, coding)
+    y, codes = data.y_test, coding.codes(data, data.x_test)
+    chosen = spread(y, recipe.package.vectors)
+    vectors = coding.for_author(codes[chosen])
+    made = make_package(plan, "narrow", vectors, y[chosen], recipe.seed, versions())
+    few = coding.codes(data, data.x_train[:TYPICAL])
+    typical = {"x": coding.in_graph(few)}
+    if isinstance(coding.encoder, Poisson):
+        typical["seed"] = sample_seeds(epoch_seed(recipe.seed, 0), len(few))
+    graph = tune(made.graph, typical)
+    correct = int((predicted(graph, coding, codes, recipe.seed) == y).sum())
+    correct_float, n = int((before == y).sum()), len(y)
+    manifest: dict[str, Any] = {
+        **made.manifest,
+        "name": recipe.name,
+        "description": recipe.description,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "spikelet": __version__,
+        },
+        "recipe": recipe.model_dump(exclude_none=True),
+        "data": data.name,
+        "part": part,
+        "test_part": data.test_part,
+        "classes": data.classes,
+        **({"class_names": list(data.class_names)} if data.class_names else {}),
+        "image_shape": list(data.shape[:-1] if data.shape[-1] == 1 else data.shape),
+        "samples": n,
+        "vectors": f"{len(chosen)} of {n} test samples, spread over the classes",
+        "float": "the network as it stood before it was trained with rounding",
+        "float_accuracy": correct_float / n,
+        "integer_accuracy": correct / n,
+        "drift": (correct - correct_float) / n,
+    }
+    kept = {k: v for k, v in made.vectors.items() if not k.startswith("golden.")}
+    return Package(graph, kept, manifest).with_golden()
+
+
+def predicted(graph: Graph, coding: Coding, codes: Array, seed: int) -> Array:
+    """What golden predicts for samples of u8 codes in the data set's shape, (N,) int64."""
+    seeds = sample_seeds(seed, len(codes))
+    labels = []
+    for at in range(0, len(codes), CHUNK):
+        part = slice(at, at + CHUNK)
+        inputs = {"x": coding.in_graph(codes[part])}
+        if isinstance(coding.encoder, Poisson):
+            inputs["seed"] = seeds[part]
+        outputs = graph.run(inputs).outputs
+        labels.append(graph.predicted(outputs[graph.outputs[0]]))
+    return np.concatenate(labels)

@@ -1,0 +1,246 @@
+"""The executor that is trained, against what it stands for: the network, and its integer graph."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from spikelet.errors import UsageError
+from spikelet.frontends.spiking.encoders import DirectCurrent, Frames
+from spikelet.frontends.spiking.lower import Lowered, lower
+from spikelet.frontends.spiking.network import Neurons, Rule, SpikingNetwork
+from spikelet.frontends.spiking.simulate import Simulation
+from spikelet.graph import Array
+from spikelet.graph.ops.lif import COMPARISONS, RESETS, TIMINGS
+from spikelet.train.recipe import Bits
+from spikelet.train.spiking import Builder, rounding
+from spikelet.train.spiking.delays import shifted, spread
+from spikelet.train.spiking.executor import Executor
+from spikelet.train.spiking.neurons import Numbers, Slope, over_time, start, step
+from spikelet.train.spiking.rounding import MOST
+
+STEPS, SAMPLES = 6, 20
+
+
+def image_network() -> SpikingNetwork:
+    """Convolutions, pools, a synaptic current, delays, a membrane that is read out."""
+    net = Builder((1, 8, 8))
+    x = net.lif(net.conv2d(net.input, 4, 3, padding=1), threshold=0.2)
+    x = net.conv2d(net.pool(x, 2), 6, 3, padding=1)
+    x = net.lif(x, kept=0.9, reset="zero", compare=">", threshold=0.1)
+    x = net.linear(net.pool(x, 2, mode="sum"), 12)
+    x = net.lif(x, current=0.7, kept=0.8, threshold=0.2)
+    x = net.linear(net.delay(x, np.arange(12) % 4), 10)
+    return net.network(net.integrators(x, kept=0.95))
+
+
+def looped_network() -> SpikingNetwork:
+    """Neurons that read their own spikes of the step before, and weights that are read out."""
+    net = Builder((7,))
+    given = net.lif(net.linear(net.input, 16), threshold=0.2)
+    own = net.linear(net.previous("h", (9,)), 9, bias=False, gain=2)
+    x = net.add(net.linear(given, 9), own)
+    x = net.lif(x, kept=np.linspace(0.5, 0.95, 9), threshold=0.1, name="h")
+    return net.network(net.linear(x, 5))
+
+
+def behaviour(network: SpikingNetwork, x: Array) -> dict[str, Array]:
+    """Every layer of neurons over time, as the network in real numbers has it; x (T, N, *shape)."""
+    simulation = Simulation(network, x.shape[1])
+    (name,) = network.inputs
+    every = [simulation.step({name: each}) for each in x]
+    return {
+        layer.name: np.stack([now[layer.name] for now in every])
+        for layer in network.layers
+        if isinstance(layer, Neurons)
+    }
+
+
+def of_graph(lowered: Lowered, network: SpikingNetwork, x: Array) -> dict[str, Array]:
+    """The same as golden computes it, channels first."""
+    run = lowered.graph.run({"x": x}, trace=True)
+    found = {}
+    for layer in network.layers:
+        if isinstance(layer, Neurons):
+            values = run.trace[lowered.held[layer.name].name]
+            found[layer.name] = np.moveaxis(values, -1, 2) if values.ndim == 5 else values
+    found["scores"] = run.outputs[lowered.graph.outputs[1]] * lowered.unit
+    return found
+
+
+def rounded(executor: Executor, x: Array, encoder: DirectCurrent) -> tuple[dict[str, Array], int]:
+    """What an executor with a grid computes of codes (T or 1, N, *shape), and golden's values that
+    differ from it."""
+    network, framed = executor.network(), isinstance(encoder, Frames)
+    grid = executor.grid
+    assert grid is not None
+    lowered = lower(
+        network, STEPS, encoder, executor.readout,
+        narrow=True, units=grid.units, fraction_bits=grid.fraction_bits,
+    )  # fmt: skip
+    last = np.moveaxis(x, 2, -1) if x.ndim == 5 else x
+    golden = of_graph(lowered, network, np.moveaxis(last, 0, 1) if framed else last[0])
+    values = executor.values(torch.from_numpy(x.astype(np.float32)) - encoder.zero_point)
+    made = {name: values[name].detach().numpy() for name in golden if name != "scores"}
+    scores = executor.scores(values[network.output]).detach().numpy()
+    differing = sum(
+        int((made[name].reshape(golden[name].shape) != golden[name]).sum()) for name in made
+    )
+    np.testing.assert_allclose(scores, golden["scores"], rtol=1e-5, atol=1e-6)
+    return made, differing
+
+
+CASES = {
+    "image": (image_network, DirectCurrent(), "membrane"),
+    "looped": (looped_network, Frames(1 / 255, 40), "sum"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_computes_the_network(case: str) -> None:
+    build, _, readout = CASES[case]
+    torch.manual_seed(0)
+    network = build()
+    executor = Executor(network, STEPS, readout, learn=("leak", "threshold"))  # type: ignore[arg-type]
+    x = np.random.default_rng(0).random((STEPS, SAMPLES, *next(iter(network.inputs.values()))))
+    wanted = behaviour(executor.network(), x)
+    values = executor.double().values(torch.from_numpy(x))
+    for name, each in wanted.items():
+        np.testing.assert_allclose(values[name].detach().numpy(), each, atol=1e-9)
+        assert each.any()
+
+
+@pytest.mark.parametrize("bits", MOST, ids=str)
+@pytest.mark.parametrize("case", CASES)
+def test_with_a_grid_it_computes_the_graph(case: str, bits: Bits) -> None:
+    """What is trained is what runs: not a spike or membrane of golden's differs."""
+    build, encoder, readout = CASES[case]
+    torch.manual_seed(1)
+    network = build()
+    executor = Executor(network, STEPS, readout, learn=("leak", "threshold"))  # type: ignore[arg-type]
+    with torch.no_grad():  # what was learned differs between neurons
+        for part in executor.neuron_parts().values():
+            if part.threshold is not None:
+                part.threshold += 0.1 * torch.rand_like(part.threshold)
+    grid = rounding.choose(executor.network(), STEPS, encoder, executor.readout, bits)
+    executor.grid = grid
+    length = STEPS if isinstance(encoder, Frames) else 1
+    shape = next(iter(network.inputs.values()))
+    x = np.random.default_rng(0).integers(0, 256, (length, SAMPLES, *shape)).astype(np.uint8)
+    made, differing = rounded(executor, x, encoder)
+    assert differing == 0
+    assert all(values.any() for values in made.values())
+    for layer in executor.network().layers:  # codes are those of the width
+        if layer.name in grid.bits:
+            codes = layer.weight / grid.step(layer).reshape(-1, *(1,) * (layer.weight.ndim - 1))  # type: ignore[attr-defined]
+            allowed = np.arange(-MOST[bits], MOST[bits] + 1, 2 if bits in rounding.ODD else 1)
+            assert np.isin(np.round(codes), allowed).all()
+
+
+def rules() -> Iterator[Rule]:
+    """Every reset, timing and comparison, with and without current and refractory time."""
+    for number, (reset, timing, compare) in enumerate(
+        itertools.product(RESETS, TIMINGS, COMPARISONS)
+    ):
+        yield Rule(
+            kept=np.linspace(0.3, 1, 12),
+            kept_current=np.full(1, 0.6) if number % 3 == 1 else None,
+            threshold=np.full(1, 0.3),
+            compare=compare,  # type: ignore[arg-type]
+            reset=reset,  # type: ignore[arg-type]
+            timing=timing,  # type: ignore[arg-type]
+            value=np.linspace(-0.1, 0.1, 12),
+            gain=np.full(1, 0.8),
+            drift=np.full(1, 0.02),
+            refractory=2 if number % 4 == 3 else 0,
+            initial=0.1,
+        )
+
+
+def test_every_rule_is_computed_as_the_graph_does() -> None:
+    torch.manual_seed(0)
+    codes = np.random.default_rng(0).integers(0, 256, (STEPS, SAMPLES, 5)).astype(np.uint8)
+    encoder = Frames(1 / 255)
+    for rule in rules():
+        net = Builder((5,))
+        x = net.lif(net.linear(net.input, 12))
+        network = net.network(x)
+        neurons = dataclasses.replace(network.layer(x), rule=rule)
+        network = dataclasses.replace(network, layers=(*network.layers[:-1], neurons))
+        executor = Executor(network, STEPS, "spike_count")
+        real = codes.astype(np.float64) / 255
+        wanted = behaviour(executor.network(), real)[x]
+        made = executor.double().values(torch.from_numpy(real))[x]
+        assert np.array_equal(made.detach().numpy(), wanted), rule
+        executor.float().grid = rounding.choose(network, STEPS, encoder, "spike_count", 8)
+        _, differing = rounded(executor, codes, encoder)
+        assert differing == 0, rule
+        assert wanted.any()
+
+
+@pytest.mark.parametrize("reset", RESETS)
+def test_the_quick_pass_has_the_gradient_of_the_steps(reset: str) -> None:
+    """Of neurons over all steps at once, whose backward pass is written out."""
+    rule = Rule(kept=np.ones(1), reset=reset, compare=">=")  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    x = torch.rand(STEPS, 4, 3, dtype=torch.float64, requires_grad=True)
+    learned = [
+        torch.tensor([0.9, 0.5, 1.0], dtype=torch.float64, requires_grad=True),
+        torch.tensor([0.6, 0.5, 0.9], dtype=torch.float64, requires_grad=True),
+        torch.tensor([0.01, 0.0, 0.02], dtype=torch.float64, requires_grad=True),
+    ]
+    kept, threshold, drift = learned
+    value, gain = torch.tensor(0.1, dtype=torch.float64), torch.tensor(0.8, dtype=torch.float64)
+    initial = torch.tensor(0.2, dtype=torch.float64)
+    numbers = Numbers(kept, None, gain, drift, threshold, value, initial)
+    weight = torch.rand(STEPS, 4, 3, dtype=torch.float64)
+
+    quick = over_time(rule, numbers, x, STEPS, Slope())
+    state, every = start(rule, numbers, x[0]), []
+    for t in range(STEPS):
+        state, spikes = step(rule, numbers, state, x[t], Slope())
+        every.append(spikes)
+    slow = torch.stack(every)
+    assert torch.equal(quick, slow)
+    assert 0.1 < float(quick.detach().mean()) < 1
+    wanted = torch.autograd.grad((slow * weight).sum(), [x, *learned])
+    made = torch.autograd.grad((quick * weight).sum(), [x, *learned])
+    for one, other in zip(made, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_narrow_spread_is_the_delay() -> None:
+    x = (torch.rand(9, 5, 4) < 0.4).float()
+    delays = torch.tensor([0, 1, 3, 20])
+    late = shifted(x, delays)
+    torch.testing.assert_close(spread(x, delays.float(), 0.05), late)
+    assert torch.equal(late[3:, :, 2], x[:6, :, 2])
+    assert not late[:, :, 3].any()
+
+
+def test_delays_have_a_gradient() -> None:
+    """Towards the delay that a target was made with."""
+    torch.manual_seed(0)
+    x = (torch.rand(40, 8, 1) < 0.2).float()
+    target, delay = shifted(x, torch.tensor([7])), torch.tensor([4.0], requires_grad=True)
+    optimiser = torch.optim.Adam([delay], 0.3)
+    for turn in range(60):
+        optimiser.zero_grad()
+        loss = ((spread(x, delay, 3.0 * 0.95**turn) - target) ** 2).sum()
+        torch.autograd.backward(loss)
+        optimiser.step()
+    assert abs(delay.item() - 7) < 0.5
+
+
+def test_layers_that_flow_together_have_the_same_bits() -> None:
+    network = looped_network()
+    with pytest.raises(UsageError, match="have weights of") as caught:
+        rounding.choose(network, STEPS, Frames(), "sum", {"fc3": 4})
+    assert "same bits" in caught.value.next
+    with pytest.raises(UsageError, match="'fc9', which is not there"):
+        rounding.choose(network, STEPS, Frames(), "sum", {"fc9": 4})

@@ -1,0 +1,188 @@
+"""Recipes of spiking networks of any shape: what is trained, what comes out, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from spikelet.errors import UsageError
+from spikelet.package import Package
+from spikelet.train import EpochProgress, train
+from spikelet.train.recipe import RecipeError, SpikingRecipe, load_recipe
+from spikelet.train.spiking import fit
+from spikelet.train.spiking import package as packages
+from spikelet.train.spiking.executor import Executor
+
+BUILDER = """
+from spikelet.train.spiking import Builder
+
+def build(shape, classes):
+    net = Builder(shape)
+    {body}
+"""
+DENSE = BUILDER.format(
+    body="""x = net.lif(net.linear(net.input, 32))
+    return net.network(net.linear(x, classes))"""
+)
+DELAYED = BUILDER.format(
+    body="""x = net.lif(net.linear(net.input, 24), kept=0.8)
+    x = net.lif(net.linear(net.delay(x, 2), 24), kept=0.8)
+    return net.network(net.integrators(net.linear(x, classes), kept=0.9))"""
+)
+JELLY = """
+from torch import nn
+from spikingjelly.activation_based import neuron
+
+def build(shape, classes):
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 4, 3, bias=False), nn.BatchNorm2d(4), neuron.IFNode(v_reset=None),
+        nn.AvgPool2d(2), nn.Flatten(), nn.Linear(36, classes),
+    )
+"""
+RECIPE: dict[str, dict[str, Any]] = {
+    "data": {"name": "digits"},
+    "spiking": {"steps": 4},
+    "train": {"epochs": 2, "batch": 64, "learning_rate": 5e-3},
+    "quantise": {"epochs": 1, "learning_rate": 1e-3},
+}
+
+
+def folder(at: Path, model: str, **sections: dict[str, Any] | None) -> Path:
+    """A recipe: RECIPE with sections in place of its own, or taken out."""
+    lines = ['name = "tried"']
+    for name, values in {**RECIPE, **sections}.items():
+        if values is not None:
+            lines.append(f"[{name}]")
+            lines += [f"{key} = {_toml(value)}" for key, value in values.items()]
+    (at / "recipe.toml").write_text("\n".join(lines))
+    (at / "model.py").write_text(model)
+    return at
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(list(value)) if isinstance(value, tuple) else repr(value)
+
+
+def trained(at: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Package, int]:
+    """The package, and how many test samples golden labels otherwise than what was trained."""
+    kept: list[tuple[Any, ...]] = []
+
+    def package(*arguments: Any) -> Package:
+        kept.append(arguments)
+        return packages.package(*arguments)
+
+    monkeypatch.setattr(fit, "package", package)
+    made = train(at)
+    executor, _, recipe, data, coding, _ = kept[0]
+    assert isinstance(executor, Executor)
+    codes = coding.codes(data, data.x_test)
+    with torch.no_grad():
+        scores = executor(coding.inputs(torch.from_numpy(codes)))
+    golden = packages.predicted(made.graph, coding, codes, recipe.seed)
+    return made, int((scores.argmax(dim=1).numpy() != golden).sum())
+
+
+@pytest.mark.quick
+def test_what_is_trained_is_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretrain = {"epochs": 6, "learning_rate": 5e-3, "levels": 4}
+    spiking = {"steps": 4, "batch_norm": True}
+    package, differing = trained(
+        folder(tmp_path, DENSE, pretrain=pretrain, spiking=spiking), monkeypatch
+    )
+    assert differing == 0
+    assert package.manifest["integer_accuracy"] >= 0.93
+    assert package.manifest["samples"] == 360
+
+
+def test_delays_over_rows_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delays, leaks and thresholds are learned; weights have four bits; the rows are the time."""
+    package, differing = trained(
+        folder(
+            tmp_path,
+            DELAYED,
+            spiking={"steps": 8, "encoder": "frames", "learn": ("delay", "leak", "threshold")},
+            train={"epochs": 8, "batch": 64, "learning_rate": 1e-2, "rate": 0.2},
+            delays={"most": 7, "width": 2.0, "kept": 0.5},
+            quantise={"epochs": 3, "learning_rate": 2e-3, "bits": 4},
+        ),
+        monkeypatch,
+    )
+    assert differing == 0
+    nodes = {node.name: node for node in package.graph.nodes}
+    steps = next(node.steps for name, node in nodes.items() if name.startswith("delay"))  # type: ignore[attr-defined]
+    assert steps.max() <= 7
+    assert np.count_nonzero(steps) <= 12  # half of 24
+    assert len(np.unique(steps)) > 2
+    weights = [node.arrays()["weight"] for node in nodes.values() if node.KIND == "dense"]
+    assert all(np.abs(w.astype(int)).max() <= 7 for w in weights)
+    assert package.manifest["integer_accuracy"] >= 0.5
+
+
+def test_a_module_of_another_framework_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, differing = trained(
+        folder(tmp_path, JELLY, pretrain={"epochs": 3, "learning_rate": 5e-3, "percentile": 99.5}),
+        monkeypatch,
+    )
+    assert differing == 0
+    assert package.manifest["integer_accuracy"] >= 0.8
+
+
+def test_the_same_seed_is_the_same_package(tmp_path: Path) -> None:
+    told: list[EpochProgress] = []
+    at = folder(tmp_path, DENSE, spiking={"steps": 3, "encoder": "poisson"})
+    one, other = train(at, progress=told.append), train(at)
+    assert one.sha256 == other.sha256
+    assert [p.phase for p in told] == ["float", "float", "quantised"]
+    assert one.sha256 != train(at, seed=1).sha256
+
+
+@pytest.mark.parametrize(
+    ("sections", "text"),
+    [
+        ({"spiking": {"steps": 5, "encoder": "frames"}}, "samples have 8 frames, and the recipe 5"),
+        ({"quantise": {"epochs": 0, "bits": 3}}, "quantise.bits"),
+        (
+            {
+                "spiking": {"steps": 8, "encoder": "frames"},
+                "pretrain": {"epochs": 1, "learning_rate": 1e-3},
+            },
+            "without time",
+        ),
+        ({"delays": {"most": 256}}, "delays.most = 256"),
+    ],
+)
+def test_what_cannot_be_trained_is_named(
+    tmp_path: Path, sections: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        train(folder(tmp_path, DENSE, **sections))
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        (DENSE.replace("net.linear(x, classes)", "net.linear(x, 9)"), "has 9 outputs, but digits"),
+        (DENSE.replace("Builder(shape)", "Builder((1, 7, 7))"), "a network for (1, 7, 7), a step"),
+        (DELAYED, "a delay in pretraining"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_named(tmp_path: Path, model: str, text: str) -> None:
+    pretrain = {"epochs": 1, "learning_rate": 1e-3} if "delay" in model else None
+    with pytest.raises(UsageError) as caught:
+        train(folder(tmp_path, model, pretrain=pretrain))
+    assert text in str(caught.value)
+
+
+def test_the_kind_of_a_recipe_is_told_by_its_sections(tmp_path: Path) -> None:
+    assert isinstance(load_recipe(folder(tmp_path, DENSE)), SpikingRecipe)
+    with pytest.raises(RecipeError, match="train is missing"):
+        load_recipe(folder(tmp_path, DENSE, train=None))
