@@ -15,6 +15,7 @@ import graphs
 import int8_graphs
 import overlap_cases
 import spiking_graphs
+import spiking_learners
 import width_graphs
 from plan_graphs import SCALE, image
 from spikelet.graph import Graph, Learned, Operator, Tensor
@@ -126,6 +127,7 @@ MAKERS: list[Callable[[], Graph]] = [
     functools.partial(convolution_graphs.convolutions, "f32"),
     functools.partial(overlap_cases.taught, "hlop", cuber=8, samples=100),
     functools.partial(overlap_cases.taught, "rejection", base="nearest_mean"),
+    functools.partial(spiking_learners.taught, "values_counts"),
     drifting,
     clamped,
     *(functools.partial(every_learner.graph_of, name) for name in sorted(learners())),

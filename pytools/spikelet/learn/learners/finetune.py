@@ -16,6 +16,7 @@ from spikelet.graph.ops.add import Add
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.average_pool2d import AveragePool2d
 from spikelet.graph.ops.conv2d import Conv2d
+from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.fully_connected import FullyConnected
 from spikelet.graph.ops.mean import Mean
@@ -28,11 +29,12 @@ from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.networks.builder import NetworkBuilder, part_name
 from spikelet.learn.networks.formats import Formats, build_calibrated
 from spikelet.learn.networks.parameters import DeployedCodes, Learns, RealLayer
+from spikelet.learn.networks.spiking import SpikingNetwork, ThreeFactor, gain_of
 from spikelet.learn.numbers.scalar import Descent
 
 SAMPLES = 24  # of the calibration data, that ranges are taken from
 ONCE = 2.0**-13  # of a code: halves go away from zero, whatever float32 lost
-LEARNS = (Conv2d, DepthwiseConv2d, FullyConnected)  # layers whose weights have a gradient
+LEARNS = (Conv2d, DepthwiseConv2d, FullyConnected, Dense)  # layers whose weights have a gradient
 HEAD = "head"  # the layer that is added where a backbone has none
 
 
@@ -48,7 +50,11 @@ class FineTune(Learner):
 
     A backbone that is cut behind its features gets a new dense head.
 
-    Sources: Lin et al., "On-Device Training Under 256KB Memory", NeurIPS 2022 (sparse update).
+    Dense layers of a spiking network learn as int16, whatever `precision` says, by a three-factor
+    rule: presynaptic trace, surrogate derivative and error, of every time step, once a sample.
+
+    Sources: Lin et al., "On-Device Training Under 256KB Memory", NeurIPS 2022 (sparse update); Xiao
+    et al., "Online Training Through Time for Spiking Neural Networks", NeurIPS 2022.
 
     Attributes:
         update: what learns, joined by `+`: a layer's name, `LAYER:N` for its first N output
@@ -62,13 +68,21 @@ class FineTune(Learner):
         rounding: of integer weights.
         recompute: layers, joined by `+`, whose outputs are computed again in the backward pass and
             not kept; `depthwise` for all depthwise ones.
+        feedback: of spiking layers: errors go back through the weights, or, direct, from the scores
+            to each layer through random signs.
+        surrogate_width: of spiking layers: how far from its threshold a potential still learns, in
+            thresholds.
     """
 
     NAME: ClassVar[str] = "finetune"
-    AFTER: ClassVar[str] = "sparse update (Lin et al., NeurIPS 2022)"
+    AFTER: ClassVar[str] = (
+        "sparse update (Lin et al., NeurIPS 2022); in spiking layers OTTT (Xiao et al., NeurIPS "
+        "2022)"
+    )
     DIFFERS: ClassVar[str] = (
         "layers and channels are named, not searched for; weights that learn have `precision`, "
-        "and gradients are not scaled for int8"
+        "and gradients are not scaled for int8; in spiking layers the loss is that of the whole "
+        "run, and weights move once a sample"
     )
     WHOLE: ClassVar[bool] = True
 
@@ -80,6 +94,8 @@ class FineTune(Learner):
     batch: Annotated[int, Within(1, 64)] = 1
     rounding: Literal["stochastic", "nearest"] = "stochastic"
     recompute: str = ""
+    feedback: Literal["weights", "direct"] = "weights"
+    surrogate_width: Annotated[float, Within(0.125, 8)] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -92,9 +108,14 @@ class FineTune(Learner):
         )
 
     def build(self, backbone: Graph, setting: Setting) -> Graph:
+        scores, fresh = scores_of(backbone, setting)
+        whole = until(backbone, scores)
+        learns = self._learning(whole, fresh)
+        if any(isinstance(node, Dense) for node in whole.nodes if node.name in learns):
+            return self._attach_spiking(whole, setting, learns)
         return build_calibrated(
             self.precision,
-            lambda formats: self._attach(backbone, setting, formats),
+            lambda formats: self._attach(whole, setting, formats, learns),
             lambda: calibration(backbone, setting),
         )
 
@@ -102,10 +123,39 @@ class FineTune(Learner):
         """Weights and biases that saturated, and samples skipped because float scores diverged."""
         return saturations(learned)
 
-    def _attach(self, backbone: Graph, setting: Setting, formats: Formats) -> Graph:
-        scores, fresh = scores_of(backbone, setting)
-        whole = until(backbone, scores)
-        learns = self._learning(whole, fresh)
+    def _attach_spiking(
+        self, whole: Graph, setting: Setting, learns: Mapping[str, Learns]
+    ) -> Graph:
+        """Spiking layers that learn; `whole` ends with the scores."""
+        for name, wanted in (("momentum", 0.0), ("weight_decay", 0.0), ("batch", 1)):
+            if getattr(self, name) != wanted:
+                raise UsageError(
+                    f"finetune: {name}={getattr(self, name)} in a spiking network",
+                    "spiking layers move once a sample, and keep no velocities",
+                    f"leave {name} at {wanted}",
+                )
+        rule = ThreeFactor(self.learning_rate, self.rounding, self.surrogate_width, self.feedback)
+        net = SpikingNetwork(whole, learns, rule, np.random.default_rng([setting.seed, 29]))
+        scores = whole.outputs[0]
+        if not net.live(scores):
+            raise UsageError(
+                f"finetune: {scores} does not depend on update={self.update}",
+                "scores are counts of spikes, or membranes, of a layer behind what learns",
+                "learn on the whole network",
+            )
+        inputs, _ = calibration(whole, setting)
+        net.backward(scores, gain_of(whole, inputs))
+        return dataclasses.replace(
+            whole,
+            nodes=net.nodes,
+            learned=[*whole.learned, *net.learned],
+            classes=setting.classes,
+        )
+
+    def _attach(
+        self, whole: Graph, setting: Setting, formats: Formats, learns: Mapping[str, Learns]
+    ) -> Graph:
+        scores, fresh = scores_of(whole, setting)
         again, rng = self._again(whole, learns), np.random.default_rng([setting.seed, 29])
         net = NetworkBuilder(whole.tensors, formats, self._descent, rng, again=again)
         still: list[Operator] = []
@@ -148,12 +198,18 @@ class FineTune(Learner):
                 raise UsageError(
                     f"finetune: update={self.update} asks for layer {name} ({node.KIND}), which "
                     "cannot learn",
-                    "gradients are known of conv2d, depthwise_conv2d and fully_connected",
+                    "gradients are known of conv2d, depthwise_conv2d, fully_connected and dense",
                     f"name of {', '.join([*able, HEAD])} what is to learn"
                     if able or fresh
                     else "use a learner that reads features, such as streaming_lda",
                 )
-            channels = len(node.bias)
+            channels = len(node.weight) if isinstance(node, Dense) else len(node.bias)
+            if isinstance(node, Dense) and part.isdecimal():
+                raise UsageError(
+                    f"finetune: update={self.update} asks for {part} channels of {name}",
+                    "a spiking layer learns whole, or its biases",
+                    f"write {name} or {name}:bias",
+                )
             if part == "bias":
                 channels = 0
             elif part.isdecimal() and 1 <= int(part) <= channels:
