@@ -46,7 +46,7 @@ from spikelet.board import boards  # noqa: E402
 from spikelet.codegen import generate  # noqa: E402
 from spikelet.errors import SpikeletError  # noqa: E402
 from spikelet.frontends import onnx, snntorch, tflite  # noqa: E402
-from spikelet.frontends.snntorch.package import State  # noqa: E402
+from spikelet.frontends.spiking.package import State  # noqa: E402
 from spikelet.graph import Graph  # noqa: E402
 from spikelet.learn.learner import learners  # noqa: E402
 from spikelet.package import Package  # noqa: E402

@@ -32,7 +32,11 @@ def test_names_are_kept_where_they_can_be(
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("out", ("out_syn", "out")), ("w" * 26, ("syn1", "w" * 26)), ("syn", ("syn_syn", "syn"))],
+    [
+        ("out", ("out_current", "out")),
+        ("w" * 26, ("lif1_current", "lif1")),
+        ("syn", ("syn_current", "syn")),
+    ],
 )
 def test_a_synaptic_current_has_a_name_of_its_own(name: str, expected: tuple[str, str]) -> None:
     layers = OrderedDict(fc=torch.nn.Linear(4, 3))

@@ -102,7 +102,7 @@ def quantise_layers(layers: nn.Sequential, graph: Graph) -> nn.Sequential:
         neurons.beta = kept(nodes[lif])
         shift = attributes["input_shift"]
         if isinstance(neurons, snn.Synaptic):
-            current = nodes[f"syn{i + 1}"]
+            current = nodes[f"{lif}_current"]
             neurons.alpha, shift = kept(current), current.attributes()["input_shift"]
         neurons.threshold = torch.from_numpy(nodes[lif].arrays()["threshold"] / 2.0**shift)
     return oracle

@@ -21,10 +21,9 @@ from spikelet.frontends.snntorch import (
     export,
 )
 from spikelet.frontends.snntorch.layers import NEURON_STATES
-from spikelet.frontends.snntorch.module import spiking_tensors
-from spikelet.frontends.snntorch.package import STATE_SHARE
 from spikelet.frontends.spiking import rounding
 from spikelet.frontends.spiking.encoders import encode
+from spikelet.frontends.spiking.package import STATE_SHARE
 from spikelet.graph import Array, Graph
 from spikelet.graph.states import neuron_states
 from spikelet.package import Package
@@ -96,7 +95,7 @@ def golden_spikes(graph: Graph, x: Array) -> list[Array]:
     if len(graph.inputs) > 1:
         inputs["seed"] = sample_seeds(0, len(x))
     trace = graph.run(inputs, trace=True).trace
-    return [trace[name] for name in spiking_tensors(graph)]
+    return [trace[f"{node.name}.spikes"] for node in graph.nodes if node.KIND == "lif"]
 
 
 def shares(net: nn.Sequential, graph: Graph, encoder: Encoder, x: Array | None = None) -> Array:
@@ -128,7 +127,7 @@ def test_exact_weights_give_the_spikes_of_synaptic_neurons(
     net = network(reset, beta, kind=kind)
     graph = export(net, steps=400, encoder=Poisson())
     states = neuron_states(graph)
-    assert [s.layer for s in states] == ["syn1", "lif1", "syn2", "lif2"]
+    assert [s.layer for s in states] == ["lif1_current", "lif1", "lif2_current", "lif2"]
     assert {(s.membrane, s.leak_bits) for s in states} == {("i32", 31)}
     # The neurons' fraction bits are the current's.
     assert states[0].fraction_bits == states[1].fraction_bits >= 12

@@ -201,11 +201,11 @@ def test_training_sees_decays_and_thresholds_as_they_are_exported(state: State) 
     parameters = deployed_parameters(SpikingNet(layers, 9, "spike_count"), Poisson(), graph)
     nodes = {node.name: node.attributes() for node in graph.nodes}
     bits = {"exact": 31, "narrow": 15}[state]
-    for decay, node in (("alpha", "syn1"), ("beta", "lif1")):
+    for decay, node in (("alpha", "lif1_current"), ("beta", "lif1")):
         assert nodes[node]["leak_bits"] == bits
         kept = torch.tensor(nodes[node]["leak"] / 2**bits)
         assert torch.equal(parameters[f"layers.1.{decay}"], kept)
-    assert nodes["lif1"]["input_shift"] == 0 < nodes["syn1"]["input_shift"]
+    assert nodes["lif1"]["input_shift"] == 0 < nodes["lif1_current"]["input_shift"]
     # In units of the weights' steps and of the current's fraction bits.
     assert float((parameters["layers.1.threshold"] - 1).abs().max()) < 1e-3
 

@@ -7,9 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from spikelet.frontends.snntorch.graph import fraction_bits
+from spikelet.frontends.snntorch.chain import unroll
 from spikelet.frontends.snntorch.layers import NEURON_STATES, Readout, stages
-from spikelet.frontends.snntorch.module import unroll
 from spikelet.frontends.spiking import rounding
 from spikelet.frontends.spiking.encoders import Encoder
 from spikelet.graph import Graph
@@ -73,7 +72,7 @@ def deployed_parameters(net: SpikingNet, encoder: Encoder, graph: Graph) -> dict
             continue
         layer = net.get_submodule(f"layers.{stage.neurons_path}")
         path = f"layers.{stage.neurons_path}"
-        for decay, name in (("alpha", stage.current_name), ("beta", stage.neurons_name)):
+        for decay, name in (("alpha", stage.current), ("beta", stage.neurons_name)):
             if not name:  # neurons without a synaptic current
                 continue
             attributes = nodes[name].attributes()
@@ -81,7 +80,9 @@ def deployed_parameters(net: SpikingNet, encoder: Encoder, graph: Graph) -> dict
             real = cast(Tensor, getattr(layer, decay))
             parameters[f"{path}.{decay}"] = _through(real, torch.full_like(real, kept))
         if spiking:
-            threshold, bits = cast(Tensor, layer.threshold), fraction_bits(stage, nodes)
+            threshold = cast(Tensor, layer.threshold)
+            # The operator that reads the layer's sums has the fraction bits.
+            bits = nodes[stage.current or stage.neurons_name].attributes()["input_shift"]
             rounded = rounding.threshold_codes(
                 neurons.threshold, unit, bits, neurons.compare == ">", neurons.reset == "subtract"
             )

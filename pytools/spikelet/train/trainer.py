@@ -17,11 +17,10 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from spikelet.frontends.snntorch import export
-from spikelet.frontends.snntorch.graph import Plan
+from spikelet.frontends.snntorch.exporter import chain_plan
 from spikelet.frontends.snntorch.layers import refuse, stages
-from spikelet.frontends.snntorch.package import agreement
 from spikelet.frontends.spiking.encoders import Poisson, encode
+from spikelet.frontends.spiking.package import Plan, agreement
 from spikelet.graph import Array, Graph, tune
 from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds
@@ -182,16 +181,15 @@ def _chunk(recipe: Recipe, x: Array) -> int:
     return max(1, CODED_ELEMENTS // (recipe.network.steps * int(x.shape[1])))
 
 
+def to_plan(net: SpikingNet, recipe: Recipe) -> Plan:
+    """How a network as it stands becomes a graph."""
+    network = recipe.network
+    return chain_plan(net.layers, network.steps, network.encoding(), network.readout, recipe.name)
+
+
 def to_graph(net: SpikingNet, recipe: Recipe) -> Graph:
     """The integer graph of a network as it stands; trained with the rounding of its state."""
-    return export(
-        net.layers,
-        steps=recipe.network.steps,
-        encoder=recipe.network.encoding(),
-        readout=recipe.network.readout,
-        name=recipe.name,
-        state="narrow",
-    )
+    return to_plan(net, recipe).build(narrow=True).graph
 
 
 def float_labels(net: SpikingNet, recipe: Recipe, inputs: dict[str, Array]) -> Array:
@@ -220,9 +218,6 @@ def _inputs(graph: Graph, x: Array, seed: int) -> dict[str, Array]:
 
 
 def _package(net: SpikingNet, recipe: Recipe, data: DataSet, part: Part) -> Package:
-    network = recipe.network
-    chain = stages(net.layers, network.readout)
-    plan = Plan(chain, recipe.name, network.steps, network.encoding(), network.readout, None)
     graph = to_graph(net, recipe)
     graph = tune(graph, _inputs(graph, data.x_train[:TYPICAL], epoch_seed(recipe.seed, 0)))
     inputs = _inputs(graph, data.x_test, recipe.seed)
@@ -254,6 +249,6 @@ def _package(net: SpikingNet, recipe: Recipe, data: DataSet, part: Part) -> Pack
         "float_accuracy": correct_float / n,
         "integer_accuracy": correct / n,
         "drift": (correct - correct_float) / n,
-        **agreement(net.layers, plan, inputs),
+        **agreement(to_plan(net, recipe), data.x_test, recipe.seed),
     }
     return Package(graph, package.vectors, manifest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from spikelet.errors import UsageError
 from spikelet.frontends.nir.convention import Convention
@@ -34,7 +34,7 @@ class NirOptions:
 
     steps: int | None = None
     encoder: str = "direct"
-    state: str = "auto"
+    state: Literal["auto", "exact", "narrow"] = "auto"
     dt: float | None = None
     reset: str | None = None
     timing: str | None = None

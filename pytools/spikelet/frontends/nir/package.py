@@ -61,8 +61,10 @@ def package(file: Path, data: GivenArrays | None, options: NirOptions) -> Packag
     if labels is not None:
         highest = plan.build(narrow=False).graph.highest_prediction
         labels = checked_labels(labels, source, len(x), highest)
-    made = make_package(plan, options.state, x, labels, 0, {"h5py": metadata.version("h5py")})
+    versions = {"h5py": metadata.version("h5py")}
+    made = make_package(plan, options.state, plan.codes(x), labels, 0, versions)
     made.manifest |= {
+        "layouts": {"x": plan.layout()},
         "source": words(file.name),
         "source_sha256": sha256,
         "source_names": _source_names(network, made),

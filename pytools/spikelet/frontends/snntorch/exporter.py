@@ -18,17 +18,21 @@ from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, overload
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
-from spikelet.frontends.snntorch.graph import Plan
+from spikelet.frontends.snntorch.chain import chain_network, check_spikes
 from spikelet.frontends.snntorch.layers import ExportError, Readout, stages
-from spikelet.frontends.snntorch.package import STATES, Codes, State, make_package
-from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder
-from spikelet.graph import Graph
+from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, encode
+from spikelet.frontends.spiking.framework import versions
+from spikelet.frontends.spiking.package import STATES, Plan, State, make_package
+from spikelet.graph import Array, Graph
 from spikelet.graph.names import why_no_name
 from spikelet.package import Package
+from spikelet.seeds import sample_seeds
 
+Codes = Tensor | np.ndarray[Any, Any]
 _MOST_STEPS = 32767
+_CHECKED = 16  # samples whose spikes are compared with the chain's own
 
 
 class Tested(TypedDict, total=False):
@@ -116,16 +120,67 @@ def export(
     encoder = DirectCurrent() if encoder is None else encoder
     check_arguments(steps, encoder, name, fraction_bits, state)
     given = _tested_arguments(tested)
-    chain = stages(network, readout)
-    bits = None if fraction_bits is None else int(fraction_bits)
-    plan = Plan(chain, name, int(steps), encoder, readout, bits)
+    plan = chain_plan(network, int(steps), encoder, readout, name, fraction_bits)
     if "test" not in given:
-        return plan.build([state != "narrow"] * len(chain)).graph
+        return plan.build(narrow=state == "narrow").graph
+    ((_, (inputs,)),) = plan.network.inputs.items()
+    x = _codes(given["test"], inputs)
     labels, seed = given.get("labels"), given.get("seed", 0)
-    package = make_package(network, plan, state, given["test"], labels, seed)
+    if labels is not None:
+        labels = _labels(labels, plan, len(x))
+    few = x[:_CHECKED]
+    seen = encode(few, encoder, plan.steps, sample_seeds(seed, len(few)))
+    check_spikes(network, plan.network, seen.numpy(), plan.steps)
+    package = make_package(plan, state, x, labels, seed, versions())
     if "out" in given:
         package.save(given["out"])
     return package
+
+
+def chain_plan(
+    network: nn.Module | Mapping[str, nn.Module],
+    steps: int,
+    encoder: Encoder,
+    readout: Readout,
+    name: str,
+    fraction_bits: int | None = None,
+) -> Plan:
+    """A chain as it is to become a graph; arguments as those of `export`, which raises the same."""
+    made = chain_network(stages(network, readout), name, readout)
+    bits = None if fraction_bits is None else int(fraction_bits)
+    return Plan(made, steps, encoder, readout, bits)
+
+
+def _codes(test: Codes, n: int) -> Array:
+    """Test samples (N, n), checked."""
+    x = np.asarray(test.detach().cpu().numpy() if isinstance(test, Tensor) else test)
+    count = len(x) if x.ndim else 0
+    if not count or x.size != count * n or x.dtype != np.uint8:
+        raise ExportError(
+            f"test is {x.dtype} of shape {x.shape}, expected uint8 codes (N, {n})",
+            "real values, or samples of another network" if x.dtype != np.uint8 else "",
+            "code = round(x / scale) + zero_point with the encoder's, round(256 x) for spikes",
+        )
+    return np.ascontiguousarray(x.reshape(count, n))
+
+
+def _labels(labels: Codes, plan: Plan, count: int) -> Array:
+    """Labels (N,) of the test samples, checked."""
+    flat = np.asarray(labels.cpu().numpy() if isinstance(labels, Tensor) else labels).reshape(-1)
+    classes = plan.build(narrow=True).graph.highest_prediction + 1
+    if not np.issubdtype(flat.dtype, np.integer) or len(flat) != count:
+        raise ExportError(
+            f"labels are {len(flat)} {flat.dtype} for {count} samples of test",
+            "labels of other samples, one-hot labels, or targets: a spiking network names a class",
+            "give one integer a sample",
+        )
+    if flat.min() < 0 or flat.max() >= classes:
+        raise ExportError(
+            f"labels reach from {flat.min()} to {flat.max()}, the network has {classes} classes",
+            "labels that count from 1, or of another task",
+            f"number the classes from 0 to {classes - 1}",
+        )
+    return flat.astype(np.int64)
 
 
 def _tested_arguments(tested: Mapping[str, Any]) -> dict[str, Any]:

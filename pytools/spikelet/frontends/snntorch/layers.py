@@ -15,8 +15,10 @@ import snntorch as snn
 import torch
 from torch import Tensor, nn
 
-from spikelet.errors import UsageError
+from spikelet.frontends.spiking.network import Compare, Reset, Timing
+from spikelet.frontends.spiking.neurons import current_name
 from spikelet.graph.graph import NAME_BYTES
+from spikelet.refusal import ImportRefused
 
 # Classes of neurons and what each keeps from step to step, in the order of its `forward`.
 NEURON_STATES: Mapping[type[nn.Module], tuple[str, ...]] = {
@@ -30,11 +32,11 @@ SUPPORTED = (
 )
 _TRANSPARENT: tuple[type[nn.Module], ...] = (nn.Sequential, nn.Flatten, nn.Dropout, nn.Identity)
 Readout = Literal["spike_count", "membrane", "sum"]
+RESETS: tuple[Reset, ...] = ("subtract", "zero", "none")  # by their stored value
 READOUTS: tuple[Readout, ...] = ("spike_count", "membrane", "sum")
 
 
-class ExportError(UsageError):
-    """A network that the graph cannot hold; names the layer and what is supported."""
+ExportError = ImportRefused
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ class Neurons:
     alpha: float | None
     beta: float
     threshold: Tensor
-    compare: str
-    reset: str
-    timing: str
+    compare: Compare
+    reset: Reset
+    timing: Timing
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,7 @@ class Stage:
     """A linear layer and the neurons behind it; None where its sums are the readout.
 
     `path` and `neurons_path` are the modules' names in the network, for messages and for access;
-    `name`, `neurons_name` and `current_name` those in the graph; the last is of the synaptic
-    current, and empty where there is none.
+    `name` and `neurons_name` those in the graph.
     """
 
     path: str
@@ -74,7 +75,13 @@ class Stage:
     neurons_path: str
     neurons_name: str
     neurons: Neurons | None
-    current_name: str = ""
+
+    @property
+    def current(self) -> str:
+        """Name of the synaptic current in the graph; empty where there is none."""
+        if self.neurons is None or self.neurons.alpha is None:
+            return ""
+        return current_name(self.neurons_name)
 
 
 def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> list[Stage]:
@@ -122,7 +129,6 @@ def stages(network: nn.Module | Mapping[str, nn.Module], readout: Readout) -> li
                 after[0],
                 names.give(after[0], "lif"),
                 neurons,
-                "" if neurons.alpha is None else names.give(f"{after[0]}.syn", "syn"),
             )
         )
         position += 2
@@ -284,11 +290,11 @@ def _decay(path: str, layer: nn.Module, part: str, n: int) -> float:
     return float(decay[0])
 
 
-def reset_of(path: str, layer: snn.Leaky | snn.Synaptic) -> tuple[str, str]:
+def reset_of(path: str, layer: snn.Leaky | snn.Synaptic) -> tuple[Reset, Timing]:
     """Reset kind and timing; what snnTorch would execute, not only what the attribute says."""
     kind = layer.reset_mechanism
     executed = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
-    stored = ("subtract", "zero", "none")[int(layer.reset_mechanism_val)]
+    stored = RESETS[int(layer.reset_mechanism_val)]
     runs = executed.get(layer.state_function.__name__)
     if not kind == stored == runs:
         raise refuse(
@@ -309,13 +315,13 @@ def reset_of(path: str, layer: snn.Leaky | snn.Synaptic) -> tuple[str, str]:
     # A membrane that was reset to 0 does not fire again (_neurons refuses the exception), so the
     # immediate reset of snnTorch is the plain one.
     if kind == "none" or not layer.reset_delay:
-        return kind, "same_step"
+        return stored, "same_step"
     # Leaky sets the membrane to 0 and adds the input; Synaptic adds the current and sets it to 0.
     lost = kind == "zero" and isinstance(layer, snn.Synaptic)
-    return kind, "next_step_input_lost" if lost else "next_step"
+    return stored, "next_step_input_lost" if lost else "next_step"
 
 
-def compare_of(path: str, layer: snn.Leaky | snn.Synaptic) -> str:
+def compare_of(path: str, layer: snn.Leaky | snn.Synaptic) -> Compare:
     """The comparison that the layer's spike function makes, found by asking it."""
     tiny = float(np.finfo(np.float32).tiny)
     probe = torch.tensor([-1e30, -1.0, -tiny, 0.0, tiny, 1.0, 1e30])
@@ -358,7 +364,7 @@ def refuse(path: str, layer: nn.Module, what: str, next: str, cause: str = "") -
     return ExportError(f"layer {path} ({type(layer).__name__}): {what}", cause, next)
 
 
-_LONGEST = NAME_BYTES - 4  # room for _2, _3, ...
+_LONGEST = NAME_BYTES - len(current_name("_99"))  # room for _2, _3, ..., and a current
 
 
 class _Names:
@@ -366,7 +372,7 @@ class _Names:
 
     def __init__(self) -> None:
         self._taken = {"x", "seed", "encode", "counts", "label", "sum", "trace"}
-        self._count = {"fc": 0, "lif": 0, "syn": 0}
+        self._count = {"fc": 0, "lif": 0}
 
     def give(self, path: str, prefix: str) -> str:
         self._count[prefix] += 1

@@ -53,9 +53,9 @@ def describe(path: str, layer: Any) -> Described:
         kept=_kept(path, layer, "beta"),
         kept_current=_kept(path, layer, "alpha") if current else None,
         threshold=threshold,
-        compare=compare_of(path, layer),  # type: ignore[arg-type]
-        reset=reset,  # type: ignore[arg-type]
-        timing=timing,  # type: ignore[arg-type]
+        compare=compare_of(path, layer),
+        reset=reset,
+        timing=timing,
     )
     own: Any = None
     if isinstance(layer, snn.RLeaky | snn.RSynaptic):

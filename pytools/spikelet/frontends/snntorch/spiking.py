@@ -13,10 +13,9 @@ from torch import nn
 from spikelet.errors import UsageError
 from spikelet.frontends.snntorch.exporter import check_arguments, export
 from spikelet.frontends.snntorch.layers import READOUTS, ExportError, Readout, stages
-from spikelet.frontends.snntorch.package import State
 from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, Frames, Latency, Poisson
 from spikelet.frontends.spiking.framework import versions
-from spikelet.frontends.spiking.package import Plan, make_package
+from spikelet.frontends.spiking.package import Plan, State, make_package
 from spikelet.frontends.spiking.program import READ_SAMPLES, Program, read
 from spikelet.frontends.torch.exporter import Example, Samples, gather_samples
 from spikelet.graph import Array
@@ -173,7 +172,9 @@ def _export_program(
     if classes is not None:
         highest = plan.build(narrow=False).graph.highest_prediction
         classes = checked_labels(classes, "labels", len(tested), highest)
-    return make_package(plan, spiking.state, tested, classes, spiking.seed, versions())
+    made = make_package(plan, spiking.state, plan.codes(tested), classes, spiking.seed, versions())
+    made.manifest["layouts"] = {"x": plan.layout()}
+    return made
 
 
 def _check_time(samples: Array, inputs: int, steps: int) -> None:

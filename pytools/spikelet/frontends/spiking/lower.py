@@ -10,7 +10,7 @@ and the weights of the layer behind it are put in that order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -54,6 +54,7 @@ READOUTS = ("spike_count", "membrane", "sum")
 Readout = Literal["spike_count", "membrane", "sum"]
 COUNTS = "counts"
 LABEL = "label"
+TOTAL = "sum"  # the readout of a layer of weights
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,15 @@ class Lowered:
         unit: real value of one unit of its scores; 1 for spike counts.
         held: each layer's tensor.
         exact_weights: by layer, whether weights and biases quantised without error.
+        neurons: the layers of weights that flow into each layer of neurons, by its name; a readout
+            of sums is one.
     """
 
     graph: Graph
     unit: float
     held: dict[str, Held]
     exact_weights: dict[str, bool]
+    neurons: dict[str, list[str]]
 
 
 def lower(
@@ -79,7 +83,7 @@ def lower(
     encoder: Encoder,
     readout: Readout = "spike_count",
     *,
-    narrow: bool = False,
+    narrow: bool | Collection[str] = False,
     fraction_bits: int | Mapping[str, int] | None = None,
     units: Mapping[str, Array] | None = None,
 ) -> Lowered:
@@ -91,8 +95,8 @@ def lower(
         encoder: how the input becomes spikes or a constant current.
         readout: of the output: `spike_count` of neurons, `membrane` of integrators, `sum` over time
             of a layer of weights.
-        narrow: neurons have int16 states where those fit; else int32, and as many fraction bits as
-            they provably hold.
+        narrow: neurons, all or the layers named, have int16 states where those fit; else int32, and
+            as many fraction bits as they provably hold.
         fraction_bits: of every membrane, in place of either; or of some, by layer.
         units: by layer of weights, (C,) or (1,): real value of one unit of its sums, where it was
             chosen before; for all layers whose sums flow into the same neurons.
@@ -167,7 +171,7 @@ class _Lowering:
         steps: int,
         encoder: Encoder,
         readout: Readout,
-        narrow: bool,
+        narrow: bool | Collection[str],
         bits: int | Mapping[str, int] | None,
     ) -> None:
         self.network, self.steps, self.encoder = network, steps, encoder
@@ -177,6 +181,7 @@ class _Lowering:
         self.held: dict[str, Held] = {}
         self.units: dict[str, Array] = {}  # of the sums that a layer of weights is to write
         self.exact_weights: dict[str, bool] = {}
+        self.neurons: dict[str, list[str]] = {}
         self.add: dict[type[Layer], Callable[[Any], None]] = {
             Linear: self._add_linear,
             Conv2d: self._add_conv2d,
@@ -200,7 +205,7 @@ class _Lowering:
             graph = Graph(self.network.name, self.steps, self.inputs, self.nodes, [LABEL, scores])
         except GraphError as e:
             raise ImportRefused(str(e)) from e
-        return Lowered(graph, unit, self.held, self.exact_weights)
+        return Lowered(graph, unit, self.held, self.exact_weights, self.neurons)
 
     # What goes in and comes out
 
@@ -248,7 +253,7 @@ class _Lowering:
             return COUNTS, 1.0
         if self.readout == "sum" and not isinstance(layer, Neurons):
             rule = Rule(kept=np.ones(1), threshold=None)
-            total = Neurons(name="sum", inputs=(layer.name,), source="the sum", rule=rule)
+            total = Neurons(name=TOTAL, inputs=(layer.name,), source="the sum", rule=rule)
             self._add_neurons(total)
             layer = total
         held = self.held[layer.name]
@@ -273,6 +278,7 @@ class _Lowering:
         if neurons is not None and neurons.rule.threshold is not None:
             firing = np.max(np.abs(neurons.rule.threshold / neurons.rule.gain))
         parts = list(self._producers(first, 1.0))
+        self.neurons[TOTAL if neurons is None else neurons.name] = [part.name for part, _ in parts]
         weighted = [p for p in parts if not isinstance(p[0], OneToOne)] or parts
         units = []
         for part, factor in weighted:
@@ -454,7 +460,8 @@ class _Lowering:
                 f"layer {layer.called}: it reads the input, no weights in front",
                 next="put a layer of weights in front",
             )
-        lowering = NeuronLowering(layer, source, self.narrow, partial(self.attempt, layer))
+        narrow = self.narrow if isinstance(self.narrow, bool) else layer.name in self.narrow
+        lowering = NeuronLowering(layer, source, narrow, partial(self.attempt, layer))
         bits = self.bits.get(layer.name) if isinstance(self.bits, Mapping) else self.bits
         chosen = lowering.chosen(bits)
         self.nodes += chosen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,11 @@ COARSEST_THRESHOLD = 64
 WIDE_THRESHOLD = 4096
 MOST_FRACTION_BITS = 6
 EXACT_FRACTION_BITS = 15
+
+
+def current_name(neurons: str) -> str:
+    """Of the operator that holds the synaptic current of a layer of neurons."""
+    return f"{neurons}_current"
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class NeuronLowering:
         made: list[Operator] = []
         read, shift = source.name, bits
         if rule.kept_current is not None:
-            name = f"{layer.name}_current"
+            name = current_name(layer.name)
             kept = _leaks(in_memory(source, rule.kept_current), exact)
             made.append(LeakyReadout(name=name, inputs=(read,), input_shift=bits, **kept))
             read, shift = name, 0
@@ -108,8 +113,9 @@ class NeuronLowering:
     def chosen(self, bits: int | None) -> tuple[Operator, ...]:
         """Its operators with the fraction bits asked for, or with those that serve best."""
         rule = self.layer.rule
-        if bits is None and rule.threshold is None and rule.kept_current is None:
-            bits = 0 if np.all(rule.kept == 1) else None  # a plain sum is exact
+        kept = (rule.kept, np.ones(1) if rule.kept_current is None else rule.kept_current)
+        if bits is None and rule.threshold is None and all(np.all(part == 1) for part in kept):
+            return replace(self, narrow=True).chosen(0)  # a plain sum is exact
         if bits is None:
             return self._narrow() if self.narrow else self._finest()
         nodes = self.build(bits)

@@ -7,9 +7,9 @@ network's in real numbers: with an exact state they are the cost of the rounded 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,9 +32,11 @@ from spikelet.seeds import sample_seeds
 from spikelet.streams import array_stream
 from spikelet.version import __version__
 
+State = Literal["auto", "narrow", "exact"]
+STATES: tuple[State, ...] = ("auto", "narrow", "exact")
 STATE_SHARE = 0.2  # of what the rounding of the weights costs, that a narrow state may add
-CHOICE_SAMPLES = 64  # that the state is chosen on
-AT_ONCE = 32  # samples that are simulated together
+CHOICE_SAMPLES = 64  # that the state is chosen on at first
+CHUNK_ELEMENTS = 1 << 24  # of a trace, that are held at once
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class Plan:
     fraction_bits: int | Mapping[str, int] | None = None
     units: Mapping[str, Array] | None = None
 
-    def build(self, narrow: bool) -> Lowered:
-        """The graph."""
+    def build(self, narrow: bool | Collection[str]) -> Lowered:
+        """The graph; for `narrow` see `lower`."""
         return lower(
             self.network,
             self.steps,
@@ -77,6 +79,13 @@ class Plan:
             shape, axes = (self.steps, *shape), [1, *(axis + 1 for axis in axes)]
         return {"name": "x", "shape": list(shape), "axes": axes, "dtype": "float32"}
 
+    def codes(self, samples: Array) -> Array:
+        """The graph's input x of real samples (N, *shape)."""
+        graph = self.build(narrow=False).graph
+        package = Package(graph, {}, {"layouts": {"x": self.layout()}})
+        stream = array_stream(package, {"x": samples}, "samples", "", graph.highest_prediction)
+        return stream.inputs["x"]
+
 
 @dataclass(frozen=True)
 class Behaviour:
@@ -93,8 +102,8 @@ class Behaviour:
 
 def make_package(
     plan: Plan,
-    state: str,
-    test: Array,
+    state: State,
+    x: Array,
     labels: Array | None,
     seed: int,
     versions: Mapping[str, str],
@@ -103,115 +112,189 @@ def make_package(
 
     Args:
         plan: of the graph.
-        state: of the neurons: `exact`, `narrow`, or `auto`: narrow where that adds at most a fifth
-            to the spikes of each layer that differ because weights were rounded.
-        test: (N, *shape) real values, as the program takes them.
+        state: of the neurons: `exact`, `narrow`, or `auto`: narrow in each layer where that adds at
+            most a fifth to the spikes that differ because weights were rounded.
+        x: (N, *shape) codes of the graph's input.
         labels: (N,) of them.
         seed: of random encoders.
         versions: of what made the network, by name.
     """
-    judge = _Judge(plan, test, seed)
+    judge = _Judge(plan, x, seed)
     lowered = judge.chosen(state)
-    rows, integer, real = judge.figures(lowered)
+    figures = judge.figures(lowered)
     manifest: dict[str, Any] = {
         "name": plan.network.name,
         "created_by": f"spikelet {__version__}",
         "versions": {"numpy": np.__version__, "spikelet": __version__, **versions},
         "seed": seed,
-        "vectors": f"{len(test)} samples of test",
-        "samples": len(test),
-        "layouts": {"x": plan.layout()},
-        "state": [row.to_json() for row in neuron_states(lowered.graph)],
-        "spike_agreement": rows,
-        "label_agreement": float(np.mean(integer == real)),
+        "vectors": f"{len(x)} samples of test",
+        "samples": len(x),
+        **figures.entries(lowered),
     }
-    if lowered.unit != 1:
-        manifest["units"] = {lowered.graph.outputs[1]: lowered.unit}
     if labels is not None:
-        manifest["float_accuracy"] = float(np.mean(real == labels))
-        manifest["integer_accuracy"] = float(np.mean(integer == labels))
-        manifest["drift"] = manifest["integer_accuracy"] - manifest["float_accuracy"]
-    vectors = {**judge.inputs(lowered), **({} if labels is None else {"y": labels})}
+        real, integer = (float(np.mean(p == labels)) for p in (figures.real, figures.labels))
+        manifest |= {"float_accuracy": real, "integer_accuracy": integer}
+        manifest["drift"] = integer - real
+    vectors = {**judge.inputs, **({} if labels is None else {"y": labels})}
     return Package(lowered.graph, vectors, manifest).with_golden()
+
+
+def agreement(plan: Plan, x: Array, seed: int, narrow: bool = True) -> dict[str, Any]:
+    """What a manifest says of a graph whose states are all narrow, or exact; see `make_package`."""
+    lowered = plan.build(narrow)
+    return _Judge(plan, x, seed).figures(lowered).entries(lowered)
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """Of a graph on all samples.
+
+    Attributes:
+        rows: of agreement by layer.
+        labels, real: (N,) that the graph and the network predict.
+    """
+
+    rows: list[dict[str, Any]]
+    labels: Array
+    real: Array
+
+    def entries(self, lowered: Lowered) -> dict[str, Any]:
+        """Of a manifest."""
+        units = {} if lowered.unit == 1 else {"units": {lowered.graph.outputs[1]: lowered.unit}}
+        return {
+            **units,
+            "state": [row.to_json() for row in neuron_states(lowered.graph)],
+            "spike_agreement": self.rows,
+            "label_agreement": float(np.mean(self.labels == self.real)),
+        }
+
+
+@dataclass(frozen=True)
+class _Totals:
+    """Over samples.
+
+    Attributes:
+        spikes: of the network, by layer of neurons that spikes.
+        scores: (N, classes) of the network, real values.
+        labels: (N,) that a graph predicts.
+    """
+
+    spikes: Array
+    scores: Array
+    labels: Array
 
 
 class _Judge:
     """Compares graphs of a plan with the network."""
 
-    def __init__(self, plan: Plan, test: Array, seed: int) -> None:
-        self.plan, self.test, self.seed = plan, test, seed
-        self._exact: Lowered | None = None
-        self._inputs: dict[str, Array] = {}
-
-    @property
-    def exact(self) -> Lowered:
-        """The graph with exact states."""
-        if self._exact is None:
-            self._exact = self.plan.build(narrow=False)
-        return self._exact
-
-    def inputs(self, lowered: Lowered) -> dict[str, Array]:
-        """The graph's inputs of all samples."""
-        if not self._inputs:
-            package = Package(lowered.graph, {}, {"layouts": {"x": self.plan.layout()}})
-            highest = lowered.graph.highest_prediction
-            stream = array_stream(package, {"x": self.test}, "samples", "", highest)
-            self._inputs = {"x": stream.inputs["x"]}
-            if "seed" in {t.name for t in lowered.graph.inputs}:
-                self._inputs["seed"] = sample_seeds(self.seed, len(self.test))
-        return self._inputs
-
-    def chosen(self, state: str) -> Lowered:
-        """The graph with the state that is asked for, or that costs little."""
-        if state != "auto":
-            return self.plan.build(narrow=state == "narrow")
-        narrow = self.plan.build(narrow=True)
-        few = {k: v[:CHOICE_SAMPLES] for k, v in self.inputs(narrow).items()}
-        wanted = self.network_behaviour(few)
-        costs = [
-            _differing(wanted, self.graph_behaviour(lowered, few))
-            for lowered in (narrow, self.exact)
+    def __init__(self, plan: Plan, x: Array, seed: int) -> None:
+        self.plan = plan
+        self.exact = plan.build(narrow=False)
+        self.inputs = {"x": x}
+        if isinstance(plan.encoder, Poisson):
+            self.inputs["seed"] = sample_seeds(seed, len(x))
+        self.spiking = [
+            layer.name
+            for layer in plan.network.layers
+            if isinstance(layer, Neurons) and layer.rule.threshold is not None
         ]
-        if all(c <= e * (1 + STATE_SHARE) for c, e in zip(*costs, strict=True)):
-            return narrow
-        return self.exact
 
-    def figures(self, lowered: Lowered) -> tuple[list[dict[str, Any]], Array, Array]:
+    def chosen(self, state: State) -> Lowered:
+        """The graph with the state that is asked for, or narrow where it costs little."""
+        if state == "narrow":
+            return self.plan.build(narrow=True)
+        if state == "exact":
+            return self.exact
+        few = {k: v[:CHOICE_SAMPLES] for k, v in self.inputs.items()}
+        wanted = self.network_behaviour(few)
+
+        def costs(lowered: Lowered) -> Array:
+            return self.errors(wanted, self.graph_behaviour(lowered, few))
+
+        limit = self._limit(costs(self.exact))
+        narrow: list[str] = []
+        best = self.exact
+        for name, weights in self.exact.neurons.items():
+            if all(self.exact.exact_weights[each] for each in weights):
+                continue
+            tried = self.plan.build([*narrow, name])
+            saves = any(
+                row.layer == name and row.membrane == "i16" for row in neuron_states(tried.graph)
+            )
+            if saves and (costs(tried) <= limit).all():
+                narrow, best = [*narrow, name], tried
+        if narrow and len(self.inputs["x"]) > CHOICE_SAMPLES:
+            chosen, exact, _ = self._sums(best)
+            if not (chosen <= self._limit(exact)).all():
+                return self.exact
+        return best
+
+    def figures(self, lowered: Lowered) -> _Figures:
         """Rows of agreement by layer, and what graph and network predict, (N,)."""
-        inputs, names = self.inputs(lowered), _spiking(self.plan.network)
-        sums = np.zeros((3, len(names)))  # the network's spikes, differing, differing if exact
-        power, errors = 0.0, 0.0
-        labels: tuple[list[Array], list[Array]] = ([], [])
-        for at in range(0, len(self.test), AT_ONCE):
-            part = {k: v[at : at + AT_ONCE] for k, v in inputs.items()}
+        chosen, exact, sums = self._sums(lowered)
+        rows: list[dict[str, Any]] = []
+        for name, spikes, count, least in zip(
+            self.spiking, sums.spikes, chosen, exact, strict=False
+        ):
+            row: dict[str, Any] = {"layer": name, "spikes": int(spikes), "differing": int(count)}
+            for key, part in (("share", count), ("weights_share", least)):
+                row[key] = float(part / spikes) if spikes else None
+            rows.append(row)
+        if self.plan.readout != "spike_count":  # root mean squares
+            power = float(np.sum(sums.scores**2))
+            row = {"layer": lowered.graph.outputs[1]}
+            for key, part in (("share", chosen[-1]), ("weights_share", exact[-1])):
+                row[key] = math.sqrt(part / power) if power else None
+            rows.append(row)
+        return _Figures(rows, sums.labels, sums.scores.argmax(axis=1))
+
+    def _sums(self, lowered: Lowered) -> tuple[Array, Array, _Totals]:
+        """Over all samples: errors of a graph, those of the exact one, and what there is."""
+        errors, least = [], []
+        parts: list[_Totals] = []
+        count = len(self.inputs["x"])
+        size = sum(t.size * lowered.graph.steps for t in lowered.graph.tensors.values())
+        at_once = max(1, CHUNK_ELEMENTS // size)
+        for at in range(0, count, at_once):
+            part = {k: v[at : at + at_once] for k, v in self.inputs.items()}
             wanted, made = self.network_behaviour(part), self.graph_behaviour(lowered, part)
             exact = made
             if lowered is not self.exact:
                 exact = self.graph_behaviour(self.exact, part)
-            sums[0] += [wanted.spikes[name].sum() for name in names]
-            sums[1] += _differing(wanted, made)
-            sums[2] += _differing(wanted, exact)
-            power += float(np.sum(wanted.scores**2))
-            errors += float(np.sum((made.scores - wanted.scores) ** 2))
-            labels[0].append(made.scores.argmax(axis=1))
-            labels[1].append(wanted.scores.argmax(axis=1))
-        rows: list[dict[str, Any]] = []
-        for name, (spikes, differing, least) in zip(names, sums.T, strict=True):
-            row = {"layer": name, "spikes": int(spikes), "differing": int(differing)}
-            for key, count in (("share", differing), ("weights_share", least)):
-                row[key] = float(count / spikes) if spikes else None
-            rows.append(row)
+            errors.append(self.errors(wanted, made))
+            least.append(self.errors(wanted, exact))
+            spikes = np.array([wanted.spikes[name].sum() for name in self.spiking], np.int64)
+            parts.append(_Totals(spikes, wanted.scores, made.scores.argmax(axis=1)))
+        return (
+            np.sum(errors, axis=0),
+            np.sum(least, axis=0),
+            _Totals(
+                np.sum([p.spikes for p in parts], axis=0),
+                np.concatenate([p.scores for p in parts]),
+                np.concatenate([p.labels for p in parts]),
+            ),
+        )
+
+    def errors(self, wanted: Behaviour, made: Behaviour) -> Array:
+        """By layer, spikes that differ; of scores that are no counts the sum of squared errors."""
+        found = [float(np.sum(wanted.spikes[k] != made.spikes[k])) for k in self.spiking]
         if self.plan.readout != "spike_count":
-            share = math.sqrt(errors / power) if power else None
-            output = lowered.graph.outputs[1]
-            rows.append({"layer": output, "share": share, "weights_share": share})
-        return rows, np.concatenate(labels[0]), np.concatenate(labels[1])
+            found.append(float(np.sum((made.scores - wanted.scores) ** 2)))
+        return np.array(found)
+
+    def _limit(self, exact: Array) -> Array:
+        """What a state may cost; a squared error of scores grows with the square."""
+        share = np.full(len(exact), 1 + STATE_SHARE)
+        if self.plan.readout != "spike_count":
+            share[-1] **= 2
+        limit: Array = exact * share
+        return limit
 
     def graph_behaviour(self, lowered: Lowered, inputs: Mapping[str, Array]) -> Behaviour:
         """What golden computes."""
         run = lowered.graph.run(inputs, trace=True)
         spikes = {}
-        for name in _spiking(self.plan.network):
+        for name in self.spiking:
             values = run.trace[lowered.held[name].name]
             image = lowered.held[name].image
             if image is not None:  # flattened: still channels last in memory
@@ -228,11 +311,11 @@ class _Judge:
         seen = list(self._steps(inputs))
         (name_of_input,) = plan.network.inputs
         simulation = Simulation(plan.network, len(inputs["x"]))
-        names, spikes = _spiking(plan.network), dict[str, list[Array]]()
+        spikes: dict[str, list[Array]] = {}
         scores: Any = 0
         for x in seen:
             values = simulation.step({name_of_input: x})
-            for name in names:
+            for name in self.spiking:
                 spikes.setdefault(name, []).append(values[name].reshape(len(x), -1))
             output = values[plan.network.output].reshape(len(x), -1)
             scores = output if plan.readout == "membrane" else scores + output
@@ -252,17 +335,3 @@ class _Judge:
             spikes = encode(flat, encoder, steps, inputs.get("seed")).numpy()
             frames = [each.reshape(len(x), *last) for each in spikes]
         return [np.moveaxis(f, -1, 1) if len(shape) == 3 else f for f in frames]
-
-
-def _spiking(network: SpikingNetwork) -> list[str]:
-    """Its layers of neurons that spike, in order."""
-    return [
-        layer.name
-        for layer in network.layers
-        if isinstance(layer, Neurons) and layer.rule.threshold is not None
-    ]
-
-
-def _differing(wanted: Behaviour, made: Behaviour) -> list[int]:
-    """By layer, spikes that differ."""
-    return [int((wanted.spikes[name] != made.spikes[name]).sum()) for name in wanted.spikes]

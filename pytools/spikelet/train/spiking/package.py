@@ -61,7 +61,7 @@ def package(
     plan = plan_of(executor, recipe, coding)
     y, codes = data.y_test, coding.codes(data, data.x_test)
     chosen = spread(y, recipe.package.vectors)
-    vectors = coding.for_author(codes[chosen])
+    vectors = coding.in_graph(codes[chosen])
     made = make_package(plan, "narrow", vectors, y[chosen], recipe.seed, versions())
     few = coding.codes(data, data.x_train[:TYPICAL])
     typical = {"x": coding.in_graph(few)}
@@ -72,6 +72,7 @@ def package(
     correct_float, n = int((before == y).sum()), len(y)
     manifest: dict[str, Any] = {
         **made.manifest,
+        "layouts": {"x": plan.layout()},
         "name": recipe.name,
         "description": recipe.description,
         "versions": {
