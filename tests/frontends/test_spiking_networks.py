@@ -178,3 +178,29 @@ def test_what_a_graph_cannot_hold_is_refused_by_name(
     network = SpikingNetwork("bad", {"x": (4,)}, layers, output)
     with pytest.raises(ImportRefused, match=text):
         lower(network, 5, DirectCurrent())
+
+
+def test_sums_of_values_and_of_spikes_keep_their_bits_where_they_meet() -> None:
+    """A recurrence beside pixels, whose unit is hundreds of times finer: both have weights left."""
+    rng = np.random.default_rng(3)
+    rule = Rule(kept=np.full(1, 0.9), threshold=np.full(1, 0.4), reset="subtract")
+    layers = (
+        Previous(name="before", of="cells", shape=(20,)),
+        Linear(name="seen", inputs=("x",), weight=rng.normal(0, 0.3, (20, 12))),
+        Linear(name="own", inputs=("before",), weight=rng.normal(0, 0.3, (20, 20))),
+        Add(name="both", inputs=("own", "seen")),
+        Neurons(name="cells", inputs=("both",), rule=rule),
+    )
+    network = SpikingNetwork("pixels", {"x": (12,)}, layers, "cells")
+    lowered = lower(network, 12, DirectCurrent())
+    weights = {node.name: node.arrays().get("weight") for node in lowered.graph.nodes}
+    for name in ("seen", "own"):
+        codes = np.abs(np.asarray(weights[name], int)).max(axis=1)
+        assert codes.min() > 20 and codes.max() == 127
+    x = rng.integers(0, 256, (30, 12)).astype(np.uint8)
+    simulation, wanted = Simulation(network, 30), []
+    for _ in range(12):
+        wanted.append(simulation.step({"x": x / 255})["cells"])
+    made = lowered.graph.run({"x": x}, trace=True).trace["cells.spikes"]
+    assert 0.05 < np.mean(wanted) < 0.8
+    assert np.mean(made != np.stack(wanted)) < 0.05

@@ -42,9 +42,8 @@ def image_network() -> SpikingNetwork:
 def looped_network() -> SpikingNetwork:
     """Neurons that read their own spikes of the step before, and weights that are read out."""
     net = Builder((7,))
-    given = net.lif(net.linear(net.input, 16), threshold=0.2)
     own = net.linear(net.previous("h", (9,)), 9, bias=False, gain=2)
-    x = net.add(net.linear(given, 9), own)
+    x = net.add(net.linear(net.input, 9), own)
     x = net.lif(x, kept=np.linspace(0.5, 0.95, 9), threshold=0.1, name="h")
     return net.network(net.linear(x, 5))
 
@@ -240,7 +239,7 @@ def test_delays_have_a_gradient() -> None:
 def test_layers_that_flow_together_have_the_same_bits() -> None:
     network = looped_network()
     with pytest.raises(UsageError, match="have weights of") as caught:
-        rounding.choose(network, STEPS, Frames(), "sum", {"fc3": 4})
+        rounding.choose(network, STEPS, Frames(), "sum", {"fc1": 4})
     assert "same bits" in caught.value.next
     with pytest.raises(UsageError, match="'fc9', which is not there"):
         rounding.choose(network, STEPS, Frames(), "sum", {"fc9": 4})

@@ -1,7 +1,8 @@
 """A spiking network to the integer graph.
 
 Weights become int8 codes. All that flows into the same neurons has one unit a channel, which goes
-into the neurons' thresholds: the coarsest that one of those layers needs. A layer whose weights lie
+into the neurons' thresholds: the coarsest that one of those layers needs; where one is far finer,
+the others' sums are shifted into it. A layer whose weights lie
 on a grid of up to 127 steps needs that grid's own.
 
 Tensors of the graph are channels last; what was flattened channels first keeps its place in memory,
@@ -44,6 +45,7 @@ from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.frame import Frame
+from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.pool2d_sums import Pool2dSums
 from spikelet.graph.ops.reshape import Reshape
@@ -53,6 +55,8 @@ from spikelet.refusal import ImportRefused
 READOUTS = ("spike_count", "membrane", "sum")
 Readout = Literal["spike_count", "membrane", "sum"]
 COUNTS = "counts"
+LEAST_SHIFT = 3  # below it a common unit costs sums less than three bits
+MOST_SHIFT = 15
 LABEL = "label"
 TOTAL = "sum"  # the readout of a layer of weights
 
@@ -107,6 +111,29 @@ def lower(
     build = _Lowering(network, steps, encoder, readout, narrow, fraction_bits)
     build.units.update(units or {})
     return build.lowered()
+
+
+def common_unit(units: Sequence[Array]) -> tuple[Array, list[int]]:
+    """A unit for sums that flow together, and by how many bits each is shifted into it.
+
+    Sums of values of 8 bits may have a unit that is hundreds of times finer than that of sums of
+    spikes. In the coarser one their weights would all be 0, so the coarser sums are shifted.
+
+    Args:
+        units: that each needs, (C,) each.
+    """
+    every = np.stack(np.broadcast_arrays(*units))
+    ratios = np.median(every / every.min(axis=0), axis=1)
+    shifts = np.floor(np.log2(ratios)).astype(int)
+    shifts = np.where(shifts < LEAST_SHIFT, 0, np.minimum(shifts, MOST_SHIFT))
+    unit = np.max(every / 2.0 ** shifts[:, None], axis=0)
+    return unit, [int(shift) for shift in shifts]
+
+
+def unit_shifts(sources: Sequence[Held]) -> list[int]:
+    """By how many bits each of several sums is shifted for their common unit, the finest."""
+    every = np.stack([source.unit for source in sources])
+    return [round(float(shift)) for shift in np.log2(every / every.min(axis=0)).max(axis=1)]
 
 
 @dataclass(frozen=True)
@@ -288,9 +315,10 @@ class _Lowering:
             least = None if firing is None else torch.tensor([firing / factor])
             step = rounding.weight_step(rows, least, source.most, shared).numpy()
             units.append(step * source.unit[0] * factor)
-        most = np.max(np.stack(np.broadcast_arrays(*units)), axis=0)
+        unit, shifts = common_unit(units)
+        shift = dict(zip((part.name for part, _ in weighted), shifts, strict=True))
         for part, factor in parts:
-            self.units[part.name] = most / factor
+            self.units[part.name] = unit * 2.0 ** shift.get(part.name, 0) / factor
 
     def _producers(self, name: str, factor: float) -> Iterator[tuple[Layer, float]]:
         """Layers of weights whose sums flow into a tensor, and what these are multiplied by."""
@@ -416,8 +444,17 @@ class _Lowering:
     def _add_sum(self, layer: Add) -> None:
         list(self._producers(layer.name, 1.0))  # refuses what is no sum
         sources = [self.held[name] for name in layer.inputs]
-        node = sums.Sum(name=layer.name, inputs=tuple(s.name for s in sources))
-        self._append(layer, node, None, sources[0].unit, image=sources[0].image)
+        unit = np.min(np.stack([source.unit for source in sources]), axis=0)
+        names = []
+        for number, (source, shift) in enumerate(zip(sources, unit_shifts(sources), strict=True)):
+            names.append(source.name)
+            if shift:  # without a leak: nothing is kept, and the input is shifted to the left
+                names[-1] = f"{layer.name}_{number}"
+                self.nodes.append(
+                    LeakyReadout(name=names[-1], inputs=(source.name,), leak=0, input_shift=shift)
+                )
+        node = sums.Sum(name=layer.name, inputs=tuple(names))
+        self._append(layer, node, None, unit, image=sources[0].image)
 
     def _add_previous(self, layer: Previous) -> None:
         writer = self.network.layer(layer.of)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from spikelet.errors import UsageError
-from spikelet.frontends.spiking.lower import Readout
+from spikelet.frontends.spiking.lower import Readout, unit_shifts
 from spikelet.frontends.spiking.network import (
+    Add,
     Conv2d,
     Delay,
     Flatten,
@@ -28,8 +29,9 @@ from spikelet.frontends.spiking.network import (
     Previous,
     SpikingNetwork,
 )
+from spikelet.frontends.spiking.shapes import shapes
 from spikelet.frontends.spiking.simulate import compute
-from spikelet.train.spiking.loops import parts_in_order, tensor_shapes
+from spikelet.train.spiking.loops import parts_in_order
 from spikelet.train.spiking.neurons import Slope
 from spikelet.train.spiking.parts import DelayPart, NeuronPart, OneToOnePart, WeightPart
 from spikelet.train.spiking.rounding import Grid
@@ -73,7 +75,7 @@ class Executor(nn.Module):
         self.rates: dict[str, Tensor] = {}
         self.order = parts_in_order(network)
         looped = {layer.name for part in self.order if len(part) > 1 for layer in part}
-        self.shapes = tensor_shapes(network)
+        self.shapes = shapes(network)
         self.parts = nn.ModuleDict()
         for layer in network.layers:
             if isinstance(layer, Linear | Conv2d):
@@ -197,6 +199,9 @@ class Executor(nn.Module):
             layer = dataclasses.replace(layer, mode="sum")
         if isinstance(layer, Flatten):
             return inputs[0].flatten(1)
+        if self.grid is not None and isinstance(layer, Add):
+            shifts = unit_shifts([self.grid.held[name] for name in layer.inputs])
+            inputs = [x * 2.0**shift for x, shift in zip(inputs, shifts, strict=True)]
         return compute(layer, inputs)
 
     def _loop(self, part: list[Layer], values: dict[str, Tensor]) -> None:

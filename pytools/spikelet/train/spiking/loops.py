@@ -1,11 +1,8 @@
-"""The shape of a spiking network: its loops, an order of execution, the shapes of its tensors."""
+"""Which layers of a spiking network lie in loops, and in which order parts are executed."""
 
 from __future__ import annotations
 
-import torch
-
-from spikelet.frontends.spiking.network import Delay, Layer, Neurons, Previous, SpikingNetwork
-from spikelet.frontends.spiking.simulate import compute
+from spikelet.frontends.spiking.network import Layer, Previous, SpikingNetwork
 
 
 def parts_in_order(network: SpikingNetwork) -> list[list[Layer]]:
@@ -47,21 +44,6 @@ def parts_in_order(network: SpikingNetwork) -> list[list[Layer]]:
         ordered.append(part)
         ready |= own
     return ordered
-
-
-def tensor_shapes(network: SpikingNetwork) -> dict[str, tuple[int, ...]]:
-    """Of every tensor, channels first, by name."""
-    shapes = dict(network.inputs)
-    layers = sorted(network.layers, key=lambda each: not isinstance(each, Previous))
-    for layer in layers:
-        if isinstance(layer, Previous):
-            shapes[layer.name] = layer.shape
-        elif isinstance(layer, Neurons | Delay):
-            shapes[layer.name] = shapes[layer.inputs[0]]
-        else:
-            zeros = [torch.zeros((1, *shapes[name]), dtype=torch.float64) for name in layer.inputs]
-            shapes[layer.name] = tuple(compute(layer, zeros).shape[1:])
-    return shapes
 
 
 def _reached(name: str, reads: dict[str, list[str]]) -> set[str]:
