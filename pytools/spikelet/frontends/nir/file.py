@@ -1,14 +1,17 @@
 """A NIR file as plain, checked data; nothing behind this file touches HDF5 or the package `nir`.
 
-The file is read with h5py. No link leads out of it or round in it, every array is as large as a
-network for a microcontroller may be, holds numbers or text, and belongs to a node that is known.
+The file is read by `hdf5.py`, in a process of its own. Here every array comes to belong to a node
+that is known.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
-import math
+import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +24,11 @@ from spikelet.graph import Array
 from spikelet.refusal import ImportRefused, refuse, shorten
 
 MAX_FILE_BYTES = 64 << 20
-MAX_BYTES = 256 << 20  # of all arrays, unpacked
-MAX_ENTRIES = 16384  # arrays and groups
 MAX_NODES = 1024
 MAX_EDGES = 8192
 MAX_DEPTH = 16  # groups within groups
 MAX_NAME = 200
-MAX_RANK = 6
+READ_SECONDS = 60.0  # that HDF5's library may take
 
 # Fields that a node must have, and those that it may have.
 FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -51,11 +52,6 @@ FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "CubaLIF": (("tau_syn", "tau_mem", "r", "v_leak", "v_threshold"), ("v_reset", "w_in")),
 }
 SUPPORTED = f"nodes that are read: {', '.join(FIELDS)}"
-# What reading of a damaged file raises in h5py and numpy.
-_DAMAGED = (
-    OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError, OverflowError, MemoryError,
-    AttributeError, SystemError,
-)  # fmt: skip
 Tree = dict[str, Any]  # of groups: text, arrays, or trees
 
 
@@ -116,7 +112,12 @@ def read(path: Path) -> tuple[FileNode, str]:
         ImportRefused: it is damaged, no NIR file, or holds what is not read, by the node's name.
     """
     path = Path(path)
-    h5py = _h5py()
+    if importlib.util.find_spec("h5py") is None:
+        raise UsageError(
+            "the package `h5py` is not installed",
+            "Spikelet was installed without what NIR files need",
+            "pip install 'spikelet[nir]'",
+        )
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
@@ -127,15 +128,7 @@ def read(path: Path) -> tuple[FileNode, str]:
         data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"model {path}: {error.strerror}", next="give a .nir file") from error
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            tree = _Reader(h5py).group(file, "", 0)
-    except _DAMAGED as error:
-        raise ImportRefused(
-            f"model {path}: not a readable NIR file ({type(error).__name__}: {error!s:.200})",
-            "another format, or the file is truncated or damaged",
-            "write it again with nir.write",
-        ) from error
+    tree = _tree(path, data)
     if not isinstance(tree.get("node"), dict):
         raise ImportRefused(
             f"model {path}: an HDF5 file without NIR's group `node`",
@@ -153,67 +146,50 @@ def graph_of_tree(tree: Mapping[str, Any]) -> FileNode:
     return root
 
 
-def _h5py() -> Any:
+def _tree(path: Path, data: bytes) -> Tree:
+    """Groups and arrays of a file.
+
+    A process of its own reads them: from a damaged file HDF5's library does not always come back.
+    """
+    command = [sys.executable, "-P", str(Path(__file__).with_name("hdf5.py"))]
     try:
-        import h5py
-    except ImportError as error:
-        raise UsageError(
-            "the package `h5py` is not installed",
-            "Spikelet was installed without what NIR files need",
-            "pip install 'spikelet[nir]'",
+        done = subprocess.run(
+            command, input=data, capture_output=True, timeout=READ_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _damaged(path, f"HDF5's library read it for {READ_SECONDS} s") from error
+    try:
+        answer = np.load(io.BytesIO(done.stdout), allow_pickle=False)
+        said = json.loads(bytes(answer["said"]))
+    except (ValueError, OSError, KeyError, EOFError) as error:
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise _damaged(
+            path, f"its reader ended with {done.returncode}{': ' if last else ''}{''.join(last)}"
         ) from error
-    return h5py
+    if "refused" in said:
+        raise ImportRefused(*said["refused"])
+    if "damaged" in said:
+        raise _damaged(path, said["damaged"])
+    made: Tree = _with_arrays(said["tree"], answer)
+    return made
 
 
-class _Reader:
-    """Reads groups and arrays; what is read in all is bounded."""
+def _damaged(path: Path, what: str) -> ImportRefused:
+    return ImportRefused(
+        f"model {path}: not a readable NIR file ({what:.200})",
+        "another format, or the file is truncated or damaged",
+        "write it again with nir.write",
+    )
 
-    def __init__(self, h5py: Any) -> None:
-        self.h5py = h5py
-        self.entries, self.bytes = MAX_ENTRIES, MAX_BYTES
 
-    def group(self, group: Any, path: str, depth: int) -> Tree:
-        if depth > MAX_DEPTH:
-            raise ImportRefused(f"group {shorten(path)!r}: groups nest deeper than {MAX_DEPTH}")
-        made: Tree = {}
-        for name in group:
-            here = f"{path}/{name}"
-            self.entries -= 1
-            if self.entries < 0:
-                raise ImportRefused(f"more than {MAX_ENTRIES} arrays and groups")
-            link = group.get(name, getlink=True)
-            if not isinstance(link, self.h5py.HardLink):
-                raise ImportRefused(f"entry {shorten(here)!r}: a link, {type(link).__name__}")
-            item = group[name]
-            if isinstance(item, self.h5py.Group):
-                made[name] = self.group(item, here, depth + 1)
-            elif isinstance(item, self.h5py.Dataset):
-                made[name] = self.values(item, here)
-            else:
-                raise ImportRefused(f"entry {shorten(here)!r}: a {type(item).__name__}")
-        return made
-
-    def values(self, item: Any, path: str) -> Array | str:
-        text = self.h5py.check_string_dtype(item.dtype)
-        if item.shape is None or item.is_virtual or item.external:
-            raise ImportRefused(f"array {shorten(path)!r}: its values are not in the file")
-        if len(item.shape) > MAX_RANK:
-            raise ImportRefused(f"array {shorten(path)!r}: {len(item.shape)} axes")
-        if text is None and (item.dtype.kind not in "fiub" or item.dtype.itemsize > 8):
-            raise ImportRefused(
-                f"array {shorten(path)!r}: of {item.dtype}, expected numbers or text"
-            )
-        self.bytes -= math.prod(item.shape) * max(16, item.dtype.itemsize)
-        if self.bytes < 0:
-            raise ImportRefused(
-                f"array {shorten(path)!r}: the arrays take more than {MAX_BYTES} bytes",
-                "a network that is not for a microcontroller",
-            )
-        if text is None:
-            return np.asarray(item[()])
-        if item.shape == ():
-            return str(item.asstr()[()])
-        return np.asarray(item.asstr()[()], dtype=object)
+def _with_arrays(entry: Any, answer: Mapping[str, Array]) -> Any:
+    """What `hdf5.py` wrote of a group, an array or text."""
+    kind, value = entry
+    if kind == "group":
+        return {name: _with_arrays(each, answer) for name, each in value.items()}
+    if kind == "array":
+        return answer[value]
+    return np.asarray(value, dtype=object) if kind == "texts" else value
 
 
 def _node(tree: Mapping[str, Any], path: str, depth: int) -> FileNode:

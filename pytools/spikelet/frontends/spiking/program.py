@@ -37,14 +37,13 @@ class Read:
     Attributes:
         network: the network.
         readout: what its output is: `spike_count`, `membrane` or `sum`.
-        spikes: of each layer of neurons that spikes, as the program computed them, (T, N, *shape).
-        differing: how many of them the network has otherwise; always 0.
+        spikes: of each layer of neurons that spikes, as the program computed them, (T, N, *shape);
+            the network has the same.
     """
 
     network: SpikingNetwork
     readout: Literal["spike_count", "membrane", "sum"]
     spikes: dict[str, Array]
-    differing: int
 
 
 def read(
@@ -86,14 +85,14 @@ def read(
     output, readout = builder.read(outputs)
     made = SpikingNetwork(name, builder.inputs, tuple(builder.layers), output)
     spikes = builder.spikes()
-    differing = replay(made, run.x.double().numpy(), spikes, run.steps, per_step)
-    return Read(made, readout, spikes, differing)
+    replay(made, run.x.double().numpy(), spikes, run.steps, per_step)
+    return Read(made, readout, spikes)
 
 
 def replay(
     network: SpikingNetwork, x: Array, spikes: dict[str, Array], steps: int, per_step: bool
-) -> int:
-    """Spikes that the network has otherwise than the program: 0, or an error that names a layer."""
+) -> None:
+    """Refuse a network with a spike that differs from the program's; the error names the layer."""
     count = x.shape[1] if per_step else len(x)
     simulation = Simulation(network, count)
     ((name, shape),) = network.inputs.items()
@@ -109,7 +108,6 @@ def replay(
                     "a layer or a class that was changed, or a loop that is not the same each step",
                     "give the layers in a chain, or report this with the network",
                 )
-    return 0
 
 
 def _modules(program: Program, x: Tensor) -> set[nn.Module]:
