@@ -12,10 +12,12 @@ import torch
 from spikelet.errors import UsageError
 from spikelet.package import Package
 from spikelet.train import EpochProgress, train
-from spikelet.train.recipe import RecipeError, SpikingRecipe, load_recipe
+from spikelet.train.data import load
+from spikelet.train.recipe import RecipeError, SpikingRecipe, SpikingSection, load_recipe
 from spikelet.train.spiking import fit
 from spikelet.train.spiking import package as packages
 from spikelet.train.spiking.executor import Executor
+from spikelet.train.spiking.samples import Coding
 
 BUILDER = """
 from spikelet.train.spiking import Builder
@@ -122,6 +124,31 @@ def test_delays_over_rows_are_trained(tmp_path: Path, monkeypatch: pytest.Monkey
     weights = [node.arrays()["weight"] for node in nodes.values() if node.KIND == "dense"]
     assert all(np.abs(w.astype(int)).max() <= 7 for w in weights)
     assert package.manifest["integer_accuracy"] >= 0.5
+
+
+AUGMENTED = """
+
+def augment(x, y):
+    assert x.shape[1:] == (1, 8, 8) and 0 <= x.min() and x.max() <= 1
+    targets = torch.nn.functional.one_hot(y, 10).float()
+    return x.flip(3), targets.flip(0)
+"""
+
+
+def test_a_model_augments_real_values_channels_first(tmp_path: Path) -> None:
+    """Images are mirrored and labels are of other samples: nothing can be learned."""
+    model = "import torch\n" + DENSE + AUGMENTED
+    package = train(folder(tmp_path, model, train={"epochs": 6, "learning_rate": 5e-3}))
+    assert package.manifest["integer_accuracy"] <= 0.4
+
+
+def test_augmented_codes_are_those_of_the_values_that_augment_returned() -> None:
+    data = load("digits")
+    coding = Coding.of(data, SpikingSection(steps=4))
+    codes, labels = torch.from_numpy(data.x_train[:5]), torch.from_numpy(data.y_train[:5])
+    made, targets = coding.augmented(codes, labels, lambda x, y: (x.flip(3) * 2, y))
+    assert torch.equal(made, (codes.flip(2).int() * 2).clamp(max=255).to(torch.uint8))
+    assert torch.equal(targets, labels)
 
 
 def test_a_module_of_another_framework_is_trained(

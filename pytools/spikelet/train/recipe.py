@@ -401,16 +401,36 @@ def load_model(model_dir: Path) -> Callable[[int, int], nn.Sequential]:
     return build_checked
 
 
-def load_spiking_model(model_dir: Path) -> Callable[[tuple[int, ...], int], Any]:
-    """`build(shape, classes)` of MODEL_DIR/model.py, which is executed.
+Augment = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-    It returns a SpikingNetwork, or a program that `frontends.spiking.program` reads, for a step
-    that sees `shape`, channels first.
+
+@dataclass(frozen=True)
+class SpikingModel:
+    """What model.py of a spiking network of any shape defines.
+
+    Attributes:
+        build: `build(shape, classes)` returns a SpikingNetwork, or a program that
+            `frontends.spiking.program` reads, for a step that sees `shape`, channels first.
+        augment: `augment(x, y) -> (x, y)` for a training batch, or None; x are real values in the
+            data set's shape, channels first, time before height: (N, C, L), (N, C, H, W) or
+            (N, C, T, H, W); y are labels (N,) int64 and may become probabilities (N, classes).
     """
+
+    build: Callable[[tuple[int, ...], int], Any]
+    augment: Augment | None
+
+
+def load_spiking_model(model_dir: Path) -> SpikingModel:
+    """MODEL_DIR/model.py of a spiking network of any shape, which is executed."""
     path = model_dir / "model.py"
+    module = _execute(path)
     signature = "build(shape: tuple[int, ...], classes: int) -> SpikingNetwork or nn.Module"
-    build = _function(_execute(path), path, signature)
-    return lambda shape, classes: _call(path, build, shape, classes)
+    build = _function(module, path, signature)
+
+    def build_checked(shape: tuple[int, ...], classes: int) -> Any:
+        return _call(path, build, shape, classes)
+
+    return SpikingModel(build_checked, getattr(module, "augment", None))
 
 
 @dataclass(frozen=True)
@@ -425,7 +445,7 @@ class Int8Model:
     """
 
     build: Callable[[tuple[int, ...], int], nn.Module]
-    augment: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None
+    augment: Augment | None
 
 
 def load_int8_model(model_dir: Path) -> Int8Model:

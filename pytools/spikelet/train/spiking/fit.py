@@ -28,7 +28,13 @@ from spikelet.train import EpochProgress, Part
 from spikelet.train.data import DataSet
 from spikelet.train.deform import deform
 from spikelet.train.epochs import Epochs, ScoredBatch
-from spikelet.train.recipe import RecipeError, SpikingRecipe, load_spiking_model
+from spikelet.train.recipe import (
+    Augment,
+    RecipeError,
+    SpikingModel,
+    SpikingRecipe,
+    load_spiking_model,
+)
 from spikelet.train.spiking import conversion, rounding
 from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.neurons import Slope
@@ -55,14 +61,16 @@ def train(
         data = data.held_out()
     coding = Coding.of(data, recipe.spiking)
     with reproducible(recipe.seed):
-        network, readout = built(model_dir, recipe, data, coding)
+        model = load_spiking_model(model_dir)
+        network, readout = built(model_dir, model, recipe, data, coding)
         fit = _Fit(network, readout, recipe, data, coding, progress)
+        fit.augment = model.augment
         fit.run()
         return package(fit.executor, fit.float_labels, recipe, data, coding, part)
 
 
 def built(
-    model_dir: Path, recipe: SpikingRecipe, data: DataSet, coding: Coding
+    model_dir: Path, model: SpikingModel, recipe: SpikingRecipe, data: DataSet, coding: Coding
 ) -> tuple[SpikingNetwork, Readout]:
     """The network of model.py and its readout.
 
@@ -71,7 +79,7 @@ def built(
         ImportRefused: a program that cannot be read.
     """
     path = model_dir / "model.py"
-    made = load_spiking_model(model_dir)(coding.shape, data.classes)
+    made = model.build(coding.shape, data.classes)
     if isinstance(made, SpikingNetwork):
         network, readout = made, _readout(made)
     else:
@@ -104,6 +112,7 @@ class _Fit:
 
     Attributes:
         executor: the network; at the end it has a grid.
+        augment: of model.py, see `SpikingModel`.
         float_labels: (M,) what it predicted for the test part before it was rounded.
     """
 
@@ -130,6 +139,7 @@ class _Fit:
             delays.most = float(recipe.delays.most)
         self.codes = torch.from_numpy(coding.codes(data, data.x_train))
         self.labels = torch.from_numpy(data.y_train)
+        self.augment: Augment | None = None
         self.float_labels: Array = np.zeros(0)
         self.levels: int | None = None
         pretrained = recipe.pretrain.epochs if recipe.pretrain else 0
@@ -221,10 +231,10 @@ class _Fit:
         how, executor = self.recipe.train, self.executor
         if phase == "float":
             self._narrow((self.epochs.epoch - begun - 1) / epochs)
-        for x, labels in self._batches():
+        for x, targets, labels in self._batches():
             made = scores(x)
             loss = cross_entropy(
-                made * how.score_scale, labels, label_smoothing=how.label_smoothing
+                made * how.score_scale, targets, label_smoothing=how.label_smoothing
             )
             if how.rate is not None and phase != "pretrain":
                 above = [(rate - how.rate).clamp(min=0) ** 2 for rate in executor.rates.values()]
@@ -250,16 +260,19 @@ class _Fit:
                 part.keep(kept)
         self.executor.width = 0.0
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The training part in a new order, deformed if asked for."""
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The training part in a new order, deformed and augmented: inputs, targets, labels."""
         order = torch.randperm(len(self.labels))
         seeds = sample_seeds(epoch_seed(self.recipe.seed, self.epochs.epoch), len(order))
         for chosen in torch.split(order, self.recipe.train.batch):
-            codes = self.codes[chosen]
+            codes, labels = self.codes[chosen], self.labels[chosen]
+            targets = labels
             if self.recipe.deform is not None:
                 image = codes.movedim(-1, 1).float()
                 codes = deform(image, self.recipe.deform).round().movedim(1, -1)
-            yield self._inputs(codes, seeds[chosen.numpy()]), self.labels[chosen]
+            if self.augment is not None:
+                codes, targets = self.coding.augmented(codes, labels, self.augment)
+            yield self._inputs(codes, seeds[chosen.numpy()]), targets, labels
 
     def _inputs(self, codes: Tensor, seeds: Array | None = None) -> Tensor:
         """What the executor takes: real values, with a grid codes."""

@@ -21,7 +21,7 @@ from spikelet.frontends.spiking.encoders import (
 from spikelet.frontends.spiking.held import channels_last
 from spikelet.graph import Array
 from spikelet.train.data import DataSet
-from spikelet.train.recipe import SpikingSection
+from spikelet.train.recipe import Augment, SpikingSection
 
 OUTSIDE = 0.05  # percent of real values at either end that codes need not hold
 
@@ -101,6 +101,15 @@ class Coding:
     def real(self, inputs: Tensor) -> Tensor:
         """Inputs as real values."""
         return inputs * self.encoder.scale if self.encoder.scale != 1 else inputs
+
+    def augmented(self, codes: Tensor, labels: Tensor, augment: Augment) -> tuple[Tensor, Tensor]:
+        """Codes (N, ..., C) and targets after `augment`, which sees real values channels first."""
+        zero, scale = 0, 1 / 255
+        if isinstance(self.encoder, DirectCurrent):
+            zero, scale = self.encoder.zero_point, self.encoder.scale
+        x, targets = augment((codes.movedim(-1, 1).float() - zero) * scale, labels)
+        made = (x / scale + zero).round().clamp(0, 255)
+        return made.to(torch.uint8).movedim(1, -1).contiguous(), targets
 
     def in_graph(self, codes: Array) -> Array:
         """Codes (N, ..., C) as the graph reads them: channels last, frames in front of all."""
