@@ -12,7 +12,7 @@ from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.direct import Direct
 from spikelet.graph.ops.latency import Latency
 from spikelet.graph.ops.leaky_readout import LeakyReadout
-from spikelet.graph.ops.lif import COMPARISONS, RESETS, TIMINGS, Lif
+from spikelet.graph.ops.lif import ADAPTS, COMPARISONS, RESETS, TIMINGS, Lif
 from spikelet.graph.ops.poisson import Poisson
 from spikelet.graph.ops.spike_count import SpikeCount
 
@@ -70,6 +70,8 @@ def conventions() -> list[dict[str, object]]:
     for reset, timing, compare, rounding, refractory, membrane in product:
         if reset == "none" and timing != "same_step":
             continue
+        if timing == "both_steps" and rounding != ROUNDINGS[len(found) % 3]:
+            continue  # of the roundings, which are the same code, some
         found.append(
             {
                 "reset": reset,
@@ -81,6 +83,37 @@ def conventions() -> list[dict[str, object]]:
             }
         )
     return found
+
+
+def switches() -> list[dict[str, object]]:
+    """Every kind of adaptation with every way to spike, of several conventions each."""
+    found: list[dict[str, object]] = []
+    ways: list[dict[str, object]] = [{}, {"inhibition": True}, {"most": 4}]
+    kept = [c for c in conventions() if c["leak_round"] == "nearest" or c["refractory"] == 3]
+    for adapts, way in itertools.product(ADAPTS, ways):
+        fits = [
+            convention
+            for convention in kept
+            if (adapts != "threshold" or convention["timing"] == "same_step")
+            and ("most" not in way or (convention["reset"], convention["timing"])
+                 == ("subtract", "same_step"))
+        ]  # fmt: skip
+        if adapts != "nothing" or way:
+            few = fits[len(found) % 3 :: max(1, len(fits) // 3)]
+            found += [{**convention, **way, "adapts": adapts} for convention in few]
+    return found
+
+
+def adaptation(rng: np.random.Generator, size: int, bits: int) -> dict[str, object]:
+    """Fields of an adaptation: one leak or several, jumps and couplings of both signs."""
+    leaks = rng.integers(1 << (bits - 1), 1 << bits, size).astype(np.uint32)
+    return {
+        "adaptation_leak": int(leaks[0]),
+        "adaptation_leaks": leaks if size > 1 else None,
+        "jump": rng.integers(-20, 120, size).astype(np.int32),
+        "coupling": rng.integers(-90, 90, size).astype(np.int32) if rng.integers(2) else None,
+        "coupling_bits": int(rng.integers(8, 10)),
+    }
 
 
 def neuron_zoo(
@@ -102,6 +135,8 @@ def neuron_zoo(
         extra: dict[str, object] = {}
         if convention["reset"] == "value":
             extra["reset_value"] = rng.integers(-60, 40, size).astype(np.int32)
+        if convention.get("adapts", "nothing") != "nothing":
+            extra |= adaptation(rng, size, bits)
         nodes.append(
             Lif(
                 name=f"n{i}",
@@ -115,6 +150,8 @@ def neuron_zoo(
                 **extra,  # type: ignore[arg-type]
             )
         )
+        if convention.get("most", 1) != 1:
+            nodes.append(SpikeCount(name=f"count{i}", inputs=(f"n{i}.spikes",)))
     outputs = [f"n{len(part) - 1}.spikes"]
     return Graph(name, steps, [values(64), seed()], nodes, outputs)
 

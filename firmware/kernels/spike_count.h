@@ -14,4 +14,11 @@ SPK_INLINE void spk_spike_count(const uint32_t *spikes, uint32_t n, int16_t *cou
     }
 }
 
+// spikes: (n,) of neurons that spike several times in a step; counts: (n,) int16.
+SPK_INLINE void spk_spike_count_u8(const uint8_t *spikes, uint32_t n, int16_t *counts) {
+    for (uint32_t i = 0; i < n; i++) {
+        counts[i] = (int16_t)(counts[i] + spikes[i]);
+    }
+}
+
 #endif

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import every_kind
 import graphs
+from plain_neurons import Neuron, exact_leak
 from spikelet.graph import Graph, GraphError, Tensor, operators
 from spikelet.graph.fixed import LEAK_BITS, leak
 from spikelet.graph.ops.argmax import Argmax
@@ -68,15 +69,6 @@ def test_a_graph_changes_no_operator_that_it_is_given() -> None:
         assert [t.shape for t in (*placed.ins, *placed.outs)] == [(n,)] * 3
 
 
-def exact_leak(v: int, factor: int, rounding: str, bits: int) -> int:
-    exact = Fraction(v * factor, 1 << bits)
-    if rounding == "floor":
-        return math.floor(exact)
-    if rounding == "zero":
-        return math.trunc(exact)
-    return math.floor(exact + Fraction(1, 2))
-
-
 @given(
     st.integers(-(2**31), 2**31 - 1),
     st.sampled_from(LEAK_BITS).flatmap(
@@ -99,53 +91,6 @@ def test_every_membrane_decays_to_rest_toward_zero(factor: int) -> None:
             break
     assert not v.any()
     assert leak(np.array([-1]), 29491, "floor")[0] == -1  # and floor does not
-
-
-class Neuron:
-    """One neuron in plain Python integers, from the definition of the conventions."""
-
-    def __init__(self, layer: Lif, i: int) -> None:
-        self.layer = layer
-        self.threshold = int(layer.threshold[i % len(layer.threshold)])
-        values = layer.reset_value
-        self.value = 0 if values is None else int(values[i % len(values)])
-        self.leak = layer.leak if layer.leaks is None else int(layer.leaks[i % len(layer.leaks)])
-        self.drift = 0 if layer.drift is None else int(layer.drift[i % len(layer.drift)])
-        self.v, self.wait = layer.initial, 0
-        if layer.initials is not None:
-            self.v = int(layer.initials[i % len(layer.initials)])
-        self.limit = 1 << (15 if layer.membrane == "i16" else 31)
-
-    def fires(self) -> bool:
-        return self.v > self.threshold if self.layer.compare == ">" else self.v >= self.threshold
-
-    def step(self, x: int) -> tuple[bool, bool]:
-        layer = self.layer
-        if self.wait:
-            self.wait -= 1
-            return False, False
-        late = layer.timing != "same_step" and self.fires()
-        resets = layer.reset in ("zero", "value")
-        v = self.v
-        if late and resets and layer.timing == "next_step":
-            v = self.value
-        v = exact_leak(v, self.leak, layer.leak_round, layer.leak_bits) + x * 2**layer.input_shift
-        v += self.drift
-        if late and layer.reset == "subtract":
-            v -= self.threshold
-        if late and resets and layer.timing == "next_step_input_lost":
-            v = self.value
-        self.v = max(-self.limit, min(self.limit - 1, v))
-        clipped = self.v != v
-        spike = self.fires()
-        if spike and layer.timing == "same_step":
-            if layer.reset == "subtract":
-                self.v -= self.threshold
-            elif resets:
-                self.v = self.value
-        if spike:
-            self.wait = layer.refractory
-        return spike, clipped
 
 
 @pytest.mark.parametrize(

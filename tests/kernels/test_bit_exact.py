@@ -33,6 +33,7 @@ GRAPHS = {
     "leaks": graphs.leak_zoo,
     "recurrence": spiking_graphs.recurrent_spikes,
     "images": spiking_graphs.spiking_convolutions,
+    "switches": partial(graphs.neuron_zoo, graphs.switches(), "switches"),
     **{
         f"neurons_{i}": partial(graphs.neuron_zoo, CONVENTIONS[i::PARTS], f"neurons_{i}")
         for i in range(PARTS)
@@ -50,9 +51,10 @@ def marks(target: str, name: str) -> list[pytest.MarkDecorator]:
     if (target, name) == ("native-gcc-sanitized", "classifier"):
         return [pytest.mark.quick]
     seldom = {
-        "native-gcc-sanitized": name == "neurons_6",
+        "native-gcc-sanitized": name in ("neurons_6", "switches"),
         "native-clang-sanitized": True,
         "rv32-zig-unicorn": name not in ("operators", "classifier", "images"),
+        "m0-gcc-qemu": name == "switches",
         "rv32-gcc-qemu": name.startswith("neurons") and name not in SOME,
     }.get(target, False)
     return [pytest.mark.long] * seldom
@@ -62,11 +64,11 @@ CASES = [
     pytest.param(target, name, marks=marks(target, name))
     for target in TARGETS
     for i, name in enumerate(GRAPHS)
-    if i < 5 or (i - 5) % EVERY.get(target, 6) == 0
+    if i < 6 or (i - 6) % EVERY.get(target, 6) == 0
 ] + [
-    (target, name)
+    pytest.param(target, name, marks=marks(target, name))
     for target in ("m4-gcc-qemu", "m0-gcc-qemu")
-    for name in ("leaks", "recurrence", "images")
+    for name in ("leaks", "recurrence", "images", "switches")
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -11,16 +13,42 @@ from spikelet.graph.operator import Emitter
 from spikelet.graph.tensor import Array, GraphError
 
 
-class Leaky(Protocol):
-    """Neurons with a leak."""
+class Named(Protocol):
+    """A layer, for errors."""
+
+    def error(self, text: str) -> GraphError:
+        """An error that names the layer."""
+
+
+class Leaky(Named, Protocol):
+    """Something with a leak."""
+
+    @property
+    def name(self) -> str:
+        """Of the layer."""
+
+    @property
+    def leak(self) -> int:
+        """What is kept in a step."""
+
+    @property
+    def leaks(self) -> Array | None:
+        """(n,) or (k,) in its place."""
+
+    @property
+    def leak_bits(self) -> int:
+        """Fraction bits of both."""
+
+
+@dataclass(frozen=True)
+class Leaks:
+    """The leak of another state of a layer than its membrane."""
 
     name: str
     leak: int
     leaks: Array | None
     leak_bits: int
-
-    def error(self, text: str) -> GraphError:
-        """An error that names the layer."""
+    error: Callable[[str], GraphError]
 
 
 def repeated(values: Array, shape: tuple[int, ...]) -> Array:
@@ -31,7 +59,7 @@ def repeated(values: Array, shape: tuple[int, ...]) -> Array:
     return each
 
 
-def check_length(layer: Leaky, name: str, values: Array | None, n: int) -> None:
+def check_length(layer: Named, name: str, values: Array | None, n: int) -> None:
     """Refuse as many values as do not divide n."""
     if values is not None and n % len(values):
         raise layer.error(

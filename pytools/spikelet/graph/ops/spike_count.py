@@ -15,13 +15,15 @@ from spikelet.graph.tensor import Array, Tensor
 
 @dataclass(kw_only=True)
 class SpikeCount(Operator):
-    """`count += spike`, from 0. Reads spikes (n,) bit; writes counts (n,) i16."""
+    """`count += spike`, from 0. Reads spikes (n,), bit or u8; writes counts (n,) i16."""
 
     KIND: ClassVar[str] = "spike_count"
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
-        self.expect(self.ins[0], ("bit",))
+        self.expect(self.ins[0], ("bit", "u8"))
         low, high = bounds[self.inputs[0]]
+        if int(high.max()) * steps >= 1 << 15:
+            raise self.error(f"{int(high.max())} spikes in each of {steps} steps: beyond 16 bits")
         bounds[self.name] = (low * steps, high * steps)
         return Inferred(
             [Tensor(self.name, "i16", self.ins[0].shape, kind="state", persistent=True)]
@@ -47,4 +49,6 @@ class SpikeCount(Operator):
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/spike_count.h")
         n = len(em.bounds[self.name][0])
-        return [c.run("spk_spike_count", em.tensor(self.inputs[0]), n, em.tensor(self.name))]
+        bits = self.ins[0].dtype == "bit"
+        kernel = "spk_spike_count" if bits else "spk_spike_count_u8"
+        return [c.run(kernel, em.tensor(self.inputs[0]), n, em.tensor(self.name))]
