@@ -14,12 +14,14 @@ from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.delay import Delay
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.direct import Direct
+from spikelet.graph.ops.frame import Frame
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import COMPARISONS, RESETS, TIMINGS, Lif
 from spikelet.graph.ops.one_to_one import OneToOne
 from spikelet.graph.ops.poisson import Poisson
 from spikelet.graph.ops.pool2d_sums import Pool2dSums
 from spikelet.graph.ops.previous import Previous
+from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.ops.spike_count import SpikeCount
 from spikelet.graph.ops.sum import Sum
 
@@ -103,6 +105,41 @@ def spiking_convolutions(steps: int = 4) -> Graph:
         lif("n4", "h", 6),
     ]  # fmt: skip
     return Graph("spiking_convolutions", steps, [x, values], nodes, ["n3.spikes"])
+
+
+def event_network(dtype: str = "bit", steps: int = 8, framed: bool = False) -> Graph:
+    """A convolution of what comes in each step, and classes by spikes and by membrane.
+
+    Args:
+        dtype: bit or u8, of the input.
+        steps: T.
+        framed: the input is all frames, (T, 6, 5, 2), of which the graph takes one a step.
+    """
+    rng = np.random.default_rng(12)
+    kernel = rng.integers(-30, 60, (4, 3, 3, 2)).astype(np.int8)
+    nodes: list[Operator] = [
+        Conv2dSums(name="conv", inputs=("frame" if framed else "x",), weight=kernel),
+        Lif(name="n1", inputs=("conv",), threshold=np.array([70], np.int32), leak=29491),
+        Reshape(name="flat", inputs=("n1.spikes",), shape=(48,)),
+        Dense(name="fc", inputs=("flat",), weight=weights(rng, 5, 48)),
+        Lif(name="n2", inputs=("fc",), threshold=np.array([60], np.int32), leak=29491),
+        SpikeCount(name="counts", inputs=("n2.spikes",)),
+        Argmax(name="label", inputs=("counts",)),
+    ]
+    if framed:
+        nodes.insert(0, Frame(name="frame", inputs=("x",)))
+        x = Tensor("x", "u8", (steps, 6, 5, 2), kind="input")
+    else:
+        x = Tensor("x", dtype, (6, 5, 2), kind="input", per_step=True)
+    return Graph(f"event_{dtype}", steps, [x], nodes, ["label", "counts"])
+
+
+def event_frames(dtype: str, samples: int = 3, steps: int = 8, seed: int = 0) -> np.ndarray:
+    """(samples, steps, 6, 5, 2) u8: few events in each step."""
+    rng = np.random.default_rng(seed)
+    shape = (samples, steps, 6, 5, 2)
+    most = 2 if dtype == "bit" else 5
+    return (rng.integers(1, most, shape) * (rng.random(shape) < 0.15)).astype(np.uint8)
 
 
 def quick_neurons(part: slice, steps: int = 5) -> Graph:

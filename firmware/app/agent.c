@@ -15,6 +15,13 @@ enum {
 _Static_assert(SPK_HELLO_REPLY_BYTES + SPK_FACTS_BYTES + 2 * (1 + TEXT_MAX) <= SPK_LINK_PAYLOAD,
                "HELLO's facts fit one frame");
 
+#ifdef SPK_EVENTS
+#define EVENTS_FLAG SPK_RUN_EVENTS
+#else
+#define EVENTS_FLAG 0
+#endif
+#define RUN_FLAGS ((uint32_t)(SPK_RUN_RESTART | SPK_RUN_STOP | SPK_RUN_TICKS | EVENTS_FLAG))
+
 enum run_state {
     RUN_NONE,     // no start yet, or stopped inside a step: only a restart goes on
     RUN_ON,       // between two steps
@@ -74,6 +81,9 @@ static void put_facts(struct spk_reply *reply) {
 #endif
 #ifdef SPK_LEARN
     capabilities |= SPK_CAPABILITY_LEARN;
+#endif
+#ifdef SPK_EVENTS
+    capabilities |= SPK_CAPABILITY_EVENTS;
 #endif
     put(reply, spk_board_boot_id(), 4);
     put(reply, SPK_PROTOCOL, 1);
@@ -315,13 +325,48 @@ static uint32_t outputs_crc(void) {
     return crc;
 }
 
+void spk_agent_put_outcome(struct spk_reply *reply, uint32_t ticks) {
+    put(reply,
+        agent.state == RUN_FINISHED ? SPK_DONE_FINISHED
+        : stopped()                 ? SPK_DONE_STOPPED
+                                    : SPK_DONE_STEPS_LEFT,
+        1);
+    put(reply, agent.step, 2);
+    put(reply, ticks, 4);
+    put(reply, spk_board_stack_high_water(), 4);
+    put(reply, *spk_model.saturations, 4);
+    put(reply, outputs_crc(), 4);
+    put(reply, spk_board_boot_id(), 4);
+}
+
+#ifdef SPK_EVENTS
+int spk_agent_is_running(void) {
+    return agent.state == RUN_ON;
+}
+
+uint32_t spk_agent_step(void) {
+    return agent.step;
+}
+
+uint32_t spk_agent_advance(uint32_t target) {
+#ifdef SPK_TRACE
+    spk_trace_resume();
+#endif
+    const uint32_t ticks = advance(target, 0);
+#ifdef SPK_TRACE
+    spk_trace_pause();
+#endif
+    return ticks;
+}
+#endif
+
 static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
     const uint32_t flags = data[SPK_RUN_FLAGS_AT];
     const uint32_t steps = spk_load16(data + SPK_RUN_STEPS_AT);
     const int restart = (flags & SPK_RUN_RESTART) != 0;
     const uint32_t left = spk_model.steps - (restart ? 0u : agent.step);
 
-    if (flags & ~(uint32_t)(SPK_RUN_RESTART | SPK_RUN_STOP | SPK_RUN_TICKS)) {
+    if (flags & ~RUN_FLAGS || (!restart && flags & SPK_RUN_EVENTS)) {
         return refuse(reply, SPK_STATUS_RANGE, flags);
     }
     if (!restart && agent.state != RUN_ON) {
@@ -358,18 +403,22 @@ static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
         return refuse(reply, SPK_STATUS_BAD_STATE, flags);
     }
 #endif
-    const uint32_t ticks = advance(spk_model.steps - left + (steps ? steps : left), restart);
-    put(reply,
-        agent.state == RUN_FINISHED ? SPK_DONE_FINISHED
-        : stopped()                 ? SPK_DONE_STOPPED
-                                    : SPK_DONE_STEPS_LEFT,
-        1);
-    put(reply, agent.step, 2);
-    put(reply, ticks, 4);
-    put(reply, spk_board_stack_high_water(), 4);
-    put(reply, *spk_model.saturations, 4);
-    put(reply, outputs_crc(), 4);
-    put(reply, spk_board_boot_id(), 4);
+    uint32_t target = spk_model.steps - left + (steps ? steps : left);
+#ifdef SPK_EVENTS
+    if (flags & SPK_RUN_EVENTS) {
+        target = 0;
+    }
+#endif
+    const uint32_t ticks = advance(target, restart);
+#ifdef SPK_EVENTS
+#ifdef SPK_TRACE
+    spk_trace_pause();
+#endif
+    if (restart) {
+        spk_events_begin((flags & SPK_RUN_EVENTS) != 0, ticks);
+    }
+#endif
+    spk_agent_put_outcome(reply, ticks);
     return SPK_STATUS_OK;
 }
 
@@ -449,6 +498,13 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
         return tensor_put(request, reply);
     case SPK_TYPE_ECHO:
         return echo(request, reply);
+#ifdef SPK_EVENTS
+    case SPK_TYPE_EVENTS:
+        return spk_events_take(request, reply);
+    case SPK_TYPE_EVENTS_CLOSE:
+        size = SPK_EVENTS_CLOSE_BYTES;
+        break;
+#endif
     case SPK_TYPE_TENSOR_GET:
         size = SPK_TENSOR_GET_BYTES;
         break;
@@ -482,6 +538,10 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
         return run(data, reply);
     case SPK_TYPE_CONSTANTS:
         return constants(data, reply);
+#ifdef SPK_EVENTS
+    case SPK_TYPE_EVENTS_CLOSE:
+        return spk_events_close(data, reply);
+#endif
 #ifdef SPK_LEARN
     case SPK_TYPE_LEARN:
         return learn(data, reply);

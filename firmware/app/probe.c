@@ -12,7 +12,8 @@ static struct {
     uint32_t stop_step;
     uint32_t stop_op;
     uint32_t began; // board ticks when it was armed
-    uint32_t ticks; // spent in spk_probe since
+    uint32_t ticks; // spent in spk_probe since, and in pauses
+    uint32_t left;  // board ticks when the pause began
     uint8_t stopped;
 } trace;
 
@@ -44,6 +45,18 @@ void spk_trace_arm(uint32_t flags, uint32_t step, uint32_t op) {
     trace.ticks = 0;
     spk_board_ticks_begin();
     trace.began = spk_board_ticks();
+}
+
+void spk_trace_pause(void) {
+    trace.left = spk_board_ticks();
+}
+
+void spk_trace_resume(void) {
+    trace.ticks += spk_board_ticks() - trace.left;
+}
+
+uint32_t spk_trace_spent(void) {
+    return trace.left - trace.began - trace.ticks;
 }
 
 int spk_trace_stopped(void) {

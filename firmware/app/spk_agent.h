@@ -15,9 +15,12 @@ void spk_agent_boot(void);
 int spk_agent_poll(void); // 0 when there was nothing to do
 
 struct spk_tensor;
+struct spk_reply;
 // Bytes of `data` from its start that the tensor may hold at `offset`; `size` where all is well.
 uint32_t spk_agent_admitted(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
                             uint32_t size);
+
+void spk_agent_put_outcome(struct spk_reply *reply, uint32_t ticks); // the fields of RUN's reply
 
 #ifdef SPK_LEARN
 #include "spk_link.h"
@@ -31,12 +34,29 @@ int spk_learning_pending(void);            // it did, and has not said that this
 enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply); // LEARN_STATE
 #endif
 
+#ifdef SPK_EVENTS
+#include "spk_link.h"
+
+// Address events: events.c.
+void spk_events_begin(int waits, uint32_t ticks); // a run began at step 0; it waits for events
+enum spk_status spk_events_take(const struct spk_request *request, struct spk_reply *reply);
+enum spk_status spk_events_close(const uint8_t *data, struct spk_reply *reply);
+
+// What agent.c does for it.
+int spk_agent_is_running(void);              // between two steps
+uint32_t spk_agent_step(void);               // steps done
+uint32_t spk_agent_advance(uint32_t target); // steps until so many are done; ticks of it
+#endif
+
 #ifdef SPK_TRACE
 // The tracing of a run: what spk_probe (spk_model.h) collects, and where it is to stop.
 void spk_trace_start(void); // a run begins at step 0
 // A part of a run begins. Flags of RUN: SPK_RUN_STOP, behind that operator; SPK_RUN_TICKS, keep the
 // model's ticks in place of digests.
 void spk_trace_arm(uint32_t flags, uint32_t step, uint32_t op);
+void spk_trace_pause(void); // what follows is not the model's time, until it is resumed
+void spk_trace_resume(void);
+uint32_t spk_trace_spent(void); // by the model, from armed to paused
 int spk_trace_stopped(void);    // the last part of the run stopped
 uint32_t spk_trace_ticks(void); // spent in spk_probe since armed
 #endif

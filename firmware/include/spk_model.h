@@ -86,6 +86,9 @@ struct spk_model {
     void (*start)(void);                  // reset the states, run what does not depend on time
     void (*step)(uint32_t t);             // one time step, 0 <= t < steps
     void (*finish)(void);                 // run what needs all steps
+#ifdef SPK_EVENTS
+    const struct spk_tensor *stream; // the input that has other values in each step
+#endif
 #ifdef SPK_LEARN
     int32_t *label;       // target of learn(), 0 <= label < classes; NULL where it takes none
     int32_t classes;      // 0 where it takes no label

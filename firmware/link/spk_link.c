@@ -146,7 +146,7 @@ static void serve_again(const struct spk_request *request, uint8_t seq) {
         send(link.wire, link.wire_size);
     } else if (past->type != request->type || past->seq != seq) {
         link.counts.bad++; // of another session: nobody waits for it
-    } else if (past->type == SPK_TYPE_TENSOR_PUT) {
+    } else if (past->type == SPK_TYPE_TENSOR_PUT || past->type == SPK_TYPE_EVENTS) {
         send_small(past->type, seq, past->status, past->detail);
     } else if (is_read(past->type) && is_read(link.last_type)) {
         // Only a read's reply may be overwritten here: it can be had again.

@@ -101,6 +101,37 @@ def _check_range(name: str, values: Array, size: int, source: str) -> None:
 
 
 @dataclass(frozen=True)
+class EventStream:
+    """Events of one sample for a device: what its model's input is fed with.
+
+    Attributes:
+        t: (N,) int64, since the sample began, in any unit; never decreasing.
+        addresses: (N,) int64, index of the input's element.
+        bin: length of a step, in the unit of `t`.
+    """
+
+    t: Array
+    addresses: Array
+    bin: int
+
+    @classmethod
+    def of_frames(cls, frames: Array) -> EventStream:
+        """Frames (T, elements) of counts, one a step: as many events; their time is the step."""
+        steps, addresses = np.nonzero(frames)
+        times = frames[steps, addresses].astype(np.int64)
+        return cls(
+            np.repeat(steps.astype(np.int64), times),
+            np.repeat(addresses.astype(np.int64), times),
+            1,
+        )
+
+    def part(self, first: int, end: int) -> EventStream:
+        """The events of steps `first` to `end`, `end` not included."""
+        low, high = np.searchsorted(self.t, [first * self.bin, end * self.bin])
+        return EventStream(self.t[low:high], self.addresses[low:high], self.bin)
+
+
+@dataclass(frozen=True)
 class Binned:
     """A recording as frames over time, and what of it they do not hold.
 
@@ -154,6 +185,10 @@ class Binning:
         rows, columns = events.y.astype(np.int64) // self.pool, events.x // self.pool
         flat: Array = (rows * width + columns) * channels + events.channel
         return flat
+
+    def stream(self, events: Events) -> EventStream:
+        """The recording as a device takes it."""
+        return EventStream(events.t, self.flat(events), self.bin_us)
 
     def frames(self, events: Events) -> Binned:
         """The recording as one frame a step."""

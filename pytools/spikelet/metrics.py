@@ -61,7 +61,7 @@ def neurobench(graph: Graph, execution: Execution, inputs: Mapping[str, Array]) 
     for node in graph.nodes:
         roles = node.tensor_roles()
         for source, met in node.synapses().items():
-            values = execution.trace[source] if source in execution.trace else inputs[source][None]
+            values = graph.seen(source, execution, inputs)
             active = np.count_nonzero(values, axis=(0, 1))
             effective = float(np.vdot(active, met)) / samples
             operations[node.name] = operations.get(node.name, 0.0) + effective

@@ -252,7 +252,7 @@ def _altered_members(members: Mapping[str, bytes]) -> str:
 
 
 def _check_vectors(graph: Graph, vectors: Mapping[str, Array]) -> None:
-    wanted = {t.name: t for t in graph.inputs}
+    wanted = {t.name: graph.sample_tensor(t) for t in graph.inputs}
     for name in wanted:
         if name not in vectors:
             raise PackageError(

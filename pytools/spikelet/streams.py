@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.errors import UsageError
+from spikelet.events import EventStream
 from spikelet.graph import Array, Tensor
 from spikelet.package import Package
 from spikelet.samples import (
@@ -39,6 +40,8 @@ class SampleStream:
         inputs: by graph input, (N, *shape).
         labels: (N,) int64, or None where there are none.
         targets: of a regression (N, elements of the first output) float32, or None.
+        events: of an input of each step, what a device gets in place of the frames; None for
+            events that are made of the frames.
         golden: by graph output, (N, *shape), what golden gave when the package was made; empty for
             a user's own arrays.
     """
@@ -48,6 +51,7 @@ class SampleStream:
     labels: Array | None
     golden: dict[str, Array] = field(default_factory=dict)
     targets: Array | None = None
+    events: tuple[EventStream, ...] | None = None
 
     __repr__ = brief_repr
 
@@ -86,7 +90,8 @@ class SampleStream:
         targets = None if self.targets is None else self.targets[part]
         inputs = {k: v[part] for k, v in self.inputs.items()}
         golden = {k: v[part] for k, v in self.golden.items()}
-        return SampleStream(self.source, inputs, labels, golden, targets)
+        events = None if self.events is None else self.events[part]
+        return SampleStream(self.source, inputs, labels, golden, targets, events)
 
 
 def package_stream(package: Package) -> SampleStream:
@@ -135,7 +140,7 @@ def array_stream(
         UsageError: a name, a shape, a type or a value is not as expected.
     """
     graph = package.graph
-    data = [t for t in graph.inputs if t.name != "seed"]
+    data = [graph.sample_tensor(t) for t in graph.inputs if t.name != "seed"]
     layouts = _layouts(package)
     names = ["x"] if len(data) == 1 else [_given_name(package, t.name, arrays) for t in data]
     check_names(arrays, names, given, ["seed"])
@@ -191,7 +196,7 @@ def _layouts(package: Package) -> dict[str, Any]:
     """How samples look in the source, by graph input; nothing where the manifest does not say."""
     layouts = package.manifest.get("layouts") or {}
     try:
-        for t in package.graph.inputs:
+        for t in map(package.graph.sample_tensor, package.graph.inputs):
             if t.name in layouts:
                 shape = np.empty((0, *layouts[t.name]["shape"])).transpose(
                     0, *layouts[t.name]["axes"]

@@ -194,6 +194,8 @@ def render_session(result: Mapping[str, Any]) -> list[RenderableType]:
                 "accuracy, golden": golden,
                 "error, device": error_text(result.get("error")),
                 "saturations": result["saturations"],
+                "events": events_line(result.get("events")),
+                "longest step": number((result.get("events") or {}).get("most_a_step")),
                 "instructions": number(result["instructions_per_inference"], in_steps(result))
                 or (
                     "not counted on a trace build: run without --layers, or bench"
@@ -225,6 +227,17 @@ def weights_exercised(result: Mapping[str, Any]) -> str | None:
     """The share of the weights that the samples speak for."""
     share = percent(result.get("weights_exercised"))
     return f"{share} of {number(result['weights'])}" if share else None
+
+
+def events_line(events: Mapping[str, Any] | None) -> str | None:
+    """What became of address events, in a line."""
+    if events is None:
+        return None
+    late, clipped = number(events["late"]), number(events["clipped"])
+    return (
+        f"{number(events['events'])}   ({late or 0} after the last step, {clipped or 0} met a bit "
+        "that was set or a full count)"
+    )
 
 
 def link_line(link: Mapping[str, Any]) -> str:

@@ -226,6 +226,19 @@ class SessionTensor(Object):
     role: str | None
 
 
+class Events(Object):
+    """What became of address events; nothing else is left out of the frames."""
+
+    events: int
+    """All that the device took."""
+    late: int
+    """Of them, those after the last step."""
+    clipped: int
+    """Of them, those whose bit was set already, or whose count was 255."""
+    most_a_step: float | None
+    """Instructions, cycles or microseconds of the longest step, as of an inference."""
+
+
 class Compared(Session):
     """A session whose samples were compared one by one."""
 
@@ -237,6 +250,8 @@ class Compared(Session):
     tensors: list[SessionTensor]
     names_classes: bool
     """False of a regression."""
+    events: Events | None
+    """Of a network that takes events."""
     error: RegressionError | None
     """Of a regression whose targets are known."""
 

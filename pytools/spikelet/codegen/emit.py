@@ -125,6 +125,8 @@ def _core(
     learning = _learning(graph, em, bodies)
     if graph.has_choices:
         em.define("SPK_CHOICES")
+    if graph.stream is not None:
+        em.define("SPK_EVENTS")
     laid = Laid(em.includes, em.macros, em.target)
     constants = list_constants(em.values, em.attributes, laid)
     const_bytes = sum(em.sizes.values())

@@ -478,6 +478,10 @@ class Interface:
 
 
 def _what(port: Port) -> str:
+    return f"{_values(port)}, other ones in each step" if port.tensor.per_step else _values(port)
+
+
+def _values(port: Port) -> str:
     if port.tensor.dtype == "bit":
         return "spikes in words, the first is the least significant bit"
     if port.tensor.dtype in FLOATS:

@@ -14,7 +14,7 @@ from string import Template
 
 from spikelet.codegen.emit import Core, library_text
 from spikelet.codegen.emitter import C_TYPES
-from spikelet.codegen.interface import Port, prefix_of
+from spikelet.codegen.interface import Interface, Port, prefix_of
 from spikelet.codegen.plan import plan
 from spikelet.errors import UsageError
 from spikelet.files import save, writing
@@ -236,9 +236,9 @@ def _vectors(core: Core, example: Example) -> str:
     given = {**example.inputs, **example.targets, **example.outputs}
     for port in core.interface.ports:
         values = given[port.tensor.name]
-        rows = [port.tensor.to_bytes(value) for value in values]
+        rows = [core.interface.graph.wire(port.tensor, value) for value in values]
         lines.append(f"// {c.remark(port.tensor.name)}")
-        lines.append(f"static const uint8_t {_array(port)}[SAMPLES][{port.tensor.nbytes}] = {{")
+        lines.append(f"static const uint8_t {_array(port)}[SAMPLES][{len(rows[0])}] = {{")
         lines += [f"    {{{_bytes(row)}}}," for row in rows]
         lines.append("};")
     if example.labels is not None:
@@ -341,7 +341,9 @@ def _sample(core: Core, example: Example) -> list[str]:
         array = f"{_array(port)}[i]"
         return f"memcpy({name}_{port.word}({port.number}), {array}, sizeof {array});"
 
-    lines = [*map(copied, face.of("input")), f"status = {name}_invoke();"]
+    constant = [port for port in face.of("input") if not port.tensor.per_step]
+    lines = list(map(copied, constant))
+    lines += _stepped(name, macro, face) if face.graph.stream else [f"status = {name}_invoke();"]
     lines += [
         f"compare({name}_output({p.number}), {_array(p)}[i], sizeof {_array(p)}[i]);"
         for p in face.of("output")
@@ -353,14 +355,34 @@ def _sample(core: Core, example: Example) -> list[str]:
     return lines
 
 
+def _stepped(name: str, macro: str, face: Interface) -> list[str]:
+    """A sample whose input has other values in each step."""
+    port = next(port for port in face.of("input") if port.tensor.per_step)
+    size = port.tensor.nbytes
+    return [
+        f"status = {name}_start();",
+        f"for (uint32_t t = 0; t < {macro}_STEPS && status == {macro}_OK; t++) {{",
+        f"    memcpy({name}_input({port.number}), {_array(port)}[i] + t * {size}, {size});",
+        f"    status = {name}_step();",
+        "}",
+        f"if (status == {macro}_OK) {{",
+        f"    status = {name}_finish();",
+        "}",
+    ]
+
+
 def _usage(core: Core) -> str:
     face = core.interface
     name, first, out = face.prefix, face.of("input")[0], face.of("output")[0]
+    run = [f"{name}_invoke();"]
+    if face.graph.stream is not None:
+        run = [f"{name}_start();", f"{name}_step(); // in each step, with the input of that step"]
+        run += [f"{name}_finish();"]
     lines = [
         f"{name}_init();",
         f"{C_TYPES[first.tensor.dtype]} *{first.name} = {name}_input_{first.name}();",
         f"// fill it: {face.macro}_INPUT_{first.name.upper()}_ELEMENTS elements",
-        f"{name}_invoke();",
+        *run,
         f"const {C_TYPES[out.tensor.dtype]} *{out.name} = {name}_output_{out.name}();",
     ]
     if face.graph.learns:

@@ -48,6 +48,7 @@ def agent_table(
         "    .start = model_start,",
         "    .step = model_step,",
         "    .finish = model_finish,",
+        *_stream_field(graph),
         *_learning_fields(graph, em),
         "};",
         "",
@@ -85,6 +86,13 @@ def _constant_fields(constants: Sequence[Constant]) -> list[str]:
         f"    .constant_count = {len(constants)},",
         "    .constants = constants,",
     ]
+
+
+def _stream_field(graph: Graph) -> list[str]:
+    """The row of the input that events fill: inputs come first in the table."""
+    if graph.stream is None:
+        return []
+    return [f"    .stream = &tensors[{graph.inputs.index(graph.stream)}],"]
 
 
 def _learning_fields(graph: Graph, em: CEmitter) -> list[str]:

@@ -61,6 +61,7 @@ class TensorForm:
     scale: TensorScale
     zero_point: Int32
     choices: tuple[Int32, ...] = ()
+    per_step: bool = False
 
 
 @dataclass(kw_only=True)
@@ -145,6 +146,7 @@ def _tensor(entry: TensorForm, kind: str) -> Tensor:
         zero_point=entry.zero_point,
         persistent=kind == "learned",
         choices=entry.choices,
+        per_step=entry.per_step,
     )
 
 

@@ -32,6 +32,7 @@ def _describe(tensor: Tensor) -> dict[str, Any]:
         "scale": tensor.scale,
         "zero_point": tensor.zero_point,
         **({"choices": list(tensor.choices)} if tensor.choices else {}),
+        **({"per_step": True} if tensor.per_step else {}),
     }
 
 
@@ -60,7 +61,7 @@ class Graph:
     Attributes:
         name: a C identifier.
         steps: time steps T of one inference; 1 for a network without time.
-        inputs: the tensors that a host writes.
+        inputs: the tensors that a host writes; at most one of them anew for each step.
         nodes: the operators, each after those that it reads.
         outputs: names of the tensors that are the result; the first one is the prediction.
         learned: what its learning operators change; none in a graph that does not learn.
@@ -116,7 +117,10 @@ class Graph:
             self.bounds[tensor.name] = tensor.interval()
             if tensor.kind != "input":
                 raise GraphError(f"graph {self.name}: input {tensor.name} has kind {tensor.kind}")
-            known[tensor.name], ready[tensor.name] = tensor, Phase.ONCE
+            known[tensor.name] = tensor
+            ready[tensor.name] = Phase.STEP if tensor.per_step else Phase.ONCE
+        if sum(tensor.per_step for tensor in self.inputs) > 1:
+            raise GraphError(f"graph {self.name}: two inputs of each step, expected one at most")
         self._infer_learned(known, ready)
         for number, node in enumerate(self.nodes):
             node.check()
@@ -259,6 +263,23 @@ class Graph:
         return any(tensor.choices for tensor in self.inputs)
 
     @property
+    def stream(self) -> Tensor | None:
+        """The input that has other values in each step; None where inputs are constant."""
+        return next((tensor for tensor in self.inputs if tensor.per_step), None)
+
+    def sample_tensor(self, tensor: Tensor) -> Tensor:
+        """An input as a sample has it on the host: with an axis of steps where it needs one."""
+        if not tensor.per_step:
+            return tensor
+        return dataclasses.replace(tensor, shape=(self.steps, *tensor.shape), per_step=False)
+
+    def wire(self, tensor: Tensor, values: Array) -> bytes:
+        """An input of one sample for a device: of an input of each step the frames of all steps."""
+        if not tensor.per_step:
+            return tensor.to_bytes(values)
+        return b"".join(tensor.to_bytes(frame) for frame in values)
+
+    @property
     def learns(self) -> bool:
         """Whether it has learning operators."""
         return bool(self.learned)
@@ -290,7 +311,7 @@ class Graph:
 
     def check_inputs(self, inputs: Mapping[str, Array]) -> int:
         """The number of samples; raises GraphError on a wrong name, shape or dtype."""
-        wanted = {t.name: t for t in self.inputs}
+        wanted = {t.name: self.sample_tensor(t) for t in self.inputs}
         if set(inputs) != set(wanted):
             raise GraphError(
                 f"graph {self.name}: inputs {sorted(inputs)}, expected {sorted(wanted)}"
@@ -324,17 +345,20 @@ class Graph:
         """Execute the graph on N samples, without learning.
 
         Args:
-            inputs: by name, each (N, *shape).
+            inputs: by name, each (N, *shape), of an input of each step (N, T, *shape).
             trace: keep what every operator wrote in every step.
             learned: by name, the tensors' shapes; None for the initial values.
         """
         samples = self.check_inputs(inputs)
+        stream = self.stream
         env: dict[str, Array] = {name: values.copy() for name, values in inputs.items()}
         env.update(self.initial() if learned is None else learned)
         saturations = np.zeros(samples, np.int64)
         rows: dict[str, list[Array]] = {}
 
         def execute(node: Operator, t: int) -> None:
+            if stream is not None:
+                env[stream.name] = inputs[stream.name][:, t]
             clipped = node.golden(env, t)
             if clipped is not None:
                 saturations[:] += clipped
@@ -431,6 +455,19 @@ class Graph:
                 digest = zlib.crc32(tensor.to_bytes(values[sample]))
                 table[self.row(tensor.name, row), column] = digest
         return table
+
+    def seen(self, name: str, execution: Execution, inputs: Mapping[str, Array]) -> Array:
+        """What a tensor held, (rows, N, *shape): a row a step where it changes.
+
+        Args:
+            name: of a tensor that an operator writes, or of an input.
+            execution: with its trace.
+            inputs: what was executed.
+        """
+        if name in execution.trace:
+            return execution.trace[name]
+        values = inputs[name]
+        return np.moveaxis(values, 1, 0) if self.tensors[name].per_step else values[None]
 
     def to_json(self) -> dict[str, Any]:
         """The graph without its constants."""

@@ -67,6 +67,8 @@ class Tensor:
         zero_point: the code of real 0.
         persistent: keeps its memory from step to step.
         choices: of an input u8, the only values, each below 32, that it may hold; none: any.
+        per_step: an input that has other values in each step: on the host a sample is
+            (T, *shape), a device holds those of one step.
     """
 
     name: TensorName
@@ -77,6 +79,7 @@ class Tensor:
     zero_point: Int32 = 0
     persistent: bool = False
     choices: tuple[Annotated[int, within(0, 31)], ...] = ()
+    per_step: bool = False
 
     def __post_init__(self) -> None:
         check_fields(type(self), f"tensor {quote_name(self.name)}", vars(self))
@@ -88,6 +91,11 @@ class Tensor:
             )
         if self.choices and (self.kind, self.dtype) != ("input", "u8"):
             raise GraphError(f"tensor {self.name}: choices of a {self.kind} {self.dtype}, not u8")
+        if self.per_step and (self.kind != "input" or self.dtype not in ("bit", "u8")):
+            raise GraphError(
+                f"tensor {self.name}: a {self.kind} {self.dtype} of each step, expected an input "
+                "of bits or u8"
+            )
         if self.nbytes > LARGEST_BYTES:
             raise GraphError(
                 f"tensor {self.name}: {self.nbytes} bytes, expected {LARGEST_BYTES} at most"

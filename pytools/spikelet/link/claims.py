@@ -12,6 +12,7 @@ from spikelet.link.messages import (
     DONE_FINISHED,
     DONE_STEPS_LEFT,
     DONE_STOPPED,
+    EventsCloseReply,
     LearnReply,
     LearnStateReply,
     RunReply,
@@ -76,6 +77,38 @@ class Claims:
             )
         self.step = reply.step
         self._work("RUN", reply.ticks, reply.stack, elapsed_s)
+
+    def check_begun(self, reply: RunReply, elapsed_s: float) -> None:
+        """Check the answer to a RUN that waits for events."""
+        if (reply.done, reply.step) != (DONE_STEPS_LEFT, 0):
+            raise self._impossible(
+                f"that it ran to step {reply.step} (done {reply.done}), asked to wait for events"
+            )
+        self.step = 0
+        self._work("RUN", reply.ticks, reply.stack, elapsed_s)
+
+    def check_closed(
+        self, reply: EventsCloseReply, steps: int, sent: int, elapsed_s: float
+    ) -> None:
+        """Check the answer to EVENTS_CLOSE behind so many events."""
+        whole = self.info.steps
+        good = {
+            DONE_FINISHED: reply.step == whole,
+            DONE_STEPS_LEFT: (steps or whole) <= reply.step < whole,
+            DONE_STOPPED: self.info.trace and reply.step <= whole,
+        }
+        if not good.get(reply.done, False):
+            raise self._impossible(
+                f"that it closed to step {reply.step} of {whole} (done {reply.done}), asked for "
+                f"{steps or 'all'} steps"
+            )
+        if reply.events != sent or reply.late + reply.clipped > sent or reply.most > reply.ticks:
+            raise self._impossible(
+                f"that it took {reply.events} events, {reply.late} late and {reply.clipped} "
+                f"clipped, and {reply.most} ticks of {reply.ticks} in one step; {sent} were sent"
+            )
+        self.step = reply.step
+        self._work("EVENTS", 0, reply.stack, elapsed_s)
 
     def check_learning(self, reply: LearnReply, elapsed_s: float) -> None:
         """Check the answer to LEARN."""

@@ -196,6 +196,7 @@ class Connection:
         deadline_s: float,
         slow_last: bool = False,
         learns: bool = False,
+        slow: bool = False,
     ) -> list[Reply]:
         if self._lost is not None:
             raise self._lost
@@ -221,7 +222,7 @@ class Connection:
         # next call opens a new session first, which they cannot be taken for part of.
         self._unsure = True
         try:
-            replies = self._link.run(requests, deadline_s, slow_last)
+            replies = self._link.run(requests, deadline_s, slow_last, slow)
         except DeviceReset as error:
             self._lost = error
             raise

@@ -7,15 +7,18 @@ import zlib
 from collections.abc import Iterable, Mapping
 
 from spikelet.errors import LinkDead, UsageError
-from spikelet.link.connection import NO_OP, Connection
+from spikelet.events import EventStream
+from spikelet.link.connection import NO_OP
 from spikelet.link.errors import (
     DeviceRefused,
     DeviceReset,
 )
+from spikelet.link.events import EventRuns, stream_of_frames
 from spikelet.link.exchange import Request
 from spikelet.link.facts import (
     DeviceInfo,
     Dtype,
+    EventResult,
     Kind,
     LearnAction,
     LearnResult,
@@ -59,7 +62,7 @@ _STATE_REFUSALS = {
 }
 
 
-class Device(Connection):
+class Device(EventRuns):
     """One device, and all that it can be asked; see `Connection` for its arguments and errors."""
 
     def put(self, name: str, data: bytes) -> None:
@@ -124,6 +127,7 @@ class Device(Connection):
         timed: bool = False,
         deadline_s: float = 10.0,
         inputs: Mapping[str, bytes] | None = None,
+        events: EventStream | None = None,
     ) -> RunResult:
         """Runs time steps.
 
@@ -135,13 +139,16 @@ class Device(Connection):
             timed: keep in the tensor `trace`, in place of each digest, the ticks that the model
                 had taken when that operator was done; trace builds only.
             deadline_s: for all of it but the bytes on the wire, whose time is added.
-            inputs: tensors to write first, in the same window.
+            inputs: to write first; one of each step has the frames of all, which become events.
+            events: in place of such frames.
 
         Raises:
             LinkTimeout: not done within `deadline_s`.
-            DeviceReset: the device was reset in the middle.
+            DeviceReset: in the middle.
             UsageError, DeviceRefused, LinkDead.
         """
+        if self.stream is not None and restart and not steps:
+            return self._run_events(inputs or {}, events, stop, timed, deadline_s)
         flags = (RUN_RESTART if restart else 0) | (RUN_STOP if stop else 0)
         flags |= RUN_TICKS if timed else 0
         stop_step, stop_op = stop or (0, 0)
@@ -172,6 +179,32 @@ class Device(Connection):
             saturations=reply.saturations,
             outputs_crc=reply.outputs_crc,
         )
+
+    def _run_events(
+        self,
+        inputs: Mapping[str, bytes],
+        events: EventStream | None,
+        stop: tuple[int, int] | None,
+        timed: bool,
+        deadline_s: float,
+    ) -> EventResult:
+        """A whole run whose input comes as events; see `run`."""
+        given, stream = dict(inputs), self.stream
+        assert stream is not None
+        frames = given.pop(stream.name, b"")
+        if events is None:
+            whole = stream.bytes * self.hello.steps
+            if len(frames) != whole:
+                raise UsageError(
+                    f"tensor {stream.name!r} has {whole} bytes ({self.hello.steps} frames of "
+                    f"{stream.dtype.name.lower()} {stream.shape}), not {len(frames)}",
+                    "one frame, or a wrong shape or dtype",
+                    "pass the frames of all steps, or events",
+                )
+            events = stream_of_frames(stream, frames, self.hello.steps)
+        self.begin_events(self._puts(given), stop, timed, deadline_s=deadline_s)
+        self.send_events(events, deadline_s)
+        return self.close_events(deadline_s=deadline_s)
 
     def outputs(self, ran: RunResult, names: Iterable[str] = ()) -> dict[str, bytes]:
         """The outputs of the run that was the last, and other tensors in the same window.
@@ -217,6 +250,9 @@ class Device(Connection):
                 "pass the class's number, counted from 0",
             )
         self._learns()
+        if self.stream is not None and inputs is not None:
+            before = self.run(inputs=inputs, deadline_s=deadline_s)
+            return before, self.learn(label, None, targets, deadline_s)[1]
         sent = {**(inputs or {}), **(targets or {})}
         requests = self._puts(sent)
         number = NO_LABEL if label is None else label

@@ -1,8 +1,8 @@
 """Go-back-N on the host's side: requests in, their replies out, or a named error in time.
 
 The device executes requests in the order of their numbers, each once. It remembers the outcome of
-its last eight and serves reads again; so a batch holds reads only, or writes only with at most one
-RUN, LEARN or LEARN_STATE, at its end.
+its last eight and serves reads again; so a batch holds reads only, or writes only (EVENTS are such)
+with at most one RUN, LEARN, LEARN_STATE or EVENTS_CLOSE, at its end.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from spikelet.link.text import printable
 from spikelet.link.transport import Transport
 
 # May take long, and tell nothing of the wire.
-WORK = (Type.RUN, Type.LEARN, Type.LEARN_STATE, Type.CONSTANTS)
+WORK = (
+    Type.RUN, Type.LEARN, Type.LEARN_STATE, Type.CONSTANTS, Type.EVENTS, Type.EVENTS_CLOSE,
+)  # fmt: skip
 WINDOW = 8  # requests whose outcome the device remembers
 UNIT = 64  # bytes of receive ring that one credit stands for
 TRIES = 5
@@ -156,7 +158,11 @@ class Exchange:
         return BITS_A_BYTE * size / self.transport.baud if self.transport.baud else 0.0
 
     def run(
-        self, requests: Sequence[Request], deadline_s: float, slow_last: bool = False
+        self,
+        requests: Sequence[Request],
+        deadline_s: float,
+        slow_last: bool = False,
+        slow: bool = False,
     ) -> list[Reply]:
         """Has every request executed once, in order.
 
@@ -164,6 +170,7 @@ class Exchange:
             requests: a batch as the module's text allows.
             deadline_s: for all of it.
             slow_last: the last one may take until the deadline (RUN).
+            slow: each may (EVENTS).
 
         Raises:
             LinkTimeout, TransportClosed, DeviceReset, ProtocolError.
@@ -171,7 +178,7 @@ class Exchange:
         started = time.monotonic()
         batch = [self._prepare(request) for request in requests]
         try:
-            self._drive(batch, started + deadline_s, slow_last)
+            self._drive(batch, started + deadline_s, slow_last, slow)
         finally:
             self.stats.seconds += time.monotonic() - started
         return [item.reply for item in batch if item.reply is not None]
@@ -219,7 +226,7 @@ class Exchange:
         wire = encode(Frame(request.type, seq, 0, 0, request.payload))
         return _Open(request, seq, wire, -(-len(wire) // UNIT))
 
-    def _drive(self, batch: list[_Open], deadline: float, slow_last: bool) -> None:
+    def _drive(self, batch: list[_Open], deadline: float, slow_last: bool, slow_all: bool) -> None:
         base = 0  # the first without a reply
         upto = 0  # the first not sent yet
         tries = 1
@@ -231,7 +238,7 @@ class Exchange:
                 self._send(fresh, last)
                 upto += len(fresh)
                 progress = last
-            slow = slow_last and upto == len(batch)
+            slow = slow_all or (slow_last and upto == len(batch))
             waiting = [item for item in batch[base:upto] if item.reply is None]
             patience = self._patience(tries, slow, deadline - progress, waiting)
             expiry = min(progress + patience, deadline)

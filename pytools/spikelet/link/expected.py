@@ -16,7 +16,13 @@ from spikelet.errors import UsageError
 from spikelet.link.errors import DeviceDiffers, ModelMismatch, impossible
 from spikelet.link.facts import DeviceTensor, Dtype, Kind
 from spikelet.link.framing import PAYLOAD_MAX
-from spikelet.link.messages import CAPABILITY_LEARN, CAPABILITY_TRACE, PROTOCOL, Facts
+from spikelet.link.messages import (
+    CAPABILITY_EVENTS,
+    CAPABILITY_LEARN,
+    CAPABILITY_TRACE,
+    PROTOCOL,
+    Facts,
+)
 
 NAME_BYTES = 48  # of a text in HELLO; longer ones are cut
 PAYLOAD_MIN = 208  # what HELLO's facts need
@@ -24,6 +30,7 @@ RING_MIN, RING_MAX = 256, 32768
 ARENA_MAX = 1 << 25  # bytes, of a device of which nothing is known
 TICK_UNITS = 4
 RESET_CAUSES = 3
+_CAPABILITIES = CAPABILITY_TRACE | CAPABILITY_LEARN | CAPABILITY_EVENTS
 TICKS_PER_S = 3e10  # no device and no simulator counts faster
 _BITS = {Dtype.BIT: 1, Dtype.U8: 8, Dtype.I8: 8, Dtype.I16: 16, Dtype.F16: 16}
 
@@ -49,6 +56,7 @@ class Expected:
         traced: that of a trace build.
         constants: names and bytes of the model's tables, in the image's order.
         ram_bytes: of the board; None where it is not known.
+        stream: the input that events fill; None where the model takes none.
     """
 
     package_sha256: bytes
@@ -67,6 +75,7 @@ class Expected:
     traced: tuple[DeviceTensor, ...]
     constants: tuple[tuple[str, bytes], ...]
     ram_bytes: int | None = None
+    stream: str | None = None
 
     def tensors(self, trace: bool) -> tuple[DeviceTensor, ...]:
         """The tensor table of such a build."""
@@ -101,7 +110,11 @@ class Expected:
         if trace is None:
             trace = bool(facts.capabilities & CAPABILITY_TRACE)
         tables = self.tensors(trace)
-        capabilities = CAPABILITY_TRACE * trace + CAPABILITY_LEARN * self.learns
+        capabilities = (
+            CAPABILITY_TRACE * trace
+            + CAPABILITY_LEARN * self.learns
+            + CAPABILITY_EVENTS * (self.stream is not None)
+        )
         rows: list[tuple[str, object, object]] = [
             ("model", self.model, facts.model),
             ("capabilities", capabilities, facts.capabilities),
@@ -197,7 +210,7 @@ def check_facts(port: str, facts: Facts) -> None:
         ("tick unit", facts.tick_unit, 0, TICK_UNITS - 1),
         ("reset cause", facts.reset_cause, 0, RESET_CAUSES - 1),
         ("steps", facts.steps, 1, 0xFFFF),
-        ("capabilities", facts.capabilities, 0, CAPABILITY_TRACE | CAPABILITY_LEARN),
+        ("capabilities", facts.capabilities, 0, _CAPABILITIES),
     )
     for name, value, low, high in bounds:
         if not low <= value <= high:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from spikelet.link.messages import (
+    CAPABILITY_EVENTS,
     CAPABILITY_LEARN,
     CAPABILITY_TRACE,
     LEARN_ACCEPT,
@@ -123,6 +124,11 @@ class DeviceInfo:
         """Whether the model has a learner."""
         return bool(self.capabilities & CAPABILITY_LEARN)
 
+    @property
+    def takes_events(self) -> bool:
+        """Whether an input of the model is fed with address events."""
+        return bool(self.capabilities & CAPABILITY_EVENTS)
+
 
 class LearnAction(IntEnum):
     """What LEARN_STATE does: read about what was learned, forget all of it, keep it without
@@ -222,3 +228,20 @@ class RunResult:
     stack: int
     saturations: int
     outputs_crc: int
+
+
+@dataclass(frozen=True)
+class EventResult(RunResult):
+    """The outcome of a run that was fed with events.
+
+    Attributes:
+        most_ticks: of one step.
+        events: that the device took.
+        late: of them, those behind the last step.
+        clipped: of them, those whose bit was set already, or whose count was full.
+    """
+
+    most_ticks: int
+    events: int
+    late: int
+    clipped: int

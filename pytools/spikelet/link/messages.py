@@ -13,15 +13,19 @@ from typing import NamedTuple
 from spikelet.link.text import printable
 
 PROTOCOL = 2
-PROTOCOL_HASH = 0xE7CC6F98
+PROTOCOL_HASH = 0x5AC50E2F
 RUN_RESTART = 1
 RUN_STOP = 2
 RUN_TICKS = 4
+RUN_EVENTS = 8
+RUN_KEEP = 16
+CLOSE_ANSWER = 1
 DONE_STEPS_LEFT = 0
 DONE_FINISHED = 1
 DONE_STOPPED = 2
 CAPABILITY_TRACE = 1
 CAPABILITY_LEARN = 2
+CAPABILITY_EVENTS = 4
 NO_LABEL = 65535
 LEARN_RUN = 1
 LEARN_INFO = 0
@@ -57,7 +61,8 @@ class Type(IntEnum):
     LEARN = 10
     LEARN_STATE = 11
     CONSTANTS = 16
-    EVENTS = 12  # reserved
+    EVENTS = 12
+    EVENTS_CLOSE = 17
     STREAM = 13  # reserved
     PARAM = 14  # reserved
     BAUD = 15  # reserved
@@ -96,7 +101,7 @@ STATUS_TEXTS: dict[Status, tuple[str, str]] = {
         "rebuild and flash the firmware with the Spikelet version of the host",
     ),
     Status.BAD_STATE: (
-        "the request does not fit the device's state: a write to a tensor that cannot be written, RUN past the end without a restart, LEARN without a whole run of unchanged inputs before it or behind a refused write, anything but ACCEPT or RESTORE after learned tensors were written, or a stop asked of a release build",
+        "the request does not fit the device's state: a write to a tensor that cannot be written, RUN past the end without a restart, LEARN without a whole run of unchanged inputs before it or behind a refused write, anything but ACCEPT or RESTORE after learned tensors were written, a stop asked of a release build, EVENTS without a RUN that waits for them, or RUN_KEEP of a model that was not made for it",
         "restart the run, or build with trace for layer outputs; inputs, states, targets and learned tensors can be written, the label goes with LEARN",
     ),
     Status.BAD_LEN: (
@@ -512,6 +517,72 @@ class ConstantsReply(NamedTuple):
     def unpack(cls, data: bytes) -> ConstantsReply:
         """Reads a payload; bytes beyond the known fields are skipped."""
         return cls._make(_CONSTANTSREPLY.unpack_from(data))
+
+
+_EVENTSREQUEST = struct.Struct("<I")
+
+
+class EventsRequest(NamedTuple):
+    """Address events behind a RUN with RUN_EVENTS: pairs of varints (7 bits a byte, the least first, bit 7: more follow), time since the event before it and address in the input of each step: the request."""
+
+    bin: int
+    data: bytes
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _EVENTSREQUEST.pack(self.bin) + self.data
+
+    @classmethod
+    def unpack(cls, data: bytes) -> EventsRequest:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make((*_EVENTSREQUEST.unpack_from(data), data[_EVENTSREQUEST.size :],))
+
+
+_EVENTSCLOSEREQUEST = struct.Struct("<HB")
+
+
+class EventsCloseRequest(NamedTuple):
+    """Runs steps until `steps` are done, 0 = all; the time is then the begin of the step that comes next: the request."""
+
+    steps: int
+    flags: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _EVENTSCLOSEREQUEST.pack(self.steps, self.flags)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> EventsCloseRequest:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_EVENTSCLOSEREQUEST.unpack_from(data))
+
+
+_EVENTSCLOSEREPLY = struct.Struct("<BHIIIIIIIII")
+
+
+class EventsCloseReply(NamedTuple):
+    """Runs steps until `steps` are done, 0 = all; the time is then the begin of the step that comes next: the reply."""
+
+    done: int
+    step: int
+    ticks: int
+    stack: int
+    saturations: int
+    outputs_crc: int
+    boot_id: int
+    most: int
+    events: int
+    late: int
+    clipped: int
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _EVENTSCLOSEREPLY.pack(self.done, self.step, self.ticks, self.stack, self.saturations, self.outputs_crc, self.boot_id, self.most, self.events, self.late, self.clipped)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> EventsCloseReply:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make(_EVENTSCLOSEREPLY.unpack_from(data))
 
 
 _FACTS = struct.Struct("<IBIHHIBIIHHII8sBIIIII32s")

@@ -205,7 +205,7 @@ def _stream(
     package: Package, options: RunOptions, x: Given | None, y: npt.ArrayLike | None
 ) -> SampleStream:
     if x is None:
-        return choose_stream(package, options.data, options.limit)
+        return choose_stream(package, options.data, options.limit, options.bin_us)
     return samples_of(package, x, y).head(options.limit)
 
 

@@ -104,7 +104,7 @@ def layer_ticks(
     cells = [(t, columns[number]) for t, number in places]
     rows = []
     for index in range(len(release)):
-        inputs = {t.name: t.to_bytes(stream.inputs[t.name][index]) for t in graph.inputs}
+        inputs = {t.name: graph.wire(t, stream.inputs[t.name][index]) for t in graph.inputs}
         result = device.run(inputs=inputs, timed=True, deadline_s=deadline_s)
         table = np.frombuffer(device.get("trace"), "<u4").reshape(graph.steps, -1)
         rows.append([0, *(int(table[cell]) for cell in cells), result.ticks])

@@ -33,9 +33,8 @@ class Exercised:
     def add(self, execution: Execution, inputs: Mapping[str, Array]) -> None:
         """Take in some samples; `execution` with its trace, inputs (N, *shape) by name."""
         for name, moved in self.moved.items():
-            values = execution.trace[name] if name in execution.trace else inputs[name][None]
             rest = self.graph.tensors[name].zero_point
-            moved |= (values != rest).any(axis=(0, 1))
+            moved |= (self.graph.seen(name, execution, inputs) != rest).any(axis=(0, 1))
 
     def count(self) -> tuple[int, int]:
         """Weights that were exercised, and all weights."""

@@ -58,6 +58,7 @@ def expected_image(
         traced=_table(graph, trace=True),
         constants=tuple((c.name, c.data) for c in generated.constants),
         ram_bytes=board.memory.ram.bytes if board.memory else None,
+        stream=graph.stream.name if graph.stream else None,
     )
 
 

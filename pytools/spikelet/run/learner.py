@@ -158,7 +158,7 @@ class DeviceLearner:
             )
 
     def _bytes(self, inputs: Mapping[str, Array], i: int) -> dict[str, bytes]:
-        return {t.name: t.to_bytes(inputs[t.name][i]) for t in self.graph.inputs}
+        return {t.name: self.graph.wire(t, inputs[t.name][i]) for t in self.graph.inputs}
 
     def _values(self, rows: list[dict[str, bytes]]) -> dict[str, Array]:
         return {

@@ -203,5 +203,5 @@ class Device:
         self, inputs: Mapping[str, Array], i: int, name: str, stop: tuple[int, int]
     ) -> Array:
         graph, learner = self.package.graph, self._learner
-        wire = {t.name: t.to_bytes(inputs[t.name][i]) for t in graph.inputs}
+        wire = {t.name: graph.wire(t, inputs[t.name][i]) for t in graph.inputs}
         return replay(self.link, wire, graph.tensors[name], stop, learner.deadline_s)

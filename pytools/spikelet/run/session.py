@@ -11,9 +11,11 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Execution, Graph, Phase, Tensor
+from spikelet.link import EventResult
 from spikelet.link.device import Device
 from spikelet.link.errors import impossible
 from spikelet.package import Package, PackageError
+from spikelet.run.compared_events import ComparedEvents
 from spikelet.run.exercised import Exercised
 from spikelet.run.session_folder import Difference, Recording, Sample, sample_error
 from spikelet.run.watch import SampleProgress, Watch
@@ -63,6 +65,8 @@ class Outcome:
         stack_bytes: high-water mark of the device over all parts, 0 where unknown.
         exercised: weights whose input differed from rest in some sample.
         weights: all constant weights.
+        events: of a network that takes events: how many there were, how many came after the last
+            step, how many met a bit that was set or a full count; None of others.
         device: what the device says of itself.
         link: frames, bad_frames, retries of all parts, goodput_bytes_per_s of the last one, and
             `parts`: what each part of the session measured, and of which samples.
@@ -77,6 +81,7 @@ class Outcome:
     stack_bytes: int = 0
     exercised: int = 0
     weights: int = 0
+    events: dict[str, Any] | None = None
     device: dict[str, Any] = field(default_factory=dict)
     link: dict[str, Any] = field(default_factory=dict)
 
@@ -160,6 +165,7 @@ class _Comparison:
         self.recording, self.folder, self.speed = recording, recording.folder, speed
         self.outcome = Outcome()
         self.exercised = Exercised(self.graph)
+        self.events = ComparedEvents(self.graph, stream)
         self.first = len(recording.kept)
         self.stack_bytes = 0
         self.replayed = 0
@@ -246,10 +252,14 @@ class _Comparison:
                 )
 
     def _inputs(self, index: int) -> dict[str, bytes]:
-        return {t.name: t.to_bytes(self.stream.inputs[t.name][index]) for t in self.graph.inputs}
+        graph, given = self.graph, self.stream.inputs
+        return {t.name: graph.wire(t, given[t.name][index]) for t in graph.inputs}
 
     def _sample(self, index: int, execution: Execution, row: int) -> Sample:
-        result = self.device.run(inputs=self._inputs(index), deadline_s=self.deadline_s)
+        events = None if self.stream.events is None else self.stream.events[index]
+        result = self.device.run(
+            inputs=self._inputs(index), deadline_s=self.deadline_s, events=events
+        )
         self.stack_bytes = max(self.stack_bytes, result.stack)
         wanted = [t.name for t in self.final] + (["trace"] if self.layers else [])
         received = self.device.outputs(result, wanted)
@@ -271,6 +281,8 @@ class _Comparison:
             )
         saturated = int(execution.saturations[row])
         mismatches += abs(result.saturations - saturated)
+        if isinstance(result, EventResult):
+            mismatches += self.events.compare(result, index)
         first = self.graph.tensors[self.graph.outputs[0]]
         golden = execution.outputs[first.name][row]
         device = first.from_bytes(received[first.name])
@@ -396,6 +408,7 @@ class _Comparison:
         outcome.exercised, outcome.weights = self.exercised.count()
         said = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"
         outcome.tick_unit, outcome.per_tick = self.speed.unit(hello.tick_unit)
+        outcome.events = self.events.totals(outcome.per_tick)
         # A trace build computes digests between the layers: its ticks are not the model's.
         if outcome.tick_unit != "none" and not hello.trace and outcome.samples:
             outcome.ticks = outcome.per_tick * float(np.mean([s.ticks for s in outcome.samples]))
@@ -479,6 +492,7 @@ def summary(
         "weights_exercised": outcome.exercised / outcome.weights if outcome.weights else None,
         "weights": outcome.weights,
         "differences": [{**asdict(d), "text": str(d)} for d in outcome.differences],
+        "events": outcome.events,
         "saturations": sum(s.saturations for s in outcome.samples),
         "instructions_per_inference": per["instruction"],
         "instructions_per_tick": outcome.per_tick if outcome.tick_unit == "instruction" else None,

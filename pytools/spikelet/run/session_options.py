@@ -117,12 +117,14 @@ class RunOptions(SessionOptions):
     """What `spikelet run` is asked for, and what a command that runs sessions asks.
 
     Attributes:
-        data: an .npz file; None for the package's samples.
+        data: an .npz file, or events; None for the package's samples.
         limit: how many samples; None for all.
         layers: compare every layer in every step, on a trace build.
         arena: largest arena, bytes; None for any.
         flash: write the board's flash first; then it answers on the port.
         delta: a file with values of an adapter, which the device is sent first.
+        bin_us: of events in `data`, how long a step is, in microseconds; None for what the
+            package says.
     """
 
     VERB = "run"
@@ -133,6 +135,7 @@ class RunOptions(SessionOptions):
     arena: int | None = None
     flash: bool = False
     delta: Path | None = None
+    bin_us: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

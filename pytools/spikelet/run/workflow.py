@@ -21,6 +21,7 @@ from spikelet.link.device import Device
 from spikelet.link.expected import Expected
 from spikelet.link.transport import open_transport
 from spikelet.package import Package
+from spikelet.run.event_data import event_stream, holds_events
 from spikelet.run.expected import expected_image, macros_of
 from spikelet.run.session import Outcome, Speed, compare, summary
 from spikelet.run.session_folder import Recording, SessionFolder
@@ -109,6 +110,8 @@ def make(
         defines = (*defines, "SPK_LEARN")
     if package.graph.has_choices:
         defines = (*defines, "SPK_CHOICES")
+    if package.graph.stream is not None:
+        defines = (*defines, "SPK_EVENTS")
     try:
         _could_fit(board, generated)
         firmware = build(
@@ -252,8 +255,18 @@ def connect(
             raise
 
 
-def choose_stream(package: Package, data: Path | None, limit: int | None) -> SampleStream:
-    """The user's data, or the package's own."""
+def choose_stream(
+    package: Package, data: Path | None, limit: int | None, bin_us: int | None = None
+) -> SampleStream:
+    """The user's data, or the package's own; `bin_us`: of events, how long a step is."""
+    if data is not None and holds_events(data):
+        return event_stream(package, data, bin_us).head(limit)
+    if bin_us is not None:
+        raise UsageError(
+            f"--bin-us {bin_us} without events",
+            "--data names arrays of samples, or nothing",
+            "give a file of events with --data, or leave out --bin-us",
+        )
     stream = data_stream(package, data) if data else package_stream(package)
     return stream.head(limit)
 

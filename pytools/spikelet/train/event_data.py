@@ -5,61 +5,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from spikelet.events import Binning, Events
+from spikelet.events import Binning
 from spikelet.graph import Array
+from spikelet.recordings import ATIS, Recordings
 from spikelet.train.data_files import DataError, data_folder, read_npz
 
 # 315 ms hold all events of 99 % of the recordings.
 NMNIST_BINNING = Binning(steps=30, bin_us=10_500)
-NMNIST_SENSOR = (34, 34, 2)
-
-
-@dataclass(frozen=True)
-class Recordings:
-    """Recordings of one sensor, one behind the other.
-
-    Attributes:
-        t: (events,) int64, microseconds since the recording began.
-        y, x, channel: (events,) u8.
-        offsets: (N + 1,) int64: recording i holds events offsets[i] to offsets[i + 1].
-        labels: (N,) int64.
-        sensor: (height, width, channels).
-        source: in errors.
-    """
-
-    t: Array
-    y: Array
-    x: Array
-    channel: Array
-    offsets: Array
-    labels: Array
-    sensor: tuple[int, int, int]
-    source: str
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> Events:
-        """A recording; raises EventError where its events are out of order or out of range."""
-        part = slice(self.offsets[index], self.offsets[index + 1])
-        arrays = (self.t[part], self.y[part], self.x[part], self.channel[part])
-        return Events.of(*arrays, self.sensor, f"{self.source}, recording {index}")
-
-    def frames(self, binning: Binning) -> tuple[Array, int]:
-        """All as frames (N, steps, height, width, channels) u8, and the events after the last."""
-        shape = binning.frame_shape(self.sensor)
-        frames = np.empty((len(self), binning.steps, *shape), np.uint8)
-        late = 0
-        for i in range(len(self)):
-            binned = binning.frames(self[i])
-            frames[i] = binned.frames
-            late += binned.late
-        return frames, late
 
 
 def nmnist_recordings(part: str) -> Recordings:
@@ -94,7 +50,7 @@ def nmnist_recordings(part: str) -> Recordings:
         arrays[f"p_{part}"],
         offsets,
         labels.astype(np.int64),
-        NMNIST_SENSOR,
+        ATIS,
         f"nmnist_small, {part}",
     )
 

@@ -54,6 +54,13 @@ WaitOption = Annotated[
         help="Of --roster: how long to wait for a device that another process holds.",
     ),
 ]  # fmt: skip
+BinOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="MICROSECONDS", min=1, show_default=False,
+        help="Of events: how long a step is. Default: what the package says.",
+    ),
+]  # fmt: skip
 DeltaOption = Annotated[
     Path | None,
     typer.Option(
@@ -74,10 +81,11 @@ def command(
         Path | None,
         typer.Option(
             metavar="PATH", parser=given_path,
-            help="An .npz file with x (N, ...) and, where known, y (N,). "
-            "Default: the package's samples.",
+            help="An .npz file with x (N, ...) and, where known, y (N,); or, of a network that "
+            "takes events, a file or folder of recordings. Default: the package's samples.",
         ),
     ] = None,
+    bin_us: BinOption = None,
     limit: LimitOption = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Compare every layer in every step (trace build).")
@@ -97,8 +105,9 @@ def command(
 ) -> None:  # fmt: skip
     """Run a package on a board or on a test bench, compared with golden sample by sample."""
     if roster is not None:
-        if delta is not None:
-            raise UsageError("--delta with --roster", next="run one board with --board")
+        for option, given in (("--delta", delta), ("--bin-us", bin_us)):
+            if given is not None:
+                raise UsageError(f"{option} with --roster", next="run one board with --board")
         with loading(as_json):
             from spikelet.cli.on_roster import RosterOptions, run_on_roster
         bench = RosterOptions(
@@ -115,7 +124,7 @@ def command(
         RunOptions(
             board=board_name(board, port), port=port, baud=baud, machine=machine, data=data,
             limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
-            arena=arena, flash=flash, delta=delta,
+            arena=arena, flash=flash, delta=delta, bin_us=bin_us,
         ),
         as_json,
     )  # fmt: skip

@@ -13,7 +13,16 @@ from torch import nn
 from spikelet.errors import UsageError
 from spikelet.frontends.snntorch.exporter import check_arguments, export
 from spikelet.frontends.snntorch.layers import READOUTS, ExportError, Readout, stages
-from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, Frames, Latency, Poisson
+from spikelet.frontends.spiking.encoders import (
+    PER_STEP,
+    DirectCurrent,
+    Encoder,
+    EventBits,
+    EventCounts,
+    Frames,
+    Latency,
+    Poisson,
+)
 from spikelet.frontends.spiking.framework import versions
 from spikelet.frontends.spiking.package import Plan, State, make_package
 from spikelet.frontends.spiking.program import READ_SAMPLES, Program, read
@@ -24,7 +33,8 @@ from spikelet.samples import checked_labels, plain_array
 from spikelet.streams import array_stream
 
 Network = Program | Mapping[str, nn.Module]
-ENCODERS = ("direct", "rate", "poisson", "latency", "frames")
+ENCODERS = ("direct", "rate", "poisson", "latency", "frames", "events", "event_counts")
+OF_STEPS = ("frames", "events", "event_counts")  # samples are (N, steps, *shape)
 VECTORS = 200  # samples of the calibration data that become test vectors
 
 
@@ -38,7 +48,10 @@ class Spiking:
             constant; their range is that of the calibration data. `rate` or `poisson`: a spike with
             the value, 0 to 1, as its probability, as `spikegen.rate` draws them. `latency`: one
             spike, the earlier the larger the value. `frames`: samples are (N, steps, *shape), one
-            frame a step. Or an encoder of `spikelet.frontends.snntorch`.
+            frame a step, which a device holds whole. `events` and `event_counts`: the same, and a
+            device gets them as address events, step by step, and holds one frame: bits, 1 where an
+            address had an event; or counts, 0 to 255. Or an encoder of
+            `spikelet.frontends.snntorch`.
         readout: `spike_count`, `membrane` or `sum`; see `spikelet.frontends.snntorch.export`. By
             default what a program answers with; of a chain of layers the spike count.
         state: of the neurons, `auto`, `exact` or `narrow`; see there.
@@ -47,7 +60,10 @@ class Spiking:
     """
 
     steps: int
-    encoder: Encoder | Literal["direct", "rate", "poisson", "latency", "frames"] = "direct"
+    encoder: (
+        Encoder
+        | Literal["direct", "rate", "poisson", "latency", "frames", "events", "event_counts"]
+    ) = "direct"
     readout: Readout | None = None
     state: State = "auto"
     fraction_bits: int | None = None
@@ -69,6 +85,8 @@ class Spiking:
         """The encoder, its codes chosen to hold the calibration data (N, n)."""
         if not isinstance(self.encoder, str):
             return self.encoder
+        if self.encoder in ("events", "event_counts"):
+            return EventBits() if self.encoder == "events" else EventCounts()
         if self.encoder not in ("direct", "frames"):
             return Latency() if self.encoder == "latency" else Poisson()
         low, high = min(0.0, float(calibration.min())), max(0.0, float(calibration.max()))
@@ -133,13 +151,18 @@ def _is_chain(network: Network, spiking: Spiking) -> bool:
     """Whether a network is a chain of snnTorch's layers, whose order need not be found out."""
     if isinstance(network, Mapping):
         return True
-    if not isinstance(network, nn.Sequential) or spiking.encoder == "frames":
+    if not isinstance(network, nn.Sequential) or _has_steps(spiking):
         return False
     try:
         stages(network, spiking.readout or READOUTS[0])
     except ExportError:
         return False
     return True
+
+
+def _has_steps(spiking: Spiking) -> bool:
+    """Whether samples have an axis of steps."""
+    return spiking.encoder in OF_STEPS or isinstance(spiking.encoder, PER_STEP)
 
 
 def _export_program(
@@ -151,7 +174,7 @@ def _export_program(
     spiking: Spiking,
 ) -> Package:
     """A package of a program with spiking neurons, read from what it does."""
-    framed = spiking.encoder == "frames"
+    framed = _has_steps(spiking)
     if framed and (real.ndim < 3 or real.shape[1] != spiking.steps):
         raise UsageError(
             f"samples have shape {real.shape}, expected (N, {spiking.steps}, *shape)",

@@ -50,7 +50,24 @@ class Frames(DirectCurrent):
     """u8 codes, one frame a step, as a current: the input is (T, *shape)."""
 
 
-Encoder = DirectCurrent | Poisson | Latency
+@dataclass(frozen=True)
+class EventCounts(DirectCurrent):
+    """Address events as they come: a step's input (*shape) is how many each address had, u8."""
+
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class EventBits:
+    """Address events as they come: a step's input (*shape) is 1 where an address had one."""
+
+    scale: float = 1.0
+    zero_point: int = 0
+    amplitude: float = 1.0
+
+
+Encoder = DirectCurrent | Poisson | Latency | EventBits
+PER_STEP = (Frames, EventCounts, EventBits)  # a sample is (T, *shape)
 
 
 def encode(x: Array, encoder: Encoder, steps: int, seeds: Array | None = None) -> Tensor:

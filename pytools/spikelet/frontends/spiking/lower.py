@@ -20,7 +20,15 @@ import numpy as np
 import torch
 
 from spikelet.frontends.spiking import rounding
-from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, Frames, Latency, Poisson
+from spikelet.frontends.spiking.encoders import (
+    DirectCurrent,
+    Encoder,
+    EventBits,
+    EventCounts,
+    Frames,
+    Latency,
+    Poisson,
+)
 from spikelet.frontends.spiking.held import Held, channels_last, in_memory
 from spikelet.frontends.spiking.network import (
     Add,
@@ -244,7 +252,12 @@ class _Lowering:
         held = last if isinstance(encoder, DirectCurrent) else (int(np.prod(last)),)
         framed = isinstance(encoder, Frames)
         held = (self.steps, *held) if framed else held
-        x = GraphTensor("x", "u8", held, kind="input", scale=scale, zero_point=encoder.zero_point)
+        if isinstance(encoder, EventBits | EventCounts):
+            dtype = "bit" if isinstance(encoder, EventBits) else "u8"
+            x = GraphTensor("x", dtype, last, kind="input", scale=encoder.scale, per_step=True)
+        else:
+            zero = encoder.zero_point
+            x = GraphTensor("x", "u8", held, kind="input", scale=scale, zero_point=zero)
         self.inputs.append(x)
         source = "x"
         if framed:
@@ -253,6 +266,9 @@ class _Lowering:
         if isinstance(encoder, DirectCurrent):
             unit = np.array([encoder.scale])
             self.held[name] = Held(source, last, unit, encoder.zero_point, most=encoder.amplitude)
+            return
+        if isinstance(encoder, EventBits):
+            self.held[name] = Held(source, last)
             return
         if isinstance(encoder, Poisson):
             self.inputs.append(GraphTensor("seed", "u32", (1,), kind="input"))

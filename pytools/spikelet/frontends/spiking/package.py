@@ -14,9 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from spikelet.frontends.spiking.encoders import (
+    PER_STEP,
     DirectCurrent,
     Encoder,
-    Frames,
+    EventBits,
     Latency,
     Poisson,
     encode,
@@ -75,7 +76,7 @@ class Plan:
         """How a sample looks for its author: channels first, frames in front of all."""
         ((_, shape),) = self.network.inputs.items()
         axes = [*range(2, len(shape) + 1), 1] if len(shape) == 3 else [1]
-        if isinstance(self.encoder, Frames):
+        if isinstance(self.encoder, PER_STEP):
             shape, axes = (self.steps, *shape), [1, *(axis + 1 for axis in axes)]
         return {"name": "x", "shape": list(shape), "axes": axes, "dtype": "float32"}
 
@@ -328,7 +329,9 @@ class _Judge:
         last = channels_last(shape)
         if isinstance(encoder, DirectCurrent):
             real = (x.astype(np.float64) - encoder.zero_point) * encoder.scale
-            frames = [real[:, t] if isinstance(encoder, Frames) else real for t in range(steps)]
+            frames = [real[:, t] if isinstance(encoder, PER_STEP) else real for t in range(steps)]
+        elif isinstance(encoder, EventBits):
+            frames = [x[:, t].astype(np.float64) for t in range(steps)]
         else:
             assert isinstance(encoder, Poisson | Latency)
             flat = x.reshape(len(x), -1)

@@ -70,7 +70,7 @@ def read(
     network: nn.Module | None = None
     modules: list[nn.Module]
     if isinstance(program, nn.Module):
-        network = copy.deepcopy(program).eval()
+        network = copy.deepcopy(program, _states(program)).eval()
         modules = [network]
     else:
         modules = list(_modules(program, x[0] if per_step else x))
@@ -87,6 +87,16 @@ def read(
     spikes = builder.spikes()
     replay(made, run.x.double().numpy(), spikes, run.steps, per_step)
     return Read(made, readout, spikes)
+
+
+def _states(program: nn.Module) -> dict[int, Any]:
+    """Copies of states that training left in modules, which are no leaves, by what they are of."""
+    kept = [value for m in program.modules() for value in (*vars(m).values(), *m.buffers(False))]
+    return {
+        id(value): value.detach().clone()
+        for value in kept
+        if isinstance(value, torch.Tensor) and value.grad_fn is not None
+    }
 
 
 def replay(

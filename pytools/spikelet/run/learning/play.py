@@ -212,7 +212,7 @@ class _Player:
         return self.lesson.learner.health(self.twin.learned).get("skipped", 0.0)
 
     def _run(self, pool: Pool, i: int) -> RunResult:
-        inputs = {t.name: t.to_bytes(pool.values[t.name][i]) for t in self.graph.inputs}
+        inputs = {t.name: self.graph.wire(t, pool.values[t.name][i]) for t in self.graph.inputs}
         result = self.device.device.run(inputs=inputs, deadline_s=self.device.deadline_s)
         self.stack = max(self.stack, result.stack)
         return result
