@@ -80,6 +80,18 @@ def test_recordings_become_frames(written: Write, binning: Binning) -> None:
     np.testing.assert_array_equal(data.real(data.x_test), test)
 
 
+def test_frames_may_be_channels_of_one_image(written: Write) -> None:
+    written({})
+    events = {"steps": 3, "bin_us": 50_000, "counts": True, "pool": 2}
+    given = DataSection.model_validate({"name": NAME, "events": events}).load()
+    made = DataSection.model_validate({"name": NAME, "events": {**events, "image": True}}).load()
+    assert made.shape == (17, 17, 6) == made.x_test.shape[1:]
+    for step in range(3):
+        for channel in range(2):
+            expected = given.x_test[:, step, :, :, channel]
+            np.testing.assert_array_equal(made.x_test[..., 2 * step + channel], expected)
+
+
 def test_a_recipe_chooses_the_binning_and_the_fold(written: Write) -> None:
     written({})
     assert load(NAME).shape == (30, 34, 34, 2)

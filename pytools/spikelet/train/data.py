@@ -82,6 +82,16 @@ class DataSet:
             shape=self.shape[:-1] if self.shape[-1] == 1 else self.shape,
         )
 
+    def one_image(self) -> DataSet:
+        """Frames (T, H, W, C) as one image (H, W, T * C), a frame's channels beside each other."""
+
+        def stacked(x: Array) -> Array:
+            last = np.moveaxis(x, 1, 3)
+            return np.ascontiguousarray(last.reshape(*last.shape[:3], -1))
+
+        x_train, x_test = stacked(self.x_train), stacked(self.x_test)
+        return dataclasses.replace(self, x_train=x_train, x_test=x_test, shape=x_train.shape[1:])
+
     def first(self, classes: int) -> DataSet:
         """The samples of classes 0 to `classes` - 1 only, in both parts.
 

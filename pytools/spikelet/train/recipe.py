@@ -37,12 +37,16 @@ class _Section(BaseModel):
 
 
 class EventsSection(_Section):
-    """`[data.events]`: how address events become frames, see `spikelet.events.Binning`."""
+    """`[data.events]`: how address events become frames, see `spikelet.events.Binning`.
+
+    With `image` the frames of a recording are channels of one image, for a network without time.
+    """
 
     steps: Annotated[int, Field(ge=1, le=1024)]
     bin_us: Annotated[int, Field(ge=1)]
     counts: bool = False
     pool: Annotated[int, Field(ge=1)] = 1
+    image: bool = False
 
     def binning(self) -> Binning:
         """The same as the reader of events takes it."""
@@ -73,6 +77,8 @@ class DataSection(_Section):
     def whole(self) -> DataSet:
         """The data with images in the size that they come in; raises DataError."""
         data = load(self.name, None if self.events is None else self.events.binning())
+        if self.events is not None and self.events.image:
+            data = data.one_image()
         data = data if self.fold is None else data.fold(self.fold)
         return data if self.classes is None else data.first(self.classes)
 
