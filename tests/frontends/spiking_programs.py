@@ -11,6 +11,7 @@ import norse.torch.module.leaky_integrator_box as li_box
 import norse.torch.module.lif as norse_lif
 import norse.torch.module.lif_box as lif_box
 import norse.torch.module.lif_refrac as refrac
+import norse.torch.module.lsnn as lsnn
 import snntorch as snn
 import torch
 import torch.nn.functional as functional
@@ -151,6 +152,15 @@ def by_neuron() -> nn.Module:
     )  # fmt: skip
 
 
+def inhibited() -> nn.Module:
+    """Only one neuron of a layer spikes; spikes of 2.5, resets in both steps."""
+    return nn.Sequential(
+        nn.Linear(20, 30), hidden(graded_spikes_factor=2.5, reset_delay=False),
+        nn.Linear(30, 30), hidden(inhibition=True, reset_mechanism="zero"),
+        nn.Linear(30, 10), snn.Lapicque(R=2.0, C=3.0, threshold=0.1, init_hidden=True),
+    )  # fmt: skip
+
+
 def jelly_images(mode: str) -> nn.Module:
     network = nn.Sequential(
         layer.Conv2d(2, 8, 3, padding=1, bias=False), layer.BatchNorm2d(8),
@@ -174,6 +184,10 @@ def parameters(**values: float) -> norse_lif.LIFParameters:
     return norse_lif.LIFParameters(**{name: torch.tensor(v) for name, v in values.items()})
 
 
+def adaptive() -> lsnn.LSNNParameters:
+    return lsnn.LSNNParameters(tau_adapt_inv=torch.tensor(20.0), beta=torch.tensor(0.4))
+
+
 PROGRAMS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "leaky_loop": (lambda: Loop(lambda: snn.Leaky(beta=0.95), "init_leaky", 2), VECTOR),
     "zero_loop": (
@@ -192,6 +206,7 @@ PROGRAMS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "sequential_images": (images, IMAGE),
     "sequential_sequences": (sequences, SEQUENCE),
     "by_neuron": (by_neuron, VECTOR),
+    "inhibited": (inhibited, VECTOR),
     "spikingjelly_if": (
         lambda: jelly_dense(neuron.IFNode(v_reset=-0.2), neuron.IFNode(v_reset=None)), VECTOR
     ),
@@ -223,6 +238,12 @@ PROGRAMS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
         lambda: SequentialState(nn.Linear(20, 30), iaf.IAFCell(),
                                 refrac.LIFRefracRecurrentCell(30, 12), nn.Linear(12, 5),
                                 li.LICell()),
+        VECTOR,
+    ),
+    "norse_adaptive": (
+        lambda: SequentialState(nn.Linear(20, 30), iaf.IAFCell(),
+                                lsnn.LSNNRecurrentCell(30, 24, adaptive()),
+                                nn.Linear(24, 10), lsnn.LSNNCell(adaptive())),
         VECTOR,
     ),
     "norse_images": (

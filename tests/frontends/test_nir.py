@@ -334,6 +334,11 @@ def test_what_nir_cannot_hold_is_refused_by_name() -> None:
         (Rule(kept=kept, kept_current=np.ones(1)), "without a decay"),
         (Rule(kept=np.ones(1), drift=kept), "no drift"),
         (Rule(kept=np.array([0.9, 1, 1, 1])), "neuron 1 has no leak"),
+        (Rule(kept=kept, adapts="input"), "no adaptation"),
+        (Rule(kept=kept, inhibition=True), "no inhibition"),
+        (Rule(kept=kept, most=2, reset="subtract"), "no neurons that spike several times"),
+        (Rule(kept=kept, height=2.0), "no spikes of another height"),
+        (Rule(kept=kept, kept_current=kept, late=True), "no currents that act a step later"),
     ):
         refused(text, fc, Neurons(name="n", inputs=("fc",), rule=rule))
     lif = Neurons(name="n", inputs=("fc",), rule=Rule(kept=kept))

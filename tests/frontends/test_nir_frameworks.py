@@ -86,6 +86,9 @@ SNNTORCH = {
     "Leaky zero, not delayed": (
         "Leaky", {**LEAKY, "reset_mechanism": "zero", "reset_delay": False}, "zero", "same_step",
     ),
+    "Leaky subtract, not delayed": (
+        "Leaky", {**LEAKY, "reset_delay": False}, "subtract", "both_steps",
+    ),
     "Leaky none": ("Leaky", {**LEAKY, "reset_mechanism": "none"}, "none", None),
     "Synaptic subtract (default)": ("Synaptic", {**LEAKY, "alpha": SYN}, "subtract", "next_step"),
     "Synaptic zero, delayed": (
@@ -270,6 +273,7 @@ def test_what_each_other_choice_would_change_is_counted(tmp_path: Path) -> None:
         ("reset", "zero"): {"reset": "zero"},
         ("timing", "same_step"): {"timing": "same_step"},
         ("timing", "next_step_input_lost"): {"timing": "next_step_input_lost"},
+        ("timing", "both_steps"): {"timing": "both_steps"},
         ("compare", ">="): {"compare": ">="},
         ("dt", "x 0.1"): {"dt": 1e-5},
         ("dt", "x 10"): {"dt": 1e-3},

@@ -32,6 +32,7 @@ INPUTS, HIDDEN, CLASSES, SAMPLES = 20, 24, 7, 16
 # (reset_mechanism, reset_delay): all that the graph carries.
 RESETS = [
     ("subtract", True),
+    ("subtract", False),
     ("zero", True),
     ("zero", False),
     ("none", True),

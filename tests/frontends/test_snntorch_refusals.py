@@ -69,10 +69,6 @@ def noisy(v: Tensor) -> Tensor:
 
 
 REFUSED: dict[str, tuple[nn.Module, str]] = {
-    "subtract, not delayed": (
-        chain(leaky(reset_delay=False)),
-        'layer 1 (Leaky): reset_delay=False with reset_mechanism "subtract"',
-    ),
     "graded": (chain(leaky(graded_spikes_factor=2.0)), "layer 1 (Leaky): graded spikes"),
     "learnt graded": (
         chain(leaky(learn_graded_spikes_factor=True)),
@@ -90,10 +86,6 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "nan beta": (chain(leaky(beta=float("nan"))), "beta holds NaN or infinity in 1 of 1"),
     "negative threshold": (chain(leaky(threshold=-0.5)), "threshold -0.5 is negative"),
     "threshold shape": (chain(leaky(threshold=torch.ones(5))), "threshold has 5 values for 3"),
-    "synaptic, subtract, not delayed": (
-        chain(synaptic(reset_delay=False)),
-        'layer 1 (Synaptic): reset_delay=False with reset_mechanism "subtract"',
-    ),
     "reset to the threshold": (
         chain(at_rest(reset_mechanism="zero", reset_delay=False)),
         "layer 1 (Leaky): a threshold of 0 that fires at 0",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 
 from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, Poisson
+from spikelet.frontends.spiking.held import channels_last
 from spikelet.frontends.spiking.lower import Lowered, lower
 from spikelet.frontends.spiking.network import (
     Add,
@@ -69,7 +71,7 @@ def of_layer(values: Array) -> Array:
 def differing(network: SpikingNetwork, lowered: Lowered, encoder: Encoder, seed: int) -> int:
     """Spikes of all layers in all steps that differ; some of each layer must be there."""
     rng = np.random.default_rng(seed)
-    shape = (*network.inputs["x"][1:], network.inputs["x"][0])
+    shape = channels_last(network.inputs["x"])
     x = rng.integers(0, 256, (3, *shape)).astype(np.uint8)
     inputs = {"x": x}
     if isinstance(encoder, Poisson):
@@ -78,13 +80,14 @@ def differing(network: SpikingNetwork, lowered: Lowered, encoder: Encoder, seed:
     simulation, count = Simulation(network, 3), 0
     for t in range(STEPS):
         if isinstance(encoder, Poisson):
-            seen = np.moveaxis(trace["spikes"][t], -1, 1)
+            spikes = "spikes" if "spikes" in trace else "encode.spikes"
+            seen = np.moveaxis(trace[spikes][t], -1, 1)
         else:
             seen = np.moveaxis((x.astype(np.float64) - encoder.zero_point) * encoder.scale, -1, 1)
         real = simulation.step({"x": seen})
         for layer in network.layers:
             if isinstance(layer, Neurons):
-                made = of_layer(trace[lowered.held[layer.name].name])[t]
+                made = of_layer(trace[lowered.held[layer.name].name])[t] * layer.rule.height
                 count += int((made.reshape(real[layer.name].shape) != real[layer.name]).sum())
     for layer in network.layers:
         if isinstance(layer, Neurons) and layer.name != "lo":
@@ -96,7 +99,7 @@ CONVENTIONS = [
     (reset, timing, compare)
     for reset, timing, compare in itertools.product(
         ("none", "zero", "value", "subtract"),
-        ("same_step", "next_step", "next_step_input_lost"),
+        ("same_step", "next_step", "next_step_input_lost", "both_steps"),
         (">", ">="),
     )
     if reset != "none" or timing == "same_step"
@@ -121,6 +124,63 @@ def test_no_spike_differs_where_weights_lie_on_a_grid(
         ),
     ]  # fmt: skip
     network = images(rng, rules)
+    for encoder in (Poisson(), DirectCurrent(1 / 256, 0)):
+        lowered = lower(network, STEPS, encoder)
+        assert all(lowered.exact_weights.values())
+        assert differing(network, lowered, encoder, 1) == 0
+
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    "adaptive threshold": {"adapts": "threshold", "reset": "subtract"},
+    "adaptive threshold, reset to zero": {"adapts": "threshold", "compare": ">="},
+    "adaptive input": {"adapts": "input", "reset": "subtract"},
+    "adaptive input, delayed": {"adapts": "input", "reset": "subtract", "timing": "next_step"},
+    "adaptive input, both steps": {"adapts": "input", "timing": "both_steps", "refractory": 1},
+    "inhibition": {"inhibition": True, "reset": "subtract", "timing": "next_step"},
+    "inhibition, adaptive": {"inhibition": True, "adapts": "threshold", "refractory": 2},
+    "several": {"most": 7, "reset": "subtract", "compare": ">="},
+    "several, adaptive": {"most": 3, "reset": "subtract", "adapts": "threshold"},
+    "heights": {"height": 0.5, "reset": "subtract"},
+    "several heights": {"height": 0.25, "most": 4, "reset": "subtract"},
+}
+
+
+def dense(rng: np.random.Generator, switches: dict[str, Any]) -> SpikingNetwork:
+    """Three layers of neurons with these switches, and a recurrence."""
+
+    def rule(n: int, **more: Any) -> Rule:
+        kept = rng.uniform(0.5, 0.95, n)
+        if switches.get("adapts", "nothing") != "nothing":
+            more |= {
+                "kept_adaptation": rng.uniform(0.7, 0.95, n), "jump": rng.uniform(0.05, 0.4, n),
+                "coupling": rng.uniform(-0.2, 0.3, n),
+            }  # fmt: skip
+        return Rule(kept=kept, **more, **switches)
+
+    gain = np.array([0.7]) if "inhibition" in switches else rng.uniform(0.4, 1, 24)
+    own: tuple[Layer, ...] = (OneToOne(name="own", inputs=("last",), weight=on_grid(rng, 20)),)
+    sums: tuple[str, ...] = ("fc2", "all", "own")
+    if switches.get("most", 1) > 1:  # counts take no weight of their own
+        own, sums = (), ("fc2", "all")
+    layers: tuple[Layer, ...] = (
+        Linear(name="fc1", inputs=("x",), weight=on_grid(rng, 24, 16), bias=on_grid(rng, 24)),
+        Neurons(name="l1", inputs=("fc1",), rule=rule(24, gain=gain)),
+        Linear(name="fc2", inputs=("l1",), weight=on_grid(rng, 20, 24), bias=on_grid(rng, 20)),
+        Previous(name="last", of="l2", shape=(20,)),
+        Linear(name="all", inputs=("last",), weight=on_grid(rng, 20, 20)),
+        *own,
+        Add(name="both", inputs=sums),
+        Neurons(name="l2", inputs=("both",), rule=rule(20, kept_current=np.array([0.5]))),
+        Linear(name="out", inputs=("l2",), weight=on_grid(rng, 5, 20)),
+        Neurons(name="lo", inputs=("out",), rule=rule(5)),
+    )
+    return SpikingNetwork("dense", {"x": (16,)}, layers, "lo")
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_no_spike_differs_with_switches(name: str) -> None:
+    rng = np.random.default_rng(len(name))
+    network = dense(rng, SWITCHES[name])
     for encoder in (Poisson(), DirectCurrent(1 / 256, 0)):
         lowered = lower(network, STEPS, encoder)
         assert all(lowered.exact_weights.values())
@@ -161,6 +221,9 @@ LIF = Neurons(name="lif", inputs=("fc",), rule=Rule(kept=np.array([0.9])))
 @pytest.mark.parametrize(
     ("layers", "output", "text"),
     [
+        ((LINEAR, Neurons(name="n", inputs=("fc",), rule=Rule(
+            kept=np.ones(1), gain=np.array([1.0, 2, 2, 2]), inhibition=True))), "n",
+         "inhibit each other, and their gain differs"),
         ((Neurons(name="lif", inputs=("x",), rule=LIF.rule),), "lif", "no weights in front"),
         ((LINEAR,), "fc", "it is read out by its spikes, and it does not spike"),
         ((LINEAR, LIF, Add(name="s", inputs=("lif", "lif")),

@@ -18,13 +18,15 @@ for package in ("snntorch", "spikingjelly", "norse"):
     need(package)
 
 # ruff: noqa: E402
+import norse.torch.module.lif_adex as lif_adex
 import norse.torch.module.lif_box as lif_box
 import norse.torch.module.lif_refrac as refrac
+import norse.torch.module.lsnn as lsnn
 import snntorch as snn
 import spiking_programs
 import torch
 from norse.torch.functional.reset import reset_subtract
-from spikingjelly.activation_based import layer, neuron
+from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 
 import spikelet
@@ -47,13 +49,13 @@ STEPS = spiking_programs.STEPS
 def test_a_program_comes_in_spike_by_spike(name: str) -> None:
     program, x = spiking_programs.made(name)
     found = read(program, x[:4], STEPS)
-    assert found.spikes and all(0 < s.mean() < 0.9 for s in found.spikes.values())
+    assert found.spikes and all(0 < (s > 0).mean() < 0.9 for s in found.spikes.values())
     assert next(iter(found.spikes.values())).shape[:2] == (STEPS, 4)
 
 
 @pytest.mark.parametrize(
     "name", ["leaky_loop", "single_step", "feedback", "sequential_images", "spikingjelly_multi",
-             "norse_refrac_recurrent"],
+             "norse_refrac_recurrent", "norse_adaptive", "inhibited"],
 )  # fmt: skip
 def test_a_program_runs_on_a_device(name: str) -> None:
     program, x = spiking_programs.made(name)
@@ -66,22 +68,33 @@ def test_a_program_runs_on_a_device(name: str) -> None:
     assert package.manifest["label_agreement"] > 0.4  # by chance .1
 
 
-def classes() -> list[tuple[str, nn.Module]]:
-    """Each class of neurons with each of its conventions."""
+def snntorch_classes() -> list[tuple[str, nn.Module]]:
+    """Each class with each of its conventions."""
     found: list[tuple[str, nn.Module]] = []
-    for reset, delay in itertools.product(("subtract", "zero", "none"), (True, False)):
-        if (reset, delay) == ("subtract", False):
-            continue  # refused: see test_snntorch_refusals.py
-        options: dict[str, Any] = {"reset_mechanism": reset, "reset_delay": delay}
-        options |= {"init_hidden": True, "beta": 0.9}
+    product = itertools.product(("subtract", "zero", "none"), (True, False), (False, True))
+    for reset, delay, inhibition in product:
+        options: dict[str, Any] = {"reset_mechanism": reset, "init_hidden": True}
+        options |= {"inhibition": inhibition}
+        if delay:
+            found.append(("Lapicque", snn.Lapicque(R=2.0, C=3.0, **options)))
+        options |= {"reset_delay": delay, "beta": 0.9}
+        height = 1.0 if inhibition else 0.5 + 2 * delay
+        found.append(("Leaky", snn.Leaky(**options, graded_spikes_factor=height)))
+        if inhibition and not delay and reset == "zero":
+            continue  # refused: see below
         found += [
-            ("Leaky", snn.Leaky(**options)),
             ("Synaptic", snn.Synaptic(alpha=0.7, **options)),
             ("RLeaky", snn.RLeaky(linear_features=64, **options)),
             ("RLeaky", snn.RLeaky(all_to_all=False, V=-0.3, **options)),
         ]
         if delay:  # without it snnTorch's own forward fails
             found.append(("RSynaptic", snn.RSynaptic(alpha=0.7, linear_features=64, **options)))
+    return found
+
+
+def classes() -> list[tuple[str, nn.Module]]:
+    """Each class of neurons with each of its conventions."""
+    found = snntorch_classes()
     for value in (0.0, 0.1, None):
         found += [
             ("IFNode", neuron.IFNode(v_reset=value)),
@@ -93,6 +106,11 @@ def classes() -> list[tuple[str, nn.Module]]:
     p = lif_box.LIFBoxParameters(reset_method=reset_subtract)
     found.append(("LIFBoxCell", lif_box.LIFBoxCell(p)))
     found.append(("LIFRefracCell", refrac.LIFRefracCell()))
+    for inverse, rest in ((1 / 800, 0.0), (80.0, 0.1)):  # a threshold that stays, or comes back
+        p = lsnn.LSNNParameters(
+            tau_adapt_inv=torch.tensor(inverse), beta=torch.tensor(0.3), v_leak=torch.tensor(rest)
+        )
+        found.append(("LSNNCell", lsnn.LSNNCell(p)))
     return found
 
 
@@ -105,10 +123,11 @@ def test_each_class_of_neurons_in_400_steps(number: int) -> None:
     front = nn.Linear(64, 64, bias=False)
     front.weight = nn.Parameter(torch.eye(64))
     lif = CLASSES[number][1]
-    most = 30.0 if "Cell" in CLASSES[number][0] else 1.0
+    name = CLASSES[number][0]
+    most = 30.0 if "Cell" in name else 2.0 if name == "ParametricLIFNode" else 1.0
     x = most * (torch.rand(400, 1, 64) * 1.6 - 0.5)
     program: nn.Module = nn.Sequential(front, lif)
-    if "Cell" in CLASSES[number][0]:
+    if "Cell" in name:
         program = spiking_programs.SequentialState(front, lif)
     found = read(program, x, 400, per_step=True)
     (spikes,) = found.spikes.values()
@@ -222,6 +241,15 @@ class Swapped(Forgetful):
         return torch.stack(spikes)
 
 
+def behind(lif: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Linear(20, 3), lif)
+
+
+def hidden(kind: Any = snn.Leaky, **options: Any) -> nn.Module:
+    made: nn.Module = kind(beta=0.9, init_hidden=True, **options)
+    return made
+
+
 @pytest.mark.parametrize(
     ("program", "steps", "text"),
     [
@@ -232,9 +260,20 @@ class Swapped(Forgetful):
         (lambda: spiking_programs.made("leaky_loop")[0], 7, "runs 20 steps a call, and steps is 7"),
         (lambda: spiking_programs.made("single_step")[0], None, "give steps="),
         (lambda: nn.Sequential(nn.Linear(20, 3)), 5, "called no neurons that are known"),
-        (lambda: nn.Sequential(nn.Linear(20, 3), snn.Alpha(alpha=0.9, beta=0.8, init_hidden=True)),
-         5, "called no neurons that are known"),
-        (lambda: nn.Sequential(layer.Linear(20, 3), neuron.QIFNode()), 5, "IFNode, LIFNode"),
+        (lambda: behind(snn.StateLeaky(beta=0.9, channels=3)), 5,
+         r"layer 1 \(StateLeaky\): neurons that are not carried"),
+        (lambda: behind(neuron.QIFNode()), 5,
+         r"layer 1 \(QIFNode\): neurons that are not carried\n.*IFNode, LIFNode"),
+        (lambda: behind(neuron.ILIFNode()), 5, "it rounds to the nearest number of spikes"),
+        (lambda: spiking_programs.SequentialState(nn.Linear(20, 3), lif_adex.LIFAdExCell()), 5,
+         r"\(LIFAdExCell\): neurons that are not carried\n.*LSNNCell"),
+        (lambda: behind(hidden(reset_delay=False, inhibition=True, alpha=0.5, kind=snn.Synaptic,
+                               reset_mechanism="zero")), 5, "with inhibition and reset to 0"),
+        (lambda: behind(hidden(graded_spikes_factor=2.0, inhibition=True)), 5,
+         "graded_spikes_factor has no effect with inhibition"),
+        (lambda: behind(hidden(graded_spikes_factor=-2.0)), 5, "is not one positive number"),
+        (lambda: behind(snn.Lapicque(R=0.5, C=0.5, init_hidden=True)), 5,
+         "a step keeps -3 of its membrane"),
         (lambda: nn.Sequential(nn.Linear(20, 10), snn.Leaky(beta=0.9, init_hidden=True),
                                nn.Conv1d(1, 1, 1, padding="same"),
                                snn.Leaky(beta=0.9, init_hidden=True)),

@@ -209,6 +209,8 @@ class _Writing:
 
     def _neurons(self, layer: Neurons) -> Any:
         rule, shape = layer.rule, self.shapes[layer.name]
+        for what in rule.switches():
+            raise _refuse(layer, what)
         fields = _continuous(layer, self.dt)
         if rule.threshold is not None:
             fields["v_threshold"] = rule.threshold

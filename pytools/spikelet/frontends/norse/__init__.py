@@ -12,6 +12,7 @@ from norse.torch.module.leaky_integrator_box import LIBoxCell
 from norse.torch.module.lif import LIFCell, LIFRecurrentCell
 from norse.torch.module.lif_box import LIFBoxCell
 from norse.torch.module.lif_refrac import LIFRefracCell, LIFRefracRecurrentCell
+from norse.torch.module.lsnn import LSNNCell, LSNNRecurrentCell
 from torch import nn
 
 from spikelet.frontends.spiking.framework import Described, Framework, reals
@@ -54,11 +55,29 @@ def _lif(path: str, layer: Any) -> Described:
     return Described(_rule(*parts))
 
 
+def _adaptive(path: str, layer: Any) -> dict[str, Any]:
+    """The threshold leaks to v_th before it is compared, and jumps by beta behind that.
+
+    Less v_th, as it is compared: w = kept * (w + beta * s).
+    """
+    kept = 1 - layer.dt * reals(path, layer, "tau_adapt_inv", layer.p.tau_adapt_inv)
+    jump = kept * reals(path, layer, "beta", layer.p.beta)
+    return {"adapts": "threshold", "kept_adaptation": kept, "jump": jump, "late": True}
+
+
+def _lsnn(path: str, layer: Any) -> Described:
+    p = layer.p
+    parts = (_membrane(path, layer, p), _current(path, layer, p), _fired(path, layer, p))
+    return Described(_rule(*parts, _adaptive(path, layer)))
+
+
 def _recurrent(path: str, layer: Any) -> Described:
     p = getattr(layer.p, "lif", layer.p)
     parts = [_membrane(path, layer, p), _current(path, layer, p), _fired(path, layer, p)]
     if p is not layer.p:
         parts.append(_refractory(path, layer))
+    if isinstance(layer, LSNNRecurrentCell):
+        parts.append(_adaptive(path, layer))
     hidden = len(layer.recurrent_weights)
     own = nn.Linear(hidden, hidden, bias=False)
     own.weight = nn.Parameter(layer.recurrent_weights.detach().clone())
@@ -112,9 +131,18 @@ FRAMEWORK = Framework(
         LIFBoxCell: _box,
         LIFRefracCell: _refrac,
         LIFRefracRecurrentCell: _recurrent,
+        LSNNCell: _lsnn,
+        LSNNRecurrentCell: _recurrent,
         IAFCell: _integrate,
         LICell: _silent,
         LIBoxCell: _silent,
     },
     _nothing,
+    where=("norse.torch.module.snn",),
+    instead={
+        "LIFAdExCell": "its membrane has an exponential term; the threshold of LSNNCell adapts, "
+        "and LIFCell does without the term",
+        "LIFAdExRecurrentCell": "its membrane has an exponential term; use LSNNRecurrentCell, "
+        "whose threshold adapts",
+    },
 )

@@ -13,6 +13,7 @@ from typing import Literal, cast
 import numpy as np
 import snntorch as snn
 import torch
+from snntorch._neurons.neurons import LIF
 from torch import Tensor, nn
 
 from spikelet.frontends.spiking.network import Compare, Reset, Timing
@@ -290,7 +291,7 @@ def _decay(path: str, layer: nn.Module, part: str, n: int) -> float:
     return float(decay[0])
 
 
-def reset_of(path: str, layer: snn.Leaky | snn.Synaptic) -> tuple[Reset, Timing]:
+def reset_of(path: str, layer: LIF) -> tuple[Reset, Timing]:
     """Reset kind and timing; what snnTorch would execute, not only what the attribute says."""
     kind = layer.reset_mechanism
     executed = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
@@ -303,25 +304,29 @@ def reset_of(path: str, layer: snn.Leaky | snn.Synaptic) -> tuple[Reset, Timing]
             f"reset_mechanism is {kind!r}, its stored value {stored!r}, but it executes {runs!r}",
             "it was changed, or loaded, after construction: construct the layer with it",
         )
-    if kind == "subtract" and not layer.reset_delay:
-        raise refuse(
-            path,
-            layer,
-            'reset_delay=False with reset_mechanism "subtract" is not supported',
-            'use reset_delay=True, or reset_mechanism "zero"',
-            cause="snnTorch then takes the threshold off twice, or adds it back, while the "
-            "membrane stays above it",
-        )
-    # A membrane that was reset to 0 does not fire again (_neurons refuses the exception), so the
-    # immediate reset of snnTorch is the plain one.
-    if kind == "none" or not layer.reset_delay:
+    delayed = getattr(layer, "reset_delay", True)  # Lapicque has no choice
+    # Without a delay snnTorch resets by what the spike differs by from the reset of the step's
+    # start. A membrane that was reset to 0 does not fire again (_neurons refuses the exception),
+    # so that is the plain reset there, but not where the threshold is taken off, or where a neuron
+    # above its threshold did not spike.
+    if kind == "none":
         return stored, "same_step"
-    # Leaky sets the membrane to 0 and adds the input; Synaptic adds the current and sets it to 0.
-    lost = kind == "zero" and isinstance(layer, snn.Synaptic)
-    return stored, "next_step_input_lost" if lost else "next_step"
+    lost = kind == "zero" and not isinstance(layer, snn.Leaky)
+    if delayed:
+        # Leaky sets the membrane to 0 and adds the input; the others add it and set it to 0.
+        return stored, "next_step_input_lost" if lost else "next_step"
+    if kind == "zero" and not layer.inhibition:
+        return stored, "same_step"
+    if lost:
+        raise refuse(
+            path, layer, "reset_delay=False with inhibition and reset to 0 is not supported",
+            "use reset_delay=True",
+            cause="neurons that did not spike are reset after the input",
+        )  # fmt: skip
+    return stored, "both_steps"
 
 
-def compare_of(path: str, layer: snn.Leaky | snn.Synaptic) -> Compare:
+def compare_of(path: str, layer: LIF) -> Compare:
     """The comparison that the layer's spike function makes, found by asking it."""
     tiny = float(np.finfo(np.float32).tiny)
     probe = torch.tensor([-1e30, -1.0, -tiny, 0.0, tiny, 1.0, 1e30])

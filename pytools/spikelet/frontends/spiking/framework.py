@@ -6,7 +6,7 @@ import importlib
 import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,12 +51,16 @@ class Framework:
         neurons: by class, what tells of an object of it; its path in the network is for messages.
         reset: gives a module of neurons the state that it has before the first step.
         prepare: makes a network run one step a call; None where it does that.
+        where: how the names of the Python modules begin that hold its neurons or their bases.
+        instead: by a class that is not carried, what would do in its place.
     """
 
     name: str
     neurons: Mapping[type[nn.Module], Callable[[str, Any], Described]]
     reset: Callable[[nn.Module], None]
     prepare: Callable[[nn.Module], None] | None = None
+    where: tuple[str, ...] = ()
+    instead: Mapping[str, str] = field(default_factory=dict)
 
     def supported(self) -> str:
         """Its classes, for messages."""
@@ -95,6 +99,19 @@ def framework_of(module: nn.Module) -> Framework | None:
         if type(module) in framework.neurons:
             return framework
     return None
+
+
+def check_carried(path: str, module: nn.Module) -> None:
+    """Refuse neurons of a framework, or made of its neurons, whose class is not carried."""
+    kind = type(module)
+    for framework in frameworks():
+        theirs = any(base.__module__.startswith(framework.where) for base in kind.__mro__)
+        if framework.where and theirs and kind not in framework.neurons:
+            raise ImportRefused(
+                f"layer {path} ({kind.__name__}): neurons that are not carried",
+                next=framework.instead.get(kind.__name__)
+                or f"of {framework.name} there are {framework.supported()}",
+            )
 
 
 def reals(path: str, layer: nn.Module, part: str, values: Any) -> Array:

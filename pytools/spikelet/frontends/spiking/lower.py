@@ -54,7 +54,6 @@ from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.frame import Frame
 from spikelet.graph.ops.leaky_readout import LeakyReadout
-from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.pool2d_sums import Pool2dSums
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.ops.spike_count import SpikeCount
@@ -197,6 +196,11 @@ def weight_codes(layer: Linear | Conv2d, source: Held, unit: Array) -> WeightCod
     )
 
 
+def spikes_of(layer: Neurons) -> str:
+    """The graph's tensor of what neurons write."""
+    return f"{layer.name}_late" if layer.rule.late else f"{layer.name}.spikes"
+
+
 class _Lowering:
     """The graph as it grows."""
 
@@ -293,7 +297,7 @@ class _Lowering:
                     next='use readout="membrane" for integrators, "sum" for a layer of weights',
                 )
             self.nodes.append(SpikeCount(name=COUNTS, inputs=(self.held[layer.name].name,)))
-            return COUNTS, 1.0
+            return COUNTS, layer.rule.height
         if self.readout == "sum" and not isinstance(layer, Neurons):
             rule = Rule(kept=np.ones(1), threshold=None)
             total = Neurons(name=TOTAL, inputs=(layer.name,), source="the sum", rule=rule)
@@ -316,7 +320,7 @@ class _Lowering:
         """One unit a channel for all that flows into the neurons behind a layer."""
         neurons = self._neurons_behind(layer)
         first = layer.name if neurons is None else neurons.inputs[0]
-        shared = neurons is None or neurons.rule.threshold is None
+        shared = neurons is None or neurons.rule.threshold is None or neurons.rule.inhibition
         firing = None
         if neurons is not None and neurons.rule.threshold is not None:
             firing = np.max(np.abs(neurons.rule.threshold / neurons.rule.gain))
@@ -421,7 +425,7 @@ class _Lowering:
     def _add_one_to_one(self, layer: OneToOne) -> None:
         source, unit = self._source(layer), self._channels(layer)
         weight = np.asarray(layer.weight, np.float64).reshape(-1)
-        each = weight / np.resize(unit, max(len(weight), len(unit)))
+        each = weight * source.unit[0] / np.resize(unit, max(len(weight), len(unit)))
         codes = np.clip(nearest(each), -32768, 32767)
         self.exact_weights[layer.name] = bool(np.allclose(codes, each, rtol=2.0**-22, atol=0))
         node = one_to_one.OneToOne(
@@ -479,17 +483,21 @@ class _Lowering:
                 f"layer {layer.called}: it carries {writer.called} to the next step, expected "
                 "spikes of neurons"
             )
-        shape = channels_last(layer.shape)
-        node = previous.Previous(name=layer.name, of=f"{layer.of}.spikes", shape=shape)
+        shape, rule = channels_last(layer.shape), writer.rule
+        kind: dict[str, Any] = (
+            {} if rule.most == 1 else {"dtype": "u8", "low": 0, "high": rule.most}
+        )
+        node = previous.Previous(name=layer.name, of=spikes_of(writer), shape=shape, **kind)
         self.nodes.append(node)
-        self.held[layer.name] = Held(layer.name, shape)
+        unit, most = np.array([rule.height]), rule.most * rule.height
+        self.held[layer.name] = Held(layer.name, shape, unit, most=most)
 
     def _add_delay(self, layer: Delay) -> None:
         source = self.held[layer.inputs[0]]
         spikes = layer.inputs[0] in self.network.inputs or not isinstance(
             self.network.layer(layer.inputs[0]), Linear | Conv2d | OneToOne | Add
         )
-        if not spikes or source.zero or np.any(source.unit != 1):
+        if not spikes or source.zero or np.any(source.unit != source.most):
             raise ImportRefused(
                 f"layer {layer.called}: it delays {layer.inputs[0]}, expected spikes",
                 next="put the delay behind neurons, or encode the input as spikes",
@@ -502,7 +510,7 @@ class _Lowering:
         n = int(np.prod(source.shape))
         steps = np.resize(in_memory(source, layer.steps), n).astype(np.uint8)
         node = delay.Delay(name=layer.name, inputs=(source.name,), steps=steps)
-        self._append(layer, node, None, image=source.image)
+        self._append(layer, node, None, source.unit, source.most, source.image)
 
     # Neurons
 
@@ -518,12 +526,21 @@ class _Lowering:
         bits = self.bits.get(layer.name) if isinstance(self.bits, Mapping) else self.bits
         chosen = lowering.chosen(bits)
         self.nodes += chosen
-        last = chosen[-1]
+        if layer.rule.threshold is not None:
+            self.held[layer.name] = self._spikes(layer, source)
+            return
         shift = int(chosen[0].attributes()["input_shift"])
-        spikes = isinstance(last, Lif)
-        name = f"{layer.name}.spikes" if spikes else layer.name
-        unit = np.ones(1) if spikes else source.unit / (1 << shift)
-        self.held[layer.name] = Held(name, source.shape, unit, image=source.image)
+        unit = source.unit / (1 << shift)
+        self.held[layer.name] = Held(layer.name, source.shape, unit, image=source.image)
+
+    def _spikes(self, layer: Neurons, source: Held) -> Held:
+        """What neurons write, a step later where their current is late."""
+        rule, name = layer.rule, spikes_of(layer)
+        if rule.late:
+            steps = np.ones(int(np.prod(source.shape)), np.uint8)
+            self.nodes.append(delay.Delay(name=name, inputs=(f"{layer.name}.spikes",), steps=steps))
+        unit, most = np.array([rule.height]), rule.most * rule.height
+        return Held(name, source.shape, unit, image=source.image, most=most)
 
     # The graph
 

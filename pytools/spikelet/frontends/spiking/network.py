@@ -15,7 +15,8 @@ from spikelet.graph import Array
 
 Compare = Literal[">", ">="]
 Reset = Literal["none", "zero", "value", "subtract"]
-Timing = Literal["same_step", "next_step", "next_step_input_lost"]
+Timing = Literal["same_step", "next_step", "next_step_input_lost", "both_steps"]
+Adapts = Literal["nothing", "threshold", "input"]
 Margins = tuple[int, int, int, int]
 
 
@@ -114,8 +115,9 @@ class Rule:
     """A step of neurons: frameworks write it in several ways, which are this one.
 
         i = kept_current * i + x                   i = x without a current
-        v = kept * v + gain * i + drift
-        s = v > threshold                          or >=
+        v = kept * v + gain * (i - w) + drift      w where an adaptation is taken off the input
+        s = v > threshold + w                      or >=; w where it raises the threshold
+        w = kept_adaptation * w + coupling * v + jump * s          v as it is stored
 
     What a spike does to v, and when, says `timing`; see `spikelet.graph.ops.lif.Lif`. Each number
     that is an array has one value, one a channel of images, or one a neuron, float64.
@@ -132,6 +134,16 @@ class Rule:
         value: of a reset to a value.
         refractory: steps after a spike in which a neuron holds its membrane and takes nothing in.
         initial: membrane before the first step.
+        adapts: what an adaptation w does, which is 0 before the first step.
+        kept_adaptation: part of it that a step keeps.
+        coupling: what the membrane adds to it.
+        jump: what a spike adds to it.
+        inhibition: of all neurons only the one farthest above its threshold spikes, the first of
+            equals.
+        most: spikes of a neuron in a step: the threshold is taken off as long as it fires.
+        height: real value of a spike, as the layers behind see it.
+        late: the membrane takes in the current that was there before the step; it rests at
+            `initial`.
     """
 
     kept: Array
@@ -145,6 +157,25 @@ class Rule:
     value: Array = field(default_factory=lambda: np.zeros(1))
     refractory: int = 0
     initial: float = 0.0
+    adapts: Adapts = "nothing"
+    kept_adaptation: Array = field(default_factory=lambda: np.zeros(1))
+    coupling: Array = field(default_factory=lambda: np.zeros(1))
+    jump: Array = field(default_factory=lambda: np.zeros(1))
+    inhibition: bool = False
+    most: int = 1
+    height: float = 1.0
+    late: bool = False
+
+    def switches(self) -> list[str]:
+        """What it has that most neurons have not, for those who carry plain neurons only."""
+        there = {
+            "adaptation": self.adapts != "nothing",
+            "inhibition between neurons": self.inhibition,
+            "neurons that spike several times in a step": self.most > 1,
+            "spikes of another height than 1": self.height != 1,
+            "currents that act a step later": self.late,
+        }
+        return [what for what, is_there in there.items() if is_there]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -24,6 +24,9 @@ COARSEST_THRESHOLD = 64
 WIDE_THRESHOLD = 4096
 MOST_FRACTION_BITS = 6
 EXACT_FRACTION_BITS = 15
+# Intervals of a membrane and an adaptation that act on each other have no end. They get room for so
+# many thresholds or jumps; what saturates nevertheless is counted.
+COUPLED_ROOM = 256
 
 
 def current_name(neurons: str) -> str:
@@ -60,9 +63,6 @@ class NeuronLowering:
         """
         layer, source = self.layer, self.source
         rule, exact = layer.rule, not self.narrow
-        gain, threshold, value, drift = (
-            in_memory(source, part) for part in (rule.gain, rule.threshold, rule.value, rule.drift)
-        )
         made: list[Operator] = []
         read, shift = source.name, bits
         if rule.kept_current is not None:
@@ -70,18 +70,49 @@ class NeuronLowering:
             kept = _leaks(in_memory(source, rule.kept_current), exact)
             made.append(LeakyReadout(name=name, inputs=(read,), input_shift=bits, **kept))
             read, shift = name, 0
-        kept = _leaks(in_memory(source, rule.kept), exact)
+        fields: dict[str, Any] = {"name": layer.name, "inputs": (read,), "input_shift": shift}
+        fields |= _leaks(in_memory(source, rule.kept), exact)
         if rule.threshold is None:
-            if np.any(drift):
+            if np.any(rule.drift):
                 raise ImportRefused(
                     f"layer {layer.called}: integrators that drift without input",
                     next="give the layer of weights in front a bias in its place",
                 )
-            node: Operator = LeakyReadout(
-                name=layer.name, inputs=(read,), input_shift=shift, **kept
+            return (*made, LeakyReadout(**fields))
+        if rule.inhibition and np.ptp(rule.gain):
+            raise ImportRefused(
+                f"layer {layer.called}: its neurons inhibit each other, and their gain differs",
+                "membranes of several units are not compared with each other",
+                "use one gain, and put what differs into the weights and thresholds",
             )
-            return (*made, node)
-        unit, gain, threshold, value, drift = _alike(source.unit, gain, threshold, value, drift)
+        codes, switches = self._codes(bits)
+        if max(np.abs(v).max() for v in codes.values()) > MOST_SUM:
+            return None
+        fields |= {
+            name: _few(values).astype(np.int32)
+            for name, values in codes.items()
+            if name in ("threshold", "reset_value") or np.any(values)
+        }
+        node = Lif(
+            compare=rule.compare,
+            reset=rule.reset,
+            timing=rule.timing,
+            refractory=rule.refractory,
+            most=rule.most,
+            inhibition=rule.inhibition,
+            **switches,
+            **fields,
+        )
+        return (*made, node)
+
+    def _codes(self, bits: int) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Numbers of neurons that spike in units of their membranes, and their adaptation."""
+        source, rule = self.source, self.layer.rule
+        assert rule.threshold is not None
+        parts = (rule.gain, rule.threshold, rule.value, rule.drift, rule.jump, rule.coupling)
+        unit, gain, threshold, value, drift, jump, coupling = _alike(
+            source.unit, *(in_memory(source, part) for part in parts)
+        )
         step = unit * gain / (1 << bits)
         codes = {
             "threshold": _threshold_codes(threshold, step, rule),
@@ -90,25 +121,17 @@ class NeuronLowering:
         }
         if rule.reset == "value":
             codes["reset_value"] = nearest(value / step)
-        if max(np.abs(v).max() for v in codes.values()) > MOST_SUM:
-            return None
-        fields: dict[str, Any] = {
-            name: _few(values).astype(np.int32)
-            for name, values in codes.items()
-            if name in ("threshold", "reset_value") or np.any(values)
+        if rule.adapts == "nothing":
+            return codes, {}
+        taken = gain if rule.adapts == "input" else np.ones(1)
+        codes["jump"] = nearest(jump * taken / step)
+        kept = _leaks(in_memory(source, rule.kept_adaptation), not self.narrow)
+        switches: dict[str, Any] = {
+            f"adaptation_{name}": kept[name] for name in ("leak", "leaks") if name in kept
         }
-        node = Lif(
-            name=layer.name,
-            inputs=(read,),
-            compare=rule.compare,
-            reset=rule.reset,
-            timing=rule.timing,
-            input_shift=shift,
-            refractory=rule.refractory,
-            **kept,
-            **fields,
-        )
-        return (*made, node)
+        if np.any(coupling):
+            codes["coupling"], switches["coupling_bits"] = _fixed_point(coupling * taken)
+        return codes, {"adapts": rule.adapts, **switches}
 
     def chosen(self, bits: int | None) -> tuple[Operator, ...]:
         """Its operators with the fraction bits asked for, or with those that serve best."""
@@ -141,7 +164,15 @@ class NeuronLowering:
             max(-int(low.min()), int(high.max()))
             for low, high in (bounds[self.membrane], bounds[neurons.inputs[0]])
         )
-        return held + (gained << int(neurons.attributes()["input_shift"]))
+        gained <<= int(neurons.attributes()["input_shift"])
+        if not isinstance(neurons, Lif) or neurons.adapts == "nothing":
+            return held + gained
+        if neurons.coupling is not None:
+            parts = (neurons.threshold, neurons.jump)
+            most = max(int(np.abs(v).max()) for v in parts if v is not None)
+            return gained + COUPLED_ROOM * most
+        low, high = bounds[f"{self.layer.name}.adaptation"]
+        return max(held + gained, -int(low.min()), int(high.max()))
 
     def _finest(self) -> tuple[Operator, ...]:
         """As many fraction bits as an int32 membrane provably holds."""
@@ -211,6 +242,13 @@ def _threshold_codes(threshold: Array, step: Array, rule: Rule) -> Array:
         rule.compare == ">", rule.reset == "subtract",
     ).numpy()  # fmt: skip
     return codes
+
+
+def _fixed_point(values: Array) -> tuple[Array, int]:
+    """Values as integers of 32 bits, and how many fraction bits they have, up to 31."""
+    bits = 31 - max(0, int(np.frexp(np.abs(values).max())[1]))
+    codes = np.minimum(nearest(values * 2.0**bits), MOST_SUM)
+    return codes, bits
 
 
 def nearest(values: Array) -> Array:

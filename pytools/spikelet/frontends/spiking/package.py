@@ -313,14 +313,18 @@ class _Judge:
         (name_of_input,) = plan.network.inputs
         simulation = Simulation(plan.network, len(inputs["x"]))
         spikes: dict[str, list[Array]] = {}
+        heights = {
+            each.name: each.rule.height for each in plan.network.layers if isinstance(each, Neurons)
+        }
         scores: Any = 0
         for x in seen:
             values = simulation.step({name_of_input: x})
             for name in self.spiking:
-                spikes.setdefault(name, []).append(values[name].reshape(len(x), -1))
+                fired = np.rint(values[name].reshape(len(x), -1) / heights[name])
+                spikes.setdefault(name, []).append(fired.astype(np.uint8))
             output = values[plan.network.output].reshape(len(x), -1)
             scores = output if plan.readout == "membrane" else scores + output
-        return Behaviour({k: np.stack(v).astype(np.uint8) for k, v in spikes.items()}, scores)
+        return Behaviour({k: np.stack(v) for k, v in spikes.items()}, scores)
 
     def _steps(self, inputs: Mapping[str, Array]) -> list[Array]:
         """What the network reads in each step, (N, *shape) channels first."""

@@ -173,7 +173,12 @@ class _Run:
         self._reset()
         if self.network is None and _takes(self.program) > 1:
             return self._loop(self._step_function)
-        first = self.call(self.x)
+        try:
+            first = self.call(self.x)
+        except ImportRefused:
+            if not self.per_step:
+                raise
+            return self._stepped()  # a step's neurons may not stand an axis of time
         turns = self._turns()
         if turns > 1:  # it has a loop of its own
             if self.given not in (None, turns):
@@ -183,9 +188,15 @@ class _Run:
                 )
             self.steps = turns
             return [first]
+        return self._stepped()
+
+    def _stepped(self) -> list[Any]:
+        """What a program answers in each step that runs one a call."""
         self.tape = Tape(self.network, is_layer)
         self._reset()
-        return self._loop(self._step_module)
+        outputs = self._loop(self._step_module)
+        self._turns()
+        return outputs
 
     def _loop(self, step: Callable[[Tensor, Any], tuple[Any, Any]]) -> list[Any]:
         if self.given is None:

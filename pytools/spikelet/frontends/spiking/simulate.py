@@ -41,6 +41,7 @@ class Simulation:
         self.membranes: dict[str, Tensor] = {}
         self.currents: dict[str, Tensor] = {}
         self.waiting: dict[str, Tensor] = {}
+        self.adaptations: dict[str, Tensor] = {}
         self.seen: dict[str, list[Tensor]] = {}
 
     def step(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -75,51 +76,81 @@ class Simulation:
         rule, name = layer.rule, layer.name
         if rule.kept_current is not None:
             held = self.currents.get(name, torch.zeros_like(x))
-            x = _each(rule.kept_current, x) * held + x
-            self.currents[name] = x
+            self.currents[name] = _each(rule.kept_current, x) * held + x
+            x = held if rule.late else self.currents[name]
         stored = self.membranes.get(name, torch.full_like(x, rule.initial))
         waiting = self.waiting.get(name, torch.zeros_like(x))
-        v, spikes = neurons_step(rule, stored, x)
+        w = self.adaptations.get(name, torch.zeros_like(x))
+        idle = waiting > 0
+        v, spikes = neurons_step(rule, stored, x, w, idle)
         if rule.refractory:
-            idle = waiting > 0
-            v, spikes = torch.where(idle, stored, v), spikes & ~idle
             left = torch.where(idle, waiting - 1, 0.0)
-            self.waiting[name] = torch.where(spikes, float(rule.refractory), left)
+            self.waiting[name] = torch.where(spikes > 0, float(rule.refractory), left)
+        if rule.adapts != "nothing":
+            kept, coupling, jump = (
+                _each(part, x) for part in (rule.kept_adaptation, rule.coupling, rule.jump)
+            )
+            self.adaptations[name] = kept * w + coupling * v + jump * spikes
         self.membranes[name] = v
-        return v if rule.threshold is None else spikes.double()
+        return v if rule.threshold is None else spikes * rule.height
 
 
-def neurons_step(rule: Rule, stored: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Membranes and spikes (N, *shape) after a step without refractory times."""
-    kept, gain, drift, value = (
-        _each(part, x) for part in (rule.kept, rule.gain, rule.drift, rule.value)
-    )
+def neurons_step(
+    rule: Rule, stored: Tensor, x: Tensor, w: Tensor, idle: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Membranes and how often they fire, (N, *shape) each, after a step.
+
+    Args:
+        rule: of the neurons.
+        stored: membranes before it.
+        x: what they take in.
+        w: their adaptations.
+        idle: which of them wait.
+    """
+    kept, gain, drift = (_each(part, x) for part in (rule.kept, rule.gain, rule.drift))
     if rule.threshold is None:
         v = kept * stored + gain * x + drift
-        return v, torch.zeros_like(v, dtype=torch.bool)
-    threshold = _each(rule.threshold, x)
+        return v, torch.zeros_like(v)
+    threshold, value = _each(rule.threshold, x), _each(rule.value, x)
 
-    def fires(v: Tensor) -> Tensor:
-        return v > threshold if rule.compare == ">" else v >= threshold
+    def fires(v: Tensor, level: Tensor) -> Tensor:
+        return v > level if rule.compare == ">" else v >= level
 
     to_value = rule.reset in ("zero", "value")
     value = value if rule.reset == "value" else torch.zeros_like(value)
-    late = fires(stored) & (rule.timing != "same_step") & (rule.reset != "none")
+    late = fires(stored, threshold) & (rule.timing != "same_step") & (rule.reset != "none")
     begin = stored
-    if to_value and rule.timing == "next_step":
+    if to_value and rule.timing in ("next_step", "both_steps"):
         begin = torch.where(late, value, stored)
-    v = kept * begin + gain * x + drift
+    v = kept * begin + gain * (x - w if rule.adapts == "input" else x) + drift
     if rule.reset == "subtract":
         v = v - late * threshold
     if to_value and rule.timing == "next_step_input_lost":
         v = torch.where(late, value, v)
-    spikes = fires(v)
-    if rule.timing == "same_step":
-        if rule.reset == "subtract":
-            v = v - spikes * threshold
-        elif to_value:
-            v = torch.where(spikes, value, v)
-    return v, spikes
+    level = threshold + w if rule.adapts == "threshold" else threshold
+    spikes = _spikes(rule, fires(v, level) & ~idle, v - level, idle)
+    if rule.timing == "same_step" and to_value:
+        v = torch.where(spikes > 0, value, v)
+    elif rule.timing in ("same_step", "both_steps") and rule.reset != "none":
+        times = spikes - late.double()
+        v = v - times * (threshold if rule.reset == "subtract" else v - value)
+    return torch.where(idle, stored, v), spikes
+
+
+def _spikes(rule: Rule, fires: Tensor, over: Tensor, idle: Tensor) -> Tensor:
+    """How often each neuron fires; over: how far it is above its threshold."""
+    if rule.inhibition:
+        flat = torch.where(idle, -torch.inf, over).flatten(1)
+        first = torch.zeros_like(flat, dtype=torch.bool)
+        first[torch.arange(len(flat)), flat.argmax(dim=1)] = True
+        fires = fires & first.reshape(fires.shape)
+    if rule.most == 1:
+        return fires.double()
+    assert rule.threshold is not None
+    threshold = _each(rule.threshold, over)
+    times = over / threshold
+    times = torch.ceil(times) if rule.compare == ">" else torch.floor(times) + 1
+    return torch.where(fires, times.clamp(max=rule.most), 0.0)
 
 
 def _each(values: Array, like: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ from torch.nn.modules.module import (
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from spikelet.frontends.spiking.framework import check_carried
+
 
 @dataclass(frozen=True, eq=False)
 class Call:
@@ -129,6 +131,8 @@ class Tape(TorchFunctionMode):
         def before(module: nn.Module, _arguments: Any) -> None:
             if self.is_layer(module):
                 self._depth += 1
+            elif not self._depth:
+                check_carried(self.name_of(module), module)
 
         def after(module: nn.Module, arguments: Any, keywords: Any, result: Any = None) -> None:
             if not self.is_layer(module):

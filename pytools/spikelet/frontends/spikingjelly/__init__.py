@@ -92,4 +92,9 @@ FRAMEWORK = Framework(
     },
     functional.reset_net,
     one_step,
+    where=("spikingjelly.activation_based.neuron",),
+    instead={
+        "ILIFNode": "it rounds to the nearest number of spikes, halves to even; use LIFNode with "
+        "decay_input=False, v_reset=None and more steps",
+    },
 )

@@ -122,7 +122,7 @@ def step(
     if rule.timing != "same_step" and rule.reset != "none":
         late = fires(stored).detach()
     begin = stored
-    if late is not None and to_value and rule.timing == "next_step":
+    if late is not None and to_value and rule.timing in ("next_step", "both_steps"):
         begin = torch.where(late > 0, value, stored)
     v = _leak(begin, numbers.kept, numbers.rounded) + x + numbers.drift
     if late is not None and rule.reset == "subtract":
@@ -136,6 +136,9 @@ def step(
             v = v - fired * threshold
         elif to_value:
             v = torch.where(fired > 0, value, v)
+    elif late is not None and rule.timing == "both_steps":
+        times = spikes.detach() - late
+        v = v - times * (threshold if rule.reset == "subtract" else v - value)
     if state.waiting is None:
         return State(v, current), spikes
     idle = state.waiting > 0

@@ -155,6 +155,11 @@ class NeuronPart(nn.Module):
         super().__init__()
         self.source, self.slope = layer, slope
         rule = layer.rule
+        for what in rule.switches():
+            raise UsageError(
+                f"layer {layer.called}: {what} are not trained here",
+                next="train the network in its own framework, and export it",
+            )
         leaky = bool((rule.kept < 1).any())
         self.kept = _maybe(rule.kept, channels, leaky and "leak" in learn)
         self.kept_current = _maybe(rule.kept_current, channels, "current" in learn)
