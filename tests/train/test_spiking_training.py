@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from spikelet.errors import UsageError
+from spikelet.events import Binning
 from spikelet.package import Package
-from spikelet.train import EpochProgress, train
-from spikelet.train.data import load
+from spikelet.train import EpochProgress, data, train
+from spikelet.train.data import DataSet, load
 from spikelet.train.recipe import RecipeError, SpikingRecipe, SpikingSection, load_recipe
 from spikelet.train.spiking import fit
 from spikelet.train.spiking import package as packages
@@ -124,6 +125,49 @@ def test_delays_over_rows_are_trained(tmp_path: Path, monkeypatch: pytest.Monkey
     weights = [node.arrays()["weight"] for node in nodes.values() if node.KIND == "dense"]
     assert all(np.abs(w.astype(int)).max() <= 7 for w in weights)
     assert package.manifest["integer_accuracy"] >= 0.5
+
+
+@pytest.fixture
+def recordings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of nmnist_small: class k is events in row k alone."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 10
+    frames = np.zeros((200, 5, 10, 4, 2), np.uint8)
+    frames[np.arange(200), :, labels] = rng.integers(0, 3, (200, 5, 4, 2))
+
+    def load(name: str, binning: Binning) -> DataSet:
+        seen = frames if binning.counts else np.minimum(frames, 1)
+        parts = seen[:160], labels[:160], seen[160:], labels[160:]
+        return DataSet(name, *parts, 10, (5, 10, 4, 2), "the last 40", np.ones(1, np.float32))
+
+    monkeypatch.setitem(data.EVENT_SETS, "nmnist_small", load)
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_network_of_events_is_trained_and_gets_them_step_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recordings: None, counts: bool
+) -> None:
+    """Augmented, too: what was drawn beyond a bit is a bit again."""
+    at = folder(
+        tmp_path,
+        DENSE + "\ndef augment(x, y):\n    return 2 * x, y\n",
+        spiking={"steps": 5, "encoder": "event_counts" if counts else "events"},
+        train={"epochs": 6, "batch": 16, "learning_rate": 1e-2},
+    )
+    recipe = (at / "recipe.toml").read_text()
+    events = f"[data.events]\nsteps = 5\nbin_us = 1000\ncounts = {str(counts).lower()}\n"
+    (at / "recipe.toml").write_text(recipe.replace("digits", "nmnist_small") + "\n" + events)
+    package, differing = trained(at, monkeypatch)
+    assert differing == 0
+    stream = package.graph.stream
+    assert stream is not None and stream.dtype == ("u8" if counts else "bit")
+    assert stream.shape == (10, 4, 2)
+    assert package.manifest["integer_accuracy"] >= 0.9
+
+
+def test_bits_are_not_made_of_counts(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"counts of up to 255 events, but bits are asked for"):
+        train(folder(tmp_path, DENSE, spiking={"steps": 8, "encoder": "events"}))
 
 
 AUGMENTED = """

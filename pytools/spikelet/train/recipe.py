@@ -231,8 +231,8 @@ class SpikingSection(_Section):
 
     steps: Annotated[int, Field(ge=1, le=1024)]
     # `direct`: a sample is a constant current. `frames`: its first axis is time, `rows` of it a
-    # step.
-    encoder: Literal["direct", "frames", "poisson", "latency"] = "direct"
+    # step. `events`, `event_counts`: frames of bits or counts, that a device gets as events.
+    encoder: Literal["direct", "frames", "events", "event_counts", "poisson", "latency"] = "direct"
     rows: Annotated[int, Field(ge=1)] = 1
     # By default of neurons that spike their count, of integrators their membrane, else a sum.
     readout: Literal["spike_count", "membrane", "sum"] | None = None

@@ -13,6 +13,8 @@ from spikelet.errors import UsageError
 from spikelet.frontends.spiking.encoders import (
     DirectCurrent,
     Encoder,
+    EventBits,
+    EventCounts,
     Frames,
     Latency,
     Poisson,
@@ -23,6 +25,7 @@ from spikelet.graph import Array
 from spikelet.train.data import DataSet
 from spikelet.train.recipe import Augment, SpikingSection
 
+CURRENTS = (DirectCurrent, EventBits)  # a step's input is what a sample has, nothing is drawn
 OUTSIDE = 0.05  # percent of real values at either end that codes need not hold
 
 
@@ -47,7 +50,7 @@ class Coding:
     @staticmethod
     def of(data: DataSet, how: SpikingSection) -> Coding:
         """For a data set; raises UsageError where time does not fit it."""
-        framed = how.encoder == "frames"
+        framed = how.encoder in ("frames", "events", "event_counts")
         shape = data.x_train.shape[1:]
         if not framed:
             spikes: dict[str, Encoder] = {"poisson": Poisson(), "latency": Latency()}
@@ -67,7 +70,11 @@ class Coding:
             first = (rest[2], *rest[:2])
         else:
             first = (how.rows * math.prod(rest),)
-        return Coding(_current(data, Frames), how.steps, first, True, how.rows)
+        if how.encoder == "frames":
+            return Coding(_current(data, Frames), how.steps, first, True, how.rows)
+        encoder = EventBits() if how.encoder == "events" else EventCounts()
+        _check_events(data, encoder)
+        return Coding(encoder, how.steps, first, True, how.rows)
 
     def codes(self, data: DataSet, x: Array) -> Array:
         """Samples as u8 codes in the data set's own shape."""
@@ -90,7 +97,7 @@ class Coding:
 
     def inputs(self, codes: Tensor, seeds: Array | None = None) -> Tensor:
         """Codes (N, ..., C) as (T or 1, N, *shape): less the code of 0, or spikes; float32."""
-        if isinstance(self.encoder, DirectCurrent):
+        if isinstance(self.encoder, CURRENTS):
             return self.arranged(codes.float()) - self.encoder.zero_point
         flat = self.in_graph(codes.numpy()).reshape(len(codes), -1)
         spikes = encode(flat, self.encoder, self.steps, seeds)
@@ -104,11 +111,13 @@ class Coding:
 
     def augmented(self, codes: Tensor, labels: Tensor, augment: Augment) -> tuple[Tensor, Tensor]:
         """Codes (N, ..., C) and targets after `augment`, which sees real values channels first."""
-        zero, scale = 0, 1 / 255
-        if isinstance(self.encoder, DirectCurrent):
+        zero, scale, most = 0, 1 / 255, 255
+        if isinstance(self.encoder, CURRENTS):
             zero, scale = self.encoder.zero_point, self.encoder.scale
+        if isinstance(self.encoder, EventBits):
+            most = 1
         x, targets = augment((codes.movedim(-1, 1).float() - zero) * scale, labels)
-        made = (x / scale + zero).round().clamp(0, 255)
+        made = (x / scale + zero).round().clamp(0, most)
         return made.to(torch.uint8).movedim(1, -1).contiguous(), targets
 
     def in_graph(self, codes: Array) -> Array:
@@ -117,16 +126,30 @@ class Coding:
         if len(self.shape) == 3:
             arranged = np.moveaxis(arranged, 2, -1)
         x = np.moveaxis(arranged, 0, 1) if self.framed else arranged[0]
-        if not isinstance(self.encoder, DirectCurrent):
+        if not isinstance(self.encoder, CURRENTS):
             x = x.reshape(len(x), -1)
         return np.ascontiguousarray(x)
 
     def for_author(self, codes: Array) -> Array:
         """Codes as real values, (N, *shape) or (N, T, *shape), channels first."""
         inputs = self.arranged(torch.from_numpy(codes).float()) - self.encoder.zero_point
-        scale = self.encoder.scale if isinstance(self.encoder, DirectCurrent) else 1 / 256
+        scale = self.encoder.scale if isinstance(self.encoder, CURRENTS) else 1 / 256
         x = (inputs * scale).numpy()
         return np.moveaxis(x, 0, 1) if self.framed else x[0]
+
+
+def _check_events(data: DataSet, encoder: Encoder) -> None:
+    """Refuse what is not counts of events, or not bits where those are asked for."""
+    if data.x_train.dtype != np.uint8:
+        raise UsageError(
+            f"data set {data.name}: samples are {data.x_train.dtype}, not u8 counts of events",
+            next='give encoder = "frames"',
+        )
+    if isinstance(encoder, EventBits) and (most := int(data.x_train.max())) > 1:
+        raise UsageError(
+            f"data set {data.name}: counts of up to {most} events, but bits are asked for",
+            next='give encoder = "event_counts" in [spiking], or counts = false in [data.events]',
+        )
 
 
 def _current(data: DataSet, kind: type[DirectCurrent]) -> DirectCurrent:
