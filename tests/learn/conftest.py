@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 # What they reach beyond the kernels of the default options, a schedule, test_single_forward.py has.
-SAME_KERNELS = {"test_hlop", "test_penalties", "test_personal", "test_replay"}
+SAME_KERNELS = {"test_hlop", "test_hlop_spiking", "test_penalties", "test_personal", "test_replay"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -72,7 +72,8 @@ def cost(board: str, precision: str, padding: int, seed: int) -> dict[str, Any]:
             assert device.ran is not None
             assert device.learned is not None
             tick = (
-                SessionTarget(find_board(board), None, "qemu").instructions_per_tick("qemu") or 1.0
+                SessionTarget(find_board(board), None, "qemu").speed("qemu").instructions_per_tick
+                or 1.0
             )
             ran[passes[-1] if passes else ""] = tick * device.ran.ticks
             learned = tick * device.learned.ticks

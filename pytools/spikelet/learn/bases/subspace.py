@@ -19,7 +19,7 @@ ONE = 1 << 12  # 1.0 of a basis
 USED, BEGUN = 0, 1  # places in `columns`
 
 
-def _fits(n: int) -> int:
+def largest_value(n: int) -> int:
     """The largest x of n elements: sums of basis * x and of x * x fit 32 bits, and x itself 16."""
     squares = math.isqrt(((1 << 32) - 1) // n)
     return min(INT32_MAX // (ONE * n), squares, (1 << 15) - 1)
@@ -48,7 +48,7 @@ class Subspace:
     @property
     def most(self) -> int:
         """The largest element of a trace that is written."""
-        return min(2 * self.largest, _fits(self.n))
+        return min(2 * self.largest, largest_value(self.n))
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class SubspaceOperator(Operator):
             )
         low, high = (ends.astype(np.int64) - x.zero_point for ends in bounds[x.name])
         largest = max(1, int(-low.min()), int(high.max()))
-        fits = _fits(n)
+        fits = largest_value(n)
         if largest > fits:
             raise self.error(
                 f"input {x.name} reaches {largest}, and sums of {n} products fit 32 bits up "

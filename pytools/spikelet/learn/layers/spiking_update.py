@@ -16,6 +16,7 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Q15, Held, Size, one_of, within
+from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.bases.trainable import LearningOperator
@@ -26,6 +27,56 @@ from spikelet.learn.numbers.traces import WORD, Trace, unpacked
 
 MOST_STEP = 1 << 16  # of a weight, which is its whole range
 RATE_BITS = 30
+
+
+@dataclass(kw_only=True)
+class SpikeTrace(LearningOperator):
+    """Presynaptic traces in one row: those after the last step, or their mean over all steps.
+
+    Reads history (T, words) u32; writes (n,) i16.
+
+    Attributes:
+        size: n.
+        keep: Q15, see `Trace`.
+        one: see `Trace`.
+        mean: over time, rounded down; else those after the last step.
+    """
+
+    KIND: ClassVar[str] = "spike_trace"
+
+    precision: str = "i16"
+    size: Size
+    keep: Q15
+    one: Annotated[int, within(1, 4095)]
+    mean: bool = False
+
+    def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
+        expect_history(self, self.ins[0], steps, self.size)
+        most = int(Trace(self.keep, self.one).steady(steps).max())
+        if most > scalar.Q15 - 1:
+            raise self.error(f"a trace may reach {most}, beyond 16 bits")
+        bounds[self.name] = interval((self.size,), 0, most)
+        return Inferred([Tensor(self.name, "i16", (self.size,))])
+
+    def golden(self, env: dict[str, Array], t: int) -> None:
+        traces = Trace(self.keep, self.one).over(unpacked(env[self.inputs[0]][0], self.size))
+        row = traces.sum(axis=0) // len(traces) if self.mean else traces[-1]
+        env[self.name] = row.astype(np.int16)[None]
+
+    def cost(self) -> Cost:
+        return Cost(updates=self.size * self.ins[0].shape[0])
+
+    def emit(self, em: Emitter) -> list[Statement]:
+        self.select(em, "learn/three_factor.h")
+        fields: Fields = {
+            "inputs": self.size,
+            "steps": self.ins[0].shape[0],
+            "keep": self.keep,
+            "one": self.one,
+        }
+        config = em.config(self.name, "spk_trace", fields)
+        history, to = em.tensor(self.inputs[0]), em.tensor(self.name)
+        return [c.run("spk_spike_trace", config, history, self.mean, to)]
 
 
 def expect_history(node: LearningOperator, tensor: Tensor, steps: int, n: int) -> None:

@@ -6,32 +6,117 @@ so that what old tasks compute stays as it is. The forward pass is unchanged. So
 "Hebbian Learning based Orthogonal Projection for Continual Learning of Spiking Neural Networks",
 ICLR 2024. C twin: firmware/learn/hlop.h.
 
-A trace is whatever the layer's weights are multiplied with: activations here, in a layer of spikes
+A trace is whatever the layer's weights are multiplied with: activations, or in a layer of spikes
 the filtered spikes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from spikelet.errors import UsageError
-from spikelet.graph import Graph
+from spikelet.graph import Graph, Operator
+from spikelet.graph.ops.dense import Dense
 from spikelet.graph.tensor import Array, Learned, Tensor
-from spikelet.learn.bases.subspace import ONE, USED
+from spikelet.learn.bases.subspace import ONE, USED, largest_value
 from spikelet.learn.choices import RATES, Within
 from spikelet.learn.layers.cuber import CuberCompare, CuberKeep
 from spikelet.learn.layers.orthogonal_projection import HlopGate, HlopLearn, HlopMerge, HlopProject
+from spikelet.learn.layers.schedule import restarting_schedule
 from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.networks.builder import SCHEDULE, NetworkBuilder
 from spikelet.learn.networks.classifier import classifier, network_behind, widths
-from spikelet.learn.networks.parameters import Parameters
+from spikelet.learn.networks.parameters import Learns, Parameters
+from spikelet.learn.networks.spiking import SpikingNetwork, Stage, ThreeFactor
+from spikelet.learn.networks.spiking_classifier import GAIN, spiking_classifier
 from spikelet.learn.numbers.scalar import Descent
+from spikelet.learn.numbers.traces import TRACE_LIMIT
 
+SURROGATE_WIDTH = 2.0  # thresholds
 FULL = 0.9  # of a layer's rank: no task begins beyond
+
+
+@dataclass(frozen=True)
+class Subspaces:
+    """Those of a network's layers.
+
+    Attributes:
+        options: of the learner.
+        blocks: by layer, columns of the first task and of each further one.
+        learned: bases, their columns, and the count of refused samples.
+        room: by layer, used columns up to which a task may begin.
+    """
+
+    options: Hlop
+    blocks: dict[str, tuple[int, int]]
+    learned: list[Learned]
+    room: list[int]
+
+    @classmethod
+    def of(cls, options: Hlop, layers: Sequence[tuple[str, int]]) -> Subspaces:
+        """Of layers: name and inputs of each; UsageError where tasks do not fit."""
+        made = cls(options, {}, [], [])
+        for i, (name, inputs) in enumerate(layers):
+            first, more = made.blocks[name] = options.block(i, inputs)
+            full = int(FULL * inputs)
+            if first > full or more < 1:
+                raise UsageError(
+                    f"hlop: {first} columns for the first task in layer {name}, and {more} "
+                    f"for each other one; it has {inputs} inputs",
+                    "tasks would take more than 90 % of the layer's rank",
+                    f"give the first task at most {full}, or learn fewer tasks",
+                )
+            capacity = min(first + more * (options.tasks - 1), full)
+            made.learned.extend(
+                [
+                    Learned.of(
+                        f"{name}.basis", "i16", (inputs, capacity),
+                        low=-ONE, high=ONE, scale=1 / ONE,
+                    ),
+                    Learned.of(f"{name}.columns", "i32", (2,), low=0, high=capacity),
+                ]
+            )  # fmt: skip
+            made.room.append(capacity - more if options.tasks > 1 else 0)
+        made.learned.append(Learned.of("hlop.health", "i32", (1,)))
+        return made
+
+    def gate(self) -> HlopGate:
+        """What refuses a task."""
+        columns = (f"{name}.columns" for name in self.blocks)
+        room = np.array(self.room, np.int32)
+        return HlopGate(name="hlop_gate", inputs=("hlop.health", *columns), room=room)
+
+    def project(self, nodes: list[Operator], layer: str, x: Tensor, seed: int) -> Tensor:
+        """Append what projects x off old tasks' columns, and learns the present task's of it."""
+        basis, columns = f"{layer}.basis", f"{layer}.columns"
+        first, more = self.blocks[layer]
+        name = f"{layer}_trace" if x.name != f"{layer}_trace" else f"{layer}_rest"
+        trace = Tensor(name, "i16", (x.size,), scale=x.scale)
+        schedule = [SCHEDULE] if self.options.samples else []
+        nodes += [
+            HlopProject(name=trace.name, inputs=(x.name, basis, columns)),
+            HlopLearn(
+                name=f"{layer}_hebb",
+                inputs=(trace.name, basis, columns, *schedule),
+                first=first,
+                more=more,
+                step=round(self.options.step * (1 << 15)),
+                seed=seed,
+            ),
+        ]
+        return trace
+
+    def merges(self) -> list[HlopMerge]:
+        """What ends a task."""
+        return [
+            HlopMerge(name=f"{name}_merge", inputs=(f"{name}.basis", f"{name}.columns"))
+            for name in self.blocks
+        ]
 
 
 @dataclass(kw_only=True)
@@ -42,7 +127,12 @@ class Hlop(Learner):
     layers have no bias, because a bias has no trace to project. A task for which a layer has no
     room is refused: its samples are counted as skipped, and the network goes on predicting.
 
+    With `neurons=lif` the hidden layers spike, and learn by the three-factor rule of `finetune`,
+    from projected traces.
+
     Attributes:
+        neurons: of the hidden layers: relu, or lif, which leak, spike and take off the threshold.
+        steps: time steps of lif neurons, where the network in front has none.
         hidden: widths of the layers, such as 100; 0 for a linear head.
         first: columns that the first task may take in each layer, such as 60-50; auto for half of
             the layer's inputs, at most 64.
@@ -53,7 +143,7 @@ class Hlop(Learner):
         cuber: samples after which a task may use columns of old ones that it agrees with, 0 for
             never (see CuberCompare).
         cosine: of two tasks' gradients from which on they agree.
-        precision: of weights.
+        precision: of weights; those of spiking layers are i16.
         rate: learning rate.
         samples: of a task, along which both rates fall to 0; 0 for constant rates.
         rounding: of integer weights.
@@ -64,10 +154,16 @@ class Hlop(Learner):
         "HLOP (Xiao et al., ICLR 2024); with cuber CUBER (Lin et al., NeurIPS 2022)"
     )
     DIFFERS: ClassVar[str] = (
-        "activations, not spikes; one Hebbian step a sample, relative to the trace's length, "
-        "without momentum; CUBER asks once a task, and its penalty on the change is left out"
+        "one Hebbian step a sample, relative to the trace's length, without momentum; a spiking "
+        "layer's subspace is that of its traces' mean over time; CUBER asks once a task, and its "
+        "penalty on the change is left out"
     )
 
+    # Whether updates of spiking layers are projected; else it is the plain rule, for comparisons.
+    PROJECTS: ClassVar[bool] = True
+
+    neurons: Literal["relu", "lif"] = "relu"
+    steps: Annotated[int, Within(1, 128)] = 8
     hidden: str = "100"
     first: str = "auto"
     more: str = "auto"
@@ -91,65 +187,72 @@ class Hlop(Learner):
                 )
 
     def build(self, backbone: Graph, setting: Setting) -> Graph:
+        if self.neurons == "lif":
+            return self._build_spiking(backbone, setting)
         descent = Descent(self.rate, rounding=self.rounding)
         net = network_behind(backbone, setting, self.precision, descent, self.samples)
         hidden = widths(self.hidden)
         layers = classifier(net, setting.features, hidden, setting.classes, bias=False)
-        blocks = {layer.name: self._block(i, layer.x.size) for i, layer in enumerate(layers)}
-        spaces, room = [], []
-        for layer in layers:
-            first, more = blocks[layer.name]
-            full = int(FULL * layer.x.size)
-            if first > full or more < 1:
-                raise UsageError(
-                    f"hlop: {first} columns for the first task in layer {layer.name}, and {more} "
-                    f"for each other one; it has {layer.x.size} inputs",
-                    "tasks would take more than 90 % of the layer's rank",
-                    f"give the first task at most {full}, or learn fewer tasks",
-                )
-            capacity = min(first + more * (self.tasks - 1), full)
-            net.learned += [
-                Learned.of(
-                    f"{layer.name}.basis", "i16", (layer.x.size, capacity),
-                    low=-ONE, high=ONE, scale=1 / ONE,
-                ),
-                Learned.of(f"{layer.name}.columns", "i32", (2,), low=0, high=capacity),
-            ]  # fmt: skip
-            spaces.append(f"{layer.name}.columns")
-            room.append(capacity - more if self.tasks > 1 else 0)
-        net.learned.append(Learned.of("hlop.health", "i32", (1,)))
-        net.nodes.insert(
-            0,
-            HlopGate(
-                name="hlop_gate",
-                inputs=("hlop.health", *spaces),
-                room=np.array(room, np.int32),
-            ),
-        )
+        spaces = Subspaces.of(self, [(layer.name, layer.x.size) for layer in layers])
+        net.learned += spaces.learned
+        net.nodes.insert(0, spaces.gate())
 
         def project(layer: Parameters, error: Tensor) -> Tensor:
-            basis, columns = f"{layer.name}.basis", f"{layer.name}.columns"
-            first, more = blocks[layer.name]
-            trace = Tensor(f"{layer.name}_trace", "i16", (layer.x.size,), scale=layer.x.scale)
-            net.nodes += [
-                HlopProject(name=trace.name, inputs=(layer.x.name, basis, columns)),
-                HlopLearn(
-                    name=f"{layer.name}_hebb",
-                    inputs=(trace.name, basis, columns, *([SCHEDULE] if self.samples else [])),
-                    first=first,
-                    more=more,
-                    step=round(self.step * (1 << 15)),
-                    seed=net.seed(),
-                ),
-            ]
-            return self._cuber(net, layer, error, blocks[layer.name]) if self.cuber else trace
+            trace = spaces.project(net.nodes, layer.name, layer.x, net.seed())
+            return (
+                self._cuber(net, layer, error, spaces.blocks[layer.name]) if self.cuber else trace
+            )
 
         net.backward("scores", "loss", before=project)
-        net.nodes += [
-            HlopMerge(name=f"{k.name}_merge", inputs=(f"{k.name}.basis", f"{k.name}.columns"))
-            for k in layers
-        ]
+        net.nodes += spaces.merges()
         return extend(backbone, net.nodes, net.learned, ["scores"], setting.classes)
+
+    def _build_spiking(self, backbone: Graph, setting: Setting) -> Graph:
+        if self.cuber:
+            raise UsageError(
+                f"hlop: cuber={self.cuber} with neurons=lif",
+                "CUBER compares gradients of activations",
+                "take cuber=0, or neurons=relu",
+            )
+        hidden, seed = widths(self.hidden), setting.seed
+        given = spiking_classifier(
+            backbone, setting.features, hidden, setting.classes, self.steps, seed
+        )
+        dense = {n.name: n for n in given.nodes if isinstance(n, Dense)}
+        names = [*(f"hidden{i}" for i in range(len(hidden))), "logits"]
+        sizes = {name: dense[name].ins[0].size for name in names}
+        spaces = Subspaces.of(self, [(name, sizes[name]) for name in names])
+        net = SpikingNetwork(
+            given,
+            {name: Learns(channels=len(dense[name].weight)) for name in names},
+            ThreeFactor(self.rate, self.rounding, width=SURROGATE_WIDTH),
+            np.random.default_rng([seed, 29]),
+            scheduled=self.samples > 0,
+            trace_limit=min(TRACE_LIMIT, *(largest_value(sizes[name]) for name in names)),
+        )
+        learned, nodes = restarting_schedule(SCHEDULE, self.samples) if self.samples else ([], [])
+
+        def project(stage: Stage, delta: str) -> str | None:
+            if not self.PROJECTS:
+                return None
+            row = net.trace_row(stage)
+            return spaces.project(net.nodes, stage.dense.name, row, net.seed()).name
+
+        net.backward("scores", GAIN, project)
+        return dataclasses.replace(
+            given,
+            nodes=[spaces.gate(), *nodes, *net.nodes, *spaces.merges()],
+            learned=[*backbone.learned, *learned, *spaces.learned, *net.learned],
+            classes=setting.classes,
+        )
+
+    def block(self, i: int, inputs: int) -> tuple[int, int]:
+        """Columns of the first and of each further task in layer i."""
+        first = min(64, -(-inputs // 2)) if self.first == "auto" else widths(self.first)[i]
+        if self.more != "auto":
+            return first, widths(self.more)[i]
+        left = int(FULL * inputs) - first
+        return first, min(16, left // max(1, self.tasks - 1))
 
     def _cuber(
         self, net: NetworkBuilder, layer: Parameters, error: Tensor, block: tuple[int, int]
@@ -182,14 +285,6 @@ class Hlop(Learner):
             CuberKeep(name=f"{name}_keep", inputs=(read[2], *names)),
         ]
         return trace
-
-    def _block(self, i: int, inputs: int) -> tuple[int, int]:
-        """Columns of the first and of each further task in layer i."""
-        first = min(64, -(-inputs // 2)) if self.first == "auto" else widths(self.first)[i]
-        if self.more != "auto":
-            return first, widths(self.more)[i]
-        left = int(FULL * inputs) - first
-        return first, min(16, left // max(1, self.tasks - 1))
 
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         """Refused samples, saturations, and of each layer the part of its rank that is free."""

@@ -37,7 +37,7 @@ from spikelet.learn.layers.spiking_error import (
     SpikingScores,
 )
 from spikelet.learn.layers.spiking_record import PEAK, SpikeHistory, Surrogate
-from spikelet.learn.layers.spiking_update import RATE_BITS, SpikingUpdate
+from spikelet.learn.layers.spiking_update import RATE_BITS, SpikeTrace, SpikingUpdate
 from spikelet.learn.networks.builder import SCHEDULE, part_name
 from spikelet.learn.networks.parameters import Learns
 from spikelet.learn.numbers.scalar import Q15
@@ -161,7 +161,9 @@ class SpikingNetwork:
         learns: Mapping[str, Learns],
         rule: ThreeFactor,
         rng: np.random.Generator,
+        *,
         scheduled: bool = False,
+        trace_limit: int = TRACE_LIMIT,
     ) -> None:
         """The forward pass.
 
@@ -171,6 +173,7 @@ class SpikingNetwork:
             rule: how.
             rng: of seeds.
             scheduled: a tensor named `schedule` says how much of the rate to use.
+            trace_limit: largest code of a presynaptic trace, at most 4095.
 
         Raises:
             UsageError: a layer that depends on what learns has no backward pass.
@@ -179,7 +182,7 @@ class SpikingNetwork:
         self.nodes: list[Operator] = []
         self.learned: list[Learned] = []
         self.stages: list[Stage] = []
-        self._scheduled = scheduled
+        self._scheduled, self._trace_limit = scheduled, trace_limit
         self._live: dict[str, Stage] = {}  # by tensor: sums, spikes, membranes and counts
         self._histories: dict[str, str] = {}
         self._gain = 1.0
@@ -189,6 +192,10 @@ class SpikingNetwork:
                 self._lay(node, layer)
             else:
                 self.nodes.append(node)
+
+    def seed(self) -> int:
+        """A state of xorshift32."""
+        return int(self.rng.integers(1, 1 << 32))
 
     def live(self, name: str) -> bool:
         """Whether a tensor depends on something that learns."""
@@ -385,14 +392,7 @@ class SpikingNetwork:
         return Errors(name, loss.scale * size / FEEDBACK * scale, most)
 
     def _update(self, stage: Stage, delta: Errors, given: str | None) -> None:
-        try:
-            trace = Trace.of(stage.keep, self.graph.steps)
-        except ValueError as e:
-            raise UsageError(
-                f"layer {stage.dense.name}: {e}",
-                "its neurons forget so little that traces of 16 bits do not hold their spikes",
-                "learn behind it, or on fewer time steps",
-            ) from e
+        trace = self._trace(stage)
         spiking = isinstance(stage.neurons, Lif)
         one, bias_one = float(trace.one), float(trace.one)  # codes of a trace of 1
         if stage.steady:
@@ -418,9 +418,39 @@ class SpikingNetwork:
         step.inputs = tuple(reads[role] for role in step.roles)
         self.nodes.append(step)
         if "random" in step.roles:
-            seed = np.array([self.rng.integers(1, 1 << 32)], np.uint32)
+            seed = np.array([self.seed()], np.uint32)
             self.learned.append(Learned.of(reads["random"], "u32", (1,), seed, low=1))
         self.learned.append(Learned.of(reads["health"], "i32", (1,), low=0))
+
+    def _trace(self, stage: Stage) -> Trace:
+        try:
+            return Trace.of(stage.keep, self.graph.steps, self._trace_limit)
+        except ValueError as e:
+            raise UsageError(
+                f"layer {stage.dense.name}: {e}",
+                "its neurons forget so little that traces of 12 bits do not hold their spikes",
+                "learn behind it, or on fewer time steps",
+            ) from e
+
+    def trace_row(self, stage: Stage) -> Tensor:
+        """What a layer learns from, in one row: its values, or else the traces of its spikes.
+
+        Of integrators those after the last step; of neurons that spike their mean over time.
+        """
+        if stage.steady:
+            return stage.x
+        trace, name = self._trace(stage), part_name(stage.dense.name, "trace")
+        self.nodes.append(
+            SpikeTrace(
+                name=name,
+                inputs=(self._histories[stage.x.name],),
+                size=stage.x.size,
+                keep=trace.keep,
+                one=trace.one,
+                mean=isinstance(stage.neurons, Lif),
+            )
+        )
+        return Tensor(name, "i16", (stage.x.size,))
 
     def _summed(self, stage: Stage, delta: Errors, trace: Trace) -> tuple[Errors, float]:
         """Errors summed over time, weighted by a trace; the scale of the sum."""

@@ -30,14 +30,14 @@ class Trace:
     one: int
 
     @classmethod
-    def of(cls, keep: int, steps: int) -> Trace:
-        """The finest trace of so many steps; ValueError where there are more than 4095."""
+    def of(cls, keep: int, steps: int, limit: int = TRACE_LIMIT) -> Trace:
+        """The finest trace of so many steps within a limit; ValueError where there is none."""
         total, weight = 0.0, 1.0
         for _ in range(steps):
             total, weight = total + weight, weight * keep / Q15
-        one = int(TRACE_LIMIT / total)
+        one = int(limit / total)
         if one < 1:
-            raise ValueError(f"{steps} time steps, a trace holds {TRACE_LIMIT} spikes")
+            raise ValueError(f"{steps} time steps, a trace holds {limit} spikes")
         return cls(keep, one)
 
     def over(self, spikes: Array) -> Array:

@@ -1,0 +1,85 @@
+"""HLOP on spiking layers: what old tasks use stays, and the device's bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learned_states import check_any_state
+from learning import USUAL, device_equals_twin
+from spikelet.errors import UsageError
+from spikelet.graph import Graph
+from spikelet.learn import Setting, Twin, identity
+from spikelet.learn.bases.subspace import ONE
+from spikelet.learn.learners.hlop import Hlop
+from spikelet.train.data import load
+
+DIGITS = load("digits").held_out().flat()
+
+
+def network(dtype: str = "u8", zero_point: int = 0, **options: object) -> Graph:
+    learner = Hlop(**{"neurons": "lif", "rate": 0.003, **options})  # type: ignore[arg-type]
+    backbone = identity((64,), dtype, scale=1 / 255, zero_point=zero_point)
+    return learner.attach(backbone, Setting("features", 10, seed=1))
+
+
+@pytest.mark.parametrize("target", USUAL)
+def test_device_equals_twin(target: str, tmp_path: Path) -> None:
+    graph = network(hidden="20-17", first="12-6-5", more="6-3-3", tasks=3, samples=20, steps=4)
+    x, y = DIGITS.x_train[:80], DIGITS.y_train[:80]
+    twin = device_equals_twin(
+        target, graph, {"x": x}, y, tmp_path, block=20, commit_after=(20, 40, 60)
+    )
+    health = Hlop().health(twin.learned)
+    assert health["skipped"] == 20  # a fourth task has no room
+    assert health["free_rank.hidden1"] == 1 - 12 / 20
+    assert health["free_rank.logits"] == 1 - 11 / 17
+    assert graph.steps == 4
+
+
+def test_any_state_is_survived(tmp_path: Path) -> None:
+    graph = network(hidden="9", steps=3, tasks=2)
+    check_any_state(graph, {"x": DIGITS.x_train[:3]}, DIGITS.y_train[:3], tmp_path, states=4)
+
+
+def test_weights_do_not_move_along_what_old_tasks_used() -> None:
+    graph = network(hidden="40-24", first="20-12-8", more="4-4-4", rounding="nearest", steps=4)
+    x, y = DIGITS.x_train, DIGITS.y_train
+    twin = Twin(graph)
+    twin.observe({"x": x[:60]}, y[:60])
+    twin.commit()
+    before = twin.state()
+    order = np.random.default_rng(3).permutation(64)
+    twin.observe({"x": x[60:80][:, order]}, y[60:80])
+    for layer, columns in (("hidden0", 20), ("hidden1", 12), ("logits", 8)):
+        weight, basis = f"{layer}.weight", before[f"{layer}.basis"][:, :columns] / ONE
+        np.testing.assert_allclose(basis.T @ basis, np.eye(columns), atol=0.02)
+        moved = twin.learned[weight].astype(float) - before[weight]
+        along = np.linalg.norm(basis.T @ moved) / np.linalg.norm(moved)
+        assert np.linalg.norm(moved) > 500, layer
+        assert along < 0.02, layer
+
+
+def test_it_learns_and_the_twin_predicts_from_spikes() -> None:
+    graph = network(hidden="32", tasks=1, first="8-8", rate=0.006)
+    twin = Twin(graph)
+    x, y = DIGITS.x_train[:250], DIGITS.y_train[:250]
+    first = twin.observe({"x": x}, y)["scores"]
+    assert (graph.predicted(first[-60:]) == y[-60:]).mean() > 0.65
+    spikes = graph.run({"x": x[:50]}, trace=True).trace["hidden0_lif.spikes"]
+    assert spikes.shape == (8, 50, 32) and 0.02 < spikes.mean() < 0.6
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"cuber": 5}, "cuber=5 with neurons=lif"),
+        ({"dtype": "i8", "zero_point": -3}, "zero point -3, spiking layers read"),
+        ({"hidden": "8", "first": "60-2", "more": "1-1"}, "60 columns for the first task"),
+    ],
+)
+def test_what_it_refuses(options: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        network(**options)  # type: ignore[arg-type]
