@@ -9,6 +9,8 @@ import numpy as np
 from graphs import weights
 from spikelet.graph import Graph, Operator, Tensor
 from spikelet.graph.fixed import ROUNDINGS
+from spikelet.graph.ops.alpha import RESETS as ALPHA_RESETS
+from spikelet.graph.ops.alpha import Alpha
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.delay import Delay
@@ -24,6 +26,29 @@ from spikelet.graph.ops.previous import Previous
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.ops.spike_count import SpikeCount
 from spikelet.graph.ops.sum import Sum
+
+
+def alpha_neurons(source: str, n: int) -> list[Operator]:
+    """Every reset, in 16 and 32 bits, leaks alike and of each neuron, some that saturate."""
+    rng = np.random.default_rng(8)
+    nodes: list[Operator] = []
+    for i, (reset, wide) in enumerate(itertools.product(ALPHA_RESETS, (False, True))):
+        bits, size = (24, n) if wide else (15, 1)
+        leaks, slower, parts = (
+            rng.integers(low << (bits - 4), 15 << (bits - 4), size).astype(np.uint32)
+            for low in (9, 3, 1)
+        )
+        nodes.append(
+            Alpha(
+                name=f"alpha{i}", inputs=(source,), reset=reset, leak_bits=bits,
+                threshold=rng.integers(20, 90, size).astype(np.int32) << (12 if wide else 0),
+                leaks=leaks, inhibitory_leaks=slower, parts=parts,
+                amount=rng.integers(9, 99, size).astype(np.int32) if reset == "subtract" else None,
+                compare=COMPARISONS[i % 2], leak_round=ROUNDINGS[i % 3],
+                input_shift=15 if wide else 0,
+            )
+        )  # fmt: skip
+    return nodes
 
 
 def recurrent_spikes(steps: int = 6) -> Graph:
@@ -58,6 +83,7 @@ def recurrent_spikes(steps: int = 6) -> Graph:
             name="trace", inputs=("result",), input_shift=2,
             leaks=np.array([32768, 0, 20001, 31000], np.uint32),
         ),
+        *alpha_neurons("result", n),
         Delay(name="later", inputs=("slow.spikes",), steps=np.resize(np.uint8([0, 5, 3, 6]), 36)),
         SpikeCount(name="arrived", inputs=("later",)),
         Lif(name="out", inputs=("result",), threshold=threshold[:1], leak=30000),

@@ -199,6 +199,9 @@ PROGRAMS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "rleaky_loop": (
         lambda: Loop(lambda: snn.RLeaky(beta=0.9, all_to_all=False), "init_rleaky"), VECTOR
     ),
+    "alpha_loop": (
+        lambda: Loop(lambda: snn.Alpha(alpha=0.9, beta=0.6, threshold=0.5), "init_alpha"), VECTOR
+    ),
     "single_step": (Single, VECTOR),
     "feedback": (Feedback, VECTOR),
     "loose_layers": (stepped, VECTOR),

@@ -99,6 +99,7 @@ def beside_onnxruntime(graph: Graph, data: bytes, count: int = 20) -> dict[str, 
 NOT_EXPORTED = {
     **dict.fromkeys(
         [
+            "alpha",
             "conv2d_sums",
             "delay",
             "dense",

@@ -130,7 +130,10 @@ def test_no_spike_differs_where_weights_lie_on_a_grid(
         assert differing(network, lowered, encoder, 1) == 0
 
 
+ALPHA = {"kept_current": np.array([0.9]), "kept_inhibitory": np.array([0.6]), "kept": np.zeros(1)}
 SWITCHES: dict[str, dict[str, Any]] = {
+    "alpha": {**ALPHA, "timing": "next_step_input_lost"},
+    "alpha, subtract": {**ALPHA, "reset": "subtract", "timing": "next_step", "compare": ">="},
     "adaptive threshold": {"adapts": "threshold", "reset": "subtract"},
     "adaptive threshold, reset to zero": {"adapts": "threshold", "compare": ">="},
     "adaptive input": {"adapts": "input", "reset": "subtract"},
@@ -155,11 +158,13 @@ def dense(rng: np.random.Generator, switches: dict[str, Any]) -> SpikingNetwork:
                 "kept_adaptation": rng.uniform(0.7, 0.95, n), "jump": rng.uniform(0.05, 0.4, n),
                 "coupling": rng.uniform(-0.2, 0.3, n),
             }  # fmt: skip
-        return Rule(kept=kept, **more, **switches)
+        return Rule(**{"kept": kept, **more, **switches})
 
     gain = np.array([0.7]) if "inhibition" in switches else rng.uniform(0.4, 1, 24)
     own: tuple[Layer, ...] = (OneToOne(name="own", inputs=("last",), weight=on_grid(rng, 20)),)
     sums: tuple[str, ...] = ("fc2", "all", "own")
+    if "kept_inhibitory" in switches:
+        gain = rng.uniform(1.5, 3, 24)
     if switches.get("most", 1) > 1:  # counts take no weight of their own
         own, sums = (), ("fc2", "all")
     layers: tuple[Layer, ...] = (

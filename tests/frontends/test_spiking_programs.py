@@ -55,7 +55,7 @@ def test_a_program_comes_in_spike_by_spike(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name", ["leaky_loop", "single_step", "feedback", "sequential_images", "spikingjelly_multi",
-             "norse_refrac_recurrent", "norse_adaptive", "inhibited"],
+             "norse_refrac_recurrent", "norse_adaptive", "inhibited", "alpha_loop"],
 )  # fmt: skip
 def test_a_program_runs_on_a_device(name: str) -> None:
     program, x = spiking_programs.made(name)
@@ -89,6 +89,11 @@ def snntorch_classes() -> list[tuple[str, nn.Module]]:
         ]
         if delay:  # without it snnTorch's own forward fails
             found.append(("RSynaptic", snn.RSynaptic(alpha=0.7, linear_features=64, **options)))
+    for reset in ("subtract", "zero", "none"):
+        options = {"reset_mechanism": reset, "init_hidden": True, "threshold": 0.7}
+        each = torch.linspace(0.3, 0.6, 64)
+        found.append(("Alpha", snn.Alpha(alpha=0.9, beta=0.6, **options)))
+        found.append(("Alpha", snn.Alpha(alpha=each + 0.3, beta=each, **options)))
     return found
 
 
@@ -269,6 +274,8 @@ def hidden(kind: Any = snn.Leaky, **options: Any) -> nn.Module:
          r"\(LIFAdExCell\): neurons that are not carried\n.*LSNNCell"),
         (lambda: behind(hidden(reset_delay=False, inhibition=True, alpha=0.5, kind=snn.Synaptic,
                                reset_mechanism="zero")), 5, "with inhibition and reset to 0"),
+        (lambda: behind(hidden(kind=snn.Alpha, alpha=0.95, inhibition=True)), 5, "inhibition=True"),
+        (lambda: behind(snn.Alpha(alpha=0.95, beta=0.0, init_hidden=True)), 5, "beta is not above"),
         (lambda: behind(hidden(graded_spikes_factor=2.0, inhibition=True)), 5,
          "graded_spikes_factor has no effect with inhibition"),
         (lambda: behind(hidden(graded_spikes_factor=-2.0)), 5, "is not one positive number"),

@@ -20,6 +20,7 @@ STATES = {
     snn.RLeaky: ("spk", "mem"),
     snn.RSynaptic: ("spk", "syn", "mem"),
     snn.Lapicque: ("mem",),
+    snn.Alpha: ("syn_exc", "syn_inh", "mem"),
 }
 
 
@@ -62,6 +63,8 @@ def describe(path: str, layer: Any) -> Described:
     parts: dict[str, Any] = {"kept": _kept(path, layer, "beta")}
     if isinstance(layer, snn.Synaptic | snn.RSynaptic):
         parts["kept_current"] = _kept(path, layer, "alpha")
+    if isinstance(layer, snn.Alpha):
+        parts |= _synapse(path, layer)
     if isinstance(layer, snn.Lapicque):
         parts = _circuit(path, layer)
     rule = Rule(
@@ -80,6 +83,21 @@ def describe(path: str, layer: Any) -> Described:
             own = reals(path, layer, "V", layer.V)
     states = len(STATES[type(layer)])
     return Described(rule, own, membrane=states - (own is not None), states=states)
+
+
+def _synapse(path: str, layer: snn.Alpha) -> dict[str, Any]:
+    """An alpha-shaped synapse: its two currents, and the factor of what they differ by."""
+    if layer.inhibition:
+        raise refuse(path, layer, "inhibition=True is not supported", "use inhibition=False")
+    rises, falls = _kept(path, layer, "beta"), _kept(path, layer, "alpha")
+    if (rises <= 0).any() or (rises >= falls).any():
+        raise refuse(
+            path, layer, "beta is not above 0 and below alpha",
+            "use such a beta: else the membrane is no number",
+        )  # fmt: skip
+    gain = np.log(falls) / (np.log(rises) - np.log(falls)) + 1
+    currents = {"kept_current": falls, "kept_inhibitory": rises}
+    return {**currents, "kept": np.zeros(1), "gain": gain}
 
 
 def _circuit(path: str, layer: Any) -> dict[str, Any]:

@@ -119,12 +119,20 @@ class Rule:
         s = v > threshold + w                      or >=; w where it raises the threshold
         w = kept_adaptation * w + coupling * v + jump * s          v as it is stored
 
+    With an alpha-shaped synapse the membrane is what two currents differ by: kept is 0, and
+
+        i = kept_current * i + x;  j = kept_inhibitory * j - x;  v = gain * (i + j)
+
+    A reset to zero, next_step_input_lost, sets all three to 0; one that subtracts, next_step, takes
+    the threshold off i, sets j to 0, and gives v the j before.
+
     What a spike does to v, and when, says `timing`; see `spikelet.graph.ops.lif.Lif`. Each number
     that is an array has one value, one a channel of images, or one a neuron, float64.
 
     Attributes:
         kept: part of the membrane that a step keeps, 0 to 1.
         kept_current: the same of a synaptic current, or None where there is none.
+        kept_inhibitory: part of the second current of an alpha-shaped synapse, None without one.
         gain: of what the membrane takes in.
         drift: what it gets besides, in every step.
         threshold: None for integrators that do not spike: they write their membrane.
@@ -148,6 +156,7 @@ class Rule:
 
     kept: Array
     kept_current: Array | None = None
+    kept_inhibitory: Array | None = None
     gain: Array = field(default_factory=lambda: np.ones(1))
     drift: Array = field(default_factory=lambda: np.zeros(1))
     threshold: Array | None = field(default_factory=lambda: np.ones(1))
@@ -169,6 +178,7 @@ class Rule:
     def switches(self) -> list[str]:
         """What it has that most neurons have not, for those who carry plain neurons only."""
         there = {
+            "alpha-shaped synapses": self.kept_inhibitory is not None,
             "adaptation": self.adapts != "nothing",
             "inhibition between neurons": self.inhibition,
             "neurons that spike several times in a step": self.most > 1,

@@ -13,6 +13,7 @@ from spikelet.frontends.spiking import rounding
 from spikelet.frontends.spiking.held import Held, in_memory
 from spikelet.frontends.spiking.network import Neurons, Rule
 from spikelet.graph import Array, Graph, Operator
+from spikelet.graph.ops.alpha import STATES, Alpha
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
 from spikelet.refusal import ImportRefused
@@ -63,6 +64,8 @@ class NeuronLowering:
         """
         layer, source = self.layer, self.source
         rule, exact = layer.rule, not self.narrow
+        if rule.kept_inhibitory is not None:
+            return self._alpha(bits)
         made: list[Operator] = []
         read, shift = source.name, bits
         if rule.kept_current is not None:
@@ -104,6 +107,42 @@ class NeuronLowering:
             **fields,
         )
         return (*made, node)
+
+    def _alpha(self, bits: int) -> tuple[Operator, ...] | None:
+        """Neurons with an alpha-shaped synapse; their membrane counts what the gain multiplies."""
+        layer, source = self.layer, self.source
+        rule, exact = layer.rule, not self.narrow
+        if rule.threshold is None:
+            raise ImportRefused(
+                f"layer {layer.called}: the membrane of an alpha-shaped synapse is read out",
+                next="answer with its spikes",
+            )
+        unit, gain, threshold = _alike(
+            source.unit, in_memory(source, rule.gain), in_memory(source, rule.threshold)
+        )
+        step = unit / (1 << bits)
+        codes = {"threshold": _threshold_codes(threshold, step * gain, rule)}
+        if rule.reset == "subtract":
+            codes["amount"] = nearest(threshold / step)
+        if max(np.abs(v).max() for v in codes.values()) > MOST_SUM:
+            return None
+        fields: dict[str, Any] = {k: _few(v).astype(np.int32) for k, v in codes.items()}
+        fields |= _leaks(in_memory(source, rule.kept_current), exact)
+        for one, several, values in (
+            ("inhibitory_leak", "inhibitory_leaks", in_memory(source, rule.kept_inhibitory)),
+            ("part", "parts", 1 / gain),
+        ):
+            made = _leaks(values, exact)
+            fields |= {one: made["leak"]} if "leak" in made else {several: made["leaks"]}
+        node = Alpha(
+            name=layer.name,
+            inputs=(source.name,),
+            compare=rule.compare,
+            reset=rule.reset,
+            input_shift=bits,
+            **fields,
+        )
+        return (node,)
 
     def _codes(self, bits: int) -> tuple[dict[str, Array], dict[str, Any]]:
         """Numbers of neurons that spike in units of their membranes, and their adaptation."""
@@ -165,6 +204,9 @@ class NeuronLowering:
             for low, high in (bounds[self.membrane], bounds[neurons.inputs[0]])
         )
         gained <<= int(neurons.attributes()["input_shift"])
+        if isinstance(neurons, Alpha):
+            ends = (bounds[f"{self.layer.name}.{state}"] for state in STATES)
+            return gained + max(max(-int(low.min()), int(high.max())) for low, high in ends)
         if not isinstance(neurons, Lif) or neurons.adapts == "nothing":
             return held + gained
         if neurons.coupling is not None:

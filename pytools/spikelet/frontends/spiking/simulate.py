@@ -40,6 +40,7 @@ class Simulation:
         self.values: dict[str, Tensor] = {}
         self.membranes: dict[str, Tensor] = {}
         self.currents: dict[str, Tensor] = {}
+        self.inhibitory: dict[str, Tensor] = {}
         self.waiting: dict[str, Tensor] = {}
         self.adaptations: dict[str, Tensor] = {}
         self.seen: dict[str, list[Tensor]] = {}
@@ -74,6 +75,8 @@ class Simulation:
 
     def _fire(self, layer: Neurons, x: Tensor) -> Tensor:
         rule, name = layer.rule, layer.name
+        if rule.kept_inhibitory is not None:
+            return self._fire_alpha(layer, x)
         if rule.kept_current is not None:
             held = self.currents.get(name, torch.zeros_like(x))
             self.currents[name] = _each(rule.kept_current, x) * held + x
@@ -93,6 +96,31 @@ class Simulation:
             self.adaptations[name] = kept * w + coupling * v + jump * spikes
         self.membranes[name] = v
         return v if rule.threshold is None else spikes * rule.height
+
+    def _fire_alpha(self, layer: Neurons, x: Tensor) -> Tensor:
+        """Neurons with an alpha-shaped synapse: their membrane is what two currents differ by."""
+        rule, name = layer.rule, layer.name
+        assert rule.kept_current is not None and rule.kept_inhibitory is not None
+        nothing = torch.zeros_like(x)
+        j = self.inhibitory.get(name, nothing)
+        new_i = _each(rule.kept_current, x) * self.currents.get(name, nothing) + x
+        new_j = _each(rule.kept_inhibitory, x) * j - x
+        v = _each(rule.gain, x) * (new_i + new_j)
+        if rule.threshold is None:
+            self.currents[name], self.inhibitory[name] = new_i, new_j
+            return v
+        threshold = _each(rule.threshold, x)
+        stored = self.membranes.get(name, nothing)
+        over = stored > threshold if rule.compare == ">" else stored >= threshold
+        reset = (over & (rule.reset != "none")).double()
+        if rule.reset == "zero":
+            v, new_i = (1 - reset) * v, (1 - reset) * new_i
+        else:
+            v, new_i = v + reset * j, new_i - reset * threshold
+        self.currents[name], self.inhibitory[name] = new_i, (1 - reset) * new_j
+        self.membranes[name] = v
+        spikes = v > threshold if rule.compare == ">" else v >= threshold
+        return spikes.double() * rule.height
 
 
 def neurons_step(
