@@ -85,6 +85,9 @@ static void put_facts(struct spk_reply *reply) {
 #ifdef SPK_EVENTS
     capabilities |= SPK_CAPABILITY_EVENTS;
 #endif
+#ifdef SPK_EXIT
+    capabilities |= SPK_CAPABILITY_EXIT;
+#endif
     put(reply, spk_board_boot_id(), 4);
     put(reply, SPK_PROTOCOL, 1);
     put(reply, SPK_PROTOCOL_HASH, 4);
@@ -239,35 +242,6 @@ static enum spk_status tensor_get(const uint8_t *data, struct spk_reply *reply) 
     return SPK_STATUS_OK;
 }
 
-// The model as it lies in memory, not as it was when the image was made. Seed and first byte are
-// the host's choice: no answer that was computed before fits.
-static enum spk_status constants(const uint8_t *data, struct spk_reply *reply) {
-    const struct spk_constant *constant = spk_model.constants;
-    uint32_t crc = spk_load32(data + SPK_CONSTANTS_SEED_AT);
-    uint32_t skip = spk_load32(data + SPK_CONSTANTS_FIRST_AT);
-    uint32_t left = spk_load32(data + SPK_CONSTANTS_SIZE_AT);
-    uint32_t count = spk_model.constant_count;
-
-    if (skip > spk_model.constant_bytes || left > spk_model.constant_bytes) {
-        return refuse(reply, SPK_STATUS_RANGE, skip);
-    }
-    for (uint32_t i = 2 * count; i && left; i--) { // at most twice around
-        if (skip < constant->bytes) {
-            const uint32_t size = left < constant->bytes - skip ? left : constant->bytes - skip;
-            const uint8_t *at =
-                constant->pointed ? *(const spk_table *)constant->data : constant->data;
-            crc = spk_crc32(crc, at + skip, size);
-            left -= size;
-            skip = 0;
-        } else {
-            skip -= constant->bytes;
-        }
-        constant = i == count + 1 ? spk_model.constants : constant + 1;
-    }
-    put(reply, crc, 4);
-    return SPK_STATUS_OK;
-}
-
 static int stopped(void) {
 #ifdef SPK_TRACE
     return spk_trace_stopped();
@@ -288,6 +262,15 @@ static uint32_t model_ticks(void) {
 #endif
 }
 
+// Whether the step that was run last made further ones superfluous.
+static int is_sure(void) {
+#ifdef SPK_EXIT
+    return !stopped() && *spk_model.unsure == 0;
+#else
+    return 0;
+#endif
+}
+
 // Steps until `target` steps are done; at the model's end also what needs all steps. Ticks of it: a
 // function of its own, so that they do not depend on the code around it.
 __attribute__((noinline)) static uint32_t advance(uint32_t target, int restart) {
@@ -298,12 +281,14 @@ __attribute__((noinline)) static uint32_t advance(uint32_t target, int restart) 
     if (restart) {
         spk_model.start();
     }
-    for (; step != target && !stopped(); step += !stopped()) {
+    int sure = 0;
+    for (; step != target && !sure && !stopped(); step += !stopped()) {
         spk_model.step(step);
+        sure = is_sure();
     }
     agent.step = (uint16_t)step;
     agent.state = RUN_ON;
-    if (!stopped() && step == spk_model.steps) {
+    if (!stopped() && (step == spk_model.steps || sure)) {
         spk_model.finish();
         agent.state = RUN_FINISHED;
     }
@@ -537,7 +522,7 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
     case SPK_TYPE_RUN:
         return run(data, reply);
     case SPK_TYPE_CONSTANTS:
-        return constants(data, reply);
+        return spk_constants_serve(data, reply);
 #ifdef SPK_EVENTS
     case SPK_TYPE_EVENTS_CLOSE:
         return spk_events_close(data, reply);

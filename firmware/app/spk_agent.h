@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "spk_link.h"
+
 #define SPK_FIRMWARE_VERSION 0x000200u // major, minor, patch: a byte each
 
 // A board's startup calls this once memory is set up and spk_board_init() has run.
@@ -15,16 +17,15 @@ void spk_agent_boot(void);
 int spk_agent_poll(void); // 0 when there was nothing to do
 
 struct spk_tensor;
-struct spk_reply;
 // Bytes of `data` from its start that the tensor may hold at `offset`; `size` where all is well.
 uint32_t spk_agent_admitted(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
                             uint32_t size);
 
 void spk_agent_put_outcome(struct spk_reply *reply, uint32_t ticks); // the fields of RUN's reply
 
-#ifdef SPK_LEARN
-#include "spk_link.h"
+enum spk_status spk_constants_serve(const uint8_t *data, struct spk_reply *reply); // CONSTANTS
 
+#ifdef SPK_LEARN
 // What is learned: learning.c.
 void spk_learning_boot(void);
 void spk_learning_session(uint32_t nonce); // what an earlier session did not commit is undone
@@ -35,8 +36,6 @@ enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply)
 #endif
 
 #ifdef SPK_EVENTS
-#include "spk_link.h"
-
 // Address events: events.c.
 void spk_events_begin(int waits, uint32_t ticks); // a run began at step 0; it waits for events
 enum spk_status spk_events_take(const struct spk_request *request, struct spk_reply *reply);

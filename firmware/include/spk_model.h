@@ -86,6 +86,9 @@ struct spk_model {
     void (*start)(void);                  // reset the states, run what does not depend on time
     void (*step)(uint32_t t);             // one time step, 0 <= t < steps
     void (*finish)(void);                 // run what needs all steps
+#ifdef SPK_EXIT
+    const uint8_t *unsure; // 0 behind a step: the answer is sure, no further step is run
+#endif
 #ifdef SPK_EVENTS
     const struct spk_tensor *stream; // the input that has other values in each step
 #endif

@@ -126,6 +126,10 @@ class Manifest:
         allocation: bits of layers that a budget was kept with, and what chose them.
         draft: the lead below which the wider network answers; shares of samples and accuracies on
             those that it was chosen on.
+        early_exit: the leads at which a step is the last one; steps and accuracies on the samples
+            that they were chosen on.
+        events: how long a step is, in microseconds (`bin_us`), and pixels of a side that are one
+            (`pool`).
         simplified: what was left out because no output depends on it, by layer; work and weights.
         bands: layers in bands of rows, and bands.
         learning: learner and options.
@@ -170,6 +174,8 @@ class Manifest:
     quantisation: Quantisation | None = None
     allocation: dict[Words, Any] | None = None
     draft: dict[Words, Any] | None = None
+    early_exit: dict[Words, Any] | None = None
+    events: dict[Words, Any] | None = None
     simplified: dict[Words, Any] | None = None
     bands: dict[Words, Any] | None = None
     learning: Learning | None = None

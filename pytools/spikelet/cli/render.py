@@ -194,6 +194,7 @@ def render_session(result: Mapping[str, Any]) -> list[RenderableType]:
                 "accuracy, golden": golden,
                 "error, device": error_text(result.get("error")),
                 "saturations": result["saturations"],
+                "steps, mean": number(result.get("mean_steps"), f"of {result['steps']}", digits=2),
                 "events": events_line(result.get("events")),
                 "longest step": number((result.get("events") or {}).get("most_a_step")),
                 "instructions": number(result["instructions_per_inference"], in_steps(result))

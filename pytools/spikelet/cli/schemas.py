@@ -135,6 +135,23 @@ class Adapted(Object):
     accuracy: float
 
 
+class Shortened(Object):
+    """`spikelet shorten --json`."""
+
+    package: str
+    out: str
+    package_sha256: str = SHA256
+    samples: int
+    loss: float
+    growth: float
+    """Leads grow with the steps to this power."""
+    leads: list[int]
+    """Behind each step, of the best score over the second one."""
+    mean_steps: float
+    accuracy: float
+    accuracy_all_steps: float
+
+
 class Library(Object):
     """`spikelet export --c --json`."""
 
@@ -351,6 +368,7 @@ class Report(Object):
 # By the name of the file in docs/schemas.
 SCHEMAS: dict[str, type[BaseModel]] = {
     "adapt": Adapted,
+    "shorten": Shortened,
     "bench": Bench,
     "boards": Boards,
     "build": Build,

@@ -252,6 +252,8 @@ class Compared(Session):
     """False of a regression."""
     events: Events | None
     """Of a network that takes events."""
+    mean_steps: float | None
+    """Of a network that stops where its answer is sure."""
     error: RegressionError | None
     """Of a regression whose targets are known."""
 

@@ -127,6 +127,8 @@ def _core(
         em.define("SPK_CHOICES")
     if graph.stream is not None:
         em.define("SPK_EVENTS")
+    if graph.exit:
+        em.define("SPK_EXIT")
     laid = Laid(em.includes, em.macros, em.target)
     constants = list_constants(em.values, em.attributes, laid)
     const_bytes = sum(em.sizes.values())

@@ -215,8 +215,8 @@ int ${name}_invoke(void) {
         return ${NAME}_ERROR_ARENA;
     }
 $refuse    model_start();
-    for (model_time = 0; model_time < ${NAME}_STEPS; model_time++) {
-        model_step(model_time);
+    for (model_time = 0; model_time < ${NAME}_STEPS$go_on;) {
+        model_step(model_time++);
     }
     model_finish();
     return ${NAME}_OK;
@@ -225,6 +225,16 @@ $refuse    model_start();
 uint32_t ${name}_saturations(void) {
     return saturations;
 }
+$sure"""
+_SURE = """
+int ${name}_is_sure(void) {
+    return model_ready() && model_time && *$unsure == 0;
+}
+"""
+_IS_SURE = """\
+// Behind a step: 1 where the answer is sure, and further steps may be left out, as invoke() does.
+int ${name}_is_sure(void);
+
 """
 _ADMITS = """\
 // Whether inputs that are choices hold one of them.
@@ -408,6 +418,7 @@ class Interface:
         chosen = "\n// ERROR_ARGUMENT: an input holds none of its choices."
         chosen = chosen if graph.has_choices else ""
         text += self._fill(_DECLARATIONS, kept=kept, steps=graph.steps, chosen=chosen)
+        text += self._fill(_IS_SURE) if graph.exit else ""
         if graph.learns:
             what = (
                 "its label, 0 to CLASSES - 1" if graph.classes else "its targets, if there are any"
@@ -448,7 +459,14 @@ class Interface:
         tests = " && ".join(self._admits(em))
         admits = self._fill(_ADMITS, tests=tests) if tests else ""
         refuse = self._fill(_REFUSE) if tests else ""
-        text = self._fill(_FUNCTIONS, load=load, admits=admits, refuse=refuse)
+        sure, go_on = "", ""
+        if self.graph.exit:
+            unsure = em.tensor(self.graph.exit)
+            sure = self._fill(_SURE, unsure=unsure)
+            go_on = f" && (model_time == 0 || *{unsure})"
+        text = self._fill(
+            _FUNCTIONS, load=load, admits=admits, refuse=refuse, sure=sure, go_on=go_on
+        )
         for word in ("input", "output", "target"):
             text += self._lookup(word, em) if self.of(word) else ""
         if not self.graph.learns:

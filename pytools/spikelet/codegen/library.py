@@ -359,9 +359,10 @@ def _stepped(name: str, macro: str, face: Interface) -> list[str]:
     """A sample whose input has other values in each step."""
     port = next(port for port in face.of("input") if port.tensor.per_step)
     size = port.tensor.nbytes
+    go_on = f" && !{name}_is_sure()" if face.graph.exit else ""
     return [
         f"status = {name}_start();",
-        f"for (uint32_t t = 0; t < {macro}_STEPS && status == {macro}_OK; t++) {{",
+        f"for (uint32_t t = 0; t < {macro}_STEPS && status == {macro}_OK{go_on}; t++) {{",
         f"    memcpy({name}_input({port.number}), {_array(port)}[i] + t * {size}, {size});",
         f"    status = {name}_step();",
         "}",

@@ -49,6 +49,7 @@ def agent_table(
         "    .step = model_step,",
         "    .finish = model_finish,",
         *_stream_field(graph),
+        *([f"    .unsure = {em.tensor(graph.exit)},"] if graph.exit else []),
         *_learning_fields(graph, em),
         "};",
         "",

@@ -49,6 +49,7 @@ class GraphForm(Head):
     nodes: _Entries
     learned: _Entries = ()
     targets: _Entries = ()
+    exit: str = ""
 
 
 @dataclass(kw_only=True)

@@ -15,8 +15,8 @@ from spikelet.graph import form
 from spikelet.graph.declared import NAME_LENGTH, check_fields, is_identifier, quote_name
 from spikelet.graph.form import FORMAT, INITIAL, Head
 from spikelet.graph.operator import Interval, Operator, Phase
+from spikelet.graph.running import Execution, Running
 from spikelet.graph.tensor import FLOATS, Array, GraphError, Learned, Tensor
-from spikelet.text import brief_repr
 
 LABEL = "label"  # the target of a graph that learns classes
 MAX_OPERATORS = 0xFFFE
@@ -37,24 +37,6 @@ def _describe(tensor: Tensor) -> dict[str, Any]:
 
 
 @dataclass
-class Execution:
-    """What golden computed for N samples.
-
-    Attributes:
-        outputs: by name, (N, *shape).
-        trace: by name, (rows, N, *shape): one row a step, one row in all for an operator that runs
-            once; empty unless asked for.
-        saturations: (N,) membranes that hit their limit, over all layers and steps.
-    """
-
-    outputs: dict[str, Array]
-    trace: dict[str, Array]
-    saturations: Array
-
-    __repr__ = brief_repr
-
-
-@dataclass
 class Graph:
     """A deployable network: operators in order, with T time steps an inference.
 
@@ -67,6 +49,7 @@ class Graph:
         learned: what its learning operators change; none in a graph that does not learn.
         classes: of the labels that it learns from: 0 to classes - 1; 0 = it takes no label.
         targets: other tensors that a host writes for the learning operators to read.
+        exit: a u8 (1,) that each step writes: 0 ends the inference behind that step; "" for none.
         bounds: by tensor, the interval of every element for any input in range.
 
     Raises GraphError when it is not well formed or not provably free of overflow.
@@ -80,6 +63,7 @@ class Graph:
     learned: list[Learned] = field(default_factory=list)
     classes: int = 0
     targets: list[Tensor] = field(default_factory=list)
+    exit: str = ""
     bounds: dict[str, Interval] = field(init=False, repr=False, default_factory=dict)
     _phases: dict[str, Phase] = field(init=False, repr=False, default_factory=dict)
     _when: dict[str, tuple[str, int]] = field(init=False, repr=False, default_factory=dict)
@@ -152,6 +136,8 @@ class Graph:
                 self.bounds.setdefault(tensor.name, tensor.interval())
             self._phases[node.name] = phase
         self._check_carried(known)
+        if self.exit:
+            self._check_exit(known, ready)
         if not self.outputs:
             raise GraphError(f"graph {self.name}: no output is named")
         for name in self.outputs:
@@ -205,6 +191,16 @@ class Graph:
                     f"{name} may be {low.min()} to {high.max()}, expected {least.min()} to "
                     f"{most.max()}"
                 )
+
+    def _check_exit(self, known: Mapping[str, Tensor], ready: Mapping[str, Phase]) -> None:
+        """Refuse to end an inference by what is no yes or no of each step."""
+        tensor = known.get(self.exit)
+        ok = tensor is not None and (tensor.dtype, tensor.size) == ("u8", 1)
+        if not ok or ready[self.exit] is not Phase.STEP or self.exit in self._when:
+            raise GraphError(
+                f"graph {self.name}: exit {self.exit!a:.60} is {tensor}, expected u8 (1,) that "
+                "each step writes"
+            )
 
     def _check_condition(self, node: Operator, phase: Phase, known: Mapping[str, Tensor]) -> None:
         """Refuse to read what may have been left out; see `Operator.when`."""
@@ -350,31 +346,11 @@ class Graph:
             learned: by name, the tensors' shapes; None for the initial values.
         """
         samples = self.check_inputs(inputs)
-        stream = self.stream
         env: dict[str, Array] = {name: values.copy() for name, values in inputs.items()}
         env.update(self.initial() if learned is None else learned)
-        saturations = np.zeros(samples, np.int64)
-        rows: dict[str, list[Array]] = {}
-
-        def execute(node: Operator, t: int) -> None:
-            if stream is not None:
-                env[stream.name] = inputs[stream.name][:, t]
-            clipped = node.golden(env, t)
-            if clipped is not None:
-                saturations[:] += clipped
-            if trace:
-                for tensor in node.outs:
-                    rows.setdefault(tensor.name, []).append(env[tensor.name].copy())
-
         for node in self.order:
             node.start(env, samples)
-        for node, t in self.schedule(self.order):
-            execute(node, t)
-        return Execution(
-            outputs={name: env[name] for name in self.outputs},
-            trace={name: np.stack(values) for name, values in rows.items()},
-            saturations=saturations,
-        )
+        return Running(self, inputs, env, samples, trace).execution()
 
     def parts(self, samples: int, trace: bool = False, most: int = 64) -> Iterator[slice]:
         """Pieces of N samples, each of which `run` executes in some 128 MB.
@@ -452,6 +428,8 @@ class Graph:
         table = np.zeros((self.steps, len(self.traced_tensors)), np.uint32)
         for column, tensor in enumerate(self.traced_tensors):
             for row, values in enumerate(execution.trace.get(tensor.name, ())):
+                if self.row(tensor.name, row) >= execution.steps[sample] and row:
+                    break
                 digest = zlib.crc32(tensor.to_bytes(values[sample]))
                 table[self.row(tensor.name, row), column] = digest
         return table
@@ -495,6 +473,7 @@ class Graph:
                 for n in self.nodes
             ],
             "outputs": list(self.outputs),
+            **({"exit": self.exit} if self.exit else {}),
             **{name: value for name, value in learning.items() if value},
         }
 
@@ -522,6 +501,7 @@ class Graph:
             form.read_learned(read.learned, constants),
             read.classes,
             form.tensors("target", read.targets),
+            read.exit,
         )
         if more := sorted(set(constants) - set(graph.constants())):
             raise GraphError(f"graph {graph.name}: {more[0]!a:.60} is no constant of it")

@@ -66,6 +66,9 @@ class Claims:
             good = stop and reply.step <= (whole if end is None else end)
         elif reply.done == DONE_FINISHED:
             good = reply.step == whole and end in (None, whole)
+            # Where the answer was sure earlier, no later step was run.
+            early = self.info.exits and (start or 0) < reply.step <= (whole if end is None else end)
+            good = good or early
         else:
             good = (
                 reply.done == DONE_STEPS_LEFT and reply.step < whole and end in (None, reply.step)
@@ -93,7 +96,7 @@ class Claims:
         """Check the answer to EVENTS_CLOSE behind so many events."""
         whole = self.info.steps
         good = {
-            DONE_FINISHED: reply.step == whole,
+            DONE_FINISHED: reply.step == whole or (self.info.exits and 0 < reply.step < whole),
             DONE_STEPS_LEFT: (steps or whole) <= reply.step < whole,
             DONE_STOPPED: self.info.trace and reply.step <= whole,
         }

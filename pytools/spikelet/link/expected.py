@@ -18,6 +18,7 @@ from spikelet.link.facts import DeviceTensor, Dtype, Kind
 from spikelet.link.framing import PAYLOAD_MAX
 from spikelet.link.messages import (
     CAPABILITY_EVENTS,
+    CAPABILITY_EXIT,
     CAPABILITY_LEARN,
     CAPABILITY_TRACE,
     PROTOCOL,
@@ -30,7 +31,7 @@ RING_MIN, RING_MAX = 256, 32768
 ARENA_MAX = 1 << 25  # bytes, of a device of which nothing is known
 TICK_UNITS = 4
 RESET_CAUSES = 3
-_CAPABILITIES = CAPABILITY_TRACE | CAPABILITY_LEARN | CAPABILITY_EVENTS
+_CAPABILITIES = CAPABILITY_TRACE | CAPABILITY_LEARN | CAPABILITY_EVENTS | CAPABILITY_EXIT
 TICKS_PER_S = 3e10  # no device and no simulator counts faster
 _BITS = {Dtype.BIT: 1, Dtype.U8: 8, Dtype.I8: 8, Dtype.I16: 16, Dtype.F16: 16}
 
@@ -57,6 +58,7 @@ class Expected:
         constants: names and bytes of the model's tables, in the image's order.
         ram_bytes: of the board; None where it is not known.
         stream: the input that events fill; None where the model takes none.
+        exits: whether a run may end before all steps, where the answer is sure.
     """
 
     package_sha256: bytes
@@ -76,6 +78,7 @@ class Expected:
     constants: tuple[tuple[str, bytes], ...]
     ram_bytes: int | None = None
     stream: str | None = None
+    exits: bool = False
 
     def tensors(self, trace: bool) -> tuple[DeviceTensor, ...]:
         """The tensor table of such a build."""
@@ -114,6 +117,7 @@ class Expected:
             CAPABILITY_TRACE * trace
             + CAPABILITY_LEARN * self.learns
             + CAPABILITY_EVENTS * (self.stream is not None)
+            + CAPABILITY_EXIT * self.exits
         )
         rows: list[tuple[str, object, object]] = [
             ("model", self.model, facts.model),

@@ -7,6 +7,7 @@ from enum import IntEnum
 
 from spikelet.link.messages import (
     CAPABILITY_EVENTS,
+    CAPABILITY_EXIT,
     CAPABILITY_LEARN,
     CAPABILITY_TRACE,
     LEARN_ACCEPT,
@@ -123,6 +124,11 @@ class DeviceInfo:
     def learns(self) -> bool:
         """Whether the model has a learner."""
         return bool(self.capabilities & CAPABILITY_LEARN)
+
+    @property
+    def exits(self) -> bool:
+        """Whether a run may end before all steps."""
+        return bool(self.capabilities & CAPABILITY_EXIT)
 
     @property
     def takes_events(self) -> bool:

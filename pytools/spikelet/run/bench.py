@@ -107,7 +107,10 @@ def layer_ticks(
         inputs = {t.name: graph.wire(t, stream.inputs[t.name][index]) for t in graph.inputs}
         result = device.run(inputs=inputs, timed=True, deadline_s=deadline_s)
         table = np.frombuffer(device.get("trace"), "<u4").reshape(graph.steps, -1)
-        rows.append([0, *(int(table[cell]) for cell in cells), result.ticks])
+        # 0 where an operator was not run: the answer was sure in an earlier step.
+        rows.append(
+            [*np.maximum.accumulate([0, *(int(table[cell]) for cell in cells)]), result.ticks]
+        )
     steps = np.diff(np.array(rows, np.int64), axis=1)  # (samples, places + 1)
     if (steps < -1).any():  # a difference of two whole counts may be one less than what passed
         raise impossible(device.transport.name, "that its count of ticks goes back between layers")

@@ -59,6 +59,7 @@ def expected_image(
         constants=tuple((c.name, c.data) for c in generated.constants),
         ram_bytes=board.memory.ram.bytes if board.memory else None,
         stream=graph.stream.name if graph.stream else None,
+        exits=bool(graph.exit),
     )
 
 

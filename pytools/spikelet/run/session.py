@@ -107,6 +107,12 @@ class Outcome:
         return self.correct / self.labelled if self.labelled else None
 
     @property
+    def mean_steps(self) -> float | None:
+        """Steps that samples took, where they may take fewer than all; None of other models."""
+        steps = [s.steps for s in self.samples if s.steps is not None]
+        return float(np.mean(steps)) if steps else None
+
+    @property
     def error(self) -> dict[str, float] | None:
         """`mae` and `rmse` of a regression's device, None without targets."""
         return sample_error(self.samples)
@@ -268,8 +274,8 @@ class _Comparison:
         else:
             mismatches = 0
             for tensor in self.final:
-                golden = execution.trace[tensor.name][-1][row]
-                step = self.graph.steps - 1
+                step = int(execution.steps[row]) - 1
+                golden = execution.trace[tensor.name][self._row(tensor, step)][row]
                 mismatches += self._differences(
                     index, tensor, step, golden, tensor.from_bytes(received[tensor.name])
                 )
@@ -282,7 +288,8 @@ class _Comparison:
         saturated = int(execution.saturations[row])
         mismatches += abs(result.saturations - saturated)
         if isinstance(result, EventResult):
-            mismatches += self.events.compare(result, index)
+            mismatches += self.events.compare(result, index, int(execution.steps[row]))
+        mismatches += int(result.step != execution.steps[row])
         first = self.graph.tensors[self.graph.outputs[0]]
         golden = execution.outputs[first.name][row]
         device = first.from_bytes(received[first.name])
@@ -300,6 +307,7 @@ class _Comparison:
             mismatches=mismatches,
             ticks=result.ticks,
             saturations=result.saturations,
+            steps=result.step if self.graph.exit else None,
             absolute=absolute,
             squared=squared,
         )
@@ -359,7 +367,7 @@ class _Comparison:
     def _show(self, index: int, execution: Execution, row: int) -> None:
         arrays: dict[str, Array] = {"index": np.array(index)}
         for tensor in self.graph.traced_tensors:
-            golden = execution.trace[tensor.name][:, row]
+            golden = execution.trace[tensor.name][: execution.steps[row], row]
             device = [
                 self._replay(index, self.graph.row(tensor.name, i), tensor)
                 for i in range(len(golden))
@@ -493,6 +501,7 @@ def summary(
         "weights": outcome.weights,
         "differences": [{**asdict(d), "text": str(d)} for d in outcome.differences],
         "events": outcome.events,
+        "mean_steps": outcome.mean_steps,
         "saturations": sum(s.saturations for s in outcome.samples),
         "instructions_per_inference": per["instruction"],
         "instructions_per_tick": outcome.per_tick if outcome.tick_unit == "instruction" else None,

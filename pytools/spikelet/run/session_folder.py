@@ -56,6 +56,7 @@ class Sample:
         saturations: membranes that saturated, over all layers and steps.
         absolute: of a regression, the device's mean absolute error over the first output.
         squared: of a regression, its mean square error.
+        steps: that were run, of a model that may run fewer than all.
     """
 
     index: int
@@ -67,6 +68,7 @@ class Sample:
     saturations: int
     absolute: float | None = None
     squared: float | None = None
+    steps: int | None = None
 
 
 def sample_error(samples: Iterable[Sample]) -> dict[str, float] | None:

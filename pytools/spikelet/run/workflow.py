@@ -112,6 +112,8 @@ def make(
         defines = (*defines, "SPK_CHOICES")
     if package.graph.stream is not None:
         defines = (*defines, "SPK_EVENTS")
+    if package.graph.exit:
+        defines = (*defines, "SPK_EXIT")
     try:
         _could_fit(board, generated)
         firmware = build(

@@ -1,0 +1,35 @@
+// The CRC of the model's constants: whether a device still holds what it was given.
+// SPDX-License-Identifier: Apache-2.0
+#include "spk_agent.h"
+#include "spk_frame.h"
+#include "spk_model.h"
+
+// The model as it lies in memory, not as it was when the image was made. Seed and first byte are
+// the host's choice: no answer that was computed before fits.
+enum spk_status spk_constants_serve(const uint8_t *data, struct spk_reply *reply) {
+    const struct spk_constant *constant = spk_model.constants;
+    uint32_t crc = spk_load32(data + SPK_CONSTANTS_SEED_AT);
+    uint32_t skip = spk_load32(data + SPK_CONSTANTS_FIRST_AT);
+    uint32_t left = spk_load32(data + SPK_CONSTANTS_SIZE_AT);
+    uint32_t count = spk_model.constant_count;
+
+    if (skip > spk_model.constant_bytes || left > spk_model.constant_bytes) {
+        reply->detail = skip;
+        return SPK_STATUS_RANGE;
+    }
+    for (uint32_t i = 2 * count; i && left; i--) { // at most twice around
+        if (skip < constant->bytes) {
+            const uint32_t size = left < constant->bytes - skip ? left : constant->bytes - skip;
+            const uint8_t *at =
+                constant->pointed ? *(const spk_table *)constant->data : constant->data;
+            crc = spk_crc32(crc, at + skip, size);
+            left -= size;
+            skip = 0;
+        } else {
+            skip -= constant->bytes;
+        }
+        constant = i == count + 1 ? spk_model.constants : constant + 1;
+    }
+    reply->at = spk_store(reply->at, crc, 4);
+    return SPK_STATUS_OK;
+}
