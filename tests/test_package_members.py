@@ -53,6 +53,8 @@ MANIFEST: dict[str, Any] = {
     "allocation": {"criterion": "error", "bits": {"fc1": 4}},
     "convention": {"dt": 1e-4, "reset": "zero", "choices": [{"switch": "dt", "differing": None}]},
     "draft": {"lead": 16, "unsure": 0.2, "draft": 0.8, "whole": 0.9, "joined": 0.9},
+    "early_exit": {"leads": [3, 4], "growth": 0.5, "mean_steps": 1.5, "accuracy": 0.9},
+    "events": {"bin_us": 10_500, "pool": 2},
     "simplified": {"macs": [2, 1], "weights": [2, 1], "layers": {}},
     "bands": {"layers": 2, "bands": 3},
     "learning": {
