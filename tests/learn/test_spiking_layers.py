@@ -11,15 +11,20 @@ import torch
 from torch.nn import functional as f
 
 import spiking_learners
+from graphs import digits_like, random_inputs
 from learned_states import check_any_state
 from learning import USUAL, device_equals_twin
+from spikelet.board import find_board
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
-from spikelet.learn import Twin
+from spikelet.learn import Setting, Twin
+from spikelet.learn.backbone import readable
+from spikelet.learn.continual.protocol import attach, learner
 from spikelet.learn.layers.spiking_error import SpikingScores
+from spikelet.learn.networks.training_plan import training_plan
 from spikelet.learn.numbers.traces import Trace, packed, unpacked
 from spiking_learners import CASES, SUM, learning, network, stream, taught
 
@@ -59,6 +64,25 @@ def test_a_network_that_has_not_learned_spikes_as_it_did(case: str) -> None:
     assert names
     for name in names:
         np.testing.assert_array_equal(was[name], now[name], name)
+
+
+def test_a_package_whose_head_is_a_label_goes_on_from_its_scores() -> None:
+    graph, rate = readable(digits_like(), "lif1.spikes")
+    inputs = random_inputs(graph, 24, np.random.default_rng(5))
+    where = Setting(rate, 10, 0, inputs)
+    taught_graph = attach(graph, learner("finetune,update=all"), where)
+    assert {"fc1.weight", "fc2.weight"} <= set(taught_graph.initial())
+    assert taught_graph.outputs == ["counts"]
+    plan = training_plan(taught_graph, find_board("virt-rv32").target)
+    assert [row.learns for row in plan.layers] == [
+        "24 of 24 channels, bias",
+        "10 of 10 channels, bias",
+    ]
+    assert [row.learned_bytes for row in plan.layers] == [
+        2 * 64 * 24 + 4 * 24 + 8,
+        2 * 24 * 10 + 4 * 10 + 8,
+    ]
+    assert plan.instructions == round(3.9 * plan.needs.learn_macs)
 
 
 # --- the rule, in PyTorch ---

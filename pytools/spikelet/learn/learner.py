@@ -86,6 +86,10 @@ class Learner:
             _expect_same_labels(type(self).NAME, backbone, graph, setting)
         return graph
 
+    def goes_on(self, graph: Graph, classes: int) -> bool:
+        """Whether a learner of whole networks goes on from a graph's head."""
+        return graph.tensors[graph.outputs[0]].size == classes
+
     def begins_anew(self, backbone: Graph, setting: Setting) -> bool:
         """Whether a learner of whole networks has no head to go on from."""
         return setting.features in backbone.outputs

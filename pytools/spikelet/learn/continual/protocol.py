@@ -168,7 +168,7 @@ def attach(graph: Graph, chosen_learner: Learner, where: Setting) -> Graph:
     Raises:
         UsageError: it does not fit the backbone.
     """
-    whole = type(chosen_learner).WHOLE and graph.tensors[graph.outputs[0]].size == where.classes
+    whole = type(chosen_learner).WHOLE and chosen_learner.goes_on(graph, where.classes)
     backbone = graph if whole else until(graph, where.features)
     given = {t.name: where.calibration[t.name] for t in backbone.inputs if where.calibration}
     try:

@@ -119,6 +119,10 @@ class FineTune(Learner):
             lambda: calibration(backbone, setting),
         )
 
+    def goes_on(self, graph: Graph, classes: int) -> bool:
+        """Also from scores of which the graph tells the largest: spiking networks do."""
+        return graph.names_classes and graph.highest_prediction + 1 == classes
+
     def health(self, learned: Mapping[str, Array]) -> dict[str, float]:
         """Weights and biases that saturated, and samples skipped because float scores diverged."""
         return saturations(learned)

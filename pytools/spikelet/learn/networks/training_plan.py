@@ -14,6 +14,7 @@ from spikelet.codegen import plan
 from spikelet.graph import Graph, Operator, Phase
 from spikelet.graph.target import ANY, Target
 from spikelet.learn.layers.codes import AsCodes
+from spikelet.learn.layers.spiking_dense import SpikingDense
 from spikelet.learn.needs import Needs, needs
 from spikelet.learn.networks.builder import part_name
 from spikelet.learn.numbers.scalar import is_float
@@ -28,6 +29,8 @@ _PER_MAC = {
     ("armv7e-m", True): 3.8,
     ("armv7e-m", False): 7.4,
 }
+# The same of spiking layers: digits_snn, trained whole on digits. Inputs without a spike cost less.
+_PER_SPIKING_MAC = {"rv32imac": 3.9, "armv7e-m": 3.4}
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,8 @@ def _row(
     parts = []
     if "weight" in by_name:
         whole = getattr(node, "outputs", output.shape[-1])
-        axis = 0 if len(by_name["weight"].shape) == 2 else -1
+        rows = len(by_name["weight"].shape) == 2 and not isinstance(node, SpikingDense)
+        axis = 0 if rows else -1
         parts.append(f"{by_name['weight'].shape[axis]} of {whole} channels")
     if "bias" in by_name:
         parts.append("bias")
@@ -212,5 +216,8 @@ def _macs(graph: Graph, node: Operator) -> int:
 def _instructions(graph: Graph, target: Target, macs: int) -> int | None:
     """Of a learning step, from its multiply-accumulates; None where nothing was measured."""
     used = {p for node in graph.order if (p := getattr(node, "precision", None)) is not None}
+    if any(isinstance(node, SpikingDense) for node in graph.order):
+        spiking = _PER_SPIKING_MAC.get(target.name)
+        return None if spiking is None else round(spiking * macs)
     per_mac = _PER_MAC.get((target.name, any(map(is_float, used))))
     return None if per_mac is None or not used else round(per_mac * macs)
