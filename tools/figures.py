@@ -7,6 +7,7 @@ Without arguments all of them, which takes some minutes; otherwise the named one
               models/ (accuracy is measured again if SPIKELET_DATA is set)
     learning  the table and the curves of learning on the device
     bits      docs/fewer-bits.svg: errors, bytes and instructions of the models
+    cnn       docs/spiking-cnn.svg: what the network of that page spikes on a digit
     bars      the bars of learning, as `tools/bars.py --json out/bars.json` measured them
 """
 
@@ -25,6 +26,7 @@ from typing import Any
 import bars
 import bench
 import bits_plot
+import spiking_cnn_plot
 from marks import place, table
 
 from spikelet.package import Package
@@ -267,6 +269,7 @@ def main() -> None:
         "int8": int8,
         "learning": learning,
         "bits": lambda today: bits_plot.main(),
+        "cnn": lambda today: spiking_cnn_plot.main(),
         "bars": bars_table,
     }
     for part in sys.argv[1:] or parts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def plan_of(executor: Executor, recipe: SpikingRecipe, coding: Coding) -> Plan:
     grid = executor.grid
     assert grid is not None
     return Plan(
-        executor.network(),
+        replace(executor.network(), name=recipe.name),
         coding.steps,
         coding.encoder,
         executor.readout,
