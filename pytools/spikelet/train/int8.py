@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from spikelet.train.deform import deform
 from spikelet.train.draft import drafted
 from spikelet.train.epochs import Epochs, ScoredBatch
 from spikelet.train.evaluate import CHUNK, codes, predict
+from spikelet.train.origin import origin
 from spikelet.train.qat import Grids, QatNetwork
 from spikelet.train.recipe import (
     Int8Model,
@@ -42,7 +42,6 @@ from spikelet.train.start import module_dir, start_from, started
 from spikelet.train.teacher import Lesson, Watched
 from spikelet.train.trainer import reproducible
 from spikelet.train.widths import WidthsNetwork, drawn
-from spikelet.version import __version__
 
 TEMPERATURE = 2.0  # of scores that are compared with the float network's
 WARM_UP = 0.05  # of the steps, in which the rate rises
@@ -385,24 +384,7 @@ def _of_training(
 ) -> dict[str, Any]:
     """What a manifest says of a recipe, its data and its figures."""
     return {
-        "name": recipe.name,
-        "description": recipe.description,
-        "created_by": f"spikelet {__version__}",
-        "seed": recipe.seed,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "spikelet": __version__,
-        },
-        "recipe": recipe.model_dump(exclude_none=True),
-        "data": data.name,
-        "part": part,
-        "test_part": data.test_part,
-        "classes": data.classes,
-        **({"class_names": list(data.class_names)} if data.class_names else {}),
-        "image_shape": list(data.shape[:-1] if data.shape[-1] == 1 else data.shape),
-        "samples": len(data.y_test),
+        **origin(recipe, data, part),
         "float": "the network as it stood before it was trained with rounding",
         "float_accuracy": figures["float"].accuracy,
         "integer_accuracy": figures["integer"].accuracy,

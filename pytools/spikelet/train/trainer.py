@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import snntorch
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -27,9 +25,9 @@ from spikelet.seeds import epoch_seed, sample_seeds
 from spikelet.train import EpochProgress, Part
 from spikelet.train.data import DataSet
 from spikelet.train.epochs import Epochs, ScoredBatch
+from spikelet.train.origin import origin
 from spikelet.train.recipe import Recipe, load_model
 from spikelet.train.spiking_net import SpikingNet, deployed_parameters
-from spikelet.version import __version__
 
 # The layers are small and stepped one by one: a second thread only waits, and on a busy machine
 # training takes five times as long.
@@ -227,25 +225,8 @@ def _package(net: SpikingNet, recipe: Recipe, data: DataSet, part: Part) -> Pack
     correct = int((package.vectors["golden.label"][:, 0] == labels).sum())
     n = len(labels)
     manifest: dict[str, Any] = {
-        "name": recipe.name,
-        "description": recipe.description,
-        "created_by": f"spikelet {__version__}",
-        "seed": recipe.seed,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "snntorch": snntorch.__version__,
-            "numpy": np.__version__,
-            "spikelet": __version__,
-        },
-        "recipe": recipe.model_dump(exclude_none=True),
-        "data": data.name,
-        "part": part,
-        "test_part": data.test_part,
-        "classes": data.classes,
-        **({"class_names": list(data.class_names)} if data.class_names else {}),
+        **origin(recipe, data, part, "snntorch"),
         "image_shape": list(data.shape),
-        "samples": n,
         "float_accuracy": correct_float / n,
         "integer_accuracy": correct / n,
         "drift": (correct - correct_float) / n,

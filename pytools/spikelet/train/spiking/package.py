@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from spikelet.frontends.spiking.encoders import Poisson
 from spikelet.frontends.spiking.framework import versions
@@ -19,10 +17,10 @@ from spikelet.train import Part
 from spikelet.train.data import DataSet
 from spikelet.train.evaluate import CHUNK
 from spikelet.train.int8 import spread
+from spikelet.train.origin import origin
 from spikelet.train.recipe import SpikingRecipe
 from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.samples import Coding
-from spikelet.version import __version__
 
 TYPICAL = 256  # training samples that tell how often a layer's inputs spike and change
 
@@ -74,22 +72,7 @@ def package(
     manifest: dict[str, Any] = {
         **made.manifest,
         "layouts": {"x": plan.layout()},
-        "name": recipe.name,
-        "description": recipe.description,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "spikelet": __version__,
-        },
-        "recipe": recipe.model_dump(exclude_none=True),
-        "data": data.name,
-        "part": part,
-        "test_part": data.test_part,
-        "classes": data.classes,
-        **({"class_names": list(data.class_names)} if data.class_names else {}),
-        "image_shape": list(data.shape[:-1] if data.shape[-1] == 1 else data.shape),
-        "samples": n,
+        **origin(recipe, data, part),
         "vectors": f"{len(chosen)} of {n} test samples, spread over the classes",
         "float": "the network as it stood before it was trained with rounding",
         "float_accuracy": correct_float / n,
