@@ -272,3 +272,28 @@ def test_sums_of_values_and_of_spikes_keep_their_bits_where_they_meet() -> None:
     made = lowered.graph.run({"x": x}, trace=True).trace["cells.spikes"]
     assert 0.05 < np.mean(wanted) < 0.8
     assert np.mean(made != np.stack(wanted)) < 0.05
+
+
+def test_layers_of_one_sum_may_stand_before_what_the_others_read() -> None:
+    """Each delay right in front of its weights is the same network as all delays first."""
+    rng = np.random.default_rng(5)
+    rule = Rule(kept=np.full(1, 0.9), threshold=np.full(1, 0.5), reset="subtract")
+    first = Linear(name="fc", inputs=("x",), weight=rng.normal(0, 0.5, (8, 4)))
+    spikes = Neurons(name="lif", inputs=("fc",), rule=rule)
+    delays = [Delay(name=f"d{k}", inputs=("lif",), steps=np.array([k])) for k in (1, 2)]
+    taps = [
+        Linear(name=f"w{k}", inputs=(of,), weight=rng.normal(0, 0.3, (6, 8)))
+        for k, of in enumerate(("lif", "d1", "d2"))
+    ]
+    behind = (
+        Add(name="both", inputs=("w0", "w1", "w2")),
+        Neurons(name="cells", inputs=("both",), rule=rule),
+    )
+    x = rng.integers(0, 256, (9, 4)).astype(np.uint8)
+    made = []
+    for middle in ([*delays, *taps], [taps[0], delays[0], taps[1], delays[1], taps[2]]):
+        network = SpikingNetwork("taps", {"x": (4,)}, (first, spikes, *middle, *behind), "cells")
+        made.append(lower(network, 12, DirectCurrent()).graph.run({"x": x}, trace=True))
+    assert made[0].trace["cells.spikes"].any()
+    for name, values in made[0].trace.items():
+        np.testing.assert_array_equal(made[1].trace[name], values)

@@ -236,7 +236,10 @@ class _Lowering:
     def lowered(self) -> Lowered:
         self._add_input()
         # What is carried is there from the start: later layers choose their units by it.
-        for layer in sorted(self.network.layers, key=lambda each: not isinstance(each, Previous)):
+        waiting = sorted(self.network.layers, key=lambda each: not isinstance(each, Previous))
+        while waiting:
+            layer = next(filter(self._is_ready, waiting), waiting[0])
+            waiting.remove(layer)
             self.add[type(layer)](layer)
         scores, unit = self._scores()
         self.nodes.append(Argmax(name=LABEL, inputs=(scores,)))
@@ -315,6 +318,16 @@ class _Lowering:
         if layer.name not in self.units:
             self._choose_units(layer)
         return self.units[layer.name]
+
+    def _is_ready(self, layer: Layer) -> bool:
+        """Whether what it reads is there, and what the layers read that it shares a unit with."""
+        if any(name not in self.held for name in layer.inputs):
+            return False
+        if not isinstance(layer, Linear | Conv2d | OneToOne) or layer.name in self.units:
+            return True
+        neurons = self._neurons_behind(layer)
+        parts = self._producers(layer.name if neurons is None else neurons.inputs[0], 1.0)
+        return all(part.inputs[0] in self.held for part, _ in parts)
 
     def _choose_units(self, layer: Layer) -> None:
         """One unit a channel for all that flows into the neurons behind a layer."""
