@@ -12,6 +12,7 @@ from spikelet.graph.fixed import ROUNDINGS
 from spikelet.graph.ops.alpha import RESETS as ALPHA_RESETS
 from spikelet.graph.ops.alpha import Alpha
 from spikelet.graph.ops.argmax import Argmax
+from spikelet.graph.ops.codes import Codes
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.delay import Delay
 from spikelet.graph.ops.dense import Dense
@@ -51,6 +52,31 @@ def alpha_neurons(source: str, n: int) -> list[Operator]:
     return nodes
 
 
+def memories(source: str, n: int) -> list[Operator]:
+    """Integrators of codes, which codes of their membranes reach in the next step."""
+    rng = np.random.default_rng(9)
+    multiplier = rng.integers(1 << 30, 1 << 31, n).astype(np.int32)
+    return [
+        Codes(
+            name="coded", inputs=(source,), multiplier=multiplier, limits=(0, 127),
+            shift=rng.integers(-4, 2, n).astype(np.int32),
+        ),
+        Previous(name="before", of="seen", shape=(n,), dtype="i8", low=-100, high=127),
+        Dense(name="sums", inputs=("before",), weight=weights(rng, n, n)),
+        Codes(
+            name="proposal", inputs=("sums",), multiplier=multiplier[:1],
+            shift=np.array([-6], np.int32),
+        ),
+        LeakyReadout(name="kept", inputs=("proposal",), leak=30001, input_shift=7),
+        LeakyReadout(name="taken", inputs=("coded",), leak=1 << 30, leak_bits=31),
+        Sum(name="memory", inputs=("kept", "taken")),
+        Codes(
+            name="seen", inputs=("memory",), multiplier=multiplier, limits=(-100, 127),
+            shift=np.array([-5], np.int32),
+        ),
+    ]  # fmt: skip
+
+
 def recurrent_spikes(steps: int = 6) -> Graph:
     """Neurons that read their own spikes of the step before, in three ways; leaks differ."""
     rng = np.random.default_rng(5)
@@ -84,6 +110,7 @@ def recurrent_spikes(steps: int = 6) -> Graph:
             leaks=np.array([32768, 0, 20001, 31000], np.uint32),
         ),
         *alpha_neurons("result", n),
+        *memories("result", n),
         Delay(name="later", inputs=("slow.spikes",), steps=np.resize(np.uint8([0, 5, 3, 6]), 36)),
         SpikeCount(name="arrived", inputs=("later",)),
         Lif(name="out", inputs=("result",), threshold=threshold[:1], leak=30000),

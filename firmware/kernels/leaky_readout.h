@@ -12,6 +12,7 @@ struct spk_leaky_readout {
     uint32_t leaks_each;
     uint32_t leak_bits;   // 15 to 31
     uint8_t rounding;     // enum spk_rounding: of the leak
+    bool input_code;      // input is int8
     uint32_t input_shift; // the input enters as input << input_shift
     bool input_wide;      // input is int32, else int16
     bool wide;            // membrane is int32, else int16
@@ -27,7 +28,7 @@ struct spk_leaky_readout {
 SPK_INLINE uint32_t spk_leaky_readout_pairs(const struct spk_leaky_readout *c,
                                             const uint32_t *input, uint32_t *membrane) {
     const bool leaks = c->leak == 1u << 15 || c->leak % 2 == 1 || c->rounding != SPK_TOWARD_ZERO;
-    if (!leaks || c->leaks || !c->exact || !c->small || c->wide || c->input_wide ||
+    if (!leaks || c->leaks || !c->exact || !c->small || c->wide || c->input_wide || c->input_code ||
         c->input_shift != 0) {
         return 0;
     }
@@ -47,7 +48,7 @@ SPK_INLINE uint32_t spk_leaky_readout_pairs(const struct spk_leaky_readout *c, c
 }
 #endif
 
-// input: (n,) int16 or int32; membrane: (n,) int16 or int32.
+// input: (n,) int16, int32 or int8; membrane: (n,) int16 or int32.
 SPK_INLINE void spk_leaky_readout(const struct spk_leaky_readout *c, const void *input,
                                   void *membrane, uint32_t *saturations) {
     for (uint32_t i = spk_leaky_readout_pairs(c, input, membrane); i < c->n; i++) {
@@ -55,7 +56,8 @@ SPK_INLINE void spk_leaky_readout(const struct spk_leaky_readout *c, const void 
         const uint32_t factor =
             spk_leak_factor(c->leak, c->leaks, c->leaks_each, c->leak_bits, i, c->n);
         const int32_t kept = spk_leak(v, factor, c->leak_bits, c->rounding, c->small);
-        const int32_t x = spk_load(input, i, c->input_wide);
+        const int32_t x =
+            c->input_code ? ((const int8_t *)input)[i] : spk_load(input, i, c->input_wide);
         const int32_t gained = (int32_t)((uint32_t)x << c->input_shift);
         spk_store(membrane, i, c->wide,
                   c->exact ? spk_add(kept, gained)

@@ -20,6 +20,8 @@ from spikingjelly.activation_based import functional as jelly
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
+from spikelet.frontends.spiking.cells import Integrator
+
 STEPS = 20
 VECTOR, IMAGE, SEQUENCE = (20,), (2, 10, 10), (3, 16)
 
@@ -71,6 +73,28 @@ class Single(nn.Module):
         spk1, mem1 = self.lif1(self.fc1(x), spk1, mem1)
         spk2, syn2, mem2 = self.lif2(self.fc2(spk1), spk2, syn2, mem2)
         return spk2, spk1, mem1, spk2, syn2, mem2
+
+
+class Memories(nn.Module):
+    """Integrators whose clipped membranes go back in, through weights, in the next step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.back, self.clip = nn.Linear(20, 30), nn.Linear(30, 30), nn.Hardtanh(-2, 2)
+        self.squash, self.relu = nn.Tanh(), nn.Hardtanh(0, 3)
+        self.fast = Integrator(torch.tensor([0.5]))
+        self.slow = Integrator(torch.linspace(0.5, 0.99, 30), torch.linspace(0.5, 0.2, 30))
+        self.out, self.lif = nn.Linear(30, 10), snn.Leaky(beta=0.9, init_hidden=True)
+
+    def forward(self, x: Tensor) -> Any:
+        fast, slow, spikes = None, None, []
+        seen = torch.zeros(len(x), 30)
+        for _ in range(STEPS):
+            fast = self.fast(self.fc(x) + self.back(seen), fast)
+            slow = self.slow(self.squash(fast), slow)
+            seen = self.clip(slow)
+            spikes.append(self.lif(self.out(self.relu(slow))))
+        return torch.stack(spikes)
 
 
 class Feedback(nn.Module):
@@ -202,6 +226,7 @@ PROGRAMS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "alpha_loop": (
         lambda: Loop(lambda: snn.Alpha(alpha=0.9, beta=0.6, threshold=0.5), "init_alpha"), VECTOR
     ),
+    "memories": (Memories, VECTOR),
     "single_step": (Single, VECTOR),
     "feedback": (Feedback, VECTOR),
     "loose_layers": (stepped, VECTOR),

@@ -100,6 +100,7 @@ NOT_EXPORTED = {
     **dict.fromkeys(
         [
             "alpha",
+            "codes",
             "conv2d_sums",
             "delay",
             "dense",

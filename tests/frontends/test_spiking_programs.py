@@ -55,7 +55,7 @@ def test_a_program_comes_in_spike_by_spike(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name", ["leaky_loop", "single_step", "feedback", "sequential_images", "spikingjelly_multi",
-             "norse_refrac_recurrent", "norse_adaptive", "inhibited", "alpha_loop"],
+             "norse_refrac_recurrent", "norse_adaptive", "inhibited", "alpha_loop", "memories"],
 )  # fmt: skip
 def test_a_program_runs_on_a_device(name: str) -> None:
     program, x = spiking_programs.made(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from spikelet.frontends.spiking.framework import Described, every_class, framework_of
 from spikelet.frontends.spiking.network import (
+    Activation,
     Add,
     Conv2d,
     Flatten,
@@ -32,10 +34,11 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 _POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _PLAIN = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)
-LAYERS = (nn.Linear, *_CONVOLUTIONS, *_NORMS, *_POOLS, nn.Flatten, *_PLAIN)
+_ACTIVATIONS = (nn.Hardtanh, nn.Tanh)  # ReLU6 is a Hardtanh
+LAYERS = (nn.Linear, *_CONVOLUTIONS, *_NORMS, *_POOLS, nn.Flatten, *_PLAIN, *_ACTIVATIONS)
 SUPPORTED = (
     "Linear, Conv1d, Conv2d, BatchNorm behind them, average and max pools, Flatten, Dropout, sums, "
-    "and neurons"
+    "Hardtanh, ReLU6 and Tanh of sums and integrators, and neurons"
 )
 Readout = Literal["spike_count", "membrane", "sum"]
 _RESHAPES = ("flatten", "view", "reshape")
@@ -96,6 +99,16 @@ class Builder:
             )
         silent = dataclasses.replace(found.rule, threshold=None)
         return self._add_neurons(call, dataclasses.replace(found, rule=silent)), "membrane"
+
+    def in_order(self) -> tuple[Layer, ...]:
+        """The layers, each behind what it reads in the same step."""
+        there, left, found = set(self.inputs), list(self.layers), list[Layer]()
+        while left:
+            ready = next(layer for layer in left if there.issuperset(layer.inputs))
+            left.remove(ready)
+            found.append(ready)
+            there.add(ready.name)
+        return tuple(found)
 
     def spikes(self) -> dict[str, Array]:
         """Of each layer of neurons that spikes what the program computed, (T, N, *shape)."""
@@ -172,9 +185,38 @@ class Builder:
         found = self._neurons_of(call)
         if found is not None:
             return self._neurons_name(call, place, found)
+        if isinstance(call.what, _ACTIVATIONS):
+            return self._activation_name(call)
         name = self._add(call)
         self._made[call.number, place] = name
         return name
+
+    def _activation_name(self, call: Call) -> str:
+        """A function, of this step or of the one before."""
+        if call.turn == self.steps - 1:
+            name = self._give(call.path, "function")
+            self._made[call.number, 0] = name
+            source = self.name_of(call.inputs[0], call)
+            return self._append(activation(call.what, name, source, call.path))
+        if call.turn != self.steps - 2:
+            raise ImportRefused(
+                f"layer {call.path}: what it wrote in step {call.turn} is read in step "
+                f"{self.steps - 1}",
+                next="a layer reads values of the same step or of the one before",
+            )
+        latest = self._latest(call)
+        if call.path not in self._carried:
+            name = self._carried[call.path] = self._give(f"{call.path}_last")
+            of = self.name_of(latest.outputs[0], latest)
+            shape = _image(tuple(call.outputs[0].shape[1:]))
+            self.layers.append(Previous(name=name, of=of, shape=shape, source=call.path))
+        return self._carried[call.path]
+
+    def _latest(self, call: Call) -> Call:
+        """The same module's call in the last step."""
+        return next(
+            c for c in reversed(self.tape.calls) if c.what is call.what and c.turn == self.steps - 1
+        )
 
     def _is_input(self, tensor: Tensor) -> bool:
         """Whether a tensor is the sample, or the step's part of it."""
@@ -269,9 +311,7 @@ class Builder:
 
     def _carry(self, call: Call, found: Described) -> str:
         """The spikes of neurons that this step's layers read before the neurons run."""
-        latest = next(
-            c for c in reversed(self.tape.calls) if c.what is call.what and c.turn == self.steps - 1
-        )
+        latest = self._latest(call)
         key = call.path
         if key not in self._carried:
             name = self._give(f"{call.path}_last")
@@ -421,6 +461,20 @@ def weights(module: nn.Module, name: str, source: str, path: str) -> Linear | Co
         groups=module.groups,
         source=path,
     )
+
+
+def activation(module: nn.Module, name: str, source: str, path: str) -> Activation:
+    """A Hardtanh around 0 or from 0 on, or a Tanh."""
+    if isinstance(module, nn.Tanh):
+        return Activation(name=name, inputs=(source,), source=path, function="tanh")
+    low, high = float(module.min_val), float(module.max_val)  # type: ignore[arg-type]
+    if not (math.isfinite(high) and high > 0 and low in (0, -high)):
+        raise ImportRefused(
+            f"layer {path} ({type(module).__name__}): {low:g} to {high:g}, expected a range "
+            "around 0 or from 0 on"
+        )
+    kind: Literal["clip", "relu"] = "clip" if low else "relu"
+    return Activation(name=name, inputs=(source,), source=path, function=kind, limit=high)
 
 
 def normalised(layer: Linear | Conv2d, norm: nn.Module) -> Linear | Conv2d:

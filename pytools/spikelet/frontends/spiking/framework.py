@@ -72,6 +72,7 @@ KNOWN = {
     "snntorch": "spikelet.frontends.snntorch.rules",
     "spikingjelly": "spikelet.frontends.spikingjelly",
     "norse": "spikelet.frontends.norse",
+    "spikelet.frontends.spiking.cells": "spikelet.frontends.spiking.cells",
 }
 
 
@@ -89,7 +90,8 @@ def every_class() -> str:
 
 def versions() -> dict[str, str]:
     """Of PyTorch and of the frameworks in use, for a manifest."""
-    packages = ["torch", *(framework.name for framework in frameworks())]
+    names = (framework.name for framework in frameworks())
+    packages = ["torch", *(name for name in names if name != "spikelet")]
     return {package: importlib.metadata.version(package) for package in packages}
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from spikelet.frontends.spiking import rounding
+from spikelet.frontends.spiking.activations import activated, activation_operators, carried
 from spikelet.frontends.spiking.encoders import (
     DirectCurrent,
     Encoder,
@@ -31,6 +32,7 @@ from spikelet.frontends.spiking.encoders import (
 )
 from spikelet.frontends.spiking.held import Held, channels_last, in_memory
 from spikelet.frontends.spiking.network import (
+    Activation,
     Add,
     Conv2d,
     Delay,
@@ -229,6 +231,7 @@ class _Lowering:
             Flatten: self._add_flatten,
             Add: self._add_sum,
             Previous: self._add_previous,
+            Activation: self._add_activation,
             Delay: self._add_delay,
             Neurons: self._add_neurons,
         }
@@ -309,6 +312,8 @@ class _Lowering:
         held = self.held[layer.name]
         if self.readout == "membrane" and not isinstance(layer, Neurons):
             raise ImportRefused(f"layer {layer.called}: it has no membrane to be read out")
+        if isinstance(layer, Neurons) and np.ptp(layer.rule.gain):
+            raise ImportRefused(f"layer {layer.called}: it is read out, and its gain differs")
         return held.name, float(held.unit[0])
 
     # Weights
@@ -331,14 +336,16 @@ class _Lowering:
 
     def _choose_units(self, layer: Layer) -> None:
         """One unit a channel for all that flows into the neurons behind a layer."""
-        neurons = self._neurons_behind(layer)
-        first = layer.name if neurons is None else neurons.inputs[0]
-        shared = neurons is None or neurons.rule.threshold is None or neurons.rule.inhibition
-        firing = None
-        if neurons is not None and neurons.rule.threshold is not None:
-            firing = np.max(np.abs(neurons.rule.threshold / neurons.rule.gain))
+        behind = self._reader(layer)
+        first = layer.name if behind is None else behind.inputs[0]
+        shared, firing = behind is None, None
+        if isinstance(behind, Neurons):
+            rule = behind.rule
+            shared = rule.threshold is None or rule.inhibition
+            if rule.threshold is not None:
+                firing = np.max(np.abs(rule.threshold / rule.gain))
         parts = list(self._producers(first, 1.0))
-        self.neurons[TOTAL if neurons is None else neurons.name] = [part.name for part, _ in parts]
+        self.neurons[TOTAL if behind is None else behind.name] = [part.name for part, _ in parts]
         weighted = [p for p in parts if not isinstance(p[0], OneToOne)] or parts
         units = []
         for part, factor in weighted:
@@ -372,8 +379,8 @@ class _Lowering:
                 next="put a layer of weights between the two",
             )
 
-    def _neurons_behind(self, layer: Layer) -> Neurons | None:
-        """The neurons that take a layer's sums; None for a readout of sums."""
+    def _reader(self, layer: Layer) -> Neurons | Activation | None:
+        """What takes a layer's sums; None for a readout of sums."""
         readers = self.network.readers(layer.name)
         if not readers and layer.name == self.network.output:
             return None
@@ -383,10 +390,10 @@ class _Lowering:
                 next="sums flow into one layer of neurons; repeat the layer for another one",
             )
         reader = readers[0]
-        if isinstance(reader, Neurons):
+        if isinstance(reader, Neurons | Activation):
             return reader
         if isinstance(reader, Add | Flatten | Pool2d):
-            return self._neurons_behind(reader)
+            return self._reader(reader)
         raise ImportRefused(
             f"layer {reader.called}: it reads the sums of {layer.called}, no neurons between them",
             next="merge the two, or put neurons between them",
@@ -491,6 +498,10 @@ class _Lowering:
 
     def _add_previous(self, layer: Previous) -> None:
         writer = self.network.layer(layer.of)
+        if isinstance(writer, Activation):
+            node, self.held[layer.name] = carried(layer, writer)
+            self.nodes.append(node)
+            return
         if not isinstance(writer, Neurons) or writer.rule.threshold is None:
             raise ImportRefused(
                 f"layer {layer.called}: it carries {writer.called} to the next step, expected "
@@ -504,6 +515,13 @@ class _Lowering:
         self.nodes.append(node)
         unit, most = np.array([rule.height]), rule.most * rule.height
         self.held[layer.name] = Held(layer.name, shape, unit, most=most)
+
+    def _add_activation(self, layer: Activation) -> None:
+        source = self.held[layer.inputs[0]]
+        made = activation_operators(layer, source)
+        self.attempt(layer, made, layer.name)
+        self.nodes += made
+        self.held[layer.name] = activated(layer, layer.name, source.shape, source.image)
 
     def _add_delay(self, layer: Delay) -> None:
         source = self.held[layer.inputs[0]]
@@ -543,7 +561,7 @@ class _Lowering:
             self.held[layer.name] = self._spikes(layer, source)
             return
         shift = int(chosen[0].attributes()["input_shift"])
-        unit = source.unit / (1 << shift)
+        unit = source.unit * in_memory(source, layer.rule.gain) / (1 << shift)
         self.held[layer.name] = Held(layer.name, source.shape, unit, image=source.image)
 
     def _spikes(self, layer: Neurons, source: Held) -> Held:
@@ -582,7 +600,7 @@ class _Lowering:
             for node in every
             if isinstance(node, previous.Previous) and node.of.split(".")[0] not in written
         ]
-        inputs = [GraphTensor(n.name, "bit", n.shape, kind="input") for n in free]
+        inputs = [GraphTensor(n.name, n.dtype, n.shape, kind="input") for n in free]
         kept = [node for node in every if node not in free]
         try:
             return Graph(self.network.name, self.steps, [*self.inputs, *inputs], kept, [output])

@@ -96,6 +96,18 @@ class Add(Layer):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Activation(Layer):
+    """A function of sums or of integrators' membranes, element by element.
+
+    `clip` to -limit..limit, `relu` clipped to 0..limit, or `tanh`. Layers of weights and
+    integrators read what it writes, as 8 bits on a device.
+    """
+
+    function: Literal["clip", "relu", "tanh"]
+    limit: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Delay(Layer):
     """Spikes that arrive later: steps (n,) or (1,), 0 to 255, in the order of its input."""
 

@@ -83,7 +83,7 @@ def read(
         outputs = run.execute()
     builder = Builder(run.tape, run.x, run.steps, per_step, name)
     output, readout = builder.read(outputs)
-    made = SpikingNetwork(name, builder.inputs, tuple(builder.layers), output)
+    made = SpikingNetwork(name, builder.inputs, builder.in_order(), output)
     spikes = builder.spikes()
     replay(made, run.x.double().numpy(), spikes, run.steps, per_step)
     return Read(made, readout, spikes)

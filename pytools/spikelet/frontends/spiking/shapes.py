@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import singledispatch
 
 from spikelet.frontends.spiking.network import (
+    Activation,
     Add,
     Conv2d,
     Delay,
@@ -80,6 +81,7 @@ def _refuse(layer: Layer, shape: Shape, expected: str) -> ImportRefused:
 
 
 @output_shape.register(Neurons)
+@output_shape.register(Activation)
 @output_shape.register(Add)
 @output_shape.register(Previous)
 def _(layer: Layer, shape: Shape) -> Shape:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from spikelet.frontends.spiking.network import (
+    Activation,
     Add,
     Conv2d,
     Delay,
@@ -237,6 +238,13 @@ def _(layer: Pool2d, inputs: list[Tensor]) -> Tensor:
         return functional.max_pool2d(x, layer.window, layer.stride)
     divisor = None if layer.mode == "mean" else 1
     return functional.avg_pool2d(x, layer.window, layer.stride, divisor_override=divisor)
+
+
+@compute.register
+def _(layer: Activation, inputs: list[Tensor]) -> Tensor:
+    if layer.function == "tanh":
+        return torch.tanh(inputs[0])
+    return inputs[0].clamp(0.0 if layer.function == "relu" else -layer.limit, layer.limit)
 
 
 @compute.register

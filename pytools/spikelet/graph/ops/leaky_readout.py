@@ -39,8 +39,8 @@ from spikelet.graph.varied import check_leaks, leak_fields, repeated
 class LeakyReadout(Operator):
     """`v = leak(v) + (x << input_shift)`, from 0; its membrane is the result.
 
-    Reads input of n elements, i16 or i32; writes the membrane in its shape, i16 where it is proved
-    to fit, else i32.
+    Reads input of n elements, i16, i32, or codes i8; writes the membrane in its shape, i16 where it
+    is proved to fit, else i32.
     Membranes saturate; every saturation is counted.
 
     Attributes:
@@ -63,8 +63,8 @@ class LeakyReadout(Operator):
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         x = self.ins[0]
-        if x.dtype not in ("i16", "i32"):
-            raise self.error(f"input {x.name} is {x.dtype}, expected i16 or i32")
+        if x.dtype not in ("i8", "i16", "i32"):
+            raise self.error(f"input {x.name} is {x.dtype}, expected i8, i16 or i32")
         check_leaks(self, x.size)
         x_low, x_high = (b.astype(np.int64) << self.input_shift for b in bounds[self.inputs[0]])
         if max(-int(x_low.min()), int(x_high.max())) >= 1 << 31:
@@ -133,6 +133,8 @@ class LeakyReadout(Operator):
             "exact": self.facts.exact,
             "small": self.facts.small,
         }
+        if self.ins[0].dtype == "i8":
+            fields["input_code"] = True
         config = em.config(self.name, "spk_leaky_readout", fields)
         source, membrane = em.tensor(self.inputs[0]), em.tensor(self.name)
         return [c.run("spk_leaky_readout", config, source, membrane, c.SATURATIONS)]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from spikelet.errors import UsageError
 from spikelet.frontends.spiking.lower import Readout, unit_shifts
 from spikelet.frontends.spiking.network import (
+    Activation,
     Add,
     Conv2d,
     Delay,
@@ -81,6 +82,11 @@ class Executor(nn.Module):
             if isinstance(layer, Linear | Conv2d):
                 normed = batch_norm and layer.name not in looped and self._feeds_spikes(layer)
                 self.parts[layer.name] = WeightPart(layer, normed)
+            elif isinstance(layer, Activation):
+                raise UsageError(
+                    f"layer {layer.called}: {layer.function} is not trained here",
+                    next="train the network in PyTorch, and export it",
+                )
             elif isinstance(layer, OneToOne):
                 self.parts[layer.name] = OneToOnePart(layer)
             elif isinstance(layer, Neurons):

@@ -1,0 +1,116 @@
+"""Cells that no framework has, as PyTorch modules: trained by autograd, exported as others are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikelet.frontends.spiking.framework import Described, Framework, reals
+from spikelet.frontends.spiking.network import Rule
+
+
+class Integrator(nn.Module):
+    """`v = kept * v + gain * x`: leaky integrators, whose membrane is what they answer.
+
+    Args:
+        kept: (n,) or (1,), what a step keeps, 0 to 1.
+        gain: (n,) or (1,), of the input.
+    """
+
+    kept: Tensor
+    gain: Tensor
+
+    def __init__(self, kept: Tensor, gain: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("kept", kept)
+        self.register_buffer("gain", torch.ones(1) if gain is None else gain)
+
+    def forward(self, x: Tensor, v: Tensor | None = None) -> Tensor:
+        """The membranes (N, n) after a step, for an input (N, n) and those before it."""
+        taken = self.gain * x
+        return taken if v is None else self.kept * v + taken
+
+
+class ELM(nn.Module):
+    """The expressive leaky memory neuron (Spieler et al., 2023): slow memories and a small network.
+
+    Traces of weighted inputs by branch, `b = k_b * b + W x`; a proposal for the memories,
+    `d = tanh(W2 relu(W1 [b, m]) + c)`; memories with a time constant each,
+    `m = k_m * m + g * d`; and `y = W m`. b, m and the hidden layer are clipped to a range, which
+    their 8 bits on a device hold. g is such that no memory leaves 1 within `horizon` steps.
+
+    The network between has twice as many neurons as there are memories. `forward` takes
+    (T, N, inputs) and answers (T, N, outputs); the device adds these up over time.
+
+    Args:
+        inputs: of a step.
+        outputs: classes.
+        memories: how many.
+        branches: traces; each is a weighted sum of inputs.
+        branch_steps: time constant of the traces, in steps.
+        spread: the shortest and the longest time constant of the memories, in steps, which are
+            spaced evenly in their logarithm.
+        horizon: steps that a memory takes to fill; None for any number.
+    """
+
+    TRACE_LIMIT: ClassVar[float] = 4.0
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        memories: int = 20,
+        branches: int = 20,
+        branch_steps: float = 5.0,
+        spread: tuple[float, float] = (1.0, 100.0),
+        horizon: int | None = None,
+    ) -> None:
+        super().__init__()
+        hidden = 2 * memories
+        steps = torch.logspace(math.log10(spread[0]), math.log10(spread[1]), memories)
+        kept = torch.exp(-1 / steps)
+        gain = 1 - kept if horizon is None else (1 - kept) / (1 - kept**horizon)
+        self.memories = memories
+        self.synapses = nn.Linear(inputs, branches, bias=False)
+        self.branches = Integrator(torch.tensor([math.exp(-1 / branch_steps)]))
+        self.trace = nn.Hardtanh(-self.TRACE_LIMIT, self.TRACE_LIMIT)
+        self.from_trace = nn.Linear(branches, hidden)
+        self.from_memory = nn.Linear(memories, hidden, bias=False)
+        self.hidden = nn.ReLU6()
+        self.proposal = nn.Linear(hidden, memories)
+        self.squashed = nn.Tanh()
+        self.memory = Integrator(kept, gain)
+        self.seen = nn.Hardtanh()
+        self.readout = nn.Linear(memories, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the memories say in each step."""
+        trace: Tensor | None = None
+        memory: Tensor | None = None
+        seen, answers = x.new_zeros((x.shape[1], self.memories)), []
+        for frame in x.unbind(0):
+            trace = self.branches(self.synapses(frame), trace)
+            known = self.from_trace(self.trace(trace)) + self.from_memory(seen)
+            proposal = self.squashed(self.proposal(self.hidden(known)))
+            memory = self.memory(proposal, memory)
+            seen = self.seen(memory)
+            answers.append(self.readout(seen))
+        return torch.stack(answers)
+
+
+def _integrators(path: str, layer: Any) -> Described:
+    kept = np.clip(reals(path, layer, "kept", layer.kept), 0, 1)
+    gain = reals(path, layer, "gain", layer.gain)
+    return Described(Rule(kept=kept, gain=gain, threshold=None, reset="none"), states=1)
+
+
+def _nothing(_network: nn.Module) -> None:
+    """States are given and returned."""
+
+
+FRAMEWORK = Framework("spikelet", {Integrator: _integrators}, _nothing)
