@@ -331,6 +331,12 @@ def sums_of_images(made: Edges) -> None:
                 stride=(2, 1) if outputs == 38 else (1, 1), dilation=(1, 1 + (outputs == 2)),
                 bias=np.full(outputs, 24575 - 127, np.int32) if outputs == 1 else None,
             )  # fmt: skip
+            for bits, odd in GRIDS[:5] if dtype == "bit" else ():
+                codes = np.clip(weight, -(1 << bits - 1), (1 << bits - 1) - 1)
+                made.add(
+                    "conv2d_sums", [x], weight=codes, padding=margins, groups=groups, bits=bits,
+                    odd=odd,
+                )  # fmt: skip
     for dtype, mode in itertools.product(("bit", "u8", "i16", "i32"), ("sum", "max")):
         for shape, window, margins in (
             ((1, 1, 1), (1, 1), (0,) * 4), ((4, 5, 33), (2, 3), (1, 2, 1, 2)),
@@ -366,6 +372,9 @@ def spiking(made: Edges) -> None:
         for bias in (None, np.full(outputs, (1 << 31) - 1 - 33 * 128 * 255, np.int32)):
             for x in (spikes, values):
                 made.add("dense", [x], weight=weight, bias=bias)
+            for bits, odd in GRIDS[:5]:
+                codes = np.clip(weight, -(1 << bits - 1), (1 << bits - 1) - 1)
+                made.add("dense", [spikes], weight=codes, bias=bias, bits=bits, odd=odd)
     leaks = np.array([0, 1, 32768], np.uint32)
     for wide, timing in itertools.product(("i16", "i32"), ("same_step", "next_step")):
         made.add(

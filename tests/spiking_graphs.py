@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 
 from graphs import weights
+from int8_graphs import GRIDS, grid_fields
 from spikelet.graph import Graph, Operator, Tensor
 from spikelet.graph.fixed import ROUNDINGS
 from spikelet.graph.ops.alpha import RESETS as ALPHA_RESETS
@@ -193,6 +195,39 @@ def event_frames(dtype: str, samples: int = 3, steps: int = 8, seed: int = 0) ->
     shape = (samples, steps, 6, 5, 2)
     most = 2 if dtype == "bit" else 5
     return (rng.integers(1, most, shape) * (rng.random(shape) < 0.15)).astype(np.uint8)
+
+
+def few_bits(steps: int = 5) -> Graph:
+    """Sums of spikes with weights of every grid: few and many outputs, by change, in 32 bits."""
+    rng = np.random.default_rng(12)
+    grids = [i for i, (bits, _) in enumerate(GRIDS) if bits < 8]
+
+    def codes(shape: tuple[int, ...], grid: int) -> dict[str, Any]:
+        fields = grid_fields(rng, shape, grid)
+        return {name: fields[name] for name in ("weight", "bits", "odd")}
+
+    nodes: list[Operator] = [
+        Poisson(name="encode", inputs=("x", "seed")),
+        Reshape(name="image", inputs=("encode.spikes",), shape=(5, 4, 10)),
+    ]
+    for grid, outputs in [*itertools.product(grids, (10, 131)), (0, 1), (2, 7), (3, 7), (4, 70)]:
+        bias = rng.integers(-500, 500, outputs).astype(np.int32) + (1 << 20) * (outputs == 7)
+        nodes.append(
+            Dense(
+                name=f"d{grid}_{outputs}", inputs=("encode.spikes",), by_change=outputs == 131,
+                bias=None if outputs == 10 else bias, **codes((outputs, 200), grid),
+            )
+        )  # fmt: skip
+    for grid, outputs, depth in [*((grid, 36, 10) for grid in grids), (0, 5, 10), (4, 40, 1)]:
+        nodes.append(
+            Conv2dSums(
+                name=f"c{grid}_{outputs}", inputs=("image",), padding=(1, 1, 0, 2),
+                groups=10 // depth, bias=rng.integers(-99, 99, outputs).astype(np.int32),
+                dilation=(1, 2 if grid == 1 else 1), **codes((outputs, 3, 2, depth), grid),
+            )
+        )  # fmt: skip
+    x, seed = Tensor("x", "u8", (200,), kind="input"), Tensor("seed", "u32", (1,), kind="input")
+    return Graph("few_bits", steps, [x, seed], nodes, [nodes[-1].name])
 
 
 def quick_neurons(part: slice, steps: int = 5) -> Graph:

@@ -1,14 +1,16 @@
-"""What the low-bit and binary kernels cost: instructions a multiply-accumulate, beside their bars.
+"""What kernels of few bits and of spikes cost: instructions a multiply-accumulate, and their bars.
 
 Layers of the shapes that other engines are measured on, in one package, with random weights and
 inputs. `spikelet bench` counts them on emulated boards, requantisation and all included; a
-difference to golden fails it. `python tools/kernel_bench.py [--only TEXT] [--board NAME]`;
-`--write` puts the table into docs/fewer-bits.md.
+difference to golden fails it. Of layers that read spikes, an accumulate is one weight of one spike.
+`python tools/kernel_bench.py [--only TEXT] [--board NAME]`;
+`--write` puts the tables into docs/fewer-bits.md and docs/spiking.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import json
 import sys
@@ -26,8 +28,12 @@ from spikelet.board import find_board
 from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.ops.binary_conv2d import BinaryConv2d
 from spikelet.graph.ops.conv2d import Conv2d
+from spikelet.graph.ops.conv2d_sums import Conv2dSums
+from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
+from spikelet.graph.ops.frame import Frame
 from spikelet.graph.ops.fully_connected import FullyConnected
+from spikelet.graph.ops.threshold import Threshold
 from spikelet.package import Package
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +55,7 @@ machines = { qemu = { argv = %s } }
 toolchains = { gcc = { flags = ["-mcpu=cortex-m0", "-mthumb"] } }
 """
 SAMPLES = 2
+STEPS = 10  # of dense layers that read spikes, others in each: a step of them is short
 Bits = Literal[1, 2, 4, 8]
 
 
@@ -65,6 +72,7 @@ class Layer:
         upper: bits that count.
         outside: of signs, see BinaryConv2d.
         depthwise: each channel by itself.
+        activity: part of the inputs that spike; None where the input is no spikes.
         bars: by board, the most instructions a multiply-accumulate, or the layer that has as many.
     """
 
@@ -76,6 +84,7 @@ class Layer:
     upper: Bits = 8
     outside: Literal[-1, 0, 1] = -1
     depthwise: bool = False
+    activity: float | None = None
     bars: Mapping[str, float | str] = field(default_factory=dict)
 
 
@@ -122,6 +131,26 @@ LAYERS = (
     ),
 )  # fmt: skip
 
+# Sums of spikes as they are, no requantisation.
+SPIKES = (
+    *(
+        Layer(f"spikes 3x3 32-32 at {percent} %, {bits} bit", (16, 16, 32), 32, 3,
+              (bits, bits == 1), activity=percent / 100, bars=bars)
+        for bits, percent, bars in (
+            (8, 10, {PLAIN: 2.2, M4: 2.2}), (8, 20, {PLAIN: 2.2, M4: 2.2}), (4, 10, {}),
+            (2, 10, {}), (1, 10, {}),
+        )
+    ),
+    *(
+        Layer(f"spikes 512-128 at {percent} %, {bits} bit", (512,), 128, 1, (bits, bits == 1),
+              activity=percent / 100, bars=bars)
+        for bits, percent, bars in (
+            (8, 1, {PLAIN: 2.05, M4: 2.0}), (8, 10, {}), (4, 1, {}), (4, 10, {}), (2, 10, {}),
+            (1, 10, {}),
+        )
+    ),
+)  # fmt: skip
+
 
 def operator(layer: Layer, name: str, rng: np.random.Generator) -> Operator:
     """The layer with random weights, outputs spread over the codes."""
@@ -134,6 +163,8 @@ def operator(layer: Layer, name: str, rng: np.random.Generator) -> Operator:
         "output_zero_point": 0,
     }  # fmt: skip
     padding = (layer.kernel // 2,) * 4
+    if layer.activity is not None:
+        return spiking_operator(layer, name, rng)
     if layer.weights is None:
         return BinaryConv2d(
             weight=rng.integers(-1, 1, shape).astype(np.int8), padding=padding,
@@ -158,21 +189,53 @@ def operator(layer: Layer, name: str, rng: np.random.Generator) -> Operator:
     return Conv2d(weight=weight, padding=padding, **same)
 
 
+def spiking_operator(layer: Layer, name: str, rng: np.random.Generator) -> Operator:
+    """The layer with random weights; those of 8 bits as networks have them."""
+    assert layer.weights is not None
+    bits, odd = layer.weights
+    half, shape = 1 << (bits - 1), (layer.outputs, layer.kernel, layer.kernel, layer.image[-1])
+    weight = rng.integers(-half, half, shape)
+    if bits == 8:
+        weight = rng.normal(0, 40, shape).clip(-127, 127)
+    fields: dict[str, Any] = {"name": name, "inputs": (f"{name}_in",), "bits": bits, "odd": odd}
+    codes = weight.astype(np.int8)
+    if len(layer.image) == 1:
+        return Dense(weight=codes.reshape(layer.outputs, -1), **fields)
+    return Conv2dSums(weight=codes, padding=(layer.kernel // 2,) * 4, **fields)
+
+
 def package(layers: Sequence[Layer]) -> Package:
     """The layers, each with an input of its own."""
     rng = np.random.default_rng(0)
-    tensors, nodes, inputs = [], [], dict[str, Array]()
+    tensors, nodes, inputs = [], list[Operator](), dict[str, Array]()
+    steps = STEPS if _framed(layers[0]) else 1
     for number, layer in enumerate(layers):
-        node = operator(layer, f"layer{number}", rng)
-        bits = layer.weights is None
-        tensor = Tensor(node.inputs[0], "bit" if bits else "i8", layer.image, kind="input")
+        name = f"layer{number}"
+        node = operator(layer, name, rng)
+        framed = _framed(layer)
+        bits = not framed and (layer.weights is None or layer.activity is not None)
+        shape = (steps, *layer.image) if framed else layer.image
+        tensor = Tensor(f"{name}_in", "bit" if bits else "i8", shape, kind="input")
         low, high = (0, 2) if bits else (-128, 128)
-        values = rng.integers(low, high, (SAMPLES, *layer.image))
+        values = rng.integers(low, high, (SAMPLES, *shape))
+        if layer.activity is not None:
+            values = rng.random(values.shape) < layer.activity
         inputs[tensor.name] = values.astype(np.uint8 if bits else np.int8)
         tensors.append(tensor)
+        if framed:
+            nodes.append(Frame(name=f"{name}_frame", inputs=(tensor.name,)))
+            ones = np.ones(layer.image, np.int16)
+            source = Threshold(name=f"{name}_bits", inputs=(f"{name}_frame",), threshold=ones)
+            nodes.append(source)
+            node = dataclasses.replace(node, inputs=(source.name,))
         nodes.append(node)
-    graph = Graph("kernels", 1, tensors, nodes, [node.name for node in nodes])
+    graph = Graph("kernels", steps, tensors, nodes, [nodes[-1].name])
     return Package(graph, inputs, {}).with_golden()
+
+
+def _framed(layer: Layer) -> bool:
+    """Whether it reads other spikes in each step."""
+    return layer.activity is not None and len(layer.image) == 1
 
 
 def cortex_m0(folder: Path) -> str:
@@ -211,7 +274,10 @@ def measure(layers: Sequence[Layer], boards: Sequence[str]) -> list[Row]:
             where = cortex_m0(Path(folder)) if board == M0 else board
             by_name = {row["name"]: row for row in bench(path, where, "gcc")["layers"]}
             costs = {layer.name: by_name[f"layer{i}"] for i, layer in enumerate(layers)}
-            each = {name: row["ticks"] / row["macs"] for name, row in costs.items()}
+            each = {
+                name: row["ticks"] / (row["effective_ops"] or row["macs"])
+                for name, row in costs.items()
+            }
             for layer in layers:
                 bar = layer.bars.get(board)
                 if isinstance(bar, str):
@@ -239,8 +305,11 @@ def main() -> None:
     parser.add_argument("--board", action="append", help=f"default: {', '.join(BOARDS)}")
     parser.add_argument("--write", action="store_true", help="the table of docs/fewer-bits.md")
     asked = parser.parse_args()
-    layers = tuple(layer for layer in LAYERS if asked.only in layer.name)
-    rows = measure(layers, asked.board or tuple(BOARDS))
+    layers = tuple(layer for layer in (*LAYERS, *SPIKES) if asked.only in layer.name)
+    rows = []
+    for kind in (lambda x: x.activity is None, _framed, lambda x: x.activity and not _framed(x)):
+        some = tuple(layer for layer in layers if kind(layer))
+        rows += measure(some, asked.board or tuple(BOARDS)) if some else []
     print("| layer | board | kernel | instructions | per MAC | bar |\n|" + "---|" * 6)
     for row in rows:
         bar = "" if row.bar is None else f"{row.bar:.3f}" + (" missed" if row.missed else "")
@@ -251,7 +320,10 @@ def main() -> None:
     if asked.write:
         today = datetime.datetime.now(datetime.UTC).date()
         made = f"\n\nMade on {today} by `python tools/kernel_bench.py --write`: QEMU, GCC."
-        place(ROOT / "docs" / "fewer-bits.md", "kernels", page(rows) + made)
+        for name, spikes in (("spiking", True), ("fewer-bits", False)):
+            some = [row for row in rows if (row.layer.activity is not None) == spikes]
+            if some:
+                place(ROOT / "docs" / f"{name}.md", "kernels", page(some) + made)
     sys.exit(any(row.missed for row in rows))
 
 

@@ -4,6 +4,9 @@
 #define SPK_DENSE_H
 
 #include "kernels/fixed.h"
+#if defined(__ARM_FEATURE_DSP)
+#include "kernels/arch/dsp.h"
+#endif
 
 // Spikes in, int16 sums out, four weights with one load and two adds.
 //
@@ -11,12 +14,18 @@
 // that lanes never borrow. Byte 0 and 2 belong to outputs 4j and 4j+1, byte 1 and 3 to 4j+2 and
 // 4j+3. `even` sums bytes 0 and 2 in two 16-bit lanes. `shifted` sums word >> 8, that is bytes 1
 // and 3 in lanes plus 2^8 times byte 2; the sum of byte 2 is in `even`, and is subtracted once, at
-// the end.
+// the end. Arm's DSP extension adds bytes 1 and 3 to lanes in one instruction, so there they are by
+// themselves; it has no such instruction to take off, so a column is taken off as 255 less its
+// bytes.
 //
 // A lane holds 0x8000 + the sum so far - 128 for every column still to add + 128 for every one
 // still to take off. It stays in 16 bits when every partial sum is within +-24575, which the
 // exporter proves, and at most 64 columns are worked on in one go.
+#if defined(__ARM_FEATURE_DSP)
+enum { SPK_LANE_COLUMNS = 64, SPK_LANE_WORDS = 4 };
+#else
 enum { SPK_LANE_COLUMNS = 64, SPK_LANE_WORDS = 8 };
+#endif
 #define SPK_LANE_ZERO 0x80008000u
 #define SPK_LANE_OFFSET 0x00800080u
 #define SPK_LANE_MASK 0x00FF00FFu
@@ -40,32 +49,84 @@ SPK_INLINE void spk_dense_column(const uint32_t *column, uint32_t words, bool dr
     SPK_UNROLL(8)
     for (uint32_t j = 0; j < words; j++) {
         const uint32_t w = column[j];
+#if defined(__ARM_FEATURE_DSP)
+        even[j] = spk_uxtab16(even[j], drop ? ~w : w);
+        shifted[j] = spk_uxtab16_high(shifted[j], drop ? ~w : w);
+#else
         const uint32_t pair = w & SPK_LANE_MASK;
         even[j] = drop ? even[j] - pair : even[j] + pair;
         shifted[j] = drop ? shifted[j] - (w >> 8) : shifted[j] + (w >> 8);
+#endif
+        SPK_IN_ORDER();
+    }
+}
+
+// What lanes of both words have too much after so many columns.
+SPK_INLINE uint32_t spk_dense_offset(uint32_t added, uint32_t dropped) {
+#if defined(__ARM_FEATURE_DSP)
+    return added * SPK_LANE_OFFSET + dropped * 0x007F007Fu;
+#else
+    return (added - dropped) * SPK_LANE_OFFSET;
+#endif
+}
+
+// What `shifted` has of byte 2.
+SPK_INLINE uint32_t spk_dense_beside(uint32_t even) {
+#if defined(__ARM_FEATURE_DSP)
+    (void)even;
+    return 0;
+#else
+    return (even >> 16) << 8;
+#endif
+}
+
+// Lanes of `pairs` sums to start from, int16, or 0 for none; less an offset.
+SPK_INLINE void spk_dense_begin(uint32_t words, uint32_t pairs, const uint32_t *start,
+                                uint32_t offset, uint32_t *even, uint32_t *shifted) {
+    if (start) {
+        SPK_UNROLL(8)
+        for (uint32_t j = 0; j < words; j++) {
+            even[j] = (start[2 * j] ^ SPK_LANE_ZERO) - offset;
+            const uint32_t next = 2 * j + 1 < pairs ? start[2 * j + 1] : 0;
+            shifted[j] = (next ^ SPK_LANE_ZERO) - offset + spk_dense_beside(even[j]);
+            SPK_IN_ORDER();
+        }
+    } else {
+        const uint32_t none = SPK_LANE_ZERO - offset;
+        SPK_UNROLL(8)
+        for (uint32_t j = 0; j < words; j++) {
+            even[j] = none;
+            shifted[j] = none + spk_dense_beside(none);
+        }
+    }
+}
+
+// sums: (pairs,) of int16, of lanes that have an offset too much.
+SPK_INLINE void spk_dense_end(uint32_t words, uint32_t pairs, uint32_t offset, const uint32_t *even,
+                              const uint32_t *shifted, uint32_t *sums) {
+    SPK_UNROLL(8)
+    for (uint32_t j = 0; j < words; j++) {
+        sums[2 * j] = (even[j] - offset) ^ SPK_LANE_ZERO;
+        if (2 * j + 1 < pairs) {
+            sums[2 * j + 1] = (shifted[j] - offset - spk_dense_beside(even[j])) ^ SPK_LANE_ZERO;
+        }
         SPK_IN_ORDER();
     }
 }
 
 // Works on `words` (a constant, at most SPK_LANE_WORDS) words of outputs, from word `first` on.
-// start: (2 * words,) sums to start from as pairs of int16, or 0 for none;
-// sums: (2 * words,) pairs of int16; drops: whether any column is ever taken off, a constant.
+// start: (pairs,) of int16 sums to start from, or 0 for none; sums: (pairs,), 2 * words or one
+// less; drops: whether any column is ever taken off, a constant.
 SPK_INLINE void spk_dense_lanes(const struct spk_dense_list *list, uint32_t first, uint32_t words,
-                                bool drops, const uint32_t *start, uint32_t *sums) {
+                                uint32_t pairs, bool drops, const uint32_t *start, uint32_t *sums) {
     uint32_t even[SPK_LANE_WORDS];
     uint32_t shifted[SPK_LANE_WORDS];
+    const uint32_t *const *const added = list->added;
     const uint32_t *const *const end = list->column + SPK_LANE_COLUMNS;
-    uint32_t offset = (uint32_t)(list->added - list->column) * SPK_LANE_OFFSET;
-    if (drops) {
-        offset -= (uint32_t)(end - list->dropped) * SPK_LANE_OFFSET;
-    }
-    SPK_UNROLL(8)
-    for (uint32_t j = 0; j < words; j++) {
-        even[j] = (start ? start[2 * j] ^ SPK_LANE_ZERO : SPK_LANE_ZERO) - offset;
-        shifted[j] = (start ? start[2 * j + 1] ^ SPK_LANE_ZERO : SPK_LANE_ZERO) - offset;
-        shifted[j] += (even[j] >> 16) << 8;
-    }
-    for (const uint32_t *const *at = list->column; at < list->added; at++) {
+    const uint32_t offset = spk_dense_offset((uint32_t)(added - list->column),
+                                             drops ? (uint32_t)(end - list->dropped) : 0);
+    spk_dense_begin(words, pairs, start, offset, even, shifted);
+    for (const uint32_t *const *at = list->column; at < added; at++) {
         spk_dense_column(*at + first, words, false, even, shifted);
     }
     if (drops) {
@@ -73,11 +134,12 @@ SPK_INLINE void spk_dense_lanes(const struct spk_dense_list *list, uint32_t firs
             spk_dense_column(*at + first, words, true, even, shifted);
         }
     }
-    SPK_UNROLL(8)
-    for (uint32_t j = 0; j < words; j++) {
-        sums[2 * j] = even[j] ^ SPK_LANE_ZERO;
-        sums[2 * j + 1] = (shifted[j] - ((even[j] >> 16) << 8)) ^ SPK_LANE_ZERO;
-    }
+    spk_dense_end(words, pairs, 0, even, shifted, sums);
+}
+
+SPK_INLINE const uint32_t *spk_dense_lowest(uint32_t *bits, const uint32_t *base, uint32_t stride) {
+    const uint8_t *column = (const uint8_t *)base + spk_take_lowest(bits) * stride;
+    return (const uint32_t *)(const void *)column;
 }
 
 // Lists the columns of the set bits from `at` up; answers the end of the list.
@@ -85,24 +147,93 @@ SPK_INLINE void spk_dense_lanes(const struct spk_dense_list *list, uint32_t firs
 static __attribute__((noinline, unused)) const uint32_t **
 spk_dense_columns(uint32_t bits, const uint32_t *base, uint32_t stride, const uint32_t **at) {
     while (bits != 0) {
-        const uint8_t *column = (const uint8_t *)base + spk_take_lowest(&bits) * stride;
-        *at++ = (const uint32_t *)(const void *)column;
+        *at++ = spk_dense_lowest(&bits, base, stride);
     }
     return at;
 }
 
-SPK_INLINE void spk_dense_blocks(struct spk_dense_list *list, uint32_t words, bool drops,
-                                 const uint32_t *start, uint32_t *sums) {
+// The same below `at`; answers the front of the list.
+static __attribute__((noinline, unused)) const uint32_t **
+spk_dense_columns_below(uint32_t bits, const uint32_t *base, uint32_t stride, const uint32_t **at) {
+    while (bits != 0) {
+        *--at = spk_dense_lowest(&bits, base, stride);
+    }
+    return at;
+}
+
+// Sums of few outputs, at most SPK_LANE_WORDS words of them: no list, the lanes stay in registers.
+struct spk_dense_sum {
+    uint32_t even[SPK_LANE_WORDS];
+    uint32_t shifted[SPK_LANE_WORDS];
+    uint32_t added; // columns that the lanes have an offset of
+};
+
+// Adds the columns of up to 32 set bits.
+SPK_INLINE void spk_dense_add(struct spk_dense_sum *sum, uint32_t bits, const uint32_t *base,
+                              uint32_t words) {
+    if (sum->added > SPK_LANE_COLUMNS - 32) {
+        const uint32_t offset = spk_dense_offset(sum->added, 0);
+        SPK_UNROLL(8)
+        for (uint32_t j = 0; j < words; j++) {
+            sum->shifted[j] -= offset + spk_dense_beside(sum->even[j]);
+            sum->even[j] -= offset;
+            sum->shifted[j] += spk_dense_beside(sum->even[j]);
+        }
+        sum->added = 0;
+    }
+    while (bits != 0) {
+        const uint32_t *column = spk_dense_lowest(&bits, base, 4 * words);
+        spk_dense_column(column, words, false, sum->even, sum->shifted);
+        sum->added++;
+    }
+}
+
+SPK_INLINE void spk_dense_blocks(struct spk_dense_list *list, uint32_t words, uint32_t pairs,
+                                 bool drops, const uint32_t *start, uint32_t *sums) {
     const uint32_t rest = words % SPK_LANE_WORDS;
     uint32_t first = 0;
     for (; first + SPK_LANE_WORDS <= words; first += SPK_LANE_WORDS) {
-        spk_dense_lanes(list, first, SPK_LANE_WORDS, drops, start ? start + 2 * first : 0,
-                        sums + 2 * first);
+        spk_dense_lanes(list, first, SPK_LANE_WORDS, pairs - 2 * first, drops,
+                        start ? start + 2 * first : 0, sums + 2 * first);
     }
     if (rest != 0) {
-        spk_dense_lanes(list, first, rest, drops, start ? start + 2 * first : 0, sums + 2 * first);
+        spk_dense_lanes(list, first, rest, pairs - 2 * first, drops, start ? start + 2 * first : 0,
+                        sums + 2 * first);
     }
     spk_dense_empty(list);
+}
+
+// Lists the columns of 32 inputs that spike now and did not before, and those that did before only.
+// base: column of bit 0, `words` words each.
+SPK_INLINE void spk_dense_list_changes(struct spk_dense_list *list, uint32_t now,
+                                       uint32_t *previous, const uint32_t *base, uint32_t words) {
+    const uint32_t before = *previous;
+    *previous = now;
+    list->added = spk_dense_columns(now & ~before, base, 4 * words, list->added);
+    list->dropped = spk_dense_columns_below(before & ~now, base, 4 * words, list->dropped);
+}
+
+// Lists the columns of the spikes from word `at` on, until few places are left or there are no
+// more; answers where it stopped. at: before `end`.
+SPK_INLINE const uint32_t *spk_dense_scan(struct spk_dense_list *list, const uint32_t *spikes,
+                                          const uint32_t *at, const uint32_t *end,
+                                          const uint32_t *weights, uint32_t words) {
+    const uint32_t **added = list->added;
+    do {
+        uint32_t bits = *at++;
+        // any of 32?
+        if (bits != 0) {
+            const uint32_t first = (uint32_t)(at - 1 - spikes) * 32;
+            do {
+                *added++ = spk_dense_lowest(&bits, weights + first * words, 4 * words);
+            } while (bits != 0);
+            if (added > list->column + SPK_LANE_COLUMNS - 32) {
+                break;
+            }
+        }
+    } while (at != end);
+    list->added = added;
+    return at;
 }
 
 // spikes: (inputs,) bits; weights: (inputs, words); bias: (2 * words,) pairs of int16, or 0;
@@ -112,13 +243,20 @@ SPK_INLINE void spk_dense_spikes_s16(const uint32_t *spikes, uint32_t inputs,
                                      uint32_t *sums) {
     struct spk_dense_list list;
     const uint32_t input_words = (inputs + 31) / 32;
-    spk_dense_empty(&list);
-    for (uint32_t i = 0; i < input_words; i++) {
-        list.added = spk_dense_columns(spikes[i], weights + i * 32 * words, 4 * words, list.added);
-        if (list.added > list.column + SPK_LANE_COLUMNS - 32 || i + 1 == input_words) {
-            spk_dense_blocks(&list, words, false, bias, sums);
-            bias = sums;
+    if (words <= SPK_LANE_WORDS) {
+        struct spk_dense_sum sum = {.added = 0};
+        spk_dense_begin(words, 2 * words, bias, 0, sum.even, sum.shifted);
+        for (uint32_t i = 0; i < input_words; i++) {
+            spk_dense_add(&sum, spikes[i], weights + i * 32 * words, words);
         }
+        spk_dense_end(words, 2 * words, spk_dense_offset(sum.added, 0), sum.even, sum.shifted,
+                      sums);
+        return;
+    }
+    spk_dense_empty(&list);
+    for (const uint32_t *at = spikes; at != spikes + input_words; bias = sums) {
+        at = spk_dense_scan(&list, spikes, at, spikes + input_words, weights, words);
+        spk_dense_blocks(&list, words, 2 * words, false, bias, sums);
     }
 }
 
@@ -130,16 +268,9 @@ SPK_INLINE void spk_dense_changes_s16(const uint32_t *spikes, uint32_t *previous
     const uint32_t input_words = (inputs + 31) / 32;
     spk_dense_empty(&list);
     for (uint32_t i = 0; i < input_words; i++) {
-        const uint32_t *base = weights + i * 32 * words;
-        const uint32_t now = spikes[i];
-        const uint32_t before = previous[i];
-        previous[i] = now;
-        const uint32_t gone = before & ~now;
-        list.added = spk_dense_columns(now & ~before, base, 4 * words, list.added);
-        list.dropped -= spk_bits_set(gone);
-        spk_dense_columns(gone, base, 4 * words, list.dropped);
+        spk_dense_list_changes(&list, spikes[i], &previous[i], weights + i * 32 * words, words);
         if (list.dropped - list.added < 32 || i + 1 == input_words) {
-            spk_dense_blocks(&list, words, true, sums, sums);
+            spk_dense_blocks(&list, words, 2 * words, true, sums, sums);
         }
     }
 }

@@ -10,14 +10,17 @@ from hypothesis import strategies as st
 from spikelet.graph import Array, Graph, GraphError, Operator, Tensor
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.delay import Delay
+from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.one_to_one import OneToOne
 from spikelet.graph.ops.poisson import Poisson
 from spikelet.graph.ops.pool2d_sums import Pool2dSums
 from spikelet.graph.ops.previous import Previous
 from spikelet.graph.ops.sum import Sum
+from spikelet.graph.tune import packed_sums
 
 torch = pytest.importorskip("torch")
+GRIDS = [(8, False), (4, False), (4, True), (2, False), (2, True), (1, True)]  # bits, odd
 
 
 def one(node: Operator, *inputs: Tensor, steps: int = 1) -> Graph:
@@ -41,12 +44,15 @@ def test_conv2d_sums_equals_torch_in_float64(data: st.DataObject) -> None:
     margin = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
     size = [(k - 1) * d + 1 + int(rng.integers(0, 6))
             for k, d in zip(kernel, dilation, strict=True)]  # fmt: skip
-    weight = rng.integers(-128, 128, (groups * each, *kernel, depth)).astype(np.int8)
+    bits, odd = data.draw(st.sampled_from(GRIDS)) if dtype == "bit" else (8, False)
+    codes = rng.integers(-(1 << bits - 1), 1 << bits - 1, (groups * each, *kernel, depth))
+    weight = codes * 2 + 1 if odd else codes
     bias = rng.integers(-(2**20), 2**20, groups * each).astype(np.int32)
     x = Tensor("x", dtype, (*size, groups * depth), kind="input")
     node = Conv2dSums(
-        name="y", inputs=("x",), weight=weight, bias=bias if rng.integers(2) else None,
-        stride=stride, dilation=dilation, padding=(*margin, *margin), groups=groups,
+        name="y", inputs=("x",), weight=codes.astype(np.int8), bits=bits, odd=odd,
+        bias=bias if rng.integers(2) else None, stride=stride, dilation=dilation,
+        padding=(*margin, *margin), groups=groups,
     )  # fmt: skip
     graph = one(node, x)
     low, high = x.limits
@@ -69,6 +75,56 @@ def test_conv2d_sums_equals_torch_in_float64(data: st.DataObject) -> None:
     assert image.grad is not None
     met = image.grad[0].numpy().transpose(1, 2, 0)
     assert np.array_equal(graph.nodes[0].synapses()["x"], met)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_dense_of_few_bits_adds_what_its_codes_stand_for(data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    bits, odd = data.draw(st.sampled_from(GRIDS))
+    m, n = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 90))
+    codes = rng.integers(-(1 << bits - 1), 1 << bits - 1, (m, n))
+    x = Tensor("x", "bit", (n,), kind="input")
+    graph = one(Dense(name="y", inputs=("x",), weight=codes.astype(np.int8), bits=bits, odd=odd), x)
+    spikes = rng.integers(0, 2, (3, n)).astype(np.uint8)
+    found = graph.run({"x": spikes}).outputs["y"]
+    for row, sums in zip(spikes, found, strict=True):
+        fired = np.flatnonzero(row)
+        for o in range(m):
+            assert sums[o] == sum(2 * int(k) + 1 if odd else int(k) for k in codes[o, fired])
+    assert within(graph, "y", found)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_weights_are_packed_in_the_fewest_bits_that_hold_them(data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    levels, bits, odd = data.draw(st.sampled_from([
+        ([-1, 1], 1, True), ([-1, 0, 1], 2, False), ([-2, 1], 2, False), ([-3, -1, 1, 3], 2, True),
+        (range(-7, 8), 4, False), (range(-15, 16, 2), 4, True), ([0, 8], 8, False),
+    ]))  # fmt: skip
+    weight = rng.choice(np.array(levels, np.int8), (3, 20))
+    weight[0, : len(levels)] = levels
+    x = Tensor("x", "bit", (20,), kind="input")
+    plain = one(Dense(name="y", inputs=("x",), weight=weight), x)
+    (node,) = packed_sums(plain).nodes
+    assert isinstance(node, Dense)
+    assert (node.bits, node.odd) == (bits, odd)
+    spikes = {"x": rng.integers(0, 2, (4, 20)).astype(np.uint8)}
+    packed = packed_sums(plain).run(spikes).outputs["y"]
+    assert np.array_equal(packed, plain.run(spikes).outputs["y"])
+
+
+def test_weights_of_few_bits_are_for_spikes() -> None:
+    x = Tensor("x", "u8", (3,), kind="input")
+    codes = np.ones((2, 3), np.int8)
+    with pytest.raises(GraphError, match="weights of 4 bits read u8: expected spikes"):
+        one(Dense(name="y", inputs=("x",), weight=codes, bits=4), x)
+    spikes = Tensor("x", "bit", (3,), kind="input")
+    with pytest.raises(GraphError, match="codes are 8 to 8, expected -8 to 7 of 4 bits"):
+        one(Dense(name="y", inputs=("x",), weight=codes * np.int8(8), bits=4), spikes)
+    with pytest.raises(GraphError, match="odd weights of 8 bits"):
+        one(Dense(name="y", inputs=("x",), weight=codes, odd=True), spikes)
 
 
 @given(st.data())

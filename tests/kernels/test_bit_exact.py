@@ -34,6 +34,7 @@ GRAPHS = {
     "recurrence": spiking_graphs.recurrent_spikes,
     "images": spiking_graphs.spiking_convolutions,
     "switches": partial(graphs.neuron_zoo, graphs.switches(), "switches"),
+    "few_bits": spiking_graphs.few_bits,
     **{
         f"neurons_{i}": partial(graphs.neuron_zoo, CONVENTIONS[i::PARTS], f"neurons_{i}")
         for i in range(PARTS)
@@ -54,7 +55,8 @@ def marks(target: str, name: str) -> list[pytest.MarkDecorator]:
         "native-gcc-sanitized": name in ("neurons_6", "switches"),
         "native-clang-sanitized": True,
         "rv32-zig-unicorn": name not in ("operators", "classifier", "images"),
-        "m0-gcc-qemu": name == "switches",
+        "m0-gcc-qemu": name in ("switches", "few_bits"),
+        "native-zig": name == "few_bits",
         "rv32-gcc-qemu": name.startswith("neurons") and name not in SOME,
     }.get(target, False)
     return [pytest.mark.long] * seldom
@@ -64,11 +66,11 @@ CASES = [
     pytest.param(target, name, marks=marks(target, name))
     for target in TARGETS
     for i, name in enumerate(GRAPHS)
-    if i < 6 or (i - 6) % EVERY.get(target, 6) == 0
+    if i < 7 or (i - 7) % EVERY.get(target, 6) == 0
 ] + [
     pytest.param(target, name, marks=marks(target, name))
     for target in ("m4-gcc-qemu", "m0-gcc-qemu")
-    for name in ("leaks", "recurrence", "images", "switches")
+    for name in ("leaks", "recurrence", "images", "switches", "few_bits")
 ]
 
 

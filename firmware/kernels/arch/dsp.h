@@ -30,6 +30,18 @@ SPK_INLINE uint32_t spk_sxtb16_high(uint32_t x) {
     return lanes;
 }
 
+// Lanes, and bytes 0 and 2 of x.
+SPK_INLINE uint32_t spk_uxtab16(uint32_t lanes, uint32_t x) {
+    __asm__("uxtab16 %0, %0, %1" : "+r"(lanes) : "r"(x));
+    return lanes;
+}
+
+// Lanes, and bytes 1 and 3 of x.
+SPK_INLINE uint32_t spk_uxtab16_high(uint32_t lanes, uint32_t x) {
+    __asm__("uxtab16 %0, %0, %1, ror #8" : "+r"(lanes) : "r"(x));
+    return lanes;
+}
+
 // Sums of four channels, in pairs: low + 256 * high channel, and low.
 struct spk_dsp_four {
     int32_t both[2];

@@ -13,6 +13,7 @@ from spikelet.graph import c
 from spikelet.graph.c import Fields
 from spikelet.graph.declared import Code, Codes, Held, TensorScale
 from spikelet.graph.gains import SHIFT_DOWN, SHIFT_UP, bias_unit, with_gain
+from spikelet.graph.grid import check_codes, levels_of
 from spikelet.graph.int8 import by_channel, codes_of, ranges, spread
 from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Role
 from spikelet.graph.requantise import requantise
@@ -95,11 +96,7 @@ class Quantised(Operator):
     @property
     def levels(self) -> Array:
         """The weights: what a code stands for, in units of the weight's step; int8 or int16."""
-        if not self.odd:
-            return self.weight
-        step = 1 << (8 - self.upper)
-        kept: Array = self.weight.astype(np.int16) & np.int16(-step)
-        return 2 * kept + np.int16(step)
+        return levels_of(self.weight, self.odd, self.upper)
 
     @property
     def packed(self) -> bool:
@@ -224,15 +221,7 @@ class Quantised(Operator):
 
     def _check_codes(self) -> None:
         """Refuse weights that `bits` do not hold, and a grid of one level and none beside it."""
-        half = 1 << (self.bits - 1)
-        least, most = int(self.weight.min()), int(self.weight.max())
-        if least < -half or most >= half:
-            raise self.error(
-                f"weight codes are {least} to {most}, expected {-half} to {half - 1} of"
-                f" {self.bits} bits"
-            )
-        if self.bits == 1 and not self.odd:
-            raise self.error("weights of 1 bit are -1 and 1: expected odd")
+        check_codes(self.error, self.weight, self.bits, self.odd)
         if self.upper < 8 and not (self.bits == 8 and self.odd):
             raise self.error(f"the upper {self.upper} bits of a code: expected odd codes of 8 bits")
 

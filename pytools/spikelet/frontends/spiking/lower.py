@@ -59,6 +59,7 @@ from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.pool2d_sums import Pool2dSums
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.ops.spike_count import SpikeCount
+from spikelet.graph.tune import packed_sums
 from spikelet.refusal import ImportRefused
 
 READOUTS = ("spike_count", "membrane", "sum")
@@ -112,7 +113,8 @@ def lower(
             as many fraction bits as they provably hold.
         fraction_bits: of every membrane, in place of either; or of some, by layer.
         units: by layer of weights, (C,) or (1,): real value of one unit of its sums, where it was
-            chosen before; for all layers whose sums flow into the same neurons.
+            chosen before; for all layers whose sums flow into the same neurons. Coarser units make
+            smaller codes: weights of spikes are stored in the fewest bits that hold them.
 
     Raises:
         ImportRefused: names the layer that the graph cannot hold.
@@ -250,7 +252,7 @@ class _Lowering:
             graph = Graph(self.network.name, self.steps, self.inputs, self.nodes, [LABEL, scores])
         except GraphError as e:
             raise ImportRefused(str(e)) from e
-        return Lowered(graph, unit, self.held, self.exact_weights, self.neurons)
+        return Lowered(packed_sums(graph), unit, self.held, self.exact_weights, self.neurons)
 
     # What goes in and comes out
 

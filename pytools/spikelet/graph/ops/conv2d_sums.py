@@ -1,10 +1,13 @@
-"""Convolution over spikes or 8-bit values, its sums as they are. C twin: kernels/conv2d_sums.h."""
+"""Convolution over spikes or 8-bit values, its sums as they are.
+
+C twin: firmware/kernels/conv2d_sums.h.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -12,8 +15,10 @@ from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement, Value
 from spikelet.graph.convolution import CHUNK_BYTES, Windows
 from spikelet.graph.declared import Held, Size
+from spikelet.graph.grid import check_spike_weights, lane_fields, levels_of
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Role
 from spikelet.graph.ops.dense import LANE_LIMIT, lane_words
+from spikelet.graph.quantised import pack
 from spikelet.graph.tensor import Array, Tensor
 
 
@@ -25,9 +30,11 @@ class Conv2dSums(Windows):
     sums lie within +-24575, else i32. Of spikes only the weights of those that are 1 are added.
 
     Attributes:
-        weight: (O, KH, KW, I / groups) int8.
+        weight: (O, KH, KW, I / groups) int8 codes of `bits` bits.
         bias: (O,) int32 in the units of the sum, or None.
         groups: channel g of I / groups channels goes into the outputs g of O / groups only.
+        bits: of a weight; those of less than 8, for spikes only, lie packed.
+        odd: of less than 8 bits, a code k stands for 2k + 1, not for k.
     """
 
     KIND: ClassVar[str] = "conv2d_sums"
@@ -35,6 +42,13 @@ class Conv2dSums(Windows):
     weight: Annotated[Array, Held("int8", 4)]
     bias: Annotated[Array, Held("int32", 1)] | None = None
     groups: Size = 1
+    bits: Literal[1, 2, 4, 8] = 8
+    odd: bool = False
+
+    @property
+    def levels(self) -> Array:
+        """The weights: what a code stands for, in units of the weight's step; int8 or int16."""
+        return levels_of(self.weight, self.odd)
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         x = self.ins[0]
@@ -47,10 +61,11 @@ class Conv2dSums(Windows):
             )
         if self.bias is not None and self.bias.shape != (outputs,):
             raise self.error(f"bias has shape {self.bias.shape}, expected ({outputs},)")
+        check_spike_weights(self.error, self.weight, self.bits, self.odd, x.dtype)
         shape = (*self.image_shape(x, (height, width)), outputs)
         seen = bounds[x.name]
         least, most = min(int(seen[0].min()), 0), max(int(seen[1].max()), 0)
-        rows = self.weight.reshape(outputs, -1).astype(np.int64)
+        rows = self.levels.reshape(outputs, -1).astype(np.int64)
         ends = np.sort(np.stack([rows * least, rows * most]), axis=0).sum(axis=2)
         bias = 0 if self.bias is None else self.bias.astype(np.int64)
         low, high = ends[0] + bias, ends[1] + bias
@@ -65,7 +80,7 @@ class Conv2dSums(Windows):
         x = env[self.inputs[0]]
         outputs, height, width, depth = self.weight.shape
         each = outputs // self.groups
-        rows = self.weight.reshape(self.groups, each, -1).astype(np.float64)  # exact: below 2^53
+        rows = self.levels.reshape(self.groups, each, -1).astype(np.float64)  # exact: below 2^53
         sums = np.empty((len(x), *self.outs[0].shape), np.int64)
         step = max(1, CHUNK_BYTES // (8 * height * width * depth * self.groups * sums[0].size))
         for at in range(0, len(x), max(step, 1)):
@@ -94,7 +109,7 @@ class Conv2dSums(Windows):
         index = np.arange(x.shape[0] * x.shape[1]).reshape(1, *x.shape[:2], 1) + 1
         seen = self.windows(index, (height, width))[0, :, :, 0]  # (out H, out W, KH, KW)
         each = np.count_nonzero(
-            self.weight.reshape(self.groups, -1, height, width, depth), axis=1
+            self.levels.reshape(self.groups, -1, height, width, depth), axis=1
         )  # (groups, KH, KW, I / groups)
         counts = np.zeros((x.shape[0] * x.shape[1] + 1, x.shape[2]), np.int64)
         for i in range(height):
@@ -107,43 +122,57 @@ class Conv2dSums(Windows):
         pixels = self.outs[0].size // len(self.weight)
         work = pixels * self.weight.size
         if self.ins[0].dtype == "bit":
-            return Cost(synaptic_ops=work, weight_bits=8)
+            return Cost(synaptic_ops=work, weight_bits=self.bits)
         return Cost(macs=work, weight_bits=8)
 
     def emit(self, em: Emitter) -> list[Statement]:
         em.include("kernels/conv2d_sums.h")
-        outputs, height, width, _ = self.weight.shape
-        taps = self.weight.transpose(1, 2, 3, 0)  # (KH, KW, I / groups, O)
+        outputs = len(self.weight)
         spikes = self.ins[0].dtype == "bit"
         lanes = spikes and self.groups == 1 and self.outs[0].dtype == "i16" and outputs % 2 == 0
-        bias: Value = 0
-        if lanes:
-            words = lane_words(taps.reshape(-1, outputs).T)
-            note = "(KH, KW, I, words): four weights + 128 a word, see dense.h"
-            weights = em.const(f"{self.name}_weight", words, note)
-            if self.bias is not None:
-                pairs = np.zeros(4 * -(-outputs // 4), "<i2")
-                pairs[:outputs] = self.bias
-                note = f"({outputs},) int16, two to a word"
-                bias = em.const(f"{self.name}_bias", pairs.view("<u4"), note)
-        else:
-            grouped = taps.reshape(height, width, -1, self.groups, outputs // self.groups)
-            grouped = grouped.transpose(0, 1, 3, 2, 4)
-            weights = em.const(
-                f"{self.name}_weight", np.ascontiguousarray(grouped), "(KH, KW, I, O / groups)"
-            )
-            if self.bias is not None:
-                bias = em.const(f"{self.name}_bias", self.bias, f"({outputs},) int32")
-        fields: Fields = {
-            **self.geometry_fields((height, width)),
-            "groups": self.groups,
-            "wide": self.outs[0].dtype == "i32",
-            "is_signed": self.ins[0].dtype == "i8",
-        }
-        config = em.config(self.name, "spk_conv2d_sums", fields)
+        weights, bias = self._weights(em, lanes), self._bias(em, lanes)
+        config = em.config(self.name, "spk_conv2d_sums", self._config_fields())
         source, sums = em.tensor(self.inputs[0]), em.tensor(self.name)
         if lanes:
             sums = c.cast("uint32_t *", c.cast("void *", sums))
-            return [c.run("spk_conv2d_sums_lanes", config, source, weights, bias, sums)]
-        kernel = "spk_conv2d_sums_spikes" if spikes else "spk_conv2d_sums_values"
-        return [c.run(kernel, config, source, weights, bias, sums)]
+        kernel = "lanes" if lanes else "spikes" if spikes else "values"
+        return [c.run(f"spk_conv2d_sums_{kernel}", config, source, weights, bias, sums)]
+
+    def _config_fields(self) -> Fields:
+        return {
+            **self.geometry_fields(self.weight.shape[1:3]),
+            "groups": self.groups,
+            "wide": self.outs[0].dtype == "i32",
+            "is_signed": self.ins[0].dtype == "i8",
+            "bits": self.bits,
+            "odd": self.odd,
+        }
+
+    def _weights(self, em: Emitter, lanes: bool) -> Value:
+        """All weights of a tap and an input channel side by side; of groups, those of its own."""
+        outputs, height, width, _ = self.weight.shape
+        taps = self.weight.transpose(1, 2, 3, 0)  # (KH, KW, I / groups, O)
+        if lanes:
+            columns = taps.reshape(-1, outputs).T
+            packed = self.bits < 8
+            words = lane_fields(columns, self.bits) if packed else lane_words(columns)
+            note = f"(KH, KW, I, words): {32 // self.bits} weights a word"
+            return em.const(f"{self.name}_weight", words, note)
+        each = outputs // self.groups
+        grouped = taps.reshape(height, width, -1, self.groups, each).transpose(0, 1, 3, 2, 4)
+        laid, note = np.ascontiguousarray(grouped), "(KH, KW, I, O / groups)"
+        if self.bits < 8:
+            laid, note = pack(laid, self.bits), f"(KH, KW, I, words of {32 // self.bits} outputs)"
+        return em.const(f"{self.name}_weight", laid, note)
+
+    def _bias(self, em: Emitter, lanes: bool) -> Value:
+        if self.bias is None:
+            return 0
+        outputs = len(self.bias)
+        if not lanes:
+            return em.const(f"{self.name}_bias", self.bias, f"({outputs},) int32")
+        pairs = np.zeros(4 * -(-outputs // 4), "<i2")
+        pairs[:outputs] = self.bias
+        return em.const(
+            f"{self.name}_bias", pairs.view("<u4"), f"({outputs},) int16, two to a word"
+        )

@@ -1,17 +1,22 @@
-"""Fully connected layer on spikes or on 8-bit values. C twin: firmware/kernels/dense.h."""
+"""Fully connected layer on spikes or on 8-bit values.
+
+C twins: firmware/kernels/dense.h, and dense_packed.h for weights of less than 8 bits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Expression, Statement, Value
 from spikelet.graph.declared import Held
+from spikelet.graph.grid import check_spike_weights, lane_fields, levels_of
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Role
+from spikelet.graph.quantised import pack
 from spikelet.graph.tensor import Array, Tensor
 
 # Sums in this range, partial sums included, may share a word two by two: see dense.h.
@@ -31,9 +36,11 @@ class Dense(Operator):
     then keeps `name.previous`, bit, and the sums, from step to step.
 
     Attributes:
-        weight: (m, n) int8 codes, symmetric, per output channel.
+        weight: (m, n) int8 codes, symmetric, per output channel, of `bits` bits.
         bias: (m,) int32 in the units of the sum, or None.
         by_change: for spikes and sums in i16 only.
+        bits: of a weight; those of less than 8, for spikes only, lie packed.
+        odd: of less than 8 bits, a code k stands for 2k + 1, not for k.
     """
 
     KIND: ClassVar[str] = "dense"
@@ -41,6 +48,13 @@ class Dense(Operator):
     weight: Annotated[Array, Held("int8", 2)]
     bias: Annotated[Array, Held("int32", 1)] | None = None
     by_change: bool = False
+    bits: Literal[1, 2, 4, 8] = 8
+    odd: bool = False
+
+    @property
+    def levels(self) -> Array:
+        """(m, n) weights: what a code stands for, in units of the weight's step; int8 or int16."""
+        return levels_of(self.weight, self.odd)
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         ins = self.ins
@@ -50,6 +64,7 @@ class Dense(Operator):
             raise self.error(
                 f"weight is {self.weight.dtype} of shape {self.weight.shape}, expected int8 (m, n)"
             )
+        check_spike_weights(self.error, self.weight, self.bits, self.odd, ins[0].dtype)
         m, n = self.weight.shape
         if ins[0].size != n:
             raise self.error(f"weight {self.weight.shape} does not fit input {ins[0].shape}")
@@ -94,14 +109,14 @@ class Dense(Operator):
 
     def _sums(self, low: Array, high: Array) -> Interval:
         """Lowest and highest sum, partial sums in any order included."""
-        w = self.weight.astype(np.int64)
+        w = self.levels.astype(np.int64)
         bias = 0 if self.bias is None else self.bias.astype(np.int64)
         ends = np.stack([w * low, w * high, np.zeros_like(w)])
         return ends.min(axis=0).sum(axis=1) + bias, ends.max(axis=0).sum(axis=1) + bias
 
     def golden(self, env: dict[str, Array], t: int) -> None:
         x = env[self.inputs[0]]
-        sums = x.reshape(len(x), -1).astype(np.int64) @ self.weight.astype(np.int64).T
+        sums = x.reshape(len(x), -1).astype(np.int64) @ self.levels.astype(np.int64).T
         if self.bias is not None:
             sums = sums + self.bias
         env[self.name] = sums.astype(np.int16 if self.outs[0].dtype == "i16" else np.int32)
@@ -115,13 +130,13 @@ class Dense(Operator):
         return len(self.weight) * int(moved[self.inputs[0]].sum()), self.weight.size
 
     def synapses(self) -> dict[str, Array]:
-        met = np.count_nonzero(self.weight, axis=0)
+        met = np.count_nonzero(self.levels, axis=0)
         return {self.inputs[0]: met.reshape(self.ins[0].shape)}
 
     def cost(self) -> Cost:
         size = self.weight.size
         if self._from_spikes:
-            return Cost(synaptic_ops=size, weight_bits=8)
+            return Cost(synaptic_ops=size, weight_bits=self.bits)
         return Cost(macs=size, weight_bits=8)
 
     def emit_start(self, em: Emitter) -> list[Statement]:
@@ -156,7 +171,35 @@ class Dense(Operator):
         bias = self._lane_bias(em)
         return [c.run("spk_dense_spikes_s16", spikes, n, weight, words, bias, sums)]
 
+    def _emit_packed(self, em: Emitter) -> list[Statement]:
+        em.include("kernels/dense_packed.h")
+        m, n = self.weight.shape
+        lanes = self.outs[0].dtype == "i16"
+        fields = lane_fields(self.weight, self.bits) if lanes else pack(self.weight.T, self.bits)
+        note = f"(inputs {n}, words {fields.shape[1]}): {32 // self.bits} weights a word"
+        weight = em.const(f"{self.name}_weight", fields, note)
+        config = em.config(
+            self.name,
+            "spk_few",
+            {"bits": self.bits, "outputs": m, "odd": self.odd, "drops": self.by_change},
+        )
+        spikes, sums = em.tensor(self.inputs[0]), em.tensor(self.name)
+        if not lanes:
+            bias: Value = 0
+            if self.bias is not None:
+                bias = em.const(f"{self.name}_bias", self.bias, f"({m},) int32")
+            return [c.run("spk_dense_packed_s32", config, spikes, n, weight, bias, sums)]
+        sums = _words(sums)
+        if self.by_change:
+            previous = em.tensor(f"{self.name}.previous")
+            given = config, spikes, previous, n, weight, sums
+            return [c.run("spk_dense_packed_changes_s16", *given)]
+        lane_bias = self._lane_bias(em)
+        return [c.run("spk_dense_packed_s16", config, spikes, n, weight, lane_bias, sums)]
+
     def emit(self, em: Emitter) -> list[Statement]:
+        if self.bits < 8:
+            return self._emit_packed(em)
         em.include("kernels/dense.h")
         if self._from_spikes and self.outs[0].dtype == "i16":
             return self._emit_lanes(em)
