@@ -346,6 +346,16 @@ def sums_of_images(made: Edges) -> None:
             made.add("pool2d_sums", [x], window=window, stride=(2, 1), padding=margins, mode=mode)
 
 
+def late_spikes(made: Edges, spikes: Tensor) -> None:
+    for steps in (np.arange(33) * 8, np.zeros(33), np.full(33, 255), np.arange(33) % 2):
+        made.add("delay", [spikes], steps=steps.clip(0, 255).astype(np.uint8))
+    for gather, longest, low in itertools.product((False, True), (0, 15, 31, 255), (-128, -8, -1)):
+        weight = np.resize(np.array([low, -low - 1, low], np.int8), (5, 33))
+        late = np.resize(np.array([longest, 0], np.uint8), (5, 33))
+        bias = np.full(5, LAST - 33 * 128, np.int32) if longest == 31 else None
+        made.add("delayed_dense", [spikes], weight=weight, delays=late, bias=bias, gather=gather)
+
+
 def spiking(made: Edges) -> None:
     spikes = Tensor("x", "bit", (33,), kind="input")
     values = Tensor("x", "u8", (33,), kind="input")
@@ -393,8 +403,7 @@ def spiking(made: Edges) -> None:
     made.add("sum", [current["i16"], current["i32"]])
     made.add("one_to_one", [spikes], weight=np.array([-32768, 32767, 0], np.int16))
     made.add("one_to_one", [spikes], weight=np.full(1, -32768, np.int16))
-    for steps in (np.arange(33) * 8, np.zeros(33), np.full(33, 255), np.arange(33) % 2):
-        made.add("delay", [spikes], steps=steps.clip(0, 255).astype(np.uint8))
+    late_spikes(made, spikes)
     made.add("spike_count", [spikes])
     made.add("latency", [values])
     made.add("poisson", [values, Tensor("x", "u32", (1,), kind="input")])

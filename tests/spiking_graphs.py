@@ -17,6 +17,7 @@ from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.codes import Codes
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.delay import Delay
+from spikelet.graph.ops.delayed_dense import DelayedDense
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.direct import Direct
 from spikelet.graph.ops.frame import Frame
@@ -115,6 +116,14 @@ def recurrent_spikes(steps: int = 6) -> Graph:
         *memories("result", n),
         Delay(name="later", inputs=("slow.spikes",), steps=np.resize(np.uint8([0, 5, 3, 6]), 36)),
         SpikeCount(name="arrived", inputs=("later",)),
+        DelayedDense(
+            name="rings", inputs=("slow.spikes",), weight=weights(rng, 7, n),
+            delays=rng.integers(0, 6, (7, n)).astype(np.uint8),
+        ),
+        DelayedDense(
+            name="rows", inputs=("late",), weight=np.sign(weights(rng, 7, n)), gather=True,
+            delays=np.resize(np.uint8([0, 40, 3, 1, 5]), (7, n)),
+        ),
         Lif(name="out", inputs=("result",), threshold=threshold[:1], leak=30000),
         SpikeCount(name="counts", inputs=("out.spikes",)),
         Argmax(name="label", inputs=("counts",)),

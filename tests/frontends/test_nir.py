@@ -109,6 +109,22 @@ def test_no_spike_differs_after_a_round_trip(
         assert np.array_equal(fired, second[name]), name
 
 
+def test_delays_come_back_and_are_times_in_the_file() -> None:
+    rng = np.random.default_rng(6)
+    fc = Linear(name="fc", inputs=("x",), weight=rng.normal(size=(5, 6)))
+    first = Neurons(name="first", inputs=("fc",), rule=Rule(kept=np.array([0.9])))
+    late = Delay(name="late", inputs=("first",), steps=np.array([0, 3, 200, 1, 7]))
+    on = Linear(name="on", inputs=("late",), weight=rng.normal(size=(3, 5)))
+    out = Neurons(name="out", inputs=("on",), rule=Rule(kept=np.array([0.8])))
+    network = SpikingNetwork("net", {"x": (6,)}, (fc, first, late, on, out), "out")
+    made = graph_of(network)
+    assert np.allclose(made.nodes["late"].delay, late.steps * 1e-4)
+    back = read(made)
+    assert np.array_equal(back.layer("late").steps, late.steps)  # type: ignore[attr-defined]
+    x = rng.normal(size=(STEPS, 4, 6))
+    assert np.array_equal(spikes(network, x)["out"], spikes(back, x)["out"])
+
+
 @pytest.mark.quick
 def test_integrators_come_back_as_they_were() -> None:
     rng = np.random.default_rng(5)
@@ -290,7 +306,10 @@ W, N = nir.Linear(np.ones((4, 4))), nir.LIF(**LIF)
 @pytest.mark.parametrize(
     ("network", "text"),
     [
-        (graph({"d": nir.Delay(ONE)}, ("in", "d"), ("d", "out")), r"'d' \(Delay\): not read"),
+        (graph({"d": nir.Delay(ONE * 2.5e-4)}, ("in", "d"), ("d", "out")),
+         r"'d' \(Delay\): delay of element 0 is 0.00025 s, 2.5 steps of 0.0001 s"),
+        (graph({"d": nir.Delay(ONE)}, ("in", "d"), ("d", "out")), r"'d' .*a delay of 10000 steps"),
+        (graph({"d": nir.Delay(-ONE)}, ("in", "d"), ("d", "out")), r"'d' .*-10000 steps"),
         (graph({"a": W, "b": W}, ("in", "a"), ("a", "b"), ("b", "a"), ("b", "out")),
          "in a loop, or behind one, without neurons"),
         (graph({"a": W, "b": nir.LI(ONE, ONE, ONE)}, ("in", "a"), ("a", "b"), ("b", "a"),
@@ -328,7 +347,8 @@ def test_what_nir_cannot_hold_is_refused_by_name() -> None:
     wide = Conv2d(name="c", inputs=("x",), weight=np.ones((1, 1, 3, 3)), padding=(0, 0, 1, 1))
     refused("c .*no margins", wide, shape=(1, 4, 4))
     lif = Neurons(name="lif", inputs=("fc",), rule=Rule(kept=kept))
-    refused("d .*not written to NIR", fc, lif, Delay(name="d", inputs=("lif",), steps=np.ones(4)))
+    late = Linear(name="d", inputs=("lif",), weight=np.ones((4, 4)), delays=np.ones((4, 4)))
+    refused("d .*NIR has no delay a synapse", fc, lif, late)
     for rule, text in (
         (Rule(kept=np.ones(1), kept_current=kept), "without a leak"),
         (Rule(kept=kept, kept_current=np.ones(1)), "without a decay"),

@@ -103,6 +103,7 @@ NOT_EXPORTED = {
             "codes",
             "conv2d_sums",
             "delay",
+            "delayed_dense",
             "dense",
             "direct",
             "latency",

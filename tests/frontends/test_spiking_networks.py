@@ -57,7 +57,8 @@ def images(rng: np.random.Generator, rules: list[Rule]) -> SpikingNetwork:
         Add(name="both", inputs=("fc", "all", "own")),
         Neurons(name="l3", inputs=("both",), rule=rules[2]),
         Delay(name="late", inputs=("l3",), steps=rng.integers(0, 9, 20)),
-        Linear(name="out", inputs=("late",), weight=on_grid(rng, 5, 20)),
+        Linear(name="out", inputs=("late",), delays=rng.integers(0, 12, (5, 20)),
+               weight=on_grid(rng, 5, 20)),
         Neurons(name="lo", inputs=("out",), rule=Rule(kept=np.array([0.9]))),
     )  # fmt: skip
     return SpikingNetwork("images", {"x": (2, 8, 8)}, layers, "lo")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from spikelet.graph import Array, Graph, GraphError, Operator, Tensor
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.delay import Delay
+from spikelet.graph.ops.delayed_dense import DelayedDense
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.one_to_one import OneToOne
@@ -209,6 +212,41 @@ def test_a_spike_arrives_after_its_neurons_delay(data: st.DataObject) -> None:
         for i, delay in enumerate(delays.tolist()):
             wanted = trace["e.spikes"][t - delay, :, i] if t >= delay else np.zeros(3)
             assert np.array_equal(trace["late"][t, :, i], wanted)
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_each_synapse_adds_what_was_there_its_own_delay_ago(data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    m, n, steps = (data.draw(st.integers(1, most)) for most in (9, 40, 30))
+    longest = data.draw(st.sampled_from([0, 1, 7, 31, 32, 70]))
+    delays = rng.integers(0, longest + 1, (m, n)).astype(np.uint8)
+    weight = rng.integers(-128, 128, (m, n)).astype(np.int8)
+    bias = rng.integers(-(2**18), 2**18, m).astype(np.int32) if rng.integers(2) else None
+    nodes: list[Operator] = [
+        Poisson(name="e", inputs=("x", "seed")),
+        *(
+            DelayedDense(name=name, inputs=("e.spikes",), weight=weight, delays=delays, bias=bias,
+                         gather=name == "gather")
+            for name in ("scatter", "gather")
+        ),
+    ]  # fmt: skip
+    inputs = [Tensor("x", "u8", (n,), kind="input"), Tensor("seed", "u32", (1,), kind="input")]
+    graph = Graph("late", steps, inputs, nodes, ["scatter"])
+    x = rng.integers(0, 256, (2, n)).astype(np.uint8)
+    trace = graph.run({"x": x, "seed": np.array([[1], [2]], np.uint32)}, trace=True).trace
+    spikes = trace["e.spikes"].astype(int)
+    for t, o in itertools.product(range(steps), range(m)):
+        sums = np.full(2, 0 if bias is None else bias[o], np.int64)
+        for i in range(n):
+            if t >= delays[o, i]:
+                sums += weight[o, i] * spikes[t - delays[o, i], :, i]
+        assert np.array_equal(trace["scatter"][t, :, o], sums)
+        assert np.array_equal(trace["gather"][t, :, o], sums)
+    assert all(within(graph, name, trace[name][t]) for name in ("scatter", "scatter.ring")
+               for t in range(steps))  # fmt: skip
+    ring = graph.tensors["scatter.ring"].nbytes
+    assert ring == (int(delays.max()) + 1) * graph.tensors["scatter"].nbytes
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ FIELDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Linear": (("weight",), ()),
     "Affine": (("weight", "bias"), ()),
     "Scale": (("scale",), ()),
+    "Delay": (("delay",), ()),
     "Conv1d": (("weight", "bias", "stride", "padding", "dilation", "groups"), ("input_shape",)),
     "Conv2d": (("weight", "bias", "stride", "padding", "dilation", "groups"), ("input_shape",)),
     "SumPool2d": (("kernel_size", "stride", "padding"), ()),

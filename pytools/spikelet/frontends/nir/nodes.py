@@ -17,6 +17,7 @@ from spikelet.frontends.nir.convention import (
 from spikelet.frontends.nir.file import FileNode
 from spikelet.frontends.spiking.network import (
     Conv2d,
+    Delay,
     Flatten,
     Layer,
     Linear,
@@ -30,6 +31,8 @@ from spikelet.graph import Array
 
 MOST_ELEMENTS = 1 << 22  # of an activation
 MOST_REFRACTORY = 1 << 15
+MOST_DELAY = 255  # steps
+_WHOLE = 1e-6  # of a step: float32 seconds
 # What our metadata may differ from NIR's own time constants: a few roundings.
 _ROUNDING = 1e-9
 Named = dict[str, str]  # what every layer is given: its name and source
@@ -155,6 +158,27 @@ PLAIN: dict[str, Callable[[FileNode, Named], Layer]] = {
     "AvgPool2d": _pool,
     "Flatten": _flatten,
 }
+
+
+def delay(node: FileNode, named: Named, shape: tuple[int, ...], convention: Convention) -> Delay:
+    """A Delay, whose times in seconds are whole numbers of steps."""
+    convention.need(node, "dt")
+    dt = convention.dt or 0.0
+    seconds = node.real("delay").reshape(-1)
+    if seconds.size not in (1, math.prod(shape)):
+        raise node.refuse(f"{seconds.size} delays of {math.prod(shape)} elements")
+    steps = seconds / dt
+    whole = np.round(steps)
+    wrong = (np.abs(steps - whole) > _WHOLE * np.maximum(whole, 1)) | (whole < 0)
+    if wrong.any():
+        index = int(np.argmax(wrong))
+        raise node.refuse(
+            f"delay of element {index} is {seconds[index]:g} s, {steps[index]:g} steps of {dt:g} s",
+            "delays that are whole numbers of steps: another --dt, or round them",
+        )
+    if whole.max() > MOST_DELAY:
+        raise node.refuse(f"a delay of {whole.max():g} steps", f"at most {MOST_DELAY}")
+    return Delay(**_named(node, named), steps=few(whole.astype(np.int64)))
 
 
 def neurons(

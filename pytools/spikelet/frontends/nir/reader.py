@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from spikelet.frontends.nir.convention import Convention, metadata
 from spikelet.frontends.nir.file import FileNode, graph_of_tree
 from spikelet.frontends.nir.file import read as read_file
-from spikelet.frontends.nir.nodes import PLAIN, neurons, shape_of
+from spikelet.frontends.nir.nodes import PLAIN, delay, neurons, shape_of
 from spikelet.frontends.nir.wiring import INTEGRATING, SPIKING, Wired, wire
 from spikelet.frontends.spiking.network import Add, Layer, Previous, SpikingNetwork
 from spikelet.frontends.spiking.shapes import Shape, infer_shapes
@@ -98,7 +98,7 @@ class _Reading:
                 inputs[name] = shape_of(node)
             elif node.kind in PLAIN:
                 plain[name] = PLAIN[node.kind](node, named)
-            elif node.kind in (*SPIKING, *INTEGRATING, "Output"):
+            elif node.kind in (*SPIKING, *INTEGRATING, "Delay", "Output"):
                 plain[name] = Add(name=name, source=path)
             else:
                 raise node.refuse("not here")
@@ -120,6 +120,9 @@ class _Reading:
             self.layers.append(replace(plain[name], inputs=(read,)))
             return
         named = {"name": name, "input": read}
+        if node.kind == "Delay":
+            self.layers.append(delay(node, named, shapes[name], self.convention))
+            return
         self.layers.append(neurons(node, named, shapes[name], self.convention))
 
     def _sources(self, path: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from spikelet.frontends.nir.wiring import Edge, wire
 from spikelet.frontends.spiking.network import (
     Add,
     Conv2d,
+    Delay,
     Flatten,
     Layer,
     Linear,
@@ -92,6 +93,7 @@ class _Writing:
             OneToOne: self._scale,
             Pool2d: self._pool,
             Flatten: self._flatten,
+            Delay: self._delay,
             Neurons: self._neurons,
         }
 
@@ -152,7 +154,13 @@ class _Writing:
 
     # Layers
 
+    def _delay(self, layer: Delay) -> Any:
+        steps = np.resize(layer.steps, math.prod(self.shapes[layer.name]))
+        return self.nir.Delay(delay=steps.reshape(self.shapes[layer.name]) * self.dt)
+
     def _linear(self, layer: Linear) -> Any:
+        if layer.delays is not None:
+            raise _refuse(layer, "delay a synapse", "one delay a neuron: a Delay in front")
         if layer.bias is None:
             return self.nir.Linear(weight=layer.weight)
         return self.nir.Affine(weight=layer.weight, bias=layer.bias)

@@ -53,6 +53,7 @@ from spikelet.graph.ops import delay, latency, one_to_one, poisson, previous
 from spikelet.graph.ops import sum as sums
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
+from spikelet.graph.ops.delayed_dense import DelayedDense
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.frame import Frame
 from spikelet.graph.ops.leaky_readout import LeakyReadout
@@ -421,7 +422,17 @@ class _Lowering:
         codes = self._codes(layer, fields)
         if (order := source.order()) is not None:
             codes = codes[:, order]
-        node = Dense(name=layer.name, inputs=(source.name,), weight=codes, **fields)
+        node: Operator = Dense(name=layer.name, inputs=(source.name,), weight=codes, **fields)
+        if layer.delays is not None:
+            check_delays(self.network, source, layer, layer.delays)
+            steps = layer.delays if order is None else layer.delays[:, order]
+            node = DelayedDense(
+                name=layer.name,
+                inputs=(source.name,),
+                weight=codes,
+                delays=np.ascontiguousarray(steps).astype(np.uint8),
+                **fields,
+            )
         self._append(layer, node, Held(layer.name, (len(codes),), self._channels(layer)))
 
     def _add_conv2d(self, layer: Conv2d) -> None:
@@ -527,19 +538,7 @@ class _Lowering:
 
     def _add_delay(self, layer: Delay) -> None:
         source = self.held[layer.inputs[0]]
-        spikes = layer.inputs[0] in self.network.inputs or not isinstance(
-            self.network.layer(layer.inputs[0]), Linear | Conv2d | OneToOne | Add
-        )
-        if not spikes or source.zero or np.any(source.unit != source.most):
-            raise ImportRefused(
-                f"layer {layer.called}: it delays {layer.inputs[0]}, expected spikes",
-                next="put the delay behind neurons, or encode the input as spikes",
-            )
-        if layer.steps.min() < 0 or layer.steps.max() > 255:
-            raise ImportRefused(
-                f"layer {layer.called}: delays of {layer.steps.min()} to {layer.steps.max()} "
-                "steps, expected 0 to 255"
-            )
+        check_delays(self.network, source, layer, layer.steps)
         n = int(np.prod(source.shape))
         steps = np.resize(in_memory(source, layer.steps), n).astype(np.uint8)
         node = delay.Delay(name=layer.name, inputs=(source.name,), steps=steps)

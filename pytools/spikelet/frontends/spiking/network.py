@@ -42,10 +42,15 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Linear(Layer):
-    """`weight @ x + bias`; weight (O, I), bias (O,) or None, float64."""
+    """`weight @ x + bias`; weight (O, I), bias (O,) or None, float64.
+
+    Attributes:
+        delays: (O, I) whole steps, 0 to 255, that each synapse takes, or None. It reads spikes.
+    """
 
     weight: Array
     bias: Array | None = None
+    delays: Array | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -56,6 +56,8 @@ class Simulation:
                 now[layer.name] = before.get(layer.of, nothing)
             elif isinstance(layer, Delay):
                 now[layer.name] = self._delay(layer, now[layer.inputs[0]])
+            elif isinstance(layer, Linear) and layer.delays is not None:
+                now[layer.name] = self._late_sums(layer, layer.delays, now[layer.inputs[0]])
             elif isinstance(layer, Neurons):
                 now[layer.name] = self._fire(layer, now[layer.inputs[0]])
             else:
@@ -73,6 +75,17 @@ class Simulation:
             late = torch.where((steps == ago).reshape(1, *x.shape[1:]), seen[ago], late)
         del seen[int(steps.max()) + 1 :]
         return late
+
+    def _late_sums(self, layer: Linear, delays: Array, x: Tensor) -> Tensor:
+        """Sums of what each synapse saw so many steps ago; the newest comes first."""
+        seen = self.seen.setdefault(layer.name, [])
+        seen.insert(0, x)
+        del seen[int(delays.max()) + 1 :]
+        weight, steps = torch.from_numpy(layer.weight), torch.from_numpy(delays.astype(np.int64))
+        sums = torch.zeros(len(x), len(weight), dtype=torch.float64)
+        for ago, spikes in enumerate(seen):
+            sums = sums + functional.linear(spikes, weight * (steps == ago))
+        return sums if layer.bias is None else sums + torch.from_numpy(layer.bias)
 
     def _fire(self, layer: Neurons, x: Tensor) -> Tensor:
         rule, name = layer.rule, layer.name

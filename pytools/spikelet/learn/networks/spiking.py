@@ -232,7 +232,7 @@ class SpikingNetwork:
         if not learns:
             self.nodes.append(node)
             return
-        weight = np.ascontiguousarray(node.weight.T)
+        weight = np.ascontiguousarray(node.levels.T.astype(np.int8))
         inputs = [node.inputs[0]]
         if learns.channels:
             inputs.append(self._learn(f"{node.name}.weight", "i16", stored(weight)))
@@ -363,7 +363,7 @@ class SpikingNetwork:
             most = LARGEST_CODE / 2 * math.sqrt(stage.outputs) * delta.most
         scale = most / delta.scale / LIMIT
         learned = (f"{stage.dense.name}.weight",) if stage.learns.channels else ()
-        frozen = None if learned else np.ascontiguousarray(stage.dense.weight.T)
+        frozen = None if learned else np.ascontiguousarray(stage.dense.levels.T.astype(np.int8))
         self.nodes.append(
             SpikingInputError(
                 name=name, inputs=(delta.name, *learned), frozen=frozen, output_scale=scale
@@ -374,7 +374,7 @@ class SpikingNetwork:
     def _direct_error(self, name: str, stage: Stage, loss: Errors) -> Errors:
         """The loss's error through random signs, of the size of the last layer's weights."""
         last = self.stages[-1]
-        codes = last.dense.weight.astype(np.float64)
+        codes = last.dense.levels.astype(np.float64)
         size = float(np.sqrt(np.mean((codes * self._by_code(last)[:, None]) ** 2)))
         if isinstance(last.neurons, Lif):
             size *= self._gain
