@@ -20,7 +20,13 @@ _Static_assert(SPK_HELLO_REPLY_BYTES + SPK_FACTS_BYTES + 2 * (1 + TEXT_MAX) <= S
 #else
 #define EVENTS_FLAG 0
 #endif
-#define RUN_FLAGS ((uint32_t)(SPK_RUN_RESTART | SPK_RUN_STOP | SPK_RUN_TICKS | EVENTS_FLAG))
+#ifdef SPK_KEEP
+#define KEEP_FLAG SPK_RUN_KEEP
+#else
+#define KEEP_FLAG 0
+#endif
+#define RUN_FLAGS                                                                                  \
+    ((uint32_t)(SPK_RUN_RESTART | SPK_RUN_STOP | SPK_RUN_TICKS | EVENTS_FLAG | KEEP_FLAG))
 
 enum run_state {
     RUN_NONE,     // no start yet, or stopped inside a step: only a restart goes on
@@ -32,6 +38,10 @@ static struct {
     uint16_t step; // steps done
     uint8_t state; // enum run_state
     uint8_t reset; // asked for; done once the reply is out
+#ifdef SPK_KEEP
+    uint8_t started; // neurons have states
+    uint8_t keep;    // the next start leaves them
+#endif
 #ifdef SPK_LEARN
     uint16_t writes; // accepted in a row, up to now
 #endif
@@ -271,6 +281,17 @@ static int is_sure(void) {
 #endif
 }
 
+static void start(void) {
+#ifdef SPK_KEEP
+    agent.started = 1;
+    if (agent.keep) {
+        spk_model.resume();
+        return;
+    }
+#endif
+    spk_model.start();
+}
+
 // Steps until `target` steps are done; at the model's end also what needs all steps. Ticks of it: a
 // function of its own, so that they do not depend on the code around it.
 __attribute__((noinline)) static uint32_t advance(uint32_t target, int restart) {
@@ -279,7 +300,7 @@ __attribute__((noinline)) static uint32_t advance(uint32_t target, int restart) 
     uint32_t step = restart ? 0 : agent.step;
 
     if (restart) {
-        spk_model.start();
+        start();
     }
     int sure = 0;
     for (; step != target && !sure && !stopped(); step += !stopped()) {
@@ -298,18 +319,6 @@ __attribute__((noinline)) static uint32_t advance(uint32_t target, int restart) 
     return model_ticks() - before;
 }
 
-static uint32_t outputs_crc(void) {
-    uint32_t crc = 0;
-
-    for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
-        const struct spk_tensor *tensor = &spk_model.tensors[i];
-        if (tensor->kind == SPK_OUTPUT) {
-            crc = spk_crc32(crc, tensor->data, tensor->bytes);
-        }
-    }
-    return crc;
-}
-
 void spk_agent_put_outcome(struct spk_reply *reply, uint32_t ticks) {
     put(reply,
         agent.state == RUN_FINISHED ? SPK_DONE_FINISHED
@@ -320,7 +329,7 @@ void spk_agent_put_outcome(struct spk_reply *reply, uint32_t ticks) {
     put(reply, ticks, 4);
     put(reply, spk_board_stack_high_water(), 4);
     put(reply, *spk_model.saturations, 4);
-    put(reply, outputs_crc(), 4);
+    put(reply, spk_outputs_crc(), 4);
     put(reply, spk_board_boot_id(), 4);
 }
 
@@ -357,6 +366,12 @@ static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
     if (!restart && agent.state != RUN_ON) {
         return refuse(reply, SPK_STATUS_BAD_STATE, agent.step);
     }
+#ifdef SPK_KEEP
+    agent.keep = (flags & SPK_RUN_KEEP) != 0;
+    if (agent.keep && (!restart || !agent.started)) {
+        return refuse(reply, SPK_STATUS_BAD_STATE, agent.step);
+    }
+#endif
 #ifdef SPK_LEARN
     if (spk_learning_pending()) {
         return refuse(reply, SPK_STATUS_BAD_STATE, SPK_TYPE_LEARN_STATE);
@@ -431,13 +446,16 @@ static enum spk_status learn(const uint8_t *data, struct spk_reply *reply) {
         spk_trace_start();
         spk_trace_arm(0, 0, 0);
 #endif
+#ifdef SPK_KEEP
+        agent.keep = 0;
+#endif
         run_ticks = advance(spk_model.steps, 1);
     }
     if (agent.state != RUN_FINISHED) {
         return refuse(reply, SPK_STATUS_BAD_STATE, agent.step);
     }
     const uint32_t run_saturations = *spk_model.saturations;
-    const uint32_t crc = outputs_crc();
+    const uint32_t crc = spk_outputs_crc();
     if (spk_model.classes) {
         *spk_model.label = (int32_t)label;
     }

@@ -1,4 +1,4 @@
-// The CRC of the model's constants: whether a device still holds what it was given.
+// CRCs: of the model's constants, whether a device still holds what it was given; of its outputs.
 // SPDX-License-Identifier: Apache-2.0
 #include "spk_agent.h"
 #include "spk_frame.h"
@@ -32,4 +32,16 @@ enum spk_status spk_constants_serve(const uint8_t *data, struct spk_reply *reply
     }
     reply->at = spk_store(reply->at, crc, 4);
     return SPK_STATUS_OK;
+}
+
+uint32_t spk_outputs_crc(void) {
+    uint32_t crc = 0;
+
+    for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
+        const struct spk_tensor *tensor = &spk_model.tensors[i];
+        if (tensor->kind == SPK_OUTPUT) {
+            crc = spk_crc32(crc, tensor->data, tensor->bytes);
+        }
+    }
+    return crc;
 }

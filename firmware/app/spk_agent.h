@@ -23,6 +23,7 @@ uint32_t spk_agent_admitted(const struct spk_tensor *tensor, uint32_t offset, co
 
 void spk_agent_put_outcome(struct spk_reply *reply, uint32_t ticks); // the fields of RUN's reply
 
+uint32_t spk_outputs_crc(void); // of all outputs, in the order of the table
 enum spk_status spk_constants_serve(const uint8_t *data, struct spk_reply *reply); // CONSTANTS
 
 #ifdef SPK_LEARN

@@ -86,6 +86,9 @@ struct spk_model {
     void (*start)(void);                  // reset the states, run what does not depend on time
     void (*step)(uint32_t t);             // one time step, 0 <= t < steps
     void (*finish)(void);                 // run what needs all steps
+#ifdef SPK_KEEP
+    void (*resume)(void); // as start, and the neurons' states stay as they are
+#endif
 #ifdef SPK_EXIT
     const uint8_t *unsure; // 0 behind a step: the answer is sure, no further step is run
 #endif

@@ -24,6 +24,7 @@ class NeuroBench:
 
     Attributes:
         activation_sparsity: part of all neuron outputs, over layers and steps, that are no spike.
+        connection_sparsity: part of the weights that are 0, of layers with synaptic operations.
         effective_acs: accumulates where the input is a spike and the weight is not 0.
         effective_macs: multiply-accumulates where neither factor is 0; a layer whose input is
             constant is executed, and counted, once.
@@ -34,6 +35,7 @@ class NeuroBench:
     """
 
     activation_sparsity: float
+    connection_sparsity: float
     effective_acs: float
     effective_macs: float
     dense: float
@@ -57,7 +59,7 @@ def neurobench(graph: Graph, execution: Execution, inputs: Mapping[str, Array]) 
     samples = len(execution.saturations)
     operations: dict[str, float] = {}
     acs = macs = dense = updates = 0.0
-    spikes = outputs = 0
+    spikes = outputs = zeros = weights = 0
     for node in graph.nodes:
         roles = node.tensor_roles()
         for source, met in node.synapses().items():
@@ -70,6 +72,8 @@ def neurobench(graph: Graph, execution: Execution, inputs: Mapping[str, Array]) 
             else:
                 macs += effective
         if node.synapses():
+            weight = node.arrays().get("weight", np.zeros(0))
+            zeros, weights = zeros + int(np.sum(weight == 0)), weights + weight.size
             cost = node.cost()
             times = graph.steps if graph.phase(node) is Phase.STEP else 1
             dense += times * (cost.synaptic_ops + cost.macs)
@@ -86,6 +90,7 @@ def neurobench(graph: Graph, execution: Execution, inputs: Mapping[str, Array]) 
     constants = sum(math.prod(v.shape) * v.itemsize for v in graph.constants().values())
     return NeuroBench(
         activation_sparsity=1 - spikes / outputs if outputs else 0.0,
+        connection_sparsity=zeros / weights if weights else 0.0,
         effective_acs=acs,
         effective_macs=macs,
         dense=dense,
@@ -109,6 +114,7 @@ def mean(parts: Sequence[tuple[int, NeuroBench]]) -> NeuroBench:
 
     return NeuroBench(
         activation_sparsity=of(n.activation_sparsity for n in metrics_),
+        connection_sparsity=metrics_[0].connection_sparsity,
         effective_acs=of(n.effective_acs for n in metrics_),
         effective_macs=of(n.effective_macs for n in metrics_),
         dense=metrics_[0].dense,

@@ -42,6 +42,7 @@ class SampleStream:
         targets: of a regression (N, elements of the first output) float32, or None.
         events: of an input of each step, what a device gets in place of the frames; None for
             events that are made of the frames.
+        realtime: whether a recording that takes longer than it lasted is an error.
         golden: by graph output, (N, *shape), what golden gave when the package was made; empty for
             a user's own arrays.
     """
@@ -52,6 +53,7 @@ class SampleStream:
     golden: dict[str, Array] = field(default_factory=dict)
     targets: Array | None = None
     events: tuple[EventStream, ...] | None = None
+    realtime: bool = False
 
     __repr__ = brief_repr
 
@@ -91,7 +93,7 @@ class SampleStream:
         inputs = {k: v[part] for k, v in self.inputs.items()}
         golden = {k: v[part] for k, v in self.golden.items()}
         events = None if self.events is None else self.events[part]
-        return SampleStream(self.source, inputs, labels, golden, targets, events)
+        return SampleStream(self.source, inputs, labels, golden, targets, events, self.realtime)
 
 
 def package_stream(package: Package) -> SampleStream:

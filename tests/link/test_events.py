@@ -89,7 +89,7 @@ def test_events_give_what_golden_makes_of_their_frames(
     golden = graph.run({"x": x}).outputs
     for i, frames in enumerate(x):
         stream = stream_of(frames, bin_us)
-        ran = device.run(events=stream)
+        ran = device.run_events(stream)
         assert isinstance(ran, EventResult)
         assert (ran.events, ran.late, ran.clipped) == (len(stream.t), 0, 0)
         assert ran.finished and ran.step == graph.steps
@@ -125,12 +125,12 @@ def test_what_is_late_or_does_not_fit_is_counted(opened: tuple[Graph, Device]) -
     graph, device = opened
     t = np.array([0, 0, 0, *range(1, graph.steps), graph.steps, graph.steps + 3])
     stream = EventStream(t, np.full(len(t), 7), 1)
-    ran = device.run(events=stream)
+    ran = device.run_events(stream)
     assert isinstance(ran, EventResult)
     clipped = 2 if graph.inputs[0].dtype == "bit" else 0
     assert (ran.events, ran.late, ran.clipped) == (len(t), 2, clipped)
     many = EventStream(np.zeros(300, np.int64), np.full(300, 3), 1)
-    ran = device.run(events=many)
+    ran = device.run_events(many)
     assert isinstance(ran, EventResult)
     assert ran.clipped == (299 if graph.inputs[0].dtype == "bit" else 45)
 
@@ -205,7 +205,7 @@ def test_a_stream_that_breaks_off_leaves_nothing_behind(device: Device) -> None:
     stream = stream_of(x[0], 100)
     device.begin_events()
     device.send_events(EventStream(np.array([0, 150]), np.array([0, 1]), 100))
-    ran = device.run(events=stream)
+    ran = device.run_events(stream)
     assert isinstance(ran, EventResult) and ran.events == len(stream.t)
     np.testing.assert_array_equal(answer(event_network(), device, ran)["counts"], golden)
 

@@ -24,7 +24,7 @@ GIVEN: list[tuple[type[SessionOptions], dict[str, Any]]] = [
     (RunOptions, {"machine": "qemu", "toolchain": "zig", "session": Path("s"), "resume": True}),
     (RunOptions, {"layers": True, "arena": 4096, "delta": Path("a.spkd")}),
     (RunOptions, {"port": "/dev/ttyACM0", "flash": True}),
-    (RunOptions, {"data": Path("a.bin"), "bin_us": 1000}),
+    (RunOptions, {"data": Path("a.bin"), "bin_us": 1000, "keep_state": True, "realtime": True}),
     (LearnOptions, {"learner": "key_value,books=4", "stream": "iid,samples=9", "data": "digits"}),
     (LearnOptions, {"learner": "nearest_mean", "features": "hidden", "classes": 7}),
     (LearnOptions, {"learner": "nearest_mean", "load_state": Path("a"), "save_state": Path("b")}),

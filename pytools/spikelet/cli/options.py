@@ -116,6 +116,12 @@ SessionOption = Annotated[
         help="The session's folder. Default: one of its own in spikelet-sessions.",
     ),
 ]  # fmt: skip
+KeepOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-state", help="Neurons go on from one inference to the next (another model)."
+    ),
+]
 ArenaOption = Annotated[
     int | None,
     typer.Option(

@@ -197,6 +197,7 @@ def render_session(result: Mapping[str, Any]) -> list[RenderableType]:
                 "steps, mean": number(result.get("mean_steps"), f"of {result['steps']}", digits=2),
                 "events": events_line(result.get("events")),
                 "longest step": number((result.get("events") or {}).get("most_a_step")),
+                "real time": real_time(result.get("events")),
                 "instructions": number(result["instructions_per_inference"], in_steps(result))
                 or (
                     "not counted on a trace build: run without --layers, or bench"
@@ -239,6 +240,12 @@ def events_line(events: Mapping[str, Any] | None) -> str | None:
         f"{number(events['events'])}   ({late or 0} after the last step, {clipped or 0} met a bit "
         "that was set or a full count)"
     )
+
+
+def real_time(events: Mapping[str, Any] | None) -> str | None:
+    """How long the slowest recording took."""
+    share = (events or {}).get("of_real_time")
+    return None if share is None else f"the slowest recording took {share:.2f} of what it lasted"
 
 
 def link_line(link: Mapping[str, Any]) -> str:

@@ -35,6 +35,7 @@ def render_bench(bench: dict[str, Any]) -> list[RenderableType]:
         "dense synaptic ops": number(work["dense"]),
         "membrane updates": number(work["membrane_updates"]),
         "activation sparsity": percent(work["activation_sparsity"]),
+        "connection sparsity": percent(work["connection_sparsity"]),
         "footprint": number(work["footprint_bytes"], "B"),
     }
     dense: dict[str, object] = {

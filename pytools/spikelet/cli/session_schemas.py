@@ -237,6 +237,8 @@ class Events(Object):
     """Of them, those whose bit was set already, or whose count was 255."""
     most_a_step: float | None
     """Instructions, cycles or microseconds of the longest step, as of an inference."""
+    of_real_time: float | None
+    """What the slowest recording took, by what it lasted; null of frames."""
 
 
 class Compared(Session):

@@ -129,6 +129,8 @@ def _core(
         em.define("SPK_EVENTS")
     if graph.exit:
         em.define("SPK_EXIT")
+    if graph.keeps_state:
+        em.define("SPK_KEEP")
     laid = Laid(em.includes, em.macros, em.target)
     constants = list_constants(em.values, em.attributes, laid)
     const_bytes = sum(em.sizes.values())
@@ -145,7 +147,7 @@ def _core(
         _arena(em, interface, guard),
         *em.configs.values(),
         *(f"{line}\n" for line in laid.assertions()),
-        _function("static void model_start(void)", [*executed.start, *bodies[Phase.ONCE]]),
+        *_starts(graph, executed),
         _function("static void model_step(uint32_t t)", [*c.unused(c.STEP), *bodies[Phase.STEP]]),
         _function("static void model_finish(void)", bodies[Phase.END]),
         *learning,
@@ -184,31 +186,47 @@ def _write(out_dir: Path, text: str, apart: Plan | None) -> Path:
     return source
 
 
+def _starts(graph: Graph, executed: _Executed) -> list[str]:
+    """What begins an inference: anew, or with the neurons' states as they are."""
+    once = executed.bodies[Phase.ONCE]
+    start = "static void model_start(void)"
+    if not graph.keeps_state:
+        return [_function(start, [*executed.start, *once])]
+    return [
+        _function("static void model_resume(void)", [*executed.start, *once]),
+        _function(start, [*executed.states, c.run("model_resume")]),
+    ]
+
+
 @dataclass(frozen=True)
 class _Executed:
     """The statements that execute a graph.
 
     Attributes:
-        start: what resets states.
+        start: what resets states, but for those that a graph keeps.
+        states: what resets these.
         bodies: of each phase.
         const_bytes: by operator, of the constants that it was the first to ask for.
         read_bytes: by operator, of all constants that it asked for.
     """
 
     start: list[Statement]
+    states: list[Statement]
     bodies: dict[Phase, list[Statement]]
     const_bytes: dict[str, int]
     read_bytes: dict[str, int]
 
 
 def _emit_operators(graph: Graph, em: CEmitter, trace: bool, guard: bool) -> _Executed:
-    made = _Executed([c.assign(c.name("saturations"), 0)], {phase: [] for phase in Phase}, {}, {})
+    made = _Executed(
+        [c.assign(c.name("saturations"), 0)], [], {phase: [] for phase in Phase}, {}, {}
+    )
     for number, node in enumerate(graph.order):
         before = sum(em.sizes.values())
         em.asked.clear()
         starting = node.emit_start(em)
         check_calls(f"layer {node.name}", "\n".join(map(str, starting)))
-        made.start.extend(starting)
+        (made.states if graph.keeps_state and node.KEPT else made.start).extend(starting)
         phase = graph.phase(node)
         steps: dict[Phase, c.Value] = {Phase.ONCE: 0, Phase.STEP: c.STEP}
         stop = node.emit_stop(em)

@@ -159,7 +159,7 @@ static inline $type ${name}_${word}_${port}_code(float real) {
 """
 _FUNCTIONS = """\
 static uint32_t model_time; // the step that comes next
-
+$flag
 #ifdef ${NAME}_ARENA_CALLER
 static int model_ready(void) {
     return model_arena != NULL;
@@ -186,12 +186,12 @@ ${admits}int ${name}_start(void) {
     if (!model_ready()) {
         return ${NAME}_ERROR_ARENA;
     }
-$refuse    model_start();
+$refuse    model_start();$begun
     model_time = 0;
     return ${NAME}_OK;
 }
 
-int ${name}_step(void) {
+${resume}int ${name}_step(void) {
     if (!model_ready()) {
         return ${NAME}_ERROR_ARENA;
     }
@@ -226,6 +226,25 @@ uint32_t ${name}_saturations(void) {
     return saturations;
 }
 $sure"""
+_RESUME = """\
+int ${name}_resume(void) {
+    if (!model_ready()) {
+        return ${NAME}_ERROR_ARENA;
+    }
+    if (!model_begun) {
+        return ${NAME}_ERROR_ARGUMENT;
+    }
+$refuse    model_resume();
+    model_time = 0;
+    return ${NAME}_OK;
+}
+
+"""
+_KEEPS = """\
+// In place of start(), after the first one: the neurons' states stay as the last step left them.
+int ${name}_resume(void);
+
+"""
 _SURE = """
 int ${name}_is_sure(void) {
     return model_ready() && model_time && *$unsure == 0;
@@ -418,6 +437,7 @@ class Interface:
         chosen = "\n// ERROR_ARGUMENT: an input holds none of its choices."
         chosen = chosen if graph.has_choices else ""
         text += self._fill(_DECLARATIONS, kept=kept, steps=graph.steps, chosen=chosen)
+        text += self._fill(_KEEPS) if graph.keeps_state else ""
         text += self._fill(_IS_SURE) if graph.exit else ""
         if graph.learns:
             what = (
@@ -459,13 +479,21 @@ class Interface:
         tests = " && ".join(self._admits(em))
         admits = self._fill(_ADMITS, tests=tests) if tests else ""
         refuse = self._fill(_REFUSE) if tests else ""
-        sure, go_on = "", ""
+        sure, go_on, keeps = "", "", self.graph.keeps_state
         if self.graph.exit:
             unsure = em.tensor(self.graph.exit)
             sure = self._fill(_SURE, unsure=unsure)
             go_on = f" && (model_time == 0 || *{unsure})"
         text = self._fill(
-            _FUNCTIONS, load=load, admits=admits, refuse=refuse, sure=sure, go_on=go_on
+            _FUNCTIONS,
+            load=load,
+            admits=admits,
+            refuse=refuse,
+            sure=sure,
+            go_on=go_on,
+            resume=self._fill(_RESUME, refuse=refuse) if keeps else "",
+            flag="static uint8_t model_begun;\n" if keeps else "",
+            begun="\n    model_begun = 1;" if keeps else "",
         )
         for word in ("input", "output", "target"):
             text += self._lookup(word, em) if self.of(word) else ""

@@ -343,7 +343,8 @@ def _sample(core: Core, example: Example) -> list[str]:
 
     constant = [port for port in face.of("input") if not port.tensor.per_step]
     lines = list(map(copied, constant))
-    lines += _stepped(name, macro, face) if face.graph.stream else [f"status = {name}_invoke();"]
+    stepped = face.graph.stream is not None or face.graph.keeps_state
+    lines += _stepped(name, macro, face) if stepped else [f"status = {name}_invoke();"]
     lines += [
         f"compare({name}_output({p.number}), {_array(p)}[i], sizeof {_array(p)}[i]);"
         for p in face.of("output")
@@ -356,14 +357,19 @@ def _sample(core: Core, example: Example) -> list[str]:
 
 
 def _stepped(name: str, macro: str, face: Interface) -> list[str]:
-    """A sample whose input has other values in each step."""
-    port = next(port for port in face.of("input") if port.tensor.per_step)
-    size = port.tensor.nbytes
+    """A sample whose input has other values in each step, or whose neurons go on."""
+    copies = [
+        f"    memcpy({name}_input({p.number}), {_array(p)}[i] + t * {p.tensor.nbytes}, "
+        f"{p.tensor.nbytes});"
+        for p in face.of("input")
+        if p.tensor.per_step
+    ]
+    begin = f"i ? {name}_resume() : {name}_start()" if face.graph.keeps_state else f"{name}_start()"
     go_on = f" && !{name}_is_sure()" if face.graph.exit else ""
     return [
-        f"status = {name}_start();",
+        f"status = {begin};",
         f"for (uint32_t t = 0; t < {macro}_STEPS && status == {macro}_OK{go_on}; t++) {{",
-        f"    memcpy({name}_input({port.number}), {_array(port)}[i] + t * {size}, {size});",
+        *copies,
         f"    status = {name}_step();",
         "}",
         f"if (status == {macro}_OK) {{",

@@ -46,6 +46,7 @@ def agent_table(
         *_constant_fields(constants),
         "    .saturations = &saturations,",
         "    .start = model_start,",
+        *(["    .resume = model_resume,"] if graph.keeps_state else []),
         "    .step = model_step,",
         "    .finish = model_finish,",
         *_stream_field(graph),

@@ -50,6 +50,7 @@ class GraphForm(Head):
     learned: _Entries = ()
     targets: _Entries = ()
     exit: str = ""
+    keeps_state: bool = False
 
 
 @dataclass(kw_only=True)

@@ -49,6 +49,8 @@ class Graph:
         learned: what its learning operators change; none in a graph that does not learn.
         classes: of the labels that it learns from: 0 to classes - 1; 0 = it takes no label.
         targets: other tensors that a host writes for the learning operators to read.
+        keeps_state: neurons' states may stay from one inference to the next, so that no number of
+            steps bounds them.
         exit: a u8 (1,) that each step writes: 0 ends the inference behind that step; "" for none.
         bounds: by tensor, the interval of every element for any input in range.
 
@@ -64,6 +66,7 @@ class Graph:
     classes: int = 0
     targets: list[Tensor] = field(default_factory=list)
     exit: str = ""
+    keeps_state: bool = False
     bounds: dict[str, Interval] = field(init=False, repr=False, default_factory=dict)
     _phases: dict[str, Phase] = field(init=False, repr=False, default_factory=dict)
     _when: dict[str, tuple[str, int]] = field(init=False, repr=False, default_factory=dict)
@@ -149,7 +152,7 @@ class Graph:
     def _place(self, node: Operator, ins: list[Tensor]) -> Operator:
         """A node with what it infers; what it does not foresee in its fields is an error, too."""
         try:
-            placed = node.place(ins, self.bounds, self.steps)
+            placed = node.place(ins, self.bounds, self.steps, self.keeps_state)
         except GraphError as e:
             raise e if node.name in str(e) else node.error(str(e)) from e
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
@@ -337,6 +340,7 @@ class Graph:
         inputs: Mapping[str, Array],
         trace: bool = False,
         learned: Mapping[str, Array] | None = None,
+        states: Mapping[str, Array] | None = None,
     ) -> Execution:
         """Execute the graph on N samples, without learning.
 
@@ -344,12 +348,14 @@ class Graph:
             inputs: by name, each (N, *shape), of an input of each step (N, T, *shape).
             trace: keep what every operator wrote in every step.
             learned: by name, the tensors' shapes; None for the initial values.
+            states: of another execution of N samples, which is gone on with; None to start anew.
         """
         samples = self.check_inputs(inputs)
         env: dict[str, Array] = {name: values.copy() for name, values in inputs.items()}
         env.update(self.initial() if learned is None else learned)
         for node in self.order:
             node.start(env, samples)
+        env.update(states or {})
         return Running(self, inputs, env, samples, trace).execution()
 
     def parts(self, samples: int, trace: bool = False, most: int = 64) -> Iterator[slice]:
@@ -474,6 +480,7 @@ class Graph:
             ],
             "outputs": list(self.outputs),
             **({"exit": self.exit} if self.exit else {}),
+            **({"keeps_state": True} if self.keeps_state else {}),
             **{name: value for name, value in learning.items() if value},
         }
 
@@ -502,6 +509,7 @@ class Graph:
             read.classes,
             form.tensors("target", read.targets),
             read.exit,
+            read.keeps_state,
         )
         if more := sorted(set(constants) - set(graph.constants())):
             raise GraphError(f"graph {graph.name}: {more[0]!a:.60} is no constant of it")

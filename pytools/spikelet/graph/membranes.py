@@ -12,6 +12,7 @@ from spikelet.graph.operator import Interval
 if TYPE_CHECKING:
     from spikelet.graph.ops.lif import Lif
 
+SETTLED = 2048  # steps, at which a membrane whose range still grows is taken to have no bound
 _LOWEST, _HIGHEST = -(1 << 31), (1 << 31) - 1
 
 
@@ -37,8 +38,11 @@ def reach(layer: Lif, x: Interval, steps: int) -> Reach:
     start = layer.each(np.array([layer.initial]) if layer.initials is None else layer.initials)
     zero = np.zeros_like(start)
     found = Reach((start, start), (start, start), (zero, zero), (zero, zero))
-    for _ in range(steps):
-        w = found.adaptation
+    for t in range(SETTLED + 1 if layer.endless else steps):
+        if t == SETTLED and layer.endless:  # it grows on: then it is held by its type alone
+            found.membrane = np.full_like(start, _LOWEST), np.full_like(start, _HIGHEST)
+            found.adaptation = found.membrane if layer.adapts != "nothing" else (zero, zero)
+        (low, high), w = found.membrane, found.adaptation
         taken = (x[0] - w[1], x[1] - w[0]) if layer.adapts == "input" else x
         raised = w if layer.adapts == "threshold" else (zero, zero)
         reached, stored = _step(layer, found.membrane, taken, raised)
@@ -49,7 +53,13 @@ def reach(layer: Lif, x: Interval, steps: int) -> Reach:
             far = _adapted(layer, found.membrane, w)
             found.far = _union(found.far, far)
             found.adaptation = _clip(_union(w, far))
+        if layer.endless and _same(found.membrane, (low, high)) and _same(found.adaptation, w):
+            break
     return found
+
+
+def _same(one: Interval, other: Interval) -> bool:
+    return bool((one[0] == other[0]).all() and (one[1] == other[1]).all())
 
 
 def _union(*intervals: Interval) -> Interval:

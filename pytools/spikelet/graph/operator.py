@@ -192,9 +192,13 @@ class Operator:
         ins: the tensors of `inputs`; it has `ins`, `outs` and `facts` in a graph only.
         outs: the tensors that it writes.
         facts: see `Inferred`; an operator with some declares their type.
+        endless: its graph keeps states from inference to inference: steps have no end.
     """
 
     KIND: ClassVar[str] = ""
+    KEPT: ClassVar[bool] = (
+        False  # its states are neurons': a graph may keep them, see `keeps_state`
+    )
 
     name: Identifier
     inputs: tuple[TensorName, ...]
@@ -203,6 +207,7 @@ class Operator:
     ins: tuple[Tensor, ...] = field(init=False, repr=False, compare=False, default=())
     outs: tuple[Tensor, ...] = field(init=False, repr=False, compare=False, default=())
     facts: Any = field(init=False, repr=False, compare=False, default=None)
+    endless: bool = field(init=False, repr=False, compare=False, default=False)
 
     __repr__ = brief_repr
 
@@ -236,10 +241,16 @@ class Operator:
         """
         raise NotImplementedError
 
-    def place(self, ins: Iterable[Tensor], bounds: dict[str, Interval], steps: int) -> Self:
+    def place(
+        self,
+        ins: Iterable[Tensor],
+        bounds: dict[str, Interval],
+        steps: int,
+        endless: bool = False,
+    ) -> Self:
         """The operator as it stands in a graph, with `ins`, `outs` and `facts`; see `infer`."""
         node = copy.copy(self)
-        node.ins = tuple(ins)
+        node.ins, node.endless = tuple(ins), endless
         inferred = node.infer(bounds, steps)
         node.outs, node.facts = tuple(inferred.written), inferred.facts
         return node

@@ -26,12 +26,14 @@ class Execution:
             once; empty unless asked for.
         saturations: (N,) membranes that hit their limit, over all layers and steps.
         steps: (N,) steps that were executed; rows of later ones are 0.
+        states: by name, of neurons, as the last step left them; empty unless the graph keeps them.
     """
 
     outputs: dict[str, Array]
     trace: dict[str, Array]
     saturations: Array
     steps: Array
+    states: dict[str, Array]
 
     __repr__ = brief_repr
 
@@ -69,6 +71,7 @@ class Running:
         phases: dict[Phase, list[Operator]] = {phase: [] for phase in Phase}
         for node in graph.order:
             phases[graph.phase(node)].append(node)
+        samples = len(self.steps)
         self._execute(phases[Phase.ONCE], 0)
         for t in range(graph.steps):
             if graph.stream is not None:
@@ -84,7 +87,16 @@ class Running:
             trace={name: np.stack(values) for name, values in self.rows.items()},
             saturations=self.saturations,
             steps=self.steps,
+            states=self._kept(samples) if graph.keeps_state else {},
         )
+
+    def _kept(self, samples: int) -> dict[str, Array]:
+        """The states of neurons: what their operators set at the start."""
+        names: dict[str, Array] = {}
+        for node in self.graph.order:
+            if node.KEPT:
+                node.start(names, samples)
+        return {name: self.env[name] for name in names}
 
     def _execute(self, nodes: Iterable[Operator], t: int) -> None:
         for node in nodes:

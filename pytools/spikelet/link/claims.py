@@ -44,14 +44,15 @@ class Claims:
         self.before: LearnStateReply | None = None
 
     def run_refusals(
-        self, restart: bool, steps: int, stop: tuple[int, int] | None, timed: bool = False
+        self, restart: bool, steps: int, stop: tuple[int, int] | None, more: bool = False
     ) -> set[Status]:
         """What a device may answer to such a RUN but OK."""
         statuses = set()
-        if not restart or self.pending or ((stop is not None or timed) and not self.info.trace):
+        # `more`: ticks by operator, or states that are kept: not every device has that.
+        if not restart or self.pending or more or (stop is not None and not self.info.trace):
             statuses.add(Status.BAD_STATE)
         late = stop is not None and stop[0] >= self.info.steps
-        if not restart or steps > self.info.steps or late:
+        if not restart or more or steps > self.info.steps or late:
             statuses.add(Status.RANGE)
         return statuses
 

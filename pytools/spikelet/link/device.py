@@ -31,6 +31,7 @@ from spikelet.link.messages import (
     DONE_STOPPED,
     LEARN_RUN,
     NO_LABEL,
+    RUN_KEEP,
     RUN_RESTART,
     RUN_STOP,
     RUN_TICKS,
@@ -127,7 +128,7 @@ class Device(EventRuns):
         timed: bool = False,
         deadline_s: float = 10.0,
         inputs: Mapping[str, bytes] | None = None,
-        events: EventStream | None = None,
+        keep: bool = False,
     ) -> RunResult:
         """Runs time steps.
 
@@ -140,7 +141,7 @@ class Device(EventRuns):
                 had taken when that operator was done; trace builds only.
             deadline_s: for all of it but the bytes on the wire, whose time is added.
             inputs: to write first; one of each step has the frames of all, which become events.
-            events: in place of such frames.
+            keep: begin with the neurons' states as the run before left them.
 
         Raises:
             LinkTimeout: not done within `deadline_s`.
@@ -148,9 +149,9 @@ class Device(EventRuns):
             UsageError, DeviceRefused, LinkDead.
         """
         if self.stream is not None and restart and not steps:
-            return self._run_events(inputs or {}, events, stop, timed, deadline_s)
+            return self.run_events(None, inputs, stop, timed, keep, deadline_s)
         flags = (RUN_RESTART if restart else 0) | (RUN_STOP if stop else 0)
-        flags |= RUN_TICKS if timed else 0
+        flags |= (RUN_TICKS if timed else 0) | (RUN_KEEP if keep else 0)
         stop_step, stop_op = stop or (0, 0)
         limits = (("steps", steps, 0xFFFF), ("step", stop_step, 0xFFFF), ("op", stop_op, NO_OP - 1))
         for name, value, limit in limits:
@@ -160,9 +161,8 @@ class Device(EventRuns):
         requests.append(Request(Type.RUN, RunRequest(flags, steps, stop_step, stop_op).pack()))
         # A run that begins is refused, too, where an input holds none of a few values.
         chosen = [n for n, t in self._by_name.items() if restart and t.kind is Kind.INPUT]
-        allowed = self._claims.run_refusals(restart, steps, stop, timed) | self._put_refusals(
-            {*(inputs or {}), *chosen}
-        )
+        allowed = self._claims.run_refusals(restart, steps, stop, timed or keep)
+        allowed |= self._put_refusals({*(inputs or {}), *chosen})
         sent = _bytes((inputs or {}).values())
         replies, elapsed_s = self._work(requests, deadline_s + self._wire_s(sent))
         self._all_ok(requests, replies, allowed)
@@ -170,27 +170,30 @@ class Device(EventRuns):
         reply = self._read(RunReply, replies[-1])
         self._same_boot(reply.boot_id)
         self._claims.check_run(reply, restart, steps, stop is not None, elapsed_s)
-        return RunResult(
-            finished=reply.done == DONE_FINISHED,
-            stopped=reply.done == DONE_STOPPED,
-            step=reply.step,
-            ticks=reply.ticks,
-            stack=reply.stack,
-            saturations=reply.saturations,
-            outputs_crc=reply.outputs_crc,
-        )
+        return _ran(reply)
 
-    def _run_events(
+    def run_events(
         self,
-        inputs: Mapping[str, bytes],
         events: EventStream | None,
-        stop: tuple[int, int] | None,
-        timed: bool,
-        deadline_s: float,
+        inputs: Mapping[str, bytes] | None = None,
+        stop: tuple[int, int] | None = None,
+        timed: bool = False,
+        keep: bool = False,
+        deadline_s: float = 10.0,
     ) -> EventResult:
-        """A whole run whose input comes as events; see `run`."""
-        given, stream = dict(inputs), self.stream
-        assert stream is not None
+        """A whole run of a model whose input comes as events.
+
+        Args:
+            events: of the sample; None for those that the frames among `inputs` make.
+            inputs, stop, timed, keep, deadline_s: see `run`.
+
+        Raises:
+            EventError: they are out of order or out of range.
+            UsageError, DeviceRefused, LinkDead.
+        """
+        given, stream = dict(inputs or {}), self.stream
+        if stream is None:
+            raise UsageError(f"the device's model {self.hello.model!r} takes no events")
         frames = given.pop(stream.name, b"")
         if events is None:
             whole = stream.bytes * self.hello.steps
@@ -202,7 +205,7 @@ class Device(EventRuns):
                     "pass the frames of all steps, or events",
                 )
             events = stream_of_frames(stream, frames, self.hello.steps)
-        self.begin_events(self._puts(given), stop, timed, deadline_s=deadline_s)
+        self.begin_events(self._puts(given), stop, timed, keep, deadline_s)
         self.send_events(events, deadline_s)
         return self.close_events(deadline_s=deadline_s)
 
@@ -456,6 +459,18 @@ class Device(EventRuns):
 
 def _bytes(parts: Iterable[bytes]) -> int:
     return sum(len(part) for part in parts)
+
+
+def _ran(reply: RunReply) -> RunResult:
+    return RunResult(
+        finished=reply.done == DONE_FINISHED,
+        stopped=reply.done == DONE_STOPPED,
+        step=reply.step,
+        ticks=reply.ticks,
+        stack=reply.stack,
+        saturations=reply.saturations,
+        outputs_crc=reply.outputs_crc,
+    )
 
 
 def _run_before(reply: LearnReply, steps: int) -> RunResult:

@@ -124,7 +124,7 @@ class EventRuns(Connection):
         run = RunRequest(flags | (RUN_TICKS if timed else 0), 0, *(stop or (0, 0)))
         requests = [*puts, Request(Type.RUN, run.pack())]
         replies, elapsed_s = self._work(requests, deadline_s)
-        self._all_ok(requests, replies, self._claims.run_refusals(True, 0, stop, timed))
+        self._all_ok(requests, replies, self._claims.run_refusals(True, 0, stop, timed or keep))
         reply = self._read(RunReply, replies[-1])
         self._same_boot(reply.boot_id)
         self._claims.check_begun(reply, elapsed_s)

@@ -22,6 +22,7 @@ from spikelet.board.flashing import Flashing
 from spikelet.codegen import plan
 from spikelet.errors import UsageError
 from spikelet.graph.target import Target
+from spikelet.keep_state import keeping_state
 from spikelet.learn.delta import Delta
 from spikelet.package import Package
 from spikelet.run.bench import recorded_bench, with_layers
@@ -138,6 +139,8 @@ def run_asked(
     board = as_board(options.board)
     delta = None if options.delta is None else Delta.load(options.delta, package)
     package = package if delta is None else delta.places(package)
+    if options.keep_state:
+        package = keeping_state(package)
     if options.arena is not None:
         package = in_arena(package, options.arena, board, watch)
     stream = _stream(package, options, x, y)
@@ -174,6 +177,8 @@ def bench_asked(
             "machines, and devices with --flash, are measured in layers anyway",
             "leave out --layers",
         )
+    if options.keep_state:
+        package = keeping_state(package)
     if options.arena is not None:
         package = in_arena(package, options.arena, board, watch)
     stream = _stream(package, options, x, None)
@@ -205,7 +210,7 @@ def _stream(
     package: Package, options: RunOptions, x: Given | None, y: npt.ArrayLike | None
 ) -> SampleStream:
     if x is None:
-        return choose_stream(package, options.data, options.limit, options.bin_us)
+        return choose_stream(package, options.data, options.limit, options.bin_us, options.realtime)
     return samples_of(package, x, y).head(options.limit)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from spikelet.events import EventStream
+from spikelet.events import EventError, EventStream
 from spikelet.graph import Graph
 from spikelet.link import EventResult
 from spikelet.streams import SampleStream
@@ -40,6 +40,7 @@ class ComparedEvents:
         self.graph, self.stream = graph, stream
         self.most_ticks = 0
         self.seen: dict[int, Fate] = {}
+        self.of_real_time: float | None = None
 
     def fate(self, index: int, steps: int | None = None) -> Fate:
         """What golden's frames make of a sample's events.
@@ -68,6 +69,27 @@ class ComparedEvents:
         names = ("events", "late", "clipped")
         return sum(getattr(device, name) != getattr(expected, name) for name in names)
 
+    def timed(self, index: int, seconds: float) -> None:
+        """Note what a recording took: sending, steps and the answer.
+
+        Raises:
+            EventError: longer than it lasted, where it had to be in real time.
+        """
+        assert self.stream.events is not None
+        events = self.stream.events[index]
+        lasted = self.graph.steps * events.bin / 1e6
+        share = seconds / lasted
+        self.of_real_time = max(share, self.of_real_time or 0.0)
+        if self.stream.realtime and share > 1:
+            raise EventError(
+                f"recording {index}: an event rate beyond the link: {len(events.t)} events in "
+                f"{lasted:.3g} s took {seconds:.3g} s over link and device",
+                "a line that is too slow for so many events, or steps that take longer than their "
+                "events last",
+                "a higher baud, larger steps (--bin-us), pooled events; `longest step` of a run "
+                "without --realtime says what a step takes",
+            )
+
     def totals(self, per_tick: float) -> dict[str, Any] | None:
         """Sums over all samples that were run; None where the model takes no events."""
         if self.graph.stream is None:
@@ -78,4 +100,5 @@ class ComparedEvents:
             "late": sum(fate.late for fate in fates),
             "clipped": sum(fate.clipped for fate in fates),
             "most_a_step": per_tick * self.most_ticks or None,
+            "of_real_time": self.of_real_time,
         }

@@ -83,6 +83,8 @@ def example_of(package: Package, given: Mapping[str, Array]) -> Example:
     each = sum(tensor.nbytes for tensor in graph.inputs)
     inputs = _samples(graph, given, max(1, min(SAMPLES, VECTOR_BYTES // each)))
     count = len(next(iter(inputs.values())))
+    if graph.keeps_state:
+        return Example(inputs, _in_turn(graph, inputs, count))
     if not graph.learns:
         return Example(inputs, graph.run(inputs).outputs)
     labels = _labels(graph, given, count) if graph.classes else None
@@ -93,6 +95,17 @@ def example_of(package: Package, given: Mapping[str, Array]) -> Example:
     learned = b"".join(k.tensor.to_bytes(twin.learned[k.tensor.name]) for k in graph.learned)
     state = bytes.fromhex(package.sha256)[:TAG_BYTES] + learned
     return Example(inputs, outputs, labels, targets, zlib.crc32(state))
+
+
+def _in_turn(graph: Graph, inputs: Mapping[str, Array], count: int) -> dict[str, Array]:
+    """Outputs where each sample begins with the states that the one before it left."""
+    states: dict[str, Array] = {}
+    rows: list[dict[str, Array]] = []
+    for i in range(count):
+        run = graph.run({k: v[i : i + 1] for k, v in inputs.items()}, states=states)
+        states = run.states
+        rows.append(run.outputs)
+    return {name: np.concatenate([row[name] for row in rows]) for name in graph.outputs}
 
 
 def _samples(graph: Graph, given: Mapping[str, Array], most: int) -> dict[str, Array]:
@@ -115,6 +128,8 @@ def _drawn(graph: Graph, tensors: Sequence[Tensor], count: int) -> dict[str, Arr
     rng, drawn = np.random.default_rng(0), {}
     for tensor in tensors:
         low, high = graph.admitted_range(tensor)
-        values = rng.uniform(max(low, -1e3), min(high, 1e3), (count, *tensor.shape))
+        values = rng.uniform(
+            max(low, -1e3), min(high, 1e3), (count, *graph.sample_tensor(tensor).shape)
+        )
         drawn[tensor.name] = values.astype(tensor.numpy_dtype)
     return drawn

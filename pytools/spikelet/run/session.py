@@ -11,7 +11,7 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Execution, Graph, Phase, Tensor
-from spikelet.link import EventResult
+from spikelet.link import EventResult, RunResult
 from spikelet.link.device import Device
 from spikelet.link.errors import impossible
 from spikelet.package import Package, PackageError
@@ -179,6 +179,12 @@ class _Comparison:
         self.deadline_s = sample_deadline(self.graph, speed.mips)
         values = sum(t.size for node in self.graph.order for t in node.outs)
         self.most_saturations = 4 * values * self.graph.steps
+        if self.graph.keeps_state and self.first:
+            raise UsageError(
+                f"--resume at sample {self.first} of a session whose neurons keep their states",
+                "the device was started anew, and its neurons with it",
+                "run the session again from the first sample",
+            )
         if layers and not device.hello.trace:
             raise UsageError(
                 "--layers: the device does not list its layers",
@@ -209,7 +215,8 @@ class _Comparison:
                 outcome.differences.extend(self.named)
                 self.folder.add(sample, self.named)
                 first_wrong = sample.mismatches > 0 and not wrong_shown
-                if shown is not None and self.layers and (index == shown or first_wrong):
+                showable = shown is not None and self.layers and not self.graph.keeps_state
+                if showable and (index == shown or first_wrong):
                     self._show(index, execution, row)
                 wrong_shown |= first_wrong
                 retries = self.device.stats.retries
@@ -226,6 +233,9 @@ class _Comparison:
         return self._close()
 
     def _golden(self, first: int, total: int) -> Iterator[tuple[int, Execution, int]]:
+        if self.graph.keeps_state:
+            yield from self._golden_in_turn(first, total)
+            return
         for part in self.graph.parts(total - first, trace=True):
             start, stop = first + part.start, first + part.stop
             inputs = {name: values[start:stop] for name, values in self.stream.inputs.items()}
@@ -234,6 +244,17 @@ class _Comparison:
             self.exercised.add(execution, inputs)
             for row in range(stop - start):
                 yield start + row, execution, row
+
+    def _golden_in_turn(self, first: int, total: int) -> Iterator[tuple[int, Execution, int]]:
+        """Where neurons keep their states, each sample begins as the one before it ended."""
+        states: dict[str, Array] = {}
+        for index in range(total):
+            inputs = {name: v[index : index + 1] for name, v in self.stream.inputs.items()}
+            execution = self.graph.run(inputs, trace=True, states=states)
+            states = execution.states
+            if index >= first:
+                self.exercised.add(execution, inputs)
+                yield index, execution, 0
 
     def _exercise_kept(self) -> None:
         """The samples of earlier parts of a session count as well."""
@@ -261,11 +282,17 @@ class _Comparison:
         graph, given = self.graph, self.stream.inputs
         return {t.name: graph.wire(t, given[t.name][index]) for t in graph.inputs}
 
+    def _run(self, index: int) -> RunResult:
+        inputs, keep = self._inputs(index), self.graph.keeps_state and index > 0
+        if self.stream.events is None:
+            return self.device.run(inputs=inputs, deadline_s=self.deadline_s, keep=keep)
+        events, started = self.stream.events[index], time.monotonic()
+        result = self.device.run_events(events, inputs, keep=keep, deadline_s=self.deadline_s)
+        self.events.timed(index, time.monotonic() - started)
+        return result
+
     def _sample(self, index: int, execution: Execution, row: int) -> Sample:
-        events = None if self.stream.events is None else self.stream.events[index]
-        result = self.device.run(
-            inputs=self._inputs(index), deadline_s=self.deadline_s, events=events
-        )
+        result = self._run(index)
         self.stack_bytes = max(self.stack_bytes, result.stack)
         wanted = [t.name for t in self.final] + (["trace"] if self.layers else [])
         received = self.device.outputs(result, wanted)
@@ -318,7 +345,8 @@ class _Comparison:
         wrong = np.argwhere(golden != device)
         if not len(wrong):
             return 0
-        if self.replayed >= REPLAYS:
+        # What a sample began with is gone where neurons keep their states.
+        if self.replayed >= REPLAYS or self.graph.keeps_state:
             return len(wrong)  # at least one element each
         self.replayed += 1
         count = 0

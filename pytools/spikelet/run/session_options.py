@@ -125,6 +125,8 @@ class RunOptions(SessionOptions):
         delta: a file with values of an adapter, which the device is sent first.
         bin_us: of events in `data`, how long a step is, in microseconds; None for what the
             package says.
+        realtime: recordings that take longer than they lasted are an error.
+        keep_state: neurons' states stay from one sample to the next.
     """
 
     VERB = "run"
@@ -136,6 +138,8 @@ class RunOptions(SessionOptions):
     flash: bool = False
     delta: Path | None = None
     bin_us: int | None = None
+    keep_state: bool = False
+    realtime: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -114,6 +114,8 @@ def make(
         defines = (*defines, "SPK_EVENTS")
     if package.graph.exit:
         defines = (*defines, "SPK_EXIT")
+    if package.graph.keeps_state:
+        defines = (*defines, "SPK_KEEP")
     try:
         _could_fit(board, generated)
         firmware = build(
@@ -258,16 +260,31 @@ def connect(
 
 
 def choose_stream(
-    package: Package, data: Path | None, limit: int | None, bin_us: int | None = None
+    package: Package,
+    data: Path | None,
+    limit: int | None,
+    bin_us: int | None = None,
+    realtime: bool = False,
 ) -> SampleStream:
-    """The user's data, or the package's own; `bin_us`: of events, how long a step is."""
+    """The user's data, or the package's own.
+
+    Args:
+        package: what runs it.
+        data: arrays or events; None for the package's own.
+        limit: samples at the most.
+        bin_us: of events, how long a step is.
+        realtime: of events, whether to take longer than they lasted is an error.
+
+    Raises:
+        UsageError: data that does not fit, or an option of events without any.
+    """
     if data is not None and holds_events(data):
-        return event_stream(package, data, bin_us).head(limit)
-    if bin_us is not None:
+        return replace(event_stream(package, data, bin_us), realtime=realtime).head(limit)
+    if bin_us is not None or realtime:
         raise UsageError(
-            f"--bin-us {bin_us} without events",
+            f"{'--realtime' if bin_us is None else f'--bin-us {bin_us}'} without events",
             "--data names arrays of samples, or nothing",
-            "give a file of events with --data, or leave out --bin-us",
+            "give a file of events with --data, or leave the option out",
         )
     stream = data_stream(package, data) if data else package_stream(package)
     return stream.head(limit)

@@ -14,6 +14,7 @@ from spikelet.cli.options import (
     ClassesOption,
     FeaturesOption,
     JsonOption,
+    KeepOption,
     LearnDataOption,
     LearnOption,
     PackageArg,
@@ -53,6 +54,7 @@ def command(
     features: FeaturesOption = None,
     classes: ClassesOption = None,
     data: LearnDataOption = None,
+    keep_state: KeepOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Generate the C and build the image; flash, RAM and stack of it.
@@ -65,10 +67,11 @@ def command(
         from spikelet.cli.render import build_rows
         from spikelet.cli.streaming import TerminalWatch
         from spikelet.cli.terminal import Terminal, facts
+        from spikelet.keep_state import if_asked
         from spikelet.run import image_folder
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
-    loaded, target = Package.load(package), find_board(board_name(board))
+    loaded, target = if_asked(Package.load(package), keep_state), find_board(board_name(board))
     if arena is not None:
         loaded = loaded.with_arena(arena, target, TerminalWatch(terminal))
     needed: dict[str, object] = {}
@@ -82,23 +85,18 @@ def command(
     with terminal.err.status("building"):
         built = loaded.build(target, out, toolchain=toolchain, layers=layers)
     sizes = built.facts()
-    reserved = (sizes["memory"] or {}).get("stack_reserved_bytes")
-    terminal.result(
-        {
-            "model": loaded.graph.name,
-            "package_sha256": loaded.sha256,
-            "stack_reserved_bytes": reserved,
-            **sizes,
-            **({"learning": loaded.manifest["learning"]} if learn is not None else {}),
-        },
-        facts(
-            f"{loaded.graph.name} for {target.name}",
-            {
-                "image": built.firmware.elf,
-                "toolchain": sizes["toolchain"] + (", trace build" if layers else ""),
-                **build_rows(sizes),
-                **needed,
-                "sha256": loaded.sha256,
-            },
-        ),
-    )
+    result = {
+        "model": loaded.graph.name,
+        "package_sha256": loaded.sha256,
+        "stack_reserved_bytes": (sizes["memory"] or {}).get("stack_reserved_bytes"),
+        **sizes,
+        **({"learning": loaded.manifest["learning"]} if learn is not None else {}),
+    }
+    rows = {
+        "image": built.firmware.elf,
+        "toolchain": sizes["toolchain"] + (", trace build" if layers else ""),
+        **build_rows(sizes),
+        **needed,
+        "sha256": loaded.sha256,
+    }
+    terminal.result(result, facts(f"{loaded.graph.name} for {target.name}", rows))

@@ -15,6 +15,7 @@ from spikelet.cli.options import (
     ClassesOption,
     FeaturesOption,
     JsonOption,
+    KeepOption,
     LearnDataOption,
     LearnOption,
     PackageArg,
@@ -56,7 +57,7 @@ NameOption = Annotated[
     str | None,
     typer.Option("--name", help="What all names of the library begin with. Default: the model's."),
 ]
-KeepOption = Annotated[
+InputsOption = Annotated[
     bool, typer.Option("--keep-inputs", help="An inference leaves its inputs as they were.")
 ]
 
@@ -68,7 +69,8 @@ def command(
     target: TargetOption = None,
     board: BoardCoreOption = None,
     name: NameOption = None,
-    keep_inputs: KeepOption = False,
+    keep_inputs: InputsOption = False,
+    keep_state: KeepOption = False,
     out: Annotated[
         Path | None,
         typer.Option("-o", "--out", help="Write an ONNX file. NAME.onnx.", parser=given_path),
@@ -85,7 +87,7 @@ def command(
     """
     if c is None:
         asked = {"--target": target, "--board": board, "--name": name, "--learn": learn}
-        _check_unasked({**asked, "--keep-inputs": keep_inputs or None})
+        _check_unasked({**asked, **_flags(keep_inputs, keep_state)})
         _onnx(package, out, as_json)
         return
     if out is not None:
@@ -94,6 +96,7 @@ def command(
         from spikelet.api import Package
         from spikelet.board import find_board
         from spikelet.cli.terminal import Terminal, facts
+        from spikelet.keep_state import if_asked
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     if (target is None) == (board is None):
@@ -101,13 +104,13 @@ def command(
             "a C library is made for one core" if target is None else "--target and --board",
             next="give --target, as cortex-m4, rv32imac, host or portable; or --board",
         )
-    loaded, on = Package.load(package), None if board is None else find_board(board)
+    on = None if board is None else find_board(board)
+    loaded = if_asked(Package.load(package), keep_state)
     samples = loaded.vectors
     if learn is not None:
         loaded = loaded.with_learner(learn, data, classes=classes, features=features, board=on)
-    made = loaded.export_c(
-        c, on or str(target), name=name, keep_inputs=keep_inputs, samples=samples
-    )  # fmt: skip
+    given: dict[str, Any] = {"name": name, "keep_inputs": keep_inputs, "samples": samples}
+    made = loaded.export_c(c, on or str(target), **given)
     result: dict[str, Any] = {
         "package": str(package),
         "package_sha256": loaded.sha256,
@@ -120,6 +123,10 @@ def command(
         "files": made.files,
     }
     terminal.result(result, facts(str(c), _rows(loaded.graph.name, result)))
+
+
+def _flags(keep_inputs: bool, keep_state: bool) -> dict[str, object]:
+    return {"--keep-inputs": keep_inputs or None, "--keep-state": keep_state or None}
 
 
 def _check_unasked(options: Mapping[str, object]) -> None:

@@ -14,6 +14,7 @@ from spikelet.cli.options import (
     ArenaOption,
     BaudOption,
     JsonOption,
+    KeepOption,
     LimitOption,
     MachineOption,
     PackageArg,
@@ -61,6 +62,10 @@ BinOption = Annotated[
         help="Of events: how long a step is. Default: what the package says.",
     ),
 ]  # fmt: skip
+RealtimeOption = Annotated[
+    bool,
+    typer.Option("--realtime", help="Of events: an error where they take longer than they lasted."),
+]
 DeltaOption = Annotated[
     Path | None,
     typer.Option(
@@ -86,6 +91,8 @@ def command(
         ),
     ] = None,
     bin_us: BinOption = None,
+    keep_state: KeepOption = False,
+    realtime: RealtimeOption = False,
     limit: LimitOption = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Compare every layer in every step (trace build).")
@@ -105,9 +112,7 @@ def command(
 ) -> None:  # fmt: skip
     """Run a package on a board or on a test bench, compared with golden sample by sample."""
     if roster is not None:
-        for option, given in (("--delta", delta), ("--bin-us", bin_us)):
-            if given is not None:
-                raise UsageError(f"{option} with --roster", next="run one board with --board")
+        _single(delta, bin_us, keep_state, realtime)
         with loading(as_json):
             from spikelet.cli.on_roster import RosterOptions, run_on_roster
         bench = RosterOptions(
@@ -125,9 +130,20 @@ def command(
             board=board_name(board, port), port=port, baud=baud, machine=machine, data=data,
             limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
             arena=arena, flash=flash, delta=delta, bin_us=bin_us,
+            keep_state=keep_state, realtime=realtime,
         ),
         as_json,
     )  # fmt: skip
+
+
+def _single(delta: Path | None, bin_us: int | None, keep_state: bool, realtime: bool) -> None:
+    """Refuse what a roster does not take."""
+    for option, given in (
+        ("--delta", delta), ("--bin-us", bin_us), ("--keep-state", keep_state),
+        ("--realtime", realtime),
+    ):  # fmt: skip
+        if given:
+            raise UsageError(f"{option} with --roster", next="run one board with --board")
 
 
 def _run_on_board(package: Path, options: RunOptions, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from spikelet.graph.fixed import (
     pick_int,
     saturate,
 )
+from spikelet.graph.membranes import SETTLED
 from spikelet.graph.operator import (
     Cost,
     Emitter,
@@ -71,6 +72,7 @@ class Alpha(Operator):
     """
 
     KIND: ClassVar[str] = "alpha"
+    KEPT: ClassVar[bool] = True
 
     threshold: Annotated[Array, Held("int32", 1, 0)]
     leak: Annotated[int, within(0, 1 << 31)] = Q15_ONE
@@ -143,7 +145,10 @@ class Alpha(Operator):
         zero = np.zeros(x[0].shape, np.int64)
         e = h = v = (zero, zero)
         off = self._each(self.amount)
-        for _ in range(steps):
+        for t in range(SETTLED + 1 if self.endless else steps):
+            if t == SETTLED and self.endless:  # they grow on: then they are held by their type
+                e = h = np.full_like(zero, -(1 << 31)), np.full_like(zero, (1 << 31) - 1)
+            before = (*e, *h, *v)
             kept_e = [self._kept("", end) for end in e]
             kept_h = [self._kept("inhibitory_", end) for end in h]
             back = [self._kept("part_", end) for end in h]
@@ -159,6 +164,9 @@ class Alpha(Operator):
                 np.clip(np.minimum(h[0], kept_h[0] - x[1]), -(1 << 32), None),
                 np.clip(np.maximum(h[1], kept_h[1] - x[0]), None, 1 << 32),
             )
+            after = (*e, *h, *v)
+            if self.endless and all(map(np.array_equal, before, after)):
+                break
         return {"membrane": v, "excitation": e, "inhibition": h}
 
     def _kept(self, begin: str, state: Array) -> Array:

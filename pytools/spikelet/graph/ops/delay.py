@@ -29,6 +29,7 @@ class Delay(Operator):
     """
 
     KIND: ClassVar[str] = "delay"
+    KEPT: ClassVar[bool] = True
 
     steps: Annotated[Array, Held("uint8", 1)]
 

@@ -21,6 +21,7 @@ from spikelet.graph.fixed import (
     pick_int,
     saturate,
 )
+from spikelet.graph.membranes import SETTLED
 from spikelet.graph.operator import (
     Cost,
     Emitter,
@@ -52,6 +53,7 @@ class LeakyReadout(Operator):
     """
 
     KIND: ClassVar[str] = "leaky_readout"
+    KEPT: ClassVar[bool] = True
 
     leak: Annotated[int, within(0, 1 << 31)] = Q15_ONE
     leaks: Annotated[Array, Held("uint32", 1, 0, 1 << 31)] | None = None
@@ -70,10 +72,17 @@ class LeakyReadout(Operator):
         if max(-int(x_low.min()), int(x_high.max())) >= 1 << 31:
             raise self.error("an input may reach beyond 32 bits: lower input_shift")
         low = high = least = most = np.zeros(x_low.shape, np.int64)
-        for _ in range(steps):
+        for t in range(SETTLED + 1 if self.endless else steps):
+            if t == SETTLED and self.endless:  # it grows on: then it is held by its type alone
+                low, high = (np.full_like(low, end) for end in (-(1 << 31), (1 << 31) - 1))
+            before = low, high
             low, high = self._leak(low) + x_low, self._leak(high) + x_high
             least, most = np.minimum(least, low), np.maximum(most, high)
             low, high = saturate(low, "i32")[0], saturate(high, "i32")[0]
+            if self.endless:  # from any state of the steps before
+                low, high = np.minimum(low, before[0]), np.maximum(high, before[1])
+                if (low == before[0]).all() and (high == before[1]).all():
+                    break
         fits = pick_int(int(least.min()), int(most.max()))
         exact = fits is not None
         dtype = fits or "i32"

@@ -102,6 +102,7 @@ class Lif(Operator):
     """
 
     KIND: ClassVar[str] = "lif"
+    KEPT: ClassVar[bool] = True
 
     threshold: Annotated[Array, Held("int32", 1, 0)]
     leak: Annotated[int, within(0, 1 << 31)] = Q15_ONE

@@ -34,6 +34,7 @@ class Previous(Operator):
     """
 
     KIND: ClassVar[str] = "previous"
+    KEPT: ClassVar[bool] = True
 
     inputs: tuple[TensorName, ...] = ()
     of: TensorName
