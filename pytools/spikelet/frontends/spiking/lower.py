@@ -46,7 +46,7 @@ from spikelet.frontends.spiking.network import (
     Rule,
     SpikingNetwork,
 )
-from spikelet.frontends.spiking.neurons import MOST_SUM, NeuronLowering, nearest
+from spikelet.frontends.spiking.neurons import MOST_SUM, NeuronLowering, fired, nearest, spikes_of
 from spikelet.graph import Array, Graph, GraphError, Operator
 from spikelet.graph import Tensor as GraphTensor
 from spikelet.graph.ops import delay, latency, one_to_one, poisson, previous
@@ -201,11 +201,6 @@ def weight_codes(layer: Linear | Conv2d, source: Held, unit: Array) -> WeightCod
     )
 
 
-def spikes_of(layer: Neurons) -> str:
-    """The graph's tensor of what neurons write."""
-    return f"{layer.name}_late" if layer.rule.late else f"{layer.name}.spikes"
-
-
 class _Lowering:
     """The graph as it grows."""
 
@@ -333,8 +328,8 @@ class _Lowering:
             return False
         if not isinstance(layer, Linear | Conv2d | OneToOne) or layer.name in self.units:
             return True
-        neurons = self._neurons_behind(layer)
-        parts = self._producers(layer.name if neurons is None else neurons.inputs[0], 1.0)
+        behind = self._reader(layer)
+        parts = self._producers(layer.name if behind is None else behind.inputs[0], 1.0)
         return all(part.inputs[0] in self.held for part, _ in parts)
 
     def _choose_units(self, layer: Layer) -> None:
@@ -559,20 +554,12 @@ class _Lowering:
         chosen = lowering.chosen(bits)
         self.nodes += chosen
         if layer.rule.threshold is not None:
-            self.held[layer.name] = self._spikes(layer, source)
+            more, self.held[layer.name] = fired(layer, source)
+            self.nodes += more
             return
         shift = int(chosen[0].attributes()["input_shift"])
         unit = source.unit * in_memory(source, layer.rule.gain) / (1 << shift)
         self.held[layer.name] = Held(layer.name, source.shape, unit, image=source.image)
-
-    def _spikes(self, layer: Neurons, source: Held) -> Held:
-        """What neurons write, a step later where their current is late."""
-        rule, name = layer.rule, spikes_of(layer)
-        if rule.late:
-            steps = np.ones(int(np.prod(source.shape)), np.uint8)
-            self.nodes.append(delay.Delay(name=name, inputs=(f"{layer.name}.spikes",), steps=steps))
-        unit, most = np.array([rule.height]), rule.most * rule.height
-        return Held(name, source.shape, unit, image=source.image, most=most)
 
     # The graph
 

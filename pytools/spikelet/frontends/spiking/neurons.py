@@ -14,6 +14,7 @@ from spikelet.frontends.spiking.held import Held, in_memory
 from spikelet.frontends.spiking.network import Neurons, Rule
 from spikelet.graph import Array, Graph, Operator
 from spikelet.graph.ops.alpha import STATES, Alpha
+from spikelet.graph.ops.delay import Delay
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
 from spikelet.refusal import ImportRefused
@@ -252,6 +253,21 @@ class NeuronLowering:
         if wide is None:
             raise failed or self._too_large()
         return wide
+
+
+def spikes_of(layer: Neurons) -> str:
+    """The graph's tensor of what neurons write."""
+    return f"{layer.name}_late" if layer.rule.late else f"{layer.name}.spikes"
+
+
+def fired(layer: Neurons, source: Held) -> tuple[list[Operator], Held]:
+    """What neurons write, and what makes it arrive a step later where their current is late."""
+    rule, name, more = layer.rule, spikes_of(layer), list[Operator]()
+    if rule.late:
+        steps = np.ones(int(np.prod(source.shape)), np.uint8)
+        more.append(Delay(name=name, inputs=(f"{layer.name}.spikes",), steps=steps))
+    unit, most = np.array([rule.height]), rule.most * rule.height
+    return more, Held(name, source.shape, unit, image=source.image, most=most)
 
 
 def _leaks(kept: Array, exact: bool) -> dict[str, Any]:
