@@ -12,7 +12,8 @@ import pytest
 from link_agent import compilers
 from spikelet.board import find_board
 from spikelet.errors import UsageError
-from spikelet.graph import Graph, Tensor
+from spikelet.graph import Graph, Operator, Tensor
+from spikelet.graph.operator import operators
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.direct import Direct
 from spikelet.graph.ops.leaky_readout import LeakyReadout
@@ -125,6 +126,16 @@ def test_a_library_goes_on_as_golden_does(tmp_path: Path) -> None:
     subprocess.run(command, check=True)
     ran = subprocess.run([tmp_path / "t"], capture_output=True, text=True, check=True)
     assert "8 samples, 0 of " in ran.stdout
+
+
+def test_states_of_every_operator_are_kept_or_known_to_begin_anew() -> None:
+    """An encoder's, a count's, a learner's, and what int8 networks keep within one sequence."""
+    anew = {
+        "dense", "lstm", "poisson", "spike_count", "svdf", "spike_history", "surrogate",
+    }  # fmt: skip
+    starts = {kind: cls for kind, cls in operators().items() if cls.start is not Operator.start}
+    assert {kind for kind, cls in starts.items() if not cls.KEPT} == anew
+    assert all(kind in starts for kind, cls in operators().items() if cls.KEPT)
 
 
 def test_what_has_no_neurons_keeps_nothing() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from link_agent import sanitizing_compilers
 from once import Once
 from spikelet.board import find_board
 from spikelet.errors import UsageError
@@ -27,7 +28,8 @@ DTYPES = ("bit", "u8")
 def built(once: Once, dtype: str) -> tuple[Package, BuiltImage]:
     def build(folder):  # type: ignore[no-untyped-def]
         package = Package(event_network(dtype))
-        return package, make(package, find_board("native"), folder)
+        sanitize = bool(sanitizing_compilers())
+        return package, make(package, find_board("native"), folder, sanitize=sanitize)
 
     made: tuple[Package, BuiltImage] = once(f"events-{dtype}", build)
     return made
@@ -180,6 +182,45 @@ def test_a_bad_frame_is_refused_as_a_whole(
     for tensor in (t for t in event_network().tensors.values() if t.kind == "output"):
         crc = zlib.crc32(tensor.to_bytes(silent[tensor.name][0]), crc)
     assert ran.outputs_crc == crc
+
+
+def accepted(data: bytes, elements: int) -> int | None:
+    """Events of a frame that is good, None of another: written down once more."""
+    found = []
+    while data:
+        size = next((i + 1 for i, byte in enumerate(data[:5]) if byte < 128), 0)
+        if not size:
+            return None
+        value = sum((byte & 127) << 7 * i for i, byte in enumerate(data[:size]))
+        if value >> 32:
+            return None
+        found.append(value)
+        data = data[size:]
+    good = len(found) % 2 == 0 and all(address < elements for address in found[1::2])
+    return len(found) // 2 if good else None
+
+
+def test_any_bytes_are_taken_or_refused_as_a_whole(device: Device) -> None:
+    rng = np.random.default_rng(8)
+    taken = {True: 0, False: 0}
+    for _ in range(30):
+        device.begin_events()
+        events = 0
+        for _ in range(12):
+            kind = rng.integers(0, 3)
+            data = rng.integers(0, 256 if kind == 0 else 60, rng.integers(0, 40)).astype(np.uint8)
+            if kind == 2 and len(data):
+                data[rng.integers(0, len(data))] |= 128
+            count = accepted(data.tobytes(), 60)
+            status, _ = raw(device, int(rng.integers(1, 50)), data.tobytes())
+            assert (status == Status.OK) == (count is not None)
+            assert status in (Status.OK, Status.BAD_LEN, Status.RANGE)
+            events += count or 0
+            taken[count is not None] += 1
+        device._events_sent = events
+        ran = device.close_events()
+        assert (ran.events, ran.step) == (events, 8)
+    assert min(taken.values()) > 50
 
 
 def test_events_without_a_run_that_waits_are_refused(device: Device) -> None:

@@ -23,6 +23,7 @@ def origin(
         part: of the data.
         packages: that took part besides PyTorch and numpy.
     """
+    events = recipe.data.events
     versions = {name: importlib.metadata.version(name) for name in ("torch", *packages, "numpy")}
     return {
         "name": recipe.name,
@@ -42,4 +43,5 @@ def origin(
         **({"class_names": list(data.class_names)} if data.class_names else {}),
         "image_shape": list(data.shape[:-1] if data.shape[-1] == 1 else data.shape),
         "samples": len(data.y_test),
+        **({"events": {"bin_us": events.bin_us, "pool": events.pool}} if events else {}),
     }

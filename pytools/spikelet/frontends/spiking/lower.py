@@ -31,6 +31,7 @@ from spikelet.frontends.spiking.encoders import (
     Poisson,
 )
 from spikelet.frontends.spiking.held import Held, channels_last, in_memory
+from spikelet.frontends.spiking.late import check_delays
 from spikelet.frontends.spiking.network import (
     Activation,
     Add,

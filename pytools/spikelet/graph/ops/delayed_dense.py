@@ -45,6 +45,7 @@ class DelayedDense(Operator):
     """
 
     KIND: ClassVar[str] = "delayed_dense"
+    KEPT: ClassVar[bool] = True
 
     weight: Annotated[Array, Held("int8", 2)]
     delays: Annotated[Array, Held("uint8", 2)]
