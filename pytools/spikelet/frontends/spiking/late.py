@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from spikelet.frontends.spiking.held import Held
@@ -14,6 +16,7 @@ from spikelet.frontends.spiking.network import (
     SpikingNetwork,
 )
 from spikelet.graph import Array
+from spikelet.graph.ops.delayed_dense import DelayedDense
 from spikelet.refusal import ImportRefused
 
 MOST_STEPS = 255
@@ -44,3 +47,24 @@ def check_delays(
             f"layer {layer.called}: delays of {steps.min()} to {steps.max()} "
             f"steps, expected 0 to {MOST_STEPS}"
         )
+
+
+def delayed(
+    network: SpikingNetwork,
+    source: Held,
+    layer: Linear,
+    delays: Array,
+    codes: Array,
+    fields: dict[str, Any],
+) -> DelayedDense:
+    """A dense layer with a delay a synapse; codes (O, I) lie as the graph has its input."""
+    check_delays(network, source, layer, delays)
+    order = source.order()
+    steps = (delays if order is None else delays[:, order]).astype(np.uint8)
+    return DelayedDense(
+        name=layer.name,
+        inputs=(source.name,),
+        weight=codes,
+        delays=np.ascontiguousarray(steps),
+        **fields,
+    )

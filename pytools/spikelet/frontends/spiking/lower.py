@@ -31,7 +31,7 @@ from spikelet.frontends.spiking.encoders import (
     Poisson,
 )
 from spikelet.frontends.spiking.held import Held, channels_last, in_memory
-from spikelet.frontends.spiking.late import check_delays
+from spikelet.frontends.spiking.late import check_delays, delayed
 from spikelet.frontends.spiking.network import (
     Activation,
     Add,
@@ -54,7 +54,6 @@ from spikelet.graph.ops import delay, latency, one_to_one, poisson, previous
 from spikelet.graph.ops import sum as sums
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
-from spikelet.graph.ops.delayed_dense import DelayedDense
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.frame import Frame
 from spikelet.graph.ops.leaky_readout import LeakyReadout
@@ -115,8 +114,7 @@ def lower(
             as many fraction bits as they provably hold.
         fraction_bits: of every membrane, in place of either; or of some, by layer.
         units: by layer of weights, (C,) or (1,): real value of one unit of its sums, where it was
-            chosen before; for all layers whose sums flow into the same neurons. Coarser units make
-            smaller codes: weights of spikes are stored in the fewest bits that hold them.
+            chosen before; for all layers whose sums flow into the same neurons.
 
     Raises:
         ImportRefused: names the layer that the graph cannot hold.
@@ -420,15 +418,7 @@ class _Lowering:
             codes = codes[:, order]
         node: Operator = Dense(name=layer.name, inputs=(source.name,), weight=codes, **fields)
         if layer.delays is not None:
-            check_delays(self.network, source, layer, layer.delays)
-            steps = layer.delays if order is None else layer.delays[:, order]
-            node = DelayedDense(
-                name=layer.name,
-                inputs=(source.name,),
-                weight=codes,
-                delays=np.ascontiguousarray(steps).astype(np.uint8),
-                **fields,
-            )
+            node = delayed(self.network, source, layer, layer.delays, codes, fields)
         self._append(layer, node, Held(layer.name, (len(codes),), self._channels(layer)))
 
     def _add_conv2d(self, layer: Conv2d) -> None:
