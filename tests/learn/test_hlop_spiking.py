@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphs import digits_like, random_inputs
 from learned_states import check_any_state
 from learning import USUAL, device_equals_twin
 from spikelet.errors import UsageError
 from spikelet.graph import Graph
 from spikelet.learn import Setting, Twin, identity
+from spikelet.learn.backbone import readable
 from spikelet.learn.bases.subspace import ONE
+from spikelet.learn.continual.protocol import attach, learner
 from spikelet.learn.learners.hlop import Hlop
 from spikelet.train.data import load
 
@@ -20,9 +23,9 @@ DIGITS = load("digits").held_out().flat()
 
 
 def network(dtype: str = "u8", zero_point: int = 0, **options: object) -> Graph:
-    learner = Hlop(**{"neurons": "lif", "rate": 0.003, **options})  # type: ignore[arg-type]
+    hlop = Hlop(**{"neurons": "lif", "rate": 0.003, **options})  # type: ignore[arg-type]
     backbone = identity((64,), dtype, scale=1 / 255, zero_point=zero_point)
-    return learner.attach(backbone, Setting("features", 10, seed=1))
+    return hlop.attach(backbone, Setting("features", 10, seed=1))
 
 
 @pytest.mark.parametrize("target", USUAL)
@@ -70,6 +73,19 @@ def test_it_learns_and_the_twin_predicts_from_spikes() -> None:
     assert (graph.predicted(first[-60:]) == y[-60:]).mean() > 0.65
     spikes = graph.run({"x": x[:50]}, trace=True).trace["hidden0_lif.spikes"]
     assert spikes.shape == (8, 50, 32) and 0.02 < spikes.mean() < 0.6
+
+
+def test_behind_spiking_layers_it_reads_their_spikes_not_their_rates() -> None:
+    graph, rate = readable(digits_like(), "lif1.spikes")
+    options = "hlop,neurons=lif,hidden=8,tasks=2"
+    made = attach(graph, learner(options), Setting(rate, 4, 0))
+    assert made.steps == 6 and made.outputs == ["scores"]
+    first = next(node for node in made.nodes if node.name == "hidden0")
+    assert first.inputs == ("lif1.spikes", "hidden0.weight")
+    assert rate not in made.tensors
+    twin, inputs = Twin(made), random_inputs(made, 12, np.random.default_rng(5))
+    twin.observe(inputs, np.arange(12) % 4)
+    assert (twin.learned["hidden0.weight"] != made.initial()["hidden0.weight"]).any()
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,20 @@ def readable(graph: Graph, tensor: str) -> tuple[Graph, str]:
     return dataclasses.replace(graph, nodes=[*graph.nodes, *counted]), rate
 
 
+def spikes_behind(graph: Graph, tensor: str) -> tuple[Graph, str]:
+    """The graph that computes a tensor; of rates that `readable` made, their spikes.
+
+    Returns:
+        the graph, which computes nothing else, and the tensor's name.
+    """
+    writers = {t.name: node for node in graph.nodes for t in node.outs}
+    rate = writers.get(tensor)
+    if not isinstance(rate, SpikeRate) or not isinstance(writers[rate.inputs[0]], SpikeCount):
+        return graph, tensor
+    spikes = writers[rate.inputs[0]].inputs[0]
+    return until(graph, spikes), spikes
+
+
 def identity(
     shape: tuple[int, ...], dtype: str = "i8", scale: float = 1.0, zero_point: int = 0
 ) -> Graph:

@@ -23,6 +23,7 @@ from spikelet.errors import UsageError
 from spikelet.graph import Graph, Operator
 from spikelet.graph.ops.dense import Dense
 from spikelet.graph.tensor import Array, Learned, Tensor
+from spikelet.learn.backbone import spikes_behind
 from spikelet.learn.bases.subspace import ONE, USED, largest_value
 from spikelet.learn.choices import RATES, Within
 from spikelet.learn.layers.cuber import CuberCompare, CuberKeep
@@ -215,9 +216,8 @@ class Hlop(Learner):
                 "take cuber=0, or neurons=relu",
             )
         hidden, seed = widths(self.hidden), setting.seed
-        given = spiking_classifier(
-            backbone, setting.features, hidden, setting.classes, self.steps, seed
-        )
+        backbone, features = spikes_behind(backbone, setting.features)
+        given = spiking_classifier(backbone, features, hidden, setting.classes, self.steps, seed)
         dense = {n.name: n for n in given.nodes if isinstance(n, Dense)}
         names = [*(f"hidden{i}" for i in range(len(hidden))), "logits"]
         sizes = {name: dense[name].ins[0].size for name in names}
