@@ -34,14 +34,48 @@ SPK_INLINE void spk_spiking_column(const struct spk_spiking_dense *c, const void
     }
 }
 
-// spikes: (inputs,) bits.
+// Sums of `count` outputs, a constant, from `first` on; active: inputs that spiked.
+SPK_INLINE void spk_spiking_outputs(const struct spk_spiking_dense *c, const uint16_t *active,
+                                    const uint16_t *end, const void *weights, const int32_t *bias,
+                                    uint32_t first, uint32_t count, void *sums) {
+    const uint32_t stride = c->learned ? 2 : 1;
+    const int8_t *base = (const int8_t *)weights + first * stride + (stride - 1);
+    int32_t held[8];
+    SPK_UNROLL(8)
+    for (uint32_t k = 0; k < count; k++) {
+        held[k] = bias ? (bias[first + k] + 128) >> 8 : 0;
+    }
+    for (; active < end; active++) {
+        const int8_t *code = base + *active * (c->outputs * stride);
+        SPK_OPAQUE(code);
+        SPK_UNROLL(8)
+        for (uint32_t k = 0; k < count; k++) {
+            held[k] += code[k * stride];
+        }
+    }
+    SPK_UNROLL(8)
+    for (uint32_t k = 0; k < count; k++) {
+        spk_store(sums, first + k, c->wide, held[k]);
+    }
+}
+
+// spikes: (inputs,) bits; list: (inputs,) to work in.
 SPK_INLINE void spk_spiking_dense_bit(const struct spk_spiking_dense *c, const uint32_t *spikes,
-                                      const void *weights, const int32_t *bias, void *sums) {
-    spk_spiking_begin(c, bias, sums);
+                                      const void *weights, const int32_t *bias, uint16_t *list,
+                                      void *sums) {
+    uint16_t *end = list;
     for (uint32_t word = 0; word < (c->inputs + 31) / 32; word++) {
         for (uint32_t bits = spikes[word]; bits != 0;) {
-            spk_spiking_column(c, weights, 32 * word + spk_take_lowest(&bits), 1, sums);
+            *end++ = (uint16_t)(32 * word + spk_take_lowest(&bits));
         }
+    }
+    const uint32_t rest = c->outputs % 8;
+    uint32_t first = 0;
+    for (; first + 8 <= c->outputs; first += 8) {
+        spk_spiking_outputs(c, list, end, weights, bias, first, 8, sums);
+    }
+    if (rest != 0) {
+        spk_spiking_outputs(c, list, end, weights, bias, first, rest, sums);
     }
 }
 

@@ -116,4 +116,7 @@ class SpikingDense(Trainable):
         bias: Value = em.tensor(self.inputs[-1]) if self.bias else 0
         call = f"spk_spiking_dense_{self.ins[0].dtype}"
         x, sums = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [c.run(call, config, x, codes, bias, sums)]
+        if self.ins[0].dtype != "bit":
+            return [c.run(call, config, x, codes, bias, sums)]
+        spiked = c.cast("uint16_t *", em.scratch(self.name, 4 * -(-self.ins[0].size // 2)))
+        return [c.run(call, config, x, codes, bias, spiked, sums)]
