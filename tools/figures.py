@@ -6,6 +6,7 @@ Without arguments all of them, which takes some minutes; otherwise the named one
     int8      the comparison with other runtimes (needs SPIKELET_MODELS), and the packages of
               models/ (accuracy is measured again if SPIKELET_DATA is set)
     learning  the table and the curves of learning on the device
+    spiking-learning  the table and the curves of learning in spiking layers
     bits      docs/fewer-bits.svg: errors, bytes and instructions of the models
     cnn       docs/spiking-cnn.svg: what the network of that page spikes on a digit
     bars      the bars of learning, as `tools/bars.py --json out/bars.json` measured them
@@ -27,6 +28,7 @@ import bars
 import bench
 import bits_plot
 import spiking_cnn_plot
+import spiking_learning_plot
 from marks import place, table
 
 from spikelet.package import Package
@@ -268,6 +270,7 @@ def main() -> None:
         "spiking": spiking,
         "int8": int8,
         "learning": learning,
+        "spiking-learning": spiking_learning_plot.main,
         "bits": lambda today: bits_plot.main(),
         "cnn": lambda today: spiking_cnn_plot.main(),
         "bars": bars_table,

@@ -68,6 +68,7 @@ NEEDED: dict[str, Callable[[Path], None]] = {
     "file-format.md": mine,
     "test-bench.md": two,
     "firmware.md": digits,
+    "spiking-learning.md": digits,
     "parts.md": kws,
     "model-files.md": model_files,
 }
@@ -85,7 +86,7 @@ EXITS = {
 TOOLS = {"firmware.md": ("cmake", "gcc", "arm-none-eabi-gcc", "qemu-system-arm")}
 LONG = {
     "index.md", "pytorch.md", "spiking.md", "spiking-training.md", "test-bench.md",
-    "model-files.md", "boards.md", "parts.md",
+    "model-files.md", "boards.md", "parts.md", "spiking-learning.md",
 }  # fmt: skip
 TESTED = [
     pytest.param(name, marks=[pytest.mark.long] if name in LONG else [])

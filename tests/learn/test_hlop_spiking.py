@@ -42,6 +42,26 @@ def test_device_equals_twin(target: str, tmp_path: Path) -> None:
     assert graph.steps == 4
 
 
+ENDS: list[dict[str, object]] = [
+    {"hidden": "4", "tasks": 1, "first": "1-1", "more": "1-1", "steps": 1},
+    {"hidden": "12-9", "tasks": 2, "steps": 128},
+    {"hidden": "8", "tasks": 2, "rate": 100.0, "samples": 1, "step": 2.0**-15},
+    {"hidden": "8", "tasks": 2, "rate": 1e-6, "samples": (1 << 31) - 1, "rounding": "nearest"},
+    {"hidden": "0", "tasks": 2, "precision": "i8"},
+]
+
+
+@pytest.mark.parametrize(
+    "options", [ENDS[2], *(pytest.param(e, marks=pytest.mark.long) for e in ENDS)]
+)
+def test_options_at_their_ends(options: dict[str, object], tmp_path: Path) -> None:
+    graph = network(**options)
+    x, y = DIGITS.x_train[:12], DIGITS.y_train[:12]
+    device_equals_twin(
+        "native-gcc-sanitized", graph, {"x": x}, y, tmp_path, block=6, commit_after=(6,)
+    )
+
+
 def test_any_state_is_survived(tmp_path: Path) -> None:
     graph = network(hidden="9", steps=3, tasks=2)
     check_any_state(graph, {"x": DIGITS.x_train[:3]}, DIGITS.y_train[:3], tmp_path, states=4)

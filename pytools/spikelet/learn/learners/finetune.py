@@ -1,4 +1,4 @@
-"""Fine-tuning of a whole int8 network, or of chosen layers, by gradient descent."""
+"""Fine-tuning of a whole int8 or spiking network, or of chosen layers, by gradient descent."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HEAD = "head"  # the layer that is added where a backbone has none
 
 @dataclass(kw_only=True)
 class FineTune(Learner):
-    """Trains chosen layers of an int8 network on the device, by backpropagation.
+    """Trains chosen layers of an int8 or a spiking network on the device, by gradient descent.
 
     What depends on a layer that learns is computed in `precision`, with the weights that the int8
     codes stand for, and rounded and held as the codes are, clamps and the ends of int8 included;
