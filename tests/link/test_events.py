@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from link_agent import sanitizing_compilers
+from link_agent import sanitizing_compilers, start
 from once import Once
 from spikelet.board import find_board
 from spikelet.errors import UsageError
@@ -19,6 +20,7 @@ from spikelet.link.events import encoded
 from spikelet.link.exchange import Request
 from spikelet.link.messages import EventsCloseRequest, EventsRequest, Status, Type
 from spikelet.package import Package
+from spikelet.run.expected import expected_image
 from spikelet.run.workflow import BuiltImage, SessionTarget, connect, make
 from spiking_graphs import event_frames, event_network
 
@@ -184,6 +186,32 @@ def test_a_bad_frame_is_refused_as_a_whole(
     assert ran.outputs_crc == crc
 
 
+def test_a_bad_wire_loses_no_event_and_repeats_none(once: Once, tmp_path: Path) -> None:
+    package, image = built(once, "u8")  # counts: an event that came twice would show
+    graph, report = package.graph, tmp_path / "report.json"
+    rates = {"drop": 0.03, "duplicate": 0.05, "swap": 0.03, "truncate": 0.02, "garbage": 0.05}
+    faults = ["--seed", "3", "--report", str(report)]
+    faults += [word for name, rate in rates.items() for word in (f"--{name}", str(rate))]
+    x = event_frames("u8", samples=5)
+    golden = graph.run({"x": x}).outputs["counts"]
+    with start(image.firmware.elf, faults) as machine:
+        device = Device(machine.transport, expected=expected_image(package, find_board("native")))
+        for i, frames in enumerate(x):
+            few = stream_of(frames, 100)
+            t = np.repeat(few.t, 5)  # more frames on the wire
+            stream = EventStream(t, np.repeat(few.addresses, 5), 100)
+            fives = np.minimum(frames.astype(int) * 5, 255).astype(np.uint8)
+            expected = graph.run({"x": fives[None]}).outputs["counts"][0]
+            ran = device.run_events(stream, deadline_s=20)
+            assert (ran.events, ran.late, ran.clipped) == (len(t), 0, 0)
+            np.testing.assert_array_equal(answer(graph, device, ran)["counts"], expected)
+            again = device.run(inputs={"x": graph.wire(graph.inputs[0], frames)}, deadline_s=20)
+            assert again.finished
+            np.testing.assert_array_equal(answer(graph, device, again)["counts"], golden[i])
+        assert device.stats.retries > 0
+    assert machine.stop() is not None
+
+
 def accepted(data: bytes, elements: int) -> int | None:
     """Events of a frame that is good, None of another: written down once more."""
     found = []
@@ -252,8 +280,6 @@ def test_a_stream_that_breaks_off_leaves_nothing_behind(device: Device) -> None:
 
 
 def test_a_model_without_events_refuses_them(device_elf, once: Once) -> None:  # type: ignore[no-untyped-def]
-    from link_agent import start
-
     with start(device_elf) as machine, Device(machine.transport) as plain:
         assert raw(plain, 3, b"\x00\x05") == (Status.BAD_TYPE, Type.EVENTS)
         with pytest.raises(UsageError, match="'echo' takes no events"):

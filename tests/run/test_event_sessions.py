@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spikelet.board import find_board
 from spikelet.errors import UsageError
 from spikelet.events import EventError
 from spikelet.package import Package
 from spikelet.run.compared_events import ComparedEvents
-from spikelet.run.workflow import choose_stream
+from spikelet.run.session import compare
+from spikelet.run.session_folder import Recording, SessionFolder
+from spikelet.run.workflow import SessionTarget, choose_stream, connect, make
 from spiking_graphs import event_frames, event_network, recurrent_spikes
 
 
@@ -52,6 +55,27 @@ def test_a_recording_is_pooled_and_binned(package: Package, tmp_path: Path) -> N
     assert fate.clipped == 90 - late - expected[:8].sum()
     longer = choose_stream(package, path, None, bin_us=2000)
     assert ComparedEvents(package.graph, longer).fate(0).late == 0
+
+
+@pytest.mark.parametrize("name", ["mps2-an386"])
+def test_a_device_makes_of_a_recording_what_golden_does(
+    package: Package, tmp_path: Path, name: str
+) -> None:
+    """Its own times over the link, late events and crowded pixels among them."""
+    stream = choose_stream(package, recording(tmp_path), None)
+    board = find_board(name)
+    target = SessionTarget(board, make(package, board, tmp_path / "image"))
+    with connect(target, package) as (device, machine):
+        outcome = compare(
+            package, device, stream, Recording(SessionFolder(tmp_path / "s"), {}, resume=False),
+            speed=target.speed(machine),
+        )  # fmt: skip
+    assert outcome.mismatches == 0 and outcome.events is not None
+    fate = ComparedEvents(package.graph, stream).fate(0)
+    assert {key: outcome.events[key] for key in ("events", "late", "clipped")} == vars(fate)
+    assert min(vars(fate).values()) > 0
+    assert outcome.ticks is not None and outcome.ticks / 8 < outcome.events["most_a_step"]
+    assert outcome.events["most_a_step"] < outcome.ticks
 
 
 def test_a_rate_beyond_the_link_is_named(package: Package, tmp_path: Path) -> None:
