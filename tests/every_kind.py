@@ -128,6 +128,7 @@ MAKERS: list[Callable[[], Graph]] = [
     functools.partial(overlap_cases.taught, "hlop", cuber=8, samples=100),
     functools.partial(overlap_cases.taught, "rejection", base="nearest_mean"),
     functools.partial(spiking_learners.taught, "values_counts"),
+    functools.partial(every_learner.graph_of, "hlop", neurons="lif", hidden="12-12", tasks=2),
     drifting,
     clamped,
     *(functools.partial(every_learner.graph_of, name) for name in sorted(learners())),
