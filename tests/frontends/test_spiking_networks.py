@@ -157,7 +157,7 @@ def dense(rng: np.random.Generator, switches: dict[str, Any]) -> SpikingNetwork:
         if switches.get("adapts", "nothing") != "nothing":
             more |= {
                 "kept_adaptation": rng.uniform(0.7, 0.95, n), "jump": rng.uniform(0.05, 0.4, n),
-                "coupling": rng.uniform(-0.2, 0.3, n),
+                "coupling": rng.uniform(0, 0.3, n),
             }  # fmt: skip
         return Rule(**{"kept": kept, **more, **switches})
 
@@ -166,12 +166,16 @@ def dense(rng: np.random.Generator, switches: dict[str, Any]) -> SpikingNetwork:
     sums: tuple[str, ...] = ("fc2", "all", "own")
     if "kept_inhibitory" in switches:
         gain = rng.uniform(1.5, 3, 24)
+    late: tuple[Layer, ...] = (Delay(name="w1", inputs=("l1",), steps=np.arange(24) % 3),)
+    first = "w1"
     if switches.get("most", 1) > 1:  # counts take no weight of their own
         own, sums = (), ("fc2", "all")
+        late, first = (), "l1"  # nor do they arrive late
     layers: tuple[Layer, ...] = (
         Linear(name="fc1", inputs=("x",), weight=on_grid(rng, 24, 16), bias=on_grid(rng, 24)),
         Neurons(name="l1", inputs=("fc1",), rule=rule(24, gain=gain)),
-        Linear(name="fc2", inputs=("l1",), weight=on_grid(rng, 20, 24), bias=on_grid(rng, 20)),
+        *late,
+        Linear(name="fc2", inputs=(first,), weight=on_grid(rng, 20, 24), bias=on_grid(rng, 20)),
         Previous(name="last", of="l2", shape=(20,)),
         Linear(name="all", inputs=("last",), weight=on_grid(rng, 20, 20)),
         *own,

@@ -37,7 +37,7 @@ def check_delays(
     spikes = read in network.inputs or not isinstance(
         network.layer(read), Linear | Conv2d | OneToOne | Add
     )
-    if not spikes or source.zero or np.any(source.unit != 1):
+    if not spikes or source.zero or np.any(source.unit != source.most):
         raise ImportRefused(
             f"layer {layer.called}: it delays {read}, expected spikes",
             next="put the delay behind neurons, or encode the input as spikes",

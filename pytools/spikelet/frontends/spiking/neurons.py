@@ -26,9 +26,6 @@ COARSEST_THRESHOLD = 64
 WIDE_THRESHOLD = 4096
 MOST_FRACTION_BITS = 6
 EXACT_FRACTION_BITS = 15
-# Intervals of a membrane and an adaptation that act on each other have no end. They get room for so
-# many thresholds or jumps; what saturates nevertheless is counted.
-COUPLED_ROOM = 256
 
 
 def current_name(neurons: str) -> str:
@@ -199,7 +196,8 @@ class NeuronLowering:
 
     def _peak(self, nodes: Sequence[Operator]) -> int:
         """The largest membrane before it is clipped, input of a step included."""
-        bounds, neurons = self._graph(nodes).bounds, nodes[-1]
+        graph, neurons = self._graph(nodes), nodes[-1]
+        bounds = graph.bounds
         held, gained = (
             max(-int(low.min()), int(high.max()))
             for low, high in (bounds[self.membrane], bounds[neurons.inputs[0]])
@@ -211,9 +209,7 @@ class NeuronLowering:
         if not isinstance(neurons, Lif) or neurons.adapts == "nothing":
             return held + gained
         if neurons.coupling is not None:
-            parts = (neurons.threshold, neurons.jump)
-            most = max(int(np.abs(v).max()) for v in parts if v is not None)
-            return gained + COUPLED_ROOM * most
+            return _coupled_peak(neurons, gained, graph.steps)
         low, high = bounds[f"{self.layer.name}.adaptation"]
         return max(held + gained, -int(low.min()), int(high.max()))
 
@@ -253,6 +249,27 @@ class NeuronLowering:
         if wide is None:
             raise failed or self._too_large()
         return wide
+
+
+def _coupled_peak(neurons: Lif, gained: int, steps: int) -> int:
+    """About the largest state of a membrane and an adaptation that act on each other.
+
+    Their intervals have no end. This takes the one without the other, twice; what saturates
+    nevertheless is counted.
+    """
+
+    def lasting(leak: int, leaks: Array | None) -> float:
+        """How many steps an input stays."""
+        kept = (leak if leaks is None else int(leaks.max())) / 2.0**neurons.leak_bits
+        return min(steps, 1 / (1 - kept)) if kept < 1 else steps
+
+    def most(values: Array | None) -> float:
+        return 0.0 if values is None else float(np.abs(values.astype(np.int64)).max())
+
+    v = gained * lasting(neurons.leak, neurons.leaks) + most(neurons.threshold)
+    taken = v * most(neurons.coupling) / 2.0**neurons.coupling_bits + most(neurons.jump)
+    w = taken * lasting(neurons.adaptation_leak, neurons.adaptation_leaks)
+    return int(2 * (v + w))
 
 
 def spikes_of(layer: Neurons) -> str:
