@@ -13,6 +13,7 @@ from torch import nn
 
 import every_learner
 import spikelet
+import spiking_graphs
 from learning import device_equals_twin
 from spikelet.errors import UsageError
 from spikelet.frontends import tflite
@@ -169,9 +170,18 @@ def test_spiking_layers_that_cannot_learn_are_refused_by_name() -> None:
     hidden = Dense(name="hidden", inputs=("x",), weight=weight)
     graph = Graph("spiking", 4, [x], [hidden], ["hidden"])
     where = Setting("hidden", 5)
-    for update in ("all", "biases", "hidden", "hidden:2"):
-        with pytest.raises(UsageError, match=r"hidden \(dense\), which cannot learn"):
+    said = {
+        "all": r"hidden \(dense\) depends on what learns, and has no backward pass",
+        "hidden": r"hidden \(dense\) depends on what learns, and has no backward pass",
+        "hidden:2": "a spiking layer learns whole, or its biases",
+    }
+    for update, words in said.items():
+        with pytest.raises(UsageError, match=words):
             FineTune(update=update).attach(graph, where)
+    graph = spiking_graphs.spiking_convolutions()
+    name = next(node.name for node in graph.nodes if node.KIND == "conv2d_sums")
+    with pytest.raises(UsageError, match=rf"{name} \(conv2d_sums\), which cannot learn"):
+        FineTune(update=name).attach(graph, Setting(graph.outputs[0], 5))
 
 
 PUBLIC = [
