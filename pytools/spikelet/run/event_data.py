@@ -16,10 +16,15 @@ from spikelet.streams import SampleStream
 OPTION = "--bin-us"
 
 
-def holds_events(path: Path) -> bool:
-    """Whether what --data names are events, and not arrays of samples."""
+def holds_events(package: Package, path: Path) -> bool:
+    """Whether what --data names are events, and not arrays of samples.
+
+    A folder may be anything: it is one of recordings where the package takes events.
+    """
     from spikelet.train.data import EVENT_SETS
 
+    if path.is_dir() and package.graph.stream is None:
+        return False
     return str(path) in EVENT_SETS or is_event_file(path)
 
 

@@ -278,7 +278,7 @@ def choose_stream(
     Raises:
         UsageError: data that does not fit, or an option of events without any.
     """
-    if data is not None and holds_events(data):
+    if data is not None and holds_events(package, data):
         return replace(event_stream(package, data, bin_us), realtime=realtime).head(limit)
     if bin_us is not None or realtime:
         raise UsageError(
