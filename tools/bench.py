@@ -14,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,15 @@ SPIKING = {
     ),
 }
 TOOLCHAINS = ("gcc", "zig")
+BESIDE_BOARDS = ("virt-rv32", "mps2-an386")  # that a spiking package and its int8 peer run on
+# Beside a model, besides packages in its folder `int8`: shipped ones, same data and about as large.
+BESIDE = {
+    "mnist_rows": ("mnist_cnn",),
+    "mnist_rows_ternary": ("mnist_cnn",),
+    "mnist_spiking_cnn": ("mnist_cnn_wide",),
+    "mnist_spiking_mlp": ("mnist_cnn_wide", "mnist_xnor_mlp"),
+}
+BESIDE_SAMPLES = 20  # a spiking network takes what its spikes take
 INT8_BOARDS = ("virt-rv32", "mps2-an386", "mps3-an547")
 SMALL_BOARDS = ("sifive-e", "microbit")  # 16 KB of RAM: not every model fits
 REFUSED = 2
@@ -129,11 +139,33 @@ def references(out: Path) -> list[Result]:
     return results
 
 
+def is_spiking(folder: Path) -> bool:
+    """Whether a model's recipe has `[spiking]`; its package then stands beside an int8 one."""
+    return "spiking" in tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))
+
+
+def beside() -> dict[Path, dict[Path, list[Result]]]:
+    """By folder of a spiking model with a package: costs of that and of its int8 peers, by file."""
+    found = {}
+    for package in sorted((ROOT / "models").glob("*/*.spk")):
+        folder = package.parent
+        if is_spiking(folder):
+            peers = [ROOT / f"models/{name}/{name}.spk" for name in BESIDE.get(folder.name, ())]
+            found[folder] = {
+                each: [
+                    bench(each, board, "gcc", "--limit", str(BESIDE_SAMPLES))
+                    for board in BESIDE_BOARDS
+                ]
+                for each in (package, *sorted(folder.glob("int8/*.spk")), *peers)
+            }
+    return found
+
+
 def shipped_costs() -> dict[Path, list[Result]]:
     """By folder of models/, the costs of the int8 package that is kept there."""
     by_package = {}
     for package in sorted((ROOT / "models").glob("*/*.spk")):
-        if package.stem == package.parent.name:
+        if package.stem == package.parent.name and not is_spiking(package.parent):
             results = by_package.setdefault(package.parent, [])
             for board in (*INT8_BOARDS, *SMALL_BOARDS):
                 arguments = _bench(package, board, "gcc")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from bench import is_spiking
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
@@ -38,6 +39,8 @@ def ours() -> dict[str, list[Point]]:
     """By data set, the models with a package whose data set has one of few bits."""
     found: dict[str, list[Point]] = {}
     for path in sorted((ROOT / "models").glob("*/*.spk")):
+        if is_spiking(path.parent):
+            continue
         package = Package.load(path)
         page = (path.parent / "README.md").read_text(encoding="utf-8")
         row = re.search(rf"^\| {BOARD} \| \d+ \| ([\d,]+) \|", page, re.MULTILINE)

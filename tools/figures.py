@@ -3,6 +3,7 @@
 Without arguments all of them, which takes some minutes; otherwise the named ones:
 
     spiking   trains every spiking model over three seeds, and benchmarks it
+    beside    the spiking packages of models/, each with an int8 network of as many bytes
     int8      the comparison with other runtimes (needs SPIKELET_MODELS), and the packages of
               models/ (accuracy is measured again if SPIKELET_DATA is set)
     learning  the table and the curves of learning on the device
@@ -35,6 +36,7 @@ from spikelet.package import Package
 from spikelet.run import SessionFolder, figures
 from spikelet.run.learning.learning_record import LearningRecord
 from spikelet.run.session_page import learning_view
+from spikelet.train.recipe_figures import weight_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -169,6 +171,43 @@ def int8(today: str) -> None:
             place(folder / "README.md", "figures", f"{text}\n\n{made}")
 
 
+def beside(today: str) -> None:
+    """Accuracy and cost of spiking packages and of an int8 network of as many bytes."""
+    made = f"Made on {today} by `make figures`."
+    for folder, networks in bench.beside().items():
+        rows = []
+        for path, results in networks.items():
+            package, own = Package.load(path), path.parent == folder
+            rows.append(
+                [
+                    path.stem if own else f"{path.stem}, int8 without time",
+                    f"{package.manifest['integer_accuracy']:.4f}",
+                    f"{weight_bytes(package.graph):,}",
+                    str(package.graph.steps) if own else "",
+                    *(f"{result['instructions_per_inference']:,.0f}" for result in results),
+                    f"{results[0]['build']['weight_bytes']:,}",
+                    f"{results[0]['build']['code_bytes']:,}",
+                    f"{results[0]['build']['arena_bytes']:,}",
+                    str(sum(result["mismatches"] for result in results)),
+                ]
+            )
+        head = [
+            "network", "accuracy", "weights, bytes", "steps", *bench.BESIDE_BOARDS,
+            "constants in flash", "code", "arena", "mismatches",
+        ]  # fmt: skip
+        text = (
+            "Accuracy on the whole test part; retired instructions of an inference in QEMU with"
+            f" `-icount`, GCC, mean of {bench.BESIDE_SAMPLES} test samples; bytes on virt-rv32,"
+            " code with agent and link."
+        )
+        place(folder / "README.md", "beside", f"{text}\n\n{table(head, rows)}\n\n{made}")
+        if "SPIKELET_DATA" in os.environ and folder.name not in MODELS:
+            name = f"models/{folder.name}"
+            arguments = ("-m", "spikelet.train.recipe_figures", name, "--package")
+            text = output(*arguments, f"{name}/{folder.name}.spk")
+            place(folder / "README.md", "figures", f"{text}\n\n{made}")
+
+
 LEARNING = "continual_digits"
 LEARNING_STREAM = "class-incremental,first=5,tasks=6"
 LEARNING_BOARD = "virt-rv32"
@@ -268,6 +307,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     parts = {
         "spiking": spiking,
+        "beside": beside,
         "int8": int8,
         "learning": learning,
         "spiking-learning": spiking_learning_plot.main,

@@ -101,6 +101,7 @@ def test_what_is_trained_is_what_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     assert differing == 0
     assert package.manifest["integer_accuracy"] >= 0.93
     assert package.manifest["samples"] == 360
+    assert package.graph.name == package.manifest["name"] == "tried"
 
 
 def test_delays_over_rows_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

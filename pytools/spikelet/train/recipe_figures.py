@@ -27,7 +27,9 @@ from spikelet.metrics import NeuroBench, neurobench
 from spikelet.package import Package
 from spikelet.train import EpochProgress, Part, train
 from spikelet.train.evaluate import predict
-from spikelet.train.recipe import DataSection
+from spikelet.train.recipe import DataSection, SpikingRecipe
+from spikelet.train.spiking.package import predicted
+from spikelet.train.spiking.samples import Coding
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,10 @@ def row_of(package: Package, seconds: float = 0.0) -> Row:
 
 
 def measure_package(package: Package) -> Row:
-    """The figures of an int8 network's package, its graph executed on the whole test part again."""
+    """The figures of a package, its graph executed on the whole test part again."""
     row = row_of(package)
+    if "spiking" in package.manifest["recipe"]:
+        return dataclasses.replace(row, integer_accuracy=_spiking_accuracy(package))
     data = DataSection.model_validate(package.manifest["recipe"]["data"]).load()
     if package.manifest["part"] == "validation":
         data = data.held_out()
@@ -115,6 +119,17 @@ def measure_package(package: Package) -> Row:
     by_bits = {str(width): accuracy({EFFORT: width}) for width in widths}
     manifest = {**row.manifest, "accuracy_by_bits": by_bits}
     return dataclasses.replace(row, integer_accuracy=by_bits[str(max(widths))], manifest=manifest)
+
+
+def _spiking_accuracy(package: Package) -> float:
+    """Of the package of a recipe with `[spiking]`."""
+    recipe = SpikingRecipe.model_validate(package.manifest["recipe"])
+    data = recipe.data.load()
+    if package.manifest["part"] == "validation":
+        data = data.held_out()
+    coding = Coding.of(data, recipe.spiking)
+    labels = predicted(package.graph, coding, coding.codes(data, data.x_test), recipe.seed)
+    return float(np.mean(labels == data.y_test))
 
 
 def measure(
@@ -200,9 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--validation", action="store_true", help="on a held-out fifth of the training part"
     )
-    parser.add_argument(
-        "--package", type=Path, help="of an int8 network: test it instead of training"
-    )
+    parser.add_argument("--package", type=Path, help="test it instead of training")
     options = parser.parse_args(arguments)
 
     def progress(p: EpochProgress) -> None:

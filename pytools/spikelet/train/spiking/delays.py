@@ -7,6 +7,8 @@ synapse.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -33,9 +35,28 @@ def spread(x: Tensor, delays: Tensor, width: float) -> Tensor:
 
 def shifted(x: Tensor, delays: Tensor) -> Tensor:
     """Spikes (T, N, n) each later by its neuron's whole number of steps, (n,) int64."""
-    late = torch.zeros_like(x)
-    for ago in torch.unique(delays).tolist():
-        if ago < len(x):
-            chosen = torch.nonzero(delays == ago)[:, 0]
-            late[ago:, :, chosen] = x[: len(x) - ago, :, chosen]
+    late: Tensor = _Shift.apply(x, delays)  # type: ignore[no-untyped-call]
     return late
+
+
+class _Shift(torch.autograd.Function):
+    """Its gradient is shifted back: recorded, an indexed tensor's is summed, which is slow."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, delays: Tensor) -> Tensor:
+        ctx.save_for_backward(delays)
+        return _moved(x, delays)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (delays,) = ctx.saved_tensors
+        return _moved(grad, -delays), None
+
+
+def _moved(x: Tensor, by: Tensor) -> Tensor:
+    """Values (T, N, n) later by (n,) steps, or earlier where they are negative; 0 elsewhere."""
+    steps = len(x)
+    source = torch.arange(steps)[:, None] - by  # (T, n): the step that a value comes from
+    there = (source >= 0) & (source < steps)
+    index = source.clamp(0, steps - 1)[:, None].expand(x.shape)
+    return x.gather(0, index) * there[:, None]
