@@ -29,7 +29,8 @@ from spikelet.graph.ops.spike_count import SpikeCount
 torch = pytest.importorskip("torch")
 
 
-CARRIED = {"ins", "outs", "facts"}  # what a node of a graph holds beside its attributes
+# What a node of a graph holds beside its attributes; `endless` is the graph's own.
+CARRIED = {"ins", "outs", "facts", "endless"}
 
 
 def test_infer_leaves_every_kind_of_operator_as_it_is() -> None:
