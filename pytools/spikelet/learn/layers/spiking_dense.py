@@ -9,12 +9,13 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Statement, Value
-from spikelet.graph.declared import Held, Size
+from spikelet.graph.declared import Held, Size, one_of
 from spikelet.graph.fixed import pick_int
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Role
 from spikelet.graph.tensor import Array, Tensor
 from spikelet.learn.bases.trainable import INT32_MAX, Trainable
+from spikelet.learn.numbers.scalar import PRECISIONS
 
 CODE = 8  # bits that a learned weight has below its code
 HALF = 1 << (CODE - 1)
@@ -50,7 +51,7 @@ class SpikingDense(Trainable):
 
     KIND: ClassVar[str] = "spiking_dense"
 
-    precision: str = "i16"
+    precision: Annotated[str, one_of(*PRECISIONS)] = "i16"
     outputs: Size
     frozen: Annotated[Array, Held("int8", 2)] | None = None
     bias: bool = False

@@ -13,7 +13,7 @@ import numpy as np
 
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement, Value
-from spikelet.graph.declared import Q15, Held, TensorScale, within
+from spikelet.graph.declared import Q15, Held, TensorScale, one_of, within
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Phase
 from spikelet.graph.tensor import Array, Tensor
@@ -21,6 +21,7 @@ from spikelet.learn.bases.trainable import LearningOperator, Scaled
 from spikelet.learn.layers.spiking_dense import code_of
 from spikelet.learn.layers.spiking_record import PEAK
 from spikelet.learn.layers.to_scalar import ToScalar
+from spikelet.learn.numbers.scalar import PRECISIONS
 from spikelet.learn.numbers.traces import Trace
 
 LIMIT = 32767
@@ -46,7 +47,7 @@ class SpikingScores(ToScalar):
 
     KIND: ClassVar[str] = "spiking_scores"
 
-    precision: str = "i16"
+    precision: Annotated[str, one_of(*PRECISIONS)] = "i16"
     gain: TensorScale = 1.0
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
@@ -83,7 +84,7 @@ class SpikingError(LearningOperator):
 
     KIND: ClassVar[str] = "spiking_error"
 
-    precision: str = "i16"
+    precision: Annotated[str, one_of(*PRECISIONS)] = "i16"
     gains: Annotated[Array, Held("int32", 1, 0, 1 << 15)]
     shift: Annotated[int, within(1, 62)]
     kept: Annotated[Array, Held("int32", 1, 0, 1 << 15)] | None = None
@@ -150,7 +151,7 @@ class SpikingErrorSum(LearningOperator):
 
     KIND: ClassVar[str] = "spiking_error_sum"
 
-    precision: str = "i16"
+    precision: Annotated[str, one_of(*PRECISIONS)] = "i16"
     keep: Q15 = 0
     one: Annotated[int, within(1, 4095)] = 1
     output_scale: TensorScale = 1.0
@@ -210,7 +211,7 @@ class SpikingInputError(LearningOperator):
 
     KIND: ClassVar[str] = "spiking_input_error"
 
-    precision: str = "i16"
+    precision: Annotated[str, one_of(*PRECISIONS)] = "i16"
     frozen: Annotated[Array, Held("int8", 2)] | None = None
     output_scale: TensorScale = 1.0
     limit: Limit = LIMIT

@@ -23,6 +23,7 @@ from spikelet.learn.bases.trainable import LearningOperator
 from spikelet.learn.layers.spiking_error import rows_of
 from spikelet.learn.numbers import scalar
 from spikelet.learn.numbers.fixed import add_up
+from spikelet.learn.numbers.scalar import PRECISIONS
 from spikelet.learn.numbers.traces import WORD, Trace, unpacked
 
 MOST_STEP = 1 << 16  # of a weight, which is its whole range
@@ -44,7 +45,7 @@ class SpikeTrace(LearningOperator):
 
     KIND: ClassVar[str] = "spike_trace"
 
-    precision: str = "i16"
+    precision: Annotated[str, one_of(*PRECISIONS)] = "i16"
     size: Size
     keep: Q15
     one: Annotated[int, within(1, 4095)]
@@ -127,7 +128,7 @@ class SpikingUpdate(LearningOperator):
 
     KIND: ClassVar[str] = "spiking_update"
 
-    precision: str = "i16"
+    precision: Annotated[str, one_of(*PRECISIONS)] = "i16"
     size: Size
     rates: Annotated[Array, Held("int32", 1, -(1 << RATE_BITS), 0)] | None = None
     shift: Annotated[int, within(9, 62)] = 9
