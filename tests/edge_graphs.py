@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -398,6 +398,8 @@ def spiking(made: Edges) -> None:
                 drift=np.array([1 << 30, -(1 << 30), 0], np.int32),
         )  # fmt: skip
         made.add("leaky_readout", [current[wide]], leaks=leaks, input_shift=15)
+    alpha_synapses(made, current)
+    codes_of_sums(made, current)
     sums_of_images(made)
     made.add("sum", [current["i16"]] * 5)
     made.add("sum", [current["i16"], current["i32"]])
@@ -411,6 +413,42 @@ def spiking(made: Edges) -> None:
         made.add("direct", [values], gain=gain, zero_point=zero)
     made.add("frame", [Tensor("x", "u8", (made.steps, 33), kind="input")])
     made.add("frame", [Tensor("x", "bit", (made.steps, 33), kind="input")])
+
+
+def alpha_synapses(made: Edges, current: Mapping[str, Tensor]) -> None:
+    """Leaks, parts and thresholds at both ends, each reset and comparison."""
+    for wide, reset, compare in itertools.product(
+        ("i16", "i32"), ("none", "zero", "subtract"), (">", ">=")
+    ):
+        for leak, threshold, shift in ((0, 0, 0), (32768, LAST, 15), (1, 5, 0)):
+            made.add(
+                "alpha", [current[wide]], leak=leak, inhibitory_leak=32768 - leak, part=leak,
+                threshold=np.array([threshold], np.int32), reset=reset, compare=compare,
+                amount=np.array([LAST], np.int32) if reset == "subtract" else None,
+                input_shift=shift,
+            )  # fmt: skip
+    leaks = np.array([0, 1 << 31, 1], np.uint32)
+    made.add(
+        "alpha", [current["i32"]], leaks=leaks, inhibitory_leaks=leaks[::-1].copy(), parts=leaks,
+        leak_bits=31, leak_round="nearest", threshold=np.arange(33, dtype=np.int32),
+        reset="subtract", amount=np.array([0, 1, LAST], np.int32),
+    )  # fmt: skip
+
+
+def codes_of_sums(made: Edges, current: Mapping[str, Tensor]) -> None:
+    """Multipliers and shifts at both ends; those that may carry beyond 32 bits are left out."""
+    for wide, multiplier, shift in itertools.product(
+        ("i16", "i32"), (0, 1 << 30, LAST), (-31, -1, 0, 16, 30)
+    ):
+        for limits in ((-128, 127), (0, 0)):
+            made.add(
+                "codes", [current[wide]], multiplier=np.array([multiplier], np.int32),
+                shift=np.array([shift], np.int32), limits=limits,
+            )  # fmt: skip
+    made.add(
+        "codes", [current["i16"]], multiplier=np.resize([0, 1 << 30, LAST], 33).astype(np.int32),
+        shift=np.resize([-31, 16, 0, -1], 33).astype(np.int32),
+    )  # fmt: skip
 
 
 GROUPS: dict[str, tuple[Callable[[Edges], None], int]] = {

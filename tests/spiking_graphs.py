@@ -248,7 +248,8 @@ def quick_neurons(part: slice, steps: int = 5) -> Graph:
         Dense(name="fc", inputs=("encode.spikes",), weight=weights(rng, n, 40, 12.0)),
         Direct(name="far", inputs=("y",), gain=127, zero_point=128),
     ]
-    kinds = itertools.product(RESETS, TIMINGS, COMPARISONS, ROUNDINGS, ("fc", "far"), (1, n))
+    timings = [timing for timing in TIMINGS if timing != "both_steps"]  # no such kernel has it
+    kinds = itertools.product(RESETS, timings, COMPARISONS, ROUNDINGS, ("fc", "far"), (1, n))
     for i, (reset, timing, compare, rounding, source, each) in enumerate(list(kinds)[part]):
         near = source == "fc"
         leaks = (29491, 32767, 32768, 16385) if near else (1, 3)

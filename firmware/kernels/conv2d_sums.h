@@ -48,15 +48,16 @@ SPK_INLINE struct spk_taps spk_taps_within(uint32_t output, uint32_t stride, uin
 SPK_INLINE uint32_t spk_bits_from(const uint32_t *bits, uint32_t at, uint32_t count) {
     const uint32_t shift = at % 32;
     uint32_t found = bits[at / 32] >> shift;
-    if (shift + count > 32) {
-        found |= bits[at / 32 + 1] << (32 - shift);
+    const uint32_t last = (at + count - 1) / 32;
+    if (last != at / 32) {
+        found |= bits[last] << (32 - shift);
     }
     return count < 32 ? found & ((1u << count) - 1) : found;
 }
 
 // What the window of an output pixel sees: runs of spikes that lie side by side, up to a row of
 // taps.
-struct spk_window {
+struct spk_sums_window {
     const struct spk_geometry *geometry;
     struct spk_taps down;
     struct spk_taps right;
@@ -71,7 +72,8 @@ struct spk_run {
 };
 
 // Run `number` of tap row i.
-SPK_INLINE struct spk_run spk_window_run(const struct spk_window *w, uint32_t i, uint32_t j) {
+SPK_INLINE struct spk_run spk_sums_window_run(const struct spk_sums_window *w, uint32_t i,
+                                              uint32_t j) {
     const struct spk_geometry *g = w->geometry;
     const uint32_t joined = g->dilation_right == 1;
     const uint32_t row = (w->down.at + (i - w->down.first) * g->dilation_down) * g->width;
@@ -85,7 +87,7 @@ SPK_INLINE struct spk_run spk_window_run(const struct spk_window *w, uint32_t i,
 }
 
 // Sums of one pixel with few outputs. start: pairs of int16, or 0; sums: the same.
-SPK_INLINE void spk_conv2d_sums_few(const struct spk_window *w, const uint32_t *spikes,
+SPK_INLINE void spk_conv2d_sums_few(const struct spk_sums_window *w, const uint32_t *spikes,
                                     const uint32_t *weights, uint32_t words, const uint32_t *start,
                                     uint32_t *sums) {
     const uint32_t step = w->geometry->dilation_right == 1 ? w->geometry->kernel_width : 1;
@@ -94,7 +96,7 @@ SPK_INLINE void spk_conv2d_sums_few(const struct spk_window *w, const uint32_t *
     spk_dense_begin(words, pairs, start, 0, sum.even, sum.shifted);
     for (uint32_t i = w->down.first; i < w->down.end; i++) {
         for (uint32_t j = w->right.first; j < w->right.end; j += step) {
-            const struct spk_run run = spk_window_run(w, i, j);
+            const struct spk_run run = spk_sums_window_run(w, i, j);
             for (uint32_t k = 0; k < run.count; k += 32) {
                 const uint32_t bits =
                     spk_bits_from(spikes, run.bit + k, spk_min_u32(32, run.count - k));
@@ -128,7 +130,7 @@ SPK_INLINE void spk_conv2d_sums_flush(const struct spk_few *few, struct spk_dens
 }
 
 // Sums of one pixel with any number of outputs, and weights of 1 to 8 bits.
-SPK_INLINE void spk_conv2d_sums_many(const struct spk_window *w, const struct spk_few *few,
+SPK_INLINE void spk_conv2d_sums_many(const struct spk_sums_window *w, const struct spk_few *few,
                                      const uint32_t *spikes, const uint32_t *weights,
                                      const uint32_t *start, uint32_t *sums) {
     const uint32_t words = (few->outputs * few->bits + 31) / 32;
@@ -137,7 +139,7 @@ SPK_INLINE void spk_conv2d_sums_many(const struct spk_window *w, const struct sp
     spk_dense_empty(&list);
     for (uint32_t i = w->down.first; i < w->down.end; i++) {
         for (uint32_t j = w->right.first; j < w->right.end; j += step) {
-            const struct spk_run run = spk_window_run(w, i, j);
+            const struct spk_run run = spk_sums_window_run(w, i, j);
             for (uint32_t k = 0; k < run.count;) {
                 k = spk_conv2d_sums_list(&list, &run, k, spikes, weights, words);
                 if (list.added > list.column + SPK_LANE_COLUMNS - 32) {
@@ -160,7 +162,7 @@ SPK_INLINE void spk_conv2d_sums_lanes(const struct spk_conv2d_sums *c, const uin
     const struct spk_geometry *g = &c->geometry;
     const struct spk_few few = {c->bits, g->outputs, c->odd, false};
     const uint32_t words = (g->outputs + 3u) / 4;
-    struct spk_window window = {g, {0, 0, 0}, {0, 0, 0}};
+    struct spk_sums_window window = {g, {0, 0, 0}, {0, 0, 0}};
     for (uint32_t y = 0; y < g->out_height; y++) {
         window.down = spk_taps_within(y, g->stride_down, g->pad_top, g->dilation_down,
                                       g->kernel_height, g->height);

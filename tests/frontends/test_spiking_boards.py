@@ -80,13 +80,14 @@ def joined(networks: list[SpikingNetwork], encoder: Frames, name: str) -> Graph:
 
 TARGETS = [
     "rv32-zig-unicorn",
-    pytest.param("native-gcc-sanitized", marks=pytest.mark.long),
-    pytest.param("rv32-gcc-qemu", marks=pytest.mark.long),
-    pytest.param("m4-gcc-qemu", marks=pytest.mark.long),
-    pytest.param("m0-gcc-qemu", marks=pytest.mark.long),
+    "native-gcc-sanitized",
+    "rv32-gcc-qemu",
+    "m4-gcc-qemu",
+    "m0-gcc-qemu",
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_class_and_convention_runs_on_a_target(target: str, tmp_path: Path) -> None:
     check_graph(target, joined(class_networks(), BOTH_SIGNS, "classes"), 3, tmp_path)
