@@ -10,6 +10,7 @@ Without arguments all of them, which takes some minutes; otherwise the named one
     spiking-learning  the table and the curves of learning in spiking layers
     bits      docs/fewer-bits.svg: errors, bytes and instructions of the models
     cnn       docs/spiking-cnn.svg: what the network of that page spikes on a digit
+    delays    docs/spiking-delays.md: what learned delays are worth and cost
     bars      the bars of learning, as `tools/bars.py --json out/bars.json` measured them
 """
 
@@ -28,6 +29,7 @@ from typing import Any
 import bars
 import bench
 import bits_plot
+import delays_plot
 import spiking_cnn_plot
 import spiking_learning_plot
 from marks import place, table
@@ -313,6 +315,7 @@ def main() -> None:
         "spiking-learning": spiking_learning_plot.main,
         "bits": lambda today: bits_plot.main(),
         "cnn": lambda today: spiking_cnn_plot.main(),
+        "delays": lambda today: delays_plot.main(),
         "bars": bars_table,
     }
     for part in sys.argv[1:] or parts:
