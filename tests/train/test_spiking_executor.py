@@ -243,3 +243,17 @@ def test_layers_that_flow_together_have_the_same_bits() -> None:
     assert "same bits" in caught.value.next
     with pytest.raises(UsageError, match="'fc9', which is not there"):
         rounding.choose(network, STEPS, Frames(), "sum", {"fc9": 4})
+
+
+@pytest.mark.parametrize("bits", [4, "ternary", 2, 1])
+@pytest.mark.parametrize("integrators", [True, False])
+def test_classes_are_compared_in_one_unit(bits: Bits, integrators: bool) -> None:
+    torch.manual_seed(0)
+    net = Builder((12,))
+    scores = net.linear(net.lif(net.linear(net.input, 8)), 5)
+    network = net.network(net.integrators(scores) if integrators else scores)
+    for layer in network.layers:  # classes of very different sizes
+        if layer.name == scores:
+            layer.weight[:] *= np.logspace(-1, 1, 5)[:, None]
+    grid = rounding.choose(network, 4, DirectCurrent(), "membrane" if integrators else "sum", bits)
+    assert np.ptp(grid.units[scores]) == 0

@@ -76,7 +76,7 @@ def choose(
     first = lower(network, steps, encoder, readout, narrow=True)
     units = {layer.name: first.held[layer.name].unit for layer in network.layers
              if isinstance(layer, Linear | Conv2d | OneToOne)}  # fmt: skip
-    for together in _flowing_together(network):
+    for together, compared in _flowing_together(network):
         few = {widths[part.name] for part in together if part.name in widths}
         if len(few) > 1:
             names = ", ".join(part.called for part in together)
@@ -87,7 +87,7 @@ def choose(
             )
         if few and few != {8}:
             (width,) = few
-            finer = _finer(together, units, first.held, width)
+            finer = _finer(together, units, first.held, width, compared)
             for part in together:
                 units[part.name] = units[part.name] * finer
     made = lower(network, steps, encoder, readout, narrow=True, units=units)
@@ -135,8 +135,11 @@ def _widths(weighted: list[Linear | Conv2d], bits: Bits | Mapping[str, Bits]) ->
     return {layer.name: bits.get(layer.name, bits.get(layer.source, 8)) for layer in weighted}
 
 
-def _flowing_together(network: SpikingNetwork) -> Iterator[list[Layer]]:
-    """Layers of weights whose sums flow into the same neurons, or are read out."""
+def _flowing_together(network: SpikingNetwork) -> Iterator[tuple[list[Layer], bool]]:
+    """Layers of weights whose sums flow into the same neurons, or are read out.
+
+    With each, whether channels are compared with each other: then they have one unit.
+    """
 
     def parts(name: str) -> Iterator[Layer]:
         if name in network.inputs:
@@ -150,15 +153,22 @@ def _flowing_together(network: SpikingNetwork) -> Iterator[list[Layer]]:
 
     for layer in network.layers:
         if isinstance(layer, Neurons):
-            yield list(parts(layer.inputs[0]))
+            yield list(parts(layer.inputs[0])), layer.rule.threshold is None
     if not isinstance(network.layer(network.output), Neurons):
-        yield list(parts(network.output))
+        yield list(parts(network.output)), True
 
 
 def _finer(
-    together: list[Layer], units: Mapping[str, Array], held: Mapping[str, Held], bits: Bits
+    together: list[Layer],
+    units: Mapping[str, Array],
+    held: Mapping[str, Held],
+    bits: Bits,
+    compared: bool,
 ) -> Array:
-    """(C,) or (1,): by what a unit for 127 steps is multiplied to hold so few bits best."""
+    """(C,) or (1,): by what a unit for 127 steps is multiplied to hold so few bits best.
+
+    One for all channels that are `compared`.
+    """
     coarse = 127 / MOST[bits]
     rows = [part for part in together if isinstance(part, Linear | Conv2d)]
     best, least = np.ones(1), np.full(1, np.inf)
@@ -170,7 +180,8 @@ def _finer(
             codes = snapped(weight, step, bits)
             apart = codes * step.reshape(-1, *(1,) * (weight.dim() - 1)) - weight
             each = (apart**2).reshape(len(weight), -1).sum(dim=1).numpy()
-            errors = errors + (each if units[part.name].size > 1 else each.sum(keepdims=True))
+            own = units[part.name].size > 1 and not compared
+            errors = errors + (each if own else each.sum(keepdims=True))
         better = errors < least
         best, least = np.where(better, tried, best), np.where(better, errors, least)
     return best
