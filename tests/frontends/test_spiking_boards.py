@@ -13,8 +13,8 @@ from test_spiking_programs import CLASSES
 from torch import nn
 
 from spikelet.frontends.spiking.encoders import Frames
-from spikelet.frontends.spiking.lower import lower
-from spikelet.frontends.spiking.network import Neurons, SpikingNetwork
+from spikelet.frontends.spiking.lower import lower, readout_of
+from spikelet.frontends.spiking.network import SpikingNetwork
 from spikelet.frontends.spiking.program import read
 from spikelet.graph import Graph, Operator, Tensor
 from targets import check_graph
@@ -56,10 +56,7 @@ def joined(networks: list[SpikingNetwork], encoder: Frames, name: str) -> Graph:
     nodes: list[Operator] = []
     outputs = []
     for number, network in enumerate(networks):
-        last = network.layer(network.output)
-        readout: Any = "sum"
-        if isinstance(last, Neurons):
-            readout = "membrane" if last.rule.threshold is None else "spike_count"
+        readout = readout_of(network)
         for narrow in (False, True):
             graph = lower(network, STEPS, encoder, readout, narrow=narrow).graph
             prefix = f"{'en'[narrow]}{number}_"

@@ -17,7 +17,7 @@ from spikelet.frontends.nir.options import NirOptions
 from spikelet.frontends.nir.reader import network_of
 from spikelet.frontends.snntorch.spiking import Spiking
 from spikelet.frontends.spiking.encoders import DirectCurrent, Encoder, encode
-from spikelet.frontends.spiking.lower import Readout
+from spikelet.frontends.spiking.lower import readout_of
 from spikelet.frontends.spiking.network import Neurons, SpikingNetwork
 from spikelet.frontends.spiking.package import Plan, make_package
 from spikelet.graph import Array
@@ -57,9 +57,9 @@ def package(file: Path, data: GivenArrays | None, options: NirOptions) -> Packag
     encoder: Encoder = DirectCurrent()
     if data is not None or options.encoder != "direct":
         encoder = Spiking(steps=options.steps, encoder=options.encoder).encoding(x)  # type: ignore[arg-type]
-    plan = Plan(network, options.steps, encoder, _readout(network))
+    plan = Plan(network, options.steps, encoder, readout_of(network))
     if labels is not None:
-        highest = plan.build(narrow=False).graph.highest_prediction
+        highest = plan.exact.graph.highest_prediction
         labels = checked_labels(labels, source, len(x), highest)
     versions = {"h5py": metadata.version("h5py")}
     made = make_package(plan, options.state, plan.codes(x), labels, 0, versions)
@@ -104,14 +104,6 @@ def _samples(network: SpikingNetwork, data: GivenArrays | None) -> tuple[Array, 
     if not np.isfinite(real).all():
         raise UsageError(f"{data.given}: x holds values that are not finite")
     return real, labels_among(data.arrays, ["x"]), f"{data.source}, {len(x)} samples"
-
-
-def _readout(network: SpikingNetwork) -> Readout:
-    """Of neurons their spikes, of integrators their membranes, of weights their sums."""
-    last = network.layer(network.output)
-    if not isinstance(last, Neurons):
-        return "sum"
-    return "membrane" if last.rule.threshold is None else "spike_count"
 
 
 def _source_names(network: SpikingNetwork, made: Package) -> dict[str, str]:

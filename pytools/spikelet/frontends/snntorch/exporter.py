@@ -167,7 +167,7 @@ def _codes(test: Codes, n: int) -> Array:
 def _labels(labels: Codes, plan: Plan, count: int) -> Array:
     """Labels (N,) of the test samples, checked."""
     flat = np.asarray(labels.cpu().numpy() if isinstance(labels, Tensor) else labels).reshape(-1)
-    classes = plan.build(narrow=True).graph.highest_prediction + 1
+    classes = plan.exact.graph.highest_prediction + 1
     if not np.issubdtype(flat.dtype, np.integer) or len(flat) != count:
         raise ExportError(
             f"labels are {len(flat)} {flat.dtype} for {count} samples of test",

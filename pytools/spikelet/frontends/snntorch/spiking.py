@@ -193,7 +193,7 @@ def _export_program(
     plan = Plan(found.network, spiking.steps, spiking.encoding(real), readout)
     plan = dataclasses.replace(plan, fraction_bits=spiking.fraction_bits)
     if classes is not None:
-        highest = plan.build(narrow=False).graph.highest_prediction
+        highest = plan.exact.graph.highest_prediction
         classes = checked_labels(classes, "labels", len(tested), highest)
     made = make_package(plan, spiking.state, plan.codes(tested), classes, spiking.seed, versions())
     made.manifest["layouts"] = {"x": plan.layout()}

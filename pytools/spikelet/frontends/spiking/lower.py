@@ -72,6 +72,14 @@ LABEL = "label"
 TOTAL = "sum"  # the readout of a layer of weights
 
 
+def readout_of(network: SpikingNetwork) -> Readout:
+    """Of neurons their spikes, of integrators their membranes, of weights their sums."""
+    layer = network.layer(network.output)
+    if not isinstance(layer, Neurons):
+        return "sum"
+    return "membrane" if layer.rule.threshold is None else "spike_count"
+
+
 @dataclass(frozen=True)
 class Lowered:
     """A graph of a network.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +61,11 @@ class Plan:
     fraction_bits: int | Mapping[str, int] | None = None
     units: Mapping[str, Array] | None = None
 
+    @cached_property
+    def exact(self) -> Lowered:
+        """The graph with exact states."""
+        return self.build(narrow=False)
+
     def build(self, narrow: bool | Collection[str]) -> Lowered:
         """The graph; for `narrow` see `lower`."""
         return lower(
@@ -82,7 +88,7 @@ class Plan:
 
     def codes(self, samples: Array) -> Array:
         """The graph's input x of real samples (N, *shape)."""
-        graph = self.build(narrow=False).graph
+        graph = self.exact.graph
         package = Package(graph, {}, {"layouts": {"x": self.layout()}})
         stream = array_stream(package, {"x": samples}, "samples", "", graph.highest_prediction)
         return stream.inputs["x"]
@@ -190,7 +196,7 @@ class _Judge:
 
     def __init__(self, plan: Plan, x: Array, seed: int) -> None:
         self.plan = plan
-        self.exact = plan.build(narrow=False)
+        self.exact = plan.exact
         self.inputs = {"x": x}
         if isinstance(plan.encoder, Poisson):
             self.inputs["seed"] = sample_seeds(seed, len(x))

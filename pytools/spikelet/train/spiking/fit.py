@@ -18,8 +18,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
 from spikelet.frontends.spiking.encoders import Poisson
-from spikelet.frontends.spiking.lower import Readout
-from spikelet.frontends.spiking.network import Neurons, SpikingNetwork
+from spikelet.frontends.spiking.lower import Readout, readout_of
+from spikelet.frontends.spiking.network import SpikingNetwork
 from spikelet.frontends.spiking.program import READ_SAMPLES, read
 from spikelet.graph import Array
 from spikelet.package import Package
@@ -81,7 +81,7 @@ def built(
     path = model_dir / "model.py"
     made = model.build(coding.shape, data.classes)
     if isinstance(made, SpikingNetwork):
-        network, readout = made, _readout(made)
+        network, readout = made, readout_of(made)
     else:
         codes = coding.codes(data, data.x_train[:READ_SAMPLES])
         samples = np.ascontiguousarray(coding.for_author(codes))
@@ -97,14 +97,6 @@ def built(
             next="use the argument `shape` of build()",
         )
     return network, recipe.spiking.readout or readout
-
-
-def _readout(network: SpikingNetwork) -> Readout:
-    """What a network's output is read out as."""
-    layer = network.layer(network.output)
-    if isinstance(layer, Neurons):
-        return "membrane" if layer.rule.threshold is None else "spike_count"
-    return "sum"
 
 
 class _Fit:
