@@ -16,8 +16,9 @@ int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size)
     return 1;
 }
 
-void spk_board_storage_read(uint32_t offset, void *data, uint32_t size) {
+int spk_board_storage_read(uint32_t offset, void *data, uint32_t size) {
     (void)offset;
     (void)data;
     (void)size;
+    return 1;
 }

@@ -22,10 +22,11 @@ int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size)
     return 0;
 }
 
-void spk_board_storage_read(uint32_t offset, void *data, uint32_t size) {
+int spk_board_storage_read(uint32_t offset, void *data, uint32_t size) {
     uint8_t *out = data;
 
     for (uint32_t i = 0; i < size; i++) {
         out[i] = flash[offset + i];
     }
+    return 0;
 }

@@ -65,12 +65,13 @@ static int put(uint32_t offset, const uint8_t *data, uint32_t size) {
     return n == (ssize_t)size ? 0 : n < 0 ? errno : EIO;
 }
 
-void spk_board_storage_read(uint32_t offset, void *data, uint32_t size) {
+int spk_board_storage_read(uint32_t offset, void *data, uint32_t size) {
     open_file();
     memset(data, 0xFF, size); // what lies behind the file's end was never written
     if (pread(file, data, size, (off_t)offset) < 0) {
         fail("cannot be read");
     }
+    return 0;
 }
 
 int spk_board_storage_erase(uint32_t offset) {

@@ -55,6 +55,7 @@ _Noreturn void spk_board_reset(void);
 // writes pieces of 64 bytes, each once between two erases. 0, or a code of the board's own.
 int spk_board_storage_erase(uint32_t offset); // a page: all FF
 int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size);
-void spk_board_storage_read(uint32_t offset, void *data, uint32_t size);
+// 0, or a code where flash with error correction cannot read a word, as a cut write may leave it.
+int spk_board_storage_read(uint32_t offset, void *data, uint32_t size);
 
 #endif

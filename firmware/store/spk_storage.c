@@ -66,25 +66,29 @@ static uint32_t learned_bytes(void) {
     return bytes;
 }
 
-// CRC-32 of `bytes` bytes behind the header of a slot.
-static uint32_t data_crc(uint32_t slot, uint32_t bytes) {
+// Whether the `bytes` bytes behind the header of a slot can be read and have that CRC-32.
+static int is_whole(uint32_t slot, uint32_t bytes, uint32_t wanted) {
     uint32_t at = slot * spk_storage_slot_bytes() + HEADER;
     uint32_t crc = 0;
 
     while (bytes) {
         uint8_t piece[PIECE];
         const uint32_t size = bytes < PIECE ? bytes : PIECE;
-        spk_board_storage_read(at, piece, size);
+        if (spk_board_storage_read(at, piece, size)) {
+            return 0;
+        }
         crc = spk_crc32(crc, piece, size);
         at += size;
         bytes -= size;
     }
-    return crc;
+    return crc == wanted;
 }
 
 // What a slot holds: SPK_STORED_LOADED where it may be loaded.
 static uint32_t look(uint32_t slot, uint8_t header[HEADER]) {
-    spk_board_storage_read(slot * spk_storage_slot_bytes(), header, HEADER);
+    if (spk_board_storage_read(slot * spk_storage_slot_bytes(), header, HEADER)) {
+        return SPK_STORED_DAMAGED;
+    }
     if (spk_load32(header + MAGIC_AT) != magic) {
         return SPK_STORED_EMPTY;
     }
@@ -103,8 +107,8 @@ static uint32_t look(uint32_t slot, uint8_t header[HEADER]) {
     if (spk_load32(header + BYTES_AT) != bytes || bytes > spk_storage_slot_bytes() - HEADER) {
         return SPK_STORED_OTHER_VERSION;
     }
-    return data_crc(slot, bytes) == spk_load32(header + DATA_CRC_AT) ? SPK_STORED_LOADED
-                                                                     : SPK_STORED_DAMAGED;
+    return is_whole(slot, bytes, spk_load32(header + DATA_CRC_AT)) ? SPK_STORED_LOADED
+                                                                   : SPK_STORED_DAMAGED;
 }
 
 // The newest whole slot of this package.
@@ -154,14 +158,15 @@ void spk_storage_restore(void) {
         return;
     }
     uint32_t at = stored.slot * spk_storage_slot_bytes() + HEADER;
+    int unread = 0;
     for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
         const struct spk_tensor *tensor = &spk_model.tensors[i];
         if (tensor->kind == SPK_LEARNED) {
-            spk_board_storage_read(at, tensor->data, tensor->bytes);
+            unread |= spk_board_storage_read(at, tensor->data, tensor->bytes);
             at += tensor->bytes;
         }
     }
-    if (spk_learned_crc() != stored.crc) { // it changed between two readings
+    if (unread || spk_learned_crc() != stored.crc) { // it changed between two readings
         spk_storage_refuse();
     }
 }

@@ -84,7 +84,8 @@ int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size)
     return flash_become(flash + offset, data, size);
 }
 
-void spk_board_storage_read(uint32_t offset, void *data, uint32_t size) {
+int spk_board_storage_read(uint32_t offset, void *data, uint32_t size) {
     FLASH_CHECK(offset <= FLASH_BYTES && size <= FLASH_BYTES - offset);
     memcpy(data, flash + offset, size);
+    return 0;
 }

@@ -68,7 +68,7 @@ def test_a_model_that_does_not_fit_is_refused_before_a_page_is_erased(tmp_path: 
     ("before", "after"),
     [
         ("stored.slot == 0 ? 1 : 0;", "0;"),
-        ("data_crc(slot, bytes) == spk_load32(header + DATA_CRC_AT)", "1"),
+        ("is_whole(slot, bytes, spk_load32(header + DATA_CRC_AT))", "1"),
         ("code || look(slot, again) != SPK_STORED_LOADED", "code"),
         ("(int32_t)(generation - stored.generation) > 0", "0"),
         ("spk_load32(header + HEADER_CRC_AT) != spk_crc32(0, header, HEADER_CRC_AT)", "0"),
