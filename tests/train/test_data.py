@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import struct
 from collections.abc import Callable
@@ -72,6 +73,17 @@ def test_held_out_samples_come_from_the_training_part_only() -> None:
     assert all(row.tobytes() in train for row in tuning.x_test)
     assert not any(row.tobytes() in {r.tobytes() for r in tuning.x_train} for row in tuning.x_test)
     assert tuning.test_part.startswith("validation: 288 of 1437")
+
+
+def test_silence_is_zeros_behind_a_sample() -> None:
+    whole = load("digits")
+    data = dataclasses.replace(whole, offset=np.full(1, -128 / 255, np.float32)).with_silence(3)
+    assert data.shape == (11, 8, 1) == data.x_train.shape[1:] == data.x_test.shape[1:]
+    assert np.array_equal(data.x_test[:, :8], whole.x_test) and data.x_test.dtype == np.uint8
+    assert np.abs(data.real(data.x_train[:, 8:])).max() < 1e-6
+    assert "3 frames of zeros" in data.test_part
+    with pytest.raises(DataError, match="hold no zero"):
+        dataclasses.replace(whole, offset=np.full(1, 0.5, np.float32)).with_silence(3)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])

@@ -213,6 +213,31 @@ def test_the_quick_pass_has_the_gradient_of_the_steps(reset: str) -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize(("kept", "bias"), [(0.9, 0.0), (1.0, 0.3)])
+def test_a_long_step_is_several(kept: float, bias: float) -> None:
+    """Leaks, delays and biases, where what comes in comes at the end of a long step."""
+    net = Builder((3,))
+    x = net.lif(net.linear(net.delay(net.input, [0, 4, 8]), 6, bias=False), kept=0.0)
+    x = net.linear(net.delay(x, 4), 2)
+    network = net.network(net.integrators(x, kept=kept))
+    executor = Executor(network, 24, "membrane", learn=["leak"])
+    with torch.no_grad():
+        executor.parts[x].bias.fill_(bias)
+    torch.manual_seed(0)
+    long = (torch.rand(6, 5, 3) < 0.5).float()
+    short = torch.zeros(6, 4, 5, 3)
+    short[:, -1] = long * 4
+    wanted = executor(short.flatten(0, 1))
+    executor.coarsen(4)
+    made = executor(long * 4)
+    torch.testing.assert_close(made, wanted)
+    assert float(executor.rates["lif2"].detach()) > 0.01
+    executor.coarsen(1)
+    assert torch.equal(executor(short.flatten(0, 1)), wanted)
+    with pytest.raises(ValueError, match="24 steps, 5 of which"):
+        executor.coarsen(5)
+
+
 def test_a_narrow_spread_is_the_delay() -> None:
     x = (torch.rand(9, 5, 4) < 0.4).float()
     delays = torch.tensor([0, 1, 3, 20])

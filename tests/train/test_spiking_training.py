@@ -166,6 +166,29 @@ def test_a_network_of_events_is_trained_and_gets_them_step_by_step(
     assert package.manifest["integer_accuracy"] >= 0.9
 
 
+def test_long_steps_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recordings: None
+) -> None:
+    """What long steps have learned, the short ones need not."""
+    told: list[EpochProgress] = []
+    at = folder(
+        tmp_path,
+        DENSE,
+        spiking={"steps": 5, "encoder": "events"},
+        coarse={"factor": 5, "epochs": 6, "learning_rate": 1e-2},
+        train={"epochs": 0, "batch": 16},
+        quantise={"epochs": 1, "learning_rate": 1e-6},
+    )
+    recipe = (at / "recipe.toml").read_text()
+    events = "[data.events]\nsteps = 5\nbin_us = 1000\n"
+    (at / "recipe.toml").write_text(recipe.replace("digits", "nmnist_small") + "\n" + events)
+    package = train(at, progress=told.append)
+    assert [p.phase for p in told] == ["coarse"] * 6 + ["quantised"]
+    assert told[-1].accuracy >= 0.8 and told[-1].epochs == 7
+    assert package.graph.steps == 5
+    assert package.manifest["integer_accuracy"] >= 0.8
+
+
 def test_bits_are_not_made_of_counts(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"counts of up to 255 events, but bits are asked for"):
         train(folder(tmp_path, DENSE, spiking={"steps": 8, "encoder": "events"}))
@@ -229,6 +252,21 @@ def test_the_same_seed_is_the_same_package(tmp_path: Path) -> None:
             "without time",
         ),
         ({"delays": {"most": 256}}, "delays.most = 256"),
+        ({"coarse": {"factor": 2, "epochs": 1, "learning_rate": 1e-3}}, "[coarse] sums events"),
+        (
+            {
+                "spiking": {"steps": 9, "encoder": "events"},
+                "coarse": {"factor": 2, "epochs": 1, "learning_rate": 1e-3},
+            },
+            "9 steps are no multiple of the factor 2",
+        ),
+        (
+            {
+                "spiking": {"steps": 8, "encoder": "events", "batch_norm": True},
+                "coarse": {"factor": 2, "epochs": 1, "learning_rate": 1e-3},
+            },
+            "not with batch_norm",
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_named(

@@ -212,9 +212,10 @@ def training(
     from spikelet.train import check_installed
 
     check_installed()
-    from spikelet.train.start import module_dir
+    from spikelet.train.start import module_files
 
-    terminal.note(f"this runs the Python code of {module_dir(folder) / 'model.py'}", "dim")
+    files = " and ".join(map(str, module_files(folder)))
+    terminal.note(f"this runs the Python code of {files}", "dim")
     columns = (
         TextColumn("{task.fields[phase]}"),
         BarColumn(bar_width=30),

@@ -25,7 +25,7 @@ class EpochProgress:
     """One epoch is done.
 
     Attributes:
-        phase: "float" or "quantised"; "pretrain" before them, "teacher" of a teacher.
+        phase: "float" or "quantised"; "pretrain" or "coarse" before them, "teacher" of a teacher.
         epoch: 1 to `epochs`, counted over all phases.
         epochs: of all phases.
         loss: mean over the epoch.

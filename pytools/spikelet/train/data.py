@@ -92,6 +92,34 @@ class DataSet:
         x_train, x_test = stacked(self.x_train), stacked(self.x_test)
         return dataclasses.replace(self, x_train=x_train, x_test=x_test, shape=x_train.shape[1:])
 
+    def with_silence(self, frames: int) -> DataSet:
+        """So many frames behind each sample, whose first axis is time, that are 0 as real values.
+
+        Raises:
+            DataError: the samples' integers hold no 0.
+        """
+        zero = -self.offset / self.scale
+        ends = np.iinfo(self.x_train.dtype)
+        code = np.round(zero)
+        if (abs(zero - code) > 0.01).any() or (code < ends.min).any() or (code > ends.max).any():
+            raise DataError(
+                f"data set {self.name}: its {self.x_train.dtype} samples hold no zero",
+                "their scale and offset leave it out",
+                "leave silent out of the recipe's [data]",
+            )
+
+        def longer(x: Array) -> Array:
+            rest = np.broadcast_to(code.astype(x.dtype), (len(x), frames, *self.shape[1:]))
+            return np.concatenate([x, rest], axis=1)
+
+        return dataclasses.replace(
+            self,
+            x_train=longer(self.x_train),
+            x_test=longer(self.x_test),
+            shape=(self.shape[0] + frames, *self.shape[1:]),
+            test_part=f"{self.test_part}; {frames} frames of zeros behind each",
+        )
+
     def first(self, classes: int) -> DataSet:
         """The samples of classes 0 to `classes` - 1 only, in both parts.
 

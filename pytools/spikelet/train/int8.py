@@ -38,7 +38,7 @@ from spikelet.train.recipe import (
     TeacherSection,
     load_int8_model,
 )
-from spikelet.train.start import module_dir, start_from, started
+from spikelet.train.start import augment_of, module_dir, module_files, start_from, started
 from spikelet.train.teacher import Lesson, Watched
 from spikelet.train.trainer import reproducible
 from spikelet.train.widths import WidthsNetwork, drawn
@@ -57,7 +57,8 @@ def train(
 ) -> Package:
     """See `spikelet.train.train`."""
     code_dir = module_dir(model_dir)
-    model = load_int8_model(code_dir)
+    model = load_int8_model(code_dir, recipe.build or "build")
+    model = dataclasses.replace(model, augment=augment_of(model_dir, recipe, model.augment))
     whole = recipe.data.whole()
     if part == "validation":
         whole = whole.held_out()
@@ -69,7 +70,7 @@ def train(
         check_scores(code_dir, net, fit.x[:2], data.classes)
         check_layers(net, recipe, data, fit.x)
         if recipe.teacher is not None:
-            fit.teach(recipe.teacher, code_dir, part)
+            fit.teach(recipe.teacher, module_files(model_dir)[-1], part)
         if recipe.train.start is not None:
             network = to_network(net, recipe, data, fit.x)
             network = start_from(network, started(model_dir, recipe.train.start).graph)
@@ -189,14 +190,14 @@ class _Fit:
         total = recipe.train.epochs + recipe.quantise.epochs
         self.epochs = Epochs(len(self.labels), total, progress)
 
-    def teach(self, how: TeacherSection, code_dir: Path, part: Part) -> None:
+    def teach(self, how: TeacherSection, augment: Path, part: Part) -> None:
         """Train the teacher, or take it as it was trained before; random draws stay."""
         facts = {
             **self.recipe.model_dump(include={"data", "deform", "teacher"}),
             "train": self.recipe.train.model_dump(exclude={"start", "epochs", "learning_rate"}),
             "part": part,
             "torch": torch.__version__,
-            "augment": (code_dir / "model.py").read_text() if self.augment else "",
+            "augment": augment.read_text() if self.augment else "",
         }
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(how.seed)

@@ -67,6 +67,9 @@ class DataSection(_Section):
     held_out: Annotated[float, Field(gt=0, le=0.5)] | None = None
     # Of a data set of address events.
     events: EventsSection | None = None
+    # So many frames of zeros behind each sample, whose first axis is time: what a network says
+    # late is still said.
+    silent: Annotated[int, Field(ge=1, le=1023)] | None = None
     # In place of the data set's own test part: this one of five folds over all its samples.
     fold: Annotated[int, Field(ge=0, le=4)] | None = None
 
@@ -79,6 +82,7 @@ class DataSection(_Section):
         data = load(self.name, None if self.events is None else self.events.binning())
         if self.events is not None and self.events.image:
             data = data.one_image()
+        data = data if self.silent is None else data.with_silence(self.silent)
         data = data if self.fold is None else data.fold(self.fold)
         return data if self.classes is None else data.first(self.classes)
 
@@ -255,6 +259,18 @@ class PretrainSection(_Section):
     half: bool = True  # membranes begin at half a threshold
 
 
+class CoarseSection(_Section):
+    """`[coarse]`: epochs of surrogate gradients with long steps, each as long as `factor` steps.
+
+    Events are summed over a long step, leaks and delays are those of as many steps: the phases
+    behind go on with the same weights.
+    """
+
+    factor: Annotated[int, Field(ge=2, le=1024)]
+    epochs: Annotated[int, Field(ge=1, le=10000)]
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
 class SpikingTrainSection(_Section):
     """`[train]` of `[spiking]`: surrogate gradients. AdamW, cosine decay of the rate to 0."""
 
@@ -304,6 +320,13 @@ class _Common(_Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    # In place of a model.py of its own: that of this model, one that comes with Spikelet or a
+    # folder as seen from this one.
+    model: str | None = None
+    # The function of model.py that builds the network, in place of `build`.
+    build: str | None = None
+    # The model, named in the same way, whose `augment` is used.
+    augment: str | None = None
     data: DataSection
 
 
@@ -336,6 +359,7 @@ class SpikingRecipe(_Common):
 
     spiking: SpikingSection
     pretrain: PretrainSection | None = None
+    coarse: CoarseSection | None = None
     train: SpikingTrainSection
     quantise: SpikingQuantiseSection
     delays: DelaysSection = DelaysSection()
@@ -346,6 +370,19 @@ class SpikingRecipe(_Common):
     def _without_time(self) -> SpikingRecipe:
         if self.pretrain is not None and self.spiking.encoder != "direct":
             raise ValueError('[pretrain] is without time: it needs encoder = "direct"')
+        return self
+
+    @model_validator(mode="after")
+    def _coarse(self) -> SpikingRecipe:
+        how, coarse = self.spiking, self.coarse
+        if coarse is None:
+            return self
+        if how.encoder not in ("events", "event_counts"):
+            raise ValueError('[coarse] sums events: it needs encoder = "events" or "event_counts"')
+        if how.batch_norm:
+            raise ValueError("[coarse] changes the statistics of a step: not with batch_norm")
+        if how.steps % coarse.factor:
+            raise ValueError(f"{how.steps} steps are no multiple of the factor {coarse.factor}")
         return self
 
 
@@ -390,10 +427,14 @@ def _fault(error: Any) -> str:
     return f"{where} = {error['input']!r}: {error['msg']}"
 
 
-def load_model(model_dir: Path) -> Callable[[int, int], nn.Sequential]:
-    """`build(inputs, classes) -> nn.Sequential` of MODEL_DIR/model.py, which is executed."""
+def load_model(model_dir: Path, name: str = "build") -> Callable[[int, int], nn.Sequential]:
+    """`build(inputs, classes) -> nn.Sequential` of MODEL_DIR/model.py, which is executed.
+
+    `name` is the function's.
+    """
     path = model_dir / "model.py"
-    build = _function(_execute(path), path, "build(inputs: int, classes: int) -> nn.Sequential")
+    signature = f"{name}(inputs: int, classes: int) -> nn.Sequential"
+    build = _function(_execute(path), path, signature)
 
     def build_checked(inputs: int, classes: int) -> nn.Sequential:
         network = _call(path, build, inputs, classes)
@@ -426,11 +467,14 @@ class SpikingModel:
     augment: Augment | None
 
 
-def load_spiking_model(model_dir: Path) -> SpikingModel:
-    """MODEL_DIR/model.py of a spiking network of any shape, which is executed."""
+def load_spiking_model(model_dir: Path, name: str = "build") -> SpikingModel:
+    """MODEL_DIR/model.py of a spiking network of any shape, which is executed.
+
+    `name` is that of the function that builds it.
+    """
     path = model_dir / "model.py"
     module = _execute(path)
-    signature = "build(shape: tuple[int, ...], classes: int) -> SpikingNetwork or nn.Module"
+    signature = f"{name}(shape: tuple[int, ...], classes: int) -> SpikingNetwork or nn.Module"
     build = _function(module, path, signature)
 
     def build_checked(shape: tuple[int, ...], classes: int) -> Any:
@@ -454,11 +498,14 @@ class Int8Model:
     augment: Augment | None
 
 
-def load_int8_model(model_dir: Path) -> Int8Model:
-    """MODEL_DIR/model.py of an int8 network, which is executed."""
+def load_int8_model(model_dir: Path, name: str = "build") -> Int8Model:
+    """MODEL_DIR/model.py of an int8 network, which is executed.
+
+    `name` is that of the function that builds it.
+    """
     path = model_dir / "model.py"
     module = _execute(path)
-    signature = "build(shape: tuple[int, ...], classes: int) -> nn.Module"
+    signature = f"{name}(shape: tuple[int, ...], classes: int) -> nn.Module"
     build = _function(module, path, signature)
 
     def build_checked(shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -471,6 +518,14 @@ def load_int8_model(model_dir: Path) -> Int8Model:
         return network
 
     return Int8Model(build_checked, getattr(module, "augment", None))
+
+
+def load_augment(model_dir: Path) -> Augment:
+    """`augment` of MODEL_DIR/model.py, which is executed."""
+    path = model_dir / "model.py"
+    signature = "augment(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]"
+    augment: Augment = _function(_execute(path), path, signature)
+    return augment
 
 
 def _execute(path: Path) -> ModuleType:
@@ -489,9 +544,10 @@ def _execute(path: Path) -> ModuleType:
 
 
 def _function(module: ModuleType, path: Path, signature: str) -> Callable[..., Any]:
-    build = getattr(module, "build", None)
+    name = signature.partition("(")[0]
+    build = getattr(module, name, None)
     if not callable(build):
-        raise RecipeError(f"model {path}: it has no function build", next=f"define {signature}")
+        raise RecipeError(f"model {path}: it has no function {name}", next=f"define {signature}")
     function: Callable[..., Any] = build
     return function
 

@@ -1,4 +1,4 @@
-"""A network that starts from a package in place of random weights: its layers and its weights."""
+"""What a recipe takes from another model: its module, its augmentation, its weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ from spikelet.package import Package
 from spikelet.paths import models_dir
 from spikelet.quantise import Network, fold
 from spikelet.quantise.operator import operator_of
-from spikelet.train.recipe import Int8Recipe, load_recipe
+from spikelet.train.recipe import (
+    Augment,
+    Int8Recipe,
+    Recipe,
+    RecipeError,
+    SpikingRecipe,
+    load_augment,
+    load_recipe,
+)
+
+AnyRecipe = Recipe | Int8Recipe | SpikingRecipe
 
 
 def started(model_dir: Path, start: str) -> Package:
@@ -28,17 +38,57 @@ def started(model_dir: Path, start: str) -> Package:
 
 
 def module_dir(model_dir: Path) -> Path:
-    """The folder of a recipe's model.py: its own, or that of the shipped model it starts from.
+    """The folder of a recipe's model.py: its own, or that of the model that the recipe names.
+
+    A recipe names it as its `model`, or as what it starts from.
 
     Raises:
-        RecipeError: there is no model.py beside the recipe, and the recipe cannot be read.
+        RecipeError: the recipe cannot be read, or names a model beside a model.py of its own.
     """
-    if (model_dir / "model.py").is_file():
-        return model_dir
+    own = (model_dir / "model.py").is_file()
     recipe = load_recipe(model_dir)
+    if recipe.model is not None:
+        if own:
+            raise RecipeError(
+                f"recipe {model_dir / 'recipe.toml'}: model = {recipe.model!r}, but there is a "
+                "model.py beside it",
+                next="take one of them away",
+            )
+        return named_dir(model_dir, recipe.model)
     start = recipe.train.start if isinstance(recipe, Int8Recipe) else None
-    shipped = models_dir() / start if start else model_dir
+    shipped = models_dir() / start if start and not own else model_dir
     return shipped if (shipped / "model.py").is_file() else model_dir
+
+
+def named_dir(model_dir: Path, name: str) -> Path:
+    """The folder of a model that a recipe names: one that comes with Spikelet, or as seen from it.
+
+    Raises:
+        RecipeError: there is no model.py.
+    """
+    for folder in (models_dir() / name, model_dir / name):
+        if (folder / "model.py").is_file():
+            return folder
+    raise RecipeError(
+        f"recipe {model_dir / 'recipe.toml'}: no model {name!r} with a model.py",
+        "a misspelt name",
+        "`spikelet models` lists those that come with it; a folder is seen from the recipe's own",
+    )
+
+
+def module_files(model_dir: Path) -> list[Path]:
+    """The Python files that training a recipe executes; see `module_dir`."""
+    files = [module_dir(model_dir) / "model.py"]
+    if (other := load_recipe(model_dir).augment) is not None:
+        files.append(named_dir(model_dir, other) / "model.py")
+    return files
+
+
+def augment_of(model_dir: Path, recipe: AnyRecipe, own: Augment | None) -> Augment | None:
+    """The augmentation of a recipe: that of the model that it names, or its model.py's own."""
+    if recipe.augment is None:
+        return own
+    return load_augment(named_dir(model_dir, recipe.augment))
 
 
 def start_from(network: Network, graph: Graph) -> Network:

@@ -28,6 +28,7 @@ from spikelet.train.epochs import Epochs, ScoredBatch
 from spikelet.train.origin import origin
 from spikelet.train.recipe import Recipe, load_model
 from spikelet.train.spiking_net import SpikingNet, deployed_parameters
+from spikelet.train.start import module_dir
 
 # The layers are small and stepped one by one: a second thread only waits, and on a busy machine
 # training takes five times as long.
@@ -46,7 +47,7 @@ def train(
     part: Part,
 ) -> Package:
     """See `spikelet.train.train`."""
-    build = load_model(model_dir)
+    build = load_model(module_dir(model_dir), recipe.build or "build")
     data = recipe.data.load().flat()
     if part == "validation":
         data = data.held_out()

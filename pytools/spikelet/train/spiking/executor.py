@@ -56,6 +56,7 @@ class Executor(nn.Module):
         grid: None in real numbers; else the numbers of the graph are computed.
         rates: of the last execution, spikes a neuron and step by layer, with their gradient.
         width: of delays while they are learned, in steps; 0 for whole steps.
+        factor: steps of the network that are executed as one; `steps` are those that are executed.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Executor(nn.Module):
         self.source, self.steps, self.readout = network, steps, readout
         self.learn, self.slope = frozenset(learn), slope or Slope()
         self.grid: Grid | None = None
-        self.width = 0.0
+        self.width, self.factor = 0.0, 1
         self.rates: dict[str, Tensor] = {}
         self.order = parts_in_order(network)
         looped = {layer.name for part in self.order if len(part) > 1 for layer in part}
@@ -133,8 +134,25 @@ class Executor(nn.Module):
                 values[part[0].name] = self._whole(part[0], values)
         for layer in self.source.layers:
             if isinstance(layer, Neurons) and layer.rule.threshold is not None:
-                self.rates[layer.name] = values[layer.name].mean()
+                self.rates[layer.name] = values[layer.name].mean() / self.factor
         return values
+
+    def coarsen(self, factor: int) -> None:
+        """Execute so many steps of the network as one from now on, in real numbers.
+
+        Leaks, drifts, biases and delays, which are of one step, become those of `factor`. A step's
+        input is then the sum over its steps; a neuron spikes once in it at most.
+
+        Raises:
+            ValueError: the number of steps is no multiple of it.
+        """
+        steps = self.steps * self.factor
+        if steps % factor:
+            raise ValueError(f"{steps} steps, {factor} of which are to be executed as one")
+        self.steps, self.factor = steps // factor, factor
+        for part in self.parts.values():
+            if isinstance(part, WeightPart | NeuronPart | DelayPart):
+                part.factor = factor
 
     def network(self) -> SpikingNetwork:
         """The network as it is trained: batch norms folded, with a grid weights on it."""
@@ -215,19 +233,22 @@ class Executor(nn.Module):
         written: dict[str, list[Tensor]] = {layer.name: [] for layer in part}
         like = next(iter(values.values()))
         samples = like.shape[1]
-        neurons = {
+        stepping = {
             layer.name: module.stepping(self.grid)
             for layer in part
-            if isinstance(module := self._part(layer), NeuronPart)
+            if isinstance(module := self._part(layer), NeuronPart | WeightPart)
         }
+        read = {name for layer in part for name in layer.inputs}
+        # not v[t]: its gradient is as large as v, in every step
+        given = {name: values[name].unbind() for name in sorted(read & values.keys())}
         for t in range(self.steps):
-            now = {k: v[t if len(v) > 1 else 0] for k, v in values.items()}
+            now = {name: each[t if len(each) > 1 else 0] for name, each in given.items()}
             for layer in part:
                 if isinstance(layer, Previous):
                     nothing = like.new_zeros((samples, *layer.shape))
                     made = written[layer.of][t - 1] if t else nothing
-                elif layer.name in neurons:
-                    made = neurons[layer.name](now[layer.inputs[0]])
+                elif layer.name in stepping:
+                    made = stepping[layer.name](now[layer.inputs[0]])
                 else:
                     made = self._stateless(layer, [now[name] for name in layer.inputs])
                 now[layer.name] = made

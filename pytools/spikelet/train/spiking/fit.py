@@ -30,6 +30,7 @@ from spikelet.train.deform import deform
 from spikelet.train.epochs import Epochs, ScoredBatch
 from spikelet.train.recipe import (
     Augment,
+    CoarseSection,
     RecipeError,
     SpikingModel,
     SpikingRecipe,
@@ -40,7 +41,8 @@ from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.neurons import Slope
 from spikelet.train.spiking.package import package
 from spikelet.train.spiking.parts import DelayPart, NeuronPart
-from spikelet.train.spiking.samples import Coding
+from spikelet.train.spiking.samples import Coding, summed
+from spikelet.train.start import augment_of, module_dir
 from spikelet.train.trainer import reproducible
 
 AT_ONCE = 250  # samples that are executed together without a gradient
@@ -61,10 +63,11 @@ def train(
         data = data.held_out()
     coding = Coding.of(data, recipe.spiking)
     with reproducible(recipe.seed):
-        model = load_spiking_model(model_dir)
-        network, readout = built(model_dir, model, recipe, data, coding)
+        code_dir = module_dir(model_dir)
+        model = load_spiking_model(code_dir, recipe.build or "build")
+        network, readout = built(code_dir, model, recipe, data, coding)
         fit = _Fit(network, readout, recipe, data, coding, progress)
-        fit.augment = model.augment
+        fit.augment = augment_of(model_dir, recipe, model.augment)
         fit.run()
         return package(fit.executor, fit.float_labels, recipe, data, coding, part)
 
@@ -134,8 +137,8 @@ class _Fit:
         self.augment: Augment | None = None
         self.float_labels: Array = np.zeros(0)
         self.levels: int | None = None
-        pretrained = recipe.pretrain.epochs if recipe.pretrain else 0
-        total = pretrained + recipe.train.epochs + recipe.quantise.epochs
+        first = [phase.epochs for phase in (recipe.pretrain, recipe.coarse) if phase]
+        total = sum(first) + recipe.train.epochs + recipe.quantise.epochs
         self.epochs = Epochs(len(self.labels), total, progress)
 
     def run(self) -> None:
@@ -148,6 +151,8 @@ class _Fit:
             self._phase("pretrain", pretrain.epochs, pretrain.learning_rate, rates)
             given = (self._inputs(part) for part in torch.split(self.codes[:BALANCED], AT_ONCE))
             conversion.convert(executor, given, pretrain.percentile, pretrain.half)
+        if recipe.coarse is not None:
+            self._in_long_steps(recipe.coarse)
         self._phase("float", recipe.train.epochs, recipe.train.learning_rate, executor)
         self._settle()
         self.float_labels = self._predicted()
@@ -161,6 +166,15 @@ class _Fit:
         )
         self._phase("quantised", recipe.quantise.epochs, recipe.quantise.learning_rate, executor)
         executor.eval()
+
+    def _in_long_steps(self, how: CoarseSection) -> None:
+        """The phase in which a step is as long as several."""
+        coding, codes = self.coding, self.codes
+        self.coding, self.codes = coding.coarse(how.factor), summed(codes, how.factor)
+        self.executor.coarsen(how.factor)
+        self._phase("coarse", how.epochs, how.learning_rate, self.executor)
+        self.executor.coarsen(1)
+        self.coding, self.codes = coding, codes
 
     def _check(self) -> None:
         """Make sure, before the first epoch, that the graph holds the network; draws stay."""

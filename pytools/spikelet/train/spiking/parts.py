@@ -42,24 +42,31 @@ class WeightPart(nn.Module):
         bias = None if layer.bias is None else nn.Parameter(_float(layer.bias))
         self.register_parameter("bias", bias)
         self.norm: nn.BatchNorm1d | nn.BatchNorm2d | None = None
+        self.factor = 1  # see Executor.coarsen
         if normed:
             kind = nn.BatchNorm2d if isinstance(layer, Conv2d) else nn.BatchNorm1d
             self.norm = kind(len(layer.weight))
 
     def forward(self, x: Tensor, grid: Grid | None) -> Tensor:
         """Sums (N, *shape), real or in units of the graph."""
+        return self.stepping(grid)(x)
+
+    def stepping(self, grid: Grid | None) -> Callable[[Tensor], Tensor]:
+        """The same for one batch after the other; the numbers of a grid are found once."""
         if grid is None:
-            made = self._sums(x, self.weight, self.bias)
-            if self.norm is not None:
-                made = cast(Tensor, self.norm(made))
-            return made
+            own, norm = self.bias, self.norm
+            whole = None if own is None else own * self.factor
+            if norm is None:
+                return lambda x: self._sums(x, self.weight, whole)
+            return lambda x: cast(Tensor, norm(self._sums(x, self.weight, whole)))
         weight, bias = self._codes(grid)
         most = grid.held[self.source.inputs[0]].most / float(
             grid.held[self.source.inputs[0]].unit[0]
         )
         if float(weight.detach().abs().flatten(1).sum(dim=1).max()) * most < EXACT:
-            return self._sums(x, weight, bias)
-        return self._sums(x.double(), weight.double(), None if bias is None else bias.double())
+            return lambda x: self._sums(x, weight, bias)
+        exact, exact_bias = weight.double(), None if bias is None else bias.double()
+        return lambda x: self._sums(x.double(), exact, exact_bias)
 
     def layer(self, grid: Grid | None) -> Linear | Conv2d:
         """What it stands for, with its batch norm folded; with a grid its weights lie on it."""
@@ -165,6 +172,7 @@ class NeuronPart(nn.Module):
         self.kept_current = _maybe(rule.kept_current, channels, "current" in learn)
         self.threshold = _maybe(rule.threshold, channels, "threshold" in learn)
         self.initial = rule.initial
+        self.factor = 1  # see Executor.coarsen
 
     def layer(self, grid: Grid | None = None) -> Neurons:
         """What they stand for."""
@@ -205,20 +213,27 @@ class NeuronPart(nn.Module):
                 values = _float(np.zeros(1) if values is None else values).to(self.kept.dtype)
             return _broadcast(values, shape)
 
-        current = None if self.kept_current is None else spread_out(_unit(self.kept_current))
+        current = None
+        if self.kept_current is not None:
+            current = spread_out(self._kept(self.kept_current))
         threshold = None
         if self.threshold is not None:
             threshold = spread_out(self.threshold.clamp(min=LOWEST_THRESHOLD))
         real = Numbers(
-            kept=spread_out(_unit(self.kept)),
+            kept=spread_out(self._kept(self.kept)),
             kept_current=current,
             gain=spread_out(rule.gain),
-            drift=spread_out(rule.drift),
+            drift=spread_out(rule.drift) * self.factor,
             threshold=threshold,
             value=spread_out(rule.value),
             initial=torch.tensor(self.initial, dtype=self.kept.dtype),
         )
         return real if grid is None else self._rounded(real, shape, grid)
+
+    def _kept(self, values: Tensor) -> Tensor:
+        """What is kept by a step that is executed."""
+        kept = _unit(values)
+        return kept if self.factor == 1 else kept**self.factor
 
     def _rounded(self, real: Numbers, shape: tuple[int, ...], grid: Grid) -> Numbers:
         """The integers that the lowering makes of them, float64, with the gradient of the reals."""
@@ -264,7 +279,7 @@ class DelayPart(nn.Module):
         super().__init__()
         self.source = layer
         self.delays: nn.Parameter = _maybe(layer.steps, neurons, learned)
-        self.most = float(MOST_DELAY)
+        self.most, self.factor = float(MOST_DELAY), 1  # see Executor.coarsen
         self.held: Tensor
         self.register_buffer("held", torch.ones_like(self.delays))  # 0 where there is no delay
 
@@ -272,7 +287,7 @@ class DelayPart(nn.Module):
         """Spikes (T, N, *shape) as they arrive; spread by `width` steps where it is not 0."""
         x = x.expand(steps, *x.shape[1:])
         flat = x.flatten(2)
-        delays = self.clamped().expand(flat.shape[2])
+        delays = self.clamped().expand(flat.shape[2]) / self.factor
         if width:
             return spread(flat, delays, width).reshape(x.shape)
         return shifted(flat, delays.detach().round().long()).reshape(x.shape)

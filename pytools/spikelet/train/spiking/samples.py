@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -76,6 +76,10 @@ class Coding:
         _check_events(data, encoder)
         return Coding(encoder, how.steps, first, True, how.rows)
 
+    def coarse(self, factor: int) -> Coding:
+        """Of events, with steps as long as `factor` of these."""
+        return replace(self, steps=self.steps // factor, encoder=EventCounts())
+
     def codes(self, data: DataSet, x: Array) -> Array:
         """Samples as u8 codes in the data set's own shape."""
         if x.dtype == np.uint8:
@@ -136,6 +140,13 @@ class Coding:
         scale = self.encoder.scale if isinstance(self.encoder, CURRENTS) else 1 / 256
         x = (inputs * scale).numpy()
         return np.moveaxis(x, 0, 1) if self.framed else x[0]
+
+
+def summed(codes: Tensor, factor: int) -> Tensor:
+    """Counts (N, T, ...) of events, u8, summed over so many steps: (N, T / factor, ...)."""
+    n, steps = codes.shape[:2]
+    whole = codes.reshape(n, steps // factor, factor, *codes.shape[2:]).sum(dim=2)
+    return whole.clamp(max=255).to(torch.uint8)
 
 
 def _check_events(data: DataSet, encoder: Encoder) -> None:
