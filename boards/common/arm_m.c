@@ -4,11 +4,12 @@
 #include "arm_m.h"
 #include "kept.h"
 #include "spk_agent.h"
+#include "uart.h"
 
 enum {
-    NVIC_ENABLE = 0x100,
-    NVIC_DISABLE = 0x180,
-    NVIC_UNPEND = 0x280,
+    NVIC_ISER = 0x100,
+    NVIC_IPR = 0x400,
+    SCB_VTOR = 0xD08,
     SCB_AIRCR = 0xD0C,
     SCB_SHCSR = 0xD24,
     SCB_CFSR = 0xD28,
@@ -46,13 +47,36 @@ union vector {
     void (*handler)(void);
 };
 
-// No interrupt is ever taken, so the core's own exceptions are the whole table.
-static const union vector vectors[16] __attribute__((section(".vectors"), used)) = {
+// The only interrupt that is ever let through is the UART's.
+enum { VECTORS = 16 + SPK_UART_IRQ + 1 };
+
+static const union vector vectors[VECTORS] __attribute__((section(".vectors"), used)) = {
     [0] = {.stack = __stack_top},
     [1] = {.handler = spk_arm_start},
     [2 ... 14] = {.handler = spk_arm_fault},
     [15] = {.handler = spk_arm_systick},
+    [16 ... VECTORS - 1] = {.handler = spk_uart_interrupt},
 };
+
+#if V7M
+// The core fetches vectors while flash is being written, too: there they are read from RAM. The
+// table is aligned to its size, a power of two (128 words are enough for interrupts up to 111).
+#ifdef SPK_RAM_CODE
+static union vector active[VECTORS] __attribute__((aligned(512)));
+_Static_assert(VECTORS <= 128, "vectors of 512 bytes at the most");
+#else
+#define active vectors
+#endif
+
+static void place_vectors(void) {
+#ifdef SPK_RAM_CODE
+    for (uint32_t i = 0; i < VECTORS; i++) {
+        active[i] = vectors[i];
+    }
+#endif
+    reg_write(SPK_SCS + SCB_VTOR, (uint32_t)(uintptr_t)active);
+}
+#endif
 
 #if V7M
 static void mpu_region(uint32_t number, uint32_t base, uint32_t attributes) {
@@ -103,13 +127,17 @@ _Noreturn void spk_arm_start(void) {
     for (word = __bss_start; word < __bss_end; word++) {
         *word = 0;
     }
+#if V7M
+    place_vectors();
+#endif
     protect();
     spk_board_init();
     spk_agent_main();
 }
 
-// Any exception but SysTick is a fault. Where the stack overflowed the core could save no frame:
-// then the handler takes the stack from its top again, and the address of the instruction is lost.
+// Any exception but SysTick and the UART is a fault. Where the stack overflowed the core could save
+// no frame: then the handler takes the stack from its top again, and the address of the instruction
+// is lost.
 __attribute__((naked)) void spk_arm_fault(void) {
     __asm__ volatile(".syntax unified\n"
                      "mrs r0, msp\n"
@@ -161,14 +189,10 @@ _Noreturn void spk_board_reset(void) {
     reset(SPK_RESET_REQUEST);
 }
 
-void spk_arm_forget(uint32_t irq) {
-    reg_write(SPK_SCS + NVIC_UNPEND + irq / 32 * 4, 1u << irq % 32);
-}
+void spk_arm_listen(void) {
+    const uint32_t priority = SPK_SCS + NVIC_IPR + SPK_UART_IRQ / 4 * 4;
 
-void spk_arm_sleep(uint32_t irq) {
-    __asm__ volatile("cpsid i" ::: "memory");
-    reg_write(SPK_SCS + NVIC_ENABLE + irq / 32 * 4, 1u << irq % 32);
-    __asm__ volatile("dsb\n wfi" ::: "memory");
-    reg_write(SPK_SCS + NVIC_DISABLE + irq / 32 * 4, 1u << irq % 32);
-    __asm__ volatile("dsb\n isb\n cpsie i" ::: "memory");
+    reg_set(priority, 0xFFu << SPK_UART_IRQ % 4 * 8); // the last
+    reg_write(SPK_SCS + NVIC_ISER + SPK_UART_IRQ / 32 * 4, 1u << SPK_UART_IRQ % 32);
+    irq_on();
 }

@@ -5,6 +5,24 @@
     .equ RESET_FAULT, 2         // enum spk_reset_cause
     .equ STACK_PAINT, 0x5A5A5A5A // as SPK_STACK_PAINT in kept.h
 
+    // Ticks of an interrupt that its two looks at the counter do not hold: instructions in front of
+    // the first and behind the second, those included of which the core counts one.
+#ifdef __riscv_32e
+    .equ AROUND, 15 + 21
+#else
+    .equ AROUND, 21 + 27
+#endif
+
+    .macro TICKS to
+#if defined(SPK_TICK_OWN)
+    li \to, 0 // the board's interrupt counts by itself
+#elif defined(SPK_TICK_CYCLES)
+    csrr \to, mcycle
+#else
+    csrr \to, minstret
+#endif
+    .endm
+
     .section .text.start, "ax", @progbits
     .globl _start
 _start:
@@ -62,9 +80,29 @@ _start:
     call spk_agent_main
     // The agent does not return; if it does, that is a fault like another.
 
-    // Any trap is a fault: record it where a reset leaves it, then reset.
-    .balign 4
+#ifndef SPK_TRAP_ALIGN
+#define SPK_TRAP_ALIGN 4 // bytes; cores with an interrupt controller of their own want more
+#endif
+
+#ifdef SPK_RAM_CODE
+    .section .ramfunc, "ax", @progbits
+#endif
+    .balign SPK_TRAP_ALIGN
 trap:
+#ifdef SPK_TRAP_VECTORS // the core jumps into a table, by the number of the interrupt
+    .option push
+    .option norvc
+    .rept 32
+    j entry
+    .endr
+    .option pop
+entry:
+#endif
+    csrw mscratch, t0
+    csrr t0, mcause
+    bltz t0, interrupt
+
+    // Any exception is a fault: record it where a reset leaves it, then reset.
     la t0, spk_board_kept
     csrr t1, mcause
     sw t1, 12(t0)
@@ -76,3 +114,60 @@ trap:
     sw t1, 8(t0)
     la sp, __stack_top
     tail spk_rv32_reset // the board's own
+
+    // Keeps what C may change. Floats it does not touch: interrupts compute none.
+interrupt:
+    csrr t0, mscratch
+    addi sp, sp, -80
+    sw ra, 0(sp)
+    sw t0, 4(sp)
+    sw t1, 8(sp)
+    sw t2, 12(sp)
+    sw a0, 16(sp)
+    sw a1, 20(sp)
+    sw a2, 24(sp)
+    sw a3, 28(sp)
+    sw a4, 32(sp)
+    sw a5, 36(sp)
+#ifndef __riscv_32e
+    sw a6, 40(sp)
+    sw a7, 44(sp)
+    sw t3, 48(sp)
+    sw t4, 52(sp)
+    sw t5, 56(sp)
+    sw t6, 60(sp)
+#endif
+    TICKS t0
+    sw t0, 64(sp)
+    call spk_rv32_interrupt
+    TICKS t0
+    lw t1, 64(sp)
+    sub t0, t0, t1
+    addi t0, t0, AROUND
+    .option push
+    .option norelax
+    la t1, spk_irq_ticks
+    .option pop
+    lw t2, 0(t1)
+    add t0, t0, t2
+    sw t0, 0(t1)
+    lw ra, 0(sp)
+    lw t0, 4(sp)
+    lw t1, 8(sp)
+    lw t2, 12(sp)
+    lw a0, 16(sp)
+    lw a1, 20(sp)
+    lw a2, 24(sp)
+    lw a3, 28(sp)
+    lw a4, 32(sp)
+    lw a5, 36(sp)
+#ifndef __riscv_32e
+    lw a6, 40(sp)
+    lw a7, 44(sp)
+    lw t3, 48(sp)
+    lw t4, 52(sp)
+    lw t5, 56(sp)
+    lw t6, 60(sp)
+#endif
+    addi sp, sp, 80
+    mret

@@ -17,8 +17,8 @@ static uint32_t passed;          // ticks until then
 
 void spk_arm_systick(void);
 
-// Comes as the counter reaches 0.
-void spk_arm_systick(void) {
+// Comes as the counter reaches 0, before other interrupts.
+SPK_RAMFUNC void spk_arm_systick(void) {
     rounds++;
 }
 
@@ -28,7 +28,7 @@ void spk_systick_start(void) {
     reg_write(SPK_SCS + SYST_CSR, CSR_ON);
 }
 
-uint32_t spk_board_ticks(void) {
+SPK_RAMFUNC uint32_t spk_core_ticks(void) {
     uint32_t high, low;
     do {
         high = rounds;
@@ -40,7 +40,9 @@ uint32_t spk_board_ticks(void) {
 
 // To clear the counter begins a period of its clock.
 void spk_board_ticks_begin(void) {
-    passed = spk_board_ticks();
+    irq_off();
+    passed = spk_core_ticks();
     reg_write(SPK_SCS + SYST_CVR, 0);
     rounds = 0;
+    irq_on();
 }

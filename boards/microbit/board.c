@@ -4,26 +4,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "arm_m.h"
 #include "kept.h"
+#include "uart.h"
 
 enum {
-    UART = 0x40002000,
-    UART_IRQ = 2,
-    UART_START_RX = UART + 0x000,
-    UART_START_TX = UART + 0x008,
-    UART_RX_READY = UART + 0x108,
-    UART_TX_READY = UART + 0x11C,
-    UART_IRQ_SET = UART + 0x304,
-    UART_ENABLE = UART + 0x500,
-    UART_PIN_TX = UART + 0x50C,
-    UART_PIN_RX = UART + 0x514,
-    UART_RX = UART + 0x518,
-    UART_TX = UART + 0x51C,
-    UART_BAUD = UART + 0x524,
-    UART_ON = 4,
-    UART_IRQ_RX = 1 << 2,
-    BAUD_115200 = 0x01D7E000,
-    PIN_TX = 24,
-    PIN_RX = 25,
     TIMER = 0x40008000,
     TIMER_START = TIMER + 0x000,
     TIMER_CLEAR = TIMER + 0x00C,
@@ -42,62 +25,32 @@ enum {
 };
 
 const struct spk_board_info spk_board_info = {
-    .isa = SPK_ISA, .tick_unit = SPK_TICK_CYCLE, .tick_hz = 16000000};
+    .isa = SPK_ISA, .tick_unit = SPK_TICK_CYCLE, .tick_hz = SPK_CORE_HZ};
 
 // The end of the chip's own flash, as in board.toml.
 const struct spk_board_storage spk_board_storage = {SPK_STORAGE_BYTES, SPK_STORAGE_PAGE};
 
 static uint32_t passed; // ticks until the timer was cleared
-static uint8_t sent;    // whether the transmitter has had a byte since boot
 
 void spk_board_init(void) {
     spk_kept_begin();
     reg_write(TIMER_BITS, BITS_32);
     reg_write(TIMER_PRESCALER, 0);
     reg_write(TIMER_START, 1);
-    reg_write(UART_PIN_TX, PIN_TX);
-    reg_write(UART_PIN_RX, PIN_RX);
-    reg_write(UART_BAUD, BAUD_115200);
-    reg_write(UART_ENABLE, UART_ON);
-    reg_write(UART_IRQ_SET, UART_IRQ_RX);
-    reg_write(UART_START_RX, 1);
-    reg_write(UART_START_TX, 1);
+    spk_uart_start();
+    spk_arm_listen();
 }
 
-uint32_t spk_board_rx(uint8_t *buffer, uint32_t size) {
-    uint32_t n = 0;
-    while (n < size && reg_read(UART_RX_READY)) {
-        reg_write(UART_RX_READY, 0); // first: reading raises it again for the next byte
-        buffer[n++] = (uint8_t)reg_read(UART_RX);
-    }
-    return n;
-}
-
-void spk_board_tx(const uint8_t *buffer, uint32_t size) {
-    while (size-- > 0) {
-        while (sent && !reg_read(UART_TX_READY)) {
-        }
-        reg_write(UART_TX_READY, 0);
-        reg_write(UART_TX, *buffer++);
-        sent = 1;
-    }
-}
-
-void spk_board_idle(void) {
-    spk_arm_forget(UART_IRQ);
-    if (!reg_read(UART_RX_READY)) {
-        spk_arm_sleep(UART_IRQ);
-    }
-}
-
-uint32_t spk_board_ticks(void) {
+uint32_t spk_core_ticks(void) {
     reg_write(TIMER_CAPTURE0, 1);
     return passed + reg_read(TIMER_CC0);
 }
 
 void spk_board_ticks_begin(void) {
-    passed = spk_board_ticks();
+    irq_off();
+    passed = spk_core_ticks();
     reg_write(TIMER_CLEAR, 1);
+    irq_on();
 }
 
 void spk_board_unique_id(uint8_t id[8]) {

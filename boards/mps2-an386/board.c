@@ -2,6 +2,6 @@
 #include "mps.h"
 
 const struct spk_board_info spk_board_info = {
-    .isa = SPK_ISA, .tick_unit = SPK_TICK_CYCLE, .tick_hz = 25000000};
+    .isa = SPK_ISA, .tick_unit = SPK_TICK_CYCLE, .tick_hz = SPK_CORE_HZ};
 
-const struct spk_mps spk_mps = {.uart = 0x40004000, .uart_irq = 0, .id = "an386"};
+const uint8_t spk_mps_id[8] = "an386";

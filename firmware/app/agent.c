@@ -584,6 +584,7 @@ void spk_agent_boot(void) {
 int spk_agent_poll(void) {
     const int busy = spk_link_poll();
 
+    spk_board_alive();
     if (agent.reset) {
         spk_board_reset();
     }

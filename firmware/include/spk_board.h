@@ -32,15 +32,37 @@ struct spk_board_storage {
     uint32_t page;  // bytes that are erased at once; the region begins with a page
 };
 
+// What went wrong on the wire since boot.
+struct spk_board_line {
+    uint32_t overruns; // the receiver was full before its interrupt was taken: bytes are lost
+    uint32_t
+        garbled; // bytes without a stop bit or with wrong parity, and breaks: wrong baud, noise
+    uint32_t dropped; // bytes for which the ring had no room
+    uint32_t stuck;   // times that the transmitter took nothing for so long that it was given up
+};
+
 extern const struct spk_board_info spk_board_info;
 extern const struct spk_board_storage spk_board_storage;
 
 void spk_board_init(void);
-uint32_t spk_board_rx(uint8_t *buffer,
-                      uint32_t size); // what has arrived, at most size; never waits
-void spk_board_tx(const uint8_t *buffer, uint32_t size); // returns when all is handed over
-void spk_board_idle(void);                               // nothing to do: may wait for a byte
-uint32_t spk_board_ticks(void);                          // free-running, wraps
+
+// What has arrived, at most `size` bytes; never waits. Only of a board that is polled: one with a
+// receive interrupt puts bytes into the ring itself (spk_ring.h) and answers 0.
+uint32_t spk_board_rx(uint8_t *buffer, uint32_t size);
+
+// Returns when all is handed over, or given up: a line that takes nothing holds nobody up.
+void spk_board_tx(const uint8_t *buffer, uint32_t size);
+void spk_board_idle(void); // nothing to do: may wait for a byte
+
+// These three need not be given: then nothing is counted, the rate cannot be set, there is no
+// watchdog.
+void spk_board_line(struct spk_board_line *line);
+// Sets the line's rate once all that was sent has left. Answers the rate that the divisor gives; 0
+// where that would be more than 2 % off, and then nothing is changed.
+uint32_t spk_board_set_baud(uint32_t baud);
+void spk_board_alive(void); // called between requests: a watchdog's period exceeds the longest
+
+uint32_t spk_board_ticks(void); // free-running, wraps
 // Begins a tick now, so that a count from here does not depend on how much of one had passed: the
 // same code then takes the same ticks. For counters of several instructions a tick.
 void spk_board_ticks_begin(void);

@@ -22,17 +22,16 @@ struct outcome {
 static struct {
     uint32_t nonce;     // of the session; 0 = none
     uint32_t old_nonce; // of the one before: a HELLO with it is a stray copy
-    uint16_t head;      // ring: bytes ever put in
-    uint16_t tail;      // ring: bytes ever taken out
     uint16_t wire_size; // of the last reply in wire; 0 = not kept
     uint8_t next;       // seq of the next request to execute
     uint8_t last_type;  // of the last one executed
     struct spk_link_counts counts;
     struct outcome past[PAST]; // by seq & (PAST - 1)
     struct spk_deframer in;
-    uint8_t ring[SPK_LINK_RING];
     uint8_t wire[SPK_FRAME_WIRE];
 } link;
+
+struct spk_ring spk_link_ring;
 
 const struct spk_link_counts *spk_link_counts(void) {
     return &link.counts;
@@ -46,19 +45,23 @@ void spk_link_init(void) {
     }
 }
 
+// From a board that is polled. One with a receive interrupt has put into the ring what came, and
+// answers 0 here.
 static void fill(void) {
     for (;;) {
-        const uint32_t at = link.head & (SPK_LINK_RING - 1);
-        const uint32_t used = (uint16_t)(link.head - link.tail);
-        uint32_t room = SPK_LINK_RING - used;
+        const uint32_t at = spk_link_ring.head & (SPK_LINK_RING - 1);
+        uint32_t room = spk_ring_free();
         if (room > SPK_LINK_RING - at) {
             room = SPK_LINK_RING - at;
         }
         if (room == 0) {
             return;
         }
-        const uint32_t got = spk_board_rx(link.ring + at, room);
-        link.head = (uint16_t)(link.head + got);
+        const uint32_t got = spk_board_rx(spk_link_ring.bytes + at, room);
+        if (got == 0) {
+            return;
+        }
+        spk_link_ring.head = (uint16_t)(spk_link_ring.head + got);
         if (got < room) {
             return;
         }
@@ -226,12 +229,11 @@ static void take_frame(uint32_t payload) {
 
 int spk_link_poll(void) {
     fill();
-    if (link.tail == link.head) {
+    if (spk_ring_used() == 0) {
         return 0;
     }
-    while (link.tail != link.head) {
-        const uint8_t byte = link.ring[link.tail++ & (SPK_LINK_RING - 1)];
-        const int32_t got = spk_frame_take(&link.in, byte);
+    while (spk_ring_used()) {
+        const int32_t got = spk_frame_take(&link.in, spk_ring_take());
         if (got >= 0) {
             take_frame((uint32_t)got);
             break;

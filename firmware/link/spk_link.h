@@ -1,14 +1,11 @@
-// The device's side of the link: receive ring, deframer, go-back-N, dispatch. It trusts no byte;
+// The device's side of the link: deframer, go-back-N, dispatch. It trusts no byte;
 // what a payload means is spk_link_serve's to check. SPDX-License-Identifier: Apache-2.0
 #ifndef SPK_LINK_H
 #define SPK_LINK_H
 
 #include "spk_frame.h"
 #include "spk_messages.h"
-
-#ifndef SPK_LINK_RING
-#define SPK_LINK_RING 512 // bytes, a power of two, at least 256
-#endif
+#include "spk_ring.h"
 
 // Bytes handed to the board at a time; between them the ring takes what has arrived. A board whose
 // UART is polled sets it to the depth of the receive FIFO.

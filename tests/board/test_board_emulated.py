@@ -109,7 +109,9 @@ def test_it_boots_answers_counts_and_resets(
     scale = spec.machines["qemu"].instructions_per_tick or 1.0
     short = device.result("loop", 1000)[0]
     long = device.result("loop", 10_001_000)[0]
-    assert abs((long - short) * scale - 20_000_000) <= (scale if scale > 1 else 0)
+    # A request that a busy host repeats interrupts the loop, and where a tick is longer than an
+    # instruction, what the interrupt took is known to a tick only.
+    assert abs((long - short) * scale - 20_000_000) <= (16 * scale if scale > 1 else 0)
 
     # The same code takes the same ticks, whatever part of a tick had passed before.
     counts = set()

@@ -141,7 +141,7 @@ def build(
             next="take board native with gcc or clang",
         )
     macros = [*(["SPK_TRACE"] if trace else []), f'SPK_ISA="{board.isa}"']
-    macros += [*_storage_macros(board), *defines]
+    macros += [*_board_macros(board), *defines]
     flags = _flags(board, spec, macros, sanitize)
     common = [*map(board.path, board.sources), *firmware_sources()]
     sources = [*common, *sorted(model_dir.glob("*.c"))]
@@ -180,11 +180,14 @@ def _flags(board: Board, spec: ToolchainSpec, macros: list[str], sanitize: bool)
     return [*flags, *(spec.sanitize if sanitize else ())]
 
 
-def _storage_macros(board: Board) -> list[str]:
+def _board_macros(board: Board) -> list[str]:
+    clock = [f"SPK_CORE_HZ={round(board.mhz * 1e6)}"] if board.mhz else []
+    macros = [f"SPK_BAUD={board.baud}", *clock, *(f"{k}={v:#x}" for k, v in board.defines.items())]
     storage = board.memory.storage if board.memory else None
     if storage is None:
-        return []
+        return macros
     return [
+        *macros,
         f"SPK_STORAGE_BASE={storage.base:#x}",
         f"SPK_STORAGE_BYTES={storage.bytes:#x}",
         f"SPK_STORAGE_PAGE={storage.page_bytes}",

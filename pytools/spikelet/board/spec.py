@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -156,6 +156,8 @@ class Board(_Part):
         mips: lower bound of millions of instructions a second, for deadlines.
         transport: "machine" (a process of ours) or "serial" (hardware on a port).
         baud: bits a second that its firmware sets on a serial line.
+        defines: macros of its C: addresses and rates that drivers shared by boards are compiled
+            with, and SPK_LINK_RING.
         sources: files to compile, from the board's folder or from boards/.
         link_script: linker script, found alike, or empty.
         freestanding: no C library.
@@ -177,6 +179,9 @@ class Board(_Part):
     mips: float = Field(gt=0)
     transport: Literal["machine", "serial"]
     baud: int = Field(default=DEFAULT_BAUD, gt=0)
+    defines: dict[Annotated[str, Field(pattern=r"^SPK_[A-Z0-9_]+$")], int] = Field(
+        default_factory=dict
+    )
     sources: tuple[str, ...] = Field(min_length=1)
     link_script: str = ""
     freestanding: bool = True

@@ -40,7 +40,9 @@ def expected_image(
         with tempfile.TemporaryDirectory(prefix="spikelet-") as folder:
             generated = generate(graph, package.sha256, Path(folder), target=board.target)
     macros = dict(text.partition("=")[::2] for text in defines)
-    sizes = {name: int(macros.get(name) or size) for name, size in SIZES.items()}
+    sizes = {
+        name: int(macros.get(name) or board.defines.get(name, size)) for name, size in SIZES.items()
+    }
     return Expected(
         package_sha256=bytes.fromhex(package.sha256),
         model=graph.name,

@@ -1,0 +1,89 @@
+// What the boards' C says of a core in a few instructions: registers of devices, interrupts, sleep.
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SPK_CORE_H
+#define SPK_CORE_H
+
+#include <stdint.h>
+
+// Code that runs while flash cannot be read. Where the core executes from the flash that the board
+// writes, board.toml defines SPK_RAM_CODE, and start-up copies such code into RAM.
+#ifdef SPK_RAM_CODE
+#define SPK_RAMFUNC __attribute__((section(".ramfunc"), noinline))
+#else
+#define SPK_RAMFUNC
+#endif
+
+static inline uint32_t reg_read(uint32_t address) {
+    return *(volatile uint32_t *)address;
+}
+
+static inline void reg_write(uint32_t address, uint32_t value) {
+    *(volatile uint32_t *)address = value;
+}
+
+// Bits of `mask` become those of `value`, the others stay.
+static inline void reg_change(uint32_t address, uint32_t mask, uint32_t value) {
+    reg_write(address, (reg_read(address) & ~mask) | value);
+}
+
+static inline void reg_set(uint32_t address, uint32_t mask) {
+    reg_change(address, mask, mask);
+}
+
+static inline void reg_clear(uint32_t address, uint32_t mask) {
+    reg_change(address, mask, 0);
+}
+
+static inline void reg_await(uint32_t address, uint32_t mask, uint32_t value) {
+    while ((reg_read(address) & mask) != value) {
+    }
+}
+
+#ifdef __arm__
+static inline void irq_off(void) {
+    __asm__ volatile("cpsid i" ::: "memory");
+}
+
+static inline void irq_on(void) {
+    __asm__ volatile("cpsie i\n isb" ::: "memory");
+}
+
+// An interrupt ends it, even one that is held off.
+static inline void core_sleep(void) {
+    __asm__ volatile("dsb\n wfi" ::: "memory");
+}
+#else
+enum { MSTATUS_MIE = 1 << 3, MIE_EXTERNAL = 1 << 11 };
+
+static inline void irq_off(void) {
+    __asm__ volatile("csrci mstatus, %0" ::"i"(MSTATUS_MIE) : "memory");
+}
+
+static inline void irq_on(void) {
+    __asm__ volatile("csrsi mstatus, %0" ::"i"(MSTATUS_MIE) : "memory");
+}
+
+static inline void core_sleep(void) {
+#ifndef SPK_NO_SLEEP
+    __asm__ volatile("wfi" ::: "memory");
+#endif
+}
+#endif
+
+// The core's counter, with what interrupts took: spk_board_ticks() leaves that out. On RV32 an
+// instruction, with SPK_TICK_CYCLES a cycle, with SPK_TICK_OWN what the board's own function says.
+#if defined(__arm__) || defined(SPK_TICK_OWN)
+uint32_t spk_core_ticks(void);
+#else
+static inline uint32_t spk_core_ticks(void) {
+    uint32_t ticks;
+#ifdef SPK_TICK_CYCLES
+    __asm__ volatile("csrr %0, mcycle" : "=r"(ticks));
+#else
+    __asm__ volatile("csrr %0, minstret" : "=r"(ticks));
+#endif
+    return ticks;
+}
+#endif
+
+#endif
