@@ -1,13 +1,22 @@
 """The emulated machine: one image on unicorn's RV32 core, link bytes on standard input and output.
 
     python rv32_unicorn.py IMAGE.elf [--flash BASE:BYTES] [--ram BASE:BYTES] [--stats]
+                           [--paced FIFO:BAUD:MIPS]
 
 It stands in for QEMU's `virt` where QEMU is not installed: 16550 at 0x10000000, test finisher at
 0x100000 (a reset keeps RAM), traps taken through mtvec. minstret counts retired instructions, which
 unicorn itself does not offer: every `csrr rd, minstret` of the image becomes, in the loaded copy, a
 load of the same length from a counter that a hook on each block keeps (measured: equal to QEMU's
 -icount to the instruction). An idle device sleeps in
-read(2). The end of standard input ends the process. Exit: 0 good, 2 bad usage, 3 a machine that
+read(2).
+
+With `--paced` the serial port is one of silicon: a core of so many millions of instructions a
+second, a receiver that holds FIFO bytes and interrupts at half of them or after four bytes'
+silence, and a line on which a byte comes at its time whether or not there is room for it. A write
+of N to 0x100008 stands still for N microseconds, as a core does that waits for its flash. `--stats`
+then says how many bytes were lost, and what the firmware counted itself.
+
+The end of standard input ends the process. Exit: 0 good, 2 bad usage, 3 a machine that
 cannot go on, with the reason on standard error.
 """
 
@@ -21,6 +30,7 @@ import os
 import platform
 import select
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -82,6 +92,36 @@ class _Machine(ctypes.Structure):
         ("rx_head", ctypes.c_uint32),
         ("rx_tail", ctypes.c_uint32),
         ("tx_count", ctypes.c_uint32),
+        ("fifo_bytes", ctypes.c_uint32),
+        ("mips", ctypes.c_uint32),
+        ("ended", ctypes.c_uint32),
+        ("link_in", ctypes.c_int32),
+        *(
+            (name, ctypes.c_uint64)
+            for name in (
+                "idle",
+                "byte_time",
+                "next_byte",
+                "silent",
+                "tx_idle",
+                "next_look",
+            )
+        ),
+        *((name, ctypes.c_void_p) for name in ("read", "reg_read", "reg_write")),
+        *((name, ctypes.c_int32) for name in ("mstatus", "mie", "mepc", "mcause", "mtvec", "pc")),
+        *(
+            (name, ctypes.c_uint32)
+            for name in (
+                "ier",
+                "trigger",
+                "fifo_count",
+                "overrun",
+                "lost",
+                "most",
+                "taken",
+            )
+        ),
+        ("fifo", ctypes.c_uint8 * 64),
         ("rx", ctypes.c_uint8 * 65536),
         ("tx", ctypes.c_uint8 * 65536),
     ]
@@ -201,6 +241,7 @@ class Machine:
         self._load(image)
         self._trap: tuple[int, int] = (0, 0)  # (mcause from the core, address touched)
         self.resets = 0
+        self.paced = False
         self.uc = self._power_on()
 
     def _load(self, image: Path) -> None:
@@ -226,6 +267,9 @@ class Machine:
                         start = section["sh_addr"] - base
                         _substitute(code, start, start + section["sh_size"])
                 self.entry = int(elf["e_entry"])
+                symbols: Any = elf.get_section_by_name(".symtab")
+                found = symbols.get_symbol_by_name("spk_uart_line") if symbols else None
+                self.line_at = int(found[0]["st_value"]) if found else None
         except (OSError, ELFError) as error:
             raise MachineError(f"cannot read {image}: {error}") from error
         ctypes.memmove(self._flash_at, bytes(code), size)
@@ -328,6 +372,50 @@ class Machine:
         self.uc = self._power_on()
         return self.entry
 
+    def pace(self, fifo_bytes: int, baud: int, mips: int, link_in: int) -> None:
+        """Make the serial port one of silicon: `--paced` of the command line."""
+        state, lib = self.state, unicorn.uclib
+        os.set_blocking(link_in, False)
+        self.paced = True
+        state.fifo_bytes, state.mips, state.link_in = fifo_bytes, mips, link_in
+        state.byte_time = round(mips * 1e6 * 10 / baud * 256)
+        state.trigger = 1
+        self._libc = ctypes.CDLL(None)
+        for name, function in (
+            ("read", self._libc.read),
+            ("reg_read", lib.uc_reg_read),
+            ("reg_write", lib.uc_reg_write),
+        ):
+            setattr(state, name, ctypes.cast(function, ctypes.c_void_p))
+        for name in ("mstatus", "mie", "mepc", "mcause", "mtvec", "pc"):
+            setattr(state, name, getattr(rv, f"UC_RISCV_REG_{name.upper()}"))
+
+    def line_counts(self) -> str:
+        """What the firmware has counted in its `struct spk_board_line`, since its last boot."""
+        if self.line_at is None:
+            return "nothing"
+        words = self.uc.mem_read(self.line_at, 16)
+        overruns, garbled, dropped, stuck = struct.unpack("<4I", words)
+        return f"{overruns} overruns, {garbled} garbled, {dropped} dropped, {stuck} stuck"
+
+    def serve_paced(self, link_in: int, link_out: int) -> None:
+        """The same as `serve` after `pace`."""
+        state = self.state
+        at = ctypes.byref(state)
+        pc = self.entry
+        while True:
+            pc, asleep = self.run(pc)
+            if state.tx_count:
+                _send(link_out, bytes(memoryview(state.tx)[: state.tx_count]))
+                state.tx_count = 0
+            while asleep and not self._hooks.spk_machine_wake(at):
+                select.select([link_in], [], [])
+                data = os.read(link_in, ctypes.sizeof(state.rx))
+                if not data:
+                    return
+                ctypes.memmove(state.rx, data, len(data))
+                self._hooks.spk_machine_sent(at, len(data))
+
     def serve(self, link_in: int, link_out: int) -> None:
         """Run until `link_in` ends. Both are file descriptors.
 
@@ -370,6 +458,13 @@ def _region(text: str) -> tuple[int, int]:
     return base, size
 
 
+def _paced(text: str) -> tuple[int, int, int]:
+    fifo, baud, mips = map(int, text.split(":"))
+    if not (1 <= fifo <= 64 and baud > 0 and mips > 0):
+        raise ValueError("a FIFO of 1 to 64 bytes, a baud rate and a speed in MIPS")
+    return fifo, baud, mips
+
+
 def main() -> int:
     """Run the machine of the command line; answers the exit code."""
     parser = argparse.ArgumentParser(description="RV32 machine with link bytes on stdin/stdout")
@@ -378,11 +473,18 @@ def main() -> int:
     parser.add_argument("--ram", type=_region, default=(0x8040_0000, 0x4_0000))
     parser.add_argument("--storage", type=_region)
     parser.add_argument("--stats", action="store_true", help="instructions and MIPS at the end")
+    parser.add_argument("--paced", type=_paced, metavar="FIFO:BAUD:MIPS")
     arguments = parser.parse_args()
     begin = time.perf_counter()
     try:
         machine = Machine(arguments.image, arguments.flash, arguments.ram, arguments.storage)
-        machine.serve(sys.stdin.fileno(), sys.stdout.fileno())
+        link = sys.stdin.fileno(), sys.stdout.fileno()
+        if arguments.paced:
+            fifo, baud, mips = arguments.paced
+            machine.pace(fifo, baud, mips, link[0])
+            machine.serve_paced(*link)
+        else:
+            machine.serve(*link)
     except MachineError as error:
         print(f"rv32_unicorn: {error}", file=sys.stderr)
         return 3
@@ -392,6 +494,14 @@ def main() -> int:
         spent = time.perf_counter() - begin
         retired = machine.state.retired
         print(f"rv32_unicorn: {retired} instructions in {spent:.3f} s", file=sys.stderr)
+        if machine.paced:
+            state = machine.state
+            print(
+                f"rv32_unicorn: {state.lost} bytes lost, at most {state.most} of "
+                f"{state.fifo_bytes} in the FIFO, {state.taken} interrupts\n"
+                f"rv32_unicorn: the firmware counted {machine.line_counts()}",
+                file=sys.stderr,
+            )
     return 0
 
 

@@ -8,10 +8,19 @@ const struct spk_board_storage spk_board_storage = {SPK_STORAGE_BYTES, SPK_STORA
 
 static volatile uint8_t *const flash = (volatile uint8_t *)SPK_STORAGE_BASE;
 
+// An emulator that can stand still, as a core does that waits for its flash, is told for how many
+// microseconds.
+static void stall(void) {
+#ifdef SPK_STALL_US
+    *(volatile uint32_t *)SPK_STALL_AT = SPK_STALL_US;
+#endif
+}
+
 int spk_board_storage_erase(uint32_t offset) {
     for (uint32_t i = 0; i < SPK_STORAGE_PAGE; i++) {
         flash[offset + i] = 0xFF;
     }
+    stall();
     return 0;
 }
 
@@ -19,6 +28,7 @@ int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size)
     for (uint32_t i = 0; i < size; i++) {
         flash[offset + i] &= data[i];
     }
+    stall();
     return 0;
 }
 

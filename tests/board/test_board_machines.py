@@ -25,6 +25,7 @@ from support import need
 
 EVERY = [("native", "gcc", "native"), ("native", "gcc", "pty"), ("native", "zig", "native"),
          *(("virt-rv32", *pair) for pair in RV32)]  # fmt: skip
+INTERRUPT = 160  # bytes of stack that it may need, at any place
 rv32 = pytest.mark.parametrize(("toolchain", "machine"), RV32)
 RESET_REQUEST, RESET_FAULT = 1, 2
 
@@ -62,12 +63,14 @@ def test_ticks_are_retired_instructions(
 def test_unicorn_and_qemu_count_the_same(
     probe: Callable[..., Probe], board: str, command: str, at_least: int, toolchain: str
 ) -> None:
-    runs = []
+    runs, stacks = [], []
     for machine in ("unicorn", "qemu"):
         device = probe(board, toolchain, machine)
         run = device.obey(command, 200)
-        runs.append((run.ticks, run.stack, run.outputs_crc, device.device.get("result")))
+        runs.append((run.ticks, run.outputs_crc, device.device.get("result")))
+        stacks.append(run.stack)
     assert runs[0] == runs[1]
+    assert stacks[0] <= stacks[1] <= stacks[0] + INTERRUPT  # which unicorn has not
     assert runs[0][0] > 200 * at_least
 
 
@@ -94,7 +97,7 @@ def test_stack_high_water(probe: Callable[..., Probe], toolchain: str, machine: 
     assert 2048 <= device.obey("stack", 2048).stack <= 2048 + 1024
     assert device.obey("nothing").stack >= 2048  # since boot, not since the last run
     device.device.reset()
-    assert device.obey("nothing").stack == idle
+    assert abs(device.obey("nothing").stack - idle) <= INTERRUPT
 
 
 @pytest.mark.parametrize(("board", "toolchain", "machine"), EVERY)
