@@ -121,5 +121,7 @@ def check_package(
     )
     assert [str(d) for d in outcome.differences] == []
     assert summary["mismatches"] == 0
+    if built.firmware.stack is not None:
+        assert summary["stack_bytes"] <= built.firmware.stack.bytes
     assert summary["samples"] == len(next(iter(package.inputs.values())))
     return summary

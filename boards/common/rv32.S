@@ -86,8 +86,14 @@ _start:
 
 #ifdef SPK_RAM_CODE
     .section .ramfunc, "ax", @progbits
+#else
+    .section .text.trap, "ax", @progbits
 #endif
+    .equ SAVED_BYTES, 80
+    .globl spk_stack_of_trap // read by the build
+    .equ spk_stack_of_trap, SAVED_BYTES
     .balign SPK_TRAP_ALIGN
+    .type trap, @function
 trap:
 #ifdef SPK_TRAP_VECTORS // the core jumps into a table, by the number of the interrupt
     .option push
@@ -118,7 +124,7 @@ entry:
     // Keeps what C may change. Floats it does not touch: interrupts compute none.
 interrupt:
     csrr t0, mscratch
-    addi sp, sp, -80
+    addi sp, sp, -SAVED_BYTES
     sw ra, 0(sp)
     sw t0, 4(sp)
     sw t1, 8(sp)
@@ -169,5 +175,5 @@ interrupt:
     lw t5, 56(sp)
     lw t6, 60(sp)
 #endif
-    addi sp, sp, 80
+    addi sp, sp, SAVED_BYTES
     mret

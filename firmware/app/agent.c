@@ -285,11 +285,11 @@ static void start(void) {
 #ifdef SPK_KEEP
     agent.started = 1;
     if (agent.keep) {
-        spk_model.resume();
+        spk_model_resume();
         return;
     }
 #endif
-    spk_model.start();
+    spk_model_start();
 }
 
 // Steps until `target` steps are done; at the model's end also what needs all steps. Ticks of it: a
@@ -304,13 +304,13 @@ __attribute__((noinline)) static uint32_t advance(uint32_t target, int restart) 
     }
     int sure = 0;
     for (; step != target && !sure && !stopped(); step += !stopped()) {
-        spk_model.step(step);
+        spk_model_step(step);
         sure = is_sure();
     }
     agent.step = (uint16_t)step;
     agent.state = RUN_ON;
     if (!stopped() && (step == spk_model.steps || sure)) {
-        spk_model.finish();
+        spk_model_finish();
         agent.state = RUN_FINISHED;
     }
     if (stopped()) {
@@ -463,7 +463,7 @@ static enum spk_status learn(const uint8_t *data, struct spk_reply *reply) {
     spk_learning_stepped();
     spk_board_ticks_begin();
     const uint32_t before = model_ticks();
-    spk_model.learn();
+    spk_model_learn();
     put(reply, model_ticks() - before, 4);
     put(reply, spk_board_stack_high_water(), 4);
     put(reply, *spk_model.saturations, 4);

@@ -150,7 +150,7 @@ enum spk_status spk_events_close(const uint8_t *data, struct spk_reply *reply) {
         close_step();
     }
     if (flags & SPK_CLOSE_ANSWER && spk_agent_is_running()) {
-        spk_model.finish();
+        spk_model_finish();
     }
 #ifdef SPK_TRACE
     events.ticks = spk_trace_spent();

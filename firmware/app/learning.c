@@ -78,7 +78,7 @@ static enum spk_status commit(uint32_t *ticks, struct spk_reply *reply) {
         return SPK_STATUS_BAD_STATE;
     }
     if (!learning.unstored) {
-        spk_model.commit();
+        spk_model_commit();
         learning.changed = 1;
         learning.unstored = 1;
     }
@@ -160,7 +160,7 @@ enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply)
     case SPK_LEARN_INFO:
         break;
     case SPK_LEARN_RESET:
-        spk_model.load();
+        spk_model_load();
         spk_learning_written();
         learning.pending = 0;
         learning.steps = 0;

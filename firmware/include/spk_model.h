@@ -83,12 +83,6 @@ struct spk_model {
     uint16_t constant_count;
     const struct spk_constant *constants; // (constant_count,) in the order of the host's own list
     uint32_t *saturations;                // since the last start
-    void (*start)(void);                  // reset the states, run what does not depend on time
-    void (*step)(uint32_t t);             // one time step, 0 <= t < steps
-    void (*finish)(void);                 // run what needs all steps
-#ifdef SPK_KEEP
-    void (*resume)(void); // as start, and the neurons' states stay as they are
-#endif
 #ifdef SPK_EXIT
     const uint8_t *unsure; // 0 behind a step: the answer is sure, no further step is run
 #endif
@@ -96,15 +90,26 @@ struct spk_model {
     const struct spk_tensor *stream; // the input that has other values in each step
 #endif
 #ifdef SPK_LEARN
-    int32_t *label;       // target of learn(), 0 <= label < classes; NULL where it takes none
-    int32_t classes;      // 0 where it takes no label
-    void (*load)(void);   // the learned tensors as they were before anything was learned
-    void (*learn)(void);  // from the sample that was run, and its label or targets
-    void (*commit)(void); // consolidate what was learned
+    int32_t *label;  // target of learn(), 0 <= label < classes; NULL where it takes none
+    int32_t classes; // 0 where it takes no label
 #endif
 };
 
 extern const struct spk_model spk_model;
+
+// Functions, not pointers in the table: who calls whom is known when an image is linked, and so how
+// deep its stack can grow.
+void spk_model_start(void);      // reset the states, run what does not depend on time
+void spk_model_step(uint32_t t); // one time step, 0 <= t < steps
+void spk_model_finish(void);     // run what needs all steps
+#ifdef SPK_KEEP
+void spk_model_resume(void); // as start, and the neurons' states stay as they are
+#endif
+#ifdef SPK_LEARN
+void spk_model_load(void);   // the learned tensors as they were before anything was learned
+void spk_model_learn(void);  // from the sample that was run, and its label or targets
+void spk_model_commit(void); // consolidate what was learned
+#endif
 
 // In a trace build the model calls spk_probe after each operator; it digests what the operator
 // wrote and answers 1 when the run is to stop there, with every tensor as the operator left it.

@@ -146,14 +146,14 @@ static void find(void) {
 void spk_storage_refuse(void) {
     stored.found = SPK_STORED_DAMAGED;
     stored.steps = 0; // the generation stays: the next commit is to be the newer one
-    spk_model.load();
+    spk_model_load();
     stored.crc = spk_learned_crc();
 }
 
 void spk_storage_restore(void) {
     find();
     if (stored.slot == NO_SLOT) {
-        spk_model.load();
+        spk_model_load();
         stored.crc = spk_learned_crc();
         return;
     }

@@ -117,7 +117,7 @@ static const struct spk_tensor tensors[] = {
 #endif
 };
 
-static void start(void) {
+void spk_model_start(void) {
     saturations = 0;
     for (uint32_t i = 0; i < N; i++) {
         mix[i] = 0;
@@ -125,7 +125,7 @@ static void start(void) {
     SPK_PROBE(0, 0);
 }
 
-static void step(uint32_t t) {
+void spk_model_step(uint32_t t) {
     if (bomb[0] == t + 1) {
         spk_board_reset();
     }
@@ -143,7 +143,7 @@ static void step(uint32_t t) {
     SPK_PROBE(t, 2);
 }
 
-static void finish(void) {
+void spk_model_finish(void) {
     sum[0] = 0;
     sum[1] = 0;
     sum[2] = STEPS;
@@ -157,7 +157,7 @@ static void finish(void) {
 }
 
 #ifdef SPK_LEARN
-static void load(void) {
+void spk_model_load(void) {
     for (uint32_t i = 0; i < WEIGHTS; i++) {
         weight[i] = first[i];
     }
@@ -174,7 +174,7 @@ static void load(void) {
     }
 }
 
-static void learn(void) {
+void spk_model_learn(void) {
     int32_t moved = weight[ring[0]] + label[0] + 1 + wanted[0];
 
     if (moved > LIMIT || moved < -LIMIT) {
@@ -189,7 +189,7 @@ static void learn(void) {
     real[0] += 0.5f * (float)wanted[0] * (real[0] > 1e30f ? real[0] : 1.0f);
 }
 
-static void commit(void) {
+void spk_model_commit(void) {
     for (uint32_t i = 0; i < WEIGHTS; i++) {
         weight[i] = (int16_t)(weight[i] / 2);
         if (bomb[0] == IN_COMMIT && i == WEIGHTS / 2) {
@@ -215,14 +215,8 @@ const struct spk_model spk_model = {
     .constant_count = sizeof constants / sizeof constants[0],
     .constants = constants,
     .saturations = &saturations,
-    .start = start,
-    .step = step,
-    .finish = finish,
 #ifdef SPK_LEARN
     .label = label,
     .classes = CLASSES,
-    .load = load,
-    .learn = learn,
-    .commit = commit,
 #endif
 };

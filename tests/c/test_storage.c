@@ -268,7 +268,7 @@ int main(int argc, char **argv) {
     random_state = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 1;
     learned_bytes = copy(models[2], 0);
     CHECK(learned_bytes > 200 && learned_bytes <= LEARNED_MAX);
-    spk_model.load();
+    spk_model_load();
     copy(initial, 0);
     memset(flash, 0xFF, sizeof flash);
     boot();

@@ -21,13 +21,14 @@ from types import MappingProxyType
 from spikelet.board.image import ImageSizes, Section, Symbol, read_image
 from spikelet.board.objects import ObjectCache
 from spikelet.board.spec import BOARD_FILE, Board, ToolchainSpec, find_board
+from spikelet.board.stack import CLANG_FLAG, GCC_FLAG, StackBound, stack_bound
 from spikelet.board.toolchain import choose_toolchain
 from spikelet.errors import UsageError
 from spikelet.graph.c import FLAGS
 from spikelet.paths import boards_dir, cache_dir, firmware_dir, user_id
 from spikelet.plugins import kernel_dirs
 
-WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow")
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion", "-Wshadow", "-Wvla")
 # No errno: clang calls a function for an explicit multiply-add otherwise, FPU or not.
 COMMON = (
     "-std=c11", *WARNINGS, "-ffunction-sections", "-fdata-sections", "-fno-common",
@@ -63,6 +64,7 @@ class Firmware:
         toolchain: name of the toolchain that made it.
         trace: whether it is a trace build.
         sizes: what it takes.
+        stack: what the stack can take at the most; None on a host.
     """
 
     elf: Path
@@ -70,6 +72,7 @@ class Firmware:
     toolchain: str
     trace: bool
     sizes: ImageSizes
+    stack: StackBound | None = None
 
     @property
     def flash_bytes(self) -> int:
@@ -127,7 +130,7 @@ def build(
         UsageError: no model.c, an unknown board or toolchain.
         ToolMissing: the compiler is not installed.
         ImageTooLarge: the image does not fit.
-        BuildError: the compiler's own complaint.
+        BuildError: the compiler's own complaint; the stack has no bound, or not the room.
     """
     board = find_board(board) if isinstance(board, str) else board
     name, command = choose_toolchain(board, toolchain)
@@ -157,9 +160,28 @@ def build(
             raise _too_large(board, result.stderr) or _build_error(
                 "the image does not link", name, board, result
             )
+        stack = _stack([work / each for each in objects], work / elf.name, board)
         elf.write_bytes((work / elf.name).read_bytes())
     elf.chmod(0o755)
-    return Firmware(elf, board, name, trace, read_image(elf, board))
+    return Firmware(elf, board, name, trace, read_image(elf, board), stack)
+
+
+def _stack(objects: Sequence[Path], image: Path, board: Board) -> StackBound | None:
+    """What the stack can take at the most: it fits the board's, or a BuildError says by what."""
+    if board.memory is None:
+        return None
+    script = board.path(board.link_script).read_text(encoding="utf-8")
+    entry = _ENTRY.search(script)
+    stack = stack_bound(objects, image, entry[1] if entry else "_start", board.isa)
+    if stack.bytes > board.memory.stack_bytes:
+        raise BuildError(
+            f"the stack of board {board.name} has {board.memory.stack_bytes} bytes, the image can "
+            f"take {stack.bytes}: {stack}",
+            "the model's operators, or the board's own functions, keep much on the stack",
+            f"raise memory.stack_bytes in {board.folder / BOARD_FILE}, or try another toolchain: "
+            + ", ".join(board.toolchains),
+        )
+    return stack
 
 
 def _flags(board: Board, spec: ToolchainSpec, macros: list[str], sanitize: bool) -> list[str]:
@@ -167,6 +189,7 @@ def _flags(board: Board, spec: ToolchainSpec, macros: list[str], sanitize: bool)
     flags = [*COMMON, *spec.flags, *(FREESTANDING if board.freestanding else ())]
     if board.memory is not None:
         flags.append(f"-Wframe-larger-than={board.memory.stack_bytes}")
+        flags.append(GCC_FLAG if "gcc" in spec.command[0] else CLANG_FLAG)
     if spec.command[0] == "zig":
         flags.append("-fno-sanitize=undefined")  # zig turns it on by itself
     firmware = firmware_dir()
@@ -222,8 +245,7 @@ def _compile(
     def compile_one(job: tuple[list[str], Path, Path]) -> subprocess.CompletedProcess[str] | None:
         command, source, to = job
         place = cache.place(command, source) if source in common else None
-        if place is not None and place.is_file():
-            to.write_bytes(place.read_bytes())
+        if cache.take(place, to):
             return None
         result = _call([*command, "-o", to.name], work)
         if place is not None and result.returncode == 0:
@@ -358,6 +380,7 @@ def _build_error(
     )
 
 
+_ENTRY = re.compile(r"ENTRY\((\w+)\)")
 _FRAME = re.compile(r"frame size (?:of (\d+) bytes is larger|\((\d+)\) exceeds limit)")
 _DISK_FULL = re.compile("no space left|disk quota|file too large|file size limit", re.IGNORECASE)
 # What names a place in a source, an object or a symbol, or is no verdict of the compiler at all.

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from spikelet.board.stack import USAGE
 from spikelet.files import write_whole
 
 MOST = 4000  # objects; then the older half goes
@@ -41,10 +42,21 @@ class ObjectCache:
         parts = (identity.encode(), "\0".join(command[1:]).encode(), _bytes(source), self._headers)
         return self.folder / f"{_digest(parts).hex()}.o"
 
+    def take(self, place: Path | None, to: Path) -> bool:
+        """Put an object that is kept, and what its compiler said of it, where it is wanted."""
+        if place is None or not place.is_file():
+            return False
+        with contextlib.suppress(FileNotFoundError):
+            to.with_suffix(USAGE).write_bytes(place.with_suffix(USAGE).read_bytes())
+        to.write_bytes(place.read_bytes())
+        return True
+
     def keep(self, place: Path, made: Path) -> None:
-        """Keep an object; a cache that cannot be written is none."""
+        """Keep an object, and GCC's file beside it; a cache that cannot be written is none."""
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
+            if made.with_suffix(USAGE).is_file():
+                write_whole(place.with_suffix(USAGE), made.with_suffix(USAGE).read_bytes())
             write_whole(place, made.read_bytes())
             self._shrink(place.parent)
 
@@ -55,6 +67,7 @@ class ObjectCache:
         kept.sort(key=lambda path: path.stat().st_mtime_ns)
         for path in kept[: len(kept) // 2]:
             path.unlink(missing_ok=True)
+            path.with_suffix(USAGE).unlink(missing_ok=True)
 
 
 def _digest(parts: Iterable[bytes]) -> bytes:

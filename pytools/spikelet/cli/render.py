@@ -159,7 +159,7 @@ def build_rows(build: Mapping[str, Any]) -> dict[str, object]:
         "  code": number(build.get("code_bytes"), "B"),
         "RAM, static": _of(build.get("ram_bytes"), memory.get("ram_bytes")),
         "  arena": arena_row(build) if build.get("arena_bound_bytes") else None,
-        "stack, reserved": number(memory.get("stack_reserved_bytes"), "B"),
+        "stack, at most": _of(build.get("stack_bound_bytes"), memory.get("stack_reserved_bytes")),
     }
 
 

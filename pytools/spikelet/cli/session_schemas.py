@@ -131,6 +131,10 @@ class Image(Object):
     arena_bytes: int
     arena_bound_bytes: int
     """No memory plan takes less."""
+    stack_bound_bytes: int | None = None
+    """The stack cannot take more, whatever the input."""
+    stack_chain: list[tuple[str, int]] = []
+    """Functions from the entry on, and an interrupt's, each with its bytes."""
     memory: Memory | None
     sections: list[Section]
     symbols: list[Symbol]

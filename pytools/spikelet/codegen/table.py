@@ -45,17 +45,24 @@ def agent_table(
         f"    .arena_bytes = {places.size},",
         *_constant_fields(constants),
         "    .saturations = &saturations,",
-        "    .start = model_start,",
-        *(["    .resume = model_resume,"] if graph.keeps_state else []),
-        "    .step = model_step,",
-        "    .finish = model_finish,",
         *_stream_field(graph),
         *([f"    .unsure = {em.tensor(graph.exit)},"] if graph.exit else []),
         *_learning_fields(graph, em),
         "};",
         "",
+        *_functions(graph),
     ]
     return "\n".join(lines)
+
+
+def _functions(graph: Graph) -> list[str]:
+    """What the agent calls."""
+    names = ["start", *(["resume"] if graph.keeps_state else []), "finish"]
+    names += ["load", "learn", "commit"] if graph.learns else []
+    return [
+        *(f"void spk_model_{name}(void) {{\n    model_{name}();\n}}\n" for name in names),
+        "void spk_model_step(uint32_t t) {\n    model_step(t);\n}\n",
+    ]
 
 
 def learned_table(graph: Graph, em: CEmitter) -> str:
@@ -104,9 +111,6 @@ def _learning_fields(graph: Graph, em: CEmitter) -> list[str]:
     return [
         f"    .label = {label},",
         f"    .classes = {graph.classes},",
-        "    .load = model_load,",
-        "    .learn = model_learn,",
-        "    .commit = model_commit,",
     ]
 
 

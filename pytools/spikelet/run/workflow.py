@@ -62,6 +62,8 @@ class BuiltImage:
             "code_bytes": firmware.flash_bytes - firmware.weight_bytes,
             "arena_bytes": plan.size,
             "arena_bound_bytes": plan.bound,
+            "stack_bound_bytes": firmware.stack.bytes if firmware.stack else None,
+            "stack_chain": firmware.stack.all if firmware.stack else [],
             "memory": self._memory(),
             "sections": [asdict(section) for section in firmware.sections],
             "symbols": [

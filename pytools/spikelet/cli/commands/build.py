@@ -96,6 +96,7 @@ def command(
         "image": built.firmware.elf,
         "toolchain": sizes["toolchain"] + (", trace build" if layers else ""),
         **build_rows(sizes),
+        "  deepest": ", ".join(f"{name} {size}" for name, size in sizes["stack_chain"]) or None,
         **needed,
         "sha256": loaded.sha256,
     }
