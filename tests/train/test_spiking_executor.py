@@ -238,6 +238,28 @@ def test_a_long_step_is_several(kept: float, bias: float) -> None:
         executor.coarsen(5)
 
 
+def test_a_loop_lets_a_share_of_the_gradient_through() -> None:
+    """Neurons that keep nothing: the last step knows of the first one by way of the loop alone."""
+    net = Builder((1,))
+    own = net.linear(net.previous("h", (1,)), 1, bias=False)
+    network = net.network(net.lif(net.add(net.input, own), kept=0.0, name="h"))
+    executor = Executor(network, 3, "spike_count")
+
+    def gradient(share: float) -> torch.Tensor:
+        executor.loop_gradient = share
+        x = torch.tensor([0.9, 0.8, 0.7]).reshape(3, 1, 1).requires_grad_()
+        last = executor.values(x)["h"][-1]
+        assert float(last.detach()) == 0
+        torch.autograd.backward(last)
+        assert x.grad is not None
+        return x.grad.flatten()
+
+    whole, half, none = (gradient(share) for share in (1.0, 0.5, 0.0))
+    assert (whole.abs() > 0).all()
+    torch.testing.assert_close(half, whole * torch.tensor([0.25, 0.5, 1.0]))
+    assert torch.equal(none, whole * torch.tensor([0.0, 0.0, 1.0]))
+
+
 def test_a_narrow_spread_is_the_delay() -> None:
     x = (torch.rand(9, 5, 4) < 0.4).float()
     delays = torch.tensor([0, 1, 3, 20])

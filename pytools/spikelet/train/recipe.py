@@ -245,6 +245,10 @@ class SpikingSection(_Section):
     batch_norm: bool = False
     surrogate: Literal["atan", "fast_sigmoid"] = "atan"
     slope: Annotated[float, Field(gt=0)] = 2.0
+    # What a gradient is multiplied by each time that it goes back around a loop; 1 by default.
+    # Over some hundred steps gradients grow without end there; with 0 they go back in time through
+    # membranes alone (as in e-prop, Bellec et al., 2020).
+    loop_gradient: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class PretrainSection(_Section):

@@ -56,6 +56,7 @@ class Executor(nn.Module):
         grid: None in real numbers; else the numbers of the graph are computed.
         rates: of the last execution, spikes a neuron and step by layer, with their gradient.
         width: of delays while they are learned, in steps; 0 for whole steps.
+        loop_gradient: what a gradient is multiplied by where it goes back around a loop.
         factor: steps of the network that are executed as one; `steps` are those that are executed.
     """
 
@@ -73,7 +74,7 @@ class Executor(nn.Module):
         self.source, self.steps, self.readout = network, steps, readout
         self.learn, self.slope = frozenset(learn), slope or Slope()
         self.grid: Grid | None = None
-        self.width, self.factor = 0.0, 1
+        self.width, self.factor, self.loop_gradient = 0.0, 1, 1.0
         self.rates: dict[str, Tensor] = {}
         self.order = parts_in_order(network)
         looped = {layer.name for part in self.order if len(part) > 1 for layer in part}
@@ -228,6 +229,14 @@ class Executor(nn.Module):
             inputs = [x * 2.0**shift for x, shift in zip(inputs, shifts, strict=True)]
         return compute(layer, inputs)
 
+    def _looped(self, spikes: Tensor) -> Tensor:
+        """Spikes of the step before, with their share of the gradient."""
+        share = self.loop_gradient
+        if share == 1:
+            return spikes
+        fixed = spikes.detach()
+        return fixed + share * (spikes - fixed) if share else fixed
+
     def _loop(self, part: list[Layer], values: dict[str, Tensor]) -> None:
         """Layers of a loop, step by step; `values` get what they wrote."""
         written: dict[str, list[Tensor]] = {layer.name: [] for layer in part}
@@ -246,7 +255,7 @@ class Executor(nn.Module):
             for layer in part:
                 if isinstance(layer, Previous):
                     nothing = like.new_zeros((samples, *layer.shape))
-                    made = written[layer.of][t - 1] if t else nothing
+                    made = self._looped(written[layer.of][t - 1]) if t else nothing
                 elif layer.name in stepping:
                     made = stepping[layer.name](now[layer.inputs[0]])
                 else:

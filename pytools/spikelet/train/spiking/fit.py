@@ -130,6 +130,8 @@ class _Fit:
             batch_norm=how.batch_norm,
             slope=Slope(how.surrogate, how.slope),
         )
+        if how.loop_gradient is not None:
+            self.executor.loop_gradient = how.loop_gradient
         for delays in self.executor.delay_parts().values():
             delays.most = float(recipe.delays.most)
         self.codes = torch.from_numpy(coding.codes(data, data.x_train))
