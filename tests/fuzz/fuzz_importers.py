@@ -1,10 +1,11 @@
-"""Fuzzing of the importers with atheris (libFuzzer for Python): `make fuzz`, or by hand
+"""Fuzzing of what is read with atheris (libFuzzer for Python): `make fuzz`, or by hand
 
     python tests/fuzz/fuzz_importers.py FORMAT [CORPUS FOLDER] [libFuzzer's flags, as -runs=0]
 
-An importer returns or raises `UsageError`, within `SECONDS` and `MEGABYTES`. What breaks that is
-left as crash-*, timeout-* or oom-* in the current folder: make it small (`-minimize_crash=1`), put
-it into `regressions/`, where `test_regressions.py` replays it, and mend the importer.
+FORMAT is one of TARGETS: model files of other tools, packages (spk), deltas (spkd). What reads them
+returns or raises `UsageError`, within `SECONDS` and `MEGABYTES`. What breaks that is left as
+crash-*, timeout-* or oom-* in the current folder: make it small (`-minimize_crash=1`), put it into
+`regressions/`, where `test_regressions.py` replays it, and mend what reads it.
 
 Numbers at random hardly get past a flatbuffer's offsets or a protobuf's lengths, so half of the
 mutations know the schema and change one dimension, index, scale, option, attribute, name or edge of
@@ -33,7 +34,16 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "frontends")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "frontends")]
+
+from package_targets import (  # noqa: E402
+    delta_parse,
+    delta_seeds,
+    mutate_delta,
+    mutate_package,
+    package_parse,
+    package_seeds,
+)
 
 SECONDS, MEGABYTES = 5, 500
 RUNS = 100_000  # of one process: atheris 3.0.0 holds on to what instrumented lines compare
@@ -495,6 +505,8 @@ class Importer:
 TARGETS = {
     "tflite": Importer(tflite_parse, tflite_seeds, mutate_tflite),
     "onnx": Importer(onnx_parse, onnx_seeds, mutate_onnx),
+    "spk": Importer(package_parse, package_seeds, mutate_package),
+    "spkd": Importer(delta_parse, delta_seeds, mutate_delta),
 }
 
 
@@ -523,13 +535,18 @@ def fuzz(name: str, rest: list[str]) -> None:
 
     target = TARGETS[name]
     folders = [a for a in rest if not a.startswith("-")]
-    instrumented = ["spikelet.frontends", "spikelet.graph", "spikelet.quantise", "flatbuffers"]
+    instrumented = [
+        "spikelet.frontends", "spikelet.graph", "spikelet.quantise", "spikelet.package",
+        "spikelet.learn.delta", "spikelet.learn.state", "flatbuffers",
+    ]  # fmt: skip
     # atheris 3.0.0 never frees an array that an instrumented line compares: none of large ones.
     numeric = [f"spikelet.quantise.{name}" for name in ("apart", "calibrate", "meaning")]
     with atheris.instrument_imports(include=instrumented, exclude=numeric):
         import spikelet.frontends.onnx
         import spikelet.frontends.tflite
-        import spikelet.frontends.tflite.floats  # noqa: F401
+        import spikelet.frontends.tflite.floats
+        import spikelet.learn.delta
+        import spikelet.package  # noqa: F401
 
     corpus = Path(folders[0] if folders else tempfile.mkdtemp(prefix="spikelet-fuzz-"))
     corpus.mkdir(parents=True, exist_ok=True)
