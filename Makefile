@@ -20,10 +20,10 @@ export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 SPIKELET := $(BIN)/spikelet
 CODE := pytools sim models tests
-C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c tests/c/*.[ch] \
+C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c sim/rtl/*.cpp tests/c/*.[ch] \
     tests/plugin/*/firmware/*/*.h)
 
-.PHONY: demo quick test tests test-long check format docs tools bench bars soak fuzz figures wheel clean
+.PHONY: demo quick test tests test-long check format docs tools bench bars soak fuzz figures rtl wheel clean
 
 demo: $(READY)
 	$(SPIKELET) demo -o $(OUT)/demo
@@ -65,6 +65,11 @@ docs: $(READY)
 # Elsewhere than on Debian or Ubuntu as root it says what to install and goes on.
 tools:
 	@sh tools/install_tools.sh
+
+# The cores in Verilog become simulators in the cache, for the boards that end in -rtl: minutes, once.
+rtl: $(READY)
+	$(PIP) --no-build-isolation -c constraints.txt -e '.[rtl]'
+	$(BIN)/python tools/rtl.py
 
 # Also writes docs/sizes.csv; `tools/sizes.py --against` says what a change moved.
 bench: $(READY)

@@ -89,6 +89,7 @@ def execute(
     told = []
     for number, block in enumerate(given):
         if block.title:
+            (folder / block.title).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.title).write_text(block.text, encoding="utf-8")
         elif block.language == "toml":
             tomllib.loads(block.text)

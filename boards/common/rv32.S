@@ -40,6 +40,7 @@ _start:
     csrwi fcsr, 0 // round to nearest, ties to even
 #endif
 
+#ifndef SPK_NO_PMP
     // Flash is read and execute only, what lies between flash and RAM is a guard under the stack.
     la t0, __flash_start
     srli t0, t0, 2
@@ -52,6 +53,7 @@ _start:
     csrw pmpaddr2, t0
     li t0, 0x00888D00 // entry 1: locked, up to pmpaddr1, X R; entry 2: locked, nothing
     csrw pmpcfg0, t0
+#endif
 
     la t0, __stack_bottom
     li t1, STACK_PAINT

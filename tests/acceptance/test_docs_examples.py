@@ -15,6 +15,7 @@ import tflite_drawn
 from tflite_floats import to_float
 
 import pages
+from rtl import need_simulator
 from spikelet.package import Package
 from spikelet.paths import models_dir
 from support import need
@@ -65,6 +66,7 @@ def model_files(folder: Path) -> None:
 # By page, what it takes for granted, and the exit codes of which it tells.
 NEEDED: dict[str, Callable[[Path], None]] = {
     "boards.md": mine,
+    "cycles.md": mine,
     "file-format.md": mine,
     "test-bench.md": two,
     "firmware.md": digits,
@@ -86,7 +88,7 @@ EXITS = {
 TOOLS = {"firmware.md": ("cmake", "gcc", "arm-none-eabi-gcc", "qemu-system-arm")}
 LONG = {
     "index.md", "pytorch.md", "spiking.md", "spiking-training.md", "test-bench.md",
-    "model-files.md", "boards.md", "parts.md", "spiking-learning.md",
+    "model-files.md", "boards.md", "cycles.md", "parts.md", "spiking-learning.md",
 }  # fmt: skip
 TESTED = [
     pytest.param(name, marks=[pytest.mark.long] if name in LONG else [])
@@ -99,6 +101,8 @@ TESTED = [
 def test_every_block_of_a_page_does_what_it_says(page: str, tmp_path: Path) -> None:
     for tool in ("torch", "snntorch", "zig", "unicorn", *TOOLS.get(page, ())):
         need(tool)
+    if page == "cycles.md":
+        need_simulator("ibex-rtl")
     NEEDED.get(page, lambda folder: None)(tmp_path)
     pages.execute(pages.blocks(page), tmp_path, EXITS)
     if page == "pytorch.md":

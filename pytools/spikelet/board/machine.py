@@ -12,11 +12,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from spikelet.board.build import Firmware, usable_cache, zig_environment
+from spikelet.board.rtl import modules as rtl_modules
+from spikelet.board.rtl import simulator
 from spikelet.board.spec import Board, MachineSpec
 from spikelet.board.toolchain import ToolMissing, how_to_install
 from spikelet.errors import LinkDead, UsageError
@@ -34,21 +37,24 @@ class MachineDied(LinkDead):
     """The process that stood in for the device ended on its own."""
 
 
-def _missing(spec: MachineSpec) -> str:
-    """What keeps this machine from starting, with its cure; empty when nothing does."""
-    if spec.module and importlib.util.find_spec(spec.module) is None:
-        return f"{sys.executable} -m pip install {spec.module}"
+def _missing(spec: MachineSpec) -> tuple[str, str]:
+    """What keeps this machine from starting, and its cure; empty when nothing does."""
+    wanted = rtl_modules(spec.rtl) if spec.rtl else [spec.module] if spec.module else []
+    absent = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if absent:
+        names = " ".join(name.replace("_", "-") for name in absent)
+        return absent[0], f"{sys.executable} -m pip install {names}"
     program = spec.argv[0]
     if "{" not in program and shutil.which(program) is None:
-        return how_to_install(program, spec.package)
-    return ""
+        return program, how_to_install(program, spec.package)
+    return "", ""
 
 
 def machines(board: Board) -> list[str]:
     """The board's machines that can start on this computer, in order of preference."""
     if sys.platform == "win32":
         return []
-    return [name for name, spec in board.machines.items() if not _missing(spec)]
+    return [name for name, spec in board.machines.items() if not _missing(spec)[0]]
 
 
 class Machine:
@@ -62,8 +68,15 @@ class Machine:
         port: path of the pseudo-terminal, or empty.
     """
 
-    def __init__(self, firmware: Firmware, name: str, spec: MachineSpec) -> None:
+    def __init__(
+        self,
+        firmware: Firmware,
+        name: str,
+        spec: MachineSpec,
+        doing: Callable[[str], None] | None = None,
+    ) -> None:
         self.firmware, self.name = firmware, name
+        self._argv = _command(spec, firmware, doing)
         self.port = ""
         self.transport: Transport
         self._last_words = ""
@@ -81,7 +94,7 @@ class Machine:
     def _start(self, spec: MachineSpec) -> None:
         from spikelet.link.transport import FdTransport, open_transport
 
-        argv = self._argv = _command(spec, self.firmware)
+        argv = self._argv
         passed: list[int] = []
         if spec.leash:
             reading, writing = os.pipe()
@@ -231,7 +244,9 @@ class Machine:
         self.stop()
 
 
-def _command(spec: MachineSpec, firmware: Firmware) -> list[str]:
+def _command(
+    spec: MachineSpec, firmware: Firmware, doing: Callable[[str], None] | None
+) -> list[str]:
     values = {"elf": str(firmware.elf), "python": sys.executable, "sim": str(sim_dir())}
     values["board"] = firmware.board.name
     if firmware.board.memory is not None:
@@ -239,18 +254,26 @@ def _command(spec: MachineSpec, firmware: Firmware) -> list[str]:
             region = getattr(firmware.board.memory, name)
             if region is not None:
                 values[name] = f"{region.base:#x}:{region.bytes:#x}"
+    if spec.rtl is not None:
+        values["rtl"] = str(simulator(firmware.board, spec.rtl, doing))
+        values["flash_wait"] = str(spec.rtl.flash_wait)
+        values["ram_wait"] = str(spec.rtl.ram_wait)
     return [part.format(**values) for part in spec.argv]
 
 
-def start(firmware: Firmware, machine: str = "auto") -> Machine:
+def start(
+    firmware: Firmware, machine: str = "auto", doing: Callable[[str], None] | None = None
+) -> Machine:
     """Start a machine with this firmware.
 
     Args:
         firmware: what build() made.
         machine: name of one of the board's machines, or "auto" for the first that can start.
+        doing: told what takes minutes: a simulator that is built first.
 
     Raises:
-        UsageError: the board has no such machine, or no machine at all.
+        UsageError: the board has no such machine, or no machine at all, or its simulator cannot be
+            built.
         ToolMissing: what it needs is not installed.
         LinkDead: it did not start.
     """
@@ -277,15 +300,14 @@ def start(firmware: Firmware, machine: str = "auto") -> Machine:
         )
     spec = board.machines[machine]
     if machine not in there:
+        what, cure = _missing(spec)
         raise ToolMissing(
-            f"machine {machine!r} of board {board.name} needs {spec.module or spec.argv[0]}",
-            "it is not installed",
-            _missing(spec),
+            f"machine {machine!r} of board {board.name} needs {what}", "it is not installed", cure
         )
     if not Path(firmware.elf).is_file():
         raise UsageError(f"{firmware.elf} is gone", next="build it again")
     try:
-        return Machine(firmware, machine, spec)
+        return Machine(firmware, machine, spec, doing)
     except OSError as error:
         raise LinkDead(
             f"machine {machine!r} of board {board.name} did not start: {error}",

@@ -115,18 +115,41 @@ class ToolchainSpec(_Part):
     optimize: dict[str, str] = Field(default_factory=dict)
 
 
+class RtlSpec(_Part):
+    """A core in Verilog, which Verilator and sim/rtl/machine.cpp make a simulator of.
+
+    Attributes:
+        package: Python package that brings the Verilog.
+        top: the board's file with module spk_core: the core behind the ports of machine.cpp.
+        sources: files of the package that are read first, in this order.
+        libraries: folders of the package in which modules and included files are looked for.
+        defines: macros of the Verilog, the core's options among them.
+        flash_wait: wait states of flash, cycles that an access takes beyond the first.
+        ram_wait: of RAM and storage.
+    """
+
+    package: str = Field(pattern=r"^[a-z0-9_]+$")
+    top: str = "core.sv"
+    sources: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = Field(min_length=1)
+    defines: dict[Annotated[str, Field(pattern=r"^\w+$")], str] = Field(default_factory=dict)
+    flash_wait: int = Field(default=0, ge=0, le=1000)
+    ram_wait: int = Field(default=0, ge=0, le=1000)
+
+
 class MachineSpec(_Part):
     """A process that behaves as this board, with link bytes on standard input and output.
 
     Attributes:
         argv: command line; {board} (its name), {elf}, {python}, {sim}, {flash}, {ram} and
-            {storage} are filled in.
+            {storage} are filled in, with `rtl` also {rtl}, {flash_wait} and {ram_wait}.
         module: Python module that it needs.
         package: Debian's package of it, named when it is missing.
         pty: the link is a pseudo-terminal, opened by the host as a serial port.
         leash: the process does not end with its link and must be ended.
         instructions_per_tick: of an emulator whose time is its count of instructions, where the
             board's own tick is another; counts of instructions come in steps of it.
+        rtl: of what {rtl} is made, once, in the cache.
     """
 
     argv: tuple[str, ...] = Field(min_length=1)
@@ -135,6 +158,7 @@ class MachineSpec(_Part):
     pty: bool = False
     leash: bool = False
     instructions_per_tick: float | None = Field(default=None, gt=0)
+    rtl: RtlSpec | None = None
 
     @property
     def counts(self) -> bool:

@@ -23,7 +23,7 @@ from spikelet.link.device import Device
 from spikelet.link.errors import impossible
 from spikelet.metrics import NeuroBench, mean, neurobench
 from spikelet.package import Package
-from spikelet.run.session import TICKS, Outcome
+from spikelet.run.session import TICKS, Outcome, sample_deadline
 from spikelet.run.session_folder import SessionFolder
 from spikelet.run.workflow import SessionTarget, connect
 from spikelet.streams import SampleStream
@@ -175,7 +175,7 @@ def with_layers(
     ticks = None
     if target is not None and outcome.ticks is not None:
         measured = [s.ticks for s in outcome.samples[:LAYER_SAMPLES]]
-        with connect(target, package) as (device, _):
+        with connect(target, package) as (device, machine):
             if summary.get("unique_id") not in (None, unique_id := device.hello.unique_id.hex()):
                 raise UsageError(
                     f"{target.port}: this is device {unique_id}, and the session is of "
@@ -183,7 +183,8 @@ def with_layers(
                     "another device is on the port now",
                     "connect the same one, or bench this one anew without --layers",
                 )
-            ticks = layer_ticks(package, device, stream, measured)
+            deadline_s = sample_deadline(package.graph, target.speed(machine).mips)
+            ticks = layer_ticks(package, device, stream, measured, deadline_s)
     work = effective_work(package, stream.inputs)
     rows = summary["build"].get("layers") or _layer_table(package, board)
     return bench_summary(summary, outcome, work, ticks, rows)

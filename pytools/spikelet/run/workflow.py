@@ -249,7 +249,7 @@ def connect(
             "give --port; `spikelet boards` lists what needs none",
         )
     with (
-        start(target.built.firmware, target.machine) as machine,
+        start(target.built.firmware, target.machine, on_log) as machine,
         Device(machine.transport, connect_deadline_s=30.0, expected=must) as device,
     ):
         device.on_log = on_log  # what a device says as it boots is no news here

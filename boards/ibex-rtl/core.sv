@@ -1,0 +1,77 @@
+// Ibex behind the ports that sim/rtl/machine.cpp drives. It starts at BOOT + 0x80.
+// SPDX-License-Identifier: Apache-2.0
+module spk_core import ibex_pkg::*; (
+    input  logic        clk,
+    input  logic        reset_n,
+    input  logic [31:0] boot,
+    output logic        instr_req,
+    input  logic        instr_gnt,
+    input  logic        instr_rvalid,
+    output logic [31:0] instr_addr,
+    input  logic [31:0] instr_rdata,
+    input  logic        instr_err,
+    output logic        data_req,
+    input  logic        data_gnt,
+    input  logic        data_rvalid,
+    output logic        data_we,
+    output logic [ 3:0] data_be,
+    output logic [31:0] data_addr,
+    output logic [31:0] data_wdata,
+    input  logic [31:0] data_rdata,
+    input  logic        data_err,
+    input  logic        bus_fault // for cores without *_err
+);
+    ibex_top #(
+        .PMPEnable(1'b1),
+        .RV32M(`SPK_RV32M),
+        .RV32B(`SPK_RV32B),
+        .BranchTargetALU(`SPK_BRANCH_TARGET_ALU),
+        .WritebackStage(`SPK_WRITEBACK_STAGE)
+    ) core (
+        .clk_i(clk),
+        .rst_ni(reset_n),
+        .test_en_i(1'b0),
+        .ram_cfg_i('0),
+        .hart_id_i('0),
+        .boot_addr_i(boot),
+        .instr_req_o(instr_req),
+        .instr_gnt_i(instr_gnt),
+        .instr_rvalid_i(instr_rvalid),
+        .instr_addr_o(instr_addr),
+        .instr_rdata_i(instr_rdata),
+        .instr_rdata_intg_i('0),
+        .instr_err_i(instr_err),
+        .data_req_o(data_req),
+        .data_gnt_i(data_gnt),
+        .data_rvalid_i(data_rvalid),
+        .data_we_o(data_we),
+        .data_be_o(data_be),
+        .data_addr_o(data_addr),
+        .data_wdata_o(data_wdata),
+        .data_wdata_intg_o(),
+        .data_rdata_i(data_rdata),
+        .data_rdata_intg_i('0),
+        .data_err_i(data_err),
+        .irq_software_i(1'b0),
+        .irq_timer_i(1'b0),
+        .irq_external_i(1'b0),
+        .irq_fast_i('0),
+        .irq_nm_i(1'b0),
+        .scramble_key_valid_i(1'b0),
+        .scramble_key_i('0),
+        .scramble_nonce_i('0),
+        .scramble_req_o(),
+        .debug_req_i(1'b0),
+        .crash_dump_o(),
+        .double_fault_seen_o(),
+        .fetch_enable_i(IbexMuBiOn),
+        .alert_minor_o(),
+        .alert_major_internal_o(),
+        .alert_major_bus_o(),
+        .core_sleep_o(),
+        .scan_rst_ni(1'b1)
+    );
+
+    logic unused;
+    assign unused = bus_fault;
+endmodule
