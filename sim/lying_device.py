@@ -131,6 +131,7 @@ facts("tick-unit-other", "another unit of ticks", tick_unit=lambda u: (u + 1) % 
 facts("protocol", "another protocol", protocol=lambda p: p + 1)
 facts("protocol-hash", "another definition of the messages", protocol_hash=lambda h: h ^ 1)
 facts("reset-cause", "a cause of reset that is none", reset_cause=99)
+facts("self-test", "a self-test with no known outcome", self_test=99)
 facts("model-name", "another name of the model", model="another")
 facts("model-escape", "a name of the model that clears the terminal", model="\x1b[2J\x1b]0;x\x07")
 
@@ -468,6 +469,9 @@ state("committed", "another CRC of what is committed", "committed_crc", lambda c
 state("pending", "an upload that nobody made", "pending", 1)
 state("pending-odd", "an upload that is neither there nor not", "pending", 7)
 state("stored", "a storage in no known state", "stored", 77)
+state("source", "a model from nowhere", "source", 77)
+state("factory", "a factory slot in no known state", "factory", 77)
+state("self-test", "LEARN_STATE tells a self-test with no known outcome", "self_test", 77)
 state("slot", "a committed model in a slot of 1 byte", "slot_bytes", 1)
 
 
@@ -487,6 +491,7 @@ def counting(mode: str, doc: str, name: str, first: int, by: int) -> None:
 
 counting("generation", "a commit more with every answer", "generation", 5, 1)
 counting("written", "less written with every answer", "written", 10**9, -1)
+counting("worn", "less wear with every answer", "worn", 10**9, -1)
 counting("erased", "less erased with every answer", "erased", 10**9, -1)
 state("boot", "LEARN_STATE is of another boot", "boot_id", lambda b: b + 1)
 shape("state-short", "LEARN_STATE's answer is cut off", m.Type.LEARN_STATE, cut)

@@ -13,6 +13,7 @@ from spikelet.codegen import Plan, generate
 from spikelet.graph import Array, Graph
 from spikelet.graph.target import Target as Core
 from spikelet.learn import Twin
+from spikelet.link import SelfTest
 from spikelet.package import Package
 from spikelet.run import BuiltImage, SessionTarget, connect
 from spikelet.run.learner import DeviceLearner, device_learner, outputs_crc
@@ -109,6 +110,7 @@ def equals_twin(
     twin = Twin(device.graph)
     samples = len(next(iter(inputs.values())))
     first = 0
+    assert device.device.hello.self_test in (SelfTest.PASSED, SelfTest.NONE)
     assert device.compare(twin) == []
     for end in sorted({*range(block, samples, block), *commit_after, samples}):
         part = slice(first, end)

@@ -114,6 +114,7 @@ static void put_facts(struct spk_reply *reply) {
     spk_board_unique_id(reply->at);
     reply->at += 8;
     put_fault(reply);
+    put(reply, spk_learning_self_test(), 1);
     put(reply, counts->good, 4);
     put(reply, counts->bad, 4);
     put_bytes(reply, spk_model.package_sha256, 32);

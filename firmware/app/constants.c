@@ -35,8 +35,10 @@ enum spk_status spk_constants_serve(const uint8_t *data, struct spk_reply *reply
 }
 
 uint32_t spk_outputs_crc(void) {
-    uint32_t crc = 0;
+    return spk_outputs_crc_from(0);
+}
 
+uint32_t spk_outputs_crc_from(uint32_t crc) {
     for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
         const struct spk_tensor *tensor = &spk_model.tensors[i];
         if (tensor->kind == SPK_OUTPUT) {

@@ -13,6 +13,7 @@ static struct {
     uint8_t changed;  // they are not the committed ones
     uint8_t pending;  // a host has written some of them, and has not said that this was all
     uint8_t unstored; // the commit phase has run, but its result could not be stored
+    uint8_t tested;   // SPK_SELF_TEST_...: what the self-test of this boot found
 } learning;
 
 // The first learned tensor with a value beyond its range; the number of tensors where there is
@@ -30,20 +31,76 @@ static uint32_t beyond_range(void) {
     return i;
 }
 
-static void restore(void) {
-    spk_storage_restore();
-    if (beyond_range() < spk_model.tensor_count) { // a CRC is no proof of who wrote it
+// Gives up what was restored for the next best, until one can be of this model.
+static void refuse_impossible(void) {
+    while (spk_stored()->source != SPK_SOURCE_INITIAL && // a CRC is no proof of who wrote it
+           beyond_range() < spk_model.tensor_count) {
         spk_storage_refuse();
     }
+}
+
+static void note_restored(void) {
     learning.steps = spk_stored()->steps;
     learning.changed = 0;
     learning.pending = 0;
     learning.unstored = 0;
 }
 
+static void restore(void) {
+    spk_storage_restore();
+    refuse_impossible();
+    note_restored();
+}
+
+// What the golden samples give with what is learned now.
+static struct spk_answers answers(void) {
+    struct spk_answers given = {0, 0};
+
+#ifdef SPK_SELF_TEST
+    given.digest = spk_self_test_digest();
+    given.samples = spk_model.self_test->id;
+#endif
+    return given;
+}
+
+// Whether the device computes what it did when its model was committed; falls back until it does.
+// After a fault nothing is run: it may have been this that faulted, and a host is to be served.
+static uint8_t self_test(void) {
+#ifdef SPK_SELF_TEST
+    const struct spk_stored *stored = spk_stored();
+    const enum spk_reset_cause cause = spk_board_reset_cause();
+    uint8_t passed = SPK_SELF_TEST_PASSED;
+
+    if (cause != SPK_RESET_POWER && cause != SPK_RESET_REQUEST) {
+        return SPK_SELF_TEST_SKIPPED;
+    }
+    while (stored->source != SPK_SOURCE_INITIAL) {
+        if (stored->answers.samples != spk_model.self_test->id) {
+            return SPK_SELF_TEST_SKIPPED; // of an image without, or with other samples
+        }
+        if (spk_self_test_digest() == stored->answers.digest) {
+            return passed;
+        }
+        passed = SPK_SELF_TEST_FELL_BACK;
+        spk_storage_refuse();
+        refuse_impossible();
+    }
+    return spk_self_test_digest() == spk_model.self_test->digest ? passed : SPK_SELF_TEST_FAILED;
+#else
+    return SPK_SELF_TEST_NONE;
+#endif
+}
+
 void spk_learning_boot(void) {
     learning.nonce = 0;
-    restore();
+    spk_storage_boot();
+    refuse_impossible();
+    learning.tested = self_test();
+    note_restored();
+}
+
+uint32_t spk_learning_self_test(void) {
+    return learning.tested;
 }
 
 void spk_learning_session(uint32_t nonce) {
@@ -89,7 +146,7 @@ static enum spk_status commit(uint32_t *ticks, struct spk_reply *reply) {
         restore();
         return SPK_STATUS_RANGE;
     }
-    const enum spk_status status = spk_storage_commit(learning.steps, &reply->detail);
+    const enum spk_status status = spk_storage_commit(learning.steps, answers(), &reply->detail);
     if (status == SPK_STATUS_OK) {
         learning.changed = 0;
         learning.unstored = 0;
@@ -129,6 +186,25 @@ static enum spk_status accept(const uint8_t *data, struct spk_reply *reply) {
     return SPK_STATUS_OK;
 }
 
+// What is committed becomes the factory's, once.
+static enum spk_status keep_factory(struct spk_reply *reply) {
+    if (learning.changed) {
+        return SPK_STATUS_BAD_STATE;
+    }
+    return spk_storage_keep_factory(learning.steps, answers(), &reply->detail);
+}
+
+static void to_factory(void) {
+    const uint32_t steps = spk_storage_load_factory();
+
+    if (beyond_range() < spk_model.tensor_count) {
+        spk_model_load();
+    }
+    spk_learning_written();
+    learning.pending = 0;
+    learning.steps = steps;
+}
+
 static void put_state(struct spk_reply *reply, uint32_t ticks) {
     const struct spk_stored *stored = spk_stored();
     const uint32_t words[] = {
@@ -149,6 +225,11 @@ static void put_state(struct spk_reply *reply, uint32_t ticks) {
     }
     reply->at = spk_store(reply->at, stored->found, 1);
     reply->at = spk_store(reply->at, learning.pending, 1);
+    reply->at = spk_store(reply->at, stored->worn, 4);
+    reply->at = spk_store(reply->at, stored->answers.digest, 4);
+    reply->at = spk_store(reply->at, stored->source, 1);
+    reply->at = spk_store(reply->at, stored->factory, 1);
+    reply->at = spk_store(reply->at, learning.tested, 1);
 }
 
 enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply) {
@@ -173,6 +254,12 @@ enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply)
         break;
     case SPK_LEARN_ACCEPT:
         status = accept(data, reply);
+        break;
+    case SPK_LEARN_KEEP_FACTORY:
+        status = keep_factory(reply);
+        break;
+    case SPK_LEARN_TO_FACTORY:
+        to_factory();
         break;
     default:
         reply->detail = action;

@@ -23,7 +23,8 @@ uint32_t spk_agent_admitted(const struct spk_tensor *tensor, uint32_t offset, co
 
 void spk_agent_put_outcome(struct spk_reply *reply, uint32_t ticks); // the fields of RUN's reply
 
-uint32_t spk_outputs_crc(void); // of all outputs, in the order of the table
+uint32_t spk_outputs_crc(void);              // of all outputs, in the order of the table
+uint32_t spk_outputs_crc_from(uint32_t crc); // goes on from a CRC
 enum spk_status spk_constants_serve(const uint8_t *data, struct spk_reply *reply); // CONSTANTS
 
 #ifdef SPK_LEARN
@@ -34,6 +35,15 @@ void spk_learning_stepped(void);           // a learning step begins
 void spk_learning_written(void);           // a host writes to a learned tensor
 int spk_learning_pending(void);            // it did, and has not said that this was all
 enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply); // LEARN_STATE
+uint32_t spk_learning_self_test(void); // SPK_SELF_TEST_...: of this boot
+#else
+#define spk_learning_self_test() SPK_SELF_TEST_NONE
+#endif
+
+#ifdef SPK_SELF_TEST
+// Runs the golden samples with what is learned now: CRC-32 over the outputs of all of them. Every
+// other tensor is cleared then: self_test.c.
+uint32_t spk_self_test_digest(void);
 #endif
 
 #ifdef SPK_EVENTS

@@ -72,6 +72,14 @@ static inline int32_t spk_order(uint32_t bits, enum spk_dtype dtype) {
     }
 }
 
+// Golden samples, which a device runs when it boots, and what they gave on the host.
+struct spk_self_test {
+    const uint8_t *samples; // of each sample each input in the table's order, of `stream` all steps
+    uint32_t digest;        // CRC-32 over the outputs, with what was learned as load() leaves it
+    uint16_t id;            // of the samples; not 0
+    uint8_t count;
+};
+
 struct spk_model {
     const char *name;
     const uint8_t *package_sha256;    // (32,)
@@ -92,6 +100,9 @@ struct spk_model {
 #ifdef SPK_LEARN
     int32_t *label;  // target of learn(), 0 <= label < classes; NULL where it takes none
     int32_t classes; // 0 where it takes no label
+#endif
+#ifdef SPK_SELF_TEST
+    const struct spk_self_test *self_test;
 #endif
 };
 

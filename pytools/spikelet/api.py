@@ -228,13 +228,9 @@ class Package(packages.Package):
         return learning_plan(self.graph, None if board is None else as_board(board))
 
     def build(
-        self,
-        board: str | Board = "native",
-        out: Path | str | None = None,
-        *,
-        toolchain: str = AUTO,
-        layers: bool = False,
-    ) -> BuiltImage:
+        self, board: str | Board = "native", out: Path | str | None = None, *,
+        toolchain: str = AUTO, layers: bool = False, self_test: bool = True,
+    ) -> BuiltImage:  # fmt: skip
         """Generate the C and build the image for a board.
 
         Args:
@@ -242,6 +238,7 @@ class Package(packages.Package):
             out: folder for C and image; by default spikelet-build/MODEL-BOARD.
             toolchain: one of the board's.
             layers: a trace build: a host may ask for every layer.
+            self_test: of a model that learns: it runs golden samples when it boots and commits.
 
         Raises:
             BuildError: the compiler refuses; ImageTooLarge: it does not fit.
@@ -252,7 +249,7 @@ class Package(packages.Package):
         """
         on = as_board(board)
         folder = image_folder(self, on, layers) if out is None else Path(out)
-        return make(self, on, folder, toolchain=toolchain, trace=layers)
+        return make(self, on, folder, toolchain=toolchain, trace=layers, tests_itself=self_test)
 
     def run(
         self,

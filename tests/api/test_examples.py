@@ -20,7 +20,8 @@ from support import need
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # What needs no example of its own.
 PLAIN = {
-    "Device.commit", "Device.info", "Device.put", "Device.reset", "Device.ticks", "Package.of",
+    "Device.commit", "Device.info", "Device.put", "Device.reset", "Device.ticks",
+    "Device.to_factory", "Package.of",
     "LearnOptions.grid", "LearnOptions.place", "LearnOptions.to_resume", "Package.with_arena",
     "RunOptions.builds", "Session.accuracy", "Session.complete", "Session.error", "Session.label",
     "Session.mismatches", "Watch.log", "Watch.note", "Watch.planned", "Watch.progress",

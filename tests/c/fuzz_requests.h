@@ -98,7 +98,7 @@ static uint32_t nearly(uint8_t type, uint8_t *payload) {
         at = spk_store(at, rnd(4) ? 0 : rnd(3), 2);
         break;
     case SPK_TYPE_LEARN_STATE:
-        at = spk_store(at, rnd(30) ? rnd(5) : rnd(256), 1);
+        at = spk_store(at, rnd(30) ? rnd(7) : rnd(256), 1);
         at = spk_store(at, rnd(6) ? spk_learned_crc() : rnd(0xFFFFFFFFu), 4);
         at = spk_store(at, rnd(1000), 4);
         break;

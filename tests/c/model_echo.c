@@ -9,6 +9,8 @@
 //           real[0] += 0.5 * wanted; health counts what the limit of 1000 took
 //   commit: weight[i] /= 2, rounded to zero; commits += 1
 // bomb[0] = 100 resets the device in the middle of learn, 101 in the middle of commit.
+// With SPK_SELF_TEST the gated sum depends on what was learned, and on echo_fault; the test gives
+// the digest that echo_self_test is to have.
 // SPDX-License-Identifier: Apache-2.0
 #include "spk_board.h"
 #include "spk_model.h"
@@ -43,6 +45,13 @@ static int32_t health[PADDING]; // (PADDING,) learned
 static int32_t label[1];        // (1,) target
 static int8_t wanted[1];        // (1,) target
 static const int16_t first[WEIGHTS] = {1, -2, 3, -4, 5, -6, 7, -8};
+#endif
+#ifdef SPK_SELF_TEST
+enum { GOLDEN_SAMPLES = 3, SAMPLE = N + 8 + 8 + 4 }; // image, bomb, gate, level
+static uint8_t golden_samples[GOLDEN_SAMPLES * SAMPLE];
+struct spk_self_test echo_self_test = {golden_samples, 0, 7, GOLDEN_SAMPLES};
+uint32_t echo_fault;    // the core computes something else
+uint32_t echo_finished; // samples that were run
 #endif
 #ifdef SPK_TRACE
 static uint32_t trace[STEPS * TRACED]; // (10, 4)
@@ -153,6 +162,13 @@ void spk_model_finish(void) {
     for (uint32_t i = 0; i < 64; i++) {
         sum[1] += (gate[i / 32] >> i % 32 & 1) * (i + 1);
     }
+#ifdef SPK_SELF_TEST
+    for (uint32_t i = 0; i < WEIGHTS; i++) {
+        sum[1] += (uint32_t)weight[i] * (i + 977);
+    }
+    sum[1] += echo_fault;
+    echo_finished++;
+#endif
     SPK_PROBE(STEPS - 1, 3);
 }
 
@@ -218,5 +234,8 @@ const struct spk_model spk_model = {
 #ifdef SPK_LEARN
     .label = label,
     .classes = CLASSES,
+#endif
+#ifdef SPK_SELF_TEST
+    .self_test = &echo_self_test,
 #endif
 };

@@ -73,7 +73,7 @@ def lines_told(record: LearningRecord) -> list[object]:
             plain.append(replace(line, ticks=0, learn_ticks=0))
         else:
             plain.append(
-                replace(line, stack_bytes=0, written_bytes=0, erased_pages=0)
+                replace(line, stack_bytes=0, written_bytes=0, erased_pages=0, worn=0)
                 if isinstance(line, BlockEnd)
                 else line
             )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import struct
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,10 +17,10 @@ from link_agent import C_TESTS, LEARN, SANITIZE, compile_c
 from spikelet.board import Firmware, MachineDied, start
 from spikelet.errors import LinkDead
 from spikelet.learn import Twin
-from spikelet.link import Device, DeviceRefused, LearnAction, Stored
+from spikelet.link import Device, DeviceRefused, LearnAction, SelfTest, Stored
 from spikelet.link.messages import Status
 from spikelet.package import Package
-from spikelet.paths import firmware_dir
+from spikelet.paths import firmware_dir, sim_dir
 from spikelet.run.learner import DeviceLearner, device_learner
 from support import need
 from targets import ARM_QEMU, RV32_QEMU
@@ -32,9 +32,11 @@ CHECKED = [
     firmware_dir() / "store" / "spk_storage.c",
     firmware_dir() / "link" / "spk_frame.c",
 ]
-FORMAT_AT = 4
+FORMAT_AT = 2
 DATA_AT = 64
-SLOTS = (0, 32 << 20)  # of the native board
+ROOM = (64 << 20) // 3 // 4096 * 4096  # bytes of a slot of the native board
+SLOTS = (0, ROOM)
+FACTORY = 2 * ROOM
 
 
 def checker(folder: Path, compiler: str, *flags: str, sources: list[Path] = CHECKED) -> Path:
@@ -52,23 +54,43 @@ def test_power_cuts_at_every_operation(tmp_path: Path, compiler: str) -> None:
     assert result.returncode == 0, result.stderr
     assert "learned 243 pages 2 written 320" in result.stdout  # 64 and four pieces of 64
     assert "operations 7\n" in result.stdout
-    cuts, kept, taken = map(int, re.findall(r"(?:cuts|kept|taken) (\d+)", result.stdout))
+    cuts, kept, taken = map(int, re.findall(r"(?:^cuts|kept|taken) (\d+)", result.stdout, re.M))
     assert cuts == kept + taken
     assert kept > 10_000
     assert taken > 300
+    factory, pairs = map(int, re.findall(r"(?:factory cuts|pairs) (\d+)", result.stdout))
+    assert factory == 3 * 7 * 4 * 6  # kinds of flash, operations, kinds of cuts, what comes next
+    assert pairs > 400
+    assert "worn 21\n" in result.stdout
 
 
 def test_a_model_that_does_not_fit_is_refused_before_a_page_is_erased(tmp_path: Path) -> None:
     result = run_c(checker(tmp_path, "gcc", "-DPADDING=400"))
     learned = 43 + 4 * 400
-    assert result.stdout == f"missing {64 + -(-learned // 64) * 64 - 512}\n", result.stderr
+    assert result.stdout == f"missing {64 + -(-learned // 64) * 64 - 768}\n", result.stderr
+
+
+def test_two_slots_are_there_where_three_do_not_fit(tmp_path: Path) -> None:
+    result = run_c(checker(tmp_path, "gcc", "-DPADDING=150"))  # 643 bytes of six pages of 256
+    assert result.stdout.endswith("two slots of 768\n"), result.stderr
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
         ("stored.slot == 0 ? 1 : 0;", "0;"),
-        ("is_whole(slot, bytes, spk_load32(header + DATA_CRC_AT))", "1"),
+        ("if (refused >> slot & 1) {", "if (0) {"),
+        ("!(refused >> FACTORY & 1)", "1"),
+        ("refused = 0;", ""),
+        ("if (stored.factory == SPK_STORED_LOADED) {", "if (0) {"),
+        ("if (usable && stored.slot == NO_SLOT) {", "if (usable) {"),
+        (
+            "const uint32_t generation = spk_load32(header + GENERATION_AT);",
+            "const uint32_t generation = 1;",
+        ),
+        ("wear[slot]++;", ""),
+        ("other > wear[slot] ? other - 1 : wear[slot]", "wear[slot]"),
+        ("is_whole(slot, learned_bytes(), spk_load32(header + DATA_CRC_AT))", "1"),
         ("code || look(slot, again) != SPK_STORED_LOADED", "code"),
         ("(int32_t)(generation - stored.generation) > 0", "0"),
         ("spk_load32(header + HEADER_CRC_AT) != spk_crc32(0, header, HEADER_CRC_AT)", "0"),
@@ -92,11 +114,17 @@ def device_of(image: Firmware, package: Package) -> Iterator[DeviceLearner]:
         yield DeviceLearner(package.graph, Device(machine.transport))
 
 
+@pytest.mark.parametrize("flash_kind", ["bytes", "nor", "ecc"])
 def test_the_process_is_killed_at_every_storage_operation(
-    images: Image, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    images: Image,
+    package: Package,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flash_kind: str,
 ) -> None:
     """The real firmware, the real link: afterwards a new process has the last committed model."""
     image = images(package, "faulty")
+    monkeypatch.setenv("SPIKELET_STORAGE_KIND", flash_kind)
     monkeypatch.setenv("SPIKELET_STORAGE", str(tmp_path / "flash"))
     twin, committed = Twin(package.graph), Twin(package.graph)
     inputs, labels = samples(300)
@@ -131,7 +159,37 @@ def test_the_process_is_killed_at_every_storage_operation(
                 state = device.device.learn_state()
                 assert (state.generation, state.steps) == (generation, steps)
                 assert state.stored in (Stored.LOADED, Stored.FALLBACK)
+                assert device.device.hello.self_test is SelfTest.PASSED
     assert generation == 2
+
+
+def test_rules_of_flash_are_held(tmp_path: Path) -> None:
+    """A word that is programmed twice, and a bit that is set, end the process that does it."""
+    need("gcc")
+    program = tmp_path / "rules"
+    (tmp_path / "rules.c").write_text(
+        '#include "spk_board.h"\n'
+        "int main(int count, char **list) {\n"
+        "    uint8_t data[64] = {1, 2};\n"
+        "    spk_board_storage_erase(0);\n"
+        "    spk_board_storage_write(0, data, 64);\n"
+        "    data[0] = (uint8_t)(count > 1 ? list[1][0] : 1);\n"
+        "    return spk_board_storage_write(count > 2 ? 8 : 0, data, 64);\n}\n"
+    )
+    sources = [tmp_path / "rules.c", sim_dir() / "faulty_storage" / "storage.c"]
+    compile_c(program, sources, SANITIZE, "gcc")
+    for kind, words, said in (
+        ("nor", [], ""),  # the same bits again
+        ("nor", ["\3"], "a write that sets a bit, at byte 0"),
+        ("ecc", [], "a word that is programmed twice, at byte 0"),
+        ("ecc", ["\3", "aside"], "a write that is not of whole units, at byte 8"),
+        ("bytes", ["\3"], ""),
+    ):
+        result = subprocess.run(
+            [program, *words], capture_output=True, text=True, check=False,
+            env={**os.environ, "SPIKELET_STORAGE_KIND": kind, "SPIKELET_STORAGE": ""},
+        )  # fmt: skip
+        assert (result.returncode, said in result.stderr) == (78 if said else 0, True)
 
 
 def test_a_storage_that_fails_leaves_the_committed_and_the_commit_can_be_repeated(
@@ -180,9 +238,9 @@ def test_what_another_model_or_version_has_stored_is_named_and_not_used(
     with flash.open("r+b") as file:
         for slot in SLOTS:
             file.seek(slot + FORMAT_AT)
-            assert file.read(4) == struct.pack("<I", 1)
+            assert file.read(1) == b"\2"
             file.seek(slot + FORMAT_AT)
-            file.write(struct.pack("<I", 2))
+            file.write(b"\1")
     with device_of(mine, package) as device:
         assert device.device.learn_state().stored is Stored.OTHER_VERSION
         with pytest.raises(DeviceRefused) as caught:
@@ -231,7 +289,7 @@ def test_a_damaged_slot_is_told_and_the_other_one_used(
 def test_values_that_no_commit_can_have_stored_are_not_used(
     images: Image, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slot whose CRCs are right, with a value beyond its tensor's range; a commit replaces it."""
+    """A slot whose CRCs are right, with a value beyond its tensor's range; the other one is."""
     flash = tmp_path / "flash"
     monkeypatch.setenv("SPIKELET_STORAGE", str(flash))
     image = images(package, "native")
@@ -252,16 +310,19 @@ def test_values_that_no_commit_can_have_stored_are_not_used(
         file.seek(SLOTS[1])
         file.write(slot)
     twin = Twin(package.graph)
+    twin.observe(*samples(5))
+    twin.commit()
     with device_of(image, package) as device:
         state = device.device.learn_state()
-        assert (state.stored, state.steps) == (Stored.DAMAGED, 0)
+        assert (state.stored, state.steps, state.generation) == (Stored.FALLBACK, 5, 2)
         assert device.compare(twin) == []
         device.observe(*samples(5))
         twin.observe(*samples(5))
         twin.commit()
         device.commit()
     with device_of(image, package) as device:
-        assert device.device.learn_state().steps == 5
+        state = device.device.learn_state()
+        assert (state.stored, state.steps, state.generation) == (Stored.LOADED, 10, 3)
         assert device.compare(twin) == []
 
 

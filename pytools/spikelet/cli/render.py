@@ -157,10 +157,16 @@ def build_rows(build: Mapping[str, Any]) -> dict[str, object]:
         "flash": _of(build.get("flash_bytes"), memory.get("flash_bytes")),
         "  weights": number(build.get("weight_bytes"), "B"),
         "  code": number(build.get("code_bytes"), "B"),
+        "  golden samples": _self_test(build.get("self_test_bytes")),
         "RAM, static": _of(build.get("ram_bytes"), memory.get("ram_bytes")),
         "  arena": arena_row(build) if build.get("arena_bound_bytes") else None,
         "stack, at most": _of(build.get("stack_bound_bytes"), memory.get("stack_reserved_bytes")),
     }
+
+
+def _self_test(samples: int | None) -> str | None:
+    """What the self-test takes of the code's bytes."""
+    return f"{number(samples, 'B')}, of its self-test" if samples else None
 
 
 def _of(value: int | None, limit: int | None) -> str | None:

@@ -90,7 +90,7 @@ def render_learning(result: Mapping[str, Any]) -> list[RenderableType]:
         "RAM, static": number(result["ram_bytes"], "B"),
         "stack, measured": number(result["stack_bytes"], "B"),
         "written to flash": f"{number(result['flash_written_bytes'], 'B')}, "
-        f"{count(result['flash_erased_pages'], 'page')} erased"
+        f"{count(result['flash_erased_pages'], 'page')} erased{_worn(result.get('flash_worn'))}"
         if result["stored"]
         else "nothing: the board has no storage, what was learned is lost without power",
         "link": link_line(result["link"]),
@@ -106,6 +106,10 @@ def render_learning(result: Mapping[str, Any]) -> list[RenderableType]:
     if result["differences"]:
         shown.append(render_differences(result["differences"]))
     return shown
+
+
+def _worn(erases: int | None) -> str:
+    return f"; the most worn one {count(erases, 'time')} in all" if erases else ""
 
 
 def _tasks(learning: Mapping[str, Any]) -> RenderableType:

@@ -82,6 +82,8 @@ class DeviceSays(Object):
     boot_id: int
     unique_id: str
     tick: Tick
+    self_test: str
+    """What it found when it booted: none, passed, skipped, fell_back, failed."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ class Image(Object):
     """The stack cannot take more, whatever the input."""
     stack_chain: list[tuple[str, int]] = []
     """Functions from the entry on, and an interrupt's, each with its bytes."""
+    self_test_bytes: int
+    """Flash of the golden samples that it runs when it boots."""
     memory: Memory | None
     sections: list[Section]
     symbols: list[Symbol]
@@ -353,6 +357,8 @@ class Learn(Session):
     microseconds_per_learning_step: float | None
     flash_written_bytes: int
     flash_erased_pages: int
+    flash_worn: int
+    """Erases, ever, of the page that was erased most."""
     stored: bool
 
 

@@ -6,6 +6,7 @@ from spikelet.codegen.emitter import CEmitter
 from spikelet.codegen.fit import ArenaTooSmall, fit_arena
 from spikelet.codegen.layers import TITLES, Layer, by_width, layers, totals
 from spikelet.codegen.plan import Plan, Slot, plan
+from spikelet.codegen.self_test import SelfTest
 from spikelet.codegen.table import visible_tensors
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Generated",
     "Layer",
     "Plan",
+    "SelfTest",
     "Slot",
     "by_width",
     "fit_arena",

@@ -6,13 +6,19 @@ from collections.abc import Sequence
 
 from spikelet.codegen.constants import Constant
 from spikelet.codegen.emitter import CEmitter
+from spikelet.codegen.self_test import SelfTest
 from spikelet.graph import Graph, Tensor, c
 from spikelet.graph.c import Expression
 from spikelet.graph.graph import LABEL
 
 
 def agent_table(
-    graph: Graph, sha256: str, trace: bool, em: CEmitter, constants: Sequence[Constant]
+    graph: Graph,
+    sha256: str,
+    trace: bool,
+    em: CEmitter,
+    constants: Sequence[Constant],
+    self_test: SelfTest | None = None,
 ) -> str:
     """The tensors, the constants and the functions of a model, as spk_model.h has them."""
     places = em.places
@@ -36,6 +42,7 @@ def agent_table(
         *(f"    {row}," for row in rows),
         "};",
         *_constants(constants),
+        *(self_test.c_lines() if self_test else []),
         "const struct spk_model spk_model = {",
         f"    .name = {c.string_literal(graph.name)},",
         "    .package_sha256 = package_sha256,",
@@ -48,6 +55,7 @@ def agent_table(
         *_stream_field(graph),
         *([f"    .unsure = {em.tensor(graph.exit)},"] if graph.exit else []),
         *_learning_fields(graph, em),
+        *(["    .self_test = &self_test,"] if self_test else []),
         "};",
         "",
         *_functions(graph),

@@ -29,6 +29,8 @@ from spikelet.link.facts import (
     LearnResult,
     LearnState,
     RunResult,
+    SelfTest,
+    Source,
     Stored,
 )
 from spikelet.link.transport import FdTransport, SerialTransport, Transport, open_transport
@@ -55,7 +57,9 @@ __all__ = [
     "PortError",
     "ProtocolError",
     "RunResult",
+    "SelfTest",
     "SerialTransport",
+    "Source",
     "Stored",
     "Transport",
     "TransportClosed",

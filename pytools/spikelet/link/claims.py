@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from spikelet.link.errors import ProtocolError, impossible
 from spikelet.link.expected import TICKS_PER_S, Expected
-from spikelet.link.facts import DeviceInfo, Kind, LearnAction
+from spikelet.link.facts import DeviceInfo, Kind, LearnAction, Stored
 from spikelet.link.messages import (
     DONE_FINISHED,
     DONE_STEPS_LEFT,
@@ -150,7 +150,7 @@ class Claims:
         """Check the answer to LEARN_STATE, against the action and the answers before it."""
         before, self.before = self.before, reply
         pending = int(self.pending) if action is LearnAction.INFO else 0
-        if action is LearnAction.RESTORE:
+        if action in (LearnAction.RESTORE, LearnAction.TO_FACTORY):
             learned: int | None = None
         else:
             fixed = {LearnAction.RESET: 0, LearnAction.ACCEPT: steps}
@@ -159,6 +159,8 @@ class Claims:
         rows = [("pending", reply.pending, pending)]
         if learned is not None:
             rows.append(("learning steps", reply.steps, learned))
+        if action is LearnAction.KEEP_FACTORY:
+            rows.append(("factory slot", reply.factory, Stored.LOADED))
         if action is LearnAction.ACCEPT:
             rows.append(("CRC", reply.crc, crc))
         if kept:
@@ -168,7 +170,8 @@ class Claims:
             rows.append(("generation", reply.generation, (before.generation + more) & 0xFFFFFFFF))
             rows.append(("slot bytes", reply.slot_bytes, before.slot_bytes))
             rows.append(("page bytes", reply.page_bytes, before.page_bytes))
-            for name in ("written", "erased"):
+            rows.append(("self-test", reply.self_test, before.self_test))
+            for name in ("written", "erased", "worn"):
                 least = getattr(before, name)
                 rows.append(
                     (f"bytes or pages {name}", max(least, value := getattr(reply, name)), value)

@@ -22,7 +22,7 @@ from spikelet.link.errors import (
 )
 from spikelet.link.exchange import Exchange, LinkStats, Reply, Request
 from spikelet.link.expected import Expected, check_facts, check_table
-from spikelet.link.facts import DeviceInfo, DeviceTensor, Dtype, Kind, LearnAction
+from spikelet.link.facts import DeviceInfo, DeviceTensor, Dtype, Kind, LearnAction, SelfTest
 from spikelet.link.messages import (
     CAPABILITY_TRACE,
     NO_LABEL,
@@ -357,6 +357,7 @@ def _info(facts: Facts, tensors: tuple[DeviceTensor, ...]) -> DeviceInfo:
     values = facts._asdict()
     del values["tensor_count"]
     version = facts.firmware.to_bytes(4, "big")
+    values["self_test"] = SelfTest(facts.self_test)
     values["firmware"] = ".".join(str(number) for number in version[1:])
     return DeviceInfo(tensors=tensors, **values)
 

@@ -24,6 +24,8 @@ from spikelet.link.facts import (
     LearnResult,
     LearnState,
     RunResult,
+    SelfTest,
+    Source,
     Stored,
 )
 from spikelet.link.messages import (
@@ -60,6 +62,8 @@ _STATE_REFUSALS = {
     LearnAction.COMMIT: (Status.STORAGE, Status.NO_MEM, Status.RANGE, Status.BAD_STATE),
     LearnAction.RESTORE: (Status.MODEL_MISMATCH, Status.VERSION, Status.CHECKSUM),
     LearnAction.ACCEPT: (Status.CHECKSUM, Status.BAD_STATE),
+    LearnAction.KEEP_FACTORY: (Status.STORAGE, Status.NO_MEM, Status.BAD_STATE),
+    LearnAction.TO_FACTORY: (),
 }
 
 
@@ -295,7 +299,8 @@ class Device(EventRuns):
                 or CHECKSUM where the storage holds nothing that RESTORE could load; CHECKSUM for
                 an ACCEPT of other tensors than were written. In use is then what was committed
                 last, but for a commit that met STORAGE or NO_MEM: it may be repeated.
-            BAD_STATE: ACCEPT without a write, COMMIT before it.
+            BAD_STATE: ACCEPT without a write, COMMIT before it; KEEP_FACTORY of what is not
+                committed, or where the factory slot is whole: it is written once.
             DeviceReset, LinkTimeout, LinkDead, UsageError.
         """
         self._learns()
@@ -303,7 +308,7 @@ class Device(EventRuns):
             raise UsageError(f"crc {crc} or steps {steps} is not within 0..{2**32 - 1}")
         payload = LearnStateRequest(action, crc, steps).pack()
         requests = [Request(Type.LEARN_STATE, payload)]
-        changes = action in (LearnAction.RESET, LearnAction.ACCEPT)
+        changes = action in (LearnAction.RESET, LearnAction.ACCEPT, LearnAction.TO_FACTORY)
         replies, elapsed_s = self._work(requests, deadline_s, learns=changes)
         try:
             self._all_ok(requests, replies, _STATE_REFUSALS[action])
@@ -312,8 +317,12 @@ class Device(EventRuns):
             raise
         state = self._read(LearnStateReply, replies[0])
         self._same_boot(state.boot_id)
-        if state.stored not in list(Stored):
-            raise self._impossible(f"that its storage holds {state.stored}")
+        for said, known in (
+            (state.stored, Stored), (state.factory, Stored), (state.source, Source),
+            (state.self_test, SelfTest),
+        ):  # fmt: skip
+            if said not in list(known):
+                raise self._impossible(f"that its storage holds {said}, as {known.__name__}")
         self._claims.check_state(state, action, crc, steps, elapsed_s)
         if action in (LearnAction.COMMIT, LearnAction.RESTORE):
             self._uncommitted = False
@@ -499,4 +508,9 @@ def _learn_state(reply: LearnStateReply) -> LearnState:
         page_bytes=reply.page_bytes,
         stored=Stored(reply.stored),
         pending=bool(reply.pending),
+        worn=reply.worn,
+        digest=reply.digest,
+        source=Source(reply.source),
+        factory=Stored(reply.factory),
+        self_test=SelfTest(reply.self_test),
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from spikelet.errors import UsageError
 from spikelet.link.errors import DeviceDiffers, ModelMismatch, impossible
-from spikelet.link.facts import DeviceTensor, Dtype, Kind
+from spikelet.link.facts import DeviceTensor, Dtype, Kind, SelfTest
 from spikelet.link.framing import PAYLOAD_MAX
 from spikelet.link.messages import (
     CAPABILITY_EVENTS,
@@ -213,6 +213,7 @@ def check_facts(port: str, facts: Facts) -> None:
         ("ring bytes", ring if ring & (ring - 1) == 0 else 0, RING_MIN, RING_MAX),
         ("tick unit", facts.tick_unit, 0, TICK_UNITS - 1),
         ("reset cause", facts.reset_cause, 0, RESET_CAUSES - 1),
+        ("self-test", facts.self_test, 0, max(SelfTest)),
         ("steps", facts.steps, 1, 0xFFFF),
         ("capabilities", facts.capabilities, 0, _CAPABILITIES),
     )

@@ -13,8 +13,18 @@ from spikelet.link.messages import (
     LEARN_ACCEPT,
     LEARN_COMMIT,
     LEARN_INFO,
+    LEARN_KEEP_FACTORY,
     LEARN_RESET,
     LEARN_RESTORE,
+    LEARN_TO_FACTORY,
+    SELF_TEST_FAILED,
+    SELF_TEST_FELL_BACK,
+    SELF_TEST_NONE,
+    SELF_TEST_PASSED,
+    SELF_TEST_SKIPPED,
+    SOURCE_COMMITTED,
+    SOURCE_FACTORY,
+    SOURCE_INITIAL,
     STORED_DAMAGED,
     STORED_EMPTY,
     STORED_FALLBACK,
@@ -76,6 +86,46 @@ class DeviceTensor:
         return self.kind in (Kind.INPUT, Kind.STATE, Kind.LEARNED, Kind.TARGET)
 
 
+class SelfTest(IntEnum):
+    """What a device found that runs golden samples when it boots.
+
+    SKIPPED: a fault had reset it, or what it has learned was committed by an image that ran other
+    samples, or none. FELL_BACK: what was committed last computes something else than when it was
+    committed; an older model, the factory's or the initial one is in use. FAILED: not even the
+    initial model computes what golden does.
+    """
+
+    NONE = SELF_TEST_NONE  # not built in
+    PASSED = SELF_TEST_PASSED
+    SKIPPED = SELF_TEST_SKIPPED
+    FELL_BACK = SELF_TEST_FELL_BACK
+    FAILED = SELF_TEST_FAILED
+
+    @property
+    def warning(self) -> str | None:
+        """In words, where it is not good."""
+        return _SELF_TEST_WARNINGS.get(self)
+
+
+_SELF_TEST_WARNINGS = {
+    SelfTest.SKIPPED: "the device did not test itself when it booted: a fault had reset it, or "
+    "what it has learned was committed by an image with another test",
+    SelfTest.FELL_BACK: "what the device had learned last no longer computes what it did when it "
+    "was committed; an older model, the factory's or the initial one is in use: its flash, RAM or "
+    "image has changed",
+    SelfTest.FAILED: "the device computes other outputs of its golden samples than golden: its "
+    "flash, its RAM or its core is at fault; flash it again, then try another board",
+}
+
+
+class Source(IntEnum):
+    """Where the model comes from that a reset brings back."""
+
+    INITIAL = SOURCE_INITIAL  # of the image
+    FACTORY = SOURCE_FACTORY
+    COMMITTED = SOURCE_COMMITTED
+
+
 @dataclass(frozen=True)
 class DeviceInfo:
     """What the device says of itself in HELLO; sizes in bytes.
@@ -87,6 +137,7 @@ class DeviceInfo:
         arena_bytes: planned to the byte at build time: used and limit are the same figure.
         constant_bytes: of all tables that the model's kernels read.
         reset_cause: 0 power, 1 request, 2 fault.
+        self_test: what the device's golden samples showed when it booted.
         frames_good: that the device received before this HELLO.
         trace: a trace build: lists every tensor and can stop inside a step.
     """
@@ -108,6 +159,7 @@ class DeviceInfo:
     fault_cause: int
     fault_pc: int
     fault_address: int
+    self_test: SelfTest
     frames_good: int
     frames_bad: int
     package_sha256: bytes
@@ -138,13 +190,16 @@ class DeviceInfo:
 
 class LearnAction(IntEnum):
     """What LEARN_STATE does: read about what was learned, forget all of it, keep it without
-    power, go back to what was kept last, take what was written into use."""
+    power, go back to what was kept last, take what was written into use, make what is committed
+    the factory's (once), go on from the factory's."""
 
     INFO = LEARN_INFO
     RESET = LEARN_RESET
     COMMIT = LEARN_COMMIT
     RESTORE = LEARN_RESTORE
     ACCEPT = LEARN_ACCEPT
+    KEEP_FACTORY = LEARN_KEEP_FACTORY
+    TO_FACTORY = LEARN_TO_FACTORY
 
 
 class Stored(IntEnum):
@@ -178,6 +233,13 @@ class LearnState:
         page_bytes: erased at once.
         stored: what the storage held.
         pending: learned tensors were written and not accepted: neither RUN nor LEARN are served.
+        worn: erases of the page of flash that was erased most, over all images; a commit that
+            power cut is not counted.
+        digest: what the golden samples gave when the model was committed that a reset brings
+            back; 0 where they were not run. `Twin.answers` makes the same.
+        source: where that model comes from.
+        factory: what the factory slot held; NONE where there is no room for one.
+        self_test: as in `DeviceInfo`.
     """
 
     steps: int
@@ -191,6 +253,11 @@ class LearnState:
     page_bytes: int
     stored: Stored
     pending: bool
+    worn: int
+    digest: int
+    source: Source
+    factory: Stored
+    self_test: SelfTest
 
     @property
     def is_committed(self) -> bool:

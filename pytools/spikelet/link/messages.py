@@ -13,7 +13,7 @@ from typing import NamedTuple
 from spikelet.link.text import printable
 
 PROTOCOL = 2
-PROTOCOL_HASH = 0x7164FF32
+PROTOCOL_HASH = 0x8892B44F
 RUN_RESTART = 1
 RUN_STOP = 2
 RUN_TICKS = 4
@@ -34,6 +34,8 @@ LEARN_RESET = 1
 LEARN_COMMIT = 2
 LEARN_RESTORE = 3
 LEARN_ACCEPT = 4
+LEARN_KEEP_FACTORY = 5
+LEARN_TO_FACTORY = 6
 STORED_NONE = 0
 STORED_EMPTY = 1
 STORED_DAMAGED = 2
@@ -41,6 +43,14 @@ STORED_OTHER_VERSION = 3
 STORED_OTHER_MODEL = 4
 STORED_LOADED = 5
 STORED_FALLBACK = 6
+SOURCE_INITIAL = 0
+SOURCE_FACTORY = 1
+SOURCE_COMMITTED = 2
+SELF_TEST_NONE = 0
+SELF_TEST_PASSED = 1
+SELF_TEST_SKIPPED = 2
+SELF_TEST_FELL_BACK = 3
+SELF_TEST_FAILED = 4
 STORAGE_NONE = 0
 STORAGE_WORN = 65535
 TYPE_REPLY = 128
@@ -437,7 +447,7 @@ _LEARNSTATEREQUEST = struct.Struct("<BII")
 
 
 class LearnStateRequest(NamedTuple):
-    """What was learned: read about it, forget it, commit it, go back to the committed, accept what was written (crc and steps are read then only): the request."""
+    """What was learned: read about it, forget it, commit it, go back to the committed, accept what was written (crc and steps are read then only), keep the committed as the factory's, return to the factory's: the request."""
 
     action: int
     crc: int
@@ -453,11 +463,11 @@ class LearnStateRequest(NamedTuple):
         return cls._make(_LEARNSTATEREQUEST.unpack_from(data))
 
 
-_LEARNSTATEREPLY = struct.Struct("<IIIIIIIIIIBB")
+_LEARNSTATEREPLY = struct.Struct("<IIIIIIIIIIBBIIBBB")
 
 
 class LearnStateReply(NamedTuple):
-    """What was learned: read about it, forget it, commit it, go back to the committed, accept what was written (crc and steps are read then only): the reply."""
+    """What was learned: read about it, forget it, commit it, go back to the committed, accept what was written (crc and steps are read then only), keep the committed as the factory's, return to the factory's: the reply."""
 
     steps: int
     crc: int
@@ -471,10 +481,15 @@ class LearnStateReply(NamedTuple):
     boot_id: int
     stored: int
     pending: int
+    worn: int
+    digest: int
+    source: int
+    factory: int
+    self_test: int
 
     def pack(self) -> bytes:
         """The bytes of the payload."""
-        return _LEARNSTATEREPLY.pack(self.steps, self.crc, self.generation, self.committed_crc, self.ticks, self.written, self.erased, self.slot_bytes, self.page_bytes, self.boot_id, self.stored, self.pending)
+        return _LEARNSTATEREPLY.pack(self.steps, self.crc, self.generation, self.committed_crc, self.ticks, self.written, self.erased, self.slot_bytes, self.page_bytes, self.boot_id, self.stored, self.pending, self.worn, self.digest, self.source, self.factory, self.self_test)
 
     @classmethod
     def unpack(cls, data: bytes) -> LearnStateReply:
@@ -586,7 +601,7 @@ class EventsCloseReply(NamedTuple):
         return cls._make(_EVENTSCLOSEREPLY.unpack_from(data))
 
 
-_FACTS = struct.Struct("<IBIHHIBIIHHII8sBIIIII32s")
+_FACTS = struct.Struct("<IBIHHIBIIHHII8sBIIIBII32s")
 
 
 class Facts(NamedTuple):
@@ -610,6 +625,7 @@ class Facts(NamedTuple):
     fault_cause: int
     fault_pc: int
     fault_address: int
+    self_test: int
     frames_good: int
     frames_bad: int
     package_sha256: bytes
@@ -618,7 +634,7 @@ class Facts(NamedTuple):
 
     def pack(self) -> bytes:
         """The bytes of the payload."""
-        return _FACTS.pack(self.boot_id, self.protocol, self.protocol_hash, self.payload, self.ring, self.capabilities, self.tick_unit, self.tick_hz, self.firmware, self.steps, self.tensor_count, self.arena_bytes, self.constant_bytes, self.unique_id, self.reset_cause, self.fault_cause, self.fault_pc, self.fault_address, self.frames_good, self.frames_bad, self.package_sha256) + _string(self.isa) + _string(self.model)
+        return _FACTS.pack(self.boot_id, self.protocol, self.protocol_hash, self.payload, self.ring, self.capabilities, self.tick_unit, self.tick_hz, self.firmware, self.steps, self.tensor_count, self.arena_bytes, self.constant_bytes, self.unique_id, self.reset_cause, self.fault_cause, self.fault_pc, self.fault_address, self.self_test, self.frames_good, self.frames_bad, self.package_sha256) + _string(self.isa) + _string(self.model)
 
     @classmethod
     def unpack(cls, data: bytes) -> Facts:

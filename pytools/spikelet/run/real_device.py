@@ -11,7 +11,7 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array
 from spikelet.learn.delta import Delta
 from spikelet.learn.twin import check_state
-from spikelet.link import DeviceInfo
+from spikelet.link import DeviceInfo, LearnAction
 from spikelet.package import Package
 from spikelet.run.learner import DeviceLearner
 from spikelet.run.reals import Given, Prediction, prediction, real_values, samples_of
@@ -161,6 +161,30 @@ class Device:
     def reset(self) -> None:
         """Forget what was learned; what is committed comes back with the next session."""
         self._learner.reset()
+
+    def keep_factory(self) -> None:
+        """Make what is committed the factory's: what the device goes back to by itself where no
+        commit is fit for use. It is written once.
+
+        Raises:
+            DeviceRefused: BAD_STATE where something is not committed, or the slot was written
+                before; NO_MEM where the board's storage has no room for three slots.
+
+        >>> with spikelet.connect("native", learner) as device:
+        ...     device.learn(x, y)
+        ...     device.commit()
+        ...     device.keep_factory()
+        ...     device.reset()
+        ...     device.to_factory()
+        ...     bool((device.infer(x).label == y).mean() > 0.9)
+        True
+        """
+        self.link.learn_state(LearnAction.KEEP_FACTORY)
+
+    def to_factory(self) -> None:
+        """Go on from the factory's values, or from those of the image where none were kept; what is
+        committed comes back with the next session."""
+        self.link.learn_state(LearnAction.TO_FACTORY)
 
     def layers(self, x: Given) -> dict[str, Array]:
         """What every operator writes, in every step, as the device has it.

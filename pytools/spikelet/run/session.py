@@ -452,6 +452,7 @@ class _Comparison:
             "isa": hello.isa,
             "firmware": hello.firmware,
             "boot_id": hello.boot_id,
+            "self_test": hello.self_test.name.lower(),
             "unique_id": hello.unique_id.hex(),
             "tick": said,
         }

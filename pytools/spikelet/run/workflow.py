@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,7 @@ from spikelet.codegen import ArenaTooSmall, Generated, fit_arena, generate, tota
 from spikelet.errors import UsageError
 from spikelet.graph.tile import Tiling
 from spikelet.learn.delta import Delta
+from spikelet.learn.self_test import self_test
 from spikelet.link.device import Device
 from spikelet.link.expected import Expected
 from spikelet.link.transport import open_transport
@@ -30,6 +32,7 @@ from spikelet.streams import SampleStream, data_stream, package_stream
 from spikelet.version import __version__
 
 SYMBOLS = 32  # of the largest, that a session keeps
+NO_STORAGE = "no_storage.c"  # source of a board that keeps nothing without power
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class BuiltImage:
             "arena_bound_bytes": plan.bound,
             "stack_bound_bytes": firmware.stack.bytes if firmware.stack else None,
             "stack_chain": firmware.stack.all if firmware.stack else [],
+            "self_test_bytes": self.generated.self_test_bytes,
             "memory": self._memory(),
             "sections": [asdict(section) for section in firmware.sections],
             "symbols": [
@@ -103,11 +107,20 @@ def make(
     trace: bool = False,
     defines: tuple[str, ...] = (),
     sanitize: bool = False,
+    tests_itself: bool = True,
 ) -> BuiltImage:
-    """Generate model.c and build the image in `out`; for errors see `spikelet.board.build`."""
+    """Generate model.c and build the image in `out`; for errors see `spikelet.board.build`.
+
+    With `tests_itself` the image of a model that learns holds golden samples, on a board that keeps
+    what is learned.
+    """
+    samples = self_test(package) if tests_itself and _keeps(package, board) else None
     generated = generate(
-        package.graph, package.sha256, out, trace=trace, target=board.target, guard=sanitize
-    )
+        package.graph, package.sha256, out,
+        trace=trace, target=board.target, guard=sanitize, self_test=samples,
+    )  # fmt: skip
+    if samples is not None:
+        defines = (*defines, "SPK_SELF_TEST")
     if package.graph.learns:
         defines = (*defines, "SPK_LEARN")
     if package.graph.has_choices:
@@ -126,6 +139,11 @@ def make(
     except ImageTooLarge as error:
         raise _with_arena(error, package, board, generated) from error
     return BuiltImage(generated, firmware, defines)
+
+
+def _keeps(package: Package, board: Board) -> bool:
+    """Whether such a device may hold a model that it has learned when it boots."""
+    return package.graph.learns and not any(s.endswith(NO_STORAGE) for s in board.sources)
 
 
 def image_folder(package: Package, board: Board, trace: bool = False) -> Path:
@@ -240,6 +258,7 @@ def connect(
             transport = open_transport(target.port, target.baud or target.board.baud)
             with Device(transport, expected=must) as device:
                 device.on_log = on_log
+                _warn(device, on_log)
                 yield device, target.port
         return
     if target.built is None:
@@ -253,12 +272,21 @@ def connect(
         Device(machine.transport, connect_deadline_s=30.0, expected=must) as device,
     ):
         device.on_log = on_log  # what a device says as it boots is no news here
+        _warn(device, on_log)
         try:
             yield device, machine.name
         except BaseException:
             if not machine.alive:
                 machine.check()  # says why it died, in place of the link that died with it
             raise
+
+
+def _warn(device: Device, on_log: Callable[[str], None] | None) -> None:
+    warning = device.hello.self_test.warning
+    if warning is not None and on_log is not None:
+        on_log(f"warning: {warning}")
+    elif warning is not None:
+        warnings.warn(warning, stacklevel=2)
 
 
 def choose_stream(

@@ -40,6 +40,14 @@ FolderOption = Annotated[
 LayersOption = Annotated[
     bool, typer.Option("--layers", help="A trace build: a host may ask for every layer.")
 ]
+SelfTestOption = Annotated[
+    bool,
+    typer.Option(
+        "--self-test/--no-self-test",
+        help="With --learn, or places for deltas: golden samples that the device runs when it "
+        "boots and commits.",
+    ),
+]
 
 
 @app.command("build")
@@ -55,6 +63,7 @@ def command(
     classes: ClassesOption = None,
     data: LearnDataOption = None,
     keep_state: KeepOption = False,
+    self_test: SelfTestOption = True,
     as_json: JsonOption = False,
 ) -> None:
     """Generate the C and build the image; flash, RAM and stack of it.
@@ -83,7 +92,7 @@ def command(
     out = out or image_folder(loaded, target, layers)
     check_folder(out)
     with terminal.err.status("building"):
-        built = loaded.build(target, out, toolchain=toolchain, layers=layers)
+        built = loaded.build(target, out, toolchain=toolchain, layers=layers, self_test=self_test)
     sizes = built.facts()
     result = {
         "model": loaded.graph.name,

@@ -87,6 +87,7 @@ class BlockEnd:
         stack_bytes: high-water mark of the device.
         written_bytes: to its storage since it was started.
         erased_pages: of its storage since it was started.
+        worn: erases, ever, of the page of its storage that was erased most.
     """
 
     block: int
@@ -98,6 +99,7 @@ class BlockEnd:
     stack_bytes: int
     written_bytes: int
     erased_pages: int
+    worn: int = 0
 
 
 Line = Step | Evaluated | BlockEnd

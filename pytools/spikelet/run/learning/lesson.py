@@ -15,6 +15,7 @@ from spikelet.learn.continual.protocol import attach, learner, setting
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.needs import Needs
 from spikelet.learn.networks.training_plan import TrainingPlan, training_plan
+from spikelet.learn.self_test import SAMPLES
 from spikelet.package import Package
 from spikelet.run.learning.data import LearningData
 
@@ -97,7 +98,10 @@ def lesson(
         "backbone_sha256": package.sha256,
     }
     manifest = {**package.manifest, "learning": noted}
-    made = Package(built, {}, manifest)
+    names = [tensor.name for tensor in built.inputs]
+    known = all(name in package.vectors for name in names)
+    vectors = {name: package.vectors[name][:SAMPLES] for name in names} if known else {}
+    made = Package(built, vectors, manifest)
     return Lesson(made, package.graph, graph, text, chosen, where, data, plan)
 
 

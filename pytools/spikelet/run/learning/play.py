@@ -11,9 +11,10 @@ from spikelet.graph import Array
 from spikelet.learn.continual.protocol import Tuned, commits, evaluate, labels_of, score
 from spikelet.learn.continual.streams import Block, Course, Pool, stream
 from spikelet.learn.learned_delta import learned_delta
+from spikelet.learn.self_test import digest, samples
 from spikelet.learn.state import LearnedState
 from spikelet.learn.twin import Twin
-from spikelet.link import RunResult
+from spikelet.link import RunResult, SelfTest
 from spikelet.link.errors import DeviceRefused
 from spikelet.link.messages import STORAGE_NONE, Status
 from spikelet.run.learner import DeviceLearner, outputs_crc
@@ -55,6 +56,7 @@ class _Player:
         self.lesson, self.course, self.device = lesson, course, device
         self.graph, self.record, self.played = lesson.graph, record, played
         self.twin = Twin(self.graph)
+        self.golden_samples = samples(lesson.package)
         self.watch = watch
         self.ends = set(course.ends())
         self.stack = self.digests = 0
@@ -149,6 +151,7 @@ class _Player:
         if commit:
             self.twin.commit()
             self._commit()
+            wrong += self._differ(self._wrong_answers(), f"commit of block {number}")
             if commits(self.graph):
                 wrong += self._differ(self.device.compare(self.twin), f"commit of block {number}")
         health = self.lesson.learner.health(self.device.state())
@@ -163,6 +166,7 @@ class _Player:
                 stack_bytes=self.stack,
                 written_bytes=now.written_bytes,
                 erased_pages=now.erased_pages,
+                worn=now.worn,
             )
         )
 
@@ -174,6 +178,19 @@ class _Player:
             if error.status != Status.STORAGE or error.detail != STORAGE_NONE:
                 raise
             self.played.stored = False
+
+    def _wrong_answers(self) -> list[str]:
+        """What the device will test itself with, against the twin's."""
+        now = self.device.device.learn_state()
+        if not self.played.stored or now.self_test is SelfTest.NONE:
+            return []
+        golden = digest(self.graph, self.twin.learned, self.golden_samples)
+        if now.digest == golden:
+            return []
+        return [
+            f"the golden samples' outputs have the CRC 0x{now.digest:08x} on the device, golden's "
+            f"0x{golden:08x}"
+        ]
 
     def accuracies_text(self, number: int) -> str:
         """The accuracies after a block, in words."""

@@ -44,6 +44,7 @@ def session_figures(played: Played, device: DeviceLearner, speed: Speed) -> dict
         "instructions_per_tick": per_tick if unit == "instruction" else None,
         "flash_written_bytes": max((line.written_bytes for line in ends), default=0),
         "flash_erased_pages": max((line.erased_pages for line in ends), default=0),
+        "flash_worn": max((line.worn for line in ends), default=0),
         "stored": played.stored,
         "stack_bytes": max((line.stack_bytes for line in ends), default=0) or None,
         "link": {
@@ -58,6 +59,7 @@ def session_figures(played: Played, device: DeviceLearner, speed: Speed) -> dict
             "boot_id": hello.boot_id,
             "unique_id": hello.unique_id.hex(),
             "tick": said,
+            "self_test": hello.self_test.name.lower(),
         },
         "complete": True,
     }
