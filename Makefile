@@ -23,7 +23,7 @@ CODE := pytools sim models tests
 C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c sim/rtl/*.cpp tests/c/*.[ch] \
     tests/plugin/*/firmware/*/*.h)
 
-.PHONY: demo quick test tests test-long check format docs tools bench bars soak fuzz figures rtl wheel clean
+.PHONY: demo quick test tests test-long check format docs tools bench bars soak fuzz figures rtl wheel lock sbom clean
 
 demo: $(READY)
 	$(SPIKELET) demo -o $(OUT)/demo
@@ -101,14 +101,26 @@ fuzz: $(READY)
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation -o dist
 
-$(READY): pyproject.toml constraints.txt
+# Every file by its hash, but for PyTorch, whose build is the user's choice.
+$(READY): pyproject.toml constraints.txt requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) $(TORCH_FLAGS) $$(grep '^torch==' constraints.txt)
-	$(PIP) -c constraints.txt hatchling editables
-	$(PIP) --no-build-isolation -c constraints.txt -e '.[train,dev,docs]'
-	# Without the torchvision and torchaudio that they ask for, which the CPU build of PyTorch does not load.
-	$(PIP) --no-deps -c constraints.txt norse spikingjelly
+	$(PIP) --no-deps --require-hashes -r requirements.lock
+	$(PIP) $(TORCH_FLAGS) -c constraints.txt torch
+	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
+
+# After a change of pyproject.toml or constraints.txt.
+lock: $(READY)
+	$(PIP) -c constraints.txt uv
+	$(BIN)/python tools/lock.py
+
+# What the environment holds, as CycloneDX (SBOM); the firmware is this repository's own code alone.
+sbom: $(READY)
+	mkdir -p $(OUT)
+	$(PYTHON) -m venv $(OUT)/sbom-venv
+	$(OUT)/sbom-venv/bin/python -m pip install --quiet -c constraints.txt cyclonedx-bom
+	$(OUT)/sbom-venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	    -o $(OUT)/sbom.cdx.json $(BIN)/python
 
 clean:
 	rm -rf $(VENV) $(OUT) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
