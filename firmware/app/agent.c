@@ -6,14 +6,9 @@
 #include "spk_model.h"
 
 enum {
-    TEXT_MAX = 48,                    // bytes of a name in HELLO
     REPLY_MAX = SPK_LINK_PAYLOAD - 1, // bytes after the status
     GET_MAX = SPK_LINK_PAYLOAD - SPK_TENSOR_GET_REPLY_BYTES,
-    ENTRY_MAX = SPK_ENTRY_BYTES + 2 * SPK_MAX_RANK + 1 + TEXT_MAX,
 };
-
-_Static_assert(SPK_HELLO_REPLY_BYTES + SPK_FACTS_BYTES + 2 * (1 + TEXT_MAX) <= SPK_LINK_PAYLOAD,
-               "HELLO's facts fit one frame");
 
 #ifdef SPK_EVENTS
 #define EVENTS_FLAG SPK_RUN_EVENTS
@@ -26,7 +21,8 @@ _Static_assert(SPK_HELLO_REPLY_BYTES + SPK_FACTS_BYTES + 2 * (1 + TEXT_MAX) <= S
 #define KEEP_FLAG 0
 #endif
 #define RUN_FLAGS                                                                                  \
-    ((uint32_t)(SPK_RUN_RESTART | SPK_RUN_STOP | SPK_RUN_TICKS | EVENTS_FLAG | KEEP_FLAG))
+    ((uint32_t)(SPK_RUN_RESTART | SPK_RUN_STOP | SPK_RUN_TICKS | EVENTS_FLAG | KEEP_FLAG |         \
+                SPK_RUN_OUTPUTS | SPK_RUN_STATES))
 
 enum run_state {
     RUN_NONE,     // no start yet, or stopped inside a step: only a restart goes on
@@ -47,125 +43,9 @@ static struct {
 #endif
 } agent;
 
-static void put(struct spk_reply *reply, uint32_t value, uint32_t size) {
-    reply->at = spk_store(reply->at, value, size);
-}
-
-static void put_bytes(struct spk_reply *reply, const uint8_t *bytes, uint32_t size) {
-    while (size--) {
-        *reply->at++ = *bytes++;
-    }
-}
-
-static void put_text(struct spk_reply *reply, const char *text) {
-    uint32_t size = 0;
-
-    while (size < TEXT_MAX && text[size]) {
-        size++;
-    }
-    put(reply, size, 1);
-    put_bytes(reply, (const uint8_t *)text, size);
-}
-
 static enum spk_status refuse(struct spk_reply *reply, enum spk_status status, uint32_t detail) {
     reply->detail = detail;
     return status;
-}
-
-static void put_fault(struct spk_reply *reply) {
-    struct spk_fault fault;
-
-    spk_board_last_fault(&fault);
-    put(reply, (uint32_t)spk_board_reset_cause(), 1);
-    put(reply, fault.cause, 4);
-    put(reply, fault.pc, 4);
-    put(reply, fault.address, 4);
-}
-
-static void put_facts(struct spk_reply *reply) {
-    const struct spk_link_counts *counts = spk_link_counts();
-    uint32_t capabilities = 0;
-
-#ifdef SPK_TRACE
-    capabilities |= SPK_CAPABILITY_TRACE;
-#endif
-#ifdef SPK_LEARN
-    capabilities |= SPK_CAPABILITY_LEARN;
-#endif
-#ifdef SPK_EVENTS
-    capabilities |= SPK_CAPABILITY_EVENTS;
-#endif
-#ifdef SPK_EXIT
-    capabilities |= SPK_CAPABILITY_EXIT;
-#endif
-    put(reply, spk_board_boot_id(), 4);
-    put(reply, SPK_PROTOCOL, 1);
-    put(reply, SPK_PROTOCOL_HASH, 4);
-    put(reply, SPK_LINK_PAYLOAD, 2);
-    put(reply, SPK_LINK_RING, 2);
-    put(reply, capabilities, 4);
-    put(reply, spk_board_info.tick_unit, 1);
-    put(reply, spk_board_info.tick_hz, 4);
-    put(reply, SPK_FIRMWARE_VERSION, 4);
-    put(reply, spk_model.steps, 2);
-    put(reply, spk_model.tensor_count, 2);
-    put(reply, spk_model.arena_bytes, 4);
-    put(reply, spk_model.constant_bytes, 4);
-    spk_board_unique_id(reply->at);
-    reply->at += 8;
-    put_fault(reply);
-    put(reply, spk_learning_self_test(), 1);
-    put(reply, counts->good, 4);
-    put(reply, counts->bad, 4);
-    put_bytes(reply, spk_model.package_sha256, 32);
-    put_text(reply, spk_board_info.isa);
-    put_text(reply, spk_model.name);
-}
-
-static void put_entry(struct spk_reply *reply, uint32_t id) {
-    const struct spk_tensor *tensor = &spk_model.tensors[id];
-    const union {
-        float real;
-        uint32_t bits;
-    } scale = {tensor->scale};
-
-    put(reply, id, 2);
-    put(reply, tensor->kind, 1);
-    put(reply, tensor->dtype, 1);
-    put(reply, tensor->op, 2);
-    put(reply, tensor->rank, 1);
-    put(reply, tensor->bytes, 4);
-    put(reply, scale.bits, 4);
-    put(reply, (uint32_t)tensor->zero_point, 4);
-    for (uint32_t i = 0; i < tensor->rank; i++) {
-        put(reply, tensor->dims[i], 2);
-    }
-    put_text(reply, tensor->name);
-}
-
-// The link has checked length and versions.
-static enum spk_status hello(const uint8_t *data, struct spk_reply *reply) {
-    const uint8_t *const limit = reply->at + REPLY_MAX - ENTRY_MAX;
-    const uint32_t part = spk_load16(data + SPK_HELLO_PART_AT);
-
-    if (part > spk_model.tensor_count) {
-        return refuse(reply, SPK_STATUS_RANGE, part);
-    }
-#ifdef SPK_LEARN
-    spk_learning_session(spk_load32(data + SPK_HELLO_NONCE_AT));
-#endif
-    put_bytes(reply, data + SPK_HELLO_NONCE_AT, 4);
-    put(reply, part, 2);
-    uint32_t id = 0;
-    if (part == 0) {
-        put_facts(reply);
-    } else {
-        for (id = part - 1; id < spk_model.tensor_count && reply->at <= limit; id++) {
-            put_entry(reply, id);
-        }
-    }
-    reply->more = id < spk_model.tensor_count;
-    return SPK_STATUS_OK;
 }
 
 // Finds the tensor and checks that [offset, offset + size) lies inside it.
@@ -247,9 +127,9 @@ static enum spk_status tensor_get(const uint8_t *data, struct spk_reply *reply) 
         size = GET_MAX;
         reply->more = 1;
     }
-    put_bytes(reply, data, SPK_TENSOR_GET_SIZE_AT);
-    put_bytes(reply, (const uint8_t *)tensor->data + spk_load32(data + SPK_TENSOR_GET_OFFSET_AT),
-              size);
+    spk_put_bytes(reply, data, SPK_TENSOR_GET_SIZE_AT);
+    spk_put_bytes(
+        reply, (const uint8_t *)tensor->data + spk_load32(data + SPK_TENSOR_GET_OFFSET_AT), size);
     return SPK_STATUS_OK;
 }
 
@@ -321,17 +201,17 @@ __attribute__((noinline)) static uint32_t advance(uint32_t target, int restart) 
 }
 
 void spk_agent_put_outcome(struct spk_reply *reply, uint32_t ticks) {
-    put(reply,
-        agent.state == RUN_FINISHED ? SPK_DONE_FINISHED
-        : stopped()                 ? SPK_DONE_STOPPED
-                                    : SPK_DONE_STEPS_LEFT,
-        1);
-    put(reply, agent.step, 2);
-    put(reply, ticks, 4);
-    put(reply, spk_board_stack_high_water(), 4);
-    put(reply, *spk_model.saturations, 4);
-    put(reply, spk_outputs_crc(), 4);
-    put(reply, spk_board_boot_id(), 4);
+    spk_put(reply,
+            agent.state == RUN_FINISHED ? SPK_DONE_FINISHED
+            : stopped()                 ? SPK_DONE_STOPPED
+                                        : SPK_DONE_STEPS_LEFT,
+            1);
+    spk_put(reply, agent.step, 2);
+    spk_put(reply, ticks, 4);
+    spk_put(reply, spk_board_stack_high_water(), 4);
+    spk_put(reply, *spk_model.saturations, 4);
+    spk_put(reply, spk_outputs_crc(), 4);
+    spk_put(reply, spk_board_boot_id(), 4);
 }
 
 #ifdef SPK_EVENTS
@@ -420,6 +300,7 @@ static enum spk_status run(const uint8_t *data, struct spk_reply *reply) {
     }
 #endif
     spk_agent_put_outcome(reply, ticks);
+    spk_put_results(reply, flags & SPK_RUN_STATES, flags & SPK_RUN_OUTPUTS, SPK_RUN_REPLY_BYTES);
     return SPK_STATUS_OK;
 }
 
@@ -465,13 +346,13 @@ static enum spk_status learn(const uint8_t *data, struct spk_reply *reply) {
     spk_board_ticks_begin();
     const uint32_t before = model_ticks();
     spk_model_learn();
-    put(reply, model_ticks() - before, 4);
-    put(reply, spk_board_stack_high_water(), 4);
-    put(reply, *spk_model.saturations, 4);
-    put(reply, spk_board_boot_id(), 4);
-    put(reply, run_ticks, 4);
-    put(reply, run_saturations, 4);
-    put(reply, crc, 4);
+    spk_put(reply, model_ticks() - before, 4);
+    spk_put(reply, spk_board_stack_high_water(), 4);
+    spk_put(reply, *spk_model.saturations, 4);
+    spk_put(reply, spk_board_boot_id(), 4);
+    spk_put(reply, run_ticks, 4);
+    spk_put(reply, run_saturations, 4);
+    spk_put(reply, crc, 4);
     return SPK_STATUS_OK;
 }
 
@@ -487,7 +368,7 @@ static enum spk_status echo(const struct spk_request *request, struct spk_reply 
     if (request->size > REPLY_MAX) {
         return refuse(reply, SPK_STATUS_BAD_LEN, request->size);
     }
-    put_bytes(reply, request->data, request->size);
+    spk_put_bytes(reply, request->data, request->size);
     return SPK_STATUS_OK;
 }
 
@@ -497,7 +378,7 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
 
     switch (request->type) {
     case SPK_TYPE_HELLO:
-        return hello(data, reply);
+        return spk_hello_serve(data, reply);
     case SPK_TYPE_TENSOR_PUT:
         return tensor_put(request, reply);
     case SPK_TYPE_ECHO:
@@ -553,7 +434,7 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
         return learn_state(data, reply);
 #endif
     case SPK_TYPE_FAULT:
-        put_fault(reply);
+        spk_put_fault(reply);
         return SPK_STATUS_OK;
     default:
         agent.reset = 1;

@@ -1,4 +1,5 @@
-// CRCs: of the model's constants, whether a device still holds what it was given; of its outputs.
+// CRCs: of the model's constants, whether a device still holds what it was given; of its outputs
+// and states. And the outputs themselves, where a reply has room for them.
 // SPDX-License-Identifier: Apache-2.0
 #include "spk_agent.h"
 #include "spk_frame.h"
@@ -34,16 +35,41 @@ enum spk_status spk_constants_serve(const uint8_t *data, struct spk_reply *reply
     return SPK_STATUS_OK;
 }
 
-uint32_t spk_outputs_crc(void) {
-    return spk_outputs_crc_from(0);
-}
-
-uint32_t spk_outputs_crc_from(uint32_t crc) {
+static uint32_t crc_of(enum spk_kind kind, uint32_t crc) {
     for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
         const struct spk_tensor *tensor = &spk_model.tensors[i];
-        if (tensor->kind == SPK_OUTPUT) {
+        if (tensor->kind == kind) {
             crc = spk_crc32(crc, tensor->data, tensor->bytes);
         }
     }
     return crc;
+}
+
+uint32_t spk_outputs_crc(void) {
+    return crc_of(SPK_OUTPUT, 0);
+}
+
+uint32_t spk_outputs_crc_from(uint32_t crc) {
+    return crc_of(SPK_OUTPUT, crc);
+}
+
+#ifdef SPK_TRACE
+#define CHECKED SPK_DIGESTS
+#else
+#define CHECKED SPK_STATE
+#endif
+
+void spk_put_results(struct spk_reply *reply, int states, int outputs, uint32_t head) {
+    spk_put(reply, states ? crc_of(CHECKED, 0) : 0, 4);
+    uint8_t *const begin = reply->at, *const end = begin + SPK_LINK_PAYLOAD - head;
+    for (uint32_t i = 0; i < spk_model.tensor_count && outputs; i++) {
+        const struct spk_tensor *tensor = &spk_model.tensors[i];
+        if (tensor->kind == SPK_OUTPUT) {
+            if (tensor->bytes > (uint32_t)(end - reply->at)) {
+                reply->at = begin;
+                return;
+            }
+            spk_put_bytes(reply, tensor->data, tensor->bytes);
+        }
+    }
 }

@@ -7,6 +7,8 @@
 #include "spk_frame.h"
 #include "spk_model.h"
 
+#define CLOSE_FLAGS ((uint32_t)(SPK_CLOSE_ANSWER | SPK_CLOSE_OUTPUTS | SPK_CLOSE_STATES))
+
 static struct {
     uint32_t time;    // since the open step began, in the host's unit
     uint32_t events;  // taken since the run began
@@ -140,7 +142,7 @@ enum spk_status spk_events_close(const uint8_t *data, struct spk_reply *reply) {
     const uint32_t target = steps ? steps : spk_model.steps;
 
     reply->detail = steps;
-    if (target > spk_model.steps || flags & ~(uint32_t)SPK_CLOSE_ANSWER) {
+    if (target > spk_model.steps || flags & ~CLOSE_FLAGS) {
         return SPK_STATUS_RANGE;
     }
     if (!events.waits) {
@@ -160,6 +162,8 @@ enum spk_status spk_events_close(const uint8_t *data, struct spk_reply *reply) {
     reply->at = spk_store(reply->at, events.events, 4);
     reply->at = spk_store(reply->at, events.late, 4);
     reply->at = spk_store(reply->at, events.clipped, 4);
+    spk_put_results(reply, flags & SPK_CLOSE_STATES, flags & SPK_CLOSE_OUTPUTS,
+                    SPK_EVENTS_CLOSE_REPLY_BYTES);
     return SPK_STATUS_OK;
 }
 

@@ -22,9 +22,23 @@ uint32_t spk_agent_admitted(const struct spk_tensor *tensor, uint32_t offset, co
                             uint32_t size);
 
 void spk_agent_put_outcome(struct spk_reply *reply, uint32_t ticks); // the fields of RUN's reply
+enum spk_status spk_hello_serve(const uint8_t *data, struct spk_reply *reply); // HELLO
+void spk_put_fault(struct spk_reply *reply);                                   // FAULT's fields
+
+static inline void spk_put(struct spk_reply *reply, uint32_t value, uint32_t size) {
+    reply->at = spk_store(reply->at, value, size);
+}
+
+static inline void spk_put_bytes(struct spk_reply *reply, const uint8_t *bytes, uint32_t size) {
+    while (size--) {
+        *reply->at++ = *bytes++;
+    }
+}
 
 uint32_t spk_outputs_crc(void);              // of all outputs, in the order of the table
 uint32_t spk_outputs_crc_from(uint32_t crc); // goes on from a CRC
+// The last two fields of RUN's reply, or of EVENTS_CLOSE's: `head` bytes of it come before them.
+void spk_put_results(struct spk_reply *reply, int states, int outputs, uint32_t head);
 enum spk_status spk_constants_serve(const uint8_t *data, struct spk_reply *reply); // CONSTANTS
 
 #ifdef SPK_LEARN

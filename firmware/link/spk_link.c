@@ -3,7 +3,7 @@
 #include "spk_board.h"
 
 enum {
-    PAST = 8,       // requests whose outcome is remembered; the host's window is no larger
+    PAST = SPK_LINK_WINDOW,
     LOG_BYTES = 40, // text in one LOG frame
     SMALL = SPK_FRAME_ROOM + SPK_FRAME_HEADER + 5 + LOG_BYTES + SPK_FRAME_CRC + 1,
     CREDIT = SPK_LINK_RING / 64 > 255 ? 255 : SPK_LINK_RING / 64,
@@ -11,6 +11,15 @@ enum {
 
 _Static_assert((SPK_LINK_RING & (SPK_LINK_RING - 1)) == 0, "the ring's size is a power of two");
 _Static_assert(SPK_LINK_RING >= 256 && SPK_LINK_RING <= 32768, "256 to 32768 bytes of ring");
+_Static_assert((PAST & (PAST - 1)) == 0 && PAST >= 8 && PAST <= 64, "8 to 64 outcomes");
+_Static_assert(SPK_LINK_KEPT >= 1 && SPK_LINK_KEPT <= PAST, "a reply is kept with its outcome");
+
+// A reply as it was sent.
+struct kept {
+    uint16_t size; // bytes in wire; 0 = none
+    uint8_t seq;   // of its request
+    uint8_t wire[SPK_FRAME_WIRE];
+};
 
 struct outcome {
     uint32_t detail;
@@ -22,13 +31,13 @@ struct outcome {
 static struct {
     uint32_t nonce;     // of the session; 0 = none
     uint32_t old_nonce; // of the one before: a HELLO with it is a stray copy
-    uint16_t wire_size; // of the last reply in wire; 0 = not kept
     uint8_t next;       // seq of the next request to execute
     uint8_t last_type;  // of the last one executed
+    uint8_t oldest;     // of kept
     struct spk_link_counts counts;
     struct outcome past[PAST]; // by seq & (PAST - 1)
     struct spk_deframer in;
-    uint8_t wire[SPK_FRAME_WIRE];
+    struct kept kept[SPK_LINK_KEPT];
 } link;
 
 struct spk_ring spk_link_ring;
@@ -123,40 +132,59 @@ static int is_read(uint8_t type) {
     return type < 32 && (SPK_READ_TYPES >> type & 1);
 }
 
-// Executes the request in link.in into link.wire; the reply stays there for a host that asks again.
+// Replies to these are a status, which is remembered: they cost no other reply its place.
+static int is_plain(uint8_t type) {
+    return type == SPK_TYPE_TENSOR_PUT || type == SPK_TYPE_EVENTS;
+}
+
+// Executes the request in link.in. A reply that is more than a status is kept for a host that asks
+// again.
 static void serve(const struct spk_request *request, uint8_t seq) {
-    uint8_t *payload = link.wire + SPK_FRAME_ROOM + SPK_FRAME_HEADER;
+    struct kept *kept = &link.kept[link.oldest];
+    uint8_t *payload = kept->wire + SPK_FRAME_ROOM + SPK_FRAME_HEADER;
     struct spk_reply reply = {.at = payload + 1};
-    const uint8_t status = (uint8_t)spk_link_serve(request, &reply);
     struct outcome *past = &link.past[seq & (PAST - 1)];
     uint8_t type = request->type | SPK_TYPE_REPLY;
+    const uint8_t status = (uint8_t)spk_link_serve(request, &reply);
 
+    *past = (struct outcome){reply.detail, request->type, seq, status};
+    if (is_plain(request->type)) {
+        send_small(request->type, seq, status, reply.detail);
+        return;
+    }
     payload[0] = status;
     if (status != SPK_STATUS_OK) {
         reply.at = spk_store(payload + 1, reply.detail, 4);
     } else if (reply.more) {
         type |= SPK_TYPE_MORE;
     }
-    *past = (struct outcome){reply.detail, request->type, seq, status};
-    link.wire_size = (uint16_t)send_frame(link.wire, type, seq, reply.at);
+    link.oldest = (uint8_t)((link.oldest + 1) % SPK_LINK_KEPT);
+    kept->seq = seq;
+    kept->size = (uint16_t)send_frame(kept->wire, type, seq, reply.at);
+}
+
+static const struct kept *find_kept(uint8_t seq) {
+    for (uint32_t i = 0; i < SPK_LINK_KEPT; i++) {
+        if (link.kept[i].size && link.kept[i].seq == seq) {
+            return &link.kept[i];
+        }
+    }
+    return 0;
 }
 
 // A request that was executed before: its reply was lost, or the wire made a copy.
 static void serve_again(const struct spk_request *request, uint8_t seq) {
     const struct outcome *past = &link.past[seq & (PAST - 1)];
+    const struct kept *kept = find_kept(seq);
 
-    if ((uint8_t)(seq + 1) == link.next && link.wire_size) {
-        send(link.wire, link.wire_size);
-    } else if (past->type != request->type || past->seq != seq) {
+    if (past->type != request->type || past->seq != seq) {
         link.counts.bad++; // of another session: nobody waits for it
-    } else if (past->type == SPK_TYPE_TENSOR_PUT || past->type == SPK_TYPE_EVENTS) {
+    } else if (is_plain(past->type)) {
         send_small(past->type, seq, past->status, past->detail);
+    } else if (kept) {
+        send(kept->wire, kept->size);
     } else if (is_read(past->type) && is_read(link.last_type)) {
-        // Only a read's reply may be overwritten here: it can be had again.
-        serve(request, seq);
-        if ((uint8_t)(seq + 1) != link.next) {
-            link.wire_size = 0;
-        }
+        serve(request, seq); // the host has all replies but those to reads, which can be had again
     }
 }
 
@@ -189,7 +217,9 @@ static int open_session(const struct spk_request *request, uint8_t seq) {
     link.old_nonce = link.nonce;
     link.nonce = nonce;
     link.next = seq;
-    link.wire_size = 0;
+    for (uint32_t i = 0; i < SPK_LINK_KEPT; i++) {
+        link.kept[i].size = 0;
+    }
     for (uint32_t i = 0; i < PAST; i++) {
         link.past[i].type = 0;
     }

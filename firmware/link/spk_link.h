@@ -7,6 +7,17 @@
 #include "spk_messages.h"
 #include "spk_ring.h"
 
+// Requests whose outcome is remembered: no more are under way. A power of two.
+#ifndef SPK_LINK_WINDOW
+#define SPK_LINK_WINDOW (SPK_LINK_RING >= 2048 ? 16 : 8)
+#endif
+
+// Whole replies that are kept for a host that asks again: as many requests that are done once may
+// be under way.
+#ifndef SPK_LINK_KEPT
+#define SPK_LINK_KEPT (SPK_LINK_RING >= 2048 ? 4 : 1)
+#endif
+
 // Bytes handed to the board at a time; between them the ring takes what has arrived. A board whose
 // UART is polled sets it to the depth of the receive FIFO.
 #ifndef SPK_LINK_TX_CHUNK

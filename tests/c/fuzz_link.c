@@ -38,8 +38,9 @@ static uint64_t seen[TYPES][STATUSES + 1]; // answers; the last column: no answe
 static struct {
     uint32_t frames;
     uint8_t type, seq, ack, credit, status;
-    uint32_t word; // the first after the status
-} answer;          // the last one that is not a LOG
+    uint32_t session; // its nonce; 0 = none
+    uint32_t word;    // the first after the status
+} answer;             // the last one that is not a LOG
 static uint8_t shadow[SHADOW_MAX];
 
 #define CHECK(what)                                                                                \
@@ -170,10 +171,17 @@ static void read_answer(const uint8_t *piece, uint32_t size) {
     answer.frames++;
     answer.type = plain[0];
     answer.seq = plain[1];
-    answer.ack = plain[2];
     answer.credit = plain[3];
     answer.status = status;
     answer.word = n >= 13 ? spk_load32(plain + 5) : 0;
+    // A kept reply that is sent again says what came next when it was made.
+    const int opens = type == SPK_TYPE_HELLO && !status && answer.word != answer.session;
+    if (opens || answer.credit == 0 || (uint8_t)(plain[2] - answer.ack) < 128) {
+        answer.ack = plain[2];
+    }
+    if (opens || answer.credit == 0) {
+        answer.session = opens ? answer.word : 0;
+    }
     seen[type < TYPES ? type : 0][status]++;
 }
 
@@ -222,6 +230,7 @@ static void check_tensors(void) {
 
 static void boot(void) {
     boots++;
+    answer.session = 0;
     spk_agent_boot();
 #ifdef SPK_LEARN
     if (boots == 1) {

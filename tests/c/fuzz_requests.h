@@ -78,7 +78,7 @@ static uint32_t nearly(uint8_t type, uint8_t *payload) {
         at = spk_store(at, edgy(offset <= tensor->bytes ? tensor->bytes - offset : 9), 2);
         break;
     case SPK_TYPE_RUN:
-        at = spk_store(at, rnd(9) ? (rnd(2) ? SPK_RUN_RESTART : rnd(8)) : rnd(256), 1);
+        *at++ = (uint8_t)(rnd(9) ? (rnd(2) ? 1 + 32 * rnd(4) : rnd(8)) : rnd(256));
         at = spk_store(at, rnd(3) ? rnd(4) : edgy(spk_model.steps), 2);
         at = spk_store(at, edgy(spk_model.steps), 2);
         at = spk_store(at, rnd(9) ? rnd(6) : rnd(0x10000), 2);

@@ -100,17 +100,17 @@ def test_what_commands_print(spikelet: Spikelet) -> None:
 
 def test_a_session_under_way(spikelet: Spikelet, monkeypatch: pytest.MonkeyPatch) -> None:
     small_package().save(Path("small.spk"))
-    run: Callable[..., Any] = Device.run
+    run: Callable[..., Any] = Device.start_run
     count = 0
 
-    def interrupted(self: Device, **options: Any) -> Any:
+    def interrupted(self: Device, *args: Any, **options: Any) -> Any:
         nonlocal count
         count += 1
         if count > 2:
             raise KeyboardInterrupt
-        return run(self, **options)
+        return run(self, *args, **options)
 
-    monkeypatch.setattr(Device, "run", interrupted)
+    monkeypatch.setattr(Device, "start_run", interrupted)
     assert spikelet("run", "small.spk", "-b", "native", "--session", "s", "--json").code == 130
     head = json.loads(Path("s/session.json").read_text())
     assert head["complete"] is False

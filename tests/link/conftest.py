@@ -23,6 +23,13 @@ def device_elf(once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
+def ahead_elf(once: Once) -> Path:
+    """A ring of 2 KB, with which four replies are kept."""
+    flags = [*_flags(), "-DSPK_LINK_RING=2048"]
+    return once("link-ahead", lambda folder: build_device(folder / "elf", flags))
+
+
+@pytest.fixture(scope="session")
 def fast_elf(once: Once) -> Path:
     return once("link-fast", lambda folder: build_device(folder / "elf", ["-O2"]))
 

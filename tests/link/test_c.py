@@ -97,7 +97,7 @@ def test_random_frames_with_large_payloads(tmp_path: Path) -> None:
         ("constants.c", "left > spk_model.constant_bytes", "0"),
         ("constants.c", "i == count + 1", "i == count"),
         ("agent.c", "spk_learning_written();", ""),
-        ("agent.c", "spk_learning_session(", "(void)("),
+        ("hello.c", "spk_learning_session(", "(void)("),
         ("spk_admit.h", "offset % element || size % element", "0"),
         ("learning.c", "crc != spk_load32(data + SPK_LEARN_STATE_CRC_AT)", "0"),
         ("spk_frame.c", "in->size < SPK_FRAME_MAX", "1"),

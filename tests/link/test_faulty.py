@@ -7,6 +7,8 @@ import random
 import struct
 import time
 import zlib
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from echo_learner import EchoLearner
 from link_agent import echo_outputs, start
 from spikelet.errors import LinkDead
-from spikelet.link import Device, DeviceReset, LearnAction
+from spikelet.link import Device, DeviceReset, LearnAction, RunResult
 
 DEADLINE_S = 20.0
 CAMPAIGNS = {
@@ -83,6 +85,35 @@ def test_right_answers(device_elf: Path, tmp_path: Path, campaign: str, seed: in
         assert counts["to_device"][name] + counts["to_host"][name] > 0, "the wire did no harm"
     if campaign in ("drop", "flip", "lose", "truncate"):
         assert stats.retries > 0
+
+
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize("campaign", ["drop", "duplicate", "swap", "all"])
+@pytest.mark.parametrize("ring", [512, 2048])
+def test_runs_begin_before_the_last_one_is_answered(
+    device_elf: Path, ahead_elf: Path, ring: int, campaign: str, seed: int
+) -> None:
+    """Each run has its own answer, whichever replies were lost."""
+    rng = random.Random(seed)
+    elf = ahead_elf if ring == 2048 else device_elf
+    with start(elf, ["--seed", str(seed), *CAMPAIGNS[campaign]]) as machine:
+        device = Device(machine.transport)
+        assert (device.hello.ring, device.runs_ahead) == (ring, 5 if ring == 2048 else 2)
+        started: deque[tuple[bytes, Callable[[], RunResult]]] = deque()
+        for number in range(60):
+            gate = rng.getrandbits(40)
+            inputs = {"gate": gate.to_bytes(8, "little")}
+            if number % 10 == 0:
+                image = rng.randbytes(300)
+                inputs["image"] = image
+            mix, sums = echo_outputs(image, gate)
+            wanted = zlib.crc32(mix).to_bytes(4, "little") + sums
+            started.append((wanted, device.start_run(inputs, deadline_s=DEADLINE_S)))
+            while len(started) >= device.runs_ahead or (number == 59 and started):
+                wanted, finish = started.popleft()
+                ran = finish()
+                assert ran.outputs is not None
+                assert ran.states_crc.to_bytes(4, "little") + ran.outputs["sum"] == wanted
 
 
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lying_device import MODES, Liar, relay
+from lies import MODES, Liar
+from lying_device import relay
 
 from cli_support import small_package
 from learned_models import learner_graph, samples
@@ -34,6 +35,7 @@ from spikelet.run import (
 )
 from spikelet.run.bench import layer_ticks
 from spikelet.run.learner import DeviceLearner
+from spiking_graphs import event_frames, event_network
 from support import need
 
 MEMORY = 32 << 20  # bytes that a session may take, whatever the device says
@@ -48,12 +50,20 @@ def learning_package() -> Package:
     return Package(learner_graph())
 
 
+@functools.cache
+def event_package() -> Package:
+    vectors = {"x": event_frames("bit", samples=3)}
+    return Package(event_network(), vectors, {"name": "event_bit"}).with_golden()
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Package, BuiltImage]]:
     need("gcc")
     folder = tmp_path_factory.mktemp("lying")
     plain, learns = small_package(), learning_package()
+    events = event_package()
     return {
+        "events": (events, make(events, NATIVE, folder / "events", toolchain="gcc")),
         "run": (plain, make(plain, NATIVE, folder / "run", toolchain="gcc")),
         "layers": (plain, make(plain, NATIVE, folder / "layers", toolchain="gcc", trace=True)),
         "learn": (learns, make(learns, NATIVE, folder / "learn", toolchain="gcc")),
@@ -125,6 +135,7 @@ SESSIONS: dict[str, Callable[[Package, Device, Path], None]] = {
     "run": play_run,
     "layers": play_layers,
     "learn": play_learn,
+    "events": play_run,
 }
 
 
@@ -204,7 +215,9 @@ def check(modes: list[str], images: dict[str, tuple[Package, BuiltImage]], folde
         if mode == "honest":
             continue
         met = False
-        for kind in SESSIONS:
+        about_events = mode.startswith(("close-", "events-"))
+        kinds = ["events"] if about_events else [kind for kind in SESSIONS if kind != "events"]
+        for kind in kinds:
             found = problems_of_end(kind, mode, images[kind], folder / f"{mode}-{kind}")
             met |= found != [f"{kind} {mode}: passes"]
             wrong += [line for line in found if not line.endswith(": passes")]

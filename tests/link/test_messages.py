@@ -51,7 +51,7 @@ def test_reserved_names_are_kept() -> None:
 
 
 def test_unknown_fields_are_skipped() -> None:
-    facts = Facts(*range(1, 14), b"12345678", *range(7), bytes(32), "rv32imac", "digits")
+    facts = Facts(*range(1, 14), b"12345678", *range(7), bytes(32), 8, 1, "rv32imac", "digits")
     assert Facts.unpack(facts.pack() + b"fields of a newer device") == facts
 
 

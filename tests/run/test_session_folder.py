@@ -270,7 +270,7 @@ def test_a_run_without_a_sample_costs_an_earlier_session_nothing(
     def dies(*args: object, **options: object) -> None:
         raise LinkDead("the link died")
 
-    monkeypatch.setattr(Device, "run", dies)
+    monkeypatch.setattr(Device, "start_run", dies)
     with pytest.raises(LinkDead):
         session(folder, built)
     assert [file.read_bytes() for file in files] == before and folder.moved is None

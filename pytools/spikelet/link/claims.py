@@ -94,7 +94,7 @@ class Claims:
     def check_closed(
         self, reply: EventsCloseReply, steps: int, sent: int, elapsed_s: float
     ) -> None:
-        """Check the answer to EVENTS_CLOSE behind so many events."""
+        """Check the answer to EVENTS_CLOSE behind so many events, so long after their RUN."""
         whole = self.info.steps
         good = {
             DONE_FINISHED: reply.step == whole or (self.info.exits and 0 < reply.step < whole),
@@ -112,7 +112,7 @@ class Claims:
                 f"clipped, and {reply.most} ticks of {reply.ticks} in one step; {sent} were sent"
             )
         self.step = reply.step
-        self._work("EVENTS", 0, reply.stack, elapsed_s)
+        self._work("EVENTS", reply.ticks, reply.stack, elapsed_s)
 
     def check_learning(self, reply: LearnReply, elapsed_s: float) -> None:
         """Check the answer to LEARN."""

@@ -20,7 +20,7 @@ from spikelet.link.errors import (
     WrongVersion,
     impossible,
 )
-from spikelet.link.exchange import Exchange, LinkStats, Reply, Request
+from spikelet.link.exchange import Exchange, LinkStats, Open, Reply, Request
 from spikelet.link.expected import Expected, check_facts, check_table
 from spikelet.link.facts import DeviceInfo, DeviceTensor, Dtype, Kind, LearnAction, SelfTest
 from spikelet.link.messages import (
@@ -28,6 +28,7 @@ from spikelet.link.messages import (
     NO_LABEL,
     PROTOCOL,
     PROTOCOL_HASH,
+    READ_TYPES,
     STATUS_TEXTS,
     ConstantsReply,
     ConstantsRequest,
@@ -67,6 +68,7 @@ class Connection:
         on_log: called with text that the device sends.
         expected: what the device must be, made from the package; None = any device. Facts, tensor
             table and constants are compared before anything else is asked.
+        clock: seconds; that of a simulated line where it has one.
 
     Raises:
         LinkDead: no answer; the text names the likely cause.
@@ -82,9 +84,11 @@ class Connection:
         connect_deadline_s: float = 10.0,
         on_log: Callable[[str], None] | None = None,
         expected: Expected | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.transport = transport
-        self._link = Exchange(transport, on_log)
+        self._clock = clock
+        self._link = Exchange(transport, on_log, clock)
         self._connect_deadline_s = connect_deadline_s
         self._expected = expected
         self._lost: DeviceReset | None = None
@@ -186,9 +190,9 @@ class Connection:
         self, requests: list[Request], deadline_s: float, learns: bool = False
     ) -> tuple[list[Reply], float]:
         """Have requests answered whose last may take long; the replies, and the seconds it took."""
-        started = time.monotonic()
+        started = self._clock()
         replies = self._exchange(requests, deadline_s, slow_last=True, learns=learns)
-        return replies, time.monotonic() - started
+        return replies, self._clock() - started
 
     def _exchange(
         self,
@@ -198,6 +202,48 @@ class Connection:
         learns: bool = False,
         slow: bool = False,
     ) -> list[Reply]:
+        """Requests and their replies, with nothing else under way before or behind them."""
+        return self._finish(self._begin(requests, deadline_s, slow_last, learns, slow), deadline_s)
+
+    def _begin(
+        self,
+        requests: list[Request],
+        deadline_s: float,
+        slow_last: bool = False,
+        learns: bool = False,
+        slow: bool = False,
+    ) -> Open:
+        """Requests that go while earlier ones wait for their replies: writes, and RUN."""
+        self._make_sure()
+        self._uncommitted |= learns
+        try:
+            if any(request.type in READ_TYPES for request in requests):
+                self._link.drain()
+            return self._link.begin(requests, slow_last, slow, deadline_s)
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _finish(self, batch: Open, deadline_s: float) -> list[Reply]:
+        """The replies to what `_begin` sent."""
+        if self._lost is not None:
+            raise self._lost
+        try:
+            return self._link.finish(batch, deadline_s)
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _give_up(self, error: BaseException) -> None:
+        """An exception (Ctrl-C too) leaves replies under way: the next call opens a new session
+        first, which they cannot be taken for part of."""
+        self._unsure = True
+        self._link.abandon()
+        if isinstance(error, DeviceReset):
+            self._lost = error
+
+    def _make_sure(self) -> None:
+        """Opens a session again where the last one was left in the middle of something."""
         if self._lost is not None:
             raise self._lost
         if self._unsure:
@@ -217,17 +263,6 @@ class Connection:
                     "the link failed, or the program was interrupted, in the middle of a request",
                     "learn again from the first sample after the last commit",
                 )
-        self._uncommitted |= learns
-        # Until the batch is through, an exception (Ctrl-C too) leaves replies under way: then the
-        # next call opens a new session first, which they cannot be taken for part of.
-        self._unsure = True
-        try:
-            replies = self._link.run(requests, deadline_s, slow_last, slow)
-        except DeviceReset as error:
-            self._lost = error
-            raise
-        self._unsure = False
-        return replies
 
     def _all_ok(
         self, requests: list[Request], replies: list[Reply], allowed: Collection[Status] = ()
@@ -263,6 +298,20 @@ class Connection:
                 f"a {name} of {len(reply.data)} bytes, which is too short"
             ) from error
 
+    def _outputs_in(self, data: bytes, asked: bool, head: int) -> dict[str, bytes] | None:
+        """The outputs that a reply carries behind `head` bytes; None where they do not fit it."""
+        outputs = [t for t in self.hello.tensors if t.kind is Kind.OUTPUT]
+        size = sum(t.bytes for t in outputs)
+        if not asked or size > self.hello.payload - head:
+            size, outputs = 0, []
+        if len(data) != size:
+            raise self._impossible(f"{len(data)} bytes of outputs with a run, not {size}")
+        memory, at = {}, 0
+        for tensor in outputs:
+            memory[tensor.name] = data[at : at + tensor.bytes]
+            at += tensor.bytes
+        return memory or None
+
     def _impossible(self, what: str) -> ProtocolError:
         return impossible(self.transport.name, what)
 
@@ -285,7 +334,8 @@ class Connection:
         return what
 
     def _handshake(self, deadline_s: float) -> DeviceInfo:
-        deadline = time.monotonic() + deadline_s
+        deadline = self._clock() + deadline_s
+        self._link.abandon()
         nonce = int.from_bytes(os.urandom(4), "little") or 1
         raw = nonce.to_bytes(4, "little")
         reply = self._link.hello(HelloRequest(nonce, PROTOCOL, PROTOCOL, 0).pack(), raw, deadline_s)
@@ -304,6 +354,7 @@ class Connection:
         if reply.more != (facts.tensor_count > 0):
             raise self._impossible(f"HELLO of {facts.tensor_count} tensors, and more {reply.more}")
         self._link.boot_id = facts.boot_id
+        self._link.window, self._link.kept = facts.window, facts.kept
         known = self._hello
         same = (facts.boot_id, facts.package_sha256, facts.tensor_count)
         if known and same == (known.boot_id, known.package_sha256, len(known.tensors)):
@@ -323,7 +374,7 @@ class Connection:
         while len(tensors) < count:
             part = len(tensors) + 1
             request = Request(Type.HELLO, HelloRequest(nonce, PROTOCOL, PROTOCOL, part).pack())
-            left = deadline - time.monotonic()
+            left = deadline - self._clock()
             if left <= 0:
                 raise LinkTimeout(
                     f"{self.transport.name}: {len(tensors)} of {count} tensors were listed in time",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from spikelet.errors import LinkDead, UsageError
 from spikelet.events import EventStream
@@ -34,7 +34,9 @@ from spikelet.link.messages import (
     LEARN_RUN,
     NO_LABEL,
     RUN_KEEP,
+    RUN_OUTPUTS,
     RUN_RESTART,
+    RUN_STATES,
     RUN_STOP,
     RUN_TICKS,
     EchoReply,
@@ -53,6 +55,7 @@ from spikelet.link.messages import (
     Type,
 )
 
+RUN_REPLY_BYTES = 1 + len(RunReply(0, 0, 0, 0, 0, 0, 0, 0, b"").pack())  # and the outputs
 _PUT_HEAD = 6
 _GET_HEAD = 7
 # What LEARN_STATE may be refused with.
@@ -156,25 +159,75 @@ class Device(EventRuns):
             return self.run_events(None, inputs, stop, timed, keep, deadline_s)
         flags = (RUN_RESTART if restart else 0) | (RUN_STOP if stop else 0)
         flags |= (RUN_TICKS if timed else 0) | (RUN_KEEP if keep else 0)
+        flags |= 0 if stop or steps else RUN_OUTPUTS
         stop_step, stop_op = stop or (0, 0)
         limits = (("steps", steps, 0xFFFF), ("step", stop_step, 0xFFFF), ("op", stop_op, NO_OP - 1))
         for name, value, limit in limits:
             if not 0 <= value <= limit:
                 raise UsageError(f"run: {name} {value} is not within 0..{limit}")
-        requests = self._puts(inputs or {})
-        requests.append(Request(Type.RUN, RunRequest(flags, steps, stop_step, stop_op).pack()))
+        return self._start(RunRequest(flags, steps, stop_step, stop_op), inputs or {}, deadline_s)()
+
+    @property
+    def runs_ahead(self) -> int:
+        """How many `start_run` are worth calling before the first is finished; 1 where the outputs
+        of a run must be read before the next one overwrites them."""
+        outputs = sum(t.bytes for t in self.hello.tensors if t.kind is Kind.OUTPUT)
+        rides = outputs <= self.hello.payload - RUN_REPLY_BYTES and self.stream is None
+        return self.hello.kept + 1 if rides else 1
+
+    def start_run(
+        self, inputs: Mapping[str, bytes], keep: bool = False, deadline_s: float = 10.0
+    ) -> Callable[[], RunResult]:
+        """Begins a whole run, and does not wait for it: the next one's inputs may go meanwhile.
+
+        Args:
+            inputs, keep, deadline_s: see `run`.
+
+        Returns:
+            what waits for the run and gives its result, with `states_crc`; for errors see `run`.
+        """
+        if self.stream is not None:
+            return lambda: self.run_events(None, inputs, keep=keep, deadline_s=deadline_s)
+        flags = RUN_RESTART | RUN_OUTPUTS | RUN_STATES | (RUN_KEEP if keep else 0)
+        return self._start(RunRequest(flags, 0, 0, 0), inputs, deadline_s)
+
+    def _start(
+        self, run: RunRequest, inputs: Mapping[str, bytes], deadline_s: float
+    ) -> Callable[[], RunResult]:
+        restart = bool(run.flags & RUN_RESTART)
+        stop = (run.stop_step, run.stop_op) if run.flags & RUN_STOP else None
+        requests = [*self._puts(inputs), Request(Type.RUN, run.pack())]
         # A run that begins is refused, too, where an input holds none of a few values.
         chosen = [n for n, t in self._by_name.items() if restart and t.kind is Kind.INPUT]
-        allowed = self._claims.run_refusals(restart, steps, stop, timed or keep)
-        allowed |= self._put_refusals({*(inputs or {}), *chosen})
-        sent = _bytes((inputs or {}).values())
-        replies, elapsed_s = self._work(requests, deadline_s + self._wire_s(sent))
-        self._all_ok(requests, replies, allowed)
-        self.stats.bytes += sent
-        reply = self._read(RunReply, replies[-1])
-        self._same_boot(reply.boot_id)
-        self._claims.check_run(reply, restart, steps, stop is not None, elapsed_s)
-        return _ran(reply)
+        more = bool(run.flags & (RUN_TICKS | RUN_KEEP))
+        allowed = self._claims.run_refusals(restart, run.steps, stop, more)
+        allowed |= self._put_refusals({*inputs, *chosen})
+        sent = _bytes(inputs.values())
+        allowed_s, began = deadline_s + self._wire_s(sent), self._clock()
+        batch = self._begin(requests, allowed_s, slow_last=True)
+
+        def finish() -> RunResult:
+            replies = self._finish(batch, allowed_s)
+            self._all_ok(requests, replies, allowed)
+            self.stats.bytes += sent
+            reply = self._read(RunReply, replies[-1])
+            self._same_boot(reply.boot_id)
+            elapsed_s = self._clock() - began
+            self._claims.check_run(reply, restart, run.steps, stop is not None, elapsed_s)
+            asked = bool(run.flags & RUN_OUTPUTS)
+            return RunResult(
+                finished=reply.done == DONE_FINISHED,
+                stopped=reply.done == DONE_STOPPED,
+                step=reply.step,
+                ticks=reply.ticks,
+                stack=reply.stack,
+                saturations=reply.saturations,
+                outputs_crc=reply.outputs_crc,
+                states_crc=reply.states_crc,
+                outputs=self._outputs_in(reply.outputs, asked, RUN_REPLY_BYTES),
+            )
+
+        return finish
 
     def run_events(
         self,
@@ -219,8 +272,10 @@ class Device(EventRuns):
         Raises:
             ProtocolError: they are not those whose CRC the run named.
         """
+        memory = dict(ran.outputs or {})
         outputs = [t.name for t in self.hello.tensors if t.kind is Kind.OUTPUT]
-        memory = self.get_many(dict.fromkeys([*outputs, *names]))
+        missing = [name for name in dict.fromkeys([*outputs, *names]) if name not in memory]
+        memory |= self.get_many(missing) if missing else {}
         self._claims.check_outputs(ran.outputs_crc, memory)
         return memory
 
@@ -468,18 +523,6 @@ class Device(EventRuns):
 
 def _bytes(parts: Iterable[bytes]) -> int:
     return sum(len(part) for part in parts)
-
-
-def _ran(reply: RunReply) -> RunResult:
-    return RunResult(
-        finished=reply.done == DONE_FINISHED,
-        stopped=reply.done == DONE_STOPPED,
-        step=reply.step,
-        ticks=reply.ticks,
-        stack=reply.stack,
-        saturations=reply.saturations,
-        outputs_crc=reply.outputs_crc,
-    )
 
 
 def _run_before(reply: LearnReply, steps: int) -> RunResult:

@@ -13,6 +13,8 @@ from spikelet.link.exchange import Request
 from spikelet.link.facts import DeviceTensor, Dtype, EventResult, Kind
 from spikelet.link.messages import (
     CLOSE_ANSWER,
+    CLOSE_OUTPUTS,
+    CLOSE_STATES,
     DONE_FINISHED,
     DONE_STOPPED,
     RUN_EVENTS,
@@ -29,6 +31,8 @@ from spikelet.link.messages import (
     Type,
 )
 
+# Bytes of EVENTS_CLOSE's reply in front of the outputs.
+_CLOSE_BYTES = 1 + len(EventsCloseReply(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b"").pack())
 _HEAD = 4  # bytes of EVENTS in front of the events
 _MOST = (1 << 32) - 1  # of a time step, and of an address
 
@@ -84,6 +88,7 @@ class EventRuns(Connection):
     _event_time = 0  # that the next event counts from
     _event_bin = 1
     _events_sent = 0
+    _events_began = 0.0  # seconds
 
     @property
     def stream(self) -> DeviceTensor | None:
@@ -123,6 +128,7 @@ class EventRuns(Connection):
         flags = RUN_RESTART | RUN_EVENTS | (RUN_STOP if stop else 0) | (RUN_KEEP if keep else 0)
         run = RunRequest(flags | (RUN_TICKS if timed else 0), 0, *(stop or (0, 0)))
         requests = [*puts, Request(Type.RUN, run.pack())]
+        self._events_began = self._clock()
         replies, elapsed_s = self._work(requests, deadline_s)
         self._all_ok(requests, replies, self._claims.run_refusals(True, 0, stop, timed or keep))
         reply = self._read(RunReply, replies[-1])
@@ -166,13 +172,15 @@ class EventRuns(Connection):
             ProtocolError: the device has not counted the events that were sent.
             DeviceRefused, LinkDead.
         """
-        close = EventsCloseRequest(steps, CLOSE_ANSWER if answer else 0)
+        flags = CLOSE_OUTPUTS | CLOSE_STATES | (CLOSE_ANSWER if answer else 0)
+        close = EventsCloseRequest(steps, flags)
         requests = [Request(Type.EVENTS_CLOSE, close.pack())]
-        replies, elapsed_s = self._work(requests, deadline_s)
+        replies, _ = self._work(requests, deadline_s)
         refusals = {Status.RANGE} if steps > self.hello.steps else set()
         self._all_ok(requests, replies, refusals)
         reply = self._read(EventsCloseReply, replies[0])
         self._same_boot(reply.boot_id)
+        elapsed_s = self._clock() - self._events_began
         self._claims.check_closed(reply, steps, self._events_sent, elapsed_s)
         self._event_time = max(self._event_time, reply.step * self._event_bin)
         return EventResult(
@@ -183,6 +191,8 @@ class EventRuns(Connection):
             stack=reply.stack,
             saturations=reply.saturations,
             outputs_crc=reply.outputs_crc,
+            states_crc=reply.states_crc,
+            outputs=self._outputs_in(reply.outputs, True, _CLOSE_BYTES),
             most_ticks=reply.most,
             events=reply.events,
             late=reply.late,

@@ -1,14 +1,17 @@
 """Go-back-N on the host's side: requests in, their replies out, or a named error in time.
 
-The device executes requests in the order of their numbers, each once. It remembers the outcome of
-its last eight and serves reads again; so a batch holds reads only, or writes only (EVENTS are such)
-with at most one RUN, LEARN, LEARN_STATE or EVENTS_CLOSE, at its end.
+The device executes requests in the order of their numbers, each once. Whoever lost a reply asks
+again. The device remembers the status of its last `window` requests, keeps the last `kept` replies
+that are more than a status, and serves reads again. So reads are under way with reads only, and of
+requests that are done once (RUN, LEARN, ...) no more are under way than replies are kept; writes
+come before, between and behind them.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,21 +20,23 @@ from spikelet.link.errors import DeviceReset, LinkTimeout, ProtocolError, imposs
 from spikelet.link.framing import PIECE_MAX, Deframer, Frame, encode
 from spikelet.link.messages import TYPE_MORE, TYPE_REPLY, Status, Type
 from spikelet.link.text import printable
+from spikelet.link.timer import TIMEOUT_MIN_S, RetransmissionTimer
 from spikelet.link.transport import Transport
 
 # May take long, and tell nothing of the wire.
 WORK = (
     Type.RUN, Type.LEARN, Type.LEARN_STATE, Type.CONSTANTS, Type.EVENTS, Type.EVENTS_CLOSE,
 )  # fmt: skip
-WINDOW = 8  # requests whose outcome the device remembers
+# Done once, and answered with more than a status.
+ONCE = (Type.RUN, Type.LEARN, Type.LEARN_STATE, Type.EVENTS_CLOSE, Type.RESET)
+WINDOW = 8  # requests whose outcome any device remembers
 UNIT = 64  # bytes of receive ring that one credit stands for
 TRIES = 5
-TIMEOUT_MIN_S = 0.05
-BACKOFF_MAX = 16
 BITS_A_BYTE = 10  # of a serial line, start and stop included
 LAST_WAIT_S = 1.0  # before a link is called dead: a busy host must not look like a dead device
 READ_BYTES = 65536
 LOG_BYTES = 65536  # of text, at the most, before the next reply
+AWAY_S = 1e-3  # a host that was elsewhere for so long has not seen when a reply came
 
 _LOG = Type.LOG | TYPE_REPLY
 _ACK = Type.ACK | TYPE_REPLY
@@ -80,46 +85,6 @@ class LinkStats:
 
 
 @dataclass
-class RetransmissionTimer:
-    """How long to wait for a reply before asking again: RFC 6298 with Karn's rule.
-
-    A reply to a request that was sent twice says nothing of the round trip, because nobody knows
-    which of the two it answers. So a timeout that has grown stays until a request is answered
-    that was sent once: else a line slower than the first guess would be asked twice for ever.
-
-    Attributes:
-        round_trip_s: smoothed; 0 before the first sample.
-        variation_s: smoothed distance of samples from it.
-        backoff: factor of the timeout since the last sample.
-        floor_s: the least timeout before the first sample: what a handshake took in all.
-    """
-
-    round_trip_s: float = 0.0
-    variation_s: float = 0.0
-    backoff: int = 1
-    floor_s: float = 0.0
-
-    @property
-    def timeout_s(self) -> float:
-        """Seconds."""
-        estimate = self.round_trip_s + 4 * self.variation_s
-        return self.backoff * max(TIMEOUT_MIN_S, self.floor_s, estimate)
-
-    def sample(self, seconds: float) -> None:
-        """A request that was sent once has been answered."""
-        if self.round_trip_s:
-            self.variation_s += (abs(seconds - self.round_trip_s) - self.variation_s) / 4
-            self.round_trip_s += (seconds - self.round_trip_s) / 8
-        else:
-            self.round_trip_s, self.variation_s = seconds, seconds / 2
-        self.backoff, self.floor_s = 1, 0.0
-
-    def on_timeout(self) -> None:
-        """Nothing came in time."""
-        self.backoff = min(2 * self.backoff, BACKOFF_MAX)
-
-
-@dataclass
 class _Open:
     """A request under way."""
 
@@ -127,10 +92,17 @@ class _Open:
     seq: int
     wire: bytes
     units: int
+    slow: bool  # may take long
     sent_at: float = 0.0
     sends: int = 0
+    allowed_s: float = 0.0
+    timed: bool = True  # its reply tells the round trip
     hurried: bool = False  # sent again because a later one was answered first
     reply: Reply | None = None
+    done: bool = False  # it has a reply, and so have all before it
+
+
+Open = list[_Open]
 
 
 class Exchange:
@@ -139,11 +111,20 @@ class Exchange:
     Attributes:
         boot_id: of the open session; None before the first HELLO.
         on_log: called with each piece of text that the device sends.
+        window: requests whose outcome the device remembers.
+        kept: replies that it keeps.
     """
 
-    def __init__(self, transport: Transport, on_log: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        on_log: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.transport = transport
         self.on_log = on_log
+        self.clock = clock
+        self.window, self.kept = WINDOW, 1
         self.stats = LinkStats()
         self.boot_id: int | None = None
         self._timer = RetransmissionTimer()
@@ -151,37 +132,89 @@ class Exchange:
         self._seq = os.urandom(1)[0]  # a late frame of an earlier session seldom fits this one
         self._credit = 4
         self._back_to = -1
+        self._sent: list[_Open] = []  # from the first without a reply on
+        self._queue: deque[_Open] = deque()  # not sent yet
+        self._tries = 1
+        self._progress = self._busy_since = self._left_at = 0.0
         self._logged = 0  # bytes since the last reply
 
     def wire_s(self, size: int) -> float:
         """Seconds that so many bytes take on a serial line; 0 where the transport has no baud."""
         return BITS_A_BYTE * size / self.transport.baud if self.transport.baud else 0.0
 
-    def run(
+    @property
+    def busy(self) -> bool:
+        """Whether requests wait for replies."""
+        return bool(self._sent or self._queue)
+
+    def begin(
         self,
         requests: Sequence[Request],
-        deadline_s: float,
         slow_last: bool = False,
         slow: bool = False,
-    ) -> list[Reply]:
-        """Has every request executed once, in order.
+        allowed_s: float = 0.0,
+    ) -> Open:
+        """Put requests in line. What may be sent is sent; `finish` waits for their replies.
 
         Args:
-            requests: a batch as the module's text allows.
-            deadline_s: for all of it.
+            requests: reads only, with nothing else under way; or writes, and what is done once.
             slow_last: the last one may take until the deadline (RUN).
             slow: each may (EVENTS).
+            allowed_s: for all of it, where nobody says so to `finish`.
+
+        Raises:
+            TransportClosed, LinkTimeout.
+        """
+        now = self.clock()
+        if not self.busy:
+            self._busy_since = now
+            self._tries, self._back_to = 1, -1
+        batch = [self._prepare(request, slow) for request in requests]
+        if batch:
+            batch[-1].slow |= slow_last
+            batch[-1].allowed_s = allowed_s
+        self._queue.extend(batch)
+        self._admit(now)
+        self._left_at = self.clock()
+        return batch
+
+    def finish(self, batch: Open, deadline_s: float) -> list[Reply]:
+        """Have the requests of a `begin` executed, and those before them.
+
+        Args:
+            batch: what `begin` gave.
+            deadline_s: for all that is left of it.
 
         Raises:
             LinkTimeout, TransportClosed, DeviceReset, ProtocolError.
         """
-        started = time.monotonic()
-        batch = [self._prepare(request) for request in requests]
-        try:
-            self._drive(batch, started + deadline_s, slow_last, slow)
-        finally:
-            self.stats.seconds += time.monotonic() - started
+        now = self.clock()
+        if now - self._left_at > AWAY_S:
+            for item in self._sent:
+                item.timed = False
+        self._progress = now
+        deadline = now + deadline_s
+        while batch and not batch[-1].done:
+            self._turn(deadline)
+        self._left_at = self.clock()
+        self.stats.seconds += self._left_at - self._busy_since
+        self._busy_since = self._left_at
         return [item.reply for item in batch if item.reply is not None]
+
+    def run(self, requests: Sequence[Request], deadline_s: float) -> list[Reply]:
+        """`begin` and `finish`."""
+        return self.finish(self.begin(requests), deadline_s)
+
+    def drain(self) -> None:
+        """Wait until nothing is under way; for errors see `finish`."""
+        if self.busy:
+            line = [*self._sent, *self._queue]
+            self.finish(line, sum(item.allowed_s for item in line))
+
+    def abandon(self) -> None:
+        """Forget what is under way: nobody waits for it any more."""
+        self._sent.clear()
+        self._queue.clear()
 
     def hello(self, payload: bytes, nonce: bytes, deadline_s: float) -> Reply:
         """Asks until a device answers: it may still be booting, or at work on something long.
@@ -192,13 +225,13 @@ class Exchange:
         self.boot_id = None
         self._logged = 0
         item = self._prepare(Request(Type.HELLO, payload))
-        now = asked = time.monotonic()
+        now = asked = self.clock()
         deadline = now + deadline_s
         wait = 2 * TIMEOUT_MIN_S
         while True:
             self._send([item], now)
             reply = self._hello_reply(item, nonce, min(now + wait, deadline))
-            now = time.monotonic()
+            now = self.clock()
             if reply is not None:
                 break
             if now >= deadline:
@@ -212,7 +245,7 @@ class Exchange:
         return reply
 
     def _hello_reply(self, item: _Open, nonce: bytes, until: float) -> Reply | None:
-        while (now := time.monotonic()) < until:
+        while (now := self.clock()) < until:
             for frame in self._receive(until - now):
                 reply = _reply_to(self.transport.name, frame, item)
                 if reply and (reply.status != Status.OK or reply.data[:4] == nonce):
@@ -220,58 +253,56 @@ class Exchange:
                     return reply
         return None
 
-    def _prepare(self, request: Request) -> _Open:
+    def _prepare(self, request: Request, slow: bool = False) -> _Open:
         seq = self._seq
         self._seq = (seq + 1) & 0xFF
         wire = encode(Frame(request.type, seq, 0, 0, request.payload))
-        return _Open(request, seq, wire, -(-len(wire) // UNIT))
+        return _Open(request, seq, wire, -(-len(wire) // UNIT), slow)
 
-    def _drive(self, batch: list[_Open], deadline: float, slow_last: bool, slow_all: bool) -> None:
-        base = 0  # the first without a reply
-        upto = 0  # the first not sent yet
-        tries = 1
-        self._back_to = -1
-        last = progress = time.monotonic()
-        while base < len(batch):
-            fresh = self._admit(batch, base, upto)
-            if fresh:
-                self._send(fresh, last)
-                upto += len(fresh)
-                progress = last
-            slow = slow_all or (slow_last and upto == len(batch))
-            waiting = [item for item in batch[base:upto] if item.reply is None]
-            patience = self._patience(tries, slow, deadline - progress, waiting)
-            expiry = min(progress + patience, deadline)
-            frames = self._receive(expiry - last)
-            last = time.monotonic()
-            if self._settle(batch[base:upto], frames, last):
-                progress, tries = last, 1
-                while base < upto and batch[base].reply:
-                    base += 1
-                    self._back_to = -1
-            elif last >= expiry:
-                if last >= deadline or tries == TRIES:
-                    raise self._timeout(waiting, last - waiting[0].sent_at)
-                tries += 1
-                if not slow:  # work tells nothing of the wire
-                    self._timer.on_timeout()
-                progress = last
+    def _turn(self, deadline: float) -> None:
+        """Waits for frames once, and does what follows from them, or from silence."""
+        now = self.clock()
+        self._admit(now)
+        waiting = [item for item in self._sent if item.reply is None]
+        slow = waiting[0].slow
+        patience = self._patience(self._tries, slow, deadline - self._progress, waiting)
+        expiry = min(self._progress + patience, deadline)
+        frames = self._receive(expiry - now)
+        now = self.clock()
+        if self._settle(frames, now):
+            self._progress, self._tries = now, 1
+            while self._sent and self._sent[0].reply:
+                self._sent.pop(0).done = True
                 self._back_to = -1
-                self._send(waiting, last)
+        elif now >= expiry:
+            if now >= deadline or self._tries == TRIES:
+                raise self._timeout(waiting, now - waiting[0].sent_at)
+            self._tries += 1
+            if not slow:  # work tells nothing of the wire
+                self._timer.on_timeout()
+            self._progress = now
+            self._back_to = -1
+            self._send(waiting[:1] if slow else waiting, now)
 
-    def _admit(self, batch: list[_Open], base: int, upto: int) -> list[_Open]:
-        """What may be sent now: `WINDOW` from `base` on, and no more than the ring holds."""
-        end = min(len(batch), base + WINDOW)
-        if upto >= end:
-            return []
-        used = sum(item.units for item in batch[base:upto] if item.reply is None)
+    def _admit(self, now: float) -> None:
+        """Sends what may be sent now: no more than the device remembers, and its ring holds."""
+        used = sum(item.units for item in self._sent if item.reply is None)
+        once = sum(item.request.type in ONCE for item in self._sent)
+        works = any(item.reply is None and item.request.type in WORK for item in self._sent)
         fresh: list[_Open] = []
-        for item in batch[upto:end]:
+        while self._queue and len(self._sent) < self.window:
+            item = self._queue[0]
             used += item.units
-            if used > self._credit and used > item.units:
+            once += item.request.type in ONCE
+            if (used > self._credit and used > item.units) or once > self.kept:
                 break
-            fresh.append(item)
-        return fresh
+            works |= item.request.type in WORK
+            item.timed = not works  # else it waits for the work of another
+            self._sent.append(item)
+            fresh.append(self._queue.popleft())
+        if fresh:
+            self._send(fresh, now)
+            self._progress = now
 
     def _patience(self, tries: int, slow: bool, left_s: float, waiting: list[_Open]) -> float:
         """Seconds to wait for a reply to what was sent `tries` times."""
@@ -324,8 +355,9 @@ class Exchange:
         if self.boot_id is not None and boot_id != self.boot_id:
             raise self.reset_error(boot_id)
 
-    def _settle(self, window: list[_Open], frames: list[Frame], now: float) -> bool:
+    def _settle(self, frames: list[Frame], now: float) -> bool:
         """Gives frames to the requests they answer; True when one of those was waiting for it."""
+        window = self._sent
         progress = False
         highest = -1
         first = window[0].seq
@@ -347,7 +379,7 @@ class Exchange:
             self._logged = 0
             highest = max(highest, index)
             self._credit = max(1, frame.credit)
-            if item.sends == 1 and item.request.type not in WORK:
+            if item.sends == 1 and item.timed:
                 self._timer.sample(now - item.sent_at)
         late = [i for i in window[: max(0, highest)] if i.reply is None and not i.hurried]
         if late:  # the wire keeps its order: their replies are lost

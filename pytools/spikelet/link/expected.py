@@ -28,6 +28,7 @@ from spikelet.link.messages import (
 NAME_BYTES = 48  # of a text in HELLO; longer ones are cut
 PAYLOAD_MIN = 208  # what HELLO's facts need
 RING_MIN, RING_MAX = 256, 32768
+WINDOW_MIN, WINDOW_MAX = 8, 64
 ARENA_MAX = 1 << 25  # bytes, of a device of which nothing is known
 TICK_UNITS = 4
 RESET_CAUSES = 3
@@ -48,6 +49,8 @@ class Expected:
         tick_unit: as in `DeviceInfo`.
         payload: bytes of a frame's payload.
         ring: bytes of the receive ring.
+        window: requests whose outcome it remembers.
+        kept: replies that it keeps.
         steps: time steps of one inference.
         arena_bytes: of the memory plan.
         learns: whether the model has a learner.
@@ -68,6 +71,8 @@ class Expected:
     tick_unit: int
     payload: int
     ring: int
+    window: int
+    kept: int
     steps: int
     arena_bytes: int
     learns: bool
@@ -125,6 +130,8 @@ class Expected:
             ("tick unit", self.tick_unit, facts.tick_unit),
             ("payload bytes", self.payload, facts.payload),
             ("ring bytes", self.ring, facts.ring),
+            ("requests remembered", self.window, facts.window),
+            ("replies kept", self.kept, facts.kept),
             ("steps", self.steps, facts.steps),
             ("count of tensors", len(tables), facts.tensor_count),
             ("arena bytes", self.arena_bytes, facts.arena_bytes),
@@ -211,6 +218,8 @@ def check_facts(port: str, facts: Facts) -> None:
         ("protocol", facts.protocol, PROTOCOL, PROTOCOL),
         ("payload bytes", facts.payload, PAYLOAD_MIN, PAYLOAD_MAX),
         ("ring bytes", ring if ring & (ring - 1) == 0 else 0, RING_MIN, RING_MAX),
+        ("requests remembered", facts.window, WINDOW_MIN, WINDOW_MAX),
+        ("replies kept", facts.kept, 1, facts.window),
         ("tick unit", facts.tick_unit, 0, TICK_UNITS - 1),
         ("reset cause", facts.reset_cause, 0, RESET_CAUSES - 1),
         ("self-test", facts.self_test, 0, max(SelfTest)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from spikelet.link.messages import (
@@ -134,6 +134,8 @@ class DeviceInfo:
         steps: time steps of one inference.
         tick_unit: 0 none, 1 instruction, 2 cycle, 3 microsecond.
         tick_hz: ticks a second; 0 where a tick is not a time.
+        window: requests whose outcome the device remembers.
+        kept: replies to requests that are done once which it keeps.
         arena_bytes: planned to the byte at build time: used and limit are the same figure.
         constant_bytes: of all tables that the model's kernels read.
         reset_cause: 0 power, 1 request, 2 fault.
@@ -147,6 +149,8 @@ class DeviceInfo:
     protocol_hash: int
     payload: int
     ring: int
+    window: int
+    kept: int
     capabilities: int
     tick_unit: int
     tick_hz: int
@@ -292,6 +296,9 @@ class RunResult:
         stack: bytes of stack ever used; 0 = unknown.
         saturations: membranes that saturated since the start.
         outputs_crc: CRC-32 over all outputs in table order.
+        states_crc: CRC-32 over all neuron states in table order, of a trace build over its digests;
+            0 where nobody asked.
+        outputs: all of them by name; None where they were not asked for, or did not fit the reply.
     """
 
     finished: bool
@@ -301,6 +308,8 @@ class RunResult:
     stack: int
     saturations: int
     outputs_crc: int
+    states_crc: int = field(default=0, kw_only=True)
+    outputs: dict[str, bytes] | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

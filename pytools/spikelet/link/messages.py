@@ -13,13 +13,17 @@ from typing import NamedTuple
 from spikelet.link.text import printable
 
 PROTOCOL = 2
-PROTOCOL_HASH = 0x8892B44F
+PROTOCOL_HASH = 0x28DF7AA3
 RUN_RESTART = 1
 RUN_STOP = 2
 RUN_TICKS = 4
 RUN_EVENTS = 8
 RUN_KEEP = 16
+RUN_OUTPUTS = 32
+RUN_STATES = 64
 CLOSE_ANSWER = 1
+CLOSE_OUTPUTS = 2
+CLOSE_STATES = 4
 DONE_STEPS_LEFT = 0
 DONE_FINISHED = 1
 DONE_STOPPED = 2
@@ -335,7 +339,7 @@ class RunRequest(NamedTuple):
         return cls._make(_RUNREQUEST.unpack_from(data))
 
 
-_RUNREPLY = struct.Struct("<BHIIIII")
+_RUNREPLY = struct.Struct("<BHIIIIII")
 
 
 class RunReply(NamedTuple):
@@ -348,15 +352,17 @@ class RunReply(NamedTuple):
     saturations: int
     outputs_crc: int
     boot_id: int
+    states_crc: int
+    outputs: bytes
 
     def pack(self) -> bytes:
         """The bytes of the payload."""
-        return _RUNREPLY.pack(self.done, self.step, self.ticks, self.stack, self.saturations, self.outputs_crc, self.boot_id)
+        return _RUNREPLY.pack(self.done, self.step, self.ticks, self.stack, self.saturations, self.outputs_crc, self.boot_id, self.states_crc) + self.outputs
 
     @classmethod
     def unpack(cls, data: bytes) -> RunReply:
         """Reads a payload; bytes beyond the known fields are skipped."""
-        return cls._make(_RUNREPLY.unpack_from(data))
+        return cls._make((*_RUNREPLY.unpack_from(data), data[_RUNREPLY.size :],))
 
 
 _LOGREPLY = struct.Struct("<I")
@@ -573,7 +579,7 @@ class EventsCloseRequest(NamedTuple):
         return cls._make(_EVENTSCLOSEREQUEST.unpack_from(data))
 
 
-_EVENTSCLOSEREPLY = struct.Struct("<BHIIIIIIIII")
+_EVENTSCLOSEREPLY = struct.Struct("<BHIIIIIIIIII")
 
 
 class EventsCloseReply(NamedTuple):
@@ -590,18 +596,20 @@ class EventsCloseReply(NamedTuple):
     events: int
     late: int
     clipped: int
+    states_crc: int
+    outputs: bytes
 
     def pack(self) -> bytes:
         """The bytes of the payload."""
-        return _EVENTSCLOSEREPLY.pack(self.done, self.step, self.ticks, self.stack, self.saturations, self.outputs_crc, self.boot_id, self.most, self.events, self.late, self.clipped)
+        return _EVENTSCLOSEREPLY.pack(self.done, self.step, self.ticks, self.stack, self.saturations, self.outputs_crc, self.boot_id, self.most, self.events, self.late, self.clipped, self.states_crc) + self.outputs
 
     @classmethod
     def unpack(cls, data: bytes) -> EventsCloseReply:
         """Reads a payload; bytes beyond the known fields are skipped."""
-        return cls._make(_EVENTSCLOSEREPLY.unpack_from(data))
+        return cls._make((*_EVENTSCLOSEREPLY.unpack_from(data), data[_EVENTSCLOSEREPLY.size :],))
 
 
-_FACTS = struct.Struct("<IBIHHIBIIHHII8sBIIIBII32s")
+_FACTS = struct.Struct("<IBIHHIBIIHHII8sBIIIBII32sBB")
 
 
 class Facts(NamedTuple):
@@ -629,12 +637,14 @@ class Facts(NamedTuple):
     frames_good: int
     frames_bad: int
     package_sha256: bytes
+    window: int
+    kept: int
     isa: str
     model: str
 
     def pack(self) -> bytes:
         """The bytes of the payload."""
-        return _FACTS.pack(self.boot_id, self.protocol, self.protocol_hash, self.payload, self.ring, self.capabilities, self.tick_unit, self.tick_hz, self.firmware, self.steps, self.tensor_count, self.arena_bytes, self.constant_bytes, self.unique_id, self.reset_cause, self.fault_cause, self.fault_pc, self.fault_address, self.self_test, self.frames_good, self.frames_bad, self.package_sha256) + _string(self.isa) + _string(self.model)
+        return _FACTS.pack(self.boot_id, self.protocol, self.protocol_hash, self.payload, self.ring, self.capabilities, self.tick_unit, self.tick_hz, self.firmware, self.steps, self.tensor_count, self.arena_bytes, self.constant_bytes, self.unique_id, self.reset_cause, self.fault_cause, self.fault_pc, self.fault_address, self.self_test, self.frames_good, self.frames_bad, self.package_sha256, self.window, self.kept) + _string(self.isa) + _string(self.model)
 
     @classmethod
     def unpack(cls, data: bytes) -> Facts:

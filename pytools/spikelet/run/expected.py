@@ -15,7 +15,9 @@ from spikelet.link import DeviceTensor, Dtype, Expected, Kind
 from spikelet.package import Package
 
 TICKS = ("none", "instruction", "cycle", "us")
-SIZES = {"SPK_LINK_PAYLOAD": 244, "SPK_LINK_RING": 512}  # as the link's headers have them
+# As the link's headers have them, and what follows from the ring.
+PAYLOAD, RING = 244, 512  # bytes
+LARGE_RING = 2048  # from here on it keeps more replies
 
 
 def expected_image(
@@ -39,18 +41,20 @@ def expected_image(
     if generated is None:
         with tempfile.TemporaryDirectory(prefix="spikelet-") as folder:
             generated = generate(graph, package.sha256, Path(folder), target=board.target)
-    macros = dict(text.partition("=")[::2] for text in defines)
-    sizes = {
-        name: int(macros.get(name) or board.defines.get(name, size)) for name, size in SIZES.items()
-    }
+    macros: dict[str, str | int] = {**board.defines}
+    macros.update(text.partition("=")[::2] for text in defines)
+    ring = int(macros.get("SPK_LINK_RING") or RING)
+    large = ring >= LARGE_RING
     return Expected(
         package_sha256=bytes.fromhex(package.sha256),
         model=graph.name,
         board=board.name,
         isa=board.isa,
         tick_unit=TICKS.index(board.tick),
-        payload=sizes["SPK_LINK_PAYLOAD"],
-        ring=sizes["SPK_LINK_RING"],
+        payload=int(macros.get("SPK_LINK_PAYLOAD") or PAYLOAD),
+        ring=ring,
+        window=int(macros.get("SPK_LINK_WINDOW") or (16 if large else 8)),
+        kept=int(macros.get("SPK_LINK_KEPT") or (4 if large else 1)),
         steps=graph.steps,
         arena_bytes=generated.plan.size,
         learns=graph.learns,

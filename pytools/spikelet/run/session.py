@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Execution, Graph, Phase, Tensor
-from spikelet.link import EventResult, RunResult
+from spikelet.link import EventResult, Kind, ProtocolError, RunResult
 from spikelet.link.device import Device
 from spikelet.link.errors import impossible
 from spikelet.package import Package, PackageError
@@ -131,10 +132,9 @@ def compare(
 ) -> Outcome:
     """Run every sample of the stream on the device and compare it with golden.
 
-    Without `layers` the outputs and the neuron states after the last step are compared, element by
-    element. With `layers`, on a trace build, a CRC-32 of everything that every layer wrote in every
-    step is compared as well; where one differs, the sample is replayed and its elements are
-    counted and named.
+    The outputs are compared element by element, the neuron states after the last step by a CRC-32;
+    on a trace build what every layer wrote in every step. Where one differs, the sample is run
+    again if the next one has begun, and the elements are counted and named.
 
     Args:
         package: what the device runs.
@@ -168,6 +168,7 @@ class _Comparison:
     ) -> None:
         self.graph: Graph = package.graph
         self.device, self.stream, self.layers = device, stream, layers
+        self.traced = device.hello.trace
         self.recording, self.folder, self.speed = recording, recording.folder, speed
         self.outcome = Outcome()
         self.exercised = Exercised(self.graph)
@@ -191,9 +192,12 @@ class _Comparison:
                 "its firmware is not a trace build",
                 "flash the one that `spikelet build --layers` makes",
             )
-        outputs = [self.graph.tensors[name] for name in self.graph.outputs]
-        states = [t for t in self.graph.traced_tensors if t.kind == "state"]
-        self.final = [*outputs, *([] if layers else states)]
+        self.outputs = [self.graph.tensors[name] for name in self.graph.outputs]
+        states = [t.name for t in device.hello.tensors if t.kind is Kind.STATE]
+        self.states = [self.graph.tensors[name] for name in states]
+        ahead = stream.events is None and not self.graph.keeps_state
+        self.ahead = device.runs_ahead if ahead else 1
+        self.started: dict[int, Callable[[], RunResult]] = {}  # by index, in order
 
     def run(self, shown: int | None, watch: Watch) -> Outcome:
         outcome = self.outcome
@@ -283,9 +287,20 @@ class _Comparison:
         return {t.name: graph.wire(t, given[t.name][index]) for t in graph.inputs}
 
     def _run(self, index: int) -> RunResult:
+        """Where nothing of a sample has to be read behind its run, the next ones begin already."""
+        if self.stream.events is not None:
+            return self._run_events(index)
+        for other in range(index, min(index + self.ahead, len(self.stream))):
+            if other not in self.started:
+                keep = self.graph.keeps_state and other > 0
+                self.started[other] = self.device.start_run(
+                    self._inputs(other), keep, self.deadline_s
+                )
+        return self.started.pop(index)()
+
+    def _run_events(self, index: int) -> EventResult:
+        assert self.stream.events is not None
         inputs, keep = self._inputs(index), self.graph.keeps_state and index > 0
-        if self.stream.events is None:
-            return self.device.run(inputs=inputs, deadline_s=self.deadline_s, keep=keep)
         events, started = self.stream.events[index], time.monotonic()
         result = self.device.run_events(events, inputs, keep=keep, deadline_s=self.deadline_s)
         self.events.timed(index, time.monotonic() - started)
@@ -294,18 +309,13 @@ class _Comparison:
     def _sample(self, index: int, execution: Execution, row: int) -> Sample:
         result = self._run(index)
         self.stack_bytes = max(self.stack_bytes, result.stack)
-        wanted = [t.name for t in self.final] + (["trace"] if self.layers else [])
-        received = self.device.outputs(result, wanted)
-        if self.layers:
-            mismatches = self._digests(index, execution, row, received["trace"])
-        else:
-            mismatches = 0
-            for tensor in self.final:
-                step = int(execution.steps[row]) - 1
-                golden = execution.trace[tensor.name][self._row(tensor, step)][row]
-                mismatches += self._differences(
-                    index, tensor, step, golden, tensor.from_bytes(received[tensor.name])
-                )
+        received = self.device.outputs(result)
+        mismatches, step = 0, int(execution.steps[row]) - 1
+        if not self.traced:  # whose digests have the outputs in them
+            for tensor in self.outputs:
+                device = tensor.from_bytes(received[tensor.name])
+                mismatches += self._compared(index, tensor, step, execution, row, device)
+        mismatches += self._behind(index, execution, row, result)
         if result.saturations > self.most_saturations:
             raise impossible(
                 self.device.transport.name,
@@ -339,6 +349,40 @@ class _Comparison:
             squared=squared,
         )
 
+    def _behind(self, index: int, execution: Execution, row: int, result: RunResult) -> int:
+        """Elements that differ of what is not sent: neuron states, of a trace build all layers."""
+        step = int(execution.steps[row]) - 1
+        if self.traced:
+            table = self.graph.digests(execution, row)
+            names, crc = ["trace"], zlib.crc32(table.astype("<u4").tobytes())
+        else:
+            crc, names = 0, [tensor.name for tensor in self.states]
+            for tensor in self.states:
+                values = execution.trace[tensor.name][self._row(tensor, step)][row]
+                crc = zlib.crc32(tensor.to_bytes(values), crc)
+        if crc == result.states_crc:
+            return 0
+        if self.started:
+            result = self.device.start_run(self._inputs(index), deadline_s=self.deadline_s)()
+        memory = self.device.outputs(result, names)
+        if self.traced:
+            count = self._digests(index, execution, row, memory["trace"])
+        else:
+            count = sum(
+                self._compared(index, t, step, execution, row, t.from_bytes(memory[t.name]))
+                for t in self.states
+            )
+        if not count:
+            raise self._not_repeatable(index)
+        return count
+
+    def _not_repeatable(self, index: int) -> ProtocolError:
+        return impossible(
+            self.device.transport.name,
+            f"for sample {index} digests that are not golden's, and the elements behind them "
+            "are: it is not repeatable, or does not tell the truth",
+        )
+
     def _digests(self, index: int, execution: Execution, row: int, received: bytes) -> int:
         golden = self.graph.digests(execution, row)
         device = np.frombuffer(received, "<u4").reshape(golden.shape)
@@ -356,11 +400,7 @@ class _Comparison:
             expected = execution.trace[tensor.name][self._row(tensor, int(step))][row]
             count += self._differences(index, tensor, int(step), expected, values)
         if not count:
-            raise impossible(
-                self.device.transport.name,
-                f"for sample {index} digests that are not golden's, and the elements behind them "
-                "are: it is not repeatable, or does not tell the truth",
-            )
+            raise self._not_repeatable(index)
         return count
 
     def _row(self, tensor: Tensor, step: int) -> int:
@@ -373,6 +413,12 @@ class _Comparison:
     def _replay(self, index: int, step: int, tensor: Tensor) -> Array:
         number = self.graph.order.index(self._writer(tensor))
         return replay(self.device, self._inputs(index), tensor, (step, number), self.deadline_s)
+
+    def _compared(
+        self, index: int, tensor: Tensor, step: int, execution: Execution, row: int, device: Array
+    ) -> int:
+        golden = execution.trace[tensor.name][self._row(tensor, step)][row]
+        return self._differences(index, tensor, step, golden, device)
 
     def _differences(
         self, index: int, tensor: Tensor, step: int, golden: Array, device: Array
