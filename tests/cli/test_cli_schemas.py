@@ -45,6 +45,7 @@ CALLS: list[tuple[str, str, int]] = [
     ("build", "build small.spk -b native", 0),
     ("demo", "demo --package small.spk -b native -o demo", 0),
     ("inspect", "inspect small.spk", 0),
+    ("cycles", "cycles small.spk --core ibex", 0),
     ("fit", "fit small.spk --part RP2350-riscv", 0),
     ("flash", "flash small.spk -b microbit --dry-run", 0),
     ("export-c", "export small.spk --c library --target host", 0),

@@ -29,6 +29,8 @@ class Core(BaseModel):
         because: of what kind that range is, or why there is none.
         board: an emulated board that runs its instructions, and what differs from that.
         like: another core, whose board is this one's as well.
+        timing: the core of `spikelet cycles` that it is: cycles are then estimated, from the
+            instructions that are executed and the manual, in place of the range.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,6 +39,7 @@ class Core(BaseModel):
     because: str
     board: dict[str, Any] | None = None
     like: str | None = None
+    timing: str | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Core:

@@ -23,8 +23,8 @@ from spikelet.version import __version__
 # Names of files in `commands`, in the order in which help lists them.
 COMMANDS = (
     "demo", "train", "import", "export", "allocate", "inspect", "fit", "build", "flash", "run",
-    "learn", "adapt", "shorten", "bench", "compare", "boards", "models", "learners", "doctor",
-    "report",
+    "learn", "adapt", "shorten", "bench", "cycles", "compare", "boards", "models", "learners",
+    "doctor", "report",
 )  # fmt: skip
 EXIT_DEFECT = 70
 DEBUG = "SPIKELET_DEBUG"

@@ -52,7 +52,8 @@ def render_fit(package: Package, rows: Sequence[Fit]) -> list[RenderableType]:
 
 ASSUMED = Text(
     "ms: instructions, times a range of cycles an instruction that is an assumption for each core "
-    "(--json has its source), at the highest clock and without waiting for flash. "
+    "(--json has its source), on a Cortex-M4 what `spikelet cycles` says of this network; at the "
+    "highest clock and without waiting for flash. "
     "perhaps: constants and arena alone fit, no image was built. Nothing is said of energy.",
     "dim",
 )
@@ -72,7 +73,7 @@ def _takes(needs: Needs) -> list[str | None]:
 
 def _one(package: Package, row: Fit) -> list[RenderableType]:
     part, needs = row.part, row.needs
-    cycles = row.core.cycles
+    cycles = row.cycles_each
     return [
         facts(
             f"{package.graph.name} on {row.name}",
@@ -87,7 +88,9 @@ def _one(package: Package, row: Fit) -> list[RenderableType]:
                 else f"{_span(row.milliseconds)} ms at {number(part.mhz)} MHz",
                 "instructions": number(needs.instructions),
                 "counted on": needs.where or f"nothing: {needs.why}",
-                "cycles each": cycles and f"{cycles[0]} to {cycles[1]}: {row.core.because}",
+                "cycles each": cycles
+                and f"{number(cycles[0], digits=2)} to {number(cycles[1], digits=2)}: "
+                f"{row.cycles_source}",
                 "figures of": part.source,
                 "looked up": "\n".join(part.read) or None,
                 "from memory": ", ".join(part.from_memory) or None,

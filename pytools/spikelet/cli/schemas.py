@@ -328,6 +328,36 @@ class BoardRow(Object):
     folder: str
 
 
+class CyclesLayer(Object):
+    """An operator; "" is what lies behind the last."""
+
+    name: str
+    kernel: str
+    instructions: float
+    cycles: float
+    factor: float | None
+    """Cycles on the core's RTL for one of the manual's; null where this kernel was not measured."""
+
+
+class Cycles(Object):
+    """`spikelet cycles --json`."""
+
+    model: str
+    package_sha256: str = SHA256
+    core: str
+    where: str
+    mismatches: int
+    instructions: int
+    cycles: float
+    cycles_least_and_most: list[float]
+    cycles_per_instruction: float
+    flash_wait: int
+    flash_wait_cycles: float
+    assumptions: list[str]
+    instructions_by_kind: dict[str, int]
+    layers: list[CyclesLayer]
+
+
 class Boards(Object):
     """`spikelet boards --json`."""
 
@@ -373,6 +403,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "boards": Boards,
     "build": Build,
     "compare": Comparison,
+    "cycles": Cycles,
     "demo": Demo,
     "doctor": Doctor,
     "error": ErrorOutput,

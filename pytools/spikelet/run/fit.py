@@ -1,8 +1,9 @@
 """Whether real parts hold a package, and in how many milliseconds they would compute it.
 
 Sizes and instructions are measured on an emulated board that has the part's instruction set; only
-the cycles an instruction are an assumption, a range (`board/parts.toml`). The image is that of the
-agent: kernels, weights and arena, and the link with its 1 to 2 KB of RAM.
+the cycles an instruction are an assumption, a range (`board/parts.toml`), but for cores that
+`spikelet.run.cycles` times: there they are estimated from what the network executes. The image is
+that of the agent: kernels, weights and arena, and the link with its 1 to 2 KB of RAM.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from typing import Any
 from spikelet.board import Board, ImageTooLarge, ToolMissing, machines
 from spikelet.board.parts import Core, Part, Parts
 from spikelet.codegen import generate
+from spikelet.errors import UsageError
 from spikelet.graph.target import ANY
 from spikelet.package import Package
+from spikelet.run.cycles import CORES, predict
 from spikelet.run.session_folder import SessionFolder
 from spikelet.run.workflow import BuiltImage, SessionTarget, make, run
 from spikelet.streams import package_stream
@@ -38,6 +41,8 @@ class Needs:
         by: "image", or "layers" where no image was built: then these are lower bounds.
         where: the board and machine that counted.
         why: why no image was built, or nothing counted.
+        cycles: of an inference, least and most, by the core's manual; None where `spikelet cycles`
+            does not know this core or could not execute the network.
     """
 
     flash_bytes: int
@@ -47,6 +52,7 @@ class Needs:
     by: str
     where: str = ""
     why: str = ""
+    cycles: tuple[float, float] | None = None
 
     @property
     def all_ram_bytes(self) -> int:
@@ -78,6 +84,24 @@ class Fit:
     ram_free: int
     milliseconds: tuple[float, float] | None
 
+    @property
+    def estimated(self) -> bool:
+        """Whether cycles are those of the instructions that this network executes."""
+        return self.core.timing is not None and self.needs.cycles is not None
+
+    @property
+    def cycles_each(self) -> tuple[float, float] | None:
+        """Cycles an instruction, at the least and at the most."""
+        return _cycles(self.core, self.needs)
+
+    @property
+    def cycles_source(self) -> str:
+        """Where cycles an instruction come from."""
+        if not self.estimated or self.core.timing is None:
+            return self.core.because
+        source = CORES[self.core.timing].source
+        return f"estimate of what this network executes, without wait states, from {source}"
+
     def to_json(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -102,8 +126,8 @@ class Fit:
                 "why": self.needs.why or None,
             },
             "instructions": self.needs.instructions,
-            "cycles_per_instruction": self.core.cycles,
-            "cycles_source": self.core.because,
+            "cycles_per_instruction": self.cycles_each,
+            "cycles_source": self.cycles_source,
             "milliseconds": self.milliseconds,
         }
 
@@ -131,7 +155,10 @@ def fits(
         if root not in measured:
             if doing is not None:
                 doing(f"measuring on {root}")
-            measured[root] = needs(package, known.board(root), known.cores[root], toolchain)
+            measured[root] = _estimated(
+                package, needs(package, known.board(root), known.cores[root], toolchain),
+                known.cores[root], toolchain,
+            )  # fmt: skip
         rows.append(_fit(name, part, known.cores[part.core], measured[root]))
     return sorted(rows, key=_order)
 
@@ -147,11 +174,18 @@ def _fit(name: str, part: Part, core: Core, needs: Needs) -> Fit:
     enough: bool | None = ram >= 0 and (flash is None or flash >= 0)
     if enough and needs.by == LAYERS:
         enough = None
-    span = None
-    if needs.instructions is not None and core.cycles is not None:
-        low, high = (c * needs.instructions / (1000 * part.mhz) for c in core.cycles)
+    span, each = None, _cycles(core, needs)
+    if needs.instructions is not None and each is not None:
+        low, high = (c * needs.instructions / (1000 * part.mhz) for c in each)
         span = (low, high)
     return Fit(name, part, core, needs, enough, flash, ram, span)
+
+
+def _cycles(core: Core, needs: Needs) -> tuple[float, float] | None:
+    """Cycles an instruction, at the least and at the most; of this network where estimated."""
+    if core.timing is None or needs.cycles is None or not needs.instructions:
+        return core.cycles
+    return needs.cycles[0] / needs.instructions, needs.cycles[1] / needs.instructions
 
 
 def _order(row: Fit) -> tuple[int, float, str]:
@@ -171,6 +205,16 @@ def needs(package: Package, board: Board | None, core: Core, toolchain: str = "a
         except (ToolMissing, ImageTooLarge) as error:
             return _by_layers(package, error.what, board)
         return _counted(package, built, Path(folder))
+
+
+def _estimated(package: Package, found: Needs, core: Core, toolchain: str) -> Needs:
+    """With cycles, where the core's timings are known and the network can be executed."""
+    if core.timing is None or found.instructions is None:
+        return found
+    try:
+        return replace(found, cycles=predict(package, core.timing, toolchain=toolchain).span)
+    except UsageError:  # it learns, or takes events
+        return found
 
 
 def _by_layers(package: Package, why: str, board: Board | None = None) -> Needs:

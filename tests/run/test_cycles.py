@@ -1,0 +1,155 @@
+"""Cycles of a core that is not there: what is executed, what it is, what it takes."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from spikelet.board import find_board
+from spikelet.errors import UsageError
+from spikelet.package import Package
+from spikelet.paths import models_dir
+from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
+from spikelet.run.cycles import predict
+from spikelet.run.cycles.decode import Instruction, Kind, rv32, thumb
+from spikelet.run.cycles.execute import Flash
+from spikelet.run.cycles.timing import CORES, block_cost
+from support import need
+
+HOUSE = Path(__file__).resolve().parents[2]
+DIGITS = HOUSE / "tests" / "fixtures" / "v0_1_0" / "digits_snn.spk"
+# Mnemonics of objdump, by what their time depends on; all others are arithmetic.
+THUMB = [
+    (r"ldm|pop|ldrd", Kind.LOAD_MANY), (r"stm|push|strd", Kind.STORE_MANY),
+    (r"ldr|tb[bh]", Kind.LOAD), (r"str", Kind.STORE), (r"[su]div", Kind.DIV),
+    (r"mul|ml[as]|smul|smla|smm|umul|umla|smua|smus", Kind.MUL), (r"cbn?z|b(eq|ne|cs|cc|mi|pl|vs|"
+     r"vc|hi|ls|ge|lt|gt|le)(\.[nw])?$", Kind.BRANCH), (r"b(\.[nw])?$|blx?$|bx$", Kind.JUMP),
+    (r"b[lx](eq|ne|cs|cc|hi|ls|ge|lt|gt|le)$", Kind.JUMP),
+    (r"ms?rs?$|msr|mrs|dsb|isb|dmb|cpsi|wfi", Kind.CSR),
+]  # fmt: skip
+RV32 = [
+    (r"l[bhw]u?$|c\.lw", Kind.LOAD), (r"s[bhw]$|c\.sw", Kind.STORE), (r"mul$", Kind.MUL),
+    (r"mulh", Kind.MULH), (r"div|rem", Kind.DIV),
+    (r"b(eqz?|nez?|ltz?|gez?|lez|gtz|ltu|geu|gtu|leu|gt|le)$", Kind.BRANCH),
+    (r"j$|jal$|jr$|jalr$|ret$|tail|call", Kind.JUMP), (r"csr|rdcycle|fence|ecall|ebreak|mret|wfi",
+     Kind.CSR),
+]  # fmt: skip
+
+
+def said(mnemonic: str, patterns: list[tuple[str, Kind]]) -> Kind:
+    return next((kind for pattern, kind in patterns if re.match(pattern, mnemonic)), Kind.ALU)
+
+
+@pytest.mark.parametrize(
+    ("board", "objdump", "thumbs"),
+    [("mps2-an386", "arm-none-eabi-objdump", True), ("ibex-rtl", "riscv64-unknown-elf-objdump", 0)],
+)
+def test_instructions_are_what_objdump_says(
+    board: str, objdump: str, thumbs: bool, tmp_path: Path
+) -> None:
+    need(objdump)
+    package = Package.load(models_dir() / "har_cnn" / "har_cnn.spk")
+    elf = make(package, find_board(board), tmp_path, toolchain="zig").firmware.elf
+    text = subprocess.run([objdump, "-d", elf], capture_output=True, text=True, check=True).stdout
+    rows = re.findall(r"^ *[0-9a-f]+:\t([0-9a-f ]+?)\s*\t([a-z][\w.]*)", text, re.MULTILINE)
+    wrong, seen = set(), set()
+    for code, mnemonic in rows:
+        halves = code.split() if thumbs else [code[-4:], code[:-4]] if len(code) > 4 else [code]
+        data = b"".join(int(h, 16).to_bytes(2, "little") for h in halves if h)
+        kind = (thumb if thumbs else rv32)(data, 0)
+        expected = said(mnemonic, THUMB if thumbs else RV32)
+        special = mnemonic.startswith(("udf", "bkpt", "unimp", ".")) or expected is Kind.CSR
+        if not special and (kind.kind is not expected or kind.size != len(data)):
+            wrong.add((mnemonic, code, kind.kind))
+        seen.add(kind.kind)
+    assert not wrong
+    assert len(rows) > 2000 and {Kind.LOAD, Kind.STORE, Kind.BRANCH, Kind.MUL} <= seen
+
+
+def test_a_block_takes_what_the_manual_says() -> None:
+    m4, ibex, cv32 = (CORES[name] for name in ("cortex-m4", "ibex", "cv32e40p"))
+    load, alu = Instruction(Kind.LOAD, 2), Instruction(Kind.ALU, 2)
+    back = Instruction(Kind.LOAD, 4, writes_back=True)
+    many = Instruction(Kind.LOAD_MANY, 2, 4, jumps=True)
+    branch = Instruction(Kind.BRANCH, 2)
+    assert block_cost(m4, [load] * 5, 0).run == (6, 6, 6)
+    assert block_cost(m4, [back, load, alu], 0).run == (5, 5, 5)
+    assert block_cost(m4, [many], 0).run == (6, 7, 8)  # 1 + N + P
+    taken = block_cost(m4, [alu, branch], 0)
+    assert (taken.run, taken.taken) == ((2, 2, 2), (1, 2, 3))
+    assert block_cost(ibex, [load, Instruction(Kind.MUL, 4), branch], 2).run == (6, 6, 6)
+    assert block_cost(ibex, [Instruction(Kind.MUL, 4)], 2).entered == 1
+    use = Instruction(Kind.ALU, 2, sources=(10,))
+    waits = [Instruction(Kind.LOAD, 2, target=10), use]
+    assert block_cost(cv32, waits, 0).run[1] == 3
+    assert block_cost(cv32, [*waits[:1], alu, use], 0).run[1] == 3
+
+
+@pytest.mark.parametrize(
+    ("core", "board", "off"), [("ibex", "virt-rv32", 0.002), ("cortex-m4", "mps2-an386", 0.02)]
+)
+def test_what_is_executed_is_what_the_board_counts(
+    core: str, board: str, off: float, tmp_path: Path
+) -> None:
+    found = find_board(board)
+    for machine in found.machines.values():
+        need(machine.module or machine.argv[0])
+    package = Package.load(DIGITS)
+    made = predict(package, core, fitted=False)
+    built = make(package, found, tmp_path / "build", toolchain="zig")
+    summary, _ = run(
+        package,
+        SessionTarget(found, built),
+        package_stream(package).head(1),
+        SessionFolder(tmp_path / "session"),
+    )
+    assert made.mismatches == 0
+    assert made.instructions == pytest.approx(summary["instructions_per_inference"], rel=off)
+    assert sum(made.kinds.values()) == pytest.approx(made.instructions, abs=1)
+    assert [row.name for row in made.layers if row.name] == [n.name for n in package.graph.order]
+
+
+def test_flash_that_waits_costs_what_its_cache_misses() -> None:
+    need("unicorn")
+    package = Package.load(DIGITS)
+    plain, some, small = (
+        predict(package, flash=Flash(wait, 16, lines)) for wait, lines in ((0, 64), (4, 64), (4, 2))
+    )
+    assert plain.mismatches == some.mismatches == 0
+    assert plain.instructions == some.instructions == small.instructions
+    waits = [sum(row.waits for row in made.layers) for made in (plain, some, small)]
+    assert waits[0] == 0 < waits[1] < 0.2 * plain.cycles < waits[2]
+    assert some.cycles == pytest.approx(plain.cycles + waits[1])
+    low, high = plain.span
+    assert low < plain.cycles < high < 1.1 * low
+
+
+def test_what_cannot_be_estimated_is_refused() -> None:
+    package = Package.load(DIGITS)
+    with pytest.raises(UsageError, match="no core is called 'cortex-m5'"):
+        predict(package, "cortex-m5")
+    with pytest.raises(UsageError, match="estimated for cortex-m4 alone, not ibex"):
+        predict(package, "ibex", flash=Flash(2))
+
+
+def kept(core: str, network: str) -> float:
+    with (HOUSE / "docs" / "cycles.csv").open(encoding="utf-8") as file:
+        rows = [r for r in csv.DictReader(file) if not r["layer"]]
+    return next(float(r["cycles"]) for r in rows if (r["core"], r["network"]) == (core, network))
+
+
+@pytest.mark.parametrize("core", ["ibex", "cv32e40p"])
+@pytest.mark.parametrize("network", ["mnist_rows", "har_cnn"])
+def test_a_network_that_was_not_fitted_is_predicted_within_ten_percent(
+    core: str, network: str
+) -> None:
+    need("unicorn")
+    package = Package.load(models_dir() / network / f"{network}.spk")
+    for fitted in (True, False):  # by the core's table, and by its manual alone
+        made = predict(package, core, fitted=fitted)
+        assert made.mismatches == 0
+        assert made.cycles == pytest.approx(kept(core, network), rel=0.10)
