@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from probes import PROBE, Probe
-from rtl import MACHINE, need_simulator, rtl_boards, rtl_of
+from rtl import MACHINE, need_packages, need_simulator, rtl_boards, rtl_of
 from spikelet.board import Board, boards, build, find_board, load_board, machines, rtl, start
 from spikelet.board.toolchain import ToolMissing
 from spikelet.errors import LinkDead
@@ -66,9 +66,8 @@ def test_no_board_with_a_core_in_verilog_is_left_out() -> None:
 
 
 def test_a_simulator_is_named_by_what_it_is_made_from(tmp_path: Path) -> None:
-    for module in rtl.modules(rtl_of(find_board("ibex-rtl"))):
-        need(module)
     base = find_board("ibex-rtl")
+    need_packages(base)
 
     def name(lines: str) -> str:
         board = derived(tmp_path, "ibex-rtl", lines)
@@ -82,6 +81,7 @@ def test_a_simulator_is_named_by_what_it_is_made_from(tmp_path: Path) -> None:
 
 
 def test_a_core_whose_package_is_missing_cannot_start(tmp_path: Path) -> None:
+    need_packages(find_board("ibex-rtl"))
     board = derived(tmp_path, "ibex-rtl", '[machines.verilator.rtl]\npackage = "no_such_core"\n')
     assert machines(board) == []
     need("zig")
