@@ -522,17 +522,18 @@ def train(
     return Package.of(train_recipe(model_path(str(model_dir)), seed, progress))
 
 
-def load(path: Path | str) -> Package:
-    """Read and verify a package, NAME.spk.
+def load(path: Path | str, trusted: Path | None = None) -> Package:
+    """Read and verify a package, NAME.spk, which must be signed by a key if one is `trusted`.
 
     Raises:
         PackageError: it is missing, damaged, altered, or of another version.
+        SignatureError: it is not what the key's holder signed, or older than what was seen.
 
     >>> package.save("tiny.spk")
     >>> spikelet.load("tiny.spk")
     <Package tiny: x i8 (4,) -> linear_2 i8 (3,); 2 operators; 96 samples>
     """
-    return Package.load(path)
+    return Package.load(path, trusted)
 
 
 def compare(

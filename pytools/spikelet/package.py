@@ -27,6 +27,7 @@ from spikelet.graph.operator import operator_registry
 from spikelet.manifest import Manifest
 from spikelet.plugins import owner, plugins
 from spikelet.samples import labels_among, labels_keys
+from spikelet.signing import PACKAGE, demanded, remember, verified
 from spikelet.version import __version__
 
 MEMBERS = ("graph.json", "tensors.npz", "vectors.npz", "manifest.json")
@@ -186,10 +187,34 @@ class Package:
         save(Path(path), buffer.getvalue())
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """Read and verify a package; raises PackageError."""
-        path = Path(path)
-        contents = _read(path)
+    def load(cls, path: Path | str, trusted: Path | None = None) -> Self:
+        """Read and verify a package.
+
+        Args:
+            path: of the file.
+            trusted: a public key that it must be signed by; by default that of the variable
+                SPIKELET_TRUSTED, and where there is none no signature is asked for.
+
+        Raises:
+            PackageError: it cannot be read, or was altered.
+            SignatureError: it is not signed by that key, or is older than one that was seen.
+        """
+        path, key = Path(path), demanded(trusted)
+        data, signed = (None, None) if key is None else verified(path, key, PACKAGE)
+        package = cls._parsed(path, data)
+        if key is not None and signed is not None:
+            signed.expect_name(path, package.graph.name)
+            remember(path, key, signed)
+        return package
+
+    @classmethod
+    def unsigned(cls, path: Path | str) -> Self:
+        """Read and verify a package, as `load`, and ask for no signature: for who makes one."""
+        return cls._parsed(Path(path), None)
+
+    @classmethod
+    def _parsed(cls, path: Path, data: bytes | None) -> Self:
+        contents = _read(path, data)
         stored = contents.pop(SHA256).decode("ascii", "replace").strip()
         if stored != _sha256(contents):
             raise PackageError(
@@ -341,7 +366,8 @@ def _npz(arrays: Mapping[str, Array]) -> bytes:
     return buffer.getvalue()
 
 
-def _read(path: Path) -> dict[str, bytes]:
+def _read(path: Path, data: bytes | None) -> dict[str, bytes]:
+    """Members of the file, or of its bytes where these were read before."""
     if path.is_dir():
         raise PackageError(
             f"package {path}: is a folder, not a file",
@@ -361,7 +387,7 @@ def _read(path: Path) -> dict[str, bytes]:
             f"`spikelet import {path}` makes a package of it",
         )
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path if data is None else io.BytesIO(data)) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
             wanted = (*MEMBERS, SHA256)
             missing = [name for name in wanted if name not in sizes]

@@ -246,7 +246,7 @@ def test_doctor_asks_for_what_is_wanted(
 def test_doctor_of_an_unknown_use(spikelet: Spikelet) -> None:
     result = spikelet("doctor", "fly", "--json")
     assert result.code == 2
-    assert "run, import, nir, train, flash, test" in result.json["error"]["next"]
+    assert "run, import, nir, sign, train, flash, test" in result.json["error"]["next"]
 
 
 def test_demo_with_a_package(spikelet: Spikelet, package: Path) -> None:

@@ -24,7 +24,7 @@ from spikelet.version import __version__
 COMMANDS = (
     "demo", "train", "import", "export", "allocate", "inspect", "fit", "build", "flash", "run",
     "learn", "adapt", "shorten", "bench", "cycles", "compare", "boards", "models", "learners",
-    "doctor", "report",
+    "doctor", "report", "keygen", "sign",
 )  # fmt: skip
 EXIT_DEFECT = 70
 DEBUG = "SPIKELET_DEBUG"

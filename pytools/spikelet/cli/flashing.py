@@ -10,12 +10,19 @@ from spikelet.api import Package
 from spikelet.board import Board, Flashing
 from spikelet.cli.terminal import Terminal, ToCopy, facts
 from spikelet.errors import UsageError
+from spikelet.signing import demanded
 
 ELF = b"\x7fELF"
 
 
 def image_of(
-    given: Path, board: Board, out: Path | None, toolchain: str, layers: bool, terminal: Terminal
+    given: Path,
+    board: Board,
+    out: Path | None,
+    toolchain: str,
+    layers: bool,
+    terminal: Terminal,
+    trusted: Path | None = None,
 ) -> Path:
     """The image that was given, or that of a package, built now."""
     if _is_elf(given):
@@ -25,8 +32,14 @@ def image_of(
                 "--out, --layers and --toolchain are for packages",
                 "leave them out, or give the package",
             )
+        if demanded(trusted) is not None:
+            raise UsageError(
+                f"{given} is an image, whose signature is not checked here",
+                "--trusted, or SPIKELET_TRUSTED, asks for signed packages",
+                "give the package, or leave the key out",
+            )
         return given
-    package = Package.load(given)
+    package = Package.load(given, trusted)
     with terminal.err.status("building"):
         return package.build(board, out, toolchain=toolchain, layers=layers).firmware.elf
 

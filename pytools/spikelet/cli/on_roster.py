@@ -62,6 +62,7 @@ class RosterOptions:
     data: Path | None = None
     limit: int | None = None
     layers: bool = False
+    trusted: Path | None = None
     resume: bool = False
     session: Path | None = None
     toolchain: str = AUTO
@@ -91,7 +92,7 @@ class RosterOptions:
 def run_on_roster(file: Path, options: RosterOptions, as_json: bool) -> None:
     """Run, show, and end with the exit code of all."""
     terminal = Terminal.open(as_json)
-    package, roster = Package.load(file), load_roster(options.roster)
+    package, roster = Package.load(file, options.trusted), load_roster(options.roster)
     devices = roster.of_board(options.board)
     stream = choose_stream(package, options.data, options.limit)
     place = options.place(package.graph.name)

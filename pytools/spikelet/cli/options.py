@@ -40,6 +40,14 @@ PackageArg = Annotated[
         parser=given_path, callback=not_a_folder, autocompletion=completion.packages,
     ),
 ]  # fmt: skip
+TrustedOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="KEY.pub", parser=given_path, show_default=False,
+        help="A public key: what is not signed by its holder, or older than what was seen, is "
+        "refused before it is read. Default: SPIKELET_TRUSTED, or none.",
+    ),
+]  # fmt: skip
 PackageOutOption = Annotated[
     Path | None,
     typer.Option("-o", "--out", metavar="PATH", parser=given_path, help="Default: NAME.spk."),

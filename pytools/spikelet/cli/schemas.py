@@ -152,6 +152,27 @@ class Shortened(Object):
     accuracy_all_steps: float
 
 
+class Keys(Object):
+    """`spikelet keygen --json`."""
+
+    private: str
+    public: str
+
+
+class Signed(Object):
+    """`spikelet sign --json`."""
+
+    file: str
+    signature: str
+    kind: Literal["package", "delta"]
+    name: str
+    """What the counter counts."""
+    counter: int
+    key: str
+    """The first digits of the public key's SHA-256."""
+    sha256: str = SHA256
+
+
 class Library(Object):
     """`spikelet export --c --json`."""
 
@@ -414,6 +435,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "flash": Flash,
     "import": Imported,
     "inspect": Inspect,
+    "keygen": Keys,
     "learn": Learn,
     "learners": Learners,
     "models": Models,
@@ -421,6 +443,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
     "run": Run,
     "run-roster": RosterRun,
     "session": SessionFile,
+    "sign": Signed,
     "train": Trained,
 }
 

@@ -24,6 +24,7 @@ from spikelet.learn.state import (
     write_values,
 )
 from spikelet.package import Package
+from spikelet.signing import DELTA, demanded, remember, verified
 from spikelet.text import brief_repr
 
 _WORDS = Words("a delta", "`spikelet adapt` makes one", "make it again with `spikelet adapt`")
@@ -79,19 +80,23 @@ class Delta:
         write_values(Path(path), self._about(), self.tensors)
 
     @classmethod
-    def load(cls, path: Path | str, package: Package) -> Delta:
+    def load(cls, path: Path | str, package: Package, trusted: Path | None = None) -> Delta:
         """Read a file.
 
         Args:
             path: of the file.
             package: the base, or the base with places.
+            trusted: as of `Package.load`.
 
         Raises:
             StateError: no such file, damaged, of another schema or base, or with values that its
                 places do not take.
+            SignatureError: it is not signed by the key that is asked for, or older than one that
+                was seen.
         """
-        path = Path(path)
-        tensors, about = read_values(path, _KINDS, _WORDS)
+        path, key = Path(path), demanded(trusted)
+        data, signed = (None, None) if key is None else verified(path, key, DELTA)
+        tensors, about = read_values(path, _KINDS, _WORDS, data)
         if about["schema"] != SCHEMA:
             raise StateError(
                 f"{path}: a delta of schema {about['schema']}, not {SCHEMA}",
@@ -104,7 +109,10 @@ class Delta:
             raise StateError(f"{path}: {error}", _WORDS.other, _WORDS.again) from error
         delta = cls(about["base_sha256"], about["graph"], adapter, tensors)
         graph = delta.places(package).graph
-        return dataclasses.replace(delta, tensors=checked_values(graph, tensors, str(path)))
+        checked = checked_values(graph, tensors, str(path))
+        if key is not None and signed is not None:
+            remember(path, key, signed)
+        return dataclasses.replace(delta, tensors=checked)
 
     def places(self, package: Package) -> Package:
         """The package with places for it, what a device is to hold; it may have them already.

@@ -132,7 +132,7 @@ def write_values(path: Path, about: dict[str, Any], tensors: Mapping[str, Array]
 
 
 def read_values(
-    path: Path, kinds: Mapping[str, type], words: Words
+    path: Path, kinds: Mapping[str, type], words: Words, data: bytes | None = None
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """What `write_values` has written.
 
@@ -140,6 +140,7 @@ def read_values(
         path: of the file.
         kinds: types of the manifest's entries.
         words: for errors.
+        data: the file's bytes, where these were read before.
 
     Raises:
         StateError: no such file, damaged, or of another format.
@@ -147,7 +148,7 @@ def read_values(
     if not path.is_file():
         raise StateError(f"{path}: no such file", next=words.first)
     try:
-        arrays = read_arrays(path, _LIMIT_BYTES)
+        arrays = read_arrays(path if data is None else data, _LIMIT_BYTES)
         about = json.loads(arrays.pop(MANIFEST).tobytes())
     except (Unreadable, KeyError, ValueError, RecursionError) as error:
         reason = "it holds no manifest" if isinstance(error, KeyError) else str(error)

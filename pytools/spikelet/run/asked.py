@@ -137,7 +137,7 @@ def run_asked(
         the session's folder, and its summary, as `spikelet run --json` prints it.
     """
     board = as_board(options.board)
-    delta = None if options.delta is None else Delta.load(options.delta, package)
+    delta = None if options.delta is None else Delta.load(options.delta, package, options.trusted)
     package = package if delta is None else delta.places(package)
     if options.keep_state:
         package = keeping_state(package)

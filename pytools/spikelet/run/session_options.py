@@ -48,6 +48,8 @@ class SessionOptions:
         toolchain: one of the board's, or auto.
         session: the session's folder; None for the default, see `place`.
         resume: go on where that session broke off.
+        trusted: a public key that package and delta must be signed by; None for that of
+            SPIKELET_TRUSTED.
 
     Raises:
         UsageError: options that do not go together.
@@ -62,6 +64,7 @@ class SessionOptions:
     toolchain: str = AUTO
     session: Path | None = None
     resume: bool = False
+    trusted: Path | None = None
 
     def __post_init__(self) -> None:
         if self.port is None:

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spikelet.cli import loading
-from spikelet.cli.options import JsonOption, PackageArg, application
+from spikelet.cli.options import (
+    JsonOption,
+    PackageArg,
+    TrustedOption,
+    application,
+)
 from spikelet.cli.places import check_file, given_path
 
 if TYPE_CHECKING:
@@ -74,6 +79,7 @@ def command(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of what is drawn.")] = 0,
     out: OutOption = None,
     places: PlacesOption = None,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train an adapter of a package: some hundred bytes that a device takes into RAM.
@@ -90,7 +96,7 @@ def command(
         from spikelet.streams import data_stream
         from spikelet.train.adapt import Training, adapt
     terminal = Terminal.open(as_json)
-    base = Package.load(package)
+    base = Package.load(package, trusted)
     stream = data_stream(base, data)
     if stream.labels is None:
         raise UsageError(f"{data}: no y", "an adapter is trained on labels", "add y (N,)")

@@ -19,6 +19,7 @@ from spikelet.cli.options import (
     PackageArg,
     PortOption,
     ToolchainOption,
+    TrustedOption,
     application,
     board_name,
 )
@@ -64,6 +65,7 @@ def command(
     ] = None,
     toolchain: ToolchainOption = "auto",
     arena: ArenaOption = None,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Instructions or cycles, per inference and per layer, and sizes of the image."""
@@ -72,6 +74,7 @@ def command(
     options = RunOptions(
         board=board_name(board, port, COUNTING_BOARD), port=port, baud=baud, machine=machine,
         toolchain=toolchain, limit=limit, arena=arena, session=session, flash=flash, layers=layers,
+        trusted=trusted,
     )  # fmt: skip
     _bench(package, options, as_json)
 
@@ -83,7 +86,7 @@ def _bench(package: Path, options: RunOptions, as_json: bool) -> None:
         from spikelet.cli.streaming import disagree, running
         from spikelet.cli.terminal import Terminal
         from spikelet.run.asked import BENCH, session_folder
-    terminal, loaded = Terminal.open(as_json), Package.load(package)
+    terminal, loaded = Terminal.open(as_json), Package.load(package, options.trusted)
     folder = session_folder(options, loaded.graph.name, BENCH)
     with running(terminal, options, package, folder, whole=False) as watch:
         bench = loaded.bench(options, watch=watch).result

@@ -19,6 +19,7 @@ from spikelet.cli.options import (
     LearnOption,
     PackageArg,
     ToolchainOption,
+    TrustedOption,
     application,
     board_name,
     check_learning,
@@ -64,6 +65,7 @@ def command(
     data: LearnDataOption = None,
     keep_state: KeepOption = False,
     self_test: SelfTestOption = True,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Generate the C and build the image; flash, RAM and stack of it.
@@ -80,7 +82,8 @@ def command(
         from spikelet.run import image_folder
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
-    loaded, target = if_asked(Package.load(package), keep_state), find_board(board_name(board))
+    target = find_board(board_name(board))
+    loaded = if_asked(Package.load(package, trusted), keep_state)
     if arena is not None:
         loaded = loaded.with_arena(arena, target, TerminalWatch(terminal))
     needed: dict[str, object] = {}
@@ -89,8 +92,7 @@ def command(
             from spikelet.cli.render_learning import plan_rows
         loaded = loaded.with_learner(learn, data, classes=classes, features=features, board=target)
         needed = plan_rows(loaded.learning_plan(target))
-    out = out or image_folder(loaded, target, layers)
-    check_folder(out)
+    check_folder(out := out or image_folder(loaded, target, layers))
     with terminal.err.status("building"):
         built = loaded.build(target, out, toolchain=toolchain, layers=layers, self_test=self_test)
     sizes = built.facts()

@@ -19,6 +19,7 @@ from spikelet.cli.options import (
     LearnDataOption,
     LearnOption,
     PackageArg,
+    TrustedOption,
     application,
     check_learning,
 )
@@ -79,6 +80,7 @@ def command(
     features: FeaturesOption = None,
     classes: ClassesOption = None,
     data: LearnDataOption = None,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a package as a C library for other people's firmware, or as an ONNX file.
@@ -88,7 +90,7 @@ def command(
     if c is None:
         asked = {"--target": target, "--board": board, "--name": name, "--learn": learn}
         _check_unasked({**asked, **_flags(keep_inputs, keep_state)})
-        _onnx(package, out, as_json)
+        _onnx(package, out, trusted, as_json)
         return
     if out is not None:
         raise UsageError("-o and --c are two formats", next="give one of them")
@@ -105,11 +107,10 @@ def command(
             next="give --target, as cortex-m4, rv32imac, host or portable; or --board",
         )
     on = None if board is None else find_board(board)
-    loaded = if_asked(Package.load(package), keep_state)
-    samples = loaded.vectors
+    loaded = if_asked(Package.load(package, trusted), keep_state)
+    given: dict[str, Any] = {"name": name, "keep_inputs": keep_inputs, "samples": loaded.vectors}
     if learn is not None:
         loaded = loaded.with_learner(learn, data, classes=classes, features=features, board=on)
-    given: dict[str, Any] = {"name": name, "keep_inputs": keep_inputs, "samples": samples}
     made = loaded.export_c(c, on or str(target), **given)
     result: dict[str, Any] = {
         "package": str(package),
@@ -166,13 +167,13 @@ def _trial(made: Mapping[str, Any]) -> str:
     )
 
 
-def _onnx(package: Path, out: Path | None, as_json: bool) -> None:
+def _onnx(package: Path, out: Path | None, trusted: Path | None, as_json: bool) -> None:
     with loading(as_json):
         from spikelet.api import Package
         from spikelet.cli.terminal import Terminal, facts, number
         from spikelet.frontends.onnx.export import OPSET
     terminal = Terminal.open(as_json)
-    loaded = Package.load(package)
+    loaded = Package.load(package, trusted)
     out = out or Path(f"{loaded.graph.name}.onnx")
     if out.suffix.lower() != ".onnx":
         raise UsageError(

@@ -8,7 +8,13 @@ import typer
 
 from spikelet.cli import loading
 from spikelet.cli.completion import cores, parts
-from spikelet.cli.options import JsonOption, PackageArg, ToolchainOption, application
+from spikelet.cli.options import (
+    JsonOption,
+    PackageArg,
+    ToolchainOption,
+    TrustedOption,
+    application,
+)
 
 app = application()
 
@@ -33,6 +39,7 @@ def command(
         ),
     ] = None,
     toolchain: ToolchainOption = "auto",
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Compare a package with real parts: flash, RAM, and milliseconds of an inference.
@@ -48,7 +55,7 @@ def command(
         from spikelet.run.fit import fits
     terminal = Terminal.open(as_json)
     known = known_parts()
-    chosen, loaded = known.select(core, part), Package.load(package)
+    chosen, loaded = known.select(core, part), Package.load(package, trusted)
     with terminal.err.status("measuring") as status:
         doing = status.update if terminal.err.is_terminal else terminal.note
         rows = fits(loaded, known, chosen, toolchain, doing)

@@ -9,7 +9,13 @@ import typer
 
 from spikelet.cli import loading
 from spikelet.cli.completion import boards, packages, tools
-from spikelet.cli.options import JsonOption, ToolchainOption, application, not_a_folder
+from spikelet.cli.options import (
+    JsonOption,
+    ToolchainOption,
+    TrustedOption,
+    application,
+    not_a_folder,
+)
 from spikelet.cli.places import check_folder, given_path
 
 app = application()
@@ -70,6 +76,7 @@ def command(
     out: FolderOption = None,
     toolchain: ToolchainOption = "auto",
     layers: LayersOption = False,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a board's flash with its own tool, and the .hex, .bin or .uf2 that the tool reads.
@@ -87,7 +94,7 @@ def command(
         raise typer.BadParameter("hardware has no default: give --board", param_hint="--board")
     on = find_board(board)
     tool = choose_tool(on, tool)
-    elf = image_of(image, on, out, toolchain, layers, terminal)
+    elf = image_of(image, on, out, toolchain, layers, terminal, trusted)
     check_folder(elf.parent)
     planned = plan_flash(elf, on, tool, port, tuple(arguments or ()))
     result = {

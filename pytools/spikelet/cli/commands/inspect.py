@@ -16,6 +16,7 @@ from spikelet.cli.options import (
     LearnDataOption,
     LearnOption,
     PackageArg,
+    TrustedOption,
     application,
     check_learning,
 )
@@ -47,6 +48,7 @@ def command(
     features: FeaturesOption = None,
     classes: ClassesOption = None,
     data: LearnDataOption = None,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Show a package's layers, memory, accuracy and origin; with --learn, what learning takes."""
@@ -58,7 +60,7 @@ def command(
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     known = find_board(board) if board is not None else None
-    loaded = Package.load(package)
+    loaded = Package.load(package, trusted)
     if learn is not None:
         with loading(as_json):
             from spikelet.cli.render_learning import render_plan

@@ -21,6 +21,7 @@ from spikelet.cli.options import (
     ResumeOption,
     SessionOption,
     ToolchainOption,
+    TrustedOption,
     application,
     board_name,
 )
@@ -110,6 +111,7 @@ def command(
     toolchain: ToolchainOption = "auto",
     resume: ResumeOption = False,
     session: SessionOption = None,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Let a device learn a stream of labelled samples, compared with golden after every block."""
@@ -127,8 +129,9 @@ def command(
         features=features, classes=classes, tune=tuple(tune or ()), tune_on=tune_on, tuned=tuned,
         load_state=load_state, save_state=save_state, save_delta=save_delta, baselines=baselines,
         port=port, baud=baud, machine=machine, toolchain=toolchain, resume=resume, session=session,
+        trusted=trusted,
     )  # fmt: skip
-    loaded = Package.load(package)
+    loaded = Package.load(package, trusted)
     folder = session_folder(options, loaded.graph.name)
     if save_state is not None:
         check_file(save_state, "--save-state")

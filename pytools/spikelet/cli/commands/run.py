@@ -22,6 +22,7 @@ from spikelet.cli.options import (
     ResumeOption,
     SessionOption,
     ToolchainOption,
+    TrustedOption,
     application,
     board_name,
 )
@@ -108,6 +109,7 @@ def command(
     arena: ArenaOption = None,
     roster: RosterOption = None,
     wait: WaitOption = 60.0,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Run a package on a board or on a test bench, compared with golden sample by sample."""
@@ -119,6 +121,7 @@ def command(
             roster=roster, board=board, port=port, baud=baud, machine=machine,
             data=data, limit=limit, layers=layers, resume=resume, session=session,
             toolchain=toolchain, arena=arena, flash=flash, wait=wait,
+            trusted=trusted,
         )  # fmt: skip
         run_on_roster(package, bench, as_json)
         return
@@ -130,7 +133,7 @@ def command(
             board=board_name(board, port), port=port, baud=baud, machine=machine, data=data,
             limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
             arena=arena, flash=flash, delta=delta, bin_us=bin_us,
-            keep_state=keep_state, realtime=realtime,
+            keep_state=keep_state, realtime=realtime, trusted=trusted,
         ),
         as_json,
     )  # fmt: skip
@@ -153,7 +156,7 @@ def _run_on_board(package: Path, options: RunOptions, as_json: bool) -> None:
         from spikelet.cli.streaming import running, show_session
         from spikelet.cli.terminal import Terminal
         from spikelet.run.asked import session_folder
-    terminal, loaded = Terminal.open(as_json), Package.load(package)
+    terminal, loaded = Terminal.open(as_json), Package.load(package, options.trusted)
     folder = session_folder(options, loaded.graph.name)
     with running(terminal, options, package, folder) as watch:
         session = loaded.run(options, watch=watch)
