@@ -356,6 +356,20 @@ def late_spikes(made: Edges, spikes: Tensor) -> None:
         made.add("delayed_dense", [spikes], weight=weight, delays=late, bias=bias, gather=gather)
 
 
+def seeded_layers(made: Edges) -> None:
+    """One of each, whole words and one more, lanes that are full; the ends of seeds and weights."""
+    sizes = ((1, 1), (33, 33), (64, 300), (2, 600), (4096, 1), (1, 8192))
+    for dtype, (outputs, inputs) in itertools.product(("bit", "u8", "i8"), sizes):
+        x = Tensor("x", dtype, (inputs,), kind="input")
+        zeros = {"bit": (0,), "u8": (0, 255), "i8": (-128, 127)}[dtype]
+        for seed, size, zero in itertools.product((0, 0xFFFFFFFF), (1, 32767), zeros):
+            for fan_out in (None, 1, 65535) if outputs * inputs == 1 else (None, 1, 7):
+                made.add(
+                    "seeded_dense", [x], outputs=outputs, seed=seed, size=size, zero=zero,
+                    fan_out=fan_out,
+                )  # fmt: skip
+
+
 def spiking(made: Edges) -> None:
     spikes = Tensor("x", "bit", (33,), kind="input")
     values = Tensor("x", "u8", (33,), kind="input")
@@ -463,6 +477,7 @@ GROUPS: dict[str, tuple[Callable[[Edges], None], int]] = {
     "moved": (moving_layers, 1),
     "recurrent": (recurrent, 1),
     "spiking": (spiking, 3),
+    "seeded": (seeded_layers, 1),
 }
 
 

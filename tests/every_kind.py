@@ -116,6 +116,7 @@ NETWORKS: list[Callable[[], Graph]] = [
     width_graphs.nested,
     width_graphs.speculative,
     spiking_graphs.recurrent_spikes,
+    spiking_graphs.reservoirs,
     spiking_graphs.spiking_convolutions,
 ]
 MAKERS: list[Callable[[], Graph]] = [

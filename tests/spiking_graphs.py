@@ -28,6 +28,7 @@ from spikelet.graph.ops.poisson import Poisson
 from spikelet.graph.ops.pool2d_sums import Pool2dSums
 from spikelet.graph.ops.previous import Previous
 from spikelet.graph.ops.reshape import Reshape
+from spikelet.graph.ops.seeded_dense import SeededDense
 from spikelet.graph.ops.spike_count import SpikeCount
 from spikelet.graph.ops.sum import Sum
 
@@ -169,6 +170,34 @@ def spiking_convolutions(steps: int = 4) -> Graph:
         lif("n4", "h", 6),
     ]  # fmt: skip
     return Graph("spiking_convolutions", steps, [x, values], nodes, ["n3.spikes"])
+
+
+def reservoirs(steps: int = 5) -> Graph:
+    """Weights of a seed on values and spikes, dense and scattered; states that are read again."""
+    n = 70
+    nodes: list[Operator] = [
+        Frame(name="frame", inputs=("x",)),
+        SeededDense(name="into", inputs=("frame",), outputs=n, seed=1, size=40, zero=117),
+        Previous(name="before", of="state", shape=(n,), dtype="i8", low=-127, high=127),
+        SeededDense(name="back", inputs=("before",), outputs=n, seed=2, size=3),
+        SeededDense(name="few", inputs=("before",), outputs=n, seed=3, size=9, fan_out=5),
+        Sum(name="sums", inputs=("into", "back", "few")),
+        Codes(
+            name="state", inputs=("sums",), multiplier=np.array([1 << 30], np.int32),
+            shift=np.array([-5], np.int32),
+        ),
+        Previous(name="last", of="liquid.spikes", shape=(n,)),
+        SeededDense(name="round", inputs=("last",), outputs=n, seed=4, size=60),
+        SeededDense(name="scatter", inputs=("last",), outputs=n, seed=0, size=99, fan_out=3),
+        Sum(name="current", inputs=("into", "round", "scatter")),
+        Lif(
+            name="liquid", inputs=("current",), threshold=np.array([4000], np.int32),
+            leak=30000, reset="subtract",
+        ),
+        SeededDense(name="one", inputs=("liquid.spikes",), outputs=1, seed=5),
+    ]  # fmt: skip
+    x = Tensor("x", "u8", (steps, 9), kind="input")
+    return Graph("reservoirs", steps, [x], nodes, ["state", "one"])
 
 
 def event_network(dtype: str = "bit", steps: int = 8, framed: bool = False) -> Graph:

@@ -33,6 +33,7 @@ from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.frame import Frame
 from spikelet.graph.ops.fully_connected import FullyConnected
+from spikelet.graph.ops.seeded_dense import SeededDense
 from spikelet.graph.ops.threshold import Threshold
 from spikelet.package import Package
 
@@ -73,6 +74,8 @@ class Layer:
         outside: of signs, see BinaryConv2d.
         depthwise: each channel by itself.
         activity: part of the inputs that spike; None where the input is no spikes.
+        seeded: weights are signs made of a seed, `weights` is None.
+        fan_out: of them, see SeededDense.
         bars: by board, the most instructions a multiply-accumulate, or the layer that has as many.
     """
 
@@ -85,6 +88,8 @@ class Layer:
     outside: Literal[-1, 0, 1] = -1
     depthwise: bool = False
     activity: float | None = None
+    seeded: bool = False
+    fan_out: int | None = None
     bars: Mapping[str, float | str] = field(default_factory=dict)
 
 
@@ -152,6 +157,20 @@ SPIKES = (
 )  # fmt: skip
 
 
+# Reservoirs: spikes or values in, sums out; weights of a seed.
+SEEDED = (
+    Layer("seeded 128-128, spikes at 10 %", (128,), 128, activity=0.1, seeded=True),
+    Layer("seeded 512-128, spikes at 1 %", (512,), 128, activity=0.01, seeded=True),
+    Layer(
+        "seeded 128-128, spikes at 10 %, fan-out 8", (128,), 128, activity=0.1, seeded=True,
+        fan_out=8,
+    ),
+    Layer("seeded 128-128, values", (128,), 128, seeded=True),
+    Layer("seeded 9-128, values", (9,), 128, seeded=True),
+    Layer("seeded 128-128, values, fan-out 8", (128,), 128, seeded=True, fan_out=8),
+)  # fmt: skip
+
+
 def operator(layer: Layer, name: str, rng: np.random.Generator) -> Operator:
     """The layer with random weights, outputs spread over the codes."""
     taps = layer.kernel**2 * (1 if layer.depthwise else layer.image[-1])
@@ -163,6 +182,10 @@ def operator(layer: Layer, name: str, rng: np.random.Generator) -> Operator:
         "output_zero_point": 0,
     }  # fmt: skip
     padding = (layer.kernel // 2,) * 4
+    if layer.seeded:
+        return SeededDense(
+            name=name, inputs=(f"{name}_in",), outputs=outputs, seed=1, fan_out=layer.fan_out
+        )
     if layer.activity is not None:
         return spiking_operator(layer, name, rng)
     if layer.weights is None:
@@ -213,7 +236,8 @@ def package(layers: Sequence[Layer]) -> Package:
         name = f"layer{number}"
         node = operator(layer, name, rng)
         framed = _framed(layer)
-        bits = not framed and (layer.weights is None or layer.activity is not None)
+        signs = layer.weights is None and not layer.seeded
+        bits = not framed and (signs or layer.activity is not None)
         shape = (steps, *layer.image) if framed else layer.image
         tensor = Tensor(f"{name}_in", "bit" if bits else "i8", shape, kind="input")
         low, high = (0, 2) if bits else (-128, 128)
@@ -305,7 +329,7 @@ def main() -> None:
     parser.add_argument("--board", action="append", help=f"default: {', '.join(BOARDS)}")
     parser.add_argument("--write", action="store_true", help="the table of docs/fewer-bits.md")
     asked = parser.parse_args()
-    layers = tuple(layer for layer in (*LAYERS, *SPIKES) if asked.only in layer.name)
+    layers = tuple(layer for layer in (*LAYERS, *SPIKES, *SEEDED) if asked.only in layer.name)
     rows = []
     for kind in (lambda x: x.activity is None, _framed, lambda x: x.activity and not _framed(x)):
         some = tuple(layer for layer in layers if kind(layer))

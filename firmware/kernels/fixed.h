@@ -29,8 +29,10 @@
 
 // Empty asm statements that hold the optimiser back. After SPK_OPAQUE(x) the compiler does not know
 // how x was computed, so it keeps one base address instead of many. It moves no load across
-// SPK_IN_ORDER, so it does not fill the registers with loads and spill the sums.
+// SPK_IN_ORDER, so it does not fill the registers with loads and spill the sums. SPK_NOW(x) has x
+// computed before what stands behind it, for the same reason.
 #define SPK_OPAQUE(x) __asm__("" : "+r"(x))
+#define SPK_NOW(x) __asm__ volatile("" : "+r"(x))
 #define SPK_IN_ORDER() __asm__ volatile("" ::: "memory")
 
 // RV32 without a multiplier, whose compilers call a library for each product.
@@ -199,6 +201,30 @@ SPK_INLINE uint32_t spk_xorshift32(uint32_t state) {
     state ^= state << 13;
     state ^= state >> 17;
     return state ^ (state << 5);
+}
+
+// Word k, from 1, of splitmix32 is spk_mix32(start + k * SPK_GAMMA).
+#define SPK_GAMMA 0x9E3779B9u
+
+// a * b modulo 2^32; b is a constant, and without a multiplier an addition for each of its bits.
+SPK_INLINE uint32_t spk_times_constant(uint32_t a, uint32_t b) {
+#if defined(SPK_ADDS_ONLY)
+    uint32_t sum = 0;
+    SPK_UNROLL(32)
+    for (uint32_t bit = 0; bit < 32; bit++) {
+        sum += b >> bit & 1 ? a << bit : 0;
+    }
+    return sum;
+#else
+    return a * b;
+#endif
+}
+
+// The finaliser of splitmix32: a hash of which no two values are the same.
+SPK_INLINE uint32_t spk_mix32(uint32_t x) {
+    x = spk_times_constant(x ^ x >> 16, 0x21F0AAADu);
+    x = spk_times_constant(x ^ x >> 15, 0x735A2D97u);
+    return x ^ x >> 15;
 }
 
 SPK_INLINE void spk_clear(void *p, uint32_t bytes) {

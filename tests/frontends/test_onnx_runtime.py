@@ -111,6 +111,7 @@ NOT_EXPORTED = {
             "lif",
             "one_to_one",
             "poisson",
+            "seeded_dense",
             "pool2d_sums",
             "previous",
             "spike_count",

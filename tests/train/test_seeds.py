@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from spikelet.seeds import epoch_seed, mix32, sample_seeds
+from spikelet.graph.fixed import mix32
+from spikelet.seeds import epoch_seed, sample_seeds
 
 
 def splitmix32(state: int) -> int:

@@ -11,6 +11,7 @@ from spikelet.graph.tensor import Array
 ROUNDINGS = ("floor", "zero", "nearest")
 C_ROUNDINGS = {"floor": "SPK_FLOOR", "zero": "SPK_TOWARD_ZERO", "nearest": "SPK_NEAREST"}
 Q15_ONE = 1 << 15
+GAMMA = 0x9E3779B9  # 2^32 / golden ratio, odd: the increment of splitmix
 LEAK_BITS = range(15, 32)  # fraction bits that a leak factor may have
 # Instructions of a leaky neuron in a step, the dearest reset: (RV32, Cortex-M4), gcc, by the
 # membrane and whether the leak has more than 15 bits; measured by tests/kernels/test_states.py.
@@ -63,6 +64,30 @@ def xorshift32(state: Array) -> Array:
     state = state ^ (state >> np.uint32(17))
     mixed: Array = state ^ (state << np.uint32(5))
     return mixed
+
+
+def mix32(values: Array) -> Array:
+    """A bijective hash of uint32: the finaliser of splitmix32, any shape.
+
+    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, with
+    the 32-bit constants of T. Ettinger.
+    """
+    z = values.astype(np.uint32)
+    z = (z ^ (z >> np.uint32(16))) * np.uint32(0x21F0AAAD)
+    z = (z ^ (z >> np.uint32(15))) * np.uint32(0x735A2D97)
+    hashed: Array = z ^ (z >> np.uint32(15))
+    return hashed
+
+
+def counted32(seed: int, count: int, first: int = 0) -> Array:
+    """Words `first` to `first + count - 1` of splitmix32, (count,) uint32.
+
+    Each is made of its number alone, in any order; every seed is as good as another, 0 too.
+    """
+    start = int(mix32(np.array([seed & 0xFFFFFFFF], np.uint32))[0])
+    index = np.arange(first + 1, first + 1 + count, dtype=np.uint64)
+    states = (start + index * GAMMA) & 0xFFFFFFFF
+    return mix32(states.astype(np.uint32))
 
 
 def pick_int(low: int, high: int) -> str | None:

@@ -314,6 +314,15 @@ class DelaysSection(_Section):
     kept: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
+class RidgeSection(_Section):
+    """`[ridge]`: of a reservoir, whose readout alone is trained: see `train.spiking.ridge`."""
+
+    # In mean variances of what is read; the best of five-fold cross-validation is taken.
+    penalties: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (
+        1e-5, 1e-4, 1e-3, 1e-2, 1e-1,
+    )  # fmt: skip
+
+
 class PackageSection(_Section):
     """`[package]`: how many test samples go with the network; accuracies are of all of them."""
 
@@ -364,8 +373,9 @@ class SpikingRecipe(_Common):
     spiking: SpikingSection
     pretrain: PretrainSection | None = None
     coarse: CoarseSection | None = None
-    train: SpikingTrainSection
-    quantise: SpikingQuantiseSection
+    ridge: RidgeSection | None = None
+    train: SpikingTrainSection = SpikingTrainSection(epochs=0)
+    quantise: SpikingQuantiseSection = SpikingQuantiseSection(epochs=0)
     delays: DelaysSection = DelaysSection()
     deform: DeformSection | None = None
     package: PackageSection = PackageSection()
@@ -374,6 +384,13 @@ class SpikingRecipe(_Common):
     def _without_time(self) -> SpikingRecipe:
         if self.pretrain is not None and self.spiking.encoder != "direct":
             raise ValueError('[pretrain] is without time: it needs encoder = "direct"')
+        parts = ("pretrain", "coarse", "train", "quantise", "delays", "deform")
+        asked = [part for part in parts
+                 if getattr(self, part) != type(self).model_fields[part].default]  # fmt: skip
+        if self.ridge is not None and (asked or self.spiking.learn):
+            raise ValueError("[ridge] trains the readout alone: leave out the other phases")
+        if self.ridge is None and not {"train", "quantise"} <= self.model_fields_set:
+            raise ValueError("sections [train] and [quantise], or [ridge], are required")
         return self
 
     @model_validator(mode="after")

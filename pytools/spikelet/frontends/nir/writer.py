@@ -30,6 +30,7 @@ from spikelet.frontends.spiking.network import (
     Pool2d,
     Previous,
     Rule,
+    Seeded,
     SpikingNetwork,
 )
 from spikelet.frontends.spiking.shapes import Shape, shapes
@@ -89,6 +90,7 @@ class _Writing:
         self.late: set[Edge] = set()
         self.make: dict[type[Layer], Callable[[Any], Any]] = {
             Linear: self._linear,
+            Seeded: self._linear,
             Conv2d: self._conv,
             OneToOne: self._scale,
             Pool2d: self._pool,

@@ -24,7 +24,9 @@ from spikelet.frontends.spiking.network import (
     OneToOne,
     Pool2d,
     Previous,
+    Seeded,
 )
+from spikelet.frontends.spiking.seeded import SeededLinear
 from spikelet.frontends.spiking.tape import Call, Tape
 from spikelet.graph import Array
 from spikelet.graph.graph import NAME_BYTES
@@ -35,10 +37,19 @@ _POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.MaxPool1d, nn.MaxPool2d)
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _PLAIN = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Identity)
 _ACTIVATIONS = (nn.Hardtanh, nn.Tanh)  # ReLU6 is a Hardtanh
-LAYERS = (nn.Linear, *_CONVOLUTIONS, *_NORMS, *_POOLS, nn.Flatten, *_PLAIN, *_ACTIVATIONS)
+LAYERS = (
+    nn.Linear,
+    SeededLinear,
+    *_CONVOLUTIONS,
+    *_NORMS,
+    *_POOLS,
+    nn.Flatten,
+    *_PLAIN,
+    *_ACTIVATIONS,
+)
 SUPPORTED = (
-    "Linear, Conv1d, Conv2d, BatchNorm behind them, average and max pools, Flatten, Dropout, sums, "
-    "Hardtanh, ReLU6 and Tanh of sums and integrators, and neurons"
+    "Linear, SeededLinear, Conv1d, Conv2d, BatchNorm behind them, average and max pools, Flatten, "
+    "Dropout, sums, Hardtanh, ReLU6 and Tanh of sums and integrators, and neurons"
 )
 Readout = Literal["spike_count", "membrane", "sum"]
 _RESHAPES = ("flatten", "view", "reshape")
@@ -430,6 +441,10 @@ def weights(module: nn.Module, name: str, source: str, path: str) -> Linear | Co
                 "the training diverged",
                 "train again with a lower learning rate",
             )
+    if isinstance(module, SeededLinear):
+        outputs, inputs = module.weight.shape
+        made = module.seed, module.size, module.fan_out
+        return Seeded.of(name, source, (outputs, inputs), *made, path)
     if isinstance(module, nn.Linear):
         weight = _array(module.weight)
         assert weight is not None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from spikelet.frontends.spiking.framework import Described, Framework, reals
 from spikelet.frontends.spiking.network import Rule
+from spikelet.frontends.spiking.seeded import SeededLinear
 
 
 class Integrator(nn.Module):
@@ -33,6 +34,58 @@ class Integrator(nn.Module):
         """The membranes (N, n) after a step, for an input (N, n) and those before it."""
         taken = self.gain * x
         return taken if v is None else self.kept * v + taken
+
+
+class EchoState(nn.Module):
+    """A fixed random reservoir (Jaeger, 2001): `h = clip(k h + (1 - k) clip(W x + V h))`.
+
+    W and V are made of seeds, h is clipped to -1..1. Only the readout of h and of its positive part
+    is trained, which the device adds up over time: their means tell of levels and of sizes.
+    `forward` takes (T, N, inputs) and answers (T, N, outputs).
+
+    Args:
+        inputs: of a step.
+        outputs: classes.
+        neurons: in the reservoir.
+        seed: W has it, and V the one behind it.
+        gain: of every weight of W.
+        radius: about the spectral radius of V.
+        kept: k, the part of its state that a neuron keeps in a step.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        neurons: int = 100,
+        seed: int = 0,
+        gain: float = 0.3,
+        radius: float = 0.9,
+        kept: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.neurons = neurons
+        self.into = SeededLinear(inputs, neurons, seed=seed, size=gain)
+        self.again = SeededLinear(
+            neurons, neurons, seed=(seed + 1) % (1 << 32), size=radius / math.sqrt(neurons)
+        )
+        self.squashed = nn.Hardtanh()
+        self.state = Integrator(torch.tensor([kept]), torch.tensor([1 - kept]))
+        self.seen, self.positive = nn.Hardtanh(), nn.Hardtanh(0.0, 1.0)
+        self.readout = nn.Linear(neurons, outputs)
+        self.of_positive = nn.Linear(neurons, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the reservoir says in each step."""
+        state: Tensor | None = None
+        seen, answers = x.new_zeros((x.shape[1], self.neurons)), []
+        for frame in x.unbind(0):
+            proposal = self.squashed(self.into(frame) + self.again(seen))
+            state = self.state(proposal, state)
+            seen = self.seen(state)
+            answers.append(self.readout(seen) + self.of_positive(self.positive(state)))
+        return torch.stack(answers)
 
 
 class ELM(nn.Module):

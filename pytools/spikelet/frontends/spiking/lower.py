@@ -21,6 +21,7 @@ import torch
 
 from spikelet.frontends.spiking import rounding
 from spikelet.frontends.spiking.activations import activated, activation_operators, carried
+from spikelet.frontends.spiking.coded import weight_codes
 from spikelet.frontends.spiking.encoders import (
     DirectCurrent,
     Encoder,
@@ -45,9 +46,11 @@ from spikelet.frontends.spiking.network import (
     Pool2d,
     Previous,
     Rule,
+    Seeded,
     SpikingNetwork,
 )
-from spikelet.frontends.spiking.neurons import MOST_SUM, NeuronLowering, fired, nearest, spikes_of
+from spikelet.frontends.spiking.neurons import NeuronLowering, fired, nearest, spikes_of
+from spikelet.frontends.spiking.seeded import seeded_operator, seeded_step
 from spikelet.graph import Array, Graph, GraphError, Operator
 from spikelet.graph import Tensor as GraphTensor
 from spikelet.graph.ops import delay, latency, one_to_one, poisson, previous
@@ -155,59 +158,6 @@ def unit_shifts(sources: Sequence[Held]) -> list[int]:
     return [round(float(shift)) for shift in np.log2(every / every.min(axis=0)).max(axis=1)]
 
 
-@dataclass(frozen=True)
-class WeightCodes:
-    """A layer of weights as the graph holds it.
-
-    Attributes:
-        weight: (O, I / groups, ...) int8.
-        bias: (O,) int32 in units of the sums, what the input's zero point takes off included; None
-            where it is 0.
-        exact: whether weights and bias are the layer's, but for the rounding of float32.
-    """
-
-    weight: Array
-    bias: Array | None
-    exact: bool
-
-
-def weight_codes(layer: Linear | Conv2d, source: Held, unit: Array) -> WeightCodes:
-    """The codes of a layer.
-
-    Args:
-        layer: of weights.
-        source: what it reads.
-        unit: (O,) or (1,), real value of one unit of its sums.
-
-    Raises:
-        ImportRefused: a bias beyond 32 bits.
-    """
-    weight = torch.from_numpy(np.asarray(layer.weight, np.float64))
-    rows = weight.reshape(len(weight), -1)
-    step = torch.from_numpy(np.broadcast_to(unit / source.unit[0], (len(rows),)).copy())
-    codes = rounding.weight_codes(rows, step)
-    exact = rounding.is_exact(rows, codes, step[:, None])
-    whole = torch.from_numpy(np.broadcast_to(unit, (len(rows),)).copy())
-    bias = -source.zero * codes.sum(dim=1)
-    if layer.bias is not None:
-        real = torch.from_numpy(np.asarray(layer.bias, np.float64))
-        rounded = rounding.bias_codes(real, whole)
-        exact = exact and rounding.is_exact(real, rounded, whole)
-        bias = bias + rounded
-    if bool((bias.abs() > MOST_SUM).any()):
-        channel = int(bias.abs().argmax())
-        raise ImportRefused(
-            f"layer {layer.called}: the bias of channel {channel} is "
-            f"{float(bias[channel]):g} weight steps, beyond 32 bits",
-            next="give the channel larger weights or a smaller bias",
-        )
-    given = layer.bias is not None or source.zero
-    made = codes.numpy().reshape(layer.weight.shape).astype(np.int8)
-    return WeightCodes(
-        made, bias.numpy().astype(np.int64).astype(np.int32) if given else None, exact
-    )
-
-
 class _Lowering:
     """The graph as it grows."""
 
@@ -230,6 +180,7 @@ class _Lowering:
         self.neurons: dict[str, list[str]] = {}
         self.add: dict[type[Layer], Callable[[Any], None]] = {
             Linear: self._add_linear,
+            Seeded: self._add_seeded,
             Conv2d: self._add_conv2d,
             OneToOne: self._add_one_to_one,
             Pool2d: self._add_pool,
@@ -352,14 +303,19 @@ class _Lowering:
         parts = list(self._producers(first, 1.0))
         self.neurons[TOTAL if behind is None else behind.name] = [part.name for part, _ in parts]
         weighted = [p for p in parts if not isinstance(p[0], OneToOne)] or parts
+        seeded = any(isinstance(part, Seeded) for part, _ in parts)  # their weights have one step
         units = []
         for part, factor in weighted:
             source = self._source(part)
+            if isinstance(part, Seeded):
+                step = seeded_step(part, len(parts) == 1)
+                units.append(step * source.unit[0] * factor)
+                continue
             weight = torch.from_numpy(np.asarray(part.weight, np.float64))  # type: ignore[attr-defined]
             rows = weight.reshape(len(weight), -1)
             least = None if firing is None else torch.tensor([firing / factor])
-            step = rounding.weight_step(rows, least, source.most, shared).numpy()
-            units.append(step * source.unit[0] * factor)
+            step = rounding.weight_step(rows, least, source.most, shared or seeded).numpy()
+            units.append((step[:1] if seeded else step) * source.unit[0] * factor)
         unit, shifts = common_unit(units)
         shift = dict(zip((part.name for part, _ in weighted), shifts, strict=True))
         for part, factor in parts:
@@ -389,7 +345,8 @@ class _Lowering:
         readers = self.network.readers(layer.name)
         if not readers and layer.name == self.network.output:
             return None
-        if len(readers) != 1:
+        functions = bool(readers) and all(isinstance(reader, Activation) for reader in readers)
+        if len(readers) != 1 and not functions:
             raise ImportRefused(
                 f"layer {layer.called}: {len(readers)} layers read its sums, expected one",
                 next="sums flow into one layer of neurons; repeat the layer for another one",
@@ -428,6 +385,11 @@ class _Lowering:
         if layer.delays is not None:
             node = delayed(self.network, source, layer, layer.delays, codes, fields)
         self._append(layer, node, Held(layer.name, (len(codes),), self._channels(layer)))
+
+    def _add_seeded(self, layer: Seeded) -> None:
+        unit = self._channels(layer)
+        node, self.exact_weights[layer.name] = seeded_operator(layer, self._source(layer), unit)
+        self._append(layer, node, Held(layer.name, (node.outputs,), unit))
 
     def _add_conv2d(self, layer: Conv2d) -> None:
         source, fields = self._source(layer), dict[str, Any]()

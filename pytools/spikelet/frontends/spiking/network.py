@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 
 from spikelet.graph import Array
+from spikelet.graph.ops.seeded_dense import MOST_WEIGHTS, seeded_signs
+from spikelet.refusal import ImportRefused
 
 Compare = Literal[">", ">="]
 Reset = Literal["none", "zero", "value", "subtract"]
@@ -51,6 +53,58 @@ class Linear(Layer):
     weight: Array
     bias: Array | None = None
     delays: Array | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seeded(Linear):
+    """Weights that are never trained: `size` times the signs of `seeded_signs`.
+
+    They are made of the seed on a device, too, and take no memory.
+
+    Attributes:
+        seed: of the signs.
+        size: of each weight.
+        fan_out: how many outputs each input goes into; None for all.
+    """
+
+    seed: int
+    size: float
+    fan_out: int | None = None
+
+    @staticmethod
+    def of(
+        name: str,
+        source: str,
+        shape: tuple[int, int],
+        seed: int,
+        size: float,
+        fan_out: int | None = None,
+        called: str = "",
+    ) -> Seeded:
+        """A layer of that shape, (outputs, inputs).
+
+        Raises:
+            ImportRefused: a number that the operator does not have.
+        """
+        outputs, inputs = shape
+        each = outputs if fan_out is None else fan_out
+        if not (
+            0 <= seed < 1 << 32
+            and 0 < size < np.inf
+            and outputs > 0
+            and 0 < each
+            and inputs * each <= MOST_WEIGHTS
+        ):
+            raise ImportRefused(
+                f"layer {called or name}: seed {seed}, size {size:g}, {inputs} inputs, {outputs} "
+                f"outputs and fan-out {fan_out}",
+                next=f"give a seed below 2^32, a size above 0, and at most {MOST_WEIGHTS} weights",
+            )
+        weight = size * seeded_signs(seed, outputs, inputs, fan_out).astype(np.float64)
+        return Seeded(
+            name=name, inputs=(source,), weight=weight, seed=seed, size=size, fan_out=fan_out,
+            source=called,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

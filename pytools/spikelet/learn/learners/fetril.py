@@ -20,7 +20,7 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Phase, Tensor, c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import one_of, within
-from spikelet.graph.fixed import xorshift32
+from spikelet.graph.fixed import mix32, xorshift32
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator
 from spikelet.learn.bases.prototypes import LinearScores, flat, largest
 from spikelet.learn.choices import Within
@@ -28,7 +28,6 @@ from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.learners.nearest_mean import FRACTION, most_samples
 from spikelet.learn.numbers.feature import C_TYPES
 from spikelet.learn.numbers.fixed import add, mean, saturate, shift_round
-from spikelet.seeds import mix32
 
 REACH = (1 << 11) - 1  # the largest magnitude of a feature: 16 bits hold its mean
 SUM = 1 << 30  # what weights may make of any feature, and the largest bias

@@ -18,13 +18,13 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.declared import Held, within
+from spikelet.graph.fixed import mix32
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.numbers.feature import C_TYPES, extent
 from spikelet.learn.numbers.fixed import log2, shift_round
-from spikelet.seeds import mix32
 
 SIGNS = 32  # that a draw gives
 MOST = 1 << 29  # samples of a class that are counted

@@ -19,6 +19,7 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Statement
 from spikelet.graph.declared import Held
+from spikelet.graph.fixed import mix32
 from spikelet.graph.graph import LABEL
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Phase
@@ -27,7 +28,6 @@ from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting
 from spikelet.learn.networks.classifier import Perceptron, perceptron_network, root_mean_square
 from spikelet.learn.numbers.feature import C_TYPES
-from spikelet.seeds import mix32
 
 USER, GENERIC = 1, 0  # classes of the gate
 

@@ -18,13 +18,13 @@ from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph, Learned, Tensor, c
 from spikelet.graph.c import Expression, Fields, Statement
 from spikelet.graph.declared import AnyCode, Held, Natural, TensorScale
+from spikelet.graph.fixed import mix32
 from spikelet.graph.graph import LABEL
 from spikelet.graph.int8 import interval
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval, Operator, Phase
 from spikelet.learn.choices import Within
 from spikelet.learn.learner import Learner, Setting, extend
 from spikelet.learn.networks.classifier import Perceptron, perceptron_network, root_mean_square
-from spikelet.seeds import mix32
 
 MOST_BLOCKS = 32
 UNIT = 1024  # the weight of age 1

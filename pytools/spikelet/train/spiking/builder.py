@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from spikelet.frontends.spiking.network import (
+    Activation,
     Add,
     Compare,
     Conv2d,
@@ -22,6 +23,7 @@ from spikelet.frontends.spiking.network import (
     Previous,
     Reset,
     Rule,
+    Seeded,
     SpikingNetwork,
 )
 from spikelet.graph import Array
@@ -57,6 +59,44 @@ class Builder:
         weight = _uniform((outputs, inputs), limit)
         layer = Linear(name=name, inputs=(x,), weight=weight, bias=zeros)
         return self._add(layer, (outputs,))
+
+    def seeded(
+        self,
+        x: str,
+        outputs: int,
+        size: float,
+        *,
+        seed: int | None = None,
+        fan_out: int | None = None,
+    ) -> str:
+        """Fixed random weights of one size, on n values, which a device makes of a seed.
+
+        Args:
+            x: what they read.
+            outputs: of the layer.
+            size: of each weight.
+            seed: of the signs; None for one that PyTorch's generator draws.
+            fan_out: how many outputs each input goes into; None for all.
+        """
+        seed = int(torch.randint(1 << 32, ())) if seed is None else seed
+        (inputs,) = self.shapes[x]
+        shape = (outputs, inputs)
+        layer = Seeded.of(self._name("seeded"), x, shape, seed, size, fan_out)
+        return self._add(layer, (outputs,))
+
+    def activation(
+        self,
+        x: str,
+        function: Literal["clip", "relu", "tanh"],
+        *,
+        limit: float = 1.0,
+        name: str = "",
+    ) -> str:
+        """A function of sums or of integrators; see `network.Activation`."""
+        layer = Activation(
+            name=name or self._name(function), inputs=(x,), function=function, limit=limit
+        )
+        return self._add(layer, self.shapes[x])
 
     def conv2d(
         self,
@@ -107,7 +147,7 @@ class Builder:
         return self._add(Delay(name=self._name("delay"), inputs=(x,), steps=given), self.shapes[x])
 
     def previous(self, of: str, shape: Sequence[int]) -> str:
-        """Spikes that the neurons `of` wrote in the step before; they may be added later."""
+        """What neurons or a function `of` wrote in the step before; they may be added later."""
         layer = Previous(name=self._name("before"), of=of, shape=tuple(shape))
         return self._add(layer, tuple(shape))
 
@@ -144,7 +184,7 @@ class Builder:
         return self._add(layer, self.shapes[x])
 
     def integrators(self, x: str, *, kept: float | Array = 1.0) -> str:
-        """Neurons that do not spike: their membrane is the answer."""
+        """Neurons that do not spike: their membrane is what they write."""
         rule = Rule(kept=_array(kept), threshold=None)
         layer = Neurons(name=self._name("out"), inputs=(x,), rule=rule)
         return self._add(layer, self.shapes[x])

@@ -28,6 +28,7 @@ from spikelet.frontends.spiking.network import (
     OneToOne,
     Pool2d,
     Previous,
+    Seeded,
     SpikingNetwork,
 )
 from spikelet.frontends.spiking.shapes import shapes
@@ -81,6 +82,11 @@ class Executor(nn.Module):
         self.shapes = shapes(network)
         self.parts = nn.ModuleDict()
         for layer in network.layers:
+            if isinstance(layer, Seeded):
+                raise UsageError(
+                    f"layer {layer.called}: weights of a seed are not trained",
+                    next="give the recipe [ridge] in place of [train] and [quantise]",
+                )
             if isinstance(layer, Linear | Conv2d):
                 normed = batch_norm and layer.name not in looped and self._feeds_spikes(layer)
                 self.parts[layer.name] = WeightPart(layer, normed)

@@ -36,10 +36,10 @@ from spikelet.train.recipe import (
     SpikingRecipe,
     load_spiking_model,
 )
-from spikelet.train.spiking import conversion, rounding
+from spikelet.train.spiking import conversion, ridge, rounding
 from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.neurons import Slope
-from spikelet.train.spiking.package import package
+from spikelet.train.spiking.package import package, plan_of
 from spikelet.train.spiking.parts import DelayPart, NeuronPart
 from spikelet.train.spiking.samples import Coding, summed
 from spikelet.train.start import augment_of, module_dir
@@ -66,10 +66,19 @@ def train(
         code_dir = module_dir(model_dir)
         model = load_spiking_model(code_dir, recipe.build or "build")
         network, readout = built(code_dir, model, recipe, data, coding)
+        if recipe.ridge is not None:
+            if readout != "sum":
+                raise RecipeError(
+                    f"recipe {recipe.name}: [ridge] with a readout of {readout}",
+                    next="end build() with linear(), whose sums are added up over time",
+                )
+            plan, labels = ridge.fitted(network, recipe, data, coding)
+            return package(plan, labels, recipe, data, coding, part)
         fit = _Fit(network, readout, recipe, data, coding, progress)
         fit.augment = augment_of(model_dir, recipe, model.augment)
         fit.run()
-        return package(fit.executor, fit.float_labels, recipe, data, coding, part)
+        plan = plan_of(fit.executor, recipe, coding)
+        return package(plan, fit.float_labels, recipe, data, coding, part)
 
 
 def built(

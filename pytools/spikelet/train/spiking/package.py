@@ -40,7 +40,7 @@ def plan_of(executor: Executor, recipe: SpikingRecipe, coding: Coding) -> Plan:
 
 
 def package(
-    executor: Executor,
+    plan: Plan,
     before: Array,
     recipe: SpikingRecipe,
     data: DataSet,
@@ -50,14 +50,13 @@ def package(
     """A package.
 
     Args:
-        executor: trained, with a grid.
-        before: (M,) what it predicted for the test part before it was rounded.
+        plan: of the graph.
+        before: (M,) what the network predicted for the test part before it was rounded.
         recipe: of it.
         data: what it was trained on.
         coding: of its samples.
         part: of the data, that is tested.
     """
-    plan = plan_of(executor, recipe, coding)
     y, codes = data.y_test, coding.codes(data, data.x_test)
     chosen = spread(y, recipe.package.vectors)
     vectors = coding.in_graph(codes[chosen])
@@ -74,7 +73,9 @@ def package(
         "layouts": {"x": plan.layout()},
         **origin(recipe, data, part),
         "vectors": f"{len(chosen)} of {n} test samples, spread over the classes",
-        "float": "the network as it stood before it was trained with rounding",
+        "float": "the network as it stood before it was trained with rounding"
+        if recipe.ridge is None
+        else "the network in real numbers, with the readout that was fitted to the integers",
         "float_accuracy": correct_float / n,
         "integer_accuracy": correct / n,
         "drift": (correct - correct_float) / n,

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from spikelet.errors import UsageError
+from spikelet.frontends.spiking.coded import weight_codes
 from spikelet.frontends.spiking.held import Held
-from spikelet.frontends.spiking.lower import weight_codes
 from spikelet.frontends.spiking.network import Conv2d, Delay, Linear, Neurons, OneToOne
 from spikelet.frontends.spiking.neurons import NeuronLowering, nearest
 from spikelet.graph import Array, Graph
