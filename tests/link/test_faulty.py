@@ -17,6 +17,7 @@ from echo_learner import EchoLearner
 from link_agent import echo_outputs, start
 from spikelet.errors import LinkDead
 from spikelet.link import Device, DeviceReset, LearnAction, RunResult
+from spikelet.link.faults import Faults, Wire
 
 DEADLINE_S = 20.0
 CAMPAIGNS = {
@@ -239,15 +240,6 @@ def test_resets_in_the_middle_on_a_bad_wire(device_elf: Path, seed: int) -> None
 
 
 def test_the_same_seed_gives_the_same_faults() -> None:
-    import sys
-
-    from spikelet.paths import sim_dir
-
-    sys.path.insert(0, str(sim_dir()))
-    try:
-        from faulty_link import Faults, Wire
-    finally:
-        sys.path.pop(0)
     faults = Faults(ber=1e-3, lose=1e-3, drop=0.1, duplicate=0.1, swap=0.1, garbage=0.1)
     data = b"".join(b"\0" + bytes([i % 255 + 1] * 50) + b"\0" for i in range(400))
     outs = []

@@ -24,7 +24,7 @@ GIVEN: list[tuple[type[SessionOptions], dict[str, Any]]] = [
     (RunOptions, {"machine": "qemu", "toolchain": "zig", "session": Path("s"), "resume": True}),
     (RunOptions, {"layers": True, "arena": 4096, "delta": Path("a.spkd")}),
     (RunOptions, {"trusted": Path("k.pub")}),
-    (RunOptions, {"port": "/dev/ttyACM0", "flash": True}),
+    (RunOptions, {"port": "/dev/ttyACM0", "flash": True, "faults": 7}),
     (RunOptions, {"data": Path("a.bin"), "bin_us": 1000, "keep_state": True, "realtime": True}),
     (LearnOptions, {"learner": "key_value,books=4", "stream": "iid,samples=9", "data": "digits"}),
     (LearnOptions, {"learner": "nearest_mean", "features": "hidden", "classes": 7}),

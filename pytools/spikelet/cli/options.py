@@ -109,6 +109,13 @@ BaudOption = Annotated[
         help="Of --port, bits a second of the line. Default: what the board's file says.",
     ),
 ]  # fmt: skip
+FaultsOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SEED", min=0, show_default=False,
+        help="A bad wire between here and the device: the seed draws what it does to frames.",
+    ),
+]  # fmt: skip
 SeedOption = Annotated[
     int | None,
     typer.Option(help="In place of the recipe's seed.", min=0, max=2**32 - 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import time
@@ -11,6 +12,7 @@ from typing import Protocol, Self, TypeVar
 
 from spikelet.errors import LinkDead, UsageError
 from spikelet.link.claims import Claims
+from spikelet.link.diagnosis import WAIT_S, LineTest
 from spikelet.link.errors import (
     DeviceRefused,
     DeviceReset,
@@ -241,6 +243,17 @@ class Connection:
         self._link.abandon()
         if isinstance(error, DeviceReset):
             self._lost = error
+        if type(error) is LinkTimeout:
+            self._blame_line(error, scan=False)
+
+    def _blame_line(self, error: LinkTimeout, scan: bool) -> None:
+        """Name the setting of the line, where one is why there was no answer."""
+        with contextlib.suppress(LinkDead):
+            wait_s = self._link.answer_s or WAIT_S
+            test = LineTest(self.transport, self._link.bad_pieces, wait_s, self._clock)
+            found = test.finding(scan)
+            if found is not None:
+                error.explain(*found)
 
     def _make_sure(self) -> None:
         """Opens a session again where the last one was left in the middle of something."""
@@ -334,11 +347,19 @@ class Connection:
         return what
 
     def _handshake(self, deadline_s: float) -> DeviceInfo:
+        try:
+            return self._shake_hands(deadline_s)
+        except LinkTimeout as error:
+            self._blame_line(error, scan=self._link.boot_id is None)
+            raise
+
+    def _shake_hands(self, deadline_s: float) -> DeviceInfo:
         deadline = self._clock() + deadline_s
         self._link.abandon()
         nonce = int.from_bytes(os.urandom(4), "little") or 1
         raw = nonce.to_bytes(4, "little")
-        reply = self._link.hello(HelloRequest(nonce, PROTOCOL, PROTOCOL, 0).pack(), raw, deadline_s)
+        payload = HelloRequest(nonce, PROTOCOL, PROTOCOL, 0).pack()
+        reply = self._link.hello(payload, raw, deadline_s)
         port = self.transport.name
         if reply.status == Status.VERSION:
             raise _other_version(port, reply.detail)

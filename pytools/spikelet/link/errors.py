@@ -17,6 +17,10 @@ class TransportClosed(LinkDead):
 class LinkTimeout(LinkDead):
     """No answer within the deadline or the allowed tries."""
 
+    def explain(self, cause: str, next: str) -> None:
+        """Take a cause that was found out for the one that was supposed."""
+        super().__init__(self.what, cause, next)
+
 
 class DeviceReset(LinkDead):
     """The device was reset while a session was open; its memory is new."""

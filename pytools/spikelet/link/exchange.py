@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from spikelet.link.errors import DeviceReset, LinkTimeout, ProtocolError, impossible
 from spikelet.link.framing import PIECE_MAX, Deframer, Frame, encode
-from spikelet.link.messages import TYPE_MORE, TYPE_REPLY, Status, Type
+from spikelet.link.messages import PROTOCOL, TYPE_MORE, TYPE_REPLY, Status, Type
 from spikelet.link.text import printable
 from spikelet.link.timer import TIMEOUT_MIN_S, RetransmissionTimer
 from spikelet.link.transport import Transport
@@ -211,6 +211,17 @@ class Exchange:
             line = [*self._sent, *self._queue]
             self.finish(line, sum(item.allowed_s for item in line))
 
+    @property
+    def answer_s(self) -> float | None:
+        """Seconds within which a device that is not at work answers; None where none ever has."""
+        known = self._timer.round_trip_s or self._timer.floor_s
+        return 2 * self._timer.first_s + self.wire_s(2 * UNIT) if known else None
+
+    @property
+    def bad_pieces(self) -> list[bytes]:
+        """The last that was received and was no frame."""
+        return list(self._deframer.pieces)
+
     def abandon(self) -> None:
         """Forget what is under way: nobody waits for it any more."""
         self._sent.clear()
@@ -248,6 +259,8 @@ class Exchange:
         while (now := self.clock()) < until:
             for frame in self._receive(until - now):
                 reply = _reply_to(self.transport.name, frame, item)
+                if reply and (reply.status, reply.detail) == (Status.VERSION, PROTOCOL):
+                    continue  # to a request of `diagnosis` for protocols that do not exist
                 if reply and (reply.status != Status.OK or reply.data[:4] == nonce):
                     self._credit = max(1, frame.credit)
                     return reply

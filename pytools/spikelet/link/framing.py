@@ -6,6 +6,7 @@ CRC-32/ISO-HDLC is zlib's; COBS is Cheshire and Baker, "Consistent Overhead Byte
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from typing import NamedTuple
 
 from cobs import cobs
@@ -14,6 +15,9 @@ HEADER = 4
 CRC = 4
 PAYLOAD_MAX = 1024  # bytes; what any device may be built for
 PIECE_MAX = HEADER + PAYLOAD_MAX + CRC + (HEADER + PAYLOAD_MAX + CRC) // 254 + 1
+
+
+PIECES = 16  # that were no frames, kept for whoever wonders why
 
 
 class Frame(NamedTuple):
@@ -54,11 +58,13 @@ class Deframer:
     Attributes:
         good: frames that passed the CRC.
         bad: pieces between delimiters that did not.
+        pieces: the last of these.
     """
 
     def __init__(self) -> None:
         self.good = 0
         self.bad = 0
+        self.pieces: deque[bytes] = deque(maxlen=PIECES)
         self._tail = b""
 
     def feed(self, data: bytes) -> list[Frame]:
@@ -71,6 +77,7 @@ class Deframer:
                 frame = decode(piece)
                 if frame is None:
                     self.bad += 1
+                    self.pieces.append(piece)
                 else:
                     frames.append(frame)
         self.good += len(frames)

@@ -31,8 +31,12 @@ class RetransmissionTimer:
     @property
     def timeout_s(self) -> float:
         """Seconds."""
-        estimate = self.round_trip_s + 4 * self.variation_s
-        return self.backoff * max(TIMEOUT_MIN_S, self.floor_s, estimate)
+        return self.backoff * self.first_s
+
+    @property
+    def first_s(self) -> float:
+        """Seconds, of the first try."""
+        return max(TIMEOUT_MIN_S, self.floor_s, self.round_trip_s + 4 * self.variation_s)
 
     def sample(self, seconds: float) -> None:
         """A request that was sent once has been answered."""

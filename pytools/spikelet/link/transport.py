@@ -57,6 +57,17 @@ class Transport(Protocol):
         """Gives the port back; may be called twice."""
 
 
+class Paced(Transport, Protocol):
+    """A transport whose rate can be set."""
+
+    def set_baud(self, baud: int) -> None:
+        """Sets the rate, once all that was written has left.
+
+        Raises:
+            OSError: a rate that the port does not have.
+        """
+
+
 class _Stream:
     """What the transports share: the record of what was read."""
 
@@ -215,6 +226,15 @@ class SerialTransport(_Stream):
             ) from error
         except OSError as error:
             raise self._closed_error(error) from error
+
+    def set_baud(self, baud: int) -> None:
+        """See `Paced.set_baud`."""
+        try:
+            self._port.flush()
+            self._port.baudrate = baud
+        except ValueError as error:
+            raise OSError(f"{self.name}: {error}") from error
+        self.baud = baud
 
     def close(self) -> None:
         """See `Transport.close`."""

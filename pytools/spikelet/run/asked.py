@@ -99,7 +99,7 @@ def session_target(
 ) -> SessionTarget:
     """What a session runs on; an image is built in the session's folder, and flashed if asked."""
     if not options.builds or (board.transport == "serial" and options.port is None):
-        return SessionTarget(board, port=options.port, baud=options.baud)
+        return SessionTarget(board, port=options.port, baud=options.baud, faults=options.faults)
     trace = isinstance(options, RunOptions) and options.layers
     tool = choose_tool(board) if options.port is not None else ""
     with watch.step("building"):
@@ -110,7 +110,9 @@ def session_target(
         planned = plan_flash(built.firmware.elf, board, tool, options.port)
         call_tool(planned, options.port, watch)
         await_port(options.port)
-    return SessionTarget(board, built, options.machine, options.port, options.baud)
+    return SessionTarget(
+        board, built, options.machine, options.port, options.baud, faults=options.faults
+    )
 
 
 def session_folder(options: SessionOptions, model: str, kind: str = "") -> SessionFolder:

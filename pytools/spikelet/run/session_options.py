@@ -50,6 +50,7 @@ class SessionOptions:
         resume: go on where that session broke off.
         trusted: a public key that package and delta must be signed by; None for that of
             SPIKELET_TRUSTED.
+        faults: seed of a bad wire between here and the device; None for none.
 
     Raises:
         UsageError: options that do not go together.
@@ -65,6 +66,7 @@ class SessionOptions:
     session: Path | None = None
     resume: bool = False
     trusted: Path | None = None
+    faults: int | None = None
 
     def __post_init__(self) -> None:
         if self.port is None:

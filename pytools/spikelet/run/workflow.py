@@ -21,7 +21,9 @@ from spikelet.learn.delta import Delta
 from spikelet.learn.self_test import self_test
 from spikelet.link.device import Device
 from spikelet.link.expected import Expected
-from spikelet.link.transport import open_transport
+from spikelet.link.faults import drawn
+from spikelet.link.faulty import FaultyTransport
+from spikelet.link.transport import Transport, open_transport
 from spikelet.package import Package
 from spikelet.run.event_data import event_stream, holds_events
 from spikelet.run.expected import expected_image, macros_of
@@ -219,6 +221,7 @@ class SessionTarget:
         baud: bits a second of the port's line, None for the board's.
         reserved: this process holds the port, as a device of a roster.
         delta: what the device is sent first, or None.
+        faults: seed of a bad wire in front of it, see `spikelet.link.faults.drawn`; None for none.
     """
 
     board: Board
@@ -228,6 +231,7 @@ class SessionTarget:
     baud: int | None = None
     reserved: bool = False
     delta: Delta | None = None
+    faults: int | None = None
 
     def expected_image(self, package: Package) -> Expected:
         """What its device must say when it holds the package."""
@@ -256,7 +260,7 @@ def connect(
     if target.port is not None:
         with held_port(None if target.reserved else target.port):
             transport = open_transport(target.port, target.baud or target.board.baud)
-            with Device(transport, expected=must) as device:
+            with Device(_behind(transport, target, on_log), expected=must) as device:
                 device.on_log = on_log
                 _warn(device, on_log)
                 yield device, target.port
@@ -269,7 +273,7 @@ def connect(
         )
     with (
         start(target.built.firmware, target.machine, on_log) as machine,
-        Device(machine.transport, connect_deadline_s=30.0, expected=must) as device,
+        Device(_behind(machine.transport, target, on_log), 30.0, expected=must) as device,
     ):
         device.on_log = on_log  # what a device says as it boots is no news here
         _warn(device, on_log)
@@ -279,6 +283,18 @@ def connect(
             if not machine.alive:
                 machine.check()  # says why it died, in place of the link that died with it
             raise
+
+
+def _behind(
+    transport: Transport, target: SessionTarget, on_log: Callable[[str], None] | None
+) -> Transport:
+    """The transport, behind the target's bad wire where it has one."""
+    if target.faults is None:
+        return transport
+    kind, to_device, to_host = drawn(target.faults)
+    if on_log is not None:
+        on_log(f"--faults {target.faults}, {kind}; to the device: {to_device}; back: {to_host}")
+    return FaultyTransport(transport, to_device, to_host, target.faults)
 
 
 def _warn(device: Device, on_log: Callable[[str], None] | None) -> None:

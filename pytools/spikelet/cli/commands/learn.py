@@ -13,6 +13,7 @@ from spikelet.cli.options import (
     BaudOption,
     BoardOption,
     ClassesOption,
+    FaultsOption,
     FeaturesOption,
     JsonOption,
     MachineOption,
@@ -112,6 +113,7 @@ def command(
     resume: ResumeOption = False,
     session: SessionOption = None,
     trusted: TrustedOption = None,
+    faults: FaultsOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Let a device learn a stream of labelled samples, compared with golden after every block."""
@@ -130,6 +132,7 @@ def command(
         load_state=load_state, save_state=save_state, save_delta=save_delta, baselines=baselines,
         port=port, baud=baud, machine=machine, toolchain=toolchain, resume=resume, session=session,
         trusted=trusted,
+        faults=faults,
     )  # fmt: skip
     loaded = Package.load(package, trusted)
     folder = session_folder(options, loaded.graph.name)

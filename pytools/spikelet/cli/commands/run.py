@@ -13,6 +13,7 @@ from spikelet.cli.options import (
     DEFAULT_BOARD,
     ArenaOption,
     BaudOption,
+    FaultsOption,
     JsonOption,
     KeepOption,
     LimitOption,
@@ -110,11 +111,12 @@ def command(
     roster: RosterOption = None,
     wait: WaitOption = 60.0,
     trusted: TrustedOption = None,
+    faults: FaultsOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Run a package on a board or on a test bench, compared with golden sample by sample."""
     if roster is not None:
-        _single(delta, bin_us, keep_state, realtime)
+        _single(delta, bin_us, keep_state, realtime, faults)
         with loading(as_json):
             from spikelet.cli.on_roster import RosterOptions, run_on_roster
         bench = RosterOptions(
@@ -128,24 +130,25 @@ def command(
     with loading(as_json):
         from spikelet.run.session_options import RunOptions
     _run_on_board(
-        package,
-        RunOptions(
+        package, RunOptions(
             board=board_name(board, port), port=port, baud=baud, machine=machine, data=data,
             limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
             arena=arena, flash=flash, delta=delta, bin_us=bin_us,
-            keep_state=keep_state, realtime=realtime, trusted=trusted,
+            keep_state=keep_state, realtime=realtime, trusted=trusted, faults=faults,
         ),
         as_json,
     )  # fmt: skip
 
 
-def _single(delta: Path | None, bin_us: int | None, keep_state: bool, realtime: bool) -> None:
+def _single(
+    delta: Path | None, bin_us: int | None, keep_state: bool, realtime: bool, faults: int | None
+) -> None:
     """Refuse what a roster does not take."""
     for option, given in (
         ("--delta", delta), ("--bin-us", bin_us), ("--keep-state", keep_state),
-        ("--realtime", realtime),
+        ("--realtime", realtime), ("--faults", faults),
     ):  # fmt: skip
-        if given:
+        if given not in (None, False):
             raise UsageError(f"{option} with --roster", next="run one board with --board")
 
 

@@ -1,0 +1,210 @@
+"""Why a line does not carry frames: which of its settings is wrong.
+
+What a setting does to a frame can be undone, and a frame that then passes its CRC is proof. The
+way to the device is tried with requests that hold the bytes in question and no other such: HELLO
+for protocols that do not exist, which a device refuses and forgets.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from spikelet.link.framing import Deframer, Frame, decode, encode
+from spikelet.link.messages import HelloRequest, Type
+from spikelet.link.transport import Transport
+
+BAUDS = (9600, 19200, 38400, 57600, 115200, 230400, 460800, 500_000, 921_600, 1_000_000, 2_000_000)
+FLOW = b"\x11\x13"
+WAIT_S = 0.75  # for an answer of a device that has given none yet
+LEAST_BYTES = 24  # of which none has bit 7 set, before that is no chance
+PROOF = 2  # frames that are good once the setting is undone: a byte may be lost otherwise, too
+TRIES = 5  # of a line that loses much
+MOST_PLACES = 8  # of line ends in a frame whose changes are tried together
+NO_PROTOCOL = 0xFF
+
+Finding = tuple[str, str]  # cause, next step
+
+SEVEN_BITS = (
+    "the line {way} carries 7 bits a byte",
+    "set the port to 8 data bits without parity: stty -F PORT cs8 -parenb -istrip",
+)
+SOFT_FLOW = (
+    "XON/XOFF flow control takes the bytes 0x11 and 0x13 out of the line {way}",
+    "switch software flow control off: stty -F PORT -ixon -ixoff, or at the serial server",
+)
+LINE_ENDS = (
+    "CR and LF are translated on the line {way}",
+    "make the line raw: stty -F PORT raw, or at the serial server",
+)
+TO_HOST, TO_DEVICE = "from the device", "to the device"
+
+
+def received_through(pieces: Iterable[bytes]) -> Finding | None:
+    """What the pieces that were no frames say of the line from the device.
+
+    Args:
+        pieces: what stood between two delimiters each.
+    """
+    pieces = [piece for piece in pieces if piece]
+    together = b"".join(pieces)
+    if len(together) >= LEAST_BYTES and max(together) < 0x80:
+        return _named(SEVEN_BITS, TO_HOST)
+    counts = Counter(pieces)  # what is asked for again is often answered alike
+    for finding, before in ((SOFT_FLOW, _with_flow), (LINE_ENDS, _line_ends)):
+        mended = 0
+        for piece, count in counts.items():
+            mended += count * any(map(decode, before(piece)))
+            if mended >= PROOF:
+                return _named(finding, TO_HOST)
+    return None
+
+
+def _named(finding: Finding, way: str) -> Finding:
+    return finding[0].format(way=way), finding[1]
+
+
+def _without_loss(piece: bytes, lost: bytes) -> Iterator[bytes]:
+    """The piece with one of the bytes put in, at each place."""
+    for at, byte in itertools.product(range(len(piece) + 1), lost):
+        yield piece[:at] + bytes((byte,)) + piece[at:]
+
+
+def _with_flow(piece: bytes) -> Iterator[bytes]:
+    return _without_loss(piece, FLOW)
+
+
+def _line_ends(piece: bytes) -> Iterator[bytes]:
+    """The piece as it may have been before line ends were translated."""
+    if b"\r\n" in piece:
+        yield piece.replace(b"\r\n", b"\n")
+    yield from _without_loss(piece, b"\r\n")
+    for now, before in ((0x0A, 0x0D), (0x0D, 0x0A)):
+        places = [i for i, byte in enumerate(piece) if byte == now][:MOST_PLACES]
+        for count in range(1, len(places) + 1):
+            for some in itertools.combinations(places, count):
+                other = bytearray(piece)
+                for at in some:
+                    other[at] = before
+                yield bytes(other)
+
+
+@functools.cache
+def probe(holds: bytes = b"", high: bool = False) -> bytes:
+    """A request, as it goes over the wire, that a device refuses and forgets.
+
+    Args:
+        holds: bytes that it must hold; of those that lines swallow or translate no others.
+        high: whether some bytes have bit 7 set; otherwise none has.
+    """
+    rng = random.Random(0)
+    special = set(FLOW + b"\r\n") - set(holds)
+    while True:
+        nonce, seq = rng.getrandbits(31), rng.randrange(128)
+        if holds:
+            nonce = int.from_bytes((holds * 4)[:4], "little")
+            seq = holds[0]  # which the answer holds, too
+        low, most = (1, 1) if not high else (NO_PROTOCOL, NO_PROTOCOL)
+        request = HelloRequest(nonce, low, most, rng.randrange(0x7F7F))
+        wire = encode(Frame(Type.HELLO, seq, 0, 0, request.pack()))
+        if special & set(wire) or (max(wire) >= 0x80) != high:
+            continue
+        return wire
+
+
+class LineTest:
+    """Finds out what is wrong with a line on which requests stay without answers.
+
+    Args:
+        transport: the line.
+        pieces: what was received on it before, and was no frame.
+        wait_s: for an answer, at the most.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        pieces: Iterable[bytes] = (),
+        wait_s: float = WAIT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._transport, self._clock = transport, clock
+        self._before = list(pieces)
+        self._deframer = Deframer()
+        self._wait_s = wait_s
+
+    def finding(self, scan: bool) -> Finding | None:
+        """Cause and next step; None where no setting of the line is to blame.
+
+        Args:
+            scan: whether other rates may be tried, too.
+
+        Raises:
+            LinkDead: the line broke off meanwhile.
+        """
+        answers = self._answers(probe(), 2)
+        found = received_through([*self._before, *self._deframer.pieces])
+        if found is not None or (scan and not answers):
+            return found or self._at_another_rate()
+        if not answers:
+            return None
+        if scan and not self._deframer.good and (found := self._at_another_rate()):
+            return found
+        tries = (
+            (SEVEN_BITS, probe(high=True)),
+            (SOFT_FLOW, probe(FLOW)),
+            (LINE_ENDS, probe(b"\r")),
+            (LINE_ENDS, probe(b"\n")),
+        )
+        for finding, request in tries:
+            if not self._answers(request, TRIES):
+                passes = sum(self._asked(probe()) for _ in range(TRIES))
+                return _named(finding, TO_DEVICE) if passes >= TRIES - 1 else None
+            self._asked(request)  # the answer to it tells of the way back
+        return received_through(self._deframer.pieces)
+
+    def _answers(self, request: bytes, tries: int) -> bool:
+        """Whether anything comes back, in so many tries."""
+        return any(self._asked(request) for _ in range(tries))
+
+    def _asked(self, request: bytes) -> bool:
+        self._transport.write(request)
+        asked = self._clock()
+        until, data = asked + self._wait_s, b""
+        while (now := self._clock()) < until:
+            got = self._transport.read(4096, until - now)
+            if got and not data:
+                wait_s = 4 * (self._clock() - asked) + 0.05
+                self._wait_s = min(self._wait_s, wait_s)
+                until = min(until, self._clock() + wait_s / 2)
+            data += got
+            self._deframer.feed(got)
+        return bool(data)
+
+    def _at_another_rate(self) -> Finding | None:
+        """The rate at which a device answers; the port then has its own again."""
+        own = self._transport.baud
+        set_baud = getattr(self._transport, "set_baud", None)
+        if own is None or set_baud is None:
+            return None
+        try:
+            for baud in BAUDS:
+                set_baud(baud)
+                good = self._deframer.good
+                self._wait_s = min(self._wait_s, WAIT_S / 2)
+                if baud != own and self._asked(probe()) and self._deframer.good > good:
+                    return (
+                        f"the line has another rate: the device answers at {baud} baud, "
+                        f"not at {own}",
+                        f"use --baud {baud}",
+                    )
+        except OSError:
+            return None  # a port that has no such rate
+        finally:
+            set_baud(own)
+        return None
