@@ -36,7 +36,10 @@ class Bar:
     drift: float
 
 
-BARS = {"nmnist_conv": Bar(0.94, 220, 32 * 1024, 30, -0.015)}
+BARS = {
+    "nmnist_conv": Bar(0.94, 220, 32 * 1024, 30, -0.015),
+    "nmnist_recurrent": Bar(0.93, 220, 96 * 1024, 315, -0.015),
+}
 BOARDS = {
     "native": ("native", "gcc"),
     "virt-rv32": ("qemu", "qemu-system-riscv32"),

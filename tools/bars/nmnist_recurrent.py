@@ -1,0 +1,42 @@
+"""Digits of an event camera in steps of a millisecond: a recurrent layer, five folds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _gate import Gate
+from _nmnist import packages
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from step_cost import cost
+
+TITLE = "nmnist_recurrent, N-MNIST (1,100 recordings), five folds, steps of 1 ms"
+WHERE = "the integer graph (golden), every recording; instructions on mps2-an386 (QEMU)"
+TUNED_ON = "a fifth of the training part of fold 0, by hand"
+GATES = (
+    Gate("accuracy", ">=", 0.93, lambda f: np.mean(f["spiking"])),
+    Gate("instructions of the longest step", "<=", 27_000, lambda f: f["longest"]),
+    Gate("recurrent neurons", "<=", 128, lambda f: f["neurons"]),
+)
+RECORDINGS = 10  # whose steps are counted
+
+
+def measure(seeds: Sequence[int]) -> dict[str, Any]:
+    """Each fold is trained once a seed; the steps of the first package are counted."""
+    trained = list(packages("nmnist_recurrent", seeds))
+    graph = trained[0].graph
+    spiking = [float(package.manifest["integer_accuracy"]) for package in trained]
+    longest = float(cost(trained[0], "mps2-an386", RECORDINGS).max())
+    flash = sum(values.nbytes for values in graph.constants().values())
+    return {
+        "figure": f"{np.mean(spiking):.4f} ({' '.join(f'{a:.3f}' for a in spiking)}); longest step "
+        f"{longest:,.0f} instructions; {flash:,} B of constants in flash",
+        "spiking": spiking,
+        "longest": longest,
+        "flash": flash,
+        "neurons": next(n.arrays()["threshold"].size for n in graph.nodes if n.KIND == "lif"),
+    }
