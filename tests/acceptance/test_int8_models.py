@@ -18,7 +18,7 @@ from spikelet.train.recipe_figures import weight_bytes
 # constants, and of the arena, at most.
 BARS = {
     "fashion_cnn": (0.915, 0.91, 60_000, 16_384),
-    "fashion_bits": (0.915, 0.914, 300_000, 16_384),  # the store is an array of each width's layer
+    "fashion_bits": (0.92, 0.919, 300_000, 16_384),  # the store is an array of each width's layer
     "fashion_xnor": (0.90, 0.90, 130_000, 16_384),
     "kws_dscnn": (0.742, 0.74, 60_000, 16_384),
     "kws_4bit": (0.902, 0.90, 60_000, 16_384),
@@ -40,8 +40,9 @@ WEIGHT_BYTES |= {"mnist_cnn_wide": 11_264, "mnist_xnor_cnn": 8_192}
 WEIGHT_BYTES |= {"kws_4bit": 24_400, "kws_2bit": 14_400}
 DRIFT = dict.fromkeys(BARS, 0.005) | {"mnist_mlp": 0.02}  # its float weights lose all but a bit
 DRIFT["kws_2bit"] = 0.015
+DRIFT["fashion_bits"] = 0.0075  # one store for four widths costs the widest one most
 WEIGHT_BYTES |= {"fashion_bits": 70_000, "fashion_xnor": 16_000}
-BY_BITS = {"fashion_bits": {"8": 0.915, "4": 0.913, "2": 0.910, "1": 0.901}}  # accuracy, at least
+BY_BITS = {"fashion_bits": {"8": 0.920, "4": 0.918, "2": 0.913, "1": 0.905}}  # accuracy, at least
 
 pytestmark = pytest.mark.parametrize("name", BARS)
 

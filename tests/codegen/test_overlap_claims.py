@@ -81,7 +81,10 @@ def test_every_kind_that_states_an_overlap_has_a_case() -> None:
 
 
 def test_every_boards_instruction_set_is_run() -> None:
-    assert {board.target for board in boards().values()} <= CORES
+    found = [
+        board for board in boards().values() if not any(m.rtl for m in board.machines.values())
+    ]
+    assert len(found) > 5 and {board.target for board in found} <= CORES
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -90,8 +90,12 @@ def figures(machine: Machine) -> list[int]:
 
 
 @pytest.fixture
-def device(paced: Start) -> Device:
-    return Device(paced(learns=False).transport)
+def device(paced: Start) -> Iterator[Device]:
+    machine = paced(learns=False)
+    device = Device(machine.transport)
+    yield device
+    if device.stats.retries:
+        repeating.append(machine)
 
 
 @pytest.fixture

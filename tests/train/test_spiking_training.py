@@ -11,6 +11,7 @@ import torch
 
 from spikelet.errors import UsageError
 from spikelet.events import Binning
+from spikelet.frontends.spiking.package import Plan
 from spikelet.package import Package
 from spikelet.train import EpochProgress, data, train
 from spikelet.train.data import DataSet, load
@@ -76,13 +77,14 @@ def trained(at: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Package, int]:
     """The package, and how many test samples golden labels otherwise than what was trained."""
     kept: list[tuple[Any, ...]] = []
 
-    def package(*arguments: Any) -> Package:
+    def plan_of(*arguments: Any) -> Plan:
         kept.append(arguments)
-        return packages.package(*arguments)
+        return packages.plan_of(*arguments)
 
-    monkeypatch.setattr(fit, "package", package)
+    monkeypatch.setattr(fit, "plan_of", plan_of)
     made = train(at)
-    executor, _, recipe, data, coding, _ = kept[0]
+    executor, recipe, coding = kept[0]
+    data = recipe.data.load()
     assert isinstance(executor, Executor)
     codes = coding.codes(data, data.x_test)
     with torch.no_grad():
@@ -294,5 +296,7 @@ def test_a_model_that_does_not_fit_is_named(tmp_path: Path, model: str, text: st
 
 def test_the_kind_of_a_recipe_is_told_by_its_sections(tmp_path: Path) -> None:
     assert isinstance(load_recipe(folder(tmp_path, DENSE)), SpikingRecipe)
-    with pytest.raises(RecipeError, match="train is missing"):
+    with pytest.raises(
+        RecipeError, match=r"\[train\] and \[quantise\], or \[ridge\], are required"
+    ):
         load_recipe(folder(tmp_path, DENSE, train=None))

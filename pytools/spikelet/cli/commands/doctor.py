@@ -24,7 +24,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="[USE]...", show_default=False, autocompletion=doctor_uses,
-            help="What it is wanted for: run, import, nir, train, flash or test. "
+            help="What it is wanted for: run, import, nir, sign, train, flash or test. "
             "Default: all are shown, run is needed.",
         ),
     ] = None,
