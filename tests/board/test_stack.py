@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +20,7 @@ from support import need
 
 GCC = {"virt-rv32": "riscv64-unknown-elf-gcc", "mps2-an386": "arm-none-eabi-gcc"}
 BUILDS = [("virt-rv32", "zig"), ("mps2-an386", "gcc")]
+PROBE = Path(__file__).with_name("probe_model")
 FINISH = "void spk_model_finish(void) {\n"
 # Functions that a model's last one calls, and what is said of them.
 WITHOUT_BOUND = {
@@ -110,6 +112,10 @@ class Listed:
 
     def deepest(self, name: str) -> int:
         """Bytes that a function and those below it take at the most."""
+        if name not in self.bytes:  # a weak function is listed as if it were a file's own
+            weak = [each for each in self.bytes if each.endswith(f":{name}")]
+            if weak:
+                return max(map(self.deepest, weak))
         below = [self.deepest(each) for each in self.calls.get(name, ())]
         return self.bytes.get(name, LIBRARY_BYTES) + max(below, default=0)
 
@@ -138,3 +144,47 @@ def test_the_bound_is_what_gcc_lists(
     bound = made.firmware.stack
     assert bound is not None and bound.chain[0][0] in listed.bytes
     assert sum(size for _, size in bound.chain) == listed.deepest(bound.chain[0][0]) > 300
+
+
+OBJDUMP = {"virt-rv32e": "riscv64-unknown-elf-objdump", "microbit": "arm-none-eabi-objdump"}
+DIGS = re.compile(r"\t(?:addi?\tsp,sp,-|sub\tsp, #|sub\.w\tsp, sp, #)(\d+)")
+PUSHES = re.compile(r"\t(?:push|stmdb\s+sp!,)\s*\{(.*)\}")
+CALLS = re.compile(r"\t(?:bl|blx|b|b\.n|b\.w|jal|j|jalr|jr)\s.*<([^+>]+)>")
+
+
+def registers(names: str) -> int:
+    """How many a list holds, such as `r4-r7, lr`."""
+    ends = [part.strip().lstrip("r").split("-r") for part in names.split(",")]
+    return sum(int(end[-1]) - int(end[0]) + 1 if len(end) == 2 else 1 for end in ends)
+
+
+def disassembled(image: Path, tool: str) -> Listed:
+    """Bytes of functions and who calls whom, by an image's instructions."""
+    listed, name = Listed(), ""
+    text = subprocess.run([tool, "-d", image], capture_output=True, text=True, check=True).stdout
+    for line in text.splitlines():
+        if found := re.match(r"[0-9a-f]+ <(.+)>:", line):
+            name = found[1]
+            listed.bytes[name] = 0
+        elif found := DIGS.search(line):
+            listed.bytes[name] += int(found[1])
+        elif found := PUSHES.search(line):
+            listed.bytes[name] += 4 * registers(found[1])
+        elif (found := CALLS.search(line)) and found[1] != name:
+            listed.calls.setdefault(name, set()).add(found[1])
+    return listed
+
+
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+@pytest.mark.parametrize("board", OBJDUMP)
+def test_no_function_of_a_library_takes_more_than_is_assumed(
+    board: str, toolchain: str, tmp_path: Path
+) -> None:
+    """On cores that take all arithmetic from there: no multiplier, no divider, no FPU."""
+    need(OBJDUMP[board])
+    image = build(PROBE, board, tmp_path, toolchain)
+    assert image.stack is not None
+    listed = disassembled(image.elf, OBJDUMP[board])
+    taken = {name: listed.deepest(name) for name in image.stack.assumed}
+    assert len(taken) > 5 and max(taken.values()) >= 28
+    assert {name: size for name, size in taken.items() if size > LIBRARY_BYTES} == {}
