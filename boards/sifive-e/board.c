@@ -2,12 +2,10 @@
 // it cannot reset itself: a reset here is a jump to the start, which leaves devices as they are.
 // SPDX-License-Identifier: Apache-2.0
 #include "rv32.h"
+#include "plic.h"
 #include "uart.h"
 
 enum {
-    PLIC_PRIORITY = 0x0C000000,
-    PLIC_ENABLE = 0x0C002000,
-    PLIC_CLAIM = 0x0C200004,
     GPIO_IOF_EN = 0x10012038,
     GPIO_UART0 = 3 << 16,
 };
@@ -19,16 +17,7 @@ void spk_board_init(void) {
     spk_kept_begin();
     reg_write(GPIO_IOF_EN, GPIO_UART0);
     spk_uart_start();
-    reg_write(PLIC_PRIORITY + 4 * SPK_UART_IRQ, 1);
-    reg_write(PLIC_ENABLE, 1u << SPK_UART_IRQ);
-    spk_rv32_listen(MIE_EXTERNAL);
-}
-
-void spk_rv32_interrupt(void) {
-    const uint32_t source = reg_read(PLIC_CLAIM);
-
-    spk_uart_receive();
-    reg_write(PLIC_CLAIM, source);
+    spk_plic_start();
 }
 
 void spk_board_unique_id(uint8_t id[8]) {

@@ -31,7 +31,7 @@ enum spk_status spk_constants_serve(const uint8_t *data, struct spk_reply *reply
         }
         constant = i == count + 1 ? spk_model.constants : constant + 1;
     }
-    reply->at = spk_store(reply->at, crc, 4);
+    spk_put(reply, crc, 4);
     return SPK_STATUS_OK;
 }
 

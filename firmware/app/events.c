@@ -158,10 +158,10 @@ enum spk_status spk_events_close(const uint8_t *data, struct spk_reply *reply) {
     events.ticks = spk_trace_spent();
 #endif
     spk_agent_put_outcome(reply, events.ticks);
-    reply->at = spk_store(reply->at, events.most, 4);
-    reply->at = spk_store(reply->at, events.events, 4);
-    reply->at = spk_store(reply->at, events.late, 4);
-    reply->at = spk_store(reply->at, events.clipped, 4);
+    spk_put(reply, events.most, 4);
+    spk_put(reply, events.events, 4);
+    spk_put(reply, events.late, 4);
+    spk_put(reply, events.clipped, 4);
     spk_put_results(reply, flags & SPK_CLOSE_STATES, flags & SPK_CLOSE_OUTPUTS,
                     SPK_EVENTS_CLOSE_REPLY_BYTES);
     return SPK_STATUS_OK;

@@ -221,15 +221,15 @@ static void put_state(struct spk_reply *reply, uint32_t ticks) {
     };
 
     for (uint32_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        reply->at = spk_store(reply->at, words[i], 4);
+        spk_put(reply, words[i], 4);
     }
-    reply->at = spk_store(reply->at, stored->found, 1);
-    reply->at = spk_store(reply->at, learning.pending, 1);
-    reply->at = spk_store(reply->at, stored->worn, 4);
-    reply->at = spk_store(reply->at, stored->answers.digest, 4);
-    reply->at = spk_store(reply->at, stored->source, 1);
-    reply->at = spk_store(reply->at, stored->factory, 1);
-    reply->at = spk_store(reply->at, learning.tested, 1);
+    spk_put(reply, stored->found, 1);
+    spk_put(reply, learning.pending, 1);
+    spk_put(reply, stored->worn, 4);
+    spk_put(reply, stored->answers.digest, 4);
+    spk_put(reply, stored->source, 1);
+    spk_put(reply, stored->factory, 1);
+    spk_put(reply, learning.tested, 1);
 }
 
 enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply) {

@@ -6,6 +6,7 @@
 //   noise; bit 1: headers are sealed again behind the edits, bit 2: tensors, too
 // SPDX-License-Identifier: Apache-2.0
 #include "flash.h"
+#include "unlinked.h"
 #include "spk_admit.h"
 #include "spk_agent.h"
 #include "spk_board.h"
@@ -26,35 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
         }                                                                                          \
     } while (0)
 
-_Noreturn void spk_board_reset(void) {
-    abort();
-}
-
 enum spk_reset_cause spk_board_reset_cause(void) {
     return SPK_RESET_POWER;
-}
-
-void spk_board_ticks_begin(void) {
-}
-
-uint32_t spk_board_ticks(void) {
-    return 0;
-}
-
-void spk_board_alive(void) {
-}
-
-uint32_t spk_board_boot_id(void) {
-    return 1;
-}
-
-void spk_log(const char *text) {
-    (void)text;
-}
-
-uint32_t spk_agent_admitted(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
-                            uint32_t size) {
-    return spk_admitted(tensor, offset, data, size);
 }
 
 static uint32_t copy(uint8_t *to) {

@@ -3,6 +3,7 @@
 //   test_self_test        prints counts; 1 where a rule is broken
 // SPDX-License-Identifier: Apache-2.0
 #include "flash.h"
+#include "unlinked.h"
 #include "spk_admit.h"
 #include "spk_agent.h"
 #include "spk_board.h"
@@ -28,33 +29,6 @@ static volatile uint32_t cuts;
 
 enum spk_reset_cause spk_board_reset_cause(void) {
     return cause;
-}
-
-_Noreturn void spk_board_reset(void) {
-    abort();
-}
-
-void spk_board_ticks_begin(void) {
-}
-
-uint32_t spk_board_ticks(void) {
-    return 0;
-}
-
-void spk_board_alive(void) {
-}
-
-uint32_t spk_board_boot_id(void) {
-    return 1;
-}
-
-void spk_log(const char *text) {
-    (void)text;
-}
-
-uint32_t spk_agent_admitted(const struct spk_tensor *tensor, uint32_t offset, const uint8_t *data,
-                            uint32_t size) {
-    return spk_admitted(tensor, offset, data, size);
 }
 
 static int16_t *weight(void) {
