@@ -498,7 +498,8 @@ def main() -> int:
             state = machine.state
             print(
                 f"rv32_unicorn: {state.lost} bytes lost, at most {state.most} of "
-                f"{state.fifo_bytes} in the FIFO, {state.taken} interrupts\n"
+                f"{state.fifo_bytes} in the FIFO, {state.taken} interrupts, "
+                f"{machine.resets} resets\n"
                 f"rv32_unicorn: the firmware counted {machine.line_counts()}",
                 file=sys.stderr,
             )

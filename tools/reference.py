@@ -83,6 +83,13 @@ def board_table() -> str:
     return marks.table(head, [_board(board) for board in ours])
 
 
+def silicon_table() -> str:
+    """Boards of hardware, and what was tried of each without it."""
+    head = ["board", "on silicon", "without it"]
+    hardware = [board for board in boards().values() if board.silicon]
+    return marks.table(head, [[f"`{b.name}`", b.silicon, b.proof] for b in hardware])
+
+
 def _board(board: Board) -> list[str]:
     sizes = ["", ""]
     if board.memory is not None:
@@ -308,7 +315,7 @@ def neurons() -> str:
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "api.md": {"python": python},
     "cli.md": {"commands": commands},
-    "boards.md": {"boards": board_table},
+    "boards.md": {"boards": board_table, "silicon": silicon_table},
     "operators.md": {"formats": formats, "kernels": kernels, "learned": learned},
     "learners.md": {"learners": learner_list, "published": published},
     "link.md": {"messages": messages},

@@ -41,6 +41,7 @@ _Noreturn void spk_arm_start(void);
 _Noreturn void spk_arm_record(const uint32_t *frame);
 void spk_arm_fault(void);
 void __attribute__((weak, alias("spk_arm_fault"))) spk_arm_systick(void);
+void __attribute__((weak, alias("spk_arm_fault"))) spk_arm_nmi(void);
 
 union vector {
     uint32_t *stack;
@@ -51,11 +52,9 @@ union vector {
 enum { VECTORS = 16 + SPK_UART_IRQ + 1 };
 
 static const union vector vectors[VECTORS] __attribute__((section(".vectors"), used)) = {
-    [0] = {.stack = __stack_top},
-    [1] = {.handler = spk_arm_start},
-    [2 ... 14] = {.handler = spk_arm_fault},
-    [15] = {.handler = spk_arm_systick},
-    [16 ... VECTORS - 1] = {.handler = spk_uart_interrupt},
+    [0] = {.stack = __stack_top},        [1] = {.handler = spk_arm_start},
+    [2] = {.handler = spk_arm_nmi},      [3 ... 14] = {.handler = spk_arm_fault},
+    [15] = {.handler = spk_arm_systick}, [16 ... VECTORS - 1] = {.handler = spk_uart_interrupt},
 };
 
 #if V7M
@@ -79,6 +78,17 @@ static void place_vectors(void) {
 #endif
 
 #if V7M
+#if !V8M
+// Of RASR: attributes, rights, size. Without a word on caches a region is strongly ordered, and
+// words that lie across its words fault.
+enum { CACHED = 1 << 17, NOT_CACHED = 1 << 19, ALL = 3 << 24, READ_ONLY = 6 << 24, XN = 1 << 28 };
+
+// Of 2^n bytes, or of what is a part of so many.
+static inline uint32_t size_of(uint32_t bytes) {
+    return (31 - (uint32_t)__builtin_clz(bytes - 1)) << 1 | 1;
+}
+#endif
+
 static void mpu_region(uint32_t number, uint32_t base, uint32_t attributes) {
     reg_write(SPK_SCS + MPU_RNR, number);
     reg_write(SPK_SCS + MPU_RBAR, base);
@@ -97,9 +107,14 @@ static void protect(void) {
     mpu_region(0, first | 2 << 1, (last & ~31u) | 1);
 #else
     // A flash of 2^n bytes, over 2^29 bytes of which it is a part; the later region counts.
-    const uint32_t log2 = 32 - (uint32_t)__builtin_clz(last - first);
-    mpu_region(0, 0, 1u << 28 | (29 - 1) << 1 | 1);
-    mpu_region(1, first, 6u << 24 | (log2 - 1) << 1 | 1);
+    mpu_region(0, 0, XN | size_of(1u << 29));
+    mpu_region(1, first, READ_ONLY | CACHED | size_of(last - first));
+#ifdef SPK_FACTORY_BASE // 64 KB that hold what the factory wrote: the part's number
+    mpu_region(2, SPK_FACTORY_BASE, XN | READ_ONLY | CACHED | size_of(1u << 16));
+#endif
+#ifdef SPK_STORAGE_MAPPED // a part of the flash, written by stores
+    mpu_region(3, SPK_STORAGE_BASE, XN | ALL | NOT_CACHED | size_of(SPK_STORAGE_BYTES));
+#endif
 #endif
     reg_write(SPK_SCS + MPU_CTRL, MPU_ON);
     __asm__ volatile("dsb\n isb" ::: "memory");
@@ -152,8 +167,12 @@ __attribute__((naked)) void spk_arm_fault(void) {
                      ".ltorg\n");
 }
 
+__attribute__((weak)) void spk_arm_before_reset(void) {
+}
+
 _Noreturn static void reset(enum spk_reset_cause cause) {
     spk_board_kept.cause = cause;
+    spk_arm_before_reset();
     __asm__ volatile("dsb" ::: "memory");
     reg_write(SPK_SCS + SCB_AIRCR, AIRCR_RESET);
     for (;;) {

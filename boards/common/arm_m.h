@@ -13,4 +13,12 @@ void spk_systick_start(void);
 // The UART's interrupt, SPK_UART_IRQ, is taken from here on; SysTick's comes before it.
 void spk_arm_listen(void);
 
+// Given by a board whose flash tells a word that it cannot correct that way; weak, it is a fault.
+void spk_arm_nmi(void);
+
+void spk_arm_before_reset(void); // given by a core that has something to do then
+
+// arm_m7.c: both caches, whose contents a reset leaves undefined.
+void spk_arm_caches_on(void);
+
 #endif

@@ -8,7 +8,10 @@
 // Code that runs while flash cannot be read. Where the core executes from the flash that the board
 // writes, board.toml defines SPK_RAM_CODE, and start-up copies such code into RAM.
 #ifdef SPK_RAM_CODE
-#define SPK_RAMFUNC __attribute__((section(".ramfunc"), noinline))
+#define SPK_TEXT_OF(line) #line
+#define SPK_TEXT(line) SPK_TEXT_OF(line)
+#define SPK_RAMFUNC                                                                                \
+    __attribute__((section(".ramfunc." SPK_TEXT(__LINE__)), noinline)) // each its own
 #else
 #define SPK_RAMFUNC
 #endif
@@ -34,9 +37,15 @@ static inline void reg_clear(uint32_t address, uint32_t mask) {
     reg_change(address, mask, 0);
 }
 
-static inline void reg_await(uint32_t address, uint32_t mask, uint32_t value) {
-    while ((reg_read(address) & mask) != value) {
+// Answers 0 where the bits do not come: a crystal that does not start is no reason to hang. 65,536
+// looks are at least 4 ms.
+static inline int reg_await(uint32_t address, uint32_t mask, uint32_t value) {
+    for (uint32_t left = 1u << 16; left; left--) {
+        if ((reg_read(address) & mask) == value) {
+            return 1;
+        }
     }
+    return 0;
 }
 
 #ifdef __arm__

@@ -26,12 +26,22 @@
     .section .text.start, "ax", @progbits
     .globl _start
 _start:
+    csrci mstatus, 8 // MIE: a reset that is a jump comes with interrupts on
+#ifdef SPK_BOOT_ALIAS // the core starts where flash is seen a second time: on to its own address
+    lui t0, %hi(1f)
+    addi t0, t0, %lo(1f)
+    jr t0
+1:
+#endif
     .option push
     .option norelax
     la gp, __global_pointer$
     .option pop
     la sp, __stack_top
     la t0, trap
+#ifdef SPK_TRAP_MODE // low bits of mtvec: the core's own controller of interrupts
+    addi t0, t0, SPK_TRAP_MODE
+#endif
     csrw mtvec, t0
 
 #ifdef __riscv_flen

@@ -1,6 +1,6 @@
 // Nordic's UART without DMA, of nRF51 and nRF52 (nRF52840 PS, 6.33): 6 bytes of receive FIFO, one
 // to send. It has rates of its own, each a value of BAUDRATE. SPK_UART_BASE, SPK_UART_TX and
-// SPK_UART_RX (pins: 32 times the port and the number). SPDX-License-Identifier: Apache-2.0
+// SPK_UART_RX (pins of port 0). SPDX-License-Identifier: Apache-2.0
 #include "uart.h"
 
 enum {
@@ -17,6 +17,10 @@ enum {
     RXD = SPK_UART_BASE + 0x518,
     TXD = SPK_UART_BASE + 0x51C,
     BAUDRATE = SPK_UART_BASE + 0x524,
+    GPIO_OUTSET = 0x50000508,
+    GPIO_DIRSET = 0x50000518,
+    GPIO_PIN_CNF = 0x50000700, // a word a pin
+    PIN_INPUT_PULL_UP = 3 << 2,
     ENABLE_UART = 4,
     INT_RXDRDY = 1 << 2,
     INT_ERROR = 1 << 9,
@@ -36,6 +40,9 @@ static const struct {
 static uint8_t busy; // a byte was handed over whose event has not been seen
 
 void spk_uart_start(void) {
+    reg_write(GPIO_OUTSET, 1u << SPK_UART_TX); // what the line is while the UART is off
+    reg_write(GPIO_DIRSET, 1u << SPK_UART_TX);
+    reg_write(GPIO_PIN_CNF + 4 * SPK_UART_RX, PIN_INPUT_PULL_UP);
     reg_write(PSELTXD, SPK_UART_TX);
     reg_write(PSELRXD, SPK_UART_RX);
     spk_uart_divide(spk_uart_divisor(SPK_BAUD));

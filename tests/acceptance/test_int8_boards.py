@@ -28,6 +28,8 @@ BOARDS = (
     "sifive-e",
     "microbit",
     "lm3s6965evb",
+    "mps2-an505",
+    "netduinoplus2",
     "mps2-an386",
     "mps2-an500",
     "mps3-an547",

@@ -26,12 +26,16 @@ BOARDS = {
     "mps3-an547": ARM_V8,
     "microbit": ARM_V6,
     "lm3s6965evb": ARM_V7_DEAF,
+    "mps2-an505": ARM_V8,
+    "netduinoplus2": ARM_V7_DEAF,
+    "stm32vldiscovery": ARM_V7_DEAF,
     "sifive-e": RV32,
+    "hifive1-revb": RV32,
     "virt-rv32b": RV32,
     "virt-rv32e": RV32,
     "virt-rv32f": RV32,
 }
-FPU = {"mps2-an386", "mps2-an500", "mps3-an547", "virt-rv32f"}
+FPU = {"mps2-an386", "mps2-an500", "mps2-an505", "netduinoplus2", "mps3-an547", "virt-rv32f"}
 # zig has its run time to compile for each core: for every change on one Arm and one RISC-V.
 SOME_ZIG = ("mps2-an386", "sifive-e")
 every = pytest.mark.parametrize(
@@ -111,7 +115,7 @@ def test_it_boots_answers_counts_and_resets(
     long = device.result("loop", 10_001_000)[0]
     # A request that a busy host repeats interrupts the loop, and where a tick is longer than an
     # instruction, what the interrupt took is known to a tick only.
-    assert abs((long - short) * scale - 20_000_000) <= (16 * scale if scale > 1 else 0)
+    assert abs((long - short) * scale - 20_000_000) <= (1000 if scale > 1 else 0)
 
     # The same code takes the same ticks, whatever part of a tick had passed before.
     counts = set()

@@ -43,7 +43,7 @@ def test_the_boards_of_the_house_load() -> None:
 def test_an_unknown_board_names_what_exists_and_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
         find_board("virt-rv23")
-    assert ", native, sifive-e, virt-rv32" in caught.value.what
+    assert ", sifive-e, stm32vldiscovery, virt-rv32, " in caught.value.what
     assert "did you mean 'virt-rv32'?" in caught.value.cause
     assert caught.value.exit_code == 2
 
@@ -147,7 +147,16 @@ def test_what_a_board_cannot_extend(text: str, words: str, tmp_path: Path) -> No
 
 
 def test_boards_in_qemu_start_the_machine_of_their_name() -> None:
-    for name in ("lm3s6965evb", "microbit", "mps2-an386", "mps2-an500", "mps3-an547"):
+    for name in (
+        "lm3s6965evb",
+        "microbit",
+        "mps2-an386",
+        "mps2-an500",
+        "mps2-an505",
+        "mps3-an547",
+        "netduinoplus2",
+        "stm32vldiscovery",
+    ):
         board = boards()[name]
         argv = [part.format(board=board.name, elf="") for part in board.machines["qemu"].argv]
         assert argv[argv.index("-M") + 1] == name

@@ -353,6 +353,8 @@ EMULATED = [
     ("mps2-an500", "gcc", "qemu", ARM_QEMU),
     ("mps3-an547", "gcc", "qemu", ARM_QEMU),
     ("lm3s6965evb", "gcc", "qemu", ARM_QEMU),
+    ("mps2-an505", "gcc", "qemu", ARM_QEMU),
+    ("netduinoplus2", "gcc", "qemu", ARM_QEMU),
     ("microbit", "zig", "qemu", ("zig", "qemu-system-arm")),
 ]
 

@@ -190,6 +190,9 @@ class Board(_Part):
         toolchains: in order of preference.
         machines: in order of preference.
         flash: tools that write its flash, in order of preference; none for what is only emulated.
+        silicon: whether it has been run on the part itself; empty for what is only emulated.
+        proof: what has been tried without the part: on an emulator, against a model, or built.
+        template: no board: what others extend. Theirs is not inherited.
         folder: where the board file lies.
         bases: folders of the boards that it extends, the nearest first.
     """
@@ -214,6 +217,9 @@ class Board(_Part):
     toolchains: dict[str, ToolchainSpec] = Field(min_length=1)
     machines: dict[str, MachineSpec] = Field(default_factory=dict)
     flash: dict[str, FlashSpec] = Field(default_factory=dict)
+    silicon: Literal["", "not yet run on silicon", "run on silicon"] = ""
+    proof: str = ""
+    template: bool = False
     folder: Path
     bases: tuple[Path, ...] = ()
 
@@ -285,7 +291,7 @@ def derived_board(changes: dict[str, Any]) -> Board:
 def _validated(chain: list[_Said]) -> Board:
     data: dict[str, Any] = {}
     for said in reversed(chain):
-        data = _merge_tables(data, said.data)
+        data = _merge_tables({k: v for k, v in data.items() if k != "template"}, said.data)
     own, *bases = (said.file.parent.resolve() for said in chain)
     try:
         return Board.model_validate({**data, "folder": own, "bases": tuple(bases)})
@@ -403,7 +409,8 @@ def board_registry() -> Registry[Board]:
 def _boards(room: Path) -> Iterator[tuple[str, Board]]:
     for file in sorted(room.glob(f"*/{BOARD_FILE}")):
         board = load_board(file.parent)
-        yield board.name, board
+        if not board.template:
+            yield board.name, board
 
 
 def boards() -> dict[str, Board]:

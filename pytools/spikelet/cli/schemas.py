@@ -340,6 +340,10 @@ class BoardRow(Object):
     ram_bytes: int | None
     tick: Tick
     transport: Literal["machine", "serial"]
+    silicon: Literal["", "not yet run on silicon", "run on silicon"]
+    """Of hardware: whether anybody has run it on the part itself."""
+    proof: str
+    """What was tried without the part."""
     needs_port: bool
     machines: dict[str, bool]
     """Whether each can start here."""

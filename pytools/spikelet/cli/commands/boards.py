@@ -35,7 +35,8 @@ def command(as_json: JsonOption = False) -> None:
             row["name"], row["core"], number(row["mhz"]), _kib(row["flash_bytes"]),
             _kib(row["ram_bytes"]), row["isa"], row["tick"],
             _there(row["machines"]) or "needs --port", _there(row["toolchains"]),
-            _there(row["flash_tools"], {"copy": "no drive there"}), row["description"],
+            _there(row["flash_tools"], {"copy": "no drive there"}),
+            f"{row['description']} ({row['silicon']})" if row["silicon"] else row["description"],
         )  # fmt: skip
     terminal.result({"boards": rows}, Fitted(made, LESS_IMPORTANT, PROSE_COLUMNS))
 
@@ -56,6 +57,8 @@ def _row(board: Board) -> dict[str, Any]:
         "ram_bytes": memory.ram.bytes if memory else None,
         "tick": board.tick,
         "transport": board.transport,
+        "silicon": board.silicon,
+        "proof": board.proof,
         "needs_port": board.transport == "serial",
         "machines": {name: name in machines(board) for name in board.machines},
         "toolchains": {name: name in toolchains(board) for name in board.toolchains},

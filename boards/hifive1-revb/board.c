@@ -1,0 +1,83 @@
+// HiFive1 rev B: FE310-G002 (manual 21.0) at 320 MHz of its 16 MHz crystal, executing from SPI
+// flash; the link on UART0, GPIO 16 and 17, which lead to the J-Link's USB port. What is learned is
+// not kept. SPDX-License-Identifier: Apache-2.0
+#include "rv32.h"
+#include "uart.h"
+
+enum {
+    PRCI_HFXOSCCFG = 0x10008004,
+    PRCI_PLLCFG = 0x10008008,
+    PRCI_PLLOUTDIV = 0x1000800C,
+    GPIO_IOF_EN = 0x10012038,
+    GPIO_IOF_SEL = 0x1001203C,
+    QSPI0_SCKDIV = 0x10014000,
+    PLIC_PRIORITY = 0x0C000000,
+    PLIC_ENABLE = 0x0C002000,
+    PLIC_CLAIM = 0x0C200004,
+    AON_WDOGCFG = 0x10000000,
+    AON_WDOGKEY = 0x1000001C,
+    HFXOSC_ON = 1 << 30,
+    PLL_320_MHZ = 1 | 39 << 4 | 1 << 10, // 16 MHz / R 2 * F 80 = 640 MHz, / Q 2
+    PLL_SELECT = 1 << 16,
+    PLL_FROM_CRYSTAL = 1 << 17,
+    PLL_BYPASS = 1 << 18,
+    OUTDIV_BY_1 = 1 << 8,
+    SCKDIV_40_MHZ = 3,   // 320 MHz / (2 * (3 + 1)): the flash reads up to 50 MHz without a wait
+    WDOG_KEY = 0x51F15E, // opens one write to the watchdog
+    PINS_UART0 = 3 << 16,
+};
+
+static const uint32_t hfxosc_ready = 1u << 31, pll_locked = 1u << 31;
+
+const struct spk_board_info spk_board_info = {
+    .isa = SPK_ISA, .tick_unit = SPK_TICK_CYCLE, .tick_hz = SPK_CORE_HZ};
+
+// The core runs on its own oscillator while the PLL is set and locks (manual, 6.6).
+static void clock_begin(void) {
+    reg_write(QSPI0_SCKDIV, SCKDIV_40_MHZ);
+    reg_write(PRCI_HFXOSCCFG, HFXOSC_ON);
+    reg_await(PRCI_HFXOSCCFG, hfxosc_ready, hfxosc_ready);
+    reg_write(PRCI_PLLOUTDIV, OUTDIV_BY_1);
+    reg_clear(PRCI_PLLCFG, PLL_SELECT);
+    reg_write(PRCI_PLLCFG, PLL_320_MHZ | PLL_FROM_CRYSTAL | PLL_BYPASS);
+    reg_clear(PRCI_PLLCFG, PLL_BYPASS);
+    for (volatile uint32_t left = 2000; left; left--) { // 100 us before the lock counts
+    }
+    if (reg_await(PRCI_PLLCFG, pll_locked, pll_locked)) {
+        reg_set(PRCI_PLLCFG, PLL_SELECT);
+    }
+}
+
+void spk_board_init(void) {
+    spk_kept_begin();
+    reg_write(AON_WDOGKEY, WDOG_KEY);
+    reg_write(AON_WDOGCFG, 0); // off, whatever the boot loader has done
+    clock_begin();
+    reg_clear(GPIO_IOF_SEL, PINS_UART0);
+    reg_set(GPIO_IOF_EN, PINS_UART0);
+    spk_uart_start();
+    reg_write(PLIC_PRIORITY + 4 * SPK_UART_IRQ, 1);
+    reg_write(PLIC_ENABLE, 1u << SPK_UART_IRQ);
+    spk_rv32_listen(MIE_EXTERNAL);
+}
+
+SPK_RAMFUNC void spk_rv32_interrupt(void) {
+    const uint32_t source = reg_read(PLIC_CLAIM);
+
+    spk_uart_receive();
+    reg_write(PLIC_CLAIM, source);
+}
+
+void spk_board_unique_id(uint8_t id[8]) {
+    static const uint8_t name[8] = {'h', 'i', 'f', 'i', 'v', 'e', '1', 'b'}; // the part has none
+
+    for (uint32_t i = 0; i < sizeof name; i++) {
+        id[i] = name[i];
+    }
+}
+
+// A jump to the start, which sets all devices that are used.
+_Noreturn void spk_rv32_reset(void) {
+    __asm__ volatile("tail _start");
+    __builtin_unreachable();
+}

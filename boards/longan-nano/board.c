@@ -1,0 +1,89 @@
+// Longan Nano: GD32VF103CB (user manual 1.4) at 108 MHz of its 8 MHz crystal.
+// SPDX-License-Identifier: Apache-2.0
+#include "rv32.h"
+#include "uart.h"
+
+enum {
+    RCU_CTL = 0x40021000,
+    RCU_CFG0 = 0x40021004,
+    RCU_APB2EN = 0x40021018,
+    RCU_CFG1 = 0x4002102C,
+    FMC_WS = 0x40022000,
+    GPIOA_CTL1 = 0x40010804,
+    UID = 0x1FFFF7E8,
+    ECLIC_MTH = 0x0B,     // threshold
+    ECLIC_INTIE = 0x1001, // a word an interrupt: pending, enabled, kind, level
+    ECLIC_INTATTR = 0x1002,
+    ECLIC_INTCTL = 0x1003,
+    CTL_IRC8MEN = 1 << 0,
+    CTL_HXTALEN = 1 << 16,
+    CTL_HXTALSTB = 1 << 17,
+    CTL_PLLEN = 1 << 24,
+    CTL_PLLSTB = 1 << 25,
+    CFG1_PREDV0_2 = 1, // 8 MHz / 2
+    CFG0_PLL_HXTAL = 1 << 16,
+    CFG0_PLL_27 = 1 << 29 | 10 << 18, // 4 MHz * 27: of the crystal, or of half of its own 8 MHz
+    CFG0_APB1_2 = 4 << 8,             // 54 MHz
+    CFG0_PLL = 2,
+    CFG0_SCSS_PLL = 2 << 2,
+    WS_2 = 2,
+    APB2EN_PA = 1 << 2,
+    APB2EN_USART0 = 1 << 14,
+    CTL1_PA9_PA10 = 0x4B0, // PA9 output of the USART, push-pull, 50 MHz; PA10 input
+};
+
+static const uint32_t eclic = 0xD2000000, msftrst = 0xD1000FF0, msftrst_key = 0x80000A5F;
+
+const struct spk_board_info spk_board_info = {
+    .isa = SPK_ISA, .tick_unit = SPK_TICK_CYCLE, .tick_hz = SPK_CORE_HZ};
+
+static void clock_begin(void) {
+    uint32_t source = 0;
+
+    reg_set(RCU_CTL, CTL_HXTALEN);
+    if (reg_await(RCU_CTL, CTL_HXTALSTB, CTL_HXTALSTB)) {
+        source = CFG0_PLL_HXTAL;
+    }
+    reg_write(FMC_WS, WS_2);
+    reg_write(RCU_CFG1, CFG1_PREDV0_2);
+    reg_write(RCU_CFG0, source | CFG0_PLL_27 | CFG0_APB1_2);
+    reg_set(RCU_CTL, CTL_PLLEN);
+    if (reg_await(RCU_CTL, CTL_PLLSTB, CTL_PLLSTB)) {
+        reg_set(RCU_CFG0, CFG0_PLL);
+        reg_await(RCU_CFG0, 3 << 2, CFG0_SCSS_PLL);
+    }
+}
+
+static void eclic_write(uint32_t offset, uint8_t value) {
+    *(volatile uint8_t *)(eclic + offset) = value;
+}
+
+void spk_board_init(void) {
+    spk_kept_begin();
+    clock_begin();
+    reg_set(RCU_APB2EN, APB2EN_PA | APB2EN_USART0);
+    reg_change(GPIOA_CTL1, 0xFF0, CTL1_PA9_PA10);
+    spk_uart_start();
+    __asm__ volatile("csrw 0x7EC, zero"); // mtvt2: interrupts enter where exceptions do
+    eclic_write(ECLIC_MTH, 0);
+    eclic_write(ECLIC_INTATTR + 4 * SPK_UART_IRQ, 0); // by level, not through the table
+    eclic_write(ECLIC_INTCTL + 4 * SPK_UART_IRQ, 0xFF);
+    eclic_write(ECLIC_INTIE + 4 * SPK_UART_IRQ, 1);
+    irq_on();
+}
+
+SPK_RAMFUNC void spk_rv32_interrupt(void) {
+    spk_uart_receive();
+}
+
+void spk_board_unique_id(uint8_t id[8]) {
+    for (uint32_t i = 0; i < 8; i++) {
+        id[i] = (uint8_t)(reg_read(UID + (i & 4)) >> 8 * (i & 3));
+    }
+}
+
+_Noreturn void spk_rv32_reset(void) {
+    reg_write(msftrst, msftrst_key);
+    for (;;) {
+    }
+}

@@ -1,0 +1,125 @@
+"""Boards of hardware: each builds, fits its part, and begins with what the part looks for."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from once import Once
+from probes import PROBE, tool_of
+from spikelet.board import Firmware, boards, build
+from spikelet.board.flashing import plan_flash
+from spikelet.board.image_files import flash_content
+from support import need
+
+# Of the datasheets: bytes of flash and of RAM that the image may use, its first word's address.
+PARTS = {
+    "ch32v203": (64 << 10, 20 << 10),
+    "hifive1-revb": (4 << 20, 16 << 10),
+    "longan-nano": (128 << 10, 32 << 10),
+    "microbit": (256 << 10, 16 << 10),
+    "nrf52840-dk": (1 << 20, 256 << 10),
+    "nucleo-h743zi": (2 << 20, 512 << 10),
+    "nucleo-l4r5zi": (2 << 20, 640 << 10),
+    "pico2": (4 << 20, 520 << 10),
+    "pico2-riscv": (4 << 20, 520 << 10),
+}
+EACH = [
+    pytest.param(board, toolchain, marks=[pytest.mark.long] * (toolchain == "gcc"))
+    for board in PARTS
+    for toolchain in ("zig", "gcc")
+]
+
+
+def image(once: Once, board: str, toolchain: str) -> Firmware:
+    need(tool_of(board, toolchain))
+    made: Firmware = once(
+        f"probe-{board}-{toolchain}", lambda folder: build(PROBE, board, folder, toolchain)
+    )
+    return made
+
+
+def word(data: bytes, at: int) -> int:
+    (value,) = struct.unpack_from("<I", data, at)
+    return int(value)
+
+
+def test_every_board_of_hardware_is_here_and_says_what_was_tried() -> None:
+    hardware = {name for name, board in boards().items() if board.silicon}
+    assert hardware == set(PARTS)
+    for name in hardware:
+        board = boards()[name]
+        assert board.silicon == "not yet run on silicon" and board.proof and board.flash
+        assert board.mhz and board.tick == "cycle"
+
+
+@pytest.mark.parametrize(("board", "toolchain"), EACH)
+def test_an_image_fits_the_part_and_begins_as_it_must(
+    once: Once, board: str, toolchain: str
+) -> None:
+    made = image(once, board, toolchain)
+    memory = made.board.memory
+    assert memory is not None
+    flash, ram = PARTS[board]
+    storage = memory.storage.bytes if memory.storage else 0
+    assert memory.flash.bytes + storage <= flash and memory.ram.bytes <= ram
+    assert made.flash_bytes < 12 << 10
+    assert made.ram_bytes + memory.stack_bytes <= memory.ram.bytes
+    content = flash_content(made.elf, made.board)
+    start = bytes(content.tobinarray(start=memory.flash.base, size=1024))
+    with made.elf.open("rb") as file:
+        elf = ELFFile(file)
+        symbols = elf.get_section_by_name(".symtab")
+        irq = made.board.defines["SPK_UART_IRQ"]
+        if made.board.target.riscv:
+            entry = symbols.get_symbol_by_name("_start")[0]["st_value"]
+            assert entry == memory.flash.base  # the core starts at the first instruction
+        else:
+            handler = symbols.get_symbol_by_name("spk_uart_interrupt")[0]["st_value"]
+            top = symbols.get_symbol_by_name("__stack_top")[0]["st_value"]
+            assert word(start, 0) == top == memory.ram.base + memory.stack_bytes
+            entry = symbols.get_symbol_by_name("spk_arm_start")[0]["st_value"]
+            assert word(start, 4) == entry and entry & 1
+            assert word(start, 4 * (16 + irq)) == handler and handler & 1
+        if made.board.defines.get("SPK_RAM_CODE"):
+            name = "trap" if made.board.target.riscv else "spk_uart_interrupt"
+            where = symbols.get_symbol_by_name(name)[0]["st_value"]
+            assert memory.ram.holds(where)
+            inner = symbols.get_symbol_by_name("spk_uart_receive")[0]["st_value"]
+            assert memory.ram.holds(inner)
+
+
+@pytest.mark.parametrize(("board", "image_type"), [("pico2", 0x1021), ("pico2-riscv", 0x1101)])
+def test_what_rp2350_is_given_has_its_image_definition(
+    once: Once, board: str, image_type: int, tmp_path: Path
+) -> None:
+    """As the datasheet has it (5.9): in the first 4 KB, a loop of one block, and the right UF2."""
+    made = image(once, board, "zig")
+    elf = tmp_path / "firmware.elf"
+    elf.write_bytes(made.elf.read_bytes())
+    planned = plan_flash(elf, made.board, "copy", str(tmp_path))
+    data = planned.files["uf2"].read_bytes()
+    blocks = [data[at : at + 512] for at in range(0, len(data), 512)]
+    assert {word(block, 28) for block in blocks} == {made.board.flash["copy"].family}
+    assert word(blocks[0], 12) == 0x1000_0000 and word(blocks[0], 8) == 0x2000
+    flash = b"".join(block[32 : 32 + 256] for block in blocks)[:4096]
+    at = flash.index(struct.pack("<I", 0xFFFF_DED3))
+    assert at % 4 == 0
+    assert [word(flash, at + 4 * i) for i in range(5)] == [
+        0xFFFF_DED3, image_type << 16 | 0x0142, 0x01FF, 0, 0xAB12_3579,
+    ]  # fmt: skip
+
+
+def test_the_rate_of_each_uart_is_near_what_the_host_opens() -> None:
+    """Cycles of the clock a bit, rounded: as the drivers compute it."""
+    for name in PARTS:
+        board = boards()[name]
+        hz = board.defines.get("SPK_UART_HZ")
+        for baud in (board.baud, 921_600) if hz else ():
+            assert hz is not None
+            real = hz / round(hz / baud)
+            assert abs(real / baud - 1) < 0.02, name
+    assert Path(PROBE).is_dir()
