@@ -1,6 +1,7 @@
 // HiFive1 rev B: FE310-G002 (manual 21.0) at 320 MHz of its 16 MHz crystal, executing from SPI
 // flash; the link on UART0, GPIO 16 and 17, which lead to the J-Link's USB port. What is learned is
 // not kept. SPDX-License-Identifier: Apache-2.0
+#include "plic.h"
 #include "rv32.h"
 #include "uart.h"
 
@@ -11,9 +12,6 @@ enum {
     GPIO_IOF_EN = 0x10012038,
     GPIO_IOF_SEL = 0x1001203C,
     QSPI0_SCKDIV = 0x10014000,
-    PLIC_PRIORITY = 0x0C000000,
-    PLIC_ENABLE = 0x0C002000,
-    PLIC_CLAIM = 0x0C200004,
     AON_WDOGCFG = 0x10000000,
     AON_WDOGKEY = 0x1000001C,
     HFXOSC_ON = 1 << 30,
@@ -56,16 +54,7 @@ void spk_board_init(void) {
     reg_clear(GPIO_IOF_SEL, PINS_UART0);
     reg_set(GPIO_IOF_EN, PINS_UART0);
     spk_uart_start();
-    reg_write(PLIC_PRIORITY + 4 * SPK_UART_IRQ, 1);
-    reg_write(PLIC_ENABLE, 1u << SPK_UART_IRQ);
-    spk_rv32_listen(MIE_EXTERNAL);
-}
-
-SPK_RAMFUNC void spk_rv32_interrupt(void) {
-    const uint32_t source = reg_read(PLIC_CLAIM);
-
-    spk_uart_receive();
-    reg_write(PLIC_CLAIM, source);
+    spk_plic_start();
 }
 
 void spk_board_unique_id(uint8_t id[8]) {
