@@ -13,15 +13,16 @@ import torch
 from spikelet.errors import UsageError
 from spikelet.frontends.spiking.encoders import DirectCurrent, Frames
 from spikelet.frontends.spiking.lower import Lowered, lower
-from spikelet.frontends.spiking.network import Neurons, Rule, SpikingNetwork
+from spikelet.frontends.spiking.network import Delay, Neurons, Rule, SpikingNetwork
 from spikelet.frontends.spiking.simulate import Simulation
 from spikelet.graph import Array
 from spikelet.graph.ops.lif import COMPARISONS, RESETS, TIMINGS
 from spikelet.train.recipe import Bits
-from spikelet.train.spiking import Builder, rounding
+from spikelet.train.spiking import Builder, fit, rounding
 from spikelet.train.spiking.delays import shifted, spread
 from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.neurons import Numbers, Slope, over_time, start, step
+from spikelet.train.spiking.parts import DelayPart
 from spikelet.train.spiking.rounding import MOST
 
 STEPS, SAMPLES = 6, 20
@@ -281,6 +282,23 @@ def test_delays_have_a_gradient() -> None:
         torch.autograd.backward(loss)
         optimiser.step()
     assert abs(delay.item() - 7) < 0.5
+
+
+def test_fewer_delays_are_kept_from_epoch_to_epoch() -> None:
+    """Many go early; one that is gone does not come back when another becomes 0."""
+    shares = [fit.kept_share(0.2, done) for done in (0.0, 0.25, 0.5, 1.0)]
+    np.testing.assert_allclose(shares, [1, 0.5375, 0.3, 0.2])
+    part = DelayPart(Delay(name="late", inputs=("x",), steps=np.arange(10)), 10, learned=True)
+    for share, kept in ((1.0, range(10)), (0.5, range(5, 10)), (0.3, range(7, 10))):
+        part.keep(share)
+        assert part.held.nonzero().flatten().tolist() == list(kept)
+    with torch.no_grad():
+        part.delays[8:] = 0
+    part.keep(0.2)
+    assert part.clamped().tolist() == [0] * 7 + [7, 0, 0]
+    assert 7 in part.held.nonzero()
+    assert part.held.sum() == 2
+    assert not part.held[:7].any()
 
 
 def test_layers_that_flow_together_have_the_same_bits() -> None:

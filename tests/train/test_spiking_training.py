@@ -13,13 +13,14 @@ from spikelet.errors import UsageError
 from spikelet.events import Binning
 from spikelet.frontends.spiking.package import Plan
 from spikelet.package import Package
-from spikelet.train import EpochProgress, data, train
+from spikelet.train import EpochProgress, data, teacher, train
 from spikelet.train.data import DataSet, load
 from spikelet.train.recipe import RecipeError, SpikingRecipe, SpikingSection, load_recipe
 from spikelet.train.spiking import fit
 from spikelet.train.spiking import package as packages
 from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.samples import Coding
+from spikelet.train.spiking.teaching import Teaching, taught
 
 BUILDER = """
 from spikelet.train.spiking import Builder
@@ -221,6 +222,45 @@ def test_augmented_codes_are_those_of_the_values_that_augment_returned() -> None
     assert torch.equal(targets, labels)
 
 
+def test_a_teacher_is_trained_first_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network learns from its scores alone: with share = 1 labels do not count."""
+    monkeypatch.setenv("SPIKELET_CACHE", str(tmp_path))
+    how = {"epochs": 3, "learning_rate": 5e-3, "channels": 8, "share": 1.0}
+    at, seen = folder(tmp_path, DENSE, teacher=how), list[EpochProgress]()
+    given: list[Teaching] = []
+
+    def kept(*arguments: Any) -> Teaching | None:
+        made = taught(*arguments)
+        given.extend([made] if made else [])
+        return made
+
+    monkeypatch.setattr(fit, "taught", kept)
+    package = train(at, progress=seen.append)
+    rest = ["float"] * 2 + ["quantised"]
+    assert [p.phase for p in seen] == ["teacher"] * 3 + rest
+    assert [p.epoch for p in seen] == [1, 2, 3, 1, 2, 3]
+    assert package.manifest["integer_accuracy"] > 0.8
+    digits = load("digits")
+    codes = torch.from_numpy(digits.x_test)
+    right = given[0].answers(codes).argmax(dim=1).numpy() == digits.y_test
+    assert right.mean() > 0.9
+    answers = given[0].answers(codes)
+    assert float(given[0].loss(answers, answers, torch.tensor(7.0))) == pytest.approx(0, abs=1e-5)
+    seen.clear()
+    assert train(at, progress=seen.append).sha256 == package.sha256
+    assert [p.phase for p in seen] == rest
+
+
+def test_a_teacher_is_of_images_or_signals() -> None:
+    """Frames of an event camera are refused by their shape."""
+    x = torch.zeros(2, 9, 128)
+    assert teacher.build((128, 9), 6, 4).eval()(x).shape == (2, 6)
+    with pytest.raises(RecipeError, match=r"\(30, 34, 34, 2\)"):
+        teacher.build((30, 34, 34, 2), 10, 4)
+
+
 def test_a_module_of_another_framework_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +295,14 @@ def test_the_same_seed_is_the_same_package(tmp_path: Path) -> None:
         ),
         ({"delays": {"most": 256}}, "delays.most = 256"),
         ({"coarse": {"factor": 2, "epochs": 1, "learning_rate": 1e-3}}, "[coarse] sums events"),
+        ({"teacher": {"epochs": 1, "learning_rate": 1e-3, "gram": 1}}, "gram compares"),
+        (
+            {
+                "teacher": {"epochs": 1, "learning_rate": 1e-3},
+                "coarse": {"factor": 2, "epochs": 1, "learning_rate": 1e-3},
+            },
+            "[teacher] sees samples as they are",
+        ),
         (
             {
                 "spiking": {"steps": 9, "encoder": "events"},

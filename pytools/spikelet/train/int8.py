@@ -66,7 +66,7 @@ def train(
     data = recipe.data.sized(whole)
     with reproducible(recipe.seed):
         net = model.build(data.shape, data.classes)
-        fit = _Fit(recipe, model, whole, data, progress)
+        fit = Fit(recipe, model, whole, data, progress)
         check_scores(code_dir, net, fit.x[:2], data.classes)
         check_layers(net, recipe, data, fit.x)
         if recipe.teacher is not None:
@@ -162,7 +162,7 @@ def check_layers(net: nn.Module, recipe: Int8Recipe, data: DataSet, x: Tensor) -
         quantise(network, {"x": np.ascontiguousarray(x[:TRIAL].numpy())}, Options(equalise=False))
 
 
-class _Fit:
+class Fit:
     """Both phases of one training."""
 
     def __init__(
@@ -192,6 +192,13 @@ class _Fit:
 
     def teach(self, how: TeacherSection, augment: Path, part: Part) -> None:
         """Train the teacher, or take it as it was trained before; random draws stay."""
+        net, facts = self.taught(how, augment, part)
+        known = self.copies is not None and self.augment is None and not how.gram
+        scores = teacher.kept_scores(facts, lambda: self._answers(net)) if known else None
+        self.lesson = Lesson(net, how, scores)
+
+    def taught(self, how: TeacherSection, augment: Path, part: Part) -> tuple[nn.Module, Any]:
+        """The teacher, and the facts that it is kept by."""
         facts = {
             **self.recipe.model_dump(include={"data", "deform", "teacher"}),
             "train": self.recipe.train.model_dump(exclude={"start", "epochs", "learning_rate"}),
@@ -210,9 +217,7 @@ class _Fit:
             teacher.kept(net, facts, train)
         for parameter in net.parameters():  # in one order, whether it was trained or kept
             parameter.data = _fast(parameter.data)
-        known = self.copies is not None and self.augment is None and not how.gram
-        scores = teacher.kept_scores(facts, lambda: self._answers(net)) if known else None
-        self.lesson = Lesson(net, how, scores)
+        return net, facts
 
     def _answers(self, net: nn.Module) -> Tensor:
         """What a teacher says to all copies, (copies, N, classes)."""

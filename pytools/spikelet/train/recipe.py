@@ -378,19 +378,28 @@ class SpikingRecipe(_Common):
     quantise: SpikingQuantiseSection = SpikingQuantiseSection(epochs=0)
     delays: DelaysSection = DelaysSection()
     deform: DeformSection | None = None
+    teacher: TeacherSection | None = None
     package: PackageSection = PackageSection()
 
     @model_validator(mode="after")
     def _without_time(self) -> SpikingRecipe:
         if self.pretrain is not None and self.spiking.encoder != "direct":
             raise ValueError('[pretrain] is without time: it needs encoder = "direct"')
-        parts = ("pretrain", "coarse", "train", "quantise", "delays", "deform")
+        parts = ("pretrain", "coarse", "train", "quantise", "delays", "deform", "teacher")
         asked = [part for part in parts
                  if getattr(self, part) != type(self).model_fields[part].default]  # fmt: skip
         if self.ridge is not None and (asked or self.spiking.learn):
             raise ValueError("[ridge] trains the readout alone: leave out the other phases")
         if self.ridge is None and not {"train", "quantise"} <= self.model_fields_set:
             raise ValueError("sections [train] and [quantise], or [ridge], are required")
+        return self
+
+    @model_validator(mode="after")
+    def _taught(self) -> SpikingRecipe:
+        if self.teacher is not None and self.teacher.gram:
+            raise ValueError("[teacher] gram compares what the last layers read, not spikes")
+        if self.teacher is not None and self.coarse is not None:
+            raise ValueError("[teacher] sees samples as they are: not with [coarse]")
         return self
 
     @model_validator(mode="after")

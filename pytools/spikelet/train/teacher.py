@@ -1,4 +1,4 @@
-"""Distillation: a network of few bits learns from a wide float network, too.
+"""Distillation: a network of few bits, or of spikes, learns from a wide float network, too.
 
 From its scores (Hinton et al., "Distilling the knowledge in a neural network", 2015), and from
 which samples it holds to be alike: the normalised Gram matrices of what the last layers read
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,30 +19,35 @@ from torch.nn.functional import kl_div, log_softmax, softmax
 
 from spikelet.paths import cache_dir
 from spikelet.train.qat import QatNetwork
-from spikelet.train.recipe import TeacherSection
+from spikelet.train.recipe import RecipeError, TeacherSection
 
 # Of a batch: scores (N, classes), and what the last layer with weights reads, (N, ...).
 Seen = tuple[Tensor, Tensor]
 
 
 def build(shape: tuple[int, ...], classes: int, channels: int) -> nn.Sequential:
-    """The teacher of images (H, W, C): 3x3 convolutions, the second and the fourth at stride 2.
+    """The teacher of images (H, W, C) or signals (L, C): convolutions over 3, some at stride 2.
 
     Raises:
-        ValueError: the samples are no images of at least 8x8 pixels.
+        RecipeError: the samples are neither, or have less than eight pixels or samples to a side.
     """
-    if len(shape) != 3 or min(shape[:2]) < 8:
-        raise ValueError(f"a teacher for samples {shape}: expected images of 8x8 pixels or more")
+    if len(shape) not in (2, 3) or min(shape[:-1]) < 8:
+        raise RecipeError(
+            f"a teacher for samples of shape {shape}",
+            "[teacher] is for images (H, W, C) and signals (L, C) of at least 8 to a side",
+            "leave [teacher] out",
+        )
+    conv: Any = nn.Conv2d if len(shape) == 3 else nn.Conv1d
+    norm: Any = nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d
+    pool: Any = nn.AdaptiveAvgPool2d(2) if len(shape) == 3 else nn.AdaptiveAvgPool1d(4)
 
     def block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-        conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        return [conv, nn.BatchNorm2d(outputs), nn.ReLU()]
+        return [conv(inputs, outputs, 3, stride, 1, bias=False), norm(outputs), nn.ReLU()]
 
     c = channels
     return nn.Sequential(
-        *block(shape[2], c, 1), *block(c, c, 2), *block(c, 2 * c, 1), *block(2 * c, 2 * c, 2),
-        *block(2 * c, 2 * c, 1), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.3),
-        nn.Linear(8 * c, classes),
+        *block(shape[-1], c, 1), *block(c, c, 2), *block(c, 2 * c, 1), *block(2 * c, 2 * c, 2),
+        *block(2 * c, 2 * c, 1), pool, nn.Flatten(), nn.Dropout(0.3), nn.Linear(8 * c, classes),
     )  # fmt: skip
 
 

@@ -42,13 +42,15 @@ from spikelet.train.spiking.neurons import Slope
 from spikelet.train.spiking.package import package, plan_of
 from spikelet.train.spiking.parts import DelayPart, NeuronPart
 from spikelet.train.spiking.samples import Coding, summed
-from spikelet.train.start import augment_of, module_dir
+from spikelet.train.spiking.teaching import Teaching, taught
+from spikelet.train.start import augment_of, module_dir, module_files
 from spikelet.train.trainer import reproducible
 
 AT_ONCE = 250  # samples that are executed together without a gradient
 BALANCED = 1000  # samples that thresholds are balanced on
 LARGEST_GRADIENT = 1.0  # its norm
 SPREAD = 0.75  # of the float epochs, in which delays are not whole steps
+PRUNED = 0.5  # of the float epochs, in which ever fewer delays are kept
 
 
 def train(
@@ -76,6 +78,8 @@ def train(
             return package(plan, labels, recipe, data, coding, part)
         fit = _Fit(network, readout, recipe, data, coding, progress)
         fit.augment = augment_of(model_dir, recipe, model.augment)
+        augment = (module_files(model_dir)[-1], fit.augment) if fit.augment else None
+        fit.teaching = taught(recipe, data, coding, augment, part, progress)
         fit.run()
         plan = plan_of(fit.executor, recipe, coding)
         return package(plan, fit.float_labels, recipe, data, coding, part)
@@ -111,12 +115,22 @@ def built(
     return network, recipe.spiking.readout or readout
 
 
+def kept_share(final: float, done: float) -> float:
+    """Share of the delays that are kept when a part of the pruning is done, 0 to 1: cubic.
+
+    After Zhu, Gupta, "To prune, or not to prune", 2017: many go early, while what is left of the
+    training can make good what they were worth, and few late.
+    """
+    return final + (1 - final) * (1 - done) ** 3
+
+
 class _Fit:
     """One training.
 
     Attributes:
         executor: the network; at the end it has a grid.
         augment: of model.py, see `SpikingModel`.
+        teaching: by a teacher, or None.
         float_labels: (M,) what it predicted for the test part before it was rounded.
     """
 
@@ -146,6 +160,7 @@ class _Fit:
         self.codes = torch.from_numpy(coding.codes(data, data.x_train))
         self.labels = torch.from_numpy(data.y_train)
         self.augment: Augment | None = None
+        self.teaching: Teaching | None = None
         self.float_labels: Array = np.zeros(0)
         self.levels: int | None = None
         first = [phase.epochs for phase in (recipe.pretrain, recipe.coarse) if phase]
@@ -248,11 +263,12 @@ class _Fit:
         how, executor = self.recipe.train, self.executor
         if phase == "float":
             self._narrow((self.epochs.epoch - begun - 1) / epochs)
-        for x, targets, labels in self._batches():
+        for codes, x, targets, labels in self._batches():
             made = scores(x)
-            loss = cross_entropy(
-                made * how.score_scale, targets, label_smoothing=how.label_smoothing
-            )
+            scaled = made * how.score_scale
+            loss = cross_entropy(scaled, targets, label_smoothing=how.label_smoothing)
+            if self.teaching is not None:
+                loss = self.teaching.loss(scaled, self.teaching.answers(codes), loss)
             if how.rate is not None and phase != "pretrain":
                 above = [(rate - how.rate).clamp(min=0) ** 2 for rate in executor.rates.values()]
                 loss = loss + how.rate_weight * cast(Tensor, sum(above))
@@ -263,6 +279,7 @@ class _Fit:
         how = self.recipe.delays
         if "delay" not in self.recipe.spiking.learn:
             return
+        self._keep(min(done / PRUNED, 1.0))
         if done >= SPREAD:
             self._settle()
         else:
@@ -271,14 +288,19 @@ class _Fit:
 
     def _settle(self) -> None:
         """Delays are whole steps from now on, and only those that are kept."""
-        kept, delays = self.recipe.delays.kept, self.executor.delay_parts().values()
-        if self.executor.width and kept is not None:
-            for part in delays:
-                part.keep(kept)
+        self._keep(1.0)
         self.executor.width = 0.0
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The training part in a new order, deformed and augmented: inputs, targets, labels."""
+    def _keep(self, done: float) -> None:
+        """Prune delays as far as is due when a part of the pruning is done."""
+        final = self.recipe.delays.kept
+        if final is None:
+            return
+        for part in self.executor.delay_parts().values():
+            part.keep(kept_share(final, done))
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """The training part in a new order, deformed, augmented: codes, inputs, targets, labels."""
         order = torch.randperm(len(self.labels))
         seeds = sample_seeds(epoch_seed(self.recipe.seed, self.epochs.epoch), len(order))
         for chosen in torch.split(order, self.recipe.train.batch):
@@ -289,7 +311,7 @@ class _Fit:
                 codes = deform(image, self.recipe.deform).round().movedim(1, -1)
             if self.augment is not None:
                 codes, targets = self.coding.augmented(codes, labels, self.augment)
-            yield self._inputs(codes, seeds[chosen.numpy()]), targets, labels
+            yield codes, self._inputs(codes, seeds[chosen.numpy()]), targets, labels
 
     def _inputs(self, codes: Tensor, seeds: Array | None = None) -> Tensor:
         """What the executor takes: real values, with a grid codes."""

@@ -302,8 +302,8 @@ class DelayPart(nn.Module):
         return dataclasses.replace(self.source, steps=steps)
 
     def keep(self, share: float) -> None:
-        """Delay only this share of the neurons, those with the longest delays."""
-        longest = self.clamped().detach().argsort(descending=True)
+        """Delay only this share of the neurons: of those that are delayed, the longest."""
+        longest = (self.clamped().detach() + self.held).argsort(descending=True)
         held = torch.zeros_like(self.delays)
         held[longest[: round(share * len(held))]] = 1
         self.held = held
