@@ -1,6 +1,7 @@
-// The flash controller of STM32F1 (PM0075), which GD32VF103 and CH32V203 took over: storage in the
-// end of the part's flash, 16 bits at a time. The core stands still meanwhile where it executes
-// from the same flash. SPDX-License-Identifier: Apache-2.0
+// The flash controller of STM32F1 (PM0075: FLASH_KEYR, SR, CR, AR), which GD32VF103 (FMC_KEY, STAT,
+// CTL, ADDR) and CH32V203 (FLASH_KEYR, STATR, CTLR, ADDR) took over: storage in the end of the
+// part's flash, 16 bits at a time. The core stands still meanwhile where it executes from the same
+// flash. SPDX-License-Identifier: Apache-2.0
 #include "core.h"
 #include "spk_board.h"
 
@@ -22,6 +23,23 @@ enum {
 
 static const uint32_t key2 = 0xCDEF89AB;
 
+// What 16 erased bits read as. Where that is not FFFF all that is stored is turned by the
+// difference, so that what is read back is: the board's spk_board_storage_read() turns it back.
+#ifndef SPK_FLASH_ERASED
+#define SPK_FLASH_ERASED 0xFFFF
+#endif
+
+#ifdef SPK_FLASH_SLOW // the board slows its clock for the controller
+void spk_flash_begin(void);
+void spk_flash_end(void);
+#else
+static inline void spk_flash_begin(void) {
+}
+
+static inline void spk_flash_end(void) {
+}
+#endif
+
 const struct spk_board_storage spk_board_storage = {SPK_STORAGE_BYTES, SPK_STORAGE_PAGE};
 
 SPK_RAMFUNC static void flash_wait(void) {
@@ -30,6 +48,7 @@ SPK_RAMFUNC static void flash_wait(void) {
 }
 
 static void flash_open(void) {
+    spk_flash_begin();
     reg_write(FLASH_KEYR, KEY1);
     reg_write(FLASH_KEYR, key2);
     reg_write(FLASH_SR, SR_PGERR | SR_WRPRTERR | SR_EOP); // ones clear
@@ -38,6 +57,7 @@ static void flash_open(void) {
 static int flash_close(void) {
     const uint32_t errors = reg_read(FLASH_SR) & (SR_PGERR | SR_WRPRTERR);
     reg_write(FLASH_CR, CR_LOCK);
+    spk_flash_end();
     return (int)errors;
 }
 
@@ -63,7 +83,10 @@ int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size)
     flash_open();
     reg_write(FLASH_CR, CR_PG);
     for (uint32_t i = 0; i < size; i += 2) {
-        program(SPK_STORAGE_BASE + offset + i, (uint32_t)data[i] | (uint32_t)data[i + 1] << 8);
+        const uint32_t value = (uint32_t)data[i] | (uint32_t)data[i + 1] << 8;
+        if (value != 0xFFFF) { // which is what it reads as
+            program(SPK_STORAGE_BASE + offset + i, value ^ 0xFFFF ^ SPK_FLASH_ERASED);
+        }
     }
     return flash_close();
 }

@@ -1,5 +1,5 @@
-// Nordic's nRF51 and nRF52: storage in the end of the part's own flash, and its number.
-// SPDX-License-Identifier: Apache-2.0
+// Nordic's nRF51 (reference manual 3.0) and nRF52 (product specification, 4.3 NVMC, 4.4 FICR):
+// storage in the end of the part's own flash, and its number. SPDX-License-Identifier: Apache-2.0
 #include "core.h"
 #include "spk_board.h"
 

@@ -9,6 +9,8 @@
     // the first and behind the second, those included of which the core counts one.
 #ifdef __riscv_32e
     .equ AROUND, 15 + 21
+#elif defined(SPK_TRAP_GP)
+    .equ AROUND, 24 + 28
 #else
     .equ AROUND, 21 + 27
 #endif
@@ -58,10 +60,19 @@ _start:
     la t0, __flash_end
     srli t0, t0, 2
     csrw pmpaddr1, t0
+#ifdef SPK_STORAGE_MAPPED // storage follows the code, and is read where it lies
+    li t0, (SPK_STORAGE_BASE + SPK_STORAGE_BYTES) >> 2
+    csrw pmpaddr2, t0
+    la t0, __ram_start
+    srli t0, t0, 2
+    csrw pmpaddr3, t0
+    li t0, 0x88898D00 // entry 1: locked, up to pmpaddr1, X R; 2: locked, R; 3: locked, nothing
+#else
     la t0, __ram_start
     srli t0, t0, 2
     csrw pmpaddr2, t0
     li t0, 0x00888D00 // entry 1: locked, up to pmpaddr1, X R; entry 2: locked, nothing
+#endif
     csrw pmpcfg0, t0
 #endif
 
@@ -155,6 +166,13 @@ interrupt:
     sw t5, 56(sp)
     sw t6, 60(sp)
 #endif
+#ifdef SPK_TRAP_GP // what is interrupted may be a ROM that has gp for itself
+    sw gp, 68(sp)
+    .option push
+    .option norelax
+    la gp, __global_pointer$
+    .option pop
+#endif
     TICKS t0
     sw t0, 64(sp)
     call spk_rv32_interrupt
@@ -169,6 +187,9 @@ interrupt:
     lw t2, 0(t1)
     add t0, t0, t2
     sw t0, 0(t1)
+#ifdef SPK_TRAP_GP
+    lw gp, 68(sp)
+#endif
     lw ra, 0(sp)
     lw t0, 4(sp)
     lw t1, 8(sp)

@@ -5,6 +5,11 @@
 
 #include "core.h"
 
+// What was stored is on its way before what is stored next.
+static inline void stm32_in_order(void) {
+    __asm__ volatile("dsb" ::: "memory");
+}
+
 // GPIO of F2, F4, L4 and H7: a pin becomes that of alternate function `number`, as fast as it can.
 static inline void stm32_pin(uint32_t port, uint32_t pin, uint32_t number) {
     const uint32_t moder = port + 0x00, ospeedr = port + 0x08;

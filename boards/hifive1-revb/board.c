@@ -1,6 +1,6 @@
-// HiFive1 rev B: FE310-G002 (manual 21.0) at 320 MHz of its 16 MHz crystal, executing from SPI
-// flash; the link on UART0, GPIO 16 and 17, which lead to the J-Link's USB port. What is learned is
-// not kept. SPDX-License-Identifier: Apache-2.0
+// HiFive1 rev B: FE310-G002 at 320 MHz of its 16 MHz crystal, executing from SPI flash; the link on
+// UART0, GPIO 16 and 17, which lead to the J-Link's USB port. Registers as the FE310-G002 manual
+// (v19p05: PRCI, GPIO, SPI, AON) names them. SPDX-License-Identifier: Apache-2.0
 #include "plic.h"
 #include "rv32.h"
 #include "uart.h"

@@ -1,21 +1,28 @@
-// Longan Nano: GD32VF103CB (user manual 1.4) at 108 MHz of its 8 MHz crystal.
-// SPDX-License-Identifier: Apache-2.0
+// Longan Nano: GD32VF103CB at 108 MHz of its 8 MHz crystal. Registers as the GD32VF103 user
+// manual 1.4 names them (chapters RCU, FMC, GPIO); those of the core as the Bumblebee core
+// architecture manual does. SPDX-License-Identifier: Apache-2.0
 #include "rv32.h"
 #include "uart.h"
 
 enum {
+    // RCU, reset and clock unit
     RCU_CTL = 0x40021000,
     RCU_CFG0 = 0x40021004,
     RCU_APB2EN = 0x40021018,
     RCU_CFG1 = 0x4002102C,
     FMC_WS = 0x40022000,
-    GPIOA_CTL1 = 0x40010804,
-    UID = 0x1FFFF7E8,
-    ECLIC_MTH = 0x0B,     // threshold
-    ECLIC_INTIE = 0x1001, // a word an interrupt: pending, enabled, kind, level
-    ECLIC_INTATTR = 0x1002,
-    ECLIC_INTCTL = 0x1003,
-    CTL_IRC8MEN = 1 << 0,
+    GPIOA_CTL1 = 0x40010804, // pins 8 to 15, four bits each
+    GPIOA_BOP = 0x40010810,  // bit operate: ones set
+    UID = 0x1FFFF7E8,        // unique device ID, 96 bits
+    ECLIC_CFG = 0x00,        // cliccfg
+    ECLIC_MTH = 0x0B,        // mth: threshold
+    ECLIC_INTIE = 0x1001,    // clicintie; a word an interrupt: pending, enabled, kind, level
+    ECLIC_INTATTR = 0x1002,  // clicintattr
+    ECLIC_INTCTL = 0x1003,   // clicintctl
+    CSR_MCOUNTINHIBIT = 0x320,
+    CSR_MMISC_CTL = 0x7D0,
+    CSR_MTVT2 = 0x7EC,
+    MMISC_CTL_NMI = 1 << 9, // a non-maskable interrupt enters by mtvec, too
     CTL_HXTALEN = 1 << 16,
     CTL_HXTALSTB = 1 << 17,
     CTL_PLLEN = 1 << 24,
@@ -29,9 +36,11 @@ enum {
     WS_2 = 2,
     APB2EN_PA = 1 << 2,
     APB2EN_USART0 = 1 << 14,
-    CTL1_PA9_PA10 = 0x4B0, // PA9 output of the USART, push-pull, 50 MHz; PA10 input
+    CTL1_PA9_PA10 = 0x8B0, // PA9 output of the USART, push-pull, 50 MHz; PA10 input, pulled ...
+    BOP_PA10 = 1 << 10,    // ... up: silence where nothing is connected
 };
 
+// ECLIC's base; the timer unit's register that resets the part, and what it wants.
 static const uint32_t eclic = 0xD2000000, msftrst = 0xD1000FF0, msftrst_key = 0x80000A5F;
 
 const struct spk_board_info spk_board_info = {
@@ -63,8 +72,12 @@ void spk_board_init(void) {
     clock_begin();
     reg_set(RCU_APB2EN, APB2EN_PA | APB2EN_USART0);
     reg_change(GPIOA_CTL1, 0xFF0, CTL1_PA9_PA10);
+    reg_write(GPIOA_BOP, BOP_PA10);
     spk_uart_start();
-    __asm__ volatile("csrw 0x7EC, zero"); // mtvt2: interrupts enter where exceptions do
+    __asm__ volatile("csrw %0, zero" ::"i"(CSR_MCOUNTINHIBIT)); // mcycle counts
+    __asm__ volatile("csrs %0, %1" ::"i"(CSR_MMISC_CTL), "r"(MMISC_CTL_NMI));
+    __asm__ volatile("csrw %0, zero" ::"i"(CSR_MTVT2)); // interrupts enter where exceptions do
+    eclic_write(ECLIC_CFG, 0); // all bits of clicintctl are priority, none is level
     eclic_write(ECLIC_MTH, 0);
     eclic_write(ECLIC_INTATTR + 4 * SPK_UART_IRQ, 0); // by level, not through the table
     eclic_write(ECLIC_INTCTL + 4 * SPK_UART_IRQ, 0xFF);

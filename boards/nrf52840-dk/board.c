@@ -1,5 +1,6 @@
-// nRF52840-DK: nRF52840 (product specification 1.7) at 64 MHz of its 32 MHz crystal.
-// SPDX-License-Identifier: Apache-2.0
+// nRF52840-DK: nRF52840 at 64 MHz of its 32 MHz crystal. Registers as the product specification 1.7
+// (5.4 CLOCK, 4.3 NVMC) and Nordic's nrf52840.h name them; the UART without DMA is the one that
+// QEMU has. SPDX-License-Identifier: Apache-2.0
 #include "arm_m.h"
 #include "kept.h"
 #include "uart.h"

@@ -1,5 +1,7 @@
-// Nucleo-H743ZI: STM32H743ZI (RM0433) at 400 MHz, the most that each of its revisions is made for,
-// from the 8 MHz that the ST-LINK gives. SPDX-License-Identifier: Apache-2.0
+// Nucleo-H743ZI: STM32H743ZI at 400 MHz, the most that each of its revisions is made for, from the
+// 8 MHz that the ST-LINK gives. Registers as RM0433 (chapters PWR, RCC, FLASH, GPIO) and ST's
+// header stm32h743xx.h name them, pins as UM1974. No DMA: the core alone reads and writes what is
+// cached. SPDX-License-Identifier: Apache-2.0
 #include "arm_m.h"
 #include "kept.h"
 #include "stm32.h"
@@ -56,7 +58,8 @@ enum {
     CR_START = 1 << 7,
     CR_SECTOR = 8,         // position of SNB
     SR_BUSY = 7,           // BSY, WBNE, QW
-    SR_ERRORS = 0x7EE0000, // WRPERR to DBECCERR
+    SR_ALL = 0x7EE0000,    // WRPERR to DBECCERR
+    SR_ERRORS = 0x5EE0000, // without SNECCERR, one bit that was mended
     SR_DBECCERR = 1 << 26,
     SCB_CCR = 0xD14,
     CCR_BFHFNMIGN = 1 << 8, // with FAULTMASK: a load that fails is no fault
@@ -74,7 +77,7 @@ const struct spk_board_storage spk_board_storage = {SPK_STORAGE_BYTES, SPK_STORA
 static void clock_begin(void) {
     uint32_t source = CKSEL_HSI;
 
-    reg_write(PWR_CR3, CR3_LDO); // once after power-on: how the part is fed
+    reg_write(PWR_CR3, CR3_LDO); // LDOEN, not SCUEN: once after power-on, how the part is fed
     reg_await(PWR_CSR1, CSR1_ACTVOSRDY, CSR1_ACTVOSRDY);
     reg_set(PWR_D3CR, D3CR_VOS1);
     reg_await(PWR_D3CR, D3CR_VOSRDY, D3CR_VOSRDY);
@@ -104,8 +107,8 @@ void spk_board_init(void) {
     spk_arm_caches_on();
     spk_systick_start();
     reg_set(RCC_AHB4ENR, AHB4ENR_GPIOD);
-    reg_set(RCC_APB1LENR, APB1LENR_USART3);
-    (void)reg_read(RCC_APB1LENR); // a clock needs two cycles to arrive
+    reg_set(RCC_APB1LENR, APB1LENR_USART3); // its kernel clock: PCLK1, as RCC_D2CCIP2R is reset to
+    (void)reg_read(RCC_APB1LENR);           // a clock needs two cycles to arrive
     stm32_pin(GPIOD, 8, AF7_USART3);
     stm32_pin(GPIOD, 9, AF7_USART3);
     spk_uart_start();
@@ -119,7 +122,7 @@ void spk_board_unique_id(uint8_t id[8]) {
 static void flash_open(uint32_t what) {
     reg_write(FLASH_KEYR2, KEY1);
     reg_write(FLASH_KEYR2, key2);
-    reg_write(FLASH_CCR2, SR_ERRORS); // ones clear
+    reg_write(FLASH_CCR2, SR_ALL); // ones clear
     reg_write(FLASH_CR2, what);
 }
 
@@ -147,6 +150,7 @@ int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size)
         const uint32_t word = (uint32_t)data[i] | (uint32_t)data[i + 1] << 8 |
                               (uint32_t)data[i + 2] << 16 | (uint32_t)data[i + 3] << 24;
         reg_write(SPK_STORAGE_BASE + offset + i, word);
+        stm32_in_order();
         if (i % 32 == 28) {
             while (reg_read(FLASH_SR2) & SR_BUSY) {
             }

@@ -1,5 +1,6 @@
-// Nucleo-L4R5ZI: STM32L4R5ZI (RM0432) at 120 MHz, made of its 16 MHz oscillator (0.8 % off from 0
-// to 85 degrees): the board has no crystal for it. SPDX-License-Identifier: Apache-2.0
+// Nucleo-L4R5ZI: STM32L4R5ZI at 120 MHz, made of its 16 MHz oscillator (0.8 % off from 0 to 85
+// degrees): the board has no crystal for it. Registers as RM0432 (chapters PWR, RCC, FLASH, GPIO)
+// and ST's header stm32l4r5xx.h name them, pins as UM2179. SPDX-License-Identifier: Apache-2.0
 #include "arm_m.h"
 #include "kept.h"
 #include "stm32.h"
@@ -39,6 +40,8 @@ enum {
     SR2_VOSF = 1 << 10,
     ACR_5_WAITS = 5,     // 100 to 120 MHz in range 1, boosted
     ACR_CACHES = 7 << 8, // DCEN, ICEN, PRFTEN
+    ACR_DCEN = 1 << 10,
+    ACR_DCRST = 1 << 12,
     ACR_LATENCY = 0xF,
     AF8_LPUART1 = 8,
     KEY1 = 0x45670123,
@@ -99,7 +102,10 @@ void spk_board_unique_id(uint8_t id[8]) {
     stm32_unique_id(UID, id);
 }
 
+// The data cache of flash may be corrupted by reads while the other bank is written (ES0393), and
+// it would answer with what was there before: it is off meanwhile, and then empty.
 static void flash_open(uint32_t what) {
+    reg_clear(FLASH_ACR, ACR_DCEN);
     reg_write(FLASH_KEYR, KEY1);
     reg_write(FLASH_KEYR, key2);
     reg_write(FLASH_SR, SR_ERRORS); // ones clear
@@ -112,6 +118,9 @@ static int flash_close(void) {
     }
     const uint32_t errors = reg_read(FLASH_SR) & SR_ERRORS;
     reg_write(FLASH_CR, lock);
+    reg_set(FLASH_ACR, ACR_DCRST);
+    reg_clear(FLASH_ACR, ACR_DCRST);
+    reg_set(FLASH_ACR, ACR_DCEN);
     return (int)errors;
 }
 
@@ -130,6 +139,7 @@ int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size)
         const uint32_t word = (uint32_t)data[i] | (uint32_t)data[i + 1] << 8 |
                               (uint32_t)data[i + 2] << 16 | (uint32_t)data[i + 3] << 24;
         reg_write(SPK_STORAGE_BASE + offset + i, word);
+        stm32_in_order();
         if (i & 4) {
             while (reg_read(FLASH_SR) & SR_BSY) {
             }
