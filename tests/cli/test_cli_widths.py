@@ -76,7 +76,7 @@ def test_what_is_measured_fits(
 def test_what_learns_fits(spikelet: Spikelet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     shown = lines(spikelet, "inspect", DIGITS, "--learn", "finetune")
-    assert max(map(len, shown)) <= 60 and any(line.startswith("head ") for line in shown)
+    assert max(map(len, shown)) <= 60 and any(line.startswith("fc2_update ") for line in shown)
     stream = "class-incremental,samples=20,evaluate=20"
     shown = lines(spikelet, "learn", DIGITS, "--learner", "nearest_mean", "--stream", stream)
     assert max(map(len, shown)) <= 60
