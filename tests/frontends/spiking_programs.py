@@ -20,7 +20,7 @@ from spikingjelly.activation_based import functional as jelly
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
 
-from spikelet.frontends.spiking.cells import Integrator
+from spikelet.frontends.spiking.cells import AdaptiveLIFCell, Integrator
 
 STEPS = 20
 VECTOR, IMAGE, SEQUENCE = (20,), (2, 10, 10), (3, 16)
@@ -272,6 +272,11 @@ PROGRAMS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
         lambda: SequentialState(nn.Linear(20, 30), iaf.IAFCell(),
                                 lsnn.LSNNRecurrentCell(30, 24, adaptive()),
                                 nn.Linear(24, 10), lsnn.LSNNCell(adaptive())),
+        VECTOR,
+    ),
+    "adaptive_counts": (
+        lambda: SequentialState(nn.Linear(20, 30), AdaptiveLIFCell(30, kept=0.2, most=4),
+                                nn.Linear(30, 10), AdaptiveLIFCell(10, kept=0.1)),
         VECTOR,
     ),
     "norse_images": (

@@ -18,7 +18,7 @@ from torch import nn
 
 import spikelet
 from spikelet.errors import UsageError
-from spikelet.frontends.spiking.cells import ELM, Integrator
+from spikelet.frontends.spiking.cells import ELM, AdaptiveLIFCell, Integrator
 from spikelet.frontends.spiking.program import read
 from targets import check_package
 
@@ -113,3 +113,31 @@ class Clipped(nn.Module):
 def test_functions_that_are_not_carried_are_named(program: nn.Module, text: str) -> None:
     with pytest.raises(UsageError, match=text):
         read(program, torch.rand(3, 4))
+
+
+def test_adaptive_neurons_learn_and_their_published_form_is_theirs() -> None:
+    """Published: w = b w + c u + j s, then u = a (u - s) + (1 - a) (x - w)."""
+    torch.manual_seed(0)
+    cell = AdaptiveLIFCell(6, kept=0.8, kept_adaptation=0.9, coupling=0.2, jump=0.7)
+    x = 4 * torch.rand(60, 3, 6)
+    u, w, s = torch.zeros(3, 6), torch.zeros(3, 6), torch.zeros(3, 6)
+    state, counts = None, []
+    for frame in x:
+        spikes, state = cell(frame, state)
+        w = 0.9 * w + 0.2 * u + (0.7 - 0.2) * s
+        u = 0.8 * (u - s) + 0.2 * (frame - w)
+        s = (u > 1).float()
+        assert torch.equal(spikes, s)
+        counts.append(spikes)
+    assert 0.05 < float(torch.stack(counts).detach().mean()) < 0.6
+    torch.stack(counts).sum().backward()  # type: ignore[no-untyped-call]
+    for part in cell.parameters():
+        assert part.grad is not None and bool((part.grad != 0).any())
+
+
+def test_a_neuron_fires_as_often_as_its_limit_says() -> None:
+    cell = AdaptiveLIFCell(1, kept=0.0, jump=0.0, coupling=0.0, most=3)
+    levels = torch.tensor([[-1.0], [1.0], [1.5], [2.0], [2.1], [9.0]])
+    assert cell(levels)[0].flatten().tolist() == [0, 0, 1, 1, 2, 3]
+    with pytest.raises(UsageError, match="most is 256, expected 1 to 255"):
+        AdaptiveLIFCell(1, most=256)

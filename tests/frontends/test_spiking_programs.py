@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 import spikelet
 from spikelet.errors import UsageError
+from spikelet.frontends.spiking.cells import AdaptiveLIFCell
 from spikelet.frontends.spiking.framework import frameworks
 from spikelet.frontends.spiking.network import Neurons
 from spikelet.frontends.spiking.program import read, replay
@@ -116,6 +117,10 @@ def classes() -> list[tuple[str, nn.Module]]:
             tau_adapt_inv=torch.tensor(inverse), beta=torch.tensor(0.3), v_leak=torch.tensor(rest)
         )
         found.append(("LSNNCell", lsnn.LSNNCell(p)))
+    for most, slow in ((1, 0.95), (1, 0.0), (3, 0.9), (255, 1.0)):
+        cell = AdaptiveLIFCell(64, kept=0.8, kept_adaptation=slow, coupling=-0.02, most=most)
+        cell.jump.data = torch.linspace(0.0, 0.3, 64)
+        found.append(("AdaptiveLIFCell", cell))
     return found
 
 

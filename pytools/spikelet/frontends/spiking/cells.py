@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from spikelet.errors import UsageError
 from spikelet.frontends.spiking.framework import Described, Framework, reals
 from spikelet.frontends.spiking.network import Rule
 from spikelet.frontends.spiking.seeded import SeededLinear
+from spikelet.graph.ops.lif import MOST_SPIKES
 
 
 class Integrator(nn.Module):
@@ -156,6 +158,96 @@ class ELM(nn.Module):
         return torch.stack(answers)
 
 
+class _Counts(torch.autograd.Function):
+    """How often neurons fire in a step, of `u = v / threshold - 1`: 0 to most."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, most: int, steepness: float) -> Tensor:
+        """Counts of u, both (N, n)."""
+        ctx.save_for_backward(u)
+        ctx.most, ctx.steepness = most, steepness
+        return torch.where(u > 0, torch.ceil(u), 0).clamp(max=most)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        """The fast sigmoid's gradient at the step that is nearest."""
+        (u,) = ctx.saved_tensors
+        off = u - u.round().clamp(0, ctx.most - 1)
+        return grad / (1 + ctx.steepness * off.abs()) ** 2, None, None
+
+
+class AdaptiveLIFCell(nn.Module):
+    """Leaky neurons with an adaptation, by its input (adLIF; Bittar and Garner, 2022).
+
+        v = k v + (1 - k) (x - w);  s = v > 1, or how often 1 fits below v, to `most`
+        v = v - s;                  w = r w + c v + j s
+
+    Where `most` is above 1 a neuron fires several times in a step, and its spikes are counts. k, r,
+    c and j are trained, one a neuron; `forward` holds k and r between 0 and 1. The published form
+    adds c v with v before its reset: its b is j - c.
+
+    Args:
+        neurons: n.
+        kept: k at first.
+        kept_adaptation: r at first.
+        coupling: c at first.
+        jump: j at first.
+        most: spikes of a neuron in a step, 1 to 255.
+        steepness: of the surrogate gradient, 1 / (1 + steepness |v - 1|)^2.
+    """
+
+    def __init__(
+        self,
+        neurons: int,
+        *,
+        kept: float = 0.9,
+        kept_adaptation: float = 0.95,
+        coupling: float = 0.1,
+        jump: float = 0.5,
+        most: int = 1,
+        steepness: float = 5.0,
+    ) -> None:
+        super().__init__()
+        if not 1 <= most <= MOST_SPIKES:
+            raise UsageError(
+                f"most is {most}, expected 1 to {MOST_SPIKES}", next="choose how often it may fire"
+            )
+        self.most, self.steepness = most, steepness
+        self.kept = nn.Parameter(torch.full((neurons,), kept))
+        self.kept_adaptation = nn.Parameter(torch.full((neurons,), kept_adaptation))
+        self.coupling = nn.Parameter(torch.full((neurons,), coupling))
+        self.jump = nn.Parameter(torch.full((neurons,), jump))
+
+    def forward(
+        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Spikes or counts (N, n) of a step, and v and w behind it, for an input (N, n)."""
+        v, w = state if state is not None else (torch.zeros_like(x), torch.zeros_like(x))
+        kept, kept_adaptation = self.kept.clamp(0, 1), self.kept_adaptation.clamp(0, 1)
+        v = kept * v + (1 - kept) * (x - w)
+        spikes: Tensor = _Counts.apply(  # type: ignore[no-untyped-call]
+            v - 1, self.most, self.steepness
+        )
+        v = v - spikes.detach()
+        w = kept_adaptation * w + self.coupling * v + self.jump * spikes
+        return spikes, (v, w)
+
+
+def _adaptive(path: str, layer: Any) -> Described:
+    kept = np.clip(reals(path, layer, "kept", layer.kept), 0, 1)
+    rule = Rule(
+        kept=kept,
+        gain=1 - kept,
+        reset="subtract",
+        most=layer.most,
+        adapts="input",
+        kept_adaptation=np.clip(reals(path, layer, "kept_adaptation", layer.kept_adaptation), 0, 1),
+        coupling=reals(path, layer, "coupling", layer.coupling),
+        jump=reals(path, layer, "jump", layer.jump),
+    )
+    return Described(rule, membrane=1, states=2)
+
+
 def _integrators(path: str, layer: Any) -> Described:
     kept = np.clip(reals(path, layer, "kept", layer.kept), 0, 1)
     gain = reals(path, layer, "gain", layer.gain)
@@ -166,4 +258,4 @@ def _nothing(_network: nn.Module) -> None:
     """States are given and returned."""
 
 
-FRAMEWORK = Framework("spikelet", {Integrator: _integrators}, _nothing)
+FRAMEWORK = Framework("spikelet", {Integrator: _integrators, AdaptiveLIFCell: _adaptive}, _nothing)
