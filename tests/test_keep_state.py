@@ -12,7 +12,7 @@ import pytest
 from link_agent import compilers
 from spikelet.board import find_board
 from spikelet.errors import UsageError
-from spikelet.graph import Graph, Operator, Tensor
+from spikelet.graph import Array, Graph, Operator, Tensor
 from spikelet.graph.operator import operators
 from spikelet.graph.ops.argmax import Argmax
 from spikelet.graph.ops.direct import Direct
@@ -110,6 +110,43 @@ def test_a_device_goes_on_as_golden_does(tmp_path: Path, board: str, layers: boo
     assert outcome.mismatches == 0
     alone = base.graph.run({"x": x}).outputs["label"][:, 0]
     assert [s.device for s in outcome.samples] != alone.tolist()
+
+
+def test_the_first_difference_is_found_and_the_session_goes_on(tmp_path: Path) -> None:
+    """A device whose leak is a little other than golden's."""
+    x = event_frames("bit", samples=12)
+    package = keeping_state(Package(event_network(), {"x": x}, {"name": "go_on"}).with_golden())
+    nodes = [
+        dataclasses.replace(node, leak=node.leak - 4)
+        if isinstance(node, Lif) and node.name == "n2"
+        else node
+        for node in package.graph.nodes
+    ]
+    other = dataclasses.replace(package.graph, nodes=nodes)
+    wrong = dataclasses.replace(package, graph=other, vectors={"x": x}).with_golden()
+    on = find_board("native")
+    target = SessionTarget(on, make(wrong, on, tmp_path / "image", trace=True))
+    stream = dataclasses.replace(package_stream(package), golden={})
+    with connect(target, wrong) as (device, _):
+        recording = Recording(SessionFolder(tmp_path / "s"), {}, resume=False)
+        outcome = compare(package, device, stream, recording, layers=True)
+    states: list[dict[str, Array]] = [{}, {}]
+    first: tuple[int, ...] = ()
+    for index in range(12):
+        golden, device_ = (
+            graph.run({"x": x[index : index + 1]}, trace=True, states=kept)
+            for graph, kept in zip((package.graph, other), states, strict=True)
+        )
+        states = [golden.states, device_.states]
+        was, now = (run.trace["n2.membrane"][:, 0] for run in (golden, device_))
+        assert (outcome.samples[index].mismatches > 0) == bool((was != now).any())
+        if not first and (was != now).any():
+            step, element = np.argwhere(was != now)[0]
+            first = index, step, element, was[step, element], now[step, element]
+    assert first and first[0] > 0
+    named = outcome.differences[0]
+    assert (named.layer, named.tensor) == ("n2", "n2.membrane")
+    assert (named.sample, named.step, named.index, named.golden, named.device) == first
 
 
 def test_a_library_goes_on_as_golden_does(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from spikelet.link.device import Device
 from spikelet.link.errors import impossible
 from spikelet.metrics import NeuroBench, mean, neurobench
 from spikelet.package import Package
-from spikelet.run.session import TICKS, Outcome, sample_deadline
+from spikelet.run.replay import sample_deadline
+from spikelet.run.session import TICKS, Outcome
 from spikelet.run.session_folder import SessionFolder
 from spikelet.run.workflow import SessionTarget, connect
 from spikelet.streams import SampleStream

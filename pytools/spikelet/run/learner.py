@@ -18,7 +18,8 @@ from spikelet.learn.twin import Twin, check_state, checked_targets
 from spikelet.link import Device, LearnAction, LearnResult, LearnState, RunResult
 from spikelet.link.errors import impossible
 from spikelet.package import Package
-from spikelet.run.session import LEAST_MIPS, sample_deadline
+from spikelet.run.replay import sample_deadline
+from spikelet.run.session import LEAST_MIPS
 from spikelet.run.workflow import SessionTarget, connect, make
 
 NAMED = 5  # elements that a disagreement names

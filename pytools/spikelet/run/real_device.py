@@ -15,7 +15,7 @@ from spikelet.link import DeviceInfo, LearnAction
 from spikelet.package import Package
 from spikelet.run.learner import DeviceLearner
 from spikelet.run.reals import Given, Prediction, prediction, real_values, samples_of
-from spikelet.run.session import replay
+from spikelet.run.replay import replay
 
 
 class State(MutableMapping[str, Array]):

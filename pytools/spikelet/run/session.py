@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from spikelet.link.errors import impossible
 from spikelet.package import Package, PackageError
 from spikelet.run.compared_events import ComparedEvents
 from spikelet.run.exercised import Exercised
+from spikelet.run.replay import replay, sample_deadline
 from spikelet.run.session_folder import Difference, Recording, Sample, sample_error
 from spikelet.run.watch import SampleProgress, Watch
 from spikelet.streams import SampleStream
@@ -389,18 +390,22 @@ class _Comparison:
         wrong = np.argwhere(golden != device)
         if not len(wrong):
             return 0
-        # What a sample began with is gone where neurons keep their states.
-        if self.replayed >= REPLAYS or self.graph.keeps_state:
+        keeps = self.graph.keeps_state
+        if self.replayed >= (1 if keeps else REPLAYS):
             return len(wrong)  # at least one element each
         self.replayed += 1
         count = 0
-        for step, column in wrong:
+        # To begin as this sample did, all before it are run again: once, for the first difference.
+        for step, column in wrong[:1] if keeps else wrong:
             tensor = self.graph.traced_tensors[column]
             values = self._replay(index, int(step), tensor)
             expected = execution.trace[tensor.name][self._row(tensor, int(step))][row]
             count += self._differences(index, tensor, int(step), expected, values)
         if not count:
             raise self._not_repeatable(index)
+        if keeps:
+            self._again(index + 1)  # the next sample goes on from here
+            return max(count, len(wrong))
         return count
 
     def _row(self, tensor: Tensor, step: int) -> int:
@@ -411,8 +416,16 @@ class _Comparison:
         return next(n for n in self.graph.order if tensor in n.outs)
 
     def _replay(self, index: int, step: int, tensor: Tensor) -> Array:
-        number = self.graph.order.index(self._writer(tensor))
-        return replay(self.device, self._inputs(index), tensor, (step, number), self.deadline_s)
+        stop = step, self.graph.order.index(self._writer(tensor))
+        keep = self.graph.keeps_state and index > 0
+        if keep:
+            self._again(index)
+        return replay(self.device, self._inputs(index), tensor, stop, self.deadline_s, keep=keep)
+
+    def _again(self, stop: int) -> None:
+        """Run the first samples once more, each with the states that the one before it left."""
+        for index in range(stop):
+            self.device.run(inputs=self._inputs(index), keep=index > 0, deadline_s=self.deadline_s)
 
     def _compared(
         self, index: int, tensor: Tensor, step: int, execution: Execution, row: int, device: Array
@@ -503,51 +516,6 @@ class _Comparison:
             "tick": said,
         }
         return outcome
-
-
-def replay(
-    device: Device,
-    inputs: Mapping[str, bytes],
-    tensor: Tensor,
-    stop: tuple[int, int],
-    deadline_s: float,
-) -> Array:
-    """Run a sample on a trace build until an operator in a step; what a tensor holds then.
-
-    Args:
-        device: a trace build.
-        inputs: of the sample, by name, in their wire layout.
-        tensor: to read, which that operator wrote.
-        stop: step, and number of the operator.
-        deadline_s: of the run.
-    """
-    result = device.run(inputs=inputs, stop=stop, deadline_s=deadline_s)
-    if not result.stopped:
-        raise impossible(
-            device.transport.name, f"that it did not come to operator {stop[1]}, step {stop[0]}"
-        )
-    return tensor.from_bytes(device.get(tensor.name))
-
-
-def sample_deadline(graph: Graph, mips: float) -> float:
-    """Seconds within which a device has run a sample, without what the wire takes.
-
-    Args:
-        graph: what it runs.
-        mips: lower bound of its speed, million instructions a second.
-    """
-    # 20 instructions a dense operation is far above any kernel's cost; a busy host that emulates
-    # the device is slower than `mips` at times.
-    return 10.0 + 8.0 * 20.0 * _dense_work(graph) / (mips * 1e6)
-
-
-def _dense_work(graph: Graph) -> int:
-    total = 0
-    for node in graph.order:
-        cost = node.cost()
-        times = graph.steps if graph.phase(node) is Phase.STEP else 1
-        total += times * (cost.macs + cost.synaptic_ops + 10 * cost.updates + 1000)
-    return total
 
 
 def summary(
