@@ -23,7 +23,7 @@ CODE := pytools sim models tests
 C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c sim/rtl/*.cpp tests/c/*.[ch] \
     tests/plugin/*/firmware/*/*.h)
 
-.PHONY: demo quick test tests test-long check format docs tools bench bars soak fuzz figures rtl wheel lock sbom clean
+.PHONY: demo quick test tests test-long check format docs tools bench bars soak fuzz figures rtl monocypher wheel lock sbom clean
 
 demo: $(READY)
 	$(SPIKELET) demo -o $(OUT)/demo
@@ -37,11 +37,11 @@ test:
 	$(MAKE) -j2 $(READY) tools
 	$(MAKE) -j2 check tests
 
-tests: $(READY)
+tests: $(READY) monocypher
 	$(BIN)/python -m pytest -n 2 -m "not long"
 
 # The campaigns: tests marked `long`, then LONG_FUZZ_SECONDS of fuzzing for each target.
-test-long: $(READY) tools
+test-long: $(READY) tools monocypher
 	$(BIN)/python -m pytest -n 2 --dist=load -m long
 	$(MAKE) fuzz FUZZ_SECONDS=$(LONG_FUZZ_SECONDS) FUZZ_FLAGS=-max_total_time=$(LONG_FUZZ_SECONDS)
 
@@ -65,6 +65,11 @@ docs: $(READY)
 # Elsewhere than on Debian or Ubuntu as root it says what to install and goes on.
 tools:
 	@sh tools/install_tools.sh
+
+# The C of Monocypher into the cache, for the tests of signatures on devices; without it they are
+# skipped, loudly.
+monocypher: $(READY)
+	-$(BIN)/python tools/monocypher.py
 
 # The cores in Verilog become simulators in the cache, for the boards that end in -rtl: minutes, once.
 rtl: $(READY)

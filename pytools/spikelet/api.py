@@ -366,6 +366,7 @@ class Package(packages.Package):
         name: str | None = None,
         keep_inputs: bool = False,
         samples: Mapping[str, Array] | None = None,
+        device_key: Path | str | None = None,
     ) -> Library:
         """Write the model as a C library for other people's firmware.
 
@@ -377,6 +378,7 @@ class Package(packages.Package):
             keep_inputs: an inference leaves its inputs as they were, which takes more RAM.
             samples: of the example, as `Package.vectors` has them; by default the package's own.
                 A package with a learner has none.
+            device_key: a public key, KEY.pub, for `NAME_restore_signed`; see SECURITY.md.
 
         Raises:
             UsageError: an unknown core, or a folder that holds something else.
@@ -387,7 +389,7 @@ class Package(packages.Package):
         """
         return export_library(
             self, Path(folder), core_or_board(target), name=name, keep_inputs=keep_inputs,
-            vectors=samples,
+            vectors=samples, device_key=None if device_key is None else Path(device_key),
         )  # fmt: skip
 
     def export_onnx(self, path: Path | str) -> int:

@@ -30,9 +30,12 @@ TRUSTED = (
     "SPIKELET_TRUSTED"  # variable: a public key that all packages and deltas must be signed by
 )
 SUFFIX = ".sig"
+STATE_SUFFIX = ".state"  # of a delta as a device takes it over
 PACKAGE, DELTA = "package", "delta"
 COUNTER_MAX = 2**32 - 1
 LOCK_S = 10.0  # how long another process may take to note a counter
+SEAL_BYTES = 68  # of a counter and a signature, for a device
+_SEAL_TEXT = b"spikelet delta 1"  # what is signed for a device begins with; no other signature's
 _FORMAT = 1
 _SIG_BYTES = 4096  # at the most, of a signature's file
 _SEEN_BYTES = 1 << 20  # at the most, of the file of counters
@@ -131,8 +134,7 @@ def sign(path: Path, key: Path, kind: str, name: str, counter: int | None = None
     beside = signature_path(path)
     if counter is None:
         counter = 1 + (_parsed(beside).counter if beside.exists() else 0)
-    if not 0 < counter <= COUNTER_MAX:
-        raise UsageError(f"counter {counter} is not within 1..{COUNTER_MAX}")
+    _checked_counter(counter)
     data = _read(path, _FILE_BYTES)
     made = Signature(
         _FORMAT, kind, name, counter, hashlib.sha256(data).hexdigest(),
@@ -141,6 +143,35 @@ def sign(path: Path, key: Path, kind: str, name: str, counter: int | None = None
     text = {**asdict(made), "signature": private.sign(made.message()).hex()}
     save(beside, (json.dumps(text, indent=1, sort_keys=True) + "\n").encode())
     return Signature(**text)
+
+
+def public_bytes(path: Path) -> bytes:
+    """The 32 bytes of a public key, as a device holds them.
+
+    Raises:
+        UsageError: no such file, or not such a key.
+    """
+    return _public_key(path).public_bytes_raw()
+
+
+def seal(values: bytes, package_sha256: str, key: Path, counter: int) -> bytes:
+    """What makes a device take over values of learned tensors; see firmware/include/spk_signed.h.
+
+    Args:
+        values: the bytes of all learned tensors, in the order of the package's table.
+        package_sha256: of the package that the device holds.
+        key: of the private key.
+        counter: a device that accepted it refuses lower ones.
+
+    Returns:
+        SEAL_BYTES: the counter, 4 bytes, and an Ed25519 signature.
+
+    Raises:
+        UsageError: no such key, or a counter that is out of range.
+    """
+    number = _checked_counter(counter).to_bytes(4, "little")
+    package, digest = bytes.fromhex(package_sha256), hashlib.sha512(values).digest()
+    return number + _private_key(key).sign(_SEAL_TEXT + number + package + digest)
 
 
 def demanded(trusted: Path | None) -> Path | None:
@@ -210,6 +241,12 @@ def remember(path: Path, trusted: Path, given: Signature) -> None:
 def signature_path(path: Path) -> Path:
     """Where the signature of a file lies."""
     return path.with_name(path.name + SUFFIX)
+
+
+def _checked_counter(counter: int) -> int:
+    if not 0 < counter <= COUNTER_MAX:
+        raise UsageError(f"counter {counter} is not within 1..{COUNTER_MAX}")
+    return counter
 
 
 def _check_age(path: Path, trusted: Path, given: Signature) -> None:

@@ -186,3 +186,19 @@ def test_deltas_are_signed_for_their_base(tmp_path: Path, keys: tuple[Path, Path
     sign(file, keys[0], DELTA, "night", 2)
     with pytest.raises(SignatureError, match="has the counter 2, 3 was seen already"):
         Delta.load(file, base, keys[1])
+
+
+def test_a_state_for_devices_has_the_delta_s_counter(
+    spikelet: Spikelet, package: Path, tmp_path: Path, keys: tuple[Path, Path]
+) -> None:
+    base = Package(classifier())
+    adapter = form("low_rank", 2, None, False)
+    delta = Delta.of(base.graph, adapter, prepared(base, adapter).graph.initial())
+    file, spk = tmp_path / "night.spkd", tmp_path / "base.spk"
+    delta.save(file)
+    base.save(spk)
+    asked = ("sign", file, "--key", keys[0], "--package", spk, "--counter", 9, "--json")
+    made = spikelet(*asked).json
+    assert Path(made["state"]).read_bytes() == delta.signed_state(base, keys[0], 9)
+    wrong = spikelet("sign", spk, "--key", keys[0], "--package", spk, "--json")
+    assert wrong.code == 2 and "--package" in wrong.json["error"]["what"]

@@ -171,6 +171,8 @@ class Signed(Object):
     key: str
     """The first digits of the public key's SHA-256."""
     sha256: str = SHA256
+    state: str | None
+    """With --package: the file that a device takes over."""
 
 
 class Library(Object):

@@ -114,10 +114,15 @@ class Core:
 
 
 def library_text(
-    graph: Graph, sha256: str, target: Target, places: Plan, prefix: str | None = None
+    graph: Graph,
+    sha256: str,
+    target: Target,
+    places: Plan,
+    prefix: str | None = None,
+    key: bytes = b"",
 ) -> tuple[str, Core]:
     """NAME.c, whole, and what is known of it; NAME.h is `core.interface.header()`."""
-    core = _core(graph, sha256, CEmitter(graph, places, target), False, False, prefix)
+    core = _core(graph, sha256, CEmitter(graph, places, target), False, False, prefix, key)
     return core.text + (f"\n{_END_OF_CONDITION}" if target.conditions() else ""), core
 
 
@@ -125,7 +130,13 @@ _END_OF_CONDITION = "#endif\n"
 
 
 def _core(
-    graph: Graph, sha256: str, em: CEmitter, trace: bool, guard: bool, prefix: str | None = None
+    graph: Graph,
+    sha256: str,
+    em: CEmitter,
+    trace: bool,
+    guard: bool,
+    prefix: str | None = None,
+    key: bytes = b"",
 ) -> Core:
     executed = _emit_operators(graph, em, trace, guard)
     own, read = executed.const_bytes, executed.read_bytes
@@ -144,8 +155,11 @@ def _core(
     laid = Laid(em.includes, em.macros, em.target)
     constants = list_constants(em.values, em.attributes, laid)
     const_bytes = sum(em.sizes.values())
-    interface = Interface(graph, sha256, em.places, prefix or prefix_of(graph.name), const_bytes)
-    included = [f"{interface.prefix}.h", *(["spk_model.h"] if trace else []), *sorted(em.includes)]
+    name = prefix or prefix_of(graph.name)
+    interface = Interface(graph, sha256, em.places, name, const_bytes, key)
+    if key:
+        em.include("spk_signed.h")
+    included = [f"{name}.h", *(["spk_model.h"] if trace else []), *sorted(em.includes)]
     functions = interface.functions(em)  # asks for tensors, so before they are declared
     parts = [
         _head(graph, sha256, table, em.places, const_bytes, "export --c" if prefix else "build"),

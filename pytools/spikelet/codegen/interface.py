@@ -16,6 +16,7 @@ from spikelet.codegen.plan import Plan
 from spikelet.graph import Graph, Tensor, c
 from spikelet.graph.graph import LABEL
 from spikelet.graph.tensor import FLOATS
+from spikelet.signing import SEAL_BYTES
 from spikelet.version import __version__
 
 TAG_BYTES = 8  # of the package's hash, at the beginning of a state
@@ -74,7 +75,7 @@ enum {
     ${NAME}_ERROR_ARENA = -1, // no buffer, or it is too small, or not aligned
     ${NAME}_ERROR_ARGUMENT = -2,
     ${NAME}_ERROR_STATE = -3, // of another model, or with a value out of its range
-};
+$refusals};
 
 // Once, before all else; what is learned is as the package has it.
 #ifdef ${NAME}_ARENA_CALLER
@@ -113,6 +114,19 @@ int ${name}_commit(void);
 // state as a whole or, if it is another model's or a value is out of its range, not at all.
 void ${name}_save(void *state);
 int ${name}_restore(const void *state);
+
+"""
+_REFUSALS = """\
+    ${NAME}_ERROR_SIGNATURE = -4, // not signed by the holder of the key, cut, altered
+    ${NAME}_ERROR_OLD = -5,       // signed, and its counter is lower than one that was accepted
+"""
+_SIGNED = """\
+#define ${NAME}_SIGNED_BYTES $bytes
+
+// Takes a state only if the holder of the key that is compiled in has signed it for this package:
+// SIGNED_BYTES, which are checked before any of them is used. `counter` is of the newest that was
+// accepted, 0 at first; a lower one is refused. Keep it where it outlives a reset.
+int ${name}_restore_signed(const void *state, size_t bytes, uint32_t *counter);
 
 """
 _TARGETS = """\
@@ -310,6 +324,32 @@ int ${name}_restore(const void *state) {
     return ${NAME}_OK;
 }
 """
+_RESTORE_SIGNED = """
+static const uint8_t model_key[32] = {$key};
+static const uint8_t model_package[32] = {$package};
+
+int ${name}_restore_signed(const void *state, size_t bytes, uint32_t *counter) {
+    const uint8_t *from = (const uint8_t *)state;
+    const uint8_t *seal = from + ${NAME}_STATE_BYTES;
+    uint8_t digest[SPK_SEAL_DIGEST];
+
+    if (bytes != ${NAME}_SIGNED_BYTES) {
+        return ${NAME}_ERROR_SIGNATURE;
+    }
+    crypto_sha512(digest, from + sizeof model_tag, ${NAME}_STATE_BYTES - sizeof model_tag);
+    if (!spk_is_sealed(model_key, model_package, digest, seal)) {
+        return ${NAME}_ERROR_SIGNATURE;
+    }
+    if (spk_seal_counter(seal) < *counter) {
+        return ${NAME}_ERROR_OLD;
+    }
+    const int status = ${name}_restore(state);
+    if (status == ${NAME}_OK) {
+        *counter = spk_seal_counter(seal);
+    }
+    return status;
+}
+"""
 _LABEL = """\
     if (label < 0 || label >= ${NAME}_CLASSES) {
         return ${NAME}_ERROR_ARGUMENT;
@@ -359,6 +399,7 @@ class Interface:
         places: the memory plan.
         prefix: of all names.
         const_bytes: of all constants.
+        key: public, 32 bytes, that a state may be asked to be signed by; none without.
     """
 
     graph: Graph
@@ -366,6 +407,7 @@ class Interface:
     places: Plan
     prefix: str
     const_bytes: int
+    key: bytes = b""
 
     @property
     def macro(self) -> str:
@@ -436,7 +478,10 @@ class Interface:
         )  # fmt: skip
         chosen = "\n// ERROR_ARGUMENT: an input holds none of its choices."
         chosen = chosen if graph.has_choices else ""
-        text += self._fill(_DECLARATIONS, kept=kept, steps=graph.steps, chosen=chosen)
+        refusals = self._fill(_REFUSALS) if self.key else ""
+        text += self._fill(
+            _DECLARATIONS, kept=kept, steps=graph.steps, chosen=chosen, refusals=refusals
+        )
         text += self._fill(_KEEPS) if graph.keeps_state else ""
         text += self._fill(_IS_SURE) if graph.exit else ""
         if graph.learns:
@@ -447,6 +492,8 @@ class Interface:
                 _LEARNS, classes=graph.classes, state=self.state_bytes, what=what,
                 parameter=self._parameter,
             )  # fmt: skip
+        if self.key:
+            text += self._fill(_SIGNED, bytes=self.state_bytes + SEAL_BYTES)
         text += self._fill(_TARGETS) if self.of("target") else ""
         return text + "".join(map(self._port, self.ports)) + _END
 
@@ -500,11 +547,14 @@ class Interface:
         if not self.graph.learns:
             return text
         label = self._fill(_LABEL, to=em.tensor(LABEL)) if self.graph.classes else ""
-        tag = ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(self.sha256)[:TAG_BYTES])
-        return text + self._fill(
-            _LEARNING, parameter=self._parameter, label=label, tag=tag, tag_bytes=TAG_BYTES,
-            rows=len(self.graph.learned),
+        package = bytes.fromhex(self.sha256)
+        text += self._fill(
+            _LEARNING, parameter=self._parameter, label=label, tag=_hex(package[:TAG_BYTES]),
+            tag_bytes=TAG_BYTES, rows=len(self.graph.learned),
         )  # fmt: skip
+        if not self.key:
+            return text
+        return text + self._fill(_RESTORE_SIGNED, key=_hex(self.key), package=_hex(package))
 
     def _admits(self, em: CEmitter) -> Iterator[str]:
         """Tests in C of the inputs that are choices, each below 32."""
@@ -521,6 +571,10 @@ class Interface:
 
         const = "const " if word == "output" else ""
         return self._fill(_LOOKUP, const=const, word=word, cases="".join(cases()))
+
+
+def _hex(data: bytes) -> str:
+    return ", ".join(f"0x{byte:02x}" for byte in data)
 
 
 def _what(port: Port) -> str:

@@ -74,16 +74,31 @@ class Library:
     constant_bytes: int
 
 
+@dataclass(frozen=True)
+class LibraryForm:
+    """How a library is to be.
+
+    Attributes:
+        name: of the library, and what all its names begin with; by default the graph's.
+        keep_inputs: an inference leaves its inputs as they were, which takes more RAM.
+        key: public, 32 bytes: of a library that learns, which then has `NAME_restore_signed` and
+            is built with Monocypher; none without.
+        measured: rows of the README's table: what, and the figure.
+    """
+
+    name: str | None = None
+    keep_inputs: bool = False
+    key: bytes = b""
+    measured: Sequence[tuple[str, str]] = ()
+
+
 def write_library(
     graph: Graph,
     sha256: str,
     target: Target,
     folder: Path,
     example: Example,
-    *,
-    name: str | None = None,
-    keep_inputs: bool = False,
-    measured: Sequence[tuple[str, str]] = (),
+    form: LibraryForm | None = None,
 ) -> Library:
     """Write a model as a C library.
 
@@ -94,24 +109,30 @@ def write_library(
         folder: new, or a library that was written before, of which no old file stays; or a file
             NAME.zip, which holds the folder, as Arduino adds libraries.
         example: samples for example/main.c.
-        name: of the library, and what all its names begin with; by default the graph's.
-        keep_inputs: an inference leaves its inputs as they were, which takes more RAM.
-        measured: rows of the README's table: what, and the figure.
+        form: how it is to be.
 
     Raises:
-        UsageError: the folder holds something else, or the name is no identifier of C.
+        UsageError: the folder holds something else, the name is no identifier of C, or a key is
+            given where nothing is learned.
     """
+    form = form or LibraryForm()
+    if form.key and not graph.learns:
+        raise UsageError(
+            f"{graph.name}: a key, but nothing that a signed state could be restored into",
+            "it neither learns nor has places for a delta",
+            "give a package with places (Python: learn.delta.prepared), or --learn L; or no key",
+        )
     zipped = folder.suffix.lower() == ".zip"
     before = set[str]() if zipped else _owned_files(folder)
-    prefix = prefix_of(graph.name) if name is None else _checked_name(name)
-    places = plan(graph, target, keep_inputs)
-    text, core = library_text(graph, sha256, target, places, prefix)
+    prefix = prefix_of(graph.name) if form.name is None else _checked_name(form.name)
+    places = plan(graph, target, form.keep_inputs)
+    text, core = library_text(graph, sha256, target, places, prefix, form.key)
     files = {f"include/{prefix}.h": core.interface.header(), f"src/{prefix}.c": text}
     # Arduino looks for headers in src alone.
     files[f"src/{prefix}.h"] = f'#include "../include/{prefix}.h" // SPDX: Apache-2.0\n'
     files |= _headers(text, {f"{prefix}.h"})
     files["example/vectors.h"] = _vectors(core, example)
-    files |= _filled(core, target, example, measured)
+    files |= _filled(core, target, example, form.measured)
     files["LICENSE"] = (house_dir() / "LICENSE").read_text(encoding="utf-8")
     files[MANIFEST] = _HEAD + "".join(f"{name}\n" for name in sorted(files))
     if zipped:
@@ -285,6 +306,26 @@ static int check_state(void) {
     return ${name}_restore(state);
 }
 """
+_SIGNED_NOTE = """\
+
+`restore_signed()` needs Monocypher (https://monocypher.org, 3 or 4): compile its `monocypher.c` and
+`optional/monocypher-ed25519.c` with your firmware, and name both folders with `-I`. With CMake it
+is one variable, which CMakeLists.txt describes.
+"""
+_MONOCYPHER = """
+# ${name}_restore_signed() calls Monocypher. From its release (src) or package, version 3 or 4:
+# -D${NAME}_MONOCYPHER=FOLDER, which holds monocypher.c and optional/monocypher-ed25519.c.
+set(${NAME}_MONOCYPHER "" CACHE PATH "The folder of Monocypher's sources")
+if(NOT EXISTS "$${${NAME}_MONOCYPHER}/optional/monocypher-ed25519.c")
+  message(FATAL_ERROR "give -D${NAME}_MONOCYPHER=FOLDER: with monocypher.c and optional/")
+endif()
+add_library(${name}_monocypher STATIC "$${${NAME}_MONOCYPHER}/monocypher.c"
+  "$${${NAME}_MONOCYPHER}/optional/monocypher-ed25519.c")
+target_include_directories(${name}_monocypher PUBLIC "$${${NAME}_MONOCYPHER}"
+  "$${${NAME}_MONOCYPHER}/optional")
+target_compile_options(${name}_monocypher PRIVATE -ffunction-sections -fdata-sections)
+target_link_libraries(${name} PRIVATE ${name}_monocypher)
+"""
 _ENDING = """\
     if (status == ${NAME}_OK) {
         status = ${name}_commit();
@@ -315,6 +356,8 @@ def _filled(
         "arena": face.arena_bytes,
         "learned": face.places.learned,
         "constants": face.const_bytes,
+        "monocypher": Template(_MONOCYPHER).substitute(names) if face.key else "",
+        "signed": _SIGNED_NOTE if face.key else "",
         "learning": Template(_CRC).substitute(names) if learns else "",
         "samples": "".join(f"        {line}\n" for line in _sample(core, example)),
         "ending": Template(_ENDING).substitute(names) if learns else "",

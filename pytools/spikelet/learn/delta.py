@@ -24,7 +24,7 @@ from spikelet.learn.state import (
     write_values,
 )
 from spikelet.package import Package
-from spikelet.signing import DELTA, demanded, remember, verified
+from spikelet.signing import DELTA, demanded, remember, seal, verified
 from spikelet.text import brief_repr
 
 _WORDS = Words("a delta", "`spikelet adapt` makes one", "make it again with `spikelet adapt`")
@@ -95,7 +95,20 @@ class Delta:
                 was seen.
         """
         path, key = Path(path), demanded(trusted)
-        data, signed = (None, None) if key is None else verified(path, key, DELTA)
+        if key is None:
+            return cls.unsigned(path, package)
+        data, signed = verified(path, key, DELTA)
+        delta = cls._read(path, package, data)
+        remember(path, key, signed)
+        return delta
+
+    @classmethod
+    def unsigned(cls, path: Path, package: Package) -> Delta:
+        """As `load`, whoever made it: of who is to sign it."""
+        return cls._read(path, package, None)
+
+    @classmethod
+    def _read(cls, path: Path, package: Package, data: bytes | None) -> Delta:
         tensors, about = read_values(path, _KINDS, _WORDS, data)
         if about["schema"] != SCHEMA:
             raise StateError(
@@ -110,8 +123,6 @@ class Delta:
         delta = cls(about["base_sha256"], about["graph"], adapter, tensors)
         graph = delta.places(package).graph
         checked = checked_values(graph, tensors, str(path))
-        if key is not None and signed is not None:
-            remember(path, key, signed)
         return dataclasses.replace(delta, tensors=checked)
 
     def places(self, package: Package) -> Package:
@@ -149,6 +160,18 @@ class Delta:
         """What `NAME_restore` of the C library of `places(package)` takes."""
         tag = bytes.fromhex(self.places(package).sha256)[:8]
         return tag + b"".join(self.wire(package).values())
+
+    def signed_state(self, package: Package, key: Path, counter: int) -> bytes:
+        """What `NAME_restore_signed` takes: `state`, signed for this package.
+
+        Args:
+            package: the base, or the base with places.
+            key: of the private key.
+            counter: a device that accepted it refuses lower ones.
+        """
+        placed = self.places(package)
+        sealed = seal(b"".join(self.wire(package).values()), placed.sha256, key, counter)
+        return self.state(package) + sealed
 
 
 def prepared(package: Package, adapter: Adapter) -> Package:

@@ -11,7 +11,7 @@ import numpy as np
 
 from spikelet.board import Board
 from spikelet.codegen.interface import TAG_BYTES
-from spikelet.codegen.library import Example, Library, write_library
+from spikelet.codegen.library import Example, Library, LibraryForm, write_library
 from spikelet.graph import Array, Graph, Tensor
 from spikelet.graph.graph import LABEL
 from spikelet.graph.target import Target
@@ -20,6 +20,7 @@ from spikelet.package import Package
 from spikelet.run.session_folder import SessionFolder
 from spikelet.run.workflow import SessionTarget, make, run
 from spikelet.samples import labels_among
+from spikelet.signing import public_bytes
 from spikelet.streams import SampleStream
 
 SAMPLES = 8  # at most, in the example
@@ -34,6 +35,7 @@ def export_c(
     name: str | None = None,
     keep_inputs: bool = False,
     vectors: Mapping[str, Array] | None = None,
+    device_key: Path | None = None,
 ) -> Library:
     """Write a package as a C library; see `spikelet.codegen.library.write_library`.
 
@@ -44,16 +46,19 @@ def export_c(
         name: what all names begin with; by default the graph's.
         keep_inputs: an inference leaves its inputs as they were.
         vectors: samples of the example; by default the package's own, or random ones.
+        device_key: of a public key, KEY.pub, that the library checks signed states with.
+
+    Raises:
+        UsageError: no such key, or nothing is learned; and see `write_library`.
     """
+    key = b"" if device_key is None else public_bytes(device_key)
     vectors = package.vectors if vectors is None else vectors
     measured: list[tuple[str, str]] = []
     if isinstance(target, Board):
         measured, target = measure(package, target, vectors), target.target
     example = example_of(package, vectors)
-    return write_library(
-        package.graph, package.sha256, target, folder, example,
-        name=name, keep_inputs=keep_inputs, measured=measured,
-    )  # fmt: skip
+    form = LibraryForm(name, keep_inputs, key, measured)
+    return write_library(package.graph, package.sha256, target, folder, example, form)
 
 
 def measure(package: Package, board: Board, vectors: Mapping[str, Array]) -> list[tuple[str, str]]:

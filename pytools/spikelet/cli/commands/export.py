@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ from spikelet.cli import loading
 from spikelet.cli.completion import boards, targets
 from spikelet.cli.options import (
     ClassesOption,
+    DeviceKeyOption,
     FeaturesOption,
     JsonOption,
     KeepOption,
@@ -25,6 +26,9 @@ from spikelet.cli.options import (
 )
 from spikelet.cli.places import check_file, given_path
 from spikelet.errors import UsageError
+
+if TYPE_CHECKING:
+    from spikelet.codegen.library import Library
 
 app = application()
 
@@ -81,6 +85,7 @@ def command(
     classes: ClassesOption = None,
     data: LearnDataOption = None,
     trusted: TrustedOption = None,
+    device_key: DeviceKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a package as a C library for other people's firmware, or as an ONNX file.
@@ -89,7 +94,7 @@ def command(
     """
     if c is None:
         asked = {"--target": target, "--board": board, "--name": name, "--learn": learn}
-        _check_unasked({**asked, **_flags(keep_inputs, keep_state)})
+        _check_unasked({**asked, "--device-key": device_key, **_flags(keep_inputs, keep_state)})
         _onnx(package, out, trusted, as_json)
         return
     if out is not None:
@@ -109,13 +114,19 @@ def command(
     on = None if board is None else find_board(board)
     loaded = if_asked(Package.load(package, trusted), keep_state)
     given: dict[str, Any] = {"name": name, "keep_inputs": keep_inputs, "samples": loaded.vectors}
+    given["device_key"] = device_key
     if learn is not None:
         loaded = loaded.with_learner(learn, data, classes=classes, features=features, board=on)
     made = loaded.export_c(c, on or str(target), **given)
-    result: dict[str, Any] = {
+    result = _result(package, c, loaded.sha256, made)
+    terminal.result(result, facts(str(c), _rows(loaded.graph.name, result)))
+
+
+def _result(package: Path, folder: Path, sha256: str, made: Library) -> dict[str, Any]:
+    return {
         "package": str(package),
-        "package_sha256": loaded.sha256,
-        "folder": str(c),
+        "package_sha256": sha256,
+        "folder": str(folder),
         "name": made.prefix,
         "target": str(made.target),
         "arena_bytes": made.arena_bytes,
@@ -123,7 +134,6 @@ def command(
         "constant_bytes": made.constant_bytes,
         "files": made.files,
     }
-    terminal.result(result, facts(str(c), _rows(loaded.graph.name, result)))
 
 
 def _flags(keep_inputs: bool, keep_state: bool) -> dict[str, object]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +13,19 @@ from spikelet.cli import loading
 from spikelet.cli.options import JsonOption, application
 from spikelet.cli.places import given_path
 
+if TYPE_CHECKING:
+    from spikelet.signing import Signature
+
 app = application()
+
+BaseOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--package", metavar="PKG", parser=given_path, show_default=False,
+        help="With a delta: its base. FILE.state is written, too, signed with the same counter: "
+        "what a device that has the key takes over.",
+    ),
+]  # fmt: skip
 
 
 @app.command("sign")
@@ -45,28 +59,56 @@ def command(
             help="Of a delta, what its counter counts. Default: the file's, without .spkd.",
         ),
     ] = None,
+    package: BaseOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Sign a file: FILE.sig is written beside it, and --trusted KEY.pub asks for it."""
     with loading(as_json):
         from spikelet.cli.terminal import Terminal, facts
-        from spikelet.errors import UsageError
         from spikelet.package import Package
         from spikelet.signing import DELTA, PACKAGE, sign, signature_path
     terminal = Terminal.open(as_json)
+    state = None
     if file.suffix.lower() == ".spkd":
-        made = sign(file, key, DELTA, name or file.stem, counter)
-    elif name is not None:
-        raise UsageError(
-            f"--name {name} with a package",
-            "a package is signed under the name of its model",
-            "leave --name out",
+        signed = partial(sign, file, key, DELTA, name or file.stem, counter)
+        made, state = (
+            (signed(), None) if package is None else _with_state(file, package, key, signed)
         )
     else:
+        _check_unasked({"--package": package, "--name": name})
         made = sign(file, key, PACKAGE, Package.unsigned(file).graph.name, counter)
     result = {
         "file": str(file), "signature": str(signature_path(file)), "kind": made.kind,
         "name": made.name, "counter": made.counter, "key": made.key, "sha256": made.sha256,
+        "state": None if state is None else str(state),
     }  # fmt: skip
     rows = {**result, "trust it": f"spikelet run {file} --trusted KEY.pub"}
     terminal.result(result, facts(f"{made.kind} {made.name}, signed", rows))
+
+
+def _with_state(
+    file: Path, package: Path, key: Path, signed: Callable[[], Signature]
+) -> tuple[Signature, Path]:
+    """A delta's signature, and the file that a device takes over: both of one counter."""
+    from spikelet.files import save
+    from spikelet.learn.delta import Delta
+    from spikelet.package import Package
+    from spikelet.signing import STATE_SUFFIX
+
+    base = Package.unsigned(package)
+    delta = Delta.unsigned(file, base)
+    made, state = signed(), file.with_name(file.name + STATE_SUFFIX)
+    save(state, delta.signed_state(base, key, made.counter))
+    return made, state
+
+
+def _check_unasked(options: Mapping[str, object]) -> None:
+    from spikelet.errors import UsageError
+
+    for option, value in options.items():
+        if value is not None:
+            raise UsageError(
+                f"{option} {value} with a package",
+                f"{option} is of a delta; a package is signed under the name of its model",
+                f"leave {option} out",
+            )
