@@ -189,10 +189,10 @@ def test_deltas_are_signed_for_their_base(tmp_path: Path, keys: tuple[Path, Path
 
 
 def test_a_state_for_devices_has_the_delta_s_counter(
-    spikelet: Spikelet, package: Path, tmp_path: Path, keys: tuple[Path, Path]
+    spikelet: Spikelet, tmp_path: Path, keys: tuple[Path, Path]
 ) -> None:
-    base = Package(classifier())
     adapter = form("low_rank", 2, None, False)
+    base = Package(classifier(), {"x": np.zeros((1, 6, 7, 3), np.int8)}).with_golden()
     delta = Delta.of(base.graph, adapter, prepared(base, adapter).graph.initial())
     file, spk = tmp_path / "night.spkd", tmp_path / "base.spk"
     delta.save(file)
