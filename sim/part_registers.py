@@ -17,6 +17,7 @@ from pathlib import Path
 
 from registers.bank import Line, ModelError
 from registers.cortex_m import CortexM
+from registers.esp32c3 import Esp32C3
 from registers.image import read_image
 from registers.stm32h743 import Stm32H743
 from registers.stm32l4r5 import Stm32L4R5
@@ -29,10 +30,19 @@ def _region(text: str) -> tuple[int, int]:
     return base, size
 
 
+def _machine(arguments: argparse.Namespace, line: Line) -> CortexM | Esp32C3:
+    if arguments.part not in ARM:
+        image = read_image(arguments.image, arguments.flash, arguments.ram)
+        return Esp32C3(image, line, arguments.storage)
+    part, flash_bytes = ARM[arguments.part]
+    image = read_image(arguments.image, (arguments.flash[0], flash_bytes), arguments.ram)
+    return CortexM(image, part, line, arguments.storage)
+
+
 def main() -> int:
     """Run the machine of the command line; answers the exit code."""
     parser = argparse.ArgumentParser(description="a part's register models")
-    parser.add_argument("part", choices=[*ARM])
+    parser.add_argument("part", choices=[*ARM, "esp32c3"])
     parser.add_argument("image", type=Path)
     parser.add_argument("--flash", type=_region, required=True)
     parser.add_argument("--ram", type=_region, required=True)
@@ -42,9 +52,7 @@ def main() -> int:
     arguments = parser.parse_args()
     line = Line(sys.stdin.fileno(), sys.stdout.fileno(), arguments.baud)
     try:
-        part, flash_bytes = ARM[arguments.part]
-        image = read_image(arguments.image, (arguments.flash[0], flash_bytes), arguments.ram)
-        machine = CortexM(image, part, line, arguments.storage)
+        machine = _machine(arguments, line)
         machine.serve()
         line.flush()
     except ModelError as error:
@@ -53,10 +61,11 @@ def main() -> int:
     except (BrokenPipeError, ConnectionResetError):
         return 0
     if arguments.stats:
-        uart = machine.part.uart
+        part = machine.part if isinstance(machine, CortexM) else machine
+        uart = part.uart
         print(
             f"part_registers: {machine.taken} interrupts, {machine.lost + uart.lost} bytes lost, "
-            f"{machine.resets} resets, {machine.part.core_hz} Hz, {uart.rate():.0f} baud",
+            f"{machine.resets} resets, {part.core_hz} Hz, {uart.rate():.0f} baud",
             file=sys.stderr,
         )
     return 0

@@ -19,11 +19,13 @@ class Image:
         parts: (address in flash, address where it is used, bytes) of what it holds.
         flash: address and bytes, all of the part's.
         ram: address and bytes.
+        entry: where a core begins that has no vectors.
     """
 
     parts: tuple[tuple[int, int, bytes], ...]
     flash: tuple[int, int]
     ram: tuple[int, int]
+    entry: int
 
     def flash_content(self) -> bytes:
         """What flash holds; FF where the image has nothing."""
@@ -40,11 +42,13 @@ def read_image(path: Path, flash: tuple[int, int], ram: tuple[int, int]) -> Imag
     """The image of an ELF file; raises ModelError."""
     try:
         with path.open("rb") as file:
+            elf = ELFFile(file)
             parts = tuple(
                 (int(part["p_paddr"]), int(part["p_vaddr"]), part.data())
-                for part in ELFFile(file).iter_segments("PT_LOAD")
+                for part in elf.iter_segments("PT_LOAD")
                 if part["p_filesz"]
             )
+            entry = int(elf["e_entry"])
     except (OSError, ELFError) as error:
         raise ModelError(f"cannot read {path}: {error}") from error
-    return Image(parts, flash, ram)
+    return Image(parts, flash, ram, entry)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from support import need
 # Of the datasheets: bytes of flash and of RAM that the image may use, its first word's address.
 PARTS = {
     "ch32v203": (64 << 10, 20 << 10),
+    "esp32-c3": (4 << 20, 400 << 10),
     "hifive1-revb": (4 << 20, 16 << 10),
     "longan-nano": (128 << 10, 32 << 10),
     "microbit": (256 << 10, 16 << 10),
@@ -27,6 +30,8 @@ PARTS = {
     "pico2": (4 << 20, 520 << 10),
     "pico2-riscv": (4 << 20, 520 << 10),
 }
+# Of the ESP32-C3: its SRAM as instructions and as data see it, and what its ROM uses of it.
+SRAM_CODE, SRAM_DATA, SRAM_BYTES, ROM_USES = 0x4038_0000, 0x3FC8_0000, 0x6_0000, 0x3FCD_C710
 EACH = [
     pytest.param(board, toolchain, marks=[pytest.mark.long] * (toolchain == "gcc"))
     for board in PARTS
@@ -66,7 +71,7 @@ def test_an_image_fits_the_part_and_begins_as_it_must(
     flash, ram = PARTS[board]
     storage = memory.storage.bytes if memory.storage else 0
     assert memory.flash.bytes + storage <= flash and memory.ram.bytes <= ram
-    assert made.flash_bytes < 12 << 10
+    assert made.flash_bytes < 13 << 10
     assert made.ram_bytes + memory.stack_bytes <= memory.ram.bytes
     content = flash_content(made.elf, made.board)
     start = bytes(content.tobinarray(start=memory.flash.base, size=1024))
@@ -123,3 +128,40 @@ def test_the_rate_of_each_uart_is_near_what_the_host_opens() -> None:
             real = hz / round(hz / baud)
             assert abs(real / baud - 1) < 0.02, name
     assert Path(PROBE).is_dir()
+
+
+def test_what_esp32_c3_is_given_is_the_image_that_its_rom_reads(once: Once, tmp_path: Path) -> None:
+    """Its technical reference manual and esptool's documentation of the image format."""
+    made = image(once, "esp32-c3", "zig")
+    elf = tmp_path / "firmware.elf"
+    elf.write_bytes(made.elf.read_bytes())
+    planned = plan_flash(elf, made.board, "esptool", "/dev/ttyUSB0")
+    first, second = planned.commands
+    assert first[3] == "elf2image" and second[-3:-1] == ("write-flash", "0x0")
+    if planned.missing:
+        pytest.skip("esptool is not installed")
+    subprocess.run(first, check=True, capture_output=True)
+    data = Path(second[-1]).read_bytes()
+    magic, count, mode, size_and_rate, entry = struct.unpack_from("<4BI", data)
+    chip, hashed = struct.unpack_from("<H", data, 12)[0], data[23]
+    assert (magic, mode, size_and_rate, chip, hashed) == (0xE9, 2, 0x20, 5, 1)
+    at, held, checksum = 24, bytearray(SRAM_BYTES), 0xEF
+    for _ in range(count):
+        address, size = struct.unpack_from("<2I", data, at)
+        part = data[at + 8 : at + 8 + size]
+        base = SRAM_CODE if address >= SRAM_CODE else SRAM_DATA
+        assert base <= address and address + size - base <= ROM_USES - SRAM_DATA
+        held[address - base : address - base + size] = part
+        for byte in part:
+            checksum ^= byte
+        at += 8 + size
+    end = at // 16 * 16 + 16  # the last byte of a line of 16
+    assert data[end - 1] == checksum
+    assert data[end:] == hashlib.sha256(data[:end]).digest()
+    with elf.open("rb") as file:
+        loaded = ELFFile(file)
+        assert loaded["e_entry"] == entry
+        for segment in loaded.iter_segments("PT_LOAD"):
+            start, part = segment["p_vaddr"], segment.data()
+            start -= SRAM_CODE if start >= SRAM_CODE else SRAM_DATA
+            assert held[start : start + len(part)] == part

@@ -146,6 +146,7 @@ def plan_flash(
             "give the port of the board, such as --port /dev/ttyUSB0",
         )
     values = {kind: str(path) for kind, path in files.items()}
+    values |= {"image": str(elf.with_suffix(".image"))}
     values |= {"port": port or "", "chip": spec.chip, "base": f"{base:#x}"}
     missing = how_to_get(name, spec)
     if not chosen.program:

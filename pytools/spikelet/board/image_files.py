@@ -40,6 +40,8 @@ def flash_content(elf: Path, board: Board) -> IntelHex:
                 data, address = segment.data(), segment["p_paddr"]
                 if not data:
                     continue
+                if board.memory.loaded and board.memory.ram.holds(address):
+                    continue  # the boot ROM puts it where it is used
                 if not (flash.holds(address) and flash.holds(address + len(data) - 1)):
                     raise UsageError(
                         f"{elf}: holds {len(data)} bytes for {address:#x}; flash of board "

@@ -79,12 +79,14 @@ class Memory(_Part):
         ram: everything else; the stack is its first `stack_bytes`.
         stack_bytes: room for the stack, a multiple of 16.
         storage: of learned tensors, outside of both; None where the board's C has none, or its own.
+        loaded: a boot ROM copies the image out of flash into RAM, where `flash` is a part of it.
     """
 
     flash: Region
     ram: Region
     stack_bytes: int = Field(gt=0, multiple_of=16)
     storage: Storage | None = None
+    loaded: bool = False
 
     @model_validator(mode="after")
     def _fits(self) -> Memory:
