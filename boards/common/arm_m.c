@@ -87,6 +87,12 @@ enum { CACHED = 1 << 17, NOT_CACHED = 1 << 19, ALL = 3 << 24, READ_ONLY = 6 << 2
 static inline uint32_t size_of(uint32_t bytes) {
     return (31 - (uint32_t)__builtin_clz(bytes - 1)) << 1 | 1;
 }
+
+// Bits in which addresses of a range differ: the region that holds it is 2^n bytes, aligned to
+// that.
+static inline uint32_t span(uint32_t first, uint32_t last) {
+    return 0xFFFFFFFFu >> __builtin_clz(first ^ last);
+}
 #endif
 
 static void mpu_region(uint32_t number, uint32_t base, uint32_t attributes) {
@@ -108,7 +114,8 @@ static void protect(void) {
 #else
     // A flash of 2^n bytes, over 2^29 bytes of which it is a part; the later region counts.
     mpu_region(0, 0, XN | size_of(1u << 29));
-    mpu_region(1, first, READ_ONLY | CACHED | size_of(last - first));
+    const uint32_t within = span(first, last); // a boot loader's slot begins anywhere
+    mpu_region(1, first & ~within, READ_ONLY | CACHED | size_of(within));
 #ifdef SPK_FACTORY_BASE // 64 KB that hold what the factory wrote: the part's number
     mpu_region(2, SPK_FACTORY_BASE, XN | READ_ONLY | CACHED | size_of(1u << 16));
 #endif

@@ -202,3 +202,16 @@ def test_a_state_for_devices_has_the_delta_s_counter(
     assert Path(made["state"]).read_bytes() == delta.signed_state(base, keys[0], 9)
     wrong = spikelet("sign", spk, "--key", keys[0], "--package", spk, "--json")
     assert wrong.code == 2 and "--package" in wrong.json["error"]["what"]
+
+
+def test_an_image_for_mcuboot(
+    spikelet: Spikelet, package: Path, tmp_path: Path, keys: tuple[Path, Path]
+) -> None:
+    pytest.importorskip("imgtool")
+    asked = ("build", package, "-b", "nrf52840-dk", "--mcuboot", keys[0], "-o", tmp_path / "made")
+    made = spikelet(*asked, "--image-version", "2.0.1", "--json").json
+    image = Path(made["signed"])
+    assert image.name == "firmware.signed.bin" and image.read_bytes()[20:24] == bytes([2, 0, 1, 0])
+    assert image.with_suffix(".hex").is_file()
+    other = spikelet("build", package, "-b", "native", "--mcuboot", keys[0], "--json")
+    assert other.code == 2 and "names no slot of MCUboot" in other.json["error"]["what"]

@@ -97,6 +97,33 @@ class Memory(_Part):
         return self
 
 
+class McubootSpec(_Part):
+    """Where MCUboot looks for the image that it starts.
+
+    Attributes:
+        slot: the primary one, header and TLVs included.
+        header_bytes: in front of the image: a multiple of what its vector table is aligned to.
+        align: bytes that flash programs at once.
+        trailer_bytes: at the slot's end, for TLVs and what MCUboot notes of a swap.
+    """
+
+    slot: Region
+    header_bytes: int = Field(default=0x200, ge=32, multiple_of=32)
+    align: Literal[1, 2, 4, 8, 16, 32] = 8
+    trailer_bytes: int = Field(default=0x1000, ge=256)
+
+    @property
+    def image_bytes(self) -> int:
+        """What is left for the image."""
+        return self.slot.bytes - self.header_bytes - self.trailer_bytes
+
+    @model_validator(mode="after")
+    def _room(self) -> McubootSpec:
+        if self.image_bytes <= 0:
+            raise ValueError(f"a slot of {self.slot.bytes} bytes leaves none for an image")
+        return self
+
+
 class ToolchainSpec(_Part):
     """How one compiler makes this board's image.
 
@@ -192,6 +219,7 @@ class Board(_Part):
         toolchains: in order of preference.
         machines: in order of preference.
         flash: tools that write its flash, in order of preference; none for what is only emulated.
+        mcuboot: where MCUboot looks for its image; None where none is known.
         silicon: whether it has been run on the part itself; empty for what is only emulated.
         proof: what has been tried without the part: on an emulator, against a model, or built.
         template: no board: what others extend. Theirs is not inherited.
@@ -219,6 +247,7 @@ class Board(_Part):
     toolchains: dict[str, ToolchainSpec] = Field(min_length=1)
     machines: dict[str, MachineSpec] = Field(default_factory=dict)
     flash: dict[str, FlashSpec] = Field(default_factory=dict)
+    mcuboot: McubootSpec | None = None
     silicon: Literal["", "not yet run on silicon", "run on silicon"] = ""
     proof: str = ""
     template: bool = False
@@ -250,6 +279,8 @@ class Board(_Part):
             raise ValueError("[optimize] needs a `default`")
         if self.transport == "machine" and not self.machines:
             raise ValueError('transport = "machine" needs a [machines.NAME]')
+        if self.mcuboot is not None and self.memory is None:
+            raise ValueError("[mcuboot] needs [memory]")
         for file in (*self.sources, *filter(None, [self.link_script])):
             if not self.path(file).is_file():
                 looked = ", ".join(map(str, (self.folder, *self.bases, boards_dir())))

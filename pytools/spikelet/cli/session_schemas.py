@@ -154,6 +154,8 @@ class Build(Image):
     model: str
     package_sha256: str = SHA256
     stack_reserved_bytes: int | None
+    signed: str | None
+    """With --mcuboot: the signed image, .bin; .hex is beside it."""
 
 
 class Place(Object):

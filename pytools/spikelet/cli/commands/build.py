@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +26,9 @@ from spikelet.cli.options import (
     check_learning,
 )
 from spikelet.cli.places import check_folder, given_path
+
+if TYPE_CHECKING:
+    from spikelet.package import Package
 
 app = application()
 
@@ -49,6 +53,18 @@ SelfTestOption = Annotated[
         "boots and commits.",
     ),
 ]
+McubootOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="KEY", parser=given_path, show_default=False,
+        help="For a board that MCUboot starts: linked for its slot, signed with this private key "
+        "by imgtool. firmware.signed.bin and .hex.",
+    ),
+]  # fmt: skip
+VersionOption = Annotated[
+    str,
+    typer.Option(metavar="X.Y.Z", help="With --mcuboot: of the image; it never goes back."),
+]
 
 
 @app.command("build")
@@ -66,6 +82,8 @@ def command(
     keep_state: KeepOption = False,
     self_test: SelfTestOption = True,
     trusted: TrustedOption = None,
+    mcuboot: McubootOption = None,
+    image_version: VersionOption = "1.0.0",
     as_json: JsonOption = False,
 ) -> None:
     """Generate the C and build the image; flash, RAM and stack of it.
@@ -75,6 +93,7 @@ def command(
     with loading(as_json):
         from spikelet.api import Package
         from spikelet.board import find_board
+        from spikelet.board.mcuboot import in_slot, sign_image
         from spikelet.cli.render import build_rows
         from spikelet.cli.streaming import TerminalWatch
         from spikelet.cli.terminal import Terminal, facts
@@ -83,6 +102,7 @@ def command(
     terminal = Terminal.open(as_json)
     check_learning(learn, {"--features": features, "--classes": classes, "--data": data})
     target = find_board(board_name(board))
+    target = target if mcuboot is None else in_slot(target)
     loaded = if_asked(Package.load(package, trusted), keep_state)
     if arena is not None:
         loaded = loaded.with_arena(arena, target, TerminalWatch(terminal))
@@ -95,16 +115,12 @@ def command(
     check_folder(out := out or image_folder(loaded, target, layers))
     with terminal.err.status("building"):
         built = loaded.build(target, out, toolchain=toolchain, layers=layers, self_test=self_test)
+    signed = None if mcuboot is None else sign_image(built.firmware, mcuboot, image_version)
     sizes = built.facts()
-    result = {
-        "model": loaded.graph.name,
-        "package_sha256": loaded.sha256,
-        "stack_reserved_bytes": (sizes["memory"] or {}).get("stack_reserved_bytes"),
-        **sizes,
-        **({"learning": loaded.manifest["learning"]} if learn is not None else {}),
-    }
+    result = _result(loaded, sizes, signed, learn is not None)
     rows = {
         "image": built.firmware.elf,
+        "signed": signed,
         "toolchain": sizes["toolchain"] + (", trace build" if layers else ""),
         **build_rows(sizes),
         "  deepest": ", ".join(f"{name} {size}" for name, size in sizes["stack_chain"]) or None,
@@ -112,3 +128,16 @@ def command(
         "sha256": loaded.sha256,
     }
     terminal.result(result, facts(f"{loaded.graph.name} for {target.name}", rows))
+
+
+def _result(
+    package: Package, sizes: Mapping[str, Any], signed: Path | None, learns: bool
+) -> dict[str, Any]:
+    return {
+        "model": package.graph.name,
+        "package_sha256": package.sha256,
+        "stack_reserved_bytes": (sizes["memory"] or {}).get("stack_reserved_bytes"),
+        "signed": None if signed is None else str(signed),
+        **sizes,
+        **({"learning": package.manifest["learning"]} if learns else {}),
+    }
