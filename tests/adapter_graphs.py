@@ -24,7 +24,8 @@ PLACES: list[tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]] = [
 FORMS: list[dict[str, Any]] = [
     {"rank": 0, "bits": 8}, {"rank": 1, "bits": 1}, {"rank": 9, "bits": 1}, {"rank": 4, "bits": 8},
     {"rank": 0, "bits": 8, "own": True}, {"rank": 0, "bits": 8, "kept": 7},
-    {"rank": 0, "bits": 1, "own": True},
+    {"rank": 0, "bits": 1, "own": True}, {"rank": 3, "bits": 1, "halved": True},
+    {"rank": 0, "bits": 8, "kept": 5, "halved": True},
 ]  # fmt: skip
 
 
@@ -83,6 +84,8 @@ def drawn_values(graph: Graph, rng: np.random.Generator, samples: int | None) ->
             low, high = 4, 9
         if tensor.name.endswith("bias"):
             low, high = -9, 9
+        if tensor.name.endswith("half"):
+            low, high = 0, 1
         if samples is None and tensor.kind != "learned":
             continue
         values = rng.integers(low, high, shape, endpoint=True)

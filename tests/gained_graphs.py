@@ -33,7 +33,23 @@ LINEAR: list[tuple[int, float, dict[str, Any]]] = [
 
 def gained_layers() -> Graph:
     """Layers side by side, with large windows and factors of each kind, each with drawn gains."""
-    rng = np.random.default_rng(3)
+    graph = layers(rng := np.random.default_rng(3))
+    return with_gains(graph, rng)
+
+
+def halved_layers() -> Graph:
+    """The same layers, which read `half`: the first of three stays whole."""
+    graph = layers(np.random.default_rng(5))
+    nodes, learned = [], []
+    for number, node in enumerate(graph.nodes):
+        name, half = f"{node.name}_delta.half", np.array([number % 3 > 0], np.uint8)
+        learned.append(Learned.of(name, "u8", (1,), half))
+        nodes.append(replace(node, inputs=(*node.inputs, name)))
+    return Graph("halved", graph.steps, graph.inputs, nodes, graph.outputs, learned)
+
+
+def layers(rng: np.random.Generator) -> Graph:
+    """What both have in common, without values."""
     x, wide = image("x", SHAPE), image("wide", (3, 3, 136))
     nodes: list[Operator] = []
     for shape, factor, fields in CONVOLUTIONS:
@@ -44,7 +60,7 @@ def gained_layers() -> Graph:
             shape = (outputs, x.size)
             name = f"n{len(nodes)}"
             nodes.append(layer(FullyConnected, name, x, shape, factor, rng, once=once, **fields))
-    return with_gains(Graph("gained", 1, [x, wide], nodes, [nodes[-1].name]), rng)
+    return Graph("gained", 1, [x, wide], nodes, [nodes[-1].name])
 
 
 def layer(

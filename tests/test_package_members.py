@@ -63,6 +63,7 @@ MANIFEST: dict[str, Any] = {
     },
     "adapter": {
         "base_sha256": "0" * 64, "kind": "low_rank", "rank": 1, "bits": 8, "head": False,
+        "ranks": [1, 0],
     },
     "plugins": {},
 }  # fmt: skip

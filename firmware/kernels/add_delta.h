@@ -16,6 +16,7 @@ struct spk_add_delta {
     uint16_t kept;                // taps of a row, by chance; 0: all
     bool own;                     // output o sees channel o only
     int16_t zero_point;           // of x
+    int16_t base;                 // zero point of y
     int16_t low;                  // of the output's codes
     int16_t high;
 };
@@ -28,6 +29,7 @@ struct spk_delta {
     const uint8_t *shift; // likewise
     const int8_t *bias;   // (outputs,)
     const uint32_t *seed; // that the taps are drawn from, 0 where there are all
+    const uint8_t *half;  // whether y is of half the resolution, less its zero point; or 0
 };
 
 SPK_INLINE int32_t spk_delta_level(bool signs, const void *row, uint32_t i) {
@@ -139,6 +141,7 @@ SPK_INLINE void spk_add_delta(const struct spk_add_delta *c, bool signs, const i
                               const int8_t *input, const struct spk_delta *d, int32_t *middle,
                               int8_t *output) {
     const struct spk_geometry *g = &c->geometry;
+    const bool halved = d->half != 0 && d->half[0] != 0;
     for (uint32_t pixel = 0; pixel < (uint32_t)g->out_height * g->out_width; pixel++) {
         const uint32_t y = pixel / g->out_width;
         const uint32_t x = pixel % g->out_width;
@@ -152,7 +155,9 @@ SPK_INLINE void spk_add_delta(const struct spk_add_delta *c, bool signs, const i
             const int32_t delta = c->rank > 0
                                       ? spk_delta_up(c, signs, d, middle, o)
                                       : spk_delta_whole(c, signs, input, d, y, x, o, &state);
-            *output++ = (int8_t)spk_clamp(*base++ + delta + d->bias[o], c->low, c->high);
+            const int32_t code = halved ? 2 * *base + c->base : *base;
+            *output++ = (int8_t)spk_clamp(code + delta + d->bias[o], c->low, c->high);
+            base++;
         }
     }
 }
@@ -162,8 +167,8 @@ SPK_INLINE void spk_add_delta(const struct spk_add_delta *c, bool signs, const i
     SPK_SHARED void spk_add_delta_##name(                                                          \
         const struct spk_add_delta *c, const int8_t *base, const int8_t *input, const type *down,  \
         const type *up, const int16_t *gain, const uint8_t *shift, const int8_t *bias,             \
-        const uint32_t *seed, uint32_t *scratch, int8_t *output) {                                 \
-        const struct spk_delta d = {down, up, gain, shift, bias, seed};                            \
+        const uint32_t *seed, const uint8_t *half, uint32_t *scratch, int8_t *output) {            \
+        const struct spk_delta d = {down, up, gain, shift, bias, seed, half};                      \
         spk_add_delta(c, signs, base, input, &d, (int32_t *)scratch, output);                      \
     }
 

@@ -1,4 +1,4 @@
-// Gains and biases of an adapter, folded into what a layer's sums become codes by: its kernel is
+// Values of an adapter, folded into what a layer's sums become codes by: its kernel is
 // the same, and reads tables in RAM instead of those in flash. Golden twin:
 // pytools/spikelet/graph/gains.py.
 // SPDX-License-Identifier: Apache-2.0
@@ -98,8 +98,32 @@ SPK_SHARED void spk_fold_gains(struct spk_rescale *out, const int32_t **fraction
     }
 }
 
+// The ends and the zero point of codes of half the resolution.
+SPK_INLINE void spk_halve_codes(struct spk_rescale *out) {
+    out->zero_point = 0;
+    out->low = INT8_MIN;
+    out->high = INT8_MAX;
+}
+
+// Points `out` to codes of half the resolution, with zero point 0 and no activation; nothing where
+// half[0] is 0. table: (channels,) bytes, by fours.
+SPK_SHARED void spk_halve(struct spk_rescale *out, uint32_t channels, const uint8_t *half,
+                          uint32_t *table) {
+    int8_t *const shifts = (int8_t *)table;
+    if (half[0] == 0) {
+        return;
+    }
+    for (uint32_t o = 0; o < ((channels + 3) & ~3u); o++) {
+        const int32_t shift = out->shift[o];
+        const bool least = shift == -31 || shift == SPK_FAR - 31;
+        shifts[o] = (int8_t)(least ? shift : shift - 1);
+    }
+    out->shift = shifts;
+    spk_halve_codes(out);
+}
+
 #if defined(__ARM_FEATURE_DSP)
-// The same of scales; table: (channels,).
+// spk_fold_gains of scales; table: (channels,).
 SPK_SHARED void spk_fold_scales(const struct spk_scale **scales, uint32_t channels,
                                 const int8_t *gain, const int8_t *bias, uint32_t *table) {
     const struct spk_scale *from = *scales;
@@ -122,6 +146,25 @@ SPK_SHARED void spk_fold_scales(const struct spk_scale **scales, uint32_t channe
             to->offset = (from->offset >> (from->right - 1)) * (1 << (to->right - 1));
         }
     }
+}
+
+// spk_halve of scales; table: (channels,).
+SPK_SHARED void spk_halve_scales(struct spk_rescale *out, const struct spk_scale **scales,
+                                 uint32_t channels, const uint8_t *half, uint32_t *table) {
+    struct spk_scale *const to = (struct spk_scale *)(void *)table;
+    if (half[0] == 0) {
+        return;
+    }
+    for (uint32_t o = 0; o < channels; o++) {
+        to[o] = (*scales)[o];
+        if (to[o].right < 64) {
+            to[o].offset = 1 << to[o].right++;
+        } else if (to[o].right > SPK_FAR - 31) {
+            to[o].right--;
+        }
+    }
+    *scales = to;
+    spk_halve_codes(out);
 }
 #endif
 

@@ -68,6 +68,7 @@ class Places(TypedDict):
     rank: _Count
     bits: _Count
     head: bool
+    ranks: NotRequired[list[_Count]]
 
 
 @_DECLARED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
@@ -13,7 +14,7 @@ from onnx_networks import NETWORKS, differences, quantise_model, samples, sessio
 from tflite_oracle import draw
 
 from cli_support import small_graph
-from gained_graphs import gained_layers
+from gained_graphs import gained_layers, halved_layers
 from spikelet.errors import UsageError
 from spikelet.frontends import onnx as frontend
 from spikelet.frontends import tflite
@@ -243,9 +244,10 @@ def test_an_operator_that_onnx_has_not_is_refused_by_name(kind: str) -> None:
         export(imported_case(kind, 0))
 
 
-def test_gains_of_an_adapter_are_refused_by_name() -> None:
-    with pytest.raises(UsageError, match="reads gains of an adapter"):
-        export(gained_layers())
+@pytest.mark.parametrize("made", [gained_layers, halved_layers])
+def test_values_of_an_adapter_are_refused_by_name(made: Callable[[], Graph]) -> None:
+    with pytest.raises(UsageError, match="reads values of an adapter"):
+        export(made())
 
 
 def test_every_operator_is_exported_or_known_to_have_no_meaning_in_onnx() -> None:

@@ -77,7 +77,10 @@ def expected(node: AddDelta, y: Array, x: Array, values: dict[str, Array]) -> Ar
         up = torch.from_numpy(matrix(values["up"], node.bits, outputs))
         product = (torch.from_numpy(delta.astype(np.float64)) @ up).numpy().astype(np.int64)
         delta = rounded(product, gain[rows:], shift[rows:])
-    whole = y.reshape(-1, outputs) + delta + values["bias"].astype(int)
+    base = y.reshape(-1, outputs).astype(int)
+    if "half" in values and values["half"][0]:
+        base = 2 * base + node.ins[0].zero_point
+    whole = base + delta + values["bias"].astype(int)
     return np.clip(whole, *node.activation).reshape(y.shape)
 
 
@@ -102,7 +105,7 @@ def test_zeros_leave_the_layer_as_it_is() -> None:
     graph = added_deltas()
     inputs = drawn_values(graph, np.random.default_rng(1), 2)
     for name in inputs:
-        if name.endswith(("gain", "bias")):
+        if name.endswith(("gain", "bias", "half")):
             inputs[name][...] = 0
     trace = graph.run(inputs, trace=True).trace
     for node in graph.nodes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from math import floor, frexp
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphs
-from gained_graphs import gained_layers
+from gained_graphs import gained_layers, halved_layers
 from int8_classifier import classifier
 from spikelet.graph import Array, Graph, GraphError, Learned
 from spikelet.graph.adapted import Adapter, with_places
@@ -112,13 +113,33 @@ def test_golden_is_a_layer_that_was_made_with_the_factor() -> None:
     assert moved > 1000
 
 
+def test_half_is_a_layer_of_half_the_factor_and_no_activation() -> None:
+    graph = halved_layers()
+    inputs = graphs.random_inputs(graph, 4, np.random.default_rng(2))
+    trace, negative = graph.run(inputs, trace=True).trace, 0
+    for number, node in enumerate(graph.nodes):
+        assert isinstance(node, Quantised)
+        alone = replace(node, inputs=node.inputs[:1])
+        if number % 3:
+            alone = replace(
+                made_with(alone, np.array(-64), 0 * node.bias),  # a factor of a half
+                output_zero_point=0, activation=(-128, 127),
+            )  # fmt: skip
+        base = Graph("base", 1, graph.inputs, [alone], [node.name])
+        expected = base.run(inputs, trace=True).trace[node.name][0]
+        assert np.array_equal(trace[node.name][0], expected), node.name
+        negative += int((expected < -113 / 2).sum()) if number % 3 else 0
+    assert negative > 100  # which the activation would cut off
+
+
+@pytest.mark.parametrize("made", [gained_layers, halved_layers])
 @pytest.mark.parametrize("target", [
     "native-gcc-sanitized", "rv32-gcc-qemu", "m4-gcc-qemu",
     *(pytest.param(name, marks=pytest.mark.long)
       for name in ("m55-gcc-qemu", "m0-gcc-qemu", "rv32e-gcc-qemu", "rv32b-gcc-qemu")),
 ])  # fmt: skip
-def test_devices_fold_the_same(target: str, tmp_path: Path) -> None:
-    graph = gained_layers()
+def test_devices_fold_the_same(target: str, made: Callable[[], Graph], tmp_path: Path) -> None:
+    graph = made()
     inputs = graphs.random_inputs(graph, 3, np.random.default_rng(4))
     check_package(target, Package(graph, inputs, {}).with_golden(), tmp_path)
 

@@ -39,6 +39,7 @@ FORMS = [
     Adapter("ladder", 4),
     GAINS,
     Adapter("scale_bias", head=True),
+    Adapter("low_rank", head=True, ranks=(3, 0, 2)),
 ]
 SWAPS = 2000
 
@@ -72,6 +73,12 @@ def test_only_a_graph_that_does_not_learn_has_places() -> None:
                                    ("ladder", 4, 8, True), ("depthwise", 2, 8, False)):  # fmt: skip
         with pytest.raises(GraphError):
             Adapter(kind, rank, bits, head)  # type: ignore[arg-type]
+    for kind, rank, ranks in (("low_rank", 2, (2, 2)), ("low_rank", 0, (0, 0)), ("head", 0, (1,)),
+                              ("low_rank", 0, (129,)), ("ladder", 0, (4, 4))):  # fmt: skip
+        with pytest.raises(GraphError):
+            Adapter(kind, rank, ranks=ranks)  # type: ignore[arg-type]
+    with pytest.raises(GraphError, match="2 ranks, expected 4: of first, wide, point, head"):
+        with_places(classifier(), Adapter("low_rank", ranks=(1, 1)))
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
@@ -103,6 +110,9 @@ def test_unfit_files_are_refused_by_name(tmp_path: Path) -> None:
         Delta.load(path, prepared(package, Adapter("low_rank", 4, 1)))
     with pytest.raises(StateError, match="is for bits 1, package classifier has 8"):
         Delta.load(path, prepared(package, Adapter("low_rank", 3, 8)))
+    layers = drawn(package, Adapter("low_rank", 0, 1, False, (3, 0, 1, 1)), 1)
+    with pytest.raises(StateError, match=r"is for ranks \[3, 0, 1, 1\], package .* has \[1, 0, 1"):
+        layers.places(prepared(package, Adapter("low_rank", 0, 1, False, (1, 0, 1, 1))))
     with pytest.raises(StateError, match="is for kind low_rank, package classifier has scale_bias"):
         Delta.load(path, prepared(package, GAINS))
     whole = path.read_bytes()
@@ -114,7 +124,7 @@ def test_unfit_files_are_refused_by_name(tmp_path: Path) -> None:
     tensors, about = read_values(path, {"adapter": dict}, WORDS)
     name = next(n for n in tensors if n.endswith("down"))
     for changed, values, match in (
-        ({**about, "schema": 2}, tensors, "schema 2, not 1"),
+        ({**about, "schema": 1}, tensors, "schema 1, not 2"),
         ({**about, "adapter": {**about["adapter"], "rank": 200}}, tensors, "rank"),
         ({**about, "adapter": {"kind": "of tomorrow"}}, tensors, "kind"),
         (about, {**tensors, name: tensors[name][:1]}, name),

@@ -11,6 +11,7 @@ from torch import nn
 
 import every_learner
 import spikelet
+from adapter_graphs import drawn_values
 from int8_classifier import classifier
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Graph
@@ -82,16 +83,24 @@ def test_each_input_gets_the_delta_of_its_domain(tmp_path: Path) -> None:
     assert with_places(graph, form).outputs == [scores]
 
 
-def test_an_image_is_averaged_to_a_few_places(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [
+    Adapter("head"), Adapter("low_rank", 2, 1), Adapter("scale_bias"),
+], ids=str)  # fmt: skip
+def test_an_image_is_averaged_to_a_few_places(form: Adapter, tmp_path: Path) -> None:
     graph = classifier()
     (x,) = graph.inputs
     images = np.random.default_rng(0).integers(-128, 128, (40, *x.shape)).astype(np.int8)
-    package = routed(prepared(Package(graph, {}, {}), Adapter("head")), [images // 4], images)
+    package = routed(prepared(Package(graph, {}, {}), form), [images // 4], images)
     few = {x.name: np.concatenate([images[:3], images[:3] // 4])}
     expected = package.graph.run(few).outputs
+    values = drawn_values(package.graph, np.random.default_rng(1), None)
     with device_learner(package, folder=tmp_path) as device:
         made = device.predict(few)
-    assert all(np.array_equal(made[name], values) for name, values in expected.items())
+        device.restore(values)
+        again = device.predict(few)
+    assert all(np.array_equal(made[name], given) for name, given in expected.items())
+    assert np.array_equal(again[ROUTE], made[ROUTE])  # which no delta changes
+    assert not np.array_equal(again[graph.outputs[0]], made[graph.outputs[0]])
     assert expected[ROUTE][:, 0].tolist() == [0, 0, 0, 1, 1, 1]
 
 

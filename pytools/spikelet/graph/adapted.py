@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -26,13 +27,14 @@ from spikelet.graph.ops.slice import Slice
 from spikelet.graph.quantised import Quantised
 from spikelet.graph.tensor import GraphError, Learned, Tensor
 
-SCHEMA = 1  # of the values; another meaning of one of them is another number
+SCHEMA = 2  # of the values; another meaning of one of them is another number
 BASE = "delta.base"  # i32 (1,): what values are for; a device takes no others
 HEAD, DELTA = "head", "delta"
 
 
 Kind = Literal["low_rank", "depthwise", "sparse", "scale_bias", "ladder", "head"]
 RANKED = ("low_rank", "sparse", "ladder")
+BY_LAYER = ("low_rank", "sparse")  # that may have ranks of their own for each layer
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,10 @@ class Adapter:
     """Which values an adapter has.
 
     Attributes:
-        kind: what is added to layers. low_rank: two matrices on what the layer reads. depthwise: a
-            3 x 3 convolution, channel by channel, of what a convolution writes. sparse: some
-            weights of each output, at places that a seed draws. scale_bias: a gain and a bias of
+        kind: what is added to layers. low_rank: two matrices on what the layer reads. sparse: some
+            weights of each output, at places that a seed draws. Both add in front of the layer's
+            activation. depthwise: a 3 x 3 convolution, channel by channel, of what a convolution
+            writes. scale_bias: a gain and a bias of
             each output, folded into the layer's own tables. ladder: a narrow network beside
             the frozen one reads the mean of each layer, and adds to the last. head: a matrix for
             the last layer.
@@ -50,17 +53,26 @@ class Adapter:
         bits: of an element of the matrices.
         head: besides low_rank, depthwise, sparse or scale_bias, the last layer has a whole matrix
             of 8 bits.
+        ranks: of low_rank and sparse, instead of one rank: that of each layer that may be adapted,
+            but for one with a whole matrix. A layer of rank 0 stays as it is.
     """
 
     kind: Kind
     rank: Annotated[int, within(0, MOST_RANK)] = 0
     bits: Literal[1, 8] = 8
     head: bool = False
+    ranks: tuple[Annotated[int, within(0, MOST_RANK)], ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.ranks, list):  # as JSON holds it
+            object.__setattr__(self, "ranks", tuple(self.ranks))
         check_fields(Adapter, "the adapter", vars(self))
-        if (self.kind in RANKED) != (self.rank > 0):
-            raise GraphError(f"an adapter of kind {self.kind} and rank {self.rank}")
+        by_layer = any(self.ranks)
+        if self.ranks and not (self.kind in BY_LAYER and by_layer):
+            raise GraphError(f"an adapter of kind {self.kind} and ranks {list(self.ranks)}")
+        if (self.kind in RANKED) != (self.rank > 0 or by_layer) or (self.rank and by_layer):
+            ranks = f" and ranks {list(self.ranks)}" if by_layer else ""
+            raise GraphError(f"an adapter of kind {self.kind}, rank {self.rank}{ranks}")
         if self.kind in ("ladder", "head") and (self.bits, self.head) != (8, False):
             raise GraphError(
                 f"an adapter of kind {self.kind}: bits {self.bits} and head {self.head}, "
@@ -71,22 +83,27 @@ class Adapter:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "ranks": list(self.ranks)}
+
+    def rank_of(self, layer: int) -> int:
+        """Of low_rank and sparse, that of a layer by its number among those that may be adapted."""
+        if self.kind not in BY_LAYER:
+            return 0
+        return self.ranks[layer] if self.ranks else self.rank
 
 
-def form(kind: Kind, rank: int | None, bits: str | None, head: bool) -> Adapter:
-    """An adapter as it is asked for, with defaults for None.
+def form(kind: Kind, rank: int | Sequence[int] | None, bits: str | None, head: bool) -> Adapter:
+    """An adapter as it is asked for, with defaults for None; several ranks are those of layers.
 
     Raises:
         GraphError: a kind has no such option.
     """
-    width = 1 if kind in ("low_rank", "sparse") else 8
-    return Adapter(
-        kind,
-        rank or (4 if kind in RANKED else 0),
-        {None: width, "1": 1, "8": 8}[bits],  # type: ignore[arg-type]
-        head,
-    )
+    width: Any = {None: 1 if kind in BY_LAYER else 8, "1": 1, "8": 8}[bits]
+    if rank is None:
+        rank = 4 if kind in RANKED else 0
+    if isinstance(rank, int):
+        return Adapter(kind, rank, width, head)
+    return Adapter(kind, 0, width, head, tuple(rank))
 
 
 def base_sha256(base: Graph) -> str:
@@ -111,6 +128,7 @@ def with_places(base: Graph, adapter: Adapter) -> Graph:
         raise GraphError(
             f"graph {base.name}: no layer to adapt, expected an int8 convolution or a linear layer"
         )
+    _check_ranks(base, adapter, layers)
     nodes: list[Operator] = []
     learned = [_tag(base, adapter)]
     side: AddDelta | None = None  # of a ladder, its last rung
@@ -119,14 +137,17 @@ def with_places(base: Graph, adapter: Adapter) -> Graph:
         if not isinstance(node, Quantised) or node not in layers:
             nodes.append(node)
             continue
+        rank = None if whole else adapter.rank_of(layers.index(node))
         if adapter.kind == "scale_bias" and not whole:
             gained, values = _gained(node)
             nodes.append(gained)
-        elif whole or adapter.kind not in ("head", "ladder"):
+        elif whole or rank or adapter.kind == "depthwise":
             below = dataclasses.replace(node, name=f"{node.name}_base")
             below.ins = node.ins
             below.outs = (dataclasses.replace(node.outs[0], name=below.name),)
-            added, values = _behind(node, below, adapter, whole, side)
+            added, values = _behind(node, below, adapter, rank, side)
+            if added.halved:
+                below = dataclasses.replace(below, inputs=(*below.inputs, added.inputs[-1]))
             nodes += [below, added]
         else:
             nodes.append(node)
@@ -159,8 +180,18 @@ def _tag(base: Graph, adapter: Adapter) -> Learned:
     return Learned.of(BASE, "i32", (1,), np.array([tag], np.int32), low=tag, high=tag)
 
 
+def _check_ranks(base: Graph, adapter: Adapter, layers: list[Operator]) -> None:
+    """Refuse ranks of other layers than there are."""
+    ranked = layers[: len(layers) - adapter.head]
+    if adapter.ranks and len(adapter.ranks) != len(ranked):
+        raise GraphError(
+            f"graph {base.name}: {len(adapter.ranks)} ranks, expected {len(ranked)}: of "
+            f"{', '.join(node.name for node in ranked)}"
+        )
+
+
 def _behind(
-    node: Quantised, below: Quantised, adapter: Adapter, whole: bool, side: AddDelta | None
+    node: Quantised, below: Quantised, adapter: Adapter, rank: int | None, side: AddDelta | None
 ) -> tuple[AddDelta, list[Learned]]:
     """What adds to a layer, under its name, and its values.
 
@@ -168,7 +199,7 @@ def _behind(
         node: the layer.
         below: it, under another name.
         adapter: its form.
-        whole: with a matrix, not in the way of the adapter's kind.
+        rank: of low_rank and sparse; None: with a whole matrix.
         side: of a ladder, what the last layer gets.
     """
     (y,), x = below.outs, node.ins[0] if side is None else side.outs[0]
@@ -180,12 +211,14 @@ def _behind(
             "dilation": node.dilation,
             "padding": node.padding,
         }
+    whole = rank is None
     form: dict[str, Any] = {"rank": 0, "bits": 8 if whole else adapter.bits}
-    if adapter.kind == "low_rank" and not whole:
-        form["rank"] = adapter.rank
-    if adapter.kind == "sparse" and not whole:
+    if adapter.kind == "low_rank" and rank:
+        form["rank"] = rank
+    if adapter.kind == "sparse" and rank:
         taps = x.size if not place else math.prod(place["kernel"]) * x.shape[-1]
-        form["kept"] = min(adapter.rank, taps)
+        form["kept"] = min(rank, taps)
+    form["halved"] = bool(rank) and node.activation[0] >= node.output_zero_point and not node.even
     if adapter.kind == "depthwise" and not whole:
         if len(y.shape) != 3:  # one pixel of as many channels
             raise GraphError(f"layer {node.name}: no image, nothing to convolve; give it a head")

@@ -112,7 +112,7 @@ class Convolution(Windows, Quantised):
     """An int8 convolution over (H, W, C); outside the image lies the input's zero point."""
 
     def band(self, first: int, end: int) -> Band | None:
-        if self.gained:  # folded once, not for each band
+        if self.folded:  # folded once, not for each band
             return None
         top, left, _, right = self.padding
         kernel = self.weight.shape[self.weight.ndim - 3 : self.weight.ndim - 1]

@@ -1,8 +1,11 @@
-"""Gains and biases of an adapter, folded into a layer's requantisation. C twin: kernels/gains.h.
+"""Values of an adapter, folded into a layer's requantisation. C twin: kernels/gains.h.
 
 A gain g of a channel is a factor of `(128 + g) / 128`, 0 to almost 2, on what its multiplier and
 shift stand for. A bias b adds b times `bias_unit` to its sum: half an output code to one each.
 The new multiplier is rounded to the nearest one, halves up, as `quantize_multiplier` rounds it.
+
+Another value is `half`. Where it is not 0, a layer writes codes of half the resolution, with zero
+point 0 and no activation, so that they hold what the activation would cut off.
 """
 
 from __future__ import annotations
@@ -53,6 +56,40 @@ def with_gain_once(
     return mantissa >> FRACTION_BITS, mantissa & ((1 << FRACTION_BITS) - 1), moved
 
 
+def half_shift(shift: Array) -> Array:
+    """Shifts (O,) int64 of half of a factor; the least shift stands, of sums that come to 0."""
+    halved: Array = np.maximum(shift.astype(np.int64) - 1, -31)
+    return halved
+
+
+def codes_of_half(scaled: Array) -> Array:
+    """int8 codes of sums that are scaled by half of a factor."""
+    codes: Array = np.clip(scaled, -128, 127).astype(np.int8)
+    return codes
+
+
+def check_values(node: Operator, channels: int, *, takes: bool, even: bool) -> None:
+    """Refuse inputs behind the first that are no values to fold, and layers that have no factor.
+
+    Args:
+        node: the layer.
+        channels: of its output.
+        takes: its kind takes such values.
+        even: it rounds halves to even.
+    """
+    given = node.ins[1:]
+    wanted = [("u8", (1,))] if len(given) == 1 else [("i8", (channels,))] * 2
+    good = all(t.kind == "learned" for t in given)
+    if not takes or [(t.dtype, t.shape) for t in given] != wanted or not good:
+        raise node.error(
+            f"reads {', '.join(map(str, given))} beside its input: expected nothing, or learned "
+            f"gains and biases, i8 ({channels},), or a learned half, u8 (1,), of a convolution or "
+            "a linear layer"
+        )
+    if even:
+        raise node.error("halves are rounded to even: it takes no values of an adapter")
+
+
 def _scaled(mantissa: Array, bits: int, shift: Array, gain: Array) -> tuple[Array, Array]:
     """A mantissa of so many bits and its shift, with gains; int64."""
     times = gain.astype(np.int64) + (1 << GAIN_BITS)
@@ -69,9 +106,11 @@ def _scaled(mantissa: Array, bits: int, shift: Array, gain: Array) -> tuple[Arra
 Tables = Literal["twice", "once", "scales"]  # how a kernel holds a layer's factors
 
 
-def table_bytes(tables: Tables, channels: int) -> int:
-    """What the folded tables of a layer take."""
+def table_bytes(tables: Tables, channels: int, *, halved: bool = False) -> int:
+    """What the folded tables of a layer take; `halved`: shifts alone, or scales."""
     padded = channels + -channels % 4
+    if halved and tables != "scales":
+        return padded
     return {"twice": 9 * padded, "once": 13 * padded, "scales": 16 * channels}[tables]
 
 
@@ -83,7 +122,7 @@ def folded_run(
 
     Args:
         em: takes the header.
-        node: reads gains and biases behind its input.
+        node: reads gains and biases, or `half`, behind its input.
         tables: how the kernel holds factors.
         table: memory of `table_bytes`.
         struct: the type of the configuration.
@@ -92,13 +131,18 @@ def folded_run(
         rest: what the kernel takes behind it.
     """
     em.include("kernels/gains.h")
-    gain, bias = (em.tensor(name) for name in node.inputs[1:])
-    channels = node.outs[0].shape[-1]
-    fold = c.run("spk_fold_scales", c.address("gained.scales"), channels, gain, bias, table)
-    if tables != "scales":
+    values = [em.tensor(name) for name in node.inputs[1:]]
+    channels, out = node.outs[0].shape[-1], c.address("gained.out")
+    scales = c.address("gained.scales")
+    if len(values) == 1:
+        given = [out, scales] if tables == "scales" else [out]
+        name = "spk_halve_scales" if tables == "scales" else "spk_halve"
+        fold = c.run(name, *given, channels, *values, table)
+    elif tables == "scales":
+        fold = c.run("spk_fold_scales", scales, channels, *values, table)
+    else:
         fraction = c.address("gained.fraction") if tables == "once" else c.name("NULL")
-        out = c.address("gained.out")
-        fold = c.run("spk_fold_gains", out, fraction, channels, gain, bias, table)
+        fold = c.run("spk_fold_gains", out, fraction, channels, *values, table)
     return [
         c.block(
             c.declare(f"struct {struct}", "gained", config.dereference()),

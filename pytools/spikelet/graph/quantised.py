@@ -12,7 +12,15 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields
 from spikelet.graph.declared import Code, Codes, Held, TensorScale
-from spikelet.graph.gains import SHIFT_DOWN, SHIFT_UP, bias_unit, with_gain
+from spikelet.graph.gains import (
+    SHIFT_DOWN,
+    SHIFT_UP,
+    bias_unit,
+    check_values,
+    codes_of_half,
+    half_shift,
+    with_gain,
+)
 from spikelet.graph.grid import check_codes, levels_of
 from spikelet.graph.int8 import by_channel, codes_of, ranges, spread
 from spikelet.graph.operator import Emitter, Inferred, Interval, Operator, Role
@@ -67,8 +75,8 @@ class Quantised(Operator):
         offset: (O, 2) int32, low and high word of int64, or None: a sum is multiplied, the offset
             is added, and it is rounded once, halves to even, see `requantise_even`.
 
-    Where `GAINS`, it may read two learned tensors (O,) i8 beside x: gains, and biases, which are
-    folded into multiplier, shift and bias before its sums are scaled, see `gains`.
+    Where `GAINS`, it may read learned values beside x, which are folded into its constants before
+    its sums are scaled, see `gains`: gains and biases, (O,) i8; or `half`, (1,) u8.
     """
 
     OUTPUTS: ClassVar[int] = 0  # the axis of the weights that the output channels lie along
@@ -134,7 +142,8 @@ class Quantised(Operator):
             padded: some taps may see the zero point instead of the input.
         """
         x, channels = self.ins[0], len(rows)
-        self._check_gains(channels)
+        if self.folded:
+            check_values(self, channels, takes=self.GAINS, even=self.even)
         if rows.shape[1] > MOST_TAPS:
             raise self.error(f"{rows.shape[1]} weights a channel, more than {MOST_TAPS}")
         for name in ("bias", "multiplier", "shift"):
@@ -158,7 +167,9 @@ class Quantised(Operator):
         reach = low_sum - added, high_sum + added
         self._check_even(reach)
         ends = [self.rescale(sums - self.bias) for sums in reach]
-        if self.gained or not self._monotone(reach):
+        if self.halved:
+            low, high = INT8
+        if self.folded or not self._monotone(reach):
             ends = [np.full(channels, low), np.full(channels, high)]
         bounds[self.name] = spread(shape, *ends)
         written = Tensor(
@@ -167,22 +178,19 @@ class Quantised(Operator):
         return Inferred([written], Sums(seen, reach, largest))
 
     @property
-    def gained(self) -> bool:
-        """Whether it reads gains and biases of an adapter."""
+    def folded(self) -> bool:
+        """Whether it reads values of an adapter, which are folded into its constants."""
         return len(self.inputs) > 1
 
-    def _check_gains(self, channels: int) -> None:
-        """Refuse inputs beside x that are no gains and biases, and layers that have no factor."""
-        if not self.gained:
-            return
-        good = all(t.kind == "learned" and t.dtype == "i8" for t in self.ins[1:])
-        if not self.GAINS or [t.shape for t in self.ins[1:]] != [(channels,)] * 2 or not good:
-            raise self.error(
-                f"reads {', '.join(map(str, self.ins[1:]))} beside its input: expected nothing, or "
-                f"learned gains and biases, i8 ({channels},), of a convolution or a linear layer"
-            )
-        if self.even:
-            raise self.error("halves are rounded to even: it takes no gains")
+    @property
+    def gained(self) -> bool:
+        """Whether these are gains and biases."""
+        return len(self.inputs) == 3
+
+    @property
+    def halved(self) -> bool:
+        """Whether it is `half`."""
+        return len(self.inputs) == 2
 
     def _check_even(self, reach: Interval) -> None:
         """Refuse steps that are no steps, and products beyond 62 bits."""
@@ -366,6 +374,8 @@ class Quantised(Operator):
             gain, bias = (env[name] for name in self.inputs[1:])
             whole = whole + bias * bias_unit(self._right_shift)
             multiplier, shift = with_gain(multiplier, self._right_shift, gain)
+        if env is not None and self.halved and env[self.inputs[1]][0]:
+            return codes_of_half(requantise(whole, multiplier, half_shift(self._right_shift)))
         if self.steps is not None:
             return (self.activation[0] + reached(whole, self.steps)).astype(np.int8)
         if self.offset is not None:
@@ -392,9 +402,9 @@ class Quantised(Operator):
 
     @property
     def _shifts(self) -> Interval:
-        """(O,) least and largest shift that any gains give."""
+        """(O,) least and largest shift that any values of an adapter give."""
         shift = self._right_shift
-        return shift - SHIFT_DOWN * self.gained, shift + SHIFT_UP * self.gained
+        return shift - SHIFT_DOWN * self.gained - self.halved, shift + SHIFT_UP * self.gained
 
     @property
     def _right_shift(self) -> Array:

@@ -6,6 +6,7 @@ no delta, or the number of one. What it reads no delta changes, so it may be ask
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,13 +51,6 @@ def routed(package: Package, domains: Sequence[Array], generic: Array) -> Packag
             "a router chooses between deltas",
             "give the package that `spikelet adapt --places` wrote",
         )
-    first = adapted_layers(graph)[0]
-    if isinstance(first, Quantised) and first.gained:
-        raise UsageError(
-            f"package {graph.name}: its deltas change layer {first.name}, which the router reads",
-            "an adapter of kind scale_bias",
-            "choose an adapter of another kind",
-        )
     nodes, feature = _feature(graph)
     seen = [_values(graph, nodes, feature, x) for x in (generic, *domains)]
     weight, bias = _vectors(seen)
@@ -82,15 +76,19 @@ def routed(package: Package, domains: Sequence[Array], generic: Array) -> Packag
 def _feature(graph: Graph) -> tuple[list[Operator], str]:
     """What is computed of the first layer, and the tensor that the router reads."""
     layer = adapted_layers(graph)[0]
+    nodes: list[Operator] = []
     (y,) = layer.outs
+    if isinstance(layer, Quantised) and layer.folded:  # deltas change it: the router has its own
+        layer = dataclasses.replace(layer, name=f"{ROUTE}_layer", inputs=layer.inputs[:1])
+        nodes, y = [layer], dataclasses.replace(y, name=layer.name)
     if len(y.shape) != 3:
-        return [], y.name
+        return nodes, y.name
     window = (max(1, y.shape[0] // GRID), max(1, y.shape[1] // GRID))
     pool = AveragePool2d(
         name=f"{ROUTE}_feature", inputs=(y.name,), window=window, stride=window,
         output_scale=y.scale, output_zero_point=y.zero_point,
     )  # fmt: skip
-    return [pool], pool.name
+    return [*nodes, pool], pool.name
 
 
 def _values(graph: Graph, nodes: list[Operator], feature: str, x: Array) -> Array:

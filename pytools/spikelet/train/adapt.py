@@ -30,7 +30,7 @@ from spikelet.graph.ops.mean import Mean
 from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.ops.slice import Slice
 from spikelet.graph.ops.softmax import Softmax
-from spikelet.graph.quantised import Quantised
+from spikelet.graph.quantised import INT8, Quantised
 
 BATCH = 16
 SAMPLES = 256  # that sizes of tensors are taken from
@@ -38,6 +38,7 @@ REACH = 4.0  # how many times the root mean square of its sums the middle holds
 UNIT_RATE = 0.02  # at which what one of the middle is follows the sums
 FIRST = 1e-3  # of `up`, as it begins
 TINY = 1e-9
+RATE, RATE_OF_SIGNS = 0.01, 0.03  # signs of two matrices do nothing until they turn
 WHOLE = 4.0  # rate of a whole matrix, which begins at 0, in that of two
 LOGIT_SPREAD = 3.0  # largest standard deviation of the scores that the loss sees
 
@@ -48,13 +49,14 @@ class Training:
 
     Attributes:
         epochs: over the samples that are not held out.
-        rate: highest learning rate of Adam; it falls to 0 by a cosine.
+        rate: highest learning rate of Adam; it falls to 0 by a cosine. None: the one that suits
+            the adapter, three times as high where it has two matrices of signs.
         held_out: share of the samples that choose the best epoch.
         seed: of everything that is drawn.
     """
 
     epochs: int = 60
-    rate: float = 0.01
+    rate: float | None = None
     held_out: float = 0.2
     seed: int = 0
 
@@ -151,7 +153,10 @@ class _Values(nn.Module):
             delta = middle @ up * (step * self.size * self.unit)
         added = (rounded(delta) + rounded(self.bias * self.size)).reshape(y.shape)
         low, high = self.node.activation
-        return _clamped(y + added, low, high)
+        if not self.node.halved:
+            return _clamped(y + added, low, high)
+        whole = 2 * y + self.node.ins[0].zero_point + added
+        return _clamped(whole.clamp(min=low), low, high)
 
     def quantised(self) -> dict[str, Array]:
         """The values as the device holds them."""
@@ -168,6 +173,8 @@ class _Values(nn.Module):
         made["bias"] = bias
         if self.places is not None:
             made["seed"] = np.array([self.seed], np.uint32)
+        if self.node.halved:
+            made["half"] = np.ones(1, np.uint8)
         return made
 
     def _packed(self, matrix: Tensor) -> Array:
@@ -235,6 +242,8 @@ def _rescaled(node: Quantised, sums: Tensor) -> Tensor:
         whole = words + np.ldexp(node.offset[:, 1].astype(np.float64), 32)
         offset = np.ldexp(whole, node.shift - 31)
     real = sums * torch.from_numpy(factor.astype(np.float32)) + torch.from_numpy(offset).float()
+    if node.halved:
+        return rounded(real / 2).clamp(*INT8)
     low, high = node.activation
     return rounded(real + node.output_zero_point).clamp(low, high)
 
@@ -358,13 +367,20 @@ class Through(nn.Module):
             if isinstance(node, Quantised) and node.gained:
                 made[node.name] = _weighted(node, given[0], self.layers[node.name])
                 continue
-            if len(given) != len(node.inputs):
+            if len(given) != len(node.inputs) and not (isinstance(node, Quantised) and node.halved):
                 raise node.error("adapters cannot be trained through it")
             made[node.name] = meaning(node)(node, *given)
         name = self.graph.outputs[0]
         tensor, scores = self.graph.tensors[name], made[name].reshape(len(x), -1)
         softmax = any(isinstance(node, Softmax) and node.name == name for node in self.graph.nodes)
         return scores if softmax else (scores - tensor.zero_point) * tensor.scale
+
+    @property
+    def rate(self) -> float:
+        """The learning rate that suits its values."""
+        nodes = [node for node in self.graph.nodes if isinstance(node, AddDelta)]
+        signs = any(node.rank and node.bits == 1 for node in nodes)
+        return RATE_OF_SIGNS if signs else RATE
 
     def values(self) -> dict[str, Array]:
         """The learned tensors by name, as the device holds them."""
@@ -419,7 +435,7 @@ def adapt(
 
 def trained(model: Through, x: Array, labels: Array, training: Training) -> Iterator[int]:
     """Train a model on all of these samples; after each epoch, its number."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=training.rate)
+    optimiser = torch.optim.Adam(model.parameters(), lr=training.rate or model.rate)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, training.epochs)
     codes, wanted = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(labels).long()
     with torch.no_grad():

@@ -38,10 +38,19 @@ KindOption = Annotated[
     ),
 ]
 RankOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="RANK[,RANK...]", show_default=False,
+        help="Of low_rank; the weights an output of sparse; the width of ladder: 1 to 128. "
+        "Default: 4. low_rank and sparse take one a layer, 0 for none.",
+    ),
+]  # fmt: skip
+BytesOption = Annotated[
     int | None,
     typer.Option(
-        min=1, max=128, show_default=False,
-        help="Of low_rank; the weights an output of sparse; the width of ladder. Default: 4.",
+        "--bytes", min=1, metavar="N", show_default=False,
+        help="Of low_rank: the ranks of layers by their gradients, as far as N bytes go; those of "
+        "a head are not counted.",
     ),
 ]  # fmt: skip
 BitsOption = Annotated[
@@ -73,6 +82,7 @@ def command(
     data: DataOption,
     kind: KindOption = "low_rank",
     rank: RankOption = None,
+    nbytes: BytesOption = None,
     bits: BitsOption = None,
     head: HeadOption = False,
     epochs: Annotated[int, typer.Option(min=1, help="Over the samples.")] = 60,
@@ -95,18 +105,24 @@ def command(
         from spikelet.package import Package
         from spikelet.streams import data_stream
         from spikelet.train.adapt import Training, adapt
+        from spikelet.train.ranks import ranks_for
     terminal = Terminal.open(as_json)
     base = Package.load(package, trusted)
     stream = data_stream(base, data)
     if stream.labels is None:
         raise UsageError(f"{data}: no y", "an adapter is trained on labels", "add y (N,)")
-    adapter = form(kind, rank, bits, head)
+    adapter = form(kind, _ranks(rank), bits, head)
     out = out or Path(f"{base.graph.name}.spkd")
     for path in filter(None, (out, places)):
         check_file(path)
+    codes = stream.inputs[base.graph.inputs[0].name]
+    if nbytes is not None:
+        if rank is not None:
+            raise UsageError("--rank and --bytes", "bytes choose ranks", "give one of them")
+        adapter = ranks_for(base.graph, adapter, codes, stream.labels, nbytes, seed)
     with terminal.err.status("training") as status:
         made = adapt(
-            base.graph, adapter, stream.inputs[base.graph.inputs[0].name], stream.labels,
+            base.graph, adapter, codes, stream.labels,
             Training(epochs=epochs, seed=seed),
             lambda epoch, now: status.update(f"training: epoch {epoch + 1}, {percent(now)}"),
         )  # fmt: skip
@@ -116,6 +132,25 @@ def command(
         prepared(base, adapter).save(places)
     result = {"package": str(package), "delta": str(out), "samples": len(stream)}
     terminal.result(*_shown(delta, made, result))
+
+
+def _ranks(text: str | None) -> int | list[int] | None:
+    """What `--rank` says: of all layers, or of each."""
+    from spikelet.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        ranks = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"--rank {text}", "it is no number, nor several", "give one, or one a layer: 8,4,0,2"
+        ) from None
+    if len(ranks) > 1:
+        return ranks
+    if ranks[0] < 1:
+        raise UsageError(f"--rank {text}", "no layer would change", "give 1 to 128")
+    return ranks[0]
 
 
 def _shown(delta: Delta, made: Adapted, given: dict[str, Any]) -> tuple[dict[str, Any], Any]:

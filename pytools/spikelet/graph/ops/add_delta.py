@@ -36,10 +36,10 @@ class AddDelta(Int8Operator):
     Reads y, i8, what the layer wrote; x, i8, what it read; and the values of the adapter, each of
     which may hold anything: down (rank or outputs, taps); up (rank, outputs), where there is a
     rank; gain, i16, and shift, u8, more than 31 being 31: (rank + 1,), the last one of `up`, or
-    (outputs,); bias (outputs,), i8; seed (1,), u32, where taps are drawn. With zeros in gain and
-    bias it writes y. Matrices of 8 bits are i8; of 1 bit a row is whole bytes of u8, the least
-    significant bit first, and a bit is 1 or -1. The order of taps is that of `Conv2d.weight`; what
-    lies outside of x counts nothing.
+    (outputs,); bias (outputs,), i8; seed (1,), u32, where taps are drawn; half (1,), u8, where
+    `halved`. With zeros in gain, bias and half it writes y. Matrices of 8 bits are i8; of 1 bit a
+    row is whole bytes of u8, the least significant bit first, and a bit is 1 or -1. The order of
+    taps is that of `Conv2d.weight`; what lies outside of x counts nothing.
 
     Attributes:
         rank: rows of `down`; 0 for a whole matrix.
@@ -54,6 +54,8 @@ class AddDelta(Int8Operator):
         dilation: down, right.
         padding: top, left, bottom, right.
         activation: lowest and highest code.
+        halved: y may be of half the resolution and less its zero point, as `Quantised` writes it
+            where `half` is not 0: `2 y + zero point` stands for it.
     """
 
     KIND: ClassVar[str] = "add_delta"
@@ -67,6 +69,7 @@ class AddDelta(Int8Operator):
     dilation: Pair = (1, 1)
     padding: Margins = (0, 0, 0, 0)
     activation: Codes = INT8
+    halved: bool = False
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         if len(self.ins) != len(self.values()) + 2:
@@ -127,6 +130,7 @@ class AddDelta(Int8Operator):
             "shift": ("u8", (gains,)),
             "bias": ("i8", (outputs,)),
             **({"seed": ("u32", (1,))} if self.kept else {}),
+            **({"half": ("u8", (1,))} if self.halved else {}),
         }
 
     def _matrix(self, rows: int, columns: int) -> tuple[str, tuple[int, ...]]:
@@ -148,7 +152,11 @@ class AddDelta(Int8Operator):
             up = self.levels(held["up"], y.shape[-1]).astype(np.float64)
             sums = (delta.astype(np.float64) @ up).astype(np.int64)
             delta = requantise(sums, gain[..., rows:], shift[..., rows:])
-        whole = y.reshape(len(y), -1, y.shape[-1]) + delta + held["bias"][:, None].astype(np.int64)
+        base = y.reshape(len(y), -1, y.shape[-1]).astype(np.int64)
+        if self.halved:
+            half = held["half"][:, None] != 0
+            base = np.where(half, 2 * base + self.ins[0].zero_point, base)
+        whole = base + delta + held["bias"][:, None].astype(np.int64)
         env[self.name] = np.clip(whole, *self.activation).astype(np.int8).reshape(y.shape)
 
     def _sums(self, x: Array, held: dict[str, Array]) -> Array:
@@ -216,7 +224,8 @@ class AddDelta(Int8Operator):
             **geometry_fields(windows, y.shape[-1]),
             "rank": self.rank, "row_bytes": self.values()["down"][1][1],
             "kept": self.kept, "own": self.own,
-            "zero_point": x.zero_point, "low": self.activation[0], "high": self.activation[1],
+            "zero_point": x.zero_point, "base": y.zero_point,
+            "low": self.activation[0], "high": self.activation[1],
         })  # fmt: skip
         values = {
             name: em.tensor(tensor.name)
@@ -224,11 +233,11 @@ class AddDelta(Int8Operator):
         }
         scratch = em.scratch(self.name, 4 * max(1, self.rank))
         kernel_name = f"spk_add_delta_{'signs' if self.bits == 1 else 's8'}"
-        up, seed = (values.get(name, c.name("NULL")) for name in ("up", "seed"))
+        up, seed, half = (values.get(name, c.name("NULL")) for name in ("up", "seed", "half"))
         return [
             c.run(
                 kernel_name, config, em.tensor(y.name), em.tensor(x.name), values["down"], up,
-                values["gain"], values["shift"], values["bias"], seed, scratch,
+                values["gain"], values["shift"], values["bias"], seed, half, scratch,
                 em.tensor(self.name),
             )
         ]  # fmt: skip

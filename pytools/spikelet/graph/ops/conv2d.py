@@ -170,13 +170,13 @@ class Conv2d(Convolution):
         config = em.config(self.name, "spk_conv2d", fields)
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
         tables: Tables = "scales" if kernel.startswith("dsp") else "twice"
-        more = table_bytes(tables, len(rows)) if self.gained else 0
+        more = table_bytes(tables, len(rows), halved=self.halved) if self.folded else 0
         function = f"spk_conv2d_{kernel}"
         if scratch + more == 0:
             return [c.run(function, config, source, to)]
         words = em.scratch(self.name, 4 * scratch + more)
         rest = (source, words, to) if scratch else (source, to)
-        if not self.gained:
+        if not self.folded:
             return [c.run(function, config, *rest)]
         table = words + scratch
         return folded_run(em, self, tables, table, "spk_conv2d", function, config, *rest)

@@ -12,7 +12,15 @@ import numpy as np
 from spikelet.graph import c
 from spikelet.graph.c import Fields, Statement
 from spikelet.graph.declared import Held
-from spikelet.graph.gains import Tables, bias_unit, folded_run, table_bytes, with_gain_once
+from spikelet.graph.gains import (
+    Tables,
+    bias_unit,
+    codes_of_half,
+    folded_run,
+    half_shift,
+    table_bytes,
+    with_gain_once,
+)
 from spikelet.graph.operator import Cost, Emitter, Inferred, Interval
 from spikelet.graph.packed_dsp import packed_vector
 from spikelet.graph.packed_mve import packed_bytes
@@ -73,8 +81,8 @@ class FullyConnected(Quantised):
             or np.any(self.fraction >> 22)
         ):
             raise self.error("fraction is not (O,) int32 of 0 to 2^22 - 1")
-        if self.gained and self._rows > 1:
-            raise self.error(f"{self._rows} rows: gains are of one")
+        if self.folded and self._rows > 1:
+            raise self.error(f"{self._rows} rows: values of an adapter are of one")
         channels = len(self.weight)
         shape = (channels,) if self._rows == 1 else (self._rows, channels)
         return self.infer_int8(shape, self.levels, bounds)
@@ -87,6 +95,9 @@ class FullyConnected(Quantised):
             gain, bias = (env[name] for name in self.inputs[1:])
             whole = whole + bias * bias_unit(self._right_shift)
             factor = with_gain_once(*factor, gain)
+        if env is not None and self.halved and env[self.inputs[1]][0]:
+            halved = (*factor[:2], half_shift(self._right_shift))
+            return codes_of_half(requantise_once(whole, *halved))
         scaled = requantise_once(whole, *factor)
         codes: Array = np.clip(scaled + self.output_zero_point, *self.activation).astype(np.int8)
         return codes
@@ -131,9 +142,10 @@ class FullyConnected(Quantised):
             source, to = source + row * n, to + row * channels
         call = c.run(function, config, source, to)
         words = self._scratch_words(kernel, em.target)
-        if self.gained:
+        if self.folded:
             tables: Tables = "twice" if self.fraction is None else "once"
-            memory = em.scratch(self.name, 4 * words + table_bytes(tables, channels))
+            more = table_bytes(tables, channels, halved=self.halved)
+            memory = em.scratch(self.name, 4 * words + more)
             called = (source, memory, to) if words else (source, to)
             if words:
                 em.include(f"kernels/fully_connected_{kernel.split('_')[0]}.h")
@@ -170,7 +182,7 @@ class FullyConnected(Quantised):
     def far(self, target: Target) -> Array:
         if self.fraction is None:
             return super().far(ANY)  # its rounding is plain C everywhere
-        least, most = self._shifts if self.gained else (self.shift, self.shift)
+        least, most = self._shifts if self.folded else (self.shift, self.shift)
         return (most > -2) | (least < -20)
 
     def general(self, target: Target) -> str:

@@ -47,11 +47,11 @@ class Writer:
                     f"layer {node.name} ({node.KIND}): ONNX has no operator for it",
                     next=f"what can be exported: {', '.join(sorted(EXPORTS))}",
                 )
-            if isinstance(node, Quantised) and node.gained:
+            if isinstance(node, Quantised) and node.folded:
                 raise UsageError(
-                    f"layer {node.name} ({node.KIND}): it reads gains of an adapter, which may be "
-                    "written between two inferences",
-                    "a package with places for an adapter of kind scale_bias",
+                    f"layer {node.name} ({node.KIND}): it reads values of an adapter, which may "
+                    "be written between two inferences",
+                    "a package with places for an adapter",
                     "export its base",
                 )
             EXPORTS[node.KIND](self, node)
