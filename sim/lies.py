@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from spikelet.link import messages as m
+from spikelet.link import replies as r
 from spikelet.link.framing import Frame
 
 HELLO = 6  # bytes of HELLO's own fields behind the status
-TENSOR_HEAD = struct.calcsize(m._ENTRY.format)
+TENSOR_HEAD = struct.calcsize(r._ENTRY.format)
 
 Frames = Iterable[Frame]
 Lie = Callable[["Liar", Frame], Frames | None]
@@ -83,7 +84,7 @@ def facts(name: str, doc: str, **changes: Any) -> None:
     def change(_liar: Liar, frame: Frame) -> Frames | None:
         if kind(frame) != m.Type.HELLO or frame.payload[5:7] != b"\0\0":
             return None
-        told = m.Facts.unpack(frame.payload[1 + HELLO :])
+        told = r.Facts.unpack(frame.payload[1 + HELLO :])
         new = {k: v(getattr(told, k)) if callable(v) else v for k, v in changes.items()}
         return [frame._replace(payload=frame.payload[: 1 + HELLO] + told._replace(**new).pack())]
 
@@ -176,11 +177,11 @@ def table_short(_liar: Liar, frame: Frame) -> Frames | None:
 # The tensor table: one field of the last output each.
 
 
-def rows(data: bytes) -> list[tuple[m.Entry, tuple[int, ...], bytes]]:
+def rows(data: bytes) -> list[tuple[r.Entry, tuple[int, ...], bytes]]:
     """The rows of a part of HELLO: fields, dimensions, name."""
     entries = []
     while data:
-        entry = m.Entry.unpack(data)
+        entry = r.Entry.unpack(data)
         at = TENSOR_HEAD + 2 * entry.rank
         dims = struct.unpack_from(f"<{entry.rank}H", data, TENSOR_HEAD)
         end = at + 1 + data[at]
@@ -189,7 +190,7 @@ def rows(data: bytes) -> list[tuple[m.Entry, tuple[int, ...], bytes]]:
     return entries
 
 
-def pack(entry: m.Entry, dims: tuple[int, ...], name: bytes) -> bytes:
+def pack(entry: r.Entry, dims: tuple[int, ...], name: bytes) -> bytes:
     """A row as HELLO carries it."""
     return entry.pack() + struct.pack(f"<{len(dims)}H", *dims) + bytes((len(name),)) + name
 
@@ -213,7 +214,7 @@ def table(
                 new = {k: v(getattr(entry, k)) if callable(v) else v for k, v in changes.items()}
                 entries[number] = entry._replace(**new), dims(shape), name(text)
                 break
-        return [frame._replace(payload=frame.payload[:7] + b"".join(pack(*r) for r in entries))]
+        return [frame._replace(payload=frame.payload[:7] + b"".join(pack(*row) for row in entries))]
 
     lie(doc, mode)(change)
 
@@ -267,7 +268,7 @@ def field(mode: str, doc: str, type_: int, form: Any, name: str, change: Any) ->
 
 def run(mode: str, doc: str, name: str, change: Any) -> None:
     """A mode that changes a field of RUN's answers."""
-    field(mode, doc, m.Type.RUN, m.RunReply, name, change)
+    field(mode, doc, m.Type.RUN, r.RunReply, name, change)
 
 
 run("run-steps-left", "RUN has steps left", "done", m.DONE_STEPS_LEFT)
@@ -300,7 +301,7 @@ def shape(mode: str, doc: str, type_: int, change: Callable[[Frame], Frames]) ->
 
 def close(mode: str, doc: str, name: str, change: Any) -> None:
     """A mode that changes a field of EVENTS_CLOSE's answers."""
-    field(f"close-{mode}", doc, m.Type.EVENTS_CLOSE, m.EventsCloseReply, name, change)
+    field(f"close-{mode}", doc, m.Type.EVENTS_CLOSE, r.EventsCloseReply, name, change)
 
 
 close("done", "EVENTS_CLOSE ends in a way that is none", "done", 9)
@@ -392,7 +393,7 @@ shape("get-endless", "tensors are sent a byte at a time, and more follows", m.Ty
 def trace_other(liar: Liar, frame: Frame) -> Frames | None:
     """The digests are the last tensor of a trace build; RUN's CRC of them is another, too."""
     if kind(frame) == m.Type.RUN:
-        said = m.RunReply.unpack(frame.payload[1:])
+        said = r.RunReply.unpack(frame.payload[1:])
         changed = said._replace(states_crc=said.states_crc ^ 1)
         return [frame._replace(payload=b"\0" + changed.pack())]
     if kind(frame) == m.Type.HELLO and frame.payload[5:7] != b"\0\0":
@@ -421,7 +422,7 @@ def flood(mode: str, doc: str, frame: Callable[[Frame], Frame]) -> None:
 
 def boot_text(frame: Frame) -> bytes:
     """The boot id, as RUN's answer holds it, and 40 characters."""
-    return b"\0" + m.RunReply.unpack(frame.payload[1:]).boot_id.to_bytes(4, "little") + b"x" * 40
+    return b"\0" + r.RunReply.unpack(frame.payload[1:]).boot_id.to_bytes(4, "little") + b"x" * 40
 
 
 flood("log-endless", "text without end in place of RUN's answer",
@@ -478,12 +479,12 @@ shape("constants-silent", "CONSTANTS is never answered", m.Type.CONSTANTS, lambd
 
 def state(mode: str, doc: str, name: str, change: Any) -> None:
     """A mode that changes a field of LEARN_STATE's answers."""
-    field(f"state-{mode}", doc, m.Type.LEARN_STATE, m.LearnStateReply, name, change)
+    field(f"state-{mode}", doc, m.Type.LEARN_STATE, r.LearnStateReply, name, change)
 
 
 def learn(mode: str, doc: str, name: str, change: Any) -> None:
     """A mode that changes a field of LEARN's answers."""
-    field(f"learn-{mode}", doc, m.Type.LEARN, m.LearnReply, name, change)
+    field(f"learn-{mode}", doc, m.Type.LEARN, r.LearnReply, name, change)
 
 
 learn("ticks", "LEARN takes 4 billion ticks", "ticks", 0xFFFFFFFF)
@@ -510,7 +511,7 @@ def counting(mode: str, doc: str, name: str, first: int, by: int) -> None:
         if kind(frame) != m.Type.LEARN_STATE:
             return None
         liar.count += 1
-        counts = m.LearnStateReply.unpack(frame.payload[1:])
+        counts = r.LearnStateReply.unpack(frame.payload[1:])
         new = counts._replace(**{name: first + by * liar.count})
         return [frame._replace(payload=b"\0" + new.pack())]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from link_agent import C_TESTS, agent_sources, compile_c
@@ -30,7 +31,9 @@ class VirtualDevice:
 
     Args:
         library: what `build_library` made; one device of it at a time.
-        baud: bits a second; 0 = as many as come.
+        baud: bits a second; 0 = as many as come. `set_baud` sets the host's rate, BAUD that of the
+            device; where they differ bytes are garbled.
+        limit: bits a second that the line carries at the most.
         latency_s: seconds under way, in each direction.
         run_s: seconds that a RUN takes.
 
@@ -40,11 +43,17 @@ class VirtualDevice:
     """
 
     def __init__(
-        self, library: Path, baud: int = 0, latency_s: float = 0.0, run_s: float = 0.0
+        self,
+        library: Path,
+        baud: int = 0,
+        latency_s: float = 0.0,
+        run_s: float = 0.0,
+        limit: int = 0,
     ) -> None:
         self.name, self.baud = "virtual", baud or None
         self.last_bytes, self.bytes_in, self.bytes_out = b"", 0, 0
         self.now, self.lost, self.run_s = 0.0, 0, run_s
+        self._boot_baud, self._limit, self._rate = baud, limit, baud
         line = Faults(baud=baud, delay_s=latency_s)
         self._down, self._up = Lane(Wire(line, 0)), Lane(Wire(line, 0))
         self._c = ctypes.CDLL(str(library))
@@ -77,10 +86,38 @@ class VirtualDevice:
             later = min(deadline, self._down.next_at(), self._up.next_at(), busy_until)
             self.now = max(self.now + 1e-7, later)
 
+    def set_baud(self, baud: int) -> None:
+        """See `Paced.set_baud`."""
+        if not self.baud:
+            raise OSError("no rate to set")
+        self.baud = baud
+        self._pace()
+
+    def rate(self) -> int:
+        """Bits a second of the device."""
+        return self._c.memory_rate() or self._boot_baud
+
+    def _pace(self) -> None:
+        """Each side sends at its own rate, and reads at it what the other sent."""
+        self._rate = self.rate()
+        for lane, sender, receiver in (
+            (self._down, self.baud, self._rate), (self._up, self._rate, self.baud),
+        ):  # fmt: skip
+            if sender and receiver:
+                fits = not self._limit or sender <= self._limit
+                lane.wire.faults = replace(
+                    lane.wire.faults, baud=sender, rate=receiver / sender, seven_bit=float(not fits)
+                )
+
     def close(self) -> None:
         """See `Transport.close`."""
 
     def _work(self) -> None:
+        self._c.memory_time(int(self.now * 1e6) & 0xFFFFFFFF)
+        if self.now >= self._free_at and not self._c.memory_used():
+            self._c.memory_poll()  # it may go back to an earlier rate
+        if self.rate() != self._rate:
+            self._pace()
         arrived = self._down.due(self.now)
         if arrived:
             self.lost = self._c.memory_feed(arrived, len(arrived))
@@ -95,7 +132,7 @@ class VirtualDevice:
         frames = self._replies.feed(said)
         ran = any(frame.type & ~TYPE_REPLY == Type.RUN for frame in frames)
         begins = self.now + (run_s if ran else 0.0)
-        taken = BITS_A_BYTE * len(said) / self.baud if self.baud else 0.0
+        taken = BITS_A_BYTE * len(said) / self._rate if self._rate else 0.0
         self._free_at = begins + taken
         if said:
             self._up.push(said, begins)

@@ -64,6 +64,10 @@ void spk_board_line(struct spk_board_line *line) {
     *line = spk_uart_line;
 }
 
+uint32_t spk_board_nearest_baud(uint32_t baud) {
+    return spk_uart_rate(spk_uart_divisor(baud));
+}
+
 uint32_t spk_board_set_baud(uint32_t baud) {
     const uint32_t divisor = spk_uart_divisor(baud);
     const uint32_t rate = spk_uart_rate(divisor);

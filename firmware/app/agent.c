@@ -357,8 +357,13 @@ static enum spk_status learn(const uint8_t *data, struct spk_reply *reply) {
 }
 
 static enum spk_status learn_state(const uint8_t *data, struct spk_reply *reply) {
-    if (data[SPK_LEARN_STATE_ACTION_AT] != SPK_LEARN_INFO) {
+    const uint32_t action = data[SPK_LEARN_STATE_ACTION_AT];
+
+    if (action != SPK_LEARN_INFO) {
         agent.state = RUN_NONE; // the tensors that LEARN would read may have changed
+    }
+    if (action == SPK_LEARN_COMMIT || action == SPK_LEARN_KEEP_FACTORY) {
+        spk_link_working();
     }
     return spk_learning_serve(data, reply);
 }
@@ -374,7 +379,7 @@ static enum spk_status echo(const struct spk_request *request, struct spk_reply 
 
 static enum spk_status serve(const struct spk_request *request, struct spk_reply *reply) {
     const uint8_t *data = request->data;
-    uint32_t size = 0; // that the request must have; FAULT and RESET have no payload
+    uint32_t size = 0; // that the request must have; FAULT, LINE and RESET have no payload
 
     switch (request->type) {
     case SPK_TYPE_HELLO:
@@ -407,7 +412,11 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
         size = SPK_LEARN_STATE_BYTES;
         break;
 #endif
+    case SPK_TYPE_BAUD:
+        size = SPK_BAUD_BYTES;
+        break;
     case SPK_TYPE_FAULT:
+    case SPK_TYPE_LINE:
     case SPK_TYPE_RESET:
         break;
     default:
@@ -433,6 +442,10 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
     case SPK_TYPE_LEARN_STATE:
         return learn_state(data, reply);
 #endif
+    case SPK_TYPE_BAUD:
+        return spk_line_baud(data, reply);
+    case SPK_TYPE_LINE:
+        return spk_line_counts(reply);
     case SPK_TYPE_FAULT:
         spk_put_fault(reply);
         return SPK_STATUS_OK;
@@ -457,6 +470,7 @@ void spk_agent_boot(void) {
     agent.state = RUN_NONE;
     agent.reset = 0;
     spk_link_init();
+    spk_line_boot();
 #ifdef SPK_LEARN
     spk_learning_boot();
 #endif
@@ -470,7 +484,7 @@ int spk_agent_poll(void) {
     if (agent.reset) {
         spk_board_reset();
     }
-    return busy;
+    return spk_line_poll() | busy;
 }
 
 _Noreturn void spk_agent_main(void) {

@@ -41,6 +41,12 @@ uint32_t spk_outputs_crc_from(uint32_t crc); // goes on from a CRC
 void spk_put_results(struct spk_reply *reply, int states, int outputs, uint32_t head);
 enum spk_status spk_constants_serve(const uint8_t *data, struct spk_reply *reply); // CONSTANTS
 
+// The line: line.c.
+void spk_line_boot(void);
+int spk_line_poll(void); // between requests; 0 where nothing is to be waited for
+enum spk_status spk_line_baud(const uint8_t *data, struct spk_reply *reply); // BAUD
+enum spk_status spk_line_counts(struct spk_reply *reply);                    // LINE
+
 #ifdef SPK_LEARN
 // What is learned: learning.c.
 void spk_learning_boot(void);

@@ -12,7 +12,12 @@ enum spk_tick_unit {
     SPK_TICK_CYCLE = 2,
     SPK_TICK_US = 3
 };
-enum spk_reset_cause { SPK_RESET_POWER = 0, SPK_RESET_REQUEST = 1, SPK_RESET_FAULT = 2 };
+enum spk_reset_cause {
+    SPK_RESET_POWER = 0,
+    SPK_RESET_REQUEST = 1,
+    SPK_RESET_FAULT = 2,
+    SPK_RESET_WATCHDOG = 3, // the fault's pc is where it found the core, where the board can tell
+};
 
 struct spk_fault {
     uint32_t cause;   // the core's own code (RISC-V mcause, Arm fault status); 0 = none
@@ -54,9 +59,10 @@ uint32_t spk_board_rx(uint8_t *buffer, uint32_t size);
 void spk_board_tx(const uint8_t *buffer, uint32_t size);
 void spk_board_idle(void); // nothing to do: may wait for a byte
 
-// These three need not be given: then nothing is counted, the rate cannot be set, there is no
+// These four need not be given: then nothing is counted, the rate cannot be set, there is no
 // watchdog.
 void spk_board_line(struct spk_board_line *line);
+uint32_t spk_board_nearest_baud(uint32_t baud); // that the clock can give; 0 = none near it
 // Sets the line's rate once all that was sent has left. Answers the rate that the divisor gives; 0
 // where that would be more than 2 % off, and then nothing is changed.
 uint32_t spk_board_set_baud(uint32_t baud);

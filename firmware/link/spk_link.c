@@ -128,6 +128,10 @@ void spk_log(const char *text) {
     } while (*text);
 }
 
+void spk_link_working(void) {
+    send_small(SPK_TYPE_WORKING, (uint8_t)(link.next - 1), SPK_STATUS_OK, 0);
+}
+
 static int is_read(uint8_t type) {
     return type < 32 && (SPK_READ_TYPES >> type & 1);
 }

@@ -51,6 +51,10 @@ int spk_link_poll(void);
 // Sends text to the host in LOG frames. May be called from anywhere but an interrupt.
 void spk_log(const char *text);
 
+// Tells the host that the request which is being served writes flash: it sends nothing until the
+// reply.
+void spk_link_working(void);
+
 const struct spk_link_counts *spk_link_counts(void);
 
 // Given by the agent: does one request, once.

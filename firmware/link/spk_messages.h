@@ -23,6 +23,7 @@ enum {
     SPK_CAPABILITY_EVENTS = 4,
     SPK_CAPABILITY_EXIT = 8,
     SPK_NO_LABEL = 65535,
+    SPK_BAUD_CONFIRM_MS = 4000,
     SPK_LEARN_RUN = 1,
     SPK_LEARN_INFO = 0,
     SPK_LEARN_RESET = 1,
@@ -52,7 +53,7 @@ enum {
     SPK_TYPE_MORE = 64,
 };
 
-#define SPK_PROTOCOL_HASH 0x28DF7AA3u
+#define SPK_PROTOCOL_HASH 0x32583A52u
 
 enum spk_type {
     SPK_TYPE_HELLO = 1,
@@ -69,15 +70,17 @@ enum spk_type {
     SPK_TYPE_CONSTANTS = 16,
     SPK_TYPE_EVENTS = 12,
     SPK_TYPE_EVENTS_CLOSE = 17,
+    SPK_TYPE_BAUD = 15,
+    SPK_TYPE_LINE = 18,
+    SPK_TYPE_WORKING = 19,
     // reserved: answered BAD_TYPE
     SPK_TYPE_STREAM = 13,
     SPK_TYPE_PARAM = 14,
-    SPK_TYPE_BAUD = 15,
 };
 
 // Bit t: requests of type t change nothing and may be served again.
 enum {
-    SPK_READ_TYPES = 0x10116,
+    SPK_READ_TYPES = 0x50116,
 };
 
 enum spk_status {
@@ -142,6 +145,11 @@ enum {
     SPK_EVENTS_CLOSE_STEPS_AT = 0,
     SPK_EVENTS_CLOSE_FLAGS_AT = 2,
     SPK_EVENTS_CLOSE_BYTES = 3,
+    SPK_BAUD_BAUD_AT = 0,
+    SPK_BAUD_CONFIRM_MS_AT = 4,
+    SPK_BAUD_BYTES = 6,
+    SPK_LINE_BYTES = 0,
+    SPK_WORKING_BYTES = 0,
 };
 
 // The same for replies; offset 0 is the status.
@@ -219,6 +227,16 @@ enum {
     SPK_EVENTS_CLOSE_REPLY_STATES_CRC_AT = 40,
     SPK_EVENTS_CLOSE_REPLY_OUTPUTS_AT = 44,
     SPK_EVENTS_CLOSE_REPLY_BYTES = 44,
+    SPK_BAUD_REPLY_BAUD_AT = 1,
+    SPK_BAUD_REPLY_BYTES = 5,
+    SPK_LINE_REPLY_OVERRUNS_AT = 1,
+    SPK_LINE_REPLY_GARBLED_AT = 5,
+    SPK_LINE_REPLY_DROPPED_AT = 9,
+    SPK_LINE_REPLY_STUCK_AT = 13,
+    SPK_LINE_REPLY_FRAMES_GOOD_AT = 17,
+    SPK_LINE_REPLY_FRAMES_BAD_AT = 21,
+    SPK_LINE_REPLY_BYTES = 25,
+    SPK_WORKING_REPLY_BYTES = 1,
 };
 
 // The same for the layouts that HELLO's reply carries.

@@ -586,7 +586,7 @@ def connect(
         package: what it holds; facts, tensors and weights are compared before anything is run.
         layers: a trace build, for `Device.layers`.
         port: of hardware, beside its board.
-        baud: bits a second of the port's line; by default the board's.
+        baud: bits a second that the port's line changes to; by default the board's.
         machine: one of the board's.
 
     Raises:

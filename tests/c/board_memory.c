@@ -10,26 +10,33 @@
 
 enum { OUT = 1 << 16 };
 
-const struct spk_board_info spk_board_info = {"native", SPK_TICK_NONE, 0};
+const struct spk_board_info spk_board_info = {"native", SPK_TICK_US, 1000000};
 
 static jmp_buf at_reset;
 static uint8_t sent[OUT];
-static uint32_t sent_bytes, boots, lost;
+static uint32_t sent_bytes, boots, lost, now_us;
+static uint32_t rate; // bits a second; 0 = that of the boot
+static struct spk_board_line wrong;
 
 void memory_boot(void);
 uint32_t memory_feed(const uint8_t *data, uint32_t size);
 int memory_poll(void);
 uint32_t memory_take(uint8_t *data);
 uint32_t memory_used(void);
+void memory_time(uint32_t us);
+uint32_t memory_rate(void);
+void memory_wrong(uint32_t overruns, uint32_t garbled);
 
 static void boot(void) {
     boots++;
+    rate = 0;
     spk_link_ring.head = spk_link_ring.tail = 0;
     spk_agent_boot();
 }
 
 void memory_boot(void) {
     boots = lost = sent_bytes = 0;
+    wrong = (struct spk_board_line){0, 0, 0, 0};
     boot();
 }
 
@@ -62,6 +69,19 @@ uint32_t memory_used(void) {
     return spk_ring_used();
 }
 
+void memory_time(uint32_t us) {
+    now_us = us;
+}
+
+uint32_t memory_rate(void) {
+    return rate;
+}
+
+void memory_wrong(uint32_t overruns, uint32_t garbled) {
+    wrong.overruns = overruns;
+    wrong.garbled = garbled;
+}
+
 void spk_board_init(void) {
 }
 
@@ -82,7 +102,24 @@ void spk_board_idle(void) {
 }
 
 uint32_t spk_board_ticks(void) {
-    return 0;
+    return now_us;
+}
+
+void spk_board_line(struct spk_board_line *line) {
+    *line = wrong;
+    line->dropped = lost;
+}
+
+// Of a clock of 24 MHz that is divided by 12 at the least.
+uint32_t spk_board_nearest_baud(uint32_t baud) {
+    const uint32_t divisor = baud ? (24000000 + baud / 2) / baud : 0;
+
+    return 24000000 / (divisor < 12 ? 12 : divisor);
+}
+
+uint32_t spk_board_set_baud(uint32_t baud) {
+    rate = baud;
+    return spk_board_nearest_baud(baud);
 }
 
 uint32_t spk_board_boot_id(void) {

@@ -52,6 +52,19 @@ static uint32_t random_values(uint8_t *at, uint32_t n) {
     return n;
 }
 
+#ifdef SPK_LEARN
+static uint8_t *nearly_learning(uint8_t type, uint8_t *at) {
+    if (type == SPK_TYPE_LEARN) {
+        at = spk_store(at, rnd(8) ? rnd(5) : rnd(2) ? SPK_NO_LABEL : rnd(9), 2);
+        at = spk_store(at, rnd(20) ? rnd(2) : rnd(256), 1);
+        return spk_store(at, rnd(4) ? 0 : rnd(3), 2);
+    }
+    at = spk_store(at, rnd(30) ? rnd(7) : rnd(256), 1);
+    at = spk_store(at, rnd(6) ? spk_learned_crc() : rnd(0xFFFFFFFFu), 4);
+    return spk_store(at, rnd(1000), 4);
+}
+#endif
+
 // A payload that is nearly right for its type.
 static uint32_t nearly(uint8_t type, uint8_t *payload) {
     const uint32_t id = rnd(spk_model.tensor_count + 1u);
@@ -91,16 +104,14 @@ static uint32_t nearly(uint8_t type, uint8_t *payload) {
         at = spk_store(at, edgy(spk_model.constant_bytes), 4);
         at = spk_store(at, edgy(spk_model.constant_bytes), 4);
         break;
+    case SPK_TYPE_BAUD:
+        at = spk_store(at, rnd(8) ? edgy(1020000) : rnd(0xFFFFFFFFu), 4);
+        at = spk_store(at, rnd(5000), 2);
+        break;
 #ifdef SPK_LEARN
     case SPK_TYPE_LEARN:
-        at = spk_store(at, rnd(8) ? rnd(5) : rnd(2) ? SPK_NO_LABEL : rnd(9), 2);
-        at = spk_store(at, rnd(20) ? rnd(2) : rnd(256), 1);
-        at = spk_store(at, rnd(4) ? 0 : rnd(3), 2);
-        break;
     case SPK_TYPE_LEARN_STATE:
-        at = spk_store(at, rnd(30) ? rnd(7) : rnd(256), 1);
-        at = spk_store(at, rnd(6) ? spk_learned_crc() : rnd(0xFFFFFFFFu), 4);
-        at = spk_store(at, rnd(1000), 4);
+        at = nearly_learning(type, at);
         break;
 #endif
     default:

@@ -137,7 +137,7 @@ def test_device_checks_every_edge(device: Device) -> None:
     assert _ask(device, Type.RUN, b"\x80" + bytes(6)) == (Status.RANGE, 0x80)
     assert _ask(device, Type.RUN, bytes(6)) == (Status.BAD_LEN, 6)
     assert _ask(device, Type.FAULT, b"x") == (Status.BAD_LEN, 1)
-    for code in (0, Type.LOG, Type.ACK, Type.LEARN, Type.BAUD, 0x3F, 0x44):
+    for code in (0, Type.LOG, Type.ACK, Type.LEARN, Type.PARAM, Type.WORKING, 0x3F, 0x44):
         assert _ask(device, code, b"") == (Status.BAD_TYPE, code)
     with pytest.raises(DeviceRefused, match="BAD_LEN"):
         device.echo(bytes(244))

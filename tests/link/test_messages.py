@@ -7,14 +7,16 @@ import pytest
 from spikelet import __version__
 from spikelet.link import Dtype, Kind, generate, messages
 from spikelet.link.errors import DeviceRefused
-from spikelet.link.messages import STATUS_TEXTS, Facts, Status, Type
+from spikelet.link.messages import STATUS_TEXTS, Status, Type
+from spikelet.link.replies import Facts
 from spikelet.paths import firmware_dir
 
 
 def test_generated_files_are_what_the_generator_makes() -> None:
     spec = generate.load()
     assert generate.C_FILE.read_text() == generate.c_text(spec)
-    assert generate.PYTHON_FILE.read_text() == generate.python_text(spec)
+    for side, file in generate.PYTHON_FILES.items():
+        assert file.read_text() == generate.python_text(spec, side)
 
 
 def test_a_change_of_layout_changes_the_hash() -> None:

@@ -50,8 +50,7 @@ def board(fifo: int, baud: int, mips: int) -> Board:
 
 
 Start = Callable[..., Machine]
-REPEATED_MOST = 64  # bytes of short requests
-repeating: list[Machine] = []
+RESET_MOST = 64  # bytes of short requests
 
 
 @pytest.fixture
@@ -77,10 +76,8 @@ def paced(once: Once) -> Iterator[Start]:
     for machine in running:
         lost, most, interrupts, resets, *counted = figures(machine)
         assert interrupts > 0 and most <= FIFO
-        # What a host repeats because a commit takes long may meet a core that stands still; what it
-        # sends while a device starts, one that does not listen yet.
-        repeats = (machine in repeating) + resets
-        assert machine in losing or (lost <= repeats * REPEATED_MOST and not any(counted))
+        # What a host sends while a device starts may meet one that does not listen yet.
+        assert machine in losing or (lost <= resets * RESET_MOST and not any(counted))
 
 
 def figures(machine: Machine) -> list[int]:
@@ -94,20 +91,12 @@ def figures(machine: Machine) -> list[int]:
 
 @pytest.fixture
 def device(paced: Start) -> Iterator[Device]:
-    machine = paced(learns=False)
-    device = Device(machine.transport)
-    yield device
-    if device.stats.retries:
-        repeating.append(machine)
+    yield Device(paced(learns=False).transport)
 
 
 @pytest.fixture
 def learner(paced: Start) -> Iterator[Device]:
-    machine = paced(learns=True)
-    device = Device(machine.transport)
-    yield device
-    if device.stats.retries:
-        repeating.append(machine)
+    yield Device(paced(learns=True).transport)
 
 
 def chosen_from(module: ModuleType) -> dict[str, Callable[..., None]]:

@@ -71,7 +71,7 @@ class RosterDevice(BaseModel):
         port: serial port or pyserial URL.
         serial: USB serial number, in place of a port.
         machine: a machine of the board, in place of a port.
-        baud: bits a second of the port's line; None for the board's.
+        baud: bits a second that the port's line changes to; None for the board's.
         flash: command line that writes its flash; empty for the board's own tool.
         power_cycle: command line that takes its power away and gives it back.
     """

@@ -113,7 +113,8 @@ BaudOption = Annotated[
     int | None,
     typer.Option(
         metavar="BAUD", min=1, show_default=False,
-        help="Of --port, bits a second of the line. Default: what the board's file says.",
+        help="Of --port: have device and port change to so many bits a second, once they have met "
+        "at the rate of the board's file, which is the default.",
     ),
 ]  # fmt: skip
 FaultsOption = Annotated[

@@ -57,6 +57,21 @@ class Part(Object):
     retries: int
 
 
+class LineCounts(Object):
+    """What went wrong on the line since the device's boot, as the device counted it."""
+
+    overruns: int
+    """Times that its receiver was full before its interrupt was taken."""
+    garbled: int
+    """Bytes without a stop bit or with wrong parity."""
+    dropped: int
+    """Bytes that its ring had no room for."""
+    stuck: int
+    """Times that its transmitter was given up."""
+    frames_good: int
+    frames_bad: int
+
+
 class Link(Object):
     """Health of the link."""
 
@@ -65,6 +80,8 @@ class Link(Object):
     retries: int
     goodput_bytes_per_s: float
     parts: list[Part] = []
+    line: LineCounts | None = None
+    """What the device counted; null where it did not answer at the end."""
 
 
 @dataclass(frozen=True)

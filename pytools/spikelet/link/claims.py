@@ -8,16 +8,8 @@ from collections.abc import Mapping
 from spikelet.link.errors import ProtocolError, impossible
 from spikelet.link.expected import TICKS_PER_S, Expected
 from spikelet.link.facts import DeviceInfo, Kind, LearnAction, Stored
-from spikelet.link.messages import (
-    DONE_FINISHED,
-    DONE_STEPS_LEFT,
-    DONE_STOPPED,
-    EventsCloseReply,
-    LearnReply,
-    LearnStateReply,
-    RunReply,
-    Status,
-)
+from spikelet.link.messages import DONE_FINISHED, DONE_STEPS_LEFT, DONE_STOPPED, Status
+from spikelet.link.replies import EventsCloseReply, LearnReply, LearnStateReply, RunReply
 
 STORED_HEADER = 64  # bytes of a slot before the tensors
 NO_TICKS = 0  # tick unit

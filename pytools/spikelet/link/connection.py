@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import struct
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-from spikelet.errors import LinkDead, UsageError
+from spikelet.errors import LinkDead, SpikeletError, UsageError
 from spikelet.link.claims import Claims
-from spikelet.link.diagnosis import WAIT_S, LineTest
+from spikelet.link.diagnosis import WAIT_S, LineTest, line_finding, reset_finding
 from spikelet.link.errors import (
     DeviceRefused,
     DeviceReset,
     LearningLost,
     LinkTimeout,
     ProtocolError,
+    Unexplained,
     WrongVersion,
     impossible,
 )
@@ -32,23 +34,24 @@ from spikelet.link.messages import (
     PROTOCOL_HASH,
     READ_TYPES,
     STATUS_TEXTS,
-    ConstantsReply,
+    BaudRequest,
     ConstantsRequest,
-    Entry,
-    Facts,
-    HelloReply,
     HelloRequest,
     LearnRequest,
     LearnStateRequest,
     Status,
     Type,
 )
+from spikelet.link.rates import Rates, failed_rate, no_rate, refused_rate
+from spikelet.link.replies import ConstantsReply, Entry, Facts, HelloReply, LineReply
 from spikelet.link.text import printable
 from spikelet.link.transport import Transport
 
 NO_OP = 0xFFFF  # SPK_NO_OP of spk_model.h
 DEADLINE_S = 10.0  # of a request, without the bytes that go over the wire
 DEADLINE_S_PER_BYTE = 1e-3
+CLOSE_S = 2.0  # for a device to go back to its first rate
+WHY_S = 2.0  # for a device to say why it was reset
 
 Form = TypeVar("Form", bound="_Message")
 
@@ -71,6 +74,8 @@ class Connection:
         expected: what the device must be, made from the package; None = any device. Facts, tensor
             table and constants are compared before anything else is asked.
         clock: seconds; that of a simulated line where it has one.
+        baud: the rate that the line is to have, bits a second; None for that of the transport,
+            at which the device is asked for it.
 
     Raises:
         LinkDead: no answer; the text names the likely cause.
@@ -78,6 +83,7 @@ class Connection:
         DeviceDiffers: it claims this package, and is not what the package makes.
         WrongVersion: no common protocol version.
         ProtocolError: it says what no device can say.
+        UsageError, RateFailed: see `set_baud`.
     """
 
     def __init__(
@@ -87,8 +93,10 @@ class Connection:
         on_log: Callable[[str], None] | None = None,
         expected: Expected | None = None,
         clock: Callable[[], float] = time.monotonic,
+        baud: int | None = None,
     ) -> None:
         self.transport = transport
+        self._rates = Rates(transport, baud)
         self._clock = clock
         self._link = Exchange(transport, on_log, clock)
         self._connect_deadline_s = connect_deadline_s
@@ -133,7 +141,11 @@ class Connection:
         self._link.on_log = callback
 
     def close(self) -> None:
-        """Gives the port back."""
+        """Gives the port back, and the device its first rate."""
+        if self._rates.changed and not (self._unsure or self._lost or self._link.busy):
+            self._connect_deadline_s = min(self._connect_deadline_s, CLOSE_S)
+            with contextlib.suppress(SpikeletError):
+                self._change_rate(self._rates.first)
         self.transport.close()
 
     def reconnect(self) -> DeviceInfo:
@@ -141,12 +153,63 @@ class Connection:
         self._lost = None
         self._unsure = True
         self._uncommitted = False
-        self._hello = self._handshake(self._connect_deadline_s)
+        self._hello = self._handshake(self._connect_deadline_s, self._rates.to_try)
+        if self._rates.wanted != self._rates.now:
+            self._hello = self._change_rate(self._rates.wanted)
         self._by_name = {tensor.name: tensor for tensor in self._hello.tensors}
         self._claims = Claims(self.transport.name, self._hello, self._expected)
         if self._expected is not None:
             self._expected.check_constants(self.transport.name, self.constants_crc)
         return self._hello
+
+    def set_baud(self, baud: int) -> None:
+        """Has the line at another rate, once frames have passed at it both ways.
+
+        A new session begins, so what was learned must be committed before.
+
+        Args:
+            baud: bits a second.
+
+        Raises:
+            UsageError: the transport has no rate, or the device cannot have this one.
+            RateFailed: no frame passed at it; device and transport are at the old rate again.
+            LinkDead: the device answers at neither.
+        """
+        if self._uncommitted:
+            raise UsageError(
+                "a new rate with uncommitted learning",
+                "a new rate begins a new session, which undoes it",
+                "commit, or restore, and then set the rate",
+            )
+        self._make_sure()
+        self._hello = self._change_rate(baud)
+        self._rates.wanted = baud
+
+    def _change_rate(self, baud: int | None) -> DeviceInfo:
+        """Ask for a rate, and open a session at it. The device goes back to the old one where it
+        hears nothing in a while."""
+        before, old = self._hello, self._rates.now
+        if baud is None or old is None or not self._rates.can_change:
+            raise no_rate(self.transport.name, baud)
+        self._link.drain()
+        confirm_s = self._rates.confirm_s(self._link.answer_s)
+        payload = BaudRequest(baud, round(confirm_s * 1000)).pack()
+        order = (old, baud)
+        with contextlib.suppress(LinkTimeout):
+            reply = self._link.run([Request(Type.BAUD, payload)], confirm_s + DEADLINE_S)[0]
+            if reply.status == Status.RANGE:
+                raise refused_rate(self.transport.name, baud, reply.detail)
+            self._all_ok([Request(Type.BAUD, payload)], [reply])
+            order = (baud, old)
+        self._unsure = True
+        info = self._handshake(self._connect_deadline_s, order, confirm_s)
+        if before is not None and info.boot_id != before.boot_id:
+            self._lost = self._link.reset_error(info.boot_id)
+            raise self._lost
+        if self._rates.now != baud:
+            raise failed_rate(self.transport.name, baud, old)
+        self._rates.asked = True
+        return info
 
     def tensor(self, name: str) -> DeviceTensor:
         """The table's row of that name.
@@ -243,17 +306,53 @@ class Connection:
         self._link.abandon()
         if isinstance(error, DeviceReset):
             self._lost = error
-        if type(error) is LinkTimeout:
-            self._blame_line(error, scan=False)
+            self._ask_why(error)
+        if type(error) is LinkTimeout and self._blame_line(error, scan=False):
+            self._ask_why(error)
 
-    def _blame_line(self, error: LinkTimeout, scan: bool) -> None:
-        """Name the setting of the line, where one is why there was no answer."""
+    def _ask_why(self, error: Unexplained) -> None:
+        """Name what a device says that answers again: why it was reset, what it did not hear."""
+        with contextlib.suppress(SpikeletError):
+            before = self.hello
+            now = self._shake_hands(self._clock() + WHY_S, WHY_S)
+            if now.boot_id == before.boot_id and not isinstance(error, DeviceReset):
+                found = line_finding(self._line_counts())
+            else:
+                found = reset_finding(
+                    now.reset_cause, now.fault_cause, now.fault_pc, now.fault_address
+                )
+            if found is not None:
+                error.explain(*found)
+        self._unsure = True
+
+    def line_counts(self) -> LineReply:
+        """What went wrong on the line since the device's boot, as the device counted it.
+
+        Raises:
+            LinkDead.
+        """
+        self._make_sure()
+        return self._line_counts()
+
+    def _line_counts(self) -> LineReply:
+        request = Request(Type.LINE, b"")
+        reply = self._link.run([request], DEADLINE_S)[0]
+        self._all_ok([request], [reply])
+        return self._read(LineReply, reply)
+
+    def _blame_line(self, error: LinkTimeout, scan: bool) -> bool:
+        """Name the setting of the line, where one is why there was no answer; whether none is,
+        and the device answers."""
         with contextlib.suppress(LinkDead):
             wait_s = self._link.answer_s or WAIT_S
             test = LineTest(self.transport, self._link.bad_pieces, wait_s, self._clock)
             found = test.finding(scan)
+            if found is None and self._rates.changed:
+                found = test.reset(self._rates.first)
             if found is not None:
                 error.explain(*found)
+            return found is None and test.answered
+        return False
 
     def _make_sure(self) -> None:
         """Opens a session again where the last one was left in the middle of something."""
@@ -299,6 +398,7 @@ class Connection:
     def _same_boot(self, boot_id: int) -> None:
         if boot_id != self._link.boot_id:
             self._lost = self._link.reset_error(boot_id)
+            self._ask_why(self._lost)
             raise self._lost
 
     def _read(self, form: type[Form], reply: Reply) -> Form:
@@ -346,20 +446,33 @@ class Connection:
             return action.name
         return what
 
-    def _handshake(self, deadline_s: float) -> DeviceInfo:
-        try:
-            return self._shake_hands(deadline_s)
-        except LinkTimeout as error:
-            self._blame_line(error, scan=self._link.boot_id is None)
-            raise
-
-    def _shake_hands(self, deadline_s: float) -> DeviceInfo:
+    def _handshake(
+        self, deadline_s: float, rates: Sequence[int] = (), first_s: float = 1.0
+    ) -> DeviceInfo:
+        """Open a session; with several rates, at the one of them that the device answers at."""
         deadline = self._clock() + deadline_s
+        answer_s = first_s
+        for turn in itertools.count():
+            left_s = deadline - self._clock()
+            if rates:
+                self._rates.set(rates[turn % len(rates)])
+            last = len(rates) < 2 or left_s <= answer_s
+            try:
+                return self._shake_hands(deadline, left_s if last else answer_s)
+            except LinkTimeout as error:
+                if last or self._link.boot_id is not None:
+                    self._blame_line(error, scan=self._link.boot_id is None)
+                    raise
+            answer_s = 1.0
+        raise AssertionError("unreachable")
+
+    def _shake_hands(self, deadline: float, answer_s: float) -> DeviceInfo:
+        """Open a session with a device that answers within `answer_s`, before the deadline."""
         self._link.abandon()
         nonce = int.from_bytes(os.urandom(4), "little") or 1
         raw = nonce.to_bytes(4, "little")
         payload = HelloRequest(nonce, PROTOCOL, PROTOCOL, 0).pack()
-        reply = self._link.hello(payload, raw, deadline_s)
+        reply = self._link.hello(payload, raw, answer_s)
         port = self.transport.name
         if reply.status == Status.VERSION:
             raise _other_version(port, reply.detail)

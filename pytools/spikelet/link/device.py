@@ -39,20 +39,22 @@ from spikelet.link.messages import (
     RUN_STATES,
     RUN_STOP,
     RUN_TICKS,
-    EchoReply,
     EchoRequest,
-    FaultReply,
-    LearnReply,
     LearnRequest,
-    LearnStateReply,
     LearnStateRequest,
-    RunReply,
     RunRequest,
     Status,
-    TensorGetReply,
     TensorGetRequest,
     TensorPutRequest,
     Type,
+)
+from spikelet.link.replies import (
+    EchoReply,
+    FaultReply,
+    LearnReply,
+    LearnStateReply,
+    RunReply,
+    TensorGetReply,
 )
 
 RUN_REPLY_BYTES = 1 + len(RunReply(0, 0, 0, 0, 0, 0, 0, 0, b"").pack())  # and the outputs
@@ -451,6 +453,12 @@ class Device(EventRuns):
         replies = self._exchange(requests, self._allowed_s())
         self._all_ok(requests, replies)
         return self._read(FaultReply, replies[0])
+
+    def line_health(self) -> dict[str, int] | None:
+        """`line_counts` by name, for a record; None where the device does not answer any more."""
+        with contextlib.suppress(LinkDead):
+            return {**self.line_counts()._asdict()}
+        return None
 
     def reset(self) -> DeviceInfo:
         """Resets the device and opens a session with it.

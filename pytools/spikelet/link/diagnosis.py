@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from spikelet.link.framing import Deframer, Frame, decode, encode
 from spikelet.link.messages import HelloRequest, Type
-from spikelet.link.transport import Transport
+from spikelet.link.replies import LineReply
+from spikelet.link.transport import Transport, set_rate
 
 BAUDS = (9600, 19200, 38400, 57600, 115200, 230400, 460800, 500_000, 921_600, 1_000_000, 2_000_000)
 FLOW = b"\x11\x13"
@@ -27,6 +28,7 @@ TRIES = 5  # of a line that loses much
 MOST_PLACES = 8  # of line ends in a frame whose changes are tried together
 NO_PROTOCOL = 0xFF
 
+RESET_REQUEST, RESET_FAULT, RESET_WATCHDOG = 1, 2, 3  # of spk_board.h
 Finding = tuple[str, str]  # cause, next step
 
 SEVEN_BITS = (
@@ -116,6 +118,58 @@ def probe(holds: bytes = b"", high: bool = False) -> bytes:
         return wire
 
 
+def line_finding(line: LineReply) -> Finding | None:
+    """What the device's own counts of its line say; None where they are 0."""
+    if line.overruns:
+        return (
+            f"the device's receiver was full {line.overruns} times before its interrupt was taken: "
+            "bytes come faster than its core reads them",
+            "use a lower --baud",
+        )
+    if line.garbled:
+        return (
+            f"{line.garbled} bytes came to the device without a stop bit or with wrong parity: "
+            "rates that differ, or noise",
+            "use a lower --baud or a shorter cable; check that ground is connected",
+        )
+    if line.dropped:
+        return (
+            f"the device's ring had no room for {line.dropped} bytes",
+            "another program writes to the port: close it",
+        )
+    if line.stuck:
+        return (
+            f"the device's transmitter was stuck {line.stuck} times: nothing took its bytes",
+            "switch hardware flow control off",
+        )
+    return None
+
+
+def reset_finding(cause: int, fault: int, pc: int, address: int) -> Finding | None:
+    """Why a device was reset, as it says itself.
+
+    Args:
+        cause: `DeviceInfo.reset_cause`.
+        fault, pc, address: of its last fault.
+    """
+    again = "run again from the last finished sample"
+    if cause == RESET_FAULT:
+        return (
+            f"a fault of the firmware: cause 0x{fault:x} at pc 0x{pc:08x}, address 0x{address:08x}",
+            f"find the line: addr2line -e ELF 0x{pc:x}; report it together with the package",
+        )
+    if cause == RESET_WATCHDOG:
+        at = f"; the core was at pc 0x{pc:08x}" if pc else ""
+        return (
+            f"its watchdog: a request took longer than the watchdog's period{at}",
+            f"a kernel that does not end: find the line with addr2line -e ELF 0x{pc:x}; of a model "
+            "that takes so long, set SPK_WATCHDOG_MS in the board's file",
+        )
+    if cause == RESET_REQUEST:
+        return "another program asked the device to", f"close it, then {again}"
+    return "its supply failed, or somebody pressed its reset button", again
+
+
 class LineTest:
     """Finds out what is wrong with a line on which requests stay without answers.
 
@@ -137,6 +191,7 @@ class LineTest:
         self._before = list(pieces)
         self._deframer = Deframer()
         self._wait_s = wait_s
+        self.answered = False  # whether a good frame came back
 
     def finding(self, scan: bool) -> Finding | None:
         """Cause and next step; None where no setting of the line is to blame.
@@ -183,28 +238,45 @@ class LineTest:
                 self._wait_s = min(self._wait_s, wait_s)
                 until = min(until, self._clock() + wait_s / 2)
             data += got
-            self._deframer.feed(got)
+            self.answered |= bool(self._deframer.feed(got))
         return bool(data)
+
+    def reset(self, boot_baud: int | None) -> Finding | None:
+        """Whether the device has left a rate that it was asked for, as a reset makes it do."""
+        now = self._transport.baud
+        if boot_baud is None or not self._good_at((boot_baud,)):
+            return None
+        return (
+            f"the device was reset: it answers at {boot_baud} baud, the rate that it boots with, "
+            f"not at {now}",
+            "read its last fault after reconnecting, then run again from the last finished sample",
+        )
 
     def _at_another_rate(self) -> Finding | None:
         """The rate at which a device answers; the port then has its own again."""
         own = self._transport.baud
-        set_baud = getattr(self._transport, "set_baud", None)
-        if own is None or set_baud is None:
+        found = self._good_at(BAUDS)
+        if found is None:
+            return None
+        return (
+            f"the line has another rate: the device answers at {found} baud, not at {own}",
+            f"use --baud {found}",
+        )
+
+    def _good_at(self, bauds: Iterable[int]) -> int | None:
+        """The first of these rates at which a good frame comes back, and that is not the line's."""
+        own = self._transport.baud
+        if own is None or not hasattr(self._transport, "set_baud"):
             return None
         try:
-            for baud in BAUDS:
-                set_baud(baud)
+            for baud in bauds:
+                set_rate(self._transport, baud)
                 good = self._deframer.good
                 self._wait_s = min(self._wait_s, WAIT_S / 2)
                 if baud != own and self._asked(probe()) and self._deframer.good > good:
-                    return (
-                        f"the line has another rate: the device answers at {baud} baud, "
-                        f"not at {own}",
-                        f"use --baud {baud}",
-                    )
+                    return baud
         except OSError:
             return None  # a port that has no such rate
         finally:
-            set_baud(own)
+            set_rate(self._transport, own)
         return None

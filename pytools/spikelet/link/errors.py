@@ -14,20 +14,28 @@ class TransportClosed(LinkDead):
     """The other end is gone: the process ended, or the cable was pulled."""
 
 
-class LinkTimeout(LinkDead):
-    """No answer within the deadline or the allowed tries."""
+class Unexplained(LinkDead):
+    """An error whose cause may be found out after it was raised."""
 
     def explain(self, cause: str, next: str) -> None:
         """Take a cause that was found out for the one that was supposed."""
         super().__init__(self.what, cause, next)
 
 
-class DeviceReset(LinkDead):
+class LinkTimeout(Unexplained):
+    """No answer within the deadline or the allowed tries."""
+
+
+class DeviceReset(Unexplained):
     """The device was reset while a session was open; its memory is new."""
 
 
 class LearningLost(LinkDead):
     """The session was interrupted; what it had learned and not committed is undone."""
+
+
+class RateFailed(LinkDead):
+    """The line carries no frames at the rate that was asked for; it is at the old one again."""
 
 
 class ProtocolError(LinkDead):

@@ -22,14 +22,13 @@ from spikelet.link.messages import (
     RUN_RESTART,
     RUN_STOP,
     RUN_TICKS,
-    EventsCloseReply,
     EventsCloseRequest,
     EventsRequest,
-    RunReply,
     RunRequest,
     Status,
     Type,
 )
+from spikelet.link.replies import EventsCloseReply, RunReply
 
 # Bytes of EVENTS_CLOSE's reply in front of the outputs.
 _CLOSE_BYTES = 1 + len(EventsCloseReply(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b"").pack())

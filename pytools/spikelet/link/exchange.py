@@ -36,10 +36,13 @@ BITS_A_BYTE = 10  # of a serial line, start and stop included
 LAST_WAIT_S = 1.0  # before a link is called dead: a busy host must not look like a dead device
 READ_BYTES = 65536
 LOG_BYTES = 65536  # of text, at the most, before the next reply
+HELLO_REPLY_BYTES = 254  # on the wire, of most boards
+QUIET_S = 5.0  # without a word from a device that writes flash, before it is asked again
 AWAY_S = 1e-3  # a host that was elsewhere for so long has not seen when a reply came
 
 _LOG = Type.LOG | TYPE_REPLY
 _ACK = Type.ACK | TYPE_REPLY
+_WORKING = Type.WORKING | TYPE_REPLY
 
 
 class Request(NamedTuple):
@@ -98,6 +101,7 @@ class _Open:
     allowed_s: float = 0.0
     timed: bool = True  # its reply tells the round trip
     hurried: bool = False  # sent again because a later one was answered first
+    writes_flash: bool = False  # the device has said that it begins to
     reply: Reply | None = None
     done: bool = False  # it has a reply, and so have all before it
 
@@ -238,7 +242,8 @@ class Exchange:
         item = self._prepare(Request(Type.HELLO, payload))
         now = asked = self.clock()
         deadline = now + deadline_s
-        wait = 2 * TIMEOUT_MIN_S
+        on_wire_s = self.wire_s(len(item.wire) + HELLO_REPLY_BYTES)
+        wait = max(2 * TIMEOUT_MIN_S, self._timer.first_s) + on_wire_s
         while True:
             self._send([item], now)
             reply = self._hello_reply(item, nonce, min(now + wait, deadline))
@@ -247,7 +252,7 @@ class Exchange:
                 break
             if now >= deadline:
                 raise self._timeout([item], deadline_s)
-            wait = min(2 * wait, 1.0)
+            wait = min(2 * wait, max(1.0, wait))
         self._timer.backoff = 1
         if item.sends == 1:
             self._timer.sample(now - item.sent_at)
@@ -279,6 +284,8 @@ class Exchange:
         waiting = [item for item in self._sent if item.reply is None]
         slow = waiting[0].slow
         patience = self._patience(self._tries, slow, deadline - self._progress, waiting)
+        if waiting[0].writes_flash:  # and would miss what is sent meanwhile
+            patience = max(patience, QUIET_S)
         expiry = min(self._progress + patience, deadline)
         frames = self._receive(expiry - now)
         now = self.clock()
@@ -377,6 +384,9 @@ class Exchange:
         for frame in frames:
             if frame.type == _ACK and frame.payload[0] == Status.OK:
                 self._go_back(window, frame, now)
+                continue
+            if frame.type == _WORKING and frame.payload[0] == Status.OK:
+                window[0].writes_flash |= frame.seq == first
                 continue
             index = (frame.seq - first) & 0xFF
             if index >= len(window):

@@ -22,8 +22,8 @@ from spikelet.link.messages import (
     CAPABILITY_LEARN,
     CAPABILITY_TRACE,
     PROTOCOL,
-    Facts,
 )
+from spikelet.link.replies import Facts
 
 NAME_BYTES = 48  # of a text in HELLO; longer ones are cut
 PAYLOAD_MIN = 208  # what HELLO's facts need
@@ -31,7 +31,7 @@ RING_MIN, RING_MAX = 256, 32768
 WINDOW_MIN, WINDOW_MAX = 8, 64
 ARENA_MAX = 1 << 25  # bytes, of a device of which nothing is known
 TICK_UNITS = 4
-RESET_CAUSES = 3
+RESET_CAUSES = 4
 _CAPABILITIES = CAPABILITY_TRACE | CAPABILITY_LEARN | CAPABILITY_EVENTS | CAPABILITY_EXIT
 TICKS_PER_S = 3e10  # no device and no simulator counts faster
 _BITS = {Dtype.BIT: 1, Dtype.U8: 8, Dtype.I8: 8, Dtype.I16: 16, Dtype.F16: 16}

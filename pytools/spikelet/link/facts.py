@@ -138,7 +138,7 @@ class DeviceInfo:
         kept: replies to requests that are done once which it keeps.
         arena_bytes: planned to the byte at build time: used and limit are the same figure.
         constant_bytes: of all tables that the model's kernels read.
-        reset_cause: 0 power, 1 request, 2 fault.
+        reset_cause: 0 power, 1 request, 2 fault, 3 watchdog.
         self_test: what the device's golden samples showed when it booted.
         frames_good: that the device received before this HELLO.
         trace: a trace build: lists every tensor and can stop inside a step.

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from spikelet.link.errors import TransportClosed
 from spikelet.link.faults import Faults, Lane, Wire
-from spikelet.link.transport import LAST_BYTES, Transport
+from spikelet.link.transport import LAST_BYTES, Transport, set_rate
 
 SUPPOSED_BAUD = 115200  # of a line that has none, where rates are to differ
 
@@ -35,7 +35,8 @@ class FaultyTransport:
         self.last_bytes, self.bytes_in = b"", 0
         self._inner, self._clock = inner, clock
         self._to_device, self._to_host = Lane(Wire(to_device, seed)), Lane(Wire(to_host, seed + 1))
-        if to_device.rate != 1:
+        self._differs = to_device.rate != 1
+        if self._differs:
             self.baud = self.baud or SUPPOSED_BAUD
         self._device_baud = (self.baud or 0) * to_device.rate
 
@@ -76,9 +77,11 @@ class FaultyTransport:
             self._inner.write(due)
 
     def set_baud(self, baud: int) -> None:
-        """See `Transport.set_baud`: of this wire's host, where its rates differ."""
-        if not self._device_baud:
-            raise OSError("no rate to set")
+        """See `Paced.set_baud`: of this wire's host, where its rates differ."""
+        if not self._differs:
+            set_rate(self._inner, baud)
+            self.baud = baud
+            return
         self.baud = baud
         for lane, rate in (
             (self._to_device, self._device_baud / baud),

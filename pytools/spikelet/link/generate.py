@@ -1,4 +1,5 @@
-"""Makes spk_messages.h and messages.py from messages.toml: `python -m spikelet.link.generate`."""
+"""Makes spk_messages.h, messages.py and replies.py of messages.toml:
+`python -m spikelet.link.generate`."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from spikelet.paths import firmware_dir
 
 _HERE = Path(__file__).resolve().parent
 SOURCE = _HERE / "messages.toml"
-PYTHON_FILE = _HERE / "messages.py"
+PYTHON_FILES = {"request": _HERE / "messages.py", "reply": _HERE / "replies.py"}
 C_FILE = firmware_dir() / "link" / "spk_messages.h"
 
 _NOTE = "Made from pytools/spikelet/link/messages.toml by `python -m spikelet.link.generate`."
@@ -161,25 +162,36 @@ def _class_text(name: str, doc: str, fields: list[_Field]) -> list[str]:
     return [*out, f"        return cls._make(({head}, {names}))"]
 
 
-def python_text(spec: dict[str, Any]) -> str:
-    """The whole of messages.py."""
-    out = [
-        f'"""What travels on the link. {_NOTE}"""'.replace("by `", "by\n`"),
+_STRING = """
+
+def _string(text: str) -> bytes:
+    raw = text.encode()[:255]
+    return bytes((len(raw),)) + raw
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    end = at + 1 + data[at]
+    if end > len(data):
+        raise IndexError(f"a text of {data[at]} bytes runs over the end")
+    return printable(data[at + 1 : end]), end"""
+
+
+def _head(title: str, imports: list[str]) -> list[str]:
+    return [
+        f'"""{title}. {_NOTE}"""'.replace("by `", "by\n`"),
         "",
         "# fmt: off",
         "# ruff: noqa: E501",
         "# SPDX-License-Identifier: Apache-2.0",
         "from __future__ import annotations",
         "",
-        "import struct",
-        "from enum import IntEnum",
-        "from typing import NamedTuple",
-        "",
-        "from spikelet.link.text import printable",
-        "",
-        f"PROTOCOL = {spec['protocol']}",
-        f"PROTOCOL_HASH = 0x{protocol_hash(spec):08X}",
+        *imports,
     ]
+
+
+def _codes(spec: dict[str, Any]) -> list[str]:
+    """Numbers, and the texts of statuses."""
+    out = [f"PROTOCOL = {spec['protocol']}", f"PROTOCOL_HASH = 0x{protocol_hash(spec):08X}"]
     out += [f"{name} = {value}" for name, value in spec["constants"].items()]
     out += ["", "", "class Type(IntEnum):", '    """Message types."""', ""]
     out += [f"    {entry['name']} = {entry['id']}" for entry in spec["type"]]
@@ -196,23 +208,25 @@ def python_text(spec: dict[str, Any]) -> str:
     for entry in spec["status"]:
         out += [f"    Status.{entry['name']}: (", f'        "{entry["cause"]}",']
         out += [f'        "{entry["next"]}",', "    ),"]
-    out += ["}", "", "", "def _string(text: str) -> bytes:", "    raw = text.encode()[:255]"]
-    out += ["    return bytes((len(raw),)) + raw"]
-    out += ["", "", "def _text(data: bytes, at: int) -> tuple[str, int]:"]
-    out += [
-        "    end = at + 1 + data[at]",
-        "    if end > len(data):",
-        '        raise IndexError(f"a text of {data[at]} bytes runs over the end")',
-        "    return printable(data[at + 1 : end]), end",
-    ]
+    return [*out, "}"]
+
+
+def python_text(spec: dict[str, Any], side: str) -> str:
+    """The whole of messages.py (side "request": numbers and requests) or replies.py ("reply")."""
+    if side == "request":
+        lines = ["import struct", "from enum import IntEnum", "from typing import NamedTuple", ""]
+        out = [*_head("Numbers and requests of the link", lines), *_codes(spec)]
+    else:
+        lines = ["import struct", "from typing import NamedTuple", ""]
+        lines += ["from spikelet.link.text import printable"]
+        out = [*_head("Replies of the link", lines), *_STRING.splitlines()]
     for entry in spec["type"]:
         camel = entry["name"].title().replace("_", "")
-        for side in ("request", "reply"):
-            fields = _fields(entry[side])
-            if fields:
-                doc = f"{entry['doc'].split('. ')[0].rstrip('.')}: the {side}."
-                out += _class_text(camel + side.title(), doc, fields)
-    for entry in spec["layout"]:
+        fields = _fields(entry[side])
+        if fields:
+            doc = f"{entry['doc'].split('. ')[0].rstrip('.')}: the {side}."
+            out += _class_text(camel + side.title(), doc, fields)
+    for entry in spec["layout"] if side == "reply" else ():
         doc = f"{entry['name']} in HELLO's reply."
         out += _class_text(entry["name"].title(), doc, _fields(entry["fields"]))
     return "\n".join(out) + "\n"
@@ -224,10 +238,11 @@ def load() -> dict[str, Any]:
 
 
 def main() -> int:
-    """Writes both files."""
+    """Writes all files."""
     spec = load()
     C_FILE.write_text(c_text(spec), encoding="utf-8")
-    PYTHON_FILE.write_text(python_text(spec), encoding="utf-8")
+    for side, file in PYTHON_FILES.items():
+        file.write_text(python_text(spec, side), encoding="utf-8")
     return 0
 
 

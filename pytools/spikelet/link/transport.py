@@ -68,6 +68,14 @@ class Paced(Transport, Protocol):
         """
 
 
+def set_rate(transport: Transport, baud: int) -> None:
+    """Sets the rate of a transport that has one; see `Paced.set_baud`."""
+    set_baud = getattr(transport, "set_baud", None)
+    if set_baud is None:
+        raise OSError(f"{transport.name} has no rate to set")
+    set_baud(baud)
+
+
 class _Stream:
     """What the transports share: the record of what was read."""
 

@@ -51,7 +51,7 @@ def _is_port(text: str) -> bool:
 
 def _board_at(port: str, baud: int | None) -> Board:
     """A board that says of itself what the device says; `connect` then compares all of it."""
-    with held_port(port), Link(open_transport(port, baud or DEFAULT_BAUD)) as link:
+    with held_port(port), Link(open_transport(port, DEFAULT_BAUD), baud=baud) as link:
         said = link.hello
     for board in boards().values():
         if (board.isa, TICKS.index(board.tick)) == (said.isa, said.tick_unit):

@@ -70,8 +70,9 @@ class Outcome:
         events: of a network that takes events: how many there were, how many came after the last
             step, how many met a bit that was set or a full count; None of others.
         device: what the device says of itself.
-        link: frames, bad_frames, retries of all parts, goodput_bytes_per_s of the last one, and
-            `parts`: what each part of the session measured, and of which samples.
+        link: frames, bad_frames, retries of all parts, goodput_bytes_per_s of the last one,
+            `parts`: what each part of the session measured, and of which samples; and `line`: what
+            the device counted on its line since its boot.
     """
 
     samples: list[Sample] = field(default_factory=list)
@@ -499,6 +500,7 @@ class _Comparison:
     def _close(self) -> Outcome:
         outcome, hello = self.outcome, self.device.hello
         self._measure()
+        outcome.link["line"] = self.device.line_health()
         self._exercise_kept()
         outcome.exercised, outcome.weights = self.exercised.count()
         said = TICKS[hello.tick_unit] if hello.tick_unit < len(TICKS) else "none"

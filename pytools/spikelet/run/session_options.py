@@ -43,7 +43,7 @@ class SessionOptions:
     Attributes:
         board: a name, a folder, or one that was read.
         port: serial port or pyserial URL of a device that was flashed before.
-        baud: bits a second of the port's line; None for the board's.
+        baud: bits a second that the port's line changes to; None for the board's.
         machine: one of the board's, or auto.
         toolchain: one of the board's, or auto.
         session: the session's folder; None for the default, see `place`.

@@ -218,7 +218,7 @@ class SessionTarget:
         built: the image, None for hardware that was flashed before.
         machine: name of the board's machine, or auto.
         port: serial port or pyserial URL of hardware, or None.
-        baud: bits a second of the port's line, None for the board's.
+        baud: bits a second that the port's line changes to, None for the board's.
         reserved: this process holds the port, as a device of a roster.
         delta: what the device is sent first, or None.
         faults: seed of a bad wire in front of it, see `spikelet.link.faults.drawn`; None for none.
@@ -259,8 +259,8 @@ def connect(
     must = target.expected_image(package)
     if target.port is not None:
         with held_port(None if target.reserved else target.port):
-            transport = open_transport(target.port, target.baud or target.board.baud)
-            with Device(_behind(transport, target, on_log), expected=must) as device:
+            transport = _behind(open_transport(target.port, target.board.baud), target, on_log)
+            with Device(transport, expected=must, baud=target.baud) as device:
                 device.on_log = on_log
                 _warn(device, on_log)
                 yield device, target.port

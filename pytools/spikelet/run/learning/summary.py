@@ -52,6 +52,7 @@ def session_figures(played: Played, device: DeviceLearner, speed: Speed) -> dict
             "bad_frames": stats.bad_frames,
             "retries": stats.retries,
             "goodput_bytes_per_s": round(stats.goodput, 1),
+            "line": device.device.line_health(),
         },
         "device": {
             "isa": hello.isa,
