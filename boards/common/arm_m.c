@@ -177,7 +177,7 @@ __attribute__((naked)) void spk_arm_fault(void) {
 __attribute__((weak)) void spk_arm_before_reset(void) {
 }
 
-_Noreturn static void reset(enum spk_reset_cause cause) {
+_Noreturn void spk_arm_reset(enum spk_reset_cause cause) {
     spk_board_kept.cause = cause;
     spk_arm_before_reset();
     __asm__ volatile("dsb" ::: "memory");
@@ -208,11 +208,11 @@ _Noreturn void spk_arm_record(const uint32_t *frame) {
 #endif
     fault->cause = cause;
     fault->pc = frame ? frame[FRAME_PC] : 0;
-    reset(SPK_RESET_FAULT);
+    spk_arm_reset(SPK_RESET_FAULT);
 }
 
 _Noreturn void spk_board_reset(void) {
-    reset(SPK_RESET_REQUEST);
+    spk_arm_reset(SPK_RESET_REQUEST);
 }
 
 void spk_arm_listen(void) {

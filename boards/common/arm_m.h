@@ -4,6 +4,7 @@
 #define SPK_ARM_M_H
 
 #include "core.h"
+#include "spk_board.h"
 
 #define SPK_SCS 0xE000E000u // system control space; registers of the core are offsets in it
 
@@ -15,6 +16,8 @@ void spk_arm_listen(void);
 
 // Given by a board whose flash tells a word that it cannot correct that way; weak, it is a fault.
 void spk_arm_nmi(void);
+
+_Noreturn void spk_arm_reset(enum spk_reset_cause cause); // the next boot says that this was why
 
 void spk_arm_before_reset(void); // given by a core that has something to do then
 

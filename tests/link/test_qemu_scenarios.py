@@ -1,0 +1,91 @@
+"""Seeded faults between a host and a board whose UART QEMU emulates (PL011), in real time.
+
+As `test_scenarios.py`: each ends in the right answers or in a named error within its deadline.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from link_agent import C_TESTS
+from once import Once
+from scenarios import play, problems
+from spikelet.board import Firmware, Machine, build, find_board, start
+from spikelet.errors import UsageError
+from spikelet.link import Device, FdTransport
+from spikelet.link.faults import KINDS
+from support import need
+
+SCENARIOS = 50
+# Those that end soon; where a setting is wrong the connecting takes its whole deadline.
+SOME = tuple(KINDS.index(kind) for kind in ("truncate", "reset", "lose", "duplicate"))
+BOARD = "lm3s6965evb"
+
+
+@pytest.fixture(scope="module")
+def machine(once: Once) -> Iterator[Machine]:
+    need("qemu-system-arm")
+    need("arm-none-eabi-gcc")
+
+    def made(folder: Path) -> Firmware:
+        shutil.copy(C_TESTS / "model_echo.c", folder / "model.c")
+        return build(folder, find_board(BOARD), folder / "build", toolchain="gcc")
+
+    with start(once("link-qemu", made), "qemu") as machine:
+        yield machine
+
+
+def play_all(machine: Machine, seeds: range | tuple[int, ...]) -> Counter[str]:
+    ends: Counter[str] = Counter()
+    found: list[str] = []
+    for seed in seeds:
+        kind, end, wrong = problems(seed, machine.transport, time.monotonic)
+        ends[f"{kind}: {end}"] += 1
+        found += wrong
+    print(dict(sorted(ends.items())))
+    assert found == []
+    assert play(Device(machine.transport, 30.0)) == 0  # whatever befell it, the board works on
+    return ends
+
+
+def test_some_scenarios(machine: Machine) -> None:
+    assert sum(play_all(machine, SOME).values()) == len(SOME)
+
+
+@pytest.mark.long
+def test_fifty_scenarios(machine: Machine) -> None:
+    ends = play_all(machine, range(SCENARIOS))
+    for kind in KINDS:
+        assert sum(count for end, count in ends.items() if end.startswith(f"{kind}:")) >= 3
+    assert sum(count for end, count in ends.items() if end.endswith(": right")) > SCENARIOS // 4
+
+
+class Rated(FdTransport):
+    """A line of the machine's, with a rate for the host to set."""
+
+    def __init__(self, inner: FdTransport) -> None:
+        vars(self).update(vars(inner))
+        self.baud, self.set = 115_200, []  # type: ignore[assignment]
+
+    def set_baud(self, baud: int) -> None:
+        self.baud = baud
+        self.set.append(baud)
+
+
+def test_the_board_divides_its_clock(machine: Machine) -> None:
+    """QEMU moves bytes at any rate: what is tried is the firmware's side of BAUD."""
+    line = Rated(machine.transport)
+    device = Device(line, 30.0)
+    device.set_baud(921_600)
+    assert line.set == [921_600] and play(device) == 0
+    with pytest.raises(UsageError, match="cannot change to 50000000 baud"):
+        device.set_baud(50_000_000)
+    assert device.line_counts()[:4] == (0, 0, 0, 0)
+    device.set_baud(115_200)
+    assert line.set == [921_600, 115_200] and play(device) == 0
