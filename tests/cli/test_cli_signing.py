@@ -6,13 +6,16 @@ import dataclasses
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 from cli_support import Spikelet
 from int8_classifier import classifier
 from spikelet import signing
+from spikelet.cli.app import COMMANDS, app
 from spikelet.errors import UsageError
 from spikelet.graph.adapted import form
 from spikelet.learn.delta import Delta, prepared
@@ -60,6 +63,39 @@ def test_from_keys_to_a_run(spikelet: Spikelet, package: Path) -> None:
     for command in ("inspect", "build"):
         assert spikelet(command, "p.spk", "-b", "native", "--trusted", "mine.key.pub").code == 0
         assert spikelet(command, package, "-b", "native", "--trusted", "mine.key.pub").code == 2
+
+
+# Commands that take a package, and what else they must be given.
+OPENING: dict[str, tuple[str, ...]] = {
+    "adapt": ("--data", "d.npz"), "allocate": ("--budget", "flash=50%"),
+    "bench": ("--board", "native"), "build": ("--board", "native"), "compare": ("p.spk",),
+    "cycles": (), "demo": (), "export": ("--c", "out"), "fit": (), "flash": ("--board", "pico2"),
+    "inspect": (), "learn": ("--board", "native", "--learner", "nearest_mean", "--stream", "s.npz"),
+    "run": ("--board", "native"), "shorten": ("--data", "d.npz"),
+}  # fmt: skip
+NOT_OPENING = {"sign"}  # it signs what nobody has signed yet
+
+
+def test_every_command_that_takes_a_package_can_ask_for_a_signature() -> None:
+    group: Any = typer.main.get_command(app)
+    takes = {}
+    for name in COMMANDS:
+        given = group.get_command(None, name).params
+        if any("PKG" in (p.metavar or "") or p.metavar == "A" for p in given):
+            takes[name] = {p.name for p in given}
+    assert set(takes) == set(OPENING) | NOT_OPENING
+    assert [name for name in OPENING if "trusted" not in takes[name]] == []
+
+
+@pytest.mark.parametrize("command", ["cycles", "shorten", "allocate", "compare", "demo"])
+def test_a_command_refuses_what_is_not_signed(
+    spikelet: Spikelet, package: Path, keys: tuple[Path, Path], command: str
+) -> None:
+    Path("p.spk").write_bytes(package.read_bytes())
+    np.savez("d.npz", x=np.zeros((1, 1)), y=np.zeros(1))
+    given = ("--package", "p.spk") if command == "demo" else ("p.spk",)
+    told = spikelet(command, *given, *OPENING[command], "--trusted", keys[1], "--json")
+    assert told.code == 2 and "it is not signed" in told.json["error"]["what"]
 
 
 def test_what_is_truncated_or_altered_is_refused(signed: Path, keys: tuple[Path, Path]) -> None:

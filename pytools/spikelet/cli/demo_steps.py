@@ -20,11 +20,11 @@ MODEL = "digits_snn"
 
 
 def demo_package(
-    terminal: Terminal, given: Path | None, out: Path, seed: int | None
+    terminal: Terminal, given: Path | None, out: Path, seed: int | None, trusted: Path | None
 ) -> tuple[Package, Path]:
     """The package that was given, or one that is trained now, and its file."""
     if given is not None:
-        return Package.load(given), given
+        return Package.load(given, trusted), given
     folder = model_path(MODEL)
     check_file(out / f"{MODEL}.spk")
     with terminal.stage("train", spinner=False) as stage:

@@ -264,9 +264,14 @@ class Device(EventRuns):
                     "pass the frames of all steps, or events",
                 )
             events = stream_of_frames(stream, frames, self.hello.steps)
-        self.begin_events(self._puts(given), stop, timed, keep, deadline_s)
-        self.send_events(events, deadline_s)
-        return self.close_events(deadline_s=deadline_s)
+        self._event_time = self._events_sent = 0
+        self._check_events(events)
+        begun = self._starting(self._puts(given), stop, timed, keep, deadline_s)
+        sent = self._sending(events, deadline_s)
+        closed = self._closing(0, False, deadline_s)
+        begun()
+        sent()
+        return closed()
 
     def outputs(self, ran: RunResult, names: Iterable[str] = ()) -> dict[str, bytes]:
         """The outputs of the run that was the last, and other tensors in the same window.

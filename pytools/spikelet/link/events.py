@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from spikelet.errors import UsageError
 from spikelet.events import EventError, EventStream
 from spikelet.link.connection import Connection
-from spikelet.link.exchange import Request
+from spikelet.link.exchange import Reply, Request
 from spikelet.link.facts import DeviceTensor, Dtype, EventResult, Kind
 from spikelet.link.messages import (
     CLOSE_ANSWER,
@@ -118,6 +118,17 @@ class EventRuns(Connection):
             UsageError: the model takes no events.
             DeviceRefused, LinkDead.
         """
+        self._starting(puts, stop, timed, keep, deadline_s)()
+
+    def _starting(
+        self,
+        puts: Iterable[Request],
+        stop: tuple[int, int] | None,
+        timed: bool,
+        keep: bool,
+        deadline_s: float,
+    ) -> Callable[[], None]:
+        """`begin_events` without waiting: what comes next may go meanwhile."""
         if not self.hello.takes_events:
             raise UsageError(
                 f"the device's model {self.hello.model!r} takes no events",
@@ -127,13 +138,19 @@ class EventRuns(Connection):
         flags = RUN_RESTART | RUN_EVENTS | (RUN_STOP if stop else 0) | (RUN_KEEP if keep else 0)
         run = RunRequest(flags | (RUN_TICKS if timed else 0), 0, *(stop or (0, 0)))
         requests = [*puts, Request(Type.RUN, run.pack())]
-        self._events_began = self._clock()
-        replies, elapsed_s = self._work(requests, deadline_s)
-        self._all_ok(requests, replies, self._claims.run_refusals(True, 0, stop, timed or keep))
-        reply = self._read(RunReply, replies[-1])
-        self._same_boot(reply.boot_id)
-        self._claims.check_begun(reply, elapsed_s)
+        self._events_began = began = self._clock()
         self._event_time = self._events_sent = 0
+        refusals = self._claims.run_refusals(True, 0, stop, timed or keep)
+        batch = self._begin(requests, deadline_s, slow_last=True)
+
+        def finish() -> None:
+            replies = self._finish(batch, deadline_s)
+            self._all_ok(requests, replies, refusals)
+            reply = self._read(RunReply, replies[-1])
+            self._same_boot(reply.boot_id)
+            self._claims.check_begun(reply, self._clock() - began)
+
+        return finish
 
     def send_events(self, stream: EventStream, deadline_s: float = 10.0) -> None:
         """Sends events; steps whose time is over run.
@@ -142,6 +159,10 @@ class EventRuns(Connection):
             EventError: one comes before those that were sent, or lies outside of the input.
             DeviceRefused, LinkDead.
         """
+        self._sending(stream, deadline_s)()
+
+    def _sending(self, stream: EventStream, deadline_s: float) -> Callable[[], None]:
+        """`send_events` without waiting."""
         self._check_events(stream)
         room = self.hello.payload - _HEAD
         requests, sent = [], 0
@@ -151,11 +172,16 @@ class EventRuns(Connection):
             sent += len(data)
             self._events_sent += count
         if not requests:
-            return
-        replies = self._exchange(requests, deadline_s + self._wire_s(sent), slow=True)
-        self._all_ok(requests, replies)
+            return lambda: None
+        allowed_s = deadline_s + self._wire_s(sent)
+        batch = self._begin(requests, allowed_s, slow=True)
         self._event_time, self._event_bin = int(stream.t[-1]), stream.bin
-        self.stats.bytes += sent
+
+        def finish() -> None:
+            self._all_ok(requests, self._finish(batch, allowed_s))
+            self.stats.bytes += sent
+
+        return finish
 
     def close_events(
         self, steps: int = 0, answer: bool = False, deadline_s: float = 10.0
@@ -171,13 +197,26 @@ class EventRuns(Connection):
             ProtocolError: the device has not counted the events that were sent.
             DeviceRefused, LinkDead.
         """
+        return self._closing(steps, answer, deadline_s)()
+
+    def _closing(self, steps: int, answer: bool, deadline_s: float) -> Callable[[], EventResult]:
+        """`close_events` without waiting."""
         flags = CLOSE_OUTPUTS | CLOSE_STATES | (CLOSE_ANSWER if answer else 0)
         close = EventsCloseRequest(steps, flags)
         requests = [Request(Type.EVENTS_CLOSE, close.pack())]
-        replies, _ = self._work(requests, deadline_s)
-        refusals = {Status.RANGE} if steps > self.hello.steps else set()
-        self._all_ok(requests, replies, refusals)
-        reply = self._read(EventsCloseReply, replies[0])
+        batch = self._begin(requests, deadline_s, slow_last=True)
+
+        def finish() -> EventResult:
+            replies = self._finish(batch, deadline_s)
+            refusals = {Status.RANGE} if steps > self.hello.steps else set()
+            self._all_ok(requests, replies, refusals)
+            return self._closed(replies[0], steps)
+
+        return finish
+
+    def _closed(self, given: Reply, steps: int) -> EventResult:
+        """What EVENTS_CLOSE was answered."""
+        reply = self._read(EventsCloseReply, given)
         self._same_boot(reply.boot_id)
         elapsed_s = self._clock() - self._events_began
         self._claims.check_closed(reply, steps, self._events_sent, elapsed_s)

@@ -178,12 +178,15 @@ class Bar:
         }  # fmt: skip
 
 
-def read_side(side: Path | Package, board: Board | None = None) -> Side:
+def read_side(
+    side: Path | Package, board: Board | None = None, trusted: Path | None = None
+) -> Side:
     """A session's folder or a package.
 
     Args:
         side: the path of either, or a package.
         board: of a package, whose kernels are counted; None for portable C.
+        trusted: as of `Package.load`.
 
     Raises:
         UsageError: it is neither, is damaged, or is a session that broke off.
@@ -191,7 +194,7 @@ def read_side(side: Path | Package, board: Board | None = None) -> Side:
     if isinstance(side, Package):
         return _package(side, repr(side), board)
     if not side.is_dir():
-        return _package(Package.load(side), str(side), board)
+        return _package(Package.load(side, trusted), str(side), board)
     if board is not None:
         raise UsageError(
             f"--board {board.name}: {side} is a session, which ran on a board of its own",
@@ -287,11 +290,17 @@ def _layers(rows: Sequence[Mapping[str, Any]], tick: str | None) -> dict[str, di
 
 
 def compare_given(
-    a: Path | str | Package, b: Path | str | Package, bars: Sequence[str], board: Board | None
+    a: Path | str | Package,
+    b: Path | str | Package,
+    bars: Sequence[str],
+    board: Board | None,
+    trusted: Path | None = None,
 ) -> dict[str, Any]:
-    """Two packages or sessions, each by itself or by its path; see `spikelet.compare`."""
+    """Two packages or sessions, each by itself or by its path; see `spikelet.compare`, and for
+    `trusted` `Package.load`."""
     read = [Bar.parse(text) for text in bars]
-    first, second = (read_side(Path(s) if isinstance(s, str) else s, board) for s in (a, b))
+    sides = (Path(s) if isinstance(s, str) else s for s in (a, b))
+    first, second = (read_side(side, board, trusted) for side in sides)
     return compare_sides(first, second, read)
 
 

@@ -9,7 +9,7 @@ import typer
 
 from spikelet.cli import loading
 from spikelet.cli.completion import boards
-from spikelet.cli.options import JsonOption, PackageArg, application
+from spikelet.cli.options import JsonOption, PackageArg, TrustedOption, application
 from spikelet.cli.places import check_file, given_path
 
 app = application()
@@ -57,6 +57,7 @@ def command(
         typer.Option("-o", "--out", metavar="PATH", parser=given_path,
                      help="Default: NAME_bits.spk."),
     ] = None,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Choose the bits of each layer's weights under a budget of flash, RAM or instructions.
@@ -71,7 +72,7 @@ def command(
         from spikelet.run.allocation import Budget, allocate, parts
         from spikelet.run.asked import as_board
     terminal = Terminal.open(as_json)
-    asked, loaded = Budget.of(budget), Package.load(package)
+    asked, loaded = Budget.of(budget), Package.load(package, trusted)
     on = None if board is None else as_board(board)
     out = out or Path(f"{loaded.graph.name}_bits.spk")
     check_file(out)

@@ -9,7 +9,7 @@ import typer
 
 from spikelet.cli import loading
 from spikelet.cli.completion import boards
-from spikelet.cli.options import JsonOption, application
+from spikelet.cli.options import JsonOption, TrustedOption, application
 from spikelet.cli.places import given_path
 
 app = application()
@@ -41,16 +41,19 @@ def command(
             "--board", "-b", help="Of packages: whose kernels are counted.", autocompletion=boards
         ),
     ] = None,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Compare two sessions or two packages, figure by figure and layer by layer."""
     with loading(as_json):
-        from spikelet import compare
         from spikelet.cli.render_compare import missed_text, render_comparison
         from spikelet.cli.terminal import Terminal
         from spikelet.errors import Disagreement
+        from spikelet.run.asked import as_board
+        from spikelet.run.compare_sides import compare_given
     terminal = Terminal.open(as_json)
-    result = compare(a, b, fail_if or (), board)
+    on = None if board is None else as_board(board)
+    result = compare_given(a, b, fail_if or (), on, trusted)
     terminal.result(result, *render_comparison(result))
     if result["missed"]:
         terminal.note(missed_text(result["bars"]), "red")

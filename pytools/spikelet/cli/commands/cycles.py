@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from spikelet.cli import loading
-from spikelet.cli.options import JsonOption, PackageArg, ToolchainOption, application
+from spikelet.cli.options import JsonOption, PackageArg, ToolchainOption, TrustedOption, application
 
 app = application()
 
@@ -39,6 +39,7 @@ def command(
         int, typer.Option(min=1, max=65536, help="Lines that the cache of instructions keeps.")
     ] = 64,
     toolchain: ToolchainOption = "auto",
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Estimate cycles of an inference from the instructions it executes and a core's manual.
@@ -52,7 +53,7 @@ def command(
         from spikelet.package import Package
         from spikelet.run.cycles import predict
         from spikelet.run.cycles.execute import Flash
-    terminal, loaded = Terminal.open(as_json), Package.load(package)
+    terminal, loaded = Terminal.open(as_json), Package.load(package, trusted)
     with terminal.err.status("executing"):
         flash = Flash(flash_wait, flash_line, cache_lines)
         made = predict(loaded, core, flash=flash, toolchain=toolchain)

@@ -15,6 +15,7 @@ from spikelet.cli.options import (
     MachineOption,
     SeedOption,
     ToolchainOption,
+    TrustedOption,
     application,
     not_a_folder,
 )
@@ -53,6 +54,7 @@ def command(
     machine: MachineOption = "auto",
     toolchain: ToolchainOption = "auto",
     package: PackageOption = None,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """The whole path: a spiking network trained, built, run and checked, with a report."""
@@ -68,7 +70,7 @@ def command(
     started = time.monotonic()
     on = find_board(board)
     check_folder(out)
-    loaded, path = demo_package(terminal, package, out, seed)
+    loaded, path = demo_package(terminal, package, out, seed, trusted)
     release, trace = demo_images(terminal, loaded, on, out, toolchain)
     samples = package_stream(loaded)
     options = RunOptions(board=board, machine=machine, toolchain=toolchain)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from spikelet.cli import loading
-from spikelet.cli.options import JsonOption, PackageArg, application
+from spikelet.cli.options import JsonOption, PackageArg, TrustedOption, application
 from spikelet.cli.places import check_file, given_path
 
 app = application()
@@ -35,6 +35,7 @@ def command(
         typer.Option(min=0, max=100, help="Points of accuracy that may be lost on these samples."),
     ] = 0.3,
     out: OutOption = None,
+    trusted: TrustedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let a spiking network stop at the first step whose best score leads by enough.
@@ -47,7 +48,7 @@ def command(
         from spikelet.errors import UsageError
         from spikelet.package import Package
         from spikelet.streams import data_stream
-    terminal, base = Terminal.open(as_json), Package.load(package)
+    terminal, base = Terminal.open(as_json), Package.load(package, trusted)
     stream = data_stream(base, data)
     if stream.labels is None:
         raise UsageError(f"{data}: no y", "the loss is counted on labels", "add y (N,)")
