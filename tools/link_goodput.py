@@ -27,7 +27,7 @@ from virtual_line import VirtualDevice, build_library  # noqa: E402
 BAUD = 921_600
 BYTES_A_S = BAUD / 10
 LATENCIES_MS = (0, 2, 16)
-RINGS = (512, 2048)
+RINGS = (256, 512, 2048)
 LARGE = 12_000  # bytes of a large input
 DIGITS = HOUSE / "tests" / "fixtures" / "v0_1_0" / "digits_snn.spk"
 

@@ -37,6 +37,7 @@ from spikelet.frontends.torch.call import HANDLERS  # noqa: E402
 from spikelet.graph.operator import operators  # noqa: E402
 from spikelet.graph.target import ANY, Target  # noqa: E402
 from spikelet.learn.learner import learners  # noqa: E402
+from spikelet.run.expected import ring_of  # noqa: E402
 
 # What a kernel's name says of its weights: bits, without a zero, upper bits of a store.
 GRID = re.compile(r"_(?:[148]_odd(?:_upper\d)?|[24](?:_odd)?)(?=_|$)(?<!3x3_2)")
@@ -203,6 +204,15 @@ def messages() -> str:
     return marks.table(["message", "", "request", "reply"], rows)
 
 
+def rings() -> str:
+    """Which boards have a ring of which size."""
+    by_ring: dict[int, list[str]] = {}
+    for name, board in boards().items():
+        by_ring.setdefault(ring_of(board.defines), []).append(f"`{name}`")
+    rows = [[f"{ring:,} B", ", ".join(names)] for ring, names in sorted(by_ring.items())]
+    return marks.table(["ring", "boards"], rows)
+
+
 INHERITED = ("save", "sha256", "inputs", "labels", "targets")  # of Package
 WIDTH = 88  # columns of a signature in one line
 
@@ -318,7 +328,7 @@ PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "boards.md": {"boards": board_table, "silicon": silicon_table},
     "operators.md": {"formats": formats, "kernels": kernels, "learned": learned},
     "learners.md": {"learners": learner_list, "published": published},
-    "link.md": {"messages": messages},
+    "link.md": {"messages": messages, "rings": rings},
     "spiking.md": {"neurons": neurons},
 }
 

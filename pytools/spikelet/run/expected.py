@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,11 @@ TICKS = ("none", "instruction", "cycle", "us")
 # As the link's headers have them, and what follows from the ring.
 PAYLOAD, RING = 244, 512  # bytes
 LARGE_RING = 2048  # from here on it keeps more replies
+
+
+def ring_of(macros: Mapping[str, str | int]) -> int:
+    """Bytes of the ring of a firmware that is built with these macros."""
+    return int(macros.get("SPK_LINK_RING") or RING)
 
 
 def expected_image(
@@ -43,7 +48,7 @@ def expected_image(
             generated = generate(graph, package.sha256, Path(folder), target=board.target)
     macros: dict[str, str | int] = {**board.defines}
     macros.update(text.partition("=")[::2] for text in defines)
-    ring = int(macros.get("SPK_LINK_RING") or RING)
+    ring = ring_of(macros)
     large = ring >= LARGE_RING
     return Expected(
         package_sha256=bytes.fromhex(package.sha256),
