@@ -10,9 +10,8 @@ from rich.text import Text
 
 from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict, without_empty
 from spikelet.codegen import TITLES, totals
-from spikelet.link.diagnosis import line_finding
-from spikelet.link.replies import LineReply
 from spikelet.metrics import error_text
+from spikelet.run.line_health import line_cause
 from spikelet.text import counted
 
 UNITS = {"none": "ticks", "instruction": "instructions", "cycle": "cycles", "us": "us"}
@@ -262,8 +261,8 @@ def link_line(link: Mapping[str, Any]) -> str:
         f"{number(link['frames'])} frames, {link['bad_frames']} bad, {link['retries']} retries, "
         f"{(number(link['goodput_bytes_per_s'] / 1000, 'kB/s', 1))} goodput"
     )
-    found = line_finding(LineReply(**link["line"])) if link.get("line") else None
-    return line if found is None else f"{line}; {found[0]}: {found[1]}"
+    cause = line_cause(link)
+    return line if cause is None else f"{line}; {cause}"
 
 
 def render_differences(differences: Sequence[Mapping[str, Any]]) -> Text:
