@@ -8,32 +8,47 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from spikelet.board import find_board
-from spikelet.graph.target import Target
+from spikelet.board.flashing import plan_flash
+from spikelet.board.image_files import flash_content
+from spikelet.board.toolchain import choose_toolchain
+from spikelet.codegen.library import Library
+from spikelet.errors import UsageError
 from spikelet.package import Package
 from spikelet.paths import house_dir
 from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from spikelet.run.exported import export_c
 from support import need
 
-PROGRAM = Path(__file__).resolve().parents[1] / "library" / "ch32v003"
+VIRT = Path(__file__).resolve().parents[1] / "library" / "ch32v003"
 GCC = "riscv64-unknown-elf-gcc"
-CORE = ("-march=rv32ec_zicsr", "-mabi=ilp32e")
 STRICT = ("-std=c11", "-Os", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-ffunction-sections")
+FLASH, RAM = 16384, 2048
 
 
-def compiled(folder: Path) -> Path:
-    """The program with the library of `folder`, linked to 16 KB and 2 KB."""
+def library(folder: Path) -> Library:
+    package = Package.load(house_dir() / "models" / "mnist_mlp" / "mnist_mlp.spk")
+    return export_c(package, folder, find_board("ch32v003"), name="mlp")
+
+
+def compiled(folder: Path, part: Path, script: Path, toolchain: str = "gcc") -> Path:
+    """The board's firmware with the library of `folder`, for the part or for an emulator."""
+    board = find_board("ch32v003")
+    spec = board.toolchains[toolchain]
+    need(spec.command[0])
+    _, command = choose_toolchain(board, toolchain)
+    includes = ("-I", folder / "include", "-I", board.folder)
     objects = []
-    for source in (folder / "src" / "mlp.c", PROGRAM / "main.c"):
-        objects.append(folder / f"{source.stem}.o")
-        flags = (*CORE, *STRICT, "-I", folder / "include", "-c", source, "-o", objects[-1])
-        subprocess.run([GCC, *flags], check=True)
-    elf = folder / "program.elf"
-    link = ("-nostdlib", "-Wl,--gc-sections", "-T", PROGRAM / "small.ld")
-    libgcc = ("-march=rv32ec", "-lgcc")  # found under the plain name
-    subprocess.run([GCC, *CORE, *link, *objects, *libgcc, "-o", elf], check=True)
+    for source in (folder / "src" / "mlp.c", board.path("main.c"), part):
+        objects.append(folder / f"{source.stem}-{toolchain}.o")
+        flags = (*spec.flags, *STRICT, "-fno-math-errno", *includes)
+        subprocess.run([*command, *flags, "-c", source, "-o", objects[-1]], check=True)
+    elf = folder / f"{script.stem}-{toolchain}.elf"
+    link = ("-nostdlib", "-static", "-Wl,--gc-sections", "-L.", "-T", script)
+    linking = [*command, *spec.flags, *link, *objects, *spec.link, "-o", elf]
+    subprocess.run(linking, cwd=board.folder, check=True)
     return elf
 
 
@@ -45,11 +60,11 @@ def symbol(elf: Path, name: str) -> int:
 
 
 def test_digits_by_a_kilobyte_of_weights_run_in_two_of_ram(tmp_path: Path) -> None:
-    for tool in (GCC, "qemu-system-riscv32"):
-        need(tool)
+    need("qemu-system-riscv32")
     package = Package.load(house_dir() / "models" / "mnist_mlp" / "mnist_mlp.spk")
-    made = export_c(package, tmp_path / "mlp", Target.of_core("rv32ec"), name="mlp")
-    elf = compiled(tmp_path / "mlp")
+    made = library(tmp_path / "mlp")
+    assert made.arena_bytes <= 1024 and made.constant_bytes <= 10240
+    elf = compiled(tmp_path / "mlp", VIRT / "virt.c", VIRT / "virt.ld")
 
     x, golden = package.inputs["x"], package.vectors[f"golden.{package.graph.outputs[0]}"]
     sensor = tmp_path / "sensor"
@@ -65,6 +80,32 @@ def test_digits_by_a_kilobyte_of_weights_run_in_two_of_ram(tmp_path: Path) -> No
     flash, static = symbol(elf, "flash_used"), symbol(elf, "bss_end") - 0x8040_0000
     assert 50_000 < instructions.min() and instructions.max() < 55_000
     assert flash < 6000 and made.arena_bytes <= static < 750 and 100 < stack < 256
+
+
+@pytest.mark.parametrize("toolchain", ["gcc", "zig"])
+def test_the_firmware_of_the_part_fits_it_and_begins_where_the_part_does(
+    toolchain: str, tmp_path: Path
+) -> None:
+    board = find_board("ch32v003")
+    assert board.memory and (board.memory.flash.bytes, board.memory.ram.bytes) == (FLASH, RAM)
+    library(tmp_path / "mlp")
+    elf = compiled(tmp_path / "mlp", board.path("part.c"), board.path(board.link_script), toolchain)
+    flash, static = symbol(elf, "flash_used"), symbol(elf, "bss_end") - board.memory.ram.base
+    assert 4000 < flash < FLASH // 2 and 720 <= static < RAM - 1024
+    content = flash_content(elf, board)
+    assert symbol(elf, "_start") == board.memory.flash.base == content.minaddr()
+    (first,) = struct.unpack("<I", content.tobinstr(start=board.memory.flash.base, size=4))
+    assert (
+        first & 0x7F == 0x37 and first >> 12 == board.memory.flash.base >> 12
+    )  # lui: on to itself
+    assert re.search(r"flash .*wlink|wlink .*flash", " ".join(plan_flash(elf, board).lines))
+
+
+def test_the_agent_is_refused_there_with_what_to_do(tmp_path: Path) -> None:
+    package = Package.load(house_dir() / "models" / "mnist_mlp" / "mnist_mlp.spk")
+    with pytest.raises(UsageError, match="no room for the agent") as caught:
+        make(package, find_board("ch32v003"), tmp_path)
+    assert "export --c DIR --board ch32v003" in caught.value.next
 
 
 def test_they_run_there_with_the_link_too(tmp_path: Path) -> None:

@@ -133,6 +133,13 @@ def build(
         BuildError: the compiler's own complaint; the stack has no bound, or not the room.
     """
     board = find_board(board) if isinstance(board, str) else board
+    if board.library:
+        raise UsageError(
+            f"board {board.name} has no room for the agent and its link",
+            f"{board.memory.ram.bytes if board.memory else 0} bytes of RAM",
+            f"`spikelet export --c DIR --board {board.name}` makes a C library; docs/firmware.md "
+            "has the firmware around it",
+        )
     name, command = choose_toolchain(board, toolchain)
     spec = board.toolchains[name]
     model_dir, out = model_dir.resolve(), out.resolve()

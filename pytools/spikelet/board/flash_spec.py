@@ -89,8 +89,8 @@ class FlashSpec(BaseModel):
         family: of a .uf2 file, as Microsoft's list of families has it.
         program: of a tool that is not known here, or another one's path.
         install: the command that installs it.
-        arguments: in place of the tool's own; {elf}, {hex}, {bin}, {uf2}, {port}, {chip}, {base} (of
-            flash, its first address) and {image} (a file that the tool itself writes) are filled in.
+        arguments: in place of the tool's own; {elf}, {hex}, {bin}, {uf2}, {port}, {chip}, {base}
+            (the first address of flash) and {image} (a file of the tool's own) are filled in.
         then: arguments of a second call, in place of the tool's own.
     """
 

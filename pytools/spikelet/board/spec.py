@@ -223,6 +223,8 @@ class Board(_Part):
         silicon: whether it has been run on the part itself; empty for what is only emulated.
         proof: what has been tried without the part: on an emulator, against a model, or built.
         template: no board: what others extend. Theirs is not inherited.
+        library: a part too small for the agent: models are C libraries there, and `sources` are
+            firmware around one.
         folder: where the board file lies.
         bases: folders of the boards that it extends, the nearest first.
     """
@@ -251,6 +253,7 @@ class Board(_Part):
     silicon: Literal["", "not yet run on silicon", "run on silicon"] = ""
     proof: str = ""
     template: bool = False
+    library: bool = False
     folder: Path
     bases: tuple[Path, ...] = ()
 

@@ -55,7 +55,9 @@ def export_c(
     vectors = package.vectors if vectors is None else vectors
     measured: list[tuple[str, str]] = []
     if isinstance(target, Board):
-        measured, target = measure(package, target, vectors), target.target
+        if target.machines:  # a board of hardware alone is not measured here
+            measured = measure(package, target, vectors)
+        target = target.target
     example = example_of(package, vectors)
     form = LibraryForm(name, keep_inputs, key, measured)
     return write_library(package.graph, package.sha256, target, folder, example, form)
