@@ -37,6 +37,7 @@ TOOLCHAINS = ("gcc", "zig")
 BESIDE_BOARDS = ("virt-rv32", "mps2-an386")  # that a spiking package and its int8 peer run on
 # Beside a model, besides packages in its folder `int8`: shipped ones, same data and about as large.
 BESIDE = {
+    "har_delays": ("har_cnn",),
     "kws_spiking": ("kws_4bit", "kws_dscnn"),
     "mnist_rows": ("mnist_cnn",),
     "mnist_rows_ternary": ("mnist_cnn",),

@@ -22,6 +22,7 @@ BARS = {
     "kws_spiking": (0.887, 8, 40_960),
     "mnist_rows": (0.970, 28, 8_192),
     "mnist_rows_ternary": (0.965, 28, 8_192),
+    "har_delays": (0.930, 32, 16_384),
     "har_reservoir": (0.910, 128, 2_400),
 }
 CODES = {"fc0": 7, "fc3": 1, "fc6": 7}  # of mnist_rows_ternary: the largest
@@ -49,7 +50,9 @@ def test_a_spiking_package_meets_its_bars(name: str) -> None:
                 assert np.abs(node.arrays()["weight"].astype(int)).max() == CODES[node.name]
 
 
-@pytest.mark.parametrize("name", ["mnist_spiking_cnn", "mnist_rows_ternary", "har_reservoir"])
+@pytest.mark.parametrize(
+    "name", ["mnist_spiking_cnn", "mnist_rows_ternary", "har_delays", "har_reservoir"]
+)
 def test_a_spiking_package_runs(name: str, tmp_path: Path) -> None:
     package = load_shipped(name)
     board = find_board("native")
