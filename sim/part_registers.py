@@ -12,6 +12,7 @@ FIFO is lost; a UART that is set to another rate than the host's sends and recei
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
@@ -53,13 +54,12 @@ def main() -> int:
     line = Line(sys.stdin.fileno(), sys.stdout.fileno(), arguments.baud)
     try:
         machine = _machine(arguments, line)
-        machine.serve()
-        line.flush()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the host has gone
+            machine.serve()
+            line.flush()
     except ModelError as error:
         print(f"part_registers: {error}", file=sys.stderr)
         return 3
-    except (BrokenPipeError, ConnectionResetError):
-        return 0
     if arguments.stats:
         part = machine.part if isinstance(machine, CortexM) else machine
         uart = part.uart

@@ -208,6 +208,8 @@ def rings() -> str:
     """Which boards have a ring of which size."""
     by_ring: dict[int, list[str]] = {}
     for name, board in boards().items():
+        if board.library:  # no link
+            continue
         by_ring.setdefault(ring_of(board.defines), []).append(f"`{name}`")
     rows = [[f"{ring:,} B", ", ".join(names)] for ring, names in sorted(by_ring.items())]
     return marks.table(["ring", "boards"], rows)

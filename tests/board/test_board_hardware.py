@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import struct
 import subprocess
 from pathlib import Path
 
 import pytest
+from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
+from intelhex import IntelHex
 
 from once import Once
 from probes import PROBE, tool_of
@@ -97,6 +100,65 @@ def test_an_image_fits_the_part_and_begins_as_it_must(
             assert memory.ram.holds(where)
             inner = symbols.get_symbol_by_name("spk_uart_receive")[0]["st_value"]
             assert memory.ram.holds(inner)
+
+
+@pytest.mark.parametrize(("board", "toolchain"), EACH)
+def test_every_section_lies_where_the_memory_map_has_room(
+    once: Once, board: str, toolchain: str
+) -> None:
+    made = image(once, board, toolchain)
+    memory = made.board.memory
+    assert memory is not None
+    regions = {"flash": memory.flash, "ram": memory.ram}
+    if memory.storage:
+        regions["storage"] = memory.storage
+    ordered = sorted(regions.values(), key=lambda region: region.base)
+    for low, high in itertools.pairwise(ordered):
+        assert low.base + low.bytes <= high.base
+    if memory.storage and not memory.loaded:  # in the part's own flash, in whole pages
+        assert memory.storage.base % memory.storage.page_bytes == 0
+        end = memory.storage.base + memory.storage.bytes
+        assert end <= (memory.flash.base & ~0xFFFFF) + PARTS[board][0]
+    same = {SRAM_DATA - SRAM_CODE} if memory.loaded else set()
+    with made.elf.open("rb") as file:
+        elf = ELFFile(file)
+        for section in elf.iter_sections():
+            if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_size"]:
+                start = section["sh_addr"]
+                last = start + section["sh_size"] - 1
+                assert any(
+                    region.holds(start - shift) and region.holds(last - shift)
+                    for region in (memory.flash, memory.ram)
+                    for shift in (0, *same)
+                ), section.name
+        trap = elf.get_section_by_name(".symtab").get_symbol_by_name("trap")
+    if trap:  # RISC-V: what mtvec holds
+        assert trap[0]["st_value"] % made.board.defines.get("SPK_TRAP_ALIGN", 4) == 0
+
+
+@pytest.mark.parametrize("board", LINKED)
+def test_each_tool_is_given_what_it_takes(once: Once, board: str, tmp_path: Path) -> None:
+    """Every [flash.TOOL]: its files are written, hold the image, and are named in its calls."""
+    made = image(once, board, "zig")
+    assert made.board.memory is not None
+    base = made.board.memory.flash.base
+    elf = tmp_path / "firmware.elf"
+    elf.write_bytes(made.elf.read_bytes())
+    content = flash_content(elf, made.board)
+    for tool in made.board.flash:
+        port = str(tmp_path) if tool == "copy" else "/dev/ttyUSB0"
+        planned = plan_flash(elf, made.board, tool, port)
+        said = " ".join(planned.lines)
+        assert any(str(path) in said for path in planned.files.values()), said
+        for kind, path in planned.files.items():
+            if kind == "hex":
+                assert IntelHex(str(path)).todict() == content.todict()
+            elif kind == "bin":
+                assert path.read_bytes() == content.tobinstr(start=base)
+            elif kind == "uf2":
+                blocks = path.read_bytes()
+                at = [word(blocks, i + 12) for i in range(0, len(blocks), 512)]
+                assert at == sorted(at) and at[0] == base
 
 
 @pytest.mark.parametrize(("board", "image_type"), [("pico2", 0x1021), ("pico2-riscv", 0x1101)])
