@@ -11,6 +11,7 @@ Without arguments all of them, which takes some minutes; otherwise the named one
     bits      docs/fewer-bits.svg: errors, bytes and instructions of the models
     cnn       docs/spiking-cnn.svg: what the network of that page spikes on a digit
     delays    docs/spiking-delays.md: what learned delays are worth and cost
+    reservoir  docs/spiking-training.md: what a reservoir tells by its number of states
     bars      the bars of learning, as `tools/bars.py --json out/bars.json` measured them
 """
 
@@ -30,6 +31,7 @@ import bars
 import bench
 import bits_plot
 import delays_plot
+import reservoir_plot
 import spiking_cnn_plot
 import spiking_learning_plot
 from marks import place, table
@@ -316,6 +318,7 @@ def main() -> None:
         "bits": lambda today: bits_plot.main(),
         "cnn": lambda today: spiking_cnn_plot.main(),
         "delays": lambda today: delays_plot.main(),
+        "reservoir": lambda today: reservoir_plot.main(),
         "bars": bars_table,
     }
     for part in sys.argv[1:] or parts:
