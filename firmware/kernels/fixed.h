@@ -6,8 +6,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+// Sanitisers check the same code once, not each of its specialised and unrolled copies, which take
+// a compiler twenty times as long.
+#if defined(__SANITIZE_ADDRESS__)
+#define SPK_SANITISED 1
+#elif defined(__has_feature)
+#define SPK_SANITISED __has_feature(address_sanitizer)
+#else
+#define SPK_SANITISED 0
+#endif
+
 // Kernels are specialised where they are called: every attribute is a constant there.
-#if defined(__OPTIMIZE__)
+#if defined(__OPTIMIZE__) && !SPK_SANITISED
 #define SPK_INLINE static inline __attribute__((always_inline))
 #else // each inlined copy would have places of its own on the stack
 #define SPK_INLINE static inline __attribute__((unused))
@@ -20,7 +30,9 @@
 #define SPK_SHARED static __attribute__((noinline, noclone, unused))
 #endif
 
-#if defined(__clang__)
+#if SPK_SANITISED
+#define SPK_UNROLL(n)
+#elif defined(__clang__)
 #define SPK_UNROLL(n) _Pragma(SPK_TEXT(clang loop unroll_count(n)))
 #else
 #define SPK_UNROLL(n) _Pragma(SPK_TEXT(GCC unroll n))
