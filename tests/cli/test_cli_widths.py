@@ -46,7 +46,7 @@ def test_the_commands_of_doctor_are_whole_and_the_rest_fits(
     monkeypatch.setattr("spikelet.board.flashing.find_program", lambda program: None)
     monkeypatch.setattr("spikelet.board.flashing.MOUNTS", ())
     shown = spikelet("doctor", "flash").out.splitlines()
-    assert shown[0].startswith("flash: missing board ch32v203")
+    assert shown[0].startswith("flash: missing board ch32v003")
     assert {line.strip() for line in shown if line.startswith("  probe-rs: ")} == {
         "probe-rs: cargo install probe-rs-tools --locked"
     }
