@@ -1,15 +1,24 @@
-"""Drives probe_model on a machine."""
+"""Drives probe_model on a machine; images of a model that learns, with their objects."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import shutil
 import struct
+from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
-from spikelet.board import Machine, find_board
+from link_agent import C_TESTS
+from once import Once
+from spikelet.board import Board, Machine, build, find_board
 from spikelet.link import Device, RunResult
+from support import need
+
+builder = importlib.import_module("spikelet.board.build")
 
 PROBE = Path(__file__).parent / "board" / "probe_model"
 COMMANDS = (
@@ -55,3 +64,22 @@ def processor_seconds(pid: int) -> float:
         fields = Path(f"/proc/{member}/stat").read_text().rsplit(")", 1)[1].split()
         total += int(fields[11]) + int(fields[12])
     return total / os.sysconf("SC_CLK_TCK")
+
+
+def built(once: Once, name: str, toolchain: str) -> tuple[Path, list[Path]]:
+    """The board's image with a model that learns, and the objects that it was linked of."""
+    need(tool_of(name, toolchain))
+
+    def make(room: Path) -> tuple[Path, list[Path]]:
+        kept: list[Path] = []
+
+        def keep(objects: Sequence[Path], image: Path, board: Board) -> None:
+            kept.extend(Path(shutil.copy(each, room)) for each in objects)
+
+        shutil.copy(C_TESTS / "model_echo.c", room / "model.c")
+        with patch.object(builder, "_stack", keep):
+            elf = build(room, name, room, toolchain, defines=["SPK_LEARN"]).elf
+        return elf, kept
+
+    made: tuple[Path, list[Path]] = once(f"objects-{name}-{toolchain}", make)
+    return made

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
 
-from link_agent import C_TESTS
 from once import Once
-from probes import tool_of
-from spikelet.board import Board, boards, build
-from support import need
+from probes import built
+from spikelet.board import boards
 
-builder = importlib.import_module("spikelet.board.build")
 # A fault ends what runs, flash or not: what resets the part may lie anywhere.
 ENDS = {("trap", "spk_rv32_reset")}
 # By the source that erases and writes the board's flash, the functions that do.
@@ -36,25 +30,6 @@ EACH = [
     if board.defines.get("SPK_RAM_CODE")
     for toolchain in ("zig", "gcc")
 ]
-
-
-def built(once: Once, name: str, toolchain: str) -> tuple[Path, list[Path]]:
-    """The board's image with a model that learns, and the objects that it was linked of."""
-    need(tool_of(name, toolchain))
-
-    def make(room: Path) -> tuple[Path, list[Path]]:
-        kept: list[Path] = []
-
-        def keep(objects: Sequence[Path], image: Path, board: Board) -> None:
-            kept.extend(Path(shutil.copy(each, room)) for each in objects)
-
-        shutil.copy(C_TESTS / "model_echo.c", room / "model.c")
-        with patch.object(builder, "_stack", keep):
-            elf = build(room, name, room, toolchain, defines=["SPK_LEARN"]).elf
-        return elf, kept
-
-    made: tuple[Path, list[Path]] = once(f"objects-{name}-{toolchain}", make)
-    return made
 
 
 def in_ram(path: Path) -> Iterator[tuple[str, str, str]]:
