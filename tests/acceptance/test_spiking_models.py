@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from spikelet.board import find_board
+from spikelet.frontends.spiking.network import Delay, Linear, SpikingNetwork
 from spikelet.package import Package
 from spikelet.paths import models_dir
 from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
-from spikelet.train.recipe import load_recipe
+from spikelet.train.recipe import SpikingRecipe, load_recipe, load_spiking_model
 from spikelet.train.recipe_figures import weight_bytes
+from spikelet.train.start import module_dir
 
 # By model: accuracy on the test part, at least; steps and bytes of weights, at most.
 BARS = {
@@ -64,3 +66,31 @@ def test_a_spiking_package_runs(name: str, tmp_path: Path) -> None:
         SessionFolder(tmp_path / "session"),
     )
     assert summary["mismatches"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "neurons", "delayed"),
+    [
+        ("mnist_rows", 64, True),
+        ("mnist_rows/without_delays", 64, False),
+        ("mnist_rows/few_delays", 64, True),
+        ("mnist_rows/small", 16, True),
+        ("mnist_rows/small_without_delays", 16, False),
+        ("mnist_rows_ternary", 64, True),
+    ],
+)
+def test_networks_of_rows_that_are_compared_differ_in_what_they_say(
+    name: str, neurons: int, delayed: bool
+) -> None:
+    """They come from one module; both of a size see the same frames."""
+    folder = models_dir() / name
+    recipe = load_recipe(folder)
+    assert isinstance(recipe, SpikingRecipe)
+    network = load_spiking_model(module_dir(folder), recipe.build or "build").build((28,), 10)
+    assert isinstance(network, SpikingNetwork)
+    assert sum(isinstance(layer, Delay) for layer in network.layers) == 2 * delayed
+    assert ("delay" in recipe.spiking.learn) == delayed
+    shapes = [layer.weight.shape for layer in network.layers if isinstance(layer, Linear)]
+    assert shapes == [(neurons, 28), (neurons, neurons), (10, neurons)]
+    assert recipe.spiking.steps == 28 + (recipe.data.silent or 0)
+    assert (recipe.data.silent is not None) == (neurons == 16)
