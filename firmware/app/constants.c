@@ -5,6 +5,17 @@
 #include "spk_frame.h"
 #include "spk_model.h"
 
+// Where `spikelet cycles`, which runs a model without its agent, looks for them in an image.
+#define SPK_LIES_AT(type, field, place)                                                            \
+    _Static_assert(sizeof(void *) != 4 || __builtin_offsetof(struct type, field) == (place),       \
+                   "pytools/spikelet/run/cycles/execute.py reads " #field)
+SPK_LIES_AT(spk_model, tensors, 8);
+SPK_LIES_AT(spk_tensor, name, 0);
+SPK_LIES_AT(spk_tensor, data, 4);
+#ifdef SPK_EXIT
+SPK_LIES_AT(spk_model, unsure, 36);
+#endif
+
 // The model as it lies in memory, not as it was when the image was made. Seed and first byte are
 // the host's choice: no answer that was computed before fits.
 enum spk_status spk_constants_serve(const uint8_t *data, struct spk_reply *reply) {

@@ -17,6 +17,7 @@ from spikelet.run import SessionFolder, SessionTarget, make, package_stream, run
 from spikelet.run.cycles import predict
 from spikelet.run.cycles.decode import Instruction, Kind, rv32, thumb
 from spikelet.run.cycles.execute import Flash
+from spikelet.run.cycles.fetching import waits
 from spikelet.run.cycles.timing import CORES, block_cost
 from support import need
 
@@ -89,6 +90,19 @@ def test_a_block_takes_what_the_manual_says() -> None:
     assert block_cost(cv32, [*waits[:1], alu, use], 0).run[1] == 3
 
 
+def test_loads_wait_where_each_instruction_takes_a_word() -> None:
+    """By hand: with a word a cycle the buffer never holds more than the next one."""
+    core = CORES["cv32e40p"]
+    load, wide, short = (
+        Instruction(kind, size) for kind, size in ((Kind.LOAD, 4), (Kind.ALU, 4), (Kind.ALU, 2))
+    )
+    assert waits(core, [wide, load, *[wide] * 8], 0) == 1
+    assert waits(core, [wide, load, wide, wide, load, *[wide] * 8], 0) == 2
+    assert waits(core, [short, short, Instruction(Kind.LOAD, 2), *[short] * 8], 0) == 0
+    assert waits(core, [*[wide] * 8, load], 0) == 0  # nothing is behind it
+    assert waits(core, [wide] * 8, 0) == 0
+
+
 @pytest.mark.parametrize(
     ("core", "board", "off"), [("ibex", "virt-rv32", 0.002), ("cortex-m4", "mps2-an386", 0.02)]
 )
@@ -143,8 +157,8 @@ def kept(core: str, network: str) -> float:
 
 
 @pytest.mark.parametrize("core", ["ibex", "cv32e40p"])
-@pytest.mark.parametrize("network", ["mnist_rows", "har_cnn"])
-def test_a_network_that_was_not_fitted_is_predicted_within_ten_percent(
+@pytest.mark.parametrize("network", ["mnist_rows", "digits_direct"])
+def test_a_network_that_was_not_fitted_is_predicted_within_three_percent(
     core: str, network: str
 ) -> None:
     need("unicorn")
@@ -152,4 +166,4 @@ def test_a_network_that_was_not_fitted_is_predicted_within_ten_percent(
     for fitted in (True, False):  # by the core's table, and by its manual alone
         made = predict(package, core, fitted=fitted)
         assert made.mismatches == 0
-        assert made.cycles == pytest.approx(kept(core, network), rel=0.10)
+        assert made.cycles == pytest.approx(kept(core, network), rel=0.03)

@@ -34,6 +34,9 @@ COMMON = (
     "-std=c11", *WARNINGS, "-ffunction-sections", "-fdata-sections", "-fno-common",
     "-fno-math-errno", "-g0", *FLAGS,
 )  # fmt: skip
+# A core fetches words: without this a byte more in the agent moves the loops of a model against
+# them, and what an inference takes with it (CV32E40P: 2.5 % of mnist_rows).
+MODEL, ALIGNED = "model.c", "-falign-functions=4"
 FREESTANDING = ("-ffreestanding", "-fno-stack-protector")
 ZIG_CACHES = ("ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
 OUTPUT_LINES = 40  # of a compiler's complaint
@@ -246,6 +249,8 @@ def _compile(
     jobs = []
     for number, source in enumerate(sources):
         optimise = by_file.get(source.name, by_file["default"]).split()
+        if source.name == MODEL and board.freestanding:
+            optimise.append(ALIGNED)
         command = [*compiler[0], *optimise, *compiler[1], "-c", str(source)]
         jobs.append((command, source, work / _object(number)))
 

@@ -21,7 +21,8 @@ from spikelet.package import Package
 
 BACK = 0x7FFF_F000  # where calls return to: nothing is there
 PAGE = 0x1000
-# Offsets in struct spk_model and spk_tensor on cores with addresses of 32 bits.
+# Offsets in struct spk_model and spk_tensor on cores with addresses of 32 bits; constants.c, which
+# is in every image, asserts them.
 _TENSORS, _UNSURE = 8, 36
 _TENSOR_NAME, _TENSOR_DATA = 0, 4
 Block = tuple[int, int]  # address and bytes

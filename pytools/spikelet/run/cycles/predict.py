@@ -20,6 +20,7 @@ from spikelet.errors import UsageError
 from spikelet.package import Package
 from spikelet.run.cycles.decode import Kind, rv32, thumb
 from spikelet.run.cycles.execute import Blocks, Executed, Flash, execute
+from spikelet.run.cycles.fetching import waits
 from spikelet.run.cycles.timing import ASSUMED, CORES, Core, Span, block_cost
 from spikelet.run.workflow import make
 from spikelet.streams import package_stream
@@ -237,13 +238,12 @@ def _spent(core: Core, ran: Executed, blocks: Blocks, flash: Flash) -> _Spent:
         taken = blocks.taken.get((address, size), 0)
         entered = blocks.entered.get((address, size), 0)
         reads = blocks.reads.get((address, size), 0)
-        words = -(-(address % 4 + size) // 4)
-        # What is fetched behind a branch that is taken is thrown away.
-        needed = times * words + reads + core.refill[ASSUMED] * taken if core.one_port else 0.0
         cost = block_cost(core, block, address)
         for i in range(3):
-            spent = times * cost.run[i] + taken * cost.taken[i] + entered * cost.entered
-            values[i] += max(spent, needed)
+            values[i] += times * cost.run[i] + taken * cost.taken[i] + entered * cost.entered
+        loads = sum(one.kind is Kind.LOAD for one in block)
+        if core.prefetch and reads and loads:
+            values[:3] += reads / loads * waits(core, block, address)
         values[4] += times * len(block)
     return _Spent(values, kinds)
 

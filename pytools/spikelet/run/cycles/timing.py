@@ -33,8 +33,8 @@ class Core:
         pipelined: a load right behind a single load or store takes one cycle less.
         load_use: added where the next instruction reads what a load wrote.
         wide_target: added by a jump to an instruction of 4 bytes that no word begins with.
-        one_port: loads from flash and fetching share a port of 4 bytes a cycle, and loads go first:
-            a loop whose loads and code take more accesses than cycles waits for the rest.
+        prefetch: words that its prefetch buffer holds, where loads from flash and fetching share a
+            port of 4 bytes a cycle and loads go first; 0 where that is no matter.
         assumptions: what it takes for granted, for people.
     """
 
@@ -48,7 +48,7 @@ class Core:
     pipelined: bool = False
     load_use: float = 0.0
     wide_target: float = 0.0
-    one_port: bool = False
+    prefetch: int = 0
     assumptions: tuple[str, ...] = field(default=())
 
     def kind(self, kind: Kind, which: int = ASSUMED) -> float:
@@ -95,8 +95,11 @@ CORES = {
         jump=_exactly(1),
         load_use=1.0,
         wide_target=1.0,
-        one_port=True,
-        assumptions=("a division takes 19 cycles (the manual: 3 to 35)",),
+        prefetch=2,
+        assumptions=(
+            "a division takes 19 cycles (the manual: 3 to 35)",
+            "a prefetch buffer of 2 words; loads from flash take the port that it is filled by",
+        ),
     ),
 }  # fmt: skip
 
