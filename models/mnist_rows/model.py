@@ -31,9 +31,7 @@ def small_without_delays(shape: tuple[int, ...], classes: int) -> SpikingNetwork
     return network(shape, classes, FEW, delayed=False)
 
 
-def network(
-    shape: tuple[int, ...], classes: int, neurons: int, *, delayed: bool
-) -> SpikingNetwork:
+def network(shape: tuple[int, ...], classes: int, neurons: int, *, delayed: bool) -> SpikingNetwork:
     """Two layers of so many neurons, and integrators."""
     net = Builder(shape)
     x = net.input

@@ -14,7 +14,7 @@ from spikelet.graph.adapted import Adapter
 
 TITLE = "Adapter of fashion_cnn, images turned by 90 degrees and inverted, 1,000 labels"
 WHERE = "golden; that devices agree with it is tests/learn/test_delta.py's"
-FORM = Adapter("scale_bias", head=True)
+FORM = Adapter("low_rank", 0, 1, head=True, ranks=(8, 6, 2, 1, 1))
 HEAD_BYTES = 520
 GATES = (
     Gate("bytes beside those of a head", "<=", 600, lambda f: f["bytes"] - HEAD_BYTES),
@@ -24,7 +24,7 @@ GATES = (
     ),
     Gate("share of old outputs unchanged without a delta", ">=", 1, lambda f: f["kept"]),
 )  # fmt: skip
-TUNED_ON = "training part: the kind, of low rank, sparse, whole first layers, scale and bias"
+TUNED_ON = "training part: kind (low rank, sparse, whole first layers, scale and bias), ranks, rate"
 
 
 def measure(seeds: Sequence[int]) -> dict[str, Any]:
