@@ -136,13 +136,7 @@ def build(
         BuildError: the compiler's own complaint; the stack has no bound, or not the room.
     """
     board = find_board(board) if isinstance(board, str) else board
-    if board.library:
-        raise UsageError(
-            f"board {board.name} has no room for the agent and its link",
-            f"{board.memory.ram.bytes if board.memory else 0} bytes of RAM",
-            f"`spikelet export --c DIR --board {board.name}` makes a C library; docs/firmware.md "
-            "has the firmware around it",
-        )
+    _expect_agent(board)
     name, command = choose_toolchain(board, toolchain)
     spec = board.toolchains[name]
     model_dir, out = model_dir.resolve(), out.resolve()
@@ -174,6 +168,16 @@ def build(
         elf.write_bytes((work / elf.name).read_bytes())
     elf.chmod(0o755)
     return Firmware(elf, board, name, trace, read_image(elf, board), stack)
+
+
+def _expect_agent(board: Board) -> None:
+    if board.library:
+        raise UsageError(
+            f"board {board.name} has no room for the agent and its link",
+            f"{board.memory.ram.bytes if board.memory else 0} bytes of RAM",
+            f"`spikelet export --c DIR --board {board.name}` makes a C library; docs/firmware.md "
+            "has the firmware around it",
+        )
 
 
 def _stack(objects: Sequence[Path], image: Path, board: Board) -> StackBound | None:
