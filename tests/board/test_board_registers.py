@@ -183,3 +183,10 @@ def test_what_is_learned_is_in_the_flash_of_the_model(
     device.reset()
     after = device.learn_state()
     assert (after.crc, after.steps, after.is_committed) == (before.crc, 3, True)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_no_cycles_are_told_of_a_model(name: str) -> None:
+    """Its time is bytes of code; `spikelet run` without a port starts it."""
+    board = boards()[name]
+    assert not board.machines[MACHINE].counts and board.transport == "machine"

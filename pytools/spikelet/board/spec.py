@@ -178,6 +178,7 @@ class MachineSpec(_Part):
         leash: the process does not end with its link and must be ended.
         instructions_per_tick: of an emulator whose time is its count of instructions, where the
             board's own tick is another; counts of instructions come in steps of it.
+        timed: its time is the device's; where it is not, no figure of it is given.
         rtl: of what {rtl} is made, once, in the cache.
     """
 
@@ -187,13 +188,14 @@ class MachineSpec(_Part):
     pty: bool = False
     leash: bool = False
     instructions_per_tick: float | None = Field(default=None, gt=0)
+    timed: bool = True
     rtl: RtlSpec | None = None
 
     @property
     def counts(self) -> bool:
         """Whether its ticks are of the device: without -icount QEMU's are of this computer."""
         qemu = Path(self.argv[0]).name.startswith("qemu-system-")
-        return not qemu or "-icount" in self.argv
+        return self.timed and (not qemu or "-icount" in self.argv)
 
 
 class Board(_Part):
