@@ -69,7 +69,7 @@ tools:
 # The C of Monocypher into the cache, for the tests of signatures on devices; without it they are
 # skipped, loudly.
 monocypher: $(READY)
-	-$(BIN)/python tools/monocypher.py
+	-$(BIN)/python tools/fetch_monocypher.py
 
 # The cores in Verilog become simulators in the cache, for the boards that end in -rtl: minutes, once.
 rtl: $(READY)

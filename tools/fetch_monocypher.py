@@ -1,6 +1,6 @@
 """Fetches the C of Monocypher into the cache, for the tests of signatures on devices: once.
 
-python tools/monocypher.py
+python tools/fetch_monocypher.py
 
 It is that of the Python package monocypher-py, which holds Monocypher 3.1.2 with its Ed25519, as
 published, by its hash. Only the tests need it: firmware of your own takes the newest release from
