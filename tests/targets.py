@@ -44,6 +44,11 @@ ARM_TARGETS = {
     "m0-gcc-qemu": (THUMB1, "gcc", "qemu", False, ARM_QEMU),
     "m0-zig-qemu": (THUMB1, "zig", "qemu", False, ("zig", "qemu-system-arm")),
 }
+# With DSP instructions and security.
+M33_TARGETS = {
+    "m33-gcc-qemu": ("mps2-an505", "gcc", "qemu", False, ARM_QEMU),
+    "m33-zig-qemu": ("mps2-an505", "zig", "qemu", False, ("zig", "qemu-system-arm")),
+}
 # With Zba and Zbb.
 ZBB_TARGETS = {
     "rv32b-gcc-qemu": ("virt-rv32b", "gcc", "qemu", False, RV32_QEMU),
@@ -59,7 +64,7 @@ FPU_TARGETS = {
     "rv32f-gcc-qemu": ("virt-rv32f", "gcc", "qemu", False, RV32_QEMU),
     "rv32f-zig-unicorn": ("virt-rv32f", "zig", "unicorn", False, ("zig", "unicorn")),
 }
-EVERY = {**TARGETS, **ARM_TARGETS, **ZBB_TARGETS, **RV32E_TARGETS, **FPU_TARGETS}
+EVERY = {**TARGETS, **ARM_TARGETS, **M33_TARGETS, **ZBB_TARGETS, **RV32E_TARGETS, **FPU_TARGETS}
 
 
 def board_of(name: str) -> Board:

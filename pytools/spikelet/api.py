@@ -543,14 +543,15 @@ def compare(
     b: packages.Package | Session | Path | str,
     fail_if: Sequence[str] = (),
     board: str | Board | None = None,
+    trusted: Path | None = None,
 ) -> dict[str, Any]:
     """Two sessions or two packages, figure by figure and layer by layer.
 
     Args:
         a, b: both sessions or both packages; or their folders and files.
-        fail_if: bars that b must not miss: 'ram>+5%' (more than a's), 'accuracy<-0.5' (points),
-            'mismatches>0'.
+        fail_if: bars that b must not miss: 'ram>+5%' (more), 'accuracy<-0.5', 'mismatches>0'.
         board: of packages, whose kernels are counted; None for portable C.
+        trusted: of packages that are given by their paths; see `Package.load`.
 
     Returns:
         What `spikelet compare --json` prints; `missed` is how many bars b misses.
@@ -558,14 +559,13 @@ def compare(
     Raises:
         UsageError: one is a session and the other a package, or a bar cannot be judged.
 
-    >>> found = spikelet.compare(package, package.with_learner("nearest_mean", x, y), ["ram>+0"])
-    >>> found["figures"]["ram"]["change"] > 0, found["missed"]
-    (True, 1)
+    >>> spikelet.compare(package, package.with_learner("nearest_mean", x, y), ["ram>+0"])["missed"]
+    1
     """
     from spikelet.run.compare_sides import compare_given
 
-    sides = [side.path if isinstance(side, Session) else side for side in (a, b)]
-    return compare_given(sides[0], sides[1], fail_if, None if board is None else as_board(board))
+    first, second = (side.path if isinstance(side, Session) else side for side in (a, b))
+    return compare_given(first, second, fail_if, board, trusted)
 
 
 def connect(

@@ -17,7 +17,7 @@ from tflite_floats import to_float
 import pages
 from rtl import need_simulator
 from spikelet.package import Package
-from spikelet.paths import models_dir
+from spikelet.paths import boards_dir, models_dir
 from support import need
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
@@ -48,6 +48,12 @@ def kws(folder: Path) -> None:
     shutil.copy(models_dir() / "kws_dscnn" / "kws_dscnn.spk", folder)
 
 
+def firmware(folder: Path) -> None:
+    digits(folder)
+    shutil.copy(models_dir() / "mnist_mlp" / "mnist_mlp.spk", folder)
+    shutil.copytree(boards_dir() / "ch32v003", folder / "boards" / "ch32v003")
+
+
 def model_files(folder: Path) -> None:
     """Files of other frameworks, and samples."""
     case = tflite_cases.CASES["conv_2d"]
@@ -69,12 +75,14 @@ NEEDED: dict[str, Callable[[Path], None]] = {
     "cycles.md": mine,
     "file-format.md": mine,
     "test-bench.md": two,
-    "firmware.md": digits,
+    "firmware.md": firmware,
     "spiking-learning.md": digits,
     "parts.md": kws,
     "model-files.md": model_files,
 }
 EXITS = {
+    # Its tool is on few computers, and the part on none.
+    "spikelet flash mlp.elf --board ch32v003": 2,
     # Of its three devices two are on no desk.
     "spikelet run mine.spk --roster bench.toml": 3,
     "spikelet run mine.spk --roster bench.toml --board microbit": 3,
@@ -85,10 +93,15 @@ EXITS = {
     "--junitxml=junit.xml": 1,
 }
 # Pages that call what not every computer has.
-TOOLS = {"firmware.md": ("cmake", "gcc", "arm-none-eabi-gcc", "qemu-system-arm")}
+TOOLS = {
+    "firmware.md": (
+        "cmake", "gcc", "arm-none-eabi-gcc", "qemu-system-arm", "riscv64-unknown-elf-gcc",
+    )
+}  # fmt: skip
 LONG = {
     "index.md", "pytorch.md", "spiking.md", "spiking-training.md", "test-bench.md",
-    "model-files.md", "boards.md", "cycles.md", "parts.md", "spiking-learning.md",
+    "model-files.md", "boards.md", "cycles.md", "parts.md", "spiking-learning.md", "spiking-cnn.md",
+    "spiking-delays.md",
 }  # fmt: skip
 TESTED = [
     pytest.param(name, marks=[pytest.mark.long] if name in LONG else [])

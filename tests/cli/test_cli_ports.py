@@ -24,6 +24,7 @@ import serial
 from cli_support import INPUTS, Spikelet, serve, small_package
 from spikelet.board import build, find_board
 from spikelet.codegen import generate
+from spikelet.link import diagnosis
 from spikelet.package import Package
 
 MANY = 4_000
@@ -110,7 +111,10 @@ def test_a_forbidden_port(
     assert _alone(result.err)
 
 
-def test_garbage_on_the_wire(spikelet: Spikelet, package: Path) -> None:
+def test_garbage_on_the_wire(
+    spikelet: Spikelet, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "WAIT_S", 0.05)  # nobody is there who could answer
     noise = np.random.default_rng(2).integers(0, 256, 4096).astype(np.uint8).tobytes()
 
     def babble(connection: socket.socket) -> None:

@@ -151,8 +151,10 @@ def test_a_cpp_program_with_a_buffer_of_its_own(target: str, tmp_path: Path) -> 
     assert ran(built(tmp_path, target, "use"), target) == "right\n"
 
 
-# On the RV32, of which an example runs for every change, nothing of this is other.
-@pytest.mark.parametrize("target", ["host", "m4", pytest.param("rv32", marks=pytest.mark.long)])
+# Nothing of this is other on a core, of which an example runs for every change.
+@pytest.mark.parametrize(
+    "target", ["host", *(pytest.param(core, marks=pytest.mark.long) for core in ("m4", "rv32"))]
+)
 def test_three_models_share_an_arena(target: str, tmp_path: Path) -> None:
     """One of them learns, between inferences of the others."""
     lines = ["cmake_minimum_required(VERSION 3.16)", "project(together C)"]

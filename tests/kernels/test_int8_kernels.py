@@ -25,7 +25,7 @@ from int8_graphs import (
 from spikelet.codegen import generate
 from spikelet.graph import Graph
 from spikelet.graph.target import Target
-from targets import ARM_TARGETS, RV32E_TARGETS, TARGETS, ZBB_TARGETS, check_graph
+from targets import ARM_TARGETS, M33_TARGETS, RV32E_TARGETS, TARGETS, ZBB_TARGETS, check_graph
 
 GRAPHS: dict[str, Callable[[], Graph]] = {
     "convolutions": lambda: join(convolutions(), dense_layers()),
@@ -59,6 +59,9 @@ CASES += [
     for target in RV32E_TARGETS
     for name in GRAPHS
 ]
+CASES += [
+    pytest.param(target, name, marks=pytest.mark.long) for target in M33_TARGETS for name in GRAPHS
+]
 
 
 # Which part of `low_bits` a target takes, and of how many: the same C is compiled for several.
@@ -68,7 +71,8 @@ PARTS = {
     "m0-zig-qemu": (3, 4), "m0-gcc-qemu": (0, 4), "m3-gcc-qemu": (1, 4), "m3-zig-qemu": (2, 4),
     "rv32e-gcc-qemu": (0, 4), "rv32e-zig-qemu": (1, 4), "rv32-zig-unicorn": (3, 4),
     "rv32-gcc-qemu": (1, 4), "rv32b-gcc-qemu": (2, 4), "rv32b-zig-qemu": (3, 4),
-    "m4-gcc-qemu": (0, 2), "m4-zig-qemu": (1, 2), "m55-gcc-qemu": (0, 2), "m55-zig-qemu": (1, 2),
+    "m4-gcc-qemu": (0, 4), "m4-zig-qemu": (1, 4), "m55-gcc-qemu": (0, 4), "m55-zig-qemu": (1, 4),
+    "m33-gcc-qemu": (2, 4), "m33-zig-qemu": (3, 4),
 }  # fmt: skip
 
 

@@ -135,6 +135,7 @@ def test_random_frames_find_a_missing_check(
     assert result.returncode != 0
 
 
+@pytest.mark.long
 def test_libfuzzer_target_runs(tmp_path: Path) -> None:
     need("clang")
     need("make")

@@ -30,6 +30,7 @@ from spikelet.link import (
     PortError,
     Transport,
     TransportClosed,
+    diagnosis,
     open_transport,
     transport,
 )
@@ -147,19 +148,20 @@ def test_a_session_over_a_serial_port(fast_elf: Path) -> None:
     device.close()
 
 
-def test_silence_and_noise_are_told_apart() -> None:
+def test_silence_and_noise_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "WAIT_S", 0.05)  # nobody is there who could answer
     for noise, cause in (
         (b"", "port opened, no byte: firmware not running?"),
         (b"\x80\xfe\x00" * 40 + b"ROM v1.2\r\n", "bytes arrive but no valid frame: wrong baud?"),
     ):
         master, slave, name = _pty()
-        line = open_transport(name, baud=9600)
+        line = open_transport(name, baud=115200)
         os.write(master, noise)
         with pytest.raises(LinkTimeout) as caught:
             Device(line, connect_deadline_s=0.4)
         line.close()
         assert caught.value.cause == cause
-        assert f"port {name}, 9600 baud; frames good 0, bad" in caught.value.what
+        assert f"port {name}, 115200 baud; frames good 0, bad" in caught.value.what
         if noise:
             assert b"ROM v1.2".hex(" ") in caught.value.what
             assert "ROM v1.2.." in caught.value.what

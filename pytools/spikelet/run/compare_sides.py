@@ -22,6 +22,7 @@ from spikelet.codegen import generate, totals
 from spikelet.errors import UsageError
 from spikelet.graph.target import ANY
 from spikelet.package import Package
+from spikelet.run.asked import as_board
 from spikelet.run.session_folder import SessionFolder
 
 Figure = float | None
@@ -293,14 +294,15 @@ def compare_given(
     a: Path | str | Package,
     b: Path | str | Package,
     bars: Sequence[str],
-    board: Board | None,
+    board: str | Board | None,
     trusted: Path | None = None,
 ) -> dict[str, Any]:
     """Two packages or sessions, each by itself or by its path; see `spikelet.compare`, and for
     `trusted` `Package.load`."""
     read = [Bar.parse(text) for text in bars]
     sides = (Path(s) if isinstance(s, str) else s for s in (a, b))
-    first, second = (read_side(side, board, trusted) for side in sides)
+    on = None if board is None else as_board(board)
+    first, second = (read_side(side, on, trusted) for side in sides)
     return compare_sides(first, second, read)
 
 

@@ -46,14 +46,12 @@ def command(
 ) -> None:  # fmt: skip
     """Compare two sessions or two packages, figure by figure and layer by layer."""
     with loading(as_json):
+        from spikelet import compare
         from spikelet.cli.render_compare import missed_text, render_comparison
         from spikelet.cli.terminal import Terminal
         from spikelet.errors import Disagreement
-        from spikelet.run.asked import as_board
-        from spikelet.run.compare_sides import compare_given
     terminal = Terminal.open(as_json)
-    on = None if board is None else as_board(board)
-    result = compare_given(a, b, fail_if or (), on, trusted)
+    result = compare(a, b, fail_if or (), board, trusted)
     terminal.result(result, *render_comparison(result))
     if result["missed"]:
         terminal.note(missed_text(result["bars"]), "red")
