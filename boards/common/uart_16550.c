@@ -30,6 +30,7 @@ static volatile uint8_t *at(uint32_t offset) {
 void spk_uart_start(void) {
     spk_uart_divide(spk_uart_divisor(SPK_BAUD));
     *at(FCR) = FCR_ON | FCR_TRIGGER_8;
+    (void)*at(LSR); // what came while nobody listened is no error of the line
     *at(IER) = IER_RECEIVED;
 }
 

@@ -133,7 +133,7 @@ def test_a_wrong_byte_shows(tmp_path: Path) -> None:
     assert done.returncode == 1 and "0 of" not in done.stdout
 
 
-@pytest.mark.parametrize("target", ["host", "m4"])
+@pytest.mark.parametrize("target", ["host", pytest.param("m4", marks=pytest.mark.long)])
 def test_a_cpp_program_with_a_buffer_of_its_own(target: str, tmp_path: Path) -> None:
     library("clouds", target, tmp_path / "clouds")
     shutil.copy(HERE / "use.cpp", tmp_path)

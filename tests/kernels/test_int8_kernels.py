@@ -71,7 +71,7 @@ PARTS = {
     "m0-zig-qemu": (3, 4), "m0-gcc-qemu": (0, 4), "m3-gcc-qemu": (1, 4), "m3-zig-qemu": (2, 4),
     "rv32e-gcc-qemu": (0, 4), "rv32e-zig-qemu": (1, 4), "rv32-zig-unicorn": (3, 4),
     "rv32-gcc-qemu": (1, 4), "rv32b-gcc-qemu": (2, 4), "rv32b-zig-qemu": (3, 4),
-    "m4-gcc-qemu": (0, 4), "m4-zig-qemu": (1, 4), "m55-gcc-qemu": (0, 4), "m55-zig-qemu": (1, 4),
+    "m4-gcc-qemu": (0, 4), "m4-zig-qemu": (1, 4), "m55-gcc-qemu": (0, 2), "m55-zig-qemu": (1, 2),
     "m33-gcc-qemu": (2, 4), "m33-zig-qemu": (3, 4),
 }  # fmt: skip
 

@@ -130,7 +130,7 @@ def test_a_changed_weight_byte_fails(board: str, bench: pytest.Pytester) -> None
     assert "Traceback" not in result.stdout.str()
 
 
-@pytest.mark.parametrize("board", ["native", "virt-rv32"])
+@pytest.mark.parametrize("board", ["native", pytest.param("virt-rv32", marks=pytest.mark.long)])
 def test_a_changed_weight_that_the_device_does_not_own_up_to_fails(
     board: str, bench: pytest.Pytester
 ) -> None:
