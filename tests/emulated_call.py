@@ -12,6 +12,19 @@ GIVEN, COUNTER = RAM, RAM + 0x20000  # where arguments lie
 TOP, END = RAM + 0x80000, MAPPED - 16  # of the stack; where a call returns to
 STACK, PATTERN = 0x8000, 0xA5
 
+# What compilers call where there is no C library.
+STRINGS = """
+#include <stddef.h>
+void *memset(void *to, int value, size_t n) {
+    for (unsigned char *at = to; n--; at++) *at = (unsigned char)value;
+    return to;
+}
+void *memcpy(void *to, const void *from, size_t n) {
+    for (size_t i = 0; i < n; i++) ((unsigned char *)to)[i] = ((const unsigned char *)from)[i];
+    return to;
+}
+"""
+
 
 @dataclass(frozen=True)
 class Answer:

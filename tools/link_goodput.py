@@ -6,7 +6,6 @@ the same figures on every machine. A run takes no time; latency is that of a rou
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections import deque
@@ -16,7 +15,7 @@ from pathlib import Path
 HOUSE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(HOUSE / "tests"), str(HOUSE / "tools")]
 
-from marks import place, table  # noqa: E402
+from marks import measured_table  # noqa: E402
 
 from link_agent import C_TESTS  # noqa: E402
 from spikelet.codegen import generate  # noqa: E402
@@ -98,13 +97,9 @@ def curve() -> list[list[str]]:
 
 def main() -> int:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="put the table into docs/link.md")
     head = ["ring", "round trip", "large inputs, of the line", "digits_snn, samples/s"]
-    text = table(head, curve())
-    print(text)
-    if parser.parse_args().write:
-        place(HOUSE / "docs" / "link.md", "goodput", text)
+    about = str(__doc__).splitlines()[0]
+    measured_table(about, HOUSE / "docs" / "link.md", "goodput", head, curve)
     return 0
 
 

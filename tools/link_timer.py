@@ -8,7 +8,6 @@ one that loses a frame in twenty both ways.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 HOUSE = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(HOUSE / "tests"), str(HOUSE / "tools")]
 
-from marks import place, table  # noqa: E402
+from marks import measured_table  # noqa: E402
 
 from link_agent import echo_outputs  # noqa: E402
 from spikelet.link import Device  # noqa: E402
@@ -104,16 +103,12 @@ def grid() -> list[list[str]]:
 
 def main() -> int:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="put the table into docs/link.md")
     head = [
         "baud", "round trip", "sent again at first contact", "afterwards", "20 samples",
         "5 % lost: frames", "sent again", "20 samples",
     ]  # fmt: skip
-    text = table(head, grid())
-    print(text)
-    if parser.parse_args().write:
-        place(HOUSE / "docs" / "link.md", "timer", text)
+    about = str(__doc__).splitlines()[0]
+    measured_table(about, HOUSE / "docs" / "link.md", "timer", head, grid)
     return 0
 
 

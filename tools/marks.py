@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -24,6 +26,20 @@ def place(path: Path, mark: str, text: str) -> None:
     except ValueError as e:
         sys.exit(f"{path}: {e}")
     path.write_text(new, encoding="utf-8")
+
+
+def measured_table(
+    description: str, page: Path, mark: str, head: list[str], rows: Callable[[], list[list[str]]]
+) -> None:
+    """The command line of a tool: measure and print a table; with --write put it into its page."""
+    parser = argparse.ArgumentParser(description=description)
+    help_ = f"put the table into docs/{page.name}"
+    parser.add_argument("--write", action="store_true", help=help_)
+    write = parser.parse_args().write
+    text = table(head, rows())
+    print(text)
+    if write:
+        place(page, mark, text)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

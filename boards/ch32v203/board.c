@@ -107,9 +107,7 @@ int spk_board_storage_read(uint32_t offset, void *data, uint32_t size) {
 }
 
 void spk_board_unique_id(uint8_t id[8]) {
-    for (uint32_t i = 0; i < 8; i++) {
-        id[i] = (uint8_t)(reg_read(ESIG_UNIID + (i & 4)) >> 8 * (i & 3));
-    }
+    reg_read_id(ESIG_UNIID, id);
 }
 
 _Noreturn void spk_rv32_reset(void) {

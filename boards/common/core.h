@@ -29,6 +29,19 @@ static inline void reg_change(uint32_t address, uint32_t mask, uint32_t value) {
     reg_write(address, (reg_read(address) & ~mask) | value);
 }
 
+// Two words that hold a part's number, as bytes.
+static inline void reg_read_id(uint32_t address, uint8_t id[8]) {
+    for (uint32_t i = 0; i < 8; i++) {
+        id[i] = (uint8_t)(reg_read(address + (i & 4)) >> 8 * (i & 3));
+    }
+}
+
+// Four bytes as the word that a flash takes; code in RAM calls it.
+static inline __attribute__((always_inline)) uint32_t word_of(const uint8_t *data) {
+    return (uint32_t)data[0] | (uint32_t)data[1] << 8 | (uint32_t)data[2] << 16 |
+           (uint32_t)data[3] << 24;
+}
+
 static inline void reg_set(uint32_t address, uint32_t mask) {
     reg_change(address, mask, mask);
 }

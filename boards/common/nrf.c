@@ -16,9 +16,7 @@ enum {
 const struct spk_board_storage spk_board_storage = {SPK_STORAGE_BYTES, SPK_STORAGE_PAGE};
 
 void spk_board_unique_id(uint8_t id[8]) {
-    for (uint32_t i = 0; i < 8; i++) {
-        id[i] = (uint8_t)(reg_read(FICR_DEVICEID + (i & 4)) >> 8 * (i & 3));
-    }
+    reg_read_id(FICR_DEVICEID, id);
 }
 
 // While the flash is written a core that executes from it stands still.
@@ -38,9 +36,7 @@ SPK_RAMFUNC int spk_board_storage_erase(uint32_t offset) {
 SPK_RAMFUNC int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size) {
     nvmc(CONFIG_WRITE);
     for (uint32_t i = 0; i < size; i += 4) { // the flash takes words
-        const uint32_t word = (uint32_t)data[i] | (uint32_t)data[i + 1] << 8 |
-                              (uint32_t)data[i + 2] << 16 | (uint32_t)data[i + 3] << 24;
-        reg_write(SPK_STORAGE_BASE + offset + i, word);
+        reg_write(SPK_STORAGE_BASE + offset + i, word_of(data + i));
         nvmc(CONFIG_WRITE);
     }
     nvmc(CONFIG_READ);

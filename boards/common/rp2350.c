@@ -156,9 +156,7 @@ _Noreturn void spk_rv32_reset(void) {
 }
 
 void spk_board_unique_id(uint8_t id[8]) {
-    for (uint32_t i = 0; i < 8; i++) {
-        id[i] = (uint8_t)(reg_read(OTP_CHIPID0 + (i & 4)) >> 8 * (i & 3));
-    }
+    reg_read_id(OTP_CHIPID0, id);
 }
 
 // Functions of the ROM: codes (datasheet, 5.4.8) and where it says how to look them up (5.4.1).
@@ -253,15 +251,5 @@ int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size)
         page[i] = i >= from && i - from < size ? data[i - from] : 0xFF;
     }
     flash_change(&rom, SPK_STORAGE_BASE - XIP_BASE + offset - from, page);
-    return 0;
-}
-
-int spk_board_storage_read(uint32_t offset, void *data, uint32_t size) {
-    const volatile uint8_t *flash = (const volatile uint8_t *)(SPK_STORAGE_BASE + offset);
-    uint8_t *out = data;
-
-    for (uint32_t i = 0; i < size; i++) {
-        out[i] = flash[i];
-    }
     return 0;
 }

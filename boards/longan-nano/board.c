@@ -90,9 +90,7 @@ SPK_RAMFUNC void spk_rv32_interrupt(void) {
 }
 
 void spk_board_unique_id(uint8_t id[8]) {
-    for (uint32_t i = 0; i < 8; i++) {
-        id[i] = (uint8_t)(reg_read(UID + (i & 4)) >> 8 * (i & 3));
-    }
+    reg_read_id(UID, id);
 }
 
 _Noreturn void spk_rv32_reset(void) {

@@ -147,9 +147,7 @@ int spk_board_storage_erase(uint32_t offset) {
 int spk_board_storage_write(uint32_t offset, const uint8_t *data, uint32_t size) {
     flash_open(CR_PG | CR_PSIZE_64);
     for (uint32_t i = 0; i < size; i += 4) {
-        const uint32_t word = (uint32_t)data[i] | (uint32_t)data[i + 1] << 8 |
-                              (uint32_t)data[i + 2] << 16 | (uint32_t)data[i + 3] << 24;
-        reg_write(SPK_STORAGE_BASE + offset + i, word);
+        reg_write(SPK_STORAGE_BASE + offset + i, word_of(data + i));
         stm32_in_order();
         if (i % 32 == 28) {
             while (reg_read(FLASH_SR2) & SR_BUSY) {

@@ -15,7 +15,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from link_agent import C_TESTS
-from spikelet.board import build, start
+from spikelet.board import Firmware, build, start
 from spikelet.board.spec import Board, derived_board, find_board
 from spikelet.link import Device, DeviceReset
 from support import need
@@ -36,11 +36,16 @@ def board() -> Board:
     )  # fmt: skip
 
 
-def test_an_endless_kernel_is_reset_and_named(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def firmware(tmp_path_factory: pytest.TempPathFactory) -> Firmware:
     need("qemu-system-arm")
     need("arm-none-eabi-gcc")
-    shutil.copy(C_TESTS / "model_echo.c", tmp_path / "model.c")
-    firmware = build(tmp_path, board(), tmp_path / "build", toolchain="gcc")
+    folder = tmp_path_factory.mktemp("echo")
+    shutil.copy(C_TESTS / "model_echo.c", folder / "model.c")
+    return build(folder, board(), folder / "build", toolchain="gcc")
+
+
+def test_an_endless_kernel_is_reset_and_named(firmware: Firmware) -> None:
     with start(firmware, "qemu") as machine:
         device = Device(machine.transport, 30.0)
         device.put("bomb", bytes(4) + ENDLESS.to_bytes(4, "little"))
@@ -64,11 +69,7 @@ def functions_at(elf: Path, address: int) -> list[str]:
     return [name for begin, size, name in spans if begin <= address < begin + size]
 
 
-def test_an_idle_device_is_not_reset(tmp_path: Path) -> None:
-    need("qemu-system-arm")
-    need("arm-none-eabi-gcc")
-    shutil.copy(C_TESTS / "model_echo.c", tmp_path / "model.c")
-    firmware = build(tmp_path, board(), tmp_path / "build", toolchain="gcc")
+def test_an_idle_device_is_not_reset(firmware: Firmware) -> None:
     with start(firmware, "qemu") as machine:
         device = Device(machine.transport, 30.0)
         time.sleep(2.5 * PERIOD_MS / 1000)

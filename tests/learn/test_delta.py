@@ -12,6 +12,7 @@ import pytest
 
 import graphs
 from adapter_graphs import drawn_values
+from emulated_call import STRINGS, Core
 from int8_classifier import classifier
 from link_agent import compilers
 from spikelet.graph import Array, GraphError
@@ -265,17 +266,6 @@ def test_the_c_library_swaps_with_one_call(form: Adapter, tmp_path: Path) -> Non
 
 
 SWAP_INSTRUCTIONS = 64_000  # a millisecond at 64 MHz
-STRINGS = """
-#include <stddef.h>
-void *memset(void *to, int value, size_t n) {
-    for (unsigned char *at = to; n--; at++) *at = (unsigned char)value;
-    return to;
-}
-void *memcpy(void *to, const void *from, size_t n) {
-    for (size_t i = 0; i < n; i++) ((unsigned char *)to)[i] = ((const unsigned char *)from)[i];
-    return to;
-}
-"""
 
 
 def test_a_swap_takes_less_than_a_millisecond(tmp_path: Path) -> None:
@@ -294,33 +284,6 @@ def test_a_swap_takes_less_than_a_millisecond(tmp_path: Path) -> None:
          f"-I{tmp_path / 'include'}", *sources, "-o", str(elf)],
         check=True,
     )  # fmt: skip
-    answer, instructions = called(elf, "fashion_restore", delta.state(package))
+    answer = Core(elf, "rv32imac").call("fashion_restore", delta.state(package), 0)
     assert sum(delta.nbytes.values()) > 1000
-    assert answer == 0 and 1000 < instructions < SWAP_INSTRUCTIONS
-
-
-def called(elf: Path, function: str, given: bytes) -> tuple[int, int]:
-    """What a function of an RV32 image answers to a pointer to bytes, and its instructions."""
-    import unicorn
-    from elftools.elf.elffile import ELFFile
-    from unicorn import riscv_const as riscv
-
-    machine = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
-    machine.mem_map(0, 1 << 22)
-    with elf.open("rb") as file:
-        image = ELFFile(file)
-        for segment in image.iter_segments("PT_LOAD"):
-            machine.mem_write(segment["p_vaddr"], segment.data())
-        (symbol,) = image.get_section_by_name(".symtab").get_symbol_by_name(function)
-    state, stack, end, count = 0x300000, 0x2FF000, 0x3FFFF0, 0
-    machine.mem_write(state, given)
-
-    def counted(*_: object) -> None:
-        nonlocal count
-        count += 1
-
-    machine.hook_add(unicorn.UC_HOOK_CODE, counted)
-    for register, value in (("SP", stack), ("RA", end), ("A0", state)):
-        machine.reg_write(getattr(riscv, f"UC_RISCV_REG_{register}"), value)
-    machine.emu_start(symbol["st_value"], end)
-    return int(machine.reg_read(riscv.UC_RISCV_REG_A0)), count
+    assert answer.status == 0 and 1000 < answer.instructions < SWAP_INSTRUCTIONS

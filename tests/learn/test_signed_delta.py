@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from adapter_graphs import drawn_values
-from emulated_call import Core
+from emulated_call import STRINGS, Core
 from int8_classifier import classifier
 from link_agent import compilers
 from monocypher import monocypher, sources
@@ -146,17 +146,6 @@ def test_a_key_belongs_to_a_model_that_learns(signed: Signed, tmp_path: Path) ->
     assert len(public_bytes(signed.public)) == 32
 
 
-STRINGS = """
-#include <stddef.h>
-void *memset(void *to, int value, size_t n) {
-    for (unsigned char *at = to; n--; at++) *at = (unsigned char)value;
-    return to;
-}
-void *memcpy(void *to, const void *from, size_t n) {
-    for (size_t i = 0; i < n; i++) ((unsigned char *)to)[i] = ((const unsigned char *)from)[i];
-    return to;
-}
-"""
 CORES = {
     "rv32imac": (
         "riscv64-unknown-elf-gcc",

@@ -117,6 +117,11 @@ def pointer(tensor: str) -> Expression:
     return c.name("t_" + tensor.replace(".", "__"))
 
 
+def byte_list(data: bytes) -> str:
+    """The elements of an array of bytes in C."""
+    return ", ".join(f"0x{byte:02x}" for byte in data)
+
+
 def unused_symbol(symbol: str, used: Iterable[str]) -> str:
     """`symbol`, or with a number where that is taken: `a_b` + `c` is called like `a` + `b_c`."""
     numbered = (f"{symbol}_{i}" for i in count(2))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from string import Template
 
-from spikelet.codegen.emitter import C_TYPES, CEmitter, unused_symbol
+from spikelet.codegen.emitter import C_TYPES, CEmitter, byte_list, unused_symbol
 from spikelet.codegen.plan import Plan
 from spikelet.graph import Graph, Tensor, c
 from spikelet.graph.graph import LABEL
@@ -549,12 +549,14 @@ class Interface:
         label = self._fill(_LABEL, to=em.tensor(LABEL)) if self.graph.classes else ""
         package = bytes.fromhex(self.sha256)
         text += self._fill(
-            _LEARNING, parameter=self._parameter, label=label, tag=_hex(package[:TAG_BYTES]),
+            _LEARNING, parameter=self._parameter, label=label, tag=byte_list(package[:TAG_BYTES]),
             tag_bytes=TAG_BYTES, rows=len(self.graph.learned),
         )  # fmt: skip
         if not self.key:
             return text
-        return text + self._fill(_RESTORE_SIGNED, key=_hex(self.key), package=_hex(package))
+        return text + self._fill(
+            _RESTORE_SIGNED, key=byte_list(self.key), package=byte_list(package)
+        )
 
     def _admits(self, em: CEmitter) -> Iterator[str]:
         """Tests in C of the inputs that are choices, each below 32."""
@@ -571,10 +573,6 @@ class Interface:
 
         const = "const " if word == "output" else ""
         return self._fill(_LOOKUP, const=const, word=word, cases="".join(cases()))
-
-
-def _hex(data: bytes) -> str:
-    return ", ".join(f"0x{byte:02x}" for byte in data)
 
 
 def _what(port: Port) -> str:

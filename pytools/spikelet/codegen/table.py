@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spikelet.codegen.constants import Constant
-from spikelet.codegen.emitter import CEmitter
+from spikelet.codegen.emitter import CEmitter, byte_list
 from spikelet.codegen.self_test import SelfTest
 from spikelet.graph import Graph, Tensor, c
 from spikelet.graph.c import Expression
@@ -22,7 +22,7 @@ def agent_table(
 ) -> str:
     """The tensors, the constants and the functions of a model, as spk_model.h has them."""
     places = em.places
-    digest = ", ".join(f"0x{byte:02x}" for byte in bytes.fromhex(sha256))
+    digest = byte_list(bytes.fromhex(sha256))
     rows = []
     for tensor, op in visible_tensors(graph, trace):
         data = em.at(places.slots[tensor.name])

@@ -462,7 +462,7 @@ class Device(EventRuns):
     def line_health(self) -> dict[str, int] | None:
         """`line_counts` by name, for a record; None where the device does not answer any more."""
         with contextlib.suppress(LinkDead):
-            return {**self.line_counts()._asdict()}
+            return self.line_counts()._asdict()
         return None
 
     def reset(self) -> DeviceInfo:

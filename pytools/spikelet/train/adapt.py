@@ -83,7 +83,7 @@ def rounded(x: Tensor) -> Tensor:
     return x + (x.round() - x).detach()
 
 
-class _Values(nn.Module):
+class Values(nn.Module):
     """The values of one adapted layer, in real numbers; `quantised` gives the integers.
 
     Matrices are trained as they are before rounding, and the forward pass rounds them: to signs
@@ -351,7 +351,7 @@ class Through(nn.Module):
                 seen = x if source.kind == "input" else trace[source.name][0]
                 centred = torch.from_numpy(seen.astype(np.float32)) - source.zero_point
                 base = torch.from_numpy(trace[node.inputs[0]][0].astype(np.float32))
-                self.layers[node.name] = _Values(node, base, centred, generator)
+                self.layers[node.name] = Values(node, base, centred, generator)
             elif isinstance(node, Quantised) and node.gained:
                 y = torch.from_numpy(trace[node.name][0].astype(np.float32))
                 self.layers[node.name] = _Gains(node, y)
@@ -388,7 +388,7 @@ class Through(nn.Module):
         for node in self.graph.nodes:
             if node.name in self.layers:
                 layer = self.layers[node.name]
-                assert isinstance(layer, _Values | _Gains)
+                assert isinstance(layer, Values | _Gains)
                 values = layer.quantised()
                 found |= {t.name: values[what] for what, t in values_of(self.graph, node).items()}
         return found

@@ -9,7 +9,7 @@ where the square of it is largest for a byte.
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from torch.nn.grad import conv2d_weight
 from spikelet.graph import Array, Graph, GraphError
 from spikelet.graph.adapted import HEAD, Adapter, with_places
 from spikelet.graph.ops.add_delta import MOST_RANK, AddDelta
-from spikelet.train.adapt import BATCH, Through, _Values, padded
+from spikelet.train.adapt import BATCH, Through, Values, padded
 
 SAMPLES = 256  # that gradients are taken of
+TAG_BYTES = 4  # of what says which base a delta is for
 
 
 def ranks_for(
@@ -48,12 +49,15 @@ def ranks_for(
     gains = _gains(graph, x, labels, seed)
     ranks = [0] * len(gains)
 
+    @cache
+    def of_layer(layer: int, rank: int) -> int:
+        alone = tuple(rank * (at == layer) for at in range(len(gains)))
+        learned = with_places(base, dataclasses.replace(adapter, rank=0, ranks=alone)).learned
+        return sum(k.tensor.nbytes for k in learned if f"_{HEAD}." not in k.tensor.name) - TAG_BYTES
+
     def taken(ranks: list[int]) -> int:
-        if not any(ranks):
-            return 0
-        made = dataclasses.replace(adapter, rank=0, ranks=tuple(ranks))
-        learned = with_places(base, made).learned
-        return sum(k.tensor.nbytes for k in learned if f"_{HEAD}." not in k.tensor.name)
+        each = [of_layer(layer, rank) for layer, rank in enumerate(ranks) if rank]
+        return sum(each) + TAG_BYTES if each else 0
 
     while True:
         now, best, chosen = taken(ranks), 0.0, None
@@ -91,7 +95,7 @@ def _gains(graph: Graph, x: Array, labels: Array, seed: int) -> list[Array]:
     made = []
     for node in places:
         layer = model.layers[node.name]
-        assert isinstance(layer, _Values)
+        assert isinstance(layer, Values)
         values = torch.linalg.svdvals(total[node.name] * (layer.seen * layer.size))
         made.append(values[:MOST_RANK].double().numpy() / (1 + node.halved))
     return made

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from spikelet.cli import loading
 from spikelet.cli.options import JsonOption, application
 from spikelet.cli.places import given_path
-
-if TYPE_CHECKING:
-    from spikelet.signing import Signature
 
 app = application()
 
@@ -65,15 +61,19 @@ def command(
     """Sign a file: FILE.sig is written beside it, and --trusted KEY.pub asks for it."""
     with loading(as_json):
         from spikelet.cli.terminal import Terminal, facts
+        from spikelet.files import save
+        from spikelet.learn.delta import Delta
         from spikelet.package import Package
-        from spikelet.signing import DELTA, PACKAGE, sign, signature_path
+        from spikelet.signing import DELTA, PACKAGE, STATE_SUFFIX, sign, signature_path
     terminal = Terminal.open(as_json)
     state = None
     if file.suffix.lower() == ".spkd":
-        signed = partial(sign, file, key, DELTA, name or file.stem, counter)
-        made, state = (
-            (signed(), None) if package is None else _with_state(file, package, key, signed)
-        )
+        base = None if package is None else Package.unsigned(package)
+        delta = None if base is None else Delta.unsigned(file, base)  # before anything is written
+        made = sign(file, key, DELTA, name or file.stem, counter)
+        if base is not None and delta is not None:
+            state = file.with_name(file.name + STATE_SUFFIX)
+            save(state, delta.signed_state(base, key, made.counter))
     else:
         _check_unasked({"--package": package, "--name": name})
         made = sign(file, key, PACKAGE, Package.unsigned(file).graph.name, counter)
@@ -84,22 +84,6 @@ def command(
     }  # fmt: skip
     rows = {**result, "trust it": f"spikelet run {file} --trusted KEY.pub"}
     terminal.result(result, facts(f"{made.kind} {made.name}, signed", rows))
-
-
-def _with_state(
-    file: Path, package: Path, key: Path, signed: Callable[[], Signature]
-) -> tuple[Signature, Path]:
-    """A delta's signature, and the file that a device takes over: both of one counter."""
-    from spikelet.files import save
-    from spikelet.learn.delta import Delta
-    from spikelet.package import Package
-    from spikelet.signing import STATE_SUFFIX
-
-    base = Package.unsigned(package)
-    delta = Delta.unsigned(file, base)
-    made, state = signed(), file.with_name(file.name + STATE_SUFFIX)
-    save(state, delta.signed_state(base, key, made.counter))
-    return made, state
 
 
 def _check_unasked(options: Mapping[str, object]) -> None:
