@@ -2,14 +2,16 @@
 
     python tools/delays_plot.py
 
-It trains the recipe of the page with and without delays, three seeds each, in some minutes. What
-delays cost is read from docs/spiking.md, where `tools/delay_bench.py --write` puts it.
+It trains the recipe of the page with delays of neurons, of synapses and with none, three seeds
+each, in some minutes. What delays cost is read from docs/spiking.md, where
+`tools/delay_bench.py --write` puts it.
 """
 
 from __future__ import annotations
 
 import datetime
 import re
+import sys
 import tempfile
 from pathlib import Path
 from statistics import mean
@@ -27,19 +29,35 @@ PAGE = ROOT / "docs" / "spiking-delays.md"
 COSTS = ROOT / "docs" / "spiking.md"
 SEEDS = (0, 1, 2)
 COLOURS = ("#707070", "#2060a0", "#c05010", "#a0b0c0")
+# What makes the page's network, with a delay a neuron, one of another kind: pattern, replacement.
+LINE = r"    x = net\.delay\(.*\n"
+OTHERS = {
+    "one a neuron": (),
+    "one a synapse": (
+        (LINE, ""),
+        (
+            r"linear\(x, HIDDEN\)",
+            "linear(x, HIDDEN, delays=torch.randint(0, LATEST + 1, (HIDDEN, HIDDEN)).numpy())",
+        ),
+    ),
+    "none": (
+        (LINE, ""),
+        (r'learn = \["delay", "leak"\]', 'learn = ["leak"]'),
+        (r"\[delays\]\n(.+\n)+\n", ""),
+    ),
+}
 
 
-def trained(folder: Path, learned: bool) -> list[Package]:
-    """The page's network, by seed."""
-    for path, block in re.findall(
-        r'^```\w+ title="(.*?)"\n(.*?)^```$', PAGE.read_text("utf-8"), re.M | re.S
-    ):
+def trained(folder: Path, kind: str) -> list[Package]:
+    """The page's network with delays of a kind, by seed."""
+    text = PAGE.read_text("utf-8")
+    for pattern, other in OTHERS[kind]:
+        text, changed = re.subn(pattern, other, text)
+        if not changed:
+            sys.exit(f"{PAGE.name} has nothing like {pattern}, which `{kind}` replaces")
+    for path, block in re.findall(r'^```\w+ title="(.*?)"\n(.*?)^```$', text, re.M | re.S):
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
-        if not learned:
-            block = block.replace('learn = ["delay", "leak"]', 'learn = ["leak"]')
-            block = re.sub(r"\[delays\]\n(.+\n)+\n", "", block)
-            block = re.sub(r"torch\.randint\(.*?\)\.numpy\(\)", "0", block)
         file.write_text(block, encoding="utf-8")
     return [train(folder / "rows", seed) for seed in SEEDS]
 
@@ -89,14 +107,13 @@ def _draw(package: Package) -> Figure:
 def main() -> None:
     """Train, write the table, draw."""
     with tempfile.TemporaryDirectory() as folder:
-        with_delays = trained(Path(folder) / "with", learned=True)
-        without = trained(Path(folder) / "without", learned=False)
-    rows = [_row("learned delays", with_delays), _row("no delays", without)]
+        packages = {kind: trained(Path(folder) / kind, kind) for kind in OTHERS}
+    rows = [_row(f"delays: {kind}", found) for kind, found in packages.items()]
     made = f"Made on {datetime.date.today()} by `python tools/delays_plot.py`."
     head = ["", "accuracy, mean", "seeds 0, 1, 2"]
     place(PAGE, "worth", f"{table(head, rows)}\n\n{made}")
     label = "Learned delays, and instructions a step over the share of spiking inputs"
-    text = standalone(svg(_draw(with_delays[0]), "spiking-delays", label))
+    text = standalone(svg(_draw(packages["one a neuron"][0]), "spiking-delays", label))
     (ROOT / "docs" / "spiking-delays.svg").write_text(text + "\n", encoding="utf-8")
 
 

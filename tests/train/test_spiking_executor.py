@@ -19,7 +19,7 @@ from spikelet.graph import Array
 from spikelet.graph.ops.lif import COMPARISONS, RESETS, TIMINGS
 from spikelet.train.recipe import Bits
 from spikelet.train.spiking import Builder, fit, rounding
-from spikelet.train.spiking.delays import shifted, spread
+from spikelet.train.spiking.delays import arrivals, late_sums, shifted, spread
 from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.neurons import Numbers, Slope, over_time, start, step
 from spikelet.train.spiking.parts import DelayPart
@@ -47,6 +47,15 @@ def looped_network() -> SpikingNetwork:
     x = net.add(net.linear(net.input, 9), own)
     x = net.lif(x, kept=np.linspace(0.5, 0.95, 9), threshold=0.1, name="h")
     return net.network(net.linear(x, 5))
+
+
+def late_network() -> SpikingNetwork:
+    """A delay a synapse: behind a flattened image, and in front of what is read out."""
+    net = Builder((2, 5, 5))
+    x = net.flatten(net.lif(net.conv2d(net.input, 3, 3), threshold=0.2))
+    steps = torch.randint(0, STEPS + 1, (8, 27)).numpy()
+    x = net.lif(net.linear(x, 8, delays=steps, gain=2), kept=0.9, threshold=0.1)
+    return net.network(net.integrators(net.linear(x, 4, delays=2), kept=0.95))
 
 
 def behaviour(network: SpikingNetwork, x: Array) -> dict[str, Array]:
@@ -98,6 +107,7 @@ def rounded(executor: Executor, x: Array, encoder: DirectCurrent) -> tuple[dict[
 CASES = {
     "image": (image_network, DirectCurrent(), "membrane"),
     "looped": (looped_network, Frames(1 / 255, 40), "sum"),
+    "late": (late_network, Frames(1 / 255), "membrane"),
 }
 
 
@@ -284,16 +294,44 @@ def test_delays_have_a_gradient() -> None:
     assert abs(delay.item() - 7) < 0.5
 
 
+def test_delays_of_synapses_have_a_gradient() -> None:
+    """Each towards its own, of a target that was made with them."""
+    torch.manual_seed(0)
+    x = (torch.rand(8, 3, 60) < 0.1).float()
+    weight, wanted = torch.ones(2, 3), torch.tensor([[7.0, 2.0, 0.0], [1.0, 5.0, 9.0]])
+    target = late_sums(x, weight, None, arrivals(wanted, 0))
+    delays = torch.full((2, 3), 4.0, requires_grad=True)
+    optimiser = torch.optim.Adam([delays], 0.2)
+    for turn in range(120):
+        optimiser.zero_grad()
+        made = late_sums(x, weight, None, arrivals(delays, 3.0 * 0.97**turn))
+        torch.autograd.backward(((made - target) ** 2).sum())
+        optimiser.step()
+    assert torch.equal(delays.detach().round().clamp(min=0), wanted)
+
+
+def test_a_spike_arrives_once_in_all() -> None:
+    """However far it is spread, and nothing comes before it was sent."""
+    x = torch.zeros(1, 1, 20)
+    x[0, 0, 5] = 1
+    for width in (0.0, 0.001, 0.1, 2.0):
+        share = arrivals(torch.tensor([[3.2]]), width)
+        made = late_sums(x, torch.full((1, 1), 2.0), None, share)[0, 0]
+        assert made.sum().item() == pytest.approx(2.0)
+        assert not made[:5].any()
+        assert int(made.argmax()) == 8
+
+
 def test_fewer_delays_are_kept_from_epoch_to_epoch() -> None:
     """Many go early; one that is gone does not come back when another becomes 0."""
     shares = [fit.kept_share(0.2, done) for done in (0.0, 0.25, 0.5, 1.0)]
     np.testing.assert_allclose(shares, [1, 0.5375, 0.3, 0.2])
-    part = DelayPart(Delay(name="late", inputs=("x",), steps=np.arange(10)), 10, learned=True)
+    part = DelayPart(Delay(name="late", inputs=("x",), steps=np.arange(10)), 10, learned=True).times
     for share, kept in ((1.0, range(10)), (0.5, range(5, 10)), (0.3, range(7, 10))):
         part.keep(share)
         assert part.held.nonzero().flatten().tolist() == list(kept)
     with torch.no_grad():
-        part.delays[8:] = 0
+        part.steps[8:] = 0
     part.keep(0.2)
     assert part.clamped().tolist() == [0] * 7 + [7, 0, 0]
     assert 7 in part.held.nonzero()

@@ -12,10 +12,12 @@ import torch
 from spikelet.errors import UsageError
 from spikelet.events import Binning
 from spikelet.frontends.spiking.package import Plan
+from spikelet.graph.ops.delayed_dense import DelayedDense
 from spikelet.package import Package
 from spikelet.train import EpochProgress, data, teacher, train
 from spikelet.train.data import DataSet, load
 from spikelet.train.recipe import RecipeError, SpikingRecipe, SpikingSection, load_recipe
+from spikelet.train.recipe_figures import weight_bytes
 from spikelet.train.spiking import fit
 from spikelet.train.spiking import package as packages
 from spikelet.train.spiking.executor import Executor
@@ -23,6 +25,7 @@ from spikelet.train.spiking.samples import Coding
 from spikelet.train.spiking.teaching import Teaching, taught
 
 BUILDER = """
+from spikelet.train.recipe_figures import weight_bytes
 from spikelet.train.spiking import Builder
 
 def build(shape, classes):
@@ -37,6 +40,11 @@ DELAYED = BUILDER.format(
     body="""x = net.lif(net.linear(net.input, 24), kept=0.8)
     x = net.lif(net.linear(net.delay(x, 2), 24), kept=0.8)
     return net.network(net.integrators(net.linear(x, classes), kept=0.9))"""
+)
+LATE = BUILDER.format(
+    body="""x = net.lif(net.linear(net.input, 16), kept=0.8)
+    x = net.lif(net.linear(x, 16, delays=3), kept=0.8)
+    return net.network(net.integrators(net.linear(x, classes, delays=1), kept=0.9))"""
 )
 JELLY = """
 from torch import nn
@@ -128,6 +136,28 @@ def test_delays_over_rows_are_trained(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(np.unique(steps)) > 2
     weights = [node.arrays()["weight"] for node in nodes.values() if node.KIND == "dense"]
     assert all(np.abs(w.astype(int)).max() <= 7 for w in weights)
+    assert package.manifest["integer_accuracy"] >= 0.5
+
+
+def test_delays_of_synapses_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight of four bits and its delay are one byte."""
+    package, differing = trained(
+        folder(
+            tmp_path,
+            LATE,
+            spiking={"steps": 8, "encoder": "frames", "batch_norm": True, "learn": ("delay",)},
+            train={"epochs": 4, "batch": 64, "learning_rate": 1e-2},
+            delays={"most": 7, "width": 2.0, "kept": 0.75},
+            quantise={"epochs": 1, "learning_rate": 2e-3, "bits": 4},
+        ),
+        monkeypatch,
+    )
+    assert differing == 0
+    late = [node for node in package.graph.nodes if isinstance(node, DelayedDense)]
+    assert [node.delays.shape for node in late] == [(16, 16), (10, 16)]
+    assert all(len(np.unique(node.delays)) > 2 and node.longest <= 7 for node in late)
+    assert all(np.count_nonzero(node.delays) <= 0.75 * node.delays.size for node in late)
+    assert weight_bytes(package.graph) == 16 * 8 + (16 + 10) * 16
     assert package.manifest["integer_accuracy"] >= 0.5
 
 
@@ -333,6 +363,7 @@ def test_what_cannot_be_trained_is_named(
         (DENSE.replace("net.linear(x, classes)", "net.linear(x, 9)"), "has 9 outputs, but digits"),
         (DENSE.replace("Builder(shape)", "Builder((1, 7, 7))"), "a network for (1, 7, 7), a step"),
         (DELAYED, "a delay in pretraining"),
+        (LATE, "a delay in pretraining"),
     ],
 )
 def test_a_model_that_does_not_fit_is_named(tmp_path: Path, model: str, text: str) -> None:

@@ -310,7 +310,7 @@ class DelaysSection(_Section):
     width: Annotated[float, Field(gt=0)] = 4.0
     narrow: Annotated[float, Field(gt=0)] = 0.4
     learning_rate: Annotated[float, Field(gt=0)] = 0.1  # steps
-    # Share of the neurons of each layer of delays that keep theirs: the longest.
+    # Share of each layer's delays that are kept: the longest.
     kept: Annotated[float, Field(gt=0, le=1)] | None = None
 
 

@@ -141,7 +141,8 @@ class DelayedDense(Operator):
         return {self.inputs[0]: met.reshape(self.ins[0].shape)}
 
     def cost(self) -> Cost:
-        return Cost(synaptic_ops=self.weight.size, weight_bits=8)
+        _, wide, _ = self._table()
+        return Cost(synaptic_ops=self.weight.size, weight_bits=16 if wide else 8)
 
     def expected(self, activity: float, gather: bool) -> float:
         """Instructions of a step on RV32, about, where this part of the inputs spikes."""

@@ -48,8 +48,24 @@ class Builder:
         self.shapes: dict[str, tuple[int, ...]] = {self.input: tuple(shape)}
         self.layers: list[Layer] = []
 
-    def linear(self, x: str, outputs: int, *, bias: bool = True, gain: float = 1.0) -> str:
-        """A layer of weights on n values; images are flattened first."""
+    def linear(
+        self,
+        x: str,
+        outputs: int,
+        *,
+        bias: bool = True,
+        gain: float = 1.0,
+        delays: int | Array | None = None,
+    ) -> str:
+        """A layer of weights on n values; images are flattened first.
+
+        Args:
+            x: what they read.
+            outputs: of the layer.
+            bias: whether sums have one.
+            gain: of the weights that are drawn.
+            delays: steps that each synapse takes, (outputs, n) or one for all; x are spikes then.
+        """
         if len(self.shapes[x]) > 1:
             x = self.flatten(x)
         (inputs,) = self.shapes[x]
@@ -57,7 +73,8 @@ class Builder:
         zeros = np.zeros(outputs) if bias else None
         name = self._name("fc")
         weight = _uniform((outputs, inputs), limit)
-        layer = Linear(name=name, inputs=(x,), weight=weight, bias=zeros)
+        steps = None if delays is None else np.broadcast_to(np.asarray(delays), weight.shape)
+        layer = Linear(name=name, inputs=(x,), weight=weight, bias=zeros, delays=steps)
         return self._add(layer, (outputs,))
 
     def seeded(

@@ -34,10 +34,11 @@ LEAST_SHARE = 0.05  # of a threshold, that balancing may leave of it
 def check(network: SpikingNetwork) -> None:
     """Refuse what means nothing without time."""
     for layer in network.layers:
-        if isinstance(layer, Previous | Delay):
+        late = isinstance(layer, Linear) and layer.delays is not None
+        if late or isinstance(layer, Previous | Delay):
+            what = "delay" if late else type(layer).__name__.lower()
             raise UsageError(
-                f"layer {layer.called}: a {type(layer).__name__.lower()} in pretraining, which is "
-                "without time",
+                f"layer {layer.called}: a {what} in pretraining, which is without time",
                 next="leave [pretrain] out, or train a network without loops and delays",
             )
 

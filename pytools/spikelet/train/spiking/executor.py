@@ -33,9 +33,16 @@ from spikelet.frontends.spiking.network import (
 )
 from spikelet.frontends.spiking.shapes import shapes
 from spikelet.frontends.spiking.simulate import compute
+from spikelet.train.spiking.delays import Delays
 from spikelet.train.spiking.loops import parts_in_order
 from spikelet.train.spiking.neurons import Slope
-from spikelet.train.spiking.parts import DelayPart, NeuronPart, OneToOnePart, WeightPart
+from spikelet.train.spiking.parts import (
+    DelayPart,
+    LatePart,
+    NeuronPart,
+    OneToOnePart,
+    WeightPart,
+)
 from spikelet.train.spiking.rounding import Grid
 
 LEARNED = ("leak", "current", "threshold", "delay")
@@ -82,35 +89,42 @@ class Executor(nn.Module):
         self.shapes = shapes(network)
         self.parts = nn.ModuleDict()
         for layer in network.layers:
-            if isinstance(layer, Seeded):
+            in_loop = layer.name in looped
+            normed = batch_norm and not in_loop and self._feeds_spikes(layer)
+            if (part := self._made(layer, normed)) is None:
+                continue
+            if in_loop and isinstance(part, DelayPart | LatePart):
                 raise UsageError(
-                    f"layer {layer.called}: weights of a seed are not trained",
-                    next="give the recipe [ridge] in place of [train] and [quantise]",
+                    f"layer {layer.called}: a delay within a loop",
+                    "training executes loops step by step, and delays over all steps",
+                    "put the delay outside of the loop",
                 )
-            if isinstance(layer, Linear | Conv2d):
-                normed = batch_norm and layer.name not in looped and self._feeds_spikes(layer)
-                self.parts[layer.name] = WeightPart(layer, normed)
-            elif isinstance(layer, Activation):
-                raise UsageError(
-                    f"layer {layer.called}: {layer.function} is not trained here",
-                    next="train the network in PyTorch, and export it",
-                )
-            elif isinstance(layer, OneToOne):
-                self.parts[layer.name] = OneToOnePart(layer)
-            elif isinstance(layer, Neurons):
-                self.parts[layer.name] = NeuronPart(
-                    layer, self.shapes[layer.name][0], self.learn, self.slope
-                )
-            elif isinstance(layer, Delay):
-                if layer.name in looped:
-                    raise UsageError(
-                        f"layer {layer.called}: a delay within a loop",
-                        "training executes loops step by step, and delays over all steps",
-                        "put the delay outside of the loop",
-                    )
-                self.parts[layer.name] = DelayPart(
-                    layer, math.prod(self.shapes[layer.name]), "delay" in self.learn
-                )
+            self.parts[layer.name] = part
+
+    def _made(self, layer: Layer, normed: bool) -> nn.Module | None:
+        """What a layer with parameters becomes; None for others."""
+        if isinstance(layer, Seeded):
+            raise UsageError(
+                f"layer {layer.called}: weights of a seed are not trained",
+                next="give the recipe [ridge] in place of [train] and [quantise]",
+            )
+        if isinstance(layer, Activation):
+            raise UsageError(
+                f"layer {layer.called}: {layer.function} is not trained here",
+                next="train the network in PyTorch, and export it",
+            )
+        shape, late = self.shapes[layer.name], "delay" in self.learn
+        if isinstance(layer, Linear) and layer.delays is not None:
+            return LatePart(layer, normed, late)
+        if isinstance(layer, Linear | Conv2d):
+            return WeightPart(layer, normed)
+        if isinstance(layer, OneToOne):
+            return OneToOnePart(layer)
+        if isinstance(layer, Neurons):
+            return NeuronPart(layer, shape[0], self.learn, self.slope)
+        if isinstance(layer, Delay):
+            return DelayPart(layer, math.prod(shape), late)
+        return None
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (N, classes) of inputs (T or 1, N, *shape).
@@ -158,8 +172,10 @@ class Executor(nn.Module):
             raise ValueError(f"{steps} steps, {factor} of which are to be executed as one")
         self.steps, self.factor = steps // factor, factor
         for part in self.parts.values():
-            if isinstance(part, WeightPart | NeuronPart | DelayPart):
+            if isinstance(part, WeightPart | NeuronPart):
                 part.factor = factor
+        for delays in self.delays().values():
+            delays.factor = factor
 
     def network(self) -> SpikingNetwork:
         """The network as it is trained: batch norms folded, with a grid weights on it."""
@@ -181,9 +197,10 @@ class Executor(nn.Module):
         """Its neurons by layer."""
         return {k: part for k, part in self.parts.items() if isinstance(part, NeuronPart)}
 
-    def delay_parts(self) -> dict[str, DelayPart]:
-        """Its delays by layer."""
-        return {k: part for k, part in self.parts.items() if isinstance(part, DelayPart)}
+    def delays(self) -> dict[str, Delays]:
+        """Its delays by layer, of neurons and of synapses."""
+        parts = self.parts.items()
+        return {k: part.times for k, part in parts if isinstance(part, DelayPart | LatePart)}
 
     def _part(self, layer: Layer) -> nn.Module | None:
         """What a layer with parameters has become."""
@@ -213,6 +230,8 @@ class Executor(nn.Module):
         if isinstance(part, DelayPart):
             late: Tensor = part(inputs[0], self.steps, self.width)
             return late
+        if isinstance(part, LatePart):
+            return part.over_time(inputs[0], self.steps, self.width, self.grid)
         lengths = {len(x) for x in inputs}
         if len(lengths) > 1:
             inputs = [x.expand(self.steps, *x.shape[1:]) for x in inputs]

@@ -40,7 +40,6 @@ from spikelet.train.spiking import conversion, ridge, rounding
 from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.neurons import Slope
 from spikelet.train.spiking.package import package, plan_of
-from spikelet.train.spiking.parts import DelayPart, NeuronPart
 from spikelet.train.spiking.samples import Coding, summed
 from spikelet.train.spiking.teaching import Teaching, taught
 from spikelet.train.start import augment_of, module_dir, module_files
@@ -155,7 +154,7 @@ class _Fit:
         )
         if how.loop_gradient is not None:
             self.executor.loop_gradient = how.loop_gradient
-        for delays in self.executor.delay_parts().values():
+        for delays in self.executor.delays().values():
             delays.most = float(recipe.delays.most)
         self.codes = torch.from_numpy(coding.codes(data, data.x_train))
         self.labels = torch.from_numpy(data.y_train)
@@ -240,15 +239,11 @@ class _Fit:
 
     def _groups(self, rate: float) -> list[dict[str, Any]]:
         """Parameters: weights decay, what neurons and delays learn does not."""
-        neurons: list[Tensor] = []
-        delays: list[Tensor] = []
-        for part in self.executor.parts.values():
-            if isinstance(part, NeuronPart):
-                neurons += part.parameters()
-            elif isinstance(part, DelayPart):
-                delays += part.parameters()
+        executor = self.executor
+        neurons = [p for part in executor.neuron_parts().values() for p in part.parameters()]
+        delays = [times.steps for times in executor.delays().values()]
         apart = {id(p) for p in (*neurons, *delays)}
-        weights = [p for p in self.executor.parameters() if id(p) not in apart]
+        weights = [p for p in executor.parameters() if id(p) not in apart]
         decay = self.recipe.train.weight_decay
         groups: list[dict[str, Any]] = [
             {"params": weights, "weight_decay": decay},
@@ -296,8 +291,8 @@ class _Fit:
         final = self.recipe.delays.kept
         if final is None:
             return
-        for part in self.executor.delay_parts().values():
-            part.keep(kept_share(final, done))
+        for delays in self.executor.delays().values():
+            delays.keep(kept_share(final, done))
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """The training part in a new order, deformed, augmented: codes, inputs, targets, labels."""

@@ -23,13 +23,12 @@ from spikelet.frontends.spiking.network import Conv2d, Delay, Linear, Neurons, O
 from spikelet.frontends.spiking.neurons import NeuronLowering, nearest
 from spikelet.graph import Array, Graph
 from spikelet.graph.fixed import Q15_ONE
-from spikelet.train.spiking.delays import shifted, spread
+from spikelet.train.spiking.delays import Delays, arrivals, late_sums, shifted, spread
 from spikelet.train.spiking.neurons import Numbers, Slope, over_time, start, step
 from spikelet.train.spiking.rounding import Grid, snapped
 
 EXACT = 1 << 24  # integers below it are exact in float32
 LOWEST_THRESHOLD = 0.05
-MOST_DELAY = 255
 
 
 class WeightPart(nn.Module):
@@ -272,41 +271,58 @@ class NeuronPart(nn.Module):
         )
 
 
+class LatePart(WeightPart):
+    """A linear layer with a delay a synapse, over all steps.
+
+    Args:
+        layer: with delays.
+        normed: see `WeightPart`.
+        learned: whether its delays are.
+    """
+
+    def __init__(self, layer: Linear, normed: bool, learned: bool) -> None:
+        super().__init__(layer, normed)
+        assert layer.delays is not None
+        self.times, self.width = Delays(_float(layer.delays), learned), 0.0
+
+    def over_time(self, x: Tensor, steps: int, width: float, grid: Grid | None) -> Tensor:
+        """Sums (T, N, O) of spikes (T or 1, N, I); see `DelayPart.forward`."""
+        self.width = width
+        made = self.stepping(grid)(x.expand(steps, *x.shape[1:]).permute(1, 2, 0))
+        return made.permute(2, 0, 1)
+
+    def layer(self, grid: Grid | None) -> Linear:
+        """What it stands for, with whole steps."""
+        held = super().layer(grid)
+        assert isinstance(held, Linear)
+        return dataclasses.replace(held, delays=self.times.whole().numpy())
+
+    def _sums(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        share = arrivals(self.times.executed(), self.width)
+        return late_sums(x, weight, bias, share.to(weight.dtype))
+
+
 class DelayPart(nn.Module):
     """Delays, one a neuron; learned as real numbers of steps, in the network's order."""
 
     def __init__(self, layer: Delay, neurons: int, learned: bool) -> None:
         super().__init__()
         self.source = layer
-        self.delays: nn.Parameter = _maybe(layer.steps, neurons, learned)
-        self.most, self.factor = float(MOST_DELAY), 1  # see Executor.coarsen
-        self.held: Tensor
-        self.register_buffer("held", torch.ones_like(self.delays))  # 0 where there is no delay
+        steps = np.resize(layer.steps, neurons) if learned else layer.steps
+        self.times = Delays(_float(steps), learned)
 
     def forward(self, x: Tensor, steps: int, width: float) -> Tensor:
         """Spikes (T, N, *shape) as they arrive; spread by `width` steps where it is not 0."""
         x = x.expand(steps, *x.shape[1:])
         flat = x.flatten(2)
-        delays = self.clamped().expand(flat.shape[2]) / self.factor
+        delays = self.times.executed().expand(flat.shape[2])
         if width:
             return spread(flat, delays, width).reshape(x.shape)
         return shifted(flat, delays.detach().round().long()).reshape(x.shape)
 
-    def clamped(self) -> Tensor:
-        """(n,) or (1,) real steps within what is allowed."""
-        return self.delays.clamp(0, self.most) * self.held
-
     def layer(self, grid: Grid | None = None) -> Delay:
         """What they stand for: whole steps."""
-        steps = self.clamped().detach().round().long().numpy()
-        return dataclasses.replace(self.source, steps=steps)
-
-    def keep(self, share: float) -> None:
-        """Delay only this share of the neurons: of those that are delayed, the longest."""
-        longest = (self.clamped().detach() + self.held).argsort(descending=True)
-        held = torch.zeros_like(self.delays)
-        held[longest[: round(share * len(held))]] = 1
-        self.held = held
+        return dataclasses.replace(self.source, steps=self.times.whole().numpy())
 
 
 def _no_graph(*arguments: Any) -> Graph:
