@@ -22,7 +22,7 @@ from spikelet.train.spiking import fit
 from spikelet.train.spiking import package as packages
 from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.samples import Coding
-from spikelet.train.spiking.teaching import Teaching, taught
+from spikelet.train.spiking.teaching import Teaching
 
 BUILDER = """
 from spikelet.train.recipe_figures import weight_bytes
@@ -252,35 +252,70 @@ def test_augmented_codes_are_those_of_the_values_that_augment_returned() -> None
     assert torch.equal(targets, labels)
 
 
+class Kept(Teaching):
+    """The last one that was made."""
+
+    last: Kept
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        Kept.last = self
+
+
 def test_a_teacher_is_trained_first_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network learns from its scores alone: with share = 1 labels do not count."""
     monkeypatch.setenv("SPIKELET_CACHE", str(tmp_path))
+    monkeypatch.setattr(fit, "Teaching", Kept)
     how = {"epochs": 3, "learning_rate": 5e-3, "channels": 8, "share": 1.0}
     at, seen = folder(tmp_path, DENSE, teacher=how), list[EpochProgress]()
-    given: list[Teaching] = []
-
-    def kept(*arguments: Any) -> Teaching | None:
-        made = taught(*arguments)
-        given.extend([made] if made else [])
-        return made
-
-    monkeypatch.setattr(fit, "taught", kept)
     package = train(at, progress=seen.append)
     rest = ["float"] * 2 + ["quantised"]
     assert [p.phase for p in seen] == ["teacher"] * 3 + rest
-    assert [p.epoch for p in seen] == [1, 2, 3, 1, 2, 3]
+    assert [(p.epoch, p.epochs) for p in seen] == [(1, 3), (2, 3), (3, 3)] * 2
     assert package.manifest["integer_accuracy"] > 0.8
     digits = load("digits")
-    codes = torch.from_numpy(digits.x_test)
-    right = given[0].answers(codes).argmax(dim=1).numpy() == digits.y_test
-    assert right.mean() > 0.9
-    answers = given[0].answers(codes)
-    assert float(given[0].loss(answers, answers, torch.tensor(7.0))) == pytest.approx(0, abs=1e-5)
+    answers = Kept.last.answers(torch.from_numpy(digits.x_test), 0, torch.zeros(0))
+    assert (answers.argmax(dim=1).numpy() == digits.y_test).mean() > 0.9
+    assert float(Kept.last.loss(answers, answers, torch.tensor(7.0))) == pytest.approx(0, abs=1e-5)
     seen.clear()
     assert train(at, progress=seen.append).sha256 == package.sha256
     assert [p.phase for p in seen] == rest
+    train(folder(tmp_path, DENSE, teacher={**how, "share": 0.5}), progress=seen.append)
+    assert "teacher" not in {p.phase for p in seen}  # how it teaches changes nothing of it
+
+
+def test_a_teacher_teaches_without_time_and_answers_copies_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pretrained by a teacher that takes each digit for the next one, the network does so, too."""
+
+    class Wrong(Kept):
+        def answers(self, *arguments: Any) -> torch.Tensor:
+            return super().answers(*arguments).roll(1, 1)
+
+    monkeypatch.setenv("SPIKELET_CACHE", str(tmp_path))
+    monkeypatch.setattr(fit, "Teaching", Wrong)
+    package = train(
+        folder(
+            tmp_path,
+            DENSE,
+            deform={"shift": 0.05, "copies": 2},
+            pretrain={"epochs": 4, "learning_rate": 5e-3, "levels": 4},
+            train={"epochs": 0, "batch": 64},
+            quantise={"epochs": 0},
+            teacher={"epochs": 2, "learning_rate": 5e-3, "channels": 8, "share": 1.0},
+        )
+    )
+    digits = load("digits")
+    coding = Coding.of(digits, SpikingSection(steps=4))
+    labels = packages.predicted(package.graph, coding, coding.codes(digits, digits.x_test), 0)
+    assert (labels == (digits.y_test + 1) % 10).mean() > 0.8
+    scores = Kept.last.lesson.scores
+    assert scores is not None and scores.shape == (2, 1437, 10)
+    right = scores.argmax(dim=2) == torch.from_numpy(digits.y_train)
+    assert float(right.float().mean()) > 0.9
 
 
 def test_a_teacher_is_of_images_or_signals() -> None:

@@ -26,8 +26,8 @@ class EpochProgress:
 
     Attributes:
         phase: "float" or "quantised"; "pretrain" or "coarse" before them, "teacher" of a teacher.
-        epoch: 1 to `epochs`, counted over all phases.
-        epochs: of all phases.
+        epoch: 1 to `epochs`, counted over all phases; a teacher's are counted for themselves.
+        epochs: of all phases, or of the teacher.
         loss: mean over the epoch.
         accuracy: on the training part, while it was trained, 0 to 1.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from spikelet.train import EpochProgress
+
+WARM_UP = 0.05  # of the steps, in which the rate rises
 
 # Of a batch: its scores (N, classes), its mean loss (), and the labels (N,) that it is counted by.
 ScoredBatch = tuple[Tensor, Tensor, Tensor]
@@ -64,3 +67,15 @@ class Epochs:
             if self.progress is not None:
                 n = self.samples
                 self.progress(EpochProgress(phase, self.epoch, self.total, losses / n, correct / n))
+
+
+def cosine(optimiser: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """A learning rate that rises in the first of so many steps, then falls to 0."""
+    warm_up = max(1, int(WARM_UP * steps))
+
+    def rate(step: int) -> float:
+        if step < warm_up:
+            return (step + 1) / warm_up
+        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, rate)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,28 +22,20 @@ from spikelet.metrics import Scores, scores
 from spikelet.package import Package
 from spikelet.quantise import Code, Network, Options, Quantised, fold, quantise
 from spikelet.train import EpochProgress, Part, teacher
-from spikelet.train.copies import drawn as drawn_copies
+from spikelet.train.batches import Batches, channels_first, copies_of, fast
 from spikelet.train.data import DataSet
-from spikelet.train.deform import deform
 from spikelet.train.draft import drafted
-from spikelet.train.epochs import Epochs, ScoredBatch
+from spikelet.train.epochs import Epochs, ScoredBatch, cosine
 from spikelet.train.evaluate import CHUNK, codes, predict
 from spikelet.train.origin import origin
 from spikelet.train.qat import Grids, QatNetwork
-from spikelet.train.recipe import (
-    Int8Model,
-    Int8Recipe,
-    RecipeError,
-    TeacherSection,
-    load_int8_model,
-)
+from spikelet.train.recipe import Int8Recipe, RecipeError, load_int8_model
 from spikelet.train.start import augment_of, module_dir, module_files, start_from, started
 from spikelet.train.teacher import Lesson, Watched
 from spikelet.train.trainer import reproducible
 from spikelet.train.widths import WidthsNetwork, drawn
 
 TEMPERATURE = 2.0  # of scores that are compared with the float network's
-WARM_UP = 0.05  # of the steps, in which the rate rises
 TRIAL = 16  # samples that show before training whether the graph can carry the network
 DRIFT_SAMPLES = 200  # that the signal-to-noise ratio of each layer is measured on
 
@@ -58,7 +49,6 @@ def train(
     """See `spikelet.train.train`."""
     code_dir = module_dir(model_dir)
     model = load_int8_model(code_dir, recipe.build or "build")
-    model = dataclasses.replace(model, augment=augment_of(model_dir, recipe, model.augment))
     whole = recipe.data.whole()
     if part == "validation":
         whole = whole.held_out()
@@ -66,22 +56,25 @@ def train(
     data = recipe.data.sized(whole)
     with reproducible(recipe.seed):
         net = model.build(data.shape, data.classes)
-        fit = Fit(recipe, model, whole, data, progress)
-        check_scores(code_dir, net, fit.x[:2], data.classes)
-        check_layers(net, recipe, data, fit.x)
+        augment = augment_of(model_dir, recipe, model.augment)
+        batches = Batches(recipe, augment, data, copies_of(recipe, whole))
+        fit = Fit(recipe, batches, progress)
+        check_scores(code_dir, net, batches.x[:2], data.classes)
+        check_layers(net, recipe, data, batches.x)
         if recipe.teacher is not None:
-            fit.teach(recipe.teacher, module_files(model_dir)[-1], part)
+            source = module_files(model_dir)[-1].read_text() if batches.augment else ""
+            fit.lesson = teacher.lesson(recipe, batches, part, source, progress)
         if recipe.train.start is not None:
-            network = to_network(net, recipe, data, fit.x)
+            network = to_network(net, recipe, data, batches.x)
             network = start_from(network, started(model_dir, recipe.train.start).graph)
-            feeds = calibration(network, recipe, fit.x)
+            feeds = calibration(network, recipe, batches.x)
             net = QatNetwork(network, feeds, recipe.quantise.method)
             net.rounding = False
         else:
             rate = recipe.train.learning_rate
             fit.phase("float", net, net.parameters(), recipe.train.epochs, rate)
-            network = to_network(net, recipe, data, fit.x)
-            feeds = calibration(network, recipe, fit.x)
+            network = to_network(net, recipe, data, batches.x)
+            feeds = calibration(network, recipe, batches.x)
         before = float_labels(net, data, data.x_test)
         fit.example = net
         if recipe.quantise.widths:
@@ -118,17 +111,6 @@ def _part(data: DataSet, share: float | None) -> tuple[DataSet, DataSet | None]:
     return dataclasses.replace(data, x_train=x, y_train=y, groups=held.groups), held
 
 
-def channels_first(data: DataSet, x: Array) -> Array:
-    """What a module gets for samples (N, ..., C): real values (N, C, ...), float32."""
-    real: Array = np.ascontiguousarray(np.moveaxis(data.real(x), -1, 1), np.float32)
-    return real
-
-
-def _fast(x: Tensor) -> Tensor:
-    """Images in the memory order that convolutions on a CPU are quickest in."""
-    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
-
-
 def check_scores(code_dir: Path, net: nn.Module, x: Tensor, classes: int) -> None:
     """Make sure, before the first epoch, that the module takes a sample and gives scores."""
     net.eval()
@@ -163,90 +145,36 @@ def check_layers(net: nn.Module, recipe: Int8Recipe, data: DataSet, x: Tensor) -
 
 
 class Fit:
-    """Both phases of one training."""
+    """Both phases of one training.
+
+    Attributes:
+        lesson: of a teacher, or None.
+        example: the network whose scores are to be met while rounding, or None.
+    """
 
     def __init__(
         self,
         recipe: Int8Recipe,
-        model: Int8Model,
-        whole: DataSet,
-        data: DataSet,
+        batches: Batches,
         progress: Callable[[EpochProgress], None] | None,
     ) -> None:
-        self.recipe, self.data = recipe, data
-        self.augment = model.augment
+        self.recipe, self.batches = recipe, batches
         self.lesson: Lesson | None = None
-        self.example: nn.Module | None = None  # whose scores are to be met
-        self.x = _fast(torch.from_numpy(channels_first(data, data.x_train)))
-        self.copies: Array | None = None
-        if recipe.deform is not None and recipe.deform.copies:
-            self.copies = drawn_copies(whole, recipe.data, recipe.deform)
+        self.example: nn.Module | None = None
         self.turn = 0  # epochs of the phase that are done
-        self.labels = torch.from_numpy(data.y_train)
-        counts = np.maximum(np.bincount(data.y_train, minlength=data.classes), 1)
-        weights = counts.astype(np.float64) ** -recipe.train.class_weights
-        weights /= weights[data.y_train].mean()
-        self.weights = torch.from_numpy(weights.astype(np.float32))
         total = recipe.train.epochs + recipe.quantise.epochs
-        self.epochs = Epochs(len(self.labels), total, progress)
-
-    def teach(self, how: TeacherSection, augment: Path, part: Part) -> None:
-        """Train the teacher, or take it as it was trained before; random draws stay."""
-        net, facts = self.taught(how, augment, part)
-        known = self.copies is not None and self.augment is None and not how.gram
-        scores = teacher.kept_scores(facts, lambda: self._answers(net)) if known else None
-        self.lesson = Lesson(net, how, scores)
-
-    def taught(self, how: TeacherSection, augment: Path, part: Part) -> tuple[nn.Module, Any]:
-        """The teacher, and the facts that it is kept by."""
-        facts = {
-            **self.recipe.model_dump(include={"data", "deform", "teacher"}),
-            "train": self.recipe.train.model_dump(exclude={"start", "epochs", "learning_rate"}),
-            "part": part,
-            "torch": torch.__version__,
-            "augment": augment.read_text() if self.augment else "",
-        }
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(how.seed)
-            net = teacher.build(self.data.shape, self.data.classes, how.channels)
-
-            def train() -> None:
-                self.epochs.total += how.epochs
-                self.phase("teacher", net, net.parameters(), how.epochs, how.learning_rate)
-
-            teacher.kept(net, facts, train)
-        for parameter in net.parameters():  # in one order, whether it was trained or kept
-            parameter.data = _fast(parameter.data)
-        return net, facts
-
-    def _answers(self, net: nn.Module) -> Tensor:
-        """What a teacher says to all copies, (copies, N, classes)."""
-        net.eval()
-        with torch.no_grad():
-            return torch.stack([
-                torch.cat([net(self._real(copy[at : at + CHUNK])) for at in
-                           range(0, len(copy), CHUNK)])
-                for copy in ([] if self.copies is None else self.copies)
-            ])  # fmt: skip
+        self.epochs = Epochs(len(batches.labels), total, progress)
 
     def phase(
         self, name: str, net: nn.Module, parameters: Any, epochs: int, learning_rate: float
     ) -> None:
         """Train; the network is left in evaluation mode."""
         for parameter in net.parameters():
-            parameter.data = _fast(parameter.data)
+            parameter.data = fast(parameter.data)
         net.train()
         decay = self.recipe.train.weight_decay
         optimiser = torch.optim.AdamW(parameters, learning_rate, weight_decay=decay)
-        steps = epochs * -(-len(self.labels) // self.recipe.train.batch)
-        warm_up = max(1, int(WARM_UP * steps))
-
-        def rate(step: int) -> float:
-            if step < warm_up:
-                return (step + 1) / warm_up
-            return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+        schedule = cosine(optimiser, self.batches.steps(epochs))
         self.turn = 0
         pupils = list(net.nets) if isinstance(net, WidthsNetwork) else [net]
         self.epochs.run(name, epochs, optimiser, schedule, partial(self._score_batches, pupils))
@@ -259,13 +187,17 @@ class Fit:
                 if isinstance(net, QatNetwork):
                     net.hold()
         watched = {net: Watched(net) for net in pupils} if self.lesson else {}
-        for x, targets, labels, chosen in self._batches():
-            given = self.lesson.given(x, self._copy(), chosen) if self.lesson else None
+        copy = self.batches.copy(self.turn)
+        for x, targets, labels, chosen in self.batches.epoch(self.turn):
+            given = self.lesson.given(x, copy, chosen) if self.lesson else None
             every, losses = [], []
             for net in drawn(pupils, self.recipe.quantise.narrowest):
                 seen = watched[net](x) if watched else (net(x), x)
                 loss = cross_entropy(
-                    seen[0], targets, self.weights, label_smoothing=train.label_smoothing
+                    seen[0],
+                    targets,
+                    self.batches.weights,
+                    label_smoothing=train.label_smoothing,
                 )
                 if self.lesson and given:
                     loss = self.lesson.loss(seen, given, loss)
@@ -274,14 +206,6 @@ class Fit:
                 losses.append(loss)
             yield every[0], torch.stack(losses).mean(), labels
         self.turn += 1
-
-    def _copy(self) -> int:
-        """Which copy of the images it is the turn of."""
-        return self.turn % (1 if self.copies is None else len(self.copies))
-
-    def _real(self, codes: Array) -> Tensor:
-        """What a module gets for samples (N, ..., C)."""
-        return _fast(torch.from_numpy(channels_first(self.data, codes)))
 
     def _distilled(self, x: Tensor, scores: Tensor, loss: Tensor) -> Tensor:
         """The loss with the share of it that the recipe gives to the example's scores."""
@@ -293,23 +217,6 @@ class Fit:
         apart = cross_entropy(scores / TEMPERATURE, wanted)
         return (1 - share) * loss + share * TEMPERATURE * apart
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """The training part in a new order, augmented: inputs, targets, labels, which samples."""
-        batch, order = self.recipe.train.batch, torch.randperm(len(self.labels))
-        for start in range(0, len(order), batch):
-            chosen = order[start : start + batch]
-            labels = self.labels[chosen]
-            targets = labels
-            if self.copies is not None:
-                x = self._real(self.copies[self._copy()][chosen.numpy()])
-            elif self.recipe.deform is not None:
-                x = deform(self.x[chosen], self.recipe.deform)
-            else:
-                x = self.x[chosen]
-            if self.augment is not None:
-                x, targets = self.augment(x, labels)
-            yield _fast(x), targets, labels, chosen
-
 
 def float_labels(net: nn.Module, data: DataSet, x: Array) -> Array:
     """What a float network predicts for samples, (N,) int64."""
@@ -318,7 +225,7 @@ def float_labels(net: nn.Module, data: DataSet, x: Array) -> Array:
     with torch.no_grad():
         for start in range(0, len(x), CHUNK):
             part = torch.from_numpy(channels_first(data, x[start : start + CHUNK]))
-            labels.append(net(_fast(part)).argmax(dim=1).numpy())
+            labels.append(net(fast(part)).argmax(dim=1).numpy())
     return np.concatenate(labels)
 
 

@@ -10,16 +10,28 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import kl_div, log_softmax, softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
+from spikelet.graph import Array
 from spikelet.paths import cache_dir
+from spikelet.train import EpochProgress, Part
+from spikelet.train.batches import Batches, fast
+from spikelet.train.epochs import Epochs, ScoredBatch, cosine
+from spikelet.train.evaluate import CHUNK
 from spikelet.train.qat import QatNetwork
-from spikelet.train.recipe import RecipeError, TeacherSection
+from spikelet.train.recipe import (
+    Int8Recipe,
+    Int8TrainSection,
+    RecipeError,
+    SpikingRecipe,
+    SpikingTrainSection,
+    TeacherSection,
+)
 
 # Of a batch: scores (N, classes), and what the last layer with weights reads, (N, ...).
 Seen = tuple[Tensor, Tensor]
@@ -120,22 +132,95 @@ class Lesson:
         return loss
 
 
-def kept(net: nn.Module, facts: object, train: Callable[[], None]) -> None:
-    """Give a teacher the weights that it had when all facts were the same, or train and keep it."""
+def lesson(
+    recipe: Int8Recipe | SpikingRecipe,
+    batches: Batches,
+    part: Part,
+    source: str,
+    progress: Callable[[EpochProgress], None] | None,
+) -> Lesson:
+    """Of the teacher that a recipe asks for, trained or as it was kept; random draws stay.
 
-    def trained() -> dict[str, Tensor]:
-        train()
-        return net.state_dict()
+    Args:
+        recipe: with a section `[teacher]`.
+        batches: what it is trained on.
+        part: of the data, that is tested.
+        source: of the batches' augmentation; the teacher is kept by it, too.
+        progress: told after each of its epochs, which are counted for themselves.
 
-    net.load_state_dict(_kept(facts, "", trained))
+    Raises:
+        RecipeError: there is no teacher for samples of that shape.
+    """
+    how, train = recipe.teacher, recipe.train
+    if how is None:
+        raise ValueError(f"recipe {recipe.name} has no [teacher]")
+    facts = {  # nothing of the pupil, nor of how it is taught
+        **recipe.model_dump(include={"data", "deform"}, exclude_none=True),
+        "teacher": how.model_dump(include={"channels", "epochs", "learning_rate", "seed"}),
+        "train": train.model_dump(include={"batch", "weight_decay", "label_smoothing"}),
+        "weights": batches.weights.tolist(),
+        "part": part,
+        "torch": torch.__version__,
+        "augment": source,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(how.seed)
+        net = build(batches.data.shape, batches.data.classes, how.channels)
+
+        def trained() -> dict[str, Tensor]:
+            _train(net, how, train, batches, progress)
+            return net.state_dict()
+
+        net.load_state_dict(_kept(facts, "", trained))
+    for parameter in net.parameters():  # in one order, whether it was trained or kept
+        parameter.data = fast(parameter.data)
+    copies = batches.copies
+    if copies is None or batches.augment is not None or how.gram:
+        return Lesson(net, how)
+    scores = _kept(facts, ".scores", lambda: {"scores": _answers(net, batches, copies)})
+    return Lesson(net, how, scores["scores"])
 
 
-def kept_scores(facts: object, ask: Callable[[], Tensor]) -> Tensor:
-    """What a teacher said when all facts were the same, or ask it and keep that."""
-    return _kept(facts, ".scores", lambda: {"scores": ask()})["scores"]
+def _train(
+    net: nn.Module,
+    how: TeacherSection,
+    train: Int8TrainSection | SpikingTrainSection,
+    batches: Batches,
+    progress: Callable[[EpochProgress], None] | None,
+) -> None:
+    """Train a teacher; it is left in evaluation mode."""
+    for parameter in net.parameters():
+        parameter.data = fast(parameter.data)
+    net.train()
+    decay = train.weight_decay
+    optimiser = torch.optim.AdamW(net.parameters(), how.learning_rate, weight_decay=decay)
+    schedule = cosine(optimiser, batches.steps(how.epochs))
+    epochs = Epochs(len(batches.labels), how.epochs, progress)
+
+    def scored() -> Iterator[ScoredBatch]:
+        for x, targets, labels, _ in batches.epoch(epochs.epoch - 1):
+            scores = net(x)
+            smooth = train.label_smoothing
+            loss = cross_entropy(scores, targets, batches.weights, label_smoothing=smooth)
+            yield scores, loss, labels
+
+    epochs.run("teacher", how.epochs, optimiser, schedule, scored)
+    net.eval()
+
+
+def _answers(net: nn.Module, batches: Batches, copies: Array) -> Tensor:
+    """What a teacher says to copies (copies, N, ...) of the samples, (copies, N, classes)."""
+    net.eval()
+    with torch.no_grad():
+        return torch.stack([
+            torch.cat([net(batches.real(copy[at : at + CHUNK])) for at in
+                       range(0, len(copy), CHUNK)])
+            for copy in copies
+        ])  # fmt: skip
 
 
 def _kept(facts: object, kind: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What was made when all facts were the same, or make and keep it."""
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     path = cache_dir() / "teachers" / f"{key[:32]}{kind}.pt"
     if path.is_file():

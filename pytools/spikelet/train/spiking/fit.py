@@ -24,7 +24,8 @@ from spikelet.frontends.spiking.program import READ_SAMPLES, read
 from spikelet.graph import Array
 from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds
-from spikelet.train import EpochProgress, Part
+from spikelet.train import EpochProgress, Part, teacher
+from spikelet.train.batches import Batches, copies_of
 from spikelet.train.data import DataSet
 from spikelet.train.deform import deform
 from spikelet.train.epochs import Epochs, ScoredBatch
@@ -41,7 +42,7 @@ from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.neurons import Slope
 from spikelet.train.spiking.package import package, plan_of
 from spikelet.train.spiking.samples import Coding, summed
-from spikelet.train.spiking.teaching import Teaching, taught
+from spikelet.train.spiking.teaching import Teaching
 from spikelet.train.start import augment_of, module_dir, module_files
 from spikelet.train.trainer import reproducible
 
@@ -59,9 +60,10 @@ def train(
     part: Part,
 ) -> Package:
     """See `spikelet.train.train`."""
-    data = recipe.data.load()
+    whole = recipe.data.whole()
     if part == "validation":
-        data = data.held_out()
+        whole = whole.held_out()
+    data = recipe.data.sized(whole)
     coding = Coding.of(data, recipe.spiking)
     with reproducible(recipe.seed):
         code_dir = module_dir(model_dir)
@@ -77,8 +79,12 @@ def train(
             return package(plan, labels, recipe, data, coding, part)
         fit = _Fit(network, readout, recipe, data, coding, progress)
         fit.augment = augment_of(model_dir, recipe, model.augment)
-        augment = (module_files(model_dir)[-1], fit.augment) if fit.augment else None
-        fit.teaching = taught(recipe, data, coding, augment, part, progress)
+        fit.copies = copies_of(recipe, whole)
+        if recipe.teacher is not None:
+            batches = Batches(recipe, fit.augment, data, fit.copies)
+            source = module_files(model_dir)[-1].read_text() if fit.augment else ""
+            lesson = teacher.lesson(recipe, batches, part, source, progress)
+            fit.teaching = Teaching(lesson, data, coding)
         fit.run()
         plan = plan_of(fit.executor, recipe, coding)
         return package(plan, fit.float_labels, recipe, data, coding, part)
@@ -129,6 +135,7 @@ class _Fit:
     Attributes:
         executor: the network; at the end it has a grid.
         augment: of model.py, see `SpikingModel`.
+        copies: (copies, N, H, W, C) u8 codes that epochs take in turn, or None.
         teaching: by a teacher, or None.
         float_labels: (M,) what it predicted for the test part before it was rounded.
     """
@@ -159,6 +166,7 @@ class _Fit:
         self.codes = torch.from_numpy(coding.codes(data, data.x_train))
         self.labels = torch.from_numpy(data.y_train)
         self.augment: Augment | None = None
+        self.copies: Array | None = None
         self.teaching: Teaching | None = None
         self.float_labels: Array = np.zeros(0)
         self.levels: int | None = None
@@ -258,16 +266,17 @@ class _Fit:
         how, executor = self.recipe.train, self.executor
         if phase == "float":
             self._narrow((self.epochs.epoch - begun - 1) / epochs)
-        for codes, x, targets, labels in self._batches():
+        copy = (self.epochs.epoch - begun - 1) % (1 if self.copies is None else len(self.copies))
+        for chosen, codes, x, targets in self._batches(copy):
             made = scores(x)
             scaled = made * how.score_scale
             loss = cross_entropy(scaled, targets, label_smoothing=how.label_smoothing)
             if self.teaching is not None:
-                loss = self.teaching.loss(scaled, self.teaching.answers(codes), loss)
+                loss = self.teaching.loss(scaled, self.teaching.answers(codes, copy, chosen), loss)
             if how.rate is not None and phase != "pretrain":
                 above = [(rate - how.rate).clamp(min=0) ** 2 for rate in executor.rates.values()]
                 loss = loss + how.rate_weight * cast(Tensor, sum(above))
-            yield made, loss, labels
+            yield made, loss, self.labels[chosen]
 
     def _narrow(self, done: float) -> None:
         """Delays for a part of the float epochs that is done: ever narrower, then whole steps."""
@@ -294,19 +303,23 @@ class _Fit:
         for delays in self.executor.delays().values():
             delays.keep(kept_share(final, done))
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """The training part in a new order, deformed, augmented: codes, inputs, targets, labels."""
+    def _batches(self, copy: int) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """The training part in a new order, deformed, augmented.
+
+        Which samples, their codes, inputs, targets.
+        """
         order = torch.randperm(len(self.labels))
         seeds = sample_seeds(epoch_seed(self.recipe.seed, self.epochs.epoch), len(order))
         for chosen in torch.split(order, self.recipe.train.batch):
-            codes, labels = self.codes[chosen], self.labels[chosen]
-            targets = labels
-            if self.recipe.deform is not None:
+            codes, targets = self.codes[chosen], self.labels[chosen]
+            if self.copies is not None:
+                codes = torch.from_numpy(self.copies[copy][chosen.numpy()])
+            elif self.recipe.deform is not None:
                 image = codes.movedim(-1, 1).float()
                 codes = deform(image, self.recipe.deform).round().movedim(1, -1)
             if self.augment is not None:
-                codes, targets = self.coding.augmented(codes, labels, self.augment)
-            yield codes, self._inputs(codes, seeds[chosen.numpy()]), targets, labels
+                codes, targets = self.coding.augmented(codes, targets, self.augment)
+            yield chosen, codes, self._inputs(codes, seeds[chosen.numpy()]), targets
 
     def _inputs(self, codes: Tensor, seeds: Array | None = None) -> Tensor:
         """What the executor takes: real values, with a grid codes."""
