@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import graphs
+from spikelet.early_exit import NEVER, with_exit
 from spikelet.graph import Array, Graph, Operator, Role, Tensor, operators
+from spikelet.graph.counters import counters, counts
 from spikelet.graph.operator import Inferred
 from spikelet.graph.ops.conv2d_sums import Conv2dSums
 from spikelet.graph.ops.dense import Dense
@@ -15,7 +17,8 @@ from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.poisson import Poisson
 from spikelet.graph.ops.spike_count import SpikeCount
-from spikelet.metrics import mean, neurobench, scores
+from spikelet.metrics import neurobench, of_counts, scores
+from spiking_graphs import event_frames, event_network
 
 
 def weights(rng: np.random.Generator, shape: tuple[int, int], zeros: float) -> Array:
@@ -95,6 +98,26 @@ def test_metrics_equal_a_count_by_hand(zeros: float) -> None:
     sizes = {t.name: t.nbytes for t in graph.tensors.values() if t.persistent}
     assert set(sizes) == {"encode.state", "lif1.membrane", "lif2.membrane", "counts"}
     assert found.footprint_bytes == constants + sum(sizes.values())
+
+
+def test_steps_that_are_not_executed_are_not_counted() -> None:
+    """An inference that ends early counts as one that has no more steps."""
+    leads = np.array([NEVER, 1, 2, 2, 3, 1, 1, 1], np.int32)
+    x = event_frames("bit", samples=12)
+    base = event_network()
+    graph = with_exit(base, leads)
+    run = graph.run({"x": x}, trace=True)
+    assert len(set(run.steps.tolist())) > 2
+    found = neurobench(graph, run, {"x": x})
+    each = []
+    for sample, steps in enumerate(run.steps.tolist()):
+        short = Graph("short", steps, base.inputs, base.nodes, base.outputs)
+        some = {"x": x[sample : sample + 1, :steps]}
+        each.append(neurobench(short, short.run(some, trace=True), some))
+    for name in ("effective_acs", "dense", "membrane_updates"):
+        assert getattr(found, name) == pytest.approx(np.mean([getattr(e, name) for e in each]))
+    silent = [e.activation_sparsity for e in each]
+    assert found.activation_sparsity == pytest.approx(np.average(silent, weights=run.steps))
 
 
 def test_a_constant_current_counts_as_macs_once() -> None:
@@ -203,12 +226,11 @@ def test_scores_by_class() -> None:
 
 def test_metrics_of_some_at_a_time_are_those_of_all() -> None:
     graph, inputs = bench(0.3)
-    found = []
+    kept, found = counters(graph), []
     samples = len(inputs["x"])
     for part in (slice(0, 1), slice(1, samples)):
         some = {name: values[part] for name, values in inputs.items()}
-        figures = neurobench(graph, graph.run(some, trace=True), some)
-        found.append((part.stop - part.start, figures))
+        found.append(counts(graph, kept, graph.run(some, trace=True), some))
+    steps = np.full(samples, graph.steps)
     whole = neurobench(graph, graph.run(inputs, trace=True), inputs)
-    for name, value in mean(found).to_json().items():
-        assert value == pytest.approx(whole.to_json()[name]), name
+    assert of_counts(graph, kept, np.concatenate(found), steps) == whole

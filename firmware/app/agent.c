@@ -162,7 +162,19 @@ static int is_sure(void) {
 #endif
 }
 
+// What a trace build counts in front of operators.
+static void count(uint32_t t, uint32_t place) {
+#ifdef SPK_TRACE
+    if (spk_trace_counting) {
+        spk_trace_count(t, place);
+    }
+#else
+    (void)t, (void)place;
+#endif
+}
+
 static void start(void) {
+    count(0, SPK_AT_START);
 #ifdef SPK_KEEP
     agent.started = 1;
     if (agent.keep) {
@@ -185,12 +197,14 @@ __attribute__((noinline)) static uint32_t advance(uint32_t target, int restart) 
     }
     int sure = 0;
     for (; step != target && !sure && !stopped(); step += !stopped()) {
+        count(step, SPK_AT_STEP);
         spk_model_step(step);
         sure = is_sure();
     }
     agent.step = (uint16_t)step;
     agent.state = RUN_ON;
     if (!stopped() && (step == spk_model.steps || sure)) {
+        count(step, SPK_AT_FINISH);
         spk_model_finish();
         agent.state = RUN_FINISHED;
     }

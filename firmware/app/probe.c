@@ -1,4 +1,4 @@
-// Trace builds: digests of what each operator wrote, and the stop inside a step.
+// Trace builds: digests of what each operator wrote, counts of work, and the stop inside a step.
 // SPDX-License-Identifier: Apache-2.0
 #ifdef SPK_TRACE
 
@@ -17,6 +17,8 @@ static struct {
     uint8_t stopped;
 } trace;
 
+uint8_t spk_trace_counting;
+
 static const struct spk_tensor *trace_tensor(void) {
     for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
         if (spk_model.tensors[i].kind == SPK_DIGESTS) {
@@ -27,18 +29,20 @@ static const struct spk_tensor *trace_tensor(void) {
 }
 
 void spk_trace_start(void) {
-    const struct spk_tensor *table = trace_tensor();
-
-    if (table) {
-        uint32_t *cell = table->data; // (steps, traced)
-        for (uint32_t i = 0; i < table->bytes / 4; i++) {
-            cell[i] = 0;
+    for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
+        const struct spk_tensor *tensor = &spk_model.tensors[i];
+        if (tensor->kind == SPK_DIGESTS || tensor->kind == SPK_COUNTS) {
+            uint32_t *cell = tensor->data; // (bytes / 4,)
+            for (uint32_t k = 0; k < tensor->bytes / 4; k++) {
+                cell[k] = 0;
+            }
         }
     }
 }
 
 void spk_trace_arm(uint32_t flags, uint32_t step, uint32_t op) {
     trace.flags = flags;
+    spk_trace_counting = !(flags & SPK_RUN_TICKS);
     trace.stop_step = step;
     trace.stop_op = op;
     trace.stopped = 0;
@@ -67,6 +71,61 @@ uint32_t spk_trace_ticks(void) {
     return trace.ticks;
 }
 
+// The bits of element i; bytes: of an element, 0 for a bit.
+static uint32_t element(const void *data, uint32_t i, uint32_t bytes) {
+    switch (bytes) {
+    case 0:
+        return ((const uint32_t *)data)[i / 32] >> i % 32 & 1;
+    case 1:
+        return ((const uint8_t *)data)[i];
+    case 2:
+        return ((const uint16_t *)data)[i];
+    default:
+        return ((const uint32_t *)data)[i];
+    }
+}
+
+static void copy(const struct spk_counter *counter) {
+    const uint32_t bits = counter->elements * (counter->bytes ? 8u * counter->bytes : 1u);
+    const uint8_t *data = counter->data; // (bits / 8,)
+    uint8_t *before = counter->before;
+
+    for (uint32_t i = 0; i < (bits + 7) / 8; i++) {
+        before[i] = data[i];
+    }
+}
+
+static uint64_t counted(const struct spk_counter *counter, uint32_t t) {
+    uint64_t sum = 0;
+
+    for (uint32_t i = 0; i < counter->elements; i++) {
+        const uint32_t value = element(counter->data, i, counter->bytes);
+        const uint32_t rest = counter->before ? element(counter->before, i, counter->bytes) : 0;
+        if (value != rest || (counter->before && t == 0)) {
+            sum += counter->weights ? element(counter->weights, i, counter->weight_bytes) : 1;
+        }
+    }
+    return sum;
+}
+
+static void serve_counters(uint32_t t, uint32_t place) {
+    for (uint32_t i = 0; i < spk_model.counter_count; i++) {
+        const struct spk_counter *counter = &spk_model.counters[i];
+        if (counter->place == place && counter->count) {
+            *counter->count += counted(counter, t);
+        } else if (counter->place == place) {
+            copy(counter);
+        }
+    }
+}
+
+void spk_trace_count(uint32_t t, uint32_t place) {
+    const uint32_t before = spk_board_ticks();
+
+    serve_counters(t, place);
+    trace.ticks += spk_board_ticks() - before;
+}
+
 int spk_probe(uint32_t t, uint32_t op) {
     const uint32_t before = spk_board_ticks();
     const uint32_t spent = before - trace.began - trace.ticks;
@@ -87,6 +146,9 @@ int spk_probe(uint32_t t, uint32_t op) {
     }
     if ((trace.flags & SPK_RUN_STOP) && t == trace.stop_step && op == trace.stop_op) {
         trace.stopped = 1;
+    }
+    if (!timed) {
+        serve_counters(t, op);
     }
     trace.ticks += spk_board_ticks() - before;
     return trace.stopped;

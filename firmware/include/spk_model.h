@@ -25,9 +25,26 @@ enum spk_kind {
     SPK_DIGESTS = 4,    // trace build only: CRC-32 per (step, traced tensor)
     SPK_LEARNED = 5,    // survives samples; learn() and commit() change it
     SPK_TARGET = 6,     // read by learn()
+    SPK_COUNTS = 7,     // trace build only: a uint64_t of each counter, since the run began
 };
 
 enum { SPK_NO_OP = 0xFFFF, SPK_MAX_RANK = 4 };
+
+// Where something is counted: behind the operator of this number, or in front of all operators of
+// spk_model_start(), of a step, of spk_model_finish().
+enum { SPK_AT_START = 0xFFFC, SPK_AT_STEP = 0xFFFD, SPK_AT_FINISH = 0xFFFE };
+
+// Trace build only: elements of a tensor that are not 0 are counted, or that have changed.
+struct spk_counter {
+    uint64_t *count;     // NULL: nothing is counted, data is copied to `before`
+    const void *data;    // (elements,)
+    const void *weights; // (elements,) what each of them counts; NULL: 1
+    void *before;        // (elements,) as they were; in step 0 all count as changed
+    uint32_t elements;
+    uint16_t place;
+    uint8_t bytes;        // of an element; 0: they are bits, as those of SPK_BIT
+    uint8_t weight_bytes; // 1, 2 or 4
+};
 
 struct spk_tensor {
     const char *name;
@@ -103,6 +120,10 @@ struct spk_model {
 #endif
 #ifdef SPK_SELF_TEST
     const struct spk_self_test *self_test;
+#endif
+#ifdef SPK_TRACE
+    const struct spk_counter *counters; // (counter_count,) in the order in which they are served
+    uint32_t counter_count;
 #endif
 };
 

@@ -1,4 +1,4 @@
-"""Work and size of a network by NeuroBench's definitions, from a golden trace.
+"""Work and size of a network by NeuroBench's definitions, from counts of a device or of golden.
 
 Source: J. Yik et al., "The NeuroBench framework for benchmarking neuromorphic computing algorithms
 and systems", Nature Communications 16, 2025, and the harness github.com/NeuroBench/neurobench
@@ -9,13 +9,14 @@ neurons in the membrane updates, but not in the sparsity.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from spikelet.graph import Array, Execution, Graph, Phase, Role
+from spikelet.graph import Array, Execution, Graph
+from spikelet.graph.counters import Counted, Counter, counters, counts, executions
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class NeuroBench:
         membrane_updates: membranes that changed in a step; in the first step all of them.
         footprint_bytes: constants and states in the types that a device holds.
         layer_operations: effective ACs or MACs of each layer with weights.
+        counted_by: "device", whose counts are golden's, or "golden".
     """
 
     activation_sparsity: float
@@ -42,6 +44,7 @@ class NeuroBench:
     membrane_updates: float
     footprint_bytes: int
     layer_operations: dict[str, float]
+    counted_by: str = "golden"
 
     def to_json(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -56,74 +59,55 @@ def neurobench(graph: Graph, execution: Execution, inputs: Mapping[str, Array]) 
         execution: what `graph.run(inputs, trace=True)` gave.
         inputs: by name, (N, *shape).
     """
-    samples = len(execution.saturations)
+    kept = counters(graph)
+    return of_counts(graph, kept, counts(graph, kept, execution, inputs), execution.steps)
+
+
+def of_counts(
+    graph: Graph, kept: Sequence[Counter], values: Array, steps: Array, counted_by: str = "golden"
+) -> NeuroBench:
+    """The metrics from counts, a device's or golden's.
+
+    Args:
+        graph: the network.
+        kept: its counters.
+        values: (N, counters) int64 of N samples.
+        steps: (N,) steps that were executed.
+        counted_by: see `NeuroBench`.
+    """
+    totals = [int(total) for total in values.sum(axis=0)]
+    samples, outputs = len(steps), 0
+    sums = dict.fromkeys(Counted, 0)
     operations: dict[str, float] = {}
-    acs = macs = dense = updates = 0.0
-    spikes = outputs = zeros = weights = 0
-    for node in graph.nodes:
-        roles = node.tensor_roles()
-        for source, met in node.synapses().items():
-            values = graph.seen(source, execution, inputs)
-            active = np.count_nonzero(values, axis=(0, 1))
-            effective = float(np.vdot(active, met)) / samples
-            operations[node.name] = operations.get(node.name, 0.0) + effective
-            if graph.tensors[source].dtype == "bit":
+    acs = macs = 0.0
+    for counter, total in zip(kept, totals, strict=True):
+        sums[counter.counted] += total
+        if counter.counted is Counted.OPERATIONS:
+            effective = total / samples
+            operations[counter.node.name] = operations.get(counter.node.name, 0.0) + effective
+            if counter.tensor.dtype == "bit":
                 acs += effective
             else:
                 macs += effective
-        if node.synapses():
-            weight = node.arrays().get("weight", np.zeros(0))
-            zeros, weights = zeros + int(np.sum(weight == 0)), weights + weight.size
-            cost = node.cost()
-            times = graph.steps if graph.phase(node) is Phase.STEP else 1
-            dense += times * (cost.synaptic_ops + cost.macs)
-        for tensor in node.outs:
-            rows = execution.trace[tensor.name]
-            role = roles.get(tensor.name)
-            if role is Role.SPIKES:
-                spikes += int(np.count_nonzero(rows))
-                outputs += rows.size
-            if role is Role.MEMBRANE:
-                changed = int(np.count_nonzero(rows[1:] != rows[:-1]))
-                updates += tensor.size + changed / samples
+        if counter.counted is Counted.SPIKES:
+            outputs += counter.tensor.size * int(executions(graph, counter.node, steps).sum())
+    dense, zeros, weights = 0.0, 0, 0
+    for node in (node for node in graph.nodes if node.name in operations):
+        weight, cost = node.arrays().get("weight", np.zeros(0)), node.cost()
+        zeros, weights = zeros + int(np.sum(weight == 0)), weights + weight.size
+        dense += float(executions(graph, node, steps).mean()) * (cost.synaptic_ops + cost.macs)
     states = sum(t.nbytes for t in graph.tensors.values() if t.persistent)
     constants = sum(math.prod(v.shape) * v.itemsize for v in graph.constants().values())
     return NeuroBench(
-        activation_sparsity=1 - spikes / outputs if outputs else 0.0,
+        activation_sparsity=1 - sums[Counted.SPIKES] / outputs if outputs else 0.0,
         connection_sparsity=zeros / weights if weights else 0.0,
         effective_acs=acs,
         effective_macs=macs,
         dense=dense,
-        membrane_updates=updates,
+        membrane_updates=sums[Counted.UPDATES] / samples,
         footprint_bytes=states + constants,
         layer_operations=operations,
-    )
-
-
-def mean(parts: Sequence[tuple[int, NeuroBench]]) -> NeuroBench:
-    """The metrics of all samples, from those of some at a time.
-
-    Args:
-        parts: how many samples, and their metrics; of the same network.
-    """
-    total = sum(samples for samples, _ in parts)
-    shares, metrics_ = [samples / total for samples, _ in parts], [metrics for _, metrics in parts]
-
-    def of(values: Iterable[float]) -> float:
-        return sum(share * value for share, value in zip(shares, values, strict=True))
-
-    return NeuroBench(
-        activation_sparsity=of(n.activation_sparsity for n in metrics_),
-        connection_sparsity=metrics_[0].connection_sparsity,
-        effective_acs=of(n.effective_acs for n in metrics_),
-        effective_macs=of(n.effective_macs for n in metrics_),
-        dense=metrics_[0].dense,
-        membrane_updates=of(n.membrane_updates for n in metrics_),
-        footprint_bytes=metrics_[0].footprint_bytes,
-        layer_operations={
-            name: of(n.layer_operations[name] for n in metrics_)
-            for name in metrics_[0].layer_operations
-        },
+        counted_by=counted_by,
     )
 
 

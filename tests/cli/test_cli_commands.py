@@ -135,6 +135,7 @@ def test_bench_layers_add_up_to_the_release_image(spikelet: Spikelet, package: P
     work = found["neurobench"]
     assert work["dense"] == INPUTS * HIDDEN + STEPS * HIDDEN * CLASSES
     assert 0 < work["effective_acs"] <= STEPS * HIDDEN * CLASSES
+    assert work["counted_by"] == "device"
     assert found["instructions_per_effective_synaptic_operation"] == pytest.approx(
         ticks["mean"] / (work["effective_acs"] + work["effective_macs"])
     )

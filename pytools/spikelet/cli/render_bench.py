@@ -16,6 +16,7 @@ from spikelet.cli.render import (
 from spikelet.cli.terminal import Fitted, facts, number, percent, table, verdict
 from spikelet.text import counted
 
+COUNTED_BY = {"device": "the device, equal to golden's counts", "golden": "golden"}
 LESS_IMPORTANT = ("output", "operator", "RAM B", "flash B", "per op", "kernel", "ops", "share")
 
 
@@ -37,6 +38,7 @@ def render_bench(bench: dict[str, Any]) -> list[RenderableType]:
         "activation sparsity": percent(work["activation_sparsity"]),
         "connection sparsity": percent(work["connection_sparsity"]),
         "footprint": number(work["footprint_bytes"], "B"),
+        "work counted by": COUNTED_BY[work["counted_by"]],
     }
     dense: dict[str, object] = {
         "  per MAC": number(bench["instructions_per_mac"], "instructions", 2),

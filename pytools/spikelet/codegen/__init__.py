@@ -1,15 +1,17 @@
 """From the graph to C: the memory plan, the layer table, model.c."""
 
 from spikelet.codegen.constants import Constant
+from spikelet.codegen.counting import COUNTS
 from spikelet.codegen.emit import Generated, generate
 from spikelet.codegen.emitter import CEmitter
 from spikelet.codegen.fit import ArenaTooSmall, fit_arena
 from spikelet.codegen.layers import TITLES, Layer, by_width, layers, totals
 from spikelet.codegen.plan import Plan, Slot, plan
 from spikelet.codegen.self_test import SelfTest
-from spikelet.codegen.table import visible_tensors
+from spikelet.codegen.table import trace_tensors, visible_tensors
 
 __all__ = [
+    "COUNTS",
     "TITLES",
     "ArenaTooSmall",
     "CEmitter",
@@ -25,5 +27,6 @@ __all__ = [
     "layers",
     "plan",
     "totals",
+    "trace_tensors",
     "visible_tensors",
 ]

@@ -69,7 +69,7 @@ def generate(
         graph: the integer graph.
         sha256: the package's hash, 64 hexadecimal digits.
         out_dir: made if it is not there.
-        trace: list every tensor and keep a digest of each in every step.
+        trace: list every tensor, keep a digest of each in every step, and count work.
         target: instruction set that it is for; a compiler for another one is refused by the C.
         places: a memory plan, by default the best that is found.
         guard: for a build with the address sanitiser: while an operator runs, all of the arena but

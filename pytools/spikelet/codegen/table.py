@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spikelet.codegen.constants import Constant
+from spikelet.codegen.counting import COUNTS, counter_fields, counter_lines
 from spikelet.codegen.emitter import CEmitter, byte_list
 from spikelet.codegen.self_test import SelfTest
 from spikelet.graph import Graph, Tensor, c
 from spikelet.graph.c import Expression
+from spikelet.graph.counters import counters
 from spikelet.graph.graph import LABEL
 
 
@@ -34,8 +36,10 @@ def agent_table(
         lines.append(
             f"static uint32_t trace[{graph.steps * columns}]; // ({graph.steps}, {columns})"
         )
-        shaped = Tensor("trace", "u32", (graph.steps, columns), kind="output")
-        rows.append(tensor_row(graph, shaped, "digests", c.name("trace"), _NO_OP))
+        lines += counter_lines(graph, em)
+        places_of = {"digests": c.name("trace"), "counts": c.name("counts")}
+        for tensor, kind in trace_tensors(graph):
+            rows.append(tensor_row(graph, tensor, kind, places_of[kind], _NO_OP))
     lines += [
         f"static const uint8_t package_sha256[32] = {{\n    {digest}}};",
         f"static const struct spk_tensor tensors[{len(rows)}] = {{",
@@ -56,6 +60,7 @@ def agent_table(
         *([f"    .unsure = {em.tensor(graph.exit)},"] if graph.exit else []),
         *_learning_fields(graph, em),
         *(["    .self_test = &self_test,"] if self_test else []),
+        *(counter_fields(graph) if trace else []),
         "};",
         "",
         *_functions(graph),
@@ -128,13 +133,21 @@ _NO_OP = c.name("SPK_NO_OP")
 def visible_tensors(graph: Graph, trace: bool) -> list[tuple[Tensor, int | None]]:
     """The tensors a host may see, each with the number of the operator that writes it.
 
-    A trace build lists the digests behind them.
+    A trace build lists `trace_tensors` behind them.
     """
     given = [*graph.inputs, *(k.tensor for k in graph.learned), *graph.every_target]
     rows: list[tuple[Tensor, int | None]] = [(t, None) for t in given]
     for number, node in enumerate(graph.order):
         rows += [(t, number) for t in node.outs]
     return [(t, n) for t, n in rows if trace or t.kind != "activation"]
+
+
+def trace_tensors(graph: Graph) -> list[tuple[Tensor, str]]:
+    """What a trace build finds out, and of which kind: digests, and counts of 64 bits if any."""
+    made = [("trace", (graph.steps, len(graph.traced_tensors)), "digests")]
+    if kept := len(counters(graph)):
+        made.append((COUNTS, (kept, 2), "counts"))
+    return [(Tensor(name, "u32", shape, kind="output"), kind) for name, shape, kind in made]
 
 
 def tensor_row(
@@ -146,6 +159,6 @@ def tensor_row(
         c.string_literal(tensor.name), data, tensor.nbytes, dtype, kind_of, number,
         len(tensor.shape), tensor.shape, c.decimal(tensor.scale), tensor.zero_point,
     )  # fmt: skip
-    ends = tensor.limits if kind == "digests" else graph.admitted_range(tensor)
+    ends = tensor.limits if kind in ("digests", "counts") else graph.admitted_range(tensor)
     choices = [sum(1 << choice for choice in tensor.choices)] if graph.has_choices else []
     return c.literal((*row, *map(tensor.order, ends), *choices))

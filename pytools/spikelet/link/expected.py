@@ -243,7 +243,8 @@ def check_table(port: str, tensors: Sequence[DeviceTensor], arena_bytes: int) ->
         size = -(-elements * _BITS.get(tensor.dtype, 32) // 8)
         if tensor.dtype is Dtype.BIT:
             size = -(-size // 4) * 4
-        limit = ARENA_MAX if tensor.kind is Kind.DIGESTS else arena_bytes
+        apart = tensor.kind in (Kind.DIGESTS, Kind.COUNTS)
+        limit = ARENA_MAX if apart else arena_bytes
         if tensor.name in names:
             raise impossible(port, f"two tensors of the name {tensor.name!r}")
         if tensor.bytes != size or size > limit:

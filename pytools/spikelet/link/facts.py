@@ -45,6 +45,7 @@ class Kind(IntEnum):
     DIGESTS = 4
     LEARNED = 5
     TARGET = 6
+    COUNTS = 7
 
 
 class Dtype(IntEnum):
@@ -67,7 +68,7 @@ class DeviceTensor:
     Attributes:
         bytes: its size in memory and on the wire.
         scale: real = (code - zero_point) * scale.
-        op: the operator that writes it; None for inputs and the digests.
+        op: the operator that writes it; None for inputs and what a trace build finds out.
     """
 
     name: str

@@ -9,6 +9,7 @@ image over all probes.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from spikelet.board import Board
-from spikelet.codegen import generate, totals
-from spikelet.errors import UsageError
+from spikelet.codegen import COUNTS, generate, totals
+from spikelet.errors import Disagreement, UsageError
 from spikelet.graph import Array, Graph, Phase
+from spikelet.graph.counters import Counter, counters, counts
 from spikelet.link.device import Device
 from spikelet.link.errors import impossible
-from spikelet.metrics import NeuroBench, mean, neurobench
+from spikelet.metrics import NeuroBench, of_counts
 from spikelet.package import Package
 from spikelet.run.replay import sample_deadline
 from spikelet.run.session import TICKS, Outcome
@@ -142,14 +144,56 @@ def _ran(graph: Graph, inputs: dict[str, Array]) -> Array:
     return np.stack(columns, axis=1)
 
 
-def effective_work(package: Package, inputs: dict[str, Array]) -> NeuroBench:
-    """NeuroBench's metrics of golden on these inputs."""
-    graph = package.graph
-    parts = []
-    for part in graph.parts(graph.check_inputs(inputs), trace=True):
+def effective_work(
+    package: Package,
+    inputs: dict[str, Array],
+    device: Device | None = None,
+    deadline_s: float = 30.0,
+) -> NeuroBench:
+    """NeuroBench's metrics on these inputs, from the device's counts where it is a trace build.
+
+    Args:
+        package: what the device runs.
+        inputs: by name, (N, *shape), of an input of each step (N, T, *shape).
+        device: a trace build; None: golden alone counts.
+        deadline_s: of one run.
+
+    Raises:
+        Disagreement: a count of the device is not golden's.
+        LinkDead: the link died.
+    """
+    graph, kept = package.graph, counters(package.graph)
+    samples = graph.check_inputs(inputs)
+    if not kept:  # no work depends on the data
+        return of_counts(graph, kept, np.zeros((samples, 0)), np.full(samples, graph.steps))
+    made: list[Array] = []
+    steps: list[Array] = []
+    for part in graph.parts(samples, trace=True):
         some = {name: values[part] for name, values in inputs.items()}
-        parts.append((part.stop - part.start, neurobench(graph, graph.run(some, trace=True), some)))
-    return mean(parts)
+        execution = graph.run(some, trace=True)
+        golden = counts(graph, kept, execution, some)
+        if device is not None:
+            for row, ours in enumerate(golden):
+                sample = {t.name: graph.wire(t, some[t.name][row]) for t in graph.inputs}
+                device.run(inputs=sample, deadline_s=deadline_s)
+                theirs = np.frombuffer(device.get(COUNTS), "<u8")
+                _check_counts(kept, part.start + row, ours, theirs)
+        made.append(golden)
+        steps.append(execution.steps)
+    counted_by = "golden" if device is None else "device"
+    return of_counts(graph, kept, np.concatenate(made), np.concatenate(steps), counted_by)
+
+
+def _check_counts(kept: Sequence[Counter], sample: int, golden: Array, device: Array) -> None:
+    """Refuse counts (counters,) of a device that are not golden's."""
+    for counter, ours, theirs in zip(kept, golden.tolist(), device.tolist(), strict=True):
+        if ours != theirs:
+            raise Disagreement(
+                f"sample {sample}, layer {counter.node.name}: the device counts {theirs:,} "
+                f"{counter.counted} of {counter.tensor.name}, golden {ours:,}",
+                "the device does not compute what golden does, or counts wrong",
+                "`spikelet run --layers` names the first layer and step that differ",
+            )
 
 
 def with_layers(
@@ -165,16 +209,17 @@ def with_layers(
     Args:
         package: what was run.
         board: what it ran on.
-        target: its trace build; None where there is none, and no layer is measured.
+        target: its trace build; None where there is none: no layer is measured, golden counts.
         stream: the samples that were run.
         summary: of the run of the release image.
         outcome: of the same run.
 
     Raises:
         UsageError: the device is not the one that was run before.
+        Disagreement: its counts are not golden's.
     """
-    ticks = None
-    if target is not None and outcome.ticks is not None:
+    ticks, work = None, None
+    if target is not None:
         measured = [s.ticks for s in outcome.samples[:LAYER_SAMPLES]]
         with connect(target, package) as (device, machine):
             if summary.get("unique_id") not in (None, unique_id := device.hello.unique_id.hex()):
@@ -185,8 +230,11 @@ def with_layers(
                     "connect the same one, or bench this one anew without --layers",
                 )
             deadline_s = sample_deadline(package.graph, target.speed(machine).mips)
-            ticks = layer_ticks(package, device, stream, measured, deadline_s)
-    work = effective_work(package, stream.inputs)
+            if outcome.ticks is not None:
+                ticks = layer_ticks(package, device, stream, measured, deadline_s)
+            work = effective_work(package, stream.inputs, device, deadline_s)
+    if work is None:
+        work = effective_work(package, stream.inputs)
     rows = summary["build"].get("layers") or _layer_table(package, board)
     return bench_summary(summary, outcome, work, ticks, rows)
 

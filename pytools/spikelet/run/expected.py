@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from spikelet.board import Board
-from spikelet.codegen import Generated, generate, visible_tensors
+from spikelet.codegen import Generated, generate, trace_tensors, visible_tensors
 from spikelet.graph import Graph, Tensor
 from spikelet.link import DeviceTensor, Dtype, Expected, Kind
 from spikelet.package import Package
@@ -83,8 +83,7 @@ def macros_of(board: Board, toolchain: str | None = None) -> list[str]:
 def _table(graph: Graph, *, trace: bool) -> tuple[DeviceTensor, ...]:
     rows = [(tensor, Kind[tensor.kind.upper()], op) for tensor, op in visible_tensors(graph, trace)]
     if trace:
-        digests = Tensor("trace", "u32", (graph.steps, len(graph.traced_tensors)), kind="output")
-        rows.append((digests, Kind.DIGESTS, None))
+        rows += [(tensor, Kind[kind.upper()], None) for tensor, kind in trace_tensors(graph)]
     return tuple(_row(number, *row) for number, row in enumerate(rows))
 
 
