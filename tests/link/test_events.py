@@ -139,6 +139,16 @@ def test_what_is_late_or_does_not_fit_is_counted(opened: tuple[Graph, Device]) -
     assert ran.clipped == (299 if graph.inputs[0].dtype == "bit" else 45)
 
 
+def test_events_of_a_whole_run_are_checked_once(
+    device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked, check = [], device._check_events
+    monkeypatch.setattr(device, "_check_events", lambda e: (checked.append(e), check(e))[1])
+    stream = EventStream(np.array([0, 2]), np.array([1, 2]), 1)
+    device.run_events(stream)
+    assert checked == [stream]
+
+
 def test_bad_events_are_named_before_they_are_sent(device: Device) -> None:
     device.begin_events()
     zeros = np.zeros(3, np.int64)
@@ -150,6 +160,10 @@ def test_bad_events_are_named_before_they_are_sent(device: Device) -> None:
     ):
         with pytest.raises(EventError, match=text):
             device.send_events(EventStream(t, addresses, 10))
+        before = device.stats.sent
+        with pytest.raises(EventError, match=text):
+            device.run_events(EventStream(t, addresses, 10))
+        assert device.stats.sent == before
     assert device.close_events().events == 0  # nothing of it went over the link
     device.begin_events()
     device.send_events(EventStream(np.array([25]), np.array([1]), 10))

@@ -159,11 +159,11 @@ class EventRuns(Connection):
             EventError: one comes before those that were sent, or lies outside of the input.
             DeviceRefused, LinkDead.
         """
+        self._check_events(stream)
         self._sending(stream, deadline_s)()
 
     def _sending(self, stream: EventStream, deadline_s: float) -> Callable[[], None]:
-        """`send_events` without waiting."""
-        self._check_events(stream)
+        """`send_events` of checked events, without waiting."""
         room = self.hello.payload - _HEAD
         requests, sent = [], 0
         for data, count in encoded(stream, self._event_time, room):
