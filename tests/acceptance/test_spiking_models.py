@@ -20,7 +20,7 @@ from spikelet.train.start import module_dir
 BARS = {
     "digits_direct": (0.980, 4, 12_288),
     "mnist_spiking_mlp": (0.978, 8, 32_768),
-    "mnist_spiking_cnn": (0.990, 8, 32_768),
+    "mnist_spiking_cnn": (0.992, 8, 32_768),
     "kws_spiking": (0.887, 8, 40_960),
     "mnist_rows": (0.970, 28, 8_192),
     "mnist_rows_ternary": (0.965, 28, 8_192),
