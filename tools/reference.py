@@ -91,6 +91,23 @@ def silicon_table() -> str:
     return marks.table(head, [[f"`{b.name}`", b.silicon, b.proof] for b in hardware])
 
 
+def watchdog_table() -> str:
+    """Boards of hardware: what resets a core that hangs, and after how long."""
+    head = ["board", "watchdog", "of", "a request is cut off after", "under a debugger", "tried"]
+    rows = []
+    for board in boards().values():
+        spec = board.watchdog
+        if not board.silicon or spec is None:
+            continue
+        row = ["none: " + spec.none, "", "", "", ""]
+        if spec.name:
+            counts = board.defines["SPK_WATCHDOG_MS"] / 1000 * board.defines["SPK_WATCHDOG_HZ"]
+            least, most = (counts / hz for hz in reversed(spec.hz))
+            row = [spec.name, spec.clock, f"{least:.1f} to {most:.1f} s", spec.debugger, spec.tried]
+        rows.append([f"`{board.name}`", *row])
+    return marks.table(head, rows)
+
+
 def _board(board: Board) -> list[str]:
     sizes = ["", ""]
     if board.memory is not None:
@@ -327,7 +344,7 @@ def neurons() -> str:
 PARTS: dict[str, dict[str, Callable[[], str]]] = {
     "api.md": {"python": python},
     "cli.md": {"commands": commands},
-    "boards.md": {"boards": board_table, "silicon": silicon_table},
+    "boards.md": {"boards": board_table, "silicon": silicon_table, "watchdogs": watchdog_table},
     "operators.md": {"formats": formats, "kernels": kernels, "learned": learned},
     "learners.md": {"learners": learner_list, "published": published},
     "link.md": {"messages": messages, "rings": rings},

@@ -23,6 +23,14 @@ void spk_kept_begin(void) {
     kept->boots++;
 }
 
+// A reset that the firmware asked for has said its cause.
+void spk_kept_watchdog(void) {
+    if (reset_cause == SPK_RESET_POWER) {
+        reset_cause = SPK_RESET_WATCHDOG;
+        spk_board_kept.fault = (struct spk_fault){0, 0, 0};
+    }
+}
+
 uint32_t spk_board_boot_id(void) {
     return spk_board_kept.boots;
 }

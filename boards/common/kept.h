@@ -23,4 +23,7 @@ extern uint32_t __stack_top[];
 // Called first in spk_board_init(): counts the boot and takes the cause of the reset.
 void spk_kept_begin(void);
 
+// The part says that its watchdog has reset it; where the core was is not known.
+void spk_kept_watchdog(void);
+
 #endif

@@ -6,6 +6,7 @@
 #include "kept.h"
 #include "stm32.h"
 #include "uart.h"
+#include "watchdog.h"
 
 enum {
     RCC_CR = 0x58024400,
@@ -103,6 +104,7 @@ static void clock_begin(void) {
 
 void spk_board_init(void) {
     spk_kept_begin();
+    spk_watchdog_begin();
     clock_begin();
     spk_arm_caches_on();
     spk_systick_start();

@@ -5,6 +5,7 @@
 #include "kept.h"
 #include "stm32.h"
 #include "uart.h"
+#include "watchdog.h"
 
 enum {
     RCC_CR = 0x40021000,
@@ -86,6 +87,7 @@ static void clock_begin(void) {
 
 void spk_board_init(void) {
     spk_kept_begin();
+    spk_watchdog_begin();
     clock_begin();
     spk_systick_start();
     reg_set(PWR_CR2, CR2_IOSV);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -78,6 +79,13 @@ class Line:
     coming: deque[int] = field(default_factory=deque)
     going: bytearray = field(default_factory=bytearray)
     ended: bool = False
+
+    def wait(self, seconds: float) -> float:
+        """Until the host sends something, `seconds` at the most; answers how long it took."""
+        self.flush()
+        begin = time.monotonic()
+        select.select([self.link_in], [], [], max(seconds, 0.0))
+        return min(time.monotonic() - begin, max(seconds, 0.0))
 
     def look(self, wait: float | None = 0.0) -> None:
         """Take what the host has sent; `wait` seconds for it, None as long as it takes."""

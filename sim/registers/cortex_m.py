@@ -15,12 +15,14 @@ from unicorn import unicorn_py3
 
 from .bank import LOOK_EVERY, Line, ModelError, Uart
 from .image import Image
+from .watchdogs import NEVER, Iwdg
 
 unicorn: Any = unicorn_py3.unicorn  # its annotations are partial
 
 SCS, PAGE = 0xE000E000, 0x1000
 SYST_CSR, SYST_RVR, SYST_CVR = 0x010, 0x014, 0x018
 NVIC_ISER, VTOR, AIRCR, CCSIDR = 0x100, 0xD08, 0xD0C, 0xD80
+LONGEST_WAIT = 1.0  # seconds
 CACHE_16_KB = 127 << 13 | 3 << 3 | 1  # 128 sets, 4 ways, lines of 8 words
 SYSRESETREQ = 0x05FA0004
 EXCEPTION_EXIT, FRAME_WORDS = 8, 8
@@ -40,12 +42,14 @@ class Part:
         irq: number of the UART's interrupt.
         uart: the UART that is the link.
         core_hz: cycles of the core a second, as the clock registers say.
+        watchdog: resets the core that does not feed it.
     """
 
     core: str
     irq: int
     uart: Uart
     core_hz: int
+    watchdog: Iwdg
 
     def __init__(self, machine: CortexM) -> None:
         self.machine = machine
@@ -70,6 +74,7 @@ class CortexM:
         now: cycles since power-on.
         taken: interrupts of the UART.
         resets: since power-on.
+        causes: of resets, those that the firmware has not cleared.
     """
 
     def __init__(
@@ -83,6 +88,7 @@ class CortexM:
         self.storage_region = storage
         self.storage: dict[str, bytearray] = {}  # what flash keeps over a reset
         self.now = self.taken = self.resets = self.lost = 0
+        self.causes = {"power"}
         self._next_look = 0
         self._ram = ctypes.create_string_buffer(image.ram[1])
         self._flash = ctypes.create_string_buffer(image.flash_content(), image.flash[1])
@@ -141,15 +147,23 @@ class CortexM:
         if offset == SYST_CVR:
             self._syst_begin, self._systick_seen = self.now, 0
         elif offset == AIRCR and value == SYSRESETREQ:
-            self._reset = True
-            self.uc.emu_stop()
+            self._reset_by("software")
+
+    def _reset_by(self, cause: str) -> None:
+        self.causes.add(cause)
+        self._reset = True
+        self.uc.emu_stop()
+
+    def _next_systick(self) -> int:
+        """When SysTick's exception is asked for, in cycles."""
+        if self._scs.get(SYST_CSR, 0) & 3 != 3:
+            return NEVER
+        return self._syst_begin + (self._systick_seen + 1) * (self._scs[SYST_RVR] + 1)
 
     def _pending(self) -> int:
         """Number of the exception that is asked for, 0 for none."""
-        if self._scs.get(SYST_CSR, 0) & 3 == 3:
-            rounds = (self.now - self._syst_begin) // (self._scs[SYST_RVR] + 1)
-            if rounds > self._systick_seen:
-                return 15
+        if self.now >= self._next_systick():
+            return 15
         irq = self.part.irq
         on = self._scs.get(NVIC_ISER + irq // 32 * 4, 0) >> irq % 32 & 1
         return 16 + irq if on and self.part.uart.asks(self.now) else 0
@@ -168,6 +182,10 @@ class CortexM:
 
     def _on_block(self, uc: Any, address: int, size: int, _user: object) -> None:
         self._advance()
+        dog = self.part.watchdog
+        if self.now >= dog.due and dog.look():
+            self._reset_by("watchdog")
+            return
         number = self._pending()
         if number and not self._inside and not uc.reg_read(arm.UC_ARM_REG_PRIMASK) & 1:
             self._enter(number, address)
@@ -211,16 +229,21 @@ class CortexM:
         self._pc = pc
 
     def _sleep(self) -> bool:
-        """WFI: time passes until an interrupt is asked for. False where the host has gone."""
+        """WFI: time passes until an interrupt is asked for. False where the host has gone.
+
+        Without a byte it passes as the host's does.
+        """
         while not self._pending():
-            uart = self.part.uart
+            uart, hz = self.part.uart, self.part.core_hz
             if self.line.coming:
                 self.now = max(self.now, uart.next_byte)
             elif self.line.ended:
                 return False
             else:
-                self._look(None)
-            uart.advance(self.now, self.part.core_hz)
+                left = (self._next_systick() - self.now) / hz
+                self.now += int(self.line.wait(min(left, LONGEST_WAIT)) * hz) + 1
+                self._look(0.0)
+            uart.advance(self.now, hz)
         return True
 
     def serve(self) -> None:

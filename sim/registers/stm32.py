@@ -191,6 +191,46 @@ class Storage:
         self.written[at : at + 4] = b"\1" * 4
 
 
+class Debug(Bank):
+    """DBGMCU: what stands still while a debugger holds the core."""
+
+    registers: ClassVar[Registers] = {
+        0x04: ("CR", 0), 0x08: ("APB1FZR1", 0), 0x54: ("APB4FZ1", 0),
+    }  # fmt: skip
+
+
+class Resets(Bank):
+    """RCC, as far as it tells the resets that the firmware has not cleared.
+
+    Attributes:
+        causes: of them, by the machine's names.
+        told: register with the flags.
+        flags: bits of it, by cause.
+        clear: bit of it that clears all (RMVF).
+    """
+
+    told: ClassVar[str]
+    flags: ClassVar[dict[str, int]]
+    clear: ClassVar[int]
+
+    def __init__(self, base: int, causes: set[str]) -> None:
+        super().__init__("RCC", base)
+        self.causes = causes
+
+    def read(self, name: str) -> int:
+        """The flags, and what the part adds."""
+        value = super().read(name)
+        return value | sum(self.flags[cause] for cause in self.causes if name == self.told)
+
+    def write(self, name: str, value: int) -> None:
+        """RMVF clears the flags, which are read only."""
+        if name == self.told:
+            if value & self.clear:
+                self.causes.clear()
+            value &= ~(self.clear | sum(self.flags.values()))
+        super().write(name, value)
+
+
 class Stm32(Part):
     """What both parts share: addresses go to banks."""
 

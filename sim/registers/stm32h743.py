@@ -6,14 +6,15 @@ from typing import ClassVar
 
 from .bank import Bank, ModelError, Registers
 from .cortex_m import CortexM
-from .stm32 import Flash, Gpio, Stm32, Storage, Usart, divided
+from .stm32 import Debug, Flash, Gpio, Resets, Stm32, Storage, Usart, divided
+from .watchdogs import Iwdg
 
 HSI, CSI, HSE = 64_000_000, 4_000_000, 8_000_000
 # At VOS1: MHz of the bus that LATENCY and WRHIGHFREQ do for.
 WAIT_STATES = {(0, 0): 70, (1, 1): 140, (2, 1): 185, (2, 2): 210, (3, 2): 225}
 
 
-class Rcc(Bank):
+class Rcc(Resets):
     """Clocks."""
 
     registers: ClassVar[Registers] = {
@@ -21,6 +22,10 @@ class Rcc(Bank):
         0x20: ("D3CFGR", 0), 0x28: ("PLLCKSELR", 0x0202_0200), 0x2C: ("PLLCFGR", 0x01FF_0000),
         0x30: ("PLL1DIVR", 0x0101_0280), 0x34: ("PLL1FRACR", 0), 0x54: ("D2CCIP2R", 0),
         0xD0: ("RSR", 0), 0xE0: ("AHB4ENR", 0), 0xE8: ("APB1LENR", 0),
+    }  # fmt: skip
+    told, clear = "RSR", 1 << 16
+    flags: ClassVar[dict[str, int]] = {
+        "power": 1 << 23, "software": 1 << 24, "watchdog": 1 << 26,  # PORRSTF, SFTRSTF, IWDG1RSTF
     }  # fmt: skip
 
     def read(self, name: str) -> int:
@@ -102,7 +107,7 @@ class Stm32H743(Stm32):
 
     def __init__(self, machine: CortexM) -> None:
         super().__init__(machine)
-        self.rcc = Rcc("RCC", 0x5802_4400)
+        self.rcc = Rcc(0x5802_4400, machine.causes)
         self.power = Power("PWR", 0x5802_4800)
         self.flash = FlashH7(0x5200_2000)
         self.port = Gpio("GPIOD", 0x5802_0C00, lambda: bool(self.rcc["AHB4ENR"] & 1 << 3))
@@ -114,7 +119,11 @@ class Stm32H743(Stm32):
         self.uart.connected = lambda: self.port.function(8) == 7 and self.port.function(9) == 7
         self.uart.skip = self._skip
         self.core_hz = self.rcc.sysclk()
-        self.banks = [self.rcc, self.power, self.flash, self.port, self.uart]
+        self.watchdog = Iwdg("IWDG1", 0x5800_4800, lambda: (machine.now, self.core_hz))
+        self.banks = [
+            self.rcc, self.power, self.flash, self.port, self.uart, self.watchdog,
+            Debug("DBGMCU", 0x5C00_1000),
+        ]  # fmt: skip
         if machine.storage_region:
             self.store_region = Storage(machine, self.flash, machine.storage_region)
 

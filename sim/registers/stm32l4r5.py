@@ -6,14 +6,15 @@ from typing import ClassVar
 
 from .bank import Bank, ModelError, Registers
 from .cortex_m import CortexM
-from .stm32 import Flash, Gpio, Stm32, Storage, Usart, divided
+from .stm32 import Debug, Flash, Gpio, Resets, Stm32, Storage, Usart, divided
+from .watchdogs import Iwdg
 
 HSI, MSI = 16_000_000, 4_000_000
 BOOST_FROM = 80_000_000
 WAIT_STATES = (20, 40, 60, 80, 100, 120)  # MHz that 0, 1, ... wait states do for in range 1
 
 
-class Rcc(Bank):
+class Rcc(Resets):
     """Clocks."""
 
     registers: ClassVar[Registers] = {
@@ -21,6 +22,11 @@ class Rcc(Bank):
         0x0C: ("PLLCFGR", 0x1000), 0x48: ("AHB1ENR", 0x100), 0x4C: ("AHB2ENR", 0),
         0x58: ("APB1ENR1", 0x400),
         0x5C: ("APB1ENR2", 0), 0x60: ("APB2ENR", 0), 0x88: ("CCIPR", 0),
+        0x94: ("CSR", 0),
+    }  # fmt: skip
+    told, clear = "CSR", 1 << 23
+    flags: ClassVar[dict[str, int]] = {
+        "power": 1 << 27, "software": 1 << 28, "watchdog": 1 << 29,  # BORRSTF, SFTRSTF, IWDGRSTF
     }  # fmt: skip
 
     def read(self, name: str) -> int:
@@ -86,7 +92,7 @@ class Stm32L4R5(Stm32):
 
     def __init__(self, machine: CortexM) -> None:
         super().__init__(machine)
-        self.rcc = Rcc("RCC", 0x4002_1000)
+        self.rcc = Rcc(0x4002_1000, machine.causes)
         self.power = Power("PWR", 0x4000_7000, lambda: bool(self.rcc["APB1ENR1"] & 1 << 28))
         self.flash = FlashL4(0x4002_2000)
         self.port = Gpio("GPIOG", 0x4800_1800, lambda: bool(self.rcc["AHB2ENR"] & 1 << 6))
@@ -98,7 +104,11 @@ class Stm32L4R5(Stm32):
         self.uart.connected = self._connected
         self.uart.skip = self._skip
         self.core_hz = self.rcc.hclk()
-        self.banks = [self.rcc, self.power, self.flash, self.port, self.uart]
+        self.watchdog = Iwdg("IWDG", 0x4000_3000, lambda: (machine.now, self.core_hz))
+        self.banks = [
+            self.rcc, self.power, self.flash, self.port, self.uart, self.watchdog,
+            Debug("DBGMCU", 0xE004_2000),
+        ]  # fmt: skip
         if machine.storage_region:
             self.store_region = Storage(machine, self.flash, machine.storage_region)
 

@@ -1,7 +1,8 @@
 """A kernel that does not end: the board's watchdog resets the device, and the host names it.
 
 In the machine an instruction takes 16 ns, so that the shortest period that the board may have,
-which is longer than a round of SysTick, passes in a second.
+which is longer than a round of SysTick, passes in a second. Register models of the parts that no
+emulator has count their watchdogs' own clocks.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from link_agent import C_TESTS
+from once import Once
+from probes import PROBE, Probe, tool_of
 from spikelet.board import Firmware, build, start
 from spikelet.board.spec import Board, derived_board, find_board
 from spikelet.link import Device, DeviceReset
@@ -22,7 +25,12 @@ from support import need
 
 PERIOD_MS = 700
 ENDLESS = 0x7FFF_FFFF  # loops
-WATCHDOG = 3
+POWER, REQUEST, WATCHDOG = 0, 1, 3
+MODELS = "registers"
+MODELLED = ["nucleo-l4r5zi", "nucleo-h743zi"]
+LONG = {"nucleo-h743zi"}  # the second of a family
+SHORT_MS = 200  # longer than a round of SysTick at 120 MHz
+ROUND_CYCLES = 402  # of LOOP, with PROBE_SLOW
 
 
 def board() -> Board:
@@ -73,5 +81,48 @@ def test_an_idle_device_is_not_reset(firmware: Firmware) -> None:
     with start(firmware, "qemu") as machine:
         device = Device(machine.transport, 30.0)
         time.sleep(2.5 * PERIOD_MS / 1000)
+        assert device.echo(b"still there") == b"still there"
+        assert device.reconnect().boot_id == 1
+
+
+def modelled(once: Once, name: str) -> Firmware:
+    """The probe with a short watchdog."""
+    need("unicorn")
+    need(tool_of(name, "zig"))
+    board = derived_board({"extends": name, "name": name, "defines": {"SPK_WATCHDOG_MS": SHORT_MS}})
+    made: Firmware = once(
+        f"watchdog-{name}", lambda room: build(PROBE, board, room, "zig", defines=["PROBE_SLOW"])
+    )
+    return made
+
+
+EACH = [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in MODELLED]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_a_part_without_an_emulator_is_reset_by_its_watchdog(name: str, once: Once) -> None:
+    """What takes nine tenths of the period is done; what takes longer is cut off."""
+    made = modelled(once, name)
+    assert made.board.mhz is not None
+    period = int(made.board.mhz * 1000 * SHORT_MS) // ROUND_CYCLES  # rounds
+    with start(made, MODELS) as machine:
+        host = Probe(machine)
+        assert host.device.hello.reset_cause == POWER
+        for _ in range(2):
+            host.obey("loop", period * 9 // 10)
+        assert host.device.hello.boot_id == 1
+        with pytest.raises(DeviceReset, match="its watchdog: a request took longer"):
+            host.obey("loop", ENDLESS)
+        info = host.device.reconnect()
+        assert (info.reset_cause, info.boot_id) == (WATCHDOG, 2)
+        assert host.obey("loop", 1).finished
+        assert host.device.reset().reset_cause == REQUEST
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_an_idle_part_is_not_reset(name: str, once: Once) -> None:
+    with start(modelled(once, name), MODELS) as machine:
+        device = Probe(machine).device
+        time.sleep(2.5 * SHORT_MS / 1000)
         assert device.echo(b"still there") == b"still there"
         assert device.reconnect().boot_id == 1

@@ -124,6 +124,33 @@ class McubootSpec(_Part):
         return self
 
 
+class WatchdogSpec(_Part):
+    """What resets a board of hardware whose core does not come back.
+
+    Attributes:
+        name: of the part's watchdog; its period is SPK_WATCHDOG_MS of a clock of SPK_WATCHDOG_HZ.
+        clock: what it counts.
+        hz: the slowest and the fastest that this clock may be, as the datasheet has it.
+        debugger: what it does while a debugger holds the core.
+        tried: where it was seen to reset a core, and not to.
+        none: why there is none; then all else is empty.
+    """
+
+    name: str = ""
+    clock: str = ""
+    hz: tuple[int, int] = (0, 0)
+    debugger: str = ""
+    tried: str = ""
+    none: str = ""
+
+    @model_validator(mode="after")
+    def _whole(self) -> WatchdogSpec:
+        said = (self.name, self.clock, self.debugger, self.tried)
+        if not (all(said) and 0 < self.hz[0] <= self.hz[1]) and not (self.none and not any(said)):
+            raise ValueError("[watchdog] says `none`, or name, clock, hz, debugger and tried")
+        return self
+
+
 class ToolchainSpec(_Part):
     """How one compiler makes this board's image.
 
@@ -222,6 +249,7 @@ class Board(_Part):
         machines: in order of preference.
         flash: tools that write its flash, in order of preference; none for what is only emulated.
         mcuboot: where MCUboot looks for its image; None where none is known.
+        watchdog: what resets it where its core hangs; None for what is only emulated.
         silicon: whether it has been run on the part itself; empty for what is only emulated.
         proof: what has been tried without the part: on an emulator, against a model, or built.
         template: no board: what others extend. Theirs is not inherited.
@@ -252,6 +280,7 @@ class Board(_Part):
     machines: dict[str, MachineSpec] = Field(default_factory=dict)
     flash: dict[str, FlashSpec] = Field(default_factory=dict)
     mcuboot: McubootSpec | None = None
+    watchdog: WatchdogSpec | None = None
     silicon: Literal["", "not yet run on silicon", "run on silicon"] = ""
     proof: str = ""
     template: bool = False

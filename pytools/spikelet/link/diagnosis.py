@@ -160,10 +160,15 @@ def reset_finding(cause: int, fault: int, pc: int, address: int) -> Finding | No
         )
     if cause == RESET_WATCHDOG:
         at = f"; the core was at pc 0x{pc:08x}" if pc else ""
+        where = (
+            f"find the line with addr2line -e ELF 0x{pc:x}"
+            if pc
+            else "this board cannot tell where; run the sample with --layers"
+        )
         return (
             f"its watchdog: a request took longer than the watchdog's period{at}",
-            f"a kernel that does not end: find the line with addr2line -e ELF 0x{pc:x}; of a model "
-            "that takes so long, set SPK_WATCHDOG_MS in the board's file",
+            f"a kernel that does not end: {where}; of a model that takes so long, set "
+            "SPK_WATCHDOG_MS in the board's file",
         )
     if cause == RESET_REQUEST:
         return "another program asked the device to", f"close it, then {again}"

@@ -5,7 +5,8 @@
 
 enum command {
     NOTHING = 0,
-    LOOP = 1,     // argument rounds of two instructions each; also answers when it began
+    LOOP = 1,     // argument rounds of two instructions each; also answers when it began;
+                  // PROBE_SLOW: of 402, which register models execute 100 times as fast
     ILLEGAL = 2,  // an instruction that does not exist
     LOAD = 3,     // from the address in argument
     STORE = 4,    // to the address in argument
@@ -17,6 +18,12 @@ enum command {
     FLOAT = 10, // argument rounds of float arithmetic: bits of the sum, and the sum as an integer
     FUSED = 11, // argument rounds of a fused multiply-add: bits of the sum
 };
+
+#ifdef PROBE_SLOW
+#define NOPS "400"
+#else
+#define NOPS "0"
+#endif
 
 enum { STACK_PIECE = 512, WASTE_BYTES = 256 };
 
@@ -112,9 +119,11 @@ static void fuse(uint32_t rounds) {
 
 static void loop(uint32_t rounds) {
 #ifdef __riscv
-    __asm__ volatile("1: addi %0, %0, -1\n bnez %0, 1b" : "+r"(rounds));
+    __asm__ volatile("1: .rept " NOPS "\n nop\n .endr\n addi %0, %0, -1\n bnez %0, 1b"
+                     : "+r"(rounds));
 #elif defined(__arm__)
-    __asm__ volatile(".syntax unified\n 1: subs %0, %0, #1\n bne 1b" : "+l"(rounds)::"cc");
+    __asm__ volatile(".syntax unified\n 1: .rept " NOPS "\n nop\n .endr\n subs %0, %0, #1\n bne 1b"
+                     : "+l"(rounds)::"cc");
 #else
     for (volatile uint32_t i = 0; i < rounds; i++) {
     }

@@ -1,0 +1,16 @@
+// A part's watchdog. Its drivers (watchdog_*.c) give spk_board_alive(), which starts it when it is
+// called first and feeds it from then on, and spk_watchdog_begin(). The agent calls the former
+// between requests: a request that takes longer than SPK_WATCHDOG_MS, by a clock of
+// SPK_WATCHDOG_HZ, is cut off by a reset, and the host is told why. SPDX-License-Identifier:
+// Apache-2.0
+#ifndef SPK_WATCHDOG_H
+#define SPK_WATCHDOG_H
+
+#include "core.h"
+#include "kept.h"
+
+// Called behind spk_kept_begin(): where the part says that its watchdog has reset it, so does
+// spk_board_reset_cause().
+void spk_watchdog_begin(void);
+
+#endif
