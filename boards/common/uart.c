@@ -10,6 +10,12 @@
 struct spk_board_line spk_uart_line;
 volatile uint32_t spk_irq_ticks;
 
+void spk_uart_start(void) {
+    spk_uart_open();
+    spk_uart_receive();
+    spk_uart_line = (struct spk_board_line){0, 0, 0, 0};
+}
+
 SPK_RAMFUNC void spk_uart_interrupt(void) {
     const uint32_t before = spk_core_ticks();
 

@@ -11,11 +11,15 @@
 extern struct spk_board_line spk_uart_line;
 extern volatile uint32_t spk_irq_ticks; // of the core's counter, spent in interrupts since boot
 
-// Of the driver: begins at SPK_BAUD, with its receive interrupt.
+// For boards: begins at SPK_BAUD, with its receive interrupt, and nothing counted: what came while
+// nobody listened is no error of the line. The core takes no interrupts yet.
 void spk_uart_start(void);
 
-// All that the receiver holds goes into the ring, its errors are counted and its
-// request is cleared. SPK_RAMFUNC; interrupts are off.
+// Of the driver: the same, but for errors that its receiver has kept.
+void spk_uart_open(void);
+
+// All that the receiver holds goes into the ring, all errors that it has kept, with a byte or
+// without, are counted and forgotten, and its request is cleared. SPK_RAMFUNC; interrupts are off.
 void spk_uart_receive(void);
 
 int spk_uart_accepts(void); // the transmitter has room for a byte

@@ -27,10 +27,9 @@ static volatile uint8_t *at(uint32_t offset) {
     return (volatile uint8_t *)(SPK_UART_BASE + offset);
 }
 
-void spk_uart_start(void) {
+void spk_uart_open(void) {
     spk_uart_divide(spk_uart_divisor(SPK_BAUD));
     *at(FCR) = FCR_ON | FCR_TRIGGER_8;
-    (void)*at(LSR); // what came while nobody listened is no error of the line
     *at(IER) = IER_RECEIVED;
 }
 

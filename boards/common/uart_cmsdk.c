@@ -18,7 +18,7 @@ enum {
     BAUDDIV_LEAST = 16,
 };
 
-void spk_uart_start(void) {
+void spk_uart_open(void) {
     spk_uart_divide(spk_uart_divisor(SPK_BAUD));
     reg_write(CTRL, CTRL_TX | CTRL_RX | CTRL_RX_IRQ);
 }
@@ -28,12 +28,14 @@ SPK_RAMFUNC void spk_uart_receive(void) {
     uint32_t state;
 
     reg_write(INTCLEAR, INT_RX);
-    while ((state = reg_read(STATE)) & STATE_RX_FULL) {
+    while ((state = reg_read(STATE)) & (STATE_RX_FULL | STATE_RX_OVERRUN)) {
         if (state & STATE_RX_OVERRUN) {
             reg_write(STATE, STATE_RX_OVERRUN);
             spk_uart_line.overruns++;
         }
-        spk_uart_received((uint8_t)reg_read(DATA));
+        if (state & STATE_RX_FULL) {
+            spk_uart_received((uint8_t)reg_read(DATA));
+        }
     }
 }
 

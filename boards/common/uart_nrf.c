@@ -39,7 +39,7 @@ static const struct {
 
 static uint8_t busy; // a byte was handed over whose event has not been seen
 
-void spk_uart_start(void) {
+void spk_uart_open(void) {
     reg_write(GPIO_OUTSET, 1u << SPK_UART_TX); // what the line is while the UART is off
     reg_write(GPIO_DIRSET, 1u << SPK_UART_TX);
     reg_write(GPIO_PIN_CNF + 4 * SPK_UART_RX, PIN_INPUT_PULL_UP);
@@ -53,8 +53,9 @@ void spk_uart_start(void) {
 }
 
 SPK_RAMFUNC void spk_uart_receive(void) {
-    if (reg_read(EVENTS_ERROR)) {
-        const uint32_t errors = reg_read(ERRORSRC);
+    const uint32_t errors = reg_read(ERRORSRC);
+
+    if (errors || reg_read(EVENTS_ERROR)) {
         reg_write(EVENTS_ERROR, 0);
         reg_write(ERRORSRC, errors); // ones clear
         if (errors & ERROR_OVERRUN) {

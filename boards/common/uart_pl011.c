@@ -23,7 +23,7 @@ enum {
     INT_RX = 1 << 6 | 1 << 4,    // silence, bytes
 };
 
-void spk_uart_start(void) {
+void spk_uart_open(void) {
     reg_write(UARTCR, 0);
     spk_uart_divide(spk_uart_divisor(SPK_BAUD));
     reg_write(UARTIFLS, IFLS_EARLIEST);

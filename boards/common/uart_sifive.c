@@ -19,7 +19,7 @@ enum {
 
 static const uint32_t none = 1u << 31; // RXDATA: empty; TXDATA: full
 
-void spk_uart_start(void) {
+void spk_uart_open(void) {
     spk_uart_divide(spk_uart_divisor(SPK_BAUD));
     reg_write(TXCTRL, TXCTRL_ON | TXCTRL_EMPTY);
     reg_write(RXCTRL, RXCTRL_ON);

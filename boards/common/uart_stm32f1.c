@@ -22,7 +22,7 @@ enum {
     CR1_UE = 1 << 13,
 };
 
-void spk_uart_start(void) {
+void spk_uart_open(void) {
     reg_write(USART_CR1, CR1_UE);
     reg_write(USART_CR2, 0); // one stop bit
     reg_write(USART_CR3, 0);
@@ -34,7 +34,7 @@ void spk_uart_start(void) {
 SPK_RAMFUNC void spk_uart_receive(void) {
     uint32_t state;
 
-    while ((state = reg_read(USART_SR)) & (SR_RXNE | SR_ORE)) {
+    while ((state = reg_read(USART_SR)) & (SR_RXNE | SR_ORE | SR_FE | SR_PE)) {
         const uint8_t byte = (uint8_t)reg_read(USART_DR);
         if (state & SR_ORE) {
             spk_uart_line.overruns++;

@@ -35,7 +35,7 @@ enum {
 #endif
 };
 
-void spk_uart_start(void) {
+void spk_uart_open(void) {
     reg_write(USART_CR1, 0);
     reg_write(USART_CR2, 0); // one stop bit
     reg_write(USART_CR3, 0);
@@ -46,7 +46,7 @@ void spk_uart_start(void) {
 SPK_RAMFUNC void spk_uart_receive(void) {
     uint32_t state;
 
-    while ((state = reg_read(USART_ISR)) & (ISR_RXFNE | ISR_ORE)) {
+    while ((state = reg_read(USART_ISR)) & (ISR_RXFNE | ISR_ORE | ISR_FE | ISR_PE)) {
         reg_write(USART_ICR, state & (ISR_PE | ISR_FE | ISR_NE | ISR_ORE)); // the same bits
         if (state & ISR_ORE) {
             spk_uart_line.overruns++;

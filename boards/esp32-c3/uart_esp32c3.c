@@ -38,7 +38,7 @@ enum {
     TX_BYTES = 127,          // of 128: the count is late by one
 };
 
-void spk_uart_start(void) {
+void spk_uart_open(void) {
     reg_write(UART_CLK_CONF, CLK_CONF_XTAL | CLK_CONF_RST_CORE);
     reg_write(UART_CLK_CONF, CLK_CONF_XTAL);
     reg_set(UART_ID, ID_HIGH_SPEED);
