@@ -91,6 +91,11 @@ static enum spk_status tensor_put(const struct spk_request *request, struct spk_
     if (status != SPK_STATUS_OK) {
         return status;
     }
+#ifdef SPK_SIGNED
+    if (tensor->kind == SPK_LEARNED) {
+        return refuse(reply, SPK_STATUS_SIGNATURE, request->type);
+    }
+#endif
     if (!writable(tensor)) {
         return refuse(reply, SPK_STATUS_BAD_STATE, spk_load16(data));
     }
@@ -379,6 +384,11 @@ static enum spk_status learn_state(const uint8_t *data, struct spk_reply *reply)
     if (action == SPK_LEARN_COMMIT || action == SPK_LEARN_KEEP_FACTORY) {
         spk_link_working();
     }
+#ifdef SPK_SIGNED
+    if (action == SPK_LEARN_ACCEPT_SIGNED) { // millions of instructions
+        spk_link_working();
+    }
+#endif
     return spk_learning_serve(data, reply);
 }
 #endif
@@ -395,6 +405,11 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
     const uint8_t *data = request->data;
     uint32_t size = 0; // that the request must have; FAULT, LINE and RESET have no payload
 
+#ifdef SPK_SIGNED
+    if (!spk_signed_serves(request->type)) {
+        return refuse(reply, SPK_STATUS_SIGNATURE, request->type);
+    }
+#endif
     switch (request->type) {
     case SPK_TYPE_HELLO:
         return spk_hello_serve(data, reply);
@@ -402,6 +417,10 @@ static enum spk_status serve(const struct spk_request *request, struct spk_reply
         return tensor_put(request, reply);
     case SPK_TYPE_ECHO:
         return echo(request, reply);
+#ifdef SPK_SIGNED
+    case SPK_TYPE_SIGNED_PUT:
+        return spk_signed_put(request, reply);
+#endif
 #ifdef SPK_EVENTS
     case SPK_TYPE_EVENTS:
         return spk_events_take(request, reply);

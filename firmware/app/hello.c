@@ -49,6 +49,9 @@ static void put_facts(struct spk_reply *reply) {
 #ifdef SPK_EXIT
     capabilities |= SPK_CAPABILITY_EXIT;
 #endif
+#ifdef SPK_SIGNED
+    capabilities |= SPK_CAPABILITY_KEYED;
+#endif
     spk_put(reply, spk_board_boot_id(), 4);
     spk_put(reply, SPK_PROTOCOL, 1);
     spk_put(reply, SPK_PROTOCOL_HASH, 4);

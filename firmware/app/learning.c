@@ -44,6 +44,9 @@ static void note_restored(void) {
     learning.changed = 0;
     learning.pending = 0;
     learning.unstored = 0;
+#ifdef SPK_SIGNED
+    spk_signed_restored(spk_stored()->counter);
+#endif
 }
 
 static void restore(void) {
@@ -232,11 +235,49 @@ static void put_state(struct spk_reply *reply, uint32_t ticks) {
     spk_put(reply, learning.tested, 1);
 }
 
+#ifdef SPK_SIGNED
+// Whether an image with a key does this. What is not named here it does not do.
+static enum spk_status admit(uint32_t action, struct spk_reply *reply) {
+    switch (action) {
+    case SPK_LEARN_INFO:
+    case SPK_LEARN_COMMIT:
+    case SPK_LEARN_RESTORE:
+    case SPK_LEARN_KEEP_FACTORY:
+    case SPK_LEARN_ACCEPT_SIGNED:
+        return SPK_STATUS_OK;
+    case SPK_LEARN_RESET:
+    case SPK_LEARN_TO_FACTORY: // older than all that was signed
+        reply->detail = spk_signed_counter();
+        return reply->detail ? SPK_STATUS_OLD : SPK_STATUS_OK;
+    default:
+        reply->detail = SPK_TYPE_LEARN_STATE;
+        return SPK_STATUS_SIGNATURE;
+    }
+}
+
+static enum spk_status accept_signed(struct spk_reply *reply) {
+    const enum spk_status status = spk_signed_take(reply);
+
+    if (status == SPK_STATUS_OK) {
+        spk_learning_written();
+        learning.pending = 0;
+        learning.steps = 0;
+    }
+    return status;
+}
+#endif
+
 enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply) {
     const uint32_t action = data[SPK_LEARN_STATE_ACTION_AT];
     enum spk_status status = SPK_STATUS_OK;
     uint32_t ticks = 0;
 
+#ifdef SPK_SIGNED
+    status = admit(action, reply);
+    if (status != SPK_STATUS_OK) {
+        return status;
+    }
+#endif
     switch (action) {
     case SPK_LEARN_INFO:
         break;
@@ -261,6 +302,11 @@ enum spk_status spk_learning_serve(const uint8_t *data, struct spk_reply *reply)
     case SPK_LEARN_TO_FACTORY:
         to_factory();
         break;
+#ifdef SPK_SIGNED
+    case SPK_LEARN_ACCEPT_SIGNED:
+        status = accept_signed(reply);
+        break;
+#endif
     default:
         reply->detail = action;
         status = SPK_STATUS_RANGE;

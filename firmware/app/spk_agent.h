@@ -60,6 +60,15 @@ uint32_t spk_learning_self_test(void); // SPK_SELF_TEST_...: of this boot
 #define spk_learning_self_test() SPK_SELF_TEST_NONE
 #endif
 
+#ifdef SPK_SIGNED
+// An image with a key: signed.c.
+int spk_signed_serves(uint8_t type); // whether it serves such a request at all
+enum spk_status spk_signed_put(const struct spk_request *request, struct spk_reply *reply);
+enum spk_status spk_signed_take(struct spk_reply *reply); // what was put becomes what is learned
+uint32_t spk_signed_counter(void); // of the newest signed state in what is learned; 0 = none
+void spk_signed_restored(uint32_t counter); // what is learned is a stored state, of this counter
+#endif
+
 #ifdef SPK_SELF_TEST
 // Runs the golden samples with what is learned now: CRC-32 over the outputs of all of them. Every
 // other tensor is cleared then: self_test.c.

@@ -142,6 +142,19 @@ void spk_model_load(void);   // the learned tensors as they were before anything
 void spk_model_learn(void);  // from the sample that was run, and its label or targets
 void spk_model_commit(void); // consolidate what was learned
 #endif
+#ifdef SPK_SIGNED
+enum spk_taken {
+    SPK_TAKEN = 0,
+    SPK_NOT_ADMITTED = -3, // signed, but of another model, or with a value out of its range
+    SPK_NOT_SIGNED = -4,
+    SPK_TOO_OLD = -5,
+};
+extern uint8_t spk_signed_state[];      // (spk_signed_bytes,) where a signed state is put together
+extern const uint32_t spk_signed_bytes; // what a whole one has
+// Takes over the first `bytes` bytes of it, if the holder of the key has signed them and their
+// counter is not lower than `counter`, which becomes theirs; enum spk_taken.
+int spk_model_take_signed(uint32_t bytes, uint32_t *counter);
+#endif
 
 // In a trace build the model calls spk_probe after each operator; it digests what the operator
 // wrote and answers 1 when the run is to stop there, with every tensor as the operator left it.

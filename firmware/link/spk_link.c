@@ -138,6 +138,11 @@ static int is_read(uint8_t type) {
 
 // Replies to these are a status, which is remembered: they cost no other reply its place.
 static int is_plain(uint8_t type) {
+#ifdef SPK_SIGNED
+    if (type == SPK_TYPE_SIGNED_PUT) {
+        return 1;
+    }
+#endif
     return type == SPK_TYPE_TENSOR_PUT || type == SPK_TYPE_EVENTS;
 }
 

@@ -22,6 +22,7 @@ enum {
     SPK_CAPABILITY_LEARN = 2,
     SPK_CAPABILITY_EVENTS = 4,
     SPK_CAPABILITY_EXIT = 8,
+    SPK_CAPABILITY_KEYED = 16,
     SPK_NO_LABEL = 65535,
     SPK_BAUD_CONFIRM_MS = 4000,
     SPK_LEARN_RUN = 1,
@@ -32,6 +33,7 @@ enum {
     SPK_LEARN_ACCEPT = 4,
     SPK_LEARN_KEEP_FACTORY = 5,
     SPK_LEARN_TO_FACTORY = 6,
+    SPK_LEARN_ACCEPT_SIGNED = 7,
     SPK_STORED_NONE = 0,
     SPK_STORED_EMPTY = 1,
     SPK_STORED_DAMAGED = 2,
@@ -53,7 +55,7 @@ enum {
     SPK_TYPE_MORE = 64,
 };
 
-#define SPK_PROTOCOL_HASH 0x32583A52u
+#define SPK_PROTOCOL_HASH 0xD7B11ECDu
 
 enum spk_type {
     SPK_TYPE_HELLO = 1,
@@ -73,6 +75,7 @@ enum spk_type {
     SPK_TYPE_BAUD = 15,
     SPK_TYPE_LINE = 18,
     SPK_TYPE_WORKING = 19,
+    SPK_TYPE_SIGNED_PUT = 20,
     // reserved: answered BAD_TYPE
     SPK_TYPE_STREAM = 13,
     SPK_TYPE_PARAM = 14,
@@ -81,6 +84,11 @@ enum spk_type {
 // Bit t: requests of type t change nothing and may be served again.
 enum {
     SPK_READ_TYPES = 0x50116,
+};
+
+// Bit t: requests of type t are served by a device with a key; no others are.
+enum {
+    SPK_KEYED_TYPES = 0x179DBE,
 };
 
 enum spk_status {
@@ -99,6 +107,8 @@ enum spk_status {
     SPK_STATUS_BUSY = 12,
     SPK_STATUS_FAULT = 13,
     SPK_STATUS_TIMEOUT = 14,
+    SPK_STATUS_SIGNATURE = 15,
+    SPK_STATUS_OLD = 16,
 };
 
 // Offsets of the fields in a request's payload, and the fixed bytes of it.
@@ -150,6 +160,9 @@ enum {
     SPK_BAUD_BYTES = 6,
     SPK_LINE_BYTES = 0,
     SPK_WORKING_BYTES = 0,
+    SPK_SIGNED_PUT_OFFSET_AT = 0,
+    SPK_SIGNED_PUT_DATA_AT = 4,
+    SPK_SIGNED_PUT_BYTES = 4,
 };
 
 // The same for replies; offset 0 is the status.
@@ -237,6 +250,7 @@ enum {
     SPK_LINE_REPLY_FRAMES_BAD_AT = 21,
     SPK_LINE_REPLY_BYTES = 25,
     SPK_WORKING_REPLY_BYTES = 1,
+    SPK_SIGNED_PUT_REPLY_BYTES = 1,
 };
 
 // The same for the layouts that HELLO's reply carries.

@@ -14,6 +14,12 @@
 #include "spk_board.h"
 #include "spk_frame.h"
 #include "spk_model.h"
+#ifdef SPK_SIGNED
+#include "spk_agent.h"
+#define COUNTER spk_signed_counter()
+#else
+#define COUNTER 0
+#endif
 
 enum {
     TURNS = 2,       // slots that commits take turns with
@@ -29,7 +35,7 @@ enum {
     WEAR_AT = 3, // erases of the slot, 3 bytes
     SAMPLES_AT = 6,
     GENERATION_AT = 8,
-    COUNTER_AT = 12, // kept for later: 0
+    COUNTER_AT = 12, // of the newest signed state that went into it; 0 without a key
     STEPS_AT = 16,
     DATA_CRC_AT = 20,
     PACKAGE_AT = 24, // SHA-256
@@ -156,6 +162,16 @@ static void note_wear(void) {
     }
 }
 
+// A slot is whole: no signed state that is older than the one in it is taken over any more.
+static void note_counter(const uint8_t header[HEADER]) {
+#ifdef SPK_SIGNED
+    const uint32_t counter = spk_load32(header + COUNTER_AT);
+    stored.counter = counter > stored.counter ? counter : stored.counter;
+#else
+    (void)header;
+#endif
+}
+
 // The newest whole slot of this package that was not refused, or the factory's.
 static void find(void) {
     uint8_t header[HEADER];
@@ -169,12 +185,16 @@ static void find(void) {
     stored.answers.digest = 0;
     stored.found = SPK_STORED_NONE;
     stored.factory = SPK_STORED_NONE;
+#ifdef SPK_SIGNED
+    stored.counter = 0;
+#endif
     if (spk_storage_slot_bytes() < HEADER) {
         return;
     }
     for (uint32_t slot = 0; slot < TURNS; slot++) {
         uint32_t found = look(slot, header);
         if (found == SPK_STORED_LOADED) {
+            note_counter(header);
             const uint32_t generation = spk_load32(header + GENERATION_AT);
             if (!seen || (int32_t)(generation - stored.generation) > 0) {
                 stored.generation = generation; // the next commit is to be newer than any
@@ -195,6 +215,9 @@ static void find(void) {
     }
     if (has_factory()) {
         const uint32_t found = look(FACTORY, header);
+        if (found == SPK_STORED_LOADED) {
+            note_counter(header);
+        }
         const int usable = found == SPK_STORED_LOADED && !(refused >> FACTORY & 1);
         stored.factory =
             (uint8_t)(found < SPK_STORED_LOADED || usable ? found : SPK_STORED_DAMAGED);
@@ -307,7 +330,7 @@ static void make_header(uint8_t header[HEADER], uint32_t slot, uint32_t generati
     at = spk_store(at, wear[slot] < WEAR_MAX ? wear[slot] : WEAR_MAX, 3);
     at = spk_store(at, answers.samples, 2);
     at = spk_store(at, generation, 4);
-    at = spk_store(at, 0, 4);
+    at = spk_store(at, COUNTER, 4);
     at = spk_store(at, steps, 4);
     at = spk_store(at, spk_learned_crc(), 4);
     for (uint32_t i = 0; i < 32; i++) {

@@ -27,6 +27,9 @@ struct spk_stored {
     uint8_t factory; // SPK_STORED_...: the same of the factory slot; NONE where there is none
     uint8_t source;  // SPK_SOURCE_...: where it comes from
     uint8_t slot;    // the one that holds it
+#ifdef SPK_SIGNED
+    uint32_t counter; // the highest that a whole slot of this package has; 0 = none
+#endif
 };
 
 const struct spk_stored *spk_stored(void);

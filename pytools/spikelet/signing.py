@@ -174,6 +174,16 @@ def seal(values: bytes, package_sha256: str, key: Path, counter: int) -> bytes:
     return number + _private_key(key).sign(_SEAL_TEXT + number + package + digest)
 
 
+def read_state(delta: Path) -> bytes:
+    """What `spikelet sign --package` wrote beside a delta for a device; empty where nothing lies.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    beside = delta.with_name(delta.name + STATE_SUFFIX)
+    return _read(beside, _FILE_BYTES) if beside.exists() else b""
+
+
 def demanded(trusted: Path | None) -> Path | None:
     """The key that a file must be signed by: the one given, or that of the variable."""
     named = os.environ.get(TRUSTED)

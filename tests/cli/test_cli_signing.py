@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 import typer
 
+from adapter_graphs import drawn_values
 from cli_support import Spikelet
 from int8_classifier import classifier
+from monocypher import monocypher
 from spikelet import signing
 from spikelet.cli.app import COMMANDS, app
 from spikelet.errors import UsageError
@@ -238,6 +241,42 @@ def test_a_state_for_devices_has_the_delta_s_counter(
     assert Path(made["state"]).read_bytes() == delta.signed_state(base, keys[0], 9)
     wrong = spikelet("sign", spk, "--key", keys[0], "--package", spk, "--json")
     assert wrong.code == 2 and "--package" in wrong.json["error"]["what"]
+
+
+def test_a_device_with_a_key_is_sent_what_was_signed(
+    spikelet: Spikelet, tmp_path: Path, keys: tuple[Path, Path]
+) -> None:
+    monocypher()
+    adapter, x = form("low_rank", 2, None, False), np.zeros((1, 6, 7, 3), np.int8)
+    base = Package(classifier(), {"x": x}).with_golden()
+    drawn = drawn_values(prepared(base, adapter).graph, np.random.default_rng(1), None)
+    file, spk = tmp_path / "night.spkd", tmp_path / "base.spk"
+    Delta.of(base.graph, adapter, drawn).save(file)
+    base.save(spk)
+    run = ("run", spk, "-b", "native", "--device-key", keys[1], "--delta", file, "--json")
+
+    def refused(words: str) -> None:
+        done = spikelet(*run)
+        assert done.code == 2 and words in done.json["error"]["what"], done
+
+    refused("NAME.spkd.state, is missing")
+    state = Path(spikelet(*sign_for(file, keys[0], spk), "--json").json["state"])
+    assert spikelet(*run).json["mismatches"] == 0
+    good = state.read_bytes()
+    state.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    refused("the device answered SIGNATURE")
+    state.write_bytes(good[:9] + bytes([good[9] ^ 1]) + good[10:])
+    refused("is of other values")
+    state.write_bytes(good)
+    built = spikelet("build", spk, "-b", "native", "--device-key", keys[1], "--json")
+    assert built.code == 2 and "nothing that a signed state" in built.json["error"]["what"]
+    elf = Path(sys.executable).resolve()
+    image = ("flash", elf, "--board", "pico2", "--device-key", keys[1], "--json")
+    assert "so nothing is built" in spikelet(*image).json["error"]["what"]
+
+
+def sign_for(delta: Path, key: Path, package: Path) -> tuple[str | Path, ...]:
+    return ("sign", delta, "--key", key, "--package", package)
 
 
 def test_an_image_for_mcuboot(

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import struct
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from adapter_graphs import drawn_values
 from emulated_call import STRINGS, Core
-from int8_classifier import classifier
 from link_agent import compilers
 from monocypher import monocypher, sources
+from signed_states import OK, Signed, cases, signed_states
 from spikelet.errors import UsageError
-from spikelet.graph.adapted import Adapter, with_places
 from spikelet.graph.target import ANY, Target
-from spikelet.learn.delta import Delta, prepared
-from spikelet.package import Package
 from spikelet.run.exported import export_c
-from spikelet.signing import SEAL_BYTES, make_keys, public_bytes, seal
+from spikelet.signing import SEAL_BYTES, public_bytes
 from support import need
 
-OK, STATE, SIGNATURE, OLD = 0, -3, -4, -5
-SIGNS = Adapter("low_rank", 3, 1)
 MAIN = """
 #include <stdio.h>
 #include "classifier.h"
@@ -47,58 +37,10 @@ int main(void) {
 """
 
 
-@dataclass(frozen=True)
-class Signed:
-    """A base with a delta, the package of its places, and a key."""
-
-    base: Package
-    placed: Package
-    delta: Delta
-    key: Path
-    public: Path
-
-    def state(self, counter: int) -> bytes:
-        return self.delta.signed_state(self.base, self.key, counter)
-
-
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> Signed:
     monocypher()
-    folder = tmp_path_factory.mktemp("keys")
-    base = Package(classifier(), {}, {})
-    drawn = drawn_values(with_places(base.graph, SIGNS), np.random.default_rng(1), None)
-    delta = Delta.of(base.graph, SIGNS, drawn)
-    key = folder / "release.key"
-    return Signed(base, prepared(base, SIGNS), delta, key, make_keys(key))
-
-
-def cases(signed: Signed, folder: Path) -> list[tuple[bytes, int, int]]:
-    """What a device is given, the counter that it holds, and what it is to answer."""
-    good = signed.state(7)
-    size, stranger = len(good), folder / "stranger.key"
-    make_keys(stranger)
-    values = good[8:-SEAL_BYTES]
-    other = dataclasses.replace(
-        signed, base=Package(signed.base.graph, {}, {"data": "other"}), key=signed.key
-    )
-    beyond = b"\x80" + values[1:]  # the base's tag, which only one value may be
-    resealed = good[:8] + beyond + seal(beyond, signed.placed.sha256, signed.key, 7)
-    made = [
-        (good, 0, OK), (good, 7, OK), (good, 8, OLD), (good, 2**32 - 1, OLD),
-        (signed.state(2**32 - 1), 2**32 - 1, OK),
-        (good[:-1], 0, SIGNATURE), (good[:-SEAL_BYTES], 0, SIGNATURE), (good + b"\0", 0, SIGNATURE),
-        (good[: size // 2], 0, SIGNATURE), (b"", 0, SIGNATURE),
-        (signed.delta.signed_state(signed.base, stranger, 7), 0, SIGNATURE),
-        (good[:8] + other.state(7)[8:], 0, SIGNATURE),  # signed for another package
-        (signed.state(9)[:-64] + good[-64:], 0, SIGNATURE),  # an old signature, a new counter
-        (resealed, 0, STATE), (b"\1" + good[1:], 0, STATE),  # signed, and not of this model
-        (good[:-64] + bytes(64), 0, SIGNATURE), (good[:-64] + b"\xff" * 64, 0, SIGNATURE),
-    ]  # fmt: skip
-    for at in itertools.chain(range(8, size, 41), range(size - SEAL_BYTES, size, 9)):
-        for bit in (1, 128):
-            forged = good[:at] + bytes([good[at] ^ bit]) + good[at + 1 :]
-            made.append((forged, 0, SIGNATURE))
-    return made
+    return signed_states(tmp_path_factory.mktemp("keys"))
 
 
 def library(signed: Signed, folder: Path, target: Target) -> Path:

@@ -23,7 +23,7 @@ GIVEN: list[tuple[type[SessionOptions], dict[str, Any]]] = [
     (RunOptions, {"port": "/dev/ttyACM0", "baud": 9600, "data": Path("my data.npz"), "limit": 3}),
     (RunOptions, {"machine": "qemu", "toolchain": "zig", "session": Path("s"), "resume": True}),
     (RunOptions, {"layers": True, "arena": 4096, "delta": Path("a.spkd")}),
-    (RunOptions, {"trusted": Path("k.pub")}),
+    (RunOptions, {"trusted": Path("k.pub"), "device_key": Path("d.pub")}),
     (RunOptions, {"port": "/dev/ttyACM0", "flash": True, "faults": 7}),
     (RunOptions, {"data": Path("a.bin"), "bin_us": 1000, "keep_state": True, "realtime": True}),
     (LearnOptions, {"learner": "key_value,books=4", "stream": "iid,samples=9", "data": "digits"}),

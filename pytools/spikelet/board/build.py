@@ -12,12 +12,13 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from spikelet.board import monocypher as ed25519
 from spikelet.board.image import ImageSizes, Section, Symbol, read_image
 from spikelet.board.objects import ObjectCache
 from spikelet.board.spec import BOARD_FILE, Board, ToolchainSpec, find_board
@@ -117,6 +118,7 @@ def build(
     trace: bool = False,
     defines: Sequence[str] = (),
     sanitize: bool = False,
+    monocypher: Path | None = None,
 ) -> Firmware:
     """Compile and link the firmware around a generated model.
 
@@ -128,6 +130,7 @@ def build(
         trace: with spk_probe and every tensor listed.
         defines: macros, as NAME or NAME=VALUE.
         sanitize: with address and undefined-behaviour sanitisers, where the toolchain has them.
+        monocypher: folder of its sources, of an image with a key.
 
     Raises:
         UsageError: no model.c, an unknown board or toolchain.
@@ -140,23 +143,22 @@ def build(
     name, command = choose_toolchain(board, toolchain)
     spec = board.toolchains[name]
     model_dir, out = model_dir.resolve(), out.resolve()
-    if not (model_dir / "model.c").is_file():
+    if not (model_dir / MODEL).is_file():
         raise UsageError(f"{model_dir} holds no model.c", next="generate it from a package first")
-    if sanitize and not spec.sanitize:
-        raise UsageError(
-            f"board {board.name} has no sanitised build with {name}",
-            next="take board native with gcc or clang",
-        )
+    _expect_sanitiser(board, name, sanitize)
     macros = [*(["SPK_TRACE"] if trace else []), f'SPK_ISA="{board.isa}"']
     macros += [*_board_macros(board), *defines]
-    flags = _flags(board, spec, macros, sanitize)
-    common = [*map(board.path, board.sources), *firmware_sources()]
+    foreign = [] if monocypher is None else [monocypher / source for source in ed25519.SOURCES]
+    flags = [
+        *_flags(board, spec, macros, sanitize), *(f"-isystem{source.parent}" for source in foreign),
+    ]  # fmt: skip
+    common = [*map(board.path, board.sources), *firmware_sources(), *foreign]
     sources = [*common, *sorted(model_dir.glob("*.c"))]
     out.mkdir(parents=True, exist_ok=True)
     elf = out / "firmware.elf"
     with tempfile.TemporaryDirectory(prefix="spikelet-build-") as folder:
         work = Path(folder)
-        _compile((command, flags), sources, set(common), board, name, work)
+        _compile((command, flags), sources, (set(common), set(foreign)), board, name, work)
         objects = [_object(number) for number in range(len(sources))]
         linking = [*command, *flags, *_link_flags(board, work), *objects, *spec.link]
         result = _call([*linking, "-o", elf.name], work)
@@ -177,6 +179,14 @@ def _expect_agent(board: Board) -> None:
             f"{board.memory.ram.bytes if board.memory else 0} bytes of RAM",
             f"`spikelet export --c DIR --board {board.name}` makes a C library; docs/firmware.md "
             "has the firmware around it",
+        )
+
+
+def _expect_sanitiser(board: Board, toolchain: str, sanitize: bool) -> None:
+    if sanitize and not board.toolchains[toolchain].sanitize:
+        raise UsageError(
+            f"board {board.name} has no sanitised build with {toolchain}",
+            next="take board native with gcc or clang",
         )
 
 
@@ -238,7 +248,7 @@ def _object(number: int) -> str:
 def _compile(
     compiler: tuple[list[str], list[str]],
     sources: list[Path],
-    common: set[Path],
+    kinds: tuple[set[Path], set[Path]],
     board: Board,
     name: str,
     work: Path,
@@ -246,16 +256,19 @@ def _compile(
     """Compile each source to an object in `work`, as many at a time as there are cores.
 
     `compiler` is a command, and flags that follow what says how to optimise.
-    The objects of `common` sources are kept for other builds.
+    `kinds`: sources whose objects are kept for other builds; those among them that are not ours,
+    whose warnings nobody reads.
     """
+    common, foreign = kinds
     by_file = {**board.optimize, **board.toolchains[name].optimize}
-    cache = _object_cache(board)
+    cache = _object_cache(board, {source.parent for source in foreign})
     jobs = []
     for number, source in enumerate(sources):
         optimise = by_file.get(source.name, by_file["default"]).split()
         if source.name == MODEL and board.freestanding:
             optimise.append(ALIGNED)
-        command = [*compiler[0], *optimise, *compiler[1], "-c", str(source)]
+        quiet = ["-w"] if source in foreign else []
+        command = [*compiler[0], *optimise, *compiler[1], *quiet, "-c", str(source)]
         jobs.append((command, source, work / _object(number)))
 
     def compile_one(job: tuple[list[str], Path, Path]) -> subprocess.CompletedProcess[str] | None:
@@ -275,12 +288,12 @@ def _compile(
             raise _build_error(f"{source.name} does not compile", name, board, result)
 
 
-def _object_cache(board: Board) -> ObjectCache:
+def _object_cache(board: Board, more: Iterable[Path]) -> ObjectCache:
     try:
         folder = usable_cache() / "objects"
     except UsageError:
         folder = None
-    headers = [*kernel_dirs(), boards_dir() / "common", board.folder, *board.bases]
+    headers = [*kernel_dirs(), boards_dir() / "common", board.folder, *board.bases, *more]
     return ObjectCache(folder, headers)
 
 

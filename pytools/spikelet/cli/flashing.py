@@ -22,14 +22,18 @@ def image_of(
     toolchain: str,
     layers: bool,
     terminal: Terminal,
-    trusted: Path | None = None,
+    keys: tuple[Path | None, Path | None] = (None, None),
 ) -> Path:
-    """The image that was given, or that of a package, built now."""
+    """The image that was given, or that of a package, built now.
+
+    `keys`: that the package must be signed by; that the image is built with.
+    """
+    trusted, device_key = keys
     if _is_elf(given):
-        if out is not None or layers or toolchain != "auto":
+        if out is not None or layers or toolchain != "auto" or device_key is not None:
             raise UsageError(
                 f"{given} is an image, so nothing is built",
-                "--out, --layers and --toolchain are for packages",
+                "--out, --layers, --toolchain and --device-key are for packages",
                 "leave them out, or give the package",
             )
         if demanded(trusted) is not None:
@@ -41,7 +45,9 @@ def image_of(
         return given
     package = Package.load(given, trusted)
     with terminal.err.status("building"):
-        return package.build(board, out, toolchain=toolchain, layers=layers).firmware.elf
+        return package.build(
+            board, out, toolchain=toolchain, layers=layers, device_key=device_key
+        ).firmware.elf
 
 
 def _is_elf(path: Path) -> bool:

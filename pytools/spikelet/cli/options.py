@@ -48,6 +48,13 @@ TrustedOption = Annotated[
         "refused before it is read. Default: SPIKELET_TRUSTED, or none.",
     ),
 ]  # fmt: skip
+DeviceKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="KEY.pub", parser=given_path, show_default=False,
+        help="A public key that the device checks what it is sent with; see SECURITY.md.",
+    ),
+]  # fmt: skip
 PackageOutOption = Annotated[
     Path | None,
     typer.Option("-o", "--out", metavar="PATH", parser=given_path, help="Default: NAME.spk."),

@@ -173,6 +173,8 @@ class Build(Image):
     stack_reserved_bytes: int | None
     signed: str | None
     """With --mcuboot: the signed image, .bin; .hex is beside it."""
+    device_key: str | None = None
+    """With --device-key: the public key that states from outside must be signed by."""
 
 
 class Place(Object):

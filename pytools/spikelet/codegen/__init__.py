@@ -7,6 +7,7 @@ from spikelet.codegen.emitter import CEmitter
 from spikelet.codegen.fit import ArenaTooSmall, fit_arena
 from spikelet.codegen.layers import TITLES, Layer, by_width, layers, totals
 from spikelet.codegen.plan import Plan, Slot, plan
+from spikelet.codegen.safeguards import Safeguards
 from spikelet.codegen.self_test import SelfTest
 from spikelet.codegen.table import trace_tensors, visible_tensors
 
@@ -19,6 +20,7 @@ __all__ = [
     "Generated",
     "Layer",
     "Plan",
+    "Safeguards",
     "SelfTest",
     "Slot",
     "by_width",

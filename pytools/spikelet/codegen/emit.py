@@ -13,7 +13,7 @@ from spikelet.codegen.interface import Interface, prefix_of
 from spikelet.codegen.layers import Layer, layers
 from spikelet.codegen.parameters import check_calls
 from spikelet.codegen.plan import Plan, plan
-from spikelet.codegen.self_test import SelfTest
+from spikelet.codegen.safeguards import Safeguards
 from spikelet.codegen.table import agent_table, learned_table
 from spikelet.graph import Graph, Learned, Operator, Phase, c
 from spikelet.graph.c import Statement
@@ -61,7 +61,7 @@ def generate(
     target: Target = ANY,
     places: Plan | None = None,
     guard: bool = False,
-    self_test: SelfTest | None = None,
+    safeguards: Safeguards | None = None,
 ) -> Generated:
     """Write model.c into `out_dir`; the same graph and hash give the same bytes.
 
@@ -74,26 +74,27 @@ def generate(
         places: a memory plan, by default the best that is found.
         guard: for a build with the address sanitiser: while an operator runs, all of the arena but
             its own tensors and scratch is out of bounds, and what it is to write holds a pattern.
-        self_test: of images that learn: samples that the device runs when it boots; such a
-            model.c is compiled with SPK_SELF_TEST.
+        safeguards: of images that learn: what else they hold; such a model.c is compiled with
+            their macros.
     """
     places = places or plan(graph, target)
     em = CEmitter(graph, places, target)
-    if self_test is not None:
-        em.define("SPK_SELF_TEST")
-    core = _core(graph, sha256, em, trace, guard)
+    safeguards = safeguards or Safeguards()
+    for macro in safeguards.macros:
+        em.define(macro)
+    core = _core(graph, sha256, em, trace, guard, key=safeguards.key)
     parts = [
         core.text,
         '#include "spk_model.h"\n' if not trace else "",
-        agent_table(graph, sha256, trace, em, core.constants, self_test),
+        agent_table(graph, sha256, trace, em, core.constants, safeguards.self_test),
+        core.interface.signed_functions() if safeguards.key else "",
         _END_OF_CONDITION if target.conditions() else "",
     ]
     source = _write(out_dir, "\n".join(filter(None, parts)), places if guard else None)
     header = core.interface.header()
     (out_dir / f"{core.interface.prefix}.h").write_text(header, encoding="utf-8", newline="\n")
-    samples = len(self_test.samples) if self_test else 0
     of_model = (core.layers, core.interface.const_bytes, core.constants)
-    return Generated(source, places, *of_model, samples)
+    return Generated(source, places, *of_model, safeguards.sample_bytes)
 
 
 @dataclass(frozen=True)

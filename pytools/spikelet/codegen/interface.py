@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from string import Template
 
+from spikelet.codegen import signed
 from spikelet.codegen.emitter import C_TYPES, CEmitter, byte_list, unused_symbol
 from spikelet.codegen.plan import Plan
 from spikelet.graph import Graph, Tensor, c
@@ -114,19 +115,6 @@ int ${name}_commit(void);
 // state as a whole or, if it is another model's or a value is out of its range, not at all.
 void ${name}_save(void *state);
 int ${name}_restore(const void *state);
-
-"""
-_REFUSALS = """\
-    ${NAME}_ERROR_SIGNATURE = -4, // not signed by the holder of the key, cut, altered
-    ${NAME}_ERROR_OLD = -5,       // signed, and its counter is lower than one that was accepted
-"""
-_SIGNED = """\
-#define ${NAME}_SIGNED_BYTES $bytes
-
-// Takes a state only if the holder of the key that is compiled in has signed it for this package:
-// SIGNED_BYTES, which are checked before any of them is used. `counter` is of the newest that was
-// accepted, 0 at first; a lower one is refused. Keep it where it outlives a reset.
-int ${name}_restore_signed(const void *state, size_t bytes, uint32_t *counter);
 
 """
 _TARGETS = """\
@@ -324,32 +312,6 @@ int ${name}_restore(const void *state) {
     return ${NAME}_OK;
 }
 """
-_RESTORE_SIGNED = """
-static const uint8_t model_key[32] = {$key};
-static const uint8_t model_package[32] = {$package};
-
-int ${name}_restore_signed(const void *state, size_t bytes, uint32_t *counter) {
-    const uint8_t *from = (const uint8_t *)state;
-    const uint8_t *seal = from + ${NAME}_STATE_BYTES;
-    uint8_t digest[SPK_SEAL_DIGEST];
-
-    if (bytes != ${NAME}_SIGNED_BYTES) {
-        return ${NAME}_ERROR_SIGNATURE;
-    }
-    crypto_sha512(digest, from + sizeof model_tag, ${NAME}_STATE_BYTES - sizeof model_tag);
-    if (!spk_is_sealed(model_key, model_package, digest, seal)) {
-        return ${NAME}_ERROR_SIGNATURE;
-    }
-    if (spk_seal_counter(seal) < *counter) {
-        return ${NAME}_ERROR_OLD;
-    }
-    const int status = ${name}_restore(state);
-    if (status == ${NAME}_OK) {
-        *counter = spk_seal_counter(seal);
-    }
-    return status;
-}
-"""
 _LABEL = """\
     if (label < 0 || label >= ${NAME}_CLASSES) {
         return ${NAME}_ERROR_ARGUMENT;
@@ -478,7 +440,7 @@ class Interface:
         )  # fmt: skip
         chosen = "\n// ERROR_ARGUMENT: an input holds none of its choices."
         chosen = chosen if graph.has_choices else ""
-        refusals = self._fill(_REFUSALS) if self.key else ""
+        refusals = self._fill(signed.REFUSALS) if self.key else ""
         text += self._fill(
             _DECLARATIONS, kept=kept, steps=graph.steps, chosen=chosen, refusals=refusals
         )
@@ -493,7 +455,7 @@ class Interface:
                 parameter=self._parameter,
             )  # fmt: skip
         if self.key:
-            text += self._fill(_SIGNED, bytes=self.state_bytes + SEAL_BYTES)
+            text += self._fill(signed.DECLARATION, bytes=self.state_bytes + SEAL_BYTES)
         text += self._fill(_TARGETS) if self.of("target") else ""
         return text + "".join(map(self._port, self.ports)) + _END
 
@@ -555,8 +517,12 @@ class Interface:
         if not self.key:
             return text
         return text + self._fill(
-            _RESTORE_SIGNED, key=byte_list(self.key), package=byte_list(package)
+            signed.RESTORE_SIGNED, key=byte_list(self.key), package=byte_list(package)
         )
+
+    def signed_functions(self) -> str:
+        """What the agent calls of an image with a key, as spk_model.h has it."""
+        return self._fill(signed.TAKE_SIGNED)
 
     def _admits(self, em: CEmitter) -> Iterator[str]:
         """Tests in C of the inputs that are choices, each below 32."""

@@ -16,6 +16,7 @@ from spikelet.codegen.emit import Core, library_text
 from spikelet.codegen.emitter import C_TYPES
 from spikelet.codegen.interface import Interface, Port, prefix_of
 from spikelet.codegen.plan import plan
+from spikelet.codegen.signed import nothing_to_sign
 from spikelet.errors import UsageError
 from spikelet.files import save, writing
 from spikelet.graph import Array, Graph, GraphError, c
@@ -117,11 +118,7 @@ def write_library(
     """
     form = form or LibraryForm()
     if form.key and not graph.learns:
-        raise UsageError(
-            f"{graph.name}: a key, but nothing that a signed state could be restored into",
-            "it neither learns nor has places for a delta",
-            "give a package with places (Python: learn.delta.prepared), or --learn L; or no key",
-        )
+        raise nothing_to_sign(graph)
     zipped = folder.suffix.lower() == ".zip"
     before = set[str]() if zipped else _owned_files(folder)
     prefix = prefix_of(graph.name) if form.name is None else _checked_name(form.name)

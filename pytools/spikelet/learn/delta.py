@@ -24,7 +24,16 @@ from spikelet.learn.state import (
     write_values,
 )
 from spikelet.package import Package
-from spikelet.signing import DELTA, demanded, remember, seal, verified
+from spikelet.signing import (
+    DELTA,
+    SEAL_BYTES,
+    SignatureError,
+    demanded,
+    read_state,
+    remember,
+    seal,
+    verified,
+)
 from spikelet.text import brief_repr
 
 _WORDS = Words("a delta", "`spikelet adapt` makes one", "make it again with `spikelet adapt`")
@@ -40,12 +49,14 @@ class Delta:
         graph: the base's name.
         adapter: which values there are.
         tensors: by name.
+        sealed: what lay beside the file, NAME.spkd.state, for a device with a key; empty without.
     """
 
     base_sha256: str
     graph: str
     adapter: Adapter
     tensors: dict[str, Array]
+    sealed: bytes = b""
 
     __repr__ = brief_repr
 
@@ -120,7 +131,7 @@ class Delta:
             adapter = Adapter(**about["adapter"])
         except (GraphError, TypeError) as error:
             raise StateError(f"{path}: {error}", _WORDS.other, _WORDS.again) from error
-        delta = cls(about["base_sha256"], about["graph"], adapter, tensors)
+        delta = cls(about["base_sha256"], about["graph"], adapter, tensors, read_state(path))
         graph = delta.places(package).graph
         checked = checked_values(graph, tensors, str(path))
         return dataclasses.replace(delta, tensors=checked)
@@ -160,6 +171,24 @@ class Delta:
         """What `NAME_restore` of the C library of `places(package)` takes."""
         tag = bytes.fromhex(self.places(package).sha256)[:8]
         return tag + b"".join(self.wire(package).values())
+
+    def signed(self, package: Package) -> bytes:
+        """The signed state that lay beside the file; whether it is good the device says.
+
+        Raises:
+            SignatureError: there was none, or it is of other values.
+        """
+        state = self.state(package)
+        if len(self.sealed) == len(state) + SEAL_BYTES and self.sealed.startswith(state):
+            return self.sealed
+        what = "is of other values" if self.sealed else "is missing"
+        raise SignatureError(
+            "the device takes over only what the holder of its key has signed; the signed state "
+            f"of this delta, NAME.spkd.state, {what}",
+            "the delta was not signed for the device, was made again since, or its .state was left "
+            "behind",
+            "`spikelet sign NAME.spkd --key KEY --package PKG` writes NAME.spkd.state",
+        )
 
     def signed_state(self, package: Package, key: Path, counter: int) -> bytes:
         """What `NAME_restore_signed` takes: `state`, signed for this package.

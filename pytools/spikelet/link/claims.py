@@ -145,7 +145,9 @@ class Claims:
         if action in (LearnAction.RESTORE, LearnAction.TO_FACTORY):
             learned: int | None = None
         else:
-            fixed = {LearnAction.RESET: 0, LearnAction.ACCEPT: steps}
+            fixed = {
+                LearnAction.RESET: 0, LearnAction.ACCEPT: steps, LearnAction.ACCEPT_SIGNED: 0,
+            }  # fmt: skip
             learned = fixed.get(action, self.learned)
         kept = action in (LearnAction.COMMIT, LearnAction.RESTORE)
         rows = [("pending", reply.pending, pending)]

@@ -43,6 +43,7 @@ from spikelet.link.messages import (
     LearnRequest,
     LearnStateRequest,
     RunRequest,
+    SignedPutRequest,
     Status,
     TensorGetRequest,
     TensorPutRequest,
@@ -59,7 +60,12 @@ from spikelet.link.replies import (
 
 RUN_REPLY_BYTES = 1 + len(RunReply(0, 0, 0, 0, 0, 0, 0, 0, b"").pack())  # and the outputs
 _PUT_HEAD = 6
+_SIGNED_HEAD = 4
 _GET_HEAD = 7
+# They change what is learned.
+_CHANGES = (
+    LearnAction.RESET, LearnAction.ACCEPT, LearnAction.TO_FACTORY, LearnAction.ACCEPT_SIGNED,
+)  # fmt: skip
 # What LEARN_STATE may be refused with.
 _STATE_REFUSALS = {
     LearnAction.INFO: (),
@@ -69,6 +75,13 @@ _STATE_REFUSALS = {
     LearnAction.ACCEPT: (Status.CHECKSUM, Status.BAD_STATE),
     LearnAction.KEEP_FACTORY: (Status.STORAGE, Status.NO_MEM, Status.BAD_STATE),
     LearnAction.TO_FACTORY: (),
+    LearnAction.ACCEPT_SIGNED: (Status.SIGNATURE, Status.OLD, Status.RANGE),
+}
+# What a device with a key refuses, too.
+_KEYED_REFUSALS = {
+    LearnAction.RESET: (Status.OLD,),
+    LearnAction.TO_FACTORY: (Status.OLD,),
+    LearnAction.ACCEPT: (Status.SIGNATURE,),
 }
 
 
@@ -88,7 +101,7 @@ class Device(EventRuns):
         """Writes several tensors in one window; see `put`."""
         requests = self._puts(tensors)
         learns = any(self.tensor(name).kind is Kind.LEARNED for name in tensors)
-        if learns:
+        if learns and not self.hello.keyed:
             self._claims.note_write()
         sent = _bytes(tensors.values())
         replies = self._exchange(requests, self._allowed_s(sent), learns=learns)
@@ -336,7 +349,7 @@ class Device(EventRuns):
         self._same_boot(result.boot_id)
         self._claims.check_learning(result, elapsed_s)
         learned = LearnResult(result.ticks, result.stack, result.saturations)
-        return None if inputs is None else _run_before(result, self.hello.steps), learned
+        return None if inputs is None else RunResult.before(result, self.hello.steps), learned
 
     def learn_state(
         self,
@@ -370,10 +383,10 @@ class Device(EventRuns):
             raise UsageError(f"crc {crc} or steps {steps} is not within 0..{2**32 - 1}")
         payload = LearnStateRequest(action, crc, steps).pack()
         requests = [Request(Type.LEARN_STATE, payload)]
-        changes = action in (LearnAction.RESET, LearnAction.ACCEPT, LearnAction.TO_FACTORY)
-        replies, elapsed_s = self._work(requests, deadline_s, learns=changes)
+        replies, elapsed_s = self._work(requests, deadline_s, learns=action in _CHANGES)
+        refusals = (*_STATE_REFUSALS[action], *(_KEYED_REFUSALS.get(action, ()) * self.hello.keyed))
         try:
-            self._all_ok(requests, replies, _STATE_REFUSALS[action])
+            self._all_ok(requests, replies, refusals)
         except DeviceRefused:
             self._claims.note_refusal()
             raise
@@ -388,7 +401,7 @@ class Device(EventRuns):
         self._claims.check_state(state, action, crc, steps, elapsed_s)
         if action in (LearnAction.COMMIT, LearnAction.RESTORE):
             self._uncommitted = False
-        return _learn_state(state)
+        return LearnState.of(state)
 
     @property
     def learned_names(self) -> list[str]:
@@ -403,11 +416,19 @@ class Device(EventRuns):
             steps: learning steps behind them.
 
         Raises:
-            UsageError: one is missing, unknown, or has the wrong size.
+            UsageError: one is missing, unknown, or has the wrong size; or the device has a key: see
+                `put_signed`.
             DeviceRefused: a value is out of range; the last committed model is in use then.
             LinkDead: nothing of it is in use.
         """
         self._learns()
+        if self.hello.keyed:
+            raise UsageError(
+                f"{self.transport.name}: the device takes over only what the holder of its key has "
+                "signed",
+                "its image was built with --device-key",
+                "send a delta that `spikelet sign --package PKG` has signed; the device may learn",
+            )
         missing = [name for name in self.learned_names if name not in tensors]
         if missing:
             raise UsageError(
@@ -425,6 +446,36 @@ class Device(EventRuns):
             with contextlib.suppress(DeviceRefused):  # of a storage that holds nothing of use
                 self.learn_state(LearnAction.RESTORE)
             raise
+
+    def put_signed(self, state: bytes) -> LearnState:
+        """Has a device with a key take over a signed state; it counts as uncommitted learning.
+
+        Args:
+            state: as `Delta.signed_state` makes it; the device verifies it, whole.
+
+        Raises:
+            UsageError: the device has no key.
+            DeviceRefused: SIGNATURE: it is not signed by the key's holder for this package; OLD: a
+                newer one was taken over; RANGE: a value is out of range. What the device had
+                learned is unchanged.
+            LinkDead: nothing of it is in use.
+        """
+        if not self.hello.keyed:
+            raise UsageError(
+                f"{self.transport.name}: the device has no key to verify a signed state with",
+                "its image was built without --device-key",
+                "build it with one; or send the delta as it is",
+            )
+        chunk = self.hello.payload - _SIGNED_HEAD
+        parts = [
+            SignedPutRequest(at, state[at : at + chunk]) for at in range(0, len(state), chunk)
+        ] or [SignedPutRequest(0, b"")]
+        requests = [Request(Type.SIGNED_PUT, part.pack()) for part in parts]
+        replies = self._exchange(requests, self._allowed_s(len(state)))
+        refusals = (Status.SIGNATURE, Status.BAD_STATE)  # BAD_STATE behind one that was refused
+        self._all_ok(requests, replies, refusals)
+        self.stats.bytes += len(state)
+        return self.learn_state(LearnAction.ACCEPT_SIGNED)
 
     def _learns(self) -> None:
         if not self.hello.learns:
@@ -518,6 +569,8 @@ class Device(EventRuns):
             for t in entries
         )  # fmt: skip
         allowed = {Status.RANGE} if some else set()
+        if self.hello.keyed and any(t.kind is Kind.LEARNED for t in entries):
+            allowed.add(Status.SIGNATURE)
         if any(t.kind is Kind.TARGET for t in entries):  # the label is LEARN's to write
             allowed.add(Status.BAD_STATE)
         return allowed
@@ -536,37 +589,3 @@ class Device(EventRuns):
 
 def _bytes(parts: Iterable[bytes]) -> int:
     return sum(len(part) for part in parts)
-
-
-def _run_before(reply: LearnReply, steps: int) -> RunResult:
-    """The whole run that came before learning, in the same request."""
-    return RunResult(
-        finished=True,
-        stopped=False,
-        step=steps,
-        ticks=reply.run_ticks,
-        stack=reply.stack,
-        saturations=reply.run_saturations,
-        outputs_crc=reply.outputs_crc,
-    )
-
-
-def _learn_state(reply: LearnStateReply) -> LearnState:
-    return LearnState(
-        steps=reply.steps,
-        crc=reply.crc,
-        generation=reply.generation,
-        committed_crc=reply.committed_crc,
-        ticks=reply.ticks,
-        written_bytes=reply.written,
-        erased_pages=reply.erased,
-        slot_bytes=reply.slot_bytes,
-        page_bytes=reply.page_bytes,
-        stored=Stored(reply.stored),
-        pending=bool(reply.pending),
-        worn=reply.worn,
-        digest=reply.digest,
-        source=Source(reply.source),
-        factory=Stored(reply.factory),
-        self_test=SelfTest(reply.self_test),
-    )

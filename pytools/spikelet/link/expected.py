@@ -19,6 +19,7 @@ from spikelet.link.framing import PAYLOAD_MAX
 from spikelet.link.messages import (
     CAPABILITY_EVENTS,
     CAPABILITY_EXIT,
+    CAPABILITY_KEYED,
     CAPABILITY_LEARN,
     CAPABILITY_TRACE,
     PROTOCOL,
@@ -32,7 +33,9 @@ WINDOW_MIN, WINDOW_MAX = 8, 64
 ARENA_MAX = 1 << 25  # bytes, of a device of which nothing is known
 TICK_UNITS = 4
 RESET_CAUSES = 4
-_CAPABILITIES = CAPABILITY_TRACE | CAPABILITY_LEARN | CAPABILITY_EVENTS | CAPABILITY_EXIT
+_CAPABILITIES = (
+    CAPABILITY_TRACE | CAPABILITY_LEARN | CAPABILITY_EVENTS | CAPABILITY_EXIT | CAPABILITY_KEYED
+)
 TICKS_PER_S = 3e10  # no device and no simulator counts faster
 _BITS = {Dtype.BIT: 1, Dtype.U8: 8, Dtype.I8: 8, Dtype.I16: 16, Dtype.F16: 16}
 
@@ -62,6 +65,7 @@ class Expected:
         ram_bytes: of the board; None where it is not known.
         stream: the input that events fill; None where the model takes none.
         exits: whether a run may end before all steps, where the answer is sure.
+        keyed: whether it takes over only signed states; None where both will do.
     """
 
     package_sha256: bytes
@@ -84,6 +88,7 @@ class Expected:
     ram_bytes: int | None = None
     stream: str | None = None
     exits: bool = False
+    keyed: bool | None = False
 
     def tensors(self, trace: bool) -> tuple[DeviceTensor, ...]:
         """The tensor table of such a build."""
@@ -118,11 +123,20 @@ class Expected:
         if trace is None:
             trace = bool(facts.capabilities & CAPABILITY_TRACE)
         tables = self.tensors(trace)
+        keyed = bool(facts.capabilities & CAPABILITY_KEYED)
+        if self.keyed and not keyed and self.trace is None:
+            raise UsageError(
+                f"{port}: the device has no key, whatever is written to it counts",
+                "it was flashed with an image that was built without --device-key",
+                "build with --device-key and flash that, or leave the option out",
+            )
+        keyed = keyed if self.keyed is None else self.keyed
         capabilities = (
             CAPABILITY_TRACE * trace
             + CAPABILITY_LEARN * self.learns
             + CAPABILITY_EVENTS * (self.stream is not None)
             + CAPABILITY_EXIT * self.exits
+            + CAPABILITY_KEYED * keyed
         )
         rows: list[tuple[str, object, object]] = [
             ("model", self.model, facts.model),

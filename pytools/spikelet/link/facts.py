@@ -8,9 +8,11 @@ from enum import IntEnum
 from spikelet.link.messages import (
     CAPABILITY_EVENTS,
     CAPABILITY_EXIT,
+    CAPABILITY_KEYED,
     CAPABILITY_LEARN,
     CAPABILITY_TRACE,
     LEARN_ACCEPT,
+    LEARN_ACCEPT_SIGNED,
     LEARN_COMMIT,
     LEARN_INFO,
     LEARN_KEEP_FACTORY,
@@ -33,6 +35,7 @@ from spikelet.link.messages import (
     STORED_OTHER_MODEL,
     STORED_OTHER_VERSION,
 )
+from spikelet.link.replies import LearnReply, LearnStateReply
 
 
 class Kind(IntEnum):
@@ -188,6 +191,11 @@ class DeviceInfo:
         return bool(self.capabilities & CAPABILITY_EXIT)
 
     @property
+    def keyed(self) -> bool:
+        """Whether it takes over from outside only what the holder of its key has signed."""
+        return bool(self.capabilities & CAPABILITY_KEYED)
+
+    @property
     def takes_events(self) -> bool:
         """Whether an input of the model is fed with address events."""
         return bool(self.capabilities & CAPABILITY_EVENTS)
@@ -196,7 +204,7 @@ class DeviceInfo:
 class LearnAction(IntEnum):
     """What LEARN_STATE does: read about what was learned, forget all of it, keep it without
     power, go back to what was kept last, take what was written into use, make what is committed
-    the factory's (once), go on from the factory's."""
+    the factory's (once), go on from the factory's, take a signed state into use."""
 
     INFO = LEARN_INFO
     RESET = LEARN_RESET
@@ -205,6 +213,7 @@ class LearnAction(IntEnum):
     ACCEPT = LEARN_ACCEPT
     KEEP_FACTORY = LEARN_KEEP_FACTORY
     TO_FACTORY = LEARN_TO_FACTORY
+    ACCEPT_SIGNED = LEARN_ACCEPT_SIGNED
 
 
 class Stored(IntEnum):
@@ -264,6 +273,28 @@ class LearnState:
     factory: Stored
     self_test: SelfTest
 
+    @classmethod
+    def of(cls, reply: LearnStateReply) -> LearnState:
+        """What a reply says; its codes are known ones."""
+        return cls(
+            steps=reply.steps,
+            crc=reply.crc,
+            generation=reply.generation,
+            committed_crc=reply.committed_crc,
+            ticks=reply.ticks,
+            written_bytes=reply.written,
+            erased_pages=reply.erased,
+            slot_bytes=reply.slot_bytes,
+            page_bytes=reply.page_bytes,
+            stored=Stored(reply.stored),
+            pending=bool(reply.pending),
+            worn=reply.worn,
+            digest=reply.digest,
+            source=Source(reply.source),
+            factory=Stored(reply.factory),
+            self_test=SelfTest(reply.self_test),
+        )
+
     @property
     def is_committed(self) -> bool:
         """Whether the learned tensors are the committed ones."""
@@ -311,6 +342,19 @@ class RunResult:
     outputs_crc: int
     states_crc: int = field(default=0, kw_only=True)
     outputs: dict[str, bytes] | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def before(cls, reply: LearnReply, steps: int) -> RunResult:
+        """The whole run that came before learning, in the same request."""
+        return RunResult(
+            finished=True,
+            stopped=False,
+            step=steps,
+            ticks=reply.run_ticks,
+            stack=reply.stack,
+            saturations=reply.run_saturations,
+            outputs_crc=reply.outputs_crc,
+        )
 
 
 @dataclass(frozen=True)

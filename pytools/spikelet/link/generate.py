@@ -110,7 +110,10 @@ def c_text(spec: dict[str, Any]) -> str:
     out += [f"    SPK_TYPE_{name} = {value}," for name, value in spec["reserved"].items()]
     reads = sum(1 << entry["id"] for entry in spec["type"] if entry.get("read"))
     out += ["};", "", "// Bit t: requests of type t change nothing and may be served again."]
-    out += ["enum {", f"    SPK_READ_TYPES = 0x{reads:X},", "};", "", "enum spk_status {"]
+    keyed = sum(1 << entry["id"] for entry in spec["type"] if entry.get("keyed"))
+    out += ["enum {", f"    SPK_READ_TYPES = 0x{reads:X},", "};", ""]
+    out += ["// Bit t: requests of type t are served by a device with a key; no others are."]
+    out += ["enum {", f"    SPK_KEYED_TYPES = 0x{keyed:X},", "};", "", "enum spk_status {"]
     out += [f"    SPK_STATUS_{entry['name']} = {entry['code']}," for entry in spec["status"]]
     out += [
         "};",
@@ -200,6 +203,8 @@ def _codes(spec: dict[str, Any]) -> list[str]:
     out += [f"    {entry['name']} = {entry['code']}" for entry in spec["status"]]
     reads = ", ".join(f"Type.{e['name']}" for e in spec["type"] if e.get("read"))
     out += ["", "", f"READ_TYPES = frozenset({{{reads}}})"]
+    keyed = ", ".join(f"Type.{e['name']}" for e in spec["type"] if e.get("keyed"))
+    out += [f"KEYED_TYPES = frozenset({{{keyed}}})"]
     out += [
         "",
         "# Status: (likely cause, next step)",

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 PROTOCOL = 2
-PROTOCOL_HASH = 0x32583A52
+PROTOCOL_HASH = 0xD7B11ECD
 RUN_RESTART = 1
 RUN_STOP = 2
 RUN_TICKS = 4
@@ -29,6 +29,7 @@ CAPABILITY_TRACE = 1
 CAPABILITY_LEARN = 2
 CAPABILITY_EVENTS = 4
 CAPABILITY_EXIT = 8
+CAPABILITY_KEYED = 16
 NO_LABEL = 65535
 BAUD_CONFIRM_MS = 4000
 LEARN_RUN = 1
@@ -39,6 +40,7 @@ LEARN_RESTORE = 3
 LEARN_ACCEPT = 4
 LEARN_KEEP_FACTORY = 5
 LEARN_TO_FACTORY = 6
+LEARN_ACCEPT_SIGNED = 7
 STORED_NONE = 0
 STORED_EMPTY = 1
 STORED_DAMAGED = 2
@@ -80,6 +82,7 @@ class Type(IntEnum):
     BAUD = 15
     LINE = 18
     WORKING = 19
+    SIGNED_PUT = 20
     STREAM = 13  # reserved
     PARAM = 14  # reserved
 
@@ -102,9 +105,12 @@ class Status(IntEnum):
     BUSY = 12
     FAULT = 13
     TIMEOUT = 14
+    SIGNATURE = 15
+    OLD = 16
 
 
 READ_TYPES = frozenset({Type.HELLO, Type.ECHO, Type.TENSOR_GET, Type.FAULT, Type.CONSTANTS, Type.LINE})
+KEYED_TYPES = frozenset({Type.HELLO, Type.ECHO, Type.TENSOR_PUT, Type.TENSOR_GET, Type.RUN, Type.RESET, Type.FAULT, Type.LEARN, Type.LEARN_STATE, Type.CONSTANTS, Type.EVENTS, Type.EVENTS_CLOSE, Type.BAUD, Type.LINE, Type.SIGNED_PUT})
 
 # Status: (likely cause, next step)
 STATUS_TEXTS: dict[Status, tuple[str, str]] = {
@@ -167,6 +173,14 @@ STATUS_TEXTS: dict[Status, tuple[str, str]] = {
     Status.TIMEOUT: (
         "the device gave up waiting",
         "repeat; if it fails again check cable and baud",
+    ),
+    Status.SIGNATURE: (
+        "the device was built with a key, and takes over only what the key's holder has signed for this package (detail: of a request that it does not serve its type, of SIGNED_PUT or ACCEPT_SIGNED the bytes that came); what it had learned is unchanged",
+        "sign the delta with `spikelet sign DELTA --key KEY --package PKG` and send it signed; or flash an image without --device-key",
+    ),
+    Status.OLD: (
+        "it is older than what the device took over: its counter is lower than the device's (detail), or it is what the image or its factory began with; what the device had learned is unchanged",
+        "get the newest delta; to go back on purpose have the older one signed again with `spikelet sign --counter`, higher than the device's",
     ),
 }
 
@@ -295,7 +309,7 @@ _LEARNSTATEREQUEST = struct.Struct("<BII")
 
 
 class LearnStateRequest(NamedTuple):
-    """What was learned: read about it, forget it, commit it, go back to the committed, accept what was written (crc and steps are read then only), keep the committed as the factory's, return to the factory's: the request."""
+    """What was learned: read about it, forget it, commit it, go back to the committed, accept what was written (crc and steps are read then only), keep the committed as the factory's, return to the factory's, take over the state that SIGNED_PUT wrote if the holder of the device's key has signed it: the request."""
 
     action: int
     crc: int
@@ -386,3 +400,22 @@ class BaudRequest(NamedTuple):
     def unpack(cls, data: bytes) -> BaudRequest:
         """Reads a payload; bytes beyond the known fields are skipped."""
         return cls._make(_BAUDREQUEST.unpack_from(data))
+
+
+_SIGNEDPUTREQUEST = struct.Struct("<I")
+
+
+class SignedPutRequest(NamedTuple):
+    """Bytes of a signed state, in order; offset 0 begins it anew: the request."""
+
+    offset: int
+    data: bytes
+
+    def pack(self) -> bytes:
+        """The bytes of the payload."""
+        return _SIGNEDPUTREQUEST.pack(self.offset) + self.data
+
+    @classmethod
+    def unpack(cls, data: bytes) -> SignedPutRequest:
+        """Reads a payload; bytes beyond the known fields are skipped."""
+        return cls._make((*_SIGNEDPUTREQUEST.unpack_from(data), data[_SIGNEDPUTREQUEST.size :],))

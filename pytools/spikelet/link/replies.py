@@ -175,7 +175,7 @@ _LEARNSTATEREPLY = struct.Struct("<IIIIIIIIIIBBIIBBB")
 
 
 class LearnStateReply(NamedTuple):
-    """What was learned: read about it, forget it, commit it, go back to the committed, accept what was written (crc and steps are read then only), keep the committed as the factory's, return to the factory's: the reply."""
+    """What was learned: read about it, forget it, commit it, go back to the committed, accept what was written (crc and steps are read then only), keep the committed as the factory's, return to the factory's, take over the state that SIGNED_PUT wrote if the holder of the device's key has signed it: the reply."""
 
     steps: int
     crc: int

@@ -99,13 +99,17 @@ def session_target(
 ) -> SessionTarget:
     """What a session runs on; an image is built in the session's folder, and flashed if asked."""
     if not options.builds or (board.transport == "serial" and options.port is None):
-        return SessionTarget(board, port=options.port, baud=options.baud, faults=options.faults)
+        return SessionTarget(
+            board, port=options.port, baud=options.baud, faults=options.faults,
+            keyed=options.device_key is not None,
+        )  # fmt: skip
     trace = isinstance(options, RunOptions) and options.layers
     tool = choose_tool(board) if options.port is not None else ""
     with watch.step("building"):
         built = make(
-            package, board, folder.path / "build", toolchain=options.toolchain, trace=trace
-        )
+            package, board, folder.path / "build", toolchain=options.toolchain, trace=trace,
+            device_key=options.device_key,
+        )  # fmt: skip
     if options.port is not None:
         planned = plan_flash(built.firmware.elf, board, tool, options.port)
         call_tool(planned, options.port, watch)
@@ -140,6 +144,8 @@ def run_asked(
     """
     board = as_board(options.board)
     delta = None if options.delta is None else Delta.load(options.delta, package, options.trusted)
+    if delta is not None and options.device_key is not None:
+        delta.signed(package)  # said before anything is built
     package = package if delta is None else delta.places(package)
     if options.keep_state:
         package = keeping_state(package)

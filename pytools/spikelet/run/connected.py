@@ -28,6 +28,7 @@ def connected(
     port: str | None,
     baud: int | None,
     machine: str,
+    device_key: Path | None = None,
 ) -> Iterator[Device]:
     """The device, for as long as the `with` lasts; see `spikelet.connect`."""
     if port is None and isinstance(board, str) and _is_port(board):
@@ -35,9 +36,10 @@ def connected(
     on = as_board(board)
     with tempfile.TemporaryDirectory(prefix="spikelet-") as folder:
         if port is not None or on.transport == "serial":
-            target = SessionTarget(on, port=port, baud=baud)
+            target = SessionTarget(on, port=port, baud=baud, keyed=device_key is not None)
         else:
-            target = SessionTarget(on, make(package, on, Path(folder), trace=layers), machine)
+            built = make(package, on, Path(folder), trace=layers, device_key=device_key)
+            target = SessionTarget(on, built, machine)
         with connect(target, package) as (link, _):
             yield Device(package, DeviceLearner(package.graph, link))
 

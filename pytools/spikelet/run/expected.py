@@ -32,6 +32,7 @@ def expected_image(
     *,
     trace: bool | None = None,
     defines: Iterable[str] = (),
+    keyed: bool | None = None,
 ) -> Expected:
     """The facts, tensor table and constants of the package's image for a board.
 
@@ -41,6 +42,7 @@ def expected_image(
         generated: what code generation gave for the two; None to generate it here.
         trace: whether it is a trace build; None where both will do.
         defines: macros that the image was built with, as NAME=VALUE.
+        keyed: whether it was built with a key; None where both will do.
     """
     graph = package.graph
     if generated is None:
@@ -71,6 +73,7 @@ def expected_image(
         ram_bytes=board.memory.ram.bytes if board.memory else None,
         stream=graph.stream.name if graph.stream else None,
         exits=bool(graph.exit),
+        keyed=keyed,
     )
 
 

@@ -16,6 +16,7 @@ from spikelet.package import Package
 from spikelet.run.learner import DeviceLearner
 from spikelet.run.reals import Given, Prediction, prediction, real_values, samples_of
 from spikelet.run.replay import replay
+from spikelet.run.workflow import send_delta
 
 
 class State(MutableMapping[str, Array]):
@@ -151,8 +152,11 @@ class Device:
 
         Raises:
             StateError: it is for another base or has another form; nothing is sent.
+            SignatureError: the device has a key, and no signed state, NAME.spkd.state, lay beside
+                the delta when it was loaded.
+            DeviceRefused: SIGNATURE or OLD from a device with a key; nothing has changed.
         """
-        self.link.put_learned(delta.wire(self.package))
+        send_delta(self.link, delta, self.package)
 
     def commit(self) -> None:
         """Keep what was learned without power; what is not committed ends with the session."""

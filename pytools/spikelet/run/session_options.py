@@ -51,6 +51,8 @@ class SessionOptions:
         trusted: a public key that package and delta must be signed by; None for that of
             SPIKELET_TRUSTED.
         faults: seed of a bad wire between here and the device; None for none.
+        device_key: a public key that the image is built with; or, with a port, that the device must
+            have been built with. None for an image without.
 
     Raises:
         UsageError: options that do not go together.
@@ -67,6 +69,7 @@ class SessionOptions:
     resume: bool = False
     trusted: Path | None = None
     faults: int | None = None
+    device_key: Path | None = None
 
     def __post_init__(self) -> None:
         if self.port is None:

@@ -14,7 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from spikelet.board import Board, Firmware, ImageTooLarge, build, held_port, start, too_large
-from spikelet.codegen import ArenaTooSmall, Generated, fit_arena, generate, totals
+from spikelet.board.build import usable_cache
+from spikelet.board.monocypher import monocypher_folder
+from spikelet.codegen import ArenaTooSmall, Generated, Safeguards, fit_arena, generate, totals
+from spikelet.codegen.safeguards import SIGNED
+from spikelet.codegen.signed import nothing_to_sign
 from spikelet.errors import UsageError
 from spikelet.graph.tile import Tiling
 from spikelet.learn.delta import Delta
@@ -30,6 +34,7 @@ from spikelet.run.expected import expected_image, macros_of
 from spikelet.run.session import Outcome, Speed, compare, summary
 from spikelet.run.session_folder import Recording, SessionFolder
 from spikelet.run.watch import Watch
+from spikelet.signing import public_bytes
 from spikelet.streams import SampleStream, data_stream, package_stream
 from spikelet.version import __version__
 
@@ -107,22 +112,23 @@ def make(
     *,
     toolchain: str = "auto",
     trace: bool = False,
-    defines: tuple[str, ...] = (),
     sanitize: bool = False,
     tests_itself: bool = True,
+    device_key: Path | None = None,
 ) -> BuiltImage:
     """Generate model.c and build the image in `out`; for errors see `spikelet.board.build`.
 
     With `tests_itself` the image of a model that learns holds golden samples, on a board that keeps
-    what is learned.
+    what is learned. With a `device_key` the device takes over from outside only what the holder of
+    that public key has signed.
     """
-    samples = self_test(package) if tests_itself and _keeps(package, board) else None
+    safeguards = _safeguards(package, board, tests_itself, device_key)
+    monocypher = monocypher_folder(usable_cache()) if safeguards.key else None
     generated = generate(
         package.graph, package.sha256, out,
-        trace=trace, target=board.target, guard=sanitize, self_test=samples,
+        trace=trace, target=board.target, guard=sanitize, safeguards=safeguards,
     )  # fmt: skip
-    if samples is not None:
-        defines = (*defines, "SPK_SELF_TEST")
+    defines = safeguards.macros
     if package.graph.learns:
         defines = (*defines, "SPK_LEARN")
     if package.graph.has_choices:
@@ -136,11 +142,21 @@ def make(
     try:
         _could_fit(board, generated)
         firmware = build(
-            out, board, out, toolchain=toolchain, trace=trace, defines=defines, sanitize=sanitize
-        )
+            out, board, out, toolchain=toolchain, trace=trace, defines=defines, sanitize=sanitize,
+            monocypher=monocypher,
+        )  # fmt: skip
     except ImageTooLarge as error:
         raise _with_arena(error, package, board, generated) from error
     return BuiltImage(generated, firmware, defines)
+
+
+def _safeguards(
+    package: Package, board: Board, tests_itself: bool, device_key: Path | None
+) -> Safeguards:
+    if device_key is not None and not package.graph.learns:
+        raise nothing_to_sign(package.graph)
+    samples = self_test(package) if tests_itself and _keeps(package, board) else None
+    return Safeguards(samples, b"" if device_key is None else public_bytes(device_key))
 
 
 def _keeps(package: Package, board: Board) -> bool:
@@ -209,6 +225,20 @@ def with_arena(package: Package, arena: int, board: Board) -> tuple[Package, Til
     return Package(tiling.graph, package.vectors, noted), tiling
 
 
+def send_delta(device: Device, delta: Delta, package: Package) -> None:
+    """Have a device take over the values of a delta; one with a key verifies its signature.
+
+    Raises:
+        StateError: it is of another base or has another form; nothing is sent.
+        SignatureError: the device has a key, and no signed state lies beside the delta.
+        DeviceRefused: the device did not take it: what it had learned is unchanged.
+    """
+    if device.hello.keyed:
+        device.put_signed(delta.signed(package))
+    else:
+        device.put_learned(delta.wire(package))
+
+
 @dataclass(frozen=True)
 class SessionTarget:
     """What a session runs on.
@@ -222,6 +252,7 @@ class SessionTarget:
         reserved: this process holds the port, as a device of a roster.
         delta: what the device is sent first, or None.
         faults: seed of a bad wire in front of it, see `spikelet.link.faults.drawn`; None for none.
+        keyed: hardware that was flashed before must have been built with a key.
     """
 
     board: Board
@@ -232,16 +263,19 @@ class SessionTarget:
     reserved: bool = False
     delta: Delta | None = None
     faults: int | None = None
+    keyed: bool = False
 
     def expected_image(self, package: Package) -> Expected:
         """What its device must say when it holds the package."""
         if self.built is None:
-            return expected_image(package, self.board, defines=macros_of(self.board))
+            macros = macros_of(self.board)
+            return expected_image(package, self.board, defines=macros, keyed=self.keyed or None)
         firmware = self.built.firmware
-        macros = (*macros_of(self.board, firmware.toolchain), *self.built.defines)
         return expected_image(
-            package, self.board, self.built.generated, trace=firmware.trace, defines=macros
-        )
+            package, self.board, self.built.generated, trace=firmware.trace,
+            defines=(*macros_of(self.board, firmware.toolchain), *self.built.defines),
+            keyed=SIGNED in self.built.defines,
+        )  # fmt: skip
 
     def speed(self, machine: str) -> Speed:
         """Of the machine that was chosen."""
@@ -383,7 +417,7 @@ def run(
         head["port"] = target.port
         speed, model = target.speed(machine), package
         if target.delta is not None:
-            device.put_learned(target.delta.wire(package))
+            send_delta(device, target.delta, package)
             model, stream = target.delta.put(package), replace(stream, golden={})
         recording = Recording(folder, head, resume)
         outcome = compare(

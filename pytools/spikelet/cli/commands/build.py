@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ from spikelet.cli.options import (
     ArenaOption,
     BoardOption,
     ClassesOption,
+    DeviceKeyOption,
     FeaturesOption,
     JsonOption,
     KeepOption,
@@ -82,6 +83,7 @@ def command(
     keep_state: KeepOption = False,
     self_test: SelfTestOption = True,
     trusted: TrustedOption = None,
+    device_key: DeviceKeyOption = None,
     mcuboot: McubootOption = None,
     image_version: VersionOption = "1.0.0",
     as_json: JsonOption = False,
@@ -114,30 +116,43 @@ def command(
         needed = plan_rows(loaded.learning_plan(target))
     check_folder(out := out or image_folder(loaded, target, layers))
     with terminal.err.status("building"):
-        built = loaded.build(target, out, toolchain=toolchain, layers=layers, self_test=self_test)
+        built = loaded.build(
+            target, out, toolchain=toolchain, layers=layers, self_test=self_test,
+            device_key=device_key,
+        )  # fmt: skip
     signed = None if mcuboot is None else sign_image(built.firmware, mcuboot, image_version)
-    sizes = built.facts()
-    result = _result(loaded, sizes, signed, learn is not None)
-    rows = {
-        "image": built.firmware.elf,
-        "signed": signed,
-        "toolchain": sizes["toolchain"] + (", trace build" if layers else ""),
-        **build_rows(sizes),
-        "  deepest": ", ".join(f"{name} {size}" for name, size in sizes["stack_chain"]) or None,
-        **needed,
-        "sha256": loaded.sha256,
-    }
+    result = _result(loaded, built.facts(), signed, device_key, learn is not None)
+    rows = {**_rows(result, layers, build_rows), **needed, "sha256": loaded.sha256}
     terminal.result(result, facts(f"{loaded.graph.name} for {target.name}", rows))
 
 
 def _result(
-    package: Package, sizes: Mapping[str, Any], signed: Path | None, learns: bool
+    package: Package,
+    sizes: Mapping[str, Any],
+    signed: Path | None,
+    device_key: Path | None,
+    learns: bool,
 ) -> dict[str, Any]:
     return {
         "model": package.graph.name,
         "package_sha256": package.sha256,
         "stack_reserved_bytes": (sizes["memory"] or {}).get("stack_reserved_bytes"),
         "signed": None if signed is None else str(signed),
+        "device_key": None if device_key is None else str(device_key),
         **sizes,
         **({"learning": package.manifest["learning"]} if learns else {}),
+    }
+
+
+def _rows(
+    result: Mapping[str, Any], layers: bool, sizes: Callable[[Mapping[str, Any]], dict[str, object]]
+) -> dict[str, object]:
+    key, chain = result["device_key"], result["stack_chain"]
+    return {
+        "image": result["elf"],
+        "signed": result["signed"],
+        "takes over": key and f"deltas that the holder of {key} has signed",
+        "toolchain": result["toolchain"] + (", trace build" if layers else ""),
+        **sizes(result),
+        "  deepest": ", ".join(f"{name} {size}" for name, size in chain) or None,
     }

@@ -13,6 +13,7 @@ from spikelet.cli import loading
 from spikelet.cli.completion import boards, targets
 from spikelet.cli.options import (
     ClassesOption,
+    DeviceKeyOption,
     FeaturesOption,
     JsonOption,
     KeepOption,
@@ -31,13 +32,6 @@ if TYPE_CHECKING:
 
 app = application()
 
-DeviceKeyOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="KEY.pub", parser=given_path, show_default=False,
-        help="A public key that the device checks what it is sent with; see SECURITY.md.",
-    ),
-]  # fmt: skip
 FolderOption = Annotated[
     Path | None,
     typer.Option(

@@ -10,6 +10,7 @@ import typer
 from spikelet.cli import loading
 from spikelet.cli.completion import boards, packages, tools
 from spikelet.cli.options import (
+    DeviceKeyOption,
     JsonOption,
     ToolchainOption,
     TrustedOption,
@@ -77,6 +78,7 @@ def command(
     toolchain: ToolchainOption = "auto",
     layers: LayersOption = False,
     trusted: TrustedOption = None,
+    device_key: DeviceKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a board's flash with its own tool, and the .hex, .bin or .uf2 that the tool reads.
@@ -94,7 +96,7 @@ def command(
         raise typer.BadParameter("hardware has no default: give --board", param_hint="--board")
     on = find_board(board)
     tool = choose_tool(on, tool)
-    elf = image_of(image, on, out, toolchain, layers, terminal, trusted)
+    elf = image_of(image, on, out, toolchain, layers, terminal, (trusted, device_key))
     check_folder(elf.parent)
     planned = plan_flash(elf, on, tool, port, tuple(arguments or ()))
     result = {

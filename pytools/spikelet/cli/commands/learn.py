@@ -13,6 +13,7 @@ from spikelet.cli.options import (
     BaudOption,
     BoardOption,
     ClassesOption,
+    DeviceKeyOption,
     FaultsOption,
     FeaturesOption,
     JsonOption,
@@ -113,6 +114,7 @@ def command(
     resume: ResumeOption = False,
     session: SessionOption = None,
     trusted: TrustedOption = None,
+    device_key: DeviceKeyOption = None,
     faults: FaultsOption = None,
     as_json: JsonOption = False,
 ) -> None:  # fmt: skip
@@ -132,7 +134,7 @@ def command(
         load_state=load_state, save_state=save_state, save_delta=save_delta, baselines=baselines,
         port=port, baud=baud, machine=machine, toolchain=toolchain, resume=resume, session=session,
         trusted=trusted,
-        faults=faults,
+        faults=faults, device_key=device_key,
     )  # fmt: skip
     loaded = Package.load(package, trusted)
     folder = session_folder(options, loaded.graph.name)

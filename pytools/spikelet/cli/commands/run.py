@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from spikelet.cli.options import (
     DEFAULT_BOARD,
     ArenaOption,
     BaudOption,
+    DeviceKeyOption,
     FaultsOption,
     JsonOption,
     KeepOption,
@@ -68,6 +70,20 @@ RealtimeOption = Annotated[
     bool,
     typer.Option("--realtime", help="Of events: an error where they take longer than they lasted."),
 ]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", parser=given_path,
+        help="An .npz file with x (N, ...) and, where known, y (N,); or, of a network that takes "
+        "events, a file or folder of recordings. Default: the package's samples.",
+    ),
+]  # fmt: skip
+LayersOption = Annotated[
+    bool, typer.Option("--layers", help="Compare every layer in every step (trace build).")
+]
+FlashOption = Annotated[
+    bool, typer.Option("--flash", help="Flash first, with the board's own tool.")
+]
 DeltaOption = Annotated[
     Path | None,
     typer.Option(
@@ -84,25 +100,13 @@ def command(
     port: PortOption = None,
     baud: BaudOption = None,
     machine: MachineOption = "auto",
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH", parser=given_path,
-            help="An .npz file with x (N, ...) and, where known, y (N,); or, of a network that "
-            "takes events, a file or folder of recordings. Default: the package's samples.",
-        ),
-    ] = None,
+    data: DataOption = None,
     bin_us: BinOption = None,
     keep_state: KeepOption = False,
     realtime: RealtimeOption = False,
     limit: LimitOption = None,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="Compare every layer in every step (trace build).")
-    ] = False,
-    flash: Annotated[
-        bool,
-        typer.Option("--flash", help="Flash first, with the board's own tool."),
-    ] = False,
+    layers: LayersOption = False,
+    flash: FlashOption = False,
     delta: DeltaOption = None,
     resume: ResumeOption = False,
     session: SessionOption = None,
@@ -111,12 +115,16 @@ def command(
     roster: RosterOption = None,
     wait: WaitOption = 60.0,
     trusted: TrustedOption = None,
+    device_key: DeviceKeyOption = None,
     faults: FaultsOption = None,
     as_json: JsonOption = False,
-) -> None:  # fmt: skip
+) -> None:
     """Run a package on a board or on a test bench, compared with golden sample by sample."""
     if roster is not None:
-        _single(delta, bin_us, keep_state, realtime, faults)
+        _single({
+            "--delta": delta, "--bin-us": bin_us, "--keep-state": keep_state or None,
+            "--realtime": realtime or None, "--faults": faults, "--device-key": device_key,
+        })  # fmt: skip
         with loading(as_json):
             from spikelet.cli.on_roster import RosterOptions, run_on_roster
         bench = RosterOptions(
@@ -135,20 +143,16 @@ def command(
             limit=limit, layers=layers, resume=resume, session=session, toolchain=toolchain,
             arena=arena, flash=flash, delta=delta, bin_us=bin_us,
             keep_state=keep_state, realtime=realtime, trusted=trusted, faults=faults,
+            device_key=device_key,
         ),
         as_json,
     )  # fmt: skip
 
 
-def _single(
-    delta: Path | None, bin_us: int | None, keep_state: bool, realtime: bool, faults: int | None
-) -> None:
+def _single(options: Mapping[str, object]) -> None:
     """Refuse what a roster does not take."""
-    for option, given in (
-        ("--delta", delta), ("--bin-us", bin_us), ("--keep-state", keep_state),
-        ("--realtime", realtime), ("--faults", faults),
-    ):  # fmt: skip
-        if given not in (None, False):
+    for option, given in options.items():
+        if given is not None:
             raise UsageError(f"{option} with --roster", next="run one board with --board")
 
 
