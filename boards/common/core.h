@@ -3,6 +3,8 @@
 #ifndef SPK_CORE_H
 #define SPK_CORE_H
 
+#include "spk_board.h"
+
 #include <stdint.h>
 
 // Code that runs while flash cannot be read. Where the core executes from the flash that the board
@@ -88,6 +90,9 @@ static inline void irq_on(void) {
 static inline void core_sleep(void) {
 #ifndef SPK_NO_SLEEP
     __asm__ volatile("wfi" ::: "memory");
+#endif
+#ifdef SPK_WATCHDOG_WAKES
+    spk_board_alive();
 #endif
 }
 #endif

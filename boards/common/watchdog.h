@@ -13,4 +13,8 @@
 // spk_board_reset_cause().
 void spk_watchdog_begin(void);
 
+// Of a watchdog that interrupts before it resets: does not return where it is what interrupts.
+// SPK_WATCHDOG_WAKES has an idle core, which is woken by it, feed it at once (core.h).
+void spk_watchdog_interrupt(void);
+
 #endif

@@ -5,6 +5,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rv32.h"
 #include "uart.h"
+#include "watchdog.h"
 
 enum {
     RTC_CNTL_OPTIONS0 = 0x60008000,
@@ -21,6 +22,7 @@ enum {
     PAD_TX = 2 << 10,
     TIMG0_WDTCONFIG0 = 0x6001F048,
     TIMG0_WDTWPROTECT = 0x6001F064,
+    WDT_CONF_UPDATE_EN = 1 << 22, // what is written counts from here on
     SYSTEM_CPU_PER_CONF = 0x600C0008,
     SYSTEM_PERIP_CLK_EN0 = 0x600C0010,
     SYSTEM_PERIP_RST_EN0 = 0x600C0018,
@@ -48,10 +50,11 @@ const struct spk_board_info spk_board_info = {
 
 const struct spk_board_storage spk_board_storage = {SPK_STORAGE_BYTES, SPK_STORAGE_PAGE};
 
-// The boot ROM leaves three on: of timer group 0, of the RTC, and the one that feeds itself.
+// The boot ROM leaves three on: of timer group 0, of the RTC, and the one that feeds itself. The
+// first is started again by the agent.
 static void watchdogs_off(void) {
     reg_write(TIMG0_WDTWPROTECT, wdt_key);
-    reg_write(TIMG0_WDTCONFIG0, 0);
+    reg_write(TIMG0_WDTCONFIG0, WDT_CONF_UPDATE_EN);
     reg_write(TIMG0_WDTWPROTECT, 0);
     reg_write(RTC_CNTL_WDTWPROTECT, wdt_key);
     reg_write(RTC_CNTL_WDTCONFIG0, 0);
@@ -70,6 +73,7 @@ static void clock_begin(void) {
 
 void spk_board_init(void) {
     spk_kept_begin();
+    spk_watchdog_begin();
     watchdogs_off();
     clock_begin();
     __asm__ volatile("csrw %0, %1" ::"i"(CSR_MPCER), "r"(1));
@@ -95,6 +99,7 @@ uint32_t spk_core_ticks(void) {
 }
 
 void spk_rv32_interrupt(void) {
+    spk_watchdog_interrupt();
     spk_uart_interrupt();
 }
 

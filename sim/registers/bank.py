@@ -12,6 +12,7 @@ from typing import ClassVar
 
 Registers = dict[int, tuple[str, int]]  # by offset: name and value after a reset
 LOOK_EVERY = 1 << 18  # cycles between two looks at what the host has sent
+LONGEST_WAIT = 1.0  # seconds of a core that sleeps, between two looks
 
 
 class ModelError(Exception):

@@ -13,7 +13,7 @@ from unicorn import arm_const as arm
 from unicorn import unicorn_const as uc_const
 from unicorn import unicorn_py3
 
-from .bank import LOOK_EVERY, Line, ModelError, Uart
+from .bank import LONGEST_WAIT, LOOK_EVERY, Line, ModelError, Uart
 from .image import Image
 from .watchdogs import NEVER, Iwdg
 
@@ -22,7 +22,6 @@ unicorn: Any = unicorn_py3.unicorn  # its annotations are partial
 SCS, PAGE = 0xE000E000, 0x1000
 SYST_CSR, SYST_RVR, SYST_CVR = 0x010, 0x014, 0x018
 NVIC_ISER, VTOR, AIRCR, CCSIDR = 0x100, 0xD08, 0xD0C, 0xD80
-LONGEST_WAIT = 1.0  # seconds
 CACHE_16_KB = 127 << 13 | 3 << 3 | 1  # 128 sets, 4 ways, lines of 8 words
 SYSRESETREQ = 0x05FA0004
 EXCEPTION_EXIT, FRAME_WORDS = 8, 8

@@ -17,8 +17,9 @@ from unicorn import riscv_const as rv
 from unicorn import unicorn_const as uc_const
 from unicorn import unicorn_py3
 
-from .bank import LOOK_EVERY, Bank, Line, ModelError, Registers, Uart
+from .bank import LONGEST_WAIT, LOOK_EVERY, Bank, Line, ModelError, Registers, Uart
 from .image import Image
+from .watchdogs import Mwdt
 
 unicorn: Any = unicorn_py3.unicorn  # its annotations are partial
 
@@ -31,6 +32,7 @@ CSR_MPCER, CSR_MPCMR, CSR_MPCCR = 0x7E0, 0x7E1, 0x7E2
 WDT_KEY, SWD_KEY = 0x50D8_3AA1, 0x8F1D_312A
 MIE, MPIE = 1 << 3, 1 << 7
 RXFIFO_FULL, FRM_ERR, RXFIFO_OVF, RXFIFO_TOUT = 1 << 0, 1 << 3, 1 << 4, 1 << 8
+POWER_ON, SW_SYS, TG0WDT_SYS = 1, 3, 7  # RTC_CNTL_RESET_CAUSE
 ROM, ROM_BYTES = 0x4000_0000, 0x6_0000
 
 
@@ -138,20 +140,14 @@ class Rtc(Guarded):
     """Power of the PLL, two watchdogs, reset."""
 
     registers: ClassVar[Registers] = {
-        0x00: ("OPTIONS0", 0x1C00_2000), 0x90: ("WDTCONFIG0", 0x8001_3214),
-        0xA8: ("WDTWPROTECT", 0), 0xAC: ("SWD_CONF", 0x04B0_0000), 0xB0: ("SWD_WPROTECT", 0),
+        0x00: ("OPTIONS0", 0x1C00_2000), 0x38: ("RESET_STATE", 0),
+        0x90: ("WDTCONFIG0", 0x8001_3214), 0xA8: ("WDTWPROTECT", 0),
+        0xAC: ("SWD_CONF", 0x04B0_0000), 0xB0: ("SWD_WPROTECT", 0),
     }  # fmt: skip
     guard: ClassVar[dict[str, tuple[str, int]]] = {
         "WDTCONFIG0": ("WDTWPROTECT", WDT_KEY),
         "SWD_CONF": ("SWD_WPROTECT", SWD_KEY),
     }
-
-
-class Timers(Guarded):
-    """The watchdog of timer group 0."""
-
-    registers: ClassVar[Registers] = {0x48: ("WDTCONFIG0", 0x8004_C000), 0x64: ("WDTWPROTECT", 0)}
-    guard: ClassVar[dict[str, tuple[str, int]]] = {"WDTCONFIG0": ("WDTWPROTECT", WDT_KEY)}
 
 
 class System(Bank):
@@ -176,16 +172,17 @@ class Efuse(Bank):
 
 
 class Matrix(Bank):
-    """Which line of the core UART0 asks at, and when the core takes it."""
+    """Which line of the core a peripheral asks at, and when the core takes it."""
 
     registers: ClassVar[Registers] = {
-        0x054: ("UART_INTR_MAP", 0), 0x104: ("CPU_INT_ENABLE", 0), 0x108: ("CPU_INT_TYPE", 0),
+        0x054: ("UART_INTR_MAP", 0), 0x084: ("TG_WDT_INT_MAP", 0), 0x104: ("CPU_INT_ENABLE", 0),
+        0x108: ("CPU_INT_TYPE", 0),
         **{0x114 + 4 * n: (f"CPU_INT_PRI_{n}", 0) for n in range(32)}, 0x194: ("CPU_INT_THRESH", 0),
     }  # fmt: skip
 
-    def line(self) -> int:
-        """The line at which UART0 would interrupt the core; 0 for none."""
-        line = self["UART_INTR_MAP"] & 31
+    def line(self, source: str) -> int:
+        """The line at which a peripheral would interrupt the core; 0 for none."""
+        line = self[source] & 31
         priority = self[f"CPU_INT_PRI_{line}"]
         on = self["CPU_INT_ENABLE"] >> line & 1 and priority >= max(self["CPU_INT_THRESH"], 1)
         return line if on else 0
@@ -208,12 +205,15 @@ class Esp32C3:
         self.now = self.taken = self.resets = self.lost = 0
         self._next_look = 0
         self._fault: ModelError | None = None
+        self._cause = POWER_ON
         self._sram = ctypes.create_string_buffer(SRAM_BYTES)
         self._power_on()
 
     def _power_on(self) -> None:
         self.system, self.rtc = System("SYSTEM", 0x600C_0000), Rtc("RTC_CNTL", 0x6000_8000)
-        self.timers, self.pads = Timers("TIMG0", 0x6001_F000), Pads("IO_MUX", 0x6000_9000)
+        self.rtc["RESET_STATE"] = self._cause
+        self.timers = Mwdt("TIMG0", 0x6001_F000, lambda: (self.now, self.core_hz))
+        self.pads = Pads("IO_MUX", 0x6000_9000)
         self.matrix = Matrix("INTERRUPT", 0x600C_2000)
         self.uart = C3Uart(self, lambda: bool(self.system["PERIP_CLK_EN0"] & 1 << 2))
         self.uart.connected = lambda: (
@@ -281,11 +281,14 @@ class Esp32C3:
                 raise ModelError(f"{bank.name}: {size} bytes are written")
             bank.store(page + offset - bank.base, value)
             if self.rtc["OPTIONS0"] >> 31:
-                self._reset = True
-                uc.emu_stop()
+                self._reset_by(SW_SYS)
         except ModelError as error:
             self._fault = error
             uc.emu_stop()
+
+    def _reset_by(self, cause: int) -> None:
+        self._cause, self._reset = cause, True
+        self.uc.emu_stop()
 
     def _count(self, _uc: Any, _offset: int, _size: int, _user: object) -> int:
         return self.now & 0xFFFF_FFFF
@@ -327,6 +330,9 @@ class Esp32C3:
 
     def _on_block(self, uc: Any, address: int, size: int, _user: object) -> None:
         try:
+            if self.now >= self.timers.due and self.timers.look():
+                self._reset_by(TG0WDT_SYS)
+                return
             if self.now >= self._next_look:
                 self._next_look = self.now + LOOK_EVERY
                 self._look(0.0)
@@ -343,8 +349,12 @@ class Esp32C3:
             uc.emu_stop()
 
     def _asks(self) -> int:
-        line = self.matrix.line()
-        return line if line and self.uart.asks(self.now) else 0
+        """The line of the core at which something asks, 0 for none."""
+        line = self.matrix.line("UART_INTR_MAP")
+        if line and self.uart.asks(self.now):
+            return line
+        line = self.matrix.line("TG_WDT_INT_MAP")
+        return line if line and self.timers.asks() else 0
 
     def _enter(self, address: int) -> None:
         uc, line = self.uc, self._asks()
@@ -357,8 +367,11 @@ class Esp32C3:
         uc.reg_write(rv.UC_RISCV_REG_PC, base + 4 * line)
 
     def _sleep(self) -> bool:
-        """WFI: time passes until UART0 asks. False where the host has gone."""
-        while not self._asks():
+        """WFI: time passes until an interrupt is asked for. False where the host has gone.
+
+        Without a byte it passes as the host's does.
+        """
+        while not self._asks() and not self.timers.bitten:
             if self.line.coming:
                 self.now = max(self.now, self.uart.next_byte)
             elif self.uart.fifo and self.now < self.uart.silent:
@@ -366,7 +379,10 @@ class Esp32C3:
             elif self.line.ended:
                 return False
             else:
-                self._look(None)
+                left = (self.timers.due - self.now) / self.core_hz
+                waited = self.line.wait(min(left, LONGEST_WAIT))
+                self.now += int(waited * self.core_hz) + 1
+                self._look(0.0)
             self.uart.advance(self.now, self.core_hz)
         return True
 
@@ -387,7 +403,7 @@ class Esp32C3:
                 self._power_on()
                 pc = self.image.entry
                 continue
-            if self.rtc["WDTCONFIG0"] >> 31 or self.timers["WDTCONFIG0"] >> 31:
+            if self.rtc["WDTCONFIG0"] >> 31 or (self.timers.of_rom and self.timers.runs):
                 raise ModelError("the core sleeps while a watchdog of the boot ROM runs")
             pc = self.uc.reg_read(rv.UC_RISCV_REG_PC)
             if not self._sleep():

@@ -41,6 +41,12 @@ MISTAKES = [
         "a watchdog of the boot ROM",
     ),
     ("esp32-c3", "reg_write(TIMG0_WDTWPROTECT, wdt_key);", "", "without its key"),
+    (
+        "esp32-c3",
+        "_WDTCONFIG0, WDT_CONF_UPDATE_EN);",
+        "_WDTCONFIG0, 0);",
+        "without WDT_CONF",
+    ),
     ("esp32-c3", "PAD_RX = 1 << 9 |", "PAD_RX = 1 << 12 |", "while the transmitter is off"),
 ]
 COUNTED = re.compile(r"(\d+) interrupts, (\d+) bytes lost, (\d+) resets, (\d+) Hz, (\d+) baud")

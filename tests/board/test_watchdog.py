@@ -18,7 +18,7 @@ from elftools.elf.elffile import ELFFile
 from link_agent import C_TESTS
 from once import Once
 from probes import PROBE, Probe, tool_of
-from spikelet.board import Firmware, build, start
+from spikelet.board import Firmware, boards, build, start
 from spikelet.board.spec import Board, derived_board, find_board
 from spikelet.link import Device, DeviceReset
 from support import need
@@ -27,8 +27,9 @@ PERIOD_MS = 700
 ENDLESS = 0x7FFF_FFFF  # loops
 POWER, REQUEST, WATCHDOG = 0, 1, 3
 MODELS = "registers"
-MODELLED = ["nucleo-l4r5zi", "nucleo-h743zi"]
+MODELLED = [name for name, board in boards().items() if MODELS in board.machines]
 LONG = {"nucleo-h743zi"}  # the second of a family
+NAMED = {"esp32-c3"}  # whose watchdog interrupts before it resets
 SHORT_MS = 200  # longer than a round of SysTick at 120 MHz
 ROUND_CYCLES = 402  # of LOOP, with PROBE_SLOW
 
@@ -85,11 +86,16 @@ def test_an_idle_device_is_not_reset(firmware: Firmware) -> None:
         assert device.reconnect().boot_id == 1
 
 
+def short(name: str) -> Board:
+    """With a short watchdog."""
+    return derived_board({"extends": name, "name": name, "defines": {"SPK_WATCHDOG_MS": SHORT_MS}})
+
+
 def modelled(once: Once, name: str) -> Firmware:
     """The probe with a short watchdog."""
     need("unicorn")
     need(tool_of(name, "zig"))
-    board = derived_board({"extends": name, "name": name, "defines": {"SPK_WATCHDOG_MS": SHORT_MS}})
+    board = short(name)
     made: Firmware = once(
         f"watchdog-{name}", lambda room: build(PROBE, board, room, "zig", defines=["PROBE_SLOW"])
     )
@@ -111,12 +117,35 @@ def test_a_part_without_an_emulator_is_reset_by_its_watchdog(name: str, once: On
         for _ in range(2):
             host.obey("loop", period * 9 // 10)
         assert host.device.hello.boot_id == 1
-        with pytest.raises(DeviceReset, match="its watchdog: a request took longer"):
+        with pytest.raises(DeviceReset):
             host.obey("loop", ENDLESS)
         info = host.device.reconnect()
         assert (info.reset_cause, info.boot_id) == (WATCHDOG, 2)
+        if name in NAMED:
+            assert {"obey", "spk_model_start"} & set(functions_at(made.elf, info.fault_pc))
         assert host.obey("loop", 1).finished
         assert host.device.reset().reset_cause == REQUEST
+
+
+@pytest.mark.long
+def test_a_part_whose_interrupt_is_not_served_is_reset_all_the_same(tmp_path: Path) -> None:
+    """The second stage of the ESP32-C3's watchdog: the part's own cause of the reset."""
+    need("unicorn")
+    need(tool_of("esp32-c3", "zig"))
+    folder = Path(shutil.copytree(find_board("esp32-c3").folder, tmp_path / "board"))
+    source = folder / "watchdog_esp32c3.c"
+    text = source.read_text(encoding="utf-8")
+    line = "reg_write(TIMG_INT_ENA_TIMERS, INT_WDT);"
+    assert text.count(line) == 1
+    source.write_text(text.replace(line, ""), encoding="utf-8")
+    board = short("esp32-c3").model_copy(update={"folder": folder})
+    made = build(PROBE, board, tmp_path / "image", "zig", defines=["PROBE_SLOW"])
+    with start(made, MODELS) as machine:
+        host = Probe(machine)
+        with pytest.raises(DeviceReset):
+            host.obey("loop", ENDLESS)
+        info = host.device.reconnect()
+        assert (info.reset_cause, info.boot_id, info.fault_pc) == (WATCHDOG, 2, 0)
 
 
 @pytest.mark.parametrize("name", EACH)

@@ -83,3 +83,5 @@ def test_a_reset_names_its_cause(device_elf: Path, library: Path) -> None:
     assert fault is not None and "cause 0x7 at pc 0x00001234, address 0x00000010" in fault[0]
     watchdog = reset_finding(3, 2, 0x1234, 0)
     assert watchdog is not None and "watchdog" in watchdog[0] and "0x00001234" in watchdog[0]
+    nowhere = reset_finding(3, 0, 0, 0)
+    assert nowhere is not None and "pc" not in nowhere[0] and "cannot tell where" in nowhere[1]
