@@ -1,4 +1,5 @@
 """What kernels of few bits and of spikes cost: instructions a multiply-accumulate, and their bars.
+Of neurons, instructions an update.
 
 Layers of the shapes that other engines are measured on, in one package, with random weights and
 inputs. `spikelet bench` counts them on emulated boards, requantisation and all included; a
@@ -33,6 +34,7 @@ from spikelet.graph.ops.dense import Dense
 from spikelet.graph.ops.depthwise_conv2d import DepthwiseConv2d
 from spikelet.graph.ops.frame import Frame
 from spikelet.graph.ops.fully_connected import FullyConnected
+from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.seeded_dense import SeededDense
 from spikelet.graph.ops.threshold import Threshold
 from spikelet.package import Package
@@ -76,6 +78,7 @@ class Layer:
         activity: part of the inputs that spike; None where the input is no spikes.
         seeded: weights are signs made of a seed, `weights` is None.
         fan_out: of them, see SeededDense.
+        neurons: of a layer of neurons, its fields; an update is one of them in a step.
         bars: by board, the most instructions a multiply-accumulate, or the layer that has as many.
     """
 
@@ -90,6 +93,7 @@ class Layer:
     activity: float | None = None
     seeded: bool = False
     fan_out: int | None = None
+    neurons: Mapping[str, Any] | None = None
     bars: Mapping[str, float | str] = field(default_factory=dict)
 
 
@@ -171,6 +175,24 @@ SEEDED = (
 )  # fmt: skip
 
 
+# Neurons with 16 bits of state, about a tenth of which spike.
+AN_UPDATE = {PLAIN: 8.0, ZBB: 8.0, M4: 7.5, M0: 12.0}
+NEURONS = tuple(
+    Layer(
+        f"LIF, {name}, {'one threshold' if count == 1 else 'a threshold each'}", (64,), 128,
+        activity=0.1, neurons={**fields, "threshold": np.arange(120, 120 + count, dtype=np.int32)},
+        bars=AN_UPDATE,
+    )
+    for count in (1, 128)
+    for name, fields in {
+        "subtract": {"reset": "subtract"},
+        "subtract in the next step": {"reset": "subtract", "timing": "next_step"},
+        "to zero": {"reset": "zero"},
+        "to zero in the next step": {"reset": "zero", "timing": "next_step"},
+    }.items()
+)  # fmt: skip
+
+
 def operator(layer: Layer, name: str, rng: np.random.Generator) -> Operator:
     """The layer with random weights, outputs spread over the codes."""
     taps = layer.kernel**2 * (1 if layer.depthwise else layer.image[-1])
@@ -182,6 +204,8 @@ def operator(layer: Layer, name: str, rng: np.random.Generator) -> Operator:
         "output_zero_point": 0,
     }  # fmt: skip
     padding = (layer.kernel // 2,) * 4
+    if layer.neurons is not None:
+        return Lif(name=name, inputs=(f"{name}_in",), membrane="i16", leak=29491, **layer.neurons)
     if layer.seeded:
         return SeededDense(
             name=name, inputs=(f"{name}_in",), outputs=outputs, seed=1, fan_out=layer.fan_out
@@ -249,11 +273,18 @@ def package(layers: Sequence[Layer]) -> Package:
         if framed:
             nodes.append(Frame(name=f"{name}_frame", inputs=(tensor.name,)))
             ones = np.ones(layer.image, np.int16)
-            source = Threshold(name=f"{name}_bits", inputs=(f"{name}_frame",), threshold=ones)
+            source: Operator = Threshold(
+                name=f"{name}_bits", inputs=(f"{name}_frame",), threshold=ones
+            )
             nodes.append(source)
+            if layer.neurons is not None:  # what they read are sums of spikes
+                weight = rng.integers(-40, 41, (layer.outputs, *layer.image)).astype(np.int8)
+                source = Dense(name=f"{name}_sums", inputs=(source.name,), weight=weight)
+                nodes.append(source)
             node = dataclasses.replace(node, inputs=(source.name,))
         nodes.append(node)
-    graph = Graph("kernels", steps, tensors, nodes, [nodes[-1].name])
+    last = f"{name}.spikes" if layer.neurons is not None else name
+    graph = Graph("kernels", steps, tensors, nodes, [last])
     return Package(graph, inputs, {}).with_golden()
 
 
@@ -299,8 +330,8 @@ def measure(layers: Sequence[Layer], boards: Sequence[str]) -> list[Row]:
             by_name = {row["name"]: row for row in bench(path, where, "gcc")["layers"]}
             costs = {layer.name: by_name[f"layer{i}"] for i, layer in enumerate(layers)}
             each = {
-                name: row["ticks"] / (row["effective_ops"] or row["macs"])
-                for name, row in costs.items()
+                layer.name: costs[layer.name]["ticks"] / operations(layer, costs[layer.name])
+                for layer in layers
             }
             for layer in layers:
                 bar = layer.bars.get(board)
@@ -309,6 +340,13 @@ def measure(layers: Sequence[Layer], boards: Sequence[str]) -> list[Row]:
                 row = costs[layer.name]
                 found.append(Row(layer, board, row["kernel"], row["ticks"], each[layer.name], bar))
     return found
+
+
+def operations(layer: Layer, row: Mapping[str, Any]) -> float:
+    """Of an inference, by which instructions are divided."""
+    if layer.neurons is not None:
+        return STEPS * layer.outputs
+    return float(row["effective_ops"] or row["macs"])
 
 
 def page(rows: Sequence[Row]) -> str:
@@ -329,12 +367,14 @@ def main() -> None:
     parser.add_argument("--board", action="append", help=f"default: {', '.join(BOARDS)}")
     parser.add_argument("--write", action="store_true", help="the table of docs/fewer-bits.md")
     asked = parser.parse_args()
-    layers = tuple(layer for layer in (*LAYERS, *SPIKES, *SEEDED) if asked.only in layer.name)
+    layers = tuple(
+        layer for layer in (*LAYERS, *SPIKES, *NEURONS, *SEEDED) if asked.only in layer.name
+    )
     rows = []
     for kind in (lambda x: x.activity is None, _framed, lambda x: x.activity and not _framed(x)):
         some = tuple(layer for layer in layers if kind(layer))
         rows += measure(some, asked.board or tuple(BOARDS)) if some else []
-    print("| layer | board | kernel | instructions | per MAC | bar |\n|" + "---|" * 6)
+    print("| layer | board | kernel | instructions | per MAC or update | bar |\n|" + "---|" * 6)
     for row in rows:
         bar = "" if row.bar is None else f"{row.bar:.3f}" + (" missed" if row.missed else "")
         print(

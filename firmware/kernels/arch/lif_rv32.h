@@ -60,15 +60,20 @@ SPK_INLINE uint32_t spk_lif_some(const struct spk_lif *c, uint32_t count, const 
         const uint32_t both =
             thresholds ? *(const uint32_t *)(const void *)(thresholds + i / 2 * 2) : 0;
         const int32_t own = thresholds ? thresholds[i] : c->threshold_all;
-        const bool late =
-            !now && c->reset != SPK_RESET_NONE && (c->inclusive ? held >= own : held > own);
+        // Few are: their part of the code is a branch away.
+        const bool late = !now && c->reset != SPK_RESET_NONE &&
+                          __builtin_expect(c->inclusive ? held >= own : held > own, 0);
+        uint32_t in = (uint32_t)(int32_t)x[i] << c->input_shift;
         if (late && to_value && c->timing == SPK_NEXT_STEP) {
             held = value;
+            SPK_NOW(held);
         }
-        uint32_t next = spk_lif_kept(c, held) + ((uint32_t)(int32_t)x[i] << c->input_shift);
         if (late && c->reset == SPK_RESET_SUBTRACT) {
-            next -= (uint32_t)own;
+            in -= (uint32_t)own;
+            SPK_NOW(in);
         }
+        SPK_OPAQUE(held); // its sign is not asked for again
+        uint32_t next = spk_lif_kept(c, held) + in;
         if (late && to_value && c->timing == SPK_NEXT_STEP_INPUT_LOST) {
             next = (uint32_t)value;
         }

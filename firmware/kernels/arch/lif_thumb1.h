@@ -11,14 +11,14 @@
 SPK_INLINE bool spk_lif_suits(const struct spk_lif *c) {
     const bool late = c->timing != SPK_SAME_STEP && c->reset != SPK_RESET_NONE;
     return c->reset != SPK_RESET_VALUE &&
-           (!late || (c->timing == SPK_NEXT_STEP && c->reset == SPK_RESET_ZERO));
+           (!late || c->timing == SPK_NEXT_STEP || c->reset == SPK_RESET_SUBTRACT);
 }
 
 // clang-format off
-// Goes on at `label` if the threshold in a, or the one of all, is not reached by what is in v.
-#define SPK_LIF_THUMB1_COMPARE(v, label)                                                           \
+// Goes on at `label` if the threshold in `own`, or the one of all, is not reached by what is in v.
+#define SPK_LIF_THUMB1_COMPARE(own, v, label)                                                      \
     ".if %c[array]\n"                                                                              \
-    "cmp %[a], " v "\n"                                                                            \
+    "cmp " own ", " v "\n"                                                                         \
     ".else\n"                                                                                      \
     "cmp %[t], " v "\n"                                                                            \
     ".endif\n"                                                                                     \
@@ -28,23 +28,44 @@ SPK_INLINE bool spk_lif_suits(const struct spk_lif *c) {
     "bge " label "\n"                                                                              \
     ".endif\n"
 
-#define SPK_LIF_THUMB1_KEPT                                                                        \
-    ".if %c[late]\n"                                                                               \
-    ".if %c[array]\n"                                                                              \
-    "ldrsh %[a], [%[t], %[i]]\n"                                                                   \
-    ".endif\n"                                                                                     \
-    "ldrsh %[b], [%[v], %[i]]\n"                                                                   \
-    SPK_LIF_THUMB1_COMPARE("%[b]", "1f")                                                           \
-    "movs %[b], #0\n"                                                                              \
-    "1:\n"                                                                                         \
-    "movs %[a], %[b]\n"                                                                            \
-    ".else\n"                                                                                      \
-    "ldrsh %[a], [%[v], %[i]]\n"                                                                   \
-    ".endif\n"                                                                                     \
-    "ldrsh %[b], [%[x], %[i]]\n"                                                                   \
+#define SPK_LIF_THUMB1_INPUT(to)                                                                   \
+    "ldrsh " to ", [%[x], %[i]]\n"                                                                 \
     ".if %c[shift]\n"                                                                              \
-    "lsls %[b], %[b], #%c[shift]\n"                                                                \
+    "lsls " to ", " to ", #%c[shift]\n"                                                            \
+    ".endif\n"
+
+// The membrane in a and the input in b, less what a spike of the step before takes off.
+#define SPK_LIF_THUMB1_HELD                                                                        \
+    ".if !%c[late]\n"                                                                              \
+    "ldrsh %[a], [%[v], %[i]]\n"                                                                   \
+    SPK_LIF_THUMB1_INPUT("%[b]")                                                                   \
+    ".elseif %c[takes] && !%c[array]\n"                                                            \
+    SPK_LIF_THUMB1_INPUT("%[b]")                                                                   \
+    "ldrsh %[a], [%[v], %[i]]\n"                                                                   \
+    SPK_LIF_THUMB1_COMPARE("", "%[a]", "1f")                                                       \
+    "subs %[b], %[b], %[t]\n"                                                                      \
+    "1:\n"                                                                                         \
+    ".else\n"                                                                                      \
+    ".if %c[array]\n"                                                                              \
+    "ldrsh %[b], [%[t], %[i]]\n"                                                                   \
     ".endif\n"                                                                                     \
+    "ldrsh %[a], [%[v], %[i]]\n"                                                                   \
+    SPK_LIF_THUMB1_COMPARE("%[b]", "%[a]", "1f")                                                   \
+    ".if %c[takes]\n"                                                                              \
+    SPK_LIF_THUMB1_INPUT("%[a]")                                                                   \
+    "subs %[b], %[a], %[b]\n"                                                                      \
+    "ldrsh %[a], [%[v], %[i]]\n"                                                                   \
+    "b 3f\n"                                                                                       \
+    ".else\n"                                                                                      \
+    "movs %[a], #0\n"                                                                              \
+    ".endif\n"                                                                                     \
+    "1:\n"                                                                                         \
+    SPK_LIF_THUMB1_INPUT("%[b]")                                                                   \
+    "3:\n"                                                                                         \
+    ".endif\n"
+
+#define SPK_LIF_THUMB1_KEPT                                                                        \
+    SPK_LIF_THUMB1_HELD                                                                            \
     ".if %c[leaks]\n"                                                                              \
     "muls %[a], %[leak], %[a]\n"                                                                   \
     "asrs %[a], %[a], #15\n"                                                                       \
@@ -62,7 +83,7 @@ SPK_INLINE bool spk_lif_suits(const struct spk_lif *c) {
     ".if %c[array]\n"                                                                              \
     "ldrsh %[a], [%[t], %[i]]\n"                                                                   \
     ".endif\n"                                                                                     \
-    SPK_LIF_THUMB1_COMPARE("%[b]", "2f")                                                           \
+    SPK_LIF_THUMB1_COMPARE("%[a]", "%[b]", "2f")                                                   \
     ".if %c[subtract] && %c[array]\n"                                                              \
     "subs %[b], %[b], %[a]\n"                                                                      \
     ".elseif %c[subtract]\n"                                                                       \
@@ -110,7 +131,8 @@ SPK_INLINE uint32_t spk_lif_some(const struct spk_lif *c, uint32_t count, const 
           [shift] "i"(c->input_shift), [zero] "i"(leaks && c->rounding == SPK_TOWARD_ZERO),
           [carry] "i"(leaks && c->rounding != SPK_FLOOR),
           [late] "i"(!now && c->reset != SPK_RESET_NONE),
-          [subtract] "i"(c->reset == SPK_RESET_SUBTRACT),
+          [takes] "i"(!now && c->reset == SPK_RESET_SUBTRACT),
+          [subtract] "i"(now && c->reset == SPK_RESET_SUBTRACT),
           [rests] "i"(now && c->reset == SPK_RESET_ZERO)
         : "cc", "memory");
     return bits;

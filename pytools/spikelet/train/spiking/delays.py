@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 MOST = 255
+NARROWEST = 0.05  # steps; between two of them a narrower Gaussian is 0 in float32
 
 
 class Delays(nn.Module):
@@ -60,13 +61,15 @@ def arrivals(delays: Tensor, width: float) -> Tensor:
 
     Args:
         delays: (...,) real steps.
-        width: standard deviation of the Gaussian, in steps; 0 for the nearest whole step.
+        width: standard deviation of the Gaussian, in steps, at least `NARROWEST`; 0 for the nearest
+            whole step.
     """
     longest = float(delays.detach().max())
     reach = torch.arange(math.ceil(longest + 3 * width) + 1, dtype=delays.dtype)
     if not width:
         return (reach == delays.detach().round()[..., None]).to(delays.dtype)
-    return torch.softmax(-0.5 * ((reach - delays[..., None]) / width) ** 2, dim=-1)
+    share = torch.exp(-0.5 * ((reach - delays[..., None]) / width) ** 2)
+    return share / share.sum(dim=-1, keepdim=True)
 
 
 def late_sums(x: Tensor, weight: Tensor, bias: Tensor | None, share: Tensor) -> Tensor:
