@@ -112,7 +112,7 @@ static const struct spk_tensor tensors[] = {
 #ifdef SPK_TRACE
     {"spikes", spikes, sizeof spikes, SPK_BIT, SPK_ACTIVATION, 2, 1, {N}, 1.0f, 0, 0, 1},
     {"zero", mix, 4, SPK_U32, SPK_ACTIVATION, 0, 1, {1}, 1.0f, 0, ANY32},
-    {"trace",
+    {"trace.digests",
      trace,
      sizeof trace,
      SPK_U32,

@@ -18,8 +18,9 @@ import int8_graphs
 import plan_graphs
 from spikelet.board import boards, toolchains
 from spikelet.board.build import zig_environment
-from spikelet.codegen import generate, plan
-from spikelet.graph import Graph, Phase
+from spikelet.codegen import generate, plan, trace_tensors
+from spikelet.graph import Graph, GraphError, Phase
+from spikelet.graph.ops.reshape import Reshape
 from spikelet.graph.target import Target
 from spikelet.paths import firmware_dir
 from support import need
@@ -61,6 +62,16 @@ def test_the_same_graph_gives_the_same_bytes(tmp_path: Path, trace: bool) -> Non
     assert b"/tmp" not in texts[0]
 
 
+def test_tables_of_a_trace_build_are_called_as_no_operator_is() -> None:
+    found = [tensor.name for tensor, _ in trace_tensors(graphs.operator_zoo())]
+    assert len(found) == 2
+    for name in found:
+        with pytest.raises(GraphError, match="expected a C identifier"):
+            Graph(
+                "g", 1, [graphs.values(4)], [Reshape(name=name, inputs=("x",), shape=(4,))], [name]
+            )
+
+
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("optimise", [
     "-O0", "-O3", pytest.param("-Os", marks=pytest.mark.long)
@@ -85,8 +96,8 @@ def test_it_compiles_without_a_warning(tmp_path: Path, compiler: str, optimise: 
 @pytest.mark.parametrize("optimise", ["-O0", "-O3"])
 def test_int8_kernels_have_registers_enough(tmp_path: Path, isa: str, optimise: str) -> None:
     compiler, flags = CORES[isa]
-    need(compiler)
     """Without optimisation GCC is told by the C itself to keep no registers."""
+    need(compiler)
     graph = int8_graphs.join(int8_graphs.convolutions(), int8_graphs.depthwise())
     source = generate(graph, SHA, tmp_path, target=Target.parse(isa)).source
     command = [compiler, *flags, *WARNINGS, optimise, "-ffreestanding", "-fno-strict-aliasing"]

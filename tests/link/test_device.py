@@ -16,6 +16,7 @@ import pytest
 
 from link_agent import build_device, compilers, echo_outputs, expected_of, start
 from spikelet import __version__
+from spikelet.codegen import DIGESTS
 from spikelet.errors import UsageError
 from spikelet.link import (
     Device,
@@ -303,9 +304,9 @@ def test_trace_build_digests_every_operator(trace_elf: Path) -> None:
     with start(trace_elf) as machine:
         device = Device(machine.transport)
         assert device.hello.trace
-        assert device.tensor("trace").shape == (10, 4)
+        assert device.tensor(DIGESTS).shape == (10, 4)
         device.run(inputs={"image": bytes([255] * 300)})
-        rows = list(struct.iter_unpack("<4I", device.get("trace")))
+        rows = list(struct.iter_unpack("<4I", device.get(DIGESTS)))
         expected = []
         for t in range(10):
             mix = echo_outputs(bytes([255] * 300), steps=t + 1)[0]
@@ -321,13 +322,13 @@ def test_trace_build_keeps_ticks_in_place_of_digests(trace_elf: Path) -> None:
     with start(trace_elf) as machine:
         device = Device(machine.transport)
         result = device.run(inputs={"image": IMAGE}, timed=True)
-        table = list(struct.iter_unpack("<4I", device.get("trace")))
+        table = list(struct.iter_unpack("<4I", device.get(DIGESTS)))
         order = [table[0][3], *(row[i] for row in table for i in (0, 2)), table[9][1], result.ticks]
         # A microsecond of the host's clock may fall to the model or to the probe.
         assert all(later - earlier >= -2 for earlier, later in pairwise(order))
         assert order[-1] + 2 * len(order) >= max(order)
         device.run(inputs={"image": IMAGE})
-        assert list(struct.iter_unpack("<4I", device.get("trace")))[9][0] == zlib.crc32(
+        assert list(struct.iter_unpack("<4I", device.get(DIGESTS)))[9][0] == zlib.crc32(
             echo_outputs(IMAGE)[0]
         )
 

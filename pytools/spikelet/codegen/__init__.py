@@ -9,10 +9,11 @@ from spikelet.codegen.layers import TITLES, Layer, by_width, layers, totals
 from spikelet.codegen.plan import Plan, Slot, plan
 from spikelet.codegen.safeguards import Safeguards
 from spikelet.codegen.self_test import SelfTest
-from spikelet.codegen.table import trace_tensors, visible_tensors
+from spikelet.codegen.table import DIGESTS, trace_tensors, visible_tensors
 
 __all__ = [
     "COUNTS",
+    "DIGESTS",
     "TITLES",
     "ArenaTooSmall",
     "CEmitter",

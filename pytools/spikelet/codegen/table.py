@@ -34,10 +34,10 @@ def agent_table(
     if trace:
         columns = len(graph.traced_tensors)
         lines.append(
-            f"static uint32_t trace[{graph.steps * columns}]; // ({graph.steps}, {columns})"
+            f"static uint32_t digests[{graph.steps * columns}]; // ({graph.steps}, {columns})"
         )
         lines += counter_lines(graph, em)
-        places_of = {"digests": c.name("trace"), "counts": c.name("counts")}
+        places_of = {"digests": c.name("digests"), "counts": c.name("counts")}
         for tensor, kind in trace_tensors(graph):
             rows.append(tensor_row(graph, tensor, kind, places_of[kind], _NO_OP))
     lines += [
@@ -128,6 +128,7 @@ def _learning_fields(graph: Graph, em: CEmitter) -> list[str]:
 
 
 _NO_OP = c.name("SPK_NO_OP")
+DIGESTS = "trace.digests"  # no operator is called so
 
 
 def visible_tensors(graph: Graph, trace: bool) -> list[tuple[Tensor, int | None]]:
@@ -144,7 +145,7 @@ def visible_tensors(graph: Graph, trace: bool) -> list[tuple[Tensor, int | None]
 
 def trace_tensors(graph: Graph) -> list[tuple[Tensor, str]]:
     """What a trace build finds out, and of which kind: digests, and counts of 64 bits if any."""
-    made = [("trace", (graph.steps, len(graph.traced_tensors)), "digests")]
+    made = [(DIGESTS, (graph.steps, len(graph.traced_tensors)), "digests")]
     if kept := len(counters(graph)):
         made.append((COUNTS, (kept, 2), "counts"))
     return [(Tensor(name, "u32", shape, kind="output"), kind) for name, shape, kind in made]

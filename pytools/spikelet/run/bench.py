@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from spikelet.board import Board
-from spikelet.codegen import COUNTS, generate, totals
+from spikelet.codegen import COUNTS, DIGESTS, generate, totals
 from spikelet.errors import Disagreement, UsageError
 from spikelet.graph import Array, Graph, Phase
 from spikelet.graph.counters import Counter, counters, counts
@@ -109,7 +109,7 @@ def layer_ticks(
     for index in range(len(release)):
         inputs = {t.name: graph.wire(t, stream.inputs[t.name][index]) for t in graph.inputs}
         result = device.run(inputs=inputs, timed=True, deadline_s=deadline_s)
-        table = np.frombuffer(device.get("trace"), "<u4").reshape(graph.steps, -1)
+        table = np.frombuffer(device.get(DIGESTS), "<u4").reshape(graph.steps, -1)
         # 0 where an operator was not run: the answer was sure in an earlier step.
         rows.append(
             [*np.maximum.accumulate([0, *(int(table[cell]) for cell in cells)]), result.ticks]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from spikelet.codegen import DIGESTS
 from spikelet.errors import UsageError
 from spikelet.graph import Array, Execution, Graph, Phase, Tensor
 from spikelet.link import EventResult, Kind, ProtocolError, RunResult
@@ -356,7 +357,7 @@ class _Comparison:
         step = int(execution.steps[row]) - 1
         if self.traced:
             table = self.graph.digests(execution, row)
-            names, crc = ["trace"], zlib.crc32(table.astype("<u4").tobytes())
+            names, crc = [DIGESTS], zlib.crc32(table.astype("<u4").tobytes())
         else:
             crc, names = 0, [tensor.name for tensor in self.states]
             for tensor in self.states:
@@ -368,7 +369,7 @@ class _Comparison:
             result = self.device.start_run(self._inputs(index), deadline_s=self.deadline_s)()
         memory = self.device.outputs(result, names)
         if self.traced:
-            count = self._digests(index, execution, row, memory["trace"])
+            count = self._digests(index, execution, row, memory[DIGESTS])
         else:
             count = sum(
                 self._compared(index, t, step, execution, row, t.from_bytes(memory[t.name]))
