@@ -3,6 +3,7 @@
 // of the core as the QingKe V4 processor manual does. SPDX-License-Identifier: Apache-2.0
 #include "rv32.h"
 #include "uart.h"
+#include "watchdog.h"
 
 enum {
     RCC_CTLR = 0x40021000,
@@ -31,6 +32,8 @@ enum {
     CSR_CORECFGR = 0xBC0,
     CORECFGR_FAST = 0x1F, // pipelining and prediction, as WCH's start-up has them
     CSR_INTSYSCR = 0x804,
+    CSR_DBGMCU_CR = 0x7C0,
+    DBGMCU_IWDG_STOP = 1 << 8, // while a debugger holds the core
     ERASED_LOW = 0x39, // what erased flash reads as, at even and at odd addresses (chapter FLASH)
     ERASED_HIGH = 0xE3,
 };
@@ -63,8 +66,10 @@ static void clock_begin(void) {
 
 void spk_board_init(void) {
     spk_kept_begin();
+    spk_watchdog_begin();
     clock_begin();
     __asm__ volatile("csrw %0, %1" ::"i"(CSR_CORECFGR), "r"(CORECFGR_FAST));
+    __asm__ volatile("csrs %0, %1" ::"i"(CSR_DBGMCU_CR), "r"(DBGMCU_IWDG_STOP));
     reg_write(stk_ctlr, STK_ON_HCLK);
     reg_set(RCC_PB2PCENR, PB2_IOPA | PB2_USART1);
     reg_change(GPIOA_CFGHR, 0xFF0, CFGHR_PA9_PA10);

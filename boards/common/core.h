@@ -77,7 +77,7 @@ static inline void core_sleep(void) {
     __asm__ volatile("dsb\n wfi" ::: "memory");
 }
 #else
-enum { MSTATUS_MIE = 1 << 3, MIE_EXTERNAL = 1 << 11 };
+enum { MSTATUS_MIE = 1 << 3, MIE_TIMER = 1 << 7, MIE_EXTERNAL = 1 << 11 };
 
 static inline void irq_off(void) {
     __asm__ volatile("csrci mstatus, %0" ::"i"(MSTATUS_MIE) : "memory");
@@ -87,9 +87,24 @@ static inline void irq_on(void) {
     __asm__ volatile("csrsi mstatus, %0" ::"i"(MSTATUS_MIE) : "memory");
 }
 
+// An interrupt ends it, even one that is held off; interrupts are off. Where SPK_MTIME is RISC-V's
+// mtime, of SPK_MTIME_HZ, and SPK_MTIMECMP its comparator, so do SPK_MTIME_WAKE_MS.
 static inline void core_sleep(void) {
+#ifdef SPK_MTIME
+    const uint32_t high = reg_read(SPK_MTIME + 4); // first: a carry in between wakes at once
+    const uint32_t now = reg_read(SPK_MTIME);
+    const uint32_t then = now + (uint32_t)SPK_MTIME_HZ / 1000 * SPK_MTIME_WAKE_MS;
+
+    reg_write(SPK_MTIMECMP, ~0u); // never in the past meanwhile
+    reg_write(SPK_MTIMECMP + 4, high + (then < now));
+    reg_write(SPK_MTIMECMP, then);
+    __asm__ volatile("csrs mie, %0" ::"r"(MIE_TIMER) : "memory");
+#endif
 #ifndef SPK_NO_SLEEP
     __asm__ volatile("wfi" ::: "memory");
+#endif
+#ifdef SPK_MTIME
+    __asm__ volatile("csrc mie, %0" ::"r"(MIE_TIMER) : "memory");
 #endif
 #ifdef SPK_WATCHDOG_WAKES
     spk_board_alive();

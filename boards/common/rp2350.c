@@ -8,6 +8,7 @@
 #endif
 #include "kept.h"
 #include "uart.h"
+#include "watchdog.h"
 
 enum {
     // CLOCKS, 8.1
@@ -54,8 +55,11 @@ enum {
     QMI_M0_TIMING = 0x400D000C,     // 12.14
     QMI_M0_RFMT = 0x400D0010,
     QMI_M0_RCMD = 0x400D0014,
-    MCOUNTINHIBIT = 0x320, // Hazard3, 3.8
-    MEIEA = 0xBE0,         // Hazard3, 3.8: enables of 16 interrupts at a time
+    SIO_MTIME_CTRL = 0xD00001A4, // 3.1.8
+    MTIME_EN = 1 << 0,
+    MTIME_FULLSPEED = 1 << 1, // counts clk_sys
+    MCOUNTINHIBIT = 0x320,    // Hazard3, 3.8
+    MEIEA = 0xBE0,            // Hazard3, 3.8: enables of 16 interrupts at a time
     XIP_BASE = 0x10000000,
     PROGRAM_BYTES = 256,
 };
@@ -118,6 +122,7 @@ static void clock_begin(void) {
 
 void spk_board_init(void) {
     spk_kept_begin();
+    spk_watchdog_begin();
     clock_begin();
     out_of_reset(RESET_IO_BANK0 | RESET_PADS_BANK0 | RESET_UART0);
     spk_uart_start();
@@ -133,6 +138,7 @@ void spk_board_init(void) {
     // 16 interrupts' bits above, and which 16 below.
     __asm__ volatile("csrw %0, %1" ::"i"(MEIEA),
                      "r"(1u << (16 + SPK_UART_IRQ % 16) | SPK_UART_IRQ / 16));
+    reg_write(SIO_MTIME_CTRL, MTIME_EN | MTIME_FULLSPEED);
     spk_rv32_listen(MIE_EXTERNAL);
 #endif
 }

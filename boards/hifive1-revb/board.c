@@ -4,6 +4,7 @@
 #include "plic.h"
 #include "rv32.h"
 #include "uart.h"
+#include "watchdog.h"
 
 enum {
     PRCI_HFXOSCCFG = 0x10008004,
@@ -12,16 +13,13 @@ enum {
     GPIO_IOF_EN = 0x10012038,
     GPIO_IOF_SEL = 0x1001203C,
     QSPI0_SCKDIV = 0x10014000,
-    AON_WDOGCFG = 0x10000000,
-    AON_WDOGKEY = 0x1000001C,
     HFXOSC_ON = 1 << 30,
     PLL_320_MHZ = 1 | 39 << 4 | 1 << 10, // 16 MHz / R 2 * F 80 = 640 MHz, / Q 2
     PLL_SELECT = 1 << 16,
     PLL_FROM_CRYSTAL = 1 << 17,
     PLL_BYPASS = 1 << 18,
     OUTDIV_BY_1 = 1 << 8,
-    SCKDIV_40_MHZ = 3,   // 320 MHz / (2 * (3 + 1)): the flash reads up to 50 MHz without a wait
-    WDOG_KEY = 0x51F15E, // opens one write to the watchdog
+    SCKDIV_40_MHZ = 3, // 320 MHz / (2 * (3 + 1)): the flash reads up to 50 MHz without a wait
     PINS_UART0 = 3 << 16,
 };
 
@@ -48,8 +46,7 @@ static void clock_begin(void) {
 
 void spk_board_init(void) {
     spk_kept_begin();
-    reg_write(AON_WDOGKEY, WDOG_KEY);
-    reg_write(AON_WDOGCFG, 0); // off, whatever the boot loader has done
+    spk_watchdog_begin();
     clock_begin();
     reg_clear(GPIO_IOF_SEL, PINS_UART0);
     reg_set(GPIO_IOF_EN, PINS_UART0);

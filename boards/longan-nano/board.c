@@ -3,6 +3,7 @@
 // architecture manual does. SPDX-License-Identifier: Apache-2.0
 #include "rv32.h"
 #include "uart.h"
+#include "watchdog.h"
 
 enum {
     // RCU, reset and clock unit
@@ -69,6 +70,7 @@ static void eclic_write(uint32_t offset, uint8_t value) {
 
 void spk_board_init(void) {
     spk_kept_begin();
+    spk_watchdog_begin();
     clock_begin();
     reg_set(RCU_APB2EN, APB2EN_PA | APB2EN_USART0);
     reg_change(GPIOA_CTL1, 0xFF0, CTL1_PA9_PA10);

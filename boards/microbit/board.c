@@ -5,6 +5,7 @@
 #include "arm_m.h"
 #include "kept.h"
 #include "uart.h"
+#include "watchdog.h"
 
 enum {
     TIMER = 0x40008000,
@@ -26,6 +27,7 @@ static uint32_t passed; // ticks until the timer was cleared
 
 void spk_board_init(void) {
     spk_kept_begin();
+    spk_watchdog_begin();
     // 16 MHz of the crystal: its own oscillator is too far off for a UART.
     reg_write(CLOCK_HFCLKSTART, 1);
     reg_await(CLOCK_HFCLKSTARTED, 1, 1);

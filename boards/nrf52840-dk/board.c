@@ -4,6 +4,7 @@
 #include "arm_m.h"
 #include "kept.h"
 #include "uart.h"
+#include "watchdog.h"
 
 enum {
     CLOCK_HFCLKSTART = 0x40000000,   // TASKS_
@@ -19,6 +20,7 @@ const struct spk_board_info spk_board_info = {
 // states to set, but a cache.
 void spk_board_init(void) {
     spk_kept_begin();
+    spk_watchdog_begin();
     reg_write(CLOCK_HFCLKSTART, 1);
     reg_await(CLOCK_HFCLKSTARTED, 1, 1);
     reg_write(NVMC_ICACHECNF, ICACHECNF_ON);
