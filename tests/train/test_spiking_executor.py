@@ -45,7 +45,7 @@ def looped_network() -> SpikingNetwork:
     net = Builder((7,))
     own = net.linear(net.previous("h", (9,)), 9, bias=False, gain=2)
     x = net.add(net.linear(net.input, 9), own)
-    x = net.lif(x, kept=np.linspace(0.5, 0.95, 9), threshold=0.1, name="h")
+    x = net.lif(x, kept=np.linspace(0.5, 0.95, 9), threshold=np.linspace(0.08, 0.14, 9), name="h")
     return net.network(net.linear(x, 5))
 
 

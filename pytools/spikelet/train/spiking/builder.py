@@ -174,7 +174,7 @@ class Builder:
         *,
         kept: float | Array = 1.0,
         current: float | Array | None = None,
-        threshold: float = 1.0,
+        threshold: float | Array = 1.0,
         reset: Reset = "subtract",
         compare: Compare = ">=",
         name: str = "",
@@ -185,7 +185,7 @@ class Builder:
             x: their current.
             kept: part of the membrane that a step keeps: 1 for neurons without a leak.
             current: the same of a synaptic current; None for none.
-            threshold: of all of them.
+            threshold: of all of them, or one a neuron.
             reset: what a spike does to the membrane.
             compare: whether a membrane at the threshold fires.
             name: of the layer, where `previous` names it before it is there.
@@ -193,7 +193,7 @@ class Builder:
         rule = Rule(
             kept=_array(kept),
             kept_current=None if current is None else _array(current),
-            threshold=np.full(1, threshold),
+            threshold=_array(threshold),
             reset=reset,
             compare=compare,
         )
