@@ -93,10 +93,10 @@ soak: $(READY)
 	mkdir -p $(OUT)
 	$(BIN)/python tests/soak_link.py --frames 1000000 --json $(OUT)/soak.json
 
-# libFuzzer on the receive path (clang): ten million requests, half an hour. Then FUZZ_SECONDS of each
+# libFuzzer (clang) on the receive path, the storage and deltas: ten million runs of each, hours. Then FUZZ_SECONDS of each
 # format of files (atheris, Linux), which run a hundred or two a second.
 fuzz: $(READY)
-	$(MAKE) -C tests/c fuzz
+	$(MAKE) -C tests/c fuzz PYTHON=$(abspath $(BIN))/python
 	$(PIP) --no-build-isolation -c constraints.txt -e '.[fuzz]'
 	mkdir -p $(OUT)/fuzz
 	for format in tflite onnx spk spkd; do (cd $(OUT)/fuzz && $(abspath $(BIN))/python \

@@ -19,7 +19,7 @@ from learned_models import samples as learner_samples
 from monocypher import monocypher
 from once import Once
 from signed_states import OK, OLD, STATE, Signed, cases, signed_states
-from spikelet.board import Firmware, find_board, start
+from spikelet.board import BuildError, Firmware, boards, find_board, start
 from spikelet.errors import UsageError
 from spikelet.learn import Twin
 from spikelet.link import Device, DeviceRefused, Kind, LearnAction, generate
@@ -375,3 +375,34 @@ def test_no_bit_of_a_signed_state_can_be_changed_on_its_way(device: Device, sign
     assert ask(device, accept).status == Status.OK
     assert ask(device, accept).status == Status.SIGNATURE  # it is taken once
     assert np.frombuffer(learned(device), np.uint8).tobytes() != before
+
+
+# They reserve less stack than the check can take: `memory.stack_bytes` of board.toml.
+TOO_LITTLE_STACK = {"ch32v203", "hifive1-revb", "microbit", "sifive-e", "stm32vldiscovery"}
+
+
+@pytest.mark.long
+def test_every_board_has_room_for_a_key_or_says_what_is_missing(
+    signed: Signed, tmp_path: Path
+) -> None:
+    """What a key costs: bytes of flash and RAM, and of stack with and without."""
+    need("zig")
+    refused = set()
+    for name, board in boards().items():
+        if board.library or board.memory is None or name.endswith("-rtl"):
+            continue
+        plain = make(signed.placed, board, tmp_path / name, toolchain="zig").firmware
+        try:
+            keyed = built(signed, name, tmp_path / f"{name}-keyed", "zig")
+        except BuildError as error:
+            assert f"the stack of board {name} has {board.memory.stack_bytes} bytes" in error.what
+            print(f"| `{name}` | {error.what.split(':')[0]} |")
+            refused.add(name)
+            continue
+        assert plain.stack is not None and keyed.stack is not None
+        flash, ram = keyed.flash_bytes - plain.flash_bytes, keyed.ram_bytes - plain.ram_bytes
+        print(f"| `{name}` | {flash} | {ram} | {plain.stack.bytes} | {keyed.stack.bytes} |")
+        assert 12_000 < flash < 25_000
+        assert 0 <= ram - len(signed.state(1)) < 16
+        assert keyed.stack.bytes < 3800
+    assert refused == TOO_LITTLE_STACK
