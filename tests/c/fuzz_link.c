@@ -23,7 +23,14 @@
 #include "spk_storage.h"
 #endif
 
-enum { OUT_MAX = 4096, SHADOW_MAX = 8192, STATUSES = 15, TYPES = 20 };
+#ifdef SPK_SIGNED
+#define REFUSED SPK_STATUS_SIGNATURE // of what the agent does not know
+enum { TYPES = SPK_TYPE_SIGNED_PUT + 1 };
+#else
+#define REFUSED SPK_STATUS_BAD_TYPE
+enum { TYPES = SPK_TYPE_WORKING + 1 };
+#endif
+enum { OUT_MAX = 4096, SHADOW_MAX = 8192, STATUSES = SPK_STATUS_OLD + 1 };
 
 const struct spk_board_info spk_board_info = {"fuzz", SPK_TICK_US, 1000000};
 
@@ -257,6 +264,9 @@ static void check_shadow(uint8_t type, const uint8_t *payload, uint32_t n) {
             CHECK(!named(tensor, "label"));
             CHECK(tensor->kind != SPK_OUTPUT && tensor->kind != SPK_ACTIVATION);
             CHECK(tensor->kind != SPK_DIGESTS);
+#ifdef SPK_SIGNED
+            CHECK(tensor->kind != SPK_LEARNED);
+#endif
 #else
             CHECK(tensor->kind == SPK_INPUT || tensor->kind == SPK_STATE);
 #endif
@@ -331,6 +341,10 @@ static void request(uint8_t type, uint8_t seq, const uint8_t *payload, uint32_t 
     if (type != SPK_TYPE_RUN && type != SPK_TYPE_LEARN_STATE &&
         (type != SPK_TYPE_LEARN || answer.status != SPK_STATUS_OK)) {
         check_shadow(type, payload, n);
+    }
+    if (answer.status == SPK_STATUS_SIGNATURE || answer.status == SPK_STATUS_OLD ||
+        (type == SPK_TYPE_LEARN_STATE && payload[0] == SPK_LEARN_ACCEPT_SIGNED && answer.status)) {
+        check_shadow(type, payload, n); // what is refused changes nothing
     }
     if (answer.status == SPK_STATUS_OK || answer.status == SPK_STATUS_RANGE) {
         if (type == SPK_TYPE_TENSOR_PUT) {
@@ -470,7 +484,7 @@ static const uint8_t must[][2] = {
     {SPK_TYPE_BAUD, SPK_STATUS_OK},
     {SPK_TYPE_BAUD, SPK_STATUS_RANGE},
     {SPK_TYPE_LINE, SPK_STATUS_OK},
-    {SPK_TYPE_WORKING, SPK_STATUS_BAD_TYPE},
+    {SPK_TYPE_WORKING, REFUSED},
 #ifdef SPK_LEARN
     {SPK_TYPE_LEARN, SPK_STATUS_OK},
     {SPK_TYPE_LEARN, SPK_STATUS_BAD_STATE},
@@ -481,12 +495,22 @@ static const uint8_t must[][2] = {
     {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_LEN},
     {SPK_TYPE_LEARN_STATE, SPK_STATUS_RANGE},
     {SPK_TYPE_LEARN_STATE, SPK_STATUS_STORAGE},
+#ifdef SPK_SIGNED
+    {SPK_TYPE_TENSOR_PUT, SPK_STATUS_SIGNATURE},
+    {SPK_TYPE_LEARN_STATE, SPK_STATUS_SIGNATURE},
+    {SPK_TYPE_LEARN_STATE, SPK_STATUS_OLD},
+    {SPK_TYPE_SIGNED_PUT, SPK_STATUS_OK},
+    {SPK_TYPE_SIGNED_PUT, SPK_STATUS_SIGNATURE},
+    {SPK_TYPE_SIGNED_PUT, SPK_STATUS_BAD_STATE},
+    {SPK_TYPE_SIGNED_PUT, SPK_STATUS_BAD_LEN},
+#else
     {SPK_TYPE_LEARN_STATE, SPK_STATUS_CHECKSUM},
+#endif
 #else
     {SPK_TYPE_LEARN, SPK_STATUS_BAD_TYPE},
     {SPK_TYPE_LEARN_STATE, SPK_STATUS_BAD_TYPE},
 #endif
-    {SPK_TYPE_LOG, SPK_STATUS_BAD_TYPE},
+    {SPK_TYPE_LOG, REFUSED},
 };
 
 static int report(uint32_t count) {

@@ -52,6 +52,31 @@ static uint32_t random_values(uint8_t *at, uint32_t n) {
     return n;
 }
 
+#ifdef SPK_SIGNED
+enum { ACTIONS = 8 };
+
+// Most are whole, and what model_echo.c takes for signed.
+static uint8_t *nearly_signed(uint8_t *at) {
+    const uint32_t offset = rnd(8) ? 0 : edgy(spk_signed_bytes), whole = spk_signed_bytes;
+
+    if (rnd(9) == 0) {
+        return at + random_bytes(at, rnd(4));
+    }
+    at = spk_store(at, offset, 4);
+    if (offset) {
+        return at + random_bytes(at, rnd(whole));
+    }
+    at = spk_store(at, rnd(8) ? 0x5A5A5A5A : rnd(0xFFFFFFFFu), 4);
+    at = spk_store(at, rnd(9), 4);
+    for (uint32_t left = (whole - 8) / 2; left; left--) {
+        at = spk_store(at, rnd(90) ? rnd(900) : 0x7FFF, 2);
+    }
+    return rnd(8) ? at : rnd(2) ? at - rnd(9) : at + random_bytes(at, rnd(9));
+}
+#else
+enum { ACTIONS = 7 };
+#endif
+
 #ifdef SPK_LEARN
 static uint8_t *nearly_learning(uint8_t type, uint8_t *at) {
     if (type == SPK_TYPE_LEARN) {
@@ -59,7 +84,7 @@ static uint8_t *nearly_learning(uint8_t type, uint8_t *at) {
         at = spk_store(at, rnd(20) ? rnd(2) : rnd(256), 1);
         return spk_store(at, rnd(4) ? 0 : rnd(3), 2);
     }
-    at = spk_store(at, rnd(30) ? rnd(7) : rnd(256), 1);
+    at = spk_store(at, rnd(30) ? rnd(ACTIONS) : rnd(256), 1);
     at = spk_store(at, rnd(6) ? spk_learned_crc() : rnd(0xFFFFFFFFu), 4);
     return spk_store(at, rnd(1000), 4);
 }
@@ -112,6 +137,11 @@ static uint32_t nearly(uint8_t type, uint8_t *payload) {
     case SPK_TYPE_LEARN:
     case SPK_TYPE_LEARN_STATE:
         at = nearly_learning(type, at);
+        break;
+#endif
+#ifdef SPK_SIGNED
+    case SPK_TYPE_SIGNED_PUT:
+        at = nearly_signed(at);
         break;
 #endif
     default:

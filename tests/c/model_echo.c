@@ -12,6 +12,8 @@
 // With SPK_SELF_TEST the gated sum depends on what was learned, and on echo_fault; the test gives
 // the digest that echo_self_test is to have.
 // SPDX-License-Identifier: Apache-2.0
+#include <string.h>
+
 #include "spk_board.h"
 #include "spk_model.h"
 
@@ -213,6 +215,35 @@ void spk_model_commit(void) {
         }
     }
     commits[0]++;
+}
+#endif
+
+#ifdef SPK_SIGNED
+// A signed state is: SIGNED u32, which stands for a signature | counter u32 | weights.
+enum { SIGNED = 0x5A5A5A5A };
+uint8_t spk_signed_state[8 + sizeof weight];
+const uint32_t spk_signed_bytes = sizeof spk_signed_state;
+
+int spk_model_take_signed(uint32_t bytes, uint32_t *counter) {
+    int16_t values[WEIGHTS];
+    uint32_t head[2];
+
+    memcpy(head, spk_signed_state, sizeof head);
+    memcpy(values, spk_signed_state + sizeof head, sizeof values);
+    if (bytes != spk_signed_bytes || head[0] != SIGNED) {
+        return SPK_NOT_SIGNED;
+    }
+    if (head[1] < *counter) {
+        return SPK_TOO_OLD;
+    }
+    for (uint32_t i = 0; i < WEIGHTS; i++) {
+        if (values[i] < -LIMIT || values[i] > LIMIT) {
+            return SPK_NOT_ADMITTED;
+        }
+    }
+    memcpy(weight, values, sizeof weight);
+    *counter = head[1];
+    return SPK_TAKEN;
 }
 #endif
 

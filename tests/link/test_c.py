@@ -45,9 +45,10 @@ BUILDS: dict[str, tuple[int, list[str]]] = {
     "trace": (FRAMES, [TRACE]),
     "learn": (FRAMES, [LEARN]),
     "learn-trace": (FRAMES // 2, [LEARN, TRACE]),
+    "keyed": (FRAMES // 2, [LEARN, "-DSPK_SIGNED"]),
 }
 COMPILED = [(c, b) for c in ("gcc", "clang") for b in ("release", "trace")]
-COMPILED += [("gcc", "learn"), ("clang", "learn-trace")]
+COMPILED += [("gcc", "learn"), ("clang", "learn-trace"), ("gcc", "keyed")]
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.long)])
