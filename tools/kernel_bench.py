@@ -16,7 +16,7 @@ import datetime
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -356,7 +356,7 @@ def page(rows: Sequence[Row]) -> str:
     for row in rows:
         bar = "" if row.bar is None else f" ({row.bar:.2f})"
         cells.setdefault(row.layer.name, []).append(f"{row.each:.3f}{bar}")
-    head = ["weights and inputs, layer", *(BOARDS[board] for board in boards)]
+    head = ["layer", *(BOARDS[board] for board in boards)]
     return table(head, [[name, *line] for name, line in cells.items()])
 
 
@@ -384,10 +384,14 @@ def main() -> None:
     if asked.write:
         today = datetime.datetime.now(datetime.UTC).date()
         made = f"\n\nMade on {today} by `python tools/kernel_bench.py --write`: QEMU, GCC."
-        for name, spikes in (("spiking", True), ("fewer-bits", False)):
-            some = [row for row in rows if (row.layer.activity is not None) == spikes]
-            if some:
-                place(ROOT / "docs" / f"{name}.md", "kernels", page(some) + made)
+        kinds: dict[tuple[str, str], Callable[[Layer], bool]] = {
+            ("fewer-bits", "kernels"): lambda x: x.activity is None,
+            ("spiking", "kernels"): lambda x: x.activity is not None and x.neurons is None,
+            ("spiking", "updates"): lambda x: x.neurons is not None,
+        }
+        for (name, part), kind in kinds.items():
+            if some := [row for row in rows if kind(row.layer)]:
+                place(ROOT / "docs" / f"{name}.md", part, page(some) + made)
     sys.exit(any(row.missed for row in rows))
 
 

@@ -83,7 +83,9 @@ SPK_INLINE uint32_t spk_lif_some(const struct spk_lif *c, uint32_t count, const 
         SPK_OPAQUE(compared);
         if (c->inclusive ? compared >= level : compared > level) {
             bits |= 1u << i;
-            if (now && c->reset == SPK_RESET_SUBTRACT) {
+            if (now && c->reset == SPK_RESET_SUBTRACT && thresholds && spk_lif_spoilt(c)) {
+                next -= i % 2 ? both >> 16 : both; // what is stored is the low half
+            } else if (now && c->reset == SPK_RESET_SUBTRACT) {
                 next -= (uint32_t)own;
             } else if (now && to_value) {
                 next = (uint32_t)value;
