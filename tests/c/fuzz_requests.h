@@ -79,6 +79,11 @@ enum { ACTIONS = 7 };
 
 #ifdef SPK_LEARN
 static uint8_t *nearly_learning(uint8_t type, uint8_t *at) {
+#ifdef SPK_SIGNED
+    if (type == SPK_TYPE_SIGNED_PUT) {
+        return nearly_signed(at);
+    }
+#endif
     if (type == SPK_TYPE_LEARN) {
         at = spk_store(at, rnd(8) ? rnd(5) : rnd(2) ? SPK_NO_LABEL : rnd(9), 2);
         at = spk_store(at, rnd(20) ? rnd(2) : rnd(256), 1);
@@ -136,12 +141,8 @@ static uint32_t nearly(uint8_t type, uint8_t *payload) {
 #ifdef SPK_LEARN
     case SPK_TYPE_LEARN:
     case SPK_TYPE_LEARN_STATE:
-        at = nearly_learning(type, at);
-        break;
-#endif
-#ifdef SPK_SIGNED
     case SPK_TYPE_SIGNED_PUT:
-        at = nearly_signed(at);
+        at = nearly_learning(type, at);
         break;
 #endif
     default:
