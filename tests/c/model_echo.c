@@ -12,8 +12,6 @@
 // With SPK_SELF_TEST the gated sum depends on what was learned, and on echo_fault; the test gives
 // the digest that echo_self_test is to have.
 // SPDX-License-Identifier: Apache-2.0
-#include <string.h>
-
 #include "spk_board.h"
 #include "spk_model.h"
 
@@ -218,7 +216,8 @@ void spk_model_commit(void) {
 }
 #endif
 
-#ifdef SPK_SIGNED
+#ifdef SPK_SIGNED // on a host
+#include <string.h>
 // A signed state is: SIGNED u32, which stands for a signature | counter u32 | weights.
 enum { SIGNED = 0x5A5A5A5A };
 uint8_t spk_signed_state[8 + sizeof weight];
