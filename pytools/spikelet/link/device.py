@@ -13,11 +13,10 @@ from spikelet.link.errors import (
     DeviceRefused,
     DeviceReset,
 )
-from spikelet.link.events import EventRuns, stream_of_frames
+from spikelet.link.events import stream_of_frames
 from spikelet.link.exchange import Request
 from spikelet.link.facts import (
     DeviceInfo,
-    Dtype,
     EventResult,
     Kind,
     LearnAction,
@@ -45,8 +44,6 @@ from spikelet.link.messages import (
     RunRequest,
     SignedPutRequest,
     Status,
-    TensorGetRequest,
-    TensorPutRequest,
     Type,
 )
 from spikelet.link.replies import (
@@ -55,13 +52,11 @@ from spikelet.link.replies import (
     LearnReply,
     LearnStateReply,
     RunReply,
-    TensorGetReply,
 )
+from spikelet.link.tensors import Tensors, total_bytes
 
 RUN_REPLY_BYTES = 1 + len(RunReply(0, 0, 0, 0, 0, 0, 0, 0, b"").pack())  # and the outputs
-_PUT_HEAD = 6
 _SIGNED_HEAD = 4
-_GET_HEAD = 7
 # They change what is learned.
 _CHANGES = (
     LearnAction.RESET, LearnAction.ACCEPT, LearnAction.TO_FACTORY, LearnAction.ACCEPT_SIGNED,
@@ -85,62 +80,8 @@ _KEYED_REFUSALS = {
 }
 
 
-class Device(EventRuns):
+class Device(Tensors):
     """One device, and all that it can be asked; see `Connection` for its arguments and errors."""
-
-    def put(self, name: str, data: bytes) -> None:
-        """Writes a whole input or state, in its wire layout.
-
-        Raises:
-            UsageError: unknown name, wrong size, or not writable.
-            DeviceRefused, LinkDead.
-        """
-        self.put_many({name: data})
-
-    def put_many(self, tensors: Mapping[str, bytes]) -> None:
-        """Writes several tensors in one window; see `put`."""
-        requests = self._puts(tensors)
-        learns = any(self.tensor(name).kind is Kind.LEARNED for name in tensors)
-        if learns and not self.hello.keyed:
-            self._claims.note_write()
-        sent = _bytes(tensors.values())
-        replies = self._exchange(requests, self._allowed_s(sent), learns=learns)
-        self._all_ok(requests, replies, self._put_refusals(tensors))
-        self.stats.bytes += sent
-
-    def get(self, name: str) -> bytes:
-        """Reads a whole tensor, in its wire layout.
-
-        Raises:
-            UsageError: unknown name.
-            DeviceRefused, LinkDead.
-        """
-        return self.get_many([name])[name]
-
-    def get_many(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Reads several tensors in one window; see `get`."""
-        entries = {name: self.tensor(name) for name in names}
-        memory = {tensor.id: bytearray() for tensor in entries.values()}
-        chunk = self.hello.payload - _GET_HEAD
-        wanted = [
-            TensorGetRequest(tensor.id, at, min(chunk, tensor.bytes - at))
-            for tensor in entries.values()
-            for at in range(0, tensor.bytes, chunk)
-        ]
-        total = sum(tensor.bytes for tensor in entries.values())
-        requests = [Request(Type.TENSOR_GET, ask.pack()) for ask in wanted]
-        replies = self._exchange(requests, self._allowed_s(total))
-        self._all_ok(requests, replies)
-        for ask, reply in zip(wanted, replies, strict=True):
-            got = self._read(TensorGetReply, reply)
-            if got[:2] != ask[:2] or len(got.data) != ask.size or reply.more:
-                raise self._impossible(
-                    f"bytes {got.offset}+{len(got.data)} of tensor {got.tensor}, asked for "
-                    f"{ask.offset}+{ask.size} of tensor {ask.tensor}"
-                )
-            memory[ask.tensor] += got.data
-        self.stats.bytes += total
-        return {name: bytes(memory[tensor.id]) for name, tensor in entries.items()}
 
     def run(
         self,
@@ -217,7 +158,7 @@ class Device(EventRuns):
         more = bool(run.flags & (RUN_TICKS | RUN_KEEP))
         allowed = self._claims.run_refusals(restart, run.steps, stop, more)
         allowed |= self._put_refusals({*inputs, *chosen})
-        sent = _bytes(inputs.values())
+        sent = total_bytes(inputs.values())
         allowed_s, began = deadline_s + self._wire_s(sent), self._clock()
         batch = self._begin(requests, allowed_s, slow_last=True)
 
@@ -340,7 +281,7 @@ class Device(EventRuns):
         number = NO_LABEL if label is None else label
         flags = 0 if inputs is None else LEARN_RUN
         requests.append(Request(Type.LEARN, LearnRequest(number, flags, len(requests)).pack()))
-        size = _bytes(sent.values())
+        size = total_bytes(sent.values())
         allowed_s = deadline_s + self._wire_s(size)
         replies, elapsed_s = self._work(requests, allowed_s, learns=True)
         self._all_ok(requests, replies, self._learn_refusals(label, inputs, sent))
@@ -498,7 +439,7 @@ class Device(EventRuns):
         """Several echoes in one window; measures the link."""
         messages = list(messages)
         requests = [Request(Type.ECHO, EchoRequest(data).pack()) for data in messages]
-        replies = self._exchange(requests, self._allowed_s(2 * _bytes(messages)))
+        replies = self._exchange(requests, self._allowed_s(2 * total_bytes(messages)))
         long = any(len(r.payload) > self.hello.payload - 1 for r in requests)
         self._all_ok(requests, replies, {Status.BAD_LEN} if long else ())
         return [self._read(EchoReply, reply).data for reply in replies]
@@ -534,47 +475,6 @@ class Device(EventRuns):
             )
         return info
 
-    def _puts(self, tensors: Mapping[str, bytes]) -> list[Request]:
-        """PUT requests for whole tensors; checked here, so that the mistake has a name."""
-        chunk = (self.hello.payload - _PUT_HEAD) & ~3  # the device checks whole elements
-        requests = []
-        for name, data in tensors.items():
-            tensor = self.tensor(name)
-            if not tensor.writable:
-                raise UsageError(
-                    f"tensor {name!r} is of kind {tensor.kind.name.lower()}: not writable",
-                    next="write inputs, states, targets and learned tensors only",
-                )
-            if len(data) != tensor.bytes:
-                raise UsageError(
-                    f"tensor {name!r} has {tensor.bytes} bytes ({tensor.dtype.name.lower()} "
-                    f"{tensor.shape}), not {len(data)}",
-                    "wrong shape or dtype",
-                    "pass the tensor in its wire layout: little endian, row-major",
-                )
-            for at in range(0, len(data), chunk):
-                part = TensorPutRequest(tensor.id, at, data[at : at + chunk])
-                requests.append(Request(Type.TENSOR_PUT, part.pack()))
-        return requests
-
-    def _put_refusals(self, tensors: Iterable[str]) -> set[Status]:
-        """What PUTs may be refused with: mostly a value that the tensor may not hold."""
-        entries = [self.tensor(name) for name in tensors]
-        checked = (Dtype.BIT, Dtype.F16, Dtype.F32)
-        learning = (Kind.LEARNED, Kind.TARGET)
-        some = any(
-            t.dtype in checked or t.kind in learning
-            # It may be one of a few values.
-            or (t.dtype is Dtype.U8 and t.bytes == 1)
-            for t in entries
-        )  # fmt: skip
-        allowed = {Status.RANGE} if some else set()
-        if self.hello.keyed and any(t.kind is Kind.LEARNED for t in entries):
-            allowed.add(Status.SIGNATURE)
-        if any(t.kind is Kind.TARGET for t in entries):  # the label is LEARN's to write
-            allowed.add(Status.BAD_STATE)
-        return allowed
-
     def _learn_refusals(
         self, label: int | None, inputs: Mapping[str, bytes] | None, sent: Iterable[str]
     ) -> set[Status]:
@@ -585,7 +485,3 @@ class Device(EventRuns):
         if inputs is None or self._claims.pending:
             statuses.add(Status.BAD_STATE)
         return statuses
-
-
-def _bytes(parts: Iterable[bytes]) -> int:
-    return sum(len(part) for part in parts)
