@@ -40,7 +40,9 @@ void spk_watchdog_begin(void) {
     }
 }
 
+// Fed first: it would go on from what it has counted for the boot ROM.
 static void start(void) {
+    reg_write(TIMG_WDTFEED, 1);
     reg_write(TIMG_WDTCONFIG1, (uint32_t)PRESCALE_1_MS << 16);
     reg_write(TIMG_WDTCONFIG2, SPK_WATCHDOG_MS);
     reg_write(TIMG_WDTCONFIG3, SPK_WATCHDOG_MS);

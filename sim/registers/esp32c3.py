@@ -330,7 +330,7 @@ class Esp32C3:
 
     def _on_block(self, uc: Any, address: int, size: int, _user: object) -> None:
         try:
-            if self.now >= self.timers.due and self.timers.look():
+            if self.timers.bitten or (self.now >= self.timers.due and self.timers.look()):
                 self._reset_by(TG0WDT_SYS)
                 return
             if self.now >= self._next_look:

@@ -87,7 +87,7 @@ class Mwdt(Bank):
     """The ESP32-C3's watchdog of a timer group (its manual 1.1, chapter Watchdog Timers).
 
     A prescaler and four stages, each with its time and what it does. What is written counts once
-    WDT_CONF_UPDATE_EN is.
+    WDT_CONF_UPDATE_EN is, from the last time that it was fed.
 
     Attributes:
         of_rom: it runs as the boot ROM has left it.
