@@ -138,10 +138,11 @@ SPK_INLINE int32_t spk_add(int32_t a, int32_t b) {
 // 15 bits.
 SPK_INLINE int32_t spk_leak(int32_t v, uint32_t factor, uint32_t bits, enum spk_rounding rounding,
                             bool small) {
-    if (factor == 1u << bits) {
+    // Of a factor that is not known here the product below is right, and takes no branch.
+    if (__builtin_constant_p(factor) && factor == 1u << bits) {
         return v;
     }
-    if (small && rounding == SPK_TOWARD_ZERO && (factor & 1)) {
+    if (small && rounding == SPK_TOWARD_ZERO && __builtin_constant_p(factor) && (factor & 1)) {
         // An odd factor never divides evenly below 2^15, so toward zero is floor + 1 for every
         // negative v.
         return ((int32_t)((uint32_t)v * factor) >> 15) + (int32_t)((uint32_t)v >> 31);
