@@ -6,6 +6,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "watchdog.h"
 
+#if SPK_WATCHDOG_BASE
+
 enum {
     IWDG_KR = SPK_WATCHDOG_BASE + 0x00,
     IWDG_PR = SPK_WATCHDOG_BASE + 0x04,
@@ -52,3 +54,5 @@ void spk_board_alive(void) {
     }
     reg_write(IWDG_KR, KR_FEED);
 }
+
+#endif

@@ -5,6 +5,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "watchdog.h"
 
+#if SPK_WATCHDOG_BASE
+
 enum {
     WDT_START = SPK_WATCHDOG_BASE + 0x000, // TASKS_
     WDT_RUNSTATUS = SPK_WATCHDOG_BASE + 0x400,
@@ -36,3 +38,5 @@ void spk_board_alive(void) {
     }
     reg_write(WDT_RR0, RR_RELOAD);
 }
+
+#endif

@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "watchdog.h"
 
+#if SPK_WATCHDOG_BASE
+
 enum {
     WATCHDOG_CTRL = SPK_WATCHDOG_BASE + 0x0,
     WATCHDOG_LOAD = SPK_WATCHDOG_BASE + 0x4,
@@ -39,3 +41,5 @@ void spk_board_alive(void) {
         reg_write(WATCHDOG_CTRL, CTRL_ENABLE | CTRL_PAUSES);
     }
 }
+
+#endif

@@ -3,6 +3,8 @@
 // debugger holds the core. SPDX-License-Identifier: Apache-2.0
 #include "watchdog.h"
 
+#if SPK_WATCHDOG_BASE
+
 enum {
     AON_WDOGCFG = SPK_WATCHDOG_BASE + 0x00,
     AON_WDOGFEED = SPK_WATCHDOG_BASE + 0x18,
@@ -44,3 +46,5 @@ void spk_board_alive(void) {
         started = 1;
     }
 }
+
+#endif

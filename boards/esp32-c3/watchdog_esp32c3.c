@@ -2,8 +2,10 @@
 // Timers; soc/timer_group_reg.h). Stage 0 is an interrupt, which wakes an idle core and keeps the
 // pc of one that hangs; stage 1 resets the part where nobody has served that in as long.
 // SPK_WATCHDOG_BASE; SPK_WATCHDOG_HZ is the crystal's rate. SPDX-License-Identifier: Apache-2.0
-#include "watchdog.h"
 #include "rv32.h"
+#include "watchdog.h"
+
+#if SPK_WATCHDOG_BASE
 
 enum {
     TIMG_WDTCONFIG0 = SPK_WATCHDOG_BASE + 0x48,
@@ -78,3 +80,5 @@ void spk_watchdog_interrupt(void) {
         spk_rv32_reset();
     }
 }
+
+#endif

@@ -5,16 +5,20 @@ Boards whose whole image runs against register models are in test_watchdog.py.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from elftools.elf.elffile import ELFFile
 from registers.watchdogs import Iwdg
 from unicorn import riscv_const as rv
 
 from board_core import Core
 from once import Once
-from probes import built
-from spikelet.board import Board, boards
+from probes import PROBE, built, tool_of
+from spikelet.board import Board, boards, build
+from spikelet.board.spec import derived_board
+from support import need
 
 PAGE = 4096
 POWER, WATCHDOG = 0, 3  # spk_board_reset_cause()
@@ -280,6 +284,26 @@ def test_an_idle_core_without_systick_is_woken_by_mtime(name: str, before: int, 
     due = before + defines["SPK_MTIME_WAKE_MS"] * (defines["SPK_MTIME_HZ"] // 1000)
     assert written[-1] == due and defines["SPK_MTIME_WAKE_MS"] < defines["SPK_WATCHDOG_MS"]
     assert core.uc.reg_read(rv.UC_RISCV_REG_MIE) >> 7 & 1  # MTIE
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] * (name != "ch32v203"))
+        for name, board in HARDWARE.items()
+        if not board.library
+    ],
+)
+def test_a_board_without_its_watchdog_builds_and_starts_none(name: str, tmp_path: Path) -> None:
+    need(tool_of(name, "zig"))
+    board = derived_board({"extends": name, "name": name, "defines": {"SPK_WATCHDOG_BASE": 0}})
+    made = build(PROBE, board, tmp_path, "zig")
+    with made.elf.open("rb") as file:
+        symbols = ELFFile(file).get_section_by_name(".symtab")
+        assert symbols is not None
+        (alive,) = symbols.get_symbol_by_name("spk_board_alive")
+        assert symbols.get_symbol_by_name("spk_watchdog_begin") is None
+    assert alive["st_size"] <= 4  # returns
 
 
 def test_a_board_whose_core_nothing_wakes_does_not_sleep() -> None:
