@@ -297,7 +297,8 @@ def random_inputs(graph: Graph, samples: int, rng: np.random.Generator) -> dict[
     found = {}
     for tensor in graph.inputs:
         low, high = tensor.limits
-        drawn = rng.integers(low, high, (samples, *tensor.shape), endpoint=True)
+        shape = (graph.steps, *tensor.shape) if tensor.per_step else tensor.shape
+        drawn = rng.integers(low, high, (samples, *shape), endpoint=True)
         drawn[0] = low
         drawn[min(1, samples - 1)] = high
         if tensor.choices:

@@ -1,96 +1,134 @@
-"""Every class of neurons with every convention, and every program, in one image on each target."""
+"""Every class of neurons with every convention behind every kind of synapses, on each target.
+
+An image holds few networks: it compiles quickly, and a sample takes a fraction of a second, however
+busy the machine is.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import functools
+import importlib
+import itertools
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import pytest
-import spiking_programs
-import torch
-from test_spiking_programs import CLASSES
-from torch import nn
+import spiking_combinations as made
 
-from spikelet.frontends.spiking.encoders import Frames
-from spikelet.frontends.spiking.lower import lower, readout_of
-from spikelet.frontends.spiking.network import SpikingNetwork
-from spikelet.frontends.spiking.program import read
-from spikelet.graph import Graph, Operator, Tensor
-from targets import check_graph
+import spikelet.frontends.spiking
+from spikelet.frontends.spiking import network
+from spikelet.frontends.spiking.network import Layer, Rule
+from spikelet.graph import Graph, Operator
+from spikelet.package import Package
+from targets import check_package, make_package
 
-STEPS = 12
-NEURONS = 64
-BOTH_SIGNS = Frames(1.6 / 255, 80)
-POSITIVE = Frames()  # padding reads a 0
-
-
-def class_networks() -> list[SpikingNetwork]:
-    """A layer of weights and the neurons, of each class with each of its conventions."""
-    found = []
-    for number, (name, neurons) in enumerate(CLASSES):
-        torch.manual_seed(number)
-        front = nn.Linear(NEURONS, NEURONS, bias=False)
-        most = 30.0 if "Cell" in name else 1.0
-        front.weight = nn.Parameter(most * torch.eye(NEURONS))
-        program: nn.Module = nn.Sequential(front, neurons)
-        if "Cell" in name:
-            program = spiking_programs.SequentialState(front, neurons)
-        x = torch.rand(STEPS, 1, NEURONS) * 1.6 - 0.5
-        found.append(read(program, x, STEPS, per_step=True).network)
-    return found
+SAMPLES = 3
+AT_ONCE = 21  # networks of an image
+TARGETS = ["native-gcc-sanitized", "rv32-zig-unicorn", "m4-gcc-qemu"]
+# These compile slowly: of synapses a few kinds.
+MORE_TARGETS = ["rv32-gcc-qemu", "m0-gcc-qemu"]
+MORE_KINDS = ["dense", "values"]
+on_each_target = pytest.mark.parametrize("target", [*TARGETS, *MORE_TARGETS])
 
 
-def program_networks() -> list[SpikingNetwork]:
-    """Each program of `spiking_programs`."""
-    found = []
-    for name in spiking_programs.PROGRAMS:
-        program, x = spiking_programs.made(name)
-        found.append(read(program, x[:2], spiking_programs.STEPS).network)
-    return found
+@functools.cache
+def class_packages(kind: str) -> list[Package]:
+    return packages(list(made.class_graphs(kind).values()))
 
 
-def joined(networks: list[SpikingNetwork], encoder: Frames, name: str) -> Graph:
-    """One graph of them all, each with exact and with narrow states; inputs are shared by shape."""
-    inputs: dict[tuple[int, ...], Tensor] = {}
-    nodes: list[Operator] = []
-    outputs = []
-    for number, network in enumerate(networks):
-        readout = readout_of(network)
-        for narrow in (False, True):
-            graph = lower(network, STEPS, encoder, readout, narrow=narrow).graph
-            prefix = f"{'en'[narrow]}{number}_"
-            (given,) = graph.inputs
-            shared = inputs.setdefault(given.shape, replace(given, name=f"x{len(inputs)}"))
-            for node in graph.nodes:
-                sources = tuple(
-                    shared.name if source == given.name else prefix + source
-                    for source in node.inputs
-                )
-                changes: dict[str, Any] = {"name": prefix + node.name, "inputs": sources}
-                if hasattr(node, "of"):
-                    changes["of"] = prefix + node.of
-                nodes.append(replace(node, **changes))
-            outputs.append(prefix + graph.outputs[1])
-    return Graph(name, STEPS, list(inputs.values()), nodes, outputs)
+@functools.cache
+def convention_packages() -> list[Package]:
+    return packages(list(made.convention_graphs()[0].values()))
 
 
-TARGETS = [
-    "rv32-zig-unicorn",
-    "native-gcc-sanitized",
-    "rv32-gcc-qemu",
-    "m4-gcc-qemu",
-    "m0-gcc-qemu",
-]
+@functools.cache
+def program_packages() -> list[Package]:
+    return packages(list(made.program_graphs().values()))
+
+
+def packages(graphs: list[Graph]) -> list[Package]:
+    """Few graphs in each, with golden's results."""
+    images = -(-len(graphs) // AT_ONCE)
+    return [
+        make_package(made.joined(graphs[number::images], "combinations"), SAMPLES)
+        for number in range(images)
+    ]
+
+
+def check(target: str, checked: list[Package], folder: Path) -> None:
+    for number, package in enumerate(checked):
+        check_package(target, package, folder / str(number))
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_class_and_convention_runs_on_a_target(target: str, tmp_path: Path) -> None:
-    check_graph(target, joined(class_networks(), BOTH_SIGNS, "classes"), 3, tmp_path)
+@pytest.mark.parametrize(
+    ("kind", "target"),
+    [*itertools.product(made.SYNAPSES, TARGETS), *itertools.product(MORE_KINDS, MORE_TARGETS)],
+)
+def test_every_class_behind_every_synapse(kind: str, target: str, tmp_path: Path) -> None:
+    check(target, class_packages(kind), tmp_path)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("target", TARGETS)
-def test_every_program_runs_on_a_target(target: str, tmp_path: Path) -> None:
-    check_graph(target, joined(program_networks(), POSITIVE, "programs"), 3, tmp_path)
+@on_each_target
+def test_every_convention(target: str, tmp_path: Path) -> None:
+    check(target, convention_packages(), tmp_path)
+
+
+@pytest.mark.long
+@on_each_target
+def test_every_program(target: str, tmp_path: Path) -> None:
+    check(target, program_packages(), tmp_path)
+
+
+def subclasses(base: type) -> Iterator[type]:
+    for each in base.__subclasses__():
+        yield each
+        yield from subclasses(each)
+
+
+def lowered_to() -> set[type[Operator]]:
+    """Operators that the modules of `frontends.spiking` know."""
+    package = spikelet.frontends.spiking
+    names = [info.name for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
+    return {
+        value
+        for name in names
+        for value in vars(importlib.import_module(name)).values()
+        if isinstance(value, type) and issubclass(value, Operator) and value is not Operator
+    }
+
+
+@pytest.mark.long
+def test_all_that_exists_is_among_them() -> None:
+    first = next(iter(made.classes().values()))
+    some = {kind: made.with_synapse(first, kind, 1.0) for kind in made.SYNAPSES}
+    layers = {type(layer) for each in some.values() for layer in each.layers}
+    assert layers == {each for each in subclasses(Layer) if each.__module__ == network.__name__}
+    graphs = [
+        made.lowered(each, made.SYNAPSES[kind].encoder, False, made.SYNAPSES[kind].gather)
+        for kind, each in some.items()
+    ]
+    conventions, refused = made.convention_graphs()
+    # Several spikes a step need a subtracting reset in it, adapting thresholds any reset in it.
+    assert all("several" in name or "adapts threshold" in name for name in refused)
+    assert not any("subtract same_step" in name for name in refused)
+    graphs += [*made.class_graphs("dense").values(), *conventions.values()]
+    assert {type(node) for graph in graphs for node in graph.nodes} >= lowered_to()
+    late = [n for graph in graphs for n in graph.nodes if isinstance(n, made.DelayedDense)]
+    assert {node.gather for node in late} == {False, True}
+
+
+def test_conventions_are_all_that_a_rule_can_say() -> None:
+    rules = list(made.conventions().values())
+    for name, known in (
+        ("compare", network.Compare), ("reset", network.Reset), ("timing", network.Timing),
+        ("adapts", network.Adapts),
+    ):  # fmt: skip
+        assert {getattr(rule, name) for rule in rules} == set(get_args(known))
+    for field in fields(Rule):
+        said = {str(getattr(rule, field.name)) for rule in rules}
+        assert len(said) > 1, field.name
