@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,18 @@ SPIKING = {
 }
 TOOLCHAINS = ("gcc", "zig")
 BESIDE_BOARDS = ("virt-rv32", "mps2-an386")  # that a spiking package and its int8 peer run on
-# Beside a model, besides packages in its folder `int8`: shipped ones, same data and about as large.
+# Beside a model, besides packages in its folder `int8`: others of models/, of the same data and
+# about as large.
 BESIDE = {
-    "har_delays": ("har_cnn",),
-    "kws_spiking": ("kws_4bit", "kws_dscnn"),
-    "mnist_rows": ("mnist_cnn",),
-    "mnist_rows_ternary": ("mnist_cnn",),
-    "mnist_spiking_cnn": ("mnist_cnn_wide",),
-    "mnist_spiking_mlp": ("mnist_cnn_wide", "mnist_xnor_mlp"),
+    "digits_bernoulli": ("digits_direct/int8/digits_dense",),
+    "digits_snn": ("digits_direct/int8/digits_dense",),
+    "har_delays": ("har_cnn/har_cnn",),
+    "kws_spiking": ("kws_4bit/kws_4bit", "kws_dscnn/kws_dscnn"),
+    "mnist_rows": ("mnist_cnn/mnist_cnn",),
+    "mnist_rows_ternary": ("mnist_cnn/mnist_cnn",),
+    "mnist_spiking_cnn": ("mnist_cnn_wide/mnist_cnn_wide",),
+    "mnist_spiking_mlp": ("mnist_cnn_wide/mnist_cnn_wide", "mnist_xnor_mlp/mnist_xnor_mlp"),
+    "nmnist_recurrent": ("nmnist_conv/int8/nmnist_cnn",),
 }
 BESIDE_SAMPLES = 20  # a spiking network takes what its spikes take
 INT8_BOARDS = ("virt-rv32", "mps2-an386", "mps3-an547")
@@ -116,14 +120,19 @@ def _bench(package: Path, board: str, toolchain: str) -> tuple[str, ...]:
 
 def spiking(out: Path) -> list[Result]:
     """The spiking models on each of their boards; packages that are there are used again."""
-    results = []
-    for model, boards in SPIKING.items():
-        package = out / f"{model}.spk"
-        if not package.is_file():
-            spikelet("train", model, "-o", str(package))
-        for board, toolchain in itertools.product(boards, TOOLCHAINS):
-            results.append(bench(package, board, toolchain))
-    return results
+    return [
+        bench(trained(model, out), board, toolchain)
+        for model, boards in SPIKING.items()
+        for board, toolchain in itertools.product(boards, TOOLCHAINS)
+    ]
+
+
+def trained(model: str, out: Path) -> Path:
+    """A model's package in the folder `out`, where it is used again."""
+    package = out / f"{model}.spk"
+    if not package.is_file():
+        spikelet("train", model, "-o", str(package))
+    return package
 
 
 def references(out: Path) -> list[Result]:
@@ -146,20 +155,26 @@ def is_spiking(folder: Path) -> bool:
     return "spiking" in tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))
 
 
-def beside() -> dict[Path, dict[Path, list[Result]]]:
-    """By folder of a spiking model with a package: costs of that and of its int8 peers, by file."""
+def beside(out: Path, only: Sequence[str] = ()) -> dict[Path, dict[Path, list[Result]]]:
+    """By folder of a spiking model: costs of its package and of its int8 peers, by file.
+
+    Args:
+        out: folder of packages that are not in models/; they are trained where they are not there.
+        only: names of models; all by default.
+    """
+    shipped = {path.parent.name: path for path in sorted((ROOT / "models").glob("*/*.spk"))}
+    names = {name for name, path in shipped.items() if is_spiking(path.parent)}
     found = {}
-    for package in sorted((ROOT / "models").glob("*/*.spk")):
-        folder = package.parent
-        if is_spiking(folder):
-            peers = [ROOT / f"models/{name}/{name}.spk" for name in BESIDE.get(folder.name, ())]
-            found[folder] = {
-                each: [
-                    bench(each, board, "gcc", "--limit", str(BESIDE_SAMPLES))
-                    for board in BESIDE_BOARDS
-                ]
-                for each in (package, *sorted(folder.glob("int8/*.spk")), *peers)
-            }
+    for name in only or sorted(names.union(BESIDE)):
+        folder = ROOT / "models" / name
+        package = shipped[name] if name in shipped else trained(name, out)
+        peers = [ROOT / f"models/{peer}.spk" for peer in BESIDE.get(name, ())]
+        found[folder] = {
+            each: [
+                bench(each, board, "gcc", "--limit", str(BESIDE_SAMPLES)) for board in BESIDE_BOARDS
+            ]
+            for each in (package, *sorted(folder.glob("int8/*.spk")), *peers)
+        }
     return found
 
 

@@ -4,6 +4,10 @@
 random spikes of a given activity, on an emulated board: without delays, with one a neuron
 (axonal), with one a synapse that is scattered into a ring of sums or gathered from a history of
 spikes. Weights have 8 bits, delays 0 to 24 steps. `--write` puts the table into docs/spiking.md.
+
+`--choice` instead counts scatter and gather in one layer of 64 by 64 for short and long delays and
+at 1 to 90 % activity, and holds what `DelayedDense.expected` says against it, by which `tune`
+chooses the layers that look back.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import argparse
 import datetime
 import itertools
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +37,25 @@ LONGEST, STEPS = 24, 30
 ACTIVITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 KINDS = ("none", "axonal", "synaptic, scatter", "synaptic, gather")
 COUNTED = ("delay", "dense", "delayed_dense")
+# Of the choice between scatter and gather: neurons before and behind, steps, longest delays.
+SIDE, CHOICE_STEPS = 64, 150
+CHOICE_ACTIVITIES = (0.01, 0.05, 0.2, 0.5, 0.9)
+CHOICES = (1, 7, 24, 100)
+
+
+@dataclass(frozen=True)
+class Way:
+    """A layer with delays a synapse, by one of its two kernels.
+
+    Attributes:
+        counted: instructions a step.
+        expected: of them, by `DelayedDense.expected`.
+        kept: bytes from step to step.
+    """
+
+    counted: float
+    expected: float
+    kept: int
 
 
 def package(kind: str, activity: float) -> Package:
@@ -78,23 +102,84 @@ def measure(kind: str, activity: float, board: str) -> tuple[float, int]:
     return ticks / STEPS, kept
 
 
+def choice(longest: int, activity: float, board: str) -> tuple[Way, Way]:
+    """Scatter and gather.
+
+    Args:
+        longest: delay, steps.
+        activity: share of the inputs that spike in a step.
+        board: that counts.
+    """
+    rng = np.random.default_rng(0)
+    spikes = rng.random((1, CHOICE_STEPS, SIDE)) < activity
+    weight = rng.integers(-127, 128, (SIDE, SIDE)).astype(np.int8)
+    delays = rng.integers(0, longest + 1, (SIDE, SIDE)).astype(np.uint8)
+    nodes: list[Operator] = [
+        Frame(name="frame", inputs=("x",)),
+        Threshold(name="bits", inputs=("frame",), threshold=np.ones(SIDE, np.int16)),
+        *(
+            DelayedDense(name=f"fc{gather:d}", inputs=("bits",), weight=weight, delays=delays,
+                         gather=gather)
+            for gather in (False, True)
+        ),
+    ]  # fmt: skip
+    x = Tensor("x", "i8", (CHOICE_STEPS, SIDE), kind="input")
+    graph = Graph("choice", CHOICE_STEPS, [x], nodes, ["fc0", "fc1"])
+    made = Package(graph, {"x": spikes.astype(np.int8)}, {}).with_golden()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "choice.spk"
+        made.save(path)
+        result = bench(path, board, "gcc")
+    ticks = {row["name"]: row["ticks"] / CHOICE_STEPS for row in result["layers"]}
+    seen = np.moveaxis(spikes, 1, 0)
+    ahead, back = (
+        Way(ticks[node.name], node.expected(seen, node.gather), node.kept_bytes(node.gather))
+        for node in graph.nodes
+        if isinstance(node, DelayedDense)
+    )
+    return ahead, back
+
+
+def choices(board: str) -> str:
+    """The table of `--choice`, and how far off what is expected is."""
+    rows, errors = [], []
+    for longest in CHOICES:
+        cells = []
+        for activity in CHOICE_ACTIVITIES:
+            ways = ahead, back = choice(longest, activity, board)
+            cells.append(f"{ahead.counted:,.0f} / {back.counted:,.0f}")
+            errors += [abs(way.expected / way.counted - 1) for way in ways]
+        rows.append([f"{longest}", *cells, f"{ahead.kept:,} / {back.kept:,}"])
+    head = ["longest delay", *(f"{100 * each:g} %" for each in CHOICE_ACTIVITIES), "bytes kept"]
+    off = f"What `tune` expects (`DelayedDense.expected`) is off by {max(errors):.0%} at most."
+    return f"{table(head, rows)}\n\n{off}"
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--board", default="virt-rv32")
     parser.add_argument("--write", action="store_true", help="the table of docs/spiking.md")
+    parser.add_argument("--choice", action="store_true", help="scatter or gather, one layer")
     asked = parser.parse_args()
+    if asked.choice:
+        show("choice", choices(asked.board), "--choice --write", asked.write)
+        return
     rows = []
     for kind in KINDS:
         cells = [measure(kind, activity, asked.board) for activity in ACTIVITIES]
         rows.append([kind, *(f"{each:,.0f}" for each, _ in cells), f"{cells[0][1]:,}"])
     head = ["delays", *(f"{100 * activity:g} %" for activity in ACTIVITIES), "bytes kept"]
-    text = table(head, rows)
+    show("delays", table(head, rows), "--write", asked.write)
+
+
+def show(mark: str, text: str, options: str, write: bool) -> None:
+    """Print a table, and put it between its marks in docs/spiking.md."""
     print(text)
-    if asked.write:
+    if write:
         today = datetime.datetime.now(datetime.UTC).date()
-        made = f"\n\nMade on {today} by `python tools/delay_bench.py --write`: QEMU, GCC."
-        place(ROOT / "docs" / "spiking.md", "delays", text + made)
+        made = f"\n\nMade on {today} by `python tools/delay_bench.py {options}`: QEMU, GCC."
+        place(ROOT / "docs" / "spiking.md", mark, text + made)
 
 
 if __name__ == "__main__":

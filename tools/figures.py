@@ -175,13 +175,18 @@ def int8(today: str) -> None:
             place(folder / "README.md", "figures", f"{text}\n\n{made}")
 
 
-def beside(today: str) -> None:
-    """Accuracy and cost of spiking packages and of an int8 network of as many bytes."""
+def beside(today: str, only: Sequence[str] = ()) -> None:
+    """Accuracy and cost of spiking packages and of an int8 network of as many bytes.
+
+    Args:
+        today: the date.
+        only: names of models; all by default.
+    """
     made = f"Made on {today} by `make figures`."
-    for folder, networks in bench.beside().items():
+    for folder, networks in bench.beside(OUT, only).items():
         rows = []
         for path, results in networks.items():
-            package, own = Package.load(path), path.parent == folder
+            package, own = Package.load(path), path.stem == folder.name
             rows.append(
                 [
                     path.stem if own else f"{path.stem}, int8 without time",

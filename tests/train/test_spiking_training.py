@@ -147,7 +147,7 @@ def test_delays_of_synapses_are_trained(tmp_path: Path, monkeypatch: pytest.Monk
             LATE,
             spiking={"steps": 8, "encoder": "frames", "batch_norm": True, "learn": ("delay",)},
             train={"epochs": 4, "batch": 64, "learning_rate": 1e-2},
-            delays={"most": 7, "width": 2.0, "kept": 0.75},
+            delays={"most": 7, "width": 2.0, "kept": 0.75, "ram_bytes": 300},
             quantise={"epochs": 1, "learning_rate": 2e-3, "bits": 4},
         ),
         monkeypatch,
@@ -158,7 +158,24 @@ def test_delays_of_synapses_are_trained(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(len(np.unique(node.delays)) > 2 and node.longest <= 7 for node in late)
     assert all(np.count_nonzero(node.delays) <= 0.75 * node.delays.size for node in late)
     assert weight_bytes(package.graph) == 16 * 8 + (16 + 10) * 16
+    kept = sum(tensor.nbytes for node in late for tensor in node.outs if tensor.persistent)
+    assert kept <= 300 < sum(node.kept_bytes(gather=False) for node in late)
     assert package.manifest["integer_accuracy"] >= 0.5
+
+
+def test_delays_that_may_not_fit_are_refused_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = folder(
+        tmp_path,
+        LATE,
+        spiking={"steps": 8, "encoder": "frames", "learn": ("delay",)},
+        train={"epochs": 4},
+        delays={"most": 40, "ram_bytes": 200},
+        quantise={"epochs": 1, "learning_rate": 2e-3},
+    )
+    with pytest.raises(RecipeError, match=r"may keep 256 bytes of RAM, and ram_bytes .* is 200"):
+        trained(place, monkeypatch)  # 2 words of each of 16 neurons, twice
 
 
 @pytest.fixture

@@ -312,6 +312,8 @@ class DelaysSection(_Section):
     learning_rate: Annotated[float, Field(gt=0)] = 0.1  # steps
     # Share of each layer's delays that are kept: the longest.
     kept: Annotated[float, Field(gt=0, le=1)] | None = None
+    # Of RAM, that delays a synapse keep at most: where rings of sums take more, layers look back.
+    ram_bytes: Annotated[int, Field(ge=1)] | None = None
 
 
 class RidgeSection(_Section):

@@ -16,8 +16,25 @@ from spikelet.graph.tensor import Array, Tensor
 
 WORD = 32
 I16 = (1 << 15) - 1
-# Instructions on RV32, about: of a synapse whose neuron spiked, and of one that looks for a spike.
-SCATTER, GATHER = 11, 8
+# Instructions on RV32, about, as `tools/delay_bench.py --choice` counts them: of a synapse whose
+# neuron spiked; of one that looks for a spike, in one word or in several; of a word of a history;
+# of a sum.
+SCATTER, GATHER, GATHER_WORDS, KEPT, TAKEN = 15.6, 15.0, 18.3, 12, 8
+
+
+def kept_bytes(shape: tuple[int, ...], longest: int, gather: bool, sum_bytes: int = 4) -> int:
+    """Of RAM from step to step.
+
+    Args:
+        shape: (m, n) of the weights.
+        longest: delay, steps.
+        gather: spikes are kept, and not sums to come.
+        sum_bytes: of a sum, 2 or 4.
+    """
+    m, n = shape
+    if gather:
+        return n * (longest // WORD + 1) * WORD // 8
+    return (longest + 1) * m * sum_bytes + 4
 
 
 @dataclass(kw_only=True)
@@ -32,7 +49,8 @@ class DelayedDense(Operator):
       the row of now: a spike is added where it will arrive, the work is the spikes (scatter);
     - or with `gather` `name.history` bit (n, 32 * words), of each input its spikes of the last D
       steps and of now, the newest first: every synapse of an input with a spike there looks at its
-      own; less memory where D is long.
+      own. That takes as long as if all neurons spiked, and less memory where D is long. `tune`
+      chooses it where memory is short.
 
     After Hammouamri, Khalfaoui-Hassani, Masquelier, "Learning delays in spiking neural networks
     using dilated convolutions with learnable spacings", ICLR 2024: one tap a synapse.
@@ -144,12 +162,28 @@ class DelayedDense(Operator):
         _, wide, _ = self._table()
         return Cost(synaptic_ops=self.weight.size, weight_bits=16 if wide else 8)
 
-    def expected(self, activity: float, gather: bool) -> float:
-        """Instructions of a step on RV32, about, where this part of the inputs spikes."""
+    def expected(self, spikes: Array, gather: bool) -> float:
+        """Instructions of a step on RV32, about.
+
+        Args:
+            spikes: (T, N, n) of 0 and 1, that the inputs had.
+            gather: as the attribute.
+        """
+        m, n = map(int, self.weight.shape)
         if not gather:
-            return SCATTER * activity * self.weight.size
-        seen = 1 - (1 - activity) ** (self.longest + 1)
-        return GATHER * seen * self.weight.size
+            return SCATTER * m * n * float(np.mean(spikes)) + TAKEN * m
+        before = np.cumsum(spikes, axis=0, dtype=np.int32)
+        rows = self.longest + 1
+        before[rows:] -= before[:-rows].copy()
+        seen = float(np.mean(before > 0))  # of the inputs: a spike that a synapse may look at
+        look = GATHER if self._words == 1 else GATHER_WORDS
+        return look * m * n * seen + KEPT * n * self._words + TAKEN * m
+
+    def kept_bytes(self, gather: bool) -> int:
+        """Of RAM from step to step; of an operator that is part of a graph."""
+        return kept_bytes(
+            self.weight.shape, self.longest, gather, self.outs[0].numpy_dtype.itemsize
+        )
 
     def emit_start(self, em: Emitter) -> list[Statement]:
         em.include("kernels/delayed_dense.h")

@@ -40,7 +40,7 @@ from spikelet.train.recipe import (
 from spikelet.train.spiking import conversion, ridge, rounding
 from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.neurons import Slope
-from spikelet.train.spiking.package import package, plan_of
+from spikelet.train.spiking.package import check_delay_bytes, package, plan_of
 from spikelet.train.spiking.samples import Coding, summed
 from spikelet.train.spiking.teaching import Teaching
 from spikelet.train.start import augment_of, module_dir, module_files
@@ -214,6 +214,7 @@ class _Fit:
         how = self.recipe.quantise
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             executor = self.executor
+            check_delay_bytes(executor.network(), self.recipe)
             rounding.choose(
                 executor.network(), executor.steps, self.coding.encoder, executor.readout, how.bits
             )

@@ -9,8 +9,10 @@ import numpy as np
 
 from spikelet.frontends.spiking.encoders import Poisson
 from spikelet.frontends.spiking.framework import versions
+from spikelet.frontends.spiking.network import Linear, SpikingNetwork
 from spikelet.frontends.spiking.package import Plan, make_package
 from spikelet.graph import Array, Graph, tune
+from spikelet.graph.ops.delayed_dense import kept_bytes
 from spikelet.package import Package
 from spikelet.seeds import epoch_seed, sample_seeds
 from spikelet.train import Part
@@ -18,7 +20,7 @@ from spikelet.train.data import DataSet
 from spikelet.train.evaluate import CHUNK
 from spikelet.train.int8 import spread
 from spikelet.train.origin import origin
-from spikelet.train.recipe import SpikingRecipe
+from spikelet.train.recipe import RecipeError, SpikingRecipe
 from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.samples import Coding
 
@@ -37,6 +39,25 @@ def plan_of(executor: Executor, recipe: SpikingRecipe, coding: Coding) -> Plan:
         fraction_bits=grid.fraction_bits,
         units=grid.units,
     )
+
+
+def check_delay_bytes(network: SpikingNetwork, recipe: SpikingRecipe) -> None:
+    """Refuse delays a synapse that may keep more RAM than the recipe allows, before the training.
+
+    Raises:
+        RecipeError: says how much they may keep.
+    """
+    how, least = recipe.delays, 0
+    for layer in network.layers:
+        if isinstance(layer, Linear) and layer.delays is not None:
+            longest = how.most if "delay" in recipe.spiking.learn else int(layer.delays.max())
+            least += min(kept_bytes(layer.weight.shape, longest, way) for way in (False, True))
+    if how.ram_bytes is not None and least > how.ram_bytes:
+        raise RecipeError(
+            f"recipe {recipe.name}: delays a synapse may keep {least} bytes of RAM, and ram_bytes "
+            f"of [delays] is {how.ram_bytes}",
+            next="give them more, a smaller `most`, or one delay a neuron",
+        )
 
 
 def package(
@@ -65,7 +86,7 @@ def package(
     typical = {"x": coding.in_graph(few)}
     if isinstance(coding.encoder, Poisson):
         typical["seed"] = sample_seeds(epoch_seed(recipe.seed, 0), len(few))
-    graph = tune(made.graph, typical)
+    graph = tune(made.graph, typical, recipe.delays.ram_bytes)
     correct = int((predicted(graph, coding, codes, recipe.seed) == y).sum())
     correct_float, n = int((before == y).sum()), len(y)
     manifest: dict[str, Any] = {
