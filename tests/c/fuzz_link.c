@@ -343,7 +343,8 @@ static void request(uint8_t type, uint8_t seq, const uint8_t *payload, uint32_t 
         check_shadow(type, payload, n);
     }
     if (answer.status == SPK_STATUS_SIGNATURE || answer.status == SPK_STATUS_OLD ||
-        (type == SPK_TYPE_LEARN_STATE && payload[0] == SPK_LEARN_ACCEPT_SIGNED && answer.status)) {
+        (type == SPK_TYPE_LEARN_STATE && n && payload[0] == SPK_LEARN_ACCEPT_SIGNED &&
+         answer.status)) {
         check_shadow(type, payload, n); // what is refused changes nothing
     }
     if (answer.status == SPK_STATUS_OK || answer.status == SPK_STATUS_RANGE) {
