@@ -23,6 +23,7 @@ from spikelet.frontends.spiking.network import (
     Pool2d,
     Previous,
     Rule,
+    Seeded,
     SpikingNetwork,
 )
 from spikelet.frontends.spiking.shapes import output_shape
@@ -302,3 +303,15 @@ def test_layers_of_one_sum_may_stand_before_what_the_others_read() -> None:
     assert made[0].trace["cells.spikes"].any()
     for name, values in made[0].trace.items():
         np.testing.assert_array_equal(made[1].trace[name], values)
+
+
+def test_a_threshold_far_below_a_weight_has_fraction_bits() -> None:
+    """In units of the weights it rounds to 0, which neurons of several spikes cannot have."""
+    front = Seeded.of("fc", "x", (8, 8), seed=1, size=12.0)
+    rule = Rule(kept=np.array([0.9]), reset="subtract", most=3)
+    neurons = Neurons(name="lif", inputs=("fc",), rule=rule)
+    network = SpikingNetwork("steep", {"x": (8,)}, (front, neurons), "lif")
+    graph = lower(network, 4, Poisson(), narrow=False).graph
+    node = next(node for node in graph.nodes if node.KIND == "lif")
+    shift, threshold = int(node.attributes()["input_shift"]), node.arrays()["threshold"]
+    assert shift > 8 and abs(int(threshold[0]) - (1 << shift) / 12) <= 1

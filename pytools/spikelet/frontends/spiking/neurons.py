@@ -218,7 +218,11 @@ class NeuronLowering:
         plain = self.build(0)
         if plain is None:
             raise self._too_large()
-        room = 32 - max(1, self._peak(plain)).bit_length()
+        failed: ImportRefused | None = None
+        try:
+            room = 32 - max(1, self._peak(plain)).bit_length()
+        except ImportRefused as e:  # a threshold of less than half a unit, such as of large weights
+            room, failed = EXACT_FRACTION_BITS, e
         for candidate in range(min(EXACT_FRACTION_BITS, room), 0, -1):
             nodes = self.build(candidate)
             try:
@@ -226,6 +230,8 @@ class NeuronLowering:
                     return nodes
             except ImportRefused:
                 continue
+        if failed is not None:
+            raise failed
         return plain
 
     def _narrow(self) -> tuple[Operator, ...]:
