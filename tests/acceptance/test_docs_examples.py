@@ -101,7 +101,7 @@ TOOLS = {
 LONG = {
     "index.md", "pytorch.md", "spiking.md", "spiking-training.md", "test-bench.md",
     "model-files.md", "boards.md", "cycles.md", "parts.md", "spiking-learning.md", "spiking-cnn.md",
-    "spiking-delays.md", "events.md",
+    "spiking-delays.md", "events.md", "adapters.md", "fewer-bits.md",
 }  # fmt: skip
 TESTED = [
     pytest.param(name, marks=[pytest.mark.long] if name in LONG else [])

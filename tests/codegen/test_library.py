@@ -197,8 +197,10 @@ def test_the_arena_lies_in_a_section(tmp_path: Path) -> None:
     assert " 0 of " in ran(program, "m4")
 
 
-# Whatever is other without optimisation, registers and the stack, is scarcer on the core.
-@pytest.mark.parametrize("target", [pytest.param("host", marks=pytest.mark.long), "m4"])
+# For every change: clang without optimisation, below, and each kernel's registers and stack,
+# tests/codegen/test_codegen.py.
+@pytest.mark.long
+@pytest.mark.parametrize("target", ["host", "m4"])
 def test_a_build_without_optimisation_is_right(target: str, tmp_path: Path) -> None:
     folder = library("kws", target, tmp_path / "lib")
     program = built(folder, target, "kws_example", "-DCMAKE_BUILD_TYPE=Debug")

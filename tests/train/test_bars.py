@@ -94,6 +94,8 @@ def test_digits_bernoulli_is_quick_and_small(
     )
     assert summary["mismatches"] == 0
     assert summary["instructions_per_inference"] <= instructions
-    assert built.facts()["code_bytes"] <= 8 * 1024  # with agent and link
+    # With agent and link, which were 8 KB before rates of the line, counts of its errors, replies
+    # with outputs and the watchdog.
+    assert built.facts()["code_bytes"] <= 10.5 * 1024
     assert built.facts()["ram_bytes"] <= 2560
     assert summary["stack_bytes"] <= 1024
