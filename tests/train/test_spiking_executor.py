@@ -17,9 +17,9 @@ from spikelet.frontends.spiking.network import Delay, Neurons, Rule, SpikingNetw
 from spikelet.frontends.spiking.simulate import Simulation
 from spikelet.graph import Array
 from spikelet.graph.ops.lif import COMPARISONS, RESETS, TIMINGS
-from spikelet.train.recipe import Bits
+from spikelet.train.recipe import NARROWEST, Bits
 from spikelet.train.spiking import Builder, fit, rounding
-from spikelet.train.spiking.delays import NARROWEST, arrivals, late_sums, shifted, spread
+from spikelet.train.spiking.delays import arrivals, late_sums, shifted, spread
 from spikelet.train.spiking.executor import Executor
 from spikelet.train.spiking.neurons import Numbers, Slope, over_time, start, step
 from spikelet.train.spiking.parts import DelayPart

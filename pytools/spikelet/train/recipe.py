@@ -302,13 +302,17 @@ class SpikingQuantiseSection(_Section):
     bits: Bits | dict[str, Bits] = 8
 
 
+# Steps: half a step away, a narrower Gaussian is 0 in float32.
+NARROWEST = 0.05
+
+
 class DelaysSection(_Section):
     """`[delays]`: how delays are learned; they are whole steps in the last quarter of `[train]`."""
 
     most: Annotated[int, Field(ge=1, le=255)] = 31
     # Standard deviation of a spike's arrival in the first epoch, in steps; it shrinks to `narrow`.
-    width: Annotated[float, Field(ge=0.05)] = 4.0
-    narrow: Annotated[float, Field(ge=0.05)] = 0.4
+    width: Annotated[float, Field(ge=NARROWEST)] = 4.0
+    narrow: Annotated[float, Field(ge=NARROWEST)] = 0.4
     learning_rate: Annotated[float, Field(gt=0)] = 0.1  # steps
     # Share of each layer's delays that are kept: the longest.
     kept: Annotated[float, Field(gt=0, le=1)] | None = None

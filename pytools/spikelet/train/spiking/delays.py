@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MOST = 255
-NARROWEST = 0.05  # steps; between two of them a narrower Gaussian is 0 in float32
+from spikelet.frontends.spiking.late import MOST_STEPS
 
 
 class Delays(nn.Module):
@@ -32,7 +31,7 @@ class Delays(nn.Module):
     def __init__(self, steps: Tensor, learned: bool) -> None:
         super().__init__()
         self.steps = nn.Parameter(steps, requires_grad=learned)
-        self.most, self.factor = float(MOST), 1
+        self.most, self.factor = float(MOST_STEPS), 1
         self.held: Tensor
         self.register_buffer("held", torch.ones_like(steps))  # 0 where there is no delay
 
@@ -61,8 +60,8 @@ def arrivals(delays: Tensor, width: float) -> Tensor:
 
     Args:
         delays: (...,) real steps.
-        width: standard deviation of the Gaussian, in steps, at least `NARROWEST`; 0 for the nearest
-            whole step.
+        width: standard deviation of the Gaussian, in steps, at least `recipe.NARROWEST`; 0 for
+            the nearest whole step.
     """
     longest = float(delays.detach().max())
     reach = torch.arange(math.ceil(longest + 3 * width) + 1, dtype=delays.dtype)
