@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli_support import small_package
-from probes import RV32, Probe, family, processor_seconds
+from probes import INTERRUPT, RV32, Probe, family, processor_seconds
 from spikelet.board import Firmware, MachineDied, ToolMissing, find_board, machines, start
 from spikelet.errors import LinkDead, UsageError
 from spikelet.link.transport import open_transport
@@ -25,7 +25,6 @@ from support import need
 
 EVERY = [("native", "gcc", "native"), ("native", "gcc", "pty"), ("native", "zig", "native"),
          *(("virt-rv32", *pair) for pair in RV32)]  # fmt: skip
-INTERRUPT = 160  # bytes of stack that it may need, at any place
 rv32 = pytest.mark.parametrize(("toolchain", "machine"), RV32)
 RESET_REQUEST, RESET_FAULT = 1, 2
 
