@@ -394,19 +394,22 @@ def _rate(ratio: float, bits: int) -> tuple[int, int]:
 # --- random bytes ---
 
 
-def _power(exponent: int) -> Array:
-    """2^exponent steps of xorshift32, which is linear over the bits: (4, 256) uint32, by byte."""
+def _jumps(count: int) -> list[Array]:
+    """2^0, 2^1, ... steps of xorshift32, which is linear over the bits: each (4, 256) uint32, by
+    byte.
+    """
     columns = xorshift32(np.uint32(1) << np.arange(32, dtype=np.uint32))
-    for _ in range(exponent):
-        columns = _apply(_by_byte(columns), columns)
-    return _by_byte(columns)
+    tables = [_by_byte(columns)]
+    while len(tables) < count:
+        columns = _apply(tables[-1], columns)
+        tables.append(_by_byte(columns))
+    return tables
 
 
 def _by_byte(columns: Array) -> Array:
-    byte = np.arange(256)
-    table = np.zeros((4, 256), np.uint32)
-    for i, column in enumerate(columns):
-        table[i // 8] ^= np.where(byte >> (i % 8) & 1, column, np.uint32(0))
+    taken = np.arange(256)[:, None] >> np.arange(8) & 1  # (256, 8)
+    chosen = np.where(taken, columns.reshape(4, 1, 8), np.uint32(0))
+    table: Array = np.bitwise_xor.reduce(chosen, axis=2)
     return table
 
 
@@ -417,7 +420,7 @@ def _apply(table: Array, states: Array) -> Array:
     return moved ^ high
 
 
-_JUMPS = [_power(e) for e in range(20)]
+_JUMPS = _jumps(20)
 
 
 def draws(state: int, count: int) -> tuple[Array, int]:
