@@ -163,7 +163,9 @@ class _Ways:
             return False
         if not self.open:
             return list(self.head)
-        a, b = max(self.open, key=lambda pair: (self._need(*pair) + self._need(*pair[::-1]), pair))
+        if budget[0] <= 0:
+            return None
+        a, b = max(self.open, key=lambda pair: (sum(self._needs(*pair)), pair))
         unknown = False
         for _, distances in sorted(self._ways(a, b), key=lambda way: way[0]):
             if budget[0] <= 0:
@@ -179,13 +181,15 @@ class _Ways:
             unknown |= order is None
         return None if unknown else False
 
-    def _need(self, low: int, high: int) -> int:
-        """Bytes in all when `high` is above `low`."""
-        return self.head[low] + self.problem.above[low, high] + self.tail[high]
+    def _needs(self, a: int, b: int) -> tuple[int, int]:
+        """Bytes in all when `b` is above `a`, and when `a` is above `b`."""
+        head, tail, above = self.head, self.tail, self.problem.above
+        return head[a] + above[a, b] + tail[b], head[b] + above[b, a] + tail[a]
 
     def _ways(self, a: int, b: int) -> list[tuple[int, dict[tuple[int, int], int]]]:
         """Each way that is within the limit: bytes in all, and its distances."""
-        ways = [(self._need(i, j), {(i, j): self.problem.above[i, j]}) for i, j in ((a, b), (b, a))]
+        pairs = zip(self._needs(a, b), ((a, b), (b, a)), strict=True)
+        ways = [(need, {pair: self.problem.above[pair]}) for need, pair in pairs]
         if (a, b) in self.problem.same:
             need = max(self.head[a], self.head[b]) + max(self.tail[a], self.tail[b])
             ways.append((need, {(a, b): 0, (b, a): 0}))
@@ -206,6 +210,8 @@ class _Ways:
                 if max(head[low] + tail[low], head[high] + tail[high]) > self.limit:
                     return False
             for pair in list(self.open):
+                if max(self._needs(*pair)) <= self.limit:
+                    continue  # both ways, as most pairs have
                 ways = self._ways(*pair)
                 if not ways:
                     return False

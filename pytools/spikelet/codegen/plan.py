@@ -236,8 +236,15 @@ class _Sharing:
             at += more
         return name, at
 
-    def _place(self, root: str) -> _Place:
-        offsets = {n: at for n in self.graph.tensors for r, at in [self._root(n)] if r == root}
+    def _offsets(self) -> dict[str, dict[str, int]]:
+        """What lies within each tensor that is within none, itself at 0, and at which byte."""
+        offsets: dict[str, dict[str, int]] = {n: {} for n in self.graph.tensors}
+        for name in self.graph.tensors:
+            root, at = self._root(name)
+            offsets[root][name] = at
+        return {root: inside for root, inside in offsets.items() if inside}
+
+    def _place(self, offsets: dict[str, int]) -> _Place:
         lives = [self.lives[name] for name in offsets]
         return _Place(
             at=offsets,
@@ -249,7 +256,7 @@ class _Sharing:
 
     def places(self) -> list[_Place]:
         """All of them."""
-        return [self._place(name) for name in self.graph.tensors if name not in self.within]
+        return [self._place(inside) for inside in self._offsets().values()]
 
     def _share(self, share: Share) -> None:
         part, before = self._root(share.part)
@@ -260,7 +267,7 @@ class _Sharing:
         # What a tensor held in the step before is there until it is written anew.
         if tensors[whole].persistent and self.lives[share.part].last >= self.written[whole]:
             return
-        fits = before == 0 and self._place(part).size <= _up(tensors[share.part].nbytes)
+        fits = before == 0 and self._place(self._offsets()[part]).size <= _up(tensors[share.part].nbytes)
         if fits and (at + share.at) % WORD == 0:
             self.within[part] = whole, at + share.at
 
