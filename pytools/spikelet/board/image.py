@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from elftools.elf.constants import SH_FLAGS
-from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
-
+from spikelet.board import elf
+from spikelet.board.elf import Elf
 from spikelet.board.spec import Board
 
 WEIGHT_PREFIX = "spk_const_"
@@ -74,9 +72,7 @@ def _region(board: Board, name: str, address: int, flags: int, stored: bool) -> 
     if name == _STACK:
         return "stack"
     writable = (
-        board.memory.ram.holds(address)
-        if board.memory is not None
-        else bool(flags & SH_FLAGS.SHF_WRITE)
+        board.memory.ram.holds(address) if board.memory is not None else bool(flags & elf.WRITE)
     )
     if not writable:
         return "flash"
@@ -85,30 +81,20 @@ def _region(board: Board, name: str, address: int, flags: int, stored: bool) -> 
 
 def read_image(path: Path, board: Board) -> ImageSizes:
     """Measure an image; a host's program that is not ELF measures 0 everywhere."""
-    with path.open("rb") as file:
-        if file.read(4) != b"\x7fELF":
-            return ImageSizes(0, 0, 0, (), ())
-        elf = ELFFile(file)
-        sections: dict[int, Section] = {}
-        for index, section in enumerate(elf.iter_sections()):
-            if section["sh_flags"] & SH_FLAGS.SHF_ALLOC and section["sh_size"]:
-                stored = section["sh_type"] != "SHT_NOBITS"
-                region = _region(
-                    board, section.name, section["sh_addr"], section["sh_flags"], stored
-                )
-                sections[index] = Section(
-                    section.name, section["sh_addr"], section["sh_size"], region
-                )
-        table = elf.get_section_by_name(".symtab")
-        symbols: set[Symbol] = set()
-        for symbol in table.iter_symbols() if isinstance(table, SymbolTableSection) else ():
-            home = sections.get(symbol["st_shndx"])
-            if home is not None and symbol["st_size"] and symbol.name:
-                symbols.add(
-                    Symbol(
-                        symbol.name, symbol["st_value"], symbol["st_size"], home.name, home.region
-                    )
-                )
+    if not path.read_bytes().startswith(elf.MAGIC):
+        return ImageSizes(0, 0, 0, (), ())
+    file = Elf.read(path)
+    sections: dict[int, Section] = {}
+    for index, found in enumerate(file.sections):
+        if found.flags & elf.ALLOC and found.bytes:
+            stored = found.type != elf.NO_BITS
+            region = _region(board, found.name, found.address, found.flags, stored)
+            sections[index] = Section(found.name, found.address, found.bytes, region)
+    symbols: set[Symbol] = set()
+    for symbol in file.symbols:
+        home = sections.get(symbol.section)
+        if home is not None and symbol.bytes and symbol.name:
+            symbols.add(Symbol(symbol.name, symbol.value, symbol.bytes, home.name, home.region))
     ordered = sorted(symbols, key=lambda symbol: (symbol.address, symbol.name))
     every = sorted(sections.values(), key=lambda section: section.address)
     return ImageSizes(

@@ -14,11 +14,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from elftools.elf.constants import SH_FLAGS
-from elftools.elf.elffile import ELFFile
-from elftools.elf.relocation import RelocationSection
-from elftools.elf.sections import Symbol, SymbolTableSection
-
+from spikelet.board import elf
+from spikelet.board.elf import Elf, Section
 from spikelet.errors import UsageError
 
 CLANG_FLAG, GCC_FLAG = "-fstack-size-section", "-fstack-usage"
@@ -135,36 +132,27 @@ class _Graph:
 
     def read(self, number: int, path: Path) -> None:
         """Take in an object."""
-        with path.open("rb") as file:
-            elf = ELFFile(file)
-            table = elf.get_section_by_name(".symtab")
-            if not isinstance(table, SymbolTableSection):
-                return
-            symbols = list(table.iter_symbols())
-            usage = path.with_suffix(USAGE)
-            named = _usage(usage) if usage.is_file() else {}
-            self._define(number, elf, symbols, named)
-            for section in elf.iter_sections():
-                if isinstance(section, RelocationSection):
-                    self._relocations(number, section, symbols)
+        usage = path.with_suffix(USAGE)
+        named = _usage(usage) if usage.is_file() else {}
+        file = Elf.read(path)
+        self._define(number, file, named)
+        for section in file.sections:
+            if section.type in (elf.REL, elf.RELA):
+                self._relocations(number, file, section)
 
-    def _define(
-        self, number: int, elf: ELFFile, symbols: Sequence[Symbol], named: Mapping[str, int]
-    ) -> None:
+    def _define(self, number: int, file: Elf, named: Mapping[str, int]) -> None:
         """Parts of an object, and what they are called."""
-        sizes = _stack_sizes(elf)
-        for place, section in enumerate(elf.iter_sections()):
-            flags = section["sh_flags"]
-            if flags & SH_FLAGS.SHF_ALLOC and not section.name.startswith(_UNWINDING):
-                code = bool(flags & SH_FLAGS.SHF_EXECINSTR)
-                part = _Part(section.name, code, sizes.get(place, 0))
-                self.parts[number, place] = part
+        sizes = _stack_sizes(file)
+        for place, section in enumerate(file.sections):
+            if section.flags & elf.ALLOC and not section.name.startswith(_UNWINDING):
+                code = bool(section.flags & elf.EXECUTE)
+                self.parts[number, place] = _Part(section.name, code, sizes.get(place, 0))
         traps = {
-            symbol.name.removeprefix(TRAP): int(symbol["st_value"])
-            for symbol in symbols if symbol.name.startswith(TRAP)
+            symbol.name.removeprefix(TRAP): symbol.value
+            for symbol in file.symbols if symbol.name.startswith(TRAP)
         }  # fmt: skip
-        for symbol in symbols:
-            key, kind = (number, symbol["st_shndx"]), symbol["st_info"]
+        for symbol in file.symbols:
+            key = (number, symbol.section)
             if key not in self.parts or not symbol.name or symbol.name.startswith(("$", ".L")):
                 continue
             part = self.parts[key]
@@ -173,27 +161,26 @@ class _Graph:
             if symbol.name in traps:
                 part.bytes = traps[symbol.name]
                 self._traps.add(key)
-            if kind["bind"] == "STB_GLOBAL":
+            if symbol.binding == elf.GLOBAL:
                 self.globals[symbol.name] = key
-            elif kind["bind"] == "STB_WEAK":
+            elif symbol.binding == elf.WEAK:
                 self.globals.setdefault(symbol.name, key)
 
-    def _relocations(
-        self, number: int, section: RelocationSection, symbols: Sequence[Symbol]
-    ) -> None:
-        who = (number, section["sh_info"])
+    def _relocations(self, number: int, file: Elf, section: Section) -> None:
+        who = (number, section.info)
         if who not in self.parts:
             return
-        for entry in section.iter_relocations():
-            symbol = symbols[entry["r_info_sym"]]
-            place, kind = symbol["st_shndx"], symbol["st_info"]["type"]
-            if entry["r_info_type"] == _NO_RELOCATION:
+        for index, type_ in file.relocations(section):
+            if type_ == _NO_RELOCATION:
                 continue
-            if place == "SHN_UNDEF" and symbol.name:
+            symbol = file.symbols[index]
+            place = symbol.section
+            if place == elf.UNDEFINED and symbol.name:
                 self._named.append((who, symbol.name))
             # Within itself a function names places; so do the tables of its jumps.
             inside = place == who[1] or not self.parts[who].code
-            if (number, place) in self.parts and (not inside or kind in ("STT_FUNC", "STT_OBJECT")):
+            known = not inside or symbol.type in (elf.FUNCTION, elf.OBJECT)
+            if (number, place) in self.parts and known:
                 self.parts[who].names.add((number, place))
 
     def link(self, entry: str, functions: Collection[str]) -> None:
@@ -257,15 +244,15 @@ class _Deepest:
         return self._known[key]
 
 
-def _stack_sizes(elf: ELFFile) -> dict[int, int]:
+def _stack_sizes(file: Elf) -> dict[int, int]:
     """Bytes by number of a function's section, as clang writes them."""
     sizes: dict[int, int] = {}
-    for section in elf.iter_sections():
+    for section in file.sections:
         if section.name != ".stack_sizes":
             continue
-        data, at, most = section.data(), 0, 0
+        data, at, most = file.of(section), 0, 0
         while at < len(data):  # an address, and a ULEB128
-            at += elf.elfclass // 8
+            at += file.bits // 8
             size = shift = 0
             while True:
                 size |= (data[at] & 0x7F) << shift
@@ -273,7 +260,7 @@ def _stack_sizes(elf: ELFFile) -> dict[int, int]:
                 if data[at - 1] < 0x80:
                     break
             most = max(most, size)
-        sizes[section["sh_link"]] = max(sizes.get(section["sh_link"], 0), most)
+        sizes[section.link] = max(sizes.get(section.link, 0), most)
     return sizes
 
 
@@ -305,7 +292,4 @@ def _plain(name: str) -> str:
 
 def _functions(image: Path) -> set[str]:
     """What an image has."""
-    with image.open("rb") as file:
-        table = ELFFile(file).get_section_by_name(".symtab")
-        symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
-        return {str(s.name) for s in symbols if s["st_info"]["type"] == "STT_FUNC"}
+    return {symbol.name for symbol in Elf.read(image).symbols if symbol.type == elf.FUNCTION}

@@ -267,7 +267,9 @@ class _Sharing:
         # What a tensor held in the step before is there until it is written anew.
         if tensors[whole].persistent and self.lives[share.part].last >= self.written[whole]:
             return
-        fits = before == 0 and self._place(self._offsets()[part]).size <= _up(tensors[share.part].nbytes)
+        fits = before == 0 and self._place(self._offsets()[part]).size <= _up(
+            tensors[share.part].nbytes
+        )
         if fits and (at + share.at) % WORD == 0:
             self.within[part] = whole, at + share.at
 
