@@ -267,23 +267,24 @@ SPK_INLINE bool spk_lif_is_quick(const struct spk_lif *c) {
 #if defined(SPK_LIF_QUICK)
 SPK_INLINE void spk_lif_quick(const struct spk_lif *c, const int16_t *input, int16_t *membrane,
                               uint32_t *spikes, uint32_t *saturations) {
-    const int16_t *const thresholds = c->threshold;
+    const int16_t *thresholds = c->threshold;
     uint16_t *halves = (uint16_t *)(void *)spikes;
     const uint32_t even = c->n / 2 * 2;
-    uint32_t i = 0;
-    for (; i + 16 <= c->n; i += 16) {
-        *halves++ =
-            (uint16_t)spk_lif_some(c, 16, input + i, membrane + i, thresholds ? thresholds + i : 0);
+    const uint32_t i = c->n / 16 * 16;
+    const int16_t *const end = membrane + i;
+    for (; membrane < end; membrane += 16) {
+        *halves++ = (uint16_t)spk_lif_some(c, 16, input, membrane, thresholds);
+        input += 16;
+        thresholds += c->threshold ? 16 : 0;
     }
     if (c->n % 16 != 0) {
         uint32_t bits = 0;
         if (i < even) {
-            bits = spk_lif_some(c, even % 16, input + i, membrane + i,
-                                thresholds ? thresholds + i : 0);
+            bits = spk_lif_some(c, even % 16, input, membrane, thresholds);
         }
         if (c->n % 2 != 0) {
-            const struct spk_lif_states states = {membrane, 0, 0};
-            bits |= spk_lif_group(c, &spk_lif_plain, even, 1, input, &states, saturations)
+            const struct spk_lif_states states = {membrane - i, 0, 0};
+            bits |= spk_lif_group(c, &spk_lif_plain, even, 1, input - i, &states, saturations)
                     << even % 16;
         }
         *halves++ = (uint16_t)bits;

@@ -19,6 +19,13 @@ SPK_INLINE uint32_t spk_halves_sub(uint32_t a, uint32_t b) {
     return rest;
 }
 
+// -1 where a half is negative, else 0.
+SPK_INLINE uint32_t spk_halves_signs(uint32_t a) {
+    uint32_t signs;
+    __asm__("ssat16 %0, #1, %1" : "=r"(signs) : "r"(a));
+    return signs;
+}
+
 // What is kept of two membranes below 2^15 in size, plus x. Toward zero, `leak` is odd or 2^15.
 // ones: 0x00010001, in a register, so that a shift is part of the AND.
 SPK_INLINE uint32_t spk_halves_leak(uint32_t leak, uint8_t rounding, uint32_t ones, uint32_t v,

@@ -15,13 +15,13 @@ SPK_INLINE bool spk_lif_suits(const struct spk_lif *c) {
 // second in bits 16, 18, ... 30.
 
 struct spk_lif_fired {
-    uint32_t spikes; // of SPK_HALVES_ONES
+    uint32_t spikes; // of `ones`
     uint32_t chosen; // `then` where the neuron fires, else `other`
 };
 
 // Whether two membranes reach their thresholds. SSUB16 tells it in flags, which SEL asks.
 SPK_INLINE struct spk_lif_fired spk_lif_fire(uint32_t v, uint32_t threshold, bool inclusive,
-                                             uint32_t spikes, uint32_t then, uint32_t other) {
+                                             uint32_t ones, uint32_t then, uint32_t other) {
     struct spk_lif_fired fired;
     const uint32_t none = 0;
     if (inclusive) {
@@ -29,7 +29,7 @@ SPK_INLINE struct spk_lif_fired spk_lif_fire(uint32_t v, uint32_t threshold, boo
                 "sel %[s], %[ones], %[none]\n"
                 "sel %[c], %[then], %[other]\n"
                 : [s] "=&r"(fired.spikes), [c] "=r"(fired.chosen)
-                : [v] "r"(v), [t] "r"(threshold), [ones] "r"(spikes), [none] "r"(none),
+                : [v] "r"(v), [t] "r"(threshold), [ones] "r"(ones), [none] "r"(none),
                   [then] "r"(then), [other] "r"(other)
                 : "cc");
     } else {
@@ -37,7 +37,7 @@ SPK_INLINE struct spk_lif_fired spk_lif_fire(uint32_t v, uint32_t threshold, boo
                 "sel %[s], %[none], %[ones]\n"
                 "sel %[c], %[other], %[then]\n"
                 : [s] "=&r"(fired.spikes), [c] "=r"(fired.chosen)
-                : [v] "r"(v), [t] "r"(threshold), [ones] "r"(spikes), [none] "r"(none),
+                : [v] "r"(v), [t] "r"(threshold), [ones] "r"(ones), [none] "r"(none),
                   [then] "r"(then), [other] "r"(other)
                 : "cc");
     }
@@ -64,7 +64,7 @@ SPK_INLINE uint32_t spk_lif_choose(uint32_t v, uint32_t threshold, bool inclusiv
     return chosen;
 }
 
-// One pair: its new membranes in *v; answers its spikes, of SPK_HALVES_ONES.
+// One pair: its new membranes in *v; answers its spikes, of `ones`, SPK_HALVES_ONES.
 SPK_INLINE uint32_t spk_lif_pair(const struct spk_lif *c, uint32_t ones, uint32_t x, uint32_t *v,
                                  uint32_t threshold) {
     const bool to_value = c->reset == SPK_RESET_ZERO || c->reset == SPK_RESET_VALUE;
@@ -79,20 +79,26 @@ SPK_INLINE uint32_t spk_lif_pair(const struct spk_lif *c, uint32_t ones, uint32_
     if (c->input_shift != 0) {
         x = x << c->input_shift & (0xFFFFu << c->input_shift & 0xFFFFu) * 0x00010001u;
     }
-    uint32_t next = spk_halves_leak(c->leak, c->rounding, ones, from, x);
+    const bool toward_zero = c->rounding == SPK_TOWARD_ZERO && c->leak != 1u << 15;
+    uint32_t next;
     if (late && subtract) {
-        next = spk_halves_sub(next, spk_lif_choose(held, threshold, c->inclusive, threshold, 0));
+        // A membrane that fired is positive: one subtraction takes its threshold off, or rounds.
+        const uint32_t other = toward_zero ? spk_halves_signs(held) : 0;
+        x = spk_halves_sub(x, spk_lif_choose(held, threshold, c->inclusive, threshold, other));
+        next = spk_halves_leak(c->leak, toward_zero ? SPK_FLOOR : c->rounding, ones, held, x);
+    } else {
+        next = spk_halves_leak(c->leak, c->rounding, ones, from, x);
     }
     if (late && to_value && c->timing == SPK_NEXT_STEP_INPUT_LOST) {
         next = spk_lif_choose(held, threshold, c->inclusive, value, next);
     }
-    const bool now = c->timing == SPK_SAME_STEP;
-    const struct spk_lif_fired fired =
-        spk_lif_fire(next, threshold, c->inclusive, ones, now && subtract ? threshold : value,
-                     now && subtract ? 0 : next);
-    *v = !now || c->reset == SPK_RESET_NONE ? next
-         : subtract                         ? spk_halves_sub(next, fired.chosen)
-                                            : fired.chosen;
+    if (c->timing != SPK_SAME_STEP || c->reset == SPK_RESET_NONE) {
+        *v = next;
+        return spk_lif_choose(next, threshold, c->inclusive, ones, 0);
+    }
+    const struct spk_lif_fired fired = spk_lif_fire(
+        next, threshold, c->inclusive, ones, subtract ? threshold : value, subtract ? 0 : next);
+    *v = subtract ? spk_halves_sub(next, fired.chosen) : fired.chosen;
     return fired.spikes;
 }
 
@@ -137,11 +143,21 @@ SPK_INLINE uint32_t spk_lif_four(const struct spk_lif *c, const struct spk_lif_l
     uint32_t in[2];
     uint32_t held[2];
     spk_lif_load(lanes->v, 2 * first, held);
-    spk_lif_load(lanes->x, 2 * first, in);
+    const bool apart = // for want of registers
+        c->threshold && c->timing != SPK_SAME_STEP && c->reset == SPK_RESET_SUBTRACT;
+    if (apart) {
+        in[0] = lanes->x[first / 2];
+    } else {
+        spk_lif_load(lanes->x, 2 * first, in);
+    }
     if (c->threshold) {
         spk_lif_load(lanes->thresholds, 2 * first, level);
     }
     spikes |= spk_lif_pair(c, lanes->ones, in[0], &held[0], level[0]) << first;
+    if (apart) {
+        SPK_IN_ORDER();
+        in[1] = lanes->x[first / 2 + 1];
+    }
     SPK_OPAQUE(spikes); // one after the other: the shift is part of the or
     spikes |= spk_lif_pair(c, lanes->ones, in[1], &held[1], level[1]) << (first + 2);
     SPK_OPAQUE(spikes);

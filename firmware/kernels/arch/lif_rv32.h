@@ -6,6 +6,10 @@
 // v + 2^32 where v is negative, which adds the factor to the high word, so 1 to its low 17 bits.
 // The bits above are spoilt, so membranes are compared where they lie shifted left by 16. The 1 in
 // the factor adds |v| < 2^15 to a low word that is a multiple of 2^17 and, but for v = 0, not 0.
+//
+// Two such neurons take one load of their inputs. The first adds the whole word, since its upper
+// half is spoilt anyway. The second stays in the upper half, above the first one's input; it is
+// stored as a word, of which the first then overwrites its half.
 #ifndef SPK_LIF_RV32_H
 #define SPK_LIF_RV32_H
 
@@ -20,9 +24,13 @@ SPK_INLINE bool spk_lif_spoilt(const struct spk_lif *c) {
     return c->leak != 1u << 15 && c->rounding == SPK_TOWARD_ZERO;
 }
 
+SPK_INLINE uint32_t spk_lif_factor(const struct spk_lif *c) {
+    return c->leak << 17 | 1u;
+}
+
 SPK_INLINE uint32_t spk_lif_kept(const struct spk_lif *c, int32_t v) {
     if (spk_lif_spoilt(c)) {
-        return (uint32_t)((uint64_t)(uint32_t)v * (c->leak << 17 | 1u) >> 32);
+        return (uint32_t)((uint64_t)(uint32_t)v * spk_lif_factor(c) >> 32);
     }
     if (c->leak != 1u << 15 && c->rounding == SPK_FLOOR) {
         return (uint32_t)((int64_t)v * (int64_t)(uint64_t)(c->leak << 17) >> 32);
@@ -30,68 +38,158 @@ SPK_INLINE uint32_t spk_lif_kept(const struct spk_lif *c, int32_t v) {
     return (uint32_t)spk_leak(v, c->leak, 15, c->rounding, true);
 }
 
-// The threshold of neuron k of two as it is compared. both: theirs, in a word.
-SPK_INLINE int32_t spk_lif_level(const struct spk_lif *c, const int16_t *thresholds, uint32_t both,
-                                 uint32_t k) {
+SPK_INLINE int32_t spk_lif_held(const struct spk_lif *c, const int16_t *v, uint32_t i) {
+    int32_t held = v[i];
     if (!spk_lif_spoilt(c)) {
-        return thresholds ? thresholds[k] : c->threshold_all;
+        SPK_OPAQUE(held); // its sign is not asked for again
     }
-    if (!thresholds) {
-        return c->threshold_all * (1 << 16);
-    }
-    if (k == 0) {
-        return (int32_t)(both << 16);
-    }
-    // A membrane's low half is 0 there: that of the threshold does not matter to `>`.
-    return (int32_t)(c->inclusive ? both & 0xFFFF0000u : both);
+    return held;
 }
 
-// `count` neurons, a constant, at most 16; answers their spikes from bit 0 up.
-// x, v, thresholds: (count,); thresholds may be 0, and is aligned to words.
+SPK_INLINE bool spk_lif_reaches(const struct spk_lif *c, int32_t v, int32_t threshold) {
+    return c->inclusive ? v >= threshold : v > threshold;
+}
+
+// Whether the stored membrane resets its neuron in this step. Few do: what follows is a branch
+// away.
+SPK_INLINE bool spk_lif_late(const struct spk_lif *c, int32_t held, int32_t threshold) {
+    return c->timing != SPK_SAME_STEP && c->reset != SPK_RESET_NONE &&
+           spk_lif_reaches(c, held, threshold);
+}
+
+// What is kept of a neuron.
+SPK_INLINE uint32_t spk_lif_kept_of(const struct spk_lif *c, bool late, int32_t held,
+                                    int32_t threshold) {
+    const bool to_value = c->reset == SPK_RESET_ZERO || c->reset == SPK_RESET_VALUE;
+    if (c->timing != SPK_NEXT_STEP || !to_value) {
+        return spk_lif_kept(c, held);
+    }
+    const int32_t value = c->reset == SPK_RESET_VALUE ? c->reset_all : 0;
+    if (!spk_lif_spoilt(c)) {
+        return spk_lif_kept(c, late ? value : held);
+    }
+    // Compilers would multiply on both sides of the branch.
+    const uint32_t factor = spk_lif_factor(c);
+    const uint32_t reset = value == 0 ? 0 : spk_lif_kept(c, value);
+    uint32_t kept;
+    if (c->inclusive) {
+        __asm__("mulhu %[kept], %[held], %[factor]\n"
+                "blt %[held], %[threshold], 1f\n"
+                "mv %[kept], %z[reset]\n"
+                "1:\n"
+                : [kept] "=&r"(kept)
+                : [held] "r"(held), [factor] "r"(factor), [threshold] "r"(threshold),
+                  [reset] "rJ"(reset));
+    } else {
+        __asm__("mulhu %[kept], %[held], %[factor]\n"
+                "bge %[threshold], %[held], 1f\n"
+                "mv %[kept], %z[reset]\n"
+                "1:\n"
+                : [kept] "=&r"(kept)
+                : [held] "r"(held), [factor] "r"(factor), [threshold] "r"(threshold),
+                  [reset] "rJ"(reset));
+    }
+    return kept;
+}
+
+// Its membrane before the spike, `left` bits to the left, as the threshold.
+SPK_INLINE uint32_t spk_lif_next(const struct spk_lif *c, bool late, uint32_t next,
+                                 uint32_t threshold, uint32_t left) {
+    if (late && c->reset == SPK_RESET_SUBTRACT) {
+        next -= threshold;
+        SPK_NOW(next);
+    } else if (late && c->timing == SPK_NEXT_STEP_INPUT_LOST) {
+        next = c->reset == SPK_RESET_VALUE ? (uint32_t)c->reset_all << left : 0;
+        SPK_NOW(next);
+    }
+    return next;
+}
+
+// Its membrane after a spike, likewise.
+SPK_INLINE uint32_t spk_lif_spent(const struct spk_lif *c, uint32_t next, uint32_t threshold,
+                                  uint32_t left) {
+    if (c->timing != SPK_SAME_STEP || c->reset == SPK_RESET_NONE) {
+        return next;
+    }
+    if (c->reset == SPK_RESET_SUBTRACT) {
+        return next - threshold;
+    }
+    return c->reset == SPK_RESET_VALUE ? (uint32_t)c->reset_all << left : 0;
+}
+
+// Neuron i; adds its spike to those before. x, v, thresholds: as below.
+SPK_INLINE uint32_t spk_lif_single(const struct spk_lif *c, uint32_t i, const int16_t *x,
+                                   int16_t *v, const int16_t *thresholds, uint32_t bits) {
+    const int32_t threshold = c->threshold ? thresholds[i] : c->threshold_all;
+    const int32_t held = spk_lif_held(c, v, i);
+    const bool late = spk_lif_late(c, held, threshold);
+    uint32_t next =
+        spk_lif_kept_of(c, late, held, threshold) + ((uint32_t)(int32_t)x[i] << c->input_shift);
+    next = spk_lif_next(c, late, next, (uint32_t)threshold, 0);
+    if (spk_lif_reaches(c, (int32_t)next, threshold)) {
+        bits |= 1u << i;
+        next = spk_lif_spent(c, next, (uint32_t)threshold, 0);
+    }
+    spk_store(v, i, false, (int32_t)next);
+    return bits;
+}
+
+// Neurons i and i + 1, i even, of which only the low 16 bits of what is kept are right.
+SPK_INLINE uint32_t spk_lif_two(const struct spk_lif *c, uint32_t i, const int16_t *x, int16_t *v,
+                                const int16_t *thresholds, uint32_t bits) {
+    const uint32_t upper = 0xFFFF0000u;
+    const uint32_t all = (uint32_t)c->threshold_all << 16;
+    const uint32_t both = c->threshold ? *(const uint32_t *)(const void *)(thresholds + i) : 0;
+    const int32_t held[2] = {spk_lif_held(c, v, i), spk_lif_held(c, v, i + 1)};
+    const int32_t own[2] = {c->threshold ? thresholds[i] : c->threshold_all,
+                            c->threshold ? thresholds[i + 1] : c->threshold_all};
+    const bool late[2] = {spk_lif_late(c, held[0], own[0]), spk_lif_late(c, held[1], own[1])};
+    const uint32_t in = *(const uint32_t *)(const void *)(x + i);
+    const uint32_t kept[2] = {
+        spk_lif_kept_of(c, late[0], held[0], own[0]),
+        spk_lif_kept_of(c, late[1], held[1], own[1]) << 16,
+    };
+    uint32_t first = kept[0] + (in << c->input_shift);
+    first = spk_lif_next(c, late[0], first, c->threshold ? both : all >> 16, 0);
+    int32_t compared = (int32_t)(first << 16);
+    SPK_OPAQUE(compared);
+    if (spk_lif_reaches(c, compared, (int32_t)(c->threshold ? both << 16 : all))) {
+        bits |= 1u << i;
+        first = spk_lif_spent(c, first, c->threshold ? both : all >> 16, 0);
+    }
+    uint32_t second = kept[1] + (c->input_shift == 0 ? in : (in & upper) << c->input_shift);
+    second = spk_lif_next(c, late[1], second, (uint32_t)own[1] << 16, 16);
+    // Below the second lies an input; below its threshold, if it is one of many, lies another.
+    const uint32_t level = !c->threshold  ? c->inclusive ? all : all | ~upper
+                           : c->inclusive ? both & upper
+                                          : both;
+    if (spk_lif_reaches(c, (int32_t)second, (int32_t)level) &&
+        (c->inclusive || !c->threshold || (second ^ both) > ~upper)) { // not just what lies below
+        bits |= 2u << i;
+        second = spk_lif_spent(c, second, c->threshold ? both & upper : all, 16);
+    }
+    *(uint32_t *)(void *)(v + i) = second;
+    if (c->timing == SPK_SAME_STEP) {
+        SPK_OPAQUE(first); // it is not sign-extended on the one side of a branch
+    }
+    v[i] = (int16_t)first;
+    return bits;
+}
+
+// `count` neurons, a constant, even and at most 16; answers their spikes from bit 0 up.
+// x, v, thresholds: (count,), aligned to words; thresholds may be 0.
 SPK_INLINE uint32_t spk_lif_some(const struct spk_lif *c, uint32_t count, const int16_t *x,
                                  int16_t *v, const int16_t *thresholds) {
-    const bool to_value = c->reset == SPK_RESET_ZERO || c->reset == SPK_RESET_VALUE;
-    const int32_t value = c->reset == SPK_RESET_VALUE ? c->reset_all : 0;
-    const bool now = c->timing == SPK_SAME_STEP;
     uint32_t bits = 0;
+    SPK_OPAQUE(bits); // the first spike is no case of its own
     SPK_UNROLL(16)
-    for (uint32_t i = 0; i < count; i++) {
-        int32_t held = v[i];
-        const uint32_t both =
-            thresholds ? *(const uint32_t *)(const void *)(thresholds + i / 2 * 2) : 0;
-        const int32_t own = thresholds ? thresholds[i] : c->threshold_all;
-        // Few are: their part of the code is a branch away.
-        const bool late = !now && c->reset != SPK_RESET_NONE &&
-                          __builtin_expect(c->inclusive ? held >= own : held > own, 0);
-        uint32_t in = (uint32_t)(int32_t)x[i] << c->input_shift;
-        if (late && to_value && c->timing == SPK_NEXT_STEP) {
-            held = value;
-            SPK_NOW(held);
+    for (uint32_t i = 0; i < count; i += 2) {
+        if (spk_lif_spoilt(c)) {
+            bits = spk_lif_two(c, i, x, v, thresholds, bits);
+        } else {
+            bits = spk_lif_single(c, i, x, v, thresholds, bits);
+            bits = spk_lif_single(c, i + 1, x, v, thresholds, bits);
         }
-        if (late && c->reset == SPK_RESET_SUBTRACT) {
-            in -= (uint32_t)own;
-            SPK_NOW(in);
-        }
-        SPK_OPAQUE(held); // its sign is not asked for again
-        uint32_t next = spk_lif_kept(c, held) + in;
-        if (late && to_value && c->timing == SPK_NEXT_STEP_INPUT_LOST) {
-            next = (uint32_t)value;
-        }
-        const int32_t level =
-            spk_lif_level(c, thresholds + (thresholds ? i / 2 * 2 : 0), both, i % 2);
-        int32_t compared = (int32_t)(spk_lif_spoilt(c) ? next << 16 : next);
-        SPK_OPAQUE(compared);
-        if (c->inclusive ? compared >= level : compared > level) {
-            bits |= 1u << i;
-            if (now && c->reset == SPK_RESET_SUBTRACT && thresholds && spk_lif_spoilt(c)) {
-                next -= i % 2 ? both >> 16 : both; // what is stored is the low half
-            } else if (now && c->reset == SPK_RESET_SUBTRACT) {
-                next -= (uint32_t)own;
-            } else if (now && to_value) {
-                next = (uint32_t)value;
-            }
-        }
-        spk_store(v, i, false, (int32_t)next);
     }
     return bits;
 }
