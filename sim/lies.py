@@ -13,6 +13,7 @@ from spikelet.link import messages as m
 from spikelet.link import replies as r
 from spikelet.link.framing import Frame
 
+DIGESTS, COUNTS = 4, 7  # kinds of a trace build's tensors
 HELLO = 6  # bytes of HELLO's own fields behind the status
 TENSOR_HEAD = struct.calcsize(r._ENTRY.format)
 
@@ -34,7 +35,7 @@ class Liar:
         self.stored = stored
         self.asked: dict[int, Frame] = {}
         self.count = 0  # of lies that count
-        self.digests = 0xFFFF  # number of that tensor
+        self.numbers: dict[int, int] = {}  # of tensors, by their kind: the last one's
         self.flood: Frame | None = None  # sent again and again until the host is gone
 
     def answer(self, frame: Frame) -> list[Frame]:
@@ -45,6 +46,17 @@ class Liar:
     def request(self, frame: Frame) -> Frame:
         """The request that a reply answers."""
         return self.asked.get(frame.seq, frame)
+
+
+def is_tensor(liar: Liar, frame: Frame, tensor_kind: int) -> bool:
+    """Whether the reply holds elements of a trace build's tensor of that kind."""
+    asked = kind(frame)
+    if asked == m.Type.HELLO and frame.payload[5:7] != b"\0\0":
+        liar.numbers |= {
+            entry.kind: entry.tensor for entry, _, _ in rows(frame.payload[1 + HELLO :])
+        }
+    number = liar.numbers.get(tensor_kind, 0xFFFF)
+    return asked == m.Type.TENSOR_GET and frame.payload[1:3] == number.to_bytes(2, "little")
 
 
 def kind(frame: Frame) -> int:
@@ -396,13 +408,24 @@ def trace_other(liar: Liar, frame: Frame) -> Frames | None:
         said = r.RunReply.unpack(frame.payload[1:])
         changed = said._replace(states_crc=said.states_crc ^ 1)
         return [frame._replace(payload=b"\0" + changed.pack())]
-    if kind(frame) == m.Type.HELLO and frame.payload[5:7] != b"\0\0":
-        for entry, _, _ in rows(frame.payload[1 + HELLO :]):
-            if entry.kind == 4:
-                liar.digests = entry.tensor
-    if kind(frame) != m.Type.TENSOR_GET or frame.payload[1:3] != liar.digests.to_bytes(2, "little"):
+    if not is_tensor(liar, frame, DIGESTS):
         return None
     return [got(frame, lambda d: d[:-1] + bytes((d[-1] ^ 0x80,)))]
+
+
+def work(mode: str, doc: str, change: Callable[[bytes], bytes]) -> None:
+    """A mode that changes the counts of work, (counters,) uint64, that a trace build keeps."""
+
+    def altered(liar: Liar, frame: Frame) -> Frames | None:
+        return [got(frame, change)] if is_tensor(liar, frame, COUNTS) else None
+
+    lie(doc, f"counts-{mode}")(altered)
+
+
+work("first", "the first count of work is another", lambda d: bytes((d[0] ^ 1,)) + d[1:])
+work("last", "the last count of work is 2^56 more or less", lambda d: d[:-1] + bytes((d[-1] ^ 1,)))
+work("none", "no work is counted", lambda d: bytes(len(d)))
+work("most", "work beyond every count", lambda d: b"\xff" * len(d))
 
 
 # What never ends.
