@@ -1,4 +1,5 @@
-"""Signed packages and deltas: who made a file, and that it is not older than one that was seen.
+"""Signed packages, deltas and learned states: who made a file, and that it is not
+older than one that was seen.
 
 A signature lies beside its file, NAME.sig, and is over all bytes of it, so that it is checked
 before anything of the file is read. Ed25519 is that of the package `cryptography`, of the extra
@@ -26,14 +27,13 @@ if TYPE_CHECKING:
         Ed25519PublicKey,
     )
 
-TRUSTED = (
-    "SPIKELET_TRUSTED"  # variable: a public key that all packages and deltas must be signed by
-)
+TRUSTED = "SPIKELET_TRUSTED"  # variable: a public key that all that is loaded must be signed by
 SUFFIX = ".sig"
-STATE_SUFFIX = ".state"  # of a delta as a device takes it over
-PACKAGE, DELTA = "package", "delta"
+DEVICE_SUFFIX = ".state"  # of a delta or a learned state as a device takes it over
+PACKAGE, DELTA, STATE = "package", "delta", "state"
 COUNTER_MAX = 2**32 - 1
 LOCK_S = 10.0  # how long another process may take to note a counter
+_TAG_BYTES = 8
 SEAL_BYTES = 68  # of a counter and a signature, for a device
 _SEAL_TEXT = b"spikelet delta 1"  # what is signed for a device begins with; no other signature's
 _FORMAT = 1
@@ -55,8 +55,8 @@ class Signature:
 
     Attributes:
         format: of the signature.
-        kind: PACKAGE or DELTA.
-        name: of the model, or of the delta; counters are counted for each.
+        kind: PACKAGE, DELTA or STATE.
+        name: of the model, or of the delta or state; counters are counted for each.
         counter: an older one than was seen of this name is refused.
         sha256: of all bytes of the file, hexadecimal.
         key: of the public key, the first 16 hexadecimal digits of its SHA-256.
@@ -123,7 +123,7 @@ def sign(path: Path, key: Path, kind: str, name: str, counter: int | None = None
     Args:
         path: of the file, whole and good.
         key: of the private key.
-        kind: PACKAGE or DELTA.
+        kind: PACKAGE, DELTA or STATE.
         name: see `Signature`.
         counter: None for one more than the signature that lies there, from 1 on.
 
@@ -174,14 +174,54 @@ def seal(values: bytes, package_sha256: str, key: Path, counter: int) -> bytes:
     return number + _private_key(key).sign(_SEAL_TEXT + number + package + digest)
 
 
-def read_state(delta: Path) -> bytes:
-    """What `spikelet sign --package` wrote beside a delta for a device; empty where nothing lies.
+def device_path(path: Path) -> Path:
+    """Where a delta or a learned state lies as a device with a key takes it over."""
+    return path.with_name(path.name + DEVICE_SUFFIX)
+
+
+def read_sealed(path: Path) -> bytes:
+    """What `spikelet sign` wrote beside a file for a device; empty where nothing lies.
 
     Raises:
         UsageError: it cannot be read.
     """
-    beside = delta.with_name(delta.name + STATE_SUFFIX)
+    beside = device_path(path)
     return _read(beside, _FILE_BYTES) if beside.exists() else b""
+
+
+def tagged(values: bytes, package_sha256: str) -> bytes:
+    """What `NAME_restore` takes: a tag of the package, and the values."""
+    return bytes.fromhex(package_sha256)[:_TAG_BYTES] + values
+
+
+def sealed_state(values: bytes, package_sha256: str, key: Path, counter: int) -> bytes:
+    """What `NAME_restore_signed` takes; arguments and errors are those of `seal`."""
+    return tagged(values, package_sha256) + seal(values, package_sha256, key, counter)
+
+
+def expect_sealed(sealed: bytes, state: bytes, kind: str, name: str, how: str) -> bytes:
+    """What lay beside a file for a device, if it is of this state; whether it is good that says.
+
+    Args:
+        sealed: see `read_sealed`.
+        state: see `tagged`.
+        kind: DELTA or STATE.
+        name: the form of its files' names.
+        how: the call of `spikelet sign`.
+
+    Raises:
+        SignatureError: there was none, or it is of other values.
+    """
+    if len(sealed) == len(state) + SEAL_BYTES and sealed.startswith(state):
+        return sealed
+    what = "is of other values" if sealed else "is missing"
+    raise SignatureError(
+        "the device takes over only what the holder of its key has signed; what is signed of this "
+        f"{kind}, {name}{DEVICE_SUFFIX}, {what}",
+        f"the {kind} was not signed for the device, was made again since, or its {DEVICE_SUFFIX} "
+        "was left behind",
+        f"`{how}` writes {name}{DEVICE_SUFFIX}",
+    )
 
 
 def demanded(trusted: Path | None) -> Path | None:

@@ -39,6 +39,8 @@ def random_state(graph: Graph, rng: np.random.Generator, kind: int) -> dict[str,
             else:
                 values = rng.integers(-40, 40, tensor.shape).clip(low, high)
         state[tensor.name] = values.astype(tensor.numpy_dtype).reshape(tensor.shape)
+        # What is signed of a state is its arrays' bytes.
+        assert tensor.to_bytes(state[tensor.name]) == state[tensor.name].tobytes()
     return state
 
 

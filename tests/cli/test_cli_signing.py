@@ -16,6 +16,7 @@ import typer
 from adapter_graphs import drawn_values
 from cli_support import Spikelet
 from int8_classifier import classifier
+from learning_package import clouds
 from monocypher import monocypher
 from spikelet import signing
 from spikelet.cli.app import COMMANDS, app
@@ -273,6 +274,47 @@ def test_a_device_with_a_key_is_sent_what_was_signed(
     elf = Path(sys.executable).resolve()
     image = ("flash", elf, "--board", "pico2", "--device-key", keys[1], "--json")
     assert "so nothing is built" in spikelet(*image).json["error"]["what"]
+
+
+def test_a_device_with_a_key_is_sent_the_learned_state_that_was_signed(
+    spikelet: Spikelet, tmp_path: Path, keys: tuple[Path, Path]
+) -> None:
+    """Learned on a device without a key; a device with one goes on from it, as golden does."""
+    monocypher()
+    (key, public), spk, file = keys, tmp_path / "clouds.spk", tmp_path / "hand.npz"
+    clouds().save(spk)
+    plain = (
+        "learn", spk, "-b", "native", "--learner", "nearest_mean", "--stream", "iid,samples=20",
+        "--no-baselines",
+    )  # fmt: skip
+    first = spikelet(*plain, "--save-state", file, "--json").json["learning"]
+    again = (*plain, "--load-state", file, "--device-key", public, "--json")
+
+    def refused(words: str, *more: object) -> None:
+        done = spikelet(*again, *more)
+        assert done.code == 2 and words in done.json["error"]["what"], done
+
+    refused("NAME.npz.state, is missing")
+    sign(spk, key, PACKAGE, Package.unsigned(spk).graph.name)
+    refused("hand.npz: it is not signed", "--trusted", public)
+    wrong = spikelet("sign", file, "--key", key, "--package", spk, "--json")
+    assert wrong.code == 2 and "--package" in wrong.json["error"]["what"]
+    made = spikelet("sign", file, "--key", key, "--json").json
+    assert (made["kind"], made["name"], made["counter"]) == ("state", "hand", 1)
+    done = spikelet(*again, "--trusted", public).json
+    assert done["mismatches"] == 0
+    assert done["learning"]["curves"][0] == first["curves"][-1]  # what it knew when it began
+    state = Path(made["state"])
+    good = state.read_bytes()
+    state.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    refused("the device answered SIGNATURE")
+    state.write_bytes(good[:9] + bytes([good[9] ^ 1]) + good[10:])
+    refused("is of other values")
+    old = file.with_name("hand.npz.sig").read_bytes()
+    assert spikelet("sign", file, "--key", key, "--json").json["counter"] == 2
+    assert spikelet(*again, "--trusted", public).json["mismatches"] == 0
+    file.with_name("hand.npz.sig").write_bytes(old)
+    refused("has the counter 1, 2 was seen already", "--trusted", public)
 
 
 def sign_for(delta: Path, key: Path, package: Path) -> tuple[str | Path, ...]:

@@ -26,12 +26,12 @@ from spikelet.learn.state import (
 from spikelet.package import Package
 from spikelet.signing import (
     DELTA,
-    SEAL_BYTES,
-    SignatureError,
     demanded,
-    read_state,
+    expect_sealed,
+    read_sealed,
     remember,
-    seal,
+    sealed_state,
+    tagged,
     verified,
 )
 from spikelet.text import brief_repr
@@ -131,7 +131,7 @@ class Delta:
             adapter = Adapter(**about["adapter"])
         except (GraphError, TypeError) as error:
             raise StateError(f"{path}: {error}", _WORDS.other, _WORDS.again) from error
-        delta = cls(about["base_sha256"], about["graph"], adapter, tensors, read_state(path))
+        delta = cls(about["base_sha256"], about["graph"], adapter, tensors, read_sealed(path))
         graph = delta.places(package).graph
         checked = checked_values(graph, tensors, str(path))
         return dataclasses.replace(delta, tensors=checked)
@@ -169,8 +169,7 @@ class Delta:
 
     def state(self, package: Package) -> bytes:
         """What `NAME_restore` of the C library of `places(package)` takes."""
-        tag = bytes.fromhex(self.places(package).sha256)[:8]
-        return tag + b"".join(self.wire(package).values())
+        return tagged(b"".join(self.wire(package).values()), self.places(package).sha256)
 
     def signed(self, package: Package) -> bytes:
         """The signed state that lay beside the file; whether it is good the device says.
@@ -178,17 +177,8 @@ class Delta:
         Raises:
             SignatureError: there was none, or it is of other values.
         """
-        state = self.state(package)
-        if len(self.sealed) == len(state) + SEAL_BYTES and self.sealed.startswith(state):
-            return self.sealed
-        what = "is of other values" if self.sealed else "is missing"
-        raise SignatureError(
-            "the device takes over only what the holder of its key has signed; the signed state "
-            f"of this delta, NAME.spkd.state, {what}",
-            "the delta was not signed for the device, was made again since, or its .state was left "
-            "behind",
-            "`spikelet sign NAME.spkd --key KEY --package PKG` writes NAME.spkd.state",
-        )
+        how = "spikelet sign NAME.spkd --key KEY --package PKG"
+        return expect_sealed(self.sealed, self.state(package), DELTA, "NAME.spkd", how)
 
     def signed_state(self, package: Package, key: Path, counter: int) -> bytes:
         """What `NAME_restore_signed` takes: `state`, signed for this package.
@@ -198,9 +188,8 @@ class Delta:
             key: of the private key.
             counter: a device that accepted it refuses lower ones.
         """
-        placed = self.places(package)
-        sealed = seal(b"".join(self.wire(package).values()), placed.sha256, key, counter)
-        return self.state(package) + sealed
+        values = b"".join(self.wire(package).values())
+        return sealed_state(values, self.places(package).sha256, key, counter)
 
 
 def prepared(package: Package, adapter: Adapter) -> Package:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,22 @@ from spikelet.errors import UsageError
 from spikelet.files import Unreadable, read_arrays, write_whole
 from spikelet.graph import Array, Graph
 from spikelet.package import Package
+from spikelet.signing import (
+    STATE,
+    demanded,
+    expect_sealed,
+    read_sealed,
+    remember,
+    sealed_state,
+    tagged,
+    verified,
+)
 from spikelet.text import brief_repr
 
 FORMAT = 1
 MANIFEST = "manifest"
 _LIMIT_BYTES = 1 << 30
+_SHA256 = re.compile("[0-9a-f]{64}")
 _MOST_STEPS = (1 << 32) - 1  # that a device counts
 
 
@@ -64,12 +76,14 @@ class LearnedState:
         graph: its graph's name.
         tensors: by name, in the tensors' shapes.
         steps: learning steps behind them.
+        sealed: what lay beside the file, NAME.npz.state, for a device with a key; empty without.
     """
 
     package_sha256: str
     graph: str
     tensors: dict[str, Array]
     steps: int
+    sealed: bytes = b""
 
     __repr__ = brief_repr
 
@@ -90,29 +104,79 @@ class LearnedState:
         write_values(Path(path), about, self.tensors)
 
     @classmethod
-    def load(cls, path: Path | str, package: Package) -> LearnedState:
+    def load(cls, path: Path | str, package: Package, trusted: Path | None = None) -> LearnedState:
         """Read a file that this package's learner has saved.
+
+        Args:
+            path: of the file.
+            package: with the learner.
+            trusted: as of `Package.load`.
 
         Raises:
             StateError: no such file, damaged, of another format, another package, or with values
                 that the graph does not allow.
+            SignatureError: it is not signed by the key that is asked for, or older than one that
+                was seen.
         """
-        path = Path(path)
-        arrays, about = read_values(path, _KINDS, WORDS)
-        if not 0 <= about["steps"] <= _MOST_STEPS:
+        path, key = Path(path), demanded(trusted)
+        if key is None:
+            return cls.unsigned(path)._of(package, path)
+        data, signed = verified(path, key, STATE)
+        state = cls._read(path, data)._of(package, path)
+        remember(path, key, signed)
+        return state
+
+    @classmethod
+    def unsigned(cls, path: Path) -> LearnedState:
+        """A file whole, whoever made it and whatever package it is of: of who is to sign it."""
+        return cls._read(path, None)
+
+    @classmethod
+    def _read(cls, path: Path, data: bytes | None) -> LearnedState:
+        arrays, about = read_values(path, _KINDS, WORDS, data)
+        sha256 = about["package_sha256"]
+        if not 0 <= about["steps"] <= _MOST_STEPS or not _SHA256.fullmatch(sha256):
             raise StateError(
                 f"{path}: its manifest is not one of {WORDS.what}", WORDS.other, WORDS.again
             )
-        if about["package_sha256"] != package.sha256:
+        return cls(sha256, about["graph"], arrays, about["steps"], read_sealed(path))
+
+    def _of(self, package: Package, path: Path) -> LearnedState:
+        """The same, with the tensors in the graph's order; raises StateError if it is another's."""
+        if self.package_sha256 != package.sha256:
             raise StateError(
-                f"{path}: learned by graph {about['graph']!r} of package "
-                f"{about['package_sha256'][:16]}..., not by {package.graph.name!r} of package "
+                f"{path}: learned by graph {self.graph!r} of package "
+                f"{self.package_sha256[:16]}..., not by {package.graph.name!r} of package "
                 f"{package.sha256[:16]}...",
                 "it was saved from another model or learner, or the package was made anew",
                 "restore it into the package that it was saved from",
             )
-        checked = checked_values(package.graph, arrays, str(path))
-        return cls(package.sha256, package.graph.name, checked, about["steps"])
+        checked = checked_values(package.graph, self.tensors, str(path))
+        return replace(self, graph=package.graph.name, tensors=checked)
+
+    @property
+    def _values(self) -> bytes:
+        """Of all tensors, as a device is sent them."""
+        return b"".join(values.tobytes() for values in self.tensors.values())
+
+    def signed(self) -> bytes:
+        """The signed state that lay beside the file; whether it is good the device says.
+
+        Raises:
+            SignatureError: there was none, or it is of other values.
+        """
+        state = tagged(self._values, self.package_sha256)
+        how = "spikelet sign NAME.npz --key KEY"
+        return expect_sealed(self.sealed, state, STATE, "NAME.npz", how)
+
+    def signed_state(self, key: Path, counter: int) -> bytes:
+        """What a device with a key takes over: all values, signed for the package of the state.
+
+        Args:
+            key: of the private key.
+            counter: a device that accepted it refuses lower ones.
+        """
+        return sealed_state(self._values, self.package_sha256, key, counter)
 
 
 def write_values(path: Path, about: dict[str, Any], tensors: Mapping[str, Array]) -> None:

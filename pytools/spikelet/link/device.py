@@ -368,7 +368,8 @@ class Device(Tensors):
                 f"{self.transport.name}: the device takes over only what the holder of its key has "
                 "signed",
                 "its image was built with --device-key",
-                "send a delta that `spikelet sign --package PKG` has signed; the device may learn",
+                "send a delta or state that `spikelet sign` has signed; the device may learn, and "
+                "a session on it is begun anew, not resumed",
             )
         missing = [name for name in self.learned_names if name not in tensors]
         if missing:
@@ -392,7 +393,8 @@ class Device(Tensors):
         """Has a device with a key take over a signed state; it counts as uncommitted learning.
 
         Args:
-            state: as `Delta.signed_state` makes it; the device verifies it, whole.
+            state: as `signed_state` of `Delta` and `LearnedState` makes it; the device verifies it,
+                whole.
 
         Raises:
             UsageError: the device has no key.
@@ -405,7 +407,7 @@ class Device(Tensors):
             raise UsageError(
                 f"{self.transport.name}: the device has no key to verify a signed state with",
                 "its image was built without --device-key",
-                "build it with one; or send the delta as it is",
+                "build it with one; or send the delta or state as it is",
             )
         chunk = self.hello.payload - _SIGNED_HEAD
         parts = [

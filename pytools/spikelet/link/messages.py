@@ -176,7 +176,7 @@ STATUS_TEXTS: dict[Status, tuple[str, str]] = {
     ),
     Status.SIGNATURE: (
         "the device was built with a key, and takes over only what the key's holder has signed for this package (detail: of a request that it does not serve its type, of SIGNED_PUT or ACCEPT_SIGNED the bytes that came); what it had learned is unchanged",
-        "sign the delta with `spikelet sign DELTA --key KEY --package PKG` and send it signed; or flash an image without --device-key",
+        "sign the delta, `spikelet sign DELTA --key KEY --package PKG`, or the learned state, `spikelet sign STATE --key KEY`, and send it signed; or flash an image without --device-key",
     ),
     Status.OLD: (
         "it is older than what the device took over: its counter is lower than the device's (detail), or it is what the image or its factory began with; what the device had learned is unchanged",

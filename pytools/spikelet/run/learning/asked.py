@@ -84,7 +84,9 @@ def learn_asked(
             learned_delta(package.graph, made.graph, made.graph.initial())  # is it one?
         state = None
         if options.load_state is not None:
-            state = LearnedState.load(options.load_state, made.package)
+            state = LearnedState.load(options.load_state, made.package, options.trusted)
+            if options.device_key is not None:
+                state.signed()  # said before anything is built
         watch.planned(made, stream(options.stream).play(data.train, data.test))
         target = session_target(made.package, options, board, folder, watch)
         return folder, play(made, options, target, folder, tuned=tuned, state=state, watch=watch)

@@ -62,9 +62,9 @@ class _Player:
         self.stack = self.digests = 0
         self.skips: list[float] = []  # after each sample of a chunk, and before the first
 
-    def play(self, state: Mapping[str, Array] | None, done: int) -> None:
-        """The course, from a state on; `done` blocks of it were played before."""
-        self.begin(state)
+    def play(self, state: Mapping[str, Array] | None, done: int, sealed: bytes = b"") -> None:
+        """The course, from a state on, which may be signed; `done` blocks were played before."""
+        self.begin(state, sealed)
         if not done:
             self.evaluate(-1)
         first = 0
@@ -74,12 +74,16 @@ class _Player:
                 self.watch.note(self.accuracies_text(number))
             first += len(block.samples)
 
-    def begin(self, state: Mapping[str, Array] | None) -> None:
+    def begin(self, state: Mapping[str, Array] | None, sealed: bytes) -> None:
         """Both from the same state: the given one, or the initial one."""
-        self.device.reset()
         if state is not None:
             self.twin.restore(state)
-            self.device.restore(state)
+        if sealed:
+            self.device.device.put_signed(sealed)
+        else:
+            self.device.reset()
+            if state is not None:
+                self.device.restore(state)
         self._differ(self.device.compare(self.twin), "at the start")
 
     def evaluate(self, block: int) -> None:
@@ -296,6 +300,7 @@ def play(
 
     Raises:
         UsageError: the data was seen by tuning; or there is nothing to resume, or another session.
+        SignatureError: the device has a key, and no signed state lay beside the one to begin with.
         LinkDead: the link died; what was recorded stays, `resume` goes on after whole blocks.
     """
     watch = watch or Watch()
@@ -319,7 +324,9 @@ def play(
             record.path.touch()
         folder.finish({**head, "complete": False})
         device = DeviceLearner(lesson.graph, link, head["build"])
-        _Player(lesson, course, device, record, played, watch).play(at, done)
+        asked = state is not None and link.hello.keyed and not options.resume
+        sealed = state.signed() if state is not None and asked else b""
+        _Player(lesson, course, device, record, played, watch).play(at, done, sealed)
         if options.save_state is not None:
             steps = course.samples + (0 if state is None else state.steps)
             LearnedState.of(lesson.package, device.state(), steps).save(options.save_state)
