@@ -2,6 +2,7 @@
 
     python tools/cycles.py measure [OUT]   benches networks on RTL, into docs/cycles.csv
     python tools/cycles.py fit             factors.toml from it, and the tables of docs/cycles.md
+    python tools/cycles.py m4              the table of the Cortex-M4 alone
 
 `measure` takes an hour; what lies in OUT (default out/cycles) is not measured again. Networks of
 MLPerf Tiny come from SPIKELET_MODELS. The Cortex-M4 is estimated for them, beside what the closed
@@ -24,6 +25,7 @@ import marks
 
 from spikelet.package import Package
 from spikelet.run.cycles import Prediction, predict
+from spikelet.run.cycles.flash import Flash
 
 HOUSE = Path(__file__).resolve().parents[1]
 KEPT = HOUSE / "docs" / "cycles.csv"
@@ -36,8 +38,10 @@ HELD_OUT = (
     "har_cnn", "kws_2bit", "kws_4bit", "kws_dscnn", "ad01_int8", "kws_ref_model",
     "pretrainedResnet_quant",
 )  # fmt: skip
-# Cycles on a Cortex-M4 in the closed division of MLPerf Tiny: other firmware, on silicon.
+# Cycles on a Cortex-M4 in the closed division of MLPerf Tiny: other firmware, on silicon, a
+# NUCLEO-L4R5ZI at 120 MHz, whose flash then takes five wait states (RM0432).
 RECORD = {"kws_ref_model": 5.18e6, "pretrainedResnet_quant": 19.8e6, "ad01_int8": 0.575e6}
+RECORD_WAIT = 5
 TINY = {"kws_ref_model": "kws", "pretrainedResnet_quant": "ic", "ad01_int8": "ad"}
 
 
@@ -190,31 +194,38 @@ def tables(out: Path) -> None:
         cells = [f"{worst.get((group, key), 0.0):+.1f} %" for key in ("ibex", "moved", "own")]
         lines.append(f"| worst, {group} | | {cells[0]} | | {cells[1]} | {cells[2]} |")
     marks.place(PAGE, "rtl", "\n".join(lines))
-    marks.place(PAGE, "m4", "\n".join(_cortex_m4(out)))
+    print("\n".join(lines))
+    cortex_m4(out)
+
+
+def cortex_m4(out: Path) -> None:
+    """The table of the Cortex-M4, into the page."""
+    lines = [
+        "| network | instructions | flash | estimate | least to most | waits | closed division "
+        "| estimate / that |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, record in RECORD.items():
+        package = Package.load(package_file(name, out))
+        for wait in (0, RECORD_WAIT):
+            said = predict(package, "cortex-m4", flash=Flash(wait))
+            if said.mismatches:
+                raise SystemExit(f"{name} on cortex-m4: {said.mismatches} mismatches")
+            low, high = said.span
+            waits = sum(layer.waits for layer in said.layers)
+            lines.append(
+                f"| {TINY[name]} | {said.instructions:,} | {wait} wait states "
+                f"| {said.cycles:,.0f} | {low:,.0f} to {high:,.0f} | {waits:,.0f} | {record:,.0f} "
+                f"| {said.cycles / record:.2f} |"
+            )
+    marks.place(PAGE, "m4", "\n".join(lines))
     print("\n".join(lines))
 
 
-def _cortex_m4(out: Path) -> list[str]:
-    lines = [
-        "| network | instructions | estimate | least to most | closed division | estimate / that |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for name, record in RECORD.items():
-        said = predict(Package.load(package_file(name, out)), "cortex-m4")
-        if said.mismatches:
-            raise SystemExit(f"{name} on cortex-m4: {said.mismatches} mismatches")
-        low, high = said.span
-        lines.append(
-            f"| {TINY[name]} | {said.instructions:,} | {said.cycles:,.0f} | {low:,.0f} to "
-            f"{high:,.0f} | {record:,.0f} | {said.cycles / record:.2f} |"
-        )
-    return lines
-
-
 def main(words: list[str]) -> None:
-    """`measure` or `fit`."""
+    """`measure`, `fit` or `m4`."""
     out = Path(words[1]) if len(words) > 1 else HOUSE / "out" / "cycles"
-    {"measure": measure, "fit": tables}[words[0] if words else "fit"](out)
+    {"measure": measure, "fit": tables, "m4": cortex_m4}[words[0] if words else "fit"](out)
 
 
 if __name__ == "__main__":

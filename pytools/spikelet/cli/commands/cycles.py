@@ -38,6 +38,12 @@ def command(
     cache_lines: Annotated[
         int, typer.Option(min=1, max=65536, help="Lines that the cache of instructions keeps.")
     ] = 64,
+    data_lines: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65536, help="Lines that the cache of loads keeps; with 0 each load waits."
+        ),
+    ] = 8,
     toolchain: ToolchainOption = "auto",
     trusted: TrustedOption = None,
     as_json: JsonOption = False,
@@ -52,10 +58,10 @@ def command(
         from spikelet.cli.terminal import Terminal
         from spikelet.package import Package
         from spikelet.run.cycles import predict
-        from spikelet.run.cycles.execute import Flash
+        from spikelet.run.cycles.flash import Flash
     terminal, loaded = Terminal.open(as_json), Package.load(package, trusted)
     with terminal.err.status("executing"):
-        flash = Flash(flash_wait, flash_line, cache_lines)
+        flash = Flash(flash_wait, flash_line, cache_lines, data_lines)
         made = predict(loaded, core, flash=flash, toolchain=toolchain)
     terminal.result(cycles_summary(loaded, made), *render_cycles(loaded, made))
     if made.mismatches:

@@ -56,6 +56,30 @@ def thumb(code: bytes, at: int) -> Instruction:
     return _narrow(first)
 
 
+def literal(code: bytes, at: int, address: int) -> int | None:
+    """How far behind an instruction of Thumb the word lies that it loads relative to the program
+    counter; None of others.
+
+    Args:
+        code: instructions.
+        at: offset of the one that is meant.
+        address: where it lies in memory.
+    """
+    first, second = (int.from_bytes(code[i : i + 2], "little") for i in (at, at + 2))
+    pc = (address & ~3) + 4 - address
+    if first & 0xF800 == 0x4800:
+        return pc + 4 * (first & 0xFF)
+    if first & 0xFE1F == 0xF81F and second & 0xF000 != 0xF000:  # what is not a hint to a cache
+        offset = second & 0xFFF
+    elif first & 0xFF3F == 0xED1F or first & 0xFF7F == 0xE95F:  # vldr, ldrd
+        offset = 4 * (second & 0xFF)
+    elif first == 0xE8DF and second & 0xFFE0 == 0xF000:  # a table of jumps right behind it
+        return 4
+    else:
+        return None
+    return pc + (offset if first & 0x80 else -offset)
+
+
 def _narrow(word: int) -> Instruction:
     top = word >> 12
     if top == 0x4:

@@ -8,7 +8,7 @@ the call returns at once here, and says whose the blocks before it were.
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from spikelet.board import Firmware
 from spikelet.errors import UsageError
 from spikelet.graph import Array
 from spikelet.package import Package
+from spikelet.run.cycles.flash import Block, Flash, FlashPort
 
 BACK = 0x7FFF_F000  # where calls return to: nothing is there
 PAGE = 0x1000
@@ -25,7 +26,7 @@ PAGE = 0x1000
 # is in every image, asserts them.
 _TENSORS, _UNSURE = 8, 36
 _TENSOR_NAME, _TENSOR_DATA = 0, 4
-Block = tuple[int, int]  # address and bytes
+SMALL_PAGE = 0x400  # of Arm's cores: memory that is mapped is a multiple of it
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Blocks:
         entered: how often it was come to by a jump.
         reads: loads from flash; of RV32.
         probes: how often the model said that an operator is done.
-        misses: lines of instructions that the cache did not hold.
+        misses: lines of flash that the caches did not hold.
     """
 
     count: dict[Block, int] = field(default_factory=lambda: defaultdict(int))
@@ -61,21 +62,6 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Flash:
-    """Flash that answers late, behind a cache of instructions that keeps what was used last.
-
-    Attributes:
-        wait: cycles that a line takes beyond the first.
-        line: bytes that are read at once.
-        lines: how many are kept.
-    """
-
-    wait: int = 0
-    line: int = 16
-    lines: int = 64
-
-
-@dataclass(frozen=True)
 class Executed:
     """One inference.
 
@@ -92,21 +78,6 @@ class Executed:
     outputs: dict[str, bytes]
 
 
-class _Cache:
-    def __init__(self, lines: int) -> None:
-        self.lines, self._held = lines, OrderedDict[int, None]()
-
-    def miss(self, line: int) -> bool:
-        """Whether a line has to be read; it is kept from then on."""
-        if line in self._held:
-            self._held.move_to_end(line)
-            return False
-        self._held[line] = None
-        if len(self._held) > self.lines:
-            self._held.popitem(last=False)
-        return True
-
-
 def execute(
     package: Package, firmware: Firmware, inputs: dict[str, Array], flash: Flash | None = None
 ) -> Executed:
@@ -116,7 +87,7 @@ def execute(
         package: what the image holds.
         firmware: for an emulated board with Armv7E-M or RV32.
         inputs: of one sample, by tensor.
-        flash: whose misses are counted; None counts none.
+        flash: whose misses are counted, on Arm; None counts none.
 
     Raises:
         UsageError: the model learns or takes events, or does what cannot be emulated.
@@ -150,9 +121,8 @@ class _Runner:
         self._layers: dict[str, Blocks] = {}
         self._now = Blocks()
         self._last: Block = (0, 0)
-        self._cache = _Cache(flash.lines)
-        self._lines_of: dict[Block, range] = {}
         self._load(firmware)
+        self._port = FlashPort(flash, self._code, self._memory.flash.base)
         self._open()
 
     def _load(self, firmware: Firmware) -> None:
@@ -168,6 +138,8 @@ class _Runner:
                     self._ram.append((part["p_vaddr"], data))
             table: Any = elf.get_section_by_name(".symtab")
             self._symbols = {s.name: s["st_value"] for s in table.iter_symbols()}
+            text: Any = elf.get_section_by_name(".text")
+            self._text_end = text["sh_addr"] + text["sh_size"]
         self._code = bytes(code)
 
     def _open(self) -> None:
@@ -202,6 +174,22 @@ class _Runner:
             end = first + len(self._code) - 1
             core.hook_add(const.UC_HOOK_MEM_READ, self._on_read, begin=first, end=end)
         self._core = core
+        if self._flash.wait and self._thumb:
+            self._watch_constants()
+
+    def _watch_constants(self) -> None:
+        """Loads from flash behind the code are reported: as of a device, since a hook breaks IT."""
+        base = self._memory.flash.base
+        first = -(-self._text_end // SMALL_PAGE) * SMALL_PAGE - base
+        size = len(self._code) - first
+
+        def read(_core: Any, offset: int, size: int, _user: object) -> int:
+            at = first + offset
+            self._now.misses += self._port.load(base + at, size)
+            return int.from_bytes(self._code[at : at + size], "little")
+
+        self._core.mem_unmap(base + first, size)
+        self._core.mmio_map(base + first, size, read, None, None, None)
 
     def _on_block(self, _core: Any, address: int, size: int, _user: object) -> None:
         block, now, last = (address, size), self._now, self._last
@@ -211,12 +199,7 @@ class _Runner:
             now.entered[block] += 1
         self._last = block
         if self._flash.wait:
-            lines = self._lines_of.get(block)
-            if lines is None:
-                first, end = address // self._flash.line, (address + size - 1) // self._flash.line
-                lines = self._lines_of[block] = range(first, end + 1)
-            for line in lines:
-                now.misses += self._cache.miss(line)
+            now.misses += self._port.enter(block)
 
     def _on_read(
         self, _core: Any, _kind: int, _address: int, _size: int, _value: int, _user: object

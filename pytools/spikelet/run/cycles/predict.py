@@ -19,8 +19,9 @@ from spikelet.board import find_board
 from spikelet.errors import UsageError
 from spikelet.package import Package
 from spikelet.run.cycles.decode import Kind, rv32, thumb
-from spikelet.run.cycles.execute import Blocks, Executed, Flash, execute
+from spikelet.run.cycles.execute import Blocks, Executed, execute
 from spikelet.run.cycles.fetching import waits
+from spikelet.run.cycles.flash import Flash
 from spikelet.run.cycles.timing import ASSUMED, CORES, Core, Span, block_cost
 from spikelet.run.workflow import make
 from spikelet.streams import package_stream
@@ -101,7 +102,8 @@ class Prediction:
         core, flash = CORES[self.core], self.flash
         waits = (
             f"flash of {flash.wait} wait states, lines of {flash.line} bytes, of which a cache "
-            f"keeps the {flash.lines} that instructions used last; loads from flash do not wait"
+            f"keeps the {flash.lines} that instructions used last, and one the {flash.data_lines} "
+            "that loads used last; nothing is read ahead"
             if flash.wait
             else "flash and RAM answer without wait states"
         )
