@@ -278,15 +278,21 @@ def quick_neurons(part: slice, steps: int = 5) -> Graph:
         Direct(name="far", inputs=("y",), gain=127, zero_point=128),
     ]
     timings = [timing for timing in TIMINGS if timing != "both_steps"]  # no such kernel has it
-    kinds = itertools.product(RESETS, timings, COMPARISONS, ROUNDINGS, ("fc", "far"), (1, n))
-    for i, (reset, timing, compare, rounding, source, each) in enumerate(list(kinds)[part]):
+    # Where they read, how many thresholds they have, and whether each has its leak.
+    layers = (("fc", 1, False), ("fc", n, False), ("fc", n, True), ("far", 1, False),
+              ("far", n, True))  # fmt: skip
+    kinds = itertools.product(RESETS, timings, COMPARISONS, ROUNDINGS, layers)
+    for i, (reset, timing, compare, rounding, layer) in enumerate(list(kinds)[part]):
+        source, each, own = layer
         near = source == "fc"
         leaks = (29491, 32767, 32768, 16385) if near else (1, 3)
         low, high = (20, 90) if near else (0, 32767)
+        most = (0, 1, 16384, 24001, 29491, 32767, 32768) if near else (0, 1, 2, 3)
         nodes.append(
             Lif(
                 name=f"n{i}", inputs=(source,), reset=reset, timing=timing, compare=compare,
                 leak_round=rounding, leak=leaks[i % len(leaks)], input_shift=0 if near else 1,
+                leaks=rng.choice(np.uint32(most), n) if own else None,
                 threshold=rng.integers(low, high, each).astype(np.int32),
                 reset_value=np.array([-77], np.int32) if reset == "value" else None,
                 membrane="i16",

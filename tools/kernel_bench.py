@@ -190,6 +190,18 @@ NEURONS = tuple(
         "to zero": {"reset": "zero"},
         "to zero in the next step": {"reset": "zero", "timing": "next_step"},
     }.items()
+) + tuple(
+    Layer(  # as training learns them; a leak may be clipped to all
+        f"LIF, {name}, a leak and a threshold each", (64,), 128, activity=0.1,
+        neurons={
+            **fields, "threshold": np.arange(120, 248, dtype=np.int32),
+            "leaks": np.append(np.arange(24001, 24255, 2), 1 << 15).astype(np.uint32),
+        },
+    )
+    for name, fields in {
+        "subtract": {"reset": "subtract"},
+        "to zero in the next step": {"reset": "zero", "timing": "next_step"},
+    }.items()
 )  # fmt: skip
 
 
@@ -205,7 +217,8 @@ def operator(layer: Layer, name: str, rng: np.random.Generator) -> Operator:
     }  # fmt: skip
     padding = (layer.kernel // 2,) * 4
     if layer.neurons is not None:
-        return Lif(name=name, inputs=(f"{name}_in",), membrane="i16", leak=29491, **layer.neurons)
+        fields = {"membrane": "i16", "leak": 29491, **layer.neurons}
+        return Lif(name=name, inputs=(f"{name}_in",), **fields)
     if layer.seeded:
         return SeededDense(
             name=name, inputs=(f"{name}_in",), outputs=outputs, seed=1, fan_out=layer.fan_out

@@ -243,12 +243,13 @@ SPK_INLINE uint32_t spk_lif_group(const struct spk_lif *c, const struct spk_lif_
 }
 
 // "Quick": membranes and input of 16 bits, proved not to saturate, of neurons that differ in their
-// thresholds alone. Sixteen of them are worked on in one go.
+// thresholds and leaks alone. Sixteen of them are worked on in one go.
 SPK_INLINE bool spk_lif_is_quick(const struct spk_lif *c) {
-    const bool same = !c->leaks && !c->drift && c->drift_all == 0 &&
+    const bool same = (!c->leaks || c->leaks_each == c->n) && !c->drift && c->drift_all == 0 &&
                       (c->reset != SPK_RESET_VALUE || !c->reset_value) &&
                       (!c->threshold || c->threshold_each == c->n) && c->timing != SPK_BOTH_STEPS;
-    const bool leaks = c->leak == 1u << 15 || c->leak % 2 == 1 || c->rounding != SPK_TOWARD_ZERO;
+    const bool leaks =
+        c->leaks || c->leak == 1u << 15 || c->leak % 2 == 1 || c->rounding != SPK_TOWARD_ZERO;
     return same && leaks && c->exact && c->small && c->refractory == 0 && !c->wide &&
            !c->input_wide;
 }
@@ -268,19 +269,21 @@ SPK_INLINE bool spk_lif_is_quick(const struct spk_lif *c) {
 SPK_INLINE void spk_lif_quick(const struct spk_lif *c, const int16_t *input, int16_t *membrane,
                               uint32_t *spikes, uint32_t *saturations) {
     const int16_t *thresholds = c->threshold;
+    const uint16_t *leaks = c->leaks;
     uint16_t *halves = (uint16_t *)(void *)spikes;
     const uint32_t even = c->n / 2 * 2;
     const uint32_t i = c->n / 16 * 16;
     const int16_t *const end = membrane + i;
     for (; membrane < end; membrane += 16) {
-        *halves++ = (uint16_t)spk_lif_some(c, 16, input, membrane, thresholds);
+        *halves++ = (uint16_t)spk_lif_some(c, 16, input, membrane, thresholds, leaks);
         input += 16;
         thresholds += c->threshold ? 16 : 0;
+        leaks += c->leaks ? 16 : 0;
     }
     if (c->n % 16 != 0) {
         uint32_t bits = 0;
         if (i < even) {
-            bits = spk_lif_some(c, even % 16, input, membrane, thresholds);
+            bits = spk_lif_some(c, even % 16, input, membrane, thresholds, leaks);
         }
         if (c->n % 2 != 0) {
             const struct spk_lif_states states = {membrane - i, 0, 0};

@@ -53,4 +53,25 @@ SPK_INLINE uint32_t spk_halves_leak(uint32_t leak, uint8_t rounding, uint32_t on
     return spk_halves_add(low, x);
 }
 
+// The same with a leak each, 0 to 2^15, two in a word: less 2^15 they have a sign, and 16 bits.
+SPK_INLINE uint32_t spk_halves_leaks(uint32_t leaks, uint8_t rounding, uint32_t v, uint32_t x) {
+    const uint32_t lost = leaks ^ 0x80008000u;
+    uint32_t low;
+    uint32_t high;
+    if (rounding == SPK_FLOOR) {
+        __asm__("smulbb %0, %1, %2" : "=r"(low) : "r"(v), "r"(lost));
+        __asm__("smultt %0, %1, %2" : "=r"(high) : "r"(v), "r"(lost));
+    } else {
+        const uint32_t half = 1u << 14;
+        const uint32_t signs = spk_halves_signs(v); // what is negative is rounded up
+        const uint32_t first = rounding == SPK_NEAREST ? half : signs & 0x7FFFu;
+        const uint32_t second = rounding == SPK_NEAREST ? half : signs >> 17;
+        __asm__("smlabb %0, %1, %2, %3" : "=r"(low) : "r"(v), "r"(lost), "r"(first));
+        __asm__("smlatt %0, %1, %2, %3" : "=r"(high) : "r"(v), "r"(lost), "r"(second));
+    }
+    high <<= 1;
+    __asm__("pkhtb %0, %1, %2, asr #15" : "=r"(low) : "r"(high), "r"(low));
+    return spk_halves_add(spk_halves_add(low, v), x);
+}
+
 #endif

@@ -64,9 +64,16 @@ SPK_INLINE uint32_t spk_lif_choose(uint32_t v, uint32_t threshold, bool inclusiv
     return chosen;
 }
 
+SPK_INLINE uint32_t spk_lif_leak(const struct spk_lif *c, uint8_t rounding, uint32_t ones,
+                                 uint32_t leaks, uint32_t v, uint32_t x) {
+    return c->leaks ? spk_halves_leaks(leaks, rounding, v, x)
+                    : spk_halves_leak(c->leak, rounding, ones, v, x);
+}
+
 // One pair: its new membranes in *v; answers its spikes, of `ones`, SPK_HALVES_ONES.
+// threshold, leaks: theirs.
 SPK_INLINE uint32_t spk_lif_pair(const struct spk_lif *c, uint32_t ones, uint32_t x, uint32_t *v,
-                                 uint32_t threshold) {
+                                 uint32_t threshold, uint32_t leaks) {
     const bool to_value = c->reset == SPK_RESET_ZERO || c->reset == SPK_RESET_VALUE;
     const bool late = c->timing != SPK_SAME_STEP && c->reset != SPK_RESET_NONE;
     const bool subtract = c->reset == SPK_RESET_SUBTRACT;
@@ -79,15 +86,15 @@ SPK_INLINE uint32_t spk_lif_pair(const struct spk_lif *c, uint32_t ones, uint32_
     if (c->input_shift != 0) {
         x = x << c->input_shift & (0xFFFFu << c->input_shift & 0xFFFFu) * 0x00010001u;
     }
-    const bool toward_zero = c->rounding == SPK_TOWARD_ZERO && c->leak != 1u << 15;
+    const bool toward_zero = !c->leaks && c->rounding == SPK_TOWARD_ZERO && c->leak != 1u << 15;
     uint32_t next;
     if (late && subtract) {
         // A membrane that fired is positive: one subtraction takes its threshold off, or rounds.
         const uint32_t other = toward_zero ? spk_halves_signs(held) : 0;
         x = spk_halves_sub(x, spk_lif_choose(held, threshold, c->inclusive, threshold, other));
-        next = spk_halves_leak(c->leak, toward_zero ? SPK_FLOOR : c->rounding, ones, held, x);
+        next = spk_lif_leak(c, toward_zero ? SPK_FLOOR : c->rounding, ones, leaks, held, x);
     } else {
-        next = spk_halves_leak(c->leak, c->rounding, ones, from, x);
+        next = spk_lif_leak(c, c->rounding, ones, leaks, from, x);
     }
     if (late && to_value && c->timing == SPK_NEXT_STEP_INPUT_LOST) {
         next = spk_lif_choose(held, threshold, c->inclusive, value, next);
@@ -132,6 +139,7 @@ struct spk_lif_lanes {
     const uint32_t *x;
     uint32_t *v;
     const uint32_t *thresholds; // or 0
+    const uint32_t *leaks;      // or 0
     uint32_t ones;              // SPK_HALVES_ONES
 };
 
@@ -144,7 +152,7 @@ SPK_INLINE uint32_t spk_lif_four(const struct spk_lif *c, const struct spk_lif_l
     uint32_t held[2];
     spk_lif_load(lanes->v, 2 * first, held);
     const bool apart = // for want of registers
-        c->threshold && c->timing != SPK_SAME_STEP && c->reset == SPK_RESET_SUBTRACT;
+        c->leaks || (c->threshold && c->timing != SPK_SAME_STEP && c->reset == SPK_RESET_SUBTRACT);
     if (apart) {
         in[0] = lanes->x[first / 2];
     } else {
@@ -153,24 +161,27 @@ SPK_INLINE uint32_t spk_lif_four(const struct spk_lif *c, const struct spk_lif_l
     if (c->threshold) {
         spk_lif_load(lanes->thresholds, 2 * first, level);
     }
-    spikes |= spk_lif_pair(c, lanes->ones, in[0], &held[0], level[0]) << first;
+    uint32_t leaks = c->leaks ? lanes->leaks[first / 2] : 0;
+    spikes |= spk_lif_pair(c, lanes->ones, in[0], &held[0], level[0], leaks) << first;
     if (apart) {
         SPK_IN_ORDER();
         in[1] = lanes->x[first / 2 + 1];
+        leaks = c->leaks ? lanes->leaks[first / 2 + 1] : 0;
     }
     SPK_OPAQUE(spikes); // one after the other: the shift is part of the or
-    spikes |= spk_lif_pair(c, lanes->ones, in[1], &held[1], level[1]) << (first + 2);
+    spikes |= spk_lif_pair(c, lanes->ones, in[1], &held[1], level[1], leaks) << (first + 2);
     SPK_OPAQUE(spikes);
     spk_lif_save(lanes->v, 2 * first, held);
     return spikes;
 }
 
 // `count` neurons, a constant, even and at most 16; answers their spikes from bit 0 up.
-// x, v, thresholds: (count,), aligned to words; thresholds may be 0.
+// x, v, thresholds, leaks: (count,), aligned to words; the last two may be 0.
 SPK_INLINE uint32_t spk_lif_some(const struct spk_lif *c, uint32_t count, const int16_t *x,
-                                 int16_t *v, const int16_t *thresholds) {
+                                 int16_t *v, const int16_t *thresholds, const uint16_t *leaks) {
     struct spk_lif_lanes lanes = {(const uint32_t *)(const void *)x, (uint32_t *)(void *)v,
-                                  (const uint32_t *)(const void *)thresholds, SPK_HALVES_ONES};
+                                  (const uint32_t *)(const void *)thresholds,
+                                  (const uint32_t *)(const void *)leaks, SPK_HALVES_ONES};
     SPK_OPAQUE(lanes.ones);
     uint32_t spikes = 0;
     if (count >= 4) {
@@ -189,7 +200,8 @@ SPK_INLINE uint32_t spk_lif_some(const struct spk_lif *c, uint32_t count, const 
         const uint32_t all = (uint16_t)c->threshold_all * 0x00010001u;
         const uint32_t i = count / 2 - 1;
         const uint32_t level = c->threshold ? lanes.thresholds[i] : all;
-        spikes |= spk_lif_pair(c, lanes.ones, lanes.x[i], lanes.v + i, level) << 2 * i;
+        const uint32_t kept = c->leaks ? lanes.leaks[i] : 0;
+        spikes |= spk_lif_pair(c, lanes.ones, lanes.x[i], lanes.v + i, level, kept) << 2 * i;
     }
     return (spikes | spikes >> 15) & 0xFFFFu;
 }

@@ -21,14 +21,18 @@ SPK_INLINE bool spk_lif_suits(const struct spk_lif *c) {
 
 // Whether only the low 16 bits of what is kept are right.
 SPK_INLINE bool spk_lif_spoilt(const struct spk_lif *c) {
-    return c->leak != 1u << 15 && c->rounding == SPK_TOWARD_ZERO;
+    return !c->leaks && c->leak != 1u << 15 && c->rounding == SPK_TOWARD_ZERO;
 }
 
 SPK_INLINE uint32_t spk_lif_factor(const struct spk_lif *c) {
     return c->leak << 17 | 1u;
 }
 
-SPK_INLINE uint32_t spk_lif_kept(const struct spk_lif *c, int32_t v) {
+// leak: of the neuron, where each has its own.
+SPK_INLINE uint32_t spk_lif_kept(const struct spk_lif *c, uint32_t leak, int32_t v) {
+    if (c->leaks) {
+        return (uint32_t)spk_leak(v, leak, 15, c->rounding, true);
+    }
     if (spk_lif_spoilt(c)) {
         return (uint32_t)((uint64_t)(uint32_t)v * spk_lif_factor(c) >> 32);
     }
@@ -58,19 +62,19 @@ SPK_INLINE bool spk_lif_late(const struct spk_lif *c, int32_t held, int32_t thre
 }
 
 // What is kept of a neuron.
-SPK_INLINE uint32_t spk_lif_kept_of(const struct spk_lif *c, bool late, int32_t held,
+SPK_INLINE uint32_t spk_lif_kept_of(const struct spk_lif *c, uint32_t leak, bool late, int32_t held,
                                     int32_t threshold) {
     const bool to_value = c->reset == SPK_RESET_ZERO || c->reset == SPK_RESET_VALUE;
     if (c->timing != SPK_NEXT_STEP || !to_value) {
-        return spk_lif_kept(c, held);
+        return spk_lif_kept(c, leak, held);
     }
     const int32_t value = c->reset == SPK_RESET_VALUE ? c->reset_all : 0;
     if (!spk_lif_spoilt(c)) {
-        return spk_lif_kept(c, late ? value : held);
+        return spk_lif_kept(c, leak, late ? value : held);
     }
     // Compilers would multiply on both sides of the branch.
     const uint32_t factor = spk_lif_factor(c);
-    const uint32_t reset = value == 0 ? 0 : spk_lif_kept(c, value);
+    const uint32_t reset = value == 0 ? 0 : spk_lif_kept(c, leak, value);
     uint32_t kept;
     if (c->inclusive) {
         __asm__("mulhu %[kept], %[held], %[factor]\n"
@@ -117,14 +121,16 @@ SPK_INLINE uint32_t spk_lif_spent(const struct spk_lif *c, uint32_t next, uint32
     return c->reset == SPK_RESET_VALUE ? (uint32_t)c->reset_all << left : 0;
 }
 
-// Neuron i; adds its spike to those before. x, v, thresholds: as below.
+// Neuron i; adds its spike to those before. x, v, thresholds, leaks: as below.
 SPK_INLINE uint32_t spk_lif_single(const struct spk_lif *c, uint32_t i, const int16_t *x,
-                                   int16_t *v, const int16_t *thresholds, uint32_t bits) {
+                                   int16_t *v, const int16_t *thresholds, const uint16_t *leaks,
+                                   uint32_t bits) {
+    const uint32_t leak = c->leaks ? leaks[i] : 0;
     const int32_t threshold = c->threshold ? thresholds[i] : c->threshold_all;
     const int32_t held = spk_lif_held(c, v, i);
     const bool late = spk_lif_late(c, held, threshold);
-    uint32_t next =
-        spk_lif_kept_of(c, late, held, threshold) + ((uint32_t)(int32_t)x[i] << c->input_shift);
+    uint32_t next = spk_lif_kept_of(c, leak, late, held, threshold) +
+                    ((uint32_t)(int32_t)x[i] << c->input_shift);
     next = spk_lif_next(c, late, next, (uint32_t)threshold, 0);
     if (spk_lif_reaches(c, (int32_t)next, threshold)) {
         bits |= 1u << i;
@@ -146,8 +152,8 @@ SPK_INLINE uint32_t spk_lif_two(const struct spk_lif *c, uint32_t i, const int16
     const bool late[2] = {spk_lif_late(c, held[0], own[0]), spk_lif_late(c, held[1], own[1])};
     const uint32_t in = *(const uint32_t *)(const void *)(x + i);
     const uint32_t kept[2] = {
-        spk_lif_kept_of(c, late[0], held[0], own[0]),
-        spk_lif_kept_of(c, late[1], held[1], own[1]) << 16,
+        spk_lif_kept_of(c, 0, late[0], held[0], own[0]),
+        spk_lif_kept_of(c, 0, late[1], held[1], own[1]) << 16,
     };
     uint32_t first = kept[0] + (in << c->input_shift);
     first = spk_lif_next(c, late[0], first, c->threshold ? both : all >> 16, 0);
@@ -177,9 +183,9 @@ SPK_INLINE uint32_t spk_lif_two(const struct spk_lif *c, uint32_t i, const int16
 }
 
 // `count` neurons, a constant, even and at most 16; answers their spikes from bit 0 up.
-// x, v, thresholds: (count,), aligned to words; thresholds may be 0.
+// x, v, thresholds, leaks: (count,), aligned to words; the last two may be 0.
 SPK_INLINE uint32_t spk_lif_some(const struct spk_lif *c, uint32_t count, const int16_t *x,
-                                 int16_t *v, const int16_t *thresholds) {
+                                 int16_t *v, const int16_t *thresholds, const uint16_t *leaks) {
     uint32_t bits = 0;
     SPK_OPAQUE(bits); // the first spike is no case of its own
     SPK_UNROLL(16)
@@ -187,8 +193,8 @@ SPK_INLINE uint32_t spk_lif_some(const struct spk_lif *c, uint32_t count, const 
         if (spk_lif_spoilt(c)) {
             bits = spk_lif_two(c, i, x, v, thresholds, bits);
         } else {
-            bits = spk_lif_single(c, i, x, v, thresholds, bits);
-            bits = spk_lif_single(c, i + 1, x, v, thresholds, bits);
+            bits = spk_lif_single(c, i, x, v, thresholds, leaks, bits);
+            bits = spk_lif_single(c, i + 1, x, v, thresholds, leaks, bits);
         }
     }
     return bits;

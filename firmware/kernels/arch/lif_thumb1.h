@@ -10,7 +10,7 @@
 // Whether the convention is one of those below.
 SPK_INLINE bool spk_lif_suits(const struct spk_lif *c) {
     const bool late = c->timing != SPK_SAME_STEP && c->reset != SPK_RESET_NONE;
-    return c->reset != SPK_RESET_VALUE &&
+    return !c->leaks && c->reset != SPK_RESET_VALUE &&
            (!late || c->timing == SPK_NEXT_STEP || c->reset == SPK_RESET_SUBTRACT);
 }
 
@@ -112,7 +112,8 @@ SPK_INLINE bool spk_lif_suits(const struct spk_lif *c) {
 // `count` neurons, a constant, at most 16; answers their spikes from bit 0 up.
 // x, v, thresholds: (count,); thresholds may be 0.
 SPK_INLINE uint32_t spk_lif_some(const struct spk_lif *c, uint32_t count, const int16_t *x,
-                                 int16_t *v, const int16_t *thresholds) {
+                                 int16_t *v, const int16_t *thresholds, const uint16_t *own_leaks) {
+    (void)own_leaks;
     const bool leaks = c->leak != 1u << 15;
     const bool now = c->timing == SPK_SAME_STEP;
     const uint32_t t = c->threshold ? (uint32_t)thresholds : (uint32_t)c->threshold_all;

@@ -76,10 +76,17 @@ def check_leaks(layer: Leaky, n: int) -> None:
 
 
 def leak_fields(layer: Leaky, em: Emitter) -> Fields:
-    """Fields of a kernel's configuration: `leak`, or `leaks` and `leaks_each`."""
+    """Fields of a kernel's configuration: `leak`, or `leaks` and `leaks_each`.
+
+    Leaks of 15 bits are also read by the word.
+    """
     leaks = layer.leaks
     if leaks is None or np.ptp(leaks) == 0:
         return {"leak": layer.leak if leaks is None else int(leaks[0])}
-    dtype = np.uint32 if layer.leak_bits > 15 else np.uint16
-    placed = em.const(f"{layer.name}_leaks", leaks.astype(dtype), f"({len(leaks)},)")
+    values, note = leaks.astype(np.uint32), f"({len(leaks)},)"
+    if layer.leak_bits == 15:
+        pairs = np.zeros(2 * -(-len(leaks) // 2), "<u2")
+        pairs[: len(leaks)] = leaks
+        values, note = pairs.view("<u4"), f"{note} uint16, two to a word"
+    placed = em.const(f"{layer.name}_leaks", values, note)
     return {"leaks": placed, "leaks_each": len(leaks)}
