@@ -6,7 +6,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= out
-FUZZ_SECONDS ?= 600
+FUZZ_RUNS ?= 10000000
+FUZZ_SECONDS ?=
+FUZZ_TARGETS ?=
 LONG_FUZZ_SECONDS ?= 60
 # A plain `pip install torch` on Linux takes the CUDA build, several GB. For the CPU build:
 # make demo TORCH_FLAGS="--index-url https://download.pytorch.org/whl/cpu"
@@ -43,7 +45,7 @@ tests: $(READY) monocypher
 # The campaigns: tests marked `long`, then LONG_FUZZ_SECONDS of fuzzing for each target.
 test-long: $(READY) tools monocypher
 	$(BIN)/python -m pytest -n 2 --dist=load -m long
-	$(MAKE) fuzz FUZZ_SECONDS=$(LONG_FUZZ_SECONDS) FUZZ_FLAGS=-max_total_time=$(LONG_FUZZ_SECONDS)
+	$(MAKE) fuzz FUZZ_SECONDS=$(LONG_FUZZ_SECONDS)
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -93,15 +95,14 @@ soak: $(READY)
 	mkdir -p $(OUT)
 	$(BIN)/python tests/soak_link.py --frames 1000000 --json $(OUT)/soak.json
 
-# libFuzzer (clang) on the receive path, the storage and deltas: ten million runs of each, hours. Then FUZZ_SECONDS of each
-# format of files (atheris, Linux), which run a hundred or two a second.
+# FUZZ_RUNS executions of each target, or FUZZ_SECONDS of each where that is given: frames, storage and
+# deltas in C (clang's libFuzzer, minutes each), then files in Python (atheris, Linux, hours each).
+# What ran is kept in OUT/fuzz: a campaign that was stopped goes on. FUZZ_TARGETS names a few.
 fuzz: $(READY)
-	$(MAKE) -C tests/c fuzz PYTHON=$(abspath $(BIN))/python
 	$(PIP) --no-build-isolation -c constraints.txt -e '.[fuzz]'
-	mkdir -p $(OUT)/fuzz
-	for format in tflite onnx spk spkd; do (cd $(OUT)/fuzz && $(abspath $(BIN))/python \
-	    $(abspath tests/fuzz/fuzz_importers.py) $$format $$format \
-	    -max_total_time=$(FUZZ_SECONDS)) || exit 1; done
+	$(MAKE) -C tests/c fuzzers PYTHON=$(abspath $(BIN))/python
+	$(BIN)/python tests/fuzz/campaign.py --out $(OUT)/fuzz \
+	    $(if $(FUZZ_SECONDS),--seconds $(FUZZ_SECONDS),--runs $(FUZZ_RUNS)) $(FUZZ_TARGETS)
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation -o dist

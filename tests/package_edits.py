@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union
+from typing import IO, Annotated, Any, Union
 
 from every_kind import every_graph
 from spikelet.board.build import WARNINGS, zig_environment
@@ -179,7 +179,7 @@ def compiles(folders: list[Path], command: list[str]) -> None:
         assert done.returncode == 0, done.stderr[:3000]
 
 
-def write_package(path: Path, members: dict[str, bytes]) -> None:
+def write_package(path: Path | IO[bytes], members: dict[str, bytes]) -> None:
     """A package of these members, its hash right again."""
     total = hashlib.sha256()
     for name in MEMBERS:

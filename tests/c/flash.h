@@ -16,7 +16,10 @@
 #ifndef FLASH_PAGES
 #define FLASH_PAGES 6
 #endif
-enum { FLASH_PAGE = 256, FLASH_BYTES = FLASH_PAGES * FLASH_PAGE, FLASH_PIECE = 64 };
+#ifndef FLASH_PAGE_BYTES
+#define FLASH_PAGE_BYTES 256
+#endif
+enum { FLASH_PAGE = FLASH_PAGE_BYTES, FLASH_BYTES = FLASH_PAGES * FLASH_PAGE, FLASH_PIECE = 64 };
 // What is left of the operation that power goes in.
 enum { CUT_BEFORE, CUT_HALF, CUT_NOISE, CUT_AFTER, CUT_KINDS };
 // PLAIN: any byte may be cut. NOR: programmed by 4 bytes, of which the one that power goes in may

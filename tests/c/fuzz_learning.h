@@ -18,7 +18,7 @@ static uint32_t learned(uint8_t *out) {
 
 static void check_committed(void) {
     uint8_t now[SHADOW_MAX];
-    CHECK(memcmp(now, committed, learned(now)) == 0);
+    CHECK(same(now, committed, learned(now)));
     pending = 0;
 }
 
@@ -39,31 +39,31 @@ static int finite(const uint8_t *at) {
 
 // What is true of a tensor at any time, whether a host or learning wrote it.
 static int holds_learned(const struct spk_tensor *tensor, const uint8_t *at) {
-    if (named(tensor, "ring")) {
+    const uint8_t name = name_of(tensor);
+
+    switch (name) {
+    case RING:
         return at[0] < 8;
-    }
-    if (named(tensor, "wanted")) {
+    case WANTED:
         return (int8_t)at[0] >= -3 && (int8_t)at[0] <= 3;
-    }
-    if (named(tensor, "label")) {
+    case LABEL:
         return spk_load32(at) < 5;
-    }
-    if (named(tensor, "commits")) {
+    case COMMITS:
         return spk_load32(at) <= 3000000000u;
-    }
-    if (named(tensor, "level")) {
+    case LEVEL:
         return finite(at);
-    }
-    if (named(tensor, "weight") || named(tensor, "half")) {
+    case WEIGHT:
+    case HALF:
         for (uint32_t i = 0; i < tensor->bytes; i += 2) {
             const int16_t value = (int16_t)spk_load16(at + i);
-            if (named(tensor, "half") ? (value & 0x7C00) == 0x7C00
-                                      : value < -1000 || value > 1000) {
+            if (name == HALF ? (value & 0x7C00) == 0x7C00 : value < -1000 || value > 1000) {
                 return 0;
             }
         }
+        return 1;
+    default:
+        return 1;
     }
-    return 1;
 }
 
 // What an answer to these types must have left behind.

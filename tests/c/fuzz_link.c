@@ -119,11 +119,10 @@ _Noreturn void spk_board_reset(void) {
     longjmp(at_reset, 1);
 }
 
+#include "fuzz_same.h"
 #include "fuzz_wire.h"
-
-static int named(const struct spk_tensor *tensor, const char *name) {
-    return strcmp(tensor->name, name) == 0;
-}
+// In this order: it uses those above.
+#include "fuzz_names.h"
 
 static void read_answer(const uint8_t *piece, uint32_t size) {
     uint8_t plain[OUT_MAX];
@@ -180,11 +179,11 @@ static void read_answers(void) {
 
 // Whether a host may have the tensor hold what lies at `at`: said by name, not by the table.
 static int holds(const struct spk_tensor *tensor, const uint8_t *at) {
-    if (named(tensor, "gate")) {
+    if (named(tensor, GATE)) {
         return spk_load32(at + 4) >> 8 == 0; // padding bits
     }
 #ifdef SPK_LEARN
-    if (named(tensor, "real")) { // which learning may take to infinity
+    if (named(tensor, REAL)) { // which learning may take to infinity
         return finite(at) && finite(at + 4) && finite(at + 8);
     }
     return holds_learned(tensor, at);
@@ -196,10 +195,10 @@ static int holds(const struct spk_tensor *tensor, const uint8_t *at) {
 static void check_tensors(void) {
     for (uint32_t i = 0; i < spk_model.tensor_count; i++) {
         const struct spk_tensor *tensor = &spk_model.tensors[i];
-        if (named(tensor, "bomb")) {
+        if (named(tensor, BOMB)) {
             ((uint32_t *)tensor->data)[1] = 0; // idle loops: a fuzzer would only wait for them
         }
-        CHECK(named(tensor, "real") || holds(tensor, tensor->data));
+        CHECK(named(tensor, REAL) || holds(tensor, tensor->data));
     }
 }
 
@@ -233,7 +232,11 @@ static void feed(const uint8_t *data, uint32_t size) {
 }
 
 static uint32_t seal(uint8_t *wire, uint8_t type, uint8_t seq, const uint8_t *payload, uint32_t n) {
-    uint8_t plain[OUT_MAX] = {type, seq, 0, 0};
+    static uint8_t plain[OUT_MAX];
+
+    CHECK(n <= OUT_MAX - 8);
+    plain[0] = type;
+    plain[1] = seq;
     memcpy(plain + 4, payload, n);
     spk_store(plain + 4 + n, crc_of(plain, 4 + n), 4);
     wire[0] = 0;
@@ -261,7 +264,7 @@ static void check_shadow(uint8_t type, const uint8_t *payload, uint32_t n) {
             spk_load16(payload) == i) {
             memcpy(shadow + at + spk_load32(payload + 2), payload + 6, n - 6);
 #ifdef SPK_LEARN
-            CHECK(!named(tensor, "label"));
+            CHECK(!named(tensor, LABEL));
             CHECK(tensor->kind != SPK_OUTPUT && tensor->kind != SPK_ACTIVATION);
             CHECK(tensor->kind != SPK_DIGESTS);
 #ifdef SPK_SIGNED
@@ -271,12 +274,12 @@ static void check_shadow(uint8_t type, const uint8_t *payload, uint32_t n) {
             CHECK(tensor->kind == SPK_INPUT || tensor->kind == SPK_STATE);
 #endif
         }
-        if (named(tensor, "bomb")) {
+        if (named(tensor, BOMB)) {
             memset(shadow + at + 4, 0, 4);
         }
         // In a trace build "zero" lies on the first element of "mix".
-        if (!named(tensor, "zero")) {
-            CHECK(memcmp(shadow + at, tensor->data, tensor->bytes) == 0);
+        if (!named(tensor, ZERO)) {
+            CHECK(same(shadow + at, tensor->data, tensor->bytes));
         }
         at += tensor->bytes;
     }

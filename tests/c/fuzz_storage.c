@@ -6,6 +6,7 @@
 //   noise; bit 1: headers are sealed again behind the edits, bit 2: tensors, too
 // SPDX-License-Identifier: Apache-2.0
 #include "flash.h"
+#include "fuzz_same.h"
 #include "unlinked.h"
 #include "spk_admit.h"
 #include "spk_agent.h"
@@ -117,7 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         spk_learning_boot();
         CHECK(spk_stored()->generation == generation);
         copy(after);
-        CHECK(memcmp(before, after, learned_bytes) == 0);
+        CHECK(same(before, after, learned_bytes));
     }
     return 0;
 }

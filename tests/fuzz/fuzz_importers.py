@@ -17,15 +17,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 import math
 import os
 import random
 import resource
 import struct
-import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,24 +37,22 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "frontends")]
 
+from onnx_changes import MAX_BYTES, REALS, WORDS, mutate_onnx  # noqa: E402
 from package_targets import (  # noqa: E402
     delta_parse,
     delta_seeds,
+    keep_what_inputs_share,
     mutate_delta,
     mutate_package,
     package_parse,
     package_seeds,
 )
 
-SECONDS, MEGABYTES = 5, 500
-RUNS = 100_000  # of one process: atheris 3.0.0 holds on to what instrumented lines compare
+SECONDS, MEGABYTES = 5, 500  # of the processor
+HELD_SECONDS = 600  # of the clock, which goes on where a process has to wait
+WHOLE_OF = 256  # of so many inputs, one goes through what follows reading, too
 M_MMAP_THRESHOLD = -3  # of malloc.h
-MAX_BYTES = 1 << 16
 RUN_BELOW = 100_000  # elements and multiply-accumulates
-_NUMBERS = (0, 1, 2, 3, 5, 127, 255, 256, 32767, 65535, 65536, 1 << 24, (1 << 31) - 1)
-_WORDS = [*_NUMBERS, *(-n for n in _NUMBERS), -(1 << 31)]
-_REALS = (0.0, -0.0, 1.0, -1.0, 0.1, 1e-30, 1e-45, 1e30, 3.4e38, float("inf"), float("nan"))
-
 Parse = Callable[[bytes], object]
 Mutate = Callable[[bytes, int], bytes]  # a file and a seed
 # A number in a file: what kind it is, where it stands, its struct format.
@@ -139,11 +138,7 @@ def _structure(table: Any) -> Iterator[Place]:
 def mutate_tflite(data: bytes, seed: int) -> bytes:
     """A change of one or a few numbers, at places that have a meaning where they are known."""
     rng = random.Random(seed)
-    out = bytearray(data)
-    groups: dict[str, list[tuple[int, str]]] = {}
-    with contextlib.suppress(Exception):  # too damaged to be read: any place will do
-        for group, at, form in tflite_places(data):
-            groups.setdefault(group, []).append((at, form))
+    out, groups = bytearray(data), _groups(data)
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         if len(out) < 16:
             break
@@ -162,10 +157,19 @@ def mutate_tflite(data: bytes, seed: int) -> bytes:
     return bytes(out)
 
 
+@functools.lru_cache(2048)  # the same files are changed again and again
+def _groups(data: bytes) -> dict[str, list[tuple[int, str]]]:
+    groups: dict[str, list[tuple[int, str]]] = {}
+    with contextlib.suppress(Exception):  # too damaged to be read: any place will do
+        for group, at, form in tflite_places(data):
+            groups.setdefault(group, []).append((at, form))
+    return groups
+
+
 def _change(old: Any, form: str, rng: random.Random, length: int) -> Any:
     if form == "<f":
-        return rng.choice((*_REALS, old * 2, old / 2, old * 1e6))
-    value = rng.choice((rng.choice(_WORDS), old + rng.choice((-4, -1, 1, 4)), old * 2, length))
+        return rng.choice((*REALS, old * 2, old / 2, old * 1e6))
+    value = rng.choice((rng.choice(WORDS), old + rng.choice((-4, -1, 1, 4)), old * 2, length))
     bits = 8 * struct.calcsize(form)
     low, high = (0, (1 << bits) - 1) if form == "<H" else (-(1 << bits - 1), (1 << bits - 1) - 1)
     return max(min(value, high), low)
@@ -193,18 +197,26 @@ def tflite_seeds() -> Iterator[bytes]:
             yield to_float(data)
 
 
-def tflite_parse(data: bytes) -> object:
-    """The importers; what they read must run, too, where that is quick."""
+def tflite_read(data: bytes) -> Any:
+    """The importers: a graph, or a network in float."""
     from spikelet.frontends import tflite
     from spikelet.frontends.tflite import file as tflite_file
     from spikelet.frontends.tflite import floats as tflite_float
 
     if tflite_float.is_float(tflite_file.parse(data, "model")):
-        network = tflite_float.parse(data).network
-        return _quantise(network, _work(network))
-    graph = tflite.parse(data).graph
-    _run(graph)
-    return graph
+        return tflite_float.parse(data).network
+    return tflite.parse(data).graph
+
+
+def tflite_parse(data: bytes) -> object:
+    """The importers; what they read must run, too, where that is quick."""
+    from spikelet.graph import Graph
+
+    found = tflite_read(data)
+    if not isinstance(found, Graph):
+        return _quantise(found, _work(found))
+    _run(found)
+    return found
 
 
 def _run(graph: Any) -> None:
@@ -321,212 +333,64 @@ def onnx_seeds() -> Iterator[bytes]:
         yield packed_linear(TensorProto.UINT2, [0x78, 0x06], (2, 3), typed)
 
 
-def onnx_parse(data: bytes) -> object:
-    """The importer, and quantisation; what comes out must run, too, where that is quick."""
+def onnx_read(data: bytes) -> Any:
+    """The importer: a network in float."""
     from spikelet.frontends import onnx
 
-    network = onnx.parse(data).network
+    return onnx.parse(data).network
+
+
+def onnx_parse(data: bytes) -> object:
+    """The importer, and quantisation; what comes out must run, too, where that is quick."""
+    network = onnx_read(data)
     return _quantise(network, _work(network))
-
-
-def mutate_onnx(data: bytes, seed: int) -> bytes:
-    """A change of one or a few fields of a model; of bytes where it cannot be read."""
-    from onnx import ModelProto
-
-    rng = random.Random(seed)
-    try:
-        model = ModelProto.FromString(data)
-    except Exception:  # protobuf's own; too damaged to be read: any place will do
-        out = bytearray(data)
-        for _ in range(min(len(out), 3)):
-            out[rng.randrange(len(out))] = rng.randrange(256)
-        return bytes(out)
-    for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        with contextlib.suppress(ValueError, TypeError, IndexError):  # no such field, or its limits
-            rng.choice(_ONNX_CHANGES)(model, rng)
-    return bytes(model.SerializeToString())
-
-
-def _number(old: int, rng: random.Random) -> int:
-    return rng.choice((rng.choice(_WORDS), old + rng.choice((-4, -1, 1, 4)), old * 2, -old))
-
-
-def _change_dimension(model: Any, rng: random.Random) -> None:
-    """Of an input, an output or a constant; a constant's values often follow."""
-    graph = model.graph
-    infos = [*graph.input, *graph.input, *graph.output, *graph.value_info]
-    if rng.random() < 0.5 and graph.initializer:
-        tensor = rng.choice(graph.initializer)
-        before = max(math.prod(tensor.dims), 1)
-        i = rng.randrange(len(tensor.dims))
-        if rng.random() < 0.2:
-            tensor.dims.insert(i, rng.choice((1, 1, 2)))
-        elif rng.random() < 0.1:
-            del tensor.dims[i]
-        else:
-            tensor.dims[i] = _number(tensor.dims[i], rng)
-        size = max(len(tensor.raw_data) // before, 1) * math.prod(tensor.dims)
-        if rng.random() < 0.8 and tensor.raw_data and 0 <= size <= MAX_BYTES // 4:
-            tensor.raw_data = (tensor.raw_data * (size // len(tensor.raw_data) + 1))[:size]
-        return
-    dims = rng.choice(infos).type.tensor_type.shape.dim
-    dim = rng.choice(dims) if rng.random() < 0.8 else dims.add()
-    if rng.random() < 0.1:
-        dim.dim_param = "n"
-    else:
-        dim.dim_value = _number(dim.dim_value, rng)
-
-
-def _change_values(model: Any, rng: random.Random) -> None:
-    """One number, or all, or the type of a constant."""
-    tensor = rng.choice(model.graph.initializer)
-    raw = bytearray(tensor.raw_data)
-    if rng.random() < 0.2:
-        tensor.data_type = rng.randrange(0, 28)
-        return
-    form = "<q" if tensor.data_type == 7 else "<f" if tensor.data_type == 1 else "<b"
-    width = struct.calcsize(form)
-    at = rng.randrange(len(raw) // width) * width
-    if form == "<f":
-        new: Any = rng.choice(_REALS)
-    else:
-        new = max(min(_number(struct.unpack_from(form, raw, at)[0], rng), 127), -128)
-    places = range(0, len(raw) - width + 1, width) if rng.random() < 0.2 else [at]
-    for place in places:
-        struct.pack_into(form, raw, place, new)
-    tensor.raw_data = bytes(raw)
-
-
-def _change_attribute(model: Any, rng: random.Random) -> None:
-    """Its value, its length, its type or its name; or there is one more or less."""
-    node = rng.choice([n for n in model.graph.node if n.attribute] or [None])
-    if node is None:
-        raise ValueError("no attributes")
-    found = rng.choice(node.attribute)
-    kind = rng.random()
-    if kind < 0.1:
-        node.attribute.remove(found)
-    elif kind < 0.15:
-        node.attribute.add().CopyFrom(found)
-    elif kind < 0.25:
-        others = [a for n in model.graph.node for a in n.attribute]
-        found.name = rng.choice([*(a.name for a in others), "axis", "axes", "mode", "auto_pad"])
-    elif kind < 0.3:
-        found.type = rng.randrange(0, 15)
-    elif found.ints:
-        i = rng.randrange(len(found.ints))
-        if rng.random() < 0.2:
-            found.ints.append(found.ints[i])
-        elif rng.random() < 0.1:
-            del found.ints[i]
-        else:
-            found.ints[i] = _number(found.ints[i], rng)
-    elif found.type == 1:
-        found.f = rng.choice((*_REALS, found.f * 2))
-    elif found.s:
-        words = (
-            b"",
-            b"SAME_UPPER",
-            b"VALID",
-            b"reflect",
-            b"edge",
-            b"linear",
-            b"\xff",
-            b"asymmetric",
-            b"FLOOR",
-            b"HALF_UP",
-        )
-        found.s = rng.choice(words)
-    else:
-        found.i = _number(found.i, rng)
-
-
-def _change_edge(model: Any, rng: random.Random) -> None:
-    """What a node or the graph reads or writes."""
-    graph = model.graph
-    names = [*(o for n in graph.node for o in n.output), *(t.name for t in graph.initializer),
-             *(i.name for i in graph.input), "", "nowhere"]  # fmt: skip
-    node = rng.choice(graph.node)
-    ends = rng.choice((node.input, node.input, node.input, node.output))
-    kind = rng.random()
-    if kind < 0.15:
-        ends.append(rng.choice(names))
-    elif kind < 0.3 and ends:
-        del ends[rng.randrange(len(ends))]
-    elif kind < 0.4:
-        rng.choice(graph.output).name = rng.choice(names)
-    else:
-        ends[rng.randrange(len(ends))] = rng.choice(names)
-
-
-def _change_node(model: Any, rng: random.Random) -> None:
-    """Its operator, its domain, its place; the version of the operators."""
-    graph, kind = model.graph, rng.random()
-    node = rng.choice(graph.node)
-    if kind < 0.6:
-        node.op_type = rng.choice(_operators())
-    elif kind < 0.7:
-        graph.node.remove(node)
-    elif kind < 0.8:
-        graph.node.add().CopyFrom(node)
-    elif kind < 0.85:
-        node.domain = rng.choice(("com.microsoft", "", "elsewhere", "onnx.brevitas"))
-    else:
-        model.opset_import[0].version = rng.choice((-1, 0, 6, 7, 9, 11, 13, 17, 21, 23, 1 << 40))
-
-
-@functools.cache
-def _operators() -> tuple[str, ...]:
-    """Those that are read, and some that are not."""
-    from spikelet.frontends.onnx.layers import CONVERTERS
-
-    return (*sorted({kind for _, kind in CONVERTERS}), "Cos", "Mod", "NonZero")
-
-
-_ONNX_CHANGES = (
-    _change_dimension,
-    _change_values,
-    _change_attribute,
-    _change_attribute,
-    _change_edge,
-    _change_node,
-)
 
 
 @dataclass(frozen=True)
 class Importer:
-    """What is fuzzed: reads a file; valid files; a change of one that knows the format."""
+    """What is fuzzed: reads a file; the same and all that follows, which may take fifty times as
+    long; valid files; a change of one that knows the format.
+    """
 
+    read: Parse
     parse: Parse
     seeds: Callable[[], Iterator[bytes]]
     mutate: Mutate
 
 
 TARGETS = {
-    "tflite": Importer(tflite_parse, tflite_seeds, mutate_tflite),
-    "onnx": Importer(onnx_parse, onnx_seeds, mutate_onnx),
-    "spk": Importer(package_parse, package_seeds, mutate_package),
-    "spkd": Importer(delta_parse, delta_seeds, mutate_delta),
+    "tflite": Importer(tflite_read, tflite_parse, tflite_seeds, mutate_tflite),
+    "onnx": Importer(onnx_read, onnx_parse, onnx_seeds, mutate_onnx),
+    "spk": Importer(package_parse, package_parse, package_seeds, mutate_package),
+    "spkd": Importer(delta_parse, delta_parse, delta_seeds, mutate_delta),
 }
 
 
 def main() -> None:
-    """Fuzz for `-max_total_time=` seconds in one process after another, which share a corpus; in
-    this process where that flag is not given, or `-runs=` is.
-    """
-    limit = "-max_total_time="
+    """Fuzz in this process: of a campaign, `campaign.py` starts one after another."""
     name, *rest = sys.argv[1:] or ["tflite"]
-    total = [int(a.removeprefix(limit)) for a in rest if a.startswith(limit)]
-    if not total or any(a.startswith("-runs=") for a in rest):
-        fuzz(name, rest)
-        return
-    rest = [a for a in rest if not a.startswith(limit)]
-    end = time.monotonic() + total[-1]
-    while (left := math.ceil(end - time.monotonic())) > 0:
-        flags = [*rest, f"-runs={RUNS}", f"{limit}{left}"]
-        code = subprocess.run([sys.executable, __file__, name, *flags], check=False).returncode
-        if code:
-            sys.exit(f"{name}: a process of the campaign ended with code {code}")
+    fuzz(name, rest)
+
+
+def load_instrumented() -> None:
+    """Import what reads files, so that atheris sees where an input goes in it.
+
+    What only computes is not watched: its lines take longer, and atheris 3.0.0 never frees an array
+    that a watched line compares.
+    """
+    import atheris
+
+    watched = [
+        "spikelet.frontends", "spikelet.package", "spikelet.files", "spikelet.graph.graph",
+        "spikelet.graph.form", "spikelet.graph.tensor", "spikelet.graph.adapted",
+        "spikelet.learn.delta", "spikelet.learn.state",
+    ]  # fmt: skip
+    with atheris.instrument_imports(include=watched):
+        import spikelet.frontends.onnx
+        import spikelet.frontends.tflite
+        import spikelet.frontends.tflite.floats
+        import spikelet.learn.delta
+        import spikelet.package  # noqa: F401
 
 
 def fuzz(name: str, rest: list[str]) -> None:
@@ -535,45 +399,41 @@ def fuzz(name: str, rest: list[str]) -> None:
 
     target = TARGETS[name]
     folders = [a for a in rest if not a.startswith("-")]
-    instrumented = [
-        "spikelet.frontends", "spikelet.graph", "spikelet.quantise", "spikelet.package",
-        "spikelet.learn.delta", "spikelet.learn.state", "flatbuffers",
-    ]  # fmt: skip
-    # atheris 3.0.0 never frees an array that an instrumented line compares: none of large ones.
-    numeric = [f"spikelet.quantise.{name}" for name in ("apart", "calibrate", "meaning")]
-    with atheris.instrument_imports(include=instrumented, exclude=numeric):
-        import spikelet.frontends.onnx
-        import spikelet.frontends.tflite
-        import spikelet.frontends.tflite.floats
-        import spikelet.learn.delta
-        import spikelet.package  # noqa: F401
-
+    load_instrumented()
     corpus = Path(folders[0] if folders else tempfile.mkdtemp(prefix="spikelet-fuzz-"))
     corpus.mkdir(parents=True, exist_ok=True)
-    for i, seed in enumerate(target.seeds()):
+    seeds = list(target.seeds())
+    for i, seed in enumerate(seeds):
         (corpus / f"seed{i:02d}").write_bytes(seed)
     for path in (HERE / "regressions").glob(f"*.{name}"):
         (corpus / path.name).write_bytes(path.read_bytes())
+    keep_what_inputs_share()
     # What is imported late is not this campaign's memory.
-    for seed in target.seeds():
+    for seed in seeds:
         is_allowed(target.parse, seed)
+    gc.freeze()  # nor is it looked through again and again
     # glibc would keep what was freed of large arrays: the limit is on what is held.
     ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
     page, hard = resource.getpagesize(), resource.getrlimit(resource.RLIMIT_DATA)[1]
+    memory = os.open("/proc/self/statm", os.O_RDONLY)
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         known = target.mutate(data, seed) if seed % 2 else atheris.Mutate(data, most)
         return bytes(known[:most])
 
     flags = [a for a in rest if a.startswith("-")]
-    flags = [f"-timeout={SECONDS}", "-rss_limit_mb=0", f"-max_len={MAX_BYTES}", *flags]
+    flags = [f"-timeout={HELD_SECONDS}", "-rss_limit_mb=0", f"-max_len={MAX_BYTES}", *flags]
 
     def test_one_input(data: bytes) -> None:
         # From what is held now: what the tool keeps of earlier inputs is not this one's.
-        used = int(Path("/proc/self/statm").read_text().split()[5]) * page
+        used = int(os.pread(memory, 100, 0).split()[5]) * page
         # Of data, as threads reserve address space.
         resource.setrlimit(resource.RLIMIT_DATA, (used + (MEGABYTES << 20), hard))
-        is_allowed(target.parse, data)
+        began = time.process_time()
+        # The same for an input each time.
+        is_allowed(target.read if zlib.crc32(data) % WHOLE_OF else target.parse, data)
+        if (took := time.process_time() - began) > SECONDS:
+            raise TimeoutError(f"{took:.1f} seconds of {len(data)} bytes")
 
     atheris.Setup([sys.argv[0], *flags, str(corpus)], test_one_input, custom_mutator=mutate)
     atheris.Fuzz()

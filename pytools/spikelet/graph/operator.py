@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import cache
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
@@ -434,6 +435,15 @@ class Operator:
 
 Class = TypeVar("Class")
 
+
+@cache
+def _import_room(room: str) -> None:
+    """Import every module of a package."""
+    package = importlib.import_module(room)
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{room}.{module.name}")
+
+
 # Packages whose every module is imported for the operators in it. The learners' are behind this
 # one: named, not imported, so that nothing here depends on them.
 ROOMS = ("spikelet.graph.ops", "spikelet.learn.layers", "spikelet.learn.learners")
@@ -454,9 +464,7 @@ def classes(
         refused: plug-ins of which nothing is taken, and why.
     """
     for room in rooms:
-        package = importlib.import_module(room)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{room}.{module.name}")
+        _import_room(room)
     plugins()  # imports theirs
     defined: list[type[Class]] = []
     pending = list(base.__subclasses__())

@@ -187,12 +187,17 @@ def write_values(path: Path, about: dict[str, Any], tensors: Mapping[str, Array]
         about: the manifest, JSON types only.
         tensors: by name.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, values_bytes(about, tensors))
+
+
+def values_bytes(about: dict[str, Any], tensors: Mapping[str, Array]) -> bytes:
+    """What `write_values` writes."""
     buffer = io.BytesIO()
     about = {**about, "sha256": values_sha256(about, tensors)}
     text = np.frombuffer(json.dumps(about, sort_keys=True).encode(), np.uint8)
     np.savez_compressed(buffer, allow_pickle=False, **{MANIFEST: text}, **tensors)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_values(

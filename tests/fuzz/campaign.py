@@ -1,0 +1,152 @@
+"""Runs fuzzing targets, each up to so many executions, and says what ran: `make fuzz`.
+
+    python tests/fuzz/campaign.py [--runs N | --seconds S] [--out FOLDER] [TARGET ...]
+
+Targets in C (`tests/c`, libFuzzer) and in Python (`fuzz_importers.py`, atheris) run one after
+another, each as a row of processes with a seed of their own. FOLDER keeps what they found worth
+keeping (`corpus/TARGET`), what broke them (`findings/TARGET`) and what ran so far (`counts.json`):
+a campaign that was stopped goes on where it was. Exit code 1 if any target has a finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+EXECUTED = re.compile(r"stat::number_of_executed_units: (\d+)")
+
+
+@dataclass(frozen=True)
+class Target:
+    """How a target runs: the longest input (bytes), and executions of one process."""
+
+    max_len: int
+    chunk: int
+    is_c: bool = True
+
+
+TARGETS = {
+    "link": Target(768, 500_000),
+    "keyed": Target(768, 500_000),
+    "storage": Target(256, 1_000_000),
+    "delta": Target(512, 1_000_000),
+    # atheris 3.0.0 holds on to what instrumented lines compare: not too long in one process.
+    "tflite": Target(1 << 16, 100_000, is_c=False),
+    "onnx": Target(1 << 16, 100_000, is_c=False),
+    "spk": Target(1 << 16, 100_000, is_c=False),
+    "spkd": Target(1 << 16, 100_000, is_c=False),
+}
+
+
+@dataclass
+class Count:
+    """What ran of a target: executions, seconds that they took, inputs that broke it."""
+
+    executions: int = 0
+    seconds: float = 0.0
+    findings: int = 0
+
+
+def command(name: str, build: Path, out: Path) -> list[str]:
+    """The fuzzer and its folders, without limits."""
+    target, corpus = TARGETS[name], out / "corpus" / name
+    findings = out / "findings" / name
+    for folder in (corpus, findings):
+        folder.mkdir(parents=True, exist_ok=True)
+    flags = [f"-max_len={target.max_len}", f"-artifact_prefix={findings}/", "-print_final_stats=1"]
+    if target.is_c:
+        kept = build / "kept" / name
+        return [str(build / f"fuzz_{name}_libfuzzer"), *flags, str(corpus), str(kept)]
+    return [sys.executable, str(HERE / "fuzz_importers.py"), name, str(corpus), *flags]
+
+
+def run(name: str, words: Sequence[str], count: Count, runs: int, seconds: float) -> int:
+    """One process of a target, added to its count; answers its exit code."""
+    limits = [f"-runs={runs}", f"-seed={1 + count.executions % (1 << 31)}"]
+    if seconds:
+        limits.append(f"-max_total_time={max(1, round(seconds))}")
+    began = time.monotonic()
+    done = subprocess.run([*words, *limits], stderr=subprocess.PIPE, text=True, errors="replace")
+    executed = EXECUTED.findall(done.stderr)
+    count.executions += int(executed[-1]) if executed else 0
+    count.seconds += time.monotonic() - began
+    if done.returncode or not executed:
+        count.findings += 1
+        print(f"{name}: exit code {done.returncode} of\n  {shlex.join([*words, *limits])}")
+        print(done.stderr[-6000:], flush=True)
+        return done.returncode or 1
+    return 0
+
+
+def read_counts(out: Path) -> dict[str, Count]:
+    """By target, what ran so far."""
+    file = out / "counts.json"
+    held = json.loads(file.read_text()) if file.exists() else {}
+    return {name: Count(**values) for name, values in held.items()}
+
+
+def campaign(name: str, build: Path, out: Path, runs: int, seconds: float) -> int:
+    """Run a target until it has run so often in all, or so long now; exit code 1 at a finding.
+
+    Args:
+        name: of TARGETS.
+        build: folder of the targets in C.
+        out: folder that is kept.
+        runs: executions, with those of earlier campaigns.
+        seconds: of this campaign, whatever the executions; 0 for none.
+    """
+    counts, words = read_counts(out), command(name, build, out)
+    count, end = counts.setdefault(name, Count()), time.monotonic() + seconds
+    most, code = TARGETS[name].chunk, 0
+    while not code:
+        left = end - time.monotonic() if seconds else 0
+        chunk = most if seconds else min(most, runs - count.executions)
+        if chunk <= 0 or (seconds and left < 0.5):
+            break
+        code = run(name, words, count, chunk, left)
+        (out / "counts.json").write_text(json.dumps({k: asdict(v) for k, v in counts.items()}))
+        print(f"{name}: {count.executions} executions", flush=True)
+    return code
+
+
+def summary(names: Sequence[str], out: Path) -> str:
+    """One line for each target: executions, seconds, executions a second, findings."""
+    counts = read_counts(out)
+    lines = [f"{'target':8} {'executions':>12} {'seconds':>9} {'a second':>9} {'findings':>9}"]
+    for name in names:
+        count = counts.get(name, Count())
+        rate = count.executions / count.seconds if count.seconds else 0
+        lines.append(
+            f"{name:8} {count.executions:12} {count.seconds:9.0f} {rate:9.0f} {count.findings:9}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run all of the targets that are named, whatever one of them finds."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("targets", nargs="*", default=list(TARGETS), help=", ".join(TARGETS))
+    parser.add_argument(
+        "--runs", type=int, default=10_000_000, help="executions, with those before"
+    )
+    parser.add_argument("--seconds", type=float, default=0, help="of each target at most; 0: any")
+    parser.add_argument("--out", type=Path, default=Path("out/fuzz"))
+    parser.add_argument("--build", type=Path, default=HERE.parents[1] / "build" / "tests-c")
+    given = parser.parse_args()
+    out, build = given.out.resolve(), given.build.resolve()
+    codes = [campaign(name, build, out, given.runs, given.seconds) for name in given.targets]
+    print(summary(given.targets, out))
+    return int(any(codes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
