@@ -419,6 +419,7 @@ def spiking(made: Edges) -> None:
     made.add("sum", [current["i16"], current["i32"]])
     made.add("one_to_one", [spikes], weight=np.array([-32768, 32767, 0], np.int16))
     made.add("one_to_one", [spikes], weight=np.full(1, -32768, np.int16))
+    made.add("one_to_one", [values], weight=np.array([-128, 128, 0], np.int16))
     late_spikes(made, spikes)
     made.add("spike_count", [spikes])
     made.add("latency", [values])

@@ -13,6 +13,7 @@ from spikelet.graph.ops.direct import Direct
 from spikelet.graph.ops.latency import Latency
 from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import ADAPTS, COMPARISONS, RESETS, TIMINGS, Lif
+from spikelet.graph.ops.one_to_one import OneToOne
 from spikelet.graph.ops.poisson import Poisson
 from spikelet.graph.ops.spike_count import SpikeCount
 
@@ -152,6 +153,8 @@ def neuron_zoo(
         )
         if convention.get("most", 1) != 1:
             nodes.append(SpikeCount(name=f"count{i}", inputs=(f"n{i}.spikes",)))
+            own = rng.integers(-120, 120, neurons).astype(np.int16)
+            nodes.append(OneToOne(name=f"own{i}", inputs=(f"n{i}.spikes",), weight=own))
     outputs = [f"n{len(part) - 1}.spikes"]
     return Graph(name, steps, [values(64), seed()], nodes, outputs)
 

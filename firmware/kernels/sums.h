@@ -25,4 +25,13 @@ SPK_INLINE void spk_one_to_one(const uint32_t *spikes, uint32_t n, const int16_t
     }
 }
 
+// The same of neurons that spike several times in a step. spikes: (n,); no product leaves 16 bits.
+SPK_INLINE void spk_one_to_one_counts(const uint8_t *spikes, uint32_t n, const int16_t *weight,
+                                      uint32_t k, int16_t *y) {
+    for (uint32_t i = 0, j = 0; i < n; i++) {
+        y[i] = (int16_t)spk_times(weight[j], spikes[i]);
+        j = j + 1 == k ? 0 : j + 1;
+    }
+}
+
 #endif

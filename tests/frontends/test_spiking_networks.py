@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -169,9 +170,8 @@ def dense(rng: np.random.Generator, switches: dict[str, Any]) -> SpikingNetwork:
         gain = rng.uniform(1.5, 3, 24)
     late: tuple[Layer, ...] = (Delay(name="w1", inputs=("l1",), steps=np.arange(24) % 3),)
     first = "w1"
-    if switches.get("most", 1) > 1:  # counts take no weight of their own
-        own, sums = (), ("fc2", "all")
-        late, first = (), "l1"  # nor do they arrive late
+    if switches.get("most", 1) > 1:  # counts do not arrive late
+        late, first = (), "l1"
     layers: tuple[Layer, ...] = (
         Linear(name="fc1", inputs=("x",), weight=on_grid(rng, 24, 16), bias=on_grid(rng, 24)),
         Neurons(name="l1", inputs=("fc1",), rule=rule(24, gain=gain)),
@@ -186,6 +186,71 @@ def dense(rng: np.random.Generator, switches: dict[str, Any]) -> SpikingNetwork:
         Neurons(name="lo", inputs=("out",), rule=rule(5)),
     )
     return SpikingNetwork("dense", {"x": (16,)}, layers, "lo")
+
+
+R = Rule(kept=np.array([0.9]), reset="subtract")
+
+
+def of_images(kind: str) -> SpikingNetwork:
+    """Neurons of an image with a weight each, or a recurrence behind what is flattened."""
+    rng, n = np.random.default_rng(4), 3 * 4 * 4
+    conv = Conv2d(name="c", inputs=("x",), weight=on_grid(rng, 3, 2, 3, 3), padding=(1, 1, 1, 1))
+    flat = Flatten(name="flat", inputs=("c",))
+    own = partial(OneToOne, name="own", inputs=("last",))
+    dense = Linear(name="own", inputs=("last",), weight=on_grid(rng, n, n))
+    out = (
+        Linear(name="out", inputs=("end",), weight=on_grid(rng, 5, n)),
+        Neurons(name="lo", inputs=("out",), rule=R),
+    )
+    layers: tuple[Layer, ...] = {
+        "recurrent": (
+            conv, Previous(name="last", of="l1", shape=(3, 4, 4)),
+            own(weight=on_grid(rng, 3, 4, 4)), Add(name="sums", inputs=("c", "own")),
+            Neurons(name="l1", inputs=("sums",), rule=R), Flatten(name="end", inputs=("l1",)),
+        ),
+        "forward": (
+            conv, Neurons(name="l0", inputs=("c",), rule=R), Flatten(name="flat", inputs=("l0",)),
+            OneToOne(name="own", inputs=("flat",), weight=on_grid(rng, n)),
+            Neurons(name="end", inputs=("own",), rule=R),
+        ),
+        "flattened": (
+            conv, flat, Previous(name="last", of="end", shape=(n,)), own(weight=on_grid(rng, n)),
+            Add(name="sums", inputs=("flat", "own")), Neurons(name="end", inputs=("sums",), rule=R),
+        ),
+        "flattened, dense": (
+            conv, flat, Previous(name="last", of="end", shape=(n,)), dense,
+            Add(name="sums", inputs=("flat", "own")), Neurons(name="end", inputs=("sums",), rule=R),
+        ),
+    }[kind]  # fmt: skip
+    return SpikingNetwork("image", {"x": (2, 4, 4)}, (*layers, *out), "lo")
+
+
+@pytest.mark.parametrize("kind", ["recurrent", "forward"])
+def test_no_spike_differs_of_images_with_a_weight_a_neuron(kind: str) -> None:
+    lowered = lower(of_images(kind), STEPS, Poisson())
+    assert all(lowered.exact_weights.values())
+    assert differing(of_images(kind), lowered, Poisson(), 1) == 0
+
+
+@pytest.mark.parametrize("kind", ["flattened", "flattened, dense"])
+def test_a_recurrence_behind_a_flattened_image_is_refused(kind: str) -> None:
+    with pytest.raises(ImportRefused, match=r"layer sums: it adds own to (flat|c), an image") as e:
+        lower(of_images(kind), STEPS, Poisson())
+    assert e.value.next is not None and "put a Linear behind" in e.value.next
+
+
+def test_a_weight_of_counts_that_is_beyond_16_bits_is_refused() -> None:
+    rule = Rule(kept=np.array([0.9]), most=200, reset="subtract")
+    layers: tuple[Layer, ...] = (
+        Linear(name="fc", inputs=("x",), weight=np.full((4, 4), 0.01)),
+        Previous(name="last", of="lo", shape=(4,)),
+        OneToOne(name="own", inputs=("last",), weight=np.array([0.1, 0.1, 0.1, 2.0])),
+        Add(name="sums", inputs=("fc", "own")),
+        Neurons(name="lo", inputs=("sums",), rule=rule),
+    )
+    network = SpikingNetwork("counts", {"x": (4,)}, layers, "lo")
+    with pytest.raises(ImportRefused, match=r"layer own: a weight of 2 is .* with 200 spikes"):
+        lower(network, STEPS, Poisson())
 
 
 @pytest.mark.parametrize("name", SWITCHES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,35 +164,44 @@ def test_pools_equal_torch_in_float64(data: st.DataObject) -> None:
     assert within(graph, "y", found)
 
 
-def feedback(weight: int, threshold: int, steps: int) -> Graph:
-    """Three neurons with a current of 10, 20 and 30 a step, and a weight on their own spike."""
+def feedback(weight: int, threshold: int, steps: int, most: int = 1) -> Graph:
+    """Three neurons with a weight on their own spikes, at most so many a step."""
+    counts: dict[str, Any] = {} if most == 1 else {"dtype": "u8", "low": 0, "high": most}
     nodes: list[Operator] = [
-        Previous(name="last", of="lif.spikes", shape=(3,)),
+        Previous(name="last", of="lif.spikes", shape=(3,), **counts),
         OneToOne(name="own", inputs=("last",), weight=np.array([weight], np.int16)),
         Sum(name="current", inputs=("x", "own")),
         Lif(
             name="lif", inputs=("current",), threshold=np.array([threshold], np.int32),
-            leak=1 << 15, reset="subtract",
+            leak=1 << 15, reset="subtract", most=most,
         ),
     ]  # fmt: skip
     x = Tensor("x", "i16", (3,), kind="input")
     return Graph("feedback", steps, [x], nodes, ["lif.spikes"])
 
 
-@given(st.integers(-200, 200), st.integers(0, 300))
+@given(st.integers(-80, 80), st.integers(1, 300), st.sampled_from((1, 3, 255)))
 @settings(max_examples=50)
-def test_a_recurrence_reads_the_step_before(weight: int, threshold: int) -> None:
-    graph = feedback(weight, threshold, 12)
+def test_a_recurrence_reads_the_step_before(weight: int, threshold: int, most: int) -> None:
+    graph = feedback(weight, threshold, 12, most)
     x = np.array([[10, 20, 30], [-7, 300, 0]], np.int16)
     trace = graph.run({"x": x}, trace=True).trace["lif.spikes"]
     for sample, currents in enumerate(x.tolist()):
         for neuron, current in enumerate(currents):
-            v, spike = 0, 0
+            v, spikes = 0, 0
             for t in range(12):
-                v += current + weight * spike
-                spike = int(v > threshold)
-                v -= threshold * spike
-                assert trace[t, sample, neuron] == spike
+                v += current + weight * spikes
+                spikes = 0
+                while v > threshold and spikes < most:
+                    v -= threshold
+                    spikes += 1
+                assert trace[t, sample, neuron] == spikes
+
+
+def test_counts_of_which_a_current_is_beyond_16_bits_are_refused() -> None:
+    feedback(128, 9, 3, 255)
+    with pytest.raises(GraphError, match="129 and 255 spikes a step: a current is beyond 16 bits"):
+        feedback(129, 9, 3, 255)
 
 
 @given(st.data())

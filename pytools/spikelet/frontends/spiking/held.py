@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from spikelet.frontends.spiking.network import Layer
 from spikelet.graph import Array
+from spikelet.refusal import ImportRefused
 
 
 @dataclass(frozen=True)
@@ -55,3 +57,15 @@ def in_memory(source: Held, values: Array | None) -> Array:
     if flat.size == source.shape[-1] and flat.size != int(np.prod(source.shape)):
         return flat  # by channel
     return flat if order is None else flat[order]
+
+
+def refuse_beside_image(layer: Layer, image: str, others: list[str]) -> None:
+    """Refuse to add other sums, if there are any, to those of an image that was flattened."""
+    if others:
+        raise ImportRefused(
+            f"layer {layer.called}: it adds {' and '.join(others)} to {image}, an image that was "
+            "flattened: a device holds it channels last, the others in the order of the network",
+            next="flatten spikes and put a Linear behind: a recurrence then goes round the dense "
+            "neurons; or keep the image, with a one-to-one recurrence of its shape, and flatten "
+            "behind the neurons",
+        )

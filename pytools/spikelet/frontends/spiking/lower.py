@@ -31,7 +31,7 @@ from spikelet.frontends.spiking.encoders import (
     Latency,
     Poisson,
 )
-from spikelet.frontends.spiking.held import Held, channels_last, in_memory
+from spikelet.frontends.spiking.held import Held, channels_last, in_memory, refuse_beside_image
 from spikelet.frontends.spiking.late import check_delays, delayed
 from spikelet.frontends.spiking.network import (
     Activation,
@@ -311,11 +311,20 @@ class _Lowering:
                 step = seeded_step(part, len(parts) == 1)
                 units.append(step * source.unit[0] * factor)
                 continue
-            weight = torch.from_numpy(np.asarray(part.weight, np.float64))  # type: ignore[attr-defined]
+            values = np.asarray(part.weight, np.float64)  # type: ignore[attr-defined]
+            if values.ndim == 1:  # one to one: a row is an element
+                values = in_memory(source, values)
+            weight = torch.from_numpy(values)
             rows = weight.reshape(len(weight), -1)
             least = None if firing is None else torch.tensor([firing / factor])
             step = rounding.weight_step(rows, least, source.most, shared or seeded).numpy()
             units.append((step[:1] if seeded else step) * source.unit[0] * factor)
+        most = max(len(unit) for unit in units)
+        if few := [n for n, unit in enumerate(units) if 1 < len(unit) < most]:  # by channel
+            others = [
+                p.name for (p, _), unit in zip(weighted, units, strict=True) if len(unit) == most
+            ]
+            refuse_beside_image(self.network.layer(first), weighted[few[0]][0].name, others)
         unit, shifts = common_unit(units)
         shift = dict(zip((part.name for part, _ in weighted), shifts, strict=True))
         for part, factor in parts:
@@ -413,9 +422,16 @@ class _Lowering:
 
     def _add_one_to_one(self, layer: OneToOne) -> None:
         source, unit = self._source(layer), self._channels(layer)
-        weight = np.asarray(layer.weight, np.float64).reshape(-1)
+        weight = in_memory(source, layer.weight)
         each = weight * source.unit[0] / np.resize(unit, max(len(weight), len(unit)))
-        codes = np.clip(nearest(each), -32768, 32767)
+        codes, spikes = nearest(each), round(source.most / source.unit[0])
+        if np.abs(codes).max() * spikes >= 1 << 15:
+            raise ImportRefused(
+                f"layer {layer.called}: a weight of {np.abs(weight).max():g} is "
+                f"{np.abs(codes).max():,.0f} steps of the weights it is added to, with {spikes} "
+                "spikes beyond 16 bits",
+                next="use a smaller weight, larger ones in the layers beside it, or fewer spikes",
+            )
         self.exact_weights[layer.name] = bool(np.allclose(codes, each, rtol=2.0**-22, atol=0))
         node = one_to_one.OneToOne(
             name=layer.name, inputs=(source.name,), weight=codes.astype(np.int16)
@@ -453,6 +469,9 @@ class _Lowering:
     def _add_sum(self, layer: Add) -> None:
         list(self._producers(layer.name, 1.0))  # refuses what is no sum
         sources = [self.held[name] for name in layer.inputs]
+        if images := [source for source in sources if source.image is not None]:
+            others = [source.name for source in sources if source.image != images[0].image]
+            refuse_beside_image(layer, images[0].name, others)
         unit = np.min(np.stack([source.unit for source in sources]), axis=0)
         names = []
         for number, (source, shift) in enumerate(zip(sources, unit_shifts(sources), strict=True)):

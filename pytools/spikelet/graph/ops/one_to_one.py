@@ -17,7 +17,9 @@ from spikelet.graph.tensor import Array, Tensor
 
 @dataclass(kw_only=True)
 class OneToOne(Operator):
-    """`current[i] = weight[i mod k] * spike[i]`. Reads spikes (..., k) bit; writes currents, i16.
+    """`current[i] = weight[i mod k] * spikes[i]`. Writes currents, i16.
+
+    Reads spikes (..., k) bit, or u8 where a neuron spikes several times in a step.
 
     Attributes:
         weight: (k,) int16; k divides the number of spikes.
@@ -29,13 +31,18 @@ class OneToOne(Operator):
 
     def infer(self, bounds: dict[str, Interval], steps: int) -> Inferred:
         x = self.ins[0]
-        if x.dtype != "bit" or x.size % len(self.weight):
+        if x.dtype not in ("bit", "u8") or x.size % len(self.weight):
             raise self.error(
-                f"input {x.name} is {x.dtype} {x.shape}, expected bits, {len(self.weight)} or a "
+                f"input {x.name} is {x.dtype} {x.shape}, expected spikes, {len(self.weight)} or a "
                 "multiple of that"
             )
-        each = self._each().astype(np.int64)
-        bounds[self.name] = np.minimum(each, 0), np.maximum(each, 0)
+        most = self._each().astype(np.int64) * bounds[x.name][1]
+        if int(most.min()) < -(1 << 15) or int(most.max()) >= 1 << 15:
+            raise self.error(
+                f"weights of {int(self.weight.min())} to {int(self.weight.max())} and "
+                f"{int(bounds[x.name][1].max())} spikes a step: a current is beyond 16 bits"
+            )
+        bounds[self.name] = np.minimum(most, 0), np.maximum(most, 0)
         return Inferred([Tensor(self.name, "i16", x.shape)])
 
     def _each(self) -> Array:
@@ -63,4 +70,6 @@ class OneToOne(Operator):
         k = len(self.weight)
         weight = em.const(f"{self.name}_weight", self.weight, f"({k},)")
         source, to = em.tensor(self.inputs[0]), em.tensor(self.name)
-        return [c.run("spk_one_to_one", source, self.ins[0].size, weight, k, to)]
+        bits = self.ins[0].dtype == "bit"
+        run = "spk_one_to_one" if bits else "spk_one_to_one_counts"
+        return [c.run(run, source, self.ins[0].size, weight, k, to)]
