@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -482,8 +483,9 @@ GROUPS: dict[str, tuple[Callable[[Edges], None], int]] = {
 }
 
 
+@functools.cache
 def edges(name: str) -> Edges:
-    """The operators of one group."""
+    """The operators of one group, made once: not to be changed."""
     fill, steps = GROUPS[name]
     made = Edges(steps=steps)
     fill(made)
@@ -497,12 +499,13 @@ def some(steps: int) -> Graph:
         if own != steps:
             continue
         every = edges(name)
+        inputs = {tensor.name: tensor for tensor in every.inputs}
         kinds: dict[str, list[Operator]] = {}
         for node in every.nodes:
             kinds.setdefault(node.KIND, []).append(node)
         for nodes in kinds.values():
             for node in nodes[:: max(1, len(nodes) // 3)]:
-                ins = [t for n in node.inputs for t in every.inputs if t.name == n]
+                ins = [inputs[n] for n in node.inputs]
                 renamed = [replace(t, name=f"{name}_{t.name}") for t in ins]
                 found.inputs += renamed
                 found.nodes.append(

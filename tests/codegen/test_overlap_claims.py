@@ -94,7 +94,10 @@ def test_layers_are_exact_over_their_input(name: str, tmp_path: Path) -> None:
     assert mismatches(NEAR[0], LAYERS[name](), tmp_path) == 0
 
 
-@pytest.mark.parametrize("target", FAR)
+# The Cortex-M33's kernels are the Cortex-M4's.
+@pytest.mark.parametrize("target", [
+    pytest.param(target, marks=[pytest.mark.long] * target.startswith("m33")) for target in FAR
+])  # fmt: skip
 @pytest.mark.parametrize("name", ["convolutions", "depthwise"])
 def test_an_instruction_sets_own_kernels_are(target: str, name: str, tmp_path: Path) -> None:
     assert mismatches(target, LAYERS[name](), tmp_path) == 0
