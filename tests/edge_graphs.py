@@ -20,6 +20,7 @@ LAST = (1 << 31) - 1
 SCALES = (1e-30, 1e-9, 1e-3, 1.0, 1e9, 1e30)
 ZEROS = (-128, 127, 3)
 MOST_NODES = 200
+KINDS = functools.cache(operators)  # which looks through all modules
 
 
 @dataclass
@@ -33,9 +34,7 @@ class Edges:
     def add(self, kind: str, ins: list[Tensor], **fields: Any) -> bool:
         number = len(self.nodes)
         own = [replace(t, name=f"x{number}_{i}") for i, t in enumerate(ins)]
-        node = operators()[kind](
-            name=f"n{number}", inputs=tuple(t.name for t in own), **fields
-        )  # fmt: skip
+        node = KINDS()[kind](name=f"n{number}", inputs=tuple(t.name for t in own), **fields)
         try:
             made = Graph("one", self.steps, own, [node], [self._output(node, own)])
         except GraphError:
