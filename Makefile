@@ -25,7 +25,7 @@ CODE := pytools sim models tests
 C_CODE := $(wildcard firmware/*/*.[ch] firmware/kernels/arch/*.h boards/*/*.[ch] sim/*.c sim/rtl/*.cpp tests/c/*.[ch] \
     tests/plugin/*/firmware/*/*.h)
 
-.PHONY: demo quick test tests test-long check format docs tools bench bars soak fuzz figures rtl monocypher wheel lock sbom clean
+.PHONY: demo quick test tests test-long check format docs tools bench bars soak fuzz corpus figures rtl monocypher wheel lock sbom clean
 
 demo: $(READY)
 	$(SPIKELET) demo -o $(OUT)/demo
@@ -103,6 +103,11 @@ fuzz: $(READY)
 	$(MAKE) -C tests/c fuzzers PYTHON=$(abspath $(BIN))/python
 	$(BIN)/python tests/fuzz/campaign.py --out $(OUT)/fuzz \
 	    $(if $(FUZZ_SECONDS),--seconds $(FUZZ_SECONDS),--runs $(FUZZ_RUNS)) $(FUZZ_TARGETS)
+
+# Makes the inputs that are kept of each target anew, from what `make fuzz` found.
+corpus: $(READY)
+	$(MAKE) -C tests/c fuzzers PYTHON=$(abspath $(BIN))/python
+	$(BIN)/python tests/fuzz/campaign.py --out $(OUT)/fuzz --keep $(FUZZ_TARGETS)
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation -o dist

@@ -1,27 +1,35 @@
 """Runs fuzzing targets, each up to so many executions, and says what ran: `make fuzz`.
 
-    python tests/fuzz/campaign.py [--runs N | --seconds S] [--out FOLDER] [TARGET ...]
+    python tests/fuzz/campaign.py [--runs N | --seconds S | --keep] [--out FOLDER] [TARGET ...]
 
 Targets in C (`tests/c`, libFuzzer) and in Python (`fuzz_importers.py`, atheris) run one after
 another, each as a row of processes with a seed of their own. FOLDER keeps what they found worth
 keeping (`corpus/TARGET`), what broke them (`findings/TARGET`) and what ran so far (`counts.json`):
-a campaign that was stopped goes on where it was. Exit code 1 if any target has a finding.
+a campaign that was stopped goes on where it was. Each begins with `corpus/TARGET.tar.xz` (of C, in
+`tests/c`), which `--keep` writes anew from what FOLDER holds, made small, and with the seeds of its
+format. Exit code 1 if any target has a finding.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import lzma
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+KEPT_BYTES = 3000  # of an input
 EXECUTED = re.compile(r"stat::number_of_executed_units: (\d+)")
 
 
@@ -63,10 +71,55 @@ def command(name: str, build: Path, out: Path) -> list[str]:
     for folder in (corpus, findings):
         folder.mkdir(parents=True, exist_ok=True)
     flags = [f"-max_len={target.max_len}", f"-artifact_prefix={findings}/", "-print_final_stats=1"]
-    if target.is_c:
-        kept = build / "kept" / name
-        return [str(build / f"fuzz_{name}_libfuzzer"), *flags, str(corpus), str(kept)]
-    return [sys.executable, str(HERE / "fuzz_importers.py"), name, str(corpus), *flags]
+    return [*_program(name, build), *flags, str(corpus), str(unpack(name, build / "kept"))]
+
+
+def _program(name: str, build: Path) -> list[str]:
+    if TARGETS[name].is_c:
+        return [str(build / f"fuzz_{name}_libfuzzer")]
+    return [sys.executable, str(HERE / "fuzz_importers.py"), name]
+
+
+def archive(name: str) -> Path:
+    """Where a target's inputs are kept."""
+    return (HERE.parent / "c" if TARGETS[name].is_c else HERE) / "corpus" / f"{name}.tar.xz"
+
+
+def unpack(name: str, folder: Path) -> Path:
+    """A folder in `folder` with the inputs that are kept of a target."""
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive(name)) as kept:
+        kept.extractall(folder, filter="data")
+    return folder / name
+
+
+def keep(name: str, build: Path, out: Path) -> None:
+    """Write a target's archive anew: of what is kept and what was found, what reaches most.
+
+    What a format's seeds reach is not kept, and of files none of more than KEPT_BYTES.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        small, given = Path(temporary) / name, Path(temporary) / "given"
+        small.mkdir()
+        given.mkdir()
+        if not TARGETS[name].is_c:
+            from fuzz_importers import write_seeds  # not needed for C, and slow
+
+            write_seeds(name, small)
+        seeds = {path.name for path in small.iterdir()}
+        for folder in (unpack(name, build / "kept"), out / "corpus" / name):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if path.stat().st_size <= KEPT_BYTES and path.name not in seeds:
+                    shutil.copy(path, given)
+        words = [*_program(name, build), f"-max_len={TARGETS[name].max_len}", "-merge=1"]
+        subprocess.run([*words, str(small), str(given)], check=True, stderr=subprocess.DEVNULL)
+        with tarfile.open(archive(name), "w:xz", preset=9 | lzma.PRESET_EXTREME) as made:
+            for path in sorted(small.iterdir()):
+                if path.name not in seeds:
+                    info = tarfile.TarInfo(f"{name}/{path.name}")
+                    info.size = path.stat().st_size
+                    made.addfile(info, io.BytesIO(path.read_bytes()))
+    print(f"{archive(name)}: {archive(name).stat().st_size} bytes", flush=True)
 
 
 def run(name: str, words: Sequence[str], count: Count, runs: int, seconds: float) -> int:
@@ -135,14 +188,18 @@ def main() -> int:
     """Run all of the targets that are named, whatever one of them finds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("targets", nargs="*", default=list(TARGETS), help=", ".join(TARGETS))
-    parser.add_argument(
-        "--runs", type=int, default=10_000_000, help="executions, with those before"
-    )
-    parser.add_argument("--seconds", type=float, default=0, help="of each target at most; 0: any")
+    limit = parser.add_mutually_exclusive_group()
+    limit.add_argument("--runs", type=int, default=10_000_000, help="of each, with those before")
+    limit.add_argument("--seconds", type=float, default=0, help="of each, whatever ran before")
+    limit.add_argument("--keep", action="store_true", help="write the archives; run nothing")
     parser.add_argument("--out", type=Path, default=Path("out/fuzz"))
     parser.add_argument("--build", type=Path, default=HERE.parents[1] / "build" / "tests-c")
     given = parser.parse_args()
     out, build = given.out.resolve(), given.build.resolve()
+    if given.keep:
+        for name in given.targets:
+            keep(name, build, out)
+        return 0
     codes = [campaign(name, build, out, given.runs, given.seconds) for name in given.targets]
     print(summary(given.targets, out))
     return int(any(codes))

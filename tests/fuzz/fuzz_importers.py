@@ -393,20 +393,28 @@ def load_instrumented() -> None:
         import spikelet.package  # noqa: F401
 
 
+def write_seeds(name: str, folder: Path) -> list[bytes]:
+    """Put the seeds of a format and what broke it once into a folder; answers the seeds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = list(TARGETS[name].seeds())
+    for i, seed in enumerate(seeds):
+        (folder / f"seed{i:02d}").write_bytes(seed)
+    for path in (HERE / "regressions").glob(f"*.{name}"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    return seeds
+
+
 def fuzz(name: str, rest: list[str]) -> None:
-    """Run libFuzzer on a format; `rest` holds a corpus folder and libFuzzer's flags."""
+    """Run libFuzzer on a format; `rest` holds corpus folders, of which the first grows, and
+    libFuzzer's flags.
+    """
     import atheris
 
     target = TARGETS[name]
     folders = [a for a in rest if not a.startswith("-")]
     load_instrumented()
-    corpus = Path(folders[0] if folders else tempfile.mkdtemp(prefix="spikelet-fuzz-"))
-    corpus.mkdir(parents=True, exist_ok=True)
-    seeds = list(target.seeds())
-    for i, seed in enumerate(seeds):
-        (corpus / f"seed{i:02d}").write_bytes(seed)
-    for path in (HERE / "regressions").glob(f"*.{name}"):
-        (corpus / path.name).write_bytes(path.read_bytes())
+    folders = folders or [tempfile.mkdtemp(prefix="spikelet-fuzz-")]
+    seeds = write_seeds(name, Path(folders[0]))
     keep_what_inputs_share()
     # What is imported late is not this campaign's memory.
     for seed in seeds:
@@ -435,7 +443,9 @@ def fuzz(name: str, rest: list[str]) -> None:
         if (took := time.process_time() - began) > SECONDS:
             raise TimeoutError(f"{took:.1f} seconds of {len(data)} bytes")
 
-    atheris.Setup([sys.argv[0], *flags, str(corpus)], test_one_input, custom_mutator=mutate)
+    # The first word is what libFuzzer starts again where it merges.
+    again = f"{sys.executable} {__file__} {name}"
+    atheris.Setup([again, *flags, *folders], test_one_input, custom_mutator=mutate)
     atheris.Fuzz()
 
 
