@@ -16,7 +16,7 @@ LEAK_BITS = range(15, 32)  # fraction bits that a leak factor may have
 # Instructions of a leaky neuron in a step, the dearest reset: (RV32, Cortex-M4), gcc, by the
 # membrane and whether the leak has more than 15 bits; measured by tests/kernels/test_states.py.
 LEAK_INSTRUCTIONS = {
-    ("i16", False): (9, 7),
+    ("i16", False): (8, 7),
     ("i32", False): (20, 17),
     ("i16", True): (19, 20),
     ("i32", True): (17, 17),
