@@ -197,15 +197,56 @@ def test_an_object_is_found_by_all_that_it_was_made_from(tmp_path: Path) -> None
     def place(*flags: str) -> Path | None:
         return ObjectCache(tmp_path / "kept", [header.parent]).place([str(program), *flags], source)
 
+    source.write_text('#include "a.h"')
     seen = [place("-O1"), place("-O2"), place("-O", "2")]
-    for file in (header, source, program):
-        file.write_text("three")
+    for file, text in (
+        (header, "#include <b.h>"),
+        (source, '#include "a.h"\nint x;'),
+        (program, ""),
+    ):
+        file.write_text(text)
         seen.append(place("-O1"))
-    (header.parent / "b.h").write_text("")
-    seen.append(place("-O1"))
-    assert len(set(seen)) == 7 and None not in seen
-    assert place("-O1") == seen[-1]
+    for text in ("two", "SPK_MACRO"):
+        (header.parent / "b.h").write_text(text)
+        seen.append(place("-O1"))
+    (header.parent / "more").mkdir()
+    (header.parent / "more" / "b.h").write_text("it may be this one")
+    seen += [place("-O1"), place("-O1", "-DSPK_MACRO"), place("-O1", "-DSPK_MACRO=2")]
+    seen += [place("-O1", "-DSPK_OTHER", "-DNAME=SPK_OTHER"), place("-O1", "-DNDEBUG")]
+    assert len(set(seen)) == 13 and None not in seen
+    (header.parent / "c.h").write_text("nobody includes it")
+    assert seen[8] == place("-O1") == place("-O1", "-DSPK_OTHER", "-DSPK_THIRD=1")
+    source.write_text('#include "a.h"\n#include NAMED')
+    assert len({place("-O1"), place("-O1", "-DSPK_OTHER")}) == 2
     assert ObjectCache(None, []).place([str(program)], source) is None
+
+
+def test_what_builds_share_is_one_text_to_the_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traces and learning are macros of a few sources: the others are compiled for none of them."""
+    need("gcc")
+    asked: dict[Path | None, list[list[str]]] = {}
+    place = ObjectCache.place
+
+    def noted(self: ObjectCache, command: list[str], source: Path) -> Path | None:
+        found = place(self, command, source)
+        asked.setdefault(found, []).append(command)
+        return found
+
+    monkeypatch.setattr(ObjectCache, "place", noted)
+    for name, trace in (("plain", False), ("trace", True)):
+        folder = tmp_path / name
+        generate(graphs.digits_like(), "0" * 64, folder, trace=trace)
+        build(folder, "native", folder / "out", toolchain="gcc", trace=trace)
+    defines = ("SPK_UNHEARD_OF",)
+    build(tmp_path / "plain", "native", tmp_path / "out", toolchain="gcc", defines=defines)
+    shared = 0
+    for commands in asked.values():
+        texts = {subprocess.check_output([*command, "-E", "-P"]) for command in commands}
+        assert len(texts) == 1, commands[0][-1]
+        shared += len(commands) - 1
+    assert len(asked) > 5 and shared > len(asked) / 2
 
 
 def test_the_older_half_of_too_many_objects_goes(

@@ -1,7 +1,8 @@
 """Objects of the agent and the boards, kept from build to build: only the model differs.
 
 An object is found again by all that it was made from: the compiler, its flags, the source, and each
-header that the source could include.
+header that the source could include. Macros of ours that none of these texts names make no other
+object: a build with traces, or of another board with the same core, takes what is there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from spikelet.files import write_whole
 
 MOST = 4000  # objects; then the older half goes
 # A compiler that is told more than its command line says is not asked again.
+_INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*(?:"([^"\n]+)"|<([^>\n]+)>|(.))', re.MULTILINE)
+_OURS = "-DSPK_"  # begins the definition of a macro that no header of a compiler knows
 _TOLD = ("CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "CCC_OVERRIDE_OPTIONS")
 
 
@@ -27,10 +31,11 @@ class ObjectCache:
         """`folder`: None where nothing is kept; `headers`: folders of what sources include."""
         told = any(os.environ.get(name) for name in _TOLD)
         self.folder = None if told else folder
-        self._headers = b""
+        self._headers: dict[str, list[Path]] = {}
         if self.folder is not None:
-            files = sorted({path for place in headers for path in place.rglob("*.h")})
-            self._headers = _digest(part for path in files for part in (_name(path), _bytes(path)))
+            for path in sorted({path for place in headers for path in place.rglob("*.h")}):
+                self._headers.setdefault(path.name, []).append(path)
+        self._texts: dict[Path, bytes] = {}
 
     def place(self, command: Sequence[str], source: Path) -> Path | None:
         """Where the object of a source is, or will be; None where none is kept."""
@@ -39,8 +44,36 @@ class ObjectCache:
         program = Path(command[0]).resolve()
         status = program.stat()
         identity = f"{program} {status.st_size} {status.st_mtime_ns}"
-        parts = (identity.encode(), "\0".join(command[1:]).encode(), _bytes(source), self._headers)
+        flags, read = list(command[1:]), self._reached(source)
+        if read is None:
+            read = {path for paths in self._headers.values() for path in paths}
+        else:
+            values = "\n".join(flag.partition("=")[2] for flag in flags)  # may name macros, too
+            texts = [values.encode(), *(self._text(path) for path in (source, *read))]
+            flags = [flag for flag in flags if _matters(flag, texts)]
+        known = (part for path in sorted(read) for part in (_name(path), self._text(path)))
+        parts = (identity.encode(), "\0".join(flags).encode(), self._text(source), *known)
         return self.folder / f"{_digest(parts).hex()}.o"
+
+    def _reached(self, source: Path) -> set[Path] | None:
+        """The headers that a source could include, each of a name; None where it cannot be told."""
+        reached: set[Path] = set()
+        pending = [source]
+        while pending:
+            path = pending.pop()
+            for quoted, angled, other in _INCLUDE.findall(self._text(path)):
+                name = (quoted or angled).decode(errors="replace")
+                found = self._headers.get(Path(name).name, [])
+                if other or (quoted and not found):
+                    return None  # a macro names it, or it lies elsewhere
+                pending += set(found) - reached
+                reached.update(found)
+        return reached
+
+    def _text(self, path: Path) -> bytes:
+        if path not in self._texts:
+            self._texts[path] = path.read_bytes()
+        return self._texts[path]
 
     def take(self, place: Path | None, to: Path) -> bool:
         """Put an object that is kept, and what its compiler said of it, where it is wanted."""
@@ -83,5 +116,9 @@ def _name(path: Path) -> bytes:
     return str(path).encode()
 
 
-def _bytes(path: Path) -> bytes:
-    return path.read_bytes()
+def _matters(flag: str, texts: Iterable[bytes]) -> bool:
+    """Whether an object may depend on a flag: on all but macros of ours that no text names."""
+    if not flag.startswith(_OURS):
+        return True
+    macro = flag.removeprefix("-D").partition("=")[0].encode()
+    return any(macro in text for text in texts)
