@@ -140,7 +140,8 @@ class Delta:
         """The package with places for it, what a device is to hold; it may have them already.
 
         Raises:
-            StateError: the package is another base, or has places of another adapter.
+            StateError: the package is another base, has places of another adapter, or no layers
+                that this one fits.
         """
         noted = package.manifest.get("adapter")
         mine = {"base_sha256": self.base_sha256, **self.adapter.to_json()}
@@ -150,7 +151,10 @@ class Delta:
                 _expect(name, noted.get(name), value, package)
             return package
         _expect("base", base_sha256(package.graph), self.base_sha256, package)
-        return prepared(package, self.adapter)
+        try:
+            return prepared(package, self.adapter)
+        except GraphError as error:
+            raise StateError(f"the delta: {error}", _WORDS.other, _WORDS.again) from error
 
     def put(self, package: Package) -> Package:
         """The package with places that begins with these values: what the device then computes."""
