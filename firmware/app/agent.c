@@ -158,6 +158,15 @@ static uint32_t model_ticks(void) {
 #endif
 }
 
+// The same as a part of a run begins: what its probes count from, too.
+static uint32_t begin_ticks(void) {
+#ifdef SPK_TRACE
+    return spk_trace_begin();
+#else
+    return model_ticks();
+#endif
+}
+
 // Whether the step that was run last made further ones superfluous.
 static int is_sure(void) {
 #ifdef SPK_EXIT
@@ -194,7 +203,7 @@ static void start(void) {
 // function of its own, so that they do not depend on the code around it.
 __attribute__((noinline)) static uint32_t advance(uint32_t target, int restart) {
     spk_board_ticks_begin();
-    const uint32_t before = model_ticks();
+    const uint32_t before = begin_ticks();
     uint32_t step = restart ? 0 : agent.step;
 
     if (restart) {

@@ -11,10 +11,11 @@ static struct {
     uint32_t flags; // of RUN
     uint32_t stop_step;
     uint32_t stop_op;
-    uint32_t began; // board ticks when it was armed
+    uint32_t began; // board ticks when it was armed, or what runs then began
     uint32_t ticks; // spent in spk_probe since, and in pauses
     uint32_t left;  // board ticks when the pause began
     uint8_t stopped;
+    uint8_t armed; // and nothing has run since
 } trace;
 
 uint8_t spk_trace_counting;
@@ -49,6 +50,17 @@ void spk_trace_arm(uint32_t flags, uint32_t step, uint32_t op) {
     trace.ticks = 0;
     spk_board_ticks_begin();
     trace.began = spk_board_ticks();
+    trace.armed = 1;
+}
+
+uint32_t spk_trace_begin(void) {
+    const uint32_t now = spk_board_ticks();
+
+    if (trace.armed) {
+        trace.began = now;
+        trace.armed = 0;
+    }
+    return now - trace.ticks;
 }
 
 void spk_trace_pause(void) {

@@ -93,7 +93,8 @@ void spk_trace_start(void); // a run begins at step 0
 // A part of a run begins. Flags of RUN: SPK_RUN_STOP, behind that operator; SPK_RUN_TICKS, keep the
 // model's ticks in place of digests.
 void spk_trace_arm(uint32_t flags, uint32_t step, uint32_t op);
-extern uint8_t spk_trace_counting;                // 0 in a part that keeps ticks
+uint32_t spk_trace_begin(void);    // ticks of the model, as the part that runs now begins
+extern uint8_t spk_trace_counting; // 0 in a part that keeps ticks
 void spk_trace_count(uint32_t t, uint32_t place); // what is counted there: spk_model.h
 void spk_trace_pause(void); // what follows is not the model's time, until it is resumed
 void spk_trace_resume(void);
