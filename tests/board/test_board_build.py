@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from elftools.elf.elffile import ELFFile
 
 import graphs
 import plan_graphs
@@ -18,10 +22,12 @@ from spikelet.board import (
     ImageTooLarge,
     MachineDied,
     ToolMissing,
+    boards,
     build,
     find_board,
     start,
 )
+from spikelet.board.build import zig_environment
 from spikelet.errors import LinkDead, UsageError
 from spikelet.paths import boards_dir
 from spikelet.run import make
@@ -42,6 +48,32 @@ def test_the_same_input_gives_the_same_bytes_anywhere(
     assert again == first
     for path in (moved, PROBE, tmp_path):
         assert str(path).encode() not in again
+
+
+HARD_FLOATS = ("eabihf", "float-abi=hard", "ilp32f")
+
+
+@pytest.mark.parametrize(
+    ("name", "toolchain"),
+    [
+        (name, toolchain)
+        for name, board in boards().items()
+        for toolchain, spec in board.toolchains.items()
+        if any(word in flag for flag in spec.flags for word in HARD_FLOATS)
+    ],
+)
+def test_floats_in_registers_are_computed_there(name: str, toolchain: str, tmp_path: Path) -> None:
+    """zig takes the calls of hard floats for a core without one, and calls its library."""
+    need(tool_of(name, toolchain))
+    (tmp_path / "f.c").write_text("float f(float a, float b) { return a * b + a; }\n")
+    spec = find_board(name).toolchains[toolchain]
+    tool = [sys.executable, "-m", "ziglang"] if spec.command[0] == "zig" else spec.command[:1]
+    made = [*tool, *spec.command[1:], *spec.flags, "-O2", "-c", "f.c", "-o", "f.o"]
+    subprocess.run(made, cwd=tmp_path, env={**os.environ, **zig_environment()}, check=True)
+    with (tmp_path / "f.o").open("rb") as file:
+        symbols: Any = ELFFile(file).get_section_by_name(".symtab")
+        called = {s.name for s in symbols.iter_symbols() if s["st_shndx"] == "SHN_UNDEF"}
+    assert called <= {"", "__aeabi_unwind_cpp_pr0"}
 
 
 @pytest.mark.parametrize("toolchain", ["zig", "gcc"])

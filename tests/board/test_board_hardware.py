@@ -76,7 +76,7 @@ def test_an_image_fits_the_part_and_begins_as_it_must(
     flash, ram = PARTS[board]
     storage = memory.storage.bytes if memory.storage else 0
     assert memory.flash.bytes + storage <= flash and memory.ram.bytes <= ram
-    assert made.flash_bytes < 13 << 10
+    assert made.flash_bytes < 14 << 10  # esp32-c3, soft floats in the probe: 13,356 bytes
     assert made.ram_bytes + memory.stack_bytes <= memory.ram.bytes
     content = flash_content(made.elf, made.board)
     start = bytes(content.tobinarray(start=memory.flash.base, size=1024))
