@@ -27,7 +27,7 @@ from spikelet.graph.operator import operator_registry
 from spikelet.manifest import Manifest
 from spikelet.plugins import owner, plugins
 from spikelet.samples import labels_among, labels_keys
-from spikelet.signing import PACKAGE, demanded, remember, verified
+from spikelet.signing import PACKAGE, read_signed
 from spikelet.version import __version__
 
 MEMBERS = ("graph.json", "tensors.npz", "vectors.npz", "manifest.json")
@@ -199,13 +199,10 @@ class Package:
             PackageError: it cannot be read, or was altered.
             SignatureError: it is not signed by that key, or is older than one that was seen.
         """
-        path, key = Path(path), demanded(trusted)
-        data, signed = (None, None) if key is None else verified(path, key, PACKAGE)
-        package = cls._parsed(path, data)
-        if key is not None and signed is not None:
-            signed.expect_name(path, package.graph.name)
-            remember(path, key, signed)
-        return package
+        path = Path(path)
+        return read_signed(
+            path, trusted, PACKAGE, lambda data: cls._parsed(path, data), lambda p: p.graph.name
+        )
 
     @classmethod
     def unsigned(cls, path: Path | str) -> Self:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spikelet.errors import UsageError
 from spikelet.files import save, write_whole, writing
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         Ed25519PrivateKey,
         Ed25519PublicKey,
     )
+
+Loaded = TypeVar("Loaded")
 
 TRUSTED = "SPIKELET_TRUSTED"  # variable: a public key that all that is loaded must be signed by
 SUFFIX = ".sig"
@@ -222,6 +224,37 @@ def expect_sealed(sealed: bytes, state: bytes, kind: str, name: str, how: str) -
         "was left behind",
         f"`{how}` writes {name}{DEVICE_SUFFIX}",
     )
+
+
+def read_signed(
+    path: Path,
+    trusted: Path | None,
+    kind: str,
+    read: Callable[[bytes | None], Loaded],
+    name: Callable[[Loaded], str] | None = None,
+) -> Loaded:
+    """Read a file, once its signature is good where a key asks for one.
+
+    Args:
+        path: of the file.
+        trusted: a public key; None for that of the variable, or none.
+        kind: PACKAGE, DELTA or STATE.
+        read: makes it of the bytes that were verified; of None where no key asks.
+        name: that the signature must give of what was read; None for any.
+
+    Raises:
+        SignatureError: see `verified`; it is remembered only once it was read.
+        UsageError: as `read` does.
+    """
+    key = demanded(trusted)
+    if key is None:
+        return read(None)
+    data, signed = verified(path, key, kind)
+    made = read(data)
+    if name is not None:
+        signed.expect_name(path, name(made))
+    remember(path, key, signed)
+    return made
 
 
 def demanded(trusted: Path | None) -> Path | None:

@@ -26,13 +26,11 @@ from spikelet.learn.state import (
 from spikelet.package import Package
 from spikelet.signing import (
     DELTA,
-    demanded,
     expect_sealed,
     read_sealed,
-    remember,
+    read_signed,
     sealed_state,
     tagged,
-    verified,
 )
 from spikelet.text import brief_repr
 
@@ -105,13 +103,8 @@ class Delta:
             SignatureError: it is not signed by the key that is asked for, or older than one that
                 was seen.
         """
-        path, key = Path(path), demanded(trusted)
-        if key is None:
-            return cls.unsigned(path, package)
-        data, signed = verified(path, key, DELTA)
-        delta = cls._read(path, package, data)
-        remember(path, key, signed)
-        return delta
+        path = Path(path)
+        return read_signed(path, trusted, DELTA, lambda data: cls._read(path, package, data))
 
     @classmethod
     def unsigned(cls, path: Path, package: Package) -> Delta:

@@ -23,13 +23,11 @@ from spikelet.graph import Array, Graph
 from spikelet.package import Package
 from spikelet.signing import (
     STATE,
-    demanded,
     expect_sealed,
     read_sealed,
-    remember,
+    read_signed,
     sealed_state,
     tagged,
-    verified,
 )
 from spikelet.text import brief_repr
 
@@ -118,13 +116,10 @@ class LearnedState:
             SignatureError: it is not signed by the key that is asked for, or older than one that
                 was seen.
         """
-        path, key = Path(path), demanded(trusted)
-        if key is None:
-            return cls.unsigned(path)._of(package, path)
-        data, signed = verified(path, key, STATE)
-        state = cls._read(path, data)._of(package, path)
-        remember(path, key, signed)
-        return state
+        path = Path(path)
+        return read_signed(
+            path, trusted, STATE, lambda data: cls._read(path, data)._of(package, path)
+        )
 
     @classmethod
     def unsigned(cls, path: Path) -> LearnedState:
