@@ -103,7 +103,8 @@ class Prediction:
         waits = (
             f"flash of {flash.wait} wait states, lines of {flash.line} bytes, of which a cache "
             f"keeps the {flash.lines} that instructions used last, and one the {flash.data_lines} "
-            "that loads used last; nothing is read ahead"
+            "that loads used last; nothing is read ahead, and constants of the first "
+            "kilobyte behind the code are not seen"
             if flash.wait
             else "flash and RAM answer without wait states"
         )
