@@ -11,9 +11,9 @@ from typing import Any
 
 from spikelet.link import messages as m
 from spikelet.link import replies as r
+from spikelet.link.facts import Kind
 from spikelet.link.framing import Frame
 
-DIGESTS, COUNTS = 4, 7  # kinds of a trace build's tensors
 HELLO = 6  # bytes of HELLO's own fields behind the status
 TENSOR_HEAD = struct.calcsize(r._ENTRY.format)
 
@@ -48,7 +48,7 @@ class Liar:
         return self.asked.get(frame.seq, frame)
 
 
-def is_tensor(liar: Liar, frame: Frame, tensor_kind: int) -> bool:
+def is_tensor(liar: Liar, frame: Frame, tensor_kind: Kind) -> bool:
     """Whether the reply holds elements of a trace build's tensor of that kind."""
     asked = kind(frame)
     if asked == m.Type.HELLO and frame.payload[5:7] != b"\0\0":
@@ -408,7 +408,7 @@ def trace_other(liar: Liar, frame: Frame) -> Frames | None:
         said = r.RunReply.unpack(frame.payload[1:])
         changed = said._replace(states_crc=said.states_crc ^ 1)
         return [frame._replace(payload=b"\0" + changed.pack())]
-    if not is_tensor(liar, frame, DIGESTS):
+    if not is_tensor(liar, frame, Kind.DIGESTS):
         return None
     return [got(frame, lambda d: d[:-1] + bytes((d[-1] ^ 0x80,)))]
 
@@ -417,7 +417,7 @@ def work(mode: str, doc: str, change: Callable[[bytes], bytes]) -> None:
     """A mode that changes the counts of work, (counters,) uint64, that a trace build keeps."""
 
     def altered(liar: Liar, frame: Frame) -> Frames | None:
-        return [got(frame, change)] if is_tensor(liar, frame, COUNTS) else None
+        return [got(frame, change)] if is_tensor(liar, frame, Kind.COUNTS) else None
 
     lie(doc, f"counts-{mode}")(altered)
 

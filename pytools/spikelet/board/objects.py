@@ -18,9 +18,9 @@ from spikelet.board.stack import USAGE
 from spikelet.files import write_whole
 
 MOST = 4000  # objects; then the older half goes
-# A compiler that is told more than its command line says is not asked again.
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*(?:"([^"\n]+)"|<([^>\n]+)>|(.))', re.MULTILINE)
 _OURS = "-DSPK_"  # begins the definition of a macro that no header of a compiler knows
+# A compiler that is told more than its command line says is not asked again.
 _TOLD = ("CPATH", "C_INCLUDE_PATH", "GCC_EXEC_PREFIX", "COMPILER_PATH", "CCC_OVERRIDE_OPTIONS")
 
 

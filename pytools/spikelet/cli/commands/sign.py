@@ -106,11 +106,12 @@ def _delta(
     from spikelet.package import Package
     from spikelet.signing import DELTA, sign
 
-    base = None if package is None else Package.unsigned(package)
-    delta = None if base is None else Delta.unsigned(file, base)  # before anything is written
-    made = sign(file, key, DELTA, name or file.stem, counter)
-    if base is None or delta is None:
-        return made, None
+    name = name or file.stem
+    if package is None:
+        return sign(file, key, DELTA, name, counter), None
+    base = Package.unsigned(package)
+    delta = Delta.unsigned(file, base)  # before anything is written
+    made = sign(file, key, DELTA, name, counter)
     return made, _for_device(file, delta.signed_state(base, key, made.counter))
 
 

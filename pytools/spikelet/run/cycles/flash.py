@@ -65,17 +65,20 @@ class FlashPort:
 
     def load(self, address: int, size: int) -> int:
         """Lines that have to be read for a load."""
-        first, last = (at // self._flash.line for at in (address, address + size - 1))
-        return sum(self._loaded.miss(line) for line in range(first, last + 1))
+        return sum(map(self._loaded.miss, self._span(address, size)))
+
+    def _span(self, address: int, size: int) -> range:
+        """The lines that bytes lie in."""
+        line = self._flash.line
+        return range(address // line, (address + size - 1) // line + 1)
 
     def _lines(self, block: Block) -> tuple[range, list[int]]:
         """Of the instructions, and of the literals that they load."""
         address, size = block
-        first, last = address // self._flash.line, (address + size - 1) // self._flash.line
         at, end, literals = address - self._base, address - self._base + size, []
         while at < end:
             offset = literal(self._code, at, self._base + at)
             if offset is not None:
                 literals.append((self._base + at + offset) // self._flash.line)
             at += thumb(self._code, at).size
-        return range(first, last + 1), literals
+        return self._span(address, size), literals

@@ -324,8 +324,7 @@ def play(
             record.path.touch()
         folder.finish({**head, "complete": False})
         device = DeviceLearner(lesson.graph, link, head["build"])
-        asked = state is not None and link.hello.keyed and not options.resume
-        sealed = state.signed() if state is not None and asked else b""
+        sealed = _sealed(None if options.resume else state, link.hello.keyed)
         _Player(lesson, course, device, record, played, watch).play(at, done, sealed)
         if options.save_state is not None:
             steps = course.samples + (0 if state is None else state.steps)
@@ -336,6 +335,11 @@ def play(
     result = {**head, **figures}
     result["learning"] = learning_figures(lesson, options, course, played, tuned, start)
     return folder.finish(result)
+
+
+def _sealed(state: LearnedState | None, keyed: bool) -> bytes:
+    """What a device with a key is sent of the state to begin with; nothing for others."""
+    return state.signed() if state is not None and keyed else b""
 
 
 def _head(
