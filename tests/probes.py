@@ -38,9 +38,9 @@ class Probe:
         self.machine = machine
         self.device = Device(machine.transport)
 
-    def obey(self, command: str, argument: int = 0) -> RunResult:
+    def obey(self, command: str, argument: int = 0, deadline_s: float = 10.0) -> RunResult:
         words = struct.pack("<2I", COMMANDS.index(command), argument)
-        return self.device.run(inputs={"command": words})
+        return self.device.run(inputs={"command": words}, deadline_s=deadline_s)
 
     def result(self, command: str, argument: int = 0) -> tuple[int, int, int]:
         self.obey(command, argument)

@@ -23,14 +23,13 @@ SPK_RAMFUNC void spk_uart_interrupt(void) {
     spk_irq_ticks += spk_core_ticks() - before;
 }
 
-// What interrupts took is not the model's.
+// What interrupts took is not the model's. None comes between the two looks: to look again would be
+// counted where it ends an interval.
 uint32_t spk_board_ticks(void) {
-    uint32_t ticks, spent;
-
-    do {
-        spent = spk_irq_ticks;
-        ticks = spk_core_ticks();
-    } while (spent != spk_irq_ticks);
+    irq_off();
+    const uint32_t spent = spk_irq_ticks;
+    const uint32_t ticks = spk_core_ticks();
+    irq_on();
     return ticks - spent;
 }
 
