@@ -274,7 +274,7 @@ def quick_neurons(part: slice, steps: int = 5) -> Graph:
     n = 23  # sixteen, four, two, one
     nodes: list[Operator] = [
         Poisson(name="encode", inputs=("x", "seed")),
-        Dense(name="fc", inputs=("encode.spikes",), weight=weights(rng, n, 40, 12.0)),
+        Dense(name="fc", inputs=("encode.spikes",), weight=weights(rng, n, 40, 3.0)),
         Direct(name="far", inputs=("y",), gain=127, zero_point=128),
     ]
     timings = [timing for timing in TIMINGS if timing != "both_steps"]  # no such kernel has it
@@ -286,7 +286,7 @@ def quick_neurons(part: slice, steps: int = 5) -> Graph:
         source, each, own = layer
         near = source == "fc"
         leaks = (29491, 32767, 32768, 16385) if near else (1, 3)
-        low, high = (20, 90) if near else (0, 32767)
+        low, high = (3, 20) if near else (0, 32767)
         most = (0, 1, 16384, 24001, 29491, 32767, 32768) if near else (0, 1, 2, 3)
         nodes.append(
             Lif(

@@ -138,18 +138,20 @@ def test_loads_wait_where_each_instruction_takes_a_word() -> None:
     assert waits(core, [wide] * 8, 0) == 0
 
 
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
 @pytest.mark.parametrize(
     ("core", "board", "off"), [("ibex", "virt-rv32", 0.002), ("cortex-m4", "mps2-an386", 0.02)]
 )
 def test_what_is_executed_is_what_the_board_counts(
-    core: str, board: str, off: float, tmp_path: Path
+    core: str, board: str, off: float, toolchain: str, tmp_path: Path
 ) -> None:
     found = find_board(board)
+    need(found.toolchains[toolchain].command[0])
     for machine in found.machines.values():
         need(machine.module or machine.argv[0])
     package = Package.load(DIGITS)
-    made = predict(package, core, fitted=False)
-    built = make(package, found, tmp_path / "build", toolchain="zig")
+    made = predict(package, core, toolchain=toolchain, fitted=False)
+    built = make(package, found, tmp_path / "build", toolchain=toolchain)
     summary, _ = run(
         package,
         SessionTarget(found, built),

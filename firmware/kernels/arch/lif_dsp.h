@@ -184,6 +184,8 @@ SPK_INLINE uint32_t spk_lif_some(const struct spk_lif *c, uint32_t count, const 
                                   (const uint32_t *)(const void *)leaks, SPK_HALVES_ONES};
     SPK_OPAQUE(lanes.ones);
     uint32_t spikes = 0;
+    // Pairs want these two: GCC would keep addresses there that only code behind the loop asks for.
+    __asm__ volatile("" : : : "r8", "r9");
     if (count >= 4) {
         spikes = spk_lif_four(c, &lanes, 0, spikes);
     }

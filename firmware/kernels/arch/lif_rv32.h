@@ -169,8 +169,19 @@ SPK_INLINE uint32_t spk_lif_two(const struct spk_lif *c, uint32_t i, const int16
     const uint32_t level = !c->threshold  ? c->inclusive ? all : all | ~upper
                            : c->inclusive ? both & upper
                                           : both;
-    if (spk_lif_reaches(c, (int32_t)second, (int32_t)level) &&
-        (c->inclusive || !c->threshold || (second ^ both) > ~upper)) { // not just what lies below
+    // In front of a strict threshold of many, what lies below may decide: that is asked last.
+    const bool exact = c->inclusive || !c->threshold;
+    const bool subtract = c->timing == SPK_SAME_STEP && c->reset == SPK_RESET_SUBTRACT;
+    const bool reaches = spk_lif_reaches(c, (int32_t)second, (int32_t)level);
+    if (reaches && !exact && subtract) {
+        second -= both & upper;
+        SPK_OPAQUE(second);
+        if (__builtin_expect(second > ~upper, 1)) { // not just what lies below
+            bits |= 2u << i;
+        } else {
+            second += both & upper;
+        }
+    } else if (reaches && (exact || (second ^ both) > ~upper)) {
         bits |= 2u << i;
         second = spk_lif_spent(c, second, c->threshold ? both & upper : all, 16);
     }
@@ -186,8 +197,8 @@ SPK_INLINE uint32_t spk_lif_two(const struct spk_lif *c, uint32_t i, const int16
 // x, v, thresholds, leaks: (count,), aligned to words; the last two may be 0.
 SPK_INLINE uint32_t spk_lif_some(const struct spk_lif *c, uint32_t count, const int16_t *x,
                                  int16_t *v, const int16_t *thresholds, const uint16_t *leaks) {
-    uint32_t bits = 0;
-    SPK_OPAQUE(bits); // the first spike is no case of its own
+    uint32_t bits;
+    __asm__ volatile("li %0, 0" : "=r"(bits)); // the first spike is no case of its own
     SPK_UNROLL(16)
     for (uint32_t i = 0; i < count; i += 2) {
         if (spk_lif_spoilt(c)) {

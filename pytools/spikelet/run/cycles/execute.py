@@ -159,6 +159,8 @@ class _Runner:
                 "pc": regs.UC_RISCV_REG_PC, "sp": regs.UC_RISCV_REG_SP,
                 "ra": regs.UC_RISCV_REG_RA, "a0": regs.UC_RISCV_REG_A0, "a1": regs.UC_RISCV_REG_A1,
             }  # fmt: skip
+            # GCC's linker shortens accesses by it.
+            core.reg_write(regs.UC_RISCV_REG_GP, self._symbols["__global_pointer$"])
         core.mem_map(self._memory.flash.base, len(self._code))
         core.mem_map(self._memory.ram.base, -(-self._memory.ram.bytes // PAGE) * PAGE)
         core.mem_map(BACK, PAGE)
