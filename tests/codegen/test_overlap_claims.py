@@ -7,7 +7,7 @@ where the statement permits it, and each layer is compared with golden.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -111,18 +111,23 @@ def test_learning_is_exact_over_its_input(name: str, tmp_path: Path) -> None:
     learns(NEAR[0], LEARNING[name](), tmp_path, 0)
 
 
+def by_turns(targets: Collection[str], ways: Sequence[int]) -> list[tuple[str, str, int]]:
+    """All layers on all targets: of a layer one target after the other in another of the ways."""
+    return [
+        (name, target, ways[(i + j) % len(ways)])
+        for i, name in enumerate(LAYERS)
+        for j, target in enumerate(targets)
+    ]
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("turn", [0, 1])
-@pytest.mark.parametrize("target", EVERY)
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(("name", "target", "turn"), by_turns(EVERY, (0, 1)))
 def test_all_layers_on_all_targets(name: str, target: str, turn: int, tmp_path: Path) -> None:
     assert mismatches(target, LAYERS[name](), tmp_path, turn) == 0
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("more", [8, 40])
-@pytest.mark.parametrize("target", [*NEAR, *FAR])
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(("name", "target", "more"), by_turns([*NEAR, *FAR], (8, 40)))
 def test_more_than_the_lead_is_safe(name: str, target: str, more: int, tmp_path: Path) -> None:
     assert mismatches(target, LAYERS[name](), tmp_path, more=more) == 0
 

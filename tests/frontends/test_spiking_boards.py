@@ -15,6 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 import spiking_combinations as made
 
@@ -22,6 +23,9 @@ import spikelet.frontends.spiking
 from spikelet.frontends.spiking import network
 from spikelet.frontends.spiking.network import Layer, Rule
 from spikelet.graph import Graph, Operator
+from spikelet.graph.ops.leaky_readout import LeakyReadout
+from spikelet.graph.ops.lif import Lif
+from spikelet.graph.ops.one_to_one import OneToOne
 from spikelet.package import Package
 from targets import check_package, make_package
 
@@ -82,6 +86,19 @@ def test_every_convention(target: str, tmp_path: Path) -> None:
 @on_each_target
 def test_every_program(target: str, tmp_path: Path) -> None:
     check(target, program_packages(), tmp_path)
+
+
+def test_programs_keep_the_weights_of_neurons_to_themselves() -> None:
+    """Beside weights on values of 8 bits: a spike weighs as much as the threshold."""
+    graph = made.program_graphs()["rleaky_loop, exact"]
+    nodes = {node.name: node for node in graph.order}
+    own, shifted, neurons = nodes["lif1_own"], nodes["lif1_all_1"], nodes["lif1"]
+    assert isinstance(own, OneToOne)
+    assert isinstance(shifted, LeakyReadout)
+    assert isinstance(neurons, Lif)
+    weight = own.weight.astype(np.int64) << shifted.input_shift
+    assert weight.min() > 1 << 15
+    np.testing.assert_allclose(weight << neurons.input_shift, neurons.threshold, rtol=2.0**-13)
 
 
 def subclasses(base: type) -> Iterator[type]:

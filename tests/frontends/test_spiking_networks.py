@@ -30,6 +30,8 @@ from spikelet.frontends.spiking.network import (
 from spikelet.frontends.spiking.shapes import output_shape
 from spikelet.frontends.spiking.simulate import Simulation
 from spikelet.graph import Array
+from spikelet.graph.ops import one_to_one
+from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.refusal import ImportRefused
 
 STEPS = 60
@@ -239,18 +241,26 @@ def test_a_recurrence_behind_a_flattened_image_is_refused(kind: str) -> None:
     assert e.value.next is not None and "put a Linear behind" in e.value.next
 
 
-def test_a_weight_of_counts_that_is_beyond_16_bits_is_refused() -> None:
+def test_a_weight_of_counts_beyond_16_bits_keeps_seven() -> None:
     rule = Rule(kept=np.array([0.9]), most=200, reset="subtract")
+    weight = np.array([0.1, 0.1, 0.1, 2.0])
     layers: tuple[Layer, ...] = (
         Linear(name="fc", inputs=("x",), weight=np.full((4, 4), 0.01)),
         Previous(name="last", of="lo", shape=(4,)),
-        OneToOne(name="own", inputs=("last",), weight=np.array([0.1, 0.1, 0.1, 2.0])),
+        OneToOne(name="own", inputs=("last",), weight=weight),
         Add(name="sums", inputs=("fc", "own")),
         Neurons(name="lo", inputs=("sums",), rule=rule),
     )
     network = SpikingNetwork("counts", {"x": (4,)}, layers, "lo")
-    with pytest.raises(ImportRefused, match=r"layer own: a weight of 2 is .* with 200 spikes"):
-        lower(network, STEPS, Poisson())
+    lowered = lower(network, STEPS, Poisson())
+    nodes = {node.name: node for node in lowered.graph.order}
+    own, shifted = nodes["own"], nodes["sums_1"]
+    assert isinstance(own, one_to_one.OneToOne)
+    assert isinstance(shifted, LeakyReadout)
+    assert 64 <= own.weight.max() <= 32767 // 200
+    np.testing.assert_allclose(own.weight / own.weight.max() * 2.0, weight, atol=2.0 * 2.0**-7)
+    assert not lowered.exact_weights["own"]
+    assert shifted.input_shift > 0
 
 
 @pytest.mark.parametrize("name", SWITCHES)

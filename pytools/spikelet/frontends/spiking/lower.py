@@ -152,6 +152,29 @@ def common_unit(units: Sequence[Array]) -> tuple[Array, list[int]]:
     return unit, [int(shift) for shift in shifts]
 
 
+def one_to_one_shift(layer: OneToOne, source: Held, unit: Array) -> int:
+    """By how many bits its currents are shifted to the left, so that they fit into 16 bits before.
+
+    Beside weights on values of 8 bits one spike may be a hundred thousand of their units.
+
+    Args:
+        layer: the weights.
+        source: what it reads.
+        unit: (C,) of the sum that it flows into.
+    """
+    each, spikes, shift = _each(layer, source, unit), round(source.most / source.unit[0]), 0
+    while np.abs(nearest(each / 2.0**shift)).max() * spikes >= 1 << 15:
+        shift += 1
+    return shift
+
+
+def _each(layer: OneToOne, source: Held, unit: Array) -> Array:
+    """Its weights in units of what they are added to."""
+    weight = in_memory(source, layer.weight)
+    each: Array = weight * source.unit[0] / np.resize(unit, max(len(weight), len(unit)))
+    return each
+
+
 def unit_shifts(sources: Sequence[Held]) -> list[int]:
     """By how many bits each of several sums is shifted for their common unit, the finest."""
     every = np.stack([source.unit for source in sources])
@@ -328,6 +351,8 @@ class _Lowering:
         unit, shifts = common_unit(units)
         shift = dict(zip((part.name for part, _ in weighted), shifts, strict=True))
         for part, factor in parts:
+            if isinstance(part, OneToOne) and part.name not in shift:
+                shift[part.name] = one_to_one_shift(part, self._source(part), unit / factor)
             self.units[part.name] = unit * 2.0 ** shift.get(part.name, 0) / factor
 
     def _producers(self, name: str, factor: float) -> Iterator[tuple[Layer, float]]:
@@ -422,16 +447,8 @@ class _Lowering:
 
     def _add_one_to_one(self, layer: OneToOne) -> None:
         source, unit = self._source(layer), self._channels(layer)
-        weight = in_memory(source, layer.weight)
-        each = weight * source.unit[0] / np.resize(unit, max(len(weight), len(unit)))
-        codes, spikes = nearest(each), round(source.most / source.unit[0])
-        if np.abs(codes).max() * spikes >= 1 << 15:
-            raise ImportRefused(
-                f"layer {layer.called}: a weight of {np.abs(weight).max():g} is "
-                f"{np.abs(codes).max():,.0f} steps of the weights it is added to, with {spikes} "
-                "spikes beyond 16 bits",
-                next="use a smaller weight, larger ones in the layers beside it, or fewer spikes",
-            )
+        each = _each(layer, source, unit)
+        codes = nearest(each)
         self.exact_weights[layer.name] = bool(np.allclose(codes, each, rtol=2.0**-22, atol=0))
         node = one_to_one.OneToOne(
             name=layer.name, inputs=(source.name,), weight=codes.astype(np.int16)
