@@ -68,7 +68,7 @@ uint32_t spk_board_nearest_baud(uint32_t baud); // that the clock can give; 0 = 
 uint32_t spk_board_set_baud(uint32_t baud);
 void spk_board_alive(void); // called between requests: a watchdog's period exceeds the longest
 
-uint32_t spk_board_ticks(void); // free-running, wraps
+uint32_t spk_board_ticks(void); // free-running, wraps; not for interrupts, which it holds off
 // Begins a tick now, so that a count from here does not depend on how much of one had passed: the
 // same code then takes the same ticks. For counters of several instructions a tick.
 void spk_board_ticks_begin(void);
