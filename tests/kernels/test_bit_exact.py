@@ -83,7 +83,7 @@ def test_every_layer_in_every_step_equals_golden(target: str, name: str, tmp_pat
 
 QUICK_PARTS = 11  # shares no factor with the numbers of choices, so a part has all of each
 QUICK_TARGETS = {
-    "rv32-gcc-qemu": (1,),
+    "rv32-gcc-qemu": (0, 1),
     "m4-gcc-qemu": (1,),
     "m0-gcc-qemu": (2,),
     "rv32-zig-unicorn": (),

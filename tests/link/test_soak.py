@@ -35,6 +35,6 @@ def test_curve(tmp_path: Path) -> None:
     picture = tmp_path / "goodput.png"
     rows = _soak(tmp_path, "--curve", "--frames", "150", "--plot", str(picture))
     assert [row["wrong"] for row in rows] == [0] * 8
-    assert rows[0]["retries"] <= 2  # a process may wait longer for its core than for an answer
+    assert rows[0]["retries"] == 0
     assert rows[0]["efficiency"] > rows[-1]["efficiency"]
     assert picture.stat().st_size > 5000

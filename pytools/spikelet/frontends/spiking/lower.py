@@ -351,9 +351,10 @@ class _Lowering:
         unit, shifts = common_unit(units)
         shift = dict(zip((part.name for part, _ in weighted), shifts, strict=True))
         for part, factor in parts:
-            if isinstance(part, OneToOne) and part.name not in shift:
-                shift[part.name] = one_to_one_shift(part, self._source(part), unit / factor)
-            self.units[part.name] = unit * 2.0 ** shift.get(part.name, 0) / factor
+            own = unit * 2.0 ** shift.get(part.name, 0) / factor
+            if isinstance(part, OneToOne):
+                own = own * 2.0 ** one_to_one_shift(part, self._source(part), own)
+            self.units[part.name] = own
 
     def _producers(self, name: str, factor: float) -> Iterator[tuple[Layer, float]]:
         """Layers of weights whose sums flow into a tensor, and what these are multiplied by."""
