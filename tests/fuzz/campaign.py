@@ -1,13 +1,14 @@
 """Runs fuzzing targets, each up to so many executions, and says what ran: `make fuzz`.
 
-    python tests/fuzz/campaign.py [--runs N | --seconds S | --keep] [--out FOLDER] [TARGET ...]
+    python tests/fuzz/campaign.py [--runs N | --seconds S | --keep] [--jobs N] [--out FOLDER]
+        [TARGET ...]
 
-Targets in C (`tests/c`, libFuzzer) and in Python (`fuzz_importers.py`, atheris) run one after
-another, each as a row of processes with a seed of their own. FOLDER keeps what they found worth
-keeping (`corpus/TARGET`), what broke them (`findings/TARGET`) and what ran so far (`counts.json`):
-a campaign that was stopped goes on where it was. Each begins with `corpus/TARGET.tar.xz` (of C, in
-`tests/c`), which `--keep` writes anew from what FOLDER holds, made small, and with the seeds of its
-format. Exit code 1 if any target has a finding.
+Targets in C (`tests/c`, libFuzzer) and in Python (`fuzz_importers.py`, atheris) run as many at once
+as there are cores, each as a row of processes with a seed of their own. FOLDER keeps what they
+found worth keeping (`corpus/TARGET`), what broke them (`findings/TARGET`) and what ran so far
+(`counts.json`): a campaign that was stopped goes on where it was. Each begins with
+`corpus/TARGET.tar.xz` (of C, in `tests/c`), which `--keep` writes anew from what FOLDER holds, made
+small, and with the seeds of its format. Exit code 1 if any target has a finding.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import io
 import json
 import lzma
+import os
 import re
 import shlex
 import shutil
@@ -23,14 +25,18 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KEPT_BYTES = 3000  # of an input
 EXECUTED = re.compile(r"stat::number_of_executed_units: (\d+)")
+_counts_file = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -134,8 +140,8 @@ def run(name: str, words: Sequence[str], count: Count, runs: int, seconds: float
     count.seconds += time.monotonic() - began
     if done.returncode or not executed:
         count.findings += 1
-        print(f"{name}: exit code {done.returncode} of\n  {shlex.join([*words, *limits])}")
-        print(done.stderr[-6000:], flush=True)
+        said = f"{name}: exit code {done.returncode} of\n  {shlex.join([*words, *limits])}\n"
+        print(said + done.stderr[-6000:], flush=True)
         return done.returncode or 1
     return 0
 
@@ -145,6 +151,13 @@ def read_counts(out: Path) -> dict[str, Count]:
     file = out / "counts.json"
     held = json.loads(file.read_text()) if file.exists() else {}
     return {name: Count(**values) for name, values in held.items()}
+
+
+def _write_count(name: str, count: Count, out: Path) -> None:
+    """Beside those of other targets, which run at the same time."""
+    with _counts_file:
+        counts = {**read_counts(out), name: count}
+        (out / "counts.json").write_text(json.dumps({k: asdict(v) for k, v in counts.items()}))
 
 
 def campaign(name: str, build: Path, out: Path, runs: int, seconds: float) -> int:
@@ -157,8 +170,9 @@ def campaign(name: str, build: Path, out: Path, runs: int, seconds: float) -> in
         runs: executions, with those of earlier campaigns.
         seconds: of this campaign, whatever the executions; 0 for none.
     """
-    counts, words = read_counts(out), command(name, build, out)
-    count, end = counts.setdefault(name, Count()), time.monotonic() + seconds
+    with _counts_file:
+        count = read_counts(out).get(name, Count())
+    words, end = command(name, build, out), time.monotonic() + seconds
     most, code = TARGETS[name].chunk, 0
     while not code:
         left = end - time.monotonic() if seconds else 0
@@ -166,7 +180,7 @@ def campaign(name: str, build: Path, out: Path, runs: int, seconds: float) -> in
         if chunk <= 0 or (seconds and left < 0.5):
             break
         code = run(name, words, count, chunk, left)
-        (out / "counts.json").write_text(json.dumps({k: asdict(v) for k, v in counts.items()}))
+        _write_count(name, count, out)
         print(f"{name}: {count.executions} executions", flush=True)
     return code
 
@@ -186,12 +200,14 @@ def summary(names: Sequence[str], out: Path) -> str:
 
 def main() -> int:
     """Run all of the targets that are named, whatever one of them finds."""
+    cores = os.cpu_count() or 1
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("targets", nargs="*", default=list(TARGETS), help=", ".join(TARGETS))
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--runs", type=int, default=10_000_000, help="of each, with those before")
     limit.add_argument("--seconds", type=float, default=0, help="of each, whatever ran before")
     limit.add_argument("--keep", action="store_true", help="write the archives; run nothing")
+    parser.add_argument("--jobs", type=int, default=cores, help="targets at once; else %(default)s")
     parser.add_argument("--out", type=Path, default=Path("out/fuzz"))
     parser.add_argument("--build", type=Path, default=HERE.parents[1] / "build" / "tests-c")
     given = parser.parse_args()
@@ -200,7 +216,9 @@ def main() -> int:
         for name in given.targets:
             keep(name, build, out)
         return 0
-    codes = [campaign(name, build, out, given.runs, given.seconds) for name in given.targets]
+    with ThreadPoolExecutor(given.jobs) as pool:
+        run_one = partial(campaign, build=build, out=out, runs=given.runs, seconds=given.seconds)
+        codes = list(pool.map(run_one, given.targets))
     print(summary(given.targets, out))
     return int(any(codes))
 

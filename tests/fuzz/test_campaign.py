@@ -21,6 +21,20 @@ sys.exit(77 if BROKEN else 0)
 """
 
 
+# Waits for the other of two that run at once.
+MEETING = """
+import sys, time
+from pathlib import Path
+here, other = Path(sys.argv[1]), Path(sys.argv[2])
+here.touch()
+end = time.monotonic() + 20
+while not other.exists() and time.monotonic() < end:
+    time.sleep(0.01)
+print("stat::number_of_executed_units: 5", file=sys.stderr)
+sys.exit(0 if other.exists() else 77)
+"""
+
+
 def stand_in(monkeypatch: pytest.MonkeyPatch, broken: bool = False) -> None:
     text = PROGRAM.replace("BROKEN", str(broken))
     monkeypatch.setattr(campaign, "command", lambda *_: [sys.executable, "-c", text])
@@ -53,6 +67,19 @@ def test_what_broke_a_target_is_told(
     assert line[1].split()[:2] == ["link", "70"]
     assert line[1].split()[-1] == "1"
     assert line[2].split() == ["delta", "0", "0", "0", "0"]
+
+
+def test_targets_run_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def command(name: str, build: Path, out: Path) -> list[str]:
+        other = {"link": "spk", "spk": "link"}[name]
+        return [sys.executable, "-c", MEETING, str(out / name), str(out / other)]
+
+    monkeypatch.setattr(campaign, "command", command)
+    words = ["--jobs", "2", "--runs", "5", "--out", str(tmp_path), "link", "spk"]
+    monkeypatch.setattr(sys, "argv", ["campaign.py", *words])
+    assert campaign.main() == 0
+    counts = campaign.read_counts(tmp_path)
+    assert {name: count.executions for name, count in counts.items()} == {"link": 5, "spk": 5}
 
 
 @pytest.mark.parametrize("name", campaign.TARGETS)

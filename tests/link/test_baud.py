@@ -54,7 +54,7 @@ def test_it_is_asked_for_at_once(library: Path, latency_s: float, baud: int) -> 
     device = Device(line, clock=line.clock, baud=baud)
     assert (line.baud, line.rate()) == (baud, baud)
     assert device.echo(DATA) == DATA
-    assert device.stats.retries <= 1
+    assert device.stats.retries == 0
 
 
 def test_a_device_is_found_at_the_rate_that_a_broken_session_left(library: Path) -> None:

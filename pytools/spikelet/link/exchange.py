@@ -69,7 +69,7 @@ class LinkStats:
         frames: good frames received.
         bad_frames: pieces received that were no good frame.
         sent: frames sent, with the repeated ones.
-        retries: frames sent again.
+        retries: frames sent again; not a HELLO, which is repeated until the device has booted.
         bytes: tensor bytes moved, each counted once.
         seconds: time spent in exchanges.
     """
@@ -337,7 +337,7 @@ class Exchange:
         for item in items:
             item.sent_at = now
             item.sends += 1
-            self.stats.retries += item.sends > 1
+            self.stats.retries += item.sends > 1 and item.request.type != Type.HELLO
         self.stats.sent += len(items)
         self.transport.write(b"".join([item.wire for item in items]))
 
