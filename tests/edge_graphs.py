@@ -19,7 +19,10 @@ from spikelet.graph.operator import operators
 LAST = (1 << 31) - 1
 SCALES = (1e-30, 1e-9, 1e-3, 1.0, 1e9, 1e30)
 ZEROS = (-128, 127, 3)
-MOST_NODES = 200
+# Operators of an image: of neurons few, whose kernels all become one function, where clang takes
+# more than twice as long for one of twice the size.
+MOST_NODES, MOST_NEURONS = 200, 30
+OWN_BYTES = 64  # an operator's input that is as small may be overwritten: no other reads it
 KINDS = functools.cache(operators)  # which looks through all modules
 
 
@@ -46,13 +49,31 @@ class Edges:
     def graphs(self, name: str) -> list[Graph]:
         """All of them, as few graphs as hold so many."""
         found = []
-        for i in range(0, len(self.nodes), MOST_NODES):
-            nodes = self.nodes[i : i + MOST_NODES]
-            read = {n for node in nodes for n in node.inputs}
-            inputs = [t for t in self.inputs if t.name in read]
+        most = MOST_NEURONS if name == "spiking" else MOST_NODES
+        for i in range(0, len(self.nodes), most):
+            inputs, nodes = self._shared(self.nodes[i : i + most])
             output = self._output(nodes[-1], [t for t in inputs if t.name in nodes[-1].inputs])
             found.append(Graph(f"{name}{i}", self.steps, inputs, nodes, [output]))
         return found
+
+    def _shared(self, nodes: list[Operator]) -> tuple[list[Tensor], list[Operator]]:
+        """Inputs of nodes, and these: of large inputs that are alike there is one for all.
+
+        Each byte of an input goes through an emulated UART, which takes tens of microseconds.
+        """
+        made = {tensor.name: tensor for tensor in self.inputs}
+        shared: dict[tuple[int, Tensor], Tensor] = {}
+        found: dict[str, Tensor] = {}
+        readers = []
+        for node in nodes:
+            ins = []
+            for place, tensor in enumerate(made[name] for name in node.inputs):
+                if tensor.nbytes > OWN_BYTES:
+                    tensor = shared.setdefault((place, replace(tensor, name="x")), tensor)
+                found[tensor.name] = tensor
+                ins.append(tensor.name)
+            readers.append(replace(node, inputs=tuple(ins)))
+        return list(found.values()), readers
 
     def _output(self, node: Operator, ins: list[Tensor]) -> str:
         bounds = {t.name: t.interval() for t in ins}
