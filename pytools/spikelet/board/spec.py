@@ -491,6 +491,11 @@ def find_board(name: str) -> Board:
     Raises:
         UsageError: there is none; the text lists what exists and the nearest name.
     """
+    # A board of ours is its folder's: the others, some thirty files, need not be read for it.
+    if Path(name).name == name and (boards_dir() / name / BOARD_FILE).is_file():
+        board = load_board(boards_dir() / name)
+        if board.name == name and not board.template:
+            return board
     known = boards()
     if name in known:
         return known[name]

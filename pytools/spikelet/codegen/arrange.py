@@ -13,6 +13,10 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
+from spikelet.graph.tensor import Array
+
 TRIALS = 300  # moves of a block to another place in the order, and decisions, that are tried
 WORK = 40000  # pairs of blocks that trials may look at, in all
 
@@ -48,11 +52,11 @@ def arrange(problem: Problem, unit: int, floor: int) -> tuple[list[int], int]:
         floor: bytes that are needed at the least.
     """
     best = _by_rule(problem, floor)
-    budget = [_trials(problem)]
+    budget, pairs = [_trials(problem)], _Pairs(problem)
     low = floor  # sizes below were tried, some without an answer
     while low < (high := problem.extent(best)):
         middle = low + (high - low) // 2 // unit * unit
-        order = _Ways(problem, middle).solve(budget)
+        order = _Ways.undecided(problem, middle, pairs).solve(budget)
         if order:
             best = order
             continue
@@ -141,39 +145,72 @@ def _is_free(place: int, near: _Near, places: Sequence[int]) -> bool:
     )
 
 
+class _Pairs:
+    """The pairs of a problem as columns: the blocks `a` < `b`, and the distances both ways."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.pairs = sorted((a, b) for a, b in problem.above if a < b)
+        self.a, self.b = np.array(self.pairs, np.int64).reshape(-1, 2).T
+        self.b_above = np.array([problem.above[a, b] for a, b in self.pairs], np.int64)
+        self.a_above = np.array([problem.above[b, a] for a, b in self.pairs], np.int64)
+
+    def needs(self, head: Sequence[int], tail: Sequence[int]) -> tuple[Array, Array]:
+        """Of each pair the bytes in all when `b` is above `a`, and when `a` is above `b`."""
+        heads, tails = np.array(head, np.int64), np.array(tail, np.int64)
+        return (
+            heads[self.a] + self.b_above + tails[self.b],
+            heads[self.b] + self.a_above + tails[self.a],
+        )
+
+
 @dataclass
 class _Ways:
-    """How blocks lie to one another, as far as it is decided; all within `limit` bytes."""
+    """How blocks lie to one another, as far as it is decided; all within `limit` bytes.
+
+    Attributes:
+        pairs: all that are in use together.
+        head: the lowest place of each block.
+        tail: the least from its beginning to the end of all.
+        decided: distances, at the least.
+        open: (pairs,) which of them are not decided.
+    """
 
     problem: Problem
     limit: int
-    head: list[int] = field(default_factory=list)  # the lowest place of each
-    tail: list[int] = field(default_factory=list)  # the least from its beginning to the end of all
-    decided: dict[tuple[int, int], int] = field(default_factory=dict)  # distances, at the least
-    open: set[tuple[int, int]] = field(default_factory=set)
+    pairs: _Pairs
+    head: list[int]
+    tail: list[int]
+    decided: dict[tuple[int, int], int]
+    open: Array
 
-    def __post_init__(self) -> None:
-        if not self.head:
-            self.head, self.tail = [0] * len(self.problem.sizes), list(self.problem.sizes)
-            self.open = {(a, b) for a, b in self.problem.above if a < b}
+    @classmethod
+    def undecided(cls, problem: Problem, limit: int, pairs: _Pairs) -> _Ways:
+        """Every way is open."""
+        head, tail = [0] * len(problem.sizes), list(problem.sizes)
+        return cls(problem, limit, pairs, head, tail, {}, np.ones(len(pairs.pairs), bool))
 
     def solve(self, budget: list[int]) -> list[int] | Literal[False] | None:
         """Places within the limit, False where there are none, None where the budget ends."""
         if not self._propagate():
             return False
-        if not self.open:
+        if not self.open.any():
             return list(self.head)
         if budget[0] <= 0:
             return None
-        a, b = max(self.open, key=lambda pair: (sum(self._needs(*pair)), pair))
+        b_above, a_above = self.pairs.needs(self.head, self.tail)
+        needs = np.where(self.open, b_above + a_above, -1)
+        chosen = len(needs) - 1 - int(np.argmax(needs[::-1]))  # of equals the last
+        pair = self.pairs.pairs[chosen]
+        left = self.open.copy()
+        left[chosen] = False
         unknown = False
-        for _, distances in sorted(self._ways(a, b), key=lambda way: way[0]):
+        for _, distances in sorted(self._ways(*pair), key=lambda way: way[0]):
             if budget[0] <= 0:
                 return None
             budget[0] -= 1
             branch = _Ways(
-                self.problem, self.limit, list(self.head), list(self.tail),
-                {**self.decided, **distances}, self.open - {(a, b)},
+                self.problem, self.limit, self.pairs, list(self.head), list(self.tail),
+                {**self.decided, **distances}, left.copy(),
             )  # fmt: skip
             order = branch.solve(budget)
             if order:
@@ -181,17 +218,15 @@ class _Ways:
             unknown |= order is None
         return None if unknown else False
 
-    def _needs(self, a: int, b: int) -> tuple[int, int]:
-        """Bytes in all when `b` is above `a`, and when `a` is above `b`."""
-        head, tail, above = self.head, self.tail, self.problem.above
-        return head[a] + above[a, b] + tail[b], head[b] + above[b, a] + tail[a]
-
     def _ways(self, a: int, b: int) -> list[tuple[int, dict[tuple[int, int], int]]]:
         """Each way that is within the limit: bytes in all, and its distances."""
-        pairs = zip(self._needs(a, b), ((a, b), (b, a)), strict=True)
-        ways = [(need, {pair: self.problem.above[pair]}) for need, pair in pairs]
+        head, tail, above = self.head, self.tail, self.problem.above
+        ways = [
+            (head[low] + above[low, high] + tail[high], {(low, high): above[low, high]})
+            for low, high in ((a, b), (b, a))
+        ]
         if (a, b) in self.problem.same:
-            need = max(self.head[a], self.head[b]) + max(self.tail[a], self.tail[b])
+            need = max(head[a], head[b]) + max(tail[a], tail[b])
             ways.append((need, {(a, b): 0, (b, a): 0}))
         return [way for way in ways if way[0] <= self.limit]
 
@@ -209,14 +244,14 @@ class _Ways:
                     changed = True
                 if max(head[low] + tail[low], head[high] + tail[high]) > self.limit:
                     return False
-            for pair in list(self.open):
-                if max(self._needs(*pair)) <= self.limit:
-                    continue  # both ways, as most pairs have
-                ways = self._ways(*pair)
+            # Most pairs have both ways.
+            narrow = self.open & (np.maximum(*self.pairs.needs(head, tail)) > self.limit)
+            for number in np.flatnonzero(narrow):
+                ways = self._ways(*self.pairs.pairs[number])
                 if not ways:
                     return False
                 if len(ways) == 1:
                     self.decided.update(ways[0][1])
-                    self.open.discard(pair)
+                    self.open[number] = False
                     changed = True
         return all(h + t <= self.limit for h, t in zip(head, tail, strict=True))

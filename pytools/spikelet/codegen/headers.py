@@ -7,6 +7,7 @@ and in macros that declare functions. `structs` and `parameters` use them; nothi
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ _PARAMETER = re.compile(r"(?:const |volatile )*(?:enum |struct )?(\w+)\s+(\**)")
 _ARITHMETIC = re.compile(r"[0-9\s()+\-*|&<>=!a-z]*")
 
 POINTER = "*"  # the type of every pointer
+TEXTS = 1024  # of headers, that are read again for every image; what was found in them is kept
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,26 @@ def every(folders: Iterable[Path]) -> Declarations:
 
 
 def _strip_comments(path: Path) -> str:
-    return _COMMENT.sub("", path.read_text(encoding="utf-8"))
+    return _without_comments(path.read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(TEXTS)
+def _without_comments(text: str) -> str:
+    return _COMMENT.sub("", text)
+
+
+@functools.lru_cache(TEXTS)
+def _lines(text: str) -> tuple[str | tuple[str, str], ...]:
+    """A header's lines without comments; of a directive its word, and what follows it."""
+    joined = _without_comments(text).replace("\\\n", " ")
+    found = ((line, _DIRECTIVE.match(line)) for line in joined.splitlines())
+    return tuple((at[1], at[2].strip()) if at else line for line, at in found)
+
+
+@functools.lru_cache(TEXTS)
+def _declarations(text: str) -> Declarations:
+    """As `Declarations.of`; who reads it does not change it."""
+    return Declarations.of(text)
 
 
 @dataclass
@@ -141,13 +162,12 @@ class Image:
         seen.add(header)
         kept: list[str] = []
         taken: list[tuple[bool, bool]] = []  # of each open condition: is it true, was any branch
-        for line in _strip_comments(path).replace("\\\n", " ").splitlines():
-            directive = _DIRECTIVE.match(line)
-            if directive:
-                self._directive(directive[1], directive[2].strip(), taken, (folders, seen))
+        for line in _lines(path.read_text(encoding="utf-8")):
+            if isinstance(line, tuple):
+                self._directive(*line, taken, (folders, seen))
             elif all(now for now, _ in taken):
                 kept.append(line)
-        self._declare(Declarations.of("\n".join(kept)))
+        self._declare(_declarations("\n".join(kept)))
 
     def _directive(
         self,
