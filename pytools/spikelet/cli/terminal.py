@@ -209,9 +209,11 @@ class Fitted:
             least = Measurement.get(console, unbound, kept(self._least)).maximum
             return least > options.max_width
 
-        while left and too_wide():
+        wide = too_wide()
+        while left and wide:
             gone.append(left.pop(0))
-        yield kept((lambda column: column) if too_wide() else self._whole)
+            wide = too_wide()
+        yield kept((lambda column: column) if wide else self._whole)
         if gone:
             note = f"left out, {options.max_width} columns wide: {', '.join(gone)}"
             yield Text(f"{note}; --json has all", "dim")

@@ -7,6 +7,7 @@ are never downloaded. This module needs neither PyTorch nor snnTorch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -286,12 +287,26 @@ def load(name: str, events: Binning | None = None) -> DataSet:
     return DATA_SETS[name](name)
 
 
-def _digits(name: str) -> DataSet:
-    """scikit-learn's digits: 8x8 pixels of 0 to 16, as codes of 0 to 255."""
+@functools.cache
+def _digits_file() -> tuple[Array, Array]:
+    """What scikit-learn's text of the digits holds, which takes 30 ms to read; not to be written.
+
+    Returns:
+        (1797, 64) float64 pixels of 0 to 16, and (1797,) labels.
+    """
     from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
 
     pixels, y = load_digits(return_X_y=True)
+    pixels.setflags(write=False)
+    y.setflags(write=False)
+    return pixels, y
+
+
+def _digits(name: str) -> DataSet:
+    """scikit-learn's digits: 8x8 pixels of 0 to 16, as codes of 0 to 255."""
+    from sklearn.model_selection import train_test_split
+
+    pixels, y = _digits_file()
     x = np.floor(pixels / 16 * 255 + 0.5).astype(np.uint8)
     x_train, x_test, y_train, y_test = train_test_split(
         x, y.astype(np.int64), test_size=360, stratify=y, random_state=0
