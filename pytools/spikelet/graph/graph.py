@@ -424,10 +424,15 @@ class Graph:
 
     def row(self, name: str, row: int) -> int:
         """The step that row `row` of the trace of `name` belongs to."""
-        for node in self.order:
-            if any(t.name == name for t in node.outs):
-                return self.steps - 1 if self.phase(node) >= Phase.END else row
-        raise GraphError(f"graph {self.name}: no operator writes {name}")
+        writer = self._writers.get(name)
+        if writer is None:
+            raise GraphError(f"graph {self.name}: no operator writes {name}")
+        return self.steps - 1 if self.phase(writer) >= Phase.END else row
+
+    @cached_property
+    def _writers(self) -> dict[str, Operator]:
+        """The operator that writes a tensor, by its name."""
+        return {tensor.name: node for node in self.order for tensor in node.outs}
 
     def digests(self, execution: Execution, sample: int) -> Array:
         """CRC-32 of every traced tensor in every step, (T, columns) uint32; 0 where none ran."""
