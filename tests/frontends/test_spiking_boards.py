@@ -10,7 +10,7 @@ import functools
 import importlib
 import itertools
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -20,6 +20,7 @@ import pytest
 import spiking_combinations as made
 
 import spikelet.frontends.spiking
+from once import Once
 from spikelet.frontends.spiking import network
 from spikelet.frontends.spiking.network import Layer, Rule
 from spikelet.graph import Graph, Operator
@@ -27,10 +28,13 @@ from spikelet.graph.ops.leaky_readout import LeakyReadout
 from spikelet.graph.ops.lif import Lif
 from spikelet.graph.ops.one_to_one import OneToOne
 from spikelet.package import Package
-from targets import check_package, make_package
+from targets import EVERY, check_package, make_package
 
 SAMPLES = 3
-AT_ONCE = 21  # networks of an image
+# Networks of an image: what is compiled for a core takes more than twice as long for twice as many,
+# to link sanitisers takes half a second.
+AT_ONCE, SANITISED_AT_ONCE = 10, 21
+CONVENTIONS, PROGRAMS = "all conventions", "all programs"
 TARGETS = ["native-gcc-sanitized", "rv32-zig-unicorn", "m4-gcc-qemu"]
 # These compile slowly: of synapses a few kinds.
 MORE_TARGETS = ["rv32-gcc-qemu", "m0-gcc-qemu"]
@@ -38,33 +42,31 @@ MORE_KINDS = ["dense", "values"]
 on_each_target = pytest.mark.parametrize("target", [*TARGETS, *MORE_TARGETS])
 
 
-@functools.cache
-def class_packages(kind: str) -> list[Package]:
-    return packages(list(made.class_graphs(kind).values()))
-
-
-@functools.cache
-def convention_packages() -> list[Package]:
-    return packages(list(made.convention_graphs()[0].values()))
-
-
-@functools.cache
-def program_packages() -> list[Package]:
-    return packages(list(made.program_graphs().values()))
-
-
-def packages(graphs: list[Graph]) -> list[Package]:
+def packages(graphs: list[Graph], at_once: int) -> list[Package]:
     """Few graphs in each, with golden's results."""
-    images = -(-len(graphs) // AT_ONCE)
+    images = -(-len(graphs) // at_once)
     return [
         make_package(made.joined(graphs[number::images], "combinations"), SAMPLES)
         for number in range(images)
     ]
 
 
-def check(target: str, checked: list[Package], folder: Path) -> None:
-    for number, package in enumerate(checked):
+def check(target: str, graphs: list[Graph], folder: Path) -> None:
+    sanitised = EVERY[target][3]
+    for number, package in enumerate(packages(graphs, SANITISED_AT_ONCE if sanitised else AT_ONCE)):
         check_package(target, package, folder / str(number))
+
+
+@pytest.fixture(scope="session")
+def graphs_of(once: Once) -> Callable[[str], list[Graph]]:
+    """Graphs of a kind of synapses, of all conventions or of all programs, made once for all."""
+
+    every = {
+        CONVENTIONS: lambda: made.convention_graphs()[0],
+        PROGRAMS: made.program_graphs,
+        **{kind: functools.partial(made.class_graphs, kind) for kind in made.SYNAPSES},
+    }
+    return lambda what: once(f"spiking-{what}", lambda _: list(every[what]().values()))
 
 
 @pytest.mark.long
@@ -72,20 +74,26 @@ def check(target: str, checked: list[Package], folder: Path) -> None:
     ("kind", "target"),
     [*itertools.product(made.SYNAPSES, TARGETS), *itertools.product(MORE_KINDS, MORE_TARGETS)],
 )
-def test_every_class_behind_every_synapse(kind: str, target: str, tmp_path: Path) -> None:
-    check(target, class_packages(kind), tmp_path)
+def test_every_class_behind_every_synapse(
+    kind: str, target: str, graphs_of: Callable[[str], list[Graph]], tmp_path: Path
+) -> None:
+    check(target, graphs_of(kind), tmp_path)
 
 
 @pytest.mark.long
 @on_each_target
-def test_every_convention(target: str, tmp_path: Path) -> None:
-    check(target, convention_packages(), tmp_path)
+def test_every_convention(
+    target: str, graphs_of: Callable[[str], list[Graph]], tmp_path: Path
+) -> None:
+    check(target, graphs_of(CONVENTIONS), tmp_path)
 
 
 @pytest.mark.long
 @on_each_target
-def test_every_program(target: str, tmp_path: Path) -> None:
-    check(target, program_packages(), tmp_path)
+def test_every_program(
+    target: str, graphs_of: Callable[[str], list[Graph]], tmp_path: Path
+) -> None:
+    check(target, graphs_of(PROGRAMS), tmp_path)
 
 
 def test_programs_keep_the_weights_of_neurons_to_themselves() -> None:
