@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from link_agent import echo_outputs
+from link_agent import C_TESTS, echo_outputs
+from spikelet.board import Firmware, build, find_board
 from spikelet.errors import LinkDead
 from spikelet.link import Device, DeviceReset, Transport, TransportClosed
 from spikelet.link.faults import drawn
 from spikelet.link.faulty import FaultyTransport
+from virtual_line import VirtualDevice
 
 CONNECT_S, RUN_S = 5.0, 5.0  # deadlines
 DIAGNOSIS_S = 8.0  # for finding out what is wrong with the line, and what the device says of it
@@ -31,6 +36,18 @@ def play(device: Device) -> int:
         ran = finish()
         wrong += (ran.outputs or device.get_many(["sum"])) != {"sum": sums}
     return wrong + (device.get("mix") != GOLDEN[-1][0])
+
+
+def qemu_image(folder: Path) -> Firmware:
+    """The agent on a board whose UART QEMU emulates (PL011)."""
+    shutil.copy(C_TESTS / "model_echo.c", folder / "model.c")
+    return build(folder, find_board("lm3s6965evb"), folder / "build", toolchain="gcc")
+
+
+def slow_line(library: Path) -> tuple[Transport, Callable[[], float]]:
+    """A device in this process on a line of 115,200 baud, and the clock of both."""
+    inner = VirtualDevice(library, baud=115200, latency_s=0.002, run_s=0.01)
+    return inner, inner.clock
 
 
 def problems(seed: int, inner: Transport, clock: Callable[[], float]) -> tuple[str, str, list[str]]:
@@ -65,3 +82,20 @@ def _misnamed(kind: str, line: FaultyTransport, error: LinkDead | None) -> list[
     if kind not in SETTINGS and named and "wrong baud?" not in error.cause:
         found.append(f"blamed: {error.cause}")
     return found
+
+
+def play_all(
+    seeds: Iterable[int], line: Callable[[], tuple[Transport, Callable[[], float]]]
+) -> tuple[Counter[tuple[str, str]], list[str]]:
+    """A session for each seed on what `line` gives, with its clock.
+
+    Returns:
+        How often each kind ended how, and what is wrong with that.
+    """
+    ends: Counter[tuple[str, str]] = Counter()
+    found: list[str] = []
+    for seed in seeds:
+        kind, end, wrong = problems(seed, *line())
+        ends[kind, end] += 1
+        found += wrong
+    return ends, found

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from link_agent import C_TESTS
 from once import Once
-from scenarios import play, problems
-from spikelet.board import Firmware, Machine, build, find_board, start
+from scenarios import play, play_all, qemu_image
+from spikelet.board import Machine, start
 from spikelet.errors import UsageError
 from spikelet.link import Device, open_transport
 from spikelet.link.faults import KINDS
@@ -28,7 +25,6 @@ from support import need
 SCENARIOS = 50
 # Those that end soon; where a setting is wrong the connecting takes its whole deadline.
 SOME = tuple(KINDS.index(kind) for kind in ("truncate", "reset", "lose", "duplicate"))
-BOARD = "lm3s6965evb"
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +32,12 @@ def machine(once: Once) -> Iterator[Machine]:
     need("qemu-system-arm")
     need("arm-none-eabi-gcc")
 
-    def made(folder: Path) -> Firmware:
-        shutil.copy(C_TESTS / "model_echo.c", folder / "model.c")
-        return build(folder, find_board(BOARD), folder / "build", toolchain="gcc")
-
-    with start(once("link-qemu", made), "qemu") as machine:
+    with start(once("link-qemu", qemu_image), "qemu") as machine:
         yield machine
 
 
-def play_all(machine: Machine, seeds: range | tuple[int, ...]) -> Counter[str]:
-    ends: Counter[str] = Counter()
-    found: list[str] = []
-    for seed in seeds:
-        kind, end, wrong = problems(seed, machine.transport, time.monotonic)
-        ends[f"{kind}: {end}"] += 1
-        found += wrong
+def survive(machine: Machine, seeds: range | tuple[int, ...]) -> Counter[tuple[str, str]]:
+    ends, found = play_all(seeds, lambda: (machine.transport, time.monotonic))
     print(dict(sorted(ends.items())))
     assert found == []
     assert play(Device(machine.transport, 30.0)) == 0  # whatever befell it, the board works on
@@ -58,15 +45,15 @@ def play_all(machine: Machine, seeds: range | tuple[int, ...]) -> Counter[str]:
 
 
 def test_some_scenarios(machine: Machine) -> None:
-    assert sum(play_all(machine, SOME).values()) == len(SOME)
+    assert sum(survive(machine, SOME).values()) == len(SOME)
 
 
 @pytest.mark.long
 def test_fifty_scenarios(machine: Machine) -> None:
-    ends = play_all(machine, range(SCENARIOS))
+    ends = survive(machine, range(SCENARIOS))
     for kind in KINDS:
-        assert sum(count for end, count in ends.items() if end.startswith(f"{kind}:")) >= 3
-    assert sum(count for end, count in ends.items() if end.endswith(": right")) > SCENARIOS // 4
+        assert sum(count for (of, _), count in ends.items() if of == kind) >= 3
+    assert sum(count for (_, end), count in ends.items() if end == "right") > SCENARIOS // 4
 
 
 @pytest.fixture

@@ -7,13 +7,12 @@ line is the cause the error names it.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from once import Once
-from scenarios import CONNECT_S, play, problems
+from scenarios import CONNECT_S, play, play_all, slow_line
 from spikelet.link import Device
 from spikelet.link.faults import CLEAN, KINDS, NEWLINES, Faults, at_other_rate, drawn
 from spikelet.link.faulty import FaultyTransport
@@ -32,21 +31,15 @@ def library(once: Once) -> Path:
 
 def test_a_thousand_scenarios(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.urandom", random.Random(0).randbytes)  # nonces: the seed says it all
-    ends: Counter[str] = Counter()
-    found: list[str] = []
-    for seed in range(SCENARIOS):
-        inner = VirtualDevice(library, baud=115200, latency_s=0.002, run_s=0.01)
-        kind, end, wrong = problems(seed, inner, inner.clock)
-        ends[f"{kind}: {end}"] += 1
-        found += wrong
+    ends, found = play_all(range(SCENARIOS), lambda: slow_line(library))
     print(dict(sorted(ends.items())))
     assert found == []
     for kind in KINDS:
-        assert sum(count for end, count in ends.items() if end.startswith(f"{kind}:")) > 60
+        assert sum(count for (of, _), count in ends.items() if of == kind) > 60
     for kind in ("drop", "flip", "duplicate", "swap", "stall", "truncate", "garbage"):
-        assert ends[f"{kind}: right"] > 20, kind
-    assert ends["unplug: TransportClosed"] > 5
-    assert ends["reset: DeviceReset"] > 5
+        assert ends[kind, "right"] > 20, kind
+    assert ends["unplug", "TransportClosed"] > 5
+    assert ends["reset", "DeviceReset"] > 5
 
 
 def test_a_clean_line_has_no_faults(library: Path) -> None:
