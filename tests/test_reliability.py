@@ -1,4 +1,4 @@
-"""The page of what devices are put through: every table has its place, and what is wrong ends it."""
+"""The page of what devices are put through: every table has its place; what is wrong ends it."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@
     python tools/cycles.py fit             factors.toml from it, and the tables of docs/cycles.md
     python tools/cycles.py m4              the table of the Cortex-M4 alone
 
-`measure` takes a quarter of an hour; what lies in OUT (default out/cycles) is not measured again. Networks of
-MLPerf Tiny come from SPIKELET_MODELS. The Cortex-M4 is estimated for them, beside what the closed
-division measured on silicon.
+`measure` takes a quarter of an hour; what lies in OUT (default out/cycles) is not measured again.
+Networks of MLPerf Tiny come from SPIKELET_MODELS. The Cortex-M4 is estimated for them, beside what
+the closed division measured on silicon.
 """
 
 from __future__ import annotations
