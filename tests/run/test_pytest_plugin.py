@@ -19,10 +19,13 @@ from cli_support import small_package, wrong_image
 from spikelet import api
 from spikelet.board import build, find_board, roster
 from spikelet.codegen import generate
+from spikelet.graph.operator import operators
+from spikelet.learn.learner import learners
 from spikelet.run import checked_device
 
-# Loaded here: what a run of pytester loads, it unloads, and the next one would load it again.
-LOADED = (api, checked_device, roster)
+# Loaded here: what a run of pytester loads, it unloads. The next one would load it again, and the
+# classes of a registry would stay without the modules that their annotations are looked up in.
+LOADED = (api, checked_device, roster, operators(), learners())
 # hypothesis would be loaded, too, and again in each run.
 PLUGINS = ("-p", "spikelet.pytest_plugin", "-p", "no:hypothesispytest")
 pytest_plugins = ["pytester"]
