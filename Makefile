@@ -96,7 +96,7 @@ soak: $(READY)
 	$(BIN)/python tests/soak_link.py --frames 1000000 --json $(OUT)/soak.json
 
 # FUZZ_RUNS executions of each target, or FUZZ_SECONDS of each where that is given: frames, storage and
-# deltas in C (clang's libFuzzer, minutes each), then files in Python (atheris, Linux, hours each).
+# deltas in C (clang's libFuzzer, minutes each), files in Python (atheris, Linux, hours each).
 # What ran is kept in OUT/fuzz: a campaign that was stopped goes on. FUZZ_TARGETS names a few.
 fuzz: $(READY)
 	$(PIP) --no-build-isolation -c constraints.txt -e '.[fuzz]'

@@ -14,8 +14,9 @@ from spikelet.errors import LinkDead
 from spikelet.link import Device, DeviceReset, Transport, TransportClosed
 from spikelet.link.faults import drawn
 from spikelet.link.faulty import FaultyTransport
-from virtual_line import VirtualDevice
+from virtual_line import VirtualDevice, build_library
 
+SCENARIOS, QEMU_SCENARIOS = 1000, 50
 CONNECT_S, RUN_S = 5.0, 5.0  # deadlines
 DIAGNOSIS_S = 8.0  # for finding out what is wrong with the line, and what the device says of it
 RUNS = 5
@@ -42,6 +43,11 @@ def qemu_image(folder: Path) -> Firmware:
     """The agent on a board whose UART QEMU emulates (PL011)."""
     shutil.copy(C_TESTS / "model_echo.c", folder / "model.c")
     return build(folder, find_board("lm3s6965evb"), folder / "build", toolchain="gcc")
+
+
+def native_library(folder: Path) -> Path:
+    """The agent for this process, with a ring of 2 KB."""
+    return build_library(folder / "device.so", ("-DSPK_LINK_RING=2048",))
 
 
 def slow_line(library: Path) -> tuple[Transport, Callable[[], float]]:

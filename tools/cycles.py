@@ -42,7 +42,8 @@ HELD_OUT = (
 # NUCLEO-L4R5ZI at 120 MHz, whose flash then takes five wait states (RM0432).
 RECORD = {"kws_ref_model": 5.18e6, "pretrainedResnet_quant": 19.8e6, "ad01_int8": 0.575e6}
 RECORD_WAIT = 5
-# Probes cost some tens of cycles more or less, by what lies beside them: 1 % of so many.
+# Cycles after which a kernel's own factor counts for half: probes cost some tens more or less,
+# and a layer takes up to a tenth more by where its code lies.
 DOUBTFUL = 2000.0
 TINY = {"kws_ref_model": "kws", "pretrainedResnet_quant": "ic", "ad01_int8": "ad"}
 
@@ -133,8 +134,8 @@ def fit(predictions: dict[str, Prediction], measured: dict[str, Measured]) -> Ta
                 for key in (layer.kernel, ""):
                     sums[key][0] += spent
                     sums[key][1] += layer.cycles[1]
-    spent, said = sums.pop("")
-    mean = spent / said
+    all_spent, all_said = sums.pop("")
+    mean = all_spent / all_said
     return {"": mean} | {
         kernel: (spent + mean * DOUBTFUL) / (said + DOUBTFUL)
         for kernel, (spent, said) in sorted(sums.items())

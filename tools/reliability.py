@@ -35,15 +35,13 @@ sys.path[:0] = [str(TESTS), str(TESTS / "fuzz"), str(HOUSE / "tools")]
 import campaign  # noqa: E402
 from marks import place, table  # noqa: E402
 
+import scenarios  # noqa: E402
 import soak_link  # noqa: E402
 from link_agent import build_device, compile_c  # noqa: E402
-from scenarios import play_all, qemu_image, slow_line  # noqa: E402
 from spikelet.board import start  # noqa: E402
 from spikelet.link.faults import KINDS  # noqa: E402
 from store import test_self_test, test_storage  # noqa: E402
-from virtual_line import build_library  # noqa: E402
 
-NATIVE_SCENARIOS, QEMU_SCENARIOS = 1000, 50
 SOAK_FRAMES = 2000
 # What is shown, and the tests that show it.
 SUITES = {
@@ -72,16 +70,6 @@ SUITES = {
         "test_package_members.py",
     ],
 }  # fmt: skip
-READS = {
-    "link": "frames, by a device without a key",
-    "keyed": "frames, by a device with a key",
-    "storage": "storage with any contents",
-    "delta": "deltas of four forms in a C library, plain and signed",
-    "tflite": "models of TensorFlow Lite",
-    "onnx": "models of ONNX",
-    "spk": "packages",
-    "spkd": "delta files",
-}
 
 
 class Wrong(Exception):
@@ -91,16 +79,19 @@ class Wrong(Exception):
 def wires(_: argparse.Namespace) -> str:
     """By kind of fault, how sessions ended."""
     with tempfile.TemporaryDirectory() as folder:
-        library = build_library(Path(folder) / "device.so", ("-DSPK_LINK_RING=2048",))
-        native, wrong = play_all(range(NATIVE_SCENARIOS), lambda: slow_line(library))
-        with start(qemu_image(Path(folder)), "qemu") as machine:
+        library = scenarios.native_library(Path(folder))
+        native, wrong = scenarios.play_all(
+            range(scenarios.SCENARIOS), lambda: scenarios.slow_line(library)
+        )
+        with start(scenarios.qemu_image(Path(folder)), "qemu") as machine:
             line = (machine.transport, time.monotonic)
-            qemu, also_wrong = play_all(range(QEMU_SCENARIOS), lambda: line)
+            qemu, also_wrong = scenarios.play_all(range(scenarios.QEMU_SCENARIOS), lambda: line)
     if wrong or also_wrong:
         raise Wrong("\n".join([*wrong, *also_wrong]))
     rows = [[kind, *_ended(native, kind), *_ended(qemu, kind)] for kind in KINDS]
-    totals = [[sum(int(row[column]) for row in rows) for column in (1, 2, 3, 4)]]
-    rows += [["in total", *map(str, total)] for total in totals]
+    rows.append(
+        ["in total", *(str(sum(int(row[column]) for row in rows)) for column in range(1, 5))]
+    )
     head = ["kind", "native: right", "named error", "QEMU: right", "named error"]
     return table(head, rows)
 
@@ -138,16 +129,17 @@ def cuts(_: argparse.Namespace) -> str:
         storage = _run_c(test_storage.checker(Path(folder), "gcc"))
         program = Path(folder) / "test_self_test"
         self_test = _run_c(compile_c(program, test_self_test.CHECKED, test_self_test.FLAGS, "gcc"))
-    rows = [
-        ["a commit, at each of its operations", _number(storage, "cuts")],
-        ["of these: the state of before was there", _number(storage, "kept")],
-        ["of these: the new one was (cut in or behind its last write)", _number(storage, "taken")],
-        ["the factory slot, at each operation", _number(storage, "factory cuts")],
-        ["two in a row, sampled", _number(storage, "pairs")],
-        ["a commit with a self-test at boot", _number(self_test, "cuts")],
-        ["neither of the two states", "0"],
-    ]
-    return table(["what was cut", "times"], rows)
+    commits, kept, taken = (_number(storage, name) for name in ("cuts", "kept", "taken"))
+    times = {
+        "a commit, at each of its operations": commits,
+        "of these: the state of before was there": kept,
+        "of these: the new one was (cut in or behind its last write)": taken,
+        "of these: neither of the two": commits - kept - taken,
+        "the factory slot, at each operation": _number(storage, "factory cuts"),
+        "two in a row, sampled": _number(storage, "pairs"),
+        "a commit with a self-test at boot": _number(self_test, "cuts"),
+    }
+    return table(["what was cut", "times"], [[cut, f"{n:,}"] for cut, n in times.items()])
 
 
 def _run_c(program: Path) -> str:
@@ -157,11 +149,11 @@ def _run_c(program: Path) -> str:
     return done.stdout
 
 
-def _number(text: str, name: str) -> str:
+def _number(text: str, name: str) -> int:
     found = re.search(rf"(?:^| ){name} (\d+)", text, re.MULTILINE)
     if found is None:
         raise Wrong(f"no {name} in {text}")
-    return f"{int(found[1]):,}"
+    return int(found[1])
 
 
 def suites(_: argparse.Namespace) -> str:
@@ -186,14 +178,14 @@ def suites(_: argparse.Namespace) -> str:
 def fuzzing(given: argparse.Namespace) -> str:
     """Executions of each target."""
     counts = campaign.read_counts(given.fuzz)
-    if missing := set(READS) - set(counts):
+    if missing := set(campaign.TARGETS) - set(counts):
         raise Wrong(f"{given.fuzz}: nothing of {', '.join(sorted(missing))}; run `make fuzz`")
     rows = [
         [
-            f"`{name}`", reads, f"{counts[name].executions:,}",
+            f"`{name}`", target.reads, f"{counts[name].executions:,}",
             f"{counts[name].executions / counts[name].seconds:,.0f}", f"{counts[name].findings}",
         ]
-        for name, reads in READS.items()
+        for name, target in campaign.TARGETS.items()
     ]  # fmt: skip
     return table(["target", "what it reads", "executions", "a second", "findings"], rows)
 

@@ -41,23 +41,24 @@ _counts_file = threading.Lock()
 
 @dataclass(frozen=True)
 class Target:
-    """How a target runs: the longest input (bytes), and executions of one process."""
+    """How a target runs: what it reads, the longest input (bytes), executions of one process."""
 
+    reads: str
     max_len: int
     chunk: int
     is_c: bool = True
 
 
 TARGETS = {
-    "link": Target(768, 500_000),
-    "keyed": Target(768, 500_000),
-    "storage": Target(256, 1_000_000),
-    "delta": Target(512, 1_000_000),
+    "link": Target("frames, by a device without a key", 768, 500_000),
+    "keyed": Target("frames, by a device with a key", 768, 500_000),
+    "storage": Target("storage with any contents", 256, 1_000_000),
+    "delta": Target("deltas of four forms in a C library, plain and signed", 512, 1_000_000),
     # atheris 3.0.0 holds on to what instrumented lines compare: not too long in one process.
-    "tflite": Target(1 << 16, 100_000, is_c=False),
-    "onnx": Target(1 << 16, 100_000, is_c=False),
-    "spk": Target(1 << 16, 100_000, is_c=False),
-    "spkd": Target(1 << 16, 100_000, is_c=False),
+    "tflite": Target("models of TensorFlow Lite", 1 << 16, 100_000, is_c=False),
+    "onnx": Target("models of ONNX", 1 << 16, 100_000, is_c=False),
+    "spk": Target("packages", 1 << 16, 100_000, is_c=False),
+    "spkd": Target("delta files", 1 << 16, 100_000, is_c=False),
 }
 
 

@@ -15,14 +15,13 @@ from collections.abc import Iterator
 import pytest
 
 from once import Once
-from scenarios import play, play_all, qemu_image
+from scenarios import QEMU_SCENARIOS, play, play_all, qemu_image
 from spikelet.board import Machine, start
 from spikelet.errors import UsageError
 from spikelet.link import Device, open_transport
 from spikelet.link.faults import KINDS
 from support import need
 
-SCENARIOS = 50
 # Those that end soon; where a setting is wrong the connecting takes its whole deadline.
 SOME = tuple(KINDS.index(kind) for kind in ("truncate", "reset", "lose", "duplicate"))
 
@@ -50,10 +49,10 @@ def test_some_scenarios(machine: Machine) -> None:
 
 @pytest.mark.long
 def test_fifty_scenarios(machine: Machine) -> None:
-    ends = survive(machine, range(SCENARIOS))
+    ends = survive(machine, range(QEMU_SCENARIOS))
     for kind in KINDS:
         assert sum(count for (of, _), count in ends.items() if of == kind) >= 3
-    assert sum(count for (_, end), count in ends.items() if end == "right") > SCENARIOS // 4
+    assert sum(count for (_, end), count in ends.items() if end == "right") > QEMU_SCENARIOS // 4
 
 
 @pytest.fixture

@@ -12,21 +12,18 @@ from pathlib import Path
 import pytest
 
 from once import Once
-from scenarios import CONNECT_S, play, play_all, slow_line
+from scenarios import CONNECT_S, SCENARIOS, native_library, play, play_all, slow_line
 from spikelet.link import Device
 from spikelet.link.faults import CLEAN, KINDS, NEWLINES, Faults, at_other_rate, drawn
 from spikelet.link.faulty import FaultyTransport
 from support import need
-from virtual_line import VirtualDevice, build_library
-
-SCENARIOS = 1000
+from virtual_line import VirtualDevice
 
 
 @pytest.fixture(scope="module")
 def library(once: Once) -> Path:
     need("gcc")
-    flags = ("-DSPK_LINK_RING=2048",)
-    return once("link-library", lambda folder: build_library(folder / "device.so", flags))
+    return once("link-library", native_library)
 
 
 def test_a_thousand_scenarios(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
